@@ -1,0 +1,68 @@
+"""Specs: plain dictionaries `{"_target_": "module.Class", **keyword_only_arguments}` and what builds them.
+
+A constructor's keyword-only parameters are what YAML may set; its positional parameters are facts known
+only at run time (sizes, dimensions), given by the caller of `build`.
+"""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from twotower.errors import InputError
+
+TARGET = "_target_"
+
+Count = Annotated[int, Ge(0)]
+PositiveInt = Annotated[int, Gt(0)]
+PositiveFloat = Annotated[float, Gt(0)]
+NonNegativeFloat = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+ProperFraction = Annotated[float, Gt(0), Lt(1)]
+DropoutRate = Annotated[float, Ge(0), Lt(1)]
+
+Spec = Mapping[str, Any]
+T = TypeVar("T")
+
+
+def locate(target: str) -> type:
+    """Return the class a `_target_` names.
+
+    Raises:
+        InputError: there is no such module or class.
+    """
+    module_name, _, class_name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"_target_: there is no class {target!r} ({error})") from error
+    if not inspect.isclass(found):
+        raise InputError(f"_target_: {target!r} is not a class")
+    return found
+
+
+def build(spec: Spec, base: type[T], *runtime: Any) -> T:
+    """Construct what a spec names.
+
+    Args:
+        spec: `_target_` and the keyword-only arguments of its constructor; nested plain values stay as they are.
+        base: the room's base class the target must extend.
+        *runtime: positional arguments known only at run time.
+
+    Raises:
+        InputError: the target does not exist or is not a `base`.
+    """
+    if TARGET not in spec:
+        raise InputError(f"expected a mapping with {TARGET!r} naming a {base.__name__}, got {dict(spec)!r}")
+    found = locate(spec[TARGET])
+    if not issubclass(found, base):
+        raise InputError(f"_target_: {spec[TARGET]!r} is not a {base.__name__}")
+    return found(*runtime, **{key: value for key, value in spec.items() if key != TARGET})
+
+
+def spec_of(instance: object, **arguments: Any) -> dict[str, Any]:
+    """Return the spec that builds `instance` again from these keyword-only arguments."""
+    kind = type(instance)
+    return {TARGET: f"{kind.__module__}.{kind.__qualname__}", **arguments}
