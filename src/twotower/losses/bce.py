@@ -1,0 +1,74 @@
+"""Binary cross-entropy: the positive is a yes, each sampled negative a no."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from twotower.losses.kernels.blockwise import blockwise_loss
+from twotower.losses.loss import Loss
+from twotower.losses.temperature import Temperature
+from twotower.negatives.candidates import Candidates
+from twotower.spec import PositiveFloat
+
+
+class Bce(Loss):
+    """L = -log sigma(s+) - w * (mean over the drawn negatives of log(1 - sigma(s_j))), s = score / temperature.
+
+    Args:
+        temperature: what scores are divided by; 1 suits towers without a norm, 0.1 or less suits `l2`.
+        learned_temperature: train it, starting from `temperature`.
+        negative_weight: w, the weight of all negatives together against the one positive.
+
+    When to prefer: when scores should read as probabilities; for ranking the softmax is better.
+    Reference: He et al., Neural Collaborative Filtering, WWW 2017, section 3.1.
+    """
+
+    def __init__(
+        self,
+        *,
+        temperature: PositiveFloat = 0.1,
+        learned_temperature: bool = False,
+        negative_weight: PositiveFloat = 1.0,
+    ) -> None:
+        super().__init__()
+        self.temperature = Temperature(temperature, learned_temperature)
+        self.negative_weight = negative_weight
+
+    def forward(
+        self, users: Tensor, positives: Tensor, items: Tensor, candidates: Candidates, weights: Tensor
+    ) -> Tensor:
+        """Compute the weighted mean loss; see `Loss.forward`."""
+        users = self.temperature(users)
+        positive_logits = (users * positives).sum(-1, dtype=torch.promote_types(users.dtype, torch.float32))
+        count = candidates.log_count.exp()
+
+        def block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return bce_block(logits, positive, count, self.negative_weight)
+
+        return blockwise_loss(
+            block,
+            users,
+            items,
+            positive_logits,
+            torch.zeros_like(count),
+            candidates.masked_positives,
+            candidates.masked_candidates,
+            weights,
+        )
+
+
+def bce_block(
+    logits: Tensor, positive: Tensor, count: Tensor, negative_weight: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Binary cross-entropy of a block and its gradients; masked logits are -inf. See `BlockFormula`.
+
+    Args:
+        logits: [b, C].
+        positive: [b].
+        count: [C] how often each candidate was drawn.
+        negative_weight: weight of the mean over negatives.
+    """
+    drawn = (~logits.isneginf() * count).sum(1).clamp(min=1)
+    share = negative_weight * count / drawn[:, None]
+    loss = F.softplus(-positive) + (share * F.softplus(logits)).sum(1)
+    return loss, logits.sigmoid_().mul_(share), positive.sigmoid() - 1

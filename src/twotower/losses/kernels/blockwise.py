@@ -1,0 +1,119 @@
+"""Losses over [positives, candidates] logits, a block of rows at a time, gradients made in the same pass.
+
+Shapes: P positives, C candidates, D embedding, M masked pairs, b rows of a block.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BlockFormula = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+"""(logits [b, C], which it may overwrite; positive logits [b]) ->
+(loss [b], d loss / d logits [b, C], d loss / d positive logits [b])."""
+
+BLOCK_ELEMENTS = 1 << 20  # 4 MiB of float32 logits: stays in cache on a CPU
+
+
+def blockwise_loss(
+    formula: BlockFormula,
+    users: Tensor,
+    candidates: Tensor,
+    positive_logits: Tensor,
+    bias: Tensor,
+    masked_positives: Tensor,
+    masked_candidates: Tensor,
+    weights: Tensor,
+    block_elements: int = BLOCK_ELEMENTS,
+) -> Tensor:
+    """Compute the weighted mean over positives of a loss on `users @ candidates.T + bias`.
+
+    Peak memory is one block of logits: the gradient of a block is taken before the next one is built.
+    Under autocast the matrix products run in its precision, everything else in float32.
+
+    Args:
+        formula: the loss of a block and its gradients.
+        users: [P, D] user embeddings, already divided by the temperature.
+        candidates: [C, D] item embeddings.
+        positive_logits: [P] the logit of each user's positive.
+        bias: [C] added to every logit of a candidate; carries no gradient.
+        masked_positives: [M] ascending; with `masked_candidates` the pairs that are no negatives.
+        masked_candidates: [M] columns.
+        weights: [P] weight of each positive; only their ratios matter.
+        block_elements: logits held at once.
+    """
+    precision = (
+        torch.get_autocast_dtype(users.device.type)
+        if torch.is_autocast_enabled(users.device.type)
+        else users.dtype
+    )
+    loss: Tensor = _Blockwise.apply(  # type: ignore[no-untyped-call]
+        users,
+        candidates,
+        positive_logits,
+        bias,
+        masked_positives,
+        masked_candidates,
+        weights / weights.sum(),
+        formula,
+        max(1, block_elements // max(1, len(candidates))),
+        precision,
+    )
+    return loss
+
+
+class _Blockwise(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        users: Tensor,
+        candidates: Tensor,
+        positive_logits: Tensor,
+        bias: Tensor,
+        masked_positives: Tensor,
+        masked_candidates: Tensor,
+        weights: Tensor,
+        formula: BlockFormula,
+        block_rows: int,
+        precision: torch.dtype,
+    ) -> Tensor:
+        needs_gradient = any(ctx.needs_input_grad[:3])
+        # float64 stays (gradcheck), anything lower is accumulated in float32
+        accumulator = torch.float64 if users.dtype == torch.float64 else torch.float32
+        total = torch.zeros((), dtype=accumulator, device=users.device)
+        d_users = torch.empty(users.shape, dtype=accumulator, device=users.device)
+        d_candidates = torch.zeros(candidates.shape, dtype=accumulator, device=users.device)
+        d_positive = torch.empty(positive_logits.shape, dtype=accumulator, device=users.device)
+        starts = range(0, len(users), block_rows)
+        edges = torch.searchsorted(
+            masked_positives, torch.tensor([*starts, len(users)], device=masked_positives.device)
+        ).tolist()
+        with torch.autocast(users.device.type, enabled=False):
+            low_users, low_candidates = users.to(precision), candidates.to(precision)
+            for block, start in enumerate(starts):
+                rows = slice(start, start + block_rows)
+                logits = (low_users[rows] @ low_candidates.T).to(accumulator)
+                logits += bias
+                pairs = slice(edges[block], edges[block + 1])
+                logits[masked_positives[pairs] - start, masked_candidates[pairs]] = -torch.inf
+                loss, d_logits, d_block = formula(logits, positive_logits[rows].to(accumulator))
+                total += (loss * weights[rows]).sum()
+                if not needs_gradient:
+                    continue
+                d_logits *= weights[rows, None]
+                low_gradient = d_logits.to(precision)
+                d_users[rows] = low_gradient @ low_candidates
+                d_candidates += low_gradient.T @ low_users[rows]
+                d_positive[rows] = d_block * weights[rows]
+        ctx.save_for_backward(d_users, d_candidates, d_positive)
+        ctx.dtypes = users.dtype, candidates.dtype, positive_logits.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        scaled = (
+            (saved * gradient).to(dtype) for saved, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        )
+        return (*scaled, *(None,) * 7)

@@ -1,0 +1,31 @@
+"""Every item is a candidate, each exactly once."""
+
+import torch
+from torch import Tensor
+
+from twotower.negatives.negatives import Negatives
+from twotower.spec import PositiveInt
+
+
+class Catalogue(Negatives):
+    """The whole catalogue: the softmax is exact and q is 1.
+
+    Args:
+        frequencies: see `Negatives`.
+        max_items: a larger catalogue is refused, since every step embeds and scores all of it.
+    """
+
+    MAX_ITEMS = 50_000
+
+    def __init__(self, frequencies: Tensor, *, max_items: PositiveInt = MAX_ITEMS) -> None:
+        super().__init__(frequencies)
+        self.max_items = max_items
+
+    def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return all item rows, each drawn once."""
+        rows = torch.arange(1, self.num_items + 1, device=positives.device)
+        return rows, torch.ones_like(rows)
+
+    def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
+        """Return zeros: every item is certain to be there."""
+        return torch.zeros(len(rows), device=rows.device)

@@ -1,0 +1,41 @@
+"""In-batch positives and uniform draws together."""
+
+import torch
+from torch import Tensor
+
+from twotower.negatives.frequency import FrequencyName
+from twotower.negatives.in_batch import RAREST, InBatch
+from twotower.negatives.negatives import distinct
+from twotower.spec import PositiveInt
+
+
+class Mixed(InBatch):
+    """The batch's own P positives and `num_uniform` uniform draws; one q for both, the mixture's.
+
+    q = a f + (1 - a) / items with a = P / (P + num_uniform), so rare items are drawn too and popular ones
+    are corrected by what the whole mixture does, not by one of its parts.
+
+    Args:
+        frequencies: see `Negatives`.
+        frequency: see `InBatch`.
+        num_uniform: uniform draws a batch.
+
+    Reference: Yang et al., Mixed Negative Sampling, WWW 2020 companion, section 3.
+    """
+
+    def __init__(
+        self, frequencies: Tensor, *, frequency: FrequencyName = "empirical", num_uniform: PositiveInt = 1024
+    ) -> None:
+        super().__init__(frequencies, frequency=frequency)
+        self.num_uniform = num_uniform
+
+    def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return the distinct items of both parts and how often each was drawn."""
+        uniform = torch.randint(1, self.num_items + 1, (self.num_uniform,), generator=generator)
+        return distinct(torch.cat([positives, uniform.to(positives.device)]))
+
+    def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
+        """Return the log of the mixture's probability."""
+        share = num_positives / (num_positives + self.num_uniform)
+        in_batch = self.frequency.probability(rows)
+        return (share * in_batch + (1 - share) / self.num_items).clamp(min=RAREST).log()

@@ -1,0 +1,70 @@
+"""What every source of negatives is given and what it returns."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from twotower.negatives.candidates import Candidates, known_pairs
+
+
+class Negatives(nn.Module, ABC):
+    """Draws the candidates of a batch and states the probability q of one draw.
+
+    Args:
+        frequencies: [N + 1] probability with which each item row is a positive of an example; row 0 has 0.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, frequencies: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("frequencies", frequencies, persistent=False)
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """What a loss may need of these candidates."""
+        return frozenset({"log_q"})
+
+    @property
+    def num_items(self) -> int:
+        """Items of the catalogue; rows run from 1 to this."""
+        return len(self.frequencies) - 1
+
+    @abstractmethod
+    def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return distinct item rows [C], ascending, and how often each was drawn [C]."""
+
+    @abstractmethod
+    def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
+        """Return the log probability of one draw giving each row [R], in a batch of `num_positives`."""
+
+    def observe(self, positives: Tensor) -> None:  # noqa: B027  an optional hook
+        """See the positives of a training batch, before its candidates are drawn (streaming estimates)."""
+
+    def forward(
+        self, positives: Tensor, known_positives: Tensor, known_items: Tensor, generator: torch.Generator
+    ) -> Candidates:
+        """Draw the candidates of a batch.
+
+        Args:
+            positives: [P] item rows.
+            known_positives: [K] ascending positions in the batch.
+            known_items: [K] rows of items its user is known to have (the positive among them).
+            generator: on the CPU; its state decides the draw.
+        """
+        rows, count = self.draw(positives, generator)
+        masked = known_pairs(rows, self.num_items, known_positives, known_items)
+        return Candidates(
+            rows,
+            count.to(torch.float32).log(),
+            self.log_q(rows, len(positives)),
+            self.log_q(positives, len(positives)),
+            *masked,
+        )
+
+
+def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distinct rows, ascending, and how often each occurs."""
+    found, count = rows.unique(return_counts=True)
+    return found, count

@@ -1,0 +1,75 @@
+"""What every history encoder is given and what it returns."""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from twotower.spec import DropoutRate, PositiveInt
+
+
+class HistoryEncoder(nn.Module, ABC):
+    """From the embeddings of a user's earlier items, oldest first, to one vector a position.
+
+    Shapes: B users, L positions right-aligned (the latest item is at -1), H the width of an embedding.
+
+    Args:
+        dim: H.
+        length: L, the latest items looked at.
+        strict: a training example's history holds only items strictly earlier than its target; without it
+            items of the same timestamp that stand before the target in the log are in it too.
+        items: `table` (embeddings of its own) or `tower` (what the item tower gives, so that new items count).
+        last_item: give the latest item's embedding to the tower as a block of its own.
+        dropout: probability with which an item is left out of a history, while training.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        length: PositiveInt = 50,
+        strict: bool = False,
+        items: Literal["table", "tower"] = "table",
+        last_item: bool = True,
+        dropout: DropoutRate = 0.0,
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.length = length
+        self.strict = strict
+        self.items = items
+        self.last_item = last_item
+        self.dropout = dropout
+
+    @abstractmethod
+    def forward(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
+        """Summarise, at every position, the items up to and with it.
+
+        Args:
+            embeddings: [B, L, H], zeros where masked.
+            mask: [B, L] bool, true where there is an item.
+            times: [B, L] int64 unix seconds, 0 where masked.
+
+        Returns:
+            [B, L, H]; zeros where nothing has come yet.
+        """
+
+    def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
+        """Return `forward` at the last position, [B, H]; subclasses may have a shorter way."""
+        every: Tensor = self(embeddings, mask, times)
+        return every[:, -1]
+
+    def blocks(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> dict[str, Tensor]:
+        """Return what the user tower is given: `history` [B, H] and, if wanted, `last_item` [B, H]."""
+        if self.training and self.dropout > 0:
+            mask = mask & (torch.rand(mask.shape, device=mask.device) >= self.dropout)
+        embeddings = embeddings * mask[..., None]
+        found = {"history": self.latest(embeddings, mask, times)}
+        if self.last_item:
+            found["last_item"] = embeddings[:, -1]
+        return found
+
+    def block_dims(self) -> dict[str, int]:
+        """Return the widths of `blocks`."""
+        return {"history": self.dim} | ({"last_item": self.dim} if self.last_item else {})

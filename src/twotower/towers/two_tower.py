@@ -1,0 +1,106 @@
+"""Two towers and the one score between them.
+
+Shapes: B users or items, L history positions, D embedding, N items.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from twotower.features.feature_table import FeatureTable
+from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.towers.tower import Tower
+
+
+def score(users: Tensor, items: Tensor) -> Tensor:
+    """Compute the score of every user for every item, [B, D] x [N, D] -> [B, N]: the dot product.
+
+    The only similarity there is: it trains, it is indexed (inner product) and it is served.
+    """
+    return users @ items.T
+
+
+class TwoTower(nn.Module):
+    """Embeds users and items, known ones by row and new ones by their features.
+
+    Args:
+        users: encoded features of all users; a context feature reads the request time instead.
+        items: encoded features of the catalogue.
+        history: encoder of a user's earlier items.
+        user_tower: takes the user features, `history` and `last_item`.
+        item_tower: takes the item features.
+        trained_items: [N + 1] bool, items with interactions in training; the others have no embedding worth
+            reading in the history's own table and count as unknown there.
+    """
+
+    trained_items: Tensor
+
+    def __init__(
+        self,
+        users: FeatureTable,
+        items: FeatureTable,
+        history: HistoryEncoder,
+        user_tower: Tower,
+        item_tower: Tower,
+        trained_items: Tensor,
+    ) -> None:
+        super().__init__()
+        self.users = users
+        self.items = items
+        self.user_encoders = users.encoders()
+        self.item_encoders = items.encoders()
+        self.history = history
+        self.user_tower = user_tower
+        self.item_tower = item_tower
+        self.register_buffer("trained_items", trained_items)
+        if history.items == "table":
+            self.history_table = nn.Embedding(len(trained_items), history.dim, padding_idx=0)
+            nn.init.normal_(self.history_table.weight, std=history.dim**-0.5)
+
+    def encode_items(self, rows: Tensor) -> Tensor:
+        """Embed items of the catalogue by row [B] -> [B, D]."""
+        return self.encode_item_features(self.items.gather(rows))
+
+    def encode_item_features(self, features: dict[str, Tensor]) -> Tensor:
+        """Embed items from encoded features, each [B, width] -> [B, D]."""
+        blocks = {name: self.item_encoders[name](values) for name, values in features.items()}
+        embeddings: Tensor = self.item_tower(blocks)
+        return embeddings
+
+    def encode_users(
+        self, rows: Tensor, history_rows: Tensor, history_times: Tensor, request_times: Tensor
+    ) -> Tensor:
+        """Embed known users.
+
+        Args:
+            rows: [B] user rows, 0 = unknown.
+            history_rows: [B, L] item rows, right-aligned, 0 = padding.
+            history_times: [B, L] unix seconds.
+            request_times: [B] unix seconds at which the user asks.
+
+        Returns:
+            [B, D].
+        """
+        return self.encode_user_features(
+            self.users.gather(rows), history_rows, history_times, request_times
+        )
+
+    def encode_user_features(
+        self, features: dict[str, Tensor], history_rows: Tensor, history_times: Tensor, request_times: Tensor
+    ) -> Tensor:
+        """Embed users from encoded features, each [B, width]; the rest as in `encode_users`."""
+        features = features | self.users.context(request_times)
+        blocks = {name: self.user_encoders[name](values) for name, values in features.items()}
+        embeddings, mask = self._embed_history(history_rows)
+        blocks |= self.history.blocks(embeddings, mask, history_times)
+        users: Tensor = self.user_tower(blocks)
+        return users
+
+    def _embed_history(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        if self.history.items == "tower":
+            distinct, inverse = rows.unique(return_inverse=True)
+            embeddings = self.encode_items(distinct)[inverse]
+            return embeddings, rows > 0
+        # Live items, added after training, lie beyond the table: unknown to it, as are untrained ones.
+        rows = torch.where(rows < len(self.trained_items), rows, 0)
+        rows = torch.where(self.trained_items[rows], rows, 0)
+        return self.history_table(rows), rows > 0

@@ -1,0 +1,168 @@
+"""Training examples and the batches they come in.
+
+Shapes: P examples of a batch, L history positions, K known items.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twotower.data.history import History
+from twotower.spec import PositiveFloat, PositiveInt
+
+SECONDS_A_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples: a user, a positive item and what came before it.
+
+    Attributes:
+        users: [P] int64 user rows.
+        positives: [P] int64 item rows.
+        history_rows: [P, L] int64 item rows, right-aligned, 0 = padding.
+        history_times: [P, L] int64 unix seconds.
+        request_times: [P] int64 unix seconds of the positive.
+        weights: [P] float32.
+        known_positives: [K] int64, ascending: with
+        known_items: [K] int64, every item that the user of a position has in the train log.
+        number: of the batch, counted from the start of the training; decides all its random draws.
+    """
+
+    users: Tensor
+    positives: Tensor
+    history_rows: Tensor
+    history_times: Tensor
+    request_times: Tensor
+    weights: Tensor
+    known_positives: Tensor
+    known_items: Tensor
+    number: int
+
+
+class NextItem:
+    """One example an interaction: its item is the positive, what came before it is the history.
+
+    Args:
+        batch_size: P, examples of a batch.
+        recency_half_life_days: an example this much older than the newest one weighs half in the loss.
+        max_age_days: older interactions make no examples (they stay in histories).
+    """
+
+    def __init__(
+        self,
+        *,
+        batch_size: PositiveInt = 1024,
+        recency_half_life_days: PositiveFloat | None = None,
+        max_age_days: PositiveFloat | None = None,
+    ) -> None:
+        self.batch_size = batch_size
+        self.recency_half_life_days = recency_half_life_days
+        self.max_age_days = max_age_days
+
+    def weights(self, log: History) -> np.ndarray:
+        """Return the weight of every interaction of a log as an example, [n] float32; mean 1 over examples."""
+        age_days = (log.times.max() - log.times) / SECONDS_A_DAY
+        weights = np.ones(len(age_days))
+        if self.recency_half_life_days is not None:
+            weights = 0.5 ** (age_days / self.recency_half_life_days)
+        if self.max_age_days is not None:
+            weights[age_days > self.max_age_days] = 0
+        scaled: np.ndarray = (weights / weights[weights > 0].mean()).astype(np.float32)
+        return scaled
+
+    def frequencies(self, log: History, num_items: int) -> Tensor:
+        """Return the probability with which each item row is an example's positive, [num_items + 1]."""
+        # Examples are drawn evenly and weighted in the loss, so the draw ignores the weights.
+        counts = np.bincount(log.items[self.weights(log) > 0], minlength=num_items + 1)
+        return torch.from_numpy((counts / counts.sum()).astype(np.float32))
+
+
+class TrainBatches:
+    """All batches of all epochs, addressed by their number: what makes a resumed training bit-identical.
+
+    An epoch is a permutation seeded by (seed, epoch); a batch is a slice of it and a few gathers. Iterating
+    yields what is left of the current epoch.
+
+    Args:
+        log: the train log, memory-mapped or not.
+        objective: batch size and weights.
+        history_length: L.
+        strict: histories hold only items strictly earlier than the positive.
+        seed: of the permutations.
+    """
+
+    def __init__(
+        self, log: History, objective: NextItem, *, history_length: int, strict: bool, seed: int
+    ) -> None:
+        self.log = log
+        self.batch_size = objective.batch_size
+        self.history_length = history_length
+        self.seed = seed
+        self.weights = objective.weights(log)
+        self.examples = np.flatnonzero(self.weights > 0)
+        self.user_of = np.repeat(
+            np.arange(len(log.offsets) - 1, dtype=np.int32), np.diff(np.asarray(log.offsets))
+        )
+        self.history_end = (
+            _first_of_equal_times(log, self.user_of) if strict else np.arange(len(log.items))
+        )
+        self.number = 0
+
+    def __len__(self) -> int:
+        """Return the batches of an epoch."""
+        return -(-len(self.examples) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the rest of the current epoch."""
+        epoch, position = divmod(self.number, len(self))
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.examples)
+        while position < len(self):
+            batch = self._gather(order[position * self.batch_size : (position + 1) * self.batch_size])
+            position += 1
+            self.number += 1  # before the yield: a checkpoint taken after this batch counts it
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position, for a checkpoint."""
+        return {"number": self.number}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint's position."""
+        self.number = state["number"]
+
+    def _gather(self, examples: np.ndarray) -> Batch:
+        log = self.log
+        users = self.user_of[examples]
+        steps = np.arange(-self.history_length, 0)
+        positions = self.history_end[examples][:, None] + steps
+        there = positions >= log.offsets[users][:, None]
+        positions = np.where(there, positions, 0)
+        known_positives, known_items = log.flat(users)
+        gathered = (
+            users,
+            log.items[examples],
+            np.where(there, log.items[positions], 0),
+            np.where(there, log.times[positions], 0),
+            log.times[examples],
+        )
+        return Batch(
+            *(torch.from_numpy(values.astype(np.int64)) for values in gathered),
+            torch.from_numpy(self.weights[examples]),
+            torch.from_numpy(known_positives.astype(np.int64)),
+            torch.from_numpy(known_items.astype(np.int64)),
+            self.number,
+        )
+
+
+def _first_of_equal_times(log: History, user_of: np.ndarray) -> np.ndarray:
+    """Return for every interaction the first position of its user's log with the same timestamp."""
+    times = np.asarray(log.times)
+    begins = np.ones(len(times), dtype=bool)
+    begins[1:] = (times[1:] != times[:-1]) | (user_of[1:] != user_of[:-1])
+    first: np.ndarray = np.maximum.accumulate(np.where(begins, np.arange(len(times)), 0))
+    return first

@@ -1,0 +1,98 @@
+"""The LightningModule: it passes batches to the rooms and logs what they say."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from twotower.losses.loss import Loss
+from twotower.negatives.negatives import Negatives
+from twotower.towers.two_tower import TwoTower
+from twotower.training.examples import Batch
+from twotower.training.optimizers.optimizer import OptimizerChoice
+from twotower.training.validation import Validation
+
+
+class RetrievalModule(pl.LightningModule):
+    """Two towers in training. It does no arithmetic of its own.
+
+    Logs `train/loss`, `train/temperature`, `train/learning_rate`, and after each epoch `valid/<metric>_at_<k>`
+    and `health/<figure>`.
+
+    Args:
+        model: the towers.
+        negatives: where candidates come from.
+        loss: what is minimised.
+        optimizer: choice of optimizer and schedule.
+        validation: ranks the validation users, or None where there is nothing to validate on.
+        seed: with a batch's number it decides that batch's draws and dropout.
+    """
+
+    def __init__(
+        self,
+        model: TwoTower,
+        negatives: Negatives,
+        loss: Loss,
+        optimizer: OptimizerChoice,
+        validation: Validation | None,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.negatives = negatives
+        self.loss = loss
+        self.optimizer_choice = optimizer
+        self.validation = validation
+        self.seed = seed
+        self.draws = torch.Generator()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed everything random from the batch's number: nothing depends on what ran before."""
+        state = (self.seed * 1_000_003 + batch.number) % 2**63
+        torch.manual_seed(state)
+        self.draws.manual_seed(state)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Encode, draw candidates, compute the loss."""
+        self.negatives.observe(batch.positives)
+        candidates = self.negatives(batch.positives, batch.known_positives, batch.known_items, self.draws)
+        users = self.model.encode_users(
+            batch.users, batch.history_rows, batch.history_times, batch.request_times
+        )
+        rows, inverse = torch.cat([candidates.rows, batch.positives]).unique(return_inverse=True)
+        items = self.model.encode_items(rows)
+        split = len(candidates.rows)
+        of_candidates = items if len(rows) == split else items[inverse[:split]]
+        loss: Tensor = self.loss(users, items[inverse[split:]], of_candidates, candidates, batch.weights)
+        self._log_step(loss, len(batch.users))
+        return loss
+
+    def _log_step(self, loss: Tensor, num_examples: int) -> None:
+        self.log("train/loss", loss.detach(), batch_size=num_examples, prog_bar=True)
+        if hasattr(self.loss, "temperature"):
+            self.log("train/temperature", self.loss.temperature.value.detach(), batch_size=num_examples)
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.log("train/learning_rate", rate, batch_size=num_examples)
+
+    def on_validation_epoch_start(self) -> None:
+        """Embed the catalogue once."""
+        assert self.validation is not None
+        self.validation.start(self.model)
+
+    def validation_step(self, chunk: Tensor, batch_idx: int) -> None:
+        """Rank one chunk of validation users."""
+        assert self.validation is not None
+        self.validation.rank(self.model, chunk)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the metrics of the whole validation split and the health of the embeddings."""
+        assert self.validation is not None
+        self.log_dict(self.validation.finish())
+
+    def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
+        """Build optimizer and schedule, stepped every batch."""
+        optimizer = self.optimizer_choice.optimizer(p for p in self.parameters() if p.requires_grad)
+        num_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = self.optimizer_choice.scheduler(optimizer, num_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

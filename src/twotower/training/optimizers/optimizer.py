@@ -1,0 +1,54 @@
+"""What a choice of optimizer is: a learning rate, its schedule, and how to build the torch optimizer."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Literal
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from twotower.spec import PositiveFloat, ProperFraction
+
+Schedule = Literal["constant", "one_cycle", "cosine"]
+
+
+class OptimizerChoice(ABC):
+    """Learning rate and schedule, shared by every optimizer.
+
+    Args:
+        learning_rate: the highest of the schedule.
+        schedule: `constant`; `one_cycle` (cosine rise over the warm-up share, cosine fall to zero); `cosine`
+            (fall alone).
+        warmup_share: share of all steps that `one_cycle` rises for.
+    """
+
+    def __init__(
+        self,
+        *,
+        learning_rate: PositiveFloat = 1e-3,
+        schedule: Schedule = "one_cycle",
+        warmup_share: ProperFraction = 0.3,
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.warmup_share = warmup_share
+
+    @abstractmethod
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
+        """Build the torch optimizer."""
+
+    def scheduler(self, optimizer: Optimizer, num_steps: int) -> LambdaLR:
+        """Build the schedule over `num_steps` optimizer steps."""
+        return LambdaLR(optimizer, lambda step: self.factor(step, num_steps))
+
+    def factor(self, step: int, num_steps: int) -> float:
+        """Return what the learning rate is multiplied by at a step."""
+        if self.schedule == "constant":
+            return 1.0
+        rise = self.warmup_share * num_steps if self.schedule == "one_cycle" else 0.0
+        if step < rise:
+            return 0.04 + 0.96 * (1 - math.cos(math.pi * step / rise)) / 2
+        done = min(1.0, (step - rise) / max(1.0, num_steps - rise))
+        return (1 + math.cos(math.pi * done)) / 2

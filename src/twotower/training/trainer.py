@@ -1,0 +1,59 @@
+"""What YAML may say of the Lightning Trainer, and how long to train."""
+
+from typing import Any, Literal
+
+from twotower.spec import NonNegativeFloat, PositiveInt
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+
+
+class TrainerChoice:
+    """Arguments of the Lightning Trainer, stopping and checkpoints.
+
+    Args:
+        max_epochs: the most epochs; the learning-rate schedule spans them.
+        patience: epochs without a better `monitor` before training stops.
+        monitor: the metric that chooses the best checkpoint, e.g. `valid/recall_at_20`; higher is better.
+        precision: `32-true`, `bf16-mixed` (on a CPU too), `16-mixed` (GPU), `64-true`.
+        gradient_clip_val: clip the gradient's norm; null or 0 for not.
+        accelerator: as Lightning names them.
+        devices: number of devices.
+        refit: after choosing the number of epochs on the validation split, train again from the start on
+            train + valid for that many; the result says so.
+        checkpoint_every_steps: how often the checkpoint to resume from is written.
+        log_every_steps: how often scalars are written.
+        progress_bar: show one on a terminal.
+        extra: any other argument of `pytorch_lightning.Trainer`, passed on as it is.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_epochs: PositiveInt = 20,
+        patience: PositiveInt = 3,
+        monitor: str = "valid/recall_at_20",
+        precision: Precision = "32-true",
+        gradient_clip_val: NonNegativeFloat | None = None,
+        accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "cpu",
+        devices: PositiveInt = 1,
+        refit: bool = True,
+        checkpoint_every_steps: PositiveInt = 200,
+        log_every_steps: PositiveInt = 20,
+        progress_bar: bool = True,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.monitor = monitor
+        self.gradient_clip_val = gradient_clip_val
+        self.refit = refit
+        self.checkpoint_every_steps = checkpoint_every_steps
+        self.progress_bar = progress_bar
+        self.arguments: dict[str, Any] = {
+            "precision": precision,
+            "gradient_clip_val": gradient_clip_val or None,
+            "accelerator": accelerator,
+            "devices": devices,
+            "log_every_n_steps": log_every_steps,
+            **(extra or {}),
+        }
