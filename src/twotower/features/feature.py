@@ -1,0 +1,158 @@
+"""What every feature kind does: learn from train values, encode any value, embed what it encoded."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from torch import Tensor, nn
+
+from twotower.errors import InputError
+from twotower.spec import build, spec_of
+
+REQUEST_TIME = "request_time"
+"""Reserved user column: unix seconds of the request, given at call time instead of by the user table."""
+
+STATE = "state"
+
+Missing = Literal["error", "allow"]
+Values = pd.Series | Sequence[Any]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Feature(ABC):
+    """One feature of users or of items.
+
+    A subclass keeps every constructor argument as an attribute of the same name, and what it learned in
+    `state`; both together are its JSON.
+
+    Args:
+        column: of the user or item table.
+        missing: `error` refuses a table with missing values in the column; `allow` encodes them as unknown.
+    """
+
+    def __init__(self, *, column: str, missing: Missing = "error") -> None:
+        self.column = column
+        self.missing = missing
+
+    def check(self, values: pd.Series, origin: str) -> None:
+        """Refuse a column this feature cannot use; reads every row, of train or not.
+
+        Args:
+            values: [n], in table order; a named index is quoted beside the row number.
+            origin: file or table the values come from, for the message.
+
+        Raises:
+            InputError: a value is missing (unless `missing` is `allow`) or not what is expected.
+        """
+        absent = values.isna().to_numpy()
+        if self.missing == "error" and absent.any():
+            self._refuse(values, int(absent.argmax()), origin)
+        present = np.flatnonzero(~absent)
+        wrong = self._wrong(values.iloc[present])
+        if wrong.any():
+            self._refuse(values, int(present[wrong.argmax()]), origin)
+
+    def fit(self, values: pd.Series, origin: str) -> None:
+        """Learn from the values of train entities only.
+
+        Args:
+            values: [n] of train entities.
+            origin: file or table the values come from, for the message.
+
+        Raises:
+            InputError: see `check`.
+        """
+        self.check(values, origin)
+        self._learn(values)
+
+    def encode(self, values: Values) -> Tensor:
+        """Encode values; unseen, missing and odd ones become row 0 or a neutral value, never an exception.
+
+        Args:
+            values: [n] raw values.
+
+        Returns:
+            [n, width], integer rows or float32.
+        """
+        return self._encode(
+            values if isinstance(values, pd.Series) else pd.Series(list(values), dtype=object)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec that builds this feature again, with its `state`."""
+        names = [
+            name
+            for name, parameter in inspect.signature(type(self)).parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        ]
+        return {**spec_of(self, **{name: getattr(self, name) for name in names}), STATE: self.state()}
+
+    @classmethod
+    def from_json(cls, payload: Mapping[str, Any]) -> "Feature":
+        """Build any fitted feature from `to_json`."""
+        spec = {key: value for key, value in payload.items() if key != STATE}
+        feature = build(spec, cast("type[Feature]", Feature))
+        feature.set_state(payload[STATE])
+        return feature
+
+    @property
+    @abstractmethod
+    def expected(self) -> str:
+        """What a value must be, for error messages."""
+
+    @property
+    @abstractmethod
+    def output_dim(self) -> int:
+        """Width of what the encoder returns."""
+
+    @abstractmethod
+    def encoder(self) -> nn.Module:
+        """Return a fresh module, encoded [..., width] -> [..., output_dim]; call it after `fit`."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Return what `fit` learned as plain values."""
+
+    @abstractmethod
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take what `state` returned."""
+
+    @abstractmethod
+    def _wrong(self, values: pd.Series) -> BoolArray:
+        """Return which of these values, none of them missing, are not what is expected."""
+
+    @abstractmethod
+    def _learn(self, values: pd.Series) -> None:
+        """Learn from checked train values."""
+
+    @abstractmethod
+    def _encode(self, values: pd.Series) -> Tensor:
+        """See `encode`."""
+
+    def _refuse(self, values: pd.Series, position: int, origin: str) -> None:
+        index = values.index
+        name = f"{index.name} {index[position]!r}, " if index.name else ""
+        value = values.iloc[position]
+        found = "nothing (NaN)" if values.isna().iloc[position] else f"{value!r:.80}"
+        remedy = "mend the value" + (", or set `missing: allow`" if found == "nothing (NaN)" else "")
+        raise InputError(
+            f"{origin}: column {self.column!r}, {name}row {position + 1}: expected {self.expected}, "
+            f"found {found}; {remedy}"
+        )
+
+
+class ContextFeature(Feature):
+    """A feature of the request itself: reads the reserved column `request_time`, never a table."""
+
+    @abstractmethod
+    def encode_times(self, times: Tensor) -> Tensor:
+        """Encode request times [B], unix seconds, 0 = not known -> [B, width]."""
+
+
+def feature_from_json(payload: Mapping[str, Any]) -> Feature:
+    """Build any fitted feature from `Feature.to_json`."""
+    return Feature.from_json(payload)

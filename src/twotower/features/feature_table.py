@@ -1,0 +1,174 @@
+"""The encoded features of all users or of all items.
+
+Shapes: B rows asked for, W width of a feature.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from twotower.errors import InputError
+from twotower.features.feature import REQUEST_TIME, ContextFeature, Feature
+
+PREFIX = "encoded_"
+
+
+class FeatureTable(nn.Module):
+    """Encoded features by row; row 0 = unknown, with every feature missing.
+
+    Build one with `fit` or `restore`. The encoded values are buffers that move with the module and stay out
+    of its `state_dict`: the data has them.
+
+    Args:
+        features: fitted, by name; a context feature has no values here.
+        encoded: name -> [num_rows, W], without row 0.
+        num_rows: entities, without row 0.
+    """
+
+    def __init__(self, features: dict[str, Feature], encoded: dict[str, Tensor], num_rows: int) -> None:
+        super().__init__()
+        self.features = features
+        self.num_rows = num_rows
+        self.names = list(features)
+        self.output_dims = {name: feature.output_dim for name, feature in features.items()}
+        for name, values in encoded.items():
+            unknown = features[name].encode([None])
+            self.register_buffer(PREFIX + name, torch.cat([unknown, values]), persistent=False)
+
+    @classmethod
+    def fit(
+        cls, features: dict[str, Feature], table: pd.DataFrame, train_rows: npt.NDArray[Any], origin: str
+    ) -> "FeatureTable":
+        """Fit features on train rows, then encode every row.
+
+        Args:
+            features: not yet fitted, by name.
+            table: the entity of row r is at position r - 1; the id column, if any, names rows in messages.
+            train_rows: rows (from 1) with train interactions.
+            origin: file or table the values come from, for messages.
+
+        Raises:
+            InputError: a name or column is not usable, or any row (of train or not) holds a bad value.
+        """
+        for name, feature in _tabled(features).items():
+            _check_name(name, feature)
+            values = _column(table, name, feature, origin)
+            feature.check(values, origin)
+            feature.fit(values.iloc[np.asarray(train_rows) - 1], origin)
+        return cls.restore(features, table)
+
+    @classmethod
+    def restore(cls, features: dict[str, Feature], table: pd.DataFrame) -> "FeatureTable":
+        """Encode every row of a table with features fitted before.
+
+        Raises:
+            InputError: the table lacks a column.
+        """
+        encoded = {
+            name: feature.encode(_column(table, name, feature, "table"))
+            for name, feature in _tabled(features).items()
+        }
+        return cls(features, encoded, len(table))
+
+    @property
+    def columns(self) -> set[str]:
+        """The raw columns a new entity may give."""
+        return {feature.column for feature in _tabled(self.features).values()}
+
+    def gather(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return the encoded features of rows [...], each [..., W], without context features.
+
+        Consecutive rows (a catalogue, or a chunk of it) give views: nothing is copied, and an encoder can
+        tell that it saw them before.
+        """
+        run = _run(rows)
+        if run is not None:
+            return {name: values[run] for name, values in self._encoded().items()}
+        flat = rows.reshape(-1)
+        return {
+            name: values.index_select(0, flat).reshape(*rows.shape, -1)
+            for name, values in self._encoded().items()
+        }
+
+    def encode(self, records: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Encode new entities from raw values by column, each [B, W]; a key they lack counts as missing."""
+        return {
+            name: feature.encode([record.get(feature.column) for record in records])
+            for name, feature in _tabled(self.features).items()
+        }
+
+    def context(self, request_times: Tensor) -> dict[str, Tensor]:
+        """Encode request times [B], unix seconds, with every context feature -> each [B, W]; {} if none."""
+        return {
+            name: feature.encode_times(request_times)
+            for name, feature in self.features.items()
+            if isinstance(feature, ContextFeature)
+        }
+
+    def encoders(self) -> nn.ModuleDict:
+        """Return fresh encoders by name, context features included."""
+        return nn.ModuleDict({name: feature.encoder() for name, feature in self.features.items()})
+
+    def append(self, encoded: Mapping[str, Tensor]) -> None:
+        """Add rows at the end, encoded by `encode`; the first gets row `num_rows + 1`."""
+        present = self._encoded()
+        assert set(encoded) == set(present), f"expected {sorted(present)}, got {sorted(encoded)}"
+        for name, values in present.items():
+            added = encoded[name].to(device=values.device, dtype=values.dtype)
+            setattr(self, PREFIX + name, torch.cat([values, added]))
+        if encoded:
+            self.num_rows += len(next(iter(encoded.values())))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON of each feature by name; `feature_from_json` builds them again."""
+        return {name: feature.to_json() for name, feature in self.features.items()}
+
+    def _encoded(self) -> dict[str, Tensor]:
+        return {name: self.get_buffer(PREFIX + name) for name in _tabled(self.features)}
+
+
+def _tabled(features: dict[str, Feature]) -> dict[str, Feature]:
+    return {name: feature for name, feature in features.items() if not isinstance(feature, ContextFeature)}
+
+
+def _column(table: pd.DataFrame, name: str, feature: Feature, origin: str) -> pd.Series:
+    """Return a feature's column, its index named after the id so that messages can quote it."""
+    if feature.column not in table.columns:
+        columns = [str(column) for column in table.columns]
+        near = ", ".join(get_close_matches(feature.column, columns, n=3) or columns)
+        raise InputError(
+            f"{origin}: feature {name!r} needs column {feature.column!r}, which is not there; there is {near}"
+        )
+    values: pd.Series = table[feature.column]
+    for key in ("user_id", "item_id"):
+        if key in table.columns:
+            return values.set_axis(pd.Index(table[key], name=key))
+    return values
+
+
+def _check_name(name: str, feature: Feature) -> None:
+    if "." in name or not name or hasattr(nn.ModuleDict, name):
+        raise InputError(
+            f"feature {name!r}: this name is taken or not possible; choose another, like '{name}_'"
+        )
+    if feature.column == REQUEST_TIME:
+        raise InputError(
+            f"feature {name!r}: column {REQUEST_TIME!r} is reserved for "
+            "twotower.features.request_time.RequestTime; use that, or another column"
+        )
+
+
+def _run(rows: Tensor) -> slice | None:
+    """Return consecutive ascending rows as a slice; on the CPU only, where looking costs nothing."""
+    if rows.device.type != "cpu" or rows.dim() != 1 or len(rows) < 2 or torch.compiler.is_compiling():
+        return None
+    first, last = int(rows[0]), int(rows[-1])
+    if first < 0 or last - first != len(rows) - 1 or not bool((rows.diff() == 1).all()):
+        return None
+    return slice(first, last + 1)

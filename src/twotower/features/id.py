@@ -1,0 +1,31 @@
+"""Who it is: one embedding for each user or item seen in training."""
+
+from twotower.features.categorical import Categorical
+from twotower.features.feature import Missing
+from twotower.spec import DropoutRate, PositiveInt
+
+
+class Id(Categorical):
+    """The entity's own key as a feature.
+
+    An entity without train interactions has the unknown row, which training reaches by `dropout` only: with
+    0, new entities get an embedding that never learned (zeros).
+
+    Args:
+        column: `user_id` or `item_id`.
+        dim: width of the embedding.
+        dropout: share of ids replaced by the unknown one while training.
+        sparse: give sparse gradients (for large tables); the optimizer must take them.
+        missing: see `Feature`.
+    """
+
+    def __init__(
+        self,
+        *,
+        column: str,
+        dim: PositiveInt,
+        dropout: DropoutRate = 0.1,
+        sparse: bool = False,
+        missing: Missing = "error",
+    ) -> None:
+        super().__init__(column=column, dim=dim, dropout=dropout, sparse=sparse, missing=missing)
