@@ -1,0 +1,30 @@
+"""What every baseline does."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.history import History
+
+
+class Baseline(ABC):
+    """A recommender without training by gradient."""
+
+    def skip_reason(self, num_items: int) -> str | None:
+        """Return why it cannot run on a catalogue of this size, None if it can."""
+        return None
+
+    @abstractmethod
+    def fit(self, train: History, num_items: int, now: int) -> None:
+        """Learn from the log.
+
+        Args:
+            train: the log of every user.
+            num_items: N.
+            now: unix seconds at which recommendations are asked for.
+        """
+
+    @abstractmethod
+    def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
+        """Return scores [B, N] of the catalogue (item row r in column r - 1) for some users' histories."""

@@ -1,0 +1,72 @@
+"""EASE: a linear item-to-item model with a closed form; hard to beat on small catalogues."""
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse
+from numpy.typing import NDArray
+
+from twotower.data.history import History
+from twotower.evaluation.baselines.baseline import Baseline
+from twotower.spec import PositiveFloat, PositiveInt
+
+
+class Ease(Baseline):
+    """Score = history (0 or 1 per item) times B, where B = I - P / diag(P), P = (X'X + regularisation I)^-1.
+
+    Costs N^2 memory and N^3 time, hence `max_items`.
+
+    Args:
+        regularisation: L2 penalty; 100 to 1000 is usual.
+        max_items: largest catalogue it is run on.
+
+    Reference: Steck (2019), Embarrassingly shallow autoencoders for sparse data, equation 8.
+    """
+
+    def __init__(self, *, regularisation: PositiveFloat = 250, max_items: PositiveInt = 20_000) -> None:
+        self.regularisation = regularisation
+        self.max_items = max_items
+
+    def skip_reason(self, num_items: int) -> str | None:
+        """Return a reason above `max_items`."""
+        if num_items <= self.max_items:
+            return None
+        return f"{num_items} items are above max_items = {self.max_items}"
+
+    def fit(self, train: History, num_items: int, now: int) -> None:
+        """Solve for the item weights, float32 [N, N]."""
+        taken = interaction_matrix(train, np.arange(len(train.offsets) - 1), num_items)
+        gram = (taken.T @ taken).toarray()
+        gram[np.diag_indices(num_items)] += self.regularisation
+        precision = inverse_of_symmetric(gram)
+        self.weights = precision / -np.diag(precision)
+        self.weights[np.diag_indices(num_items)] = 0.0
+
+    def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
+        """Return what the users' histories predict."""
+        predicted: NDArray[np.float32] = interaction_matrix(history, users, len(self.weights)) @ self.weights
+        return predicted
+
+
+def interaction_matrix(history: History, users: np.ndarray, num_items: int) -> scipy.sparse.csr_array:
+    """Return which items each user has, float32 [B, N] of ones; item row r in column r - 1."""
+    positions, rows = history.flat(users)
+    positions, rows = positions[rows > 0], rows[rows > 0]
+    ones = np.ones(len(rows), dtype=np.float32)
+    matrix = scipy.sparse.csr_array((ones, (positions, rows - 1)), shape=(len(users), num_items))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix
+
+
+def inverse_of_symmetric(matrix: np.ndarray) -> NDArray[np.float32]:
+    """Return the inverse of a positive definite float32 matrix [N, N], which is overwritten.
+
+    By Cholesky factor: a third of the work of a general inverse.
+    """
+    factor, failed = scipy.linalg.lapack.spotrf(matrix.T, lower=True, overwrite_a=True)
+    assert failed == 0
+    inverse, failed = scipy.linalg.lapack.spotri(factor, lower=True, overwrite_c=True)
+    assert failed == 0
+    lower = np.tril(inverse)
+    full: NDArray[np.float32] = lower + np.tril(inverse, -1).T
+    return full

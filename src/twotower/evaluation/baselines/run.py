@@ -1,0 +1,72 @@
+"""Runs the baselines over a holdout, with the same evaluator as the model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from twotower.data.dataset import Holdout
+from twotower.data.history import History
+from twotower.evaluation.baselines.baseline import Baseline
+from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.ranking import item_popularity
+from twotower.evaluation.report import Report
+from twotower.evaluation.top_k import top_k_of
+from twotower.spec import Spec, build
+
+
+@dataclass(frozen=True)
+class BaselineReports:
+    """Name -> report of the baselines that ran, name -> reason of those that were skipped."""
+
+    reports: dict[str, Report]
+    skipped: dict[str, str]
+
+
+def run_baselines(
+    specs: Mapping[str, Spec],
+    evaluator: Evaluator,
+    holdout: Holdout,
+    train: History,
+    num_items: int,
+    now: int | None = None,
+) -> BaselineReports:
+    """Fit each baseline on `train` and evaluate it on `holdout`.
+
+    Args:
+        specs: name -> spec of a `Baseline`.
+        evaluator: metrics and seen filter.
+        holdout: users, their histories and targets.
+        train: the log the model was fitted on too.
+        num_items: N.
+        now: unix seconds of the request; by default `request_time(holdout, train)`.
+    """
+    when = request_time(holdout, train) if now is None else now
+    popularity = item_popularity(train, num_items)
+    reports, skipped = {}, {}
+    for name, spec in specs.items():
+        baseline: Baseline = build(spec, Baseline)  # type: ignore[type-abstract]
+        if reason := baseline.skip_reason(num_items):
+            skipped[name] = reason
+            continue
+        baseline.fit(train, num_items, when)
+        rows = top_rows(baseline, evaluator, holdout, num_items)
+        reports[name] = evaluator.evaluate(rows, holdout, popularity)
+    return BaselineReports(reports, skipped)
+
+
+def request_time(holdout: Holdout, train: History) -> int:
+    """Return the cutoff all requests share, else one second after the last train interaction."""
+    first, last = holdout.request_times.min(), holdout.request_times.max()
+    return int(last) if first == last else int(train.times.max(initial=0)) + 1
+
+
+def top_rows(baseline: Baseline, evaluator: Evaluator, holdout: Holdout, num_items: int) -> np.ndarray:
+    """Return the best rows [Q, max_k] of a fitted baseline, seen items filtered as the evaluator says."""
+
+    def score(queries: slice) -> torch.Tensor:
+        return torch.from_numpy(baseline.scores(holdout.history, holdout.users[queries]))
+
+    rows, _ = top_k_of(score, len(holdout.users), num_items, evaluator.max_k, evaluator.excluded(holdout))
+    return rows

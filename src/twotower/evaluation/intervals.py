@@ -1,0 +1,51 @@
+"""Bootstrap intervals of means over users."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Above this many users percentiles of resampled means and the normal interval agree to three digits.
+LARGE = 200_000
+BLOCK_DRAWS = 2**20
+Z_95 = 1.959963984540054
+
+
+def bootstrap_interval(values: np.ndarray, num_bootstrap: int, seed: int = 0) -> NDArray[np.float64]:
+    """Return the 95 % interval of the mean over users: percentiles of resampled means.
+
+    Users are drawn with replacement, once per resample for all columns together. Above 200,000 users it is
+    mean +- 1.96 standard errors, which agrees there and does not take minutes.
+
+    Args:
+        values: [Q, M] values of Q users in M metrics.
+        num_bootstrap: number of resamples.
+        seed: of the draws; the same seed gives the same interval.
+
+    Returns:
+        [M, 2], low and high.
+
+    Reference: Efron and Tibshirani (1993), An introduction to the bootstrap, section 13.3.
+    """
+    if len(values) > LARGE:
+        half = Z_95 * values.std(axis=0, ddof=1) / np.sqrt(len(values))
+        return np.stack([values.mean(axis=0) - half, values.mean(axis=0) + half], axis=1)
+    means = resampled_means(values, num_bootstrap, seed)
+    return np.quantile(means, [0.025, 0.975], axis=0).T
+
+
+def resampled_means(values: np.ndarray, num_bootstrap: int, seed: int) -> NDArray[np.float64]:
+    """Return the column means of resampled users, [num_bootstrap, M].
+
+    A resample is the number of times each user was drawn (multinomial weights), so that a block of
+    resamples is one matrix product.
+    """
+    generator = np.random.default_rng(seed)
+    num_users = len(values)
+    block = max(1, BLOCK_DRAWS // num_users)
+    means = []
+    for start in range(0, num_bootstrap, block):
+        size = min(block, num_bootstrap - start)
+        drawn = generator.integers(num_users, size=(size, num_users), dtype=np.int32)
+        drawn += np.arange(size, dtype=np.int32)[:, None] * num_users
+        weights = np.bincount(drawn.ravel(), minlength=size * num_users).reshape(size, num_users)
+        means.append(weights @ values / num_users)
+    return np.concatenate(means)

@@ -1,0 +1,32 @@
+"""Average precision: the precision at every hit, averaged; its mean over users is MAP."""
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.metrics.metric import Ranking, UserMetric
+
+
+class AveragePrecision(UserMetric):
+    """MAP@k = (sum over the hits in the first k of the precision at their place) / min(k, relevant).
+
+    Dividing by min(k, relevant) makes a perfect list score 1 and does not reward finding few: dividing by the
+    hits found instead, as some libraries do, doubles typical values. A user with nothing relevant scores 0.
+
+    Reference: Manning, Raghavan and Schütze (2008), Introduction to Information Retrieval, section 8.4.
+
+    >>> from twotower.metrics.metric import Ranking
+    >>> ranking = Ranking.of([[3, 1, 2]], relevant=[{1, 2}], popularity=[1, 1, 1])
+    >>> AveragePrecision().per_user(ranking, k=3).round(4).tolist()
+    [0.5833]
+    """
+
+    name: ClassVar[str] = "map"
+
+    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+        """Return average precision@k per user [Q]."""
+        hits = ranking.top_hits(k)
+        precisions = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
+        averaged: NDArray[np.float64] = (precisions * hits).sum(axis=1) / ranking.attainable(k)
+        return averaged

@@ -1,0 +1,35 @@
+"""Gini: how unequally recommendations are spread over the catalogue."""
+
+from typing import ClassVar
+
+import numpy as np
+
+from twotower.metrics.metric import CatalogueMetric, Ranking
+
+
+class Gini(CatalogueMetric):
+    """gini@k = sum over items of (2 i - N - 1) c_i / (N sum c), c_i ascending.
+
+    c_i counts the lists whose first k places hold the item, for every item of the catalogue. 0: all are
+    recommended equally often; (N - 1) / N: everybody is shown one and the same item. Lower is more even.
+    0 when nothing was recommended.
+
+    Reference: Fleder and Hosanagar (2009), Blockbuster culture's next rise or fall, section 4.
+
+    >>> from twotower.metrics.metric import Ranking
+    >>> ranking = Ranking.of([[1], [1], [1]], relevant=[{1}, {1}, {1}], popularity=[1, 1, 1, 1])
+    >>> Gini().value(ranking, k=1)
+    0.75
+    """
+
+    name: ClassVar[str] = "gini"
+
+    def value(self, ranking: Ranking, k: int) -> float:
+        """Return the Gini coefficient of recommendation counts over the catalogue."""
+        size = ranking.num_items
+        counts = np.sort(np.bincount(ranking.top_items(k).ravel(), minlength=size + 1)[1:])
+        total = counts.sum()
+        if total == 0:
+            return 0.0
+        weights = 2 * np.arange(1, size + 1) - size - 1
+        return float(weights @ counts / (size * total))

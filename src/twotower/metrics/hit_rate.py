@@ -1,0 +1,28 @@
+"""Hit rate: whether anything was found at all."""
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.metrics.metric import Ranking, UserMetric
+
+
+class HitRate(UserMetric):
+    """HR@k = 1 when the first k places hold a hit, else 0 (also called success@k).
+
+    Under leave-one-out it equals recall@k.
+
+    >>> from twotower.metrics.metric import Ranking
+    >>> ranking = Ranking.of([[3, 1, 2], [1, 2, 3]], relevant=[{1, 2}, {3}], popularity=[1, 1, 1])
+    >>> HitRate().per_user(ranking, k=2).tolist()
+    [1.0, 0.0]
+    """
+
+    name: ClassVar[str] = "hit_rate"
+    by_target: ClassVar[bool] = True
+
+    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+        """Return 1.0 or 0.0 per user [Q]."""
+        found: NDArray[np.float64] = ranking.top_hits(k).max(axis=1).astype(np.float64)
+        return found

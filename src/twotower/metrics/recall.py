@@ -1,0 +1,29 @@
+"""Recall: the share of what could be found that was found."""
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.metrics.metric import Ranking, UserMetric
+
+
+class Recall(UserMetric):
+    """recall@k = hits in the first k / min(k, relevant).
+
+    With the smaller of the two below the line, a perfect list scores 1 at every k. Where every user has at
+    most k relevant items (leave-one-out) this is the plain recall. A user with nothing relevant scores 0.
+
+    >>> from twotower.metrics.metric import Ranking
+    >>> ranking = Ranking.of([[3, 1, 2]], relevant=[{1, 2, 4}], popularity=[1, 1, 1, 1])
+    >>> Recall().per_user(ranking, k=2).tolist()
+    [0.5]
+    """
+
+    name: ClassVar[str] = "recall"
+    by_target: ClassVar[bool] = True
+
+    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+        """Return hits / min(k, relevant) per user [Q]."""
+        found: NDArray[np.float64] = ranking.top_hits(k).sum(axis=1) / ranking.attainable(k)
+        return found
