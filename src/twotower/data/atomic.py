@@ -1,0 +1,85 @@
+"""Files and folders that are there whole or not at all."""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file under a temporary name in the same folder, sync it and rename it.
+
+    Args:
+        path: of the file, replaced if it is there; its folder is made if needed.
+        write: writes the file it is given; the temporary name ends as `path` does.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
+    try:
+        write(temporary)
+        _sync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def temporary_folder(final: Path) -> Path:
+    """Make and return an empty folder beside `final`, to be filled and then moved there."""
+    folder = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
+    folder.mkdir(parents=True)
+    return folder
+
+
+def replace_folder(temporary: Path, final: Path) -> None:
+    """Sync a finished folder and move it to its final name; a folder already there is replaced.
+
+    Args:
+        temporary: on the same file system as `final`.
+        final: is missing for a moment while an old folder is swapped.
+    """
+    sync_folder(temporary)
+    old = final.with_name(f".{final.name}.{uuid.uuid4().hex}.old")
+    if final.exists():
+        final.rename(old)
+    temporary.rename(final)
+    _sync(final.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def publish_folder(temporary: Path, final: Path) -> None:
+    """Sync a finished folder and move it to its final name, unless another process was first; then drop it.
+
+    For caches, where equal names mean equal content.
+    """
+    sync_folder(temporary)
+    try:
+        temporary.rename(final)
+    except OSError:
+        if not final.is_dir():
+            raise
+        shutil.rmtree(temporary, ignore_errors=True)
+    _sync(final.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Sync every file in a folder, and the folder."""
+    for path in sorted(folder.rglob("*")):
+        _sync(path)
+    _sync(folder)
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

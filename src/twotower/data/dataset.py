@@ -1,0 +1,82 @@
+"""What every other room reads: logs, holdouts and tables, memory-mapped.
+
+Shapes: Q users with targets, T targets.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from twotower.data.history import History
+from twotower.data.vocabulary import Vocabulary
+
+Audit = dict[str, float | int | str | bool]
+
+
+@dataclass(frozen=True, eq=False)
+class Holdout:
+    """What is to be predicted, and what is known before.
+
+    Args:
+        users: int32 [Q], ascending, the user rows that have at least one target.
+        target_offsets: int64 [Q + 1]; user `users[q]` owns targets target_offsets[q]:target_offsets[q + 1].
+        target_items: int32 [T] item rows, each once a user and none the user had before.
+        request_times: int64 [Q] unix seconds at which the recommendation is asked for.
+        history: of every user, only what precedes the user's targets.
+    """
+
+    users: np.ndarray
+    target_offsets: np.ndarray
+    target_items: np.ndarray
+    request_times: np.ndarray
+    history: History
+
+
+@dataclass(frozen=True, eq=False)
+class RetrievalDataset:
+    """A split data set.
+
+    Args:
+        user_table: row r of the vocabulary = position r - 1.
+        item_table: ditto; the catalogue.
+        item_label: the column of `item_table` that names an item for people.
+        users: ids and rows of users.
+        items: ids and rows of items.
+        train: the train log.
+        train_and_valid: for the final fit.
+        valid: predicted from the train log.
+        open_test: opens the test holdout; called by the first use of `test` and not before.
+        audit: facts about data and split, see `audit.py`.
+        fingerprint: of the source's content, the split's arguments and the format.
+        origins: "interactions", "users", "items" -> file or source name, for messages.
+    """
+
+    user_table: pd.DataFrame
+    item_table: pd.DataFrame
+    item_label: str | None
+    users: Vocabulary
+    items: Vocabulary
+    train: History
+    train_and_valid: History
+    valid: Holdout
+    open_test: Callable[[], Holdout]
+    audit: Audit
+    fingerprint: str
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def test(self) -> Holdout:
+        """Predicted from train and valid logs; its arrays are opened on first use."""
+        return self.open_test()
+
+    def train_users(self) -> NDArray[np.int64]:
+        """Return the rows of users with train interactions, ascending."""
+        return np.flatnonzero(self.train.counts() > 0)
+
+    def train_items(self) -> NDArray[np.int64]:
+        """Return the rows of items with train interactions, ascending."""
+        return np.unique(np.asarray(self.train.items)).astype(np.int64)

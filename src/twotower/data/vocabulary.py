@@ -1,0 +1,78 @@
+"""The user's own keys and our rows."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Ids = np.ndarray | pd.Series | Sequence[Any]
+
+UNKNOWN = 0
+"""The row of every id that is not in a vocabulary."""
+
+
+class Vocabulary:
+    """A one-to-one map between ids and rows 1..n; row 0 stands for whatever is unknown.
+
+    Args:
+        values: [n] the ids of rows 1..n, int64 or text, strictly ascending. Text is kept as a fixed-width
+            numpy array, so an id must not end in NUL.
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values: np.ndarray = values.astype(np.int64 if values.dtype.kind in "iu" else np.str_)
+        assert bool(np.all(self.values[1:] > self.values[:-1])), "ids must ascend strictly"
+
+    @classmethod
+    def fit(cls, ids: Ids) -> "Vocabulary":
+        """Return the vocabulary of all distinct ids; they are all whole numbers or all text."""
+        distinct = pd.unique(pd.Series(ids)) if len(ids) else np.zeros(0, np.int64)
+        array = np.asarray(distinct)
+        return cls(np.sort(array.astype(np.int64 if array.dtype.kind in "iu" else np.str_)))
+
+    def __len__(self) -> int:
+        """Return the number of ids, without the unknown row."""
+        return len(self.values)
+
+    @property
+    def is_text(self) -> bool:
+        """Tell whether ids are text; otherwise they are whole numbers."""
+        return bool(self.values.dtype.kind == "U")
+
+    def rows(self, ids: Ids) -> NDArray[np.int32]:
+        """Return the row of each id [n]; 0 where it is unknown or of the wrong type ("1" is not 1)."""
+        return (self._index.get_indexer(self._lookup_keys(ids)) + 1).astype(np.int32)
+
+    def ids(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
+        """Return the id of each row.
+
+        Raises:
+            IndexError: a row is 0 (nothing is known of it) or beyond the last.
+        """
+        array = np.asarray(rows, dtype=np.int64)
+        if array.size and (array.min() < 1 or array.max() > len(self)):
+            raise IndexError(f"rows with an id are 1..{len(self)}, got {array.min()}..{array.max()}")
+        found: np.ndarray = self.values[array - 1]
+        return found
+
+    @cached_property
+    def _index(self) -> "pd.Index[Any]":
+        keys: np.ndarray = self.values.astype(object) if self.is_text else self.values
+        return pd.Index(keys, dtype=keys.dtype)
+
+    def _lookup_keys(self, ids: Ids) -> "pd.Index[Any]":
+        """Return ids as the index compares them; whatever cannot be an id of ours becomes None."""
+        array = ids.to_numpy() if isinstance(ids, pd.Series) else ids
+        if isinstance(array, np.ndarray) and array.dtype.kind == "U":
+            array = array.astype(object)
+        if isinstance(array, np.ndarray) and array.dtype.kind == "i" and not self.is_text:
+            return pd.Index(array.astype(np.int64, copy=False))
+        kind: Any = str if self.is_text else (int, np.integer)
+        keys = np.empty(len(array), dtype=object)
+        keys[:] = [
+            value if isinstance(value, kind) and not isinstance(value, bool) else None for value in array
+        ]
+        return pd.Index(keys, dtype=object)
