@@ -43,7 +43,7 @@ class BagEncoder(nn.Module):
             embeddings = self._plain(encoded_NW)
         else:
             embeddings = BagSum.apply(self.weight, self._plan(encoded_NW))  # type: ignore[no-untyped-call]
-        return embeddings.reshape(*encoded.shape[:-1], -1)
+        return embeddings.reshape(*encoded.shape[:-1], self.weight.shape[1])
 
     def _plain(self, encoded_NW: Tensor) -> Tensor:
         weights_NW = self.token_weights[encoded_NW]

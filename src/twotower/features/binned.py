@@ -57,7 +57,8 @@ class Binned(Feature):
         numbers = as_finite_numbers(values)
         known = numbers[~np.isnan(numbers)]
         if len(known):
-            edges = np.unique(np.quantile(known, np.arange(1, self.num_bins) / self.num_bins))
+            levels = np.arange(1, self.num_bins) / self.num_bins
+            edges = np.unique(np.quantile(known, levels, method="higher"))  # a value: no bin is empty
             self.edges = edges[edges > known.min()].tolist()
 
     def _encode(self, values: pd.Series) -> Tensor:

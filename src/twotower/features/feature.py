@@ -3,7 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -93,9 +93,9 @@ class Feature(ABC):
 
     @classmethod
     def from_json(cls, payload: Mapping[str, Any]) -> "Feature":
-        """Build any fitted feature from `to_json`."""
+        """Build a fitted feature from `to_json`; called on `Feature`, of any kind."""
         spec = {key: value for key, value in payload.items() if key != STATE}
-        feature = build(spec, cast("type[Feature]", Feature))
+        feature = build(spec, cls)
         feature.set_state(payload[STATE])
         return feature
 

@@ -87,12 +87,12 @@ class FeatureTable(nn.Module):
         Consecutive rows (a catalogue, or a chunk of it) give views: nothing is copied, and an encoder can
         tell that it saw them before.
         """
-        run = _run(rows)
+        run = _run(rows, self.num_rows)
         if run is not None:
             return {name: values[run] for name, values in self._encoded().items()}
         flat = rows.reshape(-1)
         return {
-            name: values.index_select(0, flat).reshape(*rows.shape, -1)
+            name: values.index_select(0, flat).reshape(*rows.shape, values.shape[1])
             for name, values in self._encoded().items()
         }
 
@@ -164,11 +164,11 @@ def _check_name(name: str, feature: Feature) -> None:
         )
 
 
-def _run(rows: Tensor) -> slice | None:
-    """Return consecutive ascending rows as a slice; on the CPU only, where looking costs nothing."""
+def _run(rows: Tensor, largest: int) -> slice | None:
+    """Return rows that are consecutive and there as a slice; on the CPU only, where looking costs nothing."""
     if rows.device.type != "cpu" or rows.dim() != 1 or len(rows) < 2 or torch.compiler.is_compiling():
         return None
     first, last = int(rows[0]), int(rows[-1])
-    if first < 0 or last - first != len(rows) - 1 or not bool((rows.diff() == 1).all()):
+    if first < 0 or last > largest or last - first != len(rows) - 1 or not bool((rows.diff() == 1).all()):
         return None
     return slice(first, last + 1)

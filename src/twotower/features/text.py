@@ -42,7 +42,7 @@ class HashedText(Feature):
         column: str,
         dim: PositiveInt,
         buckets: PositiveInt = 1_000_000,
-        max_tokens: PositiveInt = 48,
+        max_tokens: PositiveInt = 64,
         min_count: PositiveInt = 2,
         char_ngrams: bool = True,
         weighting: Literal["mean", "idf"] = "mean",

@@ -1,0 +1,264 @@
+"""What every feature kind promises, for each entry of `conf/features/` and each kind of the room."""
+
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+import twotower.features
+from twotower.errors import InputError
+from twotower.features.feature import REQUEST_TIME, ContextFeature, Feature, feature_from_json
+from twotower.features.feature_table import FeatureTable
+from twotower.features.lookup_encoder import LookupEncoder
+from twotower.features.numeric import Numeric
+from twotower.spec import TARGET, build
+
+CONF = sorted((Path(__file__).parents[2] / "conf" / "features").glob("**/*.yaml"))
+ROOM = "twotower.features."
+SAMPLES: dict[str, list[Any]] = {  # a kind is tested on the first of these that it accepts
+    "numbers": [3, 1.5, 20, 1.5, 3, 7],
+    "text": ["red mug", "blue mug", "red cup", "cup", "Straße 7", "red mug"],
+    "tags": [["a", "b"], ["b"], [], ["c", "a"], ["b", "c"], ["a"]],
+    "vectors": [[1.0, 2.0], [0.0, 1.0], [3.0, 3.0], [1.0, 1.0], [2.0, 0.5], [1.0, 2.0]],
+}
+ODD = [
+    None, float("nan"), float("inf"), -float("inf"), pd.NaT, pd.NA, np.nan, "", "never seen", b"bytes", -1,
+    10**400, 1e300, True, [], {}, set(), (), [[1]], [None], np.zeros((2, 2)), np.array([]), np.array("x"), object(),
+    1j, Decimal("NaN"), pd.Timestamp("2020-01-01"), ["x", 1, None], np.str_("a"), np.int8(3), "\ud800",
+]  # fmt: skip
+NONSENSE = [{}, object(), 1j, pd.NaT]
+
+
+def configured() -> dict[str, dict[str, Any]]:
+    return {
+        f"{path.stem}-{side}-{name}": spec
+        for path in CONF
+        for side, specs in yaml.safe_load(path.read_text()).items()
+        for name, spec in specs.items()
+    }
+
+
+def direct() -> dict[str, dict[str, Any]]:
+    return {
+        "Id": {TARGET: ROOM + "id.Id", "column": "c", "dim": 3, "dropout": 0.3, "sparse": True},
+        "Categorical": {TARGET: ROOM + "categorical.Categorical", "column": "c", "dim": 3, "min_count": 2},
+        "Numeric": {TARGET: ROOM + "numeric.Numeric", "column": "c", "missing": "allow"},
+        "Numeric-log1p": {TARGET: ROOM + "numeric.Numeric", "column": "c", "transform": "log1p"},
+        "Binned": {TARGET: ROOM + "binned.Binned", "column": "c", "dim": 3, "num_bins": 3},
+        "Tags": {TARGET: ROOM + "tags.Tags", "column": "c", "dim": 3, "separator": " ", "max_tags": 2},
+        "Vector": {TARGET: ROOM + "vector.Vector", "column": "c", "standardise": True},
+        "HashedText": {TARGET: ROOM + "text.HashedText", "column": "c", "dim": 3, "weighting": "idf"},
+        "HashedText-tiny": {
+            TARGET: ROOM + "text.HashedText",
+            "column": "c",
+            "dim": 3,
+            "buckets": 5,
+            "min_count": 1,
+        },
+        "RequestTime": {TARGET: ROOM + "request_time.RequestTime", "year": 2, "week": 1, "day": 1},
+    }
+
+
+CASES = configured() | direct()
+
+
+def sample_for(feature: Feature) -> list[Any]:
+    for values in SAMPLES.values():
+        try:
+            feature.check(pd.Series(values, dtype=object), "sample")
+        except InputError:
+            continue
+        return values
+    raise AssertionError(f"no sample column suits {type(feature).__name__}; add one to SAMPLES")
+
+
+def fitted(spec: dict[str, Any]) -> tuple[Feature, list[Any]]:
+    feature: Feature = build(spec, Feature)
+    values = sample_for(feature)
+    feature.fit(pd.Series(values * 5, dtype=object), "sample")
+    return feature, values
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES.keys())
+def spec(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return request.param
+
+
+def test_there_are_choices() -> None:
+    assert CONF
+    assert configured()
+
+
+def test_every_kind_is_tested() -> None:
+    modules = [
+        importlib.import_module(ROOM + module.name)
+        for module in pkgutil.iter_modules(twotower.features.__path__)
+    ]
+    kinds = {
+        kind
+        for module in modules
+        for _, kind in inspect.getmembers(module, inspect.isclass)
+        if issubclass(kind, Feature) and not inspect.isabstract(kind) and kind.__module__ == module.__name__
+    }
+    assert kinds == {type(build(spec, Feature)) for spec in direct().values()}
+
+
+@pytest.mark.parametrize("path", CONF, ids=lambda path: path.stem)
+def test_a_choice_says_how_to_use_it_and_names_both_sides(path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith("# python scripts/train.py ")
+    assert f"features={path.stem}" in text.splitlines()[0]
+    assert len(text.splitlines()) <= 25
+    assert set(yaml.safe_load(text)) == {"user", "item"}
+
+
+def test_the_encoder_has_the_declared_dim_for_any_leading_shape(spec: dict[str, Any]) -> None:
+    feature, values = fitted(spec)
+    encoded = feature.encode(values)
+    encoder = feature.encoder().eval()
+    assert encoded.shape[0] == len(values)
+    output = encoder(encoded)
+    assert output.shape == (len(values), feature.output_dim)
+    assert output.dtype == torch.float32
+    nested = encoder(encoded.reshape(2, 3, -1))
+    assert torch.equal(nested, output.reshape(2, 3, -1))
+    assert encoder(encoded[:1]).shape == (1, feature.output_dim)
+    assert encoder(encoded[:0]).shape == (0, feature.output_dim)
+    assert feature.encode([]).shape == encoded[:0].shape
+
+
+def test_odd_values_are_encoded(spec: dict[str, Any]) -> None:
+    feature, values = fitted(spec)
+    encoded = feature.encode([*ODD, values[0]])
+    assert len(encoded) == len(ODD) + 1
+    assert torch.equal(encoded[-1:], feature.encode(values[:1]))
+    assert feature.encoder().eval()(encoded).isfinite().all()
+    for value in ODD:
+        assert feature.encode([value]).shape == encoded[:1].shape
+
+
+def test_nonsense_is_missing(spec: dict[str, Any]) -> None:
+    feature, values = fitted(spec)
+    missing = feature.encode([None])
+    assert not torch.equal(feature.encode(values), missing.expand(len(values), -1))
+    for value in NONSENSE:
+        assert torch.equal(feature.encode([value]), missing), value
+
+
+def test_what_is_missing_embeds_as_nothing_until_trained(spec: dict[str, Any]) -> None:
+    feature, _ = fitted(spec)
+    output = feature.encoder().eval()(feature.encode([None]))
+    if isinstance(feature, Numeric):
+        output = output[:, :1]  # the other is the flag that says so
+    assert output.eq(0).all()
+
+
+def test_json_round_trip(spec: dict[str, Any]) -> None:
+    feature, values = fitted(spec)
+    text = json.dumps(feature.to_json(), allow_nan=False)
+    again = feature_from_json(json.loads(text))
+    assert type(again) is type(feature)
+    assert json.dumps(again.to_json()) == text
+    assert torch.equal(again.encode([*values, *ODD]), feature.encode([*values, *ODD]))
+    shapes = [
+        {key: value.shape for key, value in each.encoder().state_dict().items()} for each in (feature, again)
+    ]
+    assert shapes[0] == shapes[1]
+    assert again.output_dim == feature.output_dim
+
+
+def test_only_train_rows_are_learned(spec: dict[str, Any]) -> None:
+    values = sample_for(build(spec, Feature))
+    payloads = []
+    for others in (values[4:], values[:2]):
+        feature: Feature = build(spec, Feature)
+        series = pd.Series([*values[:4], *others], dtype=object)
+        table = FeatureTable.fit(
+            {"f": feature}, pd.DataFrame({feature.column: series}), np.arange(1, 5), "sample"
+        )
+        payloads.append(json.dumps(table.to_json()))
+    assert payloads[0] == payloads[1]
+
+
+def test_values_beyond_train_are_unknown() -> None:
+    for name in ("Id", "Categorical", "Tags", "HashedText"):
+        feature: Feature = build(direct()[name], Feature)
+        table = pd.DataFrame({"c": ["seen", "seen", "other"]})
+        rows = FeatureTable.fit({"f": feature}, table, np.array([1, 2]), "sample").gather(
+            torch.tensor([0, 1, 3])
+        )["f"]
+        assert rows[1].any()
+        assert torch.equal(rows[2], rows[0])
+
+
+def test_gradients_reach_every_parameter(spec: dict[str, Any]) -> None:
+    feature, values = fitted(spec)
+    encoder = feature.encoder()
+    parameters = list(encoder.parameters())
+    if parameters:
+        encoder(feature.encode(values)).square().sum().backward()
+    for parameter in parameters:
+        assert parameter.grad is not None
+    if parameters and not isinstance(encoder, LookupEncoder):
+        assert parameters[0].grad is not None
+        assert parameters[0].grad[0].eq(0).all()  # padding learns nothing
+
+
+def test_missing_values_are_refused_unless_allowed(spec: dict[str, Any]) -> None:
+    feature: Feature = build(spec, Feature)
+    values = pd.Series([*sample_for(feature), None], dtype=object)
+    if feature.missing == "error":
+        with pytest.raises(
+            InputError, match=rf"table\.csv: column '{feature.column}', row 7: .*missing: allow"
+        ):
+            feature.fit(values, "table.csv")
+    if not isinstance(feature, ContextFeature):
+        spec = spec | {"missing": "allow"}
+    feature = build(spec, Feature)
+    feature.fit(values, "table.csv")
+    assert len(feature.encode(values)) == 7
+
+
+def test_only_context_features_read_the_request_time(spec: dict[str, Any]) -> None:
+    feature: Feature = build(spec, Feature)
+    assert isinstance(feature, ContextFeature) == (feature.column == REQUEST_TIME)
+    if isinstance(feature, ContextFeature):
+        times = torch.tensor([1_300_000_000, 0, 1_323_000_000])
+        assert torch.equal(feature.encode_times(times), feature.encode(times.tolist()))
+        assert torch.equal(feature.encode_times(times[1:2]), feature.encode([None]))
+
+
+def dump_all() -> str:
+    everything = {}
+    for name, spec in CASES.items():
+        feature, values = fitted(spec)
+        everything[name] = [feature.to_json(), feature.encode([*values, {"b", "a", "c"}]).tolist()]
+    return json.dumps(everything)
+
+
+def test_another_process_encodes_the_same() -> None:
+    seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
+    here = Path(__file__)
+    code = (
+        f"import sys; sys.path.insert(0, {str(here.parent)!r}); import {here.stem} as t; print(t.dump_all())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONHASHSEED": seed},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.strip() == dump_all()

@@ -1,0 +1,178 @@
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from twotower.errors import InputError
+from twotower.features.categorical import Categorical
+from twotower.features.feature import Feature, feature_from_json
+from twotower.features.feature_table import FeatureTable
+from twotower.features.id import Id
+from twotower.features.numeric import Numeric
+from twotower.features.request_time import RequestTime
+from twotower.features.text import HashedText
+
+ITEMS = pd.DataFrame(
+    {
+        "item_id": ["x", "y", "z", "w"],
+        "price": [1.0, 3.0, 100.0, 3.0],
+        "title": ["red mug", "red cup", "new", ""],
+    }
+)
+TRAIN = np.array([2, 1])
+
+
+def features() -> dict[str, Feature]:
+    return {
+        "id": Id(column="item_id", dim=4),
+        "price": Numeric(column="price"),
+        "title": HashedText(column="title", dim=8, char_ngrams=False, max_tokens=2),
+        "season": RequestTime(year=1),
+    }
+
+
+@pytest.fixture
+def table() -> FeatureTable:
+    return FeatureTable.fit(features(), ITEMS, TRAIN, "items.csv")
+
+
+def plain(encoded: dict[str, torch.Tensor]) -> dict[str, list[Any]]:
+    return {name: values.tolist() for name, values in encoded.items()}
+
+
+def test_row_zero_is_unknown_and_others_follow_the_table(table: FeatureTable) -> None:
+    assert plain(table.gather(torch.tensor([0, 2, 3]))) == {
+        "id": [[0], [2], [0]],
+        "price": [[0, 1], [1, 0], [10, 0]],
+        "title": [[0, 0], [1, 0], [0, 0]],
+    }
+
+
+def test_gather_takes_any_shape_and_order(table: FeatureTable) -> None:
+    rows = torch.tensor([[4, 1], [2, 2]])
+    assert table.gather(rows)["id"].tolist() == [[[0], [1]], [[2], [2]]]
+    assert table.gather(torch.tensor([], dtype=torch.int64))["title"].shape == (0, 2)
+    assert table.gather(torch.tensor([3, 2, 1]))["price"].tolist() == [[10, 0], [1, 0], [-1, 0]]
+    assert table.gather(torch.tensor([1, 3, 3, 4]))["id"].flatten().tolist() == [1, 0, 0, 0]
+
+
+def test_consecutive_rows_are_views(table: FeatureTable) -> None:
+    rows = torch.arange(1, 5)
+    first, second = (table.gather(rows)["title"] for _ in range(2))
+    assert first.data_ptr() == second.data_ptr()
+    assert torch.equal(first, torch.cat([table.gather(row)["title"] for row in rows.split(1)]))
+
+
+@pytest.mark.parametrize("rows", [[-1, 0], [-1], [3, 4, 5], [9]])
+def test_rows_beyond_the_table_are_an_error(table: FeatureTable, rows: list[int]) -> None:
+    with pytest.raises((IndexError, RuntimeError, AssertionError)):
+        table.gather(torch.tensor(rows))
+
+
+def test_context_features_read_the_request_time(table: FeatureTable) -> None:
+    context = table.context(torch.tensor([0, 31_556_952]))
+    assert list(context) == ["season"]
+    assert context["season"].tolist() == [[0, 0], [0, 1]]
+    assert set(table.gather(torch.tensor([1]))) == {"id", "price", "title"}
+    assert table.names == ["id", "price", "title", "season"]
+    assert table.output_dims == {"id": 4, "price": 2, "title": 8, "season": 2}
+    assert list(table.encoders()) == table.names
+
+
+def test_encoders_are_fresh(table: FeatureTable) -> None:
+    first, second = table.encoders(), table.encoders()
+    assert not torch.equal(first["title"].weight, second["title"].weight)
+
+
+def test_new_entities_equal_table_rows(table: FeatureTable) -> None:
+    records = ITEMS.to_dict("records")
+    assert plain(table.encode(records)) == plain(table.gather(torch.arange(1, 5)))
+    assert plain(table.encode([{}, {"price": "odd", "other": 1}])) == {
+        "id": [[0], [0]],
+        "price": [[0, 1], [0, 1]],
+        "title": [[0, 0], [0, 0]],
+    }
+    assert table.columns == {"item_id", "price", "title"}
+
+
+def test_live_rows_come_after_the_table(table: FeatureTable) -> None:
+    table.append(table.encode([{"price": 2}, {"title": "red"}]))
+    assert table.num_rows == 6
+    assert table.gather(torch.tensor([5, 6]))["price"].tolist() == [[0, 0], [0, 1]]
+    assert table.gather(torch.tensor([6]))["title"].tolist() == [[1, 0]]
+
+
+def test_values_stay_out_of_the_weights(table: FeatureTable) -> None:
+    assert table.state_dict() == {}
+
+
+def test_restored_from_json(table: FeatureTable) -> None:
+    restored = FeatureTable.restore(
+        {name: feature_from_json(payload) for name, payload in table.to_json().items()}, ITEMS
+    )
+    assert plain(restored.gather(torch.arange(5))) == plain(table.gather(torch.arange(5)))
+
+
+def test_a_table_without_features() -> None:
+    table = FeatureTable.fit({}, ITEMS, TRAIN, "items.csv")
+    assert table.gather(torch.tensor([1])) == table.context(torch.tensor([1])) == table.encode([{}]) == {}
+    assert table.num_rows == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "feature", "message"),
+    [
+        (
+            "price",
+            Numeric(column="prize"),
+            r"items.csv: feature 'price' needs column 'prize'.* there is price",
+        ),
+        ("type", Numeric(column="price"), r"feature 'type': this name is taken"),
+        ("a.b", Numeric(column="price"), r"feature 'a.b': this name is taken"),
+        ("when", Numeric(column="request_time"), r"feature 'when': column 'request_time' is reserved"),
+    ],
+)
+def test_features_that_do_not_fit_the_table(name: str, feature: Feature, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        FeatureTable.fit({name: feature}, ITEMS, TRAIN, "items.csv")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "feature", "message"),
+    [
+        (
+            "price",
+            np.nan,
+            Numeric(column="price"),
+            "a finite number, found nothing .NaN.; .*`missing: allow`",
+        ),
+        ("price", np.inf, Numeric(column="price"), "a finite number, found inf"),
+        (
+            "price",
+            -1.0,
+            Numeric(column="price", transform="log1p"),
+            r"a finite number above -1 \(for log1p\), found -1",
+        ),
+        ("price", "cheap", Numeric(column="price"), "a finite number, found 'cheap'"),
+        ("title", None, HashedText(column="title", dim=2), "text, found nothing"),
+        ("title", 3, HashedText(column="title", dim=2), "text, found 3"),
+        ("title", ["a"], Categorical(column="title", dim=2), "text or a finite number, found"),
+    ],
+)
+def test_bad_values_are_named_even_outside_train(
+    column: str, value: object, feature: Feature, message: str
+) -> None:
+    items = ITEMS.astype({column: object})
+    items.at[2, column] = value
+    place = rf"items.csv: column '{column}', item_id 'z', row 3: expected "
+    with pytest.raises(InputError, match=place + message):
+        FeatureTable.fit({"f": feature}, items, TRAIN, "items.csv")
+
+
+def test_missing_values_may_be_allowed() -> None:
+    items = ITEMS.assign(price=[np.nan, 1.0, 3.0, 3.0])
+    feature = Numeric(column="price", missing="allow")
+    table = FeatureTable.fit({"price": feature}, items, np.array([1, 2, 3]), "items.csv")
+    assert table.gather(torch.tensor([1, 2, 3]))["price"].tolist() == [[0, 1], [-1, 0], [1, 0]]
