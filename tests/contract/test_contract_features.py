@@ -35,8 +35,9 @@ SAMPLES: dict[str, list[Any]] = {  # a kind is tested on the first of these that
 }
 ODD = [
     None, float("nan"), float("inf"), -float("inf"), pd.NaT, pd.NA, np.nan, "", "never seen", b"bytes", -1,
-    10**400, 1e300, True, [], {}, set(), (), [[1]], [None], np.zeros((2, 2)), np.array([]), np.array("x"), object(),
-    1j, Decimal("NaN"), pd.Timestamp("2020-01-01"), ["x", 1, None], np.str_("a"), np.int8(3), "\ud800",
+    10**400, 1e300, True, [], {}, set(), (), [[1]], [None], np.zeros((2, 2)), np.array([]), np.array("x"),
+    object(), 1j, Decimal("NaN"), pd.Timestamp("2020-01-01"), ["x", 1, None], np.str_("a"), np.int8(3),
+    "\ud800",
 ]  # fmt: skip
 NONSENSE = [{}, object(), 1j, pd.NaT]
 

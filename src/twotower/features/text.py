@@ -1,6 +1,7 @@
 """Titles and descriptions, without a language model: hashed words and parts of words."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -101,9 +102,8 @@ class HashedText(Feature):
             encoded[position, : len(rows)] = rows
         return torch.from_numpy(encoded)
 
-    def _tokenise(self, values: pd.Series) -> list[list[int]]:
+    def _tokenise(self, values: pd.Series) -> Iterator[list[int]]:
         memo: dict[str, list[int]] = {}
-        return [
-            hashed_tokens(value, self.buckets, self.char_ngrams, memo) if isinstance(value, str) else []
-            for value in values
-        ]
+        for value in values:
+            known = isinstance(value, str)
+            yield hashed_tokens(value, self.buckets, self.char_ngrams, memo) if known else []
