@@ -54,8 +54,14 @@ class RetrievalModule(pl.LightningModule):
         self.draws.manual_seed(state)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Encode, draw candidates, compute the loss."""
+        """Minimise the loss of a batch."""
         self.negatives.observe(batch.positives)
+        loss = self.loss_of(batch)
+        self._log_step(loss, len(batch.users))
+        return loss
+
+    def loss_of(self, batch: Batch) -> Tensor:
+        """Encode, draw candidates, compute the loss."""
         candidates = self.negatives(batch.positives, batch.known_positives, batch.known_items, self.draws)
         users = self.model.encode_users(
             batch.users, batch.history_rows, batch.history_times, batch.request_times
@@ -65,7 +71,6 @@ class RetrievalModule(pl.LightningModule):
         split = len(candidates.rows)
         of_candidates = items if len(rows) == split else items[inverse[:split]]
         loss: Tensor = self.loss(users, items[inverse[split:]], of_candidates, candidates, batch.weights)
-        self._log_step(loss, len(batch.users))
         return loss
 
     def _log_step(self, loss: Tensor, num_examples: int) -> None:

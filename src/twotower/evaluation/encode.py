@@ -1,0 +1,41 @@
+"""Embeddings of the catalogue and of holdout users, in chunks and without gradients.
+
+Shapes: N items, D embedding, b users of a chunk.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twotower.data.dataset import Holdout
+from twotower.towers.two_tower import TwoTower
+
+CHUNK = 8192
+
+
+@torch.inference_mode()
+def encode_catalogue(model: TwoTower) -> Tensor:
+    """Embed every item; the item of row r stands at r - 1. Returns float32 [N, D]."""
+    training = model.training
+    model.eval()
+    device = model.trained_items.device
+    rows = torch.arange(1, len(model.trained_items), device=device)
+    embeddings = torch.cat([model.encode_items(chunk).float() for chunk in rows.split(CHUNK)])
+    model.train(training)
+    return embeddings
+
+
+@torch.inference_mode()
+def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> Tensor:
+    """Embed users at positions [b] of a holdout as they were when they asked. Returns float32 [b, D]."""
+    training = model.training
+    model.eval()
+    device = model.trained_items.device
+    users = np.asarray(holdout.users[positions], dtype=np.int64)
+    rows, times = holdout.history.last(users, model.history.length)
+    request_times = np.asarray(holdout.request_times[positions], dtype=np.int64)
+    embeddings = model.encode_users(
+        *(torch.from_numpy(values).to(device) for values in (users, rows, times, request_times))
+    )
+    model.train(training)
+    return embeddings.float()

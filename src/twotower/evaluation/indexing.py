@@ -1,0 +1,112 @@
+"""From trained towers to a built, tuned and checked index: the same after training and for a re-index.
+
+Shapes: N items, Q holdout users, D embedding.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from twotower.data.dataset import Holdout
+from twotower.evaluation.encode import encode_catalogue
+from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.predict import rank_all
+from twotower.evaluation.seen import without_seen
+from twotower.index.check import IndexReport, check, exact_search
+from twotower.index.index import Index
+from twotower.index.tune import tune
+from twotower.spec import build
+from twotower.towers.two_tower import TwoTower
+
+RECALL_K = 100
+MAX_QUERIES = 4_000
+DROP_METRICS = ("recall", "ndcg")
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """An index of the catalogue and what was found out about it."""
+
+    index: Index
+    vectors: np.ndarray
+    report: IndexReport
+
+
+def index_catalogue(
+    model: TwoTower, spec: Mapping[str, Any], holdout: Holdout, evaluator: Evaluator, popularity: np.ndarray
+) -> Indexed:
+    """Embed the catalogue, build the index, choose its search arguments and check it.
+
+    The queries are real: users of the holdout. Search arguments are chosen on one half of them, the figures
+    reported come from the other.
+
+    Args:
+        model: with the weights to index.
+        spec: the choice of index.
+        holdout: whose users ask; its targets judge what the index costs in metrics.
+        evaluator: computes these metrics.
+        popularity: [N + 1] train interactions of each item row.
+    """
+    items = encode_catalogue(model)
+    vectors = items.numpy()
+    users, exact_top = rank_all(model, items, holdout, evaluator.max_k, evaluator.filter_seen)
+    queries = users.numpy()
+    index = build(spec, Index).for_size(len(vectors))  # type: ignore[type-abstract]
+    rows = np.arange(1, len(vectors) + 1, dtype=np.int64)
+    index.build(vectors, rows)
+    k = min(RECALL_K, len(vectors))
+    tuning, checking = queries[::2][:MAX_QUERIES], queries[1::2][:MAX_QUERIES]
+    checking = checking if len(checking) else tuning
+    points = tune(index, tuning, exact_search(vectors, rows, tuning, k).rows, k, index.target_recall)
+    report = check(index, vectors, rows, checking, k, points=points)
+    drop = label_metric_drop(index, queries, exact_top, holdout, evaluator, popularity)
+    return Indexed(index, vectors, dataclasses.replace(report, label_metric_drop=drop))
+
+
+def label_metric_drop(
+    index: Index,
+    queries: np.ndarray,
+    exact_top: np.ndarray,
+    holdout: Holdout,
+    evaluator: Evaluator,
+    popularity: np.ndarray,
+) -> dict[str, float]:
+    """Compute what recall and NDCG lose when the index answers instead of exact search (positive = lost).
+
+    Args:
+        index: built, with its search arguments set.
+        queries: [Q, D] embeddings of the holdout's users.
+        exact_top: [Q, max_k] what exact search recommends them.
+        holdout: their targets.
+        evaluator: metrics and seen filter.
+        popularity: [N + 1] train interactions of each item row.
+    """
+    found = indexed_top(index, queries, holdout, evaluator)
+    exact = evaluator.means(exact_top, holdout, popularity)
+    indexed = evaluator.means(found, holdout, popularity)
+    return {key: exact[key] - indexed[key] for key in exact if key.split("_at_")[0] in DROP_METRICS}
+
+
+def indexed_top(index: Index, queries: np.ndarray, holdout: Holdout, evaluator: Evaluator) -> np.ndarray:
+    """Return what the index recommends [Q, max_k], fetching as many more as a user has seen items."""
+    k = evaluator.max_k
+    pairs = evaluator.excluded(holdout)
+    if pairs is None:
+        return np.maximum(index.search(queries, k).rows, 0)
+    seen = np.bincount(pairs[0], minlength=len(queries))
+    found = np.zeros((len(queries), k), dtype=np.int64)
+    # In groups of like histories, so that one long history does not widen everybody's search.
+    order = np.argsort(seen, kind="stable")
+    for group in np.array_split(order, max(1, len(order) // 256)):
+        if not len(group):
+            continue
+        fetched = index.search(queries[group], min(k + int(seen[group].max()), index.num_vectors)).rows
+        position = np.full(len(queries), -1)
+        position[group] = np.arange(len(group))
+        inside = position[pairs[0]] >= 0
+        of_group = position[pairs[0][inside]], np.asarray(pairs[1])[inside]
+        found[group] = without_seen(fetched, of_group, index.num_vectors, k)
+    return found

@@ -1,0 +1,40 @@
+"""One line an epoch, for terminals and log files alike."""
+
+import logging
+import time
+
+import pytorch_lightning as pl
+
+LOG = logging.getLogger("twotower")
+
+
+class EpochLines(pl.Callback):
+    """Log loss, monitored metric and speed after each epoch.
+
+    Args:
+        monitor: the metric to show.
+        num_epochs: how many epochs are planned.
+        name: of the training phase.
+    """
+
+    def __init__(self, monitor: str, num_epochs: int, name: str) -> None:
+        self.monitor = monitor
+        self.num_epochs = num_epochs
+        self.name = name
+        self.began = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self.began = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say how the epoch went."""
+        figures = {"loss": "train/loss", self.monitor.removeprefix("valid/"): self.monitor}
+        shown = [
+            f"{name} {float(trainer.callback_metrics[key]):.4f}"
+            for name, key in figures.items()
+            if key in trainer.callback_metrics
+        ]
+        seconds = time.perf_counter() - self.began
+        epoch = f"{self.name} epoch {trainer.current_epoch + 1}/{self.num_epochs}"
+        LOG.info("%s  %s  %.1f s", epoch, "  ".join(shown), seconds)

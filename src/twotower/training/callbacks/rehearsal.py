@@ -1,0 +1,61 @@
+"""Everything that comes after training, once before it, on made-up vectors."""
+
+import logging
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from twotower.errors import InputError
+from twotower.index.index import Index
+from twotower.index.rehearsal import rehearse
+from twotower.training.examples import TrainBatches
+from twotower.training.module import RetrievalModule
+
+LOG = logging.getLogger("twotower")
+
+
+class Rehearsal(pl.Callback):
+    """Before training: build the index on random vectors, take one loss step and undo it.
+
+    What would fail after an hour fails in the first second instead.
+
+    Args:
+        index: the choice of index, not yet built.
+        embedding_dim: D.
+        num_items: N.
+        batches: where the one batch comes from.
+    """
+
+    def __init__(self, index: Index, embedding_dim: int, num_items: int, batches: TrainBatches) -> None:
+        self.index = index
+        self.embedding_dim = embedding_dim
+        self.num_items = num_items
+        self.batches = batches
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Rehearse.
+
+        Raises:
+            InputError: the index cannot be built, or the first loss is not finite.
+        """
+        assert isinstance(pl_module, RetrievalModule)
+        rehearse(self.index, self.embedding_dim, self.num_items)
+        with trainer.precision_plugin.forward_context():
+            loss = pl_module.loss_of(self._first_batch(pl_module.device))
+        loss.backward()  # type: ignore[no-untyped-call]
+        pl_module.zero_grad()
+        if not torch.isfinite(loss):
+            raise InputError(
+                f"loss: the first loss is {float(loss)}; raise loss.temperature or use trainer.precision=32-true"
+            )
+        LOG.info("rehearsal: index built on random vectors, first loss %.4f", float(loss))
+
+    def _first_batch(self, device: torch.device) -> Any:
+        from pytorch_lightning.utilities import move_data_to_device
+
+        position = self.batches.number
+        self.batches.number = 0
+        batch = next(iter(self.batches))
+        self.batches.number = position
+        return move_data_to_device(batch, device)

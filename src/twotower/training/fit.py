@@ -1,0 +1,147 @@
+"""One training with Lightning: best checkpoint, early stopping, and a checkpoint to resume from."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+from rich.console import Console
+
+from twotower.training.callbacks.epoch_lines import EpochLines
+from twotower.training.examples import TrainBatches
+from twotower.training.module import RetrievalModule
+from twotower.training.trainer import TrainerChoice
+
+LOG = logging.getLogger("twotower")
+LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a training went.
+
+    Attributes:
+        epochs: trained for when the best (or last) weights were taken.
+        seconds: of training, validation included, in this process.
+        interactions: examples seen in this process.
+    """
+
+    epochs: int
+    seconds: float
+    interactions: int
+
+
+class StopAfter(pl.Callback):
+    """End training after a number of epochs, while the learning-rate schedule spans more."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop when the epochs are done."""
+        if trainer.current_epoch + 1 >= self.epochs:
+            trainer.should_stop = True
+
+
+def fit(
+    module: RetrievalModule,
+    batches: TrainBatches,
+    choice: TrainerChoice,
+    folder: Path,
+    name: str,
+    callbacks: list[pl.Callback],
+    epochs: int | None = None,
+) -> Fitted:
+    """Train until the monitored metric stops rising, or for a given number of epochs.
+
+    A checkpoint `last.ckpt` in the phase's folder, if there is one, is gone on from.
+
+    Args:
+        module: what is trained; validates if it has a validation.
+        batches: of the train log.
+        choice: the trainer's settings.
+        folder: the run's.
+        name: of the phase: its checkpoints go to `checkpoints/<name>/`.
+        callbacks: to add.
+        epochs: stop after this many, without validation.
+    """
+    checkpoints = folder / "checkpoints" / name
+    validating = module.validation is not None
+    keep = Keep(choice, checkpoints, validating)
+    trainer = pl.Trainer(
+        max_epochs=choice.max_epochs,
+        logger=TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False, prefix=_prefix(name)),
+        callbacks=[
+            *keep.callbacks,
+            EpochLines(choice.monitor, epochs or choice.max_epochs, name),
+            *([StopAfter(epochs)] if epochs else []),
+            *(_progress_bar() if choice.progress_bar else []),
+            *callbacks,
+        ],
+        num_sanity_val_steps=0,
+        enable_progress_bar=choice.progress_bar and Console().is_terminal,
+        enable_model_summary=False,
+        limit_val_batches=None if validating else 0,
+        use_distributed_sampler=False,
+        **choice.arguments,
+    )
+    began, first = time.perf_counter(), batches.number
+    last = checkpoints / LAST
+    if last.is_file():
+        LOG.info("%s goes on from %s", name, last)
+    trainer.fit(
+        module,
+        train_dataloaders=batches,
+        val_dataloaders=module.validation.chunks() if module.validation else None,
+        ckpt_path=str(last) if last.is_file() else None,
+        weights_only=True,
+    )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if not validating:
+        trainer.save_checkpoint(checkpoints / FINAL, weights_only=True)
+    seen = (batches.number - first) * batches.batch_size
+    return Fitted(keep.best_epoch(trainer), time.perf_counter() - began, seen)
+
+
+class Keep:
+    """The checkpoints of a phase.
+
+    Args:
+        choice: the trainer's settings.
+        folder: where they go.
+        validating: keep the best by the monitored metric too, and stop early.
+    """
+
+    def __init__(self, choice: TrainerChoice, folder: Path, validating: bool) -> None:
+        last = ModelCheckpoint(
+            folder, Path(LAST).stem, every_n_train_steps=choice.checkpoint_every_steps, enable_version_counter=False
+        )
+        self.callbacks: list[pl.Callback] = [last]
+        if validating:
+            best = ModelCheckpoint(
+                folder, Path(BEST).stem, monitor=choice.monitor, mode="max", enable_version_counter=False
+            )
+            stop = EarlyStopping(choice.monitor, mode="max", patience=choice.patience)
+            self.callbacks = [best, stop, last]
+
+    def best_epoch(self, trainer: pl.Trainer) -> int:
+        """Return how many epochs the best weights were trained for."""
+        first = self.callbacks[0]
+        assert isinstance(first, ModelCheckpoint)
+        if first.monitor is None or not first.best_model_path:
+            return trainer.current_epoch
+        return int(torch.load(first.best_model_path, map_location="cpu", weights_only=True)["epoch"]) + 1
+
+
+def _prefix(name: str) -> str:
+    return "" if name == "fit" else name
+
+
+def _progress_bar() -> list[Any]:
+    return [RichProgressBar(leave=False)] if Console().is_terminal else []

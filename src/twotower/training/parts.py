@@ -1,0 +1,84 @@
+"""From settings and a data set to a module ready to train."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from twotower.data.dataset import RetrievalDataset
+from twotower.data.history import History
+from twotower.evaluation.evaluator import Evaluator
+from twotower.features.feature import Feature
+from twotower.features.feature_table import FeatureTable
+from twotower.losses.loss import Loss
+from twotower.negatives.negatives import Negatives
+from twotower.spec import build
+from twotower.towers.build import build_two_tower
+from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.training.examples import NextItem, TrainBatches
+from twotower.training.module import RetrievalModule
+from twotower.training.optimizers.optimizer import OptimizerChoice
+from twotower.training.validation import Validation
+
+Settings = Mapping[str, Any]
+
+
+def build_module(
+    settings: Settings, dataset: RetrievalDataset, log: History, evaluator: Evaluator | None
+) -> RetrievalModule:
+    """Build towers, negatives, loss and optimizer, with everything random drawn from `settings.seed`.
+
+    Args:
+        settings: plain checked values.
+        dataset: gives the tables.
+        log: what is trained on; features are fitted on its users and items only.
+        evaluator: validates after each epoch; None for a training without validation.
+    """
+    torch.manual_seed(settings["seed"])
+    num_items = len(dataset.items)
+    trained_items = np.bincount(log.items, minlength=num_items + 1) > 0
+    users = fit_features(settings, dataset, "user", np.flatnonzero(log.counts()))
+    items = fit_features(settings, dataset, "item", np.flatnonzero(trained_items))
+    model = build_two_tower(settings, users, items, torch.from_numpy(trained_items))
+    objective = build(settings["objective"], NextItem)
+    frequencies = objective.frequencies(log, num_items)
+    return RetrievalModule(
+        model,
+        build(settings["negatives"], Negatives, frequencies),  # type: ignore[type-abstract]
+        build(settings["loss"], Loss),  # type: ignore[type-abstract]
+        build(settings["optimizer"], OptimizerChoice),  # type: ignore[type-abstract]
+        Validation(dataset.valid, evaluator, log, num_items) if evaluator else None,
+        settings["seed"],
+    )
+
+
+def build_batches(settings: Settings, log: History) -> TrainBatches:
+    """Build the batches of a log."""
+    history = build(settings["history"], HistoryEncoder, 1)  # type: ignore[type-abstract]
+    return TrainBatches(
+        log,
+        build(settings["objective"], NextItem),
+        history_length=history.length,
+        strict=history.strict,
+        seed=settings["seed"],
+    )
+
+
+def fit_features(
+    settings: Settings, dataset: RetrievalDataset, side: str, train_rows: np.ndarray
+) -> FeatureTable:
+    """Fit one side's features on train rows and encode its whole table.
+
+    Args:
+        settings: with `features`.
+        dataset: gives the table.
+        side: `user` or `item`.
+        train_rows: rows that training sees.
+    """
+    features = {
+        name: build(spec, Feature)  # type: ignore[type-abstract]
+        for name, spec in settings["features"][side].items()
+    }
+    table = dataset.user_table if side == "user" else dataset.item_table
+    return FeatureTable.fit(features, table, train_rows, dataset.origins.get(f"{side}s", f"{side}s"))

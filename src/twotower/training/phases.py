@@ -1,0 +1,141 @@
+"""The two phases of a training: choose on the validation split, then fit again on all that came before test."""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback
+
+from twotower.data.atomic import write_atomically
+from twotower.data.dataset import RetrievalDataset
+from twotower.data.history import History
+from twotower.evaluation.encode import encode_catalogue
+from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.predict import rank_all
+from twotower.evaluation.ranking import item_popularity
+from twotower.evaluation.report import Report
+from twotower.index.index import Index
+from twotower.spec import build
+from twotower.towers.two_tower import TwoTower
+from twotower.training.callbacks.index import BuildIndex
+from twotower.training.callbacks.rehearsal import Rehearsal
+from twotower.training.examples import TrainBatches
+from twotower.training.fit import BEST, FINAL, Fitted, fit
+from twotower.training.module import RetrievalModule
+from twotower.training.parts import build_batches, build_module
+from twotower.training.trainer import TrainerChoice
+
+LOG = logging.getLogger("twotower")
+FIT, REFIT = "fit", "refit"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Towers, how they came about and how they did on the validation split.
+
+    Attributes:
+        model: with the weights that are indexed and served.
+        log: what these weights were fitted on.
+        valid: of the best checkpoint of the first phase, which never saw the validation split.
+        epochs: the best checkpoint's.
+        refit: whether the weights are from the second phase.
+        seconds: of both phases.
+        interactions: examples of both phases.
+    """
+
+    model: TwoTower
+    log: History
+    valid: Report
+    epochs: int
+    refit: bool
+    seconds: float
+    interactions: int
+
+
+def train_towers(
+    settings: Mapping[str, Any],
+    dataset: RetrievalDataset,
+    evaluator: Evaluator,
+    folder: Path,
+    index_catalogue: Callable[[TwoTower], None],
+) -> Trained:
+    """Train, choosing the epoch on the validation split; refit on train + valid if the settings say so.
+
+    A phase that ended before is not run again, one that was interrupted goes on from its last checkpoint.
+
+    Args:
+        settings: plain checked values.
+        dataset: split and encoded.
+        evaluator: of the validation split.
+        folder: the run's.
+        index_catalogue: called with the final weights at the end of the last phase.
+    """
+    choice = build(settings["trainer"], TrainerChoice)
+    module = build_module(settings, dataset, dataset.train, evaluator)
+    batches = build_batches(settings, dataset.train)
+    index = build(settings["index"], Index)  # type: ignore[type-abstract]
+    callbacks: list[Callback] = [Rehearsal(index, settings["embedding_dim"], len(dataset.items), batches)]
+    last = [] if choice.refit else [BuildIndex(index_catalogue)]
+    fitted = run_phase(FIT, module, batches, choice, folder, [*callbacks, *last])
+    load_weights(module, folder, FIT)
+    valid = evaluate_valid(module.model, dataset, evaluator)
+    log = dataset.train
+    if choice.refit:
+        log = dataset.train_and_valid
+        module = build_module(settings, dataset, log, None)
+        batches = build_batches(settings, log)
+        again = run_phase(REFIT, module, batches, choice, folder, [BuildIndex(index_catalogue)], fitted.epochs)
+        load_weights(module, folder, REFIT)
+        fitted = dataclasses.replace(
+            fitted,
+            seconds=fitted.seconds + again.seconds,
+            interactions=fitted.interactions + again.interactions,
+        )
+    module.model.eval()
+    return Trained(
+        module.model, log, valid, fitted.epochs, choice.refit, fitted.seconds, fitted.interactions
+    )
+
+
+def run_phase(
+    name: str,
+    module: RetrievalModule,
+    batches: TrainBatches,
+    choice: TrainerChoice,
+    folder: Path,
+    callbacks: list[Callback],
+    epochs: int | None = None,
+) -> Fitted:
+    """Run a phase, or read how it went if it ended in an earlier process."""
+    marker = folder / "checkpoints" / f"{name}.json"
+    if marker.is_file():
+        LOG.info("%s had ended before", name)
+        return Fitted(**json.loads(marker.read_text(encoding="utf-8")))
+    fitted = fit(module, batches, choice, folder, name, callbacks, epochs)
+    text = json.dumps(dataclasses.asdict(fitted))
+    write_atomically(marker, lambda path: _write(path, text))
+    return fitted
+
+
+def load_weights(module: RetrievalModule, folder: Path, name: str) -> None:
+    """Put the weights a phase ended with into the module: its best, or its last where nothing was monitored."""
+    checkpoints = folder / "checkpoints" / name
+    path = checkpoints / BEST if (checkpoints / BEST).is_file() else checkpoints / FINAL
+    state = torch.load(path, map_location=module.device, weights_only=True)["state_dict"]
+    module.load_state_dict(state)
+
+
+def evaluate_valid(model: TwoTower, dataset: RetrievalDataset, evaluator: Evaluator) -> Report:
+    """Evaluate on the validation split."""
+    items = encode_catalogue(model)
+    _, top = rank_all(model, items, dataset.valid, evaluator.max_k, evaluator.filter_seen)
+    return evaluator.evaluate(top, dataset.valid, item_popularity(dataset.train, len(items)))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,62 @@
+"""Ranking the validation users during training."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twotower.data.dataset import Holdout
+from twotower.data.history import History
+from twotower.evaluation.encode import encode_catalogue
+from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.health import embedding_health, top_1_share
+from twotower.evaluation.predict import top_rows
+from twotower.evaluation.ranking import item_popularity
+from twotower.towers.two_tower import TwoTower
+
+CHUNK = 1024
+
+
+class Validation:
+    """Exact top-k of the whole catalogue for every validation user, in chunks.
+
+    Args:
+        holdout: the validation split.
+        evaluator: which metrics at which k.
+        train: the train log; gives popularity.
+        num_items: N.
+    """
+
+    def __init__(self, holdout: Holdout, evaluator: Evaluator, train: History, num_items: int) -> None:
+        self.holdout = holdout
+        self.evaluator = evaluator
+        self.popularity = item_popularity(train, num_items)
+        self._items = torch.empty(0)
+        self._users: list[Tensor] = []
+        self._top: list[np.ndarray] = []
+
+    def chunks(self) -> list[Tensor]:
+        """Return the positions of the holdout's users, chunk by chunk."""
+        return list(torch.arange(len(self.holdout.users)).split(CHUNK))
+
+    def start(self, model: TwoTower) -> None:
+        """Embed the catalogue."""
+        self._items, self._users, self._top = encode_catalogue(model), [], []
+
+    def rank(self, model: TwoTower, chunk: Tensor) -> None:
+        """Rank the users at these positions of the holdout."""
+        users, top = top_rows(
+            model, self._items, self.holdout, chunk.cpu().numpy(), self.evaluator.max_k, self.evaluator.filter_seen
+        )
+        self._users.append(users)
+        self._top.append(top)
+
+    def finish(self) -> dict[str, float]:
+        """Return `valid/...` metrics and `health/...` figures of all chunks."""
+        top = np.concatenate(self._top)
+        means = self.evaluator.means(top, self.holdout, self.popularity)
+        figures = {f"items_{name}": value for name, value in embedding_health(self._items).items()}
+        figures |= {f"users_{name}": value for name, value in embedding_health(torch.cat(self._users)).items()}
+        figures["top_1_share"] = top_1_share(top)
+        return {f"valid/{key}": value for key, value in means.items()} | {
+            f"health/{key}": value for key, value in figures.items()
+        }
