@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from twotower.data.dataset import Holdout
 from twotower.errors import InputError
 from twotower.evaluation.intervals import bootstrap_interval
-from twotower.evaluation.ranking import Targets, rank, targets_of
+from twotower.evaluation.ranking import rank, targets_of
 from twotower.evaluation.report import Report
 from twotower.evaluation.seen import seen_pairs
 from twotower.evaluation.slices import by_item_slice, by_user_slice
@@ -26,7 +25,7 @@ class Evaluator:
         ks: list lengths to report.
         kinds: metrics to report, any label -> spec; keys are made of the metric's own name: `recall_at_20`.
         num_bootstrap: resamples of the intervals; 0 = no intervals.
-        filter_seen: do not recommend what is in the user's history, nor count it as a target.
+        filter_seen: do not recommend what is in the user's history (which a holdout never asks for).
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class Evaluator:
 
     def means(self, top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray) -> dict[str, float]:
         """Return `Report.metrics` alone: no slices, no intervals. For validation while training."""
-        ranking, _, _ = self._ranking(top_rows, holdout, popularity)
+        ranking = rank(top_rows, targets_of(holdout, len(popularity) - 1), popularity)
         return self._metrics(ranking, user_values(ranking, self.user_metrics, self.ks))
 
     def evaluate(self, top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray) -> Report:
@@ -82,34 +81,20 @@ class Evaluator:
             holdout: who was asked for, and what they took.
             popularity: [N + 1] interactions of each item row in the log the model was fitted on
                 (`item_popularity`); an item without any is cold.
-
-        Raises:
-            InputError: no user has a target that a list could hold.
         """
-        ranking, targets, evaluated = self._ranking(top_rows, holdout, popularity)
+        targets = targets_of(holdout, len(popularity) - 1)
+        ranking = rank(top_rows, targets, popularity)
         values = user_values(ranking, self.user_metrics, self.ks)
-        users = holdout.users[evaluated]
-        lengths = holdout.history.offsets[users + 1] - holdout.history.offsets[users]
-        by_item = by_item_slice(ranking, targets.take(evaluated), self.user_metrics, self.ks)
+        by_item = by_item_slice(ranking, targets, self.user_metrics, self.ks)
+        by_user = by_user_slice(ranking, holdout.history.counts()[holdout.users], values)
         return Report(
             metrics=self._metrics(ranking, values),
-            per_user=pd.DataFrame({"user": users, **values}),
+            per_user=pd.DataFrame({"user": np.asarray(holdout.users), **values}),
             intervals=self._intervals(values),
-            slices=by_item | by_user_slice(ranking, lengths, values),
-            num_users=len(users),
+            slices=by_item | by_user,
+            num_users=len(holdout.users),
             num_targets=int(ranking.num_relevant.sum()),
         )
-
-    def _ranking(
-        self, top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray
-    ) -> tuple[Ranking, Targets, NDArray[np.bool_]]:
-        targets = targets_of(holdout, len(popularity) - 1, self.filter_seen)
-        evaluated = targets.counts() > 0
-        if not evaluated.any():
-            unseen = " that is not in the user's history already" if self.filter_seen else ""
-            raise InputError(f"metrics: no user of the holdout has a target{unseen}; choose another split")
-        ranking = rank(top_rows, targets, popularity)
-        return ranking.take(evaluated), targets, evaluated
 
     def _metrics(self, ranking: Ranking, values: UserValues) -> dict[str, float]:
         of_catalogue = {

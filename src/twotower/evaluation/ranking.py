@@ -1,14 +1,13 @@
 """From recommended rows and a holdout to the `Ranking` that metrics read."""
 
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
-from twotower.evaluation.seen import contains, pair_keys, seen_pairs
+from twotower.evaluation.seen import contains, pair_keys
 from twotower.metrics.metric import Ranking
 
 
@@ -36,30 +35,16 @@ class Targets:
         """Return the item row of each target [T]."""
         return self.keys % (self.num_items + 1)
 
-    def take(self, evaluated: np.ndarray) -> Self:
-        """Return the targets of the users a mask [Q] keeps, in their new positions."""
-        kept = evaluated[self.queries]
-        positions = (np.cumsum(evaluated) - 1)[self.queries[kept]]
-        keys = pair_keys(positions, self.items[kept], self.num_items)
-        return replace(self, keys=keys, num_queries=int(evaluated.sum()))
-
     def counts(self, among: np.ndarray | None = None) -> NDArray[np.int64]:
         """Return the targets of each user [Q], all of them or only those whose row is marked in `among`."""
         queries = self.queries if among is None else self.queries[among[self.items]]
         return np.bincount(queries, minlength=self.num_queries)
 
 
-def targets_of(holdout: Holdout, num_items: int, filter_seen: bool) -> Targets:
-    """Return what counts as relevant: each target once, unknown items (row 0) never.
-
-    With the seen filter on, a target the user already has counts neither: no list could hold it.
-    """
+def targets_of(holdout: Holdout, num_items: int) -> Targets:
+    """Return what counts as relevant, each target once."""
     queries = np.repeat(np.arange(len(holdout.users)), np.diff(holdout.target_offsets))
-    known = holdout.target_items > 0
-    keys = np.unique(pair_keys(queries[known], holdout.target_items[known], num_items))
-    if filter_seen:
-        seen = pair_keys(*seen_pairs(holdout.history, holdout.users), num_items)
-        keys = np.setdiff1d(keys, seen[contains(keys, seen)])
+    keys = np.unique(pair_keys(queries, np.asarray(holdout.target_items), num_items))
     return Targets(keys, len(holdout.users), num_items)
 
 

@@ -13,7 +13,7 @@ from twotower.spec import PositiveFloat, PositiveInt
 class Ease(Baseline):
     """Score = history (0 or 1 per item) times B, where B = I - P / diag(P), P = (X'X + regularisation I)^-1.
 
-    Costs N^2 memory and N^3 time, hence `max_items`.
+    A user without history gets popularity. Costs N^2 memory and N^3 time, hence `max_items`.
 
     Args:
         regularisation: L2 penalty; 100 to 1000 is usual.
@@ -22,7 +22,7 @@ class Ease(Baseline):
     Reference: Steck (2019), Embarrassingly shallow autoencoders for sparse data, equation 8.
     """
 
-    def __init__(self, *, regularisation: PositiveFloat = 250, max_items: PositiveInt = 20_000) -> None:
+    def __init__(self, *, regularisation: PositiveFloat = 500, max_items: PositiveInt = 20_000) -> None:
         self.regularisation = regularisation
         self.max_items = max_items
 
@@ -35,6 +35,7 @@ class Ease(Baseline):
     def fit(self, train: History, num_items: int, now: int) -> None:
         """Solve for the item weights, float32 [N, N]."""
         taken = interaction_matrix(train, np.arange(len(train.offsets) - 1), num_items)
+        self.counts = taken.sum(axis=0)
         gram = (taken.T @ taken).toarray()
         gram[np.diag_indices(num_items)] += self.regularisation
         precision = inverse_of_symmetric(gram)
@@ -43,7 +44,9 @@ class Ease(Baseline):
 
     def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
         """Return what the users' histories predict."""
-        predicted: NDArray[np.float32] = interaction_matrix(history, users, len(self.weights)) @ self.weights
+        taken = interaction_matrix(history, users, len(self.weights))
+        predicted: NDArray[np.float32] = taken @ self.weights
+        predicted[np.diff(taken.indptr) == 0] = self.counts
         return predicted
 
 

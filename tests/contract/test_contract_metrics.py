@@ -1,0 +1,145 @@
+"""What every metric promises; they are found by looking at the room, so that a new one is tested too."""
+
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import twotower.metrics
+from twotower.evaluation.evaluator import Evaluator
+from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
+from twotower.spec import build
+
+GROUP = sorted((Path(__file__).parents[2] / "conf" / "metrics").glob("*.yaml"))
+
+
+def found_metrics() -> list[Metric]:
+    metrics = []
+    for module in pkgutil.iter_modules(twotower.metrics.__path__):
+        for _, kind in inspect.getmembers(importlib.import_module(f"twotower.metrics.{module.name}")):
+            if inspect.isclass(kind) and issubclass(kind, Metric) and not inspect.isabstract(kind):
+                metrics.append(kind)
+    return [kind() for kind in dict.fromkeys(metrics) if kind is not Metric]
+
+
+METRICS = found_metrics()
+USER_METRICS = [metric for metric in METRICS if isinstance(metric, UserMetric)]
+OF_HITS = [metric for metric in USER_METRICS if metric.name != "novelty"]
+CATALOGUE_METRICS = [metric for metric in METRICS if isinstance(metric, CatalogueMetric)]
+
+
+def named(metric: object) -> str:
+    return getattr(metric, "name", "")
+
+
+@st.composite
+def rankings(draw: st.DrawFn) -> Ranking:
+    num_items = draw(st.integers(1, 12))
+    num_users = draw(st.integers(1, 5))
+    places = draw(st.integers(1, num_items))
+    rows = st.integers(1, num_items)
+    lists = []
+    for _ in range(num_users):
+        listed = draw(st.lists(rows, unique=True, max_size=places))
+        lists.append(listed + [0] * (places - len(listed)))
+    relevant = [draw(st.sets(rows)) for _ in range(num_users)]
+    popularity = draw(st.lists(st.integers(0, 50), min_size=num_items, max_size=num_items))
+    return Ranking.of(lists, relevant, popularity)
+
+
+def test_the_room_was_searched() -> None:
+    assert {metric.name for metric in METRICS} >= {
+        *("recall", "ndcg", "mrr", "hit_rate", "precision", "map", "novelty", "coverage", "gini")
+    }
+    assert len({metric.name for metric in METRICS}) == len(METRICS)
+
+
+@pytest.mark.parametrize("metric", OF_HITS, ids=named)
+@given(ranking=rankings())
+@settings(max_examples=50, deadline=None)
+def test_between_0_and_1_at_every_k(metric: UserMetric, ranking: Ranking) -> None:
+    for k in range(1, ranking.max_k + 1):
+        values = metric.per_user(ranking, k)
+        assert values.dtype == np.float64
+        assert values.shape == (len(ranking.items),)
+        assert (values >= 0).all()
+        assert (values <= 1 + 1e-12).all()
+        assert (values[ranking.num_relevant == 0] == 0).all()
+
+
+@pytest.mark.parametrize("metric", USER_METRICS, ids=named)
+@given(ranking=rankings(), seed=st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_a_user_does_not_depend_on_the_others(metric: UserMetric, ranking: Ranking, seed: int) -> None:
+    order = np.random.default_rng(seed).permutation(len(ranking.items))
+    expected = metric.per_user(ranking, ranking.max_k)[order]
+    np.testing.assert_allclose(metric.per_user(ranking.take(order), ranking.max_k), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", CATALOGUE_METRICS, ids=named)
+@given(ranking=rankings(), seed=st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_catalogue_metric_ignores_the_order_of_users(
+    metric: CatalogueMetric, ranking: Ranking, seed: int
+) -> None:
+    order = np.random.default_rng(seed).permutation(len(ranking.items))
+    value = metric.value(ranking, ranking.max_k)
+    assert 0 <= value <= 1
+    assert metric.value(ranking.take(order), ranking.max_k) == pytest.approx(value, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", OF_HITS, ids=named)
+def test_a_perfect_list_scores_1(metric: UserMetric) -> None:
+    ranking = Ranking.of([[1, 2, 3], [3, 2, 1]], relevant=[{1, 2, 3}, {1, 2, 3, 4}], popularity=[1] * 4)
+    for k in (1, 2, 3):
+        np.testing.assert_allclose(metric.per_user(ranking, k), 1.0)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=named)
+def test_empty_lists_and_no_users_are_defined(metric: Metric) -> None:
+    empty = Ranking.of([[0, 0]], relevant=[set()], popularity=[0, 0])
+    nobody = empty.take(np.array([False]))
+    if isinstance(metric, UserMetric):
+        assert metric.per_user(empty, 2).tolist() == [0.0]
+        assert metric.per_user(nobody, 2).shape == (0,)
+    else:
+        assert isinstance(metric, CatalogueMetric)
+        assert metric.value(empty, 2) == metric.value(nobody, 2) == 0.0
+
+
+@given(ranking=rankings())
+@settings(max_examples=50, deadline=None)
+def test_hits_never_get_fewer_with_k(ranking: Ranking) -> None:
+    by_name = {metric.name: metric for metric in USER_METRICS}
+    for k in range(2, ranking.max_k + 1):
+        for name in ("hit_rate", "mrr"):
+            before, after = (by_name[name].per_user(ranking, at) for at in (k - 1, k))
+            assert (after >= before).all()
+        found = [by_name["recall"].per_user(ranking, at) * ranking.attainable(at) for at in (k - 1, k)]
+        assert (found[1] >= found[0] - 1e-12).all()
+
+
+@given(ranking=rankings())
+@settings(max_examples=50, deadline=None)
+def test_recall_and_precision_count_the_same_hits(ranking: Ranking) -> None:
+    by_name = {metric.name: metric for metric in USER_METRICS}
+    k = ranking.max_k
+    recalled = by_name["recall"].per_user(ranking, k) * ranking.attainable(k)
+    np.testing.assert_allclose(recalled, by_name["precision"].per_user(ranking, k) * k, atol=1e-12)
+
+
+@pytest.mark.parametrize("path", GROUP, ids=lambda path: path.stem)
+def test_yaml_builds_an_evaluator_that_names_its_keys(path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith("# python scripts/")
+    assert len(text.splitlines()) <= 25
+    evaluator = build(yaml.safe_load(text), Evaluator)
+    keys = evaluator.keys()
+    assert f"recall_at_{evaluator.ks[0]}" in keys
+    assert len(keys) == len(set(keys))

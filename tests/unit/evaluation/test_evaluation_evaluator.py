@@ -1,0 +1,98 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from evaluation_logs import make_holdout
+
+from twotower.errors import InputError
+from twotower.evaluation.evaluator import Evaluator
+
+KINDS: dict[str, dict[str, Any]] = {
+    "recall": {"_target_": "twotower.metrics.recall.Recall"},
+    "ndcg": {"_target_": "twotower.metrics.ndcg.Ndcg"},
+    "hits": {"_target_": "twotower.metrics.hit_rate.HitRate"},
+    "coverage": {"_target_": "twotower.metrics.coverage.Coverage"},
+}
+POPULARITY = np.array([0, 5, 3, 2, 0])
+
+
+def make(**arguments: Any) -> Evaluator:
+    return Evaluator(**{"ks": [2, 1], "kinds": KINDS, "num_bootstrap": 50, **arguments})
+
+
+def test_report_by_hand() -> None:
+    holdout = make_holdout(targets=[[2, 4], [3]], histories=[[1], []])
+    report = make().evaluate(np.array([[2, 3], [1, 3]]), holdout, POPULARITY)
+    assert report.per_user["user"].tolist() == [1, 2]
+    assert report.per_user["recall_at_1"].tolist() == [1.0, 0.0]
+    assert report.per_user["recall_at_2"].tolist() == [0.5, 1.0]
+    assert report.metrics["recall_at_2"] == 0.75
+    assert report.metrics["coverage_at_2"] == 3 / 4
+    assert (report.num_users, report.num_targets) == (2, 3)
+    assert list(report.metrics) == make().keys()
+    assert set(report.intervals) == {key for key in report.metrics if "coverage" not in key}
+    low, high = report.intervals["recall_at_2"]
+    assert 0.5 <= low <= 0.75 <= high <= 1.0
+
+
+def test_slices_by_hand() -> None:
+    holdout = make_holdout(targets=[[2, 4], [3]], histories=[[1], []])
+    slices = make().evaluate(np.array([[2, 3], [1, 3]]), holdout, POPULARITY).slices
+    cold = {"recall_at_1": 0, "recall_at_2": 0, "hit_rate_at_1": 0, "hit_rate_at_2": 0}
+    assert slices["item_cold"]["cold"] == {**cold, "num_users": 1, "num_targets": 1}
+    assert slices["item_cold"]["warm"]["recall_at_2"] == 1.0
+    assert slices["item_cold"]["warm"]["num_users"] == 2
+    # half of ten interactions: item 1 is the head, item 2 the mid; nobody has a target in the head
+    assert set(slices["item_popularity"]) == {"mid", "tail"}
+    assert slices["item_popularity"]["tail"]["recall_at_2"] == 0.5
+    assert set(slices["user_activity"]) == {"cold", "low"}
+    assert slices["user_activity"]["cold"]["recall_at_2"] == 1.0
+    assert slices["user_activity"]["low"]["num_targets"] == 2
+    assert "ndcg_at_2" in slices["user_activity"]["low"]
+
+
+def test_order_of_users_changes_nothing() -> None:
+    generator = np.random.default_rng(0)
+    targets = [(generator.permutation(4)[: 1 + n % 3] + 1).tolist() for n in range(12)]
+    tops = np.array([generator.permutation(4)[:2] + 1 for _ in targets])
+    order = generator.permutation(12)
+    straight = make().evaluate(tops, make_holdout(targets, [[]] * 12), POPULARITY)
+    mixed = make().evaluate(tops[order], make_holdout([targets[n] for n in order], [[]] * 12), POPULARITY)
+    assert mixed.metrics == pytest.approx(straight.metrics)
+    assert mixed.slices["item_cold"]["cold"] == pytest.approx(straight.slices["item_cold"]["cold"])
+
+
+def test_means_are_the_metrics_of_the_report() -> None:
+    holdout = make_holdout(targets=[[2, 4], [3]], histories=[[1], []])
+    top_rows = np.array([[2, 3], [1, 3]])
+    assert (
+        make().means(top_rows, holdout, POPULARITY) == make().evaluate(top_rows, holdout, POPULARITY).metrics
+    )
+
+
+def test_no_intervals_when_none_are_asked_for() -> None:
+    report = make(num_bootstrap=0).evaluate(np.array([[2, 1]]), make_holdout([[2]], [[]]), POPULARITY)
+    assert report.intervals == {}
+
+
+def test_keys_and_max_k_are_known_before_anything_runs() -> None:
+    assert make().max_k == 2
+    assert make().keys()[:3] == ["recall_at_1", "recall_at_2", "ndcg_at_1"]
+    assert make().problems(1) == [("ks", "2 is above the 1 items of the catalogue; use k <= 1")]
+    assert make().problems(2) == make().problems(None) == []
+
+
+def test_seen_filter_is_a_setting() -> None:
+    holdout = make_holdout(targets=[[2]], histories=[[1, 3]])
+    excluded = make().excluded(holdout)
+    assert excluded is not None
+    assert excluded[1].tolist() == [1, 3]
+    assert make(filter_seen=False).excluded(holdout) is None
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"ks": []}, {"kinds": {}}, {"kinds": {**KINDS, "again": KINDS["recall"]}}]
+)
+def test_empty_or_double_choices_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="metrics"):
+        make(**arguments)

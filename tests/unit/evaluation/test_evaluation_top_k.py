@@ -1,0 +1,67 @@
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twotower.evaluation.top_k import exact_top_k, top_k_of
+
+
+def naive(scores: np.ndarray, k: int, excluded: set[tuple[int, int]]) -> list[list[int]]:
+    lists = []
+    for query, row_scores in enumerate(scores.tolist()):
+        allowed = [row for row in range(1, len(row_scores) + 1) if (query, row) not in excluded]
+        ordered = sorted(allowed, key=lambda row: (-row_scores[row - 1], row))[:k]
+        lists.append(ordered + [0] * (k - len(ordered)))
+    return lists
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    num_queries=st.integers(0, 6),
+    num_items=st.integers(1, 9),
+    k=st.integers(1, 11),
+    chunk=st.sampled_from([None, 1, 2, 4]),
+)
+@settings(max_examples=80, deadline=None)
+def test_equals_a_full_sort_with_many_ties(
+    seed: int, num_queries: int, num_items: int, k: int, chunk: int | None
+) -> None:
+    generator = np.random.default_rng(seed)
+    users = generator.integers(-1, 2, (num_queries, 2)).astype(np.float32)
+    items = generator.integers(-1, 2, (num_items, 2)).astype(np.float32)
+    positions, columns = np.nonzero(generator.random((num_queries, num_items)) < 0.4)
+    rows, scores = exact_top_k(
+        torch.from_numpy(users), torch.from_numpy(items), k, (positions, columns + 1), chunk
+    )
+    excluded = set(zip(positions.tolist(), (columns + 1).tolist(), strict=True))
+    assert rows.tolist() == naive(users @ items.T, k, excluded)
+    assert (np.isneginf(scores) == (rows == 0)).all()
+
+
+def test_scores_belong_to_their_rows() -> None:
+    users, items = torch.randn(5, 3), torch.randn(20, 3)
+    rows, scores = exact_top_k(users, items, 7)
+    expected = np.take_along_axis((users @ items.T).numpy(), rows - 1, axis=1)
+    np.testing.assert_allclose(scores, expected, rtol=1e-6)
+    assert rows.dtype == np.int64
+    assert scores.dtype == np.float32
+
+
+def test_everything_excluded_gives_row_0() -> None:
+    rows, _ = exact_top_k(
+        torch.ones(2, 1), torch.ones(3, 1), 2, (np.array([0, 0, 0, 1]), np.array([1, 2, 3, 2]))
+    )
+    assert rows.tolist() == [[0, 0], [1, 3]]
+
+
+def test_a_nan_score_never_brings_back_an_excluded_item() -> None:
+    scores = torch.tensor([[torch.nan, torch.nan, 1.0]])
+    rows, _ = top_k_of(lambda queries: scores[queries].clone(), 1, 3, 3, (np.array([0]), np.array([2])))
+    assert 2 not in rows
+
+
+def test_half_precision_vectors_are_scored_in_float32() -> None:
+    users, items = torch.randn(4, 8).bfloat16(), torch.randn(9, 8).bfloat16()
+    rows, _ = exact_top_k(users, items, 9)
+    expected, _ = exact_top_k(users.float(), items.float(), 9)
+    assert (rows == expected).all()

@@ -1,0 +1,78 @@
+"""Every metric against numbers worked out by hand.
+
+Three users, catalogue of 6: user 0 hits at places 1 and 3 of 4 with three relevant, user 1 hits at place 2
+with one relevant, user 2 hits nothing and ran out after two items.
+"""
+
+from math import log2
+
+import numpy as np
+import pytest
+
+from twotower.metrics.average_precision import AveragePrecision
+from twotower.metrics.coverage import Coverage
+from twotower.metrics.gini import Gini
+from twotower.metrics.hit_rate import HitRate
+from twotower.metrics.metric import CatalogueMetric, Ranking, UserMetric
+from twotower.metrics.mrr import Mrr
+from twotower.metrics.ndcg import Ndcg
+from twotower.metrics.novelty import Novelty
+from twotower.metrics.precision import Precision
+from twotower.metrics.recall import Recall
+
+RANKING = Ranking.of(
+    [[1, 2, 3, 4], [1, 5, 2, 3], [2, 1, 0, 0]],
+    relevant=[{1, 3, 6}, {5}, {6, 4}],
+    popularity=[7, 3, 1, 1, 0, 0],
+)
+IDEAL_3 = 1 + 1 / log2(3) + 1 / 2
+
+
+@pytest.mark.parametrize(
+    ("metric", "k", "expected"),
+    [
+        (Recall(), 1, [1, 0, 0]),
+        (Recall(), 2, [1 / 2, 1, 0]),
+        (Recall(), 4, [2 / 3, 1, 0]),
+        (Ndcg(), 1, [1, 0, 0]),
+        (Ndcg(), 4, [1.5 / IDEAL_3, 1 / log2(3), 0]),
+        (Mrr(), 1, [1, 0, 0]),
+        (Mrr(), 4, [1, 1 / 2, 0]),
+        (HitRate(), 1, [1, 0, 0]),
+        (HitRate(), 4, [1, 1, 0]),
+        (Precision(), 2, [1 / 2, 1 / 2, 0]),
+        (Precision(), 4, [2 / 4, 1 / 4, 0]),
+        (AveragePrecision(), 2, [1 / 2, 1 / 2, 0]),
+        (AveragePrecision(), 4, [(1 + 2 / 3) / 3, 1 / 2, 0]),
+        # p = (8, 4, 2, 2, 1, 1) / 18
+        (Novelty(), 1, [log2(18 / 8), log2(18 / 8), log2(18 / 4)]),
+        (Novelty(), 4, [log2(18) - 7 / 4, log2(18) - (3 + 0 + 2 + 1) / 4, log2(18) - 5 / 2]),
+    ],
+    ids=lambda value: value.name if isinstance(value, UserMetric) else str(value)[:12],
+)
+def test_user_metric(metric: UserMetric, k: int, expected: list[float]) -> None:
+    np.testing.assert_allclose(metric.per_user(RANKING, k), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("metric", "k", "expected"),
+    [
+        (Coverage(), 1, 2 / 6),
+        (Coverage(), 4, 5 / 6),
+        # counts 0 0 0 0 1 2 and 0 1 1 2 3 3
+        (Gini(), 1, (3 * 1 + 5 * 2) / (6 * 3)),
+        (Gini(), 4, (-3 * 1 - 1 * 1 + 1 * 2 + 3 * 3 + 5 * 3) / (6 * 10)),
+    ],
+)
+def test_catalogue_metric(metric: CatalogueMetric, k: int, expected: float) -> None:
+    assert metric.value(RANKING, k) == pytest.approx(expected, abs=1e-12)
+
+
+def test_k_beyond_the_lists_is_refused() -> None:
+    with pytest.raises(AssertionError, match="hold 4 places"):
+        Recall().per_user(RANKING, 5)
+
+
+def test_ranking_keeps_the_users_taken() -> None:
+    taken = RANKING.take(np.array([False, True, True]))
+    assert Recall().per_user(taken, 4).tolist() == [1.0, 0.0]
