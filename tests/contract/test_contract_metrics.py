@@ -1,5 +1,6 @@
 """What every metric promises; they are found by looking at the room, so that a new one is tested too."""
 
+import doctest
 import importlib
 import inspect
 import pkgutil
@@ -111,6 +112,13 @@ def test_empty_lists_and_no_users_are_defined(metric: Metric) -> None:
     else:
         assert isinstance(metric, CatalogueMetric)
         assert metric.value(empty, 2) == metric.value(nobody, 2) == 0.0
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=named)
+def test_the_docstring_has_an_example_that_holds(metric: Metric) -> None:
+    found = doctest.testmod(importlib.import_module(type(metric).__module__))
+    assert found.attempted > 0
+    assert found.failed == 0
 
 
 @given(ranking=rankings())

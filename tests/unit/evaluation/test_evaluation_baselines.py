@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import scipy.sparse
 from evaluation_logs import make_history, make_holdout
 
-from twotower.evaluation.baselines.ease import Ease, interaction_matrix, inverse_of_symmetric
+from twotower.evaluation.baselines import ease
+from twotower.evaluation.baselines.ease import Ease, interaction_matrix
 from twotower.evaluation.baselines.popularity import Popularity
 from twotower.evaluation.baselines.recent_popularity import DAY_SECONDS, RecentPopularity
 from twotower.evaluation.baselines.run import request_time, run_baselines
@@ -59,10 +61,17 @@ def test_ease_gives_popularity_to_users_without_history() -> None:
     assert baseline.scores(make_history([[1], []]), np.array([2]))[0].tolist() == [1, 2, 0]
 
 
-def test_inverse_of_symmetric() -> None:
+def test_inverse_of_symmetric_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "BLOCK_ITEMS", 7)
     matrix = np.random.default_rng(0).random((30, 30)).astype(np.float32)
     matrix = matrix @ matrix.T + 5 * np.eye(30, dtype=np.float32)
-    np.testing.assert_allclose(inverse_of_symmetric(matrix.copy()), np.linalg.inv(matrix), atol=1e-5)
+    np.testing.assert_allclose(ease.inverse_of_symmetric(matrix.copy()), np.linalg.inv(matrix), atol=1e-5)
+
+
+def test_gram_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "BLOCK_ITEMS", 3)
+    taken = (np.random.default_rng(1).random((9, 8)) < 0.4).astype(np.float32)
+    np.testing.assert_array_equal(ease.gram_of(scipy.sparse.csr_array(taken)), taken.T @ taken)
 
 
 def test_interaction_matrix_holds_ones() -> None:
