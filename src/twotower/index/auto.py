@@ -71,7 +71,7 @@ class Auto(Index):
 
     def for_size(self, num_vectors: int) -> Index:
         """See `Index.for_size`."""
-        return self._choose(num_vectors)
+        return self._choose(num_vectors).for_size(num_vectors)
 
     def spec(self) -> dict[str, Any]:
         """See `Index.spec`."""

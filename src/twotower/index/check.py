@@ -115,7 +115,7 @@ def _round_trip(index: Index, queries: np.ndarray, k: int) -> tuple[str, int]:
         path = Path(folder) / "index.faiss"
         index.save(path)
         index_bytes = path.stat().st_size
-        loaded = build(index.spec(), Index)  # type: ignore[type-abstract]
+        loaded = build(index.spec(), Index)
         loaded.load(path)
     if not np.array_equal(loaded.rows, index.rows):
         return "after saving and loading, the index holds other rows", index_bytes

@@ -10,6 +10,7 @@ import numpy as np
 
 from twotower.errors import InputError
 from twotower.index.faiss_index import FaissIndex
+from twotower.index.index import Index
 
 POINTS_PER_CENTROID = 39
 """Faiss's own rule for how many training points a centroid needs to lie well."""
@@ -69,6 +70,11 @@ class IVF(FaissIndex):
                 ("nprobe", f"{self.nprobe} is above the number of cells {nlist}: choose at most that")
             )
         return found
+
+    def for_size(self, num_vectors: int) -> Index:
+        """See `Index.for_size`; an automatic number of cells is settled here, so a rehearsal has as many."""
+        nlist = self.nlist or automatic_nlist(num_vectors)
+        return type(self)(**{**self.arguments(), "nlist": nlist})
 
     @property
     def min_training_vectors(self) -> int:

@@ -29,7 +29,7 @@ def rehearse(index: Index | Spec, dim: int, num_vectors: int) -> Index:
         InputError: arguments that do not fit these sizes, all at once.
     """
     if not isinstance(index, Index):
-        index = build(index, Index)  # type: ignore[type-abstract]
+        index = build(index, Index)
     found = index.problems(dim, num_vectors)
     if found:
         raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
@@ -46,7 +46,7 @@ def rehearse(index: Index | Spec, dim: int, num_vectors: int) -> Index:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.faiss"
         fresh.save(path)
-        loaded = build(fresh.spec(), Index)  # type: ignore[type-abstract]
+        loaded = build(fresh.spec(), Index)
         loaded.load(path)
     if not np.array_equal(loaded.search(queries, k).rows, expected):
         raise RuntimeError(f"index {fresh.factory} answers otherwise after saving and loading")

@@ -1,0 +1,299 @@
+"""What every index of conf/index/ must do; a new YAML is found and tested without a word here."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from twotower.errors import InputError
+from twotower.index.check import check
+from twotower.index.exact import Truth, exact_search
+from twotower.index.index import Index
+from twotower.index.rehearsal import rehearse
+from twotower.index.tune import tune
+from twotower.spec import build
+
+CONF = Path(__file__).parents[2] / "conf" / "index"
+PATHS = sorted(CONF.glob("*.yaml"))
+DIM, NUM_VECTORS, NUM_QUERIES = 32, 600, 40
+ROWS = np.arange(1, NUM_VECTORS + 1) * 7
+LEAST_RECALL = {"ivf_sq": 0.99, "ivf_pq": 0.9}
+
+Load = Callable[[], Index]
+
+
+def spec_in(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text())
+
+
+def unit(count: int, seed: int) -> np.ndarray:
+    centres = np.random.default_rng(0).standard_normal((20, DIM))
+    random = np.random.default_rng(seed)
+    vectors = centres[random.integers(0, 20, count)] + 0.5 * random.standard_normal((count, DIM))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+VECTORS = unit(NUM_VECTORS, seed=1)
+QUERIES = unit(NUM_QUERIES, seed=2)
+
+
+@pytest.fixture(scope="module", params=PATHS, ids=[path.stem for path in PATHS])
+def load(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
+    """Load an index that was built once, with its most thorough search arguments."""
+    built = build(spec_in(request.param), Index)
+    built.build(VECTORS, ROWS)
+    path = tmp_path_factory.mktemp("index") / "index.faiss"
+    built.save(path)
+
+    def fresh() -> Index:
+        index = build(built.spec(), Index)
+        index.load(path)
+        index.set_search_args(index.search_grid()[-1])
+        return index
+
+    return fresh
+
+
+def test_there_is_a_choice_of_indexes() -> None:
+    assert {"auto", "flat_ip", "ivf_flat", "ivf_pq", "ivf_sq"} <= {path.stem for path in PATHS}
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_yaml_is_short_and_opens_with_its_command(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= 25
+    assert lines[0] == f"# python scripts/train.py index={path.stem}"
+
+
+def test_thorough_search_agrees_with_exact_search(load: Load) -> None:
+    index = load()
+    expected = exact_search(VECTORS, ROWS, QUERIES, 100)
+    found = index.search(QUERIES, 100)
+    if index.is_exact:
+        np.testing.assert_array_equal(found.rows, expected.rows)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    recall = Truth.of(VECTORS, ROWS, QUERIES, 100).recall(found.rows)
+    assert recall >= (1.0 if index.is_exact else LEAST_RECALL[index.kind])
+
+
+def test_results_have_shape_type_and_order(load: Load) -> None:
+    result = load().search(QUERIES, 10)
+    assert result.rows.shape == result.scores.shape == (NUM_QUERIES, 10)
+    assert (result.rows.dtype, result.scores.dtype) == (np.int64, np.float32)
+    assert (np.diff(result.scores, axis=1) <= 0).all()
+    assert np.isin(result.rows, ROWS).all()
+
+
+def test_scores_are_dot_products(load: Load) -> None:
+    index = load()
+    result = index.search(QUERIES, 5)
+    items = VECTORS[result.rows // 7 - 1]
+    tolerance = {"ivf_pq": 0.1, "ivf_sq": 1e-3}.get(index.kind, 1e-5)
+    np.testing.assert_allclose(result.scores, np.einsum("qd,qkd->qk", QUERIES, items), atol=tolerance)
+
+
+def test_metric_is_inner_product_everywhere(load: Load) -> None:
+    assert load().metric == "inner_product"
+
+
+def test_facts_survive_saving(load: Load, tmp_path: Path) -> None:
+    index = load()
+    index.save(tmp_path / "again.faiss")
+    again = build(index.spec(), Index)
+    again.load(tmp_path / "again.faiss")
+    for fact in ("kind", "factory", "build_args", "search_args", "num_vectors", "dim", "metric", "is_exact"):
+        assert getattr(again, fact) == getattr(index, fact), fact
+    np.testing.assert_array_equal(again.rows, ROWS)
+    np.testing.assert_array_equal(again.search(QUERIES, 9).rows, index.search(QUERIES, 9).rows)
+    assert index.size_bytes == (tmp_path / "again.faiss").stat().st_size
+    assert index.kind != "auto"
+
+
+def test_k_above_the_catalogue_is_padded(load: Load) -> None:
+    result = load().search(QUERIES[:3], NUM_VECTORS + 5)
+    np.testing.assert_array_equal(np.sort(result.rows[:, :NUM_VECTORS], axis=1), np.tile(ROWS, (3, 1)))
+    assert (result.rows[:, NUM_VECTORS:] == -1).all()
+    assert np.isneginf(result.scores[:, NUM_VECTORS:]).all()
+
+
+def test_inputs_are_not_modified(load: Load) -> None:
+    index = load()
+    queries, vectors, rows = QUERIES.copy(), unit(5, seed=3), np.arange(10_000, 10_005)
+    for array in (queries, vectors, rows):
+        array.flags.writeable = False
+    before = vectors.copy()
+    index.search(queries, 5)
+    index.add(vectors, rows)
+    fresh = build(index.spec(), Index)
+    everything = VECTORS.copy()
+    everything.flags.writeable = False
+    fresh.build(everything, ROWS)
+    np.testing.assert_array_equal(queries, QUERIES)
+    np.testing.assert_array_equal(vectors, before)
+    np.testing.assert_array_equal(everything, VECTORS)
+
+
+def test_other_layouts_and_types_give_the_same_results(load: Load) -> None:
+    index = load()
+    expected = index.search(QUERIES, 5).rows
+    np.testing.assert_array_equal(index.search(QUERIES.astype(np.float64), 5).rows, expected)
+    np.testing.assert_array_equal(index.search(np.asfortranarray(QUERIES), 5).rows, expected)
+
+
+def test_added_items_are_found(load: Load) -> None:
+    index = load()
+    new = unit(4, seed=4)
+    index.add(new, np.array([5001, 5002, 5003, 5004]))
+    assert index.num_vectors == NUM_VECTORS + 4
+    assert 5002 in index.search(new[1:2], 5).rows
+    with pytest.raises(InputError, match="rows: 5003 is already in the index; remove it first"):
+        index.add(new[:1], np.array([5003]))
+
+
+def test_removed_items_are_gone_and_the_others_stay_right(load: Load) -> None:
+    index = load()
+    gone = ROWS[::3]
+    before = index.search(QUERIES, NUM_VECTORS)
+    assert index.remove(np.concatenate([gone, gone[:2], [999_999]])) == len(gone)
+    assert index.num_vectors == NUM_VECTORS - len(gone)
+    after = index.search(QUERIES, index.num_vectors)
+    for position in range(NUM_QUERIES):
+        kept = ~np.isin(before.rows[position], gone)
+        score_of = dict(zip(before.rows[position][kept], before.scores[position][kept], strict=True))
+        found = dict(zip(after.rows[position], after.scores[position], strict=True))
+        assert found.keys() == score_of.keys()
+        np.testing.assert_allclose([found[row] for row in score_of], list(score_of.values()), atol=1e-5)
+    assert index.remove(gone) == 0
+    index.add(VECTORS[::3], gone)
+    np.testing.assert_array_equal(index.rows, ROWS)
+
+
+def test_an_emptied_index_answers_with_nothing(load: Load) -> None:
+    index = load()
+    assert index.remove(ROWS) == NUM_VECTORS
+    assert (index.search(QUERIES, 3).rows == -1).all()
+
+
+def test_bad_input_is_refused(load: Load) -> None:
+    index = load()
+    broken = QUERIES.copy()
+    broken[2, 1] = np.nan
+    with pytest.raises(InputError, match="k: 0 items asked for"):
+        index.search(QUERIES, 0)
+    with pytest.raises(InputError, match="queries: dimension 31, but the index has dimension 32"):
+        index.search(QUERIES[:, 1:], 5)
+    with pytest.raises(InputError, match="queries: value nan at position 2, column 1"):
+        index.search(broken, 5)
+    with pytest.raises(InputError, match="new item vectors: value nan"):
+        index.add(broken[2:3], np.array([77_777]))
+    with pytest.raises(InputError, match="search_args"):
+        index.set_search_args({"nprob": 3})
+    assert index.num_vectors == NUM_VECTORS
+
+
+def test_ties_are_fair(load: Load) -> None:
+    index = load()
+    twins = np.repeat(QUERIES[:1], 3, axis=0)
+    index.add(twins, np.array([8001, 8002, 8003]))
+    truth = Truth.of(np.concatenate([VECTORS, twins]), np.append(ROWS, [8001, 8002, 8003]), QUERIES[:1], 1)
+    for row in (8001, 8002, 8003):
+        assert truth.recall(np.array([[row]])) == 1.0
+    assert set(index.search(QUERIES[:1], 3).rows[0]) == {8001, 8002, 8003} or index.kind == "ivf_pq"
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_very_different_norms_keep_the_order_of_dot_products(path: Path) -> None:
+    norms = 10.0 ** np.random.default_rng(5).uniform(-2, 2, (NUM_VECTORS, 1))
+    vectors = (VECTORS * norms).astype(np.float32)
+    index = build(spec_in(path), Index)
+    index.training_iterations = 2
+    index.build(vectors, ROWS)
+    index.set_search_args(index.search_grid()[-1])
+    found = index.search(QUERIES, 10).rows
+    if index.is_exact:
+        expected = ROWS[np.argsort(-(QUERIES @ vectors.T), axis=1, kind="stable")[:, :10]]
+        np.testing.assert_array_equal(found, expected)
+    else:
+        assert Truth.of(vectors, ROWS, QUERIES, 10).recall(found) >= 0.7
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_too_few_vectors_is_a_clear_error_or_works(path: Path) -> None:
+    index = build(spec_in(path), Index)
+    nothing = np.empty((0, DIM), dtype=np.float32)
+    with pytest.raises(InputError, match="there are none, so there is nothing to index"):
+        index.build(nothing, np.empty(0, dtype=np.int64))
+    three = VECTORS[:3]
+    if index.min_training_vectors > 3:
+        with pytest.raises(InputError, match=r"index\.\w+: .* 3 vectors .*: choose"):
+            index.build(three, ROWS[:3])
+    else:
+        index.build(three, ROWS[:3])
+        index.set_search_args(index.search_grid()[-1])
+        assert set(index.search(QUERIES[:1], 5).rows[0]) == {*ROWS[:3], -1}
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_bad_items_are_refused_by_build(path: Path) -> None:
+    index = build(spec_in(path), Index)
+    broken = VECTORS.copy()
+    broken[7, 3] = np.inf
+    with pytest.raises(InputError, match="item vectors: value inf at position 7, column 3"):
+        index.build(broken, ROWS)
+    with pytest.raises(InputError, match="rows: 7 is given more than once"):
+        index.build(VECTORS, np.where(np.arange(NUM_VECTORS) == 1, 7, ROWS))
+    with pytest.raises(InputError, match="rows: -7 is negative"):
+        index.build(VECTORS, np.where(np.arange(NUM_VECTORS) == 1, -7, ROWS))
+    with pytest.raises(InputError, match="expected 600 integers, one per vector"):
+        index.build(VECTORS, ROWS[:-1])
+
+
+def test_building_again_gives_the_same_file(load: Load, tmp_path: Path) -> None:
+    files = []
+    for name in ("a", "b"):
+        index = build(load().spec(), Index)
+        index.training_iterations = 2
+        index.build(VECTORS, ROWS)
+        index.save(tmp_path / name)
+        files.append((tmp_path / name).read_bytes())
+    assert files[0] == files[1]
+
+
+def test_tuned_index_passes_its_check(load: Load) -> None:
+    index = load()
+    truth = Truth.of(VECTORS, ROWS, QUERIES[::2], 50)
+    points = tune(index, QUERIES[::2], truth.exact.rows, 50, index.target_recall, truth=truth)
+    report = check(index, VECTORS, ROWS, QUERIES[1::2], points=points)
+    assert (report.count_ok, report.dim_ok, report.metric_ok, report.round_trip_ok) == (True,) * 4
+    assert report.search_args in [point.search_args for point in points]
+    assert 0 < report.latency_ms_p50 <= report.latency_ms_p99
+    assert report.queries_per_second > 0
+    assert report.recall_at_100 >= report.min_recall
+    assert report.ok, report.problems
+
+
+def test_a_damaged_or_foreign_file_is_refused(load: Load, tmp_path: Path) -> None:
+    index = load()
+    index.save(tmp_path / "index.faiss")
+    content = (tmp_path / "index.faiss").read_bytes()
+    (tmp_path / "short.faiss").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"short\.faiss: is not a whole index file"):
+        index.load(tmp_path / "short.faiss")
+    with pytest.raises(InputError, match=r"absent\.faiss: there is no such index file"):
+        index.load(tmp_path / "absent.faiss")
+    other = CONF / ("ivf_flat.yaml" if index.kind == "flat_ip" else "flat_ip.yaml")
+    with pytest.raises(InputError, match=f"not an index of kind {build(spec_in(other), Index).kind}"):
+        build(spec_in(other), Index).load(tmp_path / "index.faiss")
+    assert index.num_vectors == NUM_VECTORS
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+def test_rehearsal_leaves_the_index_as_it_is(path: Path) -> None:
+    index = build(spec_in(path), Index)
+    rehearsed = rehearse(index, DIM, NUM_VECTORS)
+    assert rehearsed.num_vectors == NUM_VECTORS
+    assert rehearsed.kind == index.for_size(NUM_VECTORS).kind
+    assert index.training_iterations is None
