@@ -1,4 +1,4 @@
-"""Train two towers, index the catalogue, evaluate on the test split and write a bundle: one run folder a call.
+"""Train two towers, index the catalogue, evaluate on the test split, write a bundle: one run folder a call.
 
   python scripts/train.py                                  the bundled data set, about a minute
   python scripts/train.py loss=bce negatives=uniform       another choice of a group

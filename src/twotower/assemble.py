@@ -23,7 +23,7 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.report import Report
 from twotower.experiments import console, record
 from twotower.experiments.fingerprint import fingerprint
-from twotower.experiments.run import Run
+from twotower.experiments.run import Run, run_folder
 from twotower.experiments.tensorboard import Board
 from twotower.spec import build
 from twotower.towers.two_tower import TwoTower
@@ -79,19 +79,15 @@ def _train(run: Run, settings: Settings) -> int:
         return finish(run, board, settings, dataset, trained.model, indexed[0], result)
 
 
-def reindex(settings: Settings, source: Path, folder: Path) -> int:
-    """Build another index over a run's trained towers, into a new run folder; returns the exit status.
+def reindex(source: Path, changes: Settings) -> int:
+    """Build another index over a run's trained towers, into a new folder beside it; returns the exit status.
 
     Args:
-        settings: the run's own, with another `index`.
         source: folder of the run that trained the towers.
-        folder: of the new run.
+        changes: the new `index`.
     """
-    from twotower.bundle.read import read_bundle
-
-    before = ended(source)
-    model = read_bundle(source / "bundle").model
-    run = Run.create(folder, settings)
+    before, settings, model = trained_run(source, changes)
+    run = Run.create(run_folder(source.parent), settings)
     with run.recorded(), Board(run.folder / "tensorboard") as board:
         board.start(settings, run.config_text())
         dataset, evaluator = prepare(settings)
@@ -103,19 +99,15 @@ def reindex(settings: Settings, source: Path, folder: Path) -> int:
         return finish(run, board, settings, dataset, model, indexed, result)
 
 
-def reevaluate(settings: Settings, source: Path, folder: Path) -> int:
-    """Evaluate a run's towers again, with other metrics, into a new folder; returns the exit status.
+def reevaluate(source: Path, changes: Settings) -> int:
+    """Evaluate a run's towers again into a new folder beside it, without a bundle; returns the exit status.
 
     Args:
-        settings: the run's own, with other `metrics` or `baselines`.
         source: folder of the run that trained the towers.
-        folder: of the new record, which holds no bundle.
+        changes: other `metrics` or `baselines`.
     """
-    from twotower.bundle.read import read_bundle
-
-    before = ended(source)
-    model = read_bundle(source / "bundle").model
-    run = Run.create(folder, settings)
+    before, settings, model = trained_run(source, changes)
+    run = Run.create(run_folder(source.parent), settings)
     with run.recorded(), Board(run.folder / "tensorboard") as board:
         board.start(settings, run.config_text())
         dataset, evaluator = prepare(settings)
@@ -129,27 +121,34 @@ def reevaluate(settings: Settings, source: Path, folder: Path) -> int:
         return conclude(run, board, settings, result)
 
 
-def ended(folder: Path) -> dict[str, Any]:
-    """Return the result of a run whose towers can be used.
+def trained_run(folder: Path, changes: Settings) -> tuple[dict[str, Any], dict[str, Any], TwoTower]:
+    """Return a run's result, its settings with changes checked anew, and its towers from the bundle.
 
     Raises:
-        InputError: it has none, or failed.
+        InputError: the run has not ended or has no bundle, or the changed settings do not go together.
     """
-    result = Run.open(folder).result()
+    from twotower.bundle.read import read_bundle
+
+    run = Run.open(folder)
+    result = run.result()
     if result is None or result["status"] == "failed":
         state = "has not ended" if result is None else "failed"
-        raise InputError(f"run={folder}: this run {state}, so there are no trained towers; resume={folder} goes on")
-    return result
+        raise InputError(f"run={folder}: this run {state}; finish it with scripts/train.py resume={folder}")
+    settings = run.settings() | dict(changes)
+    raise_problems(check(settings), "the run's settings with these changes")
+    return result, settings, read_bundle(folder / "bundle").model
 
 
 def prepare(settings: Settings) -> tuple[RetrievalDataset, Evaluator]:
     """Load and split the data, print the audit, and check what depends on the catalogue's size."""
     cache = Path(settings["output_root"]) / ".cache"
-    source = build(settings["data"], Source)  # type: ignore[type-abstract]
-    split = build(settings["split"], Split)  # type: ignore[type-abstract]
+    source = build(settings["data"], Source)
+    split = build(settings["split"], Split)
     dataset = build_dataset(source, split, cache)
     evaluator = build(settings["metrics"], Evaluator)
-    console.audit_table([*audit_table(dataset.audit), ("seen filter", "on" if evaluator.filter_seen else "off")])
+    console.audit_table(
+        [*audit_table(dataset.audit), ("seen filter", "on" if evaluator.filter_seen else "off")]
+    )
     raise_problems(check_sizes(settings, len(dataset.items)))
     return dataset, evaluator
 

@@ -40,14 +40,19 @@ MAPS = {
 }
 """Mappings from a name of the user's to a spec."""
 
+ALL_GROUPS = frozenset(ROOMS) | {path[0] for path in MAPS}
+
 ROOT: dict[str, Any] = {
     "name": (str, ...),
     "seed": (Count, ...),
     "embedding_dim": (PositiveInt, ...),
     "output_root": (str, ...),
     "debug": (bool, ...),
+    "run": (str, ...),
 }
-"""Keys of the root that are plain values."""
+"""Keys of the root that are plain values; a door has those that its YAML names."""
+
+TRAINING_KEYS = frozenset(ROOT) - {"run"}
 
 
 @dataclass(frozen=True)
@@ -75,32 +80,35 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}? {listed}" if close else listed
 
 
-def check(settings: Mapping[str, Any], rooms: Iterable[str] | None = None) -> list[Problem]:
+def check(
+    settings: Mapping[str, Any],
+    groups: frozenset[str] | None = None,
+    keys: frozenset[str] = TRAINING_KEYS,
+) -> list[Problem]:
     """Find every mistake in a resolved configuration.
 
     Args:
         settings: plain values.
-        rooms: the groups this door needs; None for all.
+        groups: the groups that this door has; None for all, which are then checked together too.
+        keys: the plain keys of the root that this door has.
     """
-    groups = list(ROOMS if rooms is None else rooms)
-    problems = _check_root(settings, groups)
-    for group in groups:
+    groups = ALL_GROUPS if groups is None else groups
+    problems = _check_root(settings, groups, keys)
+    for group in (room for room in ROOMS if room in groups):
         problems += check_spec(settings.get(group), ROOMS[group], group)
     for path, base in MAPS.items():
-        if rooms is None or path[0] in groups:
+        if path[0] in groups:
             problems += _check_map(settings, path, base)
-    if not problems and rooms is None:
+    if not problems and groups == ALL_GROUPS:
         problems = list(between_rooms(settings))
     return problems
 
 
-def _check_root(settings: Mapping[str, Any], groups: list[str]) -> list[Problem]:
-    plain = {key: value for key, value in settings.items() if key in ROOT}
-    known = {*ROOT, *groups, *(path[0] for path in MAPS), "run"}
-    problems = [
-        Problem(key, f"unknown key; {nearest(key, known)}") for key in settings if key not in known
-    ]
-    return problems + _validate(_root_model(), plain, "")
+def _check_root(settings: Mapping[str, Any], groups: frozenset[str], keys: frozenset[str]) -> list[Problem]:
+    plain = {key: value for key, value in settings.items() if key in keys}
+    known = keys | groups
+    problems = [Problem(key, f"unknown key; {nearest(key, known)}") for key in settings if key not in known]
+    return problems + _validate(_root_model(keys), plain, "")
 
 
 def check_spec(spec: Any, base: str, path: str) -> list[Problem]:
@@ -115,7 +123,7 @@ def check_spec(spec: Any, base: str, path: str) -> list[Problem]:
     if kind is None or not issubclass(kind, locate(base)):
         return [Problem(f"{path}.{TARGET}", f"{target!r} is not a {base.rpartition('.')[2]}")]
     arguments = {key: value for key, value in spec.items() if key != TARGET}
-    return _validate(arguments_model(kind), arguments, path)
+    return _validate(arguments_model(kind), arguments, path)  # type: ignore[arg-type]
 
 
 @functools.cache
@@ -130,8 +138,9 @@ def arguments_model(kind: type) -> type[BaseModel]:
 
 
 @functools.cache
-def _root_model() -> type[BaseModel]:
-    return create_model("Root", __config__=ConfigDict(extra="forbid", strict=True), **ROOT)
+def _root_model(keys: frozenset[str]) -> type[BaseModel]:
+    fields: dict[str, Any] = {key: ROOT[key] for key in keys}
+    return create_model("Root", __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
 
 def _validate(model: type[BaseModel], values: Mapping[str, Any], path: str) -> list[Problem]:
@@ -241,7 +250,9 @@ def _check_columns(settings: Mapping[str, Any], columns: dict[str, set[str]] | N
         for name, spec in settings["features"][side].items():
             column = spec.get("column", REQUEST_TIME)
             if column not in columns[table] and not (side == "user" and column == REQUEST_TIME):
-                text = f"the {table} of this data have no column {column!r}; {nearest(column, columns[table])}"
+                text = (
+                    f"the {table} of this data have no column {column!r}; {nearest(column, columns[table])}"
+                )
                 yield Problem(f"features.{side}.{name}.column", text)
 
 
@@ -264,6 +275,6 @@ def _check_needs(settings: Mapping[str, Any]) -> Iterable[Problem]:
 
 def _check_monitor(trainer: Mapping[str, Any], evaluator: Any) -> Iterable[Problem]:
     monitor = trainer.get("monitor", "valid/recall_at_20")
-    logged = {f"valid/{key}" for key in evaluator.keys()}
+    logged = {f"valid/{key}" for key in evaluator.keys()}  # noqa: SIM118
     if monitor not in logged:
         yield Problem("trainer.monitor", f"{monitor!r} is not logged; {nearest(monitor, logged)}")

@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from twotower.check import Problem, check, nearest, raise_problems
+from twotower.check import ALL_GROUPS, Problem, check, nearest, raise_problems
 from twotower.errors import InputError
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -48,7 +48,14 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items() if key != "hydra"}
 
 
-def checked(config_name: str, overrides: list[str], rooms: Iterable[str] | None = None) -> dict[str, Any]:
+def shape(config_name: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the groups and the plain keys that a door's YAML names."""
+    config = plain_file(CONF / f"{config_name}.yaml")
+    groups = {key for entry in config["defaults"] if isinstance(entry, dict) for key in entry}
+    return frozenset(groups & ALL_GROUPS), frozenset(config) - {"defaults", "hydra"}
+
+
+def checked(config_name: str, overrides: list[str]) -> dict[str, Any]:
     """Compose and check, gathering every mistake: of the overrides, of the values and between the rooms.
 
     Raises:
@@ -60,7 +67,9 @@ def checked(config_name: str, overrides: list[str], rooms: Iterable[str] | None 
         problems += [problem] if problem else []
         sound += [override] if override else []
     settings = compose(config_name, sound)
-    raise_problems([*problems, *check(settings, rooms)], "the configuration; nothing was read or written")
+    raise_problems(
+        [*problems, *check(settings, *shape(config_name))], "the configuration; nothing was read or written"
+    )
     return settings
 
 
@@ -77,7 +86,9 @@ def _check_override(text: str) -> tuple[Problem | None, str | None]:
     key = override.key_or_group
     group = CONF / key
     if override.is_delete() or not group.is_dir():
-        forced = override.is_add() or override.is_force_add() or override.is_delete() or key.startswith("hydra")
+        forced = (
+            override.is_add() or override.is_force_add() or override.is_delete() or key.startswith("hydra")
+        )
         return None, text if forced else f"++{text}"
     choices = {path.stem for path in group.glob("*.yaml")}
     value = override.value()
@@ -94,7 +105,6 @@ def run_door(
     config_name: str,
     task: Task,
     description: str,
-    rooms: Iterable[str] | None = None,
     resume: Callable[[Path], int] | None = None,
 ) -> None:
     """Run a script and leave with its exit status.
@@ -103,7 +113,6 @@ def run_door(
         config_name: the YAML in `conf/` it starts from.
         task: is given the checked settings and the new run folder; returns the exit status.
         description: printed by `--help`.
-        rooms: groups to check; None for all.
         resume: what `resume=FOLDER` calls instead, where the door has it.
     """
     overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
@@ -118,8 +127,8 @@ def run_door(
         if resume is not None and folders:
             return resume(_only(folders[0], overrides))
         if not flags:
-            checked(config_name, overrides, rooms)
-        return _run_hydra(config_name, task, rooms, debug)
+            checked(config_name, overrides)
+        return _run_hydra(config_name, task, debug)
 
     raise SystemExit(exit_status(guarded, debug))
 
@@ -143,7 +152,7 @@ def exit_status(call: Callable[[], int], debug: bool) -> int:
         return FAILED
 
 
-def _run_hydra(config_name: str, task: Task, rooms: Iterable[str] | None, debug: bool) -> int:
+def _run_hydra(config_name: str, task: Task, debug: bool) -> int:
     worst = DONE
 
     def job(config: DictConfig) -> None:
@@ -151,7 +160,7 @@ def _run_hydra(config_name: str, task: Task, rooms: Iterable[str] | None, debug:
         settings = plain(config)
 
         def one() -> int:
-            raise_problems(check(settings, rooms))
+            raise_problems(check(settings, *shape(config_name)))
             return task(settings, Path(HydraConfig.get().runtime.output_dir))
 
         worst = max(worst, exit_status(one, debug))
@@ -161,9 +170,7 @@ def _run_hydra(config_name: str, task: Task, rooms: Iterable[str] | None, debug:
 
 
 def _only(folder: str, overrides: list[str]) -> Path:
-    others = [
-        text for text in overrides if not text.startswith("resume=") and not text.startswith("debug=")
-    ]
+    others = [text for text in overrides if not text.startswith("resume=") and not text.startswith("debug=")]
     if others:
         raise InputError(
             f"resume={folder} goes on with the run as it was configured; leave out {', '.join(others)}"
@@ -174,19 +181,22 @@ def _only(folder: str, overrides: list[str]) -> Path:
 def help_text(config_name: str, description: str) -> str:
     """Return what `--help` prints: the door's description, then each group's choices and the plain keys."""
     lines = [description.strip(), "", "Groups (group=choice):"]
-    config = OmegaConf.load(CONF / f"{config_name}.yaml")
-    assert isinstance(config, DictConfig)
-    defaults = {}
-    for entry in config.get("defaults", []):
-        if isinstance(entry, DictConfig):
-            (key, value), *_ = OmegaConf.to_container(entry, resolve=False).items()  # type: ignore[union-attr]
-            defaults[str(key).removeprefix("optional ").removeprefix("override ")] = value
-    for group, default in defaults.items():
-        if (CONF / group).is_dir():
-            choices = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
-            lines.append(f"  {group:<12} {choices}  [{default}]")
+    config = plain_file(CONF / f"{config_name}.yaml")
+    config.pop("hydra", None)
+    for entry in config.pop("defaults"):
+        for group, default in entry.items() if isinstance(entry, dict) else ():
+            if (CONF / group).is_dir():
+                choices = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+                lines.append(f"  {group:<12} {choices}  [{default}]")
     lines += ["", "Keys (key=value; every key of a choice too, e.g. loss.temperature=0.05):"]
-    keys = (key for key in config if key not in ("defaults", "hydra"))
-    lines += [f"  {key:<14} [{OmegaConf.to_container(config, resolve=False)[key]}]" for key in keys]  # type: ignore[call-overload,index]
-    lines += ["", "See a whole configuration with --cfg job. Exit status: 0 done, 1 failed, 2 your input, 3 index rejected."]
+    lines += [f"  {key:<14} [{value}]" for key, value in config.items()]
+    lines += ["", "--cfg job prints the whole configuration."]
+    lines += ["Exit status: 0 done, 1 failed, 2 your input, 3 index rejected."]
     return "\n".join(lines)
+
+
+def plain_file(path: Path) -> dict[str, Any]:
+    """Read one YAML as it stands, interpolations unresolved."""
+    values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}

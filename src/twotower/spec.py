@@ -47,7 +47,7 @@ def build(spec: Spec, base: type[T], *runtime: Any) -> T:
     """Construct what a spec names.
 
     Args:
-        spec: `_target_` and the keyword-only arguments of its constructor; nested plain values stay as they are.
+        spec: `_target_` and the keyword-only arguments of its constructor.
         base: the room's base class the target must extend.
         *runtime: positional arguments known only at run time.
 

@@ -54,7 +54,7 @@ def index_catalogue(
     vectors = items.numpy()
     users, exact_top = rank_all(model, items, holdout, evaluator.max_k, evaluator.filter_seen)
     queries = users.numpy()
-    index = build(spec, Index).for_size(len(vectors))  # type: ignore[type-abstract]
+    index = build(spec, Index).for_size(len(vectors))
     rows = np.arange(1, len(vectors) + 1, dtype=np.int64)
     index.build(vectors, rows)
     k = min(RECALL_K, len(vectors))
@@ -95,7 +95,8 @@ def indexed_top(index: Index, queries: np.ndarray, holdout: Holdout, evaluator: 
     k = evaluator.max_k
     pairs = evaluator.excluded(holdout)
     if pairs is None:
-        return np.maximum(index.search(queries, k).rows, 0)
+        everything: np.ndarray = np.maximum(index.search(queries, k).rows, 0)
+        return everything
     seen = np.bincount(pairs[0], minlength=len(queries))
     found = np.zeros((len(queries), k), dtype=np.int64)
     # In groups of like histories, so that one long history does not widen everybody's search.

@@ -6,7 +6,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "hit_rate_at_10", "mrr_at_20", "coverage_at_20")
+COLUMNS = (
+    "recall_at_10",
+    "recall_at_20",
+    "ndcg_at_10",
+    "ndcg_at_20",
+    "hit_rate_at_10",
+    "mrr_at_20",
+    "coverage_at_20",
+)
 
 
 def say(text: str) -> None:
@@ -34,7 +42,9 @@ def result_table(result: Mapping[str, Any]) -> None:
     interval = [result["intervals"].get(f"test/{key}") for key in shown]
     table.add_row("  95 % interval", *("" if i is None else f"{i[0]:.4f}-{i[1]:.4f}" for i in interval))
     for name, metrics in result["baselines"].items():
-        table.add_row(name, *(f"{metrics[f'test/{key}']:.4f}" if f"test/{key}" in metrics else "-" for key in shown))
+        table.add_row(
+            name, *(f"{metrics[f'test/{key}']:.4f}" if f"test/{key}" in metrics else "-" for key in shown)
+        )
     console.print(table)
     console.print(index_table(result["index"]))
 

@@ -82,9 +82,7 @@ def final_scalars(result: Mapping[str, Any]) -> dict[str, float]:
 
     The validation figures are the best checkpoint's, under `best_valid/`, since `valid/` is the curve.
     """
-    quality = {
-        key.replace("valid/", "best_valid/"): value for key, value in result["metrics"].items()
-    }
+    quality = {key.replace("valid/", "best_valid/"): value for key, value in result["metrics"].items()}
     index = result["index"]
     numbers = {
         f"index/{key}": float(value)
@@ -101,4 +99,6 @@ def _prefixed(split: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _joined(of_splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {key: value for split, values in of_splits.items() for key, value in _prefixed(split, values).items()}
+    return {
+        key: value for split, values in of_splits.items() for key, value in _prefixed(split, values).items()
+    }

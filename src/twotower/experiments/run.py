@@ -1,6 +1,7 @@
 """A run's folder: opened once, never overwritten, every file written whole."""
 
 import contextlib
+import datetime
 import importlib.metadata
 import json
 import logging
@@ -21,6 +22,11 @@ from twotower.errors import InputError
 LOG = logging.getLogger("twotower")
 DISTRIBUTIONS = ("twotower", "torch", "pytorch-lightning", "hydra-core", "faiss-cpu", "numpy", "pandas")
 CONFIG, RESULT, TRAIN_LOG = "config.yaml", "result.json", "train.log"
+
+
+def run_folder(parent: Path) -> Path:
+    """Return the name of a new run's folder: the time, to the microsecond."""
+    return parent / datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
 
 
 class Run:
@@ -122,7 +128,7 @@ def _logging_to(path: Path) -> Iterator[None]:
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     screen.addFilter(lambda entry: not getattr(entry, "for_file", False))
     lightning = logging.getLogger("pytorch_lightning")
-    handlers = [(LOG, file), (LOG, screen), (lightning, file)]
+    handlers: list[tuple[logging.Logger, logging.Handler]] = [(LOG, file), (LOG, screen), (lightning, file)]
     before = LOG.level, lightning.propagate, list(lightning.handlers)
     LOG.setLevel(logging.INFO)
     lightning.propagate, lightning.handlers = False, []

@@ -51,10 +51,14 @@ class Board:
         for tag, value in values.items():
             self.writer.add_scalar(tag, value, 0)
 
-    def index_curve(self, points: list[dict[str, Any]], target_recall: float, chosen: Mapping[str, Any]) -> None:
+    def index_curve(
+        self, points: list[dict[str, Any]], target_recall: float, chosen: Mapping[str, Any]
+    ) -> None:
         """Draw recall against latency over the search arguments tried."""
         if points:
-            self.writer.add_figure("index/recall_versus_latency", recall_versus_latency(points, target_recall, chosen))
+            self.writer.add_figure(
+                "index/recall_versus_latency", recall_versus_latency(points, target_recall, chosen)
+            )
 
     def projector(self, vectors: np.ndarray, labels: list[str]) -> None:
         """Put a labelled sample of item embeddings into the projector."""
@@ -74,7 +78,7 @@ class Board:
         self._add(summary)
 
     def _add(self, summary: Any) -> None:
-        self.writer._get_file_writer().add_summary(summary)  # type: ignore[no-untyped-call]
+        self.writer._get_file_writer().add_summary(summary)
 
 
 def _one_line(text: str) -> str:

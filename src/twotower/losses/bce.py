@@ -12,7 +12,7 @@ from twotower.spec import PositiveFloat
 
 
 class Bce(Loss):
-    """L = -log sigma(s+) - w * (mean over the drawn negatives of log(1 - sigma(s_j))), s = score / temperature.
+    """L = -log sigma(s+) - w * (mean over drawn negatives of log(1 - sigma(s_j))), s = score / temperature.
 
     Args:
         temperature: what scores are divided by; 1 suits towers without a norm, 0.1 or less suits `l2`.

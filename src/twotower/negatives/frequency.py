@@ -16,7 +16,7 @@ class Frequency(nn.Module, ABC):
     def probability(self, rows: Tensor) -> Tensor:
         """Return the probability of each row [R]."""
 
-    def observe(self, positives: Tensor) -> None:  # noqa: B027  an optional hook
+    def observe(self, positives: Tensor) -> None:
         """See the positives of a training batch."""
 
 

@@ -39,7 +39,7 @@ class Negatives(nn.Module, ABC):
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
         """Return the log probability of one draw giving each row [R], in a batch of `num_positives`."""
 
-    def observe(self, positives: Tensor) -> None:  # noqa: B027  an optional hook
+    def observe(self, positives: Tensor) -> None:
         """See the positives of a training batch, before its candidates are drawn (streaming estimates)."""
 
     def forward(

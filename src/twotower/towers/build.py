@@ -25,12 +25,12 @@ def build_two_tower(
     """
     dim = settings["embedding_dim"]
     # A history made of the item tower's outputs is as wide as they are; so is, for simplicity, its own table.
-    history = build(settings["history"], HistoryEncoder, dim)  # type: ignore[type-abstract]
+    history = build(settings["history"], HistoryEncoder, dim)
     user_tower = build(
         settings["user_tower"],
-        Tower,  # type: ignore[type-abstract]
+        Tower,
         users.output_dims | history.block_dims(),
         dim,
     )
-    item_tower = build(settings["item_tower"], Tower, items.output_dims, dim)  # type: ignore[type-abstract]
+    item_tower = build(settings["item_tower"], Tower, items.output_dims, dim)
     return TwoTower(users, items, history, user_tower, item_tower, trained_items)

@@ -77,7 +77,9 @@ class Mlp(Tower):
 
     def forward(self, blocks: dict[str, Tensor]) -> Tensor:
         """Compute embeddings [B, D]; see `Tower.forward`."""
-        output: Tensor = self.layers(self.input_dropout(torch.cat([blocks[name] for name in self.block_dims], -1)))
+        output: Tensor = self.layers(
+            self.input_dropout(torch.cat([blocks[name] for name in self.block_dims], -1))
+        )
         if self.residual is not None:
             output = output + self.projection(self.input_dropout(blocks[self.residual]))
         scaled: Tensor = self.norm(output)

@@ -80,9 +80,7 @@ class TwoTower(nn.Module):
         Returns:
             [B, D].
         """
-        return self.encode_user_features(
-            self.users.gather(rows), history_rows, history_times, request_times
-        )
+        return self.encode_user_features(self.users.gather(rows), history_rows, history_times, request_times)
 
     def encode_user_features(
         self, features: dict[str, Tensor], history_rows: Tensor, history_times: Tensor, request_times: Tensor

@@ -65,7 +65,7 @@ class NextItem:
         self.max_age_days = max_age_days
 
     def weights(self, log: History) -> np.ndarray:
-        """Return the weight of every interaction of a log as an example, [n] float32; mean 1 over examples."""
+        """Return each interaction's weight as an example, [n] float32; the mean over examples is 1."""
         age_days = (log.times.max() - log.times) / SECONDS_A_DAY
         weights = np.ones(len(age_days))
         if self.recency_half_life_days is not None:
@@ -108,9 +108,7 @@ class TrainBatches:
         self.user_of = np.repeat(
             np.arange(len(log.offsets) - 1, dtype=np.int32), np.diff(np.asarray(log.offsets))
         )
-        self.history_end = (
-            _first_of_equal_times(log, self.user_of) if strict else np.arange(len(log.items))
-        )
+        self.history_end = _first_of_equal_times(log, self.user_of) if strict else np.arange(len(log.items))
         self.number = 0
 
     def __len__(self) -> int:
@@ -143,20 +141,21 @@ class TrainBatches:
         there = positions >= log.offsets[users][:, None]
         positions = np.where(there, positions, 0)
         known_positives, known_items = log.flat(users)
-        gathered = (
-            users,
-            log.items[examples],
-            np.where(there, log.items[positions], 0),
-            np.where(there, log.times[positions], 0),
-            log.times[examples],
-        )
         return Batch(
-            *(torch.from_numpy(values.astype(np.int64)) for values in gathered),
+            _int64(users),
+            _int64(log.items[examples]),
+            _int64(np.where(there, log.items[positions], 0)),
+            _int64(np.where(there, log.times[positions], 0)),
+            _int64(log.times[examples]),
             torch.from_numpy(self.weights[examples]),
-            torch.from_numpy(known_positives.astype(np.int64)),
-            torch.from_numpy(known_items.astype(np.int64)),
+            _int64(known_positives),
+            _int64(known_items),
             self.number,
         )
+
+
+def _int64(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values.astype(np.int64))
 
 
 def _first_of_equal_times(log: History, user_of: np.ndarray) -> np.ndarray:

@@ -75,7 +75,9 @@ def fit(
     keep = Keep(choice, checkpoints, validating)
     trainer = pl.Trainer(
         max_epochs=choice.max_epochs,
-        logger=TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False, prefix=_prefix(name)),
+        logger=TensorBoardLogger(
+            folder, name="", version="tensorboard", default_hp_metric=False, prefix=_prefix(name)
+        ),
         callbacks=[
             *keep.callbacks,
             EpochLines(choice.monitor, epochs or choice.max_epochs, name),
@@ -120,7 +122,10 @@ class Keep:
 
     def __init__(self, choice: TrainerChoice, folder: Path, validating: bool) -> None:
         last = ModelCheckpoint(
-            folder, Path(LAST).stem, every_n_train_steps=choice.checkpoint_every_steps, enable_version_counter=False
+            folder,
+            Path(LAST).stem,
+            every_n_train_steps=choice.checkpoint_every_steps,
+            enable_version_counter=False,
         )
         self.callbacks: list[pl.Callback] = [last]
         if validating:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from twotower.losses.loss import Loss
+from twotower.losses.temperature import Temperature
 from twotower.negatives.negatives import Negatives
 from twotower.towers.two_tower import TwoTower
 from twotower.training.examples import Batch
@@ -17,8 +18,8 @@ from twotower.training.validation import Validation
 class RetrievalModule(pl.LightningModule):
     """Two towers in training. It does no arithmetic of its own.
 
-    Logs `train/loss`, `train/temperature`, `train/learning_rate`, and after each epoch `valid/<metric>_at_<k>`
-    and `health/<figure>`.
+    Logs `train/loss`, `train/temperature`, `train/learning_rate`, and after each epoch
+    `valid/<metric>_at_<k>` and `health/<figure>`.
 
     Args:
         model: the towers.
@@ -75,8 +76,9 @@ class RetrievalModule(pl.LightningModule):
 
     def _log_step(self, loss: Tensor, num_examples: int) -> None:
         self.log("train/loss", loss.detach(), batch_size=num_examples, prog_bar=True)
-        if hasattr(self.loss, "temperature"):
-            self.log("train/temperature", self.loss.temperature.value.detach(), batch_size=num_examples)
+        temperature = getattr(self.loss, "temperature", None)
+        if isinstance(temperature, Temperature):
+            self.log("train/temperature", temperature.value.detach(), batch_size=num_examples)
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log("train/learning_rate", rate, batch_size=num_examples)
 

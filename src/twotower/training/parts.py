@@ -45,9 +45,9 @@ def build_module(
     frequencies = objective.frequencies(log, num_items)
     return RetrievalModule(
         model,
-        build(settings["negatives"], Negatives, frequencies),  # type: ignore[type-abstract]
-        build(settings["loss"], Loss),  # type: ignore[type-abstract]
-        build(settings["optimizer"], OptimizerChoice),  # type: ignore[type-abstract]
+        build(settings["negatives"], Negatives, frequencies),
+        build(settings["loss"], Loss),
+        build(settings["optimizer"], OptimizerChoice),
         Validation(dataset.valid, evaluator, log, num_items) if evaluator else None,
         settings["seed"],
     )
@@ -55,7 +55,7 @@ def build_module(
 
 def build_batches(settings: Settings, log: History) -> TrainBatches:
     """Build the batches of a log."""
-    history = build(settings["history"], HistoryEncoder, 1)  # type: ignore[type-abstract]
+    history = build(settings["history"], HistoryEncoder, 1)
     return TrainBatches(
         log,
         build(settings["objective"], NextItem),
@@ -76,9 +76,6 @@ def fit_features(
         side: `user` or `item`.
         train_rows: rows that training sees.
     """
-    features = {
-        name: build(spec, Feature)  # type: ignore[type-abstract]
-        for name, spec in settings["features"][side].items()
-    }
+    features = {name: build(spec, Feature) for name, spec in settings["features"][side].items()}
     table = dataset.user_table if side == "user" else dataset.item_table
     return FeatureTable.fit(features, table, train_rows, dataset.origins.get(f"{side}s", f"{side}s"))

@@ -1,4 +1,4 @@
-"""The two phases of a training: choose on the validation split, then fit again on all that came before test."""
+"""The two phases of a training: choose on the validation split, then fit again on all before the test."""
 
 import dataclasses
 import json
@@ -78,7 +78,7 @@ def train_towers(
     choice = build(settings["trainer"], TrainerChoice)
     module = build_module(settings, dataset, dataset.train, evaluator)
     batches = build_batches(settings, dataset.train)
-    index = build(settings["index"], Index)  # type: ignore[type-abstract]
+    index = build(settings["index"], Index)
     callbacks: list[Callback] = [Rehearsal(index, settings["embedding_dim"], len(dataset.items), batches)]
     last = [] if choice.refit else [BuildIndex(index_catalogue)]
     fitted = run_phase(FIT, module, batches, choice, folder, [*callbacks, *last])
@@ -89,7 +89,9 @@ def train_towers(
         log = dataset.train_and_valid
         module = build_module(settings, dataset, log, None)
         batches = build_batches(settings, log)
-        again = run_phase(REFIT, module, batches, choice, folder, [BuildIndex(index_catalogue)], fitted.epochs)
+        again = run_phase(
+            REFIT, module, batches, choice, folder, [BuildIndex(index_catalogue)], fitted.epochs
+        )
         load_weights(module, folder, REFIT)
         fitted = dataclasses.replace(
             fitted,
@@ -97,9 +99,7 @@ def train_towers(
             interactions=fitted.interactions + again.interactions,
         )
     module.model.eval()
-    return Trained(
-        module.model, log, valid, fitted.epochs, choice.refit, fitted.seconds, fitted.interactions
-    )
+    return Trained(module.model, log, valid, fitted.epochs, choice.refit, fitted.seconds, fitted.interactions)
 
 
 def run_phase(
@@ -123,7 +123,7 @@ def run_phase(
 
 
 def load_weights(module: RetrievalModule, folder: Path, name: str) -> None:
-    """Put the weights a phase ended with into the module: its best, or its last where nothing was monitored."""
+    """Load the weights a phase ended with: its best, or its last where nothing was monitored."""
     checkpoints = folder / "checkpoints" / name
     path = checkpoints / BEST if (checkpoints / BEST).is_file() else checkpoints / FINAL
     state = torch.load(path, map_location=module.device, weights_only=True)["state_dict"]

@@ -8,7 +8,7 @@ from twotower.data.dataset import Holdout
 from twotower.data.history import History
 from twotower.evaluation.encode import encode_catalogue
 from twotower.evaluation.evaluator import Evaluator
-from twotower.evaluation.health import embedding_health, top_1_share
+from twotower.evaluation.health import health
 from twotower.evaluation.predict import top_rows
 from twotower.evaluation.ranking import item_popularity
 from twotower.towers.two_tower import TwoTower
@@ -45,7 +45,12 @@ class Validation:
     def rank(self, model: TwoTower, chunk: Tensor) -> None:
         """Rank the users at these positions of the holdout."""
         users, top = top_rows(
-            model, self._items, self.holdout, chunk.cpu().numpy(), self.evaluator.max_k, self.evaluator.filter_seen
+            model,
+            self._items,
+            self.holdout,
+            chunk.cpu().numpy(),
+            self.evaluator.max_k,
+            self.evaluator.filter_seen,
         )
         self._users.append(users)
         self._top.append(top)
@@ -54,9 +59,7 @@ class Validation:
         """Return `valid/...` metrics and `health/...` figures of all chunks."""
         top = np.concatenate(self._top)
         means = self.evaluator.means(top, self.holdout, self.popularity)
-        figures = {f"items_{name}": value for name, value in embedding_health(self._items).items()}
-        figures |= {f"users_{name}": value for name, value in embedding_health(torch.cat(self._users)).items()}
-        figures["top_1_share"] = top_1_share(top)
+        figures = health(torch.cat(self._users), self._items, top)
         return {f"valid/{key}": value for key, value in means.items()} | {
             f"health/{key}": value for key, value in figures.items()
         }

@@ -46,7 +46,7 @@ def run_baselines(
     popularity = item_popularity(train, num_items)
     reports, skipped = {}, {}
     for name, spec in specs.items():
-        baseline: Baseline = build(spec, Baseline)  # type: ignore[type-abstract]
+        baseline: Baseline = build(spec, Baseline)
         if reason := baseline.skip_reason(num_items):
             skipped[name] = reason
             continue

@@ -19,7 +19,7 @@ class HistoryEncoder(nn.Module, ABC):
         length: L, the latest items looked at.
         strict: a training example's history holds only items strictly earlier than its target; without it
             items of the same timestamp that stand before the target in the log are in it too.
-        items: `table` (embeddings of its own) or `tower` (what the item tower gives, so that new items count).
+        items: `table` (embeddings of its own) or `tower` (the item tower's outputs, so that new items count).
         last_item: give the latest item's embedding to the tower as a block of its own.
         dropout: probability with which an item is left out of a history, while training.
     """

@@ -25,9 +25,7 @@ class WeightedPooling(HistoryEncoder):
         last_item: bool = True,
         dropout: DropoutRate = 0.0,
     ) -> None:
-        super().__init__(
-            dim, length=length, strict=strict, items=items, last_item=last_item, dropout=dropout
-        )
+        super().__init__(dim, length=length, strict=strict, items=items, last_item=last_item, dropout=dropout)
         self.weight_of_age = nn.Parameter(torch.zeros(length))
 
     def forward(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:

@@ -43,11 +43,11 @@ class Rehearsal(pl.Callback):
         rehearse(self.index, self.embedding_dim, self.num_items)
         with trainer.precision_plugin.forward_context():
             loss = pl_module.loss_of(self._first_batch(pl_module.device))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         pl_module.zero_grad()
         if not torch.isfinite(loss):
             raise InputError(
-                f"loss: the first loss is {float(loss)}; raise loss.temperature or use trainer.precision=32-true"
+                f"loss: the first loss is {float(loss)}; raise loss.temperature or trainer.precision=32-true"
             )
         LOG.info("rehearsal: index built on random vectors, first loss %.4f", float(loss))
 

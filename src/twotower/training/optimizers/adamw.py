@@ -41,16 +41,14 @@ class AdamW(OptimizerChoice):
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """Build the optimizer."""
-        return LazyAdamW(
-            parameters, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay
-        )
+        return LazyAdamW(parameters, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)
 
 
 class LazyAdamW(torch.optim.AdamW):
     """AdamW that takes sparse gradients: moments, decay and step touch the gradient's rows only."""
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Make one step; sparse gradients are left where they were."""
         loss = None
         if closure is not None:

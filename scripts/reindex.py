@@ -1,0 +1,23 @@
+"""Build and check another index over the towers of a run, without training, into a new folder beside it.
+
+  python scripts/reindex.py run=outputs/default/<time> index=ivf_flat index.target_recall=0.99
+  python scripts/reindex.py run=outputs/default/<time> index=ivf_pq index.num_subquantizers=16
+
+The new folder holds config.yaml, result.json (the run's own metrics, the new index figures and
+training_reused_from), tensorboard/ and bundle/.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from twotower.config import run_door
+
+
+def task(settings: dict[str, Any], folder: Path) -> int:
+    from twotower.assemble import reindex
+
+    return reindex(Path(settings["run"]), {"index": settings["index"]})
+
+
+if __name__ == "__main__":
+    run_door("reindex", task, __doc__ or "")
