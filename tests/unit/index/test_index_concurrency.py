@@ -1,0 +1,130 @@
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twotower.index.faiss_index import FaissIndex
+from twotower.index.flat_ip import FlatIP
+from twotower.index.ivf_flat import IVFFlat
+from twotower.index.read_write_lock import ReadWriteLock
+from twotower.index.row_set import RowSet
+
+TRAIN_THEN_INDEX = """
+import torch
+model = torch.nn.Linear(16, 16)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(20):
+    loss = model(torch.randn(512, 16)).square().mean()
+    optimizer.zero_grad(); loss.backward(); optimizer.step()
+import numpy as np
+from twotower.index.ivf_flat import IVFFlat
+index = IVFFlat()
+with torch.no_grad():
+    vectors = model(torch.randn(3000, 16)).numpy()
+index.build(vectors, np.arange(3000))
+for _ in range(20):
+    model(torch.randn(512, 16)).square().mean().backward()
+    assert (index.search(vectors[:64], 10).rows >= 0).all()
+print("done")
+"""
+
+
+def test_torch_then_faiss_in_one_process() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN_THEN_INDEX],
+        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.returncode) == ("done", 0), done.stderr
+
+
+@pytest.mark.parametrize("index", [FlatIP(), IVFFlat(nlist=8)])
+def test_searching_while_items_come_and_go(index: FaissIndex) -> None:
+    vectors = np.random.default_rng(0).standard_normal((1000, 16)).astype(np.float32)
+    index.build(vectors[:200], np.arange(200))
+    stop, failures = threading.Event(), []
+
+    def search() -> None:
+        while not stop.is_set():
+            rows = index.search(vectors[:16], 10).rows
+            if rows.max() >= 1000 or rows.min() < -1:
+                failures.append(rows)
+
+    readers = [threading.Thread(target=search) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    deadline = time.monotonic() + 0.7
+    while time.monotonic() < deadline:
+        index.add(vectors[200:], np.arange(200, 1000))
+        assert index.remove(np.arange(200, 1000)) == 800
+    stop.set()
+    for reader in readers:
+        reader.join(timeout=10)
+    assert not failures
+    assert index.num_vectors == 200
+
+
+def test_readers_share_and_writers_do_not() -> None:
+    lock = ReadWriteLock()
+    seen: list[str] = []
+
+    def write() -> None:
+        with lock.writing():
+            seen.append("written")
+
+    writer = threading.Thread(target=write)
+    with lock.reading():
+        with ThreadedReader(lock) as reader:
+            assert reader.entered.wait(5)
+        writer.start()
+        time.sleep(0.02)
+        assert seen == []
+    writer.join(timeout=5)
+    assert seen == ["written"]
+    with lock.reading():
+        seen.append("read")
+    assert seen == ["written", "read"]
+
+
+class ThreadedReader:
+    """Reads once in another thread."""
+
+    def __init__(self, lock: ReadWriteLock) -> None:
+        self.lock, self.entered = lock, threading.Event()
+        self.thread = threading.Thread(target=self._read)
+
+    def _read(self) -> None:
+        with self.lock.reading():
+            self.entered.set()
+
+    def __enter__(self) -> "ThreadedReader":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thread.join(timeout=5)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.sets(st.integers(0, 30)),
+    st.lists(st.tuples(st.booleans(), st.sets(st.integers(0, 30))), max_size=8),
+)
+def test_row_set_is_a_set(start: set[int], changes: list[tuple[bool, set[int]]]) -> None:
+    rows, model = RowSet(np.array(list(start), dtype=np.int64)), set(start)
+    for adds, changed in changes:
+        touched = changed - model if adds else changed & model
+        (rows.add if adds else rows.remove)(np.array(list(touched), dtype=np.int64))
+        model = model | touched if adds else model - touched
+    everything = np.arange(31)
+    assert everything[rows.contains(everything)].tolist() == rows.values().tolist() == sorted(model)
+    assert len(rows) == len(model)

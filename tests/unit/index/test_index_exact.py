@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twotower.errors import InputError
+from twotower.index.exact import Truth, exact_search, recall_by_row
+
+VECTORS = np.array([[1, 0], [0, 1], [1, 1], [1, 0]], dtype=np.float32)
+ROWS = np.array([10, 20, 30, 40])
+QUERIES = np.array([[1, 0], [2, 3]], dtype=np.float32)
+
+
+def test_exact_search_by_hand() -> None:
+    # Scores of query 1: 1, 0, 1, 1; of query 2: 2, 3, 5, 2.
+    result = exact_search(VECTORS, ROWS, QUERIES, 5)
+    assert result.scores[1].tolist() == [5, 3, 2, 2, -np.inf]
+    assert result.rows[1, :2].tolist() == [30, 20]
+    assert set(result.rows[1, 2:4]) == {10, 40}
+    assert set(result.rows[0, :3]) == {10, 30, 40}
+    assert (result.rows[:, 4] == -1).all()
+
+
+def test_exact_search_needs_a_positive_k() -> None:
+    with pytest.raises(InputError, match="k: 0 items"):
+        exact_search(VECTORS, ROWS, QUERIES, 0)
+
+
+def test_tied_rows_count_whichever_of_them_are_found() -> None:
+    truth = Truth.of(VECTORS, ROWS, QUERIES, 2)
+    # Query 1 has three items of score 1 for two places, query 2 the items 30 and 20.
+    assert truth.recall(np.array([[10, 30], [30, 20]])) == 1.0
+    assert truth.recall(np.array([[40, 30], [20, 30]])) == 1.0
+    assert truth.recall(np.array([[40, 20], [30, 10]])) == 0.5
+    assert truth.recall(np.array([[20, -1], [30, -1]])) == 0.25
+
+
+def test_a_row_found_twice_counts_once() -> None:
+    assert Truth.of(VECTORS, ROWS, QUERIES, 2).recall(np.array([[10, 10], [30, 30]])) == 0.5
+
+
+def test_a_row_of_no_item_does_not_count() -> None:
+    assert Truth.of(VECTORS, ROWS, QUERIES, 2).recall(np.array([[99, 5], [30, 20]])) == 0.5
+
+
+def test_nearly_tied_counts_only_within_float32_noise() -> None:
+    vectors = np.array([[1.0, 0], [1.0 - 2**-23, 0], [1.0 - 1e-4, 0]], dtype=np.float32)
+    truth = Truth.of(vectors, np.array([1, 2, 3]), np.array([[1, 0]], dtype=np.float32), 1)
+    assert truth.recall(np.array([[2]])) == 1.0
+    assert truth.recall(np.array([[3]])) == 0.0
+
+
+def test_k_above_the_catalogue_is_lowered() -> None:
+    truth = Truth.of(VECTORS, ROWS, QUERIES, 100)
+    assert truth.k == 4
+    assert truth.recall(np.tile(ROWS, (2, 1))) == 1.0
+
+
+def test_recall_by_row_by_hand() -> None:
+    exact = np.array([[1, 2, 3], [4, 5, -1]])
+    assert recall_by_row(np.array([[3, 2, 9], [5, -1, -1]]), exact) == pytest.approx(3 / 5)
+    assert recall_by_row(np.array([[-1]]), np.array([[-1]])) == 1.0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 10), st.integers(1, 40), st.integers(0, 10_000))
+def test_exact_results_have_full_recall(count: int, dim: int, k: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    vectors = random.integers(-2, 3, (count, dim)).astype(np.float32)
+    queries = random.integers(-2, 3, (6, dim)).astype(np.float32)
+    rows = random.permutation(100)[:count]
+    truth = Truth.of(vectors, rows, queries, k)
+    by_numpy = np.argsort(-(queries @ vectors.T), axis=1, kind="stable")[:, : truth.k]
+    assert truth.recall(rows[by_numpy]) == 1.0
+    assert truth.recall(truth.exact.rows) == 1.0
+    by_row = recall_by_row(rows[by_numpy], truth.exact.rows)
+    assert by_row <= 1.0

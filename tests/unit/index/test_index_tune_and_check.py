@@ -1,0 +1,143 @@
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from twotower.errors import InputError
+from twotower.index.check import check
+from twotower.index.exact import exact_search
+from twotower.index.flat_ip import FlatIP
+from twotower.index.ivf_flat import IVFFlat
+from twotower.index.rehearsal import rehearse
+from twotower.index.threads import faiss_versions, single_thread
+from twotower.index.tune import OperatingPoint, chosen_point, tune
+
+ROWS = np.arange(1, 401)
+VECTORS = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
+QUERIES = np.random.default_rng(1).standard_normal((60, 8)).astype(np.float32)
+
+
+def built(**arguments: Any) -> IVFFlat:
+    index = IVFFlat(**arguments)
+    index.build(VECTORS, ROWS)
+    return index
+
+
+def points(*recalls: float) -> list[OperatingPoint]:
+    return [OperatingPoint({"nprobe": 2**step}, recall, 1.0, 1.0) for step, recall in enumerate(recalls)]
+
+
+def test_the_fastest_point_that_reaches_the_target_is_chosen() -> None:
+    assert chosen_point(points(0.5, 0.9, 0.96, 1.0), 0.95).search_args == {"nprobe": 4}
+    assert chosen_point(points(0.5, 0.9, 0.96, 1.0), 0.4).search_args == {"nprobe": 1}
+
+
+def test_short_of_the_target_the_fastest_near_the_best_is_chosen() -> None:
+    assert chosen_point(points(0.5, 0.8, 0.8495, 0.85), 0.95).search_args == {"nprobe": 4}
+    # The target lies within the slack of the best, but is not reached there.
+    assert chosen_point(points(0.5, 0.9492, 0.9499, 0.9498), 0.95).search_args == {"nprobe": 2}
+
+
+def test_tuning_sets_the_smallest_nprobe_that_reaches_the_target() -> None:
+    index = built(nlist=10)
+    exact = exact_search(VECTORS, ROWS, QUERIES, 20).rows
+    curve = tune(index, QUERIES, exact, 20, 0.9)
+    reached = [point.search_args["nprobe"] for point in curve if point.recall >= 0.9]
+    assert index.search_args == {"nprobe": reached[0]}
+    assert 1 < reached[0] < 10
+    assert [point.recall for point in curve] == sorted(point.recall for point in curve)
+    assert all(point.latency_ms * point.queries_per_second == pytest.approx(1000) for point in curve)
+
+
+def test_tuning_keeps_what_the_configuration_fixed() -> None:
+    index = built(nlist=10, nprobe=2)
+    tune(index, QUERIES, exact_search(VECTORS, ROWS, QUERIES, 20).rows, 20, 1.0)
+    assert index.search_args == {"nprobe": 2}
+
+
+def test_flat_has_one_point() -> None:
+    index = FlatIP()
+    index.build(VECTORS, ROWS)
+    (point,) = tune(index, QUERIES, exact_search(VECTORS, ROWS, QUERIES, 20).rows, 20, 1.0)
+    assert (point.search_args, point.recall) == ({}, 1.0)
+
+
+def test_report_of_a_sound_index() -> None:
+    index = built(nlist=10, nprobe=10)
+    report = check(index, VECTORS, ROWS, QUERIES)
+    assert report.ok
+    assert (report.recall_k, report.recall_at_100, report.missing_rate) == (100, 1.0, 0.0)
+    assert report.index_bytes == index.size_bytes
+    assert report.bytes_per_item == report.index_bytes / 400
+    merged = dataclasses.replace(report, label_metric_drop={"recall_at_20": 0.01})
+    assert json.loads(json.dumps(merged.to_dict()))["label_metric_drop"] == {"recall_at_20": 0.01}
+    assert merged.to_dict()["ok"] is True
+
+
+def test_report_of_low_recall_says_so() -> None:
+    report = check(built(nlist=10, nprobe=1), VECTORS, ROWS, QUERIES)
+    assert not report.ok
+    assert report.missing_rate > 0
+    (problem,) = report.problems
+    assert problem.startswith("recall@100 against exact search is 0.")
+    assert "below index.min_recall 0.95" in problem
+
+
+def test_report_of_missing_and_foreign_items_says_so() -> None:
+    index = built(nlist=10, nprobe=10)
+    index.remove(np.array([1]))
+    report = check(index, VECTORS, ROWS, QUERIES)
+    assert (report.count_ok, report.dim_ok, report.metric_ok, report.round_trip_ok) == (
+        False,
+        True,
+        True,
+        True,
+    )
+    assert report.problems == ["the index holds 399 items, other than the 400 of the catalogue"]
+
+
+def test_report_of_another_dimension_says_so() -> None:
+    report = check(built(nlist=10), VECTORS[:, 1:], ROWS, QUERIES[:, 1:])
+    assert not report.dim_ok
+    assert "the index has dimension 8, the vectors 7" in report.problems
+
+
+def test_check_needs_queries() -> None:
+    with pytest.raises(InputError, match="queries: there are none"):
+        check(built(), VECTORS, ROWS, QUERIES[:0])
+
+
+def test_recall_k_is_the_catalogue_where_that_is_smaller() -> None:
+    index = FlatIP()
+    index.build(VECTORS[:30], ROWS[:30])
+    report = check(index, VECTORS[:30], ROWS[:30], QUERIES)
+    assert (report.recall_k, report.recall_at_100) == (30, 1.0)
+
+
+def test_rehearsal_raises_problems_before_it_builds() -> None:
+    with pytest.raises(InputError, match=r"index\.nlist: 500 cells are more than the 400 vectors"):
+        rehearse({"_target_": "twotower.index.ivf_flat.IVFFlat", "nlist": 500}, 8, 400)
+    with pytest.raises(InputError, match="the catalogue has no items"):
+        rehearse(FlatIP(), 8, 0)
+
+
+def test_rehearsal_has_the_cells_of_the_real_size() -> None:
+    rehearsed = rehearse(IVFFlat(nprobe=300), 4, 100_000)
+    assert rehearsed.build_args == {"nlist": 316}
+    assert rehearsed.search_args == {"nprobe": 300}
+    assert rehearsed.num_vectors == 20_000
+
+
+def test_single_thread_is_restored() -> None:
+    before = faiss_versions()["num_threads"]
+    with single_thread():
+        assert faiss_versions()["num_threads"] == 1
+    assert faiss_versions()["num_threads"] == before
+
+
+def test_versions_are_named() -> None:
+    versions = faiss_versions()
+    assert str(versions["faiss"]).startswith("1.")
+    assert versions["simd_level"]
