@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from twotower.check import check, check_sizes, raise_problems
+from twotower.check import check
 from twotower.data.audit import audit_table
 from twotower.data.build import build_dataset
 from twotower.data.dataset import Holdout, RetrievalDataset
@@ -25,6 +25,8 @@ from twotower.experiments import console, record
 from twotower.experiments.fingerprint import fingerprint
 from twotower.experiments.run import Run, run_folder
 from twotower.experiments.tensorboard import Board
+from twotower.problems import raise_problems
+from twotower.rules import check_sizes
 from twotower.spec import build
 from twotower.towers.two_tower import TwoTower
 

@@ -1,19 +1,19 @@
 """Checks of a whole configuration, before any data is read: every mistake at once, each with its key path.
 
 Types, ranges and choices come from the constructors' own signatures (see `spec`), the rules between rooms
-stand here.
+stand in `rules`.
 """
 
-import difflib
 import functools
 import inspect
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from twotower.errors import InputError
+from twotower.problems import Problem, nearest
+from twotower.rules import between_rooms
 from twotower.spec import TARGET, Count, PositiveInt, build, locate
 
 ROOMS = {
@@ -55,31 +55,6 @@ ROOT: dict[str, Any] = {
 TRAINING_KEYS = frozenset(ROOT) - {"run"}
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One mistake: where, and what is wrong with what to do about it."""
-
-    key: str
-    message: str
-
-
-def raise_problems(problems: Iterable[Problem], what: str = "the configuration") -> None:
-    """Raise one `InputError` that lists all problems, if there are any."""
-    found = list(dict.fromkeys(problems))
-    if found:
-        mistakes = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
-        lines = [f"  {problem.key}: {problem.message}" for problem in found]
-        raise InputError("\n".join([f"{mistakes} in {what}", *lines]))
-
-
-def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return a phrase that offers the nearest of the valid names and lists all of them."""
-    names = sorted(valid)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    listed = f"valid: {', '.join(names)}" if names else "none are valid here"
-    return f"did you mean {close[0]!r}? {listed}" if close else listed
-
-
 def check(
     settings: Mapping[str, Any],
     groups: frozenset[str] | None = None,
@@ -99,6 +74,8 @@ def check(
     for path, base in MAPS.items():
         if path[0] in groups:
             problems += _check_map(settings, path, base)
+    if not problems:
+        problems = [problem for room in groups & ROOMS.keys() for problem in _check_built(settings, room)]
     if not problems and groups == ALL_GROUPS:
         problems = list(between_rooms(settings))
     return problems
@@ -166,6 +143,19 @@ def _problem(details: Any, model: type[BaseModel], path: str) -> Problem:
     return Problem(key, f"expected {message}, got {given!r}")
 
 
+def _check_built(settings: Mapping[str, Any], room: str) -> list[Problem]:
+    """Build what needs nothing of the run time: its constructor may refuse arguments together."""
+    kind = locate(settings[room][TARGET])
+    parameters = inspect.signature(kind).parameters.values()
+    if any(parameter.kind is not inspect.Parameter.KEYWORD_ONLY for parameter in parameters):
+        return []
+    try:
+        build(settings[room], kind)
+    except InputError as error:
+        return [Problem(room, str(error).removeprefix(f"{room}."))]
+    return []
+
+
 def _check_map(settings: Mapping[str, Any], path: tuple[str, ...], base: str) -> list[Problem]:
     found: Any = settings
     for part in path:
@@ -177,104 +167,3 @@ def _check_map(settings: Mapping[str, Any], path: tuple[str, ...], base: str) ->
     for name, spec in found.items():
         problems += check_spec(spec, base, f"{where}.{name}")
     return problems
-
-
-def between_rooms(settings: Mapping[str, Any]) -> Iterable[Problem]:
-    """Yield what is wrong with the choices together; each alone is sound."""
-    from twotower.data.sources.source import Source
-    from twotower.evaluation.evaluator import Evaluator
-
-    source = build(settings["data"], Source)
-    evaluator = build(settings["metrics"], Evaluator)
-    yield from (Problem(f"data.{key}", message) for key, message in source.problems())
-    yield from _check_towers(settings)
-    yield from _check_columns(settings, source.columns())
-    yield from _check_needs(settings)
-    yield from _check_monitor(settings["trainer"], evaluator)
-    yield from check_sizes(settings, source.num_items())
-
-
-def check_sizes(settings: Mapping[str, Any], num_items: int | None) -> list[Problem]:
-    """Find what does not fit the catalogue; asked again once its size is known for sure.
-
-    Args:
-        settings: plain values.
-        num_items: items of the catalogue, or None while unknown.
-    """
-    from twotower.evaluation.evaluator import Evaluator
-    from twotower.index.index import Index
-    from twotower.negatives.catalogue import Catalogue
-
-    index = build(settings["index"], Index)
-    found = [
-        Problem(f"index.{key}", message)
-        for key, message in index.problems(settings["embedding_dim"], num_items)
-    ]
-    if num_items is None:
-        return found
-    evaluator = build(settings["metrics"], Evaluator)
-    found += [Problem(f"metrics.{key}", message) for key, message in evaluator.problems(num_items)]
-    if issubclass(locate(settings["negatives"][TARGET]), Catalogue):
-        most = settings["negatives"].get("max_items", Catalogue.MAX_ITEMS)
-        if num_items > most:
-            message = (
-                f"scores all {num_items:,} items at every step, more than max_items = {most:,}; "
-                "use negatives=mixed or negatives=uniform, or raise negatives.max_items"
-            )
-            found.append(Problem("negatives", message))
-    return found
-
-
-def _check_towers(settings: Mapping[str, Any]) -> Iterable[Problem]:
-    history = {"history"} | ({"last_item"} if settings["history"].get("last_item", True) else set())
-    blocks = {
-        "user_tower": {*settings["features"]["user"], *history},
-        "item_tower": set(settings["features"]["item"]),
-    }
-    if not blocks["item_tower"]:
-        yield Problem("features.item", "the item tower has no input; name at least one feature")
-    for reserved in history & set(settings["features"]["user"]):
-        yield Problem(f"features.user.{reserved}", "this name is the history encoder's; choose another")
-    for side, names in blocks.items():
-        arguments = {key: value for key, value in settings[side].items() if key != TARGET}
-        tower: Any = locate(settings[side][TARGET])
-        yield from (Problem(f"{side}.{key}", text) for key, text in tower.problems(names, **arguments))
-
-
-def _check_columns(settings: Mapping[str, Any], columns: dict[str, set[str]] | None) -> Iterable[Problem]:
-    from twotower.features.feature import REQUEST_TIME
-
-    if columns is None:
-        return
-    for side, table in (("user", "users"), ("item", "items")):
-        for name, spec in settings["features"][side].items():
-            column = spec.get("column", REQUEST_TIME)
-            if column not in columns[table] and not (side == "user" and column == REQUEST_TIME):
-                text = (
-                    f"the {table} of this data have no column {column!r}; {nearest(column, columns[table])}"
-                )
-                yield Problem(f"features.{side}.{name}.column", text)
-
-
-def _check_needs(settings: Mapping[str, Any]) -> Iterable[Problem]:
-    import torch
-
-    from twotower.losses.loss import Loss
-    from twotower.negatives.negatives import Negatives
-
-    negatives = build(settings["negatives"], Negatives, torch.full((2,), 0.5))
-    lacking = build(settings["loss"], Loss).needs - negatives.provides
-    if lacking:
-        text = (
-            f"{settings['loss'][TARGET].rpartition('.')[2]} needs {', '.join(sorted(lacking))}, which "
-            f"{settings['negatives'][TARGET].rpartition('.')[2]} as set does not provide; "
-            "choose other negatives, or switch the correction off in the loss"
-        )
-        yield Problem("loss", text)
-
-
-def _check_monitor(trainer: Mapping[str, Any], evaluator: Any) -> Iterable[Problem]:
-    monitor = trainer.get("monitor", "valid/recall_at_20")
-    logged = {f"valid/{key}" for key in evaluator.keys()}  # noqa: SIM118
-    if monitor not in logged:
-        yield Problem("trainer.monitor", f"{monitor!r} is not logged; {nearest(monitor, logged)}")

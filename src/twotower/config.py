@@ -17,8 +17,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from twotower.check import ALL_GROUPS, Problem, check, nearest, raise_problems
+from twotower.check import ALL_GROUPS, check
 from twotower.errors import InputError
+from twotower.problems import Problem, nearest, raise_problems
 
 CONF = Path(__file__).parents[2] / "conf"
 DONE, FAILED, USER_INPUT, INDEX_REJECTED = 0, 1, 2, 3

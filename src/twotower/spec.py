@@ -36,7 +36,7 @@ def locate(target: str) -> type:
     module_name, _, class_name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError(f"_target_: there is no class {target!r} ({error})") from error
     if not inspect.isclass(found):
         raise InputError(f"_target_: {target!r} is not a class")

@@ -1,0 +1,32 @@
+"""Mistakes of a user's, gathered and then told all at once."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from twotower.errors import InputError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: where, and what is wrong with what to do about it."""
+
+    key: str
+    message: str
+
+
+def raise_problems(problems: Iterable[Problem], what: str = "the configuration") -> None:
+    """Raise one `InputError` that lists all problems, if there are any."""
+    found = list(dict.fromkeys(problems))
+    if found:
+        mistakes = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
+        lines = [f"  {problem.key}: {problem.message}" for problem in found]
+        raise InputError("\n".join([f"{mistakes} in {what}", *lines]))
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return a phrase that offers the nearest of the valid names and lists all of them."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    listed = f"valid: {', '.join(names)}" if names else "none are valid here"
+    return f"did you mean {close[0]!r}? {listed}" if close else listed

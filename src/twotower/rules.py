@@ -1,0 +1,108 @@
+"""Rules between rooms: what is sound alone and wrong together."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from twotower.problems import Problem, nearest
+from twotower.spec import TARGET, build, locate
+
+
+def between_rooms(settings: Mapping[str, Any]) -> Iterable[Problem]:
+    """Yield what is wrong with the choices together; each alone is sound."""
+    from twotower.data.sources.source import Source
+    from twotower.evaluation.evaluator import Evaluator
+
+    source = build(settings["data"], Source)
+    evaluator = build(settings["metrics"], Evaluator)
+    yield from (Problem(f"data.{key}", message) for key, message in source.problems())
+    yield from _check_towers(settings)
+    yield from _check_columns(settings, source.columns())
+    yield from _check_needs(settings)
+    yield from _check_monitor(settings["trainer"], evaluator)
+    yield from check_sizes(settings, source.num_items())
+
+
+def check_sizes(settings: Mapping[str, Any], num_items: int | None) -> list[Problem]:
+    """Find what does not fit the catalogue; asked again once its size is known for sure.
+
+    Args:
+        settings: plain values.
+        num_items: items of the catalogue, or None while unknown.
+    """
+    from twotower.evaluation.evaluator import Evaluator
+    from twotower.index.index import Index
+    from twotower.negatives.catalogue import Catalogue
+
+    index = build(settings["index"], Index)
+    found = [
+        Problem(f"index.{key}", message)
+        for key, message in index.problems(settings["embedding_dim"], num_items)
+    ]
+    if num_items is None:
+        return found
+    evaluator = build(settings["metrics"], Evaluator)
+    found += [Problem(f"metrics.{key}", message) for key, message in evaluator.problems(num_items)]
+    if issubclass(locate(settings["negatives"][TARGET]), Catalogue):
+        most = settings["negatives"].get("max_items", Catalogue.MAX_ITEMS)
+        if num_items > most:
+            message = (
+                f"scores all {num_items:,} items at every step, more than max_items = {most:,}; "
+                "use negatives=mixed or negatives=uniform, or raise negatives.max_items"
+            )
+            found.append(Problem("negatives", message))
+    return found
+
+
+def _check_towers(settings: Mapping[str, Any]) -> Iterable[Problem]:
+    history = {"history"} | ({"last_item"} if settings["history"].get("last_item", True) else set())
+    blocks = {
+        "user_tower": {*settings["features"]["user"], *history},
+        "item_tower": set(settings["features"]["item"]),
+    }
+    if not blocks["item_tower"]:
+        yield Problem("features.item", "the item tower has no input; name at least one feature")
+    for reserved in history & set(settings["features"]["user"]):
+        yield Problem(f"features.user.{reserved}", "this name is the history encoder's; choose another")
+    for side, names in blocks.items():
+        arguments = {key: value for key, value in settings[side].items() if key != TARGET}
+        tower: Any = locate(settings[side][TARGET])
+        yield from (Problem(f"{side}.{key}", text) for key, text in tower.problems(names, **arguments))
+
+
+def _check_columns(settings: Mapping[str, Any], columns: dict[str, set[str]] | None) -> Iterable[Problem]:
+    from twotower.features.feature import REQUEST_TIME
+
+    if columns is None:
+        return
+    for side, table in (("user", "users"), ("item", "items")):
+        for name, spec in settings["features"][side].items():
+            column = spec.get("column", REQUEST_TIME)
+            if column not in columns[table] and not (side == "user" and column == REQUEST_TIME):
+                text = (
+                    f"the {table} of this data have no column {column!r}; {nearest(column, columns[table])}"
+                )
+                yield Problem(f"features.{side}.{name}.column", text)
+
+
+def _check_needs(settings: Mapping[str, Any]) -> Iterable[Problem]:
+    import torch
+
+    from twotower.losses.loss import Loss
+    from twotower.negatives.negatives import Negatives
+
+    negatives = build(settings["negatives"], Negatives, torch.full((2,), 0.5))
+    lacking = build(settings["loss"], Loss).needs - negatives.provides
+    if lacking:
+        text = (
+            f"{settings['loss'][TARGET].rpartition('.')[2]} needs {', '.join(sorted(lacking))}, which "
+            f"{settings['negatives'][TARGET].rpartition('.')[2]} as set does not provide; "
+            "choose other negatives, or switch the correction off in the loss"
+        )
+        yield Problem("loss", text)
+
+
+def _check_monitor(trainer: Mapping[str, Any], evaluator: Any) -> Iterable[Problem]:
+    monitor = trainer.get("monitor", "valid/recall_at_20")
+    logged = {f"valid/{key}" for key in evaluator.keys()}  # noqa: SIM118
+    if monitor not in logged:
+        yield Problem("trainer.monitor", f"{monitor!r} is not logged; {nearest(monitor, logged)}")
