@@ -61,7 +61,8 @@ class Vocabulary:
     @cached_property
     def _index(self) -> "pd.Index[Any]":
         keys: np.ndarray = self.values.astype(object) if self.is_text else self.values
-        return pd.Index(keys, dtype=keys.dtype)
+        index: pd.Index[Any] = pd.Index(keys, dtype=keys.dtype)
+        return index
 
     def _lookup_keys(self, ids: Ids) -> "pd.Index[Any]":
         """Return ids as the index compares them; whatever cannot be an id of ours becomes None."""

@@ -1,0 +1,105 @@
+"""What a reader should know of a data set and its split before believing a metric."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from twotower.data.dataset import Audit
+from twotower.data.history import History
+from twotower.data.holdouts import Asked
+from twotower.data.log import Log
+from twotower.data.splits.split import NONE, Parts, Split
+
+LABELS = {
+    "split": "split",
+    "interactions": "rows (interactions)",
+    "users": "users",
+    "items": "items",
+    "density": "density",
+    "first_time": "first interaction",
+    "last_time": "last interaction",
+    "train_interactions": "train interactions",
+    "valid_interactions": "valid targets",
+    "test_interactions": "test targets",
+    "valid_users": "valid users",
+    "test_users": "test users",
+    "cold_users": "cold test users",
+    "cold_items": "cold test items",
+    "valid_cold_users": "cold valid users",
+    "valid_cold_items": "cold valid items",
+    "repeat_targets": "repeat targets (dropped)",
+    "unused_interactions": "unused interactions",
+    "equal_timestamp_rate": "equal-timestamp rate",
+    "future_leak_rate": "future-leak rate",
+    "seen_filter": "seen-filter",
+}
+"""Audit key -> what the console calls it, in the order of the console."""
+
+RATES = {"density", "equal_timestamp_rate", "future_leak_rate"}
+
+
+def audit_of(log: Log, parts: Parts, split: Split, train: History, valid: Asked, test: Asked) -> Audit:
+    """Return the audit, in plain values.
+
+    `cold_users` and `cold_items` are distinct users and items of the test targets without a train
+    interaction (`valid_...` likewise). `equal_timestamp_rate` is the share of consecutive interactions of a
+    user with equal times, whose order only the source decides. `future_leak_rate` is the share of test
+    targets that are earlier than some train interaction of anybody.
+    """
+    from twotower.data.splits.temporal import date
+
+    valid_cold, test_cold = _cold(train, valid), _cold(train, test)
+    return {
+        "split": split.name,
+        "interactions": len(log),
+        "users": log.num_users,
+        "items": log.num_items,
+        "density": len(log) / (log.num_users * log.num_items),
+        "first_time": date(int(log.times.min())),
+        "last_time": date(int(log.times.max())),
+        "train_interactions": len(train),
+        "valid_interactions": len(valid.target_times),
+        "test_interactions": len(test.target_times),
+        "valid_users": len(valid.holdout.users),
+        "test_users": len(test.holdout.users),
+        "cold_users": test_cold[0],
+        "cold_items": test_cold[1],
+        "valid_cold_users": valid_cold[0],
+        "valid_cold_items": valid_cold[1],
+        "repeat_targets": valid.num_repeats + test.num_repeats,
+        "unused_interactions": int((parts == NONE).sum()),
+        "equal_timestamp_rate": _equal_timestamp_rate(log),
+        "future_leak_rate": float((train.times.max() > test.target_times).mean()),
+        **split.facts(log),
+    }
+
+
+def audit_table(audit: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return (label, value) rows for the console; keys unknown here come last, under their own name.
+
+    A caller may add `seen_filter`, True or False.
+    """
+    keys = [key for key in LABELS if key in audit] + [key for key in audit if key not in LABELS]
+    return [(LABELS.get(key, key.replace("_", " ")), _shown(key, audit[key])) for key in keys]
+
+
+def _shown(key: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.3%}" if key in RATES else f"{value:.4g}"
+    return str(value)
+
+
+def _cold(train: History, asked: Asked) -> tuple[int, int]:
+    holdout = asked.holdout
+    users = int((train.counts()[holdout.users] == 0).sum())
+    return users, len(np.setdiff1d(holdout.target_items, train.items))
+
+
+def _equal_timestamp_rate(log: Log) -> float:
+    same_user = log.users[1:] == log.users[:-1]
+    equal = same_user & (log.times[1:] == log.times[:-1])
+    return float(equal.sum() / max(int(same_user.sum()), 1))

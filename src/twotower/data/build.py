@@ -1,0 +1,88 @@
+"""From a source and a split to a data set, once: later calls open the cache."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from twotower.data.atomic import publish_folder, replace_folder, temporary_folder
+from twotower.data.audit import audit_of
+from twotower.data.dataset import RetrievalDataset
+from twotower.data.fingerprints import arguments_of, fingerprint_of
+from twotower.data.holdouts import holdout_of
+from twotower.data.log import log_of
+from twotower.data.sources.source import Source
+from twotower.data.splits import split as parts_of
+from twotower.data.splits.split import Split, is_in
+from twotower.data.store import Built, open_dataset, write_dataset
+from twotower.data.tables import ITEM_ID, USER_ID, Tables, checked
+from twotower.data.vocabulary import Vocabulary
+
+FORMAT = 1
+"""Raise it when the same source and split would give other arrays."""
+
+
+def build_dataset(source: Source, split: Split, cache_root: Path) -> RetrievalDataset:
+    """Load, check, split and store a data set, or open it where that was done before.
+
+    Args:
+        source: where the data comes from.
+        split: what trains and what is predicted.
+        cache_root: holds one folder a fingerprint; two processes may build the same one at once.
+
+    Returns:
+        The data set, its arrays memory-mapped.
+
+    Raises:
+        InputError: the data or the split's settings are at fault.
+    """
+    fingerprint = dataset_fingerprint(source, split)
+    final = cache_root / fingerprint
+    found = open_dataset(final, fingerprint)
+    if found is not None:
+        return found
+    built = _built(checked(source.load()), split, fingerprint)
+    temporary = temporary_folder(final)
+    try:
+        write_dataset(built, temporary)
+        publish_folder(temporary, final)
+        found = open_dataset(final, fingerprint)
+        if found is None:  # what was there is broken
+            temporary.mkdir()
+            write_dataset(built, temporary)
+            replace_folder(temporary, final)
+            found = open_dataset(final, fingerprint)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    assert found is not None
+    return found
+
+
+def dataset_fingerprint(source: Source, split: Split) -> str:
+    """Return the SHA-256 of the source's arguments and content, the split's arguments and the format."""
+    return fingerprint_of([FORMAT, source.fingerprint(), arguments_of(split)])
+
+
+def _built(tables: Tables, split: Split, fingerprint: str) -> Built:
+    users, items = Vocabulary.fit(tables.users[USER_ID]), Vocabulary.fit(tables.items[ITEM_ID])
+    log = log_of(tables, users, items)
+    parts = split.parts(log)
+    train = log.only(is_in(parts, parts_of.TRAIN_PARTS))
+    train_and_valid = log.only(is_in(parts, parts_of.TRAIN_AND_VALID_PARTS))
+    later = (*parts_of.TEST_TARGETS, parts_of.TEST_HISTORY)
+    valid = holdout_of(log, parts, split, parts_of.VALID_TARGETS, parts_of.KNOWN_TO_VALID, later)
+    test = holdout_of(log, parts, split, parts_of.TEST_TARGETS, parts_of.KNOWN_TO_TEST, ())
+    ordered = Tables(
+        interactions=tables.interactions.iloc[:0],
+        users=_in_row_order(tables.users, USER_ID, users),
+        items=_in_row_order(tables.items, ITEM_ID, items),
+        origins=tables.origins,
+        item_label=tables.item_label,
+    )
+    audit = audit_of(log, parts, split, train, valid, test)
+    return Built(ordered, train, train_and_valid, valid.holdout, test.holdout, audit, fingerprint)
+
+
+def _in_row_order(table: pd.DataFrame, key: str, vocabulary: Vocabulary) -> pd.DataFrame:
+    return table.iloc[np.argsort(vocabulary.rows(table[key]))].reset_index(drop=True)

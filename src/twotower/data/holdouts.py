@@ -1,0 +1,85 @@
+"""From the parts of a split to what is asked and what is known."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.dataset import Holdout
+from twotower.data.log import Log
+from twotower.data.splits.split import Parts, Split, is_in
+from twotower.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A holdout, and what the audit wants to know of it.
+
+    Args:
+        holdout: see `Holdout`.
+        target_times: int64 [T] of the kept targets.
+        num_repeats: targets dropped because the user had the item before, in the history or as a target.
+    """
+
+    holdout: Holdout
+    target_times: NDArray[np.int64]
+    num_repeats: int
+
+
+def holdout_of(
+    log: Log,
+    parts: Parts,
+    split: Split,
+    targets: Collection[int],
+    known: Collection[int],
+    later: Collection[int],
+) -> Asked:
+    """Build the holdout of one window.
+
+    Args:
+        log: everything.
+        parts: int8 [n] of its interactions.
+        split: gives the request times.
+        targets: parts that are asked for.
+        known: parts that may be history.
+        later: parts that this window must not know of, not even to tell a repeat.
+
+    Raises:
+        InputError: every target repeats an item the user had before.
+    """
+    is_target = is_in(parts, targets)
+    kept = is_target & _first_of_pair(log, ~is_in(parts, later))
+    if not kept.any():
+        raise InputError(
+            f"split={split.name}: all {int(is_target.sum()):,} targets of a window repeat an item their user "
+            "had before, so nothing new is left to recommend; use another split or other data"
+        )
+    users, starts = np.unique(log.users[kept], return_index=True)
+    history = log.only(is_in(parts, known) & _before_targets(log, is_target))
+    holdout = Holdout(
+        users=users.astype(np.int32),
+        target_offsets=np.append(starts, kept.sum()).astype(np.int64),
+        target_items=log.items[kept],
+        request_times=split.request_times(log, is_target)[users],
+        history=history,
+    )
+    return Asked(holdout, log.times[kept], int(is_target.sum() - kept.sum()))
+
+
+def _first_of_pair(log: Log, considered: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which of the considered interactions are their user's first with that item, [n]."""
+    positions = np.flatnonzero(considered)
+    keys = log.users[positions].astype(np.int64) * (log.num_items + 1) + log.items[positions]
+    first = np.zeros(len(log), dtype=np.bool_)
+    first[positions[np.unique(keys, return_index=True)[1]]] = True
+    return first
+
+
+def _before_targets(log: Log, is_target: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which interactions precede the first target of their user, or have none to precede, [n]."""
+    users, first = np.unique(log.users[is_target], return_index=True)
+    limits = np.full(log.num_users + 1, len(log), dtype=np.int64)
+    limits[users] = np.flatnonzero(is_target)[first]
+    before: NDArray[np.bool_] = np.arange(len(log)) < limits[log.users]
+    return before

@@ -1,0 +1,210 @@
+"""Data made up by a model that two towers can learn: planted preferences and power-law popularity.
+
+Shapes: U users, N items, T topics.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from twotower.data.fingerprints import fingerprint_of
+from twotower.data.sources.source import Source
+from twotower.data.tables import Tables
+from twotower.errors import InputError
+from twotower.spec import Count, Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+
+FIRST_TIME = 1_577_836_800
+"""2020-01-01."""
+MAX_DENSITY = 0.5
+PLANTED_ROUNDS = 10
+WORDS_A_TOPIC = 8
+WORDS_A_TITLE = 3
+CONCENTRATION = 0.15
+"""Of the Dirichlet weights of users and items over topics; small = clear tastes."""
+
+VERSION = 1
+"""Raise it when the same arguments give other data."""
+
+
+@dataclass(frozen=True, eq=False)
+class Planted:
+    """The truth: topic weights of users [U, T] and of items [N, T], rows sum to 1; popularity [N], sum 1."""
+
+    users: np.ndarray
+    items: np.ndarray
+    popularity: np.ndarray
+
+
+class Synthetic(Source):
+    """A topic model: a user draws one of the own topics, then an item of that topic by popularity.
+
+    No (user, item) pair occurs twice. Item features tell the topics: `category` (the largest), `tags` (the
+    three largest), `title` (words of the topics), `price` (noise about the category) and `vector` (noisy
+    weights); `segment` is the user's largest topic.
+
+    Args:
+        num_users: U.
+        num_items: N, all of them in the catalogue.
+        num_interactions: distinct pairs, at most half of U x N.
+        latent_dim: T.
+        preference: share of the draws that follow the user's topics; the others follow popularity alone.
+        popularity_exponent: of the power law; 0 = all items alike.
+        feature_noise: standard deviation of what is added to the weights in `vector`.
+        days: length of the log, which starts on 2020-01-01.
+        seed: of everything.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_users: PositiveInt = 2_000,
+        num_items: PositiveInt = 1_000,
+        num_interactions: PositiveInt = 60_000,
+        latent_dim: PositiveInt = 16,
+        preference: Fraction = 0.9,
+        popularity_exponent: NonNegativeFloat = 0.8,
+        feature_noise: NonNegativeFloat = 0.05,
+        days: PositiveFloat = 365.0,
+        seed: Count = 0,
+    ) -> None:
+        self.num_users = num_users
+        self.size = num_items  # `num_items` is a method of every source
+        self.num_interactions = num_interactions
+        self.latent_dim = latent_dim
+        self.preference = preference
+        self.popularity_exponent = popularity_exponent
+        self.feature_noise = feature_noise
+        self.days = days
+        self.seed = seed
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Tell whether there are enough pairs."""
+        most = int(MAX_DENSITY * self.num_users * self.size)
+        if self.num_interactions <= most:
+            return []
+        message = (
+            f"at most half of all pairs, {self.num_users:,} x {self.size:,} / 2 = {most:,}, "
+            f"got {self.num_interactions:,}"
+        )
+        return [("num_interactions", message)]
+
+    def num_items(self) -> int:
+        """Return N."""
+        return self.size
+
+    def columns(self) -> dict[str, set[str]]:
+        """Return the columns of the two tables."""
+        return {
+            "users": {"user_id", "segment"},
+            "items": {"item_id", "title", "category", "tags", "price", "vector"},
+        }
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over the arguments."""
+        return fingerprint_of(["synthetic", VERSION, vars(self)])
+
+    def load(self) -> Tables:
+        """Draw everything anew from the seed."""
+        for name, message in self.problems():
+            raise InputError(f"data.{name}: {message}")
+        rng = np.random.default_rng(self.seed)
+        planted = self._plant(rng)
+        users, items = self._pairs(planted, rng)
+        times = np.sort(rng.integers(0, max(round(self.days * 86_400), 1), len(users))) + FIRST_TIME
+        interactions = pd.DataFrame({"user_id": users + 1, "item_id": items + 1, "timestamp": times})
+        return Tables(
+            interactions=interactions,
+            users=_user_table(planted),
+            items=self._item_table(planted, rng),
+            origins={name: f"synthetic {name}" for name in ("interactions", "users", "items")},
+            item_label="title",
+        )
+
+    def _plant(self, rng: np.random.Generator) -> Planted:
+        popularity = (1.0 + rng.permutation(self.size)) ** -self.popularity_exponent
+        concentration = np.full(self.latent_dim, CONCENTRATION)
+        return Planted(
+            users=rng.dirichlet(concentration, self.num_users),
+            items=rng.dirichlet(concentration, self.size),
+            popularity=popularity / popularity.sum(),
+        )
+
+    def _pairs(self, planted: Planted, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return distinct pairs in random order; saturated tastes are filled up with even draws."""
+        activity = np.cumsum(rng.lognormal(sigma=0.7, size=self.num_users))
+        keys = np.zeros(0, dtype=np.int64)
+        for round_number in range(1_000):
+            lacking = self.num_interactions - len(keys)
+            if lacking <= 0:
+                break
+            count = round(1.3 * lacking) + 16
+            if round_number < PLANTED_ROUNDS:
+                users = np.searchsorted(activity, rng.random(count) * activity[-1], side="right")
+                items = self._draw_items(planted, users, rng)
+            else:
+                users, items = rng.integers(self.num_users, size=count), rng.integers(self.size, size=count)
+            keys = np.union1d(keys, users * self.size + items)
+        chosen = rng.permutation(keys)[: self.num_interactions]
+        return chosen // self.size, chosen % self.size
+
+    def _draw_items(self, planted: Planted, users: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        topics = _draw_topics(planted.users, users, rng)
+        topics[rng.random(len(users)) >= self.preference] = self.latent_dim  # no topic: popularity alone
+        masses = np.column_stack([planted.items * planted.popularity[:, None], planted.popularity])
+        items = np.empty(len(users), dtype=np.int64)
+        for topic in range(self.latent_dim + 1):
+            drawn = np.flatnonzero(topics == topic)
+            cumulative = np.cumsum(masses[:, topic])
+            chosen = np.searchsorted(cumulative, rng.random(len(drawn)) * cumulative[-1], side="right")
+            items[drawn] = np.minimum(chosen, self.size - 1)
+        return items
+
+    def _item_table(self, planted: Planted, rng: np.random.Generator) -> pd.DataFrame:
+        order = np.argsort(-planted.items, axis=1)[:, :3]
+        category = order[:, 0]
+        topic_of_word = np.column_stack(
+            [_draw_topics(planted.items, np.arange(self.size), rng) for _ in range(WORDS_A_TITLE)]
+        )
+        words = _words(self.latent_dim)[topic_of_word, rng.integers(WORDS_A_TOPIC, size=topic_of_word.shape)]
+        noise = rng.normal(scale=self.feature_noise, size=planted.items.shape)
+        price = np.exp(rng.normal(size=self.latent_dim)[category] + 0.3 * rng.normal(size=self.size) + 2)
+        return pd.DataFrame(
+            {
+                "item_id": np.arange(1, self.size + 1),
+                "title": [f"{' '.join(row)} {number}".capitalize() for number, row in enumerate(words, 1)],
+                "category": [f"category {topic}" for topic in category],
+                "tags": [[f"topic {topic}" for topic in row] for row in order],
+                "price": np.round(price, 2),
+                "vector": list((planted.items + noise).astype(np.float32)),
+            }
+        )
+
+
+def _user_table(planted: Planted) -> pd.DataFrame:
+    segments = [f"segment {topic}" for topic in planted.users.argmax(axis=1)]
+    return pd.DataFrame({"user_id": np.arange(1, len(planted.users) + 1), "segment": segments})
+
+
+def _draw_topics(weights: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw a topic for each of `rows` by the weights [., T] of that row."""
+    cumulative = np.cumsum(weights, axis=1)
+    draws = rng.random(len(rows))
+    topics = np.zeros(len(rows), dtype=np.int64)
+    for topic in range(weights.shape[1] - 1):
+        topics += draws > cumulative[rows, topic]
+    return topics
+
+
+def _words(num_topics: int) -> np.ndarray:
+    """Return the words of each topic, [T, WORDS_A_TOPIC], all different."""
+    syllables = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+    numbers = np.arange(num_topics * WORDS_A_TOPIC)
+    words = []
+    for number in numbers:
+        text = syllables[number % len(syllables)]
+        while number >= len(syllables):
+            number //= len(syllables)
+            text += syllables[(number * 7) % len(syllables)]
+        words.append(text + "na")
+    return np.array(words).reshape(num_topics, WORDS_A_TOPIC)

@@ -1,0 +1,38 @@
+"""The split that the data itself brings."""
+
+import numpy as np
+
+from twotower.data.log import Log
+from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
+from twotower.errors import InputError
+
+
+class Given(Split):
+    """The column `split` of the interactions says train, valid or test.
+
+    A history holds what precedes the user's first target in the stable order; train interactions after it
+    still train. Without real times, order the rows so that a user's train rows come first and give all the
+    same time.
+    """
+
+    name = "given"
+
+    def __init__(self) -> None:
+        pass
+
+    def assign(self, log: Log) -> Parts:
+        """Return the part of each interaction.
+
+        Raises:
+            InputError: the source gives no split.
+        """
+        if log.given is None:
+            raise InputError(
+                "split=given: this source gives no split; for table_files name the column in "
+                "data.split_column, or use split=temporal"
+            )
+        return np.array([TRAIN, VALID, TEST], dtype=np.int8)[log.given]
+
+    def remedy(self, log: Log) -> str:
+        """Return which value of the column is missing."""
+        return "mark some rows of the split column with that word, in lower case"

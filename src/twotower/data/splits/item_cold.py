@@ -1,0 +1,64 @@
+"""Items never seen in training, to be found by their features alone."""
+
+from typing import Literal
+
+import numpy as np
+
+from twotower.data.dataset import Audit
+from twotower.data.log import Log
+from twotower.data.splits.split import NONE, TRAIN, VALID, VALID_ONLY, Parts
+from twotower.data.splits.temporal import Temporal
+from twotower.spec import Count, PositiveFloat, ProperFraction
+
+
+class ItemCold(Temporal):
+    """`Temporal`, with all interactions of a share of the items removed from training and from histories.
+
+    Cold items are targets in both windows and are never known: neither the train logs nor any history hold
+    one, so that metrics on cold items measure what features alone give. What users did with them before the
+    windows is dropped. Warm items are targets as well: compare the slices.
+
+    Args:
+        share: of the catalogue that is cold.
+        seed: of the choice of items.
+        test: see `Temporal`.
+        valid: see `Temporal`.
+        unit: see `Temporal`.
+    """
+
+    name = "item_cold"
+
+    def __init__(
+        self,
+        *,
+        share: ProperFraction = 0.2,
+        seed: Count = 0,
+        test: PositiveFloat = 28.0,
+        valid: PositiveFloat = 28.0,
+        unit: Literal["days", "share"] = "days",
+    ) -> None:
+        super().__init__(test=test, valid=valid, unit=unit)
+        self.share = share
+        self.seed = seed
+
+    def assign(self, log: Log) -> Parts:
+        """Return the part of each interaction, by its time and its item."""
+        parts = super().assign(log)
+        is_cold = self._is_cold(log)[log.items]
+        parts[is_cold & (parts == TRAIN)] = NONE
+        parts[is_cold & (parts == VALID)] = VALID_ONLY
+        return parts
+
+    def facts(self, log: Log) -> Audit:
+        """Return the cutoffs, and how many items are held out."""
+        return {**super().facts(log), "held_out_items": int(self._is_cold(log).sum())}
+
+    def remedy(self, log: Log) -> str:
+        """Return the windows, and which settings move them."""
+        return f"{super().remedy(log)}, or split.share (now {self.share} of the items are cold)"
+
+    def _is_cold(self, log: Log) -> np.ndarray:
+        cold = np.zeros(log.num_items + 1, dtype=np.bool_)
+        shuffled = np.random.default_rng(self.seed).permutation(np.arange(1, log.num_items + 1))
+        cold[shuffled[: round(log.num_items * self.share)]] = True
+        return cold

@@ -1,0 +1,83 @@
+"""What every split does: give each interaction its part."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.dataset import Audit
+from twotower.data.log import Log
+from twotower.errors import InputError
+
+TRAIN, VALID, TEST, VALID_HISTORY, TEST_HISTORY, VALID_ONLY, NONE = range(7)
+"""Parts: `VALID` and `TEST` are targets; a valid target is known later, a `VALID_ONLY` one never.
+
+`VALID_HISTORY` and `TEST_HISTORY` are known when the targets of their users are asked for, but train
+nothing before that; `NONE` is dropped.
+"""
+
+TRAIN_PARTS = (TRAIN,)
+VALID_TARGETS, TEST_TARGETS = (VALID, VALID_ONLY), (TEST,)
+KNOWN_TO_VALID = (TRAIN, VALID_HISTORY)
+TRAIN_AND_VALID_PARTS = (TRAIN, VALID_HISTORY, VALID)
+KNOWN_TO_TEST = (*TRAIN_AND_VALID_PARTS, TEST_HISTORY)
+
+Parts = NDArray[np.int8]
+
+
+class Split(ABC):
+    """Which interactions train, which are histories and which are targets; the same log gives the same parts.
+
+    A subclass keeps every constructor argument as an attribute of the same name.
+    """
+
+    name: str
+    """Of its choice in `conf/split/`."""
+
+    @abstractmethod
+    def assign(self, log: Log) -> Parts:
+        """Return the part of each interaction, int8 [n]."""
+
+    @abstractmethod
+    def remedy(self, log: Log) -> str:
+        """Return what to say when this log leaves a part empty: what the parts are and what to change."""
+
+    def request_times(self, log: Log, targets: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return when each user row asks, unix seconds [num_users + 1]; 0 for users without targets.
+
+        Here: at the time of the user's first target.
+
+        Args:
+            log: the log that was split.
+            targets: [n] which of its interactions are targets.
+        """
+        times = np.zeros(log.num_users + 1, dtype=np.int64)
+        positions = np.flatnonzero(targets)[::-1]  # the last write wins: the earliest target
+        times[log.users[positions]] = log.times[positions]
+        return times
+
+    def facts(self, log: Log) -> Audit:
+        """Return what the audit should say of this kind of split beside the common figures."""
+        return {}
+
+    def parts(self, log: Log) -> Parts:
+        """Return `assign`, checked.
+
+        Raises:
+            InputError: train, valid or test is empty.
+        """
+        parts = self.assign(log)
+        assert parts.shape == log.users.shape
+        for part, codes in (("train", TRAIN_PARTS), ("valid", VALID_TARGETS), ("test", TEST_TARGETS)):
+            if not is_in(parts, codes).any():
+                raise InputError(
+                    f"split={self.name}: {part} holds none of the {len(log):,} interactions; "
+                    f"{self.remedy(log)}"
+                )
+        return parts
+
+
+def is_in(parts: Parts, codes: Collection[int]) -> NDArray[np.bool_]:
+    """Return which interactions are in one of these parts, [n]."""
+    return np.isin(parts, np.array(list(codes), dtype=np.int8))

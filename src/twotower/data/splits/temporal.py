@@ -1,0 +1,95 @@
+"""The past trains, the future is predicted."""
+
+import math
+from datetime import UTC, datetime
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.dataset import Audit
+from twotower.data.log import Log
+from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
+from twotower.errors import InputError
+from twotower.spec import PositiveFloat
+
+SECONDS_A_DAY = 86_400
+
+
+class Temporal(Split):
+    """Two cutoffs on the global time: train, then the valid window, then the test window.
+
+    Every user asks at the cutoff, whatever the time of the targets; so nothing of the future trains, and the
+    future-leak rate is 0.
+
+    Args:
+        test: length of the test window, which ends with the last interaction.
+        valid: length of the valid window before it.
+        unit: `days`, or `share` of all interactions (equal times at a cutoff go to the later window).
+    """
+
+    name = "temporal"
+
+    def __init__(
+        self,
+        *,
+        test: PositiveFloat = 28.0,
+        valid: PositiveFloat = 28.0,
+        unit: Literal["days", "share"] = "days",
+    ) -> None:
+        if unit == "share" and test + valid >= 1:
+            raise InputError(
+                f"split.test + split.valid: as shares of the interactions they must leave some to train, so "
+                f"their sum must be below 1, got {test} + {valid}"
+            )
+        self.test = test
+        self.valid = valid
+        self.unit = unit
+
+    def assign(self, log: Log) -> Parts:
+        """Return the part of each interaction, by its time alone."""
+        valid_from, test_from = self.cutoffs(log)
+        parts = np.full(len(log), TRAIN, dtype=np.int8)
+        parts[log.times >= valid_from] = VALID
+        parts[log.times >= test_from] = TEST
+        return parts
+
+    def cutoffs(self, log: Log) -> tuple[int, int]:
+        """Return the first second of the valid window and of the test window."""
+        if self.unit == "days":
+            end = int(log.times.max()) + 1
+            test_from = end - round(self.test * SECONDS_A_DAY)
+            return test_from - round(self.valid * SECONDS_A_DAY), test_from
+        ordered = np.sort(log.times)
+        return _start(ordered, self.test + self.valid), _start(ordered, self.test)
+
+    def request_times(self, log: Log, targets: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the cutoff of the window the targets are in, for every user row."""
+        valid_from, test_from = self.cutoffs(log)
+        is_test = bool(log.times[targets].min() >= test_from)
+        return np.full(log.num_users + 1, test_from if is_test else valid_from, dtype=np.int64)
+
+    def facts(self, log: Log) -> Audit:
+        """Return the two cutoffs."""
+        valid_from, test_from = self.cutoffs(log)
+        return {"valid_from": date(valid_from), "test_from": date(test_from)}
+
+    def remedy(self, log: Log) -> str:
+        """Return the windows, and which settings move them."""
+        valid_from, test_from = self.cutoffs(log)
+        first, last = int(log.times.min()), int(log.times.max())
+        return (
+            f"the log runs from {date(first)} to {date(last)} ({(last - first) / SECONDS_A_DAY:.1f} days), "
+            f"valid from {date(valid_from)}, test from {date(test_from)}; change split.test and split.valid "
+            f"(now {self.test} and {self.valid} {self.unit})"
+        )
+
+
+def _start(ordered: np.ndarray, share: float) -> int:
+    """Return the time of the first of the last `share` of ascending times."""
+    return int(ordered[max(len(ordered) - math.ceil(len(ordered) * share), 0)])
+
+
+def date(seconds: int) -> str:
+    """Return unix seconds as a date with its time in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")

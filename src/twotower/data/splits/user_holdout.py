@@ -1,0 +1,69 @@
+"""Users never seen in training, of whom a part of the history is shown."""
+
+import numpy as np
+
+from twotower.data.dataset import Audit
+from twotower.data.log import Log
+from twotower.data.splits.split import TEST, TEST_HISTORY, TRAIN, VALID, VALID_HISTORY, Parts, Split
+from twotower.spec import Count, ProperFraction
+
+MIN_INTERACTIONS = 2
+
+
+class UserHoldout(Split):
+    """Strong generalisation: a share of users trains nothing; half of them are valid, half test.
+
+    The earliest interactions of such a user are the history, the rest are targets. Users with a single
+    interaction are never held out. Valid users count as known when test users are predicted.
+
+    Args:
+        share: of the users with at least two interactions, valid and test together.
+        fold_in: share of a held-out user's interactions that is history; at least one, and not all.
+        seed: of the choice of users.
+
+    Reference: Liang et al., Variational Autoencoders for Collaborative Filtering, 2018, section 4.2.
+    """
+
+    name = "user_holdout"
+
+    def __init__(
+        self, *, share: ProperFraction = 0.2, fold_in: ProperFraction = 0.8, seed: Count = 0
+    ) -> None:
+        self.share = share
+        self.fold_in = fold_in
+        self.seed = seed
+
+    def assign(self, log: Log) -> Parts:
+        """Return the part of each interaction, by its user and its place in the user's log."""
+        valid_users, test_users = self._held_out(log)
+        shown = np.clip(np.round(log.counts * self.fold_in), 1, np.maximum(log.counts - 1, 1))
+        is_shown = log.ordinals < shown[log.users]
+        parts = np.full(len(log), TRAIN, dtype=np.int8)
+        for users, history, target in (
+            (valid_users, VALID_HISTORY, VALID),
+            (test_users, TEST_HISTORY, TEST),
+        ):
+            held_out = np.isin(log.users, users)
+            parts[held_out] = np.where(is_shown[held_out], history, target)
+        return parts
+
+    def facts(self, log: Log) -> Audit:
+        """Return how many users are held out."""
+        valid_users, test_users = self._held_out(log)
+        return {"held_out_users": len(valid_users) + len(test_users)}
+
+    def remedy(self, log: Log) -> str:
+        """Return how many users there are to hold out."""
+        return (
+            f"{len(self._eligible(log))} users have {MIN_INTERACTIONS} interactions or more, and "
+            f"split.share = {self.share} of them are held out, half for valid and half for test; "
+            "change split.share"
+        )
+
+    def _eligible(self, log: Log) -> np.ndarray:
+        return np.flatnonzero(log.counts >= MIN_INTERACTIONS)
+
+    def _held_out(self, log: Log) -> tuple[np.ndarray, np.ndarray]:
+        shuffled = np.random.default_rng(self.seed).permutation(self._eligible(log))
+        half = round(len(shuffled) * self.share / 2)
+        return shuffled[:half], shuffled[half : 2 * half]

@@ -1,0 +1,144 @@
+"""The cache: a built data set as .npy files and Parquet tables in one folder, memory-mapped on reading."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from twotower.data.dataset import Audit, Holdout, RetrievalDataset
+from twotower.data.history import History
+from twotower.data.tables import ITEM_ID, USER_ID, Tables
+from twotower.data.vocabulary import Vocabulary
+from twotower.errors import InputError
+
+META = "meta.json"
+HISTORY_ARRAYS = ("offsets", "items", "times")
+TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times")
+
+
+@dataclass(frozen=True, eq=False)
+class Built:
+    """A data set in memory, as it is written; the tables are in row order."""
+
+    tables: Tables
+    train: History
+    train_and_valid: History
+    valid: Holdout
+    test: Holdout
+    audit: Audit
+    fingerprint: str
+
+
+def write_dataset(built: Built, folder: Path) -> None:
+    """Write into an empty folder; equal histories are written once.
+
+    Raises:
+        InputError: a feature column mixes kinds of values.
+    """
+    histories = {"train": built.train, "train_and_valid": built.train_and_valid}
+    histories |= {"valid": built.valid.history, "test": built.test.history}
+    names: dict[str, str] = {}
+    for name, history in histories.items():
+        twin = next((other for other in names if _equal(histories[other], history)), name)
+        names[name] = twin
+        if twin == name:
+            _save(folder / f"history_{name}", history, HISTORY_ARRAYS)
+    _save(folder / "valid", built.valid, TARGET_ARRAYS)
+    _save(folder / "test", built.test, TARGET_ARRAYS)
+    for table in ("users", "items"):
+        _save_table(getattr(built.tables, table), folder / f"{table}.parquet", built.tables.origins[table])
+    meta = {
+        "fingerprint": built.fingerprint,
+        "audit": built.audit,
+        "item_label": built.tables.item_label,
+        "origins": built.tables.origins,
+        "histories": names,
+        "bytes": {str(path.relative_to(folder)): path.stat().st_size for path in _files(folder)},
+    }
+    (folder / META).write_text(json.dumps(meta, indent=1))
+
+
+def open_dataset(folder: Path, fingerprint: str) -> RetrievalDataset | None:
+    """Open what `write_dataset` wrote, or return None where it is not there or not whole."""
+    meta = _whole_meta(folder, fingerprint)
+    if meta is None:
+        return None
+    user_table = pd.read_parquet(folder / "users.parquet")
+    item_table = pd.read_parquet(folder / "items.parquet")
+    histories = {
+        name: History(**_load(folder / f"history_{name}", HISTORY_ARRAYS))
+        for name in {meta["histories"][key] for key in ("train", "train_and_valid", "valid")}
+    }
+    names = meta["histories"]
+
+    def open_test() -> Holdout:
+        history = History(**_load(folder / f"history_{names['test']}", HISTORY_ARRAYS))
+        return Holdout(**_load(folder / "test", TARGET_ARRAYS), history=history)
+
+    return RetrievalDataset(
+        user_table=user_table,
+        item_table=item_table,
+        item_label=meta["item_label"],
+        users=Vocabulary(_ids(user_table[USER_ID])),
+        items=Vocabulary(_ids(item_table[ITEM_ID])),
+        train=histories[names["train"]],
+        train_and_valid=histories[names["train_and_valid"]],
+        valid=Holdout(**_load(folder / "valid", TARGET_ARRAYS), history=histories[names["valid"]]),
+        open_test=open_test,
+        audit=meta["audit"],
+        fingerprint=fingerprint,
+        origins=meta["origins"],
+    )
+
+
+def _whole_meta(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    try:
+        meta: dict[str, Any] = json.loads((folder / META).read_text())
+        sizes = {name: (folder / name).stat().st_size for name in meta["bytes"]}
+        whole = meta["fingerprint"] == fingerprint and sizes == meta["bytes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return meta if whole else None
+
+
+def _ids(column: pd.Series) -> np.ndarray:
+    array: np.ndarray = column.to_numpy()
+    return array.astype(np.str_) if array.dtype.kind not in "iu" else array
+
+
+def _equal(one: History, other: History) -> bool:
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in HISTORY_ARRAYS)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _save(folder: Path, holder: object, names: tuple[str, ...]) -> None:
+    folder.mkdir()
+    for name in names:
+        np.save(folder / f"{name}.npy", getattr(holder, name), allow_pickle=False)
+
+
+def _load(folder: Path, names: tuple[str, ...]) -> Mapping[str, Any]:
+    return {name: _map(folder / f"{name}.npy") for name in names}
+
+
+def _map(path: Path) -> np.ndarray:
+    """Return a file's array, memory-mapped, as a plain array: the subclass costs at every indexing."""
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def _save_table(table: pd.DataFrame, path: Path, origin: str) -> None:
+    try:
+        table.to_parquet(path, index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise InputError(
+            f"{origin}: {'; '.join(str(part) for part in error.args)}: a column must hold values of one "
+            "kind; make them all numbers, all text, or all lists"
+        ) from error
