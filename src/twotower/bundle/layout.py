@@ -1,0 +1,32 @@
+"""What a bundle's folder holds, by name."""
+
+FORMAT_VERSION = 1
+
+MANIFEST = "manifest.json"
+CONFIG = "config.yaml"
+TOWERS = "towers.safetensors"
+FEATURES = "features.json"
+ENCODED = "features.safetensors"
+"""The encoded features of every user and item: opening a bundle then tokenises no text again."""
+USERS = "users.parquet"
+ITEMS = "items.parquet"
+ITEM_VECTORS = "item_vectors.npy"
+HISTORY_OFFSETS = "history_offsets.npy"
+HISTORY_ITEMS = "history_items.npy"
+HISTORY_TIMES = "history_times.npy"
+INDEX = "index.faiss"
+
+FILES = (
+    CONFIG,
+    TOWERS,
+    FEATURES,
+    ENCODED,
+    USERS,
+    ITEMS,
+    ITEM_VECTORS,
+    HISTORY_OFFSETS,
+    HISTORY_ITEMS,
+    HISTORY_TIMES,
+    INDEX,
+)
+"""Every file but the manifest, which lists them."""

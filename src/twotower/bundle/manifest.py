@@ -1,0 +1,122 @@
+"""The manifest: what a bundle is, what it holds, and the checksum of every file, its own text included."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from twotower.bundle.layout import FILES, FORMAT_VERSION, MANIFEST
+from twotower.data.atomic import sha256_of_file
+from twotower.errors import InputError
+
+OWN_SUM = "sha256"
+REMEDY = "copy the bundle here again from where it is whole, or train again with the run's config.yaml"
+
+KINDS: dict[str, type | tuple[type, ...]] = {
+    "fingerprint": str,
+    "similarity": str,
+    "embedding_dim": int,
+    "num_items": int,
+    "num_users": int,
+    "item_label": (str, type(None)),
+    "request_time": int,
+    "index": dict,
+    "versions": dict,
+    "files": dict,
+    OWN_SUM: str,
+}
+"""What a manifest must have beside its format version."""
+
+
+def render(manifest: Mapping[str, Any]) -> str:
+    """Return the text of a manifest, with its own checksum put in."""
+    plain = {key: value for key, value in manifest.items() if key != OWN_SUM}
+    return _dump(plain | {OWN_SUM: own_sum(plain)}, indent=2)
+
+
+def own_sum(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a manifest without its own checksum, whatever its layout as text."""
+    plain = {key: value for key, value in manifest.items() if key != OWN_SUM}
+    return hashlib.sha256(_dump(plain, indent=None).encode()).hexdigest()
+
+
+def list_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return name -> SHA-256 and size of every file of a bundle that is being written."""
+    return {
+        name: {"sha256": sha256_of_file(folder / name), "bytes": (folder / name).stat().st_size}
+        for name in FILES
+    }
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read a manifest and check its form; no other file is touched.
+
+    Raises:
+        InputError: it is missing or damaged, of another format version, or lists what it must not.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        what = "this folder" if folder.is_dir() else "there is no such folder; a bundle"
+        raise InputError(f"{folder}: {what} has no {MANIFEST}; name the bundle/ folder of a run")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error}); {REMEDY}") from error
+    if not isinstance(manifest, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(manifest).__name__}; {REMEDY}")
+    _check_version(manifest, path)
+    _check_kinds(manifest, path)
+    if manifest[OWN_SUM] != own_sum(manifest):
+        raise InputError(f"{path}: its text does not match its own SHA-256, so it was changed; {REMEDY}")
+    _check_listing(manifest["files"], path)
+    return manifest
+
+
+def _check_version(manifest: Mapping[str, Any], path: Path) -> None:
+    version = manifest.get("format_version")
+    if version != FORMAT_VERSION or isinstance(version, bool):
+        raise InputError(
+            f"{path}: format_version is {version!r}, and this version of twotower reads {FORMAT_VERSION}; "
+            "read it with the version of twotower that wrote it, or train again with this one"
+        )
+
+
+def _check_kinds(manifest: Mapping[str, Any], path: Path) -> None:
+    for key, kind in KINDS.items():
+        if key not in manifest:
+            raise InputError(f"{path}: key {key!r} is missing; {REMEDY}")
+        value = manifest[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise InputError(
+                f"{path}: key {key!r} holds {value!r:.80}, of another type than expected; {REMEDY}"
+            )
+
+
+def _check_listing(files: Mapping[str, Any], path: Path) -> None:
+    for name, entry in files.items():
+        if PurePosixPath(name).name != name or "\\" in name or name == MANIFEST:
+            raise InputError(f"{path}: lists {name!r}; a bundle's files lie in its own folder; {REMEDY}")
+        sound = isinstance(entry, dict) and isinstance(entry.get("sha256"), str)
+        if not sound or type(entry.get("bytes")) is not int:
+            raise InputError(
+                f"{path}: files.{name} must hold sha256 and bytes, found {entry!r:.80}; {REMEDY}"
+            )
+    for name in FILES:
+        if name not in files:
+            raise InputError(f"{path}: does not list {name}; {REMEDY}")
+    unknown = sorted(set(files) - set(FILES))
+    if unknown:
+        raise InputError(f"{path}: lists {unknown[0]}, which is no file of this format; {REMEDY}")
+
+
+def _dump(manifest: Mapping[str, Any], indent: int | None) -> str:
+    return json.dumps(manifest, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"a manifest cannot hold {type(value).__name__}")

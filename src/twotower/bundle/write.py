@@ -1,0 +1,150 @@
+"""From what a run has made to a bundle: written under a temporary name, synced, renamed."""
+
+import importlib.metadata
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor
+
+from twotower.bundle import layout
+from twotower.bundle.manifest import list_files, render
+from twotower.data.atomic import replace_folder, temporary_folder
+from twotower.data.dataset import RetrievalDataset
+from twotower.data.history import History
+from twotower.errors import InputError
+from twotower.features.feature_table import FeatureTable
+from twotower.index.index import Index
+from twotower.index.threads import faiss_versions
+from twotower.towers.two_tower import TwoTower
+
+SIMILARITY = "dot"
+DISTRIBUTIONS = ("twotower", "torch", "numpy", "pandas", "safetensors")
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    settings: Mapping[str, Any],
+    fingerprint: str,
+    model: TwoTower,
+    index: Index,
+    item_vectors: np.ndarray,
+    dataset: RetrievalDataset,
+    history: History,
+    index_report: Mapping[str, Any],
+    request_time: int,
+) -> None:
+    """Write a bundle whole or not at all.
+
+    Args:
+        folder: must not exist.
+        settings: the resolved configuration, plain values.
+        fingerprint: of the run.
+        model: the trained towers.
+        index: built over the catalogue, its search arguments set; its ids are the rows 1..N.
+        item_vectors: float32 [N, D]; the item of row r stands at r - 1.
+        dataset: ids and tables of users and items.
+        history: what is known of every user at serving time.
+        index_report: figures of the check of the index.
+        request_time: unix seconds at which a request is taken to be made, unless it says otherwise.
+
+    Raises:
+        InputError: the folder exists.
+    """
+    if folder.exists():
+        raise InputError(f"{folder}: already there, and a bundle is never overwritten; choose another folder")
+    assert item_vectors.shape == (len(dataset.items), settings["embedding_dim"])
+    manifest = {
+        "format_version": layout.FORMAT_VERSION,
+        "fingerprint": fingerprint,
+        "similarity": SIMILARITY,
+        "embedding_dim": item_vectors.shape[1],
+        "num_items": len(dataset.items),
+        "num_users": len(dataset.users),
+        "item_label": dataset.item_label,
+        "request_time": int(request_time),
+        "index": {"spec": index.spec(), "search_args": index.search_args, "report": dict(index_report)},
+        "versions": versions(),
+    }
+    temporary = temporary_folder(folder)
+    try:
+        _write_settings(temporary, settings, model)
+        _write_tensors(temporary, model)
+        _write_data(temporary, dataset, history)
+        np.save(temporary / layout.ITEM_VECTORS, np.ascontiguousarray(item_vectors, dtype=np.float32))
+        index.save(temporary / layout.INDEX)
+        manifest["files"] = list_files(temporary)
+        (temporary / layout.MANIFEST).write_text(render(manifest), encoding="utf-8")
+        replace_folder(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def versions() -> dict[str, Any]:
+    """Return what decides how a bundle computes."""
+    return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS} | faiss_versions()
+
+
+def _write_settings(folder: Path, settings: Mapping[str, Any], model: TwoTower) -> None:
+    text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
+    (folder / layout.CONFIG).write_text(text, encoding="utf-8")
+    # Not sorted: the order of features is the order in which a tower joins them.
+    features = {"user": model.users.to_json(), "item": model.items.to_json()}
+    text = json.dumps(features, ensure_ascii=False, allow_nan=False)
+    (folder / layout.FEATURES).write_text(text, encoding="utf-8")
+
+
+def _write_tensors(folder: Path, model: TwoTower) -> None:
+    state = {name: _storable_tensor(values) for name, values in model.state_dict().items()}
+    save_file(state, folder / layout.TOWERS)
+    encoded = {
+        f"{side}.{name}": _storable_tensor(values)
+        for side, table in (("user", model.users), ("item", model.items))
+        for name, values in _all_rows(table).items()
+    }
+    save_file(encoded, folder / layout.ENCODED)
+
+
+def _all_rows(table: FeatureTable) -> dict[str, Tensor]:
+    device = next(iter(table.buffers()), torch.empty(0)).device
+    return table.gather(torch.arange(1, table.num_rows + 1, device=device))
+
+
+def _storable_tensor(values: Tensor) -> Tensor:
+    return values.detach().cpu().contiguous().clone()
+
+
+def _write_data(folder: Path, dataset: RetrievalDataset, history: History) -> None:
+    _write_table(folder / layout.USERS, dataset.user_table)
+    _write_table(folder / layout.ITEMS, dataset.item_table)
+    np.save(folder / layout.HISTORY_OFFSETS, np.asarray(history.offsets))
+    np.save(folder / layout.HISTORY_ITEMS, np.asarray(history.items))
+    np.save(folder / layout.HISTORY_TIMES, np.asarray(history.times))
+
+
+def _write_table(path: Path, table: pd.DataFrame) -> None:
+    columns = {str(name): _storable_column(table[name]) for name in table.columns}
+    pd.DataFrame(columns).reset_index(drop=True).to_parquet(path, index=False)
+
+
+def _storable_column(values: pd.Series) -> pd.Series:
+    """Return a column as Parquet can hold it: values of several types become text.
+
+    Tables are for people to look at; what the towers need of them is stored encoded.
+    """
+    if values.dtype != object:
+        return values
+    try:
+        pa.array(values, from_pandas=True)
+    except (pa.ArrowException, ValueError, TypeError):
+        return values.map(str, na_action="ignore").astype("str")
+    return values

@@ -1,0 +1,141 @@
+"""The catalogue as it is now: items of the bundle, items added since, and which of them are still offered.
+
+Shapes: D embedding, n rows asked for.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from twotower.data.vocabulary import Vocabulary
+from twotower.serving.recommendation import ItemId
+
+Rows = NDArray[np.int64]
+SPARE_ROWS = 1024
+
+
+class LiveItems:
+    """Ids, labels and vectors of items by row; a row is never used twice.
+
+    A removed item keeps its row, because it stays in histories; added again, it gets a new one. Not safe
+    from several threads by itself.
+
+    Args:
+        vocabulary: ids of the bundle's items.
+        labels: their names for people, [N]; None where there are none.
+        vectors: float32 [N, D].
+    """
+
+    def __init__(self, vocabulary: Vocabulary, labels: pd.Series | None, vectors: np.ndarray) -> None:
+        self._vocabulary = vocabulary
+        self._labels = None if labels is None else labels.to_numpy(dtype=object)
+        self._vectors = vectors
+        self._live = np.ones(len(vocabulary), dtype=np.bool_)
+        self._successor: dict[int, int] = {}
+        self._new_rows: dict[ItemId, int] = {}
+        self._new_ids: list[ItemId] = []
+        self._new_labels: list[str | None] = []
+        self.num_live = len(vocabulary)
+
+    @property
+    def num_rows(self) -> int:
+        """The highest row given so far."""
+        return len(self._vocabulary) + len(self._new_ids)
+
+    @property
+    def is_text(self) -> bool:
+        """Tell whether ids are text; otherwise they are whole numbers."""
+        return self._vocabulary.is_text
+
+    def rows(self, ids: Sequence[Any]) -> Rows:
+        """Return the latest row of each id [n], offered or removed; 0 where the id was never an item."""
+        keys = [as_id(value, self.is_text) for value in ids]
+        rows = self._vocabulary.rows(keys).astype(np.int64)
+        if self._new_rows:
+            for position, key in enumerate(keys):
+                if key is not None:
+                    rows[position] = self._new_rows.get(key, rows[position])
+        return rows
+
+    def live(self, rows: Rows) -> NDArray[np.bool_]:
+        """Return which of these rows [n] are offered; row 0 is not."""
+        found: NDArray[np.bool_] = (rows > 0) & self._live[np.maximum(rows, 1) - 1]
+        return found
+
+    def live_rows(self) -> Rows:
+        """Return the rows of all items that are offered, ascending."""
+        return np.flatnonzero(self._live[: self.num_rows]).astype(np.int64) + 1
+
+    def latest(self, rows: Rows) -> Rows:
+        """Return rows with those of items that were removed and added again replaced by the new ones."""
+        if not self._successor:
+            return rows
+        return np.array([self._successor.get(row, row) for row in rows.tolist()], dtype=np.int64)
+
+    def id_of(self, row: int) -> ItemId:
+        """Return the id of a row."""
+        num_known = len(self._vocabulary)
+        if row > num_known:
+            return self._new_ids[row - num_known - 1]
+        known: ItemId = self._vocabulary.values[row - 1].item()
+        return known
+
+    def label_of(self, row: int) -> str | None:
+        """Return the name of a row's item for people, None where there is none."""
+        num_known = len(self._vocabulary)
+        if row > num_known:
+            return self._new_labels[row - num_known - 1]
+        return None if self._labels is None else as_label(self._labels[row - 1])
+
+    def vectors(self, rows: Rows) -> NDArray[np.float32]:
+        """Return the embeddings of rows, [n, D]."""
+        found: NDArray[np.float32] = self._vectors[rows - 1]
+        return found
+
+    def scores(self, rows: Rows | None, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the scores of a query [D] for rows, or for every row ever given."""
+        vectors = self._vectors[: self.num_rows] if rows is None else self.vectors(rows)
+        found: NDArray[np.float32] = vectors @ query
+        return found
+
+    def add(self, item_id: ItemId, vector: NDArray[np.float32], label: str | None) -> int:
+        """Take in an item that is not offered, and return its row: `num_rows` + 1 before the call."""
+        row = self.num_rows + 1
+        if row > len(self._vectors):
+            spare = max(SPARE_ROWS, len(self._vectors) // 4)
+            self._vectors = np.pad(self._vectors, ((0, spare), (0, 0)))
+            self._live = np.pad(self._live, (0, len(self._vectors) - len(self._live)))
+        before = int(self.rows([item_id])[0])
+        for old in (
+            [before, *(old for old, new in self._successor.items() if new == before)] if before else []
+        ):
+            self._successor[old] = row
+        self._vectors[row - 1] = vector
+        self._live[row - 1] = True
+        self._new_rows[item_id] = row
+        self._new_ids.append(item_id)
+        self._new_labels.append(label)
+        self.num_live += 1
+        return row
+
+    def remove(self, row: int) -> None:
+        """Stop offering the item of a row that is offered."""
+        self._live[row - 1] = False
+        self.num_live -= 1
+
+
+def as_id(value: Any, is_text: bool) -> ItemId | None:
+    """Return a value as a plain id of the catalogue's kind, None where it cannot be one ("1" is not 1)."""
+    if is_text:
+        return str(value) if isinstance(value, str) else None
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return int(value) if whole else None
+
+
+def as_label(value: Any) -> str | None:
+    """Return a raw value as a name for people, None where it is missing."""
+    missing = value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
+    return None if missing else str(value)

@@ -1,0 +1,175 @@
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tiny_bundle
+
+from twotower.bundle import layout
+from twotower.bundle.layout import FILES, MANIFEST
+from twotower.bundle.manifest import render
+from twotower.bundle.read import read_bundle
+from twotower.bundle.verify import verify
+from twotower.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "bundle"
+    tiny_bundle.write(folder)
+    return folder
+
+
+@pytest.fixture
+def bundle(whole, tmp_path, monkeypatch):
+    """A copy to damage; no library may read anything of it."""
+
+    def forbidden(*args, **named):
+        raise AssertionError("read before it was verified")
+
+    for reader in ("faiss.read_index", "numpy.load", "twotower.bundle.read.load_file", "pandas.read_parquet"):
+        monkeypatch.setattr(reader, forbidden)
+    monkeypatch.setattr("yaml.safe_load", forbidden)
+    return shutil.copytree(whole, tmp_path / "bundle")
+
+
+def refused(folder, name, *parts):
+    with pytest.raises(InputError) as caught:
+        read_bundle(folder)
+    for part in (name, *parts):
+        assert part in str(caught.value)
+
+
+def flip(path, position, bit):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1 << bit
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+def test_a_flipped_bit_is_refused(bundle, name):
+    rng = np.random.default_rng(len(name))
+    content = (bundle / name).read_bytes()
+    for position in [0, len(content) - 1, *rng.integers(0, len(content), 8)]:
+        flip(bundle / name, int(position), int(rng.integers(0, 8)))
+        refused(bundle, name)
+        (bundle / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+def test_a_truncated_file_is_refused(bundle, name):
+    content = (bundle / name).read_bytes()
+    for size in (0, len(content) // 2, len(content) - 1):
+        (bundle / name).write_bytes(content[:size])
+        refused(bundle, name)
+
+
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
+def test_a_missing_file_is_refused(bundle, name):
+    (bundle / name).unlink()
+    refused(bundle, name)
+
+
+def test_swapped_files_are_refused(bundle):
+    (bundle / layout.HISTORY_ITEMS).rename(bundle / "aside")
+    (bundle / layout.HISTORY_TIMES).rename(bundle / layout.HISTORY_ITEMS)
+    (bundle / "aside").rename(bundle / layout.HISTORY_TIMES)
+    refused(bundle, layout.HISTORY_ITEMS, "bytes")
+
+
+@pytest.mark.parametrize("make", [lambda path: path.write_text("x"), lambda path: path.mkdir()])
+def test_what_is_not_listed_is_refused(bundle, make):
+    make(bundle / "model.pkl")
+    refused(bundle, "model.pkl", "does not list")
+
+
+def test_messages_say_what_was_expected_found_and_what_to_do(bundle):
+    path = bundle / layout.INDEX
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes()[:-3])
+    refused(bundle, layout.INDEX, f"expected {size:,} bytes, found {size - 3:,}", "train again")
+
+
+def change(folder, **values):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest.update(values)
+    (folder / MANIFEST).write_text(render(manifest))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"x"', "[" * 100_000, "\x00"])
+def test_a_manifest_that_is_no_json_object_is_refused(bundle, text):
+    (bundle / MANIFEST).write_text(text)
+    refused(bundle, MANIFEST)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, True])
+def test_another_format_version_is_refused(bundle, version):
+    change(bundle, format_version=version)
+    refused(bundle, MANIFEST, "format_version")
+
+
+@pytest.mark.parametrize("key", ["files", "num_items", "index", "versions", "sha256", "item_label"])
+def test_a_missing_key_is_refused(bundle, key):
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    del manifest[key]
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    refused(bundle, MANIFEST, repr(key))
+
+
+@pytest.mark.parametrize("name", ["../towers.safetensors", "/etc/passwd", "sub/file", "..", "a\\b", MANIFEST])
+def test_a_listed_path_outside_the_folder_is_refused(bundle, name):
+    files = json.loads((bundle / MANIFEST).read_text())["files"]
+    change(bundle, files={name: {"sha256": "0" * 64, "bytes": 1}, **files})
+    refused(bundle, MANIFEST, "lists")
+
+
+@pytest.mark.parametrize("entry", [None, 3, {}, {"sha256": "0"}, {"sha256": "0", "bytes": "1"}])
+def test_an_odd_entry_is_refused(bundle, entry):
+    files = json.loads((bundle / MANIFEST).read_text())["files"]
+    change(bundle, files={**files, layout.INDEX: entry})
+    refused(bundle, MANIFEST, layout.INDEX)
+
+
+def test_a_changed_number_in_the_manifest_is_refused(bundle):
+    text = (bundle / MANIFEST).read_text()
+    (bundle / MANIFEST).write_text(text.replace('"num_items": 60', '"num_items": 61'))
+    refused(bundle, MANIFEST, "SHA-256")
+
+
+def reseal(folder, name, content):
+    """Replace a file and its checksum, as whoever mixes files of two bundles by hand might."""
+    (folder / name).write_bytes(content)
+    files = json.loads((folder / MANIFEST).read_text())["files"]
+    files[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    change(folder, files=files)
+
+
+def test_whole_files_that_do_not_belong_together_are_refused(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "bundle")
+    vectors = np.load(folder / layout.ITEM_VECTORS)
+    np.save(tmp_path / "short.npy", vectors[:-1])
+    reseal(folder, layout.ITEM_VECTORS, (tmp_path / "short.npy").read_bytes())
+    assert verify(folder)
+    refused(folder, layout.ITEM_VECTORS, "(60, 8)", "(59, 8)")
+
+
+def test_pickle_in_an_array_is_refused(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "bundle")
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    reseal(folder, layout.ITEM_VECTORS, (tmp_path / "objects.npy").read_bytes())
+    refused(folder, layout.ITEM_VECTORS, "pickle")
+
+
+def test_a_spec_that_names_a_class_of_another_room_is_refused(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "bundle")
+    entry = json.loads((folder / MANIFEST).read_text())["index"]
+    change(folder, index=entry | {"spec": {"_target_": "subprocess.Popen", "args": ["true"]}})
+    refused(folder, "subprocess.Popen", "not a Index")
+
+
+def test_weights_of_other_towers_are_refused(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "bundle")
+    config = (folder / layout.CONFIG).read_text().replace("- 16", "- 17")
+    reseal(folder, layout.CONFIG, config.encode())
+    refused(folder, str(folder), "cannot read it", "size mismatch")

@@ -1,0 +1,134 @@
+import threading
+
+import numpy as np
+import pytest
+import tiny_bundle
+
+from twotower.serving.retriever import Retriever
+
+NEW = {"title": "RED CUP", "price": 3.0, "tags": ["home"]}
+
+
+@pytest.fixture(params=["flat_ip", "ivf_flat", "ivf_pq", "ivf_one_cell"])
+def retriever(request, tmp_path):
+    tiny_bundle.write(tmp_path / "bundle", kind=request.param, history_items="tower")
+    return Retriever.open(tmp_path / "bundle")
+
+
+def everything(retriever):
+    return [each.item_id for each in retriever.recommend_new(k=1000)]
+
+
+def test_an_added_item_is_found_at_once(retriever):
+    twin = retriever.bundle.item_vectors[19].copy()
+    retriever.add_item("new", NEW)
+    assert retriever.num_items == 61
+    assert retriever.item_ids[-1] == "new"
+    assert retriever.label("new") == "RED CUP"
+    retriever.add_item("again", NEW)  # the same features, so the same vector
+    nearest = [each.item_id for each in retriever.similar("new", 60)]
+    assert len(nearest) == 60
+    alike = {each.item_id: each.score for each in retriever.similar("again", 60)}
+    assert alike["new"] == pytest.approx({e.item_id: e.score for e in retriever.similar("new", 60)}["again"])
+    np.testing.assert_array_equal(retriever.bundle.item_vectors[19], twin)
+
+
+def test_an_added_item_leads_where_its_vector_does(retriever, monkeypatch):
+    rows, vector = retriever.bundle.items.rows(["item-020"]), retriever.bundle.item_vectors[19] * 3
+    monkeypatch.setattr("twotower.serving.retriever._plain", lambda embedding: vector)
+    retriever.add_item("new", NEW)
+    monkeypatch.undo()
+    assert rows[0] == 20
+    assert retriever.similar("item-020", 1)[0].item_id == "new"
+
+
+def test_a_removed_item_never_comes_back(retriever):
+    retriever.add_item("new", NEW)
+    for gone in ("new", "item-020", "item-001"):
+        retriever.remove_item(gone)
+        assert gone not in everything(retriever)
+        assert gone not in retriever.item_ids
+        assert all(gone != each.item_id for each in retriever.similar("item-021", 1000))
+        assert retriever.label(gone) is not None
+    assert retriever.num_items == len(everything(retriever)) == 58
+    for small in (1, 5):
+        found = [each.item_id for user in retriever.user_ids for each in retriever.recommend(user, small)]
+        assert not {"new", "item-020", "item-001"} & set(found)
+
+
+def test_an_item_removed_and_added_again_is_the_new_one(retriever):
+    retriever.remove_item("item-002")
+    retriever.add_item("item-002", {"title": "BLUE LAMP"})
+    assert retriever.label("item-002") == "BLUE LAMP"
+    assert everything(retriever).count("item-002") == 1
+    assert "item-002" in retriever.history("user-01")
+    seen = [each.item_id for each in retriever.recommend("user-01", 1000)]
+    assert "item-002" not in seen
+    retriever.remove_item("item-002")
+    retriever.add_item("item-002", NEW)
+    assert "item-002" not in [each.item_id for each in retriever.recommend("user-01", 1000)]
+    assert "item-002" in [each.item_id for each in retriever.recommend("user-01", 1000, exclude_seen=False)]
+
+
+def test_an_added_item_counts_in_a_history_read_by_the_tower(retriever):
+    retriever.add_item("new", NEW)
+    with_it = retriever.recommend_new(history=["new"], k=60)
+    assert [e.score for e in with_it] != [e.score for e in retriever.recommend_new(k=60, deny=["new"])]
+    assert "new" not in [each.item_id for each in with_it]
+
+
+def test_a_history_table_does_not_know_an_added_item(tmp_path):
+    tiny_bundle.write(tmp_path / "bundle")
+    retriever = Retriever.open(tmp_path / "bundle")
+    retriever.add_item("new", NEW)
+    assert retriever.recommend_new(history=["new"], k=60) == retriever.recommend_new(k=60, deny=["new"])
+
+
+def test_missing_features_of_an_added_item_are_unknown(retriever):
+    retriever.add_item("bare", {})
+    retriever.add_item("holes", {"title": None, "price": float("nan")})
+    assert retriever.label("bare") is None
+    scores = {each.item_id: each.score for each in retriever.recommend_new(k=1000)}
+    assert scores["bare"] == scores["holes"]
+
+
+def test_many_added_items_keep_their_places(retriever):
+    for number in range(150):
+        retriever.add_item(f"n{number}", NEW | {"price": float(number)})
+    for number in range(0, 150, 2):
+        retriever.remove_item(f"n{number}")
+    found = {each.item_id: each.label for each in retriever.recommend_new(k=1000)}
+    assert set(found) == {f"item-{row:03d}" for row in range(1, 61)} | {f"n{n}" for n in range(1, 150, 2)}
+    assert set(found) == set(retriever.item_ids)
+    index = retriever.bundle.index
+    assert index.num_vectors == retriever.num_items
+
+
+def test_an_empty_catalogue_gives_nothing(retriever):
+    for item in retriever.item_ids:
+        retriever.remove_item(item)
+    assert retriever.recommend_new() == []
+    retriever.add_item("item-001", NEW)
+    assert everything(retriever) == ["item-001"]
+
+
+def test_searches_go_on_while_items_come_and_go(retriever):
+    stop, failures = threading.Event(), []
+
+    def search():
+        while not stop.is_set():
+            found = [each.item_id for each in retriever.recommend("user-02", 20)]
+            if len(found) != 20 or len(set(found)) != 20:
+                failures.append(found)
+
+    readers = [threading.Thread(target=search) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for number in range(100):
+        retriever.add_item(f"n{number}", NEW)
+        if number % 2:
+            retriever.remove_item(f"n{number}")
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert failures == []
