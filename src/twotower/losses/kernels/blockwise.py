@@ -48,6 +48,8 @@ def blockwise_loss(
         if torch.is_autocast_enabled(users.device.type)
         else users.dtype
     )
+    # At most 1 here and the mean taken outside: shares of a batch would vanish in half precision.
+    relative = weights / weights.max()
     loss: Tensor = _Blockwise.apply(  # type: ignore[no-untyped-call]
         users,
         candidates,
@@ -55,12 +57,12 @@ def blockwise_loss(
         bias,
         masked_positives,
         masked_candidates,
-        weights / weights.sum(),
+        relative,
         formula,
         max(1, block_elements // max(1, len(candidates))),
         precision,
     )
-    return loss
+    return loss / relative.sum()
 
 
 class _Blockwise(torch.autograd.Function):

@@ -1,0 +1,195 @@
+"""What every loss promises, for each entry of `conf/loss/` and the settings that change its formula."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from twotower.losses.loss import Loss
+from twotower.negatives.candidates import Candidates, known_pairs
+from twotower.negatives.negatives import Negatives
+from twotower.spec import build
+
+CONF = Path(__file__).parents[2] / "conf"
+FILES = sorted((CONF / "loss").glob("**/*.yaml"))
+N, P, D = 12, 6, 8
+ALL = torch.arange(1, N + 1)
+
+
+def cases() -> dict[str, dict[str, Any]]:
+    specs = {path.stem: yaml.safe_load(path.read_text()) for path in FILES}
+    learned = {f"{name}, learned": {**spec, "learned_temperature": True} for name, spec in specs.items()}
+    return specs | learned
+
+
+def test_there_are_losses() -> None:
+    assert len(FILES) >= 2
+
+
+@pytest.fixture(params=cases().values(), ids=cases().keys())
+def loss(request: pytest.FixtureRequest) -> Loss:
+    return build(request.param, Loss)
+
+
+def candidates_of(positives: Tensor, rows: Tensor = ALL) -> Candidates:
+    """Candidates with uneven q and counts; an example's own positive is masked, nothing else."""
+    masked = known_pairs(rows, N, torch.arange(len(positives)), positives)
+    q = torch.linspace(0.02, 0.2, N + 1)
+    count = torch.arange(len(rows)) % 3 + 1
+    return Candidates(rows, count.float().log(), q[rows].log(), q[positives].log(), *masked)
+
+
+def vectors(num_users: int = P) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(5)
+    users = torch.nn.functional.normalize(torch.randn(num_users, D), dim=1).requires_grad_()
+    items = torch.nn.functional.normalize(torch.randn(N + 1, D), dim=1).requires_grad_()
+    return users, items
+
+
+def value(
+    loss: Loss, users: Tensor, items: Tensor, positives: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    candidates = candidates_of(positives)
+    weights = torch.ones(len(positives)) if weights is None else weights
+    return loss(users, items[positives], items[candidates.rows], candidates, weights)
+
+
+POSITIVES = torch.tensor([1, 3, 3, 7, 12, 5])
+
+
+def test_it_is_finite_and_its_gradient_reaches_both_towers(loss: Loss) -> None:
+    users, items = vectors()
+    result = value(loss, users, items, POSITIVES)
+    assert result.shape == ()
+    assert result > 0
+    result.backward()
+    for gradient in (users.grad, items.grad):
+        assert gradient is not None
+        assert gradient.isfinite().all()
+        assert (gradient[-P:].abs().sum(1) > 0).all()
+    for parameter in loss.parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None
+            assert parameter.grad != 0
+
+
+def test_raising_the_positive_s_score_lowers_it(loss: Loss) -> None:
+    users, items = vectors()
+    candidates, weights = candidates_of(POSITIVES), torch.ones(P)
+    results = []
+    for nearer in (0.0, 0.1, 0.3, 1.0):
+        positives = items[POSITIVES] + nearer * users
+        results.append(loss(users, positives, items[candidates.rows], candidates, weights).item())
+    assert results == sorted(results, reverse=True)
+    assert len(set(results)) == len(results)
+
+
+def test_lowering_a_negative_s_score_lowers_it(loss: Loss) -> None:
+    users, items = vectors()
+    candidates, weights = candidates_of(POSITIVES[:1]), torch.ones(1)
+    columns = items[candidates.rows].detach().requires_grad_()
+    loss(users[:1], items[POSITIVES[:1]], columns, candidates, weights).backward()
+    along = columns.grad @ users[0]
+    assert along[0] == 0  # the positive itself
+    assert (along[1:] > 0).all()
+
+
+def test_an_item_twice_in_a_batch_is_no_negative_of_itself(loss: Loss) -> None:
+    users, items = vectors(2)
+    positives = torch.tensor([4, 4])
+    candidates, weights = candidates_of(positives), torch.ones(2)
+    columns = items[candidates.rows].detach().requires_grad_()
+    loss(users, items[positives], columns, candidates, weights).backward()
+    assert (columns.grad[3] == 0).all()
+    assert (columns.grad[[0, 1, 2, 4]] != 0).any(1).all()
+
+
+def test_a_batch_of_one_is_defined(loss: Loss) -> None:
+    users, items = vectors(1)
+    assert value(loss, users, items, torch.tensor([2])).isfinite()
+    candidates = candidates_of(torch.tensor([2]), rows=torch.tensor([2]))  # only itself: all masked
+    alone = loss(users, items[[2]], items[[2]], candidates, torch.ones(1))
+    alone.backward()
+    assert alone.isfinite()
+    assert users.grad.isfinite().all()
+
+
+def test_a_row_whose_candidates_are_all_masked_disturbs_no_other(loss: Loss) -> None:
+    users, items = vectors(2)
+    positives, weights = torch.tensor([2, 5]), torch.ones(2)
+    plain = candidates_of(positives)
+    masked = torch.cat([torch.zeros(N, dtype=torch.int64), torch.ones(1, dtype=torch.int64)])
+    columns = torch.cat([torch.arange(N), torch.tensor([4])])
+    candidates = Candidates(plain.rows, plain.log_count, plain.log_q, plain.positive_log_q, masked, columns)
+    both = loss(users, items[positives], items[ALL], candidates, weights)
+    both.backward()
+    assert both.isfinite()
+    assert users.grad.isfinite().all()
+    other = loss(users[1:], items[positives[1:]], items[ALL], candidates_of(positives[1:]), weights[1:])
+    expected = torch.autograd.grad(other / 2, users)[0]
+    torch.testing.assert_close(users.grad[1], expected[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_close(loss: Loss, dtype: torch.dtype) -> None:
+    users, items = vectors()
+    exact = value(loss, users, items, POSITIVES)
+    exact_gradients = torch.autograd.grad(exact, [users, items])
+    with torch.autocast("cpu", dtype=dtype):
+        low = value(loss, users, items, POSITIVES)
+    low_gradients = torch.autograd.grad(low, [users, items])
+    assert low.dtype == torch.float32
+    torch.testing.assert_close(low, exact, rtol=0.02, atol=0.02)
+    for got, expected in zip(low_gradients, exact_gradients, strict=True):
+        torch.testing.assert_close(got, expected, rtol=0.1, atol=0.02 * float(expected.abs().max()))
+
+
+def test_small_shares_of_a_large_batch_survive_half_precision(loss: Loss) -> None:
+    torch.manual_seed(3)
+    num_users, num_items = 4000, 4000
+    users = torch.randn(num_users, D) * 0.1
+    items = torch.randn(num_items + 1, D)
+    rows = torch.arange(1, num_items + 1)
+    positives = torch.randint(1, num_items + 1, (num_users,))
+    masked = known_pairs(rows, num_items, torch.arange(num_users), positives)
+    candidates = Candidates(
+        rows, torch.zeros(num_items), torch.full((num_items,), -6.0), torch.full((num_users,), -6.0), *masked
+    )
+    gradients = []
+    for enabled in (False, True):
+        columns = items[rows].clone().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.float16, enabled=enabled):
+            loss(users, items[positives], columns, candidates, torch.ones(num_users)).backward()
+        gradients.append(columns.grad)
+    relative = (gradients[1] - gradients[0]).norm() / gradients[0].norm()
+    assert relative < 0.01
+
+
+def test_large_scores_do_not_overflow(loss: Loss) -> None:
+    users, items = vectors()
+    users = (users.detach() * 1000).requires_grad_()
+    result = value(loss, users, items, POSITIVES)
+    result.backward()
+    assert result.isfinite()
+    assert users.grad.isfinite().all()
+
+
+def test_weights_count_only_by_their_ratio(loss: Loss) -> None:
+    users, items = vectors()
+    weights = torch.tensor([1.0, 2, 3, 4, 5, 6])
+    result = value(loss, users, items, POSITIVES, weights)
+    torch.testing.assert_close(value(loss, users, items, POSITIVES, weights * 1e-6), result)
+    alone = torch.zeros(P)
+    alone[3] = 0.5
+    torch.testing.assert_close(
+        value(loss, users, items, POSITIVES, alone), value(loss, users[3:4], items, POSITIVES[3:4])
+    )
+
+
+def test_its_needs_are_met_by_some_negatives(loss: Loss) -> None:
+    sources = [yaml.safe_load(path.read_text()) for path in (CONF / "negatives").glob("**/*.yaml")]
+    provided = [build(spec, Negatives, torch.full((N + 1,), 1 / N)).provides for spec in sources]
+    assert any(loss.needs <= names for names in provided)

@@ -1,0 +1,117 @@
+"""The kernel: right gradients, whatever the size of a block, and never the whole matrix."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from twotower.losses.bce import Bce, bce_block
+from twotower.losses.in_batch_softmax import InBatchSoftmax, softmax_block
+from twotower.losses.kernels.blockwise import BLOCK_ELEMENTS, BlockFormula, blockwise_loss
+from twotower.losses.loss import Loss
+from twotower.negatives.candidates import Candidates
+
+P, C, D = 7, 5, 3
+COUNT = torch.tensor([1.0, 2, 1, 3, 1], dtype=torch.float64)
+
+
+def bce(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return bce_block(logits, positive, COUNT, 0.8)
+
+
+FORMULAS = {"softmax": softmax_block, "bce": bce}
+BLOCKS = [1, C, 2 * C, 3 * C + 1, 100 * C]
+
+
+def arguments() -> tuple[list[Tensor], list[Tensor]]:
+    torch.manual_seed(1)
+    tensors = [torch.randn(size, dtype=torch.float64, requires_grad=True) for size in ((P, D), (C, D), (P,))]
+    masked = torch.tensor([[0, 0], [0, 1], [2, 4], *([5, column] for column in range(C))]).T.contiguous()
+    return tensors, [torch.randn(C, dtype=torch.float64), *masked, torch.rand(P, dtype=torch.float64)]
+
+
+@pytest.mark.parametrize("block_elements", BLOCKS)
+@pytest.mark.parametrize("name", FORMULAS)
+def test_gradcheck(name: str, block_elements: int) -> None:
+    tensors, constants = arguments()
+
+    def call(*inputs: Tensor) -> Tensor:
+        return blockwise_loss(FORMULAS[name], *inputs, *constants, block_elements=block_elements)
+
+    assert torch.autograd.gradcheck(call, tensors)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_the_block_size_changes_nothing(name: str) -> None:
+    tensors, constants = arguments()
+    results = []
+    for block_elements in BLOCKS:
+        loss = blockwise_loss(FORMULAS[name], *tensors, *constants, block_elements=block_elements)
+        results.append((loss, *torch.autograd.grad(loss, tensors)))
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("block_elements", BLOCKS)
+def test_a_formula_sees_every_row_once_and_no_more_than_a_block(block_elements: int) -> None:
+    tensors, constants = arguments()
+    seen: list[torch.Size] = []
+
+    def recording(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        seen.append(logits.shape)
+        return softmax_block(logits, positive)
+
+    blockwise_loss(recording, *tensors, *constants, block_elements=block_elements)
+    assert sum(rows for rows, _ in seen) == P
+    assert all(rows == 1 or rows * columns <= block_elements for rows, columns in seen)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Remembers the most elements any operation returned."""
+
+    largest = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_flatten(result)[0]:
+            if isinstance(leaf, Tensor):
+                self.largest = max(self.largest, leaf.numel())
+        return result
+
+
+@pytest.mark.parametrize("loss", [InBatchSoftmax(learned_temperature=True), Bce()], ids=["softmax", "bce"])
+def test_the_whole_matrix_is_never_built(loss: Loss) -> None:
+    num_positives, num_candidates = 900, 2000
+    users = torch.randn(num_positives, 4, requires_grad=True)
+    items = torch.randn(num_candidates, 4, requires_grad=True)
+    candidates = Candidates(
+        torch.arange(1, num_candidates + 1),
+        torch.zeros(num_candidates),
+        torch.full((num_candidates,), -7.0),
+        torch.full((num_positives,), -7.0),
+        torch.arange(num_positives),
+        torch.arange(num_positives),
+    )
+    with LargestTensor() as mode:
+        loss(users, items[:num_positives], items, candidates, torch.ones(num_positives)).backward()
+    assert mode.largest <= BLOCK_ELEMENTS < num_positives * num_candidates
+
+
+def test_nothing_is_differentiated_where_nothing_asks_for_it() -> None:
+    tensors, constants = arguments()
+    formula: BlockFormula = softmax_block
+    with torch.no_grad():
+        quiet = blockwise_loss(formula, *tensors, *constants)
+    torch.testing.assert_close(quiet, blockwise_loss(formula, *tensors, *constants))
+    assert not quiet.requires_grad
+
+
+def test_a_lone_candidate_tensor_gets_its_gradient() -> None:
+    (users, items, positive), constants = arguments()
+    fixed = users.detach(), positive.detach()
+    loss = blockwise_loss(softmax_block, fixed[0], items, fixed[1], *constants)
+    expected = torch.autograd.grad(blockwise_loss(softmax_block, users, items, positive, *constants), items)
+    torch.testing.assert_close(torch.autograd.grad(loss, items), expected)

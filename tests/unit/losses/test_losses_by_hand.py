@@ -1,0 +1,112 @@
+"""Every loss on numbers that were worked out with pencil and paper.
+
+One user (1, 0); positive (.6, .8), score .6; candidates (1, 0), score 1, drawn twice, and (0, 1), score 0,
+drawn once. q = .25, .5, .125. With temperature .5 the logits are 1.2, 2 and 0.
+"""
+
+import math
+
+import pytest
+import torch
+
+from twotower.losses.bce import Bce
+from twotower.losses.in_batch_softmax import InBatchSoftmax
+from twotower.losses.loss import Loss
+from twotower.negatives.candidates import Candidates
+
+E_POSITIVE = 3.320117  # e ** 1.2
+E_TWO = 7.389056
+SOFTPLUS_MINUS_POSITIVE = 0.263283  # log(1 + e ** -1.2)
+SOFTPLUS_TWO, SOFTPLUS_ZERO = 2.126928, 0.693147
+
+
+def loss_of(loss: Loss, masked: tuple[int, ...] = ()) -> float:
+    candidates = Candidates(
+        rows=torch.tensor([3, 7]),
+        log_count=torch.tensor([2.0, 1.0]).log(),
+        log_q=torch.tensor([0.5, 0.125]).log(),
+        positive_log_q=torch.tensor([0.25]).log(),
+        masked_positives=torch.zeros(len(masked), dtype=torch.int64),
+        masked_candidates=torch.tensor(masked, dtype=torch.int64),
+    )
+    users, positives = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
+    return loss(users, positives, torch.eye(2), candidates, torch.ones(1)).item()
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_softmax_corrects_after_the_temperature(learned: bool) -> None:
+    # s+ = 1.2 - log .25; s1 = 2 - log .5, twice; s2 = 0 - log .125
+    expected = math.log((E_POSITIVE / 0.25 + 2 * E_TWO / 0.5 + 1 / 0.125) / (E_POSITIVE / 0.25))
+    loss = InBatchSoftmax(temperature=0.5, learned_temperature=learned)
+    assert loss_of(loss) == pytest.approx(expected, abs=1e-5)
+    assert expected == pytest.approx(1.342324, abs=1e-5)
+
+
+def test_softmax_is_none_of_the_plausible_mistakes() -> None:
+    got = loss_of(InBatchSoftmax(temperature=0.5))
+    log = math.log
+
+    def cross_entropy(positive: float, *negatives: tuple[int, float]) -> float:
+        total = math.exp(positive) + sum(count * math.exp(logit) for count, logit in negatives)
+        return log(total) - positive
+
+    before = cross_entropy(
+        (0.6 - log(0.25)) / 0.5, (2, (1.0 - log(0.5)) / 0.5), (1, (0.0 - log(0.125)) / 0.5)
+    )
+    wrong_sign = cross_entropy(1.2 + log(0.25), (2, 2 + log(0.5)), (1, log(0.125)))
+    positive_uncorrected = cross_entropy(1.2, (2, 2 - log(0.5)), (1, -log(0.125)))
+    each_once = cross_entropy(1.2 - log(0.25), (1, 2 - log(0.5)), (1, -log(0.125)))
+    for mistaken in (before, wrong_sign, positive_uncorrected, each_once):
+        assert abs(got - mistaken) > 0.05
+
+
+def test_softmax_without_correction_still_counts_draws() -> None:
+    expected = math.log((E_POSITIVE + 2 * E_TWO + 1) / E_POSITIVE)
+    assert loss_of(InBatchSoftmax(temperature=0.5, log_q_correction=False)) == pytest.approx(
+        expected, abs=1e-5
+    )
+
+
+def test_softmax_leaves_masked_candidates_out() -> None:
+    expected = math.log((E_POSITIVE / 0.25 + 1 / 0.125) / (E_POSITIVE / 0.25))
+    assert loss_of(InBatchSoftmax(temperature=0.5), masked=(0,)) == pytest.approx(expected, abs=1e-5)
+    assert loss_of(InBatchSoftmax(temperature=0.5), masked=(0, 1)) == pytest.approx(0, abs=1e-6)
+
+
+def test_bce_is_one_yes_against_the_mean_no() -> None:
+    mean_no = (2 * SOFTPLUS_TWO + SOFTPLUS_ZERO) / 3
+    assert loss_of(Bce(temperature=0.5)) == pytest.approx(SOFTPLUS_MINUS_POSITIVE + mean_no, abs=1e-5)
+    assert loss_of(Bce(temperature=0.5, negative_weight=2.5)) == pytest.approx(
+        SOFTPLUS_MINUS_POSITIVE + 2.5 * mean_no, abs=1e-5
+    )
+
+
+def test_bce_means_over_the_negatives_that_are_left() -> None:
+    assert loss_of(Bce(temperature=0.5), masked=(0,)) == pytest.approx(
+        SOFTPLUS_MINUS_POSITIVE + SOFTPLUS_ZERO, abs=1e-5
+    )
+    assert loss_of(Bce(temperature=0.5), masked=(0, 1)) == pytest.approx(SOFTPLUS_MINUS_POSITIVE, abs=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.004, 0.07, 1.0, 25.0])
+def test_a_fixed_temperature_is_what_it_says(temperature: float) -> None:
+    loss = InBatchSoftmax(temperature=temperature)
+    assert loss.temperature.value.item() == pytest.approx(temperature, rel=1e-5)
+    assert not any(parameter.requires_grad for parameter in loss.parameters())
+
+
+def test_a_learned_temperature_moves_within_bounds_and_comes_back() -> None:
+    loss = InBatchSoftmax(temperature=0.02, learned_temperature=True)
+    parameter = loss.temperature.logarithm
+    embeddings = torch.ones(1, 1)
+    for direction in (-1, 1):
+        for _ in range(200):
+            loss.temperature(embeddings)
+            parameter.grad = None
+            loss.temperature.value.backward()
+            assert parameter.grad is not None
+            assert parameter.grad > 0  # never stuck at a bound
+            with torch.no_grad():
+                parameter += direction * 0.1
+        loss.temperature(embeddings)
+        assert loss.temperature.value.item() == pytest.approx(0.01 if direction < 0 else 10.0, rel=1e-4)
