@@ -67,7 +67,8 @@ class Streaming(Frequency):
     def observe(self, positives: Tensor) -> None:
         """Move the averages of the items in this batch."""
         self.clock += 1
-        self.batch_size.fill_(len(positives))
+        # The largest, not the latest: the short batch that ends an epoch would multiply every estimate.
+        self.batch_size.clamp_(min=len(positives))
         rows, count = positives.unique(return_counts=True)
         self.gap[rows] += self.rate * (self.clock - self.last[rows] - self.gap[rows])
         self.hits[rows] += self.rate * (count - self.hits[rows])

@@ -54,7 +54,7 @@ class TwoTower(nn.Module):
         self.register_buffer("trained_items", trained_items)
         if history.items == "table":
             self.history_table = nn.Embedding(len(trained_items), history.dim, padding_idx=0)
-            nn.init.normal_(self.history_table.weight, std=history.dim**-0.5)
+            nn.init.normal_(self.history_table.weight[1:], std=history.dim**-0.5)
 
     def encode_items(self, rows: Tensor) -> Tensor:
         """Embed items of the catalogue by row [B] -> [B, D]."""

@@ -65,7 +65,7 @@ class HistoryEncoder(nn.Module, ABC):
         if self.training and self.dropout > 0:
             mask = mask & (torch.rand(mask.shape, device=mask.device) >= self.dropout)
         embeddings = embeddings * mask[..., None]
-        found = {"history": self.latest(embeddings, mask, times)}
+        found = {"history": self.latest(embeddings, mask, times * mask)}
         if self.last_item:
             found["last_item"] = embeddings[:, -1]
         return found
