@@ -45,11 +45,13 @@ def recall_by_row(found_rows: np.ndarray, exact_rows: np.ndarray) -> float:
         found_rows: [Q, K], -1 = none.
         exact_rows: [Q, K], -1 = none (ignored).
     """
-    num_exact = (exact_rows >= 0).sum()
-    if not num_exact:
+    wanted = exact_rows >= 0
+    if not wanted.any():
         return 1.0
-    hits = sum(len(np.intersect1d(f[f >= 0], e)) for f, e in zip(found_rows, exact_rows, strict=True))
-    return float(hits / num_exact)
+    span = max(int(exact_rows.max()), int(found_rows.max(initial=-1))) + 2
+    lines = span * np.arange(len(exact_rows), dtype=np.int64)[:, None]
+    hits = np.isin((exact_rows + lines)[wanted], (found_rows + lines)[found_rows >= 0])
+    return float(hits.mean())
 
 
 @dataclass(frozen=True)

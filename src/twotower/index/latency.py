@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from twotower.index.index import Index
+from twotower.index.index import Index, SearchResult
 from twotower.index.threads import single_thread
 
 NUM_WARM_UP = 20
@@ -35,19 +35,20 @@ def measure_latency(index: Index, queries: np.ndarray, k: int, num_single: int =
             _search_one(index, queries, turn, k)
         times_ms = [1000 * _search_one(index, queries, turn, k) for turn in range(num_single)]
     p50, p99 = np.percentile(times_ms, [50, 99])
-    return Latency(float(p50), float(p99), batch_rate(index, queries, k))
+    _, rate = batch_rate(index, queries, k, MIN_BATCH_SECONDS)
+    return Latency(float(p50), float(p99), rate)
 
 
-def batch_rate(index: Index, queries: np.ndarray, k: int) -> float:
-    """Return queries per second of whole batches, over at least a tenth of a second."""
+def batch_rate(index: Index, queries: np.ndarray, k: int, min_seconds: float) -> tuple[SearchResult, float]:
+    """Search in whole batches for at least some time. Returns the result and queries per second."""
     index.search(queries[:NUM_WARM_UP], k)
     num_searched, started = 0, time.perf_counter()
     while True:
-        index.search(queries, k)
+        result = index.search(queries, k)
         num_searched += len(queries)
         seconds = time.perf_counter() - started
-        if seconds >= MIN_BATCH_SECONDS:
-            return num_searched / seconds
+        if seconds >= min_seconds:
+            return result, num_searched / seconds
 
 
 def _search_one(index: Index, queries: np.ndarray, turn: int, k: int) -> float:

@@ -11,6 +11,7 @@ from twotower.index.latency import batch_rate
 from twotower.index.threads import single_thread
 
 SATURATED = 0.9999
+MIN_POINT_SECONDS = 0.03
 CEILING_SLACK = 0.001
 """Where codes cannot reach the target, the fastest point this close to their best is taken."""
 
@@ -66,10 +67,9 @@ def tune(
     points: list[OperatingPoint] = []
     for search_args in index.search_grid():
         index.set_search_args(search_args)
-        found = index.search(queries, k).rows
-        recall = truth.recall(found) if truth else recall_by_row(found, exact_rows[:, :k])
         with single_thread():
-            rate = batch_rate(index, queries, k)
+            found, rate = batch_rate(index, queries, k, MIN_POINT_SECONDS)
+        recall = truth.recall(found.rows) if truth else recall_by_row(found.rows, exact_rows[:, :k])
         points.append(OperatingPoint(dict(search_args), recall, 1000 / rate, rate))
         if recall >= max(target_recall, SATURATED):
             break

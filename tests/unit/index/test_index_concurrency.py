@@ -49,20 +49,20 @@ def test_torch_then_faiss_in_one_process() -> None:
 
 @pytest.mark.parametrize("index", [FlatIP(), IVFFlat(nlist=8)])
 def test_searching_while_items_come_and_go(index: FaissIndex) -> None:
-    vectors = np.random.default_rng(0).standard_normal((1000, 16)).astype(np.float32)
+    vectors = np.random.default_rng(0).standard_normal((1000, 64)).astype(np.float32)
     index.build(vectors[:200], np.arange(200))
     stop, failures = threading.Event(), []
 
     def search() -> None:
         while not stop.is_set():
-            rows = index.search(vectors[:16], 10).rows
+            rows = index.search(vectors[:64], 10).rows
             if rows.max() >= 1000 or rows.min() < -1:
                 failures.append(rows)
 
     readers = [threading.Thread(target=search) for _ in range(2)]
     for reader in readers:
         reader.start()
-    deadline = time.monotonic() + 0.7
+    deadline = time.monotonic() + 0.4
     while time.monotonic() < deadline:
         index.add(vectors[200:], np.arange(200, 1000))
         assert index.remove(np.arange(200, 1000)) == 800
@@ -71,6 +71,40 @@ def test_searching_while_items_come_and_go(index: FaissIndex) -> None:
         reader.join(timeout=10)
     assert not failures
     assert index.num_vectors == 200
+
+
+class HaltedSearch:
+    """Stands in for a Faiss index whose search has begun and does not end until it may."""
+
+    ntotal, d = 1, 2
+
+    def __init__(self) -> None:
+        self.begun, self.may_end = threading.Event(), threading.Event()
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        self.begun.set()
+        assert self.may_end.wait(5)
+        return np.zeros((len(queries), k), np.float32), np.zeros((len(queries), k), np.int64)
+
+    def add_with_ids(self, vectors: np.ndarray, rows: np.ndarray) -> None:
+        self.ntotal += len(rows)
+
+
+def test_adding_waits_for_a_search_to_end() -> None:
+    index, halted = FlatIP(), HaltedSearch()
+    index._faiss = halted
+    vectors = np.ones((1, 2), dtype=np.float32)
+    searching = threading.Thread(target=index.search, args=(vectors, 1))
+    adding = threading.Thread(target=index.add, args=(vectors, np.array([9])))
+    searching.start()
+    assert halted.begun.wait(5)
+    adding.start()
+    time.sleep(0.02)
+    assert halted.ntotal == 1
+    halted.may_end.set()
+    searching.join(timeout=5)
+    adding.join(timeout=5)
+    assert halted.ntotal == 2
 
 
 def test_readers_share_and_writers_do_not() -> None:
