@@ -1,0 +1,128 @@
+"""What a trained bundle does in a day; called by scripts/demo on the bundled data.
+
+python scripts/demo_life.py outputs/demo    the newest finished run in this folder
+"""
+
+import json
+import random
+import re
+import sys
+from pathlib import Path
+
+from twotower.config import exit_status
+from twotower.errors import InputError
+from twotower.serving.recommendation import ItemId, Recommendation, UserId
+from twotower.serving.retriever import Retriever
+
+NEW_ID = "NEW-1"
+NEW_ITEM = {"description": "LUNCH BAG PINK RETROSPOT", "price": 1.65}
+NUM_RANDOM = 300
+
+
+def newest_run(folder: Path) -> Path:
+    """Return the latest run that ended well; folders are named by their time."""
+    for result in sorted(folder.glob("*/result.json"), reverse=True):
+        if json.loads(result.read_text(encoding="utf-8"))["status"] == "ok":
+            return result.parent
+    raise InputError(f"{folder}: no finished run here; python scripts/train.py name={folder.name} makes one")
+
+
+def words(text: str | None) -> set[str]:
+    return set(re.findall(r"[A-Z]{3,}", (text or "").upper()))
+
+
+def title(text: str) -> None:
+    print(f"\n--- {text}")
+
+
+def show_items(retriever: Retriever, items: list[ItemId]) -> None:
+    for item in items:
+        print(f"    {item!s:>8}  {retriever.label(item)}")
+
+
+def show(found: list[Recommendation]) -> None:
+    for place, each in enumerate(found, start=1):
+        print(f"  {place:>2}  {each.item_id!s:>8}  {each.score:6.2f}  {each.label}")
+
+
+def known_user(retriever: Retriever, rng: random.Random) -> None:
+    user = rng.choice([each for each in retriever.user_ids if len(retriever.history(each)) >= 5])
+    title(f"a known user, drawn at random: {user}, whose latest items are")
+    show_items(retriever, retriever.history(user)[-5:])
+    print("  is recommended (score, the dot product of two embeddings)")
+    show(retriever.recommend(user, k=5))
+
+
+def new_user(retriever: Retriever) -> None:
+    wanted = {"CHRISTMAS", "DECORATION"}
+    history = [item for item in retriever.item_ids if wanted <= words(retriever.label(item))][:3]
+    title("a brand-new user from Germany, with these items in the basket")
+    show_items(retriever, history)
+    print("  is recommended")
+    show(retriever.recommend_new({"country": "Germany"}, history, k=5))
+    title("items similar to the first of them")
+    show(retriever.similar(history[0], k=5))
+
+
+def fitting_users(retriever: Retriever) -> list[tuple[int, UserId]]:
+    """Return (number of fitting items, user), most first; the model has no part in this choice.
+
+    An item fits if it shares two words with the new one's description.
+    """
+    named = words(str(NEW_ITEM["description"]))
+    fits = {item for item in retriever.item_ids if len(words(retriever.label(item)) & named) >= 2}
+    counts = ((len(fits.intersection(retriever.history(user))), user) for user in retriever.user_ids)
+    return sorted((pair for pair in counts if pair[0] >= 3), key=lambda pair: (-pair[0], str(pair[1])))
+
+
+def rank(retriever: Retriever, user: UserId) -> int | None:
+    found = [each.item_id for each in retriever.recommend(user, k=retriever.num_items)]
+    return found.index(NEW_ID) + 1 if NEW_ID in found else None
+
+
+def share(retriever: Retriever, users: list[UserId], k: int) -> float:
+    return sum(NEW_ID in {e.item_id for e in retriever.recommend(u, k)} for u in users) / len(users)
+
+
+def new_item(retriever: Retriever, rng: random.Random) -> None:
+    fitting = fitting_users(retriever)
+    num_fitting, user = fitting[0]
+    users = [each for _, each in fitting]
+    others = sorted(set(retriever.user_ids) - set(users), key=str)
+    title(f"a brand-new item: {NEW_ITEM['description']!r} at {NEW_ITEM['price']}, never sold to anybody")
+    print(f"  before: rank for user {user} {rank(retriever, user)}, items {retriever.num_items:,}")
+    retriever.add_item(NEW_ID, NEW_ITEM)
+    place = rank(retriever, user)
+    print(f"  after:  rank for user {user} {place} of {retriever.num_items:,}")
+    print(f"  (the user who has the most items that share two words with it: {num_fitting})")
+    show(retriever.recommend(user, k=5))
+    print(f"  in the top {'20':>3} / 100 of")
+    for name, group in (
+        (f"all {len(users)} users who have three such items", users),
+        (f"{NUM_RANDOM} other users, drawn at random", rng.sample(others, min(NUM_RANDOM, len(others)))),
+    ):
+        print(f"    {share(retriever, group, 20):6.1%} / {share(retriever, group, 100):6.1%}  {name}")
+    retriever.remove_item(NEW_ID)
+    print(f"  removed again: rank for user {user} {rank(retriever, user)}, items {retriever.num_items:,}")
+
+
+def life(folder: Path) -> int:
+    run = newest_run(folder)
+    retriever = Retriever.open(run / "bundle")
+    rng = random.Random(0)
+    known_user(retriever, rng)
+    new_user(retriever)
+    new_item(retriever, rng)
+    title("next")
+    print("  look at the run           tensorboard --logdir outputs   (in .venv: source .venv/bin/activate)")
+    print("  change something          python scripts/train.py embedding_dim=128 loss.temperature=0.1")
+    print("  another index, no training  python scripts/reindex.py run=" + str(run) + " index=ivf_flat")
+    print("  your own data, and the rest  README.md")
+    return 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        print(__doc__)
+        sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
+    sys.exit(exit_status(lambda: life(Path(sys.argv[1])), debug=False))

@@ -1,0 +1,85 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twotower.data.vocabulary import Vocabulary
+from twotower.index.flat_ip import FlatIP
+from twotower.index.ivf_flat import IVFFlat
+from twotower.serving.best_items import best_items
+from twotower.serving.live_items import LiveItems
+
+NUM_ITEMS, DIM = 80, 4
+ROWS = np.arange(1, NUM_ITEMS + 1)
+
+
+def catalogue(seed):
+    # Whole numbers, so that scores are exact and ties are common.
+    vectors = np.random.default_rng(seed).integers(-3, 4, (NUM_ITEMS, DIM)).astype(np.float32)
+    return LiveItems(Vocabulary(ROWS), pd.Series(ROWS.astype(str)), vectors), vectors
+
+
+def rows(draw_from, values):
+    return np.array(sorted(values & set(draw_from)), dtype=np.int64)
+
+
+@given(
+    seed=st.integers(0, 1000),
+    k=st.integers(1, 100),
+    excluded=st.sets(st.integers(1, NUM_ITEMS)),
+    allowed=st.none() | st.sets(st.integers(1, NUM_ITEMS)),
+    removed=st.sets(st.integers(1, NUM_ITEMS), max_size=10),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_best_allowed_are_found_whatever_is_left_out(seed, k, excluded, allowed, removed):
+    items, vectors = catalogue(seed)
+    index = FlatIP()
+    index.build(vectors, ROWS)
+    for row in removed:
+        items.remove(row)
+        index.remove(np.array([row]))
+    live = set(ROWS.tolist()) - removed
+    query = np.random.default_rng(seed + 1).integers(-3, 4, DIM).astype(np.float32)
+    chosen = None if allowed is None else rows(live, allowed)
+    found, scores = best_items(index, items, query, k, rows(live, excluded), chosen)
+    candidates = (live if allowed is None else live & allowed) - excluded
+    exact = {row: float(vectors[row - 1] @ query) for row in candidates}
+    expected = sorted(exact.values(), reverse=True)[:k]
+    assert scores.tolist() == expected
+    assert [exact[row] for row in found.tolist()] == expected
+    assert len(set(found.tolist())) == min(k, len(candidates))
+
+
+@pytest.mark.parametrize("num_excluded", [0, 1, 4])
+def test_cells_that_run_out_are_made_good_by_a_scan(num_excluded):
+    items, vectors = catalogue(3)
+    index = IVFFlat(nlist=20, nprobe=1)
+    index.build(vectors, ROWS)
+    query = vectors[10]
+    lists_short = index.search(query[None], 15 + num_excluded).rows[0]
+    assert -1 in lists_short
+    found, scores = best_items(index, items, query, 15, ROWS[:num_excluded])
+    assert len(found) == 15
+    assert scores.tolist() == sorted((vectors[num_excluded:] @ query).tolist(), reverse=True)[:15]
+
+
+def test_equal_scores_are_in_the_order_of_rows():
+    items, _ = catalogue(0)
+    same = LiveItems(Vocabulary(ROWS), None, np.ones((NUM_ITEMS, DIM), dtype=np.float32))
+    found, _ = best_items(FlatIP(), same, np.ones(DIM, dtype=np.float32), 5, ROWS[:2], ROWS)
+    assert found.tolist() == [3, 4, 5, 6, 7]
+    assert items.num_live == NUM_ITEMS
+
+
+def test_a_row_is_never_used_twice():
+    items, vectors = catalogue(0)
+    items.remove(5)
+    assert items.add(5, vectors[0], None) == NUM_ITEMS + 1
+    items.remove(NUM_ITEMS + 1)
+    assert items.add(5, vectors[0], "five") == NUM_ITEMS + 2
+    assert items.rows([5, 6, 999]).tolist() == [NUM_ITEMS + 2, 6, 0]
+    assert items.latest(np.array([5, NUM_ITEMS + 1, 6])).tolist() == [NUM_ITEMS + 2, NUM_ITEMS + 2, 6]
+    assert items.live(np.array([0, 5, NUM_ITEMS + 1, NUM_ITEMS + 2])).tolist() == [False, False, False, True]
+    assert items.label_of(NUM_ITEMS + 2) == "five"
+    assert items.num_live == NUM_ITEMS
