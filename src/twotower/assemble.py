@@ -72,7 +72,7 @@ def _train(run: Run, settings: Settings) -> int:
         result = {
             "fingerprint": fingerprint(settings, dataset.fingerprint),
             "seed": settings["seed"],
-            "data": record.data_record(dataset),
+            "data": record.data_record(dataset, evaluator.filter_seen),
             **record.quality_record(trained.valid, test, run_all_baselines(settings, dataset, evaluator)),
             "training": record.training_record(settings, trained.epochs, trained.refit),
             "timing": record.timing_record(trained.seconds, trained.interactions),
@@ -148,9 +148,7 @@ def prepare(settings: Settings) -> tuple[RetrievalDataset, Evaluator]:
     split = build(settings["split"], Split)
     dataset = build_dataset(source, split, cache)
     evaluator = build(settings["metrics"], Evaluator)
-    console.audit_table(
-        [*audit_table(dataset.audit), ("seen filter", "on" if evaluator.filter_seen else "off")]
-    )
+    console.audit_table(audit_table(dataset.audit | {"seen_filter": evaluator.filter_seen}))
     raise_problems(check_sizes(settings, len(dataset.items)))
     return dataset, evaluator
 

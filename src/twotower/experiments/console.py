@@ -15,6 +15,7 @@ COLUMNS = (
     "mrr_at_20",
     "coverage_at_20",
 )
+MOST_COLUMNS = 6
 
 
 def say(text: str) -> None:
@@ -32,40 +33,48 @@ def audit_table(rows: list[tuple[str, str]]) -> None:
 
 def result_table(result: Mapping[str, Any]) -> None:
     """Print the one table a run ends with: model and baselines on the test split, then the index."""
-    console = Console(highlight=False, width=max(100, Console().width))
-    shown = [key for key in COLUMNS if f"test/{key}" in result["metrics"]][:6]
+    metrics, intervals = result["metrics"], result["intervals"]
+    named = [key for key in COLUMNS if f"test/{key}" in metrics]
+    keys = (
+        named[:MOST_COLUMNS]
+        or [key.removeprefix("test/") for key in metrics if key.startswith("test/")][:MOST_COLUMNS]
+    )
     table = Table(title="test split", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("")
-    for key in shown:
-        table.add_column(key.replace("_at_", "@"), justify="right")
-    table.add_row("two towers", *(f"{result['metrics'][f'test/{key}']:.4f}" for key in shown), style="bold")
-    interval = [result["intervals"].get(f"test/{key}") for key in shown]
-    table.add_row("  95 % interval", *("" if i is None else f"{i[0]:.4f}-{i[1]:.4f}" for i in interval))
-    for name, metrics in result["baselines"].items():
+    table.add_column("", no_wrap=True)
+    for key in keys:
+        table.add_column(key.replace("_at_", "@"), justify="right", no_wrap=True)
+    table.add_row("two towers", *(f"{metrics[f'test/{key}']:.4f}" for key in keys), style="bold")
+    half = [_half_width(intervals.get(f"test/{key}")) for key in keys]
+    table.add_row("  95 % interval", *half, style="dim")
+    for name, values in result["baselines"].items():
         table.add_row(
-            name, *(f"{metrics[f'test/{key}']:.4f}" if f"test/{key}" in metrics else "-" for key in shown)
+            name, *(f"{values[f'test/{key}']:.4f}" if f"test/{key}" in values else "" for key in keys)
         )
+    console = Console(highlight=False)
     console.print(table)
-    console.print(index_table(result["index"]))
+    console.print(_index_table(result["index"]))
 
 
-def index_table(index: Mapping[str, Any]) -> Table:
-    """Return the figures of the index as a table of one row."""
-    table = Table(title="index", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    search = ", ".join(f"{key} {value}" for key, value in index["search_args"].items()) or "exact"
-    drops = ", ".join(f"{key} {value:+.4f}" for key, value in index["label_metric_drop"].items())
-    row = {
-        "kind": index["type"],
-        "factory": index["factory"],
-        "search": search,
-        f"recall@{index['recall_k']}": f"{index['recall_at_100']:.4f}",
-        "drop on labels": drops,
-        "p50 / p99 ms": f"{index['latency_ms_p50']:.3f} / {index['latency_ms_p99']:.3f}",
-        "queries/s": f"{index['queries_per_second']:,.0f}",
-        "bytes/item": f"{index['bytes_per_item']:.0f}",
+def _half_width(interval: list[float] | None) -> str:
+    return "" if interval is None else f"± {(interval[1] - interval[0]) / 2:.4f}"
+
+
+def _index_table(index: Mapping[str, Any]) -> Table:
+    search = ", ".join(f"{key} {value}" for key, value in index["search_args"].items()) or "every item"
+    drop = index["label_metric_drop"]
+    shown = [key for key in ("recall_at_20", "ndcg_at_20") if key in drop] or list(drop)[:2]
+    rows = {
+        "kind": f"{index['type']} ({index['factory']}), searching {search}",
+        f"recall@{index['recall_k']}": f"{index['recall_at_100']:.4f} against exact search",
+        "cost on labels": ", ".join(f"{key.replace('_at_', '@')} {-drop[key]:+.4f}" for key in shown),
+        "latency": f"p50 {index['latency_ms_p50']:.3f} ms, p99 {index['latency_ms_p99']:.3f} ms, one query at a time",
+        "throughput": f"{index['queries_per_second']:,.0f} queries/s in a batch",
+        "size": f"{index['index_bytes']:,} bytes, {index['bytes_per_item']:.0f} an item",
         "checks": "ok" if index["ok"] else "REJECTED: " + "; ".join(index["problems"]),
     }
-    for name in row:
-        table.add_column(name, justify="left" if name in ("kind", "factory", "search", "checks") else "right")
-    table.add_row(*row.values())
+    table = Table(
+        title="index", title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False
+    )
+    for name, value in rows.items():
+        table.add_row(name, value)
     return table

@@ -13,14 +13,14 @@ OF_A_RUN = {"status", "index", "versions", "peak_rss_bytes"}
 """Keys that another run's result never lends."""
 
 
-def data_record(dataset: RetrievalDataset) -> dict[str, Any]:
+def data_record(dataset: RetrievalDataset, seen_filter: bool) -> dict[str, Any]:
     """Return the sizes of the data and the audit of its split."""
     return {
         "users": len(dataset.users),
         "items": len(dataset.items),
-        "interactions": int(dataset.audit["rows"]),
+        "interactions": int(dataset.audit["interactions"]),
         "fingerprint": dataset.fingerprint,
-        "audit": dict(dataset.audit),
+        "audit": dict(dataset.audit) | {"seen_filter": seen_filter},
     }
 
 

@@ -3,6 +3,7 @@
 Shapes: P examples of a batch, L history positions, K known items.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,15 @@ class Batch:
     known_positives: Tensor
     known_items: Tensor
     number: int
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on a device; Lightning calls it."""
+        moved = {
+            field.name: getattr(self, field.name).to(device)
+            for field in dataclasses.fields(self)
+            if field.name != "number"
+        }
+        return Batch(**moved, number=self.number)
 
 
 class NextItem:

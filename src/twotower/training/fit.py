@@ -2,6 +2,7 @@
 
 import logging
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,13 +97,16 @@ def fit(
     last = checkpoints / LAST
     if last.is_file():
         LOG.info("%s goes on from %s", name, last)
-    trainer.fit(
-        module,
-        train_dataloaders=batches,
-        val_dataloaders=module.validation.chunks() if module.validation else None,
-        ckpt_path=str(last) if last.is_file() else None,
-        weights_only=True,
-    )
+    with warnings.catch_warnings():
+        # Lightning 2.6 asks torch 2.13 a question in words it no longer likes.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        trainer.fit(
+            module,
+            train_dataloaders=batches,
+            val_dataloaders=module.validation,
+            ckpt_path=str(last) if last.is_file() else None,
+            weights_only=True,
+        )
     if trainer.interrupted:
         raise KeyboardInterrupt
     if not validating:

@@ -1,5 +1,7 @@
 """Ranking the validation users during training."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -34,9 +36,13 @@ class Validation:
         self._users: list[Tensor] = []
         self._top: list[np.ndarray] = []
 
-    def chunks(self) -> list[Tensor]:
-        """Return the positions of the holdout's users, chunk by chunk."""
-        return list(torch.arange(len(self.holdout.users)).split(CHUNK))
+    def __len__(self) -> int:
+        """Return the number of chunks."""
+        return -(-len(self.holdout.users) // CHUNK)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield the positions of the holdout's users, chunk by chunk."""
+        yield from torch.arange(len(self.holdout.users)).split(CHUNK)
 
     def start(self, model: TwoTower) -> None:
         """Embed the catalogue."""

@@ -1,7 +1,7 @@
 """Everything that comes after training, once before it, on made-up vectors."""
 
 import logging
-from typing import Any
+import math
 
 import pytorch_lightning as pl
 import torch
@@ -9,7 +9,7 @@ import torch
 from twotower.errors import InputError
 from twotower.index.index import Index
 from twotower.index.rehearsal import rehearse
-from twotower.training.examples import TrainBatches
+from twotower.training.examples import Batch, TrainBatches
 from twotower.training.module import RetrievalModule
 
 LOG = logging.getLogger("twotower")
@@ -45,17 +45,16 @@ class Rehearsal(pl.Callback):
             loss = pl_module.loss_of(self._first_batch(pl_module.device))
         loss.backward()
         pl_module.zero_grad()
-        if not torch.isfinite(loss):
+        first = loss.item()
+        if not math.isfinite(first):
             raise InputError(
-                f"loss: the first loss is {float(loss)}; raise loss.temperature or trainer.precision=32-true"
+                f"loss: the first loss is {first}; raise loss.temperature or trainer.precision=32-true"
             )
-        LOG.info("rehearsal: index built on random vectors, first loss %.4f", float(loss))
+        LOG.info("rehearsal: index built on random vectors, first loss %.4f", first)
 
-    def _first_batch(self, device: torch.device) -> Any:
-        from pytorch_lightning.utilities import move_data_to_device
-
+    def _first_batch(self, device: torch.device) -> Batch:
         position = self.batches.number
         self.batches.number = 0
         batch = next(iter(self.batches))
         self.batches.number = position
-        return move_data_to_device(batch, device)
+        return batch.to(device)
