@@ -137,8 +137,7 @@ def test_odd_values_are_encoded(spec: dict[str, Any]) -> None:
     assert len(encoded) == len(ODD) + 1
     assert torch.equal(encoded[-1:], feature.encode(values[:1]))
     assert feature.encoder().eval()(encoded).isfinite().all()
-    for value in ODD:
-        assert feature.encode([value]).shape == encoded[:1].shape
+    assert all(feature.encode([value]).shape == encoded[:1].shape for value in ODD)
 
 
 def test_nonsense_is_missing(spec: dict[str, Any]) -> None:
