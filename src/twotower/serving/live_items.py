@@ -52,10 +52,10 @@ class LiveItems:
 
     def rows(self, ids: Sequence[Any]) -> Rows:
         """Return the latest row of each id [n], offered or removed; 0 where the id was never an item."""
-        keys = [as_id(value, self.is_text) for value in ids]
-        rows = self._vocabulary.rows(keys).astype(np.int64)
+        rows = rows_of(self._vocabulary, ids)
         if self._new_rows:
-            for position, key in enumerate(keys):
+            for position, value in enumerate(ids):
+                key = as_id(value, self.is_text)
                 if key is not None:
                     rows[position] = self._new_rows.get(key, rows[position])
         return rows
@@ -127,12 +127,26 @@ class LiveItems:
         self.num_live -= 1
 
 
+def rows_of(vocabulary: Vocabulary, ids: Sequence[Any]) -> Rows:
+    """Return the row of each id [n]; 0 where it is unknown or of another kind.
+
+    Whole numbers are handed over as such: a list of objects makes pandas convert the whole vocabulary.
+    """
+    keys = [as_id(value, vocabulary.is_text) for value in ids]
+    rows = np.zeros(len(keys), dtype=np.int64)
+    there = [position for position, key in enumerate(keys) if key is not None]
+    if there:
+        kind = object if vocabulary.is_text else np.int64
+        rows[there] = vocabulary.rows(np.array([keys[position] for position in there], dtype=kind))
+    return rows
+
+
 def as_id(value: Any, is_text: bool) -> ItemId | None:
     """Return a value as a plain id of the catalogue's kind, None where it cannot be one ("1" is not 1)."""
     if is_text:
         return str(value) if isinstance(value, str) else None
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return int(value) if whole else None
+    return int(value) if whole and -(2**63) <= value < 2**63 else None
 
 
 def as_label(value: Any) -> str | None:

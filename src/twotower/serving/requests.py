@@ -95,7 +95,7 @@ def checked_new_id(items: LiveItems, item_id: Any) -> ItemId:
         sound = isinstance(key, str) and 0 < len(key) <= MAX_LENGTH and "\0" not in key
         kind = f"text of 1 to {MAX_LENGTH} characters"
     else:
-        sound = isinstance(key, int) and abs(key) < 2**63
+        sound = isinstance(key, int)
         kind = "whole numbers of 64 bits"
     if key is None or not sound:
         raise InputError(f"add_item: item ids of this catalogue are {kind}, got {item_id!r:.80}")

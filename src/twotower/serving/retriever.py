@@ -17,7 +17,7 @@ from twotower.bundle.read import Bundle, read_bundle
 from twotower.errors import InputError
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.best_items import Best, best_items
-from twotower.serving.live_items import LiveItems, Rows, as_label
+from twotower.serving.live_items import LiveItems, Rows, as_label, rows_of
 from twotower.serving.recommendation import ItemId, Recommendation, UserId
 from twotower.serving.requests import (
     checked_features,
@@ -218,7 +218,7 @@ class Retriever:
             self._items.remove(int(rows[0]))
 
     def _user_row(self, user_id: UserId) -> int:
-        row = int(self.bundle.users.rows([user_id])[0])
+        row = int(rows_of(self.bundle.users, [user_id])[0])
         if row == 0:
             raise InputError(
                 f"user {user_id!r:.80} is not among the {len(self.bundle.users):,} users of this bundle; "
