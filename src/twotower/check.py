@@ -6,9 +6,10 @@ stand in `rules`.
 
 import functools
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
+from annotated_types import Lt
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from twotower.errors import InputError
@@ -44,13 +45,17 @@ ALL_GROUPS = frozenset(ROOMS) | {path[0] for path in MAPS}
 
 ROOT: dict[str, Any] = {
     "name": (str, ...),
-    "seed": (Count, ...),
+    "seed": (Annotated[Count, Lt(2**32)], ...),
     "embedding_dim": (PositiveInt, ...),
     "output_root": (str, ...),
     "debug": (bool, ...),
     "run": (str, ...),
 }
 """Keys of the root that are plain values; a door has those that its YAML names."""
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+NOT_SET = "???"
+"""How a YAML says that the user must give a value."""
 
 TRAINING_KEYS = frozenset(ROOT) - {"run"}
 
@@ -75,7 +80,9 @@ def check(
         if path[0] in groups:
             problems += _check_map(settings, path, base)
     if not problems:
-        problems = [problem for room in groups & ROOMS.keys() for problem in _check_built(settings, room)]
+        problems = [
+            problem for spec, path in _specs(settings, groups) for problem in _check_built(spec, path)
+        ]
     if not problems and groups == ALL_GROUPS:
         problems = list(between_rooms(settings))
     return problems
@@ -99,6 +106,8 @@ def check_spec(spec: Any, base: str, path: str) -> list[Problem]:
         return [Problem(f"{path}.{TARGET}", str(error).removeprefix(f"{TARGET}: "))]
     if kind is None or not issubclass(kind, locate(base)):
         return [Problem(f"{path}.{TARGET}", f"{target!r} is not a {base.rpartition('.')[2]}")]
+    if inspect.isabstract(kind):
+        return [Problem(f"{path}.{TARGET}", f"{target!r} is what its choices extend; name one of them")]
     arguments = {key: value for key, value in spec.items() if key != TARGET}
     return _validate(arguments_model(kind), arguments, path)  # type: ignore[arg-type]
 
@@ -111,21 +120,24 @@ def arguments_model(kind: type) -> type[BaseModel]:
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             default = ... if parameter.default is inspect.Parameter.empty else parameter.default
             fields[parameter.name] = (parameter.annotation, default)
-    return create_model(kind.__name__, __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    return create_model(kind.__name__, __config__=STRICT, **fields)
 
 
 @functools.cache
 def _root_model(keys: frozenset[str]) -> type[BaseModel]:
     fields: dict[str, Any] = {key: ROOT[key] for key in keys}
-    return create_model("Root", __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    return create_model("Root", __config__=STRICT, **fields)
 
 
 def _validate(model: type[BaseModel], values: Mapping[str, Any], path: str) -> list[Problem]:
+    unset = [key for key, value in values.items() if isinstance(value, str) and value == NOT_SET]
+    problems = [Problem(f"{path}.{key}" if path else key, "required, but not set") for key in unset]
     try:
         model.model_validate(dict(values))
     except ValidationError as error:
-        return [_problem(details, model, path) for details in error.errors(include_url=False)]
-    return []
+        errors = (details for details in error.errors(include_url=False) if details["loc"][0] not in unset)
+        problems += [_problem(details, model, path) for details in errors]
+    return problems
 
 
 def _problem(details: Any, model: type[BaseModel], path: str) -> Problem:
@@ -143,16 +155,24 @@ def _problem(details: Any, model: type[BaseModel], path: str) -> Problem:
     return Problem(key, f"expected {message}, got {given!r}")
 
 
-def _check_built(settings: Mapping[str, Any], room: str) -> list[Problem]:
+def _specs(settings: Mapping[str, Any], groups: frozenset[str]) -> Iterable[tuple[Mapping[str, Any], str]]:
+    yield from ((settings[room], room) for room in ROOMS if room in groups)
+    for path in MAPS:
+        if path[0] in groups:
+            found = functools.reduce(lambda values, part: values[part], path, settings)
+            yield from ((spec, ".".join([*path, name])) for name, spec in found.items())
+
+
+def _check_built(spec: Mapping[str, Any], path: str) -> list[Problem]:
     """Build what needs nothing of the run time: its constructor may refuse arguments together."""
-    kind = locate(settings[room][TARGET])
+    kind = locate(spec[TARGET])
     parameters = inspect.signature(kind).parameters.values()
     if any(parameter.kind is not inspect.Parameter.KEYWORD_ONLY for parameter in parameters):
         return []
     try:
-        build(settings[room], kind)
+        build(spec, kind)
     except InputError as error:
-        return [Problem(room, str(error).removeprefix(f"{room}."))]
+        return [Problem(path, str(error).removeprefix(f"{path}."))]
     return []
 
 

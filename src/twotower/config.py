@@ -4,6 +4,7 @@ A door is a script with one verb. `run_door` gives every door the same manners: 
 configuration at once and before any data is read, one folder a run, and the exit status.
 """
 
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -13,17 +14,22 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from twotower.check import ALL_GROUPS, check
+from twotower.door_help import help_text
 from twotower.errors import InputError
 from twotower.problems import Problem, nearest, raise_problems
 
 CONF = Path(__file__).parents[2] / "conf"
 DONE, FAILED, USER_INPUT, INDEX_REJECTED = 0, 1, 2, 3
 """Exit status of every door."""
+
+NOTHING_DONE = "the configuration; nothing was read or written"
+FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p")
 
 Task = Callable[[dict[str, Any], Path], int]
 
@@ -34,12 +40,31 @@ def compose(config_name: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
     Raises:
         InputError: an override or an interpolation is wrong.
     """
+    settings, problems = _composed(config_name, overrides)
+    raise_problems(problems)
+    return settings
+
+
+def _composed(config_name: str, overrides: Iterable[str]) -> tuple[dict[str, Any], list[Problem]]:
+    """Compose; a value that cannot be resolved becomes None and a problem with its key."""
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose(config_name, list(overrides))
-        return plain(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_first_line(error)) from error
+    problems: dict[str, Problem] = {}
+    while True:
+        try:
+            return plain(config), list(problems.values())
+        except OmegaConfBaseException as error:
+            key = str(error.full_key)
+            if not key or key in problems:
+                raise InputError(_first_line(error)) from error
+            name = re.sub(r"\[(\w+)\]", r".\1", key)
+            problems[key] = Problem(
+                name, f"{_first_line(error)}; write the value itself, or a key that is there"
+            )
+            OmegaConf.update(config, key, None, force_add=True)
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -56,35 +81,49 @@ def shape(config_name: str) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(groups & ALL_GROUPS), frozenset(config) - {"defaults", "hydra"}
 
 
-def checked(config_name: str, overrides: list[str]) -> dict[str, Any]:
+def checked(config_name: str, overrides: Iterable[str]) -> dict[str, Any]:
     """Compose and check, gathering every mistake: of the overrides, of the values and between the rooms.
 
     Raises:
         InputError: lists all mistakes.
     """
-    problems, sound = [], []
-    for text in overrides:
-        problem, override = _check_override(text)
-        problems += [problem] if problem else []
-        sound += [override] if override else []
-    settings = compose(config_name, sound)
-    raise_problems(
-        [*problems, *check(settings, *shape(config_name))], "the configuration; nothing was read or written"
-    )
+    problems, sound = sound_overrides(overrides)
+    try:
+        settings, unresolved = _composed(config_name, sound)
+    except InputError as error:
+        raise_problems([*problems, Problem("overrides", str(error))], NOTHING_DONE)
+        raise
+    told = {problem.key for problem in unresolved}
+    found = [problem for problem in check(settings, *shape(config_name)) if problem.key not in told]
+    raise_problems([*problems, *unresolved, *found], NOTHING_DONE)
     return settings
 
 
-def _check_override(text: str) -> tuple[Problem | None, str | None]:
-    """Return what is wrong with an override, or the override in a form that composes with any key.
+def sound_overrides(texts: Iterable[str], sweep: bool = False) -> tuple[list[Problem], list[str]]:
+    """Return what is wrong with overrides, and those that are sound in a form that composes with any key.
+
+    Args:
+        texts: as on the command line.
+        sweep: whether a key may have several values.
+    """
+    found = [_check_override(text, sweep) for text in texts]
+    problems = [problem for problem, _ in found if problem]
+    return problems, [override for _, override in found if override]
+
+
+def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]:
+    """Return what is wrong with an override, or its sound form.
 
     Hydra stops at the first unknown key and offers no name; forced in with `++`, unknown keys reach our own
-    check, which reports them all.
+    check, which reports them all. Keys that have a default in Python but are not in the YAML need it too.
     """
     try:
         override = OverridesParser.create().parse_override(text)
     except HydraException as error:
         return Problem(text, _first_line(error)), None
     key = override.key_or_group
+    if override.is_sweep_override() and not sweep:
+        return Problem(key, "has several values, which is a sweep: give one, or add --multirun"), None
     group = CONF / key
     if override.is_delete() or not group.is_dir():
         forced = (
@@ -92,10 +131,17 @@ def _check_override(text: str) -> tuple[Problem | None, str | None]:
         )
         return None, text if forced else f"++{text}"
     choices = {path.stem for path in group.glob("*.yaml")}
-    value = override.value()
-    if value is not None and str(value) not in choices:
-        return Problem(key, f"unknown choice {value!r}; {nearest(str(value), choices)}"), None
+    wrong = [value for value in _values(override) if value not in choices]
+    if wrong:
+        return Problem(key, f"unknown choice {wrong[0]!r}; {nearest(wrong[0], choices)}"), None
     return None, text
+
+
+def _values(override: Override) -> list[str]:
+    if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
+        return []
+    swept = override.is_sweep_override()
+    return [str(value) for value in (override.sweep_string_iterator() if swept else [override.value()])]
 
 
 def _first_line(error: BaseException) -> str:
@@ -116,10 +162,9 @@ def run_door(
         description: printed by `--help`.
         resume: what `resume=FOLDER` calls instead, where the door has it.
     """
-    overrides = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-    flags = [argument for argument in sys.argv[1:] if argument.startswith("-")]
+    overrides, flags = split_arguments(sys.argv[1:])
     if {"-h", "--help"} & set(flags):
-        print(help_text(config_name, description))
+        print(help_text(CONF, config_name, description))
         raise SystemExit(DONE)
     debug = "debug=true" in (override.lower() for override in overrides)
 
@@ -129,9 +174,22 @@ def run_door(
             return resume(_only(folders[0], overrides))
         if not flags:
             checked(config_name, overrides)
+        problems, sound = sound_overrides(overrides, sweep=True)
+        raise_problems(problems, NOTHING_DONE)
+        sys.argv[1:] = [*flags, *sound]  # where Hydra looks
         return _run_hydra(config_name, task, debug)
 
     raise SystemExit(exit_status(guarded, debug))
+
+
+def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the overrides of a command line, and Hydra's flags with their values."""
+    overrides: list[str] = []
+    flags: list[str] = []
+    for argument in arguments:
+        is_value = bool(flags) and flags[-1] in FLAGS_WITH_VALUE
+        (flags if argument.startswith("-") or is_value else overrides).append(argument)
+    return overrides, flags
 
 
 def exit_status(call: Callable[[], int], debug: bool) -> int:
@@ -177,23 +235,6 @@ def _only(folder: str, overrides: list[str]) -> Path:
             f"resume={folder} goes on with the run as it was configured; leave out {', '.join(others)}"
         )
     return Path(folder)
-
-
-def help_text(config_name: str, description: str) -> str:
-    """Return what `--help` prints: the door's description, then each group's choices and the plain keys."""
-    lines = [description.strip(), "", "Groups (group=choice):"]
-    config = plain_file(CONF / f"{config_name}.yaml")
-    config.pop("hydra", None)
-    for entry in config.pop("defaults"):
-        for group, default in entry.items() if isinstance(entry, dict) else ():
-            if (CONF / group).is_dir():
-                choices = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
-                lines.append(f"  {group:<12} {choices}  [{default}]")
-    lines += ["", "Keys (key=value; every key of a choice too, e.g. loss.temperature=0.05):"]
-    lines += [f"  {key:<14} [{value}]" for key, value in config.items()]
-    lines += ["", "--cfg job prints the whole configuration."]
-    lines += ["Exit status: 0 done, 1 failed, 2 your input, 3 index rejected."]
-    return "\n".join(lines)
 
 
 def plain_file(path: Path) -> dict[str, Any]:

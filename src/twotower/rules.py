@@ -18,7 +18,8 @@ def between_rooms(settings: Mapping[str, Any]) -> Iterable[Problem]:
     yield from _check_towers(settings)
     yield from _check_columns(settings, source.columns())
     yield from _check_needs(settings)
-    yield from _check_monitor(settings["trainer"], evaluator)
+    yield from _check_trainer(settings["trainer"], evaluator)
+    yield from _check_sparse(settings)
     yield from check_sizes(settings, source.num_items())
 
 
@@ -54,14 +55,17 @@ def check_sizes(settings: Mapping[str, Any], num_items: int | None) -> list[Prob
 
 
 def _check_towers(settings: Mapping[str, Any]) -> Iterable[Problem]:
-    history = {"history"} | ({"last_item"} if settings["history"].get("last_item", True) else set())
+    from twotower.towers.history.history_encoder import HistoryEncoder
+
+    encoder = build(settings["history"], HistoryEncoder, settings["embedding_dim"])
+    history = encoder.block_dims().keys()
     blocks = {
         "user_tower": {*settings["features"]["user"], *history},
         "item_tower": set(settings["features"]["item"]),
     }
     if not blocks["item_tower"]:
         yield Problem("features.item", "the item tower has no input; name at least one feature")
-    for reserved in history & set(settings["features"]["user"]):
+    for reserved in sorted(history & set(settings["features"]["user"])):
         yield Problem(f"features.user.{reserved}", "this name is the history encoder's; choose another")
     for side, names in blocks.items():
         arguments = {key: value for key, value in settings[side].items() if key != TARGET}
@@ -101,8 +105,34 @@ def _check_needs(settings: Mapping[str, Any]) -> Iterable[Problem]:
         yield Problem("loss", text)
 
 
-def _check_monitor(trainer: Mapping[str, Any], evaluator: Any) -> Iterable[Problem]:
-    monitor = trainer.get("monitor", "valid/recall_at_20")
+def _check_trainer(spec: Mapping[str, Any], evaluator: Any) -> Iterable[Problem]:
+    from twotower.training.trainer import TrainerChoice
+
+    trainer = build(spec, TrainerChoice)
+    yield from (Problem(f"trainer.{key}", message) for key, message in trainer.problems())
     logged = {f"valid/{key}" for key in evaluator.keys()}  # noqa: SIM118
-    if monitor not in logged:
-        yield Problem("trainer.monitor", f"{monitor!r} is not logged; {nearest(monitor, logged)}")
+    if trainer.monitor not in logged:
+        yield Problem(
+            "trainer.monitor", f"{trainer.monitor!r} is not logged; {nearest(trainer.monitor, logged)}"
+        )
+
+
+def _check_sparse(settings: Mapping[str, Any]) -> Iterable[Problem]:
+    from twotower.training.optimizers.optimizer import OptimizerChoice
+
+    sparse = [
+        f"features.{side}.{name}.sparse"
+        for side in ("user", "item")
+        for name, spec in settings["features"][side].items()
+        if spec.get("sparse")
+    ]
+    if not sparse:
+        return
+    optimizer = build(settings["optimizer"], OptimizerChoice)
+    if not optimizer.takes_sparse:
+        name = settings["optimizer"][TARGET].rpartition(".")[2]
+        yield Problem("optimizer", f"{name} as set takes no sparse gradients, which {sparse[0]} gives")
+    if settings["trainer"].get("gradient_clip_val"):
+        yield Problem(
+            "trainer.gradient_clip_val", f"torch cannot clip sparse gradients, which {sparse[0]} gives"
+        )

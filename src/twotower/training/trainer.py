@@ -1,8 +1,29 @@
 """What YAML may say of the Lightning Trainer, and how long to train."""
 
+import inspect
 from typing import Any, Literal
 
+from twotower.problems import nearest
 from twotower.spec import NonNegativeFloat, PositiveInt
+
+OWN_ARGUMENTS = frozenset(
+    {
+        "barebones",
+        "callbacks",
+        "ckpt_path",
+        "default_root_dir",
+        "enable_checkpointing",
+        "enable_model_summary",
+        "enable_progress_bar",
+        "fast_dev_run",
+        "limit_val_batches",
+        "logger",
+        "max_epochs",
+        "num_sanity_val_steps",
+        "use_distributed_sampler",
+    }
+)
+"""Arguments of the Lightning Trainer that `fit` gives itself."""
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
 
@@ -57,3 +78,36 @@ class TrainerChoice:
             "log_every_n_steps": log_every_steps,
             **(extra or {}),
         }
+        self.extra = extra or {}
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Return (parameter, message) for what can be known to be wrong before any data is read."""
+        return [*_extra_problems(self.extra), *_accelerator_problems(self.arguments["accelerator"])]
+
+
+def _extra_problems(extra: dict[str, Any]) -> list[tuple[str, str]]:
+    if not extra:
+        return []
+    from pytorch_lightning import Trainer
+
+    own = inspect.signature(TrainerChoice).parameters.keys() | OWN_ARGUMENTS | {"log_every_n_steps"}
+    valid = inspect.signature(Trainer).parameters.keys() - own
+    found = [
+        (f"extra.{key}", "is set by this framework; see the other keys of trainer")
+        for key in extra
+        if key in own
+    ]
+    unknown = [key for key in extra if key not in own | valid]
+    return found + [
+        (f"extra.{key}", f"the Trainer has no such argument; {nearest(key, valid)}") for key in unknown
+    ]
+
+
+def _accelerator_problems(accelerator: str) -> list[tuple[str, str]]:
+    import torch
+
+    there = {"gpu": torch.cuda.is_available() or torch.backends.mps.is_available()}
+    there |= {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if there.get(accelerator, True):
+        return []
+    return [("accelerator", f"there is no {accelerator} here; use cpu or auto")]

@@ -33,6 +33,11 @@ class Adagrad(OptimizerChoice):
         super().__init__(learning_rate=learning_rate, schedule=schedule, warmup_share=warmup_share)
         self.weight_decay = weight_decay
 
+    @property
+    def takes_sparse(self) -> bool:
+        """It does, without weight decay."""
+        return self.weight_decay == 0
+
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """Build the optimizer."""
         return TorchAdagrad(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)

@@ -39,6 +39,11 @@ class AdamW(OptimizerChoice):
         self.weight_decay = weight_decay
         self.betas = beta_1, beta_2
 
+    @property
+    def takes_sparse(self) -> bool:
+        """It does."""
+        return True
+
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """Build the optimizer."""
         return LazyAdamW(parameters, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)

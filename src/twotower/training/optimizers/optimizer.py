@@ -35,6 +35,11 @@ class OptimizerChoice(ABC):
         self.schedule = schedule
         self.warmup_share = warmup_share
 
+    @property
+    def takes_sparse(self) -> bool:
+        """Whether it takes the gradients of tables with `sparse: true`; checked before any data is read."""
+        return False
+
     @abstractmethod
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """Build the torch optimizer."""
