@@ -6,9 +6,10 @@ import numpy as np
 
 from twotower.data.dataset import Audit
 from twotower.data.history import History
-from twotower.data.holdouts import Asked
+from twotower.data.holdouts import Asked, Windows
 from twotower.data.log import Log
-from twotower.data.splits.split import NONE, Parts, Split
+from twotower.data.splits.split import NONE, Split
+from twotower.data.splits.temporal import date
 
 LABELS = {
     "split": "split",
@@ -38,7 +39,7 @@ LABELS = {
 RATES = {"density", "equal_timestamp_rate", "future_leak_rate"}
 
 
-def audit_of(log: Log, parts: Parts, split: Split, train: History, valid: Asked, test: Asked) -> Audit:
+def audit_of(log: Log, windows: Windows, split: Split) -> Audit:
     """Return the audit, in plain values.
 
     `cold_users` and `cold_items` are distinct users and items of the test targets without a train
@@ -46,8 +47,7 @@ def audit_of(log: Log, parts: Parts, split: Split, train: History, valid: Asked,
     user with equal times, whose order only the source decides. `future_leak_rate` is the share of test
     targets that are earlier than some train interaction of anybody.
     """
-    from twotower.data.splits.temporal import date
-
+    train, valid, test = windows.train, windows.valid, windows.test
     valid_cold, test_cold = _cold(train, valid), _cold(train, test)
     return {
         "split": split.name,
@@ -67,7 +67,7 @@ def audit_of(log: Log, parts: Parts, split: Split, train: History, valid: Asked,
         "valid_cold_users": valid_cold[0],
         "valid_cold_items": valid_cold[1],
         "repeat_targets": valid.num_repeats + test.num_repeats,
-        "unused_interactions": int((parts == NONE).sum()),
+        "unused_interactions": int((windows.parts == NONE).sum()),
         "equal_timestamp_rate": _equal_timestamp_rate(log),
         "future_leak_rate": float((train.times.max() > test.target_times).mean()),
         **split.facts(log),

@@ -8,15 +8,15 @@ import pandas as pd
 
 from twotower.data.atomic import publish_folder, replace_folder, temporary_folder
 from twotower.data.audit import audit_of
+from twotower.data.check_tables import checked
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.fingerprints import arguments_of, fingerprint_of
-from twotower.data.holdouts import holdout_of
+from twotower.data.holdouts import windows_of
 from twotower.data.log import log_of
 from twotower.data.sources.source import Source
-from twotower.data.splits import split as parts_of
-from twotower.data.splits.split import Split, is_in
+from twotower.data.splits.split import Split
 from twotower.data.store import Built, open_dataset, write_dataset
-from twotower.data.tables import ITEM_ID, USER_ID, Tables, checked
+from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
 
 FORMAT = 1
@@ -67,12 +67,7 @@ def dataset_fingerprint(source: Source, split: Split) -> str:
 def _built(tables: Tables, split: Split, fingerprint: str) -> Built:
     users, items = Vocabulary.fit(tables.users[USER_ID]), Vocabulary.fit(tables.items[ITEM_ID])
     log = log_of(tables, users, items)
-    parts = split.parts(log)
-    train = log.only(is_in(parts, parts_of.TRAIN_PARTS))
-    train_and_valid = log.only(is_in(parts, parts_of.TRAIN_AND_VALID_PARTS))
-    later = (*parts_of.TEST_TARGETS, parts_of.TEST_HISTORY)
-    valid = holdout_of(log, parts, split, parts_of.VALID_TARGETS, parts_of.KNOWN_TO_VALID, later)
-    test = holdout_of(log, parts, split, parts_of.TEST_TARGETS, parts_of.KNOWN_TO_TEST, ())
+    windows = windows_of(log, split)
     ordered = Tables(
         interactions=tables.interactions.iloc[:0],
         users=_in_row_order(tables.users, USER_ID, users),
@@ -80,8 +75,15 @@ def _built(tables: Tables, split: Split, fingerprint: str) -> Built:
         origins=tables.origins,
         item_label=tables.item_label,
     )
-    audit = audit_of(log, parts, split, train, valid, test)
-    return Built(ordered, train, train_and_valid, valid.holdout, test.holdout, audit, fingerprint)
+    return Built(
+        tables=ordered,
+        train=windows.train,
+        train_and_valid=windows.train_and_valid,
+        valid=windows.valid.holdout,
+        test=windows.test.holdout,
+        audit=audit_of(log, windows, split),
+        fingerprint=fingerprint,
+    )
 
 
 def _in_row_order(table: pd.DataFrame, key: str, vocabulary: Vocabulary) -> pd.DataFrame:

@@ -7,8 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.dataset import Holdout
+from twotower.data.history import History
 from twotower.data.log import Log
-from twotower.data.splits.split import Parts, Split, is_in
+from twotower.data.splits.split import (
+    KNOWN_TO_TEST,
+    KNOWN_TO_VALID,
+    TEST_HISTORY,
+    TEST_TARGETS,
+    TRAIN_AND_VALID_PARTS,
+    TRAIN_PARTS,
+    VALID_TARGETS,
+    Parts,
+    Split,
+    is_in,
+)
 from twotower.errors import InputError
 
 
@@ -25,6 +37,42 @@ class Asked:
     holdout: Holdout
     target_times: NDArray[np.int64]
     num_repeats: int
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """A log cut by a split.
+
+    Args:
+        parts: int8 [n] the part of each interaction of the log.
+        train: the train log.
+        train_and_valid: for the final fit.
+        valid: predicted from the train log.
+        test: predicted from train and valid logs.
+    """
+
+    parts: Parts
+    train: History
+    train_and_valid: History
+    valid: Asked
+    test: Asked
+
+
+def windows_of(log: Log, split: Split) -> Windows:
+    """Cut a log.
+
+    Raises:
+        InputError: train, valid or test holds nothing, or nothing new.
+    """
+    parts = split.parts(log)
+    unseen_by_valid = (*TEST_TARGETS, TEST_HISTORY)
+    return Windows(
+        parts=parts,
+        train=log.only(is_in(parts, TRAIN_PARTS)),
+        train_and_valid=log.only(is_in(parts, TRAIN_AND_VALID_PARTS)),
+        valid=holdout_of(log, parts, split, VALID_TARGETS, KNOWN_TO_VALID, unseen_by_valid),
+        test=holdout_of(log, parts, split, TEST_TARGETS, KNOWN_TO_TEST, ()),
+    )
 
 
 def holdout_of(

@@ -5,49 +5,37 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from twotower.data.column import Column
 from twotower.errors import InputError
 
 MAX_LENGTH = 256
 """Characters of a text id; longer ones are texts, not keys, and would bloat every map from ids to rows."""
 
 
-def place(frame: pd.DataFrame, position: int) -> str:
-    """Return where a row of a table is, as a message says it: the value of a named index, or its number."""
-    index = frame.index
-    return f"row {position + 1}" if index.name is None else f"{index.name} {index[position]}"
-
-
-def checked_ids(frame: pd.DataFrame, key: str, origin: str) -> pd.Series:
+def checked_ids(column: Column) -> "pd.Series[Any]":
     """Return an id column as int64 or as text.
 
     Raises:
         InputError: an id is missing, a fraction, neither a whole number nor text, too long, or of another
             kind than the ids before it.
     """
-    values = frame[key]
-    if pd.api.types.is_bool_dtype(values.dtype) or not (
-        pd.api.types.is_integer_dtype(values.dtype) or _may_hold_text(values)
-    ):
-        position = int(values.isna().to_numpy().argmax())
-        raise _refusal(frame, key, origin, position)
-    if values.isna().any():
-        raise _refusal(frame, key, origin, int(values.isna().to_numpy().argmax()))
+    values = column.values
+    missing = values.isna().to_numpy()
+    if missing.any():
+        raise _refusal(column, int(missing.argmax()))
     if pd.api.types.is_integer_dtype(values.dtype):
-        return _as_int64(frame, key, origin)
+        return _as_int64(column, values)
+    if not (pd.api.types.is_string_dtype(values.dtype) or pd.api.types.is_object_dtype(values.dtype)):
+        if len(values) == 0:
+            return values.astype(np.int64)
+        raise _refusal(column, 0)
     objects = values.to_numpy(dtype=object)
-    if len(objects) and _is_whole(objects[0]):
-        wrong = np.array([not _is_whole(value) for value in objects])
-        if not wrong.any():
-            return _as_int64(frame.assign(**{key: pd.Series(list(objects), index=frame.index)}), key, origin)
-    else:
-        wrong = np.array([not _is_text(value) for value in objects], dtype=np.bool_)
+    whole = len(objects) > 0 and _is_whole(objects[0])
+    fits = _is_whole if whole else _is_text
+    wrong = np.array([not fits(value) for value in objects], dtype=np.bool_)
     if wrong.any():
-        raise _refusal(frame, key, origin, int(wrong.argmax()))
-    return values.astype("str")
-
-
-def _may_hold_text(values: pd.Series) -> bool:
-    return pd.api.types.is_string_dtype(values.dtype) or pd.api.types.is_object_dtype(values.dtype)
+        raise _refusal(column, int(wrong.argmax()))
+    return _as_int64(column, values.infer_objects()) if whole else values.astype("str")
 
 
 def _is_whole(value: Any) -> bool:
@@ -58,23 +46,20 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value) <= MAX_LENGTH and "\0" not in value
 
 
-def _as_int64(frame: pd.DataFrame, key: str, origin: str) -> pd.Series:
-    values = frame[key]
-    limit = np.iinfo(np.int64).max
-    if len(values) and int(values.max()) > limit:
-        position = int((values > limit).to_numpy().argmax())
-        raise InputError(
-            f"{origin}: column {key!r}, {place(frame, position)}: {values.iloc[position]} does not fit "
-            "64 bits; store these ids as text"
+def _as_int64(column: Column, values: "pd.Series[Any]") -> "pd.Series[int]":
+    limits = np.iinfo(np.int64)
+    outside = ((values > limits.max) | (values < limits.min)).to_numpy(dtype=np.bool_)
+    if outside.any():
+        position = int(outside.argmax())
+        raise column.refusal(
+            position, f"{values.iloc[position]} does not fit 64 bits; store these ids as text"
         )
     return values.astype(np.int64)
 
 
-def _refusal(frame: pd.DataFrame, key: str, origin: str, position: int) -> InputError:
-    value = frame[key].iloc[position]
-    missing = bool(frame[key].isna().iloc[position])
-    found = "nothing (NaN)" if missing else f"{value!r:.80} ({type(value).__name__})"
-    return InputError(
-        f"{origin}: column {key!r}, {place(frame, position)}: ids must be whole numbers or text (1 to "
-        f"{MAX_LENGTH} characters), of one kind in a column; found {found}"
+def _refusal(column: Column, position: int) -> InputError:
+    return column.refusal(
+        position,
+        f"ids must be whole numbers or text (1 to {MAX_LENGTH} characters), of one kind in a column; "
+        f"found {column.found(position)}",
     )

@@ -1,0 +1,46 @@
+"""A column, as messages name it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from twotower.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """A column of a table that came from a file.
+
+    Args:
+        frame: the table; a named index says where its rows come from ("line" 7).
+        key: of the column in the table.
+        origin: the file.
+        name: of the column in the file.
+    """
+
+    frame: pd.DataFrame
+    key: str
+    origin: str
+    name: str
+
+    @property
+    def values(self) -> "pd.Series[Any]":
+        """The column."""
+        return self.frame[self.key]
+
+    def place(self, position: int) -> str:
+        """Return where a row is: the value of a named index, or its number from 1."""
+        index = self.frame.index
+        return f"row {position + 1}" if index.name is None else f"{index.name} {index[position]}"
+
+    def found(self, position: int) -> str:
+        """Return a value as a message quotes it."""
+        if bool(self.values.isna().iloc[position]):
+            return "nothing (NaN)"
+        value = self.values.iloc[position]
+        return f"{value!r:.80}" if isinstance(value, str) else f"{value!s:.80} ({type(value).__name__})"
+
+    def refusal(self, position: int, message: str) -> InputError:
+        """Return the error about one value."""
+        return InputError(f"{self.origin}: column {self.name!r}, {self.place(position)}: {message}")

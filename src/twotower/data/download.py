@@ -1,0 +1,139 @@
+"""Files of public data sets: from the user's folder, from the cache, or downloaded and checked.
+
+The only module that reads the environment for where data is.
+"""
+
+import logging
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pooch
+
+from twotower.data.atomic import replace_folder, sha256_of_file, temporary_folder
+from twotower.errors import InputError
+
+DATA_VARIABLE = "TWOTOWER_DATA_DIR"
+CACHE_VARIABLE = "TWOTOWER_CACHE_DIR"
+TIMEOUT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A zip that holds a folder of files.
+
+    Args:
+        name: of the zip without its suffix, and of the folder in it, in the cache and in the user's folder.
+        base_url: the folder it is downloaded from.
+        zip_hash: of the zip, `algorithm:hexadecimal`.
+        files: the files that are needed -> their SHA-256.
+    """
+
+    name: str
+    base_url: str
+    zip_hash: str
+    files: Mapping[str, str]
+
+
+def data_folder() -> Path | None:
+    """Return the folder of data sets that the user has, from `TWOTOWER_DATA_DIR`, or None."""
+    text = os.environ.get(DATA_VARIABLE)
+    return Path(text).expanduser() if text else None
+
+
+def cache_folder() -> Path:
+    """Return where downloads and built data sets are kept, `TWOTOWER_CACHE_DIR` or `~/.cache/twotower`."""
+    text = os.environ.get(CACHE_VARIABLE)
+    return Path(text).expanduser() if text else Path.home() / ".cache" / "twotower"
+
+
+def data_folder_problem() -> str | None:
+    """Return what is wrong with `TWOTOWER_DATA_DIR`, or None."""
+    folder = data_folder()
+    if folder is None or folder.is_dir():
+        return None
+    return f"{DATA_VARIABLE}={folder} is not a folder; correct it, or unset it to download"
+
+
+def fetch(archive: Archive, base_url: str | None = None) -> dict[str, Path]:
+    """Return where the files of an archive are; downloads them if neither user nor cache has them.
+
+    Args:
+        archive: what is wanted.
+        base_url: another place to download from.
+
+    Raises:
+        InputError: a file is not the published one, or the download failed; says where to put files by hand.
+    """
+    for folder in (_in_data_folder(archive), cache_folder() / archive.name):
+        if folder is not None and all((folder / name).is_file() for name in archive.files):
+            return _verified(archive, folder)
+    zipped = _download(archive, f"{base_url or archive.base_url}/{archive.name}.zip")
+    final = cache_folder() / archive.name
+    temporary = temporary_folder(final)
+    try:
+        _extract(archive, zipped, temporary)
+        _verified(archive, temporary)
+        replace_folder(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return {name: final / name for name in archive.files}
+
+
+def _in_data_folder(archive: Archive) -> Path | None:
+    folder = data_folder()
+    return None if folder is None else folder / archive.name
+
+
+def _verified(archive: Archive, folder: Path) -> dict[str, Path]:
+    for name, expected in archive.files.items():
+        found = sha256_of_file(folder / name)
+        if found != expected:
+            raise InputError(
+                f"{folder / name}: is not the published file of {archive.name}: its SHA-256 is {found}, "
+                f"expected {expected}; remove the file to have it downloaded, or put the published one there"
+            )
+    return {name: folder / name for name in archive.files}
+
+
+def _download(archive: Archive, url: str) -> Path:
+    logging.getLogger("pooch").setLevel(logging.WARNING)
+    by_hand = (
+        f"to do it by hand, get {archive.base_url}/{archive.name}.zip and unpack it so that "
+        f"{cache_folder() / archive.name / next(iter(archive.files))} is there, or point {DATA_VARIABLE} at "
+        f"a folder that holds {archive.name}/"
+    )
+    try:
+        path = pooch.retrieve(
+            url=url,
+            known_hash=archive.zip_hash,
+            fname=f"{archive.name}.zip",
+            path=cache_folder() / "downloads",
+            downloader=pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS),
+        )
+    except OSError as error:  # the errors of a request are OSErrors, a few of them ValueErrors as well
+        raise InputError(f"{url}: the download failed ({error}); {by_hand}") from error
+    except ValueError as error:
+        raise InputError(f"{url}: {error} {by_hand}") from error
+    return Path(path)
+
+
+def _extract(archive: Archive, zipped: Path, folder: Path) -> None:
+    """Write the needed files under their own plain names, wherever the zip would have them go."""
+    try:
+        with zipfile.ZipFile(zipped) as content:
+            members = {
+                PurePosixPath(info.filename).name: info
+                for info in content.infolist()
+                if PurePosixPath(info.filename).parent.name == archive.name
+            }
+            for name in archive.files:
+                if name not in members:
+                    raise InputError(f"{zipped}: holds no {archive.name}/{name}; remove it to download again")
+                with content.open(members[name]) as source, (folder / name).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{zipped}: {error}; remove it to download again") from error

@@ -1,0 +1,59 @@
+"""The data set that comes with the package: purchases of a British online shop, 2010-12 to 2011-12."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from twotower.data.fingerprints import fingerprint_of_files
+from twotower.data.sources.source import Source
+from twotower.data.tables import Tables
+
+FOLDER = Path(__file__).parents[1] / "bundled" / "online_retail"
+FILES = {name: FOLDER / f"{name}.csv.gz" for name in ("interactions", "users", "items")}
+NAMES = {"CustomerID": "user_id", "StockCode": "item_id"}
+TYPES = {
+    "CustomerID": "int64",
+    "StockCode": "str",
+    "timestamp": "int64",
+    "description": "str",
+    "price": "float64",
+}
+NUM_ITEMS = 3_659
+
+
+class OnlineRetail(Source):
+    """First purchases: 266,221 interactions of 4,334 users (country) with 3,659 items (description, price).
+
+    Reference: Chen, Sain and Guo, Online Retail, 2012, https://doi.org/10.24432/C5BW33, CC BY 4.0.
+    """
+
+    def __init__(self) -> None:
+        pass
+
+    def load(self) -> Tables:
+        """Read the three bundled files."""
+        log = ["CustomerID", "StockCode", "timestamp"]
+        return Tables(
+            interactions=_read("interactions")[[NAMES.get(name, name) for name in log]],
+            users=_read("users"),
+            items=_read("items"),
+            origins={name: path.name for name, path in FILES.items()},
+            item_label="description",
+        )
+
+    def num_items(self) -> int:
+        """Return the stock codes."""
+        return NUM_ITEMS
+
+    def columns(self) -> dict[str, set[str]]:
+        """Return the columns of the two tables."""
+        return {"users": {"user_id", "country"}, "items": {"item_id", "description", "price"}}
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over the files."""
+        return fingerprint_of_files(self, FILES.values())
+
+
+def _read(name: str) -> pd.DataFrame:
+    frame = pd.read_csv(FILES[name], dtype=TYPES, keep_default_na=False)
+    return frame.rename(columns=NAMES)
