@@ -59,7 +59,7 @@ class Streaming(Frequency):
         self.rate = rate
         # Buffers, so that a resumed training goes on with the same estimates.
         self.register_buffer("last", torch.zeros(num_items + 1))
-        self.register_buffer("gap", torch.full((num_items + 1,), expected_gap))
+        self.register_buffer("gap", torch.full((num_items + 1,), float(expected_gap)))
         self.register_buffer("hits", torch.ones(num_items + 1))
         self.register_buffer("clock", torch.zeros(()))
         self.register_buffer("batch_size", torch.ones(()))
