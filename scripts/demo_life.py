@@ -64,20 +64,21 @@ def new_user(retriever: Retriever) -> None:
     show(retriever.similar(history[0], k=5))
 
 
-def fitting_users(retriever: Retriever) -> list[tuple[int, UserId]]:
-    """Return (number of fitting items, user), most first; the model has no part in this choice.
-
-    An item fits if it shares two words with the new one's description.
-    """
+def fitting_items(retriever: Retriever) -> set[ItemId]:
+    """Return the items that share two words with the new one; the model has no part in this choice."""
     named = words(str(NEW_ITEM["description"]))
-    fits = {item for item in retriever.item_ids if len(words(retriever.label(item)) & named) >= 2}
-    counts = ((len(fits.intersection(retriever.history(user))), user) for user in retriever.user_ids)
-    return sorted((pair for pair in counts if pair[0] >= 3), key=lambda pair: (-pair[0], str(pair[1])))
+    return {item for item in retriever.item_ids if len(words(retriever.label(item)) & named) >= 2}
 
 
-def rank(retriever: Retriever, user: UserId) -> int | None:
+def fitting_users(retriever: Retriever, fits: set[ItemId]) -> list[UserId]:
+    """Return the users who have at least three of these items, who have most of them first."""
+    counts = {user: len(fits.intersection(retriever.history(user))) for user in retriever.user_ids}
+    return sorted((u for u in counts if counts[u] >= 3), key=lambda u: (-counts[u], str(u)))
+
+
+def told_rank(retriever: Retriever, user: UserId) -> str:
     found = [each.item_id for each in retriever.recommend(user, k=retriever.num_items)]
-    return found.index(NEW_ID) + 1 if NEW_ID in found else None
+    return f"rank {found.index(NEW_ID) + 1} of {len(found):,}" if NEW_ID in found else "not found"
 
 
 def share(retriever: Retriever, users: list[UserId], k: int) -> float:
@@ -85,25 +86,27 @@ def share(retriever: Retriever, users: list[UserId], k: int) -> float:
 
 
 def new_item(retriever: Retriever, rng: random.Random) -> None:
-    fitting = fitting_users(retriever)
-    num_fitting, user = fitting[0]
-    users = [each for _, each in fitting]
+    fits = fitting_items(retriever)
+    users = fitting_users(retriever, fits)
+    user = users[0]
     others = sorted(set(retriever.user_ids) - set(users), key=str)
     title(f"a brand-new item: {NEW_ITEM['description']!r} at {NEW_ITEM['price']}, never sold to anybody")
-    print(f"  before: rank for user {user} {rank(retriever, user)}, items {retriever.num_items:,}")
+    print(f"  shown to user {user}, of all users the one with the most items that share two words with it:")
+    show_items(retriever, [item for item in retriever.history(user) if item in fits][-5:])
+    print(f"  before it is added  {told_rank(retriever, user)}")
     retriever.add_item(NEW_ID, NEW_ITEM)
-    place = rank(retriever, user)
-    print(f"  after:  rank for user {user} {place} of {retriever.num_items:,}")
-    print(f"  (the user who has the most items that share two words with it: {num_fitting})")
+    print(f"  once it is added    {told_rank(retriever, user)}")
     show(retriever.recommend(user, k=5))
-    print(f"  in the top {'20':>3} / 100 of")
+    print("  it is in the top 20 / top 100 of")
     for name, group in (
         (f"all {len(users)} users who have three such items", users),
         (f"{NUM_RANDOM} other users, drawn at random", rng.sample(others, min(NUM_RANDOM, len(others)))),
     ):
-        print(f"    {share(retriever, group, 20):6.1%} / {share(retriever, group, 100):6.1%}  {name}")
+        print(f"    {share(retriever, group, 20):6.1%} / {share(retriever, group, 100):6.1%}  of {name}")
+    chance = 20 / retriever.num_items, 100 / retriever.num_items
+    print(f"    {chance[0]:6.1%} / {chance[1]:6.1%}  by chance")
     retriever.remove_item(NEW_ID)
-    print(f"  removed again: rank for user {user} {rank(retriever, user)}, items {retriever.num_items:,}")
+    print(f"  once it is removed  {told_rank(retriever, user)}")
 
 
 def life(folder: Path) -> int:
@@ -113,10 +116,10 @@ def life(folder: Path) -> int:
     known_user(retriever, rng)
     new_user(retriever)
     new_item(retriever, rng)
-    title("next")
-    print("  look at the run           tensorboard --logdir outputs   (in .venv: source .venv/bin/activate)")
-    print("  change something          python scripts/train.py embedding_dim=128 loss.temperature=0.1")
-    print("  another index, no training  python scripts/reindex.py run=" + str(run) + " index=ivf_flat")
+    title("next (first: source .venv/bin/activate)")
+    print("  look at the run              tensorboard --logdir outputs")
+    print("  change something             python scripts/train.py embedding_dim=128 loss.temperature=0.1")
+    print(f"  another index, no training   python scripts/reindex.py run={run} index=ivf_flat")
     print("  your own data, and the rest  README.md")
     return 0
 

@@ -82,6 +82,7 @@ def write_bundle(
         _write_data(temporary, dataset, history)
         np.save(temporary / layout.ITEM_VECTORS, np.ascontiguousarray(item_vectors, dtype=np.float32))
         index.save(temporary / layout.INDEX)
+        _same_permissions(temporary)
         manifest["files"] = list_files(temporary)
         (temporary / layout.MANIFEST).write_text(render(manifest), encoding="utf-8")
         replace_folder(temporary, folder)
@@ -129,6 +130,13 @@ def _write_data(folder: Path, dataset: RetrievalDataset, history: History) -> No
     np.save(folder / layout.HISTORY_OFFSETS, np.asarray(history.offsets))
     np.save(folder / layout.HISTORY_ITEMS, np.asarray(history.items))
     np.save(folder / layout.HISTORY_TIMES, np.asarray(history.times))
+
+
+def _same_permissions(folder: Path) -> None:
+    """Let whoever may read the configuration read everything: safetensors writes for its owner only."""
+    mode = (folder / layout.CONFIG).stat().st_mode & 0o777
+    for name in layout.FILES:
+        (folder / name).chmod(mode)
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:

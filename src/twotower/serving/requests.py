@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from twotower.data.check_tables import EARLIEST, LATEST
 from twotower.data.ids import MAX_LENGTH
-from twotower.data.tables import EARLIEST, LATEST
 from twotower.errors import InputError
 from twotower.features.feature import ContextFeature
 from twotower.features.feature_table import FeatureTable

@@ -90,3 +90,10 @@ def test_text_labels_of_the_parquet_are_readable_without_us(tmp_path):
     tiny_bundle.write(tmp_path / "bundle")
     table = pyarrow.parquet.read_table(tmp_path / "bundle" / ITEMS)
     assert table.column("title").to_pylist() == tiny_bundle.dataset().item_table["title"].tolist()
+
+
+def test_all_files_have_the_permissions_of_new_files(tmp_path):
+    tiny_bundle.write(tmp_path / "bundle")
+    (tmp_path / "new").touch()
+    modes = {path.stat().st_mode for path in (tmp_path / "bundle").iterdir()}
+    assert modes == {(tmp_path / "new").stat().st_mode}
