@@ -100,6 +100,8 @@ def fit(
     with warnings.catch_warnings():
         # Lightning 2.6 asks torch 2.13 a question in words it no longer likes.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        # A refit validates on nothing, on purpose.
+        warnings.filterwarnings("ignore", message=".*no `val_dataloader`.*")
         trainer.fit(
             module,
             train_dataloaders=batches,

@@ -46,18 +46,16 @@ class Validation:
 
     def start(self, model: TwoTower) -> None:
         """Embed the catalogue."""
-        self._items, self._users, self._top = encode_catalogue(model), [], []
+        with full_precision(model):
+            self._items, self._users, self._top = encode_catalogue(model), [], []
 
     def rank(self, model: TwoTower, chunk: Tensor) -> None:
         """Rank the users at these positions of the holdout."""
-        users, top = top_rows(
-            model,
-            self._items,
-            self.holdout,
-            chunk.cpu().numpy(),
-            self.evaluator.max_k,
-            self.evaluator.filter_seen,
-        )
+        evaluator, positions = self.evaluator, chunk.cpu().numpy()
+        with full_precision(model):
+            users, top = top_rows(
+                model, self._items, self.holdout, positions, evaluator.max_k, evaluator.filter_seen
+            )
         self._users.append(users)
         self._top.append(top)
 
@@ -69,3 +67,8 @@ class Validation:
         return {f"valid/{key}": value for key, value in means.items()} | {
             f"health/{key}": value for key, value in figures.items()
         }
+
+
+def full_precision(model: TwoTower) -> torch.autocast:
+    """Leave the trainer's autocast: a validation ranks as the final evaluation does."""
+    return torch.autocast(model.trained_items.device.type, enabled=False)
