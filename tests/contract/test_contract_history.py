@@ -1,0 +1,131 @@
+"""What every history encoder promises, for each entry of `conf/history/` and its settings."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from twotower.spec import build
+from twotower.towers.history.history_encoder import HistoryEncoder
+
+FILES = sorted((Path(__file__).parents[2] / "conf" / "history").glob("**/*.yaml"))
+B, L, H = 6, 5, 4
+
+
+def cases() -> dict[str, dict[str, Any]]:
+    specs = {path.stem: yaml.safe_load(path.read_text()) | {"length": L} for path in FILES}
+    return specs | {f"{name}, dropout": {**spec, "dropout": 0.5} for name, spec in specs.items()}
+
+
+CASES = cases()
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES.keys())
+def encoder(request: pytest.FixtureRequest) -> HistoryEncoder:
+    torch.manual_seed(3)
+    built = build(request.param, HistoryEncoder, H)
+    for parameter in built.parameters():
+        torch.nn.init.normal_(parameter)
+    return built.eval()
+
+
+def histories() -> tuple[Tensor, Tensor, Tensor]:
+    """Right-aligned histories of 0, 1, ... L items."""
+    torch.manual_seed(11)
+    mask = torch.arange(L) >= L - torch.arange(B)[:, None]
+    embeddings = torch.randn(B, L, H) * mask[..., None]
+    times = torch.arange(L).expand(B, L) * 1000 * mask
+    return embeddings.requires_grad_(), mask, times
+
+
+def test_there_are_encoders() -> None:
+    assert len(FILES) >= 2
+
+
+def test_there_is_one_vector_a_position_and_zeros_before_the_first_item(encoder: HistoryEncoder) -> None:
+    embeddings, mask, times = histories()
+    result = encoder(embeddings, mask, times)
+    assert result.shape == (B, L, H)
+    assert (result[~mask] == 0).all()
+    assert (result[mask] != 0).any(1).all()
+
+
+def test_latest_is_the_last_position(encoder: HistoryEncoder) -> None:
+    torch.testing.assert_close(encoder(*histories())[:, -1], encoder.latest(*histories()))
+
+
+def test_later_items_never_change_earlier_outputs(encoder: HistoryEncoder) -> None:
+    embeddings, mask, times = histories()
+    before = encoder(embeddings, mask, times)
+    for position in range(1, L):
+        changed = embeddings.detach().clone()
+        changed[:, position:] = torch.randn(B, L - position, H) * mask[:, position:, None]
+        later = times + (torch.arange(L) >= position) * mask * 77
+        after = encoder(changed, mask, later)
+        torch.testing.assert_close(after[:, :position], before[:, :position])
+        assert not torch.allclose(after[-1, position], before[-1, position])
+
+
+def test_an_empty_history_gives_zeros_and_finite_gradients(encoder: HistoryEncoder) -> None:
+    embeddings, mask, times = histories()
+    assert not mask[0].any()
+    for train in (False, True):
+        encoder.train(train)
+        encoder.zero_grad()
+        blocks = encoder.blocks(embeddings, mask, times)
+        assert all((block[0] == 0).all() for block in blocks.values())
+        sum(block.square().sum() for block in blocks.values()).backward()
+        assert embeddings.grad is not None
+        assert embeddings.grad.isfinite().all()
+        assert (embeddings.grad[~mask] == 0).all()
+        for parameter in encoder.parameters():
+            assert parameter.grad is None or parameter.grad.isfinite().all()
+
+
+def test_what_stands_in_the_padding_is_irrelevant(encoder: HistoryEncoder) -> None:
+    embeddings, mask, times = histories()
+    noisy = embeddings + torch.randn(B, L, H) * ~mask[..., None]
+    expected = encoder.blocks(embeddings, mask, times)
+    for name, block in encoder.blocks(noisy, mask, times + ~mask * 123).items():
+        assert torch.equal(block, expected[name])
+
+
+def test_items_lie_to_the_right(encoder: HistoryEncoder) -> None:
+    """The same items with more padding before them are the same history."""
+    embeddings, mask, times = histories()
+    last_two = torch.arange(L) >= L - 2
+    padded = encoder.blocks(embeddings, mask & last_two, times)
+    cut = encoder.blocks(embeddings[:, -2:], mask[:, -2:], times[:, -2:])
+    for name, block in padded.items():
+        torch.testing.assert_close(block, cut[name])
+    if "last_item" in padded:
+        torch.testing.assert_close(padded["last_item"], embeddings[:, -1])
+
+
+def test_dropout_acts_in_training_only(encoder: HistoryEncoder) -> None:
+    whole = encoder.blocks(*histories())["history"]
+    inputs = histories()
+    first = encoder.blocks(*inputs)["history"]
+    assert torch.equal(first, encoder.blocks(*inputs)["history"])
+    encoder.train()
+    same = all(torch.equal(first, encoder.blocks(*inputs)["history"]) for _ in range(5))
+    assert same == (encoder.dropout == 0)
+    assert whole.shape == (B, H)
+
+
+def test_block_dims_are_what_blocks_gives(encoder: HistoryEncoder) -> None:
+    blocks = encoder.blocks(*histories())
+    assert {name: tuple(block.shape) for name, block in blocks.items()} == {
+        name: (B, dim) for name, dim in encoder.block_dims().items()
+    }
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_close(encoder: HistoryEncoder, dtype: torch.dtype) -> None:
+    inputs = histories()
+    with torch.autocast("cpu", dtype=dtype):
+        low = encoder(*inputs)
+    torch.testing.assert_close(low.float(), encoder(*inputs), rtol=0.05, atol=0.05)

@@ -1,0 +1,91 @@
+"""What every tower promises, for each entry of `conf/user_tower/` and `conf/item_tower/` and its settings."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from twotower.spec import TARGET, build
+from twotower.towers.mlp import Mlp
+from twotower.towers.tower import Tower
+
+CONF = Path(__file__).parents[2] / "conf"
+FILES = {side: sorted((CONF / side).glob("**/*.yaml")) for side in ("user_tower", "item_tower")}
+DIMS, D, B = {"one": 3, "two": 6, "three": 1}, 6, 5
+MLP = f"{Mlp.__module__}.{Mlp.__qualname__}"
+
+
+def cases() -> dict[str, dict[str, Any]]:
+    specs = {
+        f"{side}-{path.stem}": yaml.safe_load(path.read_text())
+        for side, paths in FILES.items()
+        for path in paths
+    }
+    settings: dict[str, dict[str, Any]] = {
+        "linear": {"widths": []},
+        "deep": {"widths": [7, 5, 3], "activation": "silu", "dropout": 0.2, "input_dropout": 0.2},
+        "residual": {"widths": [8], "residual": "two", "normalise": "layer_norm"},
+        "projected": {"widths": [8], "residual": "one", "normalise": "none"},
+    }
+    return specs | {f"mlp, {name}": {TARGET: MLP, **arguments} for name, arguments in settings.items()}
+
+
+CASES = cases()
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES.keys())
+def tower(request: pytest.FixtureRequest) -> Tower:
+    torch.manual_seed(2)
+    built = build(request.param, Tower, DIMS, D)
+    for parameter in built.parameters():  # as after some training: a residual's MLP starts at zero
+        torch.nn.init.normal_(parameter, std=0.5)
+    return built.eval()
+
+
+def blocks_of(seed: int = 0) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    return {name: torch.randn(B, dim).requires_grad_() for name, dim in DIMS.items()}
+
+
+def test_there_are_towers() -> None:
+    assert all(FILES.values())
+
+
+def test_it_embeds_every_row_by_itself(tower: Tower) -> None:
+    blocks = blocks_of()
+    embeddings = tower(blocks)
+    assert embeddings.shape == (B, D)
+    assert embeddings.isfinite().all()
+    alone = tower({name: values[2:3] for name, values in blocks.items()})
+    torch.testing.assert_close(alone[0], embeddings[2])
+    assert torch.equal(embeddings, tower(blocks))
+
+
+def test_the_order_of_blocks_is_the_tower_s_own(tower: Tower) -> None:
+    blocks = blocks_of()
+    backwards = dict(reversed(blocks.items()))
+    assert torch.equal(tower(backwards), tower(blocks))
+
+
+def test_the_gradient_reaches_every_block_and_parameter(tower: Tower) -> None:
+    blocks = blocks_of()
+    (tower(blocks) * torch.randn(B, D)).sum().backward()
+    for values in (*blocks.values(), *tower.parameters()):
+        assert values.grad is not None
+        assert values.grad.isfinite().all()
+        assert values.grad.any()
+
+
+def test_blocks_of_zeros_are_finite(tower: Tower) -> None:
+    blocks = {name: torch.zeros(B, dim, requires_grad=True) for name, dim in DIMS.items()}
+    embeddings = tower(blocks)
+    embeddings.sum().backward()
+    assert embeddings.isfinite().all()
+    assert all(values.grad.isfinite().all() for values in blocks.values())
+
+
+def test_its_problems_name_its_own_parameters(tower: Tower) -> None:
+    assert type(tower).problems(set(DIMS)) == []

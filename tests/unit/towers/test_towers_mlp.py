@@ -1,0 +1,89 @@
+"""The MLP tower: joins, residual, norms."""
+
+import pytest
+import torch
+from torch import nn
+
+from twotower.towers.mlp import Mlp
+from twotower.towers.normalise import norm_of
+from twotower.towers.two_tower import score
+
+BLOCKS = {"item_id": torch.tensor([[3.0, 4.0], [0.0, 2.0]]), "price": torch.tensor([[1.0], [-1.0]])}
+DIMS = {"item_id": 2, "price": 1}
+
+
+def test_one_linear_layer_by_hand() -> None:
+    tower = Mlp(DIMS, 2, widths=[], normalise="none")
+    (linear,) = tower.layers
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor([[1.0, 0, 10], [0, 2, 0]]))
+        linear.bias.copy_(torch.tensor([0.5, 0]))
+    # the blocks are joined in the order of block_dims, whatever the order they come in
+    swapped = {name: BLOCKS[name] for name in ("price", "item_id")}
+    assert tower(swapped).tolist() == [[13.5, 8], [-9.5, 4]]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_a_residual_starts_as_the_block_itself(dropout: float) -> None:
+    tower = Mlp(DIMS, 2, widths=[8], residual="item_id", dropout=dropout, normalise="none").eval()
+    assert torch.equal(tower(BLOCKS), BLOCKS["item_id"])
+    cosine = Mlp(DIMS, 2, widths=[8, 4], residual="item_id", normalise="l2")
+    torch.testing.assert_close(cosine(BLOCKS), torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
+
+
+def test_a_residual_learns_all_its_layers() -> None:
+    tower = Mlp(DIMS, 2, widths=[8], residual="item_id", normalise="none")
+    optimizer = torch.optim.SGD(tower.parameters(), lr=0.1)
+    for _ in range(2):  # the first step moves the last layer only, which started at zero
+        optimizer.zero_grad()
+        tower(BLOCKS).square().sum().backward()
+        optimizer.step()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in tower.parameters())
+
+
+def test_a_residual_of_another_width_is_projected() -> None:
+    tower = Mlp(DIMS, 5, widths=[8], residual="item_id", normalise="none")
+    assert isinstance(tower.projection, nn.Linear)
+    torch.testing.assert_close(tower(BLOCKS), tower.projection(BLOCKS["item_id"]))
+
+
+def test_a_residual_that_is_no_block_is_a_problem() -> None:
+    assert Mlp.problems({"a", "b"}, widths=[], residual=None) == []
+    assert Mlp.problems({"a", "b"}, widths=[], residual="b") == []
+    ((key, message),) = Mlp.problems({"a", "b"}, residual="c")
+    assert key == "residual"
+    assert "'c'" in message
+    assert "a, b" in message
+
+
+def test_widths_are_the_hidden_layers() -> None:
+    tower = Mlp(DIMS, 5, widths=[7, 6], activation="tanh", dropout=0.3)
+    sizes = [(m.in_features, m.out_features) for m in tower.layers if isinstance(m, nn.Linear)]
+    assert sizes == [(3, 7), (7, 6), (6, 5)]
+    assert sum(isinstance(m, nn.Tanh) for m in tower.layers) == 2
+    assert [m.p for m in tower.layers if isinstance(m, nn.Dropout)] == [0.3, 0.3]
+
+
+@pytest.mark.parametrize("kind", ["dropout", "input_dropout"])
+def test_dropout_acts_in_training_only(kind: str) -> None:
+    tower = Mlp(DIMS, 4, widths=[64], **{kind: 0.5})
+    assert not torch.equal(tower(BLOCKS), tower(BLOCKS))
+    tower.eval()
+    assert torch.equal(tower(BLOCKS), tower(BLOCKS))
+
+
+def test_norms() -> None:
+    vectors = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
+    assert norm_of("none", 2)(vectors) is vectors
+    unit = norm_of("l2", 2)(vectors)
+    torch.testing.assert_close(unit, torch.tensor([[0.6, 0.8], [0, 0]]))
+    unit.sum().backward()
+    assert vectors.grad is not None
+    assert vectors.grad.isfinite().all()
+    centred = norm_of("layer_norm", 2)(vectors)
+    torch.testing.assert_close(centred[0], torch.tensor([-1.0, 1.0]), rtol=1e-3, atol=1e-3)
+
+
+def test_the_score_is_the_dot_product() -> None:
+    users, items = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [0.0, -1.0]])
+    assert score(users, items).tolist() == [[11, -2]]

@@ -1,0 +1,165 @@
+"""Two towers over small hand-made tables."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+from twotower.features.categorical import Categorical
+from twotower.features.feature_table import FeatureTable
+from twotower.features.id import Id
+from twotower.features.numeric import Numeric
+from twotower.features.request_time import RequestTime
+from twotower.towers.build import build_two_tower
+from twotower.towers.two_tower import TwoTower
+
+MLP = {"_target_": "twotower.towers.mlp.Mlp", "widths": [8]}
+MEAN = {"_target_": "twotower.towers.history.mean_pooling.MeanPooling", "length": 3}
+TRAINED = torch.tensor([False, True, True, True, False])  # item 4 is in the catalogue, but not in training
+
+
+def two_tower(**history: Any) -> TwoTower:
+    torch.manual_seed(4)
+    user_table = pd.DataFrame({"user_id": [10, 20, 30], "country": ["de", "fr", "de"]})
+    users = FeatureTable.fit(
+        {"country": Categorical(column="country", dim=4), "request_time": RequestTime()},
+        user_table,
+        np.array([1, 2, 3]),
+        "users",
+    )
+    item_table = pd.DataFrame({"item_id": ["a", "b", "c", "d"], "price": [1.0, 2.0, 4.0, 8.0]})
+    items = FeatureTable.fit(
+        {"item_id": Id(column="item_id", dim=5), "price": Numeric(column="price")},
+        item_table,
+        np.array([1, 2, 3]),
+        "items",
+    )
+    settings = {"embedding_dim": 6, "history": MEAN | history, "user_tower": MLP, "item_tower": MLP}
+    return build_two_tower(settings, users, items, TRAINED).eval()
+
+
+def encode(model: TwoTower, *histories: list[int], users: list[int] | None = None) -> Tensor:
+    rows = torch.tensor(histories)
+    return model.encode_users(
+        torch.tensor(users or [1] * len(rows)), rows, (rows > 0) * 1000, torch.full((len(rows),), 2000)
+    )
+
+
+@pytest.fixture(params=["table", "tower"])
+def model(request: pytest.FixtureRequest) -> TwoTower:
+    return two_tower(items=request.param)
+
+
+def test_shapes_and_gradients(model: TwoTower) -> None:
+    users = encode(model, [0, 1, 2], [0, 0, 3], [0, 0, 0], users=[1, 2, 3])
+    items = model.encode_items(torch.tensor([1, 4]))
+    assert users.shape == (3, 6)
+    assert items.shape == (2, 6)
+    (users @ items.T).square().sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_an_unknown_user_is_a_user_without_features(model: TwoTower) -> None:
+    unknown = encode(model, [0, 1, 2], users=[0])
+    assert unknown.isfinite().all()
+    blank = model.encode_user_features(
+        model.users.encode([{}]),
+        torch.tensor([[0, 1, 2]]),
+        torch.tensor([[0, 1000, 1000]]),
+        torch.tensor([2000]),
+    )
+    torch.testing.assert_close(unknown, blank)
+    assert not torch.allclose(unknown, encode(model, [0, 0, 3], users=[0]))  # the history still counts
+
+
+def test_a_known_user_and_the_same_features_given_anew_are_one(model: TwoTower) -> None:
+    known = encode(model, [0, 1, 2], users=[2])
+    anew = model.encode_user_features(
+        model.users.encode([{"country": "fr"}]),
+        torch.tensor([[0, 1, 2]]),
+        torch.tensor([[0, 1000, 1000]]),
+        torch.tensor([2000]),
+    )
+    torch.testing.assert_close(anew, known)
+
+
+def test_the_request_time_counts(model: TwoTower) -> None:
+    rows, times = torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1000, 1000]])
+    now, later = (
+        model.encode_users(torch.tensor([1]), rows, times, torch.tensor([t])) for t in (0, 8_000_000)
+    )
+    assert not torch.allclose(now, later)
+
+
+def test_every_item_of_a_history_counts(model: TwoTower) -> None:
+    assert not torch.allclose(encode(model, [1, 2, 3]), encode(model, [2, 2, 3]))
+    assert not torch.allclose(encode(model, [0, 2, 3]), encode(model, [0, 3, 2]))  # last_item
+
+
+def test_users_of_a_batch_do_not_disturb_each_other(model: TwoTower) -> None:
+    histories = [[0, 1, 2], [0, 0, 0], [3, 3, 1]]
+    together = encode(model, *histories, users=[1, 2, 3])
+    for position, history in enumerate(histories):
+        alone = encode(model, history, users=[position + 1])
+        torch.testing.assert_close(together[position], alone[0])
+
+
+def test_untrained_items_are_unknown_to_a_table() -> None:
+    model = two_tower(items="table")
+    torch.testing.assert_close(encode(model, [1, 2, 4]), encode(model, [1, 2, 0]))
+    torch.testing.assert_close(encode(model, [0, 4, 2]), encode(model, [0, 0, 2]))
+
+
+def test_untrained_items_count_in_the_tower() -> None:
+    model = two_tower(items="tower")
+    assert not torch.allclose(encode(model, [1, 2, 4]), encode(model, [1, 2, 0]))
+
+
+def test_the_tower_s_history_is_what_the_tower_says() -> None:
+    model = two_tower(items="tower")
+    rows = torch.tensor([[0, 2, 4]])
+    embeddings, mask = model._embed_history(rows)
+    torch.testing.assert_close(embeddings[0, 1:], model.encode_items(torch.tensor([2, 4])))
+    assert mask.tolist() == [[False, True, True]]
+
+
+def test_live_items(model: TwoTower) -> None:
+    encoded = model.items.encode([{"item_id": "new", "price": 3.0}])
+    model.items.append(encoded)
+    embedding = model.encode_items(torch.tensor([5]))
+    torch.testing.assert_close(embedding, model.encode_item_features(encoded))
+    torch.testing.assert_close(model.encode_items(torch.arange(1, 6))[4], embedding[0])
+    known = encode(model, [0, 2, 5])
+    assert known.isfinite().all()
+    unknown_to_history = torch.allclose(known, encode(model, [0, 2, 0]))
+    assert unknown_to_history == (model.history.items == "table")
+
+
+def test_only_features_of_a_live_item_decide() -> None:
+    model = two_tower(items="tower")
+    model.items.append(model.items.encode([{"item_id": "new", "price": 2.0}, {"price": 2.0}]))
+    embeddings = model.encode_items(torch.tensor([5, 6]))
+    torch.testing.assert_close(embeddings[0], embeddings[1])
+
+
+def test_padding_of_the_table_is_zero_and_stays_so() -> None:
+    model = two_tower(items="table").train()
+    assert (model.history_table.weight[0] == 0).all()
+    encode(model, [0, 1, 4]).sum().backward()
+    gradient = model.history_table.weight.grad
+    assert gradient is not None
+    assert (gradient[[0, 4]] == 0).all()
+
+
+def test_what_a_checkpoint_holds(model: TwoTower) -> None:
+    names = set(model.state_dict())
+    assert "trained_items" in names
+    assert not any("encoded_" in name for name in names)  # the data has them
+    twin = two_tower(items=model.history.items)
+    twin.load_state_dict(model.state_dict())
+    assert torch.equal(encode(model, [0, 1, 2]), encode(twin, [0, 1, 2]))
