@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import torch
 from torch import nn
 from torch.optim import Adagrad as TorchAdagrad
 from torch.optim import Optimizer
@@ -40,4 +41,6 @@ class Adagrad(OptimizerChoice):
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """Build the optimizer."""
+        # torch warns at the first sparse step until it is told either way; our indices are an embedding's own.
+        torch.sparse.check_sparse_tensor_invariants.disable()
         return TorchAdagrad(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
