@@ -41,6 +41,6 @@ class Adagrad(OptimizerChoice):
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """Build the optimizer."""
-        # torch warns at the first sparse step until it is told either way; our indices are an embedding's own.
+        # torch warns at the first sparse step until it is told either way; indices come from embeddings.
         torch.sparse.check_sparse_tensor_invariants.disable()
         return TorchAdagrad(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
