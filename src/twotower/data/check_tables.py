@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from twotower.data.column import Column
+from twotower.data.column import Column, quoted
 from twotower.data.ids import checked_ids
 from twotower.data.tables import (
     ITEM_ID,
@@ -65,11 +65,11 @@ def _checked_entities(tables: Tables, table: str, key: str) -> tuple[pd.DataFram
     _require(frame, (key,), tables.origins[table])
     entities, named = _column(tables, table, key), _column(tables, "interactions", key)
     ids, log_ids = checked_ids(entities), checked_ids(named)
-    if len(ids) and (ids.dtype == np.int64) != (log_ids.dtype == np.int64):
+    if len(ids) and _kind(ids) != _kind(log_ids):
         raise named.refusal(
             0,
-            f"holds {_kind(log_ids)} ({log_ids.iloc[0]!r}), but {entities.name!r} in {entities.origin} holds "
-            f"{_kind(ids)} ({ids.iloc[0]!r}); ids of one kind must have one type, convert one of the columns",
+            f"holds {_kind(log_ids)} ({quoted(log_ids.iloc[0])}), but {entities.name!r} in {entities.origin} "
+            f"holds {_kind(ids)} ({quoted(ids.iloc[0])}); make both of one type",
         )
     _check_unique(entities, ids)
     unknown = ~log_ids.isin(ids).to_numpy()
@@ -77,8 +77,8 @@ def _checked_entities(tables: Tables, table: str, key: str) -> tuple[pd.DataFram
         position = int(unknown.argmax())
         raise named.refusal(
             position,
-            f"{log_ids.iloc[position]!r} is not in {entities.origin} ({log_ids[unknown].nunique()} such "
-            "ids in all); add them there, or drop their interactions",
+            f"{quoted(log_ids.iloc[position])} is not in {entities.origin} ({log_ids[unknown].nunique()} "
+            "such ids in all); add them there, or drop their interactions",
         )
     return frame.assign(**{key: ids}), log_ids
 
@@ -94,8 +94,8 @@ def _check_unique(column: Column, ids: pd.Series) -> None:
         first = int((ids == ids.iloc[second]).to_numpy().argmax())
         raise column.refusal(
             second,
-            f"duplicate id {ids.iloc[second]!r}, first seen at {column.place(first)} ({int(again.sum())} "
-            "such rows in all); keep one row an id",
+            f"duplicate id {quoted(ids.iloc[second])}, first seen at {column.place(first)} "
+            f"({int(again.sum())} such rows in all); keep one row an id",
         )
 
 

@@ -8,6 +8,11 @@ import pandas as pd
 from twotower.errors import InputError
 
 
+def quoted(value: Any) -> str:
+    """Return a value as its file would show it, text in quotes and anything long cut short."""
+    return f"{value!r:.80}" if isinstance(value, str) else f"{value!s:.80}"
+
+
 @dataclass(frozen=True, eq=False)
 class Column:
     """A column of a table that came from a file.
@@ -39,7 +44,7 @@ class Column:
         if bool(self.values.isna().iloc[position]):
             return "nothing (NaN)"
         value = self.values.iloc[position]
-        return f"{value!r:.80}" if isinstance(value, str) else f"{value!s:.80} ({type(value).__name__})"
+        return quoted(value) if isinstance(value, str) else f"{quoted(value)} ({type(value).__name__})"
 
     def refusal(self, position: int, message: str) -> InputError:
         """Return the error about one value."""

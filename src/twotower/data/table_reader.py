@@ -88,13 +88,14 @@ def typed(values: pd.Series) -> pd.Series:
 def _chunks(
     path: Path, columns: Sequence[str], separator: str, chunk_rows: int, whole: Sequence[str]
 ) -> Iterator[pd.DataFrame]:
+    # Without `usecols`, which would let lines with too many fields pass.
     missing = {column: [""] if column in whole else MISSING for column in columns}
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         chunks = pd.read_csv(
             path,
             sep=separator,
-            usecols=list(columns),
+            index_col=False,
             dtype="str",
             keep_default_na=False,
             na_values=missing,

@@ -1,6 +1,5 @@
 """The past trains, the future is predicted."""
 
-import math
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -87,7 +86,8 @@ class Temporal(Split):
 
 def _start(ordered: np.ndarray, share: float) -> int:
     """Return the time of the first of the last `share` of ascending times."""
-    return int(ordered[max(len(ordered) - math.ceil(len(ordered) * share), 0)])
+    count = min(max(round(len(ordered) * share), 1), len(ordered))
+    return int(ordered[len(ordered) - count])
 
 
 def date(seconds: int) -> str:

@@ -1,0 +1,125 @@
+"""Every split: a partition, the same each time, and no history that knows its target or what comes after."""
+
+import pkgutil
+from importlib import import_module
+from inspect import isabstract
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from twotower.data import splits
+from twotower.data.holdouts import windows_of
+from twotower.data.log import Log
+from twotower.data.splits.split import NONE, TEST, TRAIN, VALID, VALID_ONLY, Split, is_in
+from twotower.errors import InputError
+
+ARGUMENTS = {
+    "temporal": {"test": 4.0, "valid": 4.0},
+    "item_cold": {"test": 4.0, "valid": 4.0, "share": 0.4},
+    "user_holdout": {"share": 0.5, "fold_in": 0.5},
+}
+
+
+def split_kinds():
+    for module in pkgutil.iter_modules(splits.__path__, f"{splits.__name__}."):
+        for value in vars(import_module(module.name)).values():
+            if isinstance(value, type) and issubclass(value, Split) and not isabstract(value):
+                yield value
+
+
+KINDS = sorted(set(split_kinds()), key=lambda kind: kind.name)
+CHOICES = [(kind, ARGUMENTS.get(kind.name, {})) for kind in KINDS]
+CHOICES += [(kind, {"test": 0.3, "valid": 0.3, "unit": "share"}) for kind in KINDS if kind.name == "temporal"]
+
+
+@st.composite
+def logs(draw):
+    rows = draw(
+        st.lists(
+            st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 20), st.integers(0, 2)),
+            min_size=3,
+            max_size=40,
+        )
+    )
+    users, items, days, names = (np.array(column) for column in zip(*rows, strict=True))
+    order = np.lexsort((days, users))
+    return Log(
+        users[order].astype(np.int32),
+        items[order].astype(np.int32),
+        (days[order] * 86_400).astype(np.int64),
+        5,
+        6,
+        names[order].astype(np.int8),
+    )
+
+
+def test_every_split_was_found():
+    assert [kind.name for kind in KINDS] == [
+        "given",
+        "item_cold",
+        "leave_one_out",
+        "temporal",
+        "user_holdout",
+    ]
+
+
+@pytest.mark.parametrize(("kind", "arguments"), CHOICES)
+@settings(max_examples=50, deadline=None)
+@given(log=logs())
+def test_the_parts_are_a_partition_and_the_same_each_time(kind, arguments, log):
+    parts = kind(**arguments).assign(log)
+    assert parts.shape == log.users.shape
+    assert parts.dtype == np.int8
+    assert ((parts >= TRAIN) & (parts <= NONE)).all()
+    assert (kind(**arguments).assign(log) == parts).all()
+
+
+@pytest.mark.parametrize(("kind", "arguments"), CHOICES)
+@settings(max_examples=50, deadline=None)
+@given(log=logs())
+def test_no_history_knows_its_target_or_anything_after(kind, arguments, log):
+    try:
+        windows = windows_of(log, kind(**arguments))
+    except InputError:
+        assume(False)
+    for asked, codes in ((windows.valid, (VALID, VALID_ONLY)), (windows.test, (TEST,))):
+        holdout = asked.holdout
+        is_target = is_in(windows.parts, codes)
+        assert len(holdout.target_items) + asked.num_repeats == is_target.sum()
+        assert (np.diff(holdout.target_offsets) > 0).all()
+        assert (np.diff(holdout.users) > 0).all()
+        for query, user in enumerate(holdout.users):
+            first = np.flatnonzero(is_target & (log.users == user))[0]
+            before = list(log.items[(log.users == user) & (np.arange(len(log)) < first)])
+            start, end = holdout.history.offsets[user : user + 2]
+            known = holdout.history.items[start:end].tolist()
+            targets = holdout.target_items[slice(*holdout.target_offsets[query : query + 2])].tolist()
+            assert len(known) <= len(before)
+            assert not set(known) & set(targets)
+            assert len(set(targets)) == len(targets)
+            assert (np.diff(holdout.history.times[start:end]) >= 0).all()
+            remaining = iter(before)
+            assert all(item in remaining for item in known)  # a subsequence of what came before
+            if len(known):
+                assert holdout.history.times[end - 1] <= holdout.request_times[query]
+
+
+@pytest.mark.parametrize(("kind", "arguments"), CHOICES)
+@settings(max_examples=50, deadline=None)
+@given(log=logs())
+def test_the_train_log_holds_the_train_part_and_valid_adds_to_it(kind, arguments, log):
+    try:
+        windows = windows_of(log, kind(**arguments))
+    except InputError:
+        assume(False)
+    train = windows.parts == TRAIN
+    assert windows.train.items.tolist() == log.items[train].tolist()
+    assert windows.train.user_rows().tolist() == log.users[train].tolist()
+    assert windows.train.times.tolist() == log.times[train].tolist()
+    assert len(windows.train_and_valid) >= len(windows.train)
+    counted = windows.train_and_valid.counts() - windows.train.counts()
+    assert (counted >= 0).all()
+    test_positions = np.flatnonzero(is_in(windows.parts, (TEST,)))
+    assert len(windows.train_and_valid) <= len(log) - len(test_positions)

@@ -1,0 +1,60 @@
+import hashlib
+
+import pytest
+
+from twotower.data.atomic import (
+    publish_folder,
+    replace_folder,
+    sha256_of_file,
+    temporary_folder,
+    write_atomically,
+)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    for text in ("one", "two"):
+        write_atomically(path, lambda file, text=text: file.write_text(text))
+    assert path.read_text() == "two"
+    assert names(path.parent) == ["a.txt"]
+
+
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail(file):
+        file.write_text("half")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_atomically(path, fail)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_the_temporary_name_keeps_the_suffix(tmp_path):
+    seen = []
+    write_atomically(tmp_path / "a.npy", lambda file: (seen.append(file), file.write_text(""))[0])
+    assert seen[0].suffix == ".npy"
+    assert seen[0].parent == tmp_path
+
+
+@pytest.mark.parametrize(("move", "expected"), [(replace_folder, "new"), (publish_folder, "old")])
+def test_a_folder_in_the_way(tmp_path, move, expected):
+    final = tmp_path / "final"
+    for text in ("old", "new"):
+        temporary = temporary_folder(final)
+        (temporary / "a").write_text(text)
+        move(temporary, final)
+    assert (final / "a").read_text() == expected
+    assert names(tmp_path) == ["final"]
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_of_file(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()

@@ -1,0 +1,199 @@
+import json
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from twotower.data.audit import audit_table
+from twotower.data.build import build_dataset, dataset_fingerprint
+from twotower.data.sources.source import Source
+from twotower.data.sources.synthetic import Synthetic
+from twotower.data.splits.item_cold import ItemCold
+from twotower.data.splits.leave_one_out import LeaveOneOut
+from twotower.data.splits.temporal import Temporal
+from twotower.data.splits.user_holdout import UserHoldout
+from twotower.data.tables import Tables
+from twotower.errors import InputError
+
+SMALL = {"num_users": 60, "num_items": 40, "num_interactions": 600, "latent_dim": 4}
+DAY = 86_400
+
+
+class Given(Source):
+    def __init__(self, log, items=None):
+        self.log = log
+        self.items = items
+        self.loads = 0
+
+    def load(self):
+        self.loads += 1
+        frame = pd.DataFrame(self.log, columns=["user_id", "item_id", "timestamp"])
+        items = self.items or {"item_id": ["c", "a", "b", "never"], "tags": [["x"], ["y", "x"], [], ["z"]]}
+        names = {name: name for name in ("interactions", "users", "items")}
+        return Tables(frame, pd.DataFrame({"user_id": [20, 10, 30]}), pd.DataFrame(items), names, "item_id")
+
+    def fingerprint(self):
+        return json.dumps([self.log, self.items])
+
+
+BY_HAND = [
+    (10, "a", 10 * DAY),
+    (20, "b", 5 * DAY),
+    (10, "b", 10 * DAY),
+    (10, "c", 85 * DAY),
+    (10, "a", 95 * DAY),
+    (20, "c", 100 * DAY),
+    (30, "a", 99 * DAY),
+]
+
+
+def test_by_hand(tmp_path):
+    source = Given(BY_HAND)
+    dataset = build_dataset(source, Temporal(test=10, valid=10), tmp_path)
+    assert dataset.users.values.tolist() == [10, 20, 30]
+    assert dataset.items.values.tolist() == ["a", "b", "c", "never"]
+    assert dataset.user_table["user_id"].tolist() == [10, 20, 30]
+    assert dataset.item_table["item_id"].tolist() == ["a", "b", "c", "never"]
+    assert [list(tags) for tags in dataset.item_table["tags"]] == [["y", "x"], [], ["x"], ["z"]]
+    assert dataset.item_label == "item_id"
+    assert dataset.train.items.tolist() == [1, 2, 2]
+    assert dataset.train_users().tolist() == [1, 2]
+    assert dataset.train_items().tolist() == [1, 2]
+    assert dataset.valid.users.tolist() == [1]
+    assert dataset.test.users.tolist() == [2, 3]
+    assert dataset.test.target_items.tolist() == [3, 1]
+    assert dataset.audit == {
+        "split": "temporal",
+        "interactions": 7,
+        "users": 3,
+        "items": 4,
+        "density": 7 / 12,
+        "first_time": "1970-01-06 00:00:00",
+        "last_time": "1970-04-11 00:00:00",
+        "train_interactions": 3,
+        "valid_interactions": 1,
+        "test_interactions": 2,
+        "valid_users": 1,
+        "test_users": 2,
+        "cold_users": 1,
+        "cold_items": 1,
+        "valid_cold_users": 0,
+        "valid_cold_items": 1,
+        "repeat_targets": 1,
+        "unused_interactions": 0,
+        "equal_timestamp_rate": 1 / 4,
+        "future_leak_rate": 0.0,
+        "valid_from": "1970-03-22 00:00:01",
+        "test_from": "1970-04-01 00:00:01",
+    }
+
+
+def test_future_leaks_are_counted(tmp_path):
+    log = [(10, item, time) for item, time in (("a", 1), ("b", 2), ("c", 3))]
+    log += [(20, item, time) for item, time in (("a", 11), ("b", 12), ("c", 13))]
+    dataset = build_dataset(Given([(u, i, t * DAY) for u, i, t in log]), LeaveOneOut(), tmp_path)
+    assert (
+        dataset.audit["future_leak_rate"] == 0.5
+    )  # 20's train interaction at 11 is later than 10's target at 3
+
+
+def test_the_second_time_opens_the_cache(tmp_path):
+    source, split = Given(BY_HAND), Temporal(test=10, valid=10)
+    first, second = (build_dataset(source, split, tmp_path) for _ in range(2))
+    assert source.loads == 1
+    assert first.fingerprint == second.fingerprint == dataset_fingerprint(source, split)
+    assert [path.name for path in tmp_path.iterdir()] == [first.fingerprint]
+    assert build_dataset(source, Temporal(test=9, valid=10), tmp_path).fingerprint != first.fingerprint
+    assert source.loads == 2
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove", "meta"])
+def test_a_broken_cache_is_built_again(tmp_path, damage):
+    source, split = Given(BY_HAND), Temporal(test=10, valid=10)
+    folder = tmp_path / build_dataset(source, split, tmp_path).fingerprint
+    victim = folder / "history_train" / "items.npy"
+    if damage == "truncate":
+        victim.write_bytes(victim.read_bytes()[:-2])
+    elif damage == "remove":
+        victim.unlink()
+    else:
+        (folder / "meta.json").write_text("{")
+    assert build_dataset(source, split, tmp_path).train.items.tolist() == [1, 2, 2]
+    assert source.loads == 2
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_test_arrays_are_opened_only_when_asked_for(tmp_path):
+    source = Synthetic(**SMALL)
+    folder = tmp_path / build_dataset(source, UserHoldout(), tmp_path).fingerprint
+    dataset = build_dataset(source, UserHoldout(), tmp_path)
+    for path in [*(folder / "test").iterdir(), *(folder / "history_test").iterdir()]:
+        path.unlink()
+    assert len(dataset.valid.users)
+    with pytest.raises(FileNotFoundError):
+        _ = dataset.test
+
+
+def test_arrays_are_memory_mapped_and_cannot_be_written(tmp_path):
+    dataset = build_dataset(Synthetic(**SMALL), Temporal(), tmp_path)
+    for array in (dataset.train.items, dataset.train.times, dataset.test.target_items):
+        assert isinstance(array.base, np.memmap)
+        assert not array.flags.writeable
+    assert not list(tmp_path.rglob("*.pkl"))
+
+
+@pytest.mark.parametrize("split", [Temporal(), LeaveOneOut(), UserHoldout(), ItemCold()])
+def test_two_builds_are_equal_and_whole(tmp_path, split):
+    one, two = (build_dataset(Synthetic(**SMALL), split, tmp_path / name) for name in "ab")
+    assert one.audit == two.audit
+    for name in ("train", "train_and_valid"):
+        for array in ("offsets", "items", "times"):
+            assert np.array_equal(getattr(getattr(one, name), array), getattr(getattr(two, name), array))
+    assert one.audit["train_interactions"] == len(one.train)
+    assert len(one.item_table) == len(one.items) == one.audit["items"]
+    assert one.test.history.offsets.shape == (len(one.users) + 2,)
+
+
+def _build(folder, queue):
+    dataset = build_dataset(Synthetic(**SMALL), Temporal(), Path(folder))
+    queue.put((dataset.fingerprint, dataset.train.items.tolist()))
+
+
+@pytest.mark.slow
+def test_two_processes_build_at_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    processes = [context.Process(target=_build, args=(str(tmp_path), queue)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    found = [queue.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join()
+    assert found[0] == found[1]
+    assert [path.name for path in tmp_path.iterdir()] == [found[0][0]]
+
+
+def test_a_column_of_mixed_kinds_is_refused_by_name(tmp_path):
+    items = {"item_id": ["a", "b", "c"], "size": [1, "large", 2.5]}
+    with pytest.raises(InputError, match=r"items: .*size.*one kind"):
+        build_dataset(Given(BY_HAND, items), Temporal(test=10, valid=10), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_audit_for_the_console():
+    audit = {
+        "equal_timestamp_rate": 0.53214,
+        "extra_fact": 3,
+        "users": 6040,
+        "split": "x",
+        "seen_filter": True,
+    }
+    assert audit_table(audit) == [
+        ("split", "x"),
+        ("users", "6,040"),
+        ("equal-timestamp rate", "53.214%"),
+        ("seen-filter", "on"),
+        ("extra fact", "3"),
+    ]

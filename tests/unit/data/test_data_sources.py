@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+
+from twotower.data.build import build_dataset
+from twotower.data.check_tables import checked
+from twotower.data.sources import movielens
+from twotower.data.sources.movielens import MovieLens
+from twotower.data.sources.online_retail import FOLDER, OnlineRetail
+from twotower.data.sources.synthetic import Synthetic, _words
+from twotower.data.splits.leave_one_out import LeaveOneOut
+from twotower.data.splits.temporal import Temporal
+from twotower.errors import InputError
+
+
+def test_online_retail_is_what_its_license_says():
+    source = OnlineRetail()
+    tables = checked(source.load())
+    assert [len(tables.interactions), len(tables.users), len(tables.items)] == [266_221, 4_334, 3_659]
+    assert source.num_items() == len(tables.items)
+    assert source.columns() == {"users": set(tables.users), "items": set(tables.items)}
+    assert not tables.interactions.duplicated(["user_id", "item_id"]).any()
+    assert not tables.items.isna().any().any()
+    text = (FOLDER / "LICENSE.md").read_text()
+    for part in (
+        "10.24432/C5BW33",
+        "CC BY 4.0",
+        "Daqing Chen",
+        "What was changed",
+        "266,221",
+        "3,659",
+        "4,334",
+    ):
+        assert part in text
+
+
+def test_online_retail_split(tmp_path):
+    audit = build_dataset(OnlineRetail(), Temporal(), tmp_path).audit
+    assert (audit["train_interactions"], audit["valid_interactions"], audit["test_interactions"]) == (
+        203_001,
+        31_415,
+        31_805,
+    )
+    assert (audit["test_users"], audit["cold_users"], audit["cold_items"]) == (1_445, 310, 97)
+    assert audit["future_leak_rate"] == 0
+
+
+def test_synthetic_is_what_was_asked_for():
+    source = Synthetic(num_users=80, num_items=50, num_interactions=1_500, seed=3)
+    tables = checked(source.load())
+    assert len(tables.interactions) == 1_500
+    assert not tables.interactions.duplicated(["user_id", "item_id"]).any()
+    assert tables.interactions["timestamp"].is_monotonic_increasing
+    assert source.columns() == {"users": set(tables.users), "items": set(tables.items)}
+    assert source.num_items() == len(tables.items) == 50
+    assert len(tables.users) == 80
+    again = Synthetic(num_users=80, num_items=50, num_interactions=1_500, seed=3)
+    assert again.load().interactions.equals(source.load().interactions)
+    assert again.fingerprint() == source.fingerprint()
+    assert Synthetic(seed=4).fingerprint() != Synthetic(seed=3).fingerprint()
+
+
+def test_synthetic_reaches_half_of_all_pairs_and_refuses_more():
+    tables = Synthetic(num_users=20, num_items=10, num_interactions=100).load()
+    assert len(tables.interactions.drop_duplicates(["user_id", "item_id"])) == 100
+    source = Synthetic(num_users=20, num_items=10, num_interactions=101)
+    assert (
+        "at most half of all pairs, 20 x 10 / 2 = 100, got 101" in dict(source.problems())["num_interactions"]
+    )
+    with pytest.raises(InputError, match=r"data\.num_interactions"):
+        source.load()
+
+
+def test_synthetic_popularity_is_skewed_and_taste_follows_the_features():
+    tables = Synthetic(num_users=500, num_items=200, num_interactions=8_000).load()
+    counts = tables.interactions["item_id"].value_counts().to_numpy()
+    assert counts[:20].sum() > 0.25 * counts.sum()
+    segment = tables.users.set_index("user_id")["segment"].str.split().str[1]
+    category = tables.items.set_index("item_id")["category"].str.split().str[1]
+    log = tables.interactions
+    agree = (log["user_id"].map(segment) == log["item_id"].map(category)).mean()
+    assert agree > 0.15  # without taste about 1 / 16
+    even = Synthetic(num_users=500, num_items=200, num_interactions=8_000, preference=0.0).load().interactions
+    assert (even["user_id"].map(segment) == even["item_id"].map(category)).mean() < 2 / 16
+
+
+def test_synthetic_words_differ():
+    words = _words(64).ravel()
+    assert len(np.unique(words)) == len(words)
+
+
+def test_movielens_1m_format(tmp_path):
+    ratings, users, movies = (tmp_path / name for name in ("ratings.dat", "users.dat", "movies.dat"))
+    ratings.write_text("1::2::5::978300760\n1::1::3::978300760\n")
+    users.write_text("1::F::1::10::48067-12\n")
+    movies.write_bytes(
+        '1::Mis\xe9rables, Les (1995)::Drama|Musical\n2::"Odd" (1988)::Comedy\n'.encode("latin-1")
+    )
+    log, people, films = movielens.read_1m(ratings, users, movies)
+    assert log.to_numpy().tolist() == [[1, 2, 5, 978300760], [1, 1, 3, 978300760]]
+    assert people.iloc[0].tolist() == [1, "F", 1, "K-12 student", "48067-12"]
+    assert films["title"].tolist() == ["Misérables, Les (1995)", '"Odd" (1988)']
+    assert films["genres"].tolist() == [["Drama", "Musical"], ["Comedy"]]
+    assert films["year"].tolist() == [1995, 1988]
+
+
+@pytest.mark.shared_data
+def test_movielens_1m(shared_data, tmp_path):
+    if not (shared_data / "ml-1m").is_dir():
+        pytest.skip("no ml-1m in TWOTOWER_DATA_DIR")
+    source = MovieLens(variant="1m")
+    dataset = build_dataset(source, LeaveOneOut(), tmp_path)
+    audit = dataset.audit
+    assert (audit["interactions"], audit["users"], audit["items"]) == (1_000_209, 6_040, 3_706)
+    assert source.num_items() == len(dataset.items)
+    assert audit["test_users"] == audit["valid_users"] == 6_040
+    assert audit["equal_timestamp_rate"] == pytest.approx(0.532, abs=0.001)
+    assert source.columns() == {"users": set(dataset.user_table), "items": set(dataset.item_table)}
+    assert not dataset.item_table["year"].isna().any()
+
+
+@pytest.mark.shared_data
+def test_movielens_100k(shared_data):
+    if not (shared_data / "ml-100k").is_dir():
+        pytest.skip("no ml-100k in TWOTOWER_DATA_DIR")
+    tables = checked(MovieLens(variant="100k").load())
+    assert [len(tables.interactions), len(tables.users), len(tables.items)] == [100_000, 943, 1_682]
+    assert tables.items.set_index("item_id").loc[2, "genres"] == ["Action", "Adventure", "Thriller"]
+    assert tables.items["year"].isna().sum() == 1
+    assert len(MovieLens(variant="100k", min_rating=4).load().interactions) == 55_375

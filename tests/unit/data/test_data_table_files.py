@@ -1,0 +1,204 @@
+import gzip
+
+import pandas as pd
+import pytest
+
+from twotower.data.check_tables import checked
+from twotower.data.sources.table_files import TableFiles
+from twotower.errors import InputError
+
+LOG = "user_id,item_id,timestamp,junk\n7,A1,1700000000,\n8,007,1700000001,x\n7,007,1700000002,\n"
+ITEMS = 'item_id,name,genres,price,code\nA1,"Alpha, beta",x| y,1.5,007\n007,Gamma,,2,100\n'
+USERS = "user_id,country\n7,NL\n8,NA\n"
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(log=LOG, items=None, users=None, **arguments):
+        for name, text in (("interactions", log), ("items", items), ("users", users)):
+            if text is not None:
+                content = text if isinstance(text, bytes) else text.encode()
+                (tmp_path / f"{name}.csv").write_bytes(content)
+                arguments.setdefault(f"{name}_path", f"{name}.csv")
+        return TableFiles(**arguments)
+
+    return write
+
+
+def test_csv(files):
+    source = files(items=ITEMS, users=USERS, tag_columns=["genres"], item_label="name", chunk_rows=2)
+    assert source.problems() == []
+    tables = checked(source.load())
+    assert tables.interactions.columns.tolist() == ["user_id", "item_id", "timestamp"]
+    assert tables.interactions["user_id"].tolist() == [7, 8, 7]
+    assert tables.interactions["item_id"].tolist() == ["A1", "007", "007"]
+    assert tables.interactions["timestamp"].tolist() == [1_700_000_000, 1_700_000_001, 1_700_000_002]
+    assert tables.items["name"].tolist() == ["Alpha, beta", "Gamma"]
+    assert tables.items["genres"].iloc[0] == ["x", "y"]
+    assert pd.isna(tables.items["genres"].iloc[1])
+    assert tables.items["price"].tolist() == [1.5, 2.0]
+    assert tables.items["code"].tolist() == ["007", "100"]
+    assert pd.isna(tables.users["country"].iloc[1])
+    assert source.columns() == {
+        "users": {"user_id", "country"},
+        "items": {"item_id", "name", "genres", "price", "code"},
+    }
+    assert tables.origins == {"interactions": "interactions.csv", "users": "users.csv", "items": "items.csv"}
+
+
+def test_without_tables_the_entities_are_those_of_the_interactions(files):
+    tables = checked(files().load())
+    assert tables.users["user_id"].tolist() == [7, 8]
+    assert tables.items["item_id"].tolist() == ["A1", "007"]
+
+
+def test_parquet_and_gzip_and_other_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log = pd.DataFrame({"when": pd.to_datetime(["2024-01-01", "2024-01-02"]), "who": [1, 2], "what": [5, 6]})
+    log.to_parquet("log.parquet")
+    (tmp_path / "items.csv.gz").write_bytes(gzip.compress(b"what,price\n5,1\n6,2\n9,3\n"))
+    source = TableFiles(
+        interactions_path="log.parquet",
+        items_path="items.csv.gz",
+        user_column="who",
+        item_column="what",
+        timestamp_column="when",
+        timestamp_unit="iso",
+        item_features=[],
+    )
+    tables = checked(source.load())
+    assert tables.interactions["timestamp"].tolist() == [1_704_067_200, 1_704_153_600]
+    assert tables.items.columns.tolist() == ["item_id"]
+    assert tables.items["item_id"].tolist() == [5, 6, 9]
+
+
+@pytest.mark.parametrize(
+    ("unit", "times", "expected"),
+    [
+        ("s", ("1700000000", "1700000001.0"), [1_700_000_000, 1_700_000_001]),
+        ("ms", ("1700000000999", "1700000001000"), [1_700_000_000, 1_700_000_001]),
+        ("iso", ("2024-01-01", "2024-01-01T01:00:00.5+01:00"), [1_704_067_200, 1_704_067_200]),
+    ],
+)
+def test_units_of_time(files, unit, times, expected):
+    log = "user_id,item_id,timestamp\n" + "".join(f"1,2,{time}\n" for time in times)
+    assert files(log=log, timestamp_unit=unit).load().interactions["timestamp"].tolist() == expected
+
+
+def test_the_split_column(files):
+    source = files(
+        log="user_id,item_id,timestamp,part\n1,2,90000,train\n1,3,90000,test\n", split_column="part"
+    )
+    assert checked(source.load()).interactions["split"].tolist() == ["train", "test"]
+
+
+def test_the_fingerprint_follows_content_not_place(files, tmp_path):
+    first = files().fingerprint()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "interactions.csv").write_text(LOG)
+    assert files(interactions_path="other/interactions.csv", chunk_rows=5).fingerprint() == first
+    assert files(log=LOG + "7,A2,1700000009,\n").fingerprint() != first
+    assert files(timestamp_unit="ms").fingerprint() != first
+
+
+HEAD = "user_id,item_id,timestamp\n"
+BAD_VALUES = {
+    "id missing": (
+        {"log": HEAD + "1,2,90000\n1,,90000\n"},
+        "interactions.csv: column 'item_id', line 3: .*nothing",
+    ),
+    "decimal ids": (
+        {"log": HEAD + "1,2,90000\n1.0,3,90000\n"},
+        "interactions.csv: column 'user_id', line 3: .*'1.0'",
+    ),
+    "blank line": (
+        {"log": HEAD + "1,2,90000\n\n1,3,90000\n"},
+        "interactions.csv: column '.*', line 3: .*nothing",
+    ),
+    "time in words": ({"log": HEAD + "1,2,90000\n1,3,soon\n"}, "column 'timestamp', line 3: .*'soon'; .*iso"),
+    "milliseconds": (
+        {"log": HEAD + "1,2,1700000000000\n"},
+        "column 'timestamp', line 2: .*milliseconds.*timestamp_unit=ms",
+    ),
+    "dates as seconds": (
+        {"log": HEAD + "1,2,2024-01-01\n"},
+        "column 'timestamp', line 2: .*timestamp_unit=iso",
+    ),
+    "seconds as dates": (
+        {"log": HEAD + "1,2,90000\n", "timestamp_unit": "iso"},
+        "'timestamp', line 2: .*ISO 8601.*'90000'",
+    ),
+    "half a second": (
+        {"log": HEAD + "1,2,90000.5\n"},
+        "column 'timestamp', line 2: expected whole unix seconds",
+    ),
+    "duplicate item": (
+        {"items": "item_id,name\nA1,x\n007,y\nA1,z\n"},
+        "items.csv: column 'item_id', line 4: duplicate id 'A1'.*line 2",
+    ),
+    "unlisted item": (
+        {"items": "item_id\nA1\n"},
+        "interactions.csv: column 'item_id', line 3: '007' is not in items.csv",
+    ),
+    "odd split": (
+        {"log": "user_id,item_id,timestamp,part\n1,2,90000,dev\n", "split_column": "part"},
+        "column 'part', line 2: .*'dev'",
+    ),
+    "own name": ({"log": "who,item_id,timestamp\n,2,90000\n", "user_column": "who"}, "column 'who', line 2"),
+    "no rows": ({"log": HEAD}, "interactions.csv: holds no interactions"),
+    "ragged": ({"log": HEAD + "1,2,90000\n1,2,3,4,5\n"}, "interactions.csv: cannot be read as CSV: .*line 3"),
+    "not UTF-8": (
+        {"log": HEAD.encode() + b"1,\xff,90000\n"},
+        "interactions.csv: cannot be read as CSV: .*UTF-8",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_VALUES)
+def test_bad_values_are_named_by_file_column_and_line(files, name):
+    arguments, pattern = BAD_VALUES[name]
+    with pytest.raises(InputError, match=pattern):
+        checked(files(**arguments).load())
+
+
+BAD_SETTINGS = {
+    "no file": ({"interactions_path": "none.csv"}, "interactions_path", "there is no file none.csv"),
+    "no items file": ({"items_path": "none.csv"}, "items_path", "there is no file none.csv"),
+    "unknown kind": ({"items_path": "items.xlsx"}, "items_path", "unknown kind of file; expected .parquet"),
+    "missing column": ({"timestamp_column": "timestmp"}, "timestamp_column", "did you mean 'timestamp'?"),
+    "missing key": (
+        {"items": ITEMS.replace("item_id", "sku")},
+        "item_column",
+        "items.csv: column 'item_id' is missing",
+    ),
+    "missing feature": (
+        {"items": ITEMS, "item_features": ["prise"]},
+        "item_features",
+        "did you mean 'price'?",
+    ),
+    "missing tags": ({"items": ITEMS, "tag_columns": ["genre"]}, "tag_columns", "did you mean 'genres'?"),
+    "label not read": (
+        {"items": ITEMS, "item_features": ["price"], "item_label": "name"},
+        "item_label",
+        "'name' is missing",
+    ),
+    "two roles": ({"item_column": "user_id"}, "user_column", "'user_id' has two roles"),
+    "not Parquet": ({"items_path": "bad.parquet"}, "items_path", "cannot be read as Parquet"),
+    "empty file": ({"log": ""}, "interactions_path", "cannot be read as CSV"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SETTINGS)
+def test_what_headers_show_is_known_before_reading(files, tmp_path, name):
+    arguments, key, part = BAD_SETTINGS[name]
+    (tmp_path / "items.xlsx").write_text("")
+    (tmp_path / "bad.parquet").write_text("not parquet at all")
+    source = files(**arguments)
+    problems = dict(source.problems())
+    assert part in problems[key]
+    with pytest.raises(InputError):
+        source.load()
+    with pytest.raises(InputError):
+        source.fingerprint()
