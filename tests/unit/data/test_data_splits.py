@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from twotower.data.holdouts import windows_of
+from twotower.data.sources.synthetic import Synthetic
+from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.given import Given
 from twotower.data.splits.item_cold import ItemCold
 from twotower.data.splits.leave_one_out import LeaveOneOut
@@ -47,7 +49,7 @@ def test_temporal_shares(log):
     assert parts.tolist() == [TRAIN] * 7 + [VALID] + [TEST] * 2
     ties = log([(1, item, 1000 + item // 8) for item in range(1, 11)])
     assert (Temporal(test=0.1, valid=0.1, unit="share").assign(ties) != VALID).all()
-    with pytest.raises(InputError, match=r"split\.test \+ split\.valid.*below 1, got 0\.5 \+ 0\.5"):
+    with pytest.raises(InputError, match=r"test \+ valid must be below 1 .*got 0\.5 \+ 0\.5"):
         Temporal(test=0.5, valid=0.5, unit="share")
 
 
@@ -111,6 +113,9 @@ def test_given(log):
     assert items_of(windows.test.holdout.history, 1) == [1, 2]
     with pytest.raises(InputError, match=r"split=given: .*data\.split_column"):
         windows_of(log([(1, 1, 5)]), Given())
+    assert "data.split_column" in Given().problems(Synthetic())[0]
+    assert Given().problems(TableFiles(interactions_path="a.csv", split_column="part")) == []
+    assert Temporal().problems(Synthetic()) == []
 
 
 def test_repeats_are_no_targets(log):

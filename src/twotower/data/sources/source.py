@@ -27,6 +27,10 @@ class Source(ABC):
         """Return (parameter, message) of what is known to be wrong before data is read; never raises."""
         return []
 
+    def gives_split(self) -> bool:
+        """Tell whether the interactions come with a `split` column, for split=given."""
+        return False
+
     def num_items(self) -> int | None:
         """Return the size of the catalogue if it is known without reading, else None."""
         return None

@@ -128,6 +128,10 @@ class TableFiles(Source):
                 found += [(parameter, f"among the columns that are read, {problem}")] if problem else []
         return found
 
+    def gives_split(self) -> bool:
+        """Tell whether a split column is named."""
+        return self.split_column is not None
+
     def columns(self) -> dict[str, set[str]] | None:
         """Return the columns that `load` will give users and items, from the headers, or None."""
         try:

@@ -3,8 +3,13 @@
 import numpy as np
 
 from twotower.data.log import Log
+from twotower.data.sources.source import Source
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 from twotower.errors import InputError
+
+NO_SPLIT = (
+    "this data brings no split; for table_files name the column in data.split_column, or use split=temporal"
+)
 
 
 class Given(Split):
@@ -20,6 +25,10 @@ class Given(Split):
     def __init__(self) -> None:
         pass
 
+    def problems(self, source: Source) -> list[str]:
+        """Tell whether the source gives a split."""
+        return [] if source.gives_split() else [NO_SPLIT]
+
     def assign(self, log: Log) -> Parts:
         """Return the part of each interaction.
 
@@ -27,10 +36,7 @@ class Given(Split):
             InputError: the source gives no split.
         """
         if log.given is None:
-            raise InputError(
-                "split=given: this source gives no split; for table_files name the column in "
-                "data.split_column, or use split=temporal"
-            )
+            raise InputError(f"split=given: {NO_SPLIT}")
         return np.array([TRAIN, VALID, TEST], dtype=np.int8)[log.given]
 
     def remedy(self, log: Log) -> str:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from twotower.data.dataset import Audit
 from twotower.data.log import Log
+from twotower.data.sources.source import Source
 from twotower.errors import InputError
 
 TRAIN, VALID, TEST, VALID_HISTORY, TEST_HISTORY, VALID_ONLY, NONE = range(7)
@@ -42,6 +43,10 @@ class Split(ABC):
     @abstractmethod
     def remedy(self, log: Log) -> str:
         """Return what to say when this log leaves a part empty: what the parts are and what to change."""
+
+    def problems(self, source: Source) -> list[str]:
+        """Return what is known to be wrong with this split of this source, before data is read."""
+        return []
 
     def request_times(self, log: Log, targets: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return when each user row asks, unix seconds [num_users + 1]; 0 for users without targets.

@@ -38,8 +38,8 @@ class Temporal(Split):
     ) -> None:
         if unit == "share" and test + valid >= 1:
             raise InputError(
-                f"split.test + split.valid: as shares of the interactions they must leave some to train, so "
-                f"their sum must be below 1, got {test} + {valid}"
+                f"test + valid must be below 1 with unit=share, so that some interactions are left to train; "
+                f"got {test} + {valid}"
             )
         self.test = test
         self.valid = valid
