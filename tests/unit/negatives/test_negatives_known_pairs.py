@@ -1,7 +1,7 @@
 """The mask of known positives against a loop over all pairs."""
 
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from twotower.negatives.candidates import known_pairs
@@ -14,6 +14,7 @@ ITEM = st.integers(1, NUM_ITEMS)
     rows=st.sets(ITEM),
     known=st.lists(st.lists(ITEM, max_size=6), max_size=6),
 )
+@example(rows=set(range(1, NUM_ITEMS + 1)), known=[[NUM_ITEMS, 1], [], [2]])  # the whole catalogue
 def test_known_pairs_are_exactly_the_known_items_among_the_candidates(
     rows: set[int], known: list[list[int]]
 ) -> None:

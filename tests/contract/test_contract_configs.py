@@ -1,0 +1,103 @@
+"""Every YAML of `conf/`, found by globbing: composes, is checked without a complaint, and is short."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from twotower.check import ALL_GROUPS, MAPS, ROOMS, check
+from twotower.config import CONF, checked, compose, shape
+from twotower.spec import TARGET, locate
+
+FILES = sorted(CONF.glob("**/*.yaml"))
+DOORS = {path.stem for path in CONF.glob("*.yaml") if "# @package" not in path.read_text()}
+MAX_LINES, MAX_DEPTH = 25, 3
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(CONF).with_suffix(""))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """What data=table_files must be told."""
+    path = tmp_path / "log.csv"
+    pd.DataFrame({"user_id": [1], "item_id": [2], "timestamp": [3]}).to_csv(path, index=False)
+    return [f"data.interactions_path={path}"]
+
+
+def overrides_for(path: Path, files: list[str]) -> list[str]:
+    """The overrides that choose a file, and what it cannot be checked without."""
+    group, choice = path.parent.name, path.stem
+    overrides = [f"{group}={choice}"]
+    if group == "features" and (CONF / "data" / path.name).is_file():
+        overrides.append(f"data={choice}")
+    return overrides + (files if "table_files" in choice else [])
+
+
+def test_there_are_choices_of_every_group() -> None:
+    groups = {path.parent.name for path in FILES if path.parent != CONF}
+    assert groups >= ALL_GROUPS
+    assert {"train", "evaluate", "reindex"} <= DOORS
+    assert len(FILES) > 40
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_it_is_short_and_begins_with_the_command_that_uses_it(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= MAX_LINES
+    comment = next(line for line in lines if not line.startswith("# @package"))
+    assert comment.startswith("# ")
+    if path.stem not in ("run_folder", "beside_run"):  # parts of doors, never chosen
+        assert "python scripts/" in comment
+        if path.parent != CONF:
+            assert any(f"{path.parent.name}{sign}" in comment for sign in "=.")
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_it_is_not_deep(path: Path) -> None:
+    def depth(values: object) -> int:
+        return 1 + max(map(depth, values.values()), default=0) if isinstance(values, dict) else 0
+
+    content = yaml.safe_load(path.read_text())
+    assert depth({key: value for key, value in content.items() if key != "hydra"}) <= MAX_DEPTH
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent != CONF], ids=named)
+def test_every_choice_composes_and_checks(path: Path, files: list[str]) -> None:
+    settings = checked("train", overrides_for(path, files))
+    assert set(settings) == set(ALL_GROUPS) | {"name", "seed", "embedding_dim", "output_root", "debug"}
+    assert check(settings) == []
+
+
+@pytest.mark.parametrize("door", sorted(DOORS))
+def test_every_door_composes_and_checks(door: str) -> None:
+    overrides = ["run=outputs/default/now"] if "run" in shape(door)[1] else []
+    settings = checked(door, overrides)
+    assert set(settings) == set.union(*map(set, shape(door)))
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_targets_are_files_named_after_their_class(path: Path) -> None:
+    """`_target_` names the defining module, so that a new variant needs no other edit."""
+
+    def targets(values: object) -> list[str]:
+        if not isinstance(values, dict):
+            return []
+        own = [values[TARGET]] if TARGET in values else []
+        return own + [target for value in values.values() for target in targets(value)]
+
+    for target in targets(yaml.safe_load(path.read_text())):
+        assert f"{locate(target).__module__}.{locate(target).__qualname__}" == target
+
+
+@pytest.mark.parametrize("base", [*ROOMS.values(), *MAPS.values()])
+def test_the_base_of_every_room_is_there(base: str) -> None:
+    assert locate(base)
+
+
+def test_every_data_set_has_features_of_its_own_name() -> None:
+    """`features: ${data}` is the default, so `data=x` alone must compose."""
+    for path in (CONF / "data").glob("*.yaml"):
+        assert compose("train", [f"data={path.stem}"])["features"]["item"]

@@ -1,0 +1,178 @@
+"""Choices that are sound alone and wrong together, told before any data is read."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from twotower.config import checked
+
+Refusal = Callable[..., str]
+SYNTHETIC = "data=synthetic"
+CASES: dict[str, tuple[str, ...]] = {
+    "monitor that is not logged": (
+        "trainer.monitor=valid/recal_at_20",
+        "trainer.monitor",
+        "'valid/recal_at_20' is not logged",
+        "'valid/recall_at_20'?",
+    ),
+    "monitor of another k": (
+        "metrics.ks=[5,10]",
+        "trainer.monitor",
+        "'valid/recall_at_20' is not logged",
+        "valid/recall_at_10",
+    ),
+    "loss whose needs are not met": (
+        "negatives=in_batch negatives.frequency=none",
+        "loss",
+        "InBatchSoftmax needs log_q",
+        "InBatch as set does not provide",
+        "switch the correction off",
+    ),
+    "PQ that does not divide": (
+        "index=ivf_pq index.num_subquantizers=24",
+        "index.num_subquantizers",
+        "24 does not divide the embedding dimension 64",
+        "choose 16 or 32",
+    ),
+    "PQ that does not divide another dimension": (
+        "index=ivf_pq embedding_dim=40",
+        "index.num_subquantizers",
+        "32 does not divide the embedding dimension 40",
+    ),
+    "more cells than items": (
+        "data=synthetic index=ivf_flat index.nlist=5000",
+        "index.nlist",
+        "5000 cells",
+        "1000 vectors",
+    ),
+    "more probes than cells": (
+        "index=ivf_flat index.nlist=10 index.nprobe=11",
+        "index.nprobe",
+        "11 is above the number of cells 10",
+    ),
+    "k above the catalogue": (
+        "data=synthetic metrics.ks=[20,2000]",
+        "metrics.ks",
+        "2000 is above the 1000 items",
+    ),
+    "catalogue too large to score whole": (
+        "data=synthetic negatives.max_items=999",
+        "negatives",
+        "1,000 items",
+        "negatives=mixed",
+    ),
+    "residual that is no block": (
+        "user_tower.residual=item_id",
+        "user_tower.residual",
+        "'item_id' is no input",
+        "history, last_item",
+    ),
+    "column that is not there": (
+        "features.item.price.column=prize",
+        "features.item.price.column",
+        "items",
+        "no column 'prize'",
+        "'price'?",
+    ),
+    "features of other data": (
+        "data=synthetic features.user.x={_target_:twotower.features.id.Id,column:country,dim:2}",
+        "features.user.x.column",
+        "users",
+        "'country'",
+    ),
+    "history's own name": (
+        "features.user.history={_target_:twotower.features.categorical.Categorical,column:country,dim:2}",
+        "features.user.history",
+        "choose another",
+    ),
+    "no item features": (
+        "~features.item.item_id ~features.item.description ~features.item.price",
+        "features.item",
+        "no input",
+    ),
+    "metric twice": (
+        "metrics.kinds.again={_target_:twotower.metrics.recall.Recall}",
+        "metrics",
+        "'recall' is there twice",
+    ),
+    "more interactions than pairs": (
+        "data=synthetic data.num_interactions=9000000",
+        "data.num_interactions",
+        "at most half of all pairs",
+    ),
+    "sparse table, optimizer that takes none": (
+        "features.item.item_id.sparse=true optimizer=adagrad optimizer.weight_decay=0.1",
+        "optimizer",
+        "Adagrad as set takes no sparse gradients",
+        "features.item.item_id.sparse",
+    ),
+    "sparse table, clipped": (
+        "features.item.item_id.sparse=true trainer.gradient_clip_val=1",
+        "trainer.gradient_clip_val",
+        "sparse",
+    ),
+    "misspelt Lightning argument": (
+        "trainer.extra={accumulate_grad_batch:2}",
+        "trainer.extra.accumulate_grad_batch",
+        "'accumulate_grad_batches'?",
+    ),
+    "Lightning argument of our own": (
+        "trainer.extra={max_epochs:2}",
+        "trainer.extra.max_epochs",
+        "set by this framework",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_one_mistake(only_line: Refusal, case: tuple[str, ...]) -> None:
+    overrides, key, *parts = case
+    line = only_line(*overrides.split())
+    assert line.startswith(f"{key}: ")
+    for part in parts:
+        assert part in line
+
+
+def test_mistakes_between_rooms_come_together_too(refusal: Refusal) -> None:
+    message = refusal(
+        SYNTHETIC,
+        "index=ivf_pq",
+        "index.num_subquantizers=7",
+        "index.nlist=2000",
+        "metrics.ks=[1001]",
+        "user_tower.residual=x",
+        "negatives=mixed",
+        "negatives.frequency=none",
+    )
+    assert message.startswith("6 mistakes in ")
+    for key in (
+        "index.num_subquantizers",
+        "index.nlist",
+        "metrics.ks",
+        "user_tower.residual",
+        "loss",
+        "trainer.monitor",
+    ):
+        assert f"\n  {key}: " in message
+
+
+def test_files_and_columns_of_the_user_s_own_data(only_line: Refusal, tmp_path: Path) -> None:
+    missing = only_line("data=table_files", f"data.interactions_path={tmp_path}/no.csv")
+    assert missing.startswith("data.interactions_path: ")
+    assert "no.csv" in missing
+    log, items = tmp_path / "log.csv", tmp_path / "items.csv"
+    pd.DataFrame({"user_id": [1], "item_id": [2], "when": [3]}).to_csv(log, index=False)
+    pd.DataFrame({"item_id": [2], "colour": ["red"]}).to_csv(items, index=False)
+    mine = ["data=table_files", f"data.interactions_path={log}", f"data.items_path={items}"]
+    column = only_line(*mine)
+    assert column.startswith("data.timestamp_column: ")
+    assert "'timestamp'" in column
+    mine.append("data.timestamp_column=when")
+    checked("train", mine)
+    feature = only_line(
+        *mine, "features.item.hue={_target_:twotower.features.categorical.Categorical,column:color,dim:4}"
+    )
+    assert feature.startswith("features.item.hue.column: ")
+    assert "'colour'?" in feature

@@ -1,0 +1,167 @@
+"""The manners of every door: help, exit status, and nothing written for a mistaken command."""
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twotower.config import CONF, exit_status, run_door, split_arguments
+from twotower.errors import InputError
+
+SCRIPTS = CONF.parent / "scripts"
+DATA = "data=synthetic"
+
+
+def run(script: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(script), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def test_the_real_command_tells_all_mistakes_at_once_quickly_and_writes_nothing(tmp_path: Path) -> None:
+    before = cpu_seconds()
+    result = run(
+        SCRIPTS / "train.py", "loss=bec", "embeding_dim=3", "user_tower.dropout=2", "seed=x", cwd=tmp_path
+    )
+    # of the processor, as tests share it: 2 seconds of them go into importing torch
+    assert cpu_seconds() - before < 5
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr + result.stdout
+    assert result.stderr.startswith("error: 4 mistakes in the configuration; nothing was read or written\n")
+    for told in (
+        "loss: unknown choice 'bec'; did you mean 'bce'?",
+        "embeding_dim: unknown key; did you mean 'embedding_dim'?",
+        "user_tower.dropout: expected less than 1, got 2",
+        "seed: expected a valid integer, got 'x'",
+    ):
+        assert f"\n  {told}" in result.stderr
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("script", [SCRIPTS / f"{name}.py" for name in ("train", "evaluate", "reindex")])
+def test_help_is_quick_and_lists_groups_and_keys(script: Path, tmp_path: Path) -> None:
+    before = cpu_seconds()
+    result = run(script, "--help", cwd=tmp_path)
+    assert cpu_seconds() - before < 3
+    assert result.returncode == 0
+    assert f"python scripts/{script.name}" in result.stdout
+    for part in ("Groups", "Keys", "debug", "Exit status: 0 done"):
+        assert part in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arguments_are_told_apart() -> None:
+    assert split_arguments(["a=1", "-m", "b=2,3", "~c"]) == (["a=1", "b=2,3", "~c"], ["-m"])
+    assert split_arguments(["--cfg", "job", "a=1"]) == (["a=1"], ["--cfg", "job"])
+    assert split_arguments(["a"]) == (["a"], [])
+
+
+def raising(error: BaseException) -> Callable[[], int]:
+    def call() -> int:
+        raise error
+
+    return call
+
+
+def test_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status(lambda: 0, debug=False) == 0
+    assert exit_status(lambda: 3, debug=False) == 3
+    assert exit_status(raising(InputError("items.csv: no rows")), debug=False) == 2
+    assert capsys.readouterr().err == "error: items.csv: no rows\n"
+    assert exit_status(raising(KeyError("x")), debug=False) == 1
+    assert capsys.readouterr().err == "failed: KeyError: 'x' (debug=true shows where)\n"
+    assert exit_status(raising(KeyboardInterrupt()), debug=False) == 1
+    assert "resume=" in capsys.readouterr().err
+    assert exit_status(raising(KeyError("x")), debug=True) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+class Door:
+    """Runs `run_door` in this process with a task that only remembers."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+        self.monkeypatch, self.root = monkeypatch, root
+        self.seen: list[tuple[dict[str, Any], Path]] = []
+        self.statuses: list[int] = []
+        self.resumed: list[Path] = []
+
+    def task(self, settings: dict[str, Any], folder: Path) -> int:
+        self.seen.append((settings, folder))
+        return self.statuses.pop(0) if self.statuses else 0
+
+    def resume(self, folder: Path) -> int:
+        self.resumed.append(folder)
+        return 0
+
+    def __call__(self, *arguments: str) -> int:
+        self.monkeypatch.setattr(sys, "argv", ["train.py", f"output_root={self.root}", *arguments])
+        if any(text.startswith("resume=") for text in arguments):
+            self.monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        with pytest.raises(SystemExit) as left:
+            run_door("train", self.task, "words", resume=self.resume)
+        assert isinstance(left.value.code, int)
+        return left.value.code
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Door:
+    return Door(monkeypatch, tmp_path)
+
+
+def test_a_task_is_given_checked_settings_and_a_folder_of_its_own(door: Door) -> None:
+    # a key that only Python has a default for: plain Hydra would refuse it
+    assert door(DATA, "history.dropout=0.25", "name=mine") == 0
+    ((settings, folder),) = door.seen
+    assert settings["history"]["dropout"] == 0.25
+    assert folder.parent == door.root / "mine"
+    assert door(DATA, "name=mine") == 0
+    assert door.seen[1][1] != folder
+
+
+def test_the_task_s_status_is_the_door_s(door: Door) -> None:
+    door.statuses = [3]
+    assert door(DATA) == 3
+
+
+def test_a_mistake_starts_no_task(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
+    assert door(DATA, "loss=bec") == 2
+    assert door.seen == []
+    assert "did you mean 'bce'" in (told := capsys.readouterr().err)
+    assert "Traceback" not in told
+    assert door(DATA, "loss=bec", "debug=true") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_sweep_is_several_tasks_and_the_worst_status(door: Door) -> None:
+    door.statuses = [0, 3, 0, 0]
+    assert door(DATA, "--multirun", "loss=bce,in_batch_softmax", "loss.temperature=0.1,0.2") == 3
+    chosen = [settings["loss"] for settings, _ in door.seen]
+    assert [loss["temperature"] for loss in chosen] == [0.1, 0.2, 0.1, 0.2]
+    assert len({loss["_target_"] for loss in chosen}) == 2
+    assert len({folder for _, folder in door.seen}) == 4
+
+
+def test_a_sweep_with_an_unknown_choice_starts_no_task(door: Door) -> None:
+    assert door(DATA, "-m", "loss=bce,nope") == 2
+    assert door.seen == []
+
+
+def test_a_job_of_a_sweep_that_is_mistaken_stops_no_other(door: Door) -> None:
+    assert door(DATA, "-m", "loss.temperature=-1,0.5") == 2
+    assert [settings["loss"]["temperature"] for settings, _ in door.seen] == [0.5]
+
+
+def test_resume_takes_the_folder_alone(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
+    assert door("resume=outputs/default/then") == 0
+    assert door.resumed == [Path("outputs/default/then")]
+    assert door("resume=outputs/default/then", "seed=3") == 2
+    assert "leave out seed=3" in capsys.readouterr().err

@@ -1,0 +1,161 @@
+"""Each mistake of a configuration is told with its key and what to do about it."""
+
+from collections.abc import Callable
+
+import pytest
+
+Refusal = Callable[..., str]
+CASES: dict[str, tuple[str, ...]] = {
+    "misspelt root key": ("embeding_dim=3", "embeding_dim", "unknown key", "'embedding_dim'?"),
+    "misspelt group": ("los=bce", "los", "unknown key", "'loss'?"),
+    "misspelt nested key": ("loss.temprature=0.1", "loss.temprature", "unknown key", "'temperature'?"),
+    "misspelt key forced in": ("++loss.temprature=1", "loss.temprature", "unknown key", "'temperature'?"),
+    "new root key": ("+model=x", "model", "unknown key", "valid: baselines, data"),
+    "new nested key": ("+index.foo=1", "index.foo", "unknown key"),
+    "stale key of another choice": (
+        "loss=bce loss.log_q_correction=true",
+        "loss.log_q_correction",
+        "unknown key",
+    ),
+    "root of a wrong type": ("seed=abc", "seed", "expected a valid integer", "'abc'"),
+    "root out of range": ("embedding_dim=0", "embedding_dim", "greater than 0", "got 0"),
+    "seed too large": ("seed=4294967296", "seed", "less than 4294967296"),
+    "nested of a wrong type": (
+        "loss.temperature=warm",
+        "loss.temperature",
+        "expected a valid number",
+        "'warm'",
+    ),
+    "truth for a number": ("loss.temperature=true", "loss.temperature", "expected a valid number", "True"),
+    "number for a truth": (
+        "metrics.filter_seen=1",
+        "metrics.filter_seen",
+        "expected a valid boolean",
+        "got 1",
+    ),
+    "fraction for a whole number": (
+        "history.length=2.5",
+        "history.length",
+        "expected a valid integer",
+        "2.5",
+    ),
+    "nothing for a number": ("loss.temperature=null", "loss.temperature", "expected a valid number", "None"),
+    "infinity": ("loss.temperature=inf", "loss.temperature", "expected a finite number"),
+    "not a number": ("loss.temperature=nan", "loss.temperature", "expected a finite number"),
+    "nested out of range": ("loss.temperature=-1", "loss.temperature", "greater than 0", "got -1"),
+    "dropout of one": ("user_tower.dropout=1.0", "user_tower.dropout", "less than 1"),
+    "element of a list": ("user_tower.widths=[64,-2]", "user_tower.widths.1", "greater than 0", "got -2"),
+    "value for a list": ("user_tower.widths=64", "user_tower.widths", "expected a valid list", "got 64"),
+    "unknown choice of a group": (
+        "loss=in_batch_softmx",
+        "loss",
+        "unknown choice 'in_batch_softmx'",
+        "'in_batch_softmax'?",
+        "bce",
+    ),
+    "group set to nothing": ("loss=null", "loss", "unknown choice", "valid: bce"),
+    "group taken away": ("~loss", "loss", "expected a choice with a _target_"),
+    "value for a group": ("loss.temperature=0.1 ~negatives", "negatives", "expected a choice"),
+    "unknown choice of a key": (
+        "user_tower.activation=rellu",
+        "user_tower.activation",
+        "unknown choice 'rellu'",
+        "'relu'?",
+        "gelu",
+    ),
+    "unknown norm": ("item_tower.normalise=L2", "item_tower.normalise", "unknown choice 'L2'", "l2"),
+    "unknown target": (
+        "loss._target_=twotower.losses.bce.Bces",
+        "loss._target_",
+        "there is no class 'twotower.losses.bce.Bces'",
+    ),
+    "unknown module": (
+        "loss._target_=twotower.losses.no.Bce",
+        "loss._target_",
+        "there is no class",
+        "No module named",
+    ),
+    "target that is no path": ("loss._target_=Bce", "loss._target_", "there is no class 'Bce'"),
+    "target that is a number": ("loss._target_=3", "loss._target_", "3 is not a Loss"),
+    "target that is no class": ("loss._target_=twotower.spec.build", "loss._target_", "is not a class"),
+    "target of another room": (
+        "loss._target_=twotower.index.flat_ip.FlatIP",
+        "loss._target_",
+        "is not a Loss",
+    ),
+    "abstract target": ("loss._target_=twotower.losses.loss.Loss", "loss._target_", "name one of them"),
+    "metric that is none": (
+        "metrics.kinds.recall._target_=twotower.losses.bce.Bce",
+        "metrics.kinds.recall._target_",
+        "is not a Metric",
+    ),
+    "unknown key of a feature": (
+        "features.item.price.buckets=3",
+        "features.item.price.buckets",
+        "unknown key",
+    ),
+    "required and not set": ("user_tower.widths=???", "user_tower.widths", "required, but not set"),
+    "interpolation to nowhere": (
+        "loss.temperature=${no.such.key}",
+        "loss.temperature",
+        "'no.such.key' not found",
+    ),
+    "interpolation in a list": ("metrics.ks=[10,${nowhere}]", "metrics.ks.1", "'nowhere' not found"),
+    "several values": ("loss.temperature=0.1,0.2", "loss.temperature", "--multirun"),
+    "several choices": ("loss=bce,in_batch_softmax", "loss", "--multirun"),
+    "no override at all": ("loss", "loss", "EQUAL"),
+    "bracket left open": ("metrics.ks=[10", "metrics.ks=[10", "metrics.ks"),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_one_mistake(only_line: Refusal, case: tuple[str, ...]) -> None:
+    overrides, key, *parts = case
+    line = only_line(*overrides.split())
+    assert line.startswith(f"{key}: ")
+    for part in parts:
+        assert part in line
+
+
+def test_all_mistakes_of_all_kinds_in_one_message(refusal: Refusal) -> None:
+    message = refusal(
+        "embeding_dim=32",
+        "seed=x",
+        "loss=bec",
+        "loss.temprature=1",
+        "user_tower.activation=rellu",
+        "item_tower.dropout=2",
+        "metrics.ks=[10,${nope}]",
+        "split.test=x,y",
+        "index.target_recall=abc",
+        "features.item.price.column=7",
+        "[",
+    )
+    assert message.startswith("11 mistakes in ")
+    keys = {line.strip().split(": ")[0] for line in message.split("\n")[1:]}
+    assert keys == {
+        "[",
+        "embeding_dim",
+        "features.item.price.column",
+        "index.target_recall",
+        "item_tower.dropout",
+        "loss",
+        "loss.temprature",
+        "metrics.ks.1",
+        "seed",
+        "split.test",
+        "user_tower.activation",
+    }
+
+
+def test_a_choice_that_does_not_compose_hides_no_other_mistake(refusal: Refusal) -> None:
+    message = refusal("loss=bec", "seed=1,2", "data@x=nope")
+    assert "\n  loss: unknown choice 'bec'" in message
+    assert "\n  seed: has several values" in message
+
+
+def test_doors_that_start_from_a_run_have_fewer_keys(refusal: Refusal) -> None:
+    assert "run: " in refusal(door="reindex")
+    message = refusal("run=x", "seed=3", "index=ivf_pk", door="reindex")
+    assert "\n  seed: unknown key" in message
+    assert "\n  index: unknown choice 'ivf_pk'; did you mean 'ivf_pq'?" in message

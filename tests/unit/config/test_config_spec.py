@@ -1,0 +1,47 @@
+"""Specs: from plain dictionaries to objects and back."""
+
+import pytest
+import torch
+
+from twotower.errors import InputError
+from twotower.losses.bce import Bce
+from twotower.losses.loss import Loss
+from twotower.negatives.negatives import Negatives
+from twotower.negatives.uniform import Uniform
+from twotower.spec import TARGET, build, locate, spec_of
+
+BCE = "twotower.losses.bce.Bce"
+
+
+def test_what_a_spec_names_is_built() -> None:
+    loss = build({TARGET: BCE, "negative_weight": 3}, Loss)
+    assert isinstance(loss, Bce)
+    assert loss.negative_weight == 3
+
+
+def test_facts_of_the_run_time_are_positional() -> None:
+    spec = {TARGET: "twotower.negatives.uniform.Uniform", "num_negatives": 4}
+    negatives = build(spec, Negatives, torch.full((11,), 0.1))
+    assert isinstance(negatives, Uniform)
+    assert (negatives.num_items, negatives.num_negatives) == (10, 4)
+
+
+def test_a_spec_comes_back() -> None:
+    assert spec_of(Bce(), temperature=2.0) == {TARGET: BCE, "temperature": 2.0}
+    assert locate(BCE) is Bce
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["Bce", "", ".", ".x", "x.", "twotower.losses.bce.", "twotower.losses.bce.bce_block", "os.path.join"],
+)
+def test_targets_that_are_none(target: str) -> None:
+    with pytest.raises(InputError, match="_target_"):
+        locate(target)
+
+
+def test_specs_that_are_none() -> None:
+    with pytest.raises(InputError, match="expected a mapping with '_target_' naming a Loss"):
+        build({}, Loss)
+    with pytest.raises(InputError, match="is not a Negatives"):
+        build({TARGET: BCE}, Negatives)
