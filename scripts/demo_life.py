@@ -71,9 +71,11 @@ def fitting_items(retriever: Retriever) -> set[ItemId]:
 
 
 def fitting_users(retriever: Retriever, fits: set[ItemId]) -> list[UserId]:
-    """Return the users who have at least three of these items, who have most of them first."""
-    counts = {user: len(fits.intersection(retriever.history(user))) for user in retriever.user_ids}
-    return sorted((u for u in counts if counts[u] >= 3), key=lambda u: (-counts[u], str(u)))
+    """Return the users who have at least three of these items, the largest share of a history first."""
+    histories = {user: retriever.history(user) for user in retriever.user_ids}
+    counts = {user: len(fits.intersection(history)) for user, history in histories.items()}
+    fitting = [user for user, count in counts.items() if count >= 3]
+    return sorted(fitting, key=lambda user: (-counts[user] / len(histories[user]), -counts[user], str(user)))
 
 
 def told_rank(retriever: Retriever, user: UserId) -> str:
@@ -91,7 +93,7 @@ def new_item(retriever: Retriever, rng: random.Random) -> None:
     user = users[0]
     others = sorted(set(retriever.user_ids) - set(users), key=str)
     title(f"a brand-new item: {NEW_ITEM['description']!r} at {NEW_ITEM['price']}, never sold to anybody")
-    print(f"  shown to user {user}, of all users the one with the most items that share two words with it:")
+    print(f"  shown to user {user}, who of all users has the largest share of items with two of its words:")
     show_items(retriever, [item for item in retriever.history(user) if item in fits][-5:])
     print(f"  before it is added  {told_rank(retriever, user)}")
     retriever.add_item(NEW_ID, NEW_ITEM)
