@@ -1,0 +1,193 @@
+"""The house rules that a parser can see: who imports whom, what is never called, how long things are."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "twotower"
+MODULES = sorted(SOURCE.rglob("*.py"))
+PACKAGES = [path for path in MODULES if path.name == "__init__.py" and path.parent != SOURCE]
+SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
+
+TIERS = [
+    {"errors", "spec", "problems"},
+    {"data"},
+    {"features"},
+    {"towers"},
+    {"negatives", "losses", "metrics", "index"},
+    {"evaluation"},
+    {"bundle"},
+    {"training", "serving", "experiments"},
+    {"rules"},
+    {"check"},
+    {"assemble", "config", "door_help"},
+]
+"""A room imports from tiers before its own, and from itself; so nothing can import what imports it."""
+
+WITHIN_TIER = {
+    ("losses", "negatives"): {"twotower.negatives.candidates"},  # a type
+    ("problems", "errors"): {"twotower.errors"},
+    ("spec", "errors"): {"twotower.errors"},
+    ("config", "door_help"): {"twotower.door_help"},
+}
+ONLY_IN = {
+    "hydra": {"config"},
+    "omegaconf": {"config"},
+    "faiss": {"index"},
+    "pytorch_lightning": {"training"},
+    "pydantic": {"check"},
+}
+NEVER_IN = {"torch": {"data", "metrics", "index", "errors", "problems", "spec"}}
+PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_DOOR_LINES = 250, 50, 40
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Every module imported anywhere in a file, in functions too."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write the whole name instead of a relative import"
+            yield node.module or ""
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+def room_at(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def tier_of(room: str) -> int:
+    return next(position for position, rooms in enumerate(TIERS) if room in rooms)
+
+
+def test_every_room_has_its_place() -> None:
+    rooms = {room_at(path) for path in MODULES} - {"__init__"}
+    assert rooms == set().union(*TIERS)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path.parent != SOURCE or path.stem != "__init__"], ids=named
+)
+def test_a_room_imports_from_its_left_only(path: Path) -> None:
+    here = room_at(path)
+    for module in imports_of(path):
+        if not module.startswith("twotower."):
+            assert module != "twotower", "import from the defining module"
+            continue
+        there = room_of(module)
+        if there == here or module in WITHIN_TIER.get((here, there), ()):
+            continue
+        assert tier_of(there) < tier_of(here), f"{here} must not import {module}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_libraries_stay_in_their_rooms(path: Path) -> None:
+    libraries = {module.split(".")[0] for module in imports_of(path)}
+    here = room_at(path)
+    for library in libraries:
+        assert here in ONLY_IN.get(library, {here}), f"{library} belongs to {ONLY_IN[library]}"
+        assert here not in NEVER_IN.get(library, ()), f"no {library} in {here}"
+    assert not libraries & PICKLES
+
+
+def dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
+def test_nothing_is_unpickled(path: Path) -> None:
+    for node in ast.walk(tree_of(path)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = dotted(node.func)
+        given = {word.arg: word.value.value for word in node.keywords if isinstance(word.value, ast.Constant)}
+        if name == "torch.load" or name.endswith("load_from_checkpoint"):
+            assert given.get("weights_only") is True, f"line {node.lineno}"
+        if name in ("np.load", "numpy.load"):
+            assert given.get("allow_pickle") is False, f"line {node.lineno}"
+        assert not name.endswith(("read_pickle", "to_pickle", "torch.save")), f"line {node.lineno}"
+        assert name not in ("eval", "exec"), f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_modules_are_small_and_named_after_what_they_hold(path: Path) -> None:
+    assert path.stem not in ("utils", "util", "helpers", "helper", "common", "misc", "base")
+    assert path.parent.name not in ("utils", "util", "helpers", "helper", "common", "misc", "base")
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
+def test_functions_are_short(path: Path) -> None:
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) and node.body[1:] else node.body
+            length = (body[-1].end_lineno or 0) - body[0].lineno + 1
+            assert length <= MAX_FUNCTION_LINES, f"{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", PACKAGES, ids=named)
+def test_packages_say_what_they_are_and_import_nothing(path: Path) -> None:
+    docstring = ast.get_docstring(tree_of(path)) or ""
+    starts = [line.split(":")[0] for line in docstring.splitlines() if ":" in line]
+    assert [start for start in starts if start in ("Purpose", "May import", "To add one")] == [
+        "Purpose",
+        "May import",
+        "To add one",
+    ]
+    assert list(imports_of(path)) == []
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "reindex"])
+def test_doors_are_thin(name: str) -> None:
+    assert len((ROOT / "scripts" / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= MAX_DOOR_LINES
+
+
+def loaded_by(module: str) -> tuple[set[str], float]:
+    """The libraries a fresh process has after an import, and the seconds of processor it took."""
+    code = (
+        "import sys, time; before = time.process_time()\n"
+        f"import {module}\n"
+        "print(time.process_time() - before, *{name.split('.')[0] for name in sys.modules})"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, *names = result.stdout.split()
+    return set(names), float(seconds)
+
+
+def test_importing_twotower_is_quick() -> None:
+    loaded, seconds = loaded_by("twotower")
+    assert seconds < 0.2
+    assert not loaded & {"torch", "pytorch_lightning", "numpy", "pandas", "faiss", "hydra"}
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("twotower.index.auto", {"torch", "pandas", "pytorch_lightning", "hydra"}),
+        ("twotower.data.build", {"torch", "faiss", "pytorch_lightning", "hydra"}),
+        ("twotower.config", {"torch", "faiss", "pytorch_lightning", "pandas"}),
+        ("twotower.serving.retriever", {"pytorch_lightning", "lightning_fabric", "hydra", "omegaconf"}),
+    ],
+)
+def test_what_an_import_leaves_out(module: str, absent: set[str]) -> None:
+    loaded, _ = loaded_by(module)
+    assert not loaded & absent
