@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from twotower.errors import InputError
 from twotower.problems import Problem, nearest
 from twotower.spec import TARGET, build, locate
 
@@ -10,13 +11,16 @@ from twotower.spec import TARGET, build, locate
 def between_rooms(settings: Mapping[str, Any]) -> Iterable[Problem]:
     """Yield what is wrong with the choices together; each alone is sound."""
     from twotower.data.sources.source import Source
+    from twotower.data.splits.split import Split
     from twotower.evaluation.evaluator import Evaluator
 
     source = build(settings["data"], Source)
+    split = build(settings["split"], Split)
     evaluator = build(settings["metrics"], Evaluator)
     yield from (Problem(f"data.{key}", message) for key, message in source.problems())
+    yield from (Problem("split", message) for message in split.problems(source))
     yield from _check_towers(settings)
-    yield from _check_columns(settings, source.columns())
+    yield from _check_features(settings, source.columns())
     yield from _check_needs(settings)
     yield from _check_trainer(settings["trainer"], evaluator)
     yield from _check_sparse(settings)
@@ -73,19 +77,26 @@ def _check_towers(settings: Mapping[str, Any]) -> Iterable[Problem]:
         yield from (Problem(f"{side}.{key}", text) for key, text in tower.problems(names, **arguments))
 
 
-def _check_columns(settings: Mapping[str, Any], columns: dict[str, set[str]] | None) -> Iterable[Problem]:
-    from twotower.features.feature import REQUEST_TIME
+def _check_features(settings: Mapping[str, Any], columns: dict[str, set[str]] | None) -> Iterable[Problem]:
+    from twotower.features.feature import ContextFeature, Feature
+    from twotower.features.feature_table import check_name
 
-    if columns is None:
-        return
     for side, table in (("user", "users"), ("item", "items")):
         for name, spec in settings["features"][side].items():
-            column = spec.get("column", REQUEST_TIME)
-            if column not in columns[table] and not (side == "user" and column == REQUEST_TIME):
-                text = (
-                    f"the {table} of this data have no column {column!r}; {nearest(column, columns[table])}"
-                )
-                yield Problem(f"features.{side}.{name}.column", text)
+            feature, key = build(spec, Feature), f"features.{side}.{name}"
+            yield from (Problem(f"{key}.{parameter}", text) for parameter, text in feature.problems())
+            try:
+                check_name(name, feature)
+            except InputError as error:
+                yield Problem(key, str(error))
+                continue
+            column = feature.column
+            if isinstance(feature, ContextFeature):
+                if side == "item":
+                    yield Problem(key, "describes the request, so it belongs to the users")
+            elif columns is not None and column not in columns[table]:
+                text = f"the {table} of this data have no column {column!r}"
+                yield Problem(f"{key}.column", f"{text}; {nearest(column, columns[table])}")
 
 
 def _check_needs(settings: Mapping[str, Any]) -> Iterable[Problem]:

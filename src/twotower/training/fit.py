@@ -21,6 +21,12 @@ from twotower.training.trainer import TrainerChoice
 LOG = logging.getLogger("twotower")
 LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
 
+EXPECTED_WARNINGS = (
+    ".*LeafSpec.*",  # Lightning 2.6 asks torch 2.13 a question in words it no longer likes
+    ".*no `val_dataloader`.*",  # a refit validates on nothing
+    ".*exists and is not empty.*",  # a resumed phase finds its own checkpoints
+)
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -98,10 +104,8 @@ def fit(
     if last.is_file():
         LOG.info("%s goes on from %s", name, last)
     with warnings.catch_warnings():
-        # Lightning 2.6 asks torch 2.13 a question in words it no longer likes.
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-        # A refit validates on nothing, on purpose.
-        warnings.filterwarnings("ignore", message=".*no `val_dataloader`.*")
+        for message in EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
         trainer.fit(
             module,
             train_dataloaders=batches,

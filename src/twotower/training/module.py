@@ -27,6 +27,7 @@ class RetrievalModule(pl.LightningModule):
         loss: what is minimised.
         optimizer: choice of optimizer and schedule.
         validation: ranks the validation users, or None where there is nothing to validate on.
+        epoch_batches: batches of an epoch; the learning-rate schedule spans all epochs.
         seed: with a batch's number it decides that batch's draws and dropout.
     """
 
@@ -37,6 +38,7 @@ class RetrievalModule(pl.LightningModule):
         loss: Loss,
         optimizer: OptimizerChoice,
         validation: Validation | None,
+        epoch_batches: int,
         seed: int,
     ) -> None:
         super().__init__()
@@ -45,6 +47,7 @@ class RetrievalModule(pl.LightningModule):
         self.loss = loss
         self.optimizer_choice = optimizer
         self.validation = validation
+        self.epoch_batches = epoch_batches
         self.seed = seed
         self.draws = torch.Generator()
 
@@ -100,6 +103,9 @@ class RetrievalModule(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """Build optimizer and schedule, stepped every batch."""
         optimizer = self.optimizer_choice.optimizer(p for p in self.parameters() if p.requires_grad)
-        num_steps = int(self.trainer.estimated_stepping_batches)
+        # Not trainer.estimated_stepping_batches: asking for it sets up the data before a checkpoint's loader
+        # state is there to be loaded, and a resumed training then starts its epoch again.
+        num_epochs = self.trainer.max_epochs or 1
+        num_steps = num_epochs * self.epoch_batches // self.trainer.accumulate_grad_batches
         scheduler = self.optimizer_choice.scheduler(optimizer, num_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

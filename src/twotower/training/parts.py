@@ -25,7 +25,11 @@ Settings = Mapping[str, Any]
 
 
 def build_module(
-    settings: Settings, dataset: RetrievalDataset, log: History, evaluator: Evaluator | None
+    settings: Settings,
+    dataset: RetrievalDataset,
+    log: History,
+    epoch_batches: int,
+    evaluator: Evaluator | None,
 ) -> RetrievalModule:
     """Build towers, negatives, loss and optimizer, with everything random drawn from `settings.seed`.
 
@@ -33,6 +37,7 @@ def build_module(
         settings: plain checked values.
         dataset: gives the tables.
         log: what is trained on; features are fitted on its users and items only.
+        epoch_batches: batches of an epoch.
         evaluator: validates after each epoch; None for a training without validation.
     """
     torch.manual_seed(settings["seed"])
@@ -49,6 +54,7 @@ def build_module(
         build(settings["loss"], Loss),
         build(settings["optimizer"], OptimizerChoice),
         Validation(dataset.valid, evaluator, log, num_items) if evaluator else None,
+        epoch_batches,
         settings["seed"],
     )
 

@@ -76,8 +76,8 @@ def train_towers(
         index_catalogue: called with the final weights at the end of the last phase.
     """
     choice = build(settings["trainer"], TrainerChoice)
-    module = build_module(settings, dataset, dataset.train, evaluator)
     batches = build_batches(settings, dataset.train)
+    module = build_module(settings, dataset, dataset.train, len(batches), evaluator)
     index = build(settings["index"], Index)
     callbacks: list[Callback] = [Rehearsal(index, settings["embedding_dim"], len(dataset.items), batches)]
     last = [] if choice.refit else [BuildIndex(index_catalogue)]
@@ -87,8 +87,8 @@ def train_towers(
     log = dataset.train
     if choice.refit:
         log = dataset.train_and_valid
-        module = build_module(settings, dataset, log, None)
         batches = build_batches(settings, log)
+        module = build_module(settings, dataset, log, len(batches), None)
         again = run_phase(
             REFIT, module, batches, choice, folder, [BuildIndex(index_catalogue)], fitted.epochs
         )

@@ -1,0 +1,187 @@
+"""The main job on a small made-up data set, through the same functions the doors call."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from twotower.assemble import reevaluate, reindex, resume, train
+from twotower.config import checked
+from twotower.errors import InputError
+from twotower.serving.retriever import Retriever
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "data=synthetic",
+    "data.num_users=600",
+    "data.num_items=250",
+    "data.num_interactions=12000",
+    "objective.batch_size=256",
+    "trainer.max_epochs=3",
+    "trainer.checkpoint_every_steps=7",
+    "trainer.progress_bar=false",
+    "metrics.num_bootstrap=50",
+    "index=ivf_flat",
+]
+BOUGHT = {"status", "fingerprint", "seed", "versions", "data", "metrics", "intervals", "baselines", "index"}
+
+
+def settings_of(tmp_path: Path, *overrides: str) -> dict[str, Any]:
+    return checked("train", [*SMALL, f"output_root={tmp_path}", *overrides])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("outputs")
+    folder = root / "default" / "first"
+    assert train(settings_of(root), folder) == 0
+    return folder
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "result.json").read_text()))
+
+
+def test_run_folder_holds_everything(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert names == {
+        "config.yaml",
+        "result.json",
+        "train.log",
+        "tensorboard",
+        "checkpoints",
+        "per_user.parquet",
+        "bundle",
+    }
+    result = result_of(run)
+    assert result.keys() >= BOUGHT | {"timing", "peak_rss_bytes", "slices", "training"}
+    assert result["status"] == "ok"
+    assert result["training"]["refit"] is True
+    assert result["index"]["ok"] is True
+    assert result["index"]["recall_at_100"] >= 0.95
+    assert set(result["baselines"]) == {"popularity", "recent_popularity", "ease"}
+    for values in result["baselines"].values():
+        assert values.keys() == result["metrics"].keys()
+
+
+def test_model_beats_popularity(run: Path) -> None:
+    result = result_of(run)
+    popularity = result["baselines"]["popularity"]
+    assert result["metrics"]["test/recall_at_20"] > popularity["test/recall_at_20"]
+
+
+def test_per_user_values_average_to_the_metrics(run: Path) -> None:
+    table = pd.read_parquet(run / "per_user.parquet")
+    result = result_of(run)
+    for key in ("recall_at_20", "ndcg_at_10", "mrr_at_50"):
+        assert table[key].mean() == pytest.approx(result["metrics"][f"test/{key}"], abs=1e-12)
+
+
+def test_same_settings_give_the_same_numbers(run: Path, tmp_path: Path) -> None:
+    again = tmp_path / "default" / "again"
+    assert train(settings_of(tmp_path), again) == 0
+    first, second = result_of(run), result_of(again)
+    assert first["metrics"] == second["metrics"]
+    assert first["fingerprint"] == second["fingerprint"]
+
+
+def test_run_folder_is_never_overwritten(run: Path) -> None:
+    before = (run / "result.json").read_bytes()
+    with pytest.raises(InputError, match="never overwritten"):
+        train(settings_of(run.parents[1]), run)
+    with pytest.raises(InputError, match="has ended"):
+        resume(run)
+    assert (run / "result.json").read_bytes() == before
+
+
+def test_reindex_reuses_the_towers(run: Path) -> None:
+    index = checked("train", [*SMALL, "index=flat_ip"])["index"]
+    before = set(run.parent.iterdir())
+    assert reindex(run, {"index": index}) == 0
+    (folder,) = set(run.parent.iterdir()) - before
+    result = result_of(folder)
+    assert result["training_reused_from"] == str(run)
+    assert result["metrics"] == result_of(run)["metrics"]
+    assert result["index"]["type"] == "flat_ip"
+    assert result["index"]["recall_at_100"] == 1.0
+    assert not (folder / "checkpoints").exists()
+
+
+def test_rejected_index_exits_3_and_keeps_everything(run: Path) -> None:
+    index = checked("train", [*SMALL, "index=ivf_pq", "index.num_subquantizers=2", "index.num_bits=4"])[
+        "index"
+    ]
+    before = set(run.parent.iterdir())
+    assert reindex(run, {"index": index | {"min_recall": 0.94}}) == 3
+    (folder,) = set(run.parent.iterdir()) - before
+    result = result_of(folder)
+    assert result["status"] == "index_rejected"
+    assert result["index"]["problems"]
+    assert (folder / "bundle" / "manifest.json").is_file()
+
+
+def test_evaluate_again_with_other_metrics(run: Path) -> None:
+    changes = {
+        "metrics": checked("train", [*SMALL, "metrics.ks=[5,20]"])["metrics"],
+        "baselines": checked("train", SMALL)["baselines"],
+    }
+    before = set(run.parent.iterdir())
+    assert reevaluate(run, changes) == 0
+    (folder,) = set(run.parent.iterdir()) - before
+    result = result_of(folder)
+    assert result["metrics"]["test/recall_at_20"] == result_of(run)["metrics"]["test/recall_at_20"]
+    assert "test/recall_at_5" in result["metrics"]
+
+
+def test_bundle_recommends_what_the_evaluation_saw(run: Path) -> None:
+    retriever = Retriever.open(run / "bundle")
+    table = pd.read_parquet(run / "per_user.parquet")
+    users = table["user_id"].head(20)
+    assert all(len(retriever.recommend(user, k=10)) == 10 for user in users.tolist())
+
+
+def test_failed_run_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "default" / "fails"
+    settings = settings_of(tmp_path, "split.test=10000", "split.valid=1")
+    with pytest.raises(InputError):
+        train(settings, folder)
+    result = result_of(folder)
+    assert result["status"] == "failed"
+    assert "InputError" in result["error"]
+    assert "Traceback" in (folder / "train.log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["fit", "refit"])
+def test_killed_and_resumed_equals_uninterrupted(run: Path, tmp_path: Path, phase: str) -> None:
+    command = [sys.executable, "scripts/train.py", *SMALL, f"output_root={tmp_path}"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(process, lambda: list(tmp_path.glob(f"default/*/checkpoints/{phase}/last.ckpt")))
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    (folder,) = (tmp_path / "default").iterdir()
+    assert not (folder / "result.json").exists()
+    assert resume(folder) == 0
+    assert result_of(folder)["metrics"] == result_of(run)["metrics"]
+    assert np.array_equal(
+        np.load(folder / "bundle" / "item_vectors.npy", allow_pickle=False),
+        np.load(run / "bundle" / "item_vectors.npy", allow_pickle=False),
+    )
+
+
+def _wait_for(process: "subprocess.Popen[bytes]", happened: Any) -> None:
+    until = time.monotonic() + 120
+    while not happened():
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < until, "nothing to kill within two minutes"
+        time.sleep(0.005)
