@@ -23,8 +23,9 @@ def named(path: Path) -> str:
 def files(tmp_path: Path) -> list[str]:
     """What data=table_files must be told."""
     path = tmp_path / "log.csv"
-    pd.DataFrame({"user_id": [1], "item_id": [2], "timestamp": [3]}).to_csv(path, index=False)
-    return [f"data.interactions_path={path}"]
+    log = {"user_id": [1], "item_id": [2], "timestamp": [3], "part": ["train"]}
+    pd.DataFrame(log).to_csv(path, index=False)
+    return [f"data.interactions_path={path}", "data.split_column=part"]
 
 
 def overrides_for(path: Path, files: list[str]) -> list[str]:
@@ -33,7 +34,9 @@ def overrides_for(path: Path, files: list[str]) -> list[str]:
     overrides = [f"{group}={choice}"]
     if group == "features" and (CONF / "data" / path.name).is_file():
         overrides.append(f"data={choice}")
-    return overrides + (files if "table_files" in choice else [])
+    if overrides == ["split=given"]:
+        overrides.append("data=table_files")
+    return overrides + (files if any("table_files" in override for override in overrides) else [])
 
 
 def test_there_are_choices_of_every_group() -> None:

@@ -18,6 +18,7 @@ import torch
 import yaml
 
 import twotower.features
+from twotower.config import compose
 from twotower.errors import InputError
 from twotower.features.feature import REQUEST_TIME, ContextFeature, Feature, feature_from_json
 from twotower.features.feature_table import FeatureTable
@@ -45,7 +46,7 @@ def configured() -> dict[str, dict[str, Any]]:
     return {
         f"{path.stem}-{side}-{name}": spec
         for path in CONF
-        for side, specs in yaml.safe_load(path.read_text()).items()
+        for side, specs in compose("train", [f"features={path.stem}"])["features"].items()
         for name, spec in specs.items()
     }
 

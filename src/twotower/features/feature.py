@@ -38,6 +38,10 @@ class Feature(ABC):
         self.column = column
         self.missing = missing
 
+    def problems(self) -> list[tuple[str, str]]:
+        """Return (parameter, message) of what is known to be wrong before data is read; never raises."""
+        return []
+
     def check(self, values: pd.Series, origin: str) -> None:
         """Refuse a column this feature cannot use; reads every row, of train or not.
 

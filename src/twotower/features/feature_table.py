@@ -57,7 +57,7 @@ class FeatureTable(nn.Module):
             InputError: a name or column is not usable, or any row (of train or not) holds a bad value.
         """
         for name, feature in _tabled(features).items():
-            _check_name(name, feature)
+            check_name(name, feature)
             values = _column(table, name, feature, origin)
             feature.check(values, origin)
             feature.fit(values.iloc[np.asarray(train_rows) - 1], origin)
@@ -152,12 +152,17 @@ def _column(table: pd.DataFrame, name: str, feature: Feature, origin: str) -> pd
     return values
 
 
-def _check_name(name: str, feature: Feature) -> None:
+def check_name(name: str, feature: Feature) -> None:
+    """Refuse a name that no module can have, and a table's feature that reads the reserved column.
+
+    Raises:
+        InputError: it is one of these.
+    """
     if "." in name or not name or hasattr(nn.ModuleDict, name):
         raise InputError(
             f"feature {name!r}: this name is taken or not possible; choose another, like '{name}_'"
         )
-    if feature.column == REQUEST_TIME:
+    if feature.column == REQUEST_TIME and not isinstance(feature, ContextFeature):
         raise InputError(
             f"feature {name!r}: column {REQUEST_TIME!r} is reserved for "
             "twotower.features.request_time.RequestTime; use that, or another column"

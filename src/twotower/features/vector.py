@@ -35,6 +35,15 @@ class Vector(Feature):
         self.mean: list[float] = []
         self.std: list[float] = []
 
+    def problems(self) -> list[tuple[str, str]]:
+        """Tell whether there is a matrix at `path`."""
+        try:
+            if self.path is not None:
+                self._matrix  # noqa: B018  reads the header
+        except InputError as error:
+            return [("path", str(error))]
+        return []
+
     @property
     def expected(self) -> str:
         """What a value must be."""

@@ -82,6 +82,27 @@ CASES: dict[str, tuple[str, ...]] = {
         "users",
         "'country'",
     ),
+    "name no module can have": (
+        "features.user.items={_target_:twotower.features.categorical.Categorical,column:country,dim:2}",
+        "features.user.items",
+        "this name is taken",
+    ),
+    "reserved column": (
+        "features.user.t={_target_:twotower.features.numeric.Numeric,column:request_time}",
+        "features.user.t",
+        "is reserved for",
+    ),
+    "request of an item": (
+        "features.item.t={_target_:twotower.features.request_time.RequestTime}",
+        "features.item.t",
+        "belongs to the users",
+    ),
+    "matrix that is not there": (
+        "features.item.v={_target_:twotower.features.vector.Vector,column:price,path:no.npy}",
+        "features.item.v.path",
+        "there is no file no.npy",
+    ),
+    "split that is not given": ("split=given", "split", "no split", "data.split_column"),
     "history's own name": (
         "features.user.history={_target_:twotower.features.categorical.Categorical,column:country,dim:2}",
         "features.user.history",
