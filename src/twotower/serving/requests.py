@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
 from twotower.data.check_tables import EARLIEST, LATEST
 from twotower.data.ids import MAX_LENGTH
+from twotower.data.vocabulary import Vocabulary
 from twotower.errors import InputError
 from twotower.features.feature import ContextFeature
 from twotower.features.feature_table import FeatureTable
-from twotower.serving.live_items import LiveItems, Rows, as_id, as_label
-from twotower.serving.recommendation import ItemId
+from twotower.serving.live_items import LiveItems, Rows, as_id, as_label, rows_of
+from twotower.serving.recommendation import ItemId, UserId
 
 
 def checked_k(k: int) -> int:
@@ -53,6 +56,21 @@ def listed(ids: Iterable[Any], name: str) -> list[Any]:
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
         raise InputError(f"{name}: expected a list of item ids, got {ids!r:.80}; write [{ids!r:.80}]")
     return list(ids)
+
+
+def known_user(users: Vocabulary, user_id: UserId) -> int:
+    """Return the row of a known user.
+
+    Raises:
+        InputError: nobody has this id.
+    """
+    row = int(rows_of(users, [user_id])[0])
+    if row == 0:
+        raise InputError(
+            f"user {user_id!r:.80} is not among the {len(users):,} users of this bundle; "
+            "use recommend_new with the user's features and history"
+        )
+    return row
 
 
 def known_rows(items: LiveItems, ids: Iterable[Any], name: str, live: bool) -> Rows:
@@ -132,3 +150,11 @@ def checked_features(
         if feature.column in given and not isinstance(feature, ContextFeature):
             feature.check(pd.Series([given[feature.column]], dtype=object), "features")
     return given
+
+
+def right_aligned(values: Sequence[int] | Rows, length: int) -> Tensor:
+    """Return the last values of a history as [1, L], 0 = padding on the left."""
+    row = np.zeros((1, length), dtype=np.int64)
+    latest = np.asarray(values, dtype=np.int64)[-length:]
+    row[0, length - len(latest) :] = latest
+    return torch.from_numpy(row)

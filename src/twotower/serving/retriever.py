@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.bundle.read import Bundle, read_bundle
-from twotower.errors import InputError
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.best_items import Best, best_items
-from twotower.serving.live_items import LiveItems, Rows, as_label, rows_of
+from twotower.serving.live_items import LiveItems, Rows, as_label
 from twotower.serving.recommendation import ItemId, Recommendation, UserId
 from twotower.serving.requests import (
     checked_features,
@@ -26,7 +25,9 @@ from twotower.serving.requests import (
     checked_time,
     checked_times,
     known_rows,
+    known_user,
     listed,
+    right_aligned,
 )
 
 NO_FEATURES: Mapping[str, Any] = MappingProxyType({})
@@ -94,7 +95,7 @@ class Retriever:
         Raises:
             InputError: the user is not known.
         """
-        rows = self._seen_by(self._user_row(user_id))
+        rows = self._seen_by(known_user(self.bundle.users, user_id))
         with self._lock.reading():
             return [self._items.id_of(row) for row in rows.tolist()]
 
@@ -120,7 +121,7 @@ class Retriever:
         Raises:
             InputError: an argument is wrong or names an item or user that is not known.
         """
-        row = self._user_row(user_id)
+        row = known_user(self.bundle.users, user_id)
         history = self.bundle.history
         rows, times = history.last(np.array([row]), self._model.history.length)
         now = checked_time(request_time, self.bundle.request_time)
@@ -164,7 +165,7 @@ class Retriever:
             times = checked_times(history_times, len(rows), now)
             length = self._model.history.length
             query = self._model.encode_user_features(
-                encoded, _right_aligned(rows, length), _right_aligned(times, length), torch.tensor([now])
+                encoded, right_aligned(rows, length), right_aligned(times, length), torch.tensor([now])
             )
             return self._answer(_plain(query), k, allow, deny, rows if exclude_seen else NO_ROWS)
 
@@ -217,15 +218,6 @@ class Retriever:
             self._index.remove(rows)
             self._items.remove(int(rows[0]))
 
-    def _user_row(self, user_id: UserId) -> int:
-        row = int(rows_of(self.bundle.users, [user_id])[0])
-        if row == 0:
-            raise InputError(
-                f"user {user_id!r:.80} is not among the {len(self.bundle.users):,} users of this bundle; "
-                "use recommend_new with the user's features and history"
-            )
-        return row
-
     def _seen_by(self, user_row: int) -> Rows:
         _, rows = self.bundle.history.flat(np.array([user_row]))
         return rows.astype(np.int64)
@@ -255,11 +247,3 @@ def _plain(embedding: Tensor) -> NDArray[np.float32]:
     """Return one embedding [1, D] as an array [D]."""
     vector: NDArray[np.float32] = embedding[0].float().numpy()
     return vector
-
-
-def _right_aligned(values: Sequence[int] | Rows, length: int) -> Tensor:
-    """Return the last values of a history as [1, L], 0 = padding on the left."""
-    row = np.zeros((1, length), dtype=np.int64)
-    latest = np.asarray(values, dtype=np.int64)[-length:]
-    row[0, length - len(latest) :] = latest
-    return torch.from_numpy(row)
