@@ -11,11 +11,10 @@ COLUMNS = (
     "recall_at_20",
     "ndcg_at_10",
     "ndcg_at_20",
-    "hit_rate_at_10",
     "mrr_at_20",
     "coverage_at_20",
 )
-MOST_COLUMNS = 6
+MOST_COLUMNS = 5
 
 
 def say(text: str) -> None:
