@@ -80,9 +80,15 @@ def whole(result: Mapping[str, Any], status: str, total_seconds: float) -> dict[
 def final_scalars(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the final figures as TensorBoard scalars, which become the HPARAMS tab's columns.
 
-    The validation figures are the best checkpoint's, under `best_valid/`, since `valid/` is the curve.
+    Of the metrics the two smallest k; `result.json` has them all. The validation figures are the best
+    checkpoint's, under `best_valid/`, since `valid/` is the curve.
     """
-    quality = {key.replace("valid/", "best_valid/"): value for key, value in result["metrics"].items()}
+    ks = sorted({int(key.rpartition("_at_")[2]) for key in result["metrics"]})[:2]
+    quality = {
+        key.replace("valid/", "best_valid/"): value
+        for key, value in result["metrics"].items()
+        if int(key.rpartition("_at_")[2]) in ks
+    }
     index = result["index"]
     numbers = {
         f"index/{key}": float(value)

@@ -29,6 +29,7 @@ class Board:
 
     def __init__(self, folder: Path) -> None:
         self.writer = SummaryWriter(str(folder))
+        self.trial = folder.parent.name
         self.outcome: Outcome = "failed"
 
     def __enter__(self) -> "Board":
@@ -42,7 +43,7 @@ class Board:
 
     def start(self, settings: Mapping[str, Any], config_text: str) -> None:
         """Write the hyper-parameters and the resolved config as text."""
-        self._add(summary_v2.hparams_pb(flat(settings)))
+        self._add(summary_v2.hparams_pb(flat(settings), trial_id=self.trial))
         self.writer.add_text("config", f"```yaml\n{config_text}\n```")
         self.writer.flush()
 
