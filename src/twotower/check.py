@@ -23,6 +23,7 @@ ROOMS = {
     "history": "twotower.towers.history.history_encoder.HistoryEncoder",
     "user_tower": "twotower.towers.tower.Tower",
     "item_tower": "twotower.towers.tower.Tower",
+    "item_bias": "twotower.towers.item_bias.item_bias.ItemBias",
     "objective": "twotower.training.examples.NextItem",
     "negatives": "twotower.negatives.negatives.Negatives",
     "loss": "twotower.losses.loss.Loss",

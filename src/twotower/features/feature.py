@@ -86,6 +86,9 @@ class Feature(ABC):
             values if isinstance(values, pd.Series) else pd.Series(list(values), dtype=object)
         )
 
+    def widen(self, width: int) -> None:  # noqa: B027  an optional hook
+        """Hear the width of the tower's output, before `encoder` is asked for."""
+
     def to_json(self) -> dict[str, Any]:
         """Return the spec that builds this feature again, with its `state`."""
         names = [

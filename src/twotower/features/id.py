@@ -2,7 +2,7 @@
 
 from twotower.features.categorical import Categorical
 from twotower.features.feature import Missing
-from twotower.spec import DropoutRate, PositiveInt
+from twotower.spec import Count, DropoutRate
 
 
 class Id(Categorical):
@@ -13,7 +13,7 @@ class Id(Categorical):
 
     Args:
         column: `user_id` or `item_id`.
-        dim: width of the embedding.
+        dim: width of the embedding; 0 for the width of the tower's output, so that it can be its residual.
         dropout: share of ids replaced by the unknown one while training.
         sparse: give sparse gradients (for large tables); the optimizer must take them.
         missing: see `Feature`.
@@ -23,9 +23,13 @@ class Id(Categorical):
         self,
         *,
         column: str,
-        dim: PositiveInt,
+        dim: Count = 0,
         dropout: DropoutRate = 0.1,
         sparse: bool = False,
         missing: Missing = "error",
     ) -> None:
         super().__init__(column=column, dim=dim, dropout=dropout, sparse=sparse, missing=missing)
+
+    def widen(self, width: int) -> None:
+        """Take the tower's width where the configuration leaves it open."""
+        self.dim = self.dim or width

@@ -8,6 +8,7 @@ from torch import Tensor
 from twotower.features.feature_table import FeatureTable
 from twotower.spec import build
 from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.tower import Tower
 from twotower.towers.two_tower import TwoTower
 
@@ -18,12 +19,13 @@ def build_two_tower(
     """Build untrained towers.
 
     Args:
-        settings: with `embedding_dim`, `history`, `user_tower` and `item_tower`.
+        settings: with `embedding_dim`, `history`, `user_tower`, `item_tower` and `item_bias`.
         users: features of all users.
         items: features of the catalogue.
         trained_items: [N + 1] bool, see `TwoTower`.
     """
-    dim = settings["embedding_dim"]
+    item_bias = build(settings["item_bias"], ItemBias, len(trained_items) - 1)
+    dim = tower_width(settings)
     # A history made of the item tower's outputs is as wide as they are; so is, for simplicity, its own table.
     history = build(settings["history"], HistoryEncoder, dim)
     user_tower = build(
@@ -33,4 +35,10 @@ def build_two_tower(
         dim,
     )
     item_tower = build(settings["item_tower"], Tower, items.output_dims, dim)
-    return TwoTower(users, items, history, user_tower, item_tower, trained_items)
+    return TwoTower(users, items, history, user_tower, item_tower, item_bias, trained_items)
+
+
+def tower_width(settings: Mapping[str, Any]) -> int:
+    """Return the width of the towers' output: the embedding without the column of the item bias."""
+    width: int = settings["embedding_dim"] - build(settings["item_bias"], ItemBias, 1).width
+    return width

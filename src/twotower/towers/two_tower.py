@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.tower import Tower
 
 
@@ -28,6 +29,7 @@ class TwoTower(nn.Module):
         history: encoder of a user's earlier items.
         user_tower: takes the user features, `history` and `last_item`.
         item_tower: takes the item features.
+        item_bias: joined to the item tower's output, against a 1 in the user's.
         trained_items: [N + 1] bool, items with interactions in training; the others have no embedding worth
             reading in the history's own table and count as unknown there.
     """
@@ -41,6 +43,7 @@ class TwoTower(nn.Module):
         history: HistoryEncoder,
         user_tower: Tower,
         item_tower: Tower,
+        item_bias: ItemBias,
         trained_items: Tensor,
     ) -> None:
         super().__init__()
@@ -51,6 +54,7 @@ class TwoTower(nn.Module):
         self.history = history
         self.user_tower = user_tower
         self.item_tower = item_tower
+        self.item_bias = item_bias
         self.register_buffer("trained_items", trained_items)
         if history.items == "table":
             self.history_table = nn.Embedding(len(trained_items), history.dim, padding_idx=0)
@@ -58,13 +62,29 @@ class TwoTower(nn.Module):
 
     def encode_items(self, rows: Tensor) -> Tensor:
         """Embed items of the catalogue by row [B] -> [B, D]."""
-        return self.encode_item_features(self.items.gather(rows))
+        return self._with_bias(self._item_tower_output(self.items.gather(rows)), rows)
 
     def encode_item_features(self, features: dict[str, Tensor]) -> Tensor:
-        """Embed items from encoded features, each [B, width] -> [B, D]."""
+        """Embed new items from encoded features, each [B, width] -> [B, D]."""
+        output = self._item_tower_output(features)
+        return self._with_bias(output, output.new_zeros(len(output), dtype=torch.int64))
+
+    def item_queries(self, embeddings: Tensor) -> Tensor:
+        """Turn item embeddings [B, D] into queries for similar items: the bias asks for nothing."""
+        width = self.item_bias.width
+        return torch.cat(
+            [embeddings[:, : embeddings.shape[1] - width], torch.zeros_like(embeddings[:, :width])], 1
+        )
+
+    def _item_tower_output(self, features: dict[str, Tensor]) -> Tensor:
         blocks = {name: self.item_encoders[name](values) for name, values in features.items()}
-        embeddings: Tensor = self.item_tower(blocks)
-        return embeddings
+        output: Tensor = self.item_tower(blocks)
+        return output
+
+    def _with_bias(self, output: Tensor, rows: Tensor) -> Tensor:
+        if not self.item_bias.width:
+            return output
+        return torch.cat([output, self.item_bias(rows).to(output.dtype)], 1)
 
     def encode_users(
         self, rows: Tensor, history_rows: Tensor, history_times: Tensor, request_times: Tensor
@@ -88,17 +108,21 @@ class TwoTower(nn.Module):
         """Embed users from encoded features, each [B, width]; the rest as in `encode_users`."""
         features = features | self.users.context(request_times)
         blocks = {name: self.user_encoders[name](values) for name, values in features.items()}
-        embeddings, mask = self._embed_history(history_rows)
-        blocks |= self.history.blocks(embeddings, mask, history_times)
+        blocks |= self.history.blocks(*self._history_table(history_rows), history_times)
         users: Tensor = self.user_tower(blocks)
-        return users
+        ones = users.new_ones((len(users), self.item_bias.width))
+        return torch.cat([users, ones], 1) if self.item_bias.width else users
 
-    def _embed_history(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        if self.history.items == "tower":
+    def _history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return embeddings [R, H] and the place of each history item among them, [B, L], 0 = none."""
+        if self.history.items == "table":
+            # Live items, added after training, lie beyond the table: unknown to it, as are untrained ones.
+            rows = torch.where(rows < len(self.trained_items), rows, 0)
+            return self.history_table.weight, torch.where(self.trained_items[rows], rows, 0)
+        if self.items.num_rows <= rows.numel():  # to embed all is cheaper than to look for the distinct ones
+            distinct, positions = torch.arange(1, self.items.num_rows + 1, device=rows.device), rows
+        else:
             distinct, inverse = rows.unique(return_inverse=True)
-            embeddings = self.encode_items(distinct)[inverse]
-            return embeddings, rows > 0
-        # Live items, added after training, lie beyond the table: unknown to it, as are untrained ones.
-        rows = torch.where(rows < len(self.trained_items), rows, 0)
-        rows = torch.where(self.trained_items[rows], rows, 0)
-        return self.history_table(rows), rows > 0
+            positions = torch.where(rows > 0, inverse + 1, 0)
+        output = self._item_tower_output(self.items.gather(distinct))
+        return torch.cat([output.new_zeros((1, output.shape[1])), output]), positions

@@ -6,7 +6,7 @@ Shapes: P examples of a batch, L history positions, K known items.
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -59,7 +59,11 @@ class NextItem:
 
     Args:
         batch_size: P, examples of a batch.
-        recency_half_life_days: an example this much older than the newest one weighs half in the loss.
+        recency_half_life_days: an example this much older than the newest one weighs half.
+        recency: how a weight acts: `loss` (all examples are seen and weighted) or `sample` (they are drawn in
+            proportion, with replacement; old ones cost no time).
+        epoch_examples: draws of an epoch with `recency: sample`; null for the effective number of examples,
+            (sum of weights)^2 / sum of their squares.
         max_age_days: older interactions make no examples (they stay in histories).
     """
 
@@ -68,10 +72,14 @@ class NextItem:
         *,
         batch_size: PositiveInt = 1024,
         recency_half_life_days: PositiveFloat | None = None,
+        recency: Literal["loss", "sample"] = "loss",
+        epoch_examples: PositiveInt | None = None,
         max_age_days: PositiveFloat | None = None,
     ) -> None:
         self.batch_size = batch_size
         self.recency_half_life_days = recency_half_life_days
+        self.sampled = recency == "sample"
+        self.epoch_examples = epoch_examples
         self.max_age_days = max_age_days
 
     def weights(self, log: History) -> np.ndarray:
@@ -87,9 +95,40 @@ class NextItem:
 
     def frequencies(self, log: History, num_items: int) -> Tensor:
         """Return the probability with which each item row is an example's positive, [num_items + 1]."""
-        # Examples are drawn evenly and weighted in the loss, so the draw ignores the weights.
-        counts = np.bincount(log.items[self.weights(log) > 0], minlength=num_items + 1)
+        weights = self.weights(log)
+        drawn = weights if self.sampled else (weights > 0)
+        counts = np.bincount(log.items, weights=drawn, minlength=num_items + 1)
         return torch.from_numpy((counts / counts.sum()).astype(np.float32))
+
+
+class Order:
+    """Which examples an epoch has, and in what order; depends on (seed, epoch) alone.
+
+    Args:
+        weights: [n] of the log's interactions; those with 0 are no examples.
+        objective: whether weights act by sampling.
+        seed: of all orders.
+    """
+
+    def __init__(self, weights: np.ndarray, objective: NextItem, seed: int) -> None:
+        self.seed = seed
+        self.examples = np.flatnonzero(weights > 0)
+        self.size = len(self.examples)
+        self.cumulative: np.ndarray | None = None
+        if objective.sampled:
+            drawn = weights[self.examples].astype(np.float64)
+            self.cumulative = np.cumsum(drawn) / drawn.sum()
+            effective = round(drawn.sum() ** 2 / (drawn**2).sum())
+            self.size = objective.epoch_examples or max(1, effective)
+
+    def epoch(self, number: int) -> np.ndarray:
+        """Return positions in the log, [size]."""
+        rng = np.random.default_rng([self.seed, number])
+        if self.cumulative is None:
+            return rng.permutation(self.examples)
+        drawn = np.searchsorted(self.cumulative, rng.random(self.size), side="right")
+        chosen: np.ndarray = self.examples[np.minimum(drawn, len(self.examples) - 1)]
+        return chosen
 
 
 class TrainBatches:
@@ -112,9 +151,9 @@ class TrainBatches:
         self.log = log
         self.batch_size = objective.batch_size
         self.history_length = history_length
-        self.seed = seed
-        self.weights = objective.weights(log)
-        self.examples = np.flatnonzero(self.weights > 0)
+        weights = objective.weights(log)
+        self.order = Order(weights, objective, seed)
+        self.weights = np.ones_like(weights) if objective.sampled else weights
         self.user_of = np.repeat(
             np.arange(len(log.offsets) - 1, dtype=np.int32), np.diff(np.asarray(log.offsets))
         )
@@ -123,12 +162,12 @@ class TrainBatches:
 
     def __len__(self) -> int:
         """Return the batches of an epoch."""
-        return -(-len(self.examples) // self.batch_size)
+        return -(-self.order.size // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the rest of the current epoch."""
         epoch, position = divmod(self.number, len(self))
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.examples)
+        order = self.order.epoch(epoch)
         while position < len(self):
             batch = self._gather(order[position * self.batch_size : (position + 1) * self.batch_size])
             position += 1

@@ -14,7 +14,7 @@ from twotower.features.feature_table import FeatureTable
 from twotower.losses.loss import Loss
 from twotower.negatives.negatives import Negatives
 from twotower.spec import build
-from twotower.towers.build import build_two_tower
+from twotower.towers.build import build_two_tower, tower_width
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.training.examples import NextItem, TrainBatches
 from twotower.training.module import RetrievalModule
@@ -46,6 +46,7 @@ def build_module(
     users = fit_features(settings, dataset, "user", np.flatnonzero(log.counts()))
     items = fit_features(settings, dataset, "item", np.flatnonzero(trained_items))
     model = build_two_tower(settings, users, items, torch.from_numpy(trained_items))
+    model.item_bias.initialise(log)
     objective = build(settings["objective"], NextItem)
     frequencies = objective.frequencies(log, num_items)
     return RetrievalModule(
@@ -83,5 +84,7 @@ def fit_features(
         train_rows: rows that training sees.
     """
     features = {name: build(spec, Feature) for name, spec in settings["features"][side].items()}
+    for feature in features.values():
+        feature.widen(tower_width(settings))
     table = dataset.user_table if side == "user" else dataset.item_table
     return FeatureTable.fit(features, table, train_rows, dataset.origins.get(f"{side}s", f"{side}s"))

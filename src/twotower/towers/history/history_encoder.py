@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from twotower.spec import DropoutRate, PositiveInt
 
@@ -60,14 +61,28 @@ class HistoryEncoder(nn.Module, ABC):
         every: Tensor = self(embeddings, mask, times)
         return every[:, -1]
 
-    def blocks(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> dict[str, Tensor]:
-        """Return what the user tower is given: `history` [B, H] and, if wanted, `last_item` [B, H]."""
+    def pool(self, table: Tensor, positions: Tensor, times: Tensor) -> Tensor:
+        """Summarise whole histories, [B, H]; subclasses may do without the [B, L, H] in between.
+
+        Args:
+            table: [R, H] item embeddings.
+            positions: [B, L] rows of the table, 0 = nothing there.
+            times: [B, L] int64 unix seconds, 0 where there is nothing.
+        """
+        mask = positions > 0
+        return self.latest(functional.embedding(positions, table) * mask[..., None], mask, times)
+
+    def blocks(self, table: Tensor, positions: Tensor, times: Tensor) -> dict[str, Tensor]:
+        """Return what the user tower is given: `history` [B, H] and, if wanted, `last_item` [B, H].
+
+        Args: see `pool`.
+        """
         if self.training and self.dropout > 0:
-            mask = mask & (torch.rand(mask.shape, device=mask.device) >= self.dropout)
-        embeddings = embeddings * mask[..., None]
-        found = {"history": self.latest(embeddings, mask, times * mask)}
+            positions = positions * (torch.rand(positions.shape, device=positions.device) >= self.dropout)
+        found = {"history": self.pool(table, positions, times * (positions > 0))}
         if self.last_item:
-            found["last_item"] = embeddings[:, -1]
+            last = positions[:, -1]
+            found["last_item"] = functional.embedding(last, table) * (last > 0)[:, None]
         return found
 
     def block_dims(self) -> dict[str, int]:

@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from twotower.spec import DropoutRate, PositiveInt
 from twotower.towers.history.history_encoder import HistoryEncoder
@@ -36,10 +37,13 @@ class WeightedPooling(HistoryEncoder):
         logits = self.weight_of_age[age.clamp(min=0)].masked_fill(age < 0, -torch.inf)
         return _masked_softmax(logits.expand(len(mask), -1, -1), mask[:, None]) @ embeddings
 
-    def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
-        """Compute the weighted mean at the last position [B, H]."""
-        logits = self.weight_of_age[: embeddings.shape[1]].flip(0).expand(mask.shape)
-        return (_masked_softmax(logits, mask)[:, None] @ embeddings)[:, 0]
+    def pool(self, table: Tensor, positions: Tensor, times: Tensor) -> Tensor:
+        """Sum straight from the table; see `HistoryEncoder.pool`."""
+        logits = self.weight_of_age[: positions.shape[1]].flip(0).expand(positions.shape)
+        weights = _masked_softmax(logits, positions > 0).to(table.dtype)
+        return functional.embedding_bag(
+            positions, table, mode="sum", padding_idx=0, per_sample_weights=weights
+        )
 
 
 def _masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ class AdamW(OptimizerChoice):
         learning_rate: see `OptimizerChoice`.
         schedule: see `OptimizerChoice`.
         warmup_share: see `OptimizerChoice`.
-        weight_decay: decoupled; of every parameter.
+        weight_decay: decoupled; of matrices and tables, not of biases, norms and the temperature.
         beta_1: decay of the first moment.
         beta_2: decay of the second moment.
 
@@ -46,7 +46,17 @@ class AdamW(OptimizerChoice):
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """Build the optimizer."""
-        return LazyAdamW(parameters, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay)
+        decayed: list[nn.Parameter] = []
+        free: list[nn.Parameter] = []
+        for parameter in parameters:
+            (decayed if parameter.ndim > 1 else free).append(parameter)
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
+        return LazyAdamW(
+            [group for group in groups if group["params"]],
+            lr=self.learning_rate,
+            betas=self.betas,
+            weight_decay=self.weight_decay,
+        )
 
 
 class LazyAdamW(torch.optim.AdamW):
