@@ -42,6 +42,13 @@ ODD = [
 NONSENSE = [{}, object(), 1j, pd.NaT]
 
 
+def built(spec: dict[str, Any]) -> Feature:
+    """Build as the pipeline does: a width left open becomes the tower's."""
+    feature: Feature = build(spec, Feature)
+    feature.widen(8)
+    return feature
+
+
 def configured() -> dict[str, dict[str, Any]]:
     return {
         f"{path.stem}-{side}-{name}": spec
@@ -86,7 +93,7 @@ def sample_for(feature: Feature) -> list[Any]:
 
 
 def fitted(spec: dict[str, Any]) -> tuple[Feature, list[Any]]:
-    feature: Feature = build(spec, Feature)
+    feature: Feature = built(spec)
     values = sample_for(feature)
     feature.fit(pd.Series(values * 5, dtype=object), "sample")
     return feature, values
@@ -172,10 +179,10 @@ def test_json_round_trip(spec: dict[str, Any]) -> None:
 
 
 def test_only_train_rows_are_learned(spec: dict[str, Any]) -> None:
-    values = sample_for(build(spec, Feature))
+    values = sample_for(built(spec))
     payloads = []
     for others in (values[4:], values[:2]):
-        feature: Feature = build(spec, Feature)
+        feature: Feature = built(spec)
         series = pd.Series([*values[:4], *others], dtype=object)
         table = FeatureTable.fit(
             {"f": feature}, pd.DataFrame({feature.column: series}), np.arange(1, 5), "sample"
@@ -186,7 +193,7 @@ def test_only_train_rows_are_learned(spec: dict[str, Any]) -> None:
 
 def test_values_beyond_train_are_unknown() -> None:
     for name in ("Id", "Categorical", "Tags", "HashedText"):
-        feature: Feature = build(direct()[name], Feature)
+        feature: Feature = built(direct()[name])
         table = pd.DataFrame({"c": ["seen", "seen", "other"]})
         rows = FeatureTable.fit({"f": feature}, table, np.array([1, 2]), "sample").gather(
             torch.tensor([0, 1, 3])
@@ -204,7 +211,7 @@ def test_gradients_reach_every_parameter(spec: dict[str, Any]) -> None:
 
 
 def test_missing_values_are_refused_unless_allowed(spec: dict[str, Any]) -> None:
-    feature: Feature = build(spec, Feature)
+    feature: Feature = built(spec)
     values = pd.Series([*sample_for(feature), None], dtype=object)
     if feature.missing == "error":
         with pytest.raises(
@@ -213,13 +220,13 @@ def test_missing_values_are_refused_unless_allowed(spec: dict[str, Any]) -> None
             feature.fit(values, "table.csv")
     if not isinstance(feature, ContextFeature):
         spec = spec | {"missing": "allow"}
-    feature = build(spec, Feature)
+    feature = built(spec)
     feature.fit(values, "table.csv")
     assert len(feature.encode(values)) == 7
 
 
 def test_only_context_features_read_the_request_time(spec: dict[str, Any]) -> None:
-    feature: Feature = build(spec, Feature)
+    feature: Feature = built(spec)
     assert isinstance(feature, ContextFeature) == (feature.column == REQUEST_TIME)
     if isinstance(feature, ContextFeature):
         times = torch.tensor([1_300_000_000, 0, 1_323_000_000])

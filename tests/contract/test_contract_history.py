@@ -41,6 +41,14 @@ def histories() -> tuple[Tensor, Tensor, Tensor]:
     return embeddings.requires_grad_(), mask, times
 
 
+def blocks_of(encoder: HistoryEncoder, embeddings: Tensor, mask: Tensor, times: Tensor) -> dict[str, Tensor]:
+    """Ask for blocks through a table that holds every position's embedding in a row of its own."""
+    width = embeddings.shape[-1]
+    table = torch.cat([torch.ones(1, width), embeddings.reshape(-1, width)])  # row 0 must never be read
+    places = torch.arange(1, mask.numel() + 1).reshape(mask.shape)
+    return encoder.blocks(table, places * mask, times)
+
+
 def test_there_are_encoders() -> None:
     assert len(FILES) >= 2
 
@@ -55,6 +63,12 @@ def test_there_is_one_vector_a_position_and_zeros_before_the_first_item(encoder:
 
 def test_latest_is_the_last_position(encoder: HistoryEncoder) -> None:
     torch.testing.assert_close(encoder(*histories())[:, -1], encoder.latest(*histories()))
+
+
+def test_pooling_from_a_table_is_the_last_position(encoder: HistoryEncoder) -> None:
+    embeddings, mask, times = histories()
+    expected = encoder(embeddings, mask, times)[:, -1]
+    torch.testing.assert_close(blocks_of(encoder, embeddings, mask, times)["history"], expected)
 
 
 def test_later_items_never_change_earlier_outputs(encoder: HistoryEncoder) -> None:
@@ -75,7 +89,7 @@ def test_an_empty_history_gives_zeros_and_finite_gradients(encoder: HistoryEncod
     for train in (False, True):
         encoder.train(train)
         encoder.zero_grad()
-        blocks = encoder.blocks(embeddings, mask, times)
+        blocks = blocks_of(encoder, embeddings, mask, times)
         assert all((block[0] == 0).all() for block in blocks.values())
         sum(block.square().sum() for block in blocks.values()).backward()
         assert embeddings.grad is not None
@@ -88,8 +102,8 @@ def test_an_empty_history_gives_zeros_and_finite_gradients(encoder: HistoryEncod
 def test_what_stands_in_the_padding_is_irrelevant(encoder: HistoryEncoder) -> None:
     embeddings, mask, times = histories()
     noisy = embeddings + torch.randn(B, L, H) * ~mask[..., None]
-    expected = encoder.blocks(embeddings, mask, times)
-    for name, block in encoder.blocks(noisy, mask, times + ~mask * 123).items():
+    expected = blocks_of(encoder, embeddings, mask, times)
+    for name, block in blocks_of(encoder, noisy, mask, times + ~mask * 123).items():
         assert torch.equal(block, expected[name])
 
 
@@ -97,8 +111,8 @@ def test_items_lie_to_the_right(encoder: HistoryEncoder) -> None:
     """The same items with more padding before them are the same history."""
     embeddings, mask, times = histories()
     last_two = torch.arange(L) >= L - 2
-    padded = encoder.blocks(embeddings, mask & last_two, times)
-    cut = encoder.blocks(embeddings[:, -2:], mask[:, -2:], times[:, -2:])
+    padded = blocks_of(encoder, embeddings, mask & last_two, times)
+    cut = blocks_of(encoder, embeddings[:, -2:], mask[:, -2:], times[:, -2:])
     for name, block in padded.items():
         torch.testing.assert_close(block, cut[name])
     if "last_item" in padded:
@@ -106,18 +120,18 @@ def test_items_lie_to_the_right(encoder: HistoryEncoder) -> None:
 
 
 def test_dropout_acts_in_training_only(encoder: HistoryEncoder) -> None:
-    whole = encoder.blocks(*histories())["history"]
+    whole = blocks_of(encoder, *histories())["history"]
     inputs = histories()
-    first = encoder.blocks(*inputs)["history"]
-    assert torch.equal(first, encoder.blocks(*inputs)["history"])
+    first = blocks_of(encoder, *inputs)["history"]
+    assert torch.equal(first, blocks_of(encoder, *inputs)["history"])
     encoder.train()
-    same = all(torch.equal(first, encoder.blocks(*inputs)["history"]) for _ in range(5))
+    same = all(torch.equal(first, blocks_of(encoder, *inputs)["history"]) for _ in range(5))
     assert same == (encoder.dropout == 0)
     assert whole.shape == (B, H)
 
 
 def test_block_dims_are_what_blocks_gives(encoder: HistoryEncoder) -> None:
-    blocks = encoder.blocks(*histories())
+    blocks = blocks_of(encoder, *histories())
     assert {name: tuple(block.shape) for name, block in blocks.items()} == {
         name: (B, dim) for name, dim in encoder.block_dims().items()
     }

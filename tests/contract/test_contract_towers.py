@@ -1,5 +1,6 @@
 """What every tower promises, for each entry of `conf/user_tower/` and `conf/item_tower/` and its settings."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ from torch import Tensor
 
 from twotower.spec import TARGET, build
 from twotower.towers.mlp import Mlp
+from twotower.towers.single_block import SingleBlock
 from twotower.towers.tower import Tower
 
 CONF = Path(__file__).parents[2] / "conf"
 FILES = {side: sorted((CONF / side).glob("**/*.yaml")) for side in ("user_tower", "item_tower")}
-DIMS, D, B = {"one": 3, "two": 6, "three": 1}, 6, 5
+DIMS, D, B = {"one": 3, "two": 6, "three": 1, "history": 6, "item_id": 6}, 6, 5
 MLP = f"{Mlp.__module__}.{Mlp.__qualname__}"
 
 
@@ -73,7 +75,8 @@ def test_the_order_of_blocks_is_the_tower_s_own(tower: Tower) -> None:
 def test_the_gradient_reaches_every_block_and_parameter(tower: Tower) -> None:
     blocks = blocks_of()
     (tower(blocks) * torch.randn(B, D)).sum().backward()
-    for values in (*blocks.values(), *tower.parameters()):
+    used = [blocks[tower.block]] if isinstance(tower, SingleBlock) else list(blocks.values())
+    for values in (*used, *tower.parameters()):
         assert values.grad is not None
         assert values.grad.isfinite().all()
         assert values.grad.any()
@@ -84,8 +87,10 @@ def test_blocks_of_zeros_are_finite(tower: Tower) -> None:
     embeddings = tower(blocks)
     embeddings.sum().backward()
     assert embeddings.isfinite().all()
-    assert all(values.grad.isfinite().all() for values in blocks.values())
+    assert all(values.grad is None or values.grad.isfinite().all() for values in blocks.values())
 
 
 def test_its_problems_name_its_own_parameters(tower: Tower) -> None:
-    assert type(tower).problems(set(DIMS)) == []
+    assert type(tower).problems(set(DIMS), block="one") == []
+    for name, _ in type(tower).problems(set(DIMS), block="none", residual="none"):
+        assert name in inspect.signature(type(tower)).parameters

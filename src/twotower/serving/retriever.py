@@ -178,9 +178,8 @@ class Retriever:
         k = checked_k(k)
         with self._lock.reading():
             row = known_rows(self._items, [item_id], "similar", live=True)
-            vectors = torch.from_numpy(self._items.vectors(row))
-            query = _plain(self._model.item_queries(vectors))
-            return self._listed(best_items(self._index, self._items, query, k, row))
+            query = self._model.item_queries(torch.from_numpy(self._items.vectors(row)))
+            return self._listed(best_items(self._index, self._items, _plain(query), k, row))
 
     def add_item(self, item_id: ItemId, features: Mapping[str, Any]) -> None:
         """Add an item from its features; it is found by every request made after this returns.

@@ -37,6 +37,7 @@ def settings(history_items="table"):
         },
         "user_tower": mlp,
         "item_tower": mlp,
+        "item_bias": {"_target_": "twotower.towers.item_bias.recent_popularity.RecentPopularity"},
         "features": {
             "user": {
                 "country": {"_target_": f"{feature}.categorical.Categorical", "column": "country", "dim": 4},

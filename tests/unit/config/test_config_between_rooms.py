@@ -67,7 +67,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "user_tower.residual=item_id",
         "user_tower.residual",
         "'item_id' is no input",
-        "history, last_item",
+        "country, history, request_time",
     ),
     "column that is not there": (
         "features.item.price.column=prize",
@@ -109,7 +109,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "choose another",
     ),
     "no item features": (
-        "~features.item.item_id ~features.item.description ~features.item.price",
+        "item_tower.residual=null ~features.item.item_id ~features.item.description ~features.item.price",
         "features.item",
         "no input",
     ),

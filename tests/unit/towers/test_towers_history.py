@@ -43,9 +43,21 @@ def test_a_shorter_history_uses_the_same_ages() -> None:
 @pytest.mark.parametrize("last_item", [False, True])
 def test_blocks(last_item: bool) -> None:
     encoder = MeanPooling(1, length=3, last_item=last_item)
-    blocks = encoder.blocks(EMBEDDINGS, MASK, TIMES)
+    table = torch.tensor([[0.0], [2.0], [8.0], [1.0], [6.0]])
+    blocks = encoder.blocks(table, torch.tensor([[0, 1, 2], [3, 1, 4]]), TIMES)
     assert {name: values.shape[1] for name, values in blocks.items()} == encoder.block_dims()
     assert blocks["history"].tolist() == [[5], [3]]
     assert ("last_item" in blocks) == last_item
     if last_item:
         assert blocks["last_item"].tolist() == [[8], [6]]
+
+
+def test_power_lies_between_the_sum_and_the_mean() -> None:
+    table, positions = torch.tensor([[0.0], [2.0], [8.0]]), torch.tensor([[0, 1, 2]])
+    pooled = {
+        power: MeanPooling(1, length=3, power=power, last_item=False).blocks(table, positions, positions)
+        for power in (0.0, 0.5, 1.0)
+    }
+    assert pooled[0.0]["history"].item() == 10
+    assert pooled[0.5]["history"].item() == pytest.approx(10 / 2**0.5)
+    assert pooled[1.0]["history"].item() == 5

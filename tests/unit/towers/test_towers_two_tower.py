@@ -37,7 +37,13 @@ def two_tower(**history: Any) -> TwoTower:
         np.array([1, 2, 3]),
         "items",
     )
-    settings = {"embedding_dim": 6, "history": MEAN | history, "user_tower": MLP, "item_tower": MLP}
+    settings = {
+        "embedding_dim": 6,
+        "history": MEAN | history,
+        "user_tower": MLP,
+        "item_tower": MLP,
+        "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
+    }
     return build_two_tower(settings, users, items, TRAINED).eval()
 
 
@@ -122,10 +128,11 @@ def test_untrained_items_count_in_the_tower() -> None:
 
 def test_the_tower_s_history_is_what_the_tower_says() -> None:
     model = two_tower(items="tower")
-    rows = torch.tensor([[0, 2, 4]])
-    embeddings, mask = model._embed_history(rows)
-    torch.testing.assert_close(embeddings[0, 1:], model.encode_items(torch.tensor([2, 4])))
-    assert mask.tolist() == [[False, True, True]]
+    expected = model.encode_items(torch.tensor([2, 4]))
+    for history in ([[0, 2, 4]], [[0, 2, 4]] * 2):  # fewer than the items: looked up; more: all embedded
+        table, positions = model._history_table(torch.tensor(history))
+        torch.testing.assert_close(table[positions[0, 1:]], expected)
+        assert positions[0, 0] == 0
 
 
 def test_live_items(model: TwoTower) -> None:

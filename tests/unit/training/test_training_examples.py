@@ -196,3 +196,32 @@ def test_the_log_may_be_memory_mapped(tmp_path: Any) -> None:
         mapped.append(np.load(tmp_path / f"{name}.npy", mmap_mode="r", allow_pickle=False))
     batches = TrainBatches(History(*mapped), NextItem(batch_size=3), history_length=3, strict=True, seed=5)
     assert_same(list(batches), list(batches_of(TWO_USERS, strict=True)))
+
+
+def test_drawn_by_recency() -> None:
+    log: Log = [[(0, 1), (10 * DAY, 2)], [(10 * DAY, 3)]]  # the first is two half-lives old: 1 to 4 to 4
+    objective = NextItem(batch_size=100, recency_half_life_days=5, recency="sample", epoch_examples=9_000)
+    batches = TrainBatches(history_of(log), objective, history_length=2, strict=False, seed=1)
+    assert len(batches) == 90
+    drawn = list(batches)
+    count = Counter(torch.cat([batch.positives for batch in drawn]).tolist())
+    assert count.total() == 9_000
+    assert [count[item] / 1_000 for item in (1, 2, 3)] == pytest.approx([1, 4, 4], abs=0.2)
+    assert all((batch.weights == 1).all() for batch in drawn)
+    assert objective.frequencies(history_of(log), 3).tolist() == pytest.approx([0, 1 / 9, 4 / 9, 4 / 9])
+
+
+def test_an_epoch_of_draws_is_the_effective_number_of_examples() -> None:
+    log: Log = [[(0, 1), (10 * DAY, 2)], [(10 * DAY, 3)]]
+    objective = NextItem(batch_size=1, recency_half_life_days=5, recency="sample")
+    batches = TrainBatches(history_of(log), objective, history_length=2, strict=False, seed=1)
+    assert len(batches) == round((0.25 + 1 + 1) ** 2 / (0.25**2 + 1 + 1))
+
+
+def test_draws_resume_where_they_were() -> None:
+    log: Log = [[(day * DAY, day % NUM_ITEMS + 1) for day in range(40)]]
+    make = {"recency_half_life_days": 9, "recency": "sample", "epoch_examples": 25}
+    whole = rest_of(batches_of(log, **make), 3)
+    resumed = batches_of(log, **make)
+    resumed.load_state_dict({"number": 11})
+    assert_same(rest_of(resumed, 3), whole[11:])

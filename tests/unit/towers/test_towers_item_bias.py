@@ -1,0 +1,92 @@
+"""The item bias: one column of the embedding, told from recent popularity."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from twotower.data.history import History
+from twotower.features.feature_table import FeatureTable
+from twotower.features.numeric import Numeric
+from twotower.towers.build import build_two_tower, tower_width
+from twotower.towers.item_bias.no_bias import NoBias
+from twotower.towers.item_bias.recent_popularity import RecentPopularity
+from twotower.towers.two_tower import TwoTower, score
+
+DAY = 86_400
+MLP = {"_target_": "twotower.towers.mlp.Mlp", "widths": [], "normalise": "none"}
+# items 1 and 2 on the last day, item 1 seven days before it too; item 3 never
+LOG = History.of(np.array([1, 1, 2]), np.array([1, 2, 1]), np.array([0, 7 * DAY, 7 * DAY]), 2)
+
+
+def bias() -> RecentPopularity:
+    built = RecentPopularity(3, half_life_days=7)
+    built.initialise(LOG)
+    return built
+
+
+def two_tower() -> TwoTower:
+    items = FeatureTable.fit(
+        {"price": Numeric(column="price")}, pd.DataFrame({"price": [1.0, 2.0, 4.0]}), np.array([1, 2, 3]), "i"
+    )
+    users = FeatureTable({}, {}, 2)
+    settings = {
+        "embedding_dim": 5,
+        "history": {"_target_": "twotower.towers.history.mean_pooling.MeanPooling", "items": "tower"},
+        "user_tower": MLP,
+        "item_tower": MLP,
+        "item_bias": {"_target_": "twotower.towers.item_bias.recent_popularity.RecentPopularity"},
+    }
+    assert tower_width(settings) == 4
+    model = build_two_tower(settings, users, items, torch.ones(4, dtype=torch.bool)).eval()
+    model.item_bias.initialise(LOG)
+    return model
+
+
+def test_it_starts_at_the_centred_log_of_decayed_counts() -> None:
+    logs = [math.log1p(1.5), math.log1p(1.0), math.log1p(0.0)]
+    expected = [value - sum(logs) / 3 for value in logs]
+    assert bias()(torch.tensor([1, 2, 3]))[:, 0].tolist() == pytest.approx(expected)
+
+
+def test_unknown_and_new_items_have_none() -> None:
+    assert bias()(torch.tensor([0, 4, 99]))[:, 0].tolist() == [0, 0, 0]
+
+
+def test_the_gradient_reaches_known_items_only() -> None:
+    built = bias()
+    built(torch.tensor([0, 2, 9])).sum().backward()
+    assert built.biases.grad is not None
+    assert built.biases.grad.tolist() == [0, 1, 0]
+
+
+def test_no_bias_takes_no_column() -> None:
+    assert NoBias(3).width == 0
+    assert NoBias(3)(torch.tensor([1, 2])).shape == (2, 0)
+
+
+def test_the_score_is_the_towers_product_plus_the_bias() -> None:
+    model = two_tower()
+    rows = torch.tensor([1, 2, 3])
+    items = model.encode_items(rows)
+    histories = torch.tensor([[0, 1], [2, 3]])
+    users = model.encode_users(torch.tensor([1, 2]), histories, histories * 0, torch.tensor([0, 0]))
+    assert items.shape == (3, 5)
+    assert users[:, 4].tolist() == [1, 1]
+    expected = users[:, :4] @ items[:, :4].T + model.item_bias(rows)[:, 0]
+    torch.testing.assert_close(score(users, items), expected)
+
+
+def test_the_history_does_not_pool_biases() -> None:
+    model = two_tower()
+    histories = torch.tensor([[1, 2]])
+    table, _ = model._history_table(histories)
+    assert table.shape[1] == 4
+
+
+def test_similar_items_do_not_ask_for_popularity() -> None:
+    model = two_tower()
+    queries = model.item_queries(model.encode_items(torch.tensor([1, 2])))
+    assert queries[:, 4].tolist() == [0, 0]
