@@ -1,19 +1,15 @@
 """Files that are each whole must also belong together: sizes, dimensions and ids agree."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from twotower.bundle import layout
+from twotower.bundle.bundle import Bundle
 from twotower.bundle.manifest import REMEDY
 from twotower.data.history import History
 from twotower.errors import InputError
 
-if TYPE_CHECKING:
-    from twotower.bundle.read import Bundle
 
-
-def check_agreement(bundle: "Bundle") -> None:
+def check_agreement(bundle: Bundle) -> None:
     """Check sizes, dimensions and ids against the manifest and each other.
 
     Raises:
@@ -51,7 +47,7 @@ def _num_encoded(table: object, num_rows: int) -> int:
     return sizes.pop() if len(sizes) == 1 else (num_rows if not sizes else -1)
 
 
-def _check_history(bundle: "Bundle", history: History, num_items: int) -> None:
+def _check_history(bundle: Bundle, history: History, num_items: int) -> None:
     offsets = history.offsets
     if int(offsets[0]) != 0 or (np.diff(offsets) < 0).any() or int(offsets[-1]) != len(history.items):
         _refuse(bundle, layout.HISTORY_OFFSETS, f"does not divide the {len(history.items)} history items")
@@ -62,5 +58,5 @@ def _check_history(bundle: "Bundle", history: History, num_items: int) -> None:
         _refuse(bundle, layout.HISTORY_ITEMS, f"holds rows outside 0..{num_items}")
 
 
-def _refuse(bundle: "Bundle", name: str, problem: str) -> None:
+def _refuse(bundle: Bundle, name: str, problem: str) -> None:
     raise InputError(f"{bundle.folder / name}: does not fit the other files: {problem}; {REMEDY}")

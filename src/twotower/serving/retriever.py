@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.bundle.read import Bundle, read_bundle
+from twotower.bundle.bundle import Bundle
+from twotower.bundle.read import read_bundle
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.best_items import Best, best_items
 from twotower.serving.live_items import LiveItems, Rows, as_label
@@ -77,8 +78,7 @@ class Retriever:
     @property
     def user_ids(self) -> list[UserId]:
         """Ids of the users the bundle knows."""
-        known: list[UserId] = self.bundle.users.values.tolist()
-        return known
+        return list(self.bundle.users.values.tolist())
 
     def label(self, item_id: ItemId) -> str | None:
         """Return the name of an item for people, of a removed one too; None where the data have none.
