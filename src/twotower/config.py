@@ -75,10 +75,12 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def shape(config_name: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the groups and the plain keys that a door's YAML names."""
+    """Return the groups and the plain keys that a door's YAML names, itself or in a file it includes."""
     config = plain_file(CONF / f"{config_name}.yaml")
     groups = {key for entry in config["defaults"] if isinstance(entry, dict) for key in entry}
-    return frozenset(groups & ALL_GROUPS), frozenset(config) - {"defaults", "hydra"}
+    included = [entry for entry in config["defaults"] if isinstance(entry, str) and entry != "_self_"]
+    keys = set(config).union(*(plain_file(CONF / f"{name}.yaml") for name in included))
+    return frozenset(groups & ALL_GROUPS), frozenset(keys - {"defaults", "hydra"})
 
 
 def checked(config_name: str, overrides: Iterable[str]) -> dict[str, Any]:
