@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from torch import Tensor, nn
 
+from twotower.data.column import quoted
 from twotower.errors import InputError
 from twotower.spec import build, spec_of
 
@@ -46,7 +47,7 @@ class Feature(ABC):
         """Refuse a column this feature cannot use; reads every row, of train or not.
 
         Args:
-            values: [n], in table order; a named index is quoted beside the row number.
+            values: [n], in table order; a named index is quoted in place of the row number.
             origin: file or table the values come from, for the message.
 
         Raises:
@@ -142,13 +143,13 @@ class Feature(ABC):
 
     def _refuse(self, values: pd.Series, position: int, origin: str) -> None:
         index = values.index
-        name = f"{index.name} {index[position]!r}, " if index.name else ""
+        # A table of entities is in the order of its ids, which need not be its file's.
+        place = f"{index.name} {quoted(index[position])}" if index.name else f"row {position + 1}"
         value = values.iloc[position]
         found = "nothing (NaN)" if values.isna().iloc[position] else f"{value!r:.80}"
         remedy = "mend the value" + (", or set `missing: allow`" if found == "nothing (NaN)" else "")
         raise InputError(
-            f"{origin}: column {self.column!r}, {name}row {position + 1}: expected {self.expected}, "
-            f"found {found}; {remedy}"
+            f"{origin}: column {self.column!r}, {place}: expected {self.expected}, found {found}; {remedy}"
         )
 
 

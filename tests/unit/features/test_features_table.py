@@ -166,7 +166,7 @@ def test_bad_values_are_named_even_outside_train(
 ) -> None:
     items = ITEMS.astype({column: object})
     items.at[2, column] = value
-    place = rf"items.csv: column '{column}', item_id 'z', row 3: expected "
+    place = rf"items.csv: column '{column}', item_id 'z': expected "
     with pytest.raises(InputError, match=place + message):
         FeatureTable.fit({"f": feature}, items, TRAIN, "items.csv")
 
