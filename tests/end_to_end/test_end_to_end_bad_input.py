@@ -1,0 +1,534 @@
+"""Bad input through the real doors: one clear message, the right exit status, and nothing lost."""
+
+import json
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from twotower import assemble
+from twotower.config import CONF, checked
+
+SCRIPTS = CONF.parent / "scripts"
+NUM_USERS, NUM_ITEMS, NUM_INTERACTIONS = 60, 30, 1200
+DAY = 86_400
+OWN_DATA = [
+    "data=table_files",
+    "features=table_files",
+    "data.interactions_path=log.csv",
+    "data.users_path=users.csv",
+    "data.items_path=items.csv",
+    "features.item.price={_target_:twotower.features.numeric.Numeric,column:price}",
+    "split.test=20",
+    "split.valid=20",
+    "objective=next_item",
+    "objective.batch_size=128",
+    "embedding_dim=16",
+    "user_tower.widths=[16]",
+    "item_tower.widths=[16]",
+    "trainer=smoke",
+    "trainer.monitor=valid/recall_at_10",
+    "trainer.log_every_steps=1",
+    "trainer.progress_bar=false",
+    "index=flat_ip",
+    "metrics.ks=[5,10]",
+    "metrics.num_bootstrap=0",
+]
+
+
+@dataclass(frozen=True)
+class Left:
+    """How a door was left."""
+
+    status: object
+    out: str
+    err: str
+
+
+Door = Callable[..., Left]
+
+
+def write_tables(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    log = {
+        "user_id": rng.integers(1, NUM_USERS + 1, NUM_INTERACTIONS),
+        "item_id": rng.integers(1, NUM_ITEMS + 1, NUM_INTERACTIONS),
+        "timestamp": 1_700_000_000 + rng.integers(0, 120 * DAY, NUM_INTERACTIONS),
+    }
+    items = {"item_id": np.arange(1, NUM_ITEMS + 1), "price": rng.integers(1, 9, NUM_ITEMS) + 0.5}
+    users = {"user_id": np.arange(1, NUM_USERS + 1), "country": ["FR", "DE"] * (NUM_USERS // 2)}
+    for name, table in {"log": log, "items": items, "users": users}.items():
+        pd.DataFrame(table).to_csv(folder / f"{name}.csv", index=False)
+
+
+def edit(name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    change(pd.read_csv(name)).to_csv(name, index=False)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the user's own data."""
+    monkeypatch.chdir(tmp_path)
+    write_tables(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Door:
+    """Runs a script in this process, as the command line would."""
+
+    def run(script: str, *arguments: str) -> Left:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / script), *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+        return Left(left.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on the user's own data; use a copy to change anything."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_tables(folder)
+    paths = [f"data.{table}_path={folder}/{file}.csv" for table, file in TABLES.items()]
+    run = folder / "outputs" / "default" / "run"
+    settings = checked("train", [*OWN_DATA, *paths, f"output_root={folder / 'outputs'}"])
+    assert assemble.train(settings, run) == 0
+    return run
+
+
+TABLES = {"interactions": "log", "users": "users", "items": "items"}
+
+
+@pytest.fixture
+def copy(finished: Path, here: Path) -> Path:
+    """A finished run that may be changed, in the working folder."""
+    run = here / "outputs" / "default" / "run"
+    shutil.copytree(finished, run)
+    return run
+
+
+def assert_one_message(left: Left, *parts: str) -> None:
+    assert left.status == 2
+    assert left.err.startswith("error: ")
+    assert left.err.count("error: ") == 1
+    assert "Traceback" not in left.err + left.out
+    for part in parts:
+        assert part in left.err
+
+
+def runs(here: Path) -> list[Path]:
+    return sorted(here.glob("outputs/default/*/"))
+
+
+BEFORE_DATA: dict[str, tuple[str, ...]] = {
+    "misspelt key": ("embeding_dim=8", "\n  embeding_dim: unknown key; did you mean 'embedding_dim'?"),
+    "misspelt key of a group": (
+        "trainer.max_epoch=8",
+        "\n  trainer.max_epoch: unknown key; did you mean 'max_epochs'?",
+    ),
+    "wrong type": ("embedding_dim=wide", "\n  embedding_dim: expected a valid integer, got 'wide'"),
+    "number out of its range": ("user_tower.dropout=1", "\n  user_tower.dropout: expected less than 1"),
+    "unknown choice": ("index=ivf_qp", "\n  index: unknown choice 'ivf_qp'; did you mean 'ivf_", "flat_ip"),
+    "unknown choice of a key": (
+        "data.timestamp_unit=us",
+        "\n  data.timestamp_unit: unknown choice 'us'",
+        "valid: iso, ms, s",
+    ),
+    "m that does not divide": (
+        "index=ivf_pq index.num_subquantizers=5",
+        "\n  index.num_subquantizers: 5 does not divide the embedding dimension 16: choose 4 or 8",
+    ),
+    "monitor that is not logged": (
+        "trainer.monitor=valid/recall_at_20",
+        "\n  trainer.monitor: 'valid/recall_at_20' is not logged; did you mean 'valid/recall_at_10'?",
+    ),
+    "needs of the loss": (
+        "negatives=in_batch negatives.frequency=none",
+        "\n  loss: InBatchSoftmax needs log_q, which InBatch as set does not provide",
+    ),
+    "missing file": ("data.items_path=no.csv", "\n  data.items_path: there is no file no.csv (looked in /"),
+    "folder for a file": ("data.items_path=.", "\n  data.items_path: there is no file . (looked in /"),
+    "missing column": (
+        "data.timestamp_column=time",
+        "\n  data.timestamp_column: log.csv: column 'time' is missing; did you mean 'timestamp'?",
+        "user_id, item_id, timestamp",
+    ),
+    "missing column of a feature": (
+        "features.item.price.column=prize",
+        "\n  features.item.price.column: the items of this data have no column 'prize'; did you mean 'price'",
+    ),
+    "wrong file": (
+        "data.users_path=items.csv",
+        "\n  data.user_column: items.csv: column 'user_id' is missing",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BEFORE_DATA.values(), ids=BEFORE_DATA)
+def test_told_before_data_is_read(here: Path, door: Door, case: tuple[str, ...]) -> None:
+    overrides, *parts = case
+    before = sorted(here.rglob("*"))
+    left = door("train.py", *OWN_DATA, *overrides.split())
+    assert_one_message(left, *parts)
+    assert left.err.startswith("error: 1 mistake in the configuration; nothing was read or written\n  ")
+    assert len(left.err.splitlines()) == 2
+    assert left.out == ""
+    assert sorted(here.rglob("*")) == before
+
+
+SYNTHETIC: dict[str, tuple[str, ...]] = {
+    "cells": (
+        "index=ivf_flat index.nlist=121",
+        "\n  index.nlist: 121 cells are more than the 120 vectors to index: choose at most 120",
+    ),
+    "k": ("metrics.ks=[20,121]", "\n  metrics.ks: 121 is above the 120 items of the catalogue"),
+}
+
+
+@pytest.mark.parametrize("case", SYNTHETIC.values(), ids=SYNTHETIC)
+def test_a_catalogue_of_known_size_is_not_waited_for(here: Path, door: Door, case: tuple[str, ...]) -> None:
+    overrides, *parts = case
+    left = door("train.py", "data=synthetic", "data.num_items=120", *overrides.split())
+    assert_one_message(left, *parts)
+    assert runs(here) == []
+
+
+def test_several_mistakes_are_one_message(here: Path, door: Door) -> None:
+    left = door(
+        "train.py",
+        *OWN_DATA,
+        "index=ivf_pq",
+        "index.num_subquantizers=5",
+        "metrics.ks=[5]",
+        "data.items_path=no.csv",
+    )
+    assert_one_message(
+        left, "\n  index.num_subquantizers: ", "\n  trainer.monitor: ", "\n  data.items_path: "
+    )
+    assert left.err.startswith("error: 3 mistakes in the configuration; nothing was read or written\n")
+    left = door("train.py", *OWN_DATA, "embeding_dim=8", "seed=-1", "loss=bec", "index.neprobe=1")
+    assert_one_message(left, "\n  embeding_dim: ", "\n  seed: ", "\n  loss: ", "\n  index.neprobe: ")
+    assert left.err.startswith("error: 4 mistakes in ")
+    assert runs(here) == []
+
+
+def repeat_an_id() -> None:
+    edit("items.csv", lambda items: items.replace({"item_id": {5: 2}}))
+
+
+def forget_a_price() -> None:
+    # in another order than that of the ids: a message must not count rows of the sorted table
+    edit("items.csv", lambda items: items.assign(price=items["price"].mask(items["item_id"] == 5))[::-1])
+
+
+def write_a_word_for_a_price() -> None:
+    edit(
+        "items.csv", lambda items: items.astype({"price": object}).replace({"price": {items.price[4]: "low"}})
+    )
+
+
+def take_milliseconds() -> None:
+    edit("log.csv", lambda log: log.assign(timestamp=log["timestamp"] * 1000))
+
+
+def lose_a_time() -> None:
+    edit("log.csv", lambda log: log.assign(timestamp=log["timestamp"].astype("Int64").mask(log.index == 6)))
+
+
+def say_ids_in_words() -> None:
+    edit("items.csv", lambda items: items.assign(item_id="item-" + items["item_id"].astype("str")))
+
+
+def say_ids_in_words_of_a_typed_file() -> None:
+    say_ids_in_words()
+    for name in ("log", "items"):
+        pd.read_csv(f"{name}.csv").to_parquet(f"{name}.parquet", index=False)
+
+
+def save_ids_as_decimals() -> None:
+    edit("log.csv", lambda log: log.astype({"user_id": float}))
+
+
+def keep_the_header() -> None:
+    edit("log.csv", lambda log: log[:0])
+
+
+def blank_the_pages() -> None:
+    pd.read_csv("log.csv").to_parquet("log.parquet", index=False)
+    content = Path("log.parquet").read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    Path("log.parquet").write_bytes(content[:4] + bytes(footer - 4) + content[footer:])
+
+
+def leave_a_gap() -> None:
+    def cut(log: pd.DataFrame) -> pd.DataFrame:
+        age = log["timestamp"].max() - log["timestamp"]
+        return log[(age < 20 * DAY) | (age > 41 * DAY)]
+
+    edit("log.csv", cut)
+
+
+def change_nothing() -> None:
+    pass
+
+
+DATA: dict[str, tuple[Callable[[], None], str, tuple[str, ...]]] = {
+    "duplicate ids": (
+        repeat_an_id,
+        "",
+        ("items.csv: column 'item_id', line 6: duplicate id 2, first seen at line 3",),
+    ),
+    "nothing in a feature": (
+        forget_a_price,
+        "",
+        (
+            "items.csv: column 'price', item_id 5: expected a finite number, found nothing (NaN)",
+            "missing: allow",
+        ),
+    ),
+    "milliseconds for seconds": (
+        take_milliseconds,
+        "",
+        ("log.csv: column 'timestamp', line 2: ", "between 1970-01-02 and 2100", "data.timestamp_unit=ms"),
+    ),
+    "seconds for milliseconds": (
+        change_nothing,
+        "data.timestamp_unit=ms",
+        ("split=temporal: train holds none", "the log runs from 1970-01-20"),
+    ),
+    "missing time": (lose_a_time, "", ("log.csv: column 'timestamp', line 8: ", "found nothing (NaN)")),
+    "ids in words in one of two CSV": (
+        say_ids_in_words,
+        "",
+        ("log.csv: column 'item_id', line 2: ", "is not in items.csv (30 such ids in all)"),
+    ),
+    "ids in words in one of two Parquet files": (
+        say_ids_in_words_of_a_typed_file,
+        "data.interactions_path=log.parquet data.items_path=items.parquet",
+        (
+            "log.parquet: column 'item_id', row 1: holds whole numbers (",
+            "but 'item_id' in items.parquet holds text ('item-1'); make both of one type",
+        ),
+    ),
+    "ids with a decimal point": (
+        save_ids_as_decimals,
+        "",
+        ("log.csv: column 'user_id', line 2: id ", "is a decimal number"),
+    ),
+    "no interactions": (keep_the_header, "", ("log.csv: holds no interactions",)),
+    "damaged file": (
+        blank_the_pages,
+        "data.interactions_path=log.parquet",
+        ("log.parquet: cannot be read as Parquet: ",),
+    ),
+    "window longer than the log": (
+        change_nothing,
+        "split.test=200",
+        ("split=temporal: train holds none of the 1,200 interactions", "change split.test and split.valid"),
+    ),
+    "window with nobody in it": (
+        leave_a_gap,
+        "",
+        ("split=temporal: valid holds none of the ", "split.valid"),
+    ),
+    "more cells than items": (
+        change_nothing,
+        "index=ivf_flat index.nlist=31",
+        ("\n  index.nlist: 31 cells are more than the 30 vectors to index: choose at most 30",),
+    ),
+    "k above the catalogue, and more": (
+        change_nothing,
+        "metrics.ks=[10,31] index=ivf_pq index.num_subquantizers=4",
+        ("2 mistakes in ", "\n  metrics.ks: 31 is above the 30 items", "\n  index.num_bits: "),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DATA.values(), ids=DATA)
+def test_told_when_data_is_read(
+    here: Path, door: Door, case: tuple[Callable[[], None], str, tuple[str, ...]]
+) -> None:
+    change, overrides, parts = case
+    change()
+    files = {path: path.read_bytes() for path in here.iterdir()}
+    left = door("train.py", *OWN_DATA, *overrides.split())
+    assert_one_message(left, *parts)
+    assert_failed_run(here, left)
+    assert {path: path.read_bytes() for path in files} == files
+
+
+def assert_failed_run(here: Path, left: Left) -> None:
+    (folder,) = runs(here)
+    result = json.loads((folder / "result.json").read_text())
+    assert result["status"] == "failed"
+    assert result["error"] == "InputError: " + left.err.removeprefix("error: ").strip()
+    assert "Traceback" in (folder / "train.log").read_text()
+    assert not (folder / "bundle").exists()
+    assert {path.name for path in folder.iterdir()} == {
+        "config.yaml",
+        "result.json",
+        "train.log",
+        "tensorboard",
+    }
+
+
+@pytest.mark.parametrize("overrides", [["embeding_dim=8"], ["split.test=200"]], ids=["before data", "data"])
+def test_debug_shows_the_traceback(here: Path, door: Door, overrides: list[str]) -> None:
+    quiet = door("train.py", *OWN_DATA, *overrides)
+    loud = door("train.py", *OWN_DATA, *overrides, "debug=true")
+    assert loud.status == quiet.status == 2
+    assert loud.err.startswith("Traceback (most recent call last):\n")
+    assert loud.err.endswith("\n" + quiet.err)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_defect_of_ours_exits_1(
+    here: Path, door: Door, monkeypatch: pytest.MonkeyPatch, debug: bool
+) -> None:
+    def burn(*_: object) -> None:
+        raise RuntimeError("the disk is on fire")
+
+    monkeypatch.setattr(assemble, "build_dataset", burn)
+    left = door("train.py", *OWN_DATA, *(["debug=true"] if debug else []))
+    assert left.status == 1
+    line = "failed: RuntimeError: the disk is on fire (debug=true shows where)\n"
+    if debug:
+        assert left.err.startswith("Traceback")
+        assert ", in burn\n" in left.err
+        assert left.err.endswith(line)
+    else:
+        assert left.err == line
+    (folder,) = runs(here)
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["status"], result["error"]) == ("failed", "RuntimeError: the disk is on fire")
+
+
+@pytest.mark.parametrize("script", ["reindex.py", "evaluate.py"])
+def test_doors_that_need_a_run(here: Path, door: Door, script: str) -> None:
+    before = sorted(here.rglob("*"))
+    assert_one_message(door(script), "\n  run: ")
+    for name in ("nowhere", "items.csv", "."):
+        assert_one_message(door(script, f"run={name}"), f"error: {name}: no run is here", "config.yaml")
+    assert sorted(here.rglob("*")) == before
+    assert door("train.py", *OWN_DATA, "split.test=200").status == 2
+    (failed,) = runs(here)
+    assert_one_message(door(script, f"run={failed}"), f"run={failed}: this run failed", f"resume={failed}")
+    (failed / "result.json").unlink()
+    assert_one_message(door(script, f"run={failed}"), f"run={failed}: this run has not ended")
+    assert runs(here) == [failed]
+
+
+MISTAKEN_INDEX: dict[str, tuple[str, ...]] = {
+    "m that does not divide": (
+        "index=ivf_pq index.num_subquantizers=5",
+        "\n  index.num_subquantizers: 5 does not divide the embedding dimension 16",
+    ),
+    "key of a training": ("loss.temperature=1", "\n  loss: unknown key"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKEN_INDEX.values(), ids=MISTAKEN_INDEX)
+def test_a_mistaken_index_leaves_no_folder(here: Path, door: Door, copy: Path, case: tuple[str, ...]) -> None:
+    overrides, *parts = case
+    assert_one_message(door("reindex.py", f"run={copy}", *overrides.split()), *parts)
+    assert runs(here) == [copy]
+
+
+def test_data_that_has_gone_since(here: Path, door: Door, copy: Path) -> None:
+    config = (copy / "config.yaml").read_text()
+    finished_items = next(line for line in config.splitlines() if "items.csv" in line).split(": ")[1]
+    (copy / "config.yaml").write_text(config.replace(finished_items, "gone.csv"))
+    left = door("reindex.py", f"run={copy}", "index=flat_ip")
+    assert_one_message(left, "\n  data.items_path: there is no file gone.csv")
+    assert runs(here) == [copy]
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-7] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+@pytest.mark.parametrize("script", ["reindex.py", "evaluate.py"])
+@pytest.mark.parametrize(
+    ("harm", "file", "said"),
+    [
+        (flip, "item_vectors.npy", "damaged or changed"),
+        (flip, "index.faiss", "damaged or changed"),
+        (cut, "index.faiss", "bytes, found"),
+        (Path.unlink, "towers.safetensors", "missing, though the manifest lists it"),
+        (cut, "manifest.json", "manifest"),
+    ],
+)
+def test_a_tampered_bundle_is_refused(
+    here: Path,
+    door: Door,
+    copy: Path,
+    script: str,
+    harm: Callable[[Path], None],
+    file: str,
+    said: str,
+) -> None:
+    harm(copy / "bundle" / file)
+    assert_one_message(door(script, f"run={copy}"), f"error: {copy}/bundle/{file}: ", said)
+    assert runs(here) == [copy]
+
+
+def content_of(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield path, path.read_bytes()
+
+
+def test_resume_of_what_cannot_be_resumed(here: Path, door: Door, finished: Path) -> None:
+    before = dict(content_of(finished))
+    ended = f"error: {finished}: this run has ended (ok); there is nothing to resume"
+    assert_one_message(door("train.py", f"resume={finished}"), ended)
+    assert_one_message(door("train.py", "resume=nowhere"), "error: nowhere: no run is here")
+    (here / "empty").mkdir()
+    assert_one_message(door("train.py", "resume=empty"), "error: empty: no run is here")
+    left = door("train.py", f"resume={finished}", "seed=3", "index=flat_ip")
+    assert_one_message(left, f"error: resume={finished} goes on", "leave out seed=3, index=flat_ip")
+    assert dict(content_of(finished)) == before
+    assert runs(here) == []
+
+
+def test_resume_of_a_run_that_failed_for_its_data(here: Path, door: Door) -> None:
+    edit("items.csv", lambda items: items.replace({"item_id": {5: 2}}))
+    assert_one_message(door("train.py", *OWN_DATA), "duplicate id 2")
+    write_tables(here)
+    (folder,) = runs(here)
+    left = door("train.py", f"resume={folder}")
+    assert (left.status, left.err) == (0, "")
+    assert json.loads((folder / "result.json").read_text())["status"] == "ok"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["trainer.monitor=x"], "\n  trainer.monitor: 'x' is not logged"),
+        (["data.items_path=log.csv", "~features.item.price"], "log.csv: column 'item_id', line "),
+    ],
+    ids=["before data", "data"],
+)
+def test_the_real_command(here: Path, overrides: list[str], said: str) -> None:
+    command = [sys.executable, str(SCRIPTS / "train.py"), *OWN_DATA, *overrides]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=120, check=False)
+    assert_one_message(Left(done.returncode, done.stdout, done.stderr), said)
+    assert done.stdout == ""
+    assert len(runs(here)) == ("data" in overrides[0])
