@@ -6,7 +6,9 @@ stand in `rules`.
 
 import functools
 import inspect
+import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Lt
@@ -93,7 +95,17 @@ def _check_root(settings: Mapping[str, Any], groups: frozenset[str], keys: froze
     plain = {key: value for key, value in settings.items() if key in keys}
     known = keys | groups
     problems = [Problem(key, f"unknown key; {nearest(key, known)}") for key in settings if key not in known]
-    return problems + _validate(_root_model(keys), plain, "")
+    return problems + _validate(_root_model(keys), plain, "") + _check_output(plain.get("output_root"))
+
+
+def _check_output(root: Any) -> list[Problem]:
+    if not isinstance(root, str) or root == NOT_SET:
+        return []
+    folder = Path(root).absolute()
+    there = next(place for place in (folder, *folder.parents) if os.access(place, os.F_OK))
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return []
+    return [Problem("output_root", f"{there} is not a folder that this user may write to; name another")]
 
 
 def check_spec(spec: Any, base: str, path: str) -> list[Problem]:
