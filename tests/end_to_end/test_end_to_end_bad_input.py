@@ -167,6 +167,10 @@ BEFORE_DATA: dict[str, tuple[str, ...]] = {
         "features.item.price.column=prize",
         "\n  features.item.price.column: the items of this data have no column 'prize'; did you mean 'price'",
     ),
+    "file for the folder of runs": (
+        "output_root=log.csv/runs",
+        "/log.csv is not a folder that this user may write to; name another",
+    ),
     "wrong file": (
         "data.users_path=items.csv",
         "\n  data.user_column: items.csv: column 'user_id' is missing",

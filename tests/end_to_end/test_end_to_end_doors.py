@@ -1,0 +1,139 @@
+"""The doors as a user meets them: help, the whole configuration, a sweep."""
+
+import json
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from twotower.check import ALL_GROUPS
+from twotower.config import CONF
+
+SCRIPTS = CONF.parent / "scripts"
+TINY = [
+    "data=synthetic",
+    "data.num_users=300",
+    "data.num_items=120",
+    "data.num_interactions=5000",
+    "trainer.max_epochs=1",
+    "trainer.refit=false",
+    "objective=next_item",
+    "objective.batch_size=512",
+    "metrics.num_bootstrap=0",
+]
+GROUPS = {"train": set(ALL_GROUPS), "reindex": {"index"}, "evaluate": {"metrics", "baselines"}}
+KEYS = {
+    "train": {"name", "seed", "embedding_dim", "output_root", "debug"},
+    "reindex": {"run", "debug"},
+    "evaluate": {"run", "debug"},
+}
+Door = Callable[..., str]
+
+# Runs a script and then says on standard error what it cost and whether it took torch.
+MEASURED = """
+import resource, runpy, sys
+try:
+    runpy.run_path(sys.argv.pop(1), run_name="__main__")
+finally:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    print(usage.ru_utime + usage.ru_stime, "torch" in sys.modules, file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Door:
+    """Runs a script in this process to exit status 0, and returns what it printed."""
+
+    def run(script: str, *arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / f"{script}.py"), *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
+        printed = capsys.readouterr()
+        assert (left.value.code, printed.err) == (0, "")
+        return printed.out
+
+    return run
+
+
+@pytest.mark.parametrize("script", GROUPS)
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_names_groups_choices_keys_and_examples(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, flag: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = door(script, flag)
+    lines = {line.split()[0]: line for line in text.splitlines() if line.startswith("  ")}
+    for group in GROUPS[script]:
+        for choice in (CONF / group).glob("*.yaml"):
+            assert choice.stem in lines[group]
+    assert lines.keys() >= KEYS[script] | GROUPS[script]
+    assert lines.keys() <= KEYS[script] | ALL_GROUPS | {"python", "experiment"}
+    assert text.count(f"  python scripts/{script}.py") >= 2
+    assert "Exit status: 0 done, 1 failed, 2 your input, 3 index rejected" in text
+    assert max(map(len, text.splitlines())) <= 120
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_quick_and_needs_no_torch(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", MEASURED, str(SCRIPTS / "train.py"), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+    seconds, took_torch = done.stderr.split()
+    assert float(seconds) < 3
+    assert took_torch == "False"
+    assert done.stdout.startswith("Train two towers, ")
+
+
+@pytest.mark.parametrize("script", GROUPS)
+def test_cfg_job_prints_the_whole_configuration(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = yaml.safe_load(door(script, "--cfg", "job", "debug=true"))
+    assert config.keys() == KEYS[script] | GROUPS[script]
+    assert config["debug"] is True
+    for group in GROUPS[script] - {"features", "baselines"}:
+        assert config[group]["_target_"].startswith("twotower.")
+    assert list(tmp_path.iterdir()) == []
+
+
+def results(root: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(root.glob("default/*/result.json"))]
+
+
+def test_a_job_of_a_sweep_is_the_job_run_alone(door: Door, tmp_path: Path) -> None:
+    door("train", "-m", "seed=1,2", *TINY, f"output_root={tmp_path / 'sweep'}")
+    first, second = results(tmp_path / "sweep")
+    assert (first["status"], second["status"]) == ("ok", "ok")
+    assert (first["seed"], second["seed"]) == (1, 2)
+    assert first["metrics"] != second["metrics"]
+    assert first["fingerprint"] != second["fingerprint"]
+    door("train", "seed=2", *TINY, f"output_root={tmp_path / 'alone'}")
+    (alone,) = results(tmp_path / "alone")
+    assert alone["metrics"] == second["metrics"]
+    assert alone["fingerprint"] == second["fingerprint"]
+    assert alone["training"] == second["training"]
+    for folder in (tmp_path / "sweep" / "default").glob("*_?"):
+        assert "fit epoch 1/1" in (folder / "train.log").read_text()
+
+
+def test_the_examples_of_the_other_doors_work(door: Door, tmp_path: Path) -> None:
+    door("train", *TINY, f"output_root={tmp_path}")
+    (run,) = (tmp_path / "default").iterdir()
+    # fewer metrics than the one that the training monitored is among
+    door(
+        "evaluate", f"run={run}", "metrics.ks=[5,10]", "metrics.filter_seen=false", "metrics.num_bootstrap=0"
+    )
+    door("reindex", f"run={run}", "index=ivf_flat", "index.nlist=4", "index.min_recall=0.01")
+    before, evaluated, indexed = results(tmp_path)
+    assert evaluated["training_reused_from"] == indexed["training_reused_from"] == str(run)
+    assert "test/recall_at_5" in evaluated["metrics"]
+    assert "test/recall_at_20" not in evaluated["metrics"]
+    assert evaluated["index"] == before["index"]
+    assert indexed["index"]["type"] == "ivf_flat"
+    assert indexed["metrics"] == before["metrics"]
