@@ -73,8 +73,10 @@ class RetrievalModule(pl.LightningModule):
         rows, inverse = torch.cat([candidates.rows, batch.positives]).unique(return_inverse=True)
         items = self.model.encode_items(rows)
         split = len(candidates.rows)
-        of_candidates = items if len(rows) == split else items[inverse[:split]]
-        loss: Tensor = self.loss(users, items[inverse[split:]], of_candidates, candidates, batch.weights)
+        # index_select, not items[...]: its gradient adds up in one order whatever the threads do.
+        of_candidates = items if len(rows) == split else items.index_select(0, inverse[:split])
+        positives = items.index_select(0, inverse[split:])
+        loss: Tensor = self.loss(users, positives, of_candidates, candidates, batch.weights)
         return loss
 
     def _log_step(self, loss: Tensor, num_examples: int) -> None:

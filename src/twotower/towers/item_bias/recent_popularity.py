@@ -46,5 +46,5 @@ class RecentPopularity(ItemBias):
     def forward(self, rows: Tensor) -> Tensor:
         """Return biases [B, 1]."""
         known = (rows > 0) & (rows <= self.num_items)
-        found = self.biases[torch.where(known, rows - 1, 0)]
+        found = self.biases.index_select(0, torch.where(known, rows - 1, 0))
         return torch.where(known, found, 0.0)[:, None]
