@@ -1,0 +1,222 @@
+"""What TensorBoard itself finds in run folders, read with its own readers and its own HPARAMS backend."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from google.protobuf import text_format
+from tensorboard import context
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams.backend_context import Context
+from tensorboard.plugins.hparams.list_session_groups import Handler
+from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+from tensorboard.util import tensor_util
+
+from twotower.assemble import reindex, train
+from twotower.config import checked
+from twotower.errors import InputError
+from twotower.experiments.fingerprint import flat
+
+TINY = [
+    "data=synthetic",
+    "data.num_users=300",
+    "data.num_items=120",
+    "data.num_interactions=5000",
+    "objective=next_item",
+    "objective.batch_size=512",
+    "trainer.max_epochs=2",
+    "trainer.refit=false",
+    "trainer.progress_bar=false",
+    "metrics.num_bootstrap=0",
+    "index=ivf_flat",
+    "index.min_recall=0.01",
+]
+EVERYTHING = dict.fromkeys(("scalars", "images", "tensors"), 0)
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three runs: done, failed, and the first with an index that is rejected."""
+    root = tmp_path_factory.mktemp("outputs")
+    runs = root / "default"
+    assert train(checked("train", [*TINY, f"output_root={root}"]), runs / "done") == 0
+    with pytest.raises(InputError):
+        train(checked("train", [*TINY, f"output_root={root}", "split.test=10000"]), runs / "failed")
+    coarse = ["index=ivf_pq", "index.num_subquantizers=1", "index.num_bits=4"]
+    coarse += ["index.target_recall=1.0", "index.min_recall=1.0"]
+    index = checked("train", [*TINY[:4], *coarse])["index"]
+    before = set(runs.iterdir())
+    assert reindex(runs / "done", {"index": index}) == 3
+    (rejected,) = set(runs.iterdir()) - before
+    rejected.rename(runs / "rejected")
+    return root
+
+
+@pytest.fixture(scope="module")
+def done(root: Path) -> Path:
+    return root / "default" / "done"
+
+
+@pytest.fixture(scope="module")
+def events(done: Path) -> EventAccumulator:
+    found = EventAccumulator(str(done / "tensorboard"), EVERYTHING)
+    found.Reload()
+    return found
+
+
+def result_of(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / "result.json").read_text()))
+
+
+def values_of(events: EventAccumulator, tag: str) -> list[float]:
+    return [event.value for event in events.Scalars(tag)]
+
+
+def test_curves(events: EventAccumulator, done: Path) -> None:
+    tags = set(events.Tags()["scalars"])
+    assert {"train/loss", "train/learning_rate", "train/temperature"} <= tags
+    assert {"health/user_effective_rank", "health/item_mean_cosine", "health/top_1_share"} <= tags
+    recall = events.Scalars("valid/recall_at_20")
+    assert len(recall) == 2
+    assert recall[0].step < recall[1].step
+    best = result_of(done)["metrics"]["valid/recall_at_20"]
+    assert max(event.value for event in recall) == pytest.approx(best, abs=1e-6)
+    for tag in tags:
+        assert np.isfinite(values_of(events, tag)).all(), tag
+        steps = [event.step for event in events.Scalars(tag)]
+        assert steps == sorted(set(steps)), tag
+
+
+def test_final_figures_are_those_of_the_result(events: EventAccumulator, done: Path) -> None:
+    result = result_of(done)
+    for key in ("test/recall_at_10", "test/recall_at_20", "test/ndcg_at_20", "test/coverage_at_10"):
+        assert values_of(events, key) == pytest.approx([result["metrics"][key]], rel=1e-6)
+    assert values_of(events, "best_valid/ndcg_at_20") == pytest.approx(
+        [result["metrics"]["valid/ndcg_at_20"]], rel=1e-6
+    )
+    for key in ("recall_at_100", "latency_ms_p50", "latency_ms_p99", "queries_per_second", "bytes_per_item"):
+        assert values_of(events, f"index/{key}") == pytest.approx([result["index"][key]], rel=1e-6)
+    drop = result["index"]["label_metric_drop"]["recall_at_20"]
+    assert values_of(events, "index/drop_recall_at_20") == pytest.approx([drop], abs=1e-7)
+    train_seconds = result["timing"]["train_seconds"]
+    assert values_of(events, "timing/train_seconds") == pytest.approx([train_seconds], rel=1e-6)
+
+
+def test_figure_of_the_index(events: EventAccumulator) -> None:
+    assert events.Tags()["images"] == ["index/recall_versus_latency"]
+    (image,) = events.Images("index/recall_versus_latency")
+    assert image.encoded_image_string.startswith(PNG)
+    assert (image.width, image.height) == (700, 450)
+
+
+def test_config_as_text(events: EventAccumulator, done: Path) -> None:
+    (event,) = events.Tensors("config/text_summary")
+    text = tensor_util.make_ndarray(event.tensor_proto)[0].decode()
+    assert text.startswith("```yaml\n")
+    assert text.endswith("\n```")
+    shown = yaml.safe_load(text.removeprefix("```yaml\n").removesuffix("```"))
+    assert shown == yaml.safe_load((done / "config.yaml").read_text())
+
+
+def test_projector_has_labelled_item_embeddings(done: Path) -> None:
+    folder = done / "tensorboard"
+    config = text_format.Parse((folder / "projector_config.pbtxt").read_text(), ProjectorConfig())
+    (embedding,) = config.embeddings
+    vectors = np.loadtxt(folder / embedding.tensor_path, delimiter="\t")
+    expected = np.load(done / "bundle" / "item_vectors.npy", allow_pickle=False)
+    np.testing.assert_allclose(vectors, expected, rtol=1e-5, atol=1e-7)
+    items = pd.read_parquet(done / "bundle" / "items.parquet")
+    label = json.loads((done / "bundle" / "manifest.json").read_text())["item_label"]
+    labels = (folder / embedding.metadata_path).read_text().splitlines()
+    assert labels == items[label].tolist()
+
+
+@pytest.fixture(scope="module")
+def hparams(root: Path) -> tuple[api_pb2.Experiment, dict[str, api_pb2.SessionGroup]]:
+    """What the HPARAMS tab is given: its columns, and its rows by the run's name."""
+    multiplexer = EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(root))
+    multiplexer.Reload()
+    backend = Context(TBContext(data_provider=MultiplexerDataProvider(multiplexer, str(root))))
+    ask = context.RequestContext()
+    experiment = backend.experiment_from_metadata(
+        ask,
+        "",
+        True,
+        backend.hparams_metadata(ask, ""),
+        backend.hparams_from_data_provider(ask, "", None),
+    )
+    request = api_pb2.ListSessionGroupsRequest(
+        slice_size=100, allowed_statuses=api_pb2.Status.values(), include_metrics=True
+    )
+    found = Handler(ask, backend, "", request).run().session_groups
+    return experiment, {group.name: group for group in found}
+
+
+def test_columns_of_hparams_have_their_types(hparams: Any) -> None:
+    types = {info.name: info.type for info in hparams[0].hparam_infos}
+    for name, kind in (
+        ("trainer.refit", api_pb2.DATA_TYPE_BOOL),
+        ("metrics.filter_seen", api_pb2.DATA_TYPE_BOOL),
+        ("debug", api_pb2.DATA_TYPE_BOOL),
+        ("seed", api_pb2.DATA_TYPE_FLOAT64),
+        ("embedding_dim", api_pb2.DATA_TYPE_FLOAT64),
+        ("loss.temperature", api_pb2.DATA_TYPE_FLOAT64),
+        ("loss", api_pb2.DATA_TYPE_STRING),
+        ("index", api_pb2.DATA_TYPE_STRING),
+        ("user_tower.widths", api_pb2.DATA_TYPE_STRING),
+    ):
+        assert types[name] == kind, name
+    assert api_pb2.DATA_TYPE_UNSET not in types.values()
+
+
+def test_every_setting_is_an_hparam_of_its_own_type(hparams: Any, done: Path) -> None:
+    written = hparams[1]["done"].hparams
+    settings = flat(yaml.safe_load((done / "config.yaml").read_text()))
+    assert written.keys() == settings.keys()
+    for name, value in settings.items():
+        kind = "bool" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
+        assert written[name].WhichOneof("kind") == f"{kind}_value", name
+        assert getattr(written[name], f"{kind}_value") == value, name
+
+
+def test_rows_of_hparams_say_how_each_run_ended(hparams: Any) -> None:
+    groups = hparams[1]
+    statuses = {name: [session.status for session in group.sessions] for name, group in groups.items()}
+    # the folder of the third was renamed after its session was written
+    (third,) = groups.keys() - {"done", "failed"}
+    assert statuses == {
+        "done": [api_pb2.STATUS_SUCCESS],
+        "failed": [api_pb2.STATUS_FAILURE],
+        third: [api_pb2.STATUS_SUCCESS],
+    }
+    for group in groups.values():
+        (session,) = group.sessions
+        assert 0 < session.start_time_secs <= session.end_time_secs
+    assert groups["done"].hparams["index"].string_value == "IVFFlat"
+    assert groups[third].hparams["index"].string_value == "IVFPQ"
+    assert groups["done"].hparams["trainer.refit"].bool_value is False
+    assert groups["done"].hparams["split.test"].number_value == 28
+    assert groups["failed"].hparams["split.test"].number_value == 10_000
+
+
+def test_rows_of_hparams_have_the_final_metrics(hparams: Any, root: Path) -> None:
+    groups = hparams[1]
+    (third,) = groups.keys() - {"done", "failed"}
+    for name, folder in (("done", "done"), (third, "rejected")):
+        result = result_of(root / "default" / folder)
+        shown = {value.name.tag: value.value for value in groups[name].metric_values}
+        assert shown["test/recall_at_20"] == pytest.approx(result["metrics"]["test/recall_at_20"], rel=1e-6)
+        assert shown["index/recall_at_100"] == pytest.approx(result["index"]["recall_at_100"], rel=1e-6)
+    assert list(groups["failed"].metric_values) == []
+    columns = {info.name.tag for info in hparams[0].metric_infos}
+    assert {"test/recall_at_20", "best_valid/recall_at_20", "index/latency_ms_p99"} <= columns
