@@ -24,6 +24,7 @@ from twotower.assemble import reindex, train
 from twotower.config import checked
 from twotower.errors import InputError
 from twotower.experiments.fingerprint import flat
+from twotower.experiments.tensorboard import Board
 
 TINY = [
     "data=synthetic",
@@ -140,9 +141,11 @@ def test_projector_has_labelled_item_embeddings(done: Path) -> None:
     assert labels == items[label].tolist()
 
 
-@pytest.fixture(scope="module")
-def hparams(root: Path) -> tuple[api_pb2.Experiment, dict[str, api_pb2.SessionGroup]]:
-    """What the HPARAMS tab is given: its columns, and its rows by the run's name."""
+Rows = dict[str, api_pb2.SessionGroup]
+
+
+def read_hparams(root: Path) -> tuple[api_pb2.Experiment, Rows]:
+    """Return what the HPARAMS tab is given: its columns, and its rows by the run's name."""
     multiplexer = EventMultiplexer()
     multiplexer.AddRunsFromDirectory(str(root))
     multiplexer.Reload()
@@ -160,6 +163,11 @@ def hparams(root: Path) -> tuple[api_pb2.Experiment, dict[str, api_pb2.SessionGr
     )
     found = Handler(ask, backend, "", request).run().session_groups
     return experiment, {group.name: group for group in found}
+
+
+@pytest.fixture(scope="module")
+def hparams(root: Path) -> tuple[api_pb2.Experiment, Rows]:
+    return read_hparams(root)
 
 
 def test_columns_of_hparams_have_their_types(hparams: Any) -> None:
@@ -220,3 +228,22 @@ def test_rows_of_hparams_have_the_final_metrics(hparams: Any, root: Path) -> Non
     assert list(groups["failed"].metric_values) == []
     columns = {info.name.tag for info in hparams[0].metric_infos}
     assert {"test/recall_at_20", "best_valid/recall_at_20", "index/latency_ms_p99"} <= columns
+
+
+def test_a_run_that_failed_and_was_resumed_ends_well(tmp_path: Path) -> None:
+    settings = {"index": "IVFFlat", "trainer": {"refit": False}}
+    folder = tmp_path / "default" / "run" / "tensorboard"
+    statuses = []
+    for outcome in ("failed", "ok"):
+        with Board(folder) as board:
+            board.start(settings, "index: IVFFlat")
+            running = read_hparams(tmp_path)[1]["run"].sessions[0].status
+            board.outcome = outcome
+        ended = read_hparams(tmp_path)[1]["run"].sessions[0].status
+        statuses += [running, ended]
+    assert statuses == [
+        api_pb2.STATUS_UNKNOWN,
+        api_pb2.STATUS_FAILURE,
+        api_pb2.STATUS_UNKNOWN,
+        api_pb2.STATUS_SUCCESS,
+    ]

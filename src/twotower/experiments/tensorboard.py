@@ -15,6 +15,8 @@ from twotower.experiments.fingerprint import flat
 
 Outcome = Literal["ok", "failed", "index_rejected"]
 MAX_PROJECTED = 2_000
+OUTCOME = ".outcome"
+"""Ends the name of the event file that says how a run ended, and nothing else."""
 
 
 class Board:
@@ -28,6 +30,10 @@ class Board:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        # TensorBoard believes the first end that it reads: a run that is resumed must not keep the old one.
+        for ended in folder.glob(f"*{OUTCOME}"):
+            ended.unlink()
         self.writer = SummaryWriter(str(folder))
         self.trial = folder.parent.name
         self.outcome: Outcome = "failed"
@@ -76,7 +82,8 @@ class Board:
             metadata=metadata.create_summary_metadata(data),
             tensor=metadata.NULL_TENSOR,
         )
-        self._add(summary)
+        with SummaryWriter(str(self.folder), filename_suffix=OUTCOME) as writer:
+            writer._get_file_writer().add_summary(summary)
 
     def _add(self, summary: Any) -> None:
         self.writer._get_file_writer().add_summary(summary)
