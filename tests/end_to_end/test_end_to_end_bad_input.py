@@ -505,6 +505,9 @@ def test_resume_of_what_cannot_be_resumed(here: Path, door: Door, finished: Path
     assert_one_message(door("train.py", "resume=nowhere"), "error: nowhere: no run is here")
     (here / "empty").mkdir()
     assert_one_message(door("train.py", "resume=empty"), "error: empty: no run is here")
+    inside = f"error: {finished}/bundle: a bundle, not a run; name the folder that it is in, {finished}"
+    assert_one_message(door("train.py", f"resume={finished}/bundle"), inside)
+    assert_one_message(door("reindex.py", f"run={finished}/bundle"), inside)
     left = door("train.py", f"resume={finished}", "seed=3", "index=flat_ip")
     assert_one_message(left, f"error: resume={finished} goes on", "leave out seed=3, index=flat_ip")
     assert dict(content_of(finished)) == before

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from twotower.bundle.layout import MANIFEST
 from twotower.data.atomic import write_atomically
 from twotower.errors import InputError
 
@@ -59,8 +60,10 @@ class Run:
         """Open a run that is there.
 
         Raises:
-            InputError: the folder holds no run.
+            InputError: the folder holds no run, or it is a bundle, which has a config.yaml too.
         """
+        if (folder / MANIFEST).is_file():
+            raise InputError(f"{folder}: a bundle, not a run; name the folder that it is in, {folder.parent}")
         if not (folder / CONFIG).is_file():
             raise InputError(f"{folder}: no run is here (it has no {CONFIG}); name a folder of outputs/")
         return cls(folder)
