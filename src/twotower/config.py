@@ -29,6 +29,7 @@ DONE, FAILED, USER_INPUT, INDEX_REJECTED = 0, 1, 2, 3
 """Exit status of every door."""
 
 NOTHING_DONE = "the configuration; nothing was read or written"
+QUOTING = """a value with brackets, commas or = in it needs quotes, as in 'key="value"'"""
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p")
 
 Task = Callable[[dict[str, Any], Path], int]
@@ -122,7 +123,8 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
     try:
         override = OverridesParser.create().parse_override(text)
     except HydraException as error:
-        return Problem(text, _first_line(error)), None
+        remedy = QUOTING if "=" in text else "write key=value"
+        return Problem(text, f"{_first_line(error)}; {remedy}"), None
     key = override.key_or_group
     if override.is_sweep_override() and not sweep:
         return Problem(key, "has several values, which is a sweep: give one, or add --multirun"), None

@@ -158,6 +158,11 @@ BEFORE_DATA: dict[str, tuple[str, ...]] = {
     ),
     "missing file": ("data.items_path=no.csv", "\n  data.items_path: there is no file no.csv (looked in /"),
     "folder for a file": ("data.items_path=.", "\n  data.items_path: there is no file . (looked in /"),
+    "path without the quotes it needs": (
+        "data.items_path=items(1).csv",
+        "\n  data.items_path=items(1).csv: ",
+        """; a value with brackets, commas or = in it needs quotes, as in 'key="value"'""",
+    ),
     "missing column": (
         "data.timestamp_column=time",
         "\n  data.timestamp_column: log.csv: column 'time' is missing; did you mean 'timestamp'?",
@@ -188,6 +193,12 @@ def test_told_before_data_is_read(here: Path, door: Door, case: tuple[str, ...])
     assert len(left.err.splitlines()) == 2
     assert left.out == ""
     assert sorted(here.rglob("*")) == before
+
+
+def test_a_quoted_path_may_hold_anything(here: Path, door: Door) -> None:
+    (here / "items.csv").rename(here / "items, old = (1).csv")
+    left = door("train.py", *OWN_DATA, 'data.items_path="items, old = (1).csv"', "trainer.monitor=x")
+    assert_one_message(left, "error: 1 mistake in ", "\n  trainer.monitor: ")
 
 
 SYNTHETIC: dict[str, tuple[str, ...]] = {
