@@ -60,6 +60,7 @@ def _train(run: Run, settings: Settings) -> int:
     with run.recorded(), Board(run.folder / "tensorboard") as board:
         board.start(settings, run.config_text())
         dataset, evaluator = prepare(settings)
+        run.same_data(dataset.fingerprint)
         indexed: list[Indexed] = []
 
         def index(model: TwoTower) -> None:
@@ -68,7 +69,7 @@ def _train(run: Run, settings: Settings) -> int:
         trained = train_towers(settings, dataset, evaluator, run.folder, index)
         if not indexed:  # all phases had ended in an earlier process
             index(trained.model)
-        test = evaluate(trained.model, dataset.test, evaluator, trained.log)
+        test = evaluate(trained.model, dataset.test, evaluator, dataset.train_and_valid)
         result = {
             "fingerprint": fingerprint(settings, dataset.fingerprint),
             "seed": settings["seed"],
@@ -92,12 +93,13 @@ def reindex(source: Path, changes: Settings) -> int:
     run = Run.create(run_folder(source.parent), settings)
     with run.recorded(), Board(run.folder / "tensorboard") as board:
         board.start(settings, run.config_text())
-        dataset, evaluator = prepare(settings)
+        dataset, evaluator = prepare(settings, before)
         indexed = index_model(model, settings, dataset, evaluator)
         result = {key: value for key, value in before.items() if key not in record.OF_A_RUN} | {
             "fingerprint": fingerprint(settings, dataset.fingerprint),
             "training_reused_from": str(source),
         }
+        run.copy_table(source, "per_user.parquet")
         return finish(run, board, settings, dataset, model, indexed, result)
 
 
@@ -112,13 +114,16 @@ def reevaluate(source: Path, changes: Settings) -> int:
     run = Run.create(run_folder(source.parent), settings)
     with run.recorded(), Board(run.folder / "tensorboard") as board:
         board.start(settings, run.config_text())
-        dataset, evaluator = prepare(settings)
-        log = dataset.train_and_valid if before["training"]["refit"] else dataset.train
-        test = evaluate(model, dataset.test, evaluator, log)
+        dataset, evaluator = prepare(settings, before)
+        test = evaluate(model, dataset.test, evaluator, dataset.train_and_valid)
         # After a refit these towers have seen the validation split; its figures are then the first phase's.
-        valid = None if before["training"]["refit"] else evaluate(model, dataset.valid, evaluator, log)
+        seen = before["training"]["refit"]
+        valid = None if seen else evaluate(model, dataset.valid, evaluator, dataset.train)
         quality = record.quality_record(valid, test, run_all_baselines(settings, dataset, evaluator))
-        result = before | quality | {"training_reused_from": str(source)}
+        result = record.with_valid_of(before, before | quality) | {
+            "fingerprint": fingerprint(settings, dataset.fingerprint),
+            "training_reused_from": str(source),
+        }
         write_per_user(run, dataset, test)
         return conclude(run, board, settings, result)
 
@@ -143,12 +148,24 @@ def trained_run(folder: Path, changes: Settings) -> tuple[dict[str, Any], dict[s
     return result, settings, read_bundle(folder / "bundle").model
 
 
-def prepare(settings: Settings) -> tuple[RetrievalDataset, Evaluator]:
-    """Load and split the data, print the audit, and check what depends on the catalogue's size."""
+def prepare(
+    settings: Settings, before: Mapping[str, Any] | None = None
+) -> tuple[RetrievalDataset, Evaluator]:
+    """Load and split the data, print the audit, and check what depends on the catalogue's size.
+
+    Args:
+        settings: plain checked values.
+        before: the result of the run whose towers are used; the data must be what they were trained on.
+    """
     cache = Path(settings["output_root"]) / ".cache"
     source = build(settings["data"], Source)
     split = build(settings["split"], Split)
     dataset = build_dataset(source, split, cache)
+    if before is not None and before["data"]["fingerprint"] != dataset.fingerprint:
+        raise InputError(
+            "data: not what these towers were trained on (content or split has changed), so rows would name "
+            "other items; bring the data back, or train again"
+        )
     evaluator = build(settings["metrics"], Evaluator)
     console.audit_table(audit_table(dataset.audit | {"seen_filter": evaluator.filter_seen}))
     raise_problems(check_sizes(settings, len(dataset.items)))
@@ -164,7 +181,7 @@ def index_model(
 
 
 def evaluate(model: TwoTower, holdout: Holdout, evaluator: Evaluator, log: History) -> Report:
-    """Evaluate towers by exact search; `log` is what they were fitted on."""
+    """Evaluate towers by exact search; `log`, what came before the holdout, says what is popular or cold."""
     items = encode_catalogue(model)
     _, top = rank_all(model, items, holdout, evaluator.max_k, evaluator.filter_seen)
     return evaluator.evaluate(top, holdout, item_popularity(log, len(items)))

@@ -82,12 +82,11 @@ def check(
     for path, base in MAPS.items():
         if path[0] in groups:
             problems += _check_map(settings, path, base)
-    if not problems:
-        problems = [
-            problem for spec, path in _specs(settings, groups) for problem in _check_built(spec, path)
-        ]
-    if not problems and groups == ALL_GROUPS:
-        problems = list(between_rooms(settings))
+    for spec, where in _specs(settings, groups):
+        if not any(problem.key == where or problem.key.startswith(f"{where}.") for problem in problems):
+            problems += _check_built(spec, where)
+    if groups == ALL_GROUPS:
+        problems += between_rooms(settings, lenient=bool(problems))
     return problems
 
 
@@ -169,11 +168,18 @@ def _problem(details: Any, model: type[BaseModel], path: str) -> Problem:
 
 
 def _specs(settings: Mapping[str, Any], groups: frozenset[str]) -> Iterable[tuple[Mapping[str, Any], str]]:
-    yield from ((settings[room], room) for room in ROOMS if room in groups)
+    yield from ((settings[room], room) for room in ROOMS if room in groups and room in settings)
     for path in MAPS:
         if path[0] in groups:
-            found = functools.reduce(lambda values, part: values[part], path, settings)
-            yield from ((spec, ".".join([*path, name])) for name, spec in found.items())
+            found = _at(settings, path)
+            for name, spec in found.items() if isinstance(found, Mapping) else ():
+                yield spec, ".".join([*path, name])
+
+
+def _at(settings: Any, path: tuple[str, ...]) -> Any:
+    for part in path:
+        settings = settings.get(part) if isinstance(settings, Mapping) else None
+    return settings
 
 
 def _check_built(spec: Mapping[str, Any], path: str) -> list[Problem]:
@@ -190,9 +196,7 @@ def _check_built(spec: Mapping[str, Any], path: str) -> list[Problem]:
 
 
 def _check_map(settings: Mapping[str, Any], path: tuple[str, ...], base: str) -> list[Problem]:
-    found: Any = settings
-    for part in path:
-        found = found.get(part) if isinstance(found, Mapping) else None
+    found = _at(settings, path)
     where = ".".join(path)
     if not isinstance(found, Mapping):
         return [Problem(where, f"expected a mapping from names to choices, got {found!r}")]

@@ -8,23 +8,46 @@ from twotower.problems import Problem, nearest
 from twotower.spec import TARGET, build, locate
 
 
-def between_rooms(settings: Mapping[str, Any]) -> Iterable[Problem]:
-    """Yield what is wrong with the choices together; each alone is sound."""
-    from twotower.data.sources.source import Source
-    from twotower.data.splits.split import Split
-    from twotower.evaluation.evaluator import Evaluator
+def between_rooms(settings: Mapping[str, Any], lenient: bool = False) -> Iterable[Problem]:
+    """Yield what is wrong with the choices together.
 
-    source = build(settings["data"], Source)
-    split = build(settings["split"], Split)
-    evaluator = build(settings["metrics"], Evaluator)
+    Args:
+        settings: plain values.
+        lenient: some choice is wrong by itself and told already; rules that it spoils are passed over.
+    """
+    for rule in (
+        _check_data,
+        _check_towers,
+        _check_features,
+        _check_needs,
+        _check_trainer,
+        _check_sparse,
+        _check_known_sizes,
+    ):
+        try:
+            yield from list(rule(settings))
+        except Exception:
+            if not lenient:
+                raise
+
+
+def _check_data(settings: Mapping[str, Any]) -> Iterable[Problem]:
+    from twotower.data.splits.split import Split
+
+    source = _source(settings)
     yield from (Problem(f"data.{key}", message) for key, message in source.problems())
+    split = build(settings["split"], Split)
     yield from (Problem("split", message) for message in split.problems(source))
-    yield from _check_towers(settings)
-    yield from _check_features(settings, source.columns())
-    yield from _check_needs(settings)
-    yield from _check_trainer(settings["trainer"], evaluator)
-    yield from _check_sparse(settings)
-    yield from check_sizes(settings, source.num_items())
+
+
+def _check_known_sizes(settings: Mapping[str, Any]) -> Iterable[Problem]:
+    return check_sizes(settings, _source(settings).num_items())
+
+
+def _source(settings: Mapping[str, Any]) -> Any:
+    from twotower.data.sources.source import Source
+
+    return build(settings["data"], Source)
 
 
 def check_sizes(settings: Mapping[str, Any], num_items: int | None) -> list[Problem]:
@@ -59,8 +82,12 @@ def check_sizes(settings: Mapping[str, Any], num_items: int | None) -> list[Prob
 
 
 def _check_towers(settings: Mapping[str, Any]) -> Iterable[Problem]:
+    from twotower.towers.build import tower_width
     from twotower.towers.history.history_encoder import HistoryEncoder
 
+    if tower_width(settings) < 1 <= settings["embedding_dim"]:
+        yield Problem("embedding_dim", "leaves the towers no column beside the item bias; raise it")
+        return
     encoder = build(settings["history"], HistoryEncoder, settings["embedding_dim"])
     history = encoder.block_dims().keys()
     blocks = {
@@ -77,10 +104,11 @@ def _check_towers(settings: Mapping[str, Any]) -> Iterable[Problem]:
         yield from (Problem(f"{side}.{key}", text) for key, text in tower.problems(names, **arguments))
 
 
-def _check_features(settings: Mapping[str, Any], columns: dict[str, set[str]] | None) -> Iterable[Problem]:
+def _check_features(settings: Mapping[str, Any]) -> Iterable[Problem]:
     from twotower.features.feature import ContextFeature, Feature
     from twotower.features.feature_table import check_name
 
+    columns = _source(settings).columns()
     for side, table in (("user", "users"), ("item", "items")):
         for name, spec in settings["features"][side].items():
             feature, key = build(spec, Feature), f"features.{side}.{name}"
@@ -116,15 +144,19 @@ def _check_needs(settings: Mapping[str, Any]) -> Iterable[Problem]:
         yield Problem("loss", text)
 
 
-def _check_trainer(spec: Mapping[str, Any], evaluator: Any) -> Iterable[Problem]:
+def _check_trainer(settings: Mapping[str, Any]) -> Iterable[Problem]:
+    from twotower.evaluation.evaluator import Evaluator
     from twotower.training.trainer import TrainerChoice
 
-    trainer = build(spec, TrainerChoice)
+    trainer = build(settings["trainer"], TrainerChoice)
     yield from (Problem(f"trainer.{key}", message) for key, message in trainer.problems())
-    logged = {f"valid/{key}" for key in evaluator.keys()}  # noqa: SIM118
+    evaluator = build(settings["metrics"], Evaluator)
+    # Higher must be better: the metrics of the catalogue, such as Gini, choose no checkpoint.
+    logged = {f"valid/{metric.name}_at_{k}" for metric in evaluator.user_metrics for k in evaluator.ks}
     if trainer.monitor not in logged:
         yield Problem(
-            "trainer.monitor", f"{trainer.monitor!r} is not logged; {nearest(trainer.monitor, logged)}"
+            "trainer.monitor",
+            f"{trainer.monitor!r} is not logged for every user; {nearest(trainer.monitor, logged)}",
         )
 
 

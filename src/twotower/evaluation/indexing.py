@@ -15,7 +15,8 @@ from twotower.evaluation.encode import encode_catalogue
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.predict import rank_all
 from twotower.evaluation.seen import without_seen
-from twotower.index.check import IndexReport, check, exact_search
+from twotower.index.check import IndexReport, check
+from twotower.index.exact import Truth
 from twotower.index.index import Index
 from twotower.index.tune import tune
 from twotower.spec import build
@@ -60,7 +61,8 @@ def index_catalogue(
     k = min(RECALL_K, len(vectors))
     tuning, checking = queries[::2][:MAX_QUERIES], queries[1::2][:MAX_QUERIES]
     checking = checking if len(checking) else tuning
-    points = tune(index, tuning, exact_search(vectors, rows, tuning, k).rows, k, index.target_recall)
+    truth = Truth.of(vectors, rows, tuning, k)
+    points = tune(index, tuning, truth.exact.rows, k, index.target_recall, truth=truth)
     report = check(index, vectors, rows, checking, k, points=points)
     drop = label_metric_drop(index, queries, exact_top, holdout, evaluator, popularity)
     return Indexed(index, vectors, dataclasses.replace(report, label_metric_drop=drop))

@@ -65,7 +65,7 @@ def _index_table(index: Mapping[str, Any]) -> Table:
     rows = {
         "kind": f"{index['type']} ({index['factory']}), searching {search}",
         f"recall@{index['recall_k']}": f"{index['recall_at_100']:.4f} against exact search",
-        "cost on labels": ", ".join(f"{key.replace('_at_', '@')} {-drop[key]:+.4f}" for key in shown),
+        "cost on labels": ", ".join(f"{key.replace('_at_', '@')} {0.0 - drop[key]:+.4f}" for key in shown),
         "latency": f"p50 {index['latency_ms_p50']:.3f} ms, p99 {index['latency_ms_p99']:.3f} ms a query",
         "throughput": f"{index['queries_per_second']:,.0f} queries/s in a batch",
         "size": f"{index['index_bytes']:,} bytes, {index['bytes_per_item']:.0f} an item",

@@ -7,6 +7,7 @@ from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.baselines.run import BaselineReports
 from twotower.evaluation.report import Report
 from twotower.experiments.run import machine
+from twotower.spec import TARGET
 
 Settings = Mapping[str, Any]
 OF_A_RUN = {"status", "index", "versions", "peak_rss_bytes"}
@@ -52,13 +53,22 @@ def quality_record(
     }
 
 
+def with_valid_of(before: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result whose validation figures, where it has none of its own, are an earlier run's."""
+    kept = {
+        name: {key: value for key, value in before[name].items() if key.startswith("valid")} | result[name]
+        for name in ("metrics", "intervals", "slices", "evaluated")
+    }
+    return {**result, **kept}
+
+
 def training_record(settings: Settings, epochs: int, refit: bool) -> dict[str, Any]:
     """Say how the weights came about."""
     return {
         "epochs": epochs,
         "refit": refit,
         "fitted_on": "train + valid, for the epochs that were best on valid" if refit else "train",
-        "recency_half_life_days": settings["objective"].get("recency_half_life_days"),
+        "objective": {key: value for key, value in settings["objective"].items() if key != TARGET},
         "monitor": settings["trainer"].get("monitor", "valid/recall_at_20"),
     }
 

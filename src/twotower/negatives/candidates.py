@@ -42,10 +42,10 @@ def known_pairs(
     Returns:
         positions in the batch [M], ascending, and positions in `rows` [M].
     """
-    if len(rows) == num_items:  # the whole catalogue: nothing to look up
-        return known_positives, known_items - 1
     column = torch.full((num_items + 1,), -1, dtype=torch.int64, device=rows.device)
     column[rows] = torch.arange(len(rows), device=rows.device)
     columns = column[known_items]
     among = columns >= 0
+    if bool(among.all()):  # a candidate list that holds every item of the log
+        return known_positives, columns
     return known_positives[among], columns[among]

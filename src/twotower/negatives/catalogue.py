@@ -1,4 +1,4 @@
-"""Every item is a candidate, each exactly once."""
+"""Every item that training knows is a candidate, each exactly once."""
 
 import torch
 from torch import Tensor
@@ -22,9 +22,8 @@ class Catalogue(Negatives):
         self.max_items = max_items
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return all item rows, each drawn once."""
-        rows = torch.arange(1, self.num_items + 1, device=positives.device)
-        return rows, torch.ones_like(rows)
+        """Return all rows that training knows, each drawn once."""
+        return self.trained_rows, torch.ones_like(self.trained_rows)
 
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
         """Return zeros: every item is certain to be there."""

@@ -5,15 +5,15 @@ from torch import Tensor
 
 from twotower.negatives.frequency import FrequencyName
 from twotower.negatives.in_batch import RAREST, InBatch
-from twotower.negatives.negatives import distinct
+from twotower.negatives.negatives import distinct, draw_evenly
 from twotower.spec import PositiveInt
 
 
 class Mixed(InBatch):
     """The batch's own P positives and `num_uniform` uniform draws; one q for both, the mixture's.
 
-    q = a f + (1 - a) / items with a = P / (P + num_uniform), so rare items are drawn too and popular ones
-    are corrected by what the whole mixture does, not by one of its parts.
+    q = a f + (1 - a) / trained items with a = P / (P + num_uniform): rare items are drawn too, and popular
+    ones are corrected by what the whole mixture does, not by one of its parts.
 
     Args:
         frequencies: see `Negatives`.
@@ -31,11 +31,10 @@ class Mixed(InBatch):
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return the distinct items of both parts and how often each was drawn."""
-        uniform = torch.randint(1, self.num_items + 1, (self.num_uniform,), generator=generator)
-        return distinct(torch.cat([positives, uniform.to(positives.device)]))
+        return distinct(torch.cat([positives, draw_evenly(self.trained_rows, self.num_uniform, generator)]))
 
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
         """Return the log of the mixture's probability."""
         share = num_positives / (num_positives + self.num_uniform)
         in_batch = self.frequency.probability(rows)
-        return (share * in_batch + (1 - share) / self.num_items).clamp(min=RAREST).log()
+        return (share * in_batch + (1 - share) / len(self.trained_rows)).clamp(min=RAREST).log()

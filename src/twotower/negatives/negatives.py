@@ -12,14 +12,18 @@ class Negatives(nn.Module, ABC):
     """Draws the candidates of a batch and states the probability q of one draw.
 
     Args:
-        frequencies: [N + 1] probability with which each item row is a positive of an example; row 0 has 0.
+        frequencies: [N + 1] probability with which each item row is a positive of an example; row 0 has 0. An
+            item that never is one is never a candidate: it would only be pushed down, and with it every new
+            item, since they share the unknown id.
     """
 
     frequencies: Tensor
+    trained_rows: Tensor
 
     def __init__(self, frequencies: Tensor) -> None:
         super().__init__()
         self.register_buffer("frequencies", frequencies, persistent=False)
+        self.register_buffer("trained_rows", frequencies.nonzero().flatten(), persistent=False)
 
     @property
     def provides(self) -> frozenset[str]:
@@ -68,3 +72,8 @@ def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return the distinct rows, ascending, and how often each occurs."""
     found, count = rows.unique(return_counts=True)
     return found, count
+
+
+def draw_evenly(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw from rows with replacement; the generator is on the CPU, the result where the rows are."""
+    return rows[torch.randint(len(rows), (count,), generator=generator).to(rows.device)]

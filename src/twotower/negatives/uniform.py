@@ -1,14 +1,14 @@
-"""Items drawn uniformly from the catalogue."""
+"""Items drawn evenly from those that training knows."""
 
 import torch
 from torch import Tensor
 
-from twotower.negatives.negatives import Negatives, distinct
+from twotower.negatives.negatives import Negatives, distinct, draw_evenly
 from twotower.spec import PositiveInt
 
 
 class Uniform(Negatives):
-    """`num_negatives` draws a batch with replacement, shared by all its positives; q = 1 / items.
+    """`num_negatives` draws a batch with replacement, shared by all its positives; q = 1 / trained items.
 
     Args:
         frequencies: see `Negatives`.
@@ -21,9 +21,8 @@ class Uniform(Negatives):
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw with replacement."""
-        rows = torch.randint(1, self.num_items + 1, (self.num_negatives,), generator=generator)
-        return distinct(rows.to(positives.device))
+        return distinct(draw_evenly(self.trained_rows, self.num_negatives, generator))
 
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
-        """Return log(1 / items) for every row."""
-        return -torch.full((len(rows),), float(self.num_items), device=rows.device).log()
+        """Return log(1 / trained items) for every row."""
+        return -torch.full((len(rows),), float(len(self.trained_rows)), device=rows.device).log()

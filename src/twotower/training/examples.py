@@ -174,6 +174,14 @@ class TrainBatches:
             self.number += 1  # before the yield: a checkpoint taken after this batch counts it
             yield batch
 
+    def examples_between(self, first: int, last: int) -> int:
+        """Return how many examples the batches numbered first, ..., last - 1 hold."""
+        return self._examples_before(last) - self._examples_before(first)
+
+    def _examples_before(self, number: int) -> int:
+        epochs, batches = divmod(number, len(self))
+        return epochs * self.order.size + batches * self.batch_size  # an epoch's last batch may be short
+
     def state_dict(self) -> dict[str, Any]:
         """Return the position, for a checkpoint."""
         return {"number": self.number}

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
 from twotower.training.callbacks.epoch_lines import EpochLines
+from twotower.training.checkpoints import AtomicCheckpoints, read_checkpoint
 from twotower.training.examples import TrainBatches
 from twotower.training.module import RetrievalModule
 from twotower.training.trainer import TrainerChoice
@@ -25,6 +25,7 @@ EXPECTED_WARNINGS = (
     ".*LeafSpec.*",  # Lightning 2.6 asks torch 2.13 a question in words it no longer likes
     ".*no `val_dataloader`.*",  # a refit validates on nothing
     ".*exists and is not empty.*",  # a resumed phase finds its own checkpoints
+    ".*smaller than the logging interval.*",  # a short epoch is no mistake
 )
 
 
@@ -41,6 +42,28 @@ class Fitted:
     epochs: int
     seconds: float
     interactions: int
+
+
+class Clock(pl.Callback):
+    """How long a training took and how many examples it saw, in this process.
+
+    Args:
+        batches: counts them.
+    """
+
+    def __init__(self, batches: TrainBatches) -> None:
+        self.batches = batches
+        self.began, self.first = 0.0, 0
+        self.seconds, self.interactions = 0.0, 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start, once a checkpoint has been loaded."""
+        self.began, self.first = time.perf_counter(), self.batches.number
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop."""
+        self.seconds = time.perf_counter() - self.began
+        self.interactions = self.batches.examples_between(self.first, self.batches.number)
 
 
 class StopAfter(pl.Callback):
@@ -80,6 +103,7 @@ def fit(
     checkpoints = folder / "checkpoints" / name
     validating = module.validation is not None
     keep = Keep(choice, checkpoints, validating)
+    clock = Clock(batches)
     trainer = pl.Trainer(
         max_epochs=choice.max_epochs,
         logger=TensorBoardLogger(
@@ -90,8 +114,10 @@ def fit(
             EpochLines(choice.monitor, epochs or choice.max_epochs, name),
             *([StopAfter(epochs)] if epochs else []),
             *(_progress_bar() if choice.progress_bar else []),
+            clock,
             *callbacks,
         ],
+        plugins=[AtomicCheckpoints()],
         num_sanity_val_steps=0,
         enable_progress_bar=choice.progress_bar and Console().is_terminal,
         enable_model_summary=False,
@@ -99,9 +125,10 @@ def fit(
         use_distributed_sampler=False,
         **choice.arguments,
     )
-    began, first = time.perf_counter(), batches.number
     last = checkpoints / LAST
-    if last.is_file():
+    resumed = last.is_file()
+    if resumed:
+        read_checkpoint(last)
         LOG.info("%s goes on from %s", name, last)
     with warnings.catch_warnings():
         for message in EXPECTED_WARNINGS:
@@ -110,15 +137,14 @@ def fit(
             module,
             train_dataloaders=batches,
             val_dataloaders=module.validation,
-            ckpt_path=str(last) if last.is_file() else None,
+            ckpt_path=str(last) if resumed else None,
             weights_only=True,
         )
     if trainer.interrupted:
         raise KeyboardInterrupt
     if not validating:
         trainer.save_checkpoint(checkpoints / FINAL, weights_only=True)
-    seen = (batches.number - first) * batches.batch_size
-    return Fitted(keep.best_epoch(trainer), time.perf_counter() - began, seen)
+    return Fitted(keep.best_epoch(trainer), clock.seconds, clock.interactions)
 
 
 class Keep:
@@ -151,7 +177,7 @@ class Keep:
         assert isinstance(first, ModelCheckpoint)
         if first.monitor is None or not first.best_model_path:
             return trainer.current_epoch
-        return int(torch.load(first.best_model_path, map_location="cpu", weights_only=True)["epoch"]) + 1
+        return int(read_checkpoint(Path(first.best_model_path))["epoch"]) + 1
 
 
 def _prefix(name: str) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback
 
 from twotower.data.atomic import write_atomically
@@ -24,6 +23,7 @@ from twotower.spec import build
 from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.index import BuildIndex
 from twotower.training.callbacks.rehearsal import Rehearsal
+from twotower.training.checkpoints import read_checkpoint
 from twotower.training.examples import TrainBatches
 from twotower.training.fit import BEST, FINAL, Fitted, fit
 from twotower.training.module import RetrievalModule
@@ -126,8 +126,7 @@ def load_weights(module: RetrievalModule, folder: Path, name: str) -> None:
     """Load the weights a phase ended with: its best, or its last where nothing was monitored."""
     checkpoints = folder / "checkpoints" / name
     path = checkpoints / BEST if (checkpoints / BEST).is_file() else checkpoints / FINAL
-    state = torch.load(path, map_location=module.device, weights_only=True)["state_dict"]
-    module.load_state_dict(state)
+    module.load_state_dict(read_checkpoint(path, module.device)["state_dict"])
 
 
 def evaluate_valid(model: TwoTower, dataset: RetrievalDataset, evaluator: Evaluator) -> Report:

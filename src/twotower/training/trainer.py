@@ -25,7 +25,7 @@ OWN_ARGUMENTS = frozenset(
 )
 """Arguments of the Lightning Trainer that `fit` gives itself."""
 
-Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 class TrainerChoice:
@@ -35,10 +35,9 @@ class TrainerChoice:
         max_epochs: the most epochs; the learning-rate schedule spans them.
         patience: epochs without a better `monitor` before training stops.
         monitor: the metric that chooses the best checkpoint, e.g. `valid/recall_at_20`; higher is better.
-        precision: `32-true`, `bf16-mixed` (on a CPU too), `16-mixed` (GPU), `64-true`.
+        precision: `32-true`, `bf16-mixed` (on a CPU too), `16-mixed` (GPU).
         gradient_clip_val: clip the gradient's norm; null or 0 for not.
         accelerator: as Lightning names them.
-        devices: number of devices.
         refit: after choosing the number of epochs on the validation split, train again from the start on
             train + valid for that many; the result says so.
         checkpoint_every_steps: how often the checkpoint to resume from is written.
@@ -55,8 +54,7 @@ class TrainerChoice:
         monitor: str = "valid/recall_at_20",
         precision: Precision = "32-true",
         gradient_clip_val: NonNegativeFloat | None = None,
-        accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"] = "cpu",
-        devices: PositiveInt = 1,
+        accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "cpu",
         refit: bool = True,
         checkpoint_every_steps: PositiveInt = 200,
         log_every_steps: PositiveInt = 20,
@@ -74,7 +72,7 @@ class TrainerChoice:
             "precision": precision,
             "gradient_clip_val": gradient_clip_val or None,
             "accelerator": accelerator,
-            "devices": devices,
+            "devices": 1,  # training on several comes with the negatives gathered across them
             "log_every_n_steps": log_every_steps,
             **(extra or {}),
         }
@@ -82,7 +80,10 @@ class TrainerChoice:
 
     def problems(self) -> list[tuple[str, str]]:
         """Return (parameter, message) for what can be known to be wrong before any data is read."""
-        return [*_extra_problems(self.extra), *_accelerator_problems(self.arguments["accelerator"])]
+        found = [*_extra_problems(self.extra), *_accelerator_problems(self.arguments["accelerator"])]
+        if self.arguments["precision"] == "16-mixed" and self.arguments["accelerator"] == "cpu":
+            found.append(("precision", "16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true"))
+        return found
 
 
 def _extra_problems(extra: dict[str, Any]) -> list[tuple[str, str]]:

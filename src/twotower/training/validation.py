@@ -8,6 +8,7 @@ from torch import Tensor
 
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
+from twotower.errors import InputError
 from twotower.evaluation.encode import encode_catalogue
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.health import health
@@ -61,9 +62,15 @@ class Validation:
 
     def finish(self) -> dict[str, float]:
         """Return `valid/...` metrics and `health/...` figures of all chunks."""
+        users = torch.cat(self._users)
+        if not (self._items.isfinite().all() and users.isfinite().all()):
+            raise InputError(
+                "optimizer.learning_rate: the training has diverged, embeddings are not finite; lower it, or "
+                "set trainer.gradient_clip_val"
+            )
         top = np.concatenate(self._top)
         means = self.evaluator.means(top, self.holdout, self.popularity)
-        figures = health(torch.cat(self._users), self._items, top)
+        figures = health(users, self._items, top)
         return {f"valid/{key}": value for key, value in means.items()} | {
             f"health/{key}": value for key, value in figures.items()
         }

@@ -31,21 +31,31 @@ def test_in_batch_q_is_the_frequency() -> None:
     assert never.isfinite().all()
 
 
-def test_uniform_q_is_one_over_the_catalogue() -> None:
-    log_q = Uniform(FREQUENCIES, num_negatives=3).log_q(torch.tensor([1, 5]), num_positives=6)
-    assert log_q.tolist() == pytest.approx([-math.log(5)] * 2)
+def test_uniform_q_is_one_over_the_trained_items() -> None:
+    log_q = Uniform(FREQUENCIES, num_negatives=3).log_q(torch.tensor([1, 4]), num_positives=6)
+    assert log_q.tolist() == pytest.approx([-math.log(4)] * 2)
+
+
+def test_an_item_that_is_never_a_positive_is_never_a_candidate() -> None:
+    for negatives in (
+        Uniform(FREQUENCIES, num_negatives=500),
+        Mixed(FREQUENCIES, num_uniform=500),
+        Catalogue(FREQUENCIES),
+        InBatch(FREQUENCIES),
+    ):
+        assert 5 not in negatives.draw(POSITIVES, generator())[0].tolist()
 
 
 def test_mixed_q_is_the_mixture_s() -> None:
-    # 6 positives and 2 uniform draws: three quarters in-batch, one quarter uniform over 5 items
-    log_q = Mixed(FREQUENCIES, num_uniform=2).log_q(torch.tensor([1, 3, 5]), num_positives=6)
-    expected = [0.75 * 0.5 + 0.25 / 5, 0.75 * 0.125 + 0.25 / 5, 0.25 / 5]
+    # 6 positives and 2 uniform draws: three quarters in-batch, one quarter uniform over the 4 trained items
+    log_q = Mixed(FREQUENCIES, num_uniform=2).log_q(torch.tensor([1, 3]), num_positives=6)
+    expected = [0.75 * 0.5 + 0.25 / 4, 0.75 * 0.125 + 0.25 / 4]
     assert log_q.exp().tolist() == pytest.approx(expected)
 
 
 def test_mixed_draws_both_parts() -> None:
     rows, count = Mixed(FREQUENCIES, num_uniform=400).draw(POSITIVES, generator())
-    assert rows.tolist() == [1, 2, 3, 4, 5]
+    assert rows.tolist() == [1, 2, 3, 4]
     assert count.sum() == 406
     assert (count > 40).all()
 
@@ -53,9 +63,9 @@ def test_mixed_draws_both_parts() -> None:
 def test_the_catalogue_is_certain() -> None:
     negatives = Catalogue(FREQUENCIES)
     rows, count = negatives.draw(POSITIVES, generator())
-    assert rows.tolist() == [1, 2, 3, 4, 5]
-    assert count.tolist() == [1] * 5
-    assert negatives.log_q(rows, num_positives=6).tolist() == [0] * 5
+    assert rows.tolist() == [1, 2, 3, 4]
+    assert count.tolist() == [1] * 4
+    assert negatives.log_q(rows, num_positives=6).tolist() == [0] * 4
 
 
 @pytest.mark.parametrize("kind", [InBatch, Mixed])

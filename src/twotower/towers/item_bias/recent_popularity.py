@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from twotower.data.history import History
-from twotower.spec import PositiveFloat
+from twotower.spec import Fraction, PositiveFloat
 from twotower.towers.item_bias.item_bias import ItemBias
 
 SECONDS_A_DAY = 86_400.0
@@ -14,21 +14,34 @@ SECONDS_A_DAY = 86_400.0
 class RecentPopularity(ItemBias):
     """A learned bias that starts at log(1 + popularity), centred, where old interactions count for less.
 
-    New and unknown items have bias 0, the catalogue's mean. A tower that scores by the softmax learns
-    popularity anyway, slowly and inside its embeddings; told from the start, it can spend them on taste.
+    The softmax teaches popularity anyway, slowly and inside the embeddings; told from the start, they are
+    free for taste. A new item has no popularity yet: it is given a quantile of the others' biases, high
+    enough to be shown where its content fits.
 
     Args:
         num_items: N.
         half_life_days: an interaction this much older than the newest one counts half.
+        new_item_quantile: of the biases of items with interactions, which new ones are given when they are
+            ranked; training never sees one.
 
     Reference: Koren, Bell and Volinsky, Matrix Factorization Techniques for Recommender Systems, IEEE
     Computer 2009, "Adding biases".
     """
 
-    def __init__(self, num_items: int, *, half_life_days: PositiveFloat = 7.0) -> None:
+    sold: Tensor
+
+    def __init__(
+        self,
+        num_items: int,
+        *,
+        half_life_days: PositiveFloat = 7.0,
+        new_item_quantile: Fraction = 0.9,
+    ) -> None:
         super().__init__(num_items)
         self.half_life_days = half_life_days
+        self.new_item_quantile = new_item_quantile
         self.biases = nn.Parameter(torch.zeros(num_items))
+        self.register_buffer("sold", torch.ones(num_items, dtype=torch.bool))
 
     @property
     def width(self) -> int:
@@ -42,9 +55,14 @@ class RecentPopularity(ItemBias):
         popularity = np.log1p(np.bincount(items, weights=weights, minlength=self.num_items + 1)[1:])
         with torch.no_grad():
             self.biases.copy_(torch.from_numpy(popularity - popularity.mean()))
+            self.sold.copy_(torch.from_numpy(np.bincount(items, minlength=self.num_items + 1)[1:] > 0))
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return biases [B, 1]."""
         known = (rows > 0) & (rows <= self.num_items)
-        found = self.biases.index_select(0, torch.where(known, rows - 1, 0))
-        return torch.where(known, found, 0.0)[:, None]
+        places = torch.where(known, rows - 1, 0)
+        found = self.biases.index_select(0, places)
+        if self.training:
+            return torch.where(known, found, 0.0)[:, None]
+        of_new = torch.quantile(self.biases[self.sold], self.new_item_quantile)
+        return torch.where(known & self.sold[places], found, of_new)[:, None]

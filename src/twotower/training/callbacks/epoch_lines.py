@@ -23,6 +23,10 @@ class EpochLines(pl.Callback):
         self.name = name
         self.began = 0.0
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock in mid-epoch too, for a resumed training."""
+        self.began = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self.began = time.perf_counter()

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from twotower.towers.two_tower import TwoTower
+from twotower.training.checkpoints import read_checkpoint
 from twotower.training.module import RetrievalModule
 
 
@@ -36,4 +36,4 @@ def load_best(trainer: pl.Trainer, module: RetrievalModule) -> None:
     monitored = isinstance(keeper, ModelCheckpoint) and keeper.monitor is not None
     best = keeper.best_model_path if isinstance(keeper, ModelCheckpoint) and monitored else ""
     if best and Path(best).is_file():
-        module.load_state_dict(torch.load(best, map_location=module.device, weights_only=True)["state_dict"])
+        module.load_state_dict(read_checkpoint(Path(best), module.device)["state_dict"])
