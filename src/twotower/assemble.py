@@ -60,7 +60,6 @@ def _train(run: Run, settings: Settings) -> int:
     with run.recorded(), Board(run.folder / "tensorboard") as board:
         board.start(settings, run.config_text())
         dataset, evaluator = prepare(settings)
-        run.same_data(dataset.fingerprint)
         indexed: list[Indexed] = []
 
         def index(model: TwoTower) -> None:

@@ -154,9 +154,11 @@ def _check_trainer(settings: Mapping[str, Any]) -> Iterable[Problem]:
     # Higher must be better: the metrics of the catalogue, such as Gini, choose no checkpoint.
     logged = {f"valid/{metric.name}_at_{k}" for metric in evaluator.user_metrics for k in evaluator.ks}
     if trainer.monitor not in logged:
+        known = trainer.monitor.removeprefix("valid/") in evaluator.keys()  # noqa: SIM118
+        why = "is not a metric that is better the higher it is" if known else "is not logged"
         yield Problem(
             "trainer.monitor",
-            f"{trainer.monitor!r} is not logged for every user; {nearest(trainer.monitor, logged)}",
+            f"{trainer.monitor!r} {why}; {nearest(trainer.monitor, logged)}",
         )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,3 +186,56 @@ def _wait_for(process: "subprocess.Popen[bytes]", happened: Any) -> None:
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < until, "nothing to kill within two minutes"
         time.sleep(0.005)
+
+
+def test_evaluating_again_keeps_the_first_phase_s_validation_figures(run: Path) -> None:
+    changes = {key: checked("train", [*SMALL, "metrics.ks=[10,20]"])[key] for key in ("metrics", "baselines")}
+    before = set(run.parent.iterdir())
+    assert reevaluate(run, changes) == 0
+    (folder,) = set(run.parent.iterdir()) - before
+    first, again = result_of(run), result_of(folder)
+    for name in ("metrics", "intervals"):
+        kept = {key: value for key, value in first[name].items() if key.startswith("valid/")}
+        assert kept
+        assert kept.items() <= again[name].items()
+    assert "test/recall_at_50" not in again["metrics"]
+    assert again["fingerprint"] != first["fingerprint"]
+
+
+def test_towers_are_not_used_with_other_data(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twotower.data.sources.synthetic.VERSION", 2)  # the same arguments, other content
+    with pytest.raises(InputError, match="not what these towers were trained on"):
+        reindex(run, {"index": checked("train", [*SMALL, "index=flat_ip"])["index"]})
+
+
+def test_a_run_is_not_resumed_on_other_data(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "default" / "moved"
+    shutil.copytree(run, folder)
+    (folder / "result.json").unlink()
+    (folder / "checkpoints" / "data_fingerprint").write_text("another")
+    with pytest.raises(InputError, match="begun on other data"):
+        resume(folder)
+
+
+def test_a_damaged_checkpoint_is_named(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "default" / "damaged"
+    shutil.copytree(run, folder)
+    (folder / "result.json").unlink()
+    best = folder / "checkpoints" / "fit" / "best.ckpt"
+    best.write_bytes(best.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"best\.ckpt: damaged"):
+        resume(folder)
+
+
+def test_a_training_that_diverges_says_what_to_do(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, "optimizer.learning_rate=1e30", "trainer.refit=false")
+    with pytest.raises(InputError, match=r"optimizer\.learning_rate: the training has diverged"):
+        train(settings, tmp_path / "default" / "diverges")
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_every_precision_a_cpu_has(tmp_path: Path, precision: str) -> None:
+    settings = settings_of(
+        tmp_path, f"trainer.precision={precision}", "trainer.max_epochs=1", "trainer.refit=false"
+    )
+    assert train(settings, tmp_path / "default" / "precise") == 0

@@ -118,20 +118,6 @@ class Run:
         """Copy a table of another run, whole or not at all."""
         write_atomically(self.folder / name, lambda path: _copy(source / name, path))
 
-    def same_data(self, fingerprint: str) -> None:
-        """Remember what data this run is trained on; a resumed run must find the same.
-
-        Raises:
-            InputError: it was begun on other data.
-        """
-        path = self.folder / "checkpoints" / "data_fingerprint"
-        if path.is_file() and path.read_text(encoding="utf-8") != fingerprint:
-            raise InputError(
-                f"{self.folder}: was begun on other data (content or split changed); bring the data back, "
-                "or train again"
-            )
-        write_atomically(path, lambda temporary: _write_text(temporary, fingerprint))
-
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table as Parquet, whole or not at all, with checksums of its pages."""
         write_atomically(

@@ -19,7 +19,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
         """Write a checkpoint."""
-        write_atomically(Path(path), lambda temporary: torch.save(checkpoint, temporary))
+        write_atomically(
+            Path(path), lambda temporary: TorchCheckpointIO.save_checkpoint(self, checkpoint, temporary)
+        )
 
 
 def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

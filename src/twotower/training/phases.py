@@ -13,6 +13,7 @@ from pytorch_lightning import Callback
 from twotower.data.atomic import write_atomically
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.history import History
+from twotower.errors import InputError
 from twotower.evaluation.encode import encode_catalogue
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.predict import rank_all
@@ -81,6 +82,7 @@ def train_towers(
     index = build(settings["index"], Index)
     callbacks: list[Callback] = [Rehearsal(index, settings["embedding_dim"], len(dataset.items), batches)]
     last = [] if choice.refit else [BuildIndex(index_catalogue)]
+    same_data(folder, dataset.fingerprint)
     fitted = run_phase(FIT, module, batches, choice, folder, [*callbacks, *last])
     load_weights(module, folder, FIT)
     valid = evaluate_valid(module.model, dataset, evaluator)
@@ -100,6 +102,21 @@ def train_towers(
         )
     module.model.eval()
     return Trained(module.model, log, valid, fitted.epochs, choice.refit, fitted.seconds, fitted.interactions)
+
+
+def same_data(folder: Path, fingerprint: str) -> None:
+    """Remember what data a run is trained on; a resumed run must find the same.
+
+    Raises:
+        InputError: it was begun on other data.
+    """
+    path = folder / "checkpoints" / "data_fingerprint"
+    if path.is_file() and path.read_text(encoding="utf-8") != fingerprint:
+        raise InputError(
+            f"{folder}: was begun on other data (content or split has changed); bring the data back, or "
+            "train again"
+        )
+    write_atomically(path, lambda temporary: _write(temporary, fingerprint))
 
 
 def run_phase(
