@@ -4,7 +4,7 @@
   python scripts/reindex.py run=outputs/default/<time> index=ivf_pq index.num_subquantizers=16
 
 The new folder holds config.yaml, result.json (the run's own metrics, the new index figures and
-training_reused_from), tensorboard/ and bundle/.
+training_reused_from), per_user.parquet, tensorboard/ and bundle/.
 """
 
 from pathlib import Path

@@ -3,6 +3,8 @@
 Shapes: D embedding, n candidates, K results.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,6 +53,32 @@ def best_items(
             return _first(found, items.scores(found, query), k)
     candidates = np.setdiff1d(items.live_rows(), excluded, assume_unique=True)
     return _first(candidates, items.scores(None, query)[candidates - 1], k)
+
+
+def most_alike(
+    items: LiveItems,
+    row: Rows,
+    k: int,
+    tower_part: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+) -> Best:
+    """Find the items whose embeddings point the same way as an item's: the score of vectors of length 1.
+
+    The norm of an embedding says how much the item is wanted, not what it is like.
+
+    Args:
+        items: their vectors.
+        row: [1] the item, itself left out.
+        k: how many.
+        tower_part: leaves out what in embeddings [n, D] is not the tower's.
+    """
+    candidates = np.setdiff1d(items.live_rows(), row, assume_unique=True)
+    query, others = (_unit(tower_part(items.vectors(rows))) for rows in (row, candidates))
+    return _first(candidates, others @ query[0], k)
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, np.where(norms > 0, norms, 1), dtype=np.float32)
 
 
 def _first(rows: Rows, scores: NDArray[np.float32], k: int) -> Best:

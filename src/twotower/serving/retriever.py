@@ -16,7 +16,7 @@ from torch import Tensor
 from twotower.bundle.bundle import Bundle
 from twotower.bundle.read import read_bundle
 from twotower.index.read_write_lock import ReadWriteLock
-from twotower.serving.best_items import Best, best_items
+from twotower.serving.best_items import Best, best_items, most_alike
 from twotower.serving.live_items import LiveItems, Rows, as_label
 from twotower.serving.recommendation import ItemId, Recommendation, UserId
 from twotower.serving.requests import (
@@ -95,8 +95,8 @@ class Retriever:
         Raises:
             InputError: the user is not known.
         """
-        rows = self._seen_by(known_user(self.bundle.users, user_id))
         with self._lock.reading():
+            rows = self._seen_by(known_user(self.bundle.users, user_id))
             return [self._items.id_of(row) for row in rows.tolist()]
 
     def recommend(
@@ -170,16 +170,14 @@ class Retriever:
             return self._answer(_plain(query), k, allow, deny, rows if exclude_seen else NO_ROWS)
 
     def similar(self, item_id: ItemId, k: int = 10) -> list[Recommendation]:
-        """Return the items whose embeddings have the highest score with an item's, without itself.
+        """Return the items whose embeddings point the same way as an item's (cosine), without itself.
 
         Raises:
             InputError: the item is not offered.
         """
-        k = checked_k(k)
         with self._lock.reading():
             row = known_rows(self._items, [item_id], "similar", live=True)
-            query = self._model.item_queries(torch.from_numpy(self._items.vectors(row)))
-            return self._listed(best_items(self._index, self._items, _plain(query), k, row))
+            return self._listed(most_alike(self._items, row, checked_k(k), self._tower_part))
 
     def add_item(self, item_id: ItemId, features: Mapping[str, Any]) -> None:
         """Add an item from its features; it is found by every request made after this returns.
@@ -220,8 +218,7 @@ class Retriever:
             self._items.remove(int(rows[0]))
 
     def _seen_by(self, user_row: int) -> Rows:
-        _, rows = self.bundle.history.flat(np.array([user_row]))
-        return rows.astype(np.int64)
+        return self.bundle.history.flat(np.array([user_row]))[1].astype(np.int64)
 
     def _answer(
         self,
@@ -236,6 +233,9 @@ class Retriever:
         excluded = np.unique(np.concatenate([items.latest(seen), items.rows(listed(deny, "deny"))]))
         excluded = excluded[items.live(excluded)]
         return self._listed(best_items(self._index, items, query, checked_k(k), excluded, allowed))
+
+    def _tower_part(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(self._model.item_queries(torch.from_numpy(vectors)))
 
     def _listed(self, best: Best) -> list[Recommendation]:
         return [
