@@ -174,6 +174,12 @@ class TrainBatches:
             self.number += 1  # before the yield: a checkpoint taken after this batch counts it
             yield batch
 
+    def share_without_history(self) -> float:
+        """Return the share of the examples that nothing comes before."""
+        examples = self.order.examples
+        begins = np.asarray(self.log.offsets)[self.user_of[examples]]
+        return float((self.history_end[examples] == begins).mean())
+
     def examples_between(self, first: int, last: int) -> int:
         """Return how many examples the batches numbered first, ..., last - 1 hold."""
         return self._examples_before(last) - self._examples_before(first)

@@ -33,6 +33,7 @@ from twotower.training.trainer import TrainerChoice
 
 LOG = logging.getLogger("twotower")
 FIT, REFIT = "fit", "refit"
+MANY_EMPTY = 0.8
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def train_towers(
     index = build(settings["index"], Index)
     callbacks: list[Callback] = [Rehearsal(index, settings["embedding_dim"], len(dataset.items), batches)]
     last = [] if choice.refit else [BuildIndex(index_catalogue)]
+    warn_of_empty_histories(batches)
     same_data(folder, dataset.fingerprint)
     fitted = run_phase(FIT, module, batches, choice, folder, [*callbacks, *last])
     load_weights(module, folder, FIT)
@@ -102,6 +104,17 @@ def train_towers(
         )
     module.model.eval()
     return Trained(module.model, log, valid, fitted.epochs, choice.refit, fitted.seconds, fitted.interactions)
+
+
+def warn_of_empty_histories(batches: TrainBatches) -> None:
+    """Say it when most examples have no history, which serving would not match."""
+    share = batches.share_without_history()
+    if share > MANY_EMPTY:
+        LOG.warning(
+            "warning: %.0f %% of the training examples have no history; with coarse or equal timestamps set "
+            "history.strict=false",
+            100 * share,
+        )
 
 
 def same_data(folder: Path, fingerprint: str) -> None:

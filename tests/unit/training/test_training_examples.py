@@ -225,3 +225,9 @@ def test_draws_resume_where_they_were() -> None:
     resumed = batches_of(log, **make)
     resumed.load_state_dict({"number": 11})
     assert_same(rest_of(resumed, 3), whole[11:])
+
+
+def test_share_without_history() -> None:
+    log: Log = [[(DAY, 1), (DAY, 2), (2 * DAY, 3)], [(DAY, 4)]]
+    assert batches_of(log, strict=False).share_without_history() == 2 / 4
+    assert batches_of(log, strict=True).share_without_history() == 3 / 4
