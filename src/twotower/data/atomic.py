@@ -26,6 +26,15 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     _sync(path.parent)
 
 
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a text file as UTF-8, whole or not at all."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
+
+
 def temporary_folder(final: Path) -> Path:
     """Make and return an empty folder beside `final`, to be filled and then moved there."""
     folder = final.with_name(f".{final.name}.{uuid.uuid4().hex}")

@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 
 from twotower.bundle.layout import MANIFEST
-from twotower.data.atomic import write_atomically
+from twotower.data.atomic import write_atomically, write_text_atomically
 from twotower.errors import InputError
 
 LOG = logging.getLogger("twotower")
@@ -53,7 +53,7 @@ class Run:
             raise InputError(f"{folder}: already holds a run, and a run is never overwritten")
         folder.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
-        write_atomically(folder / CONFIG, lambda path: _write_text(path, text))
+        write_text_atomically(folder / CONFIG, text)
         return cls(folder)
 
     @classmethod
@@ -97,7 +97,7 @@ class Run:
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write `result.json` whole or not at all."""
         text = json.dumps(dict(result), indent=2, sort_keys=False, allow_nan=False)
-        write_atomically(self.folder / RESULT, lambda path: _write_text(path, text))
+        write_text_atomically(self.folder / RESULT, text)
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
@@ -163,7 +163,3 @@ def machine() -> dict[str, Any]:
 
 def _copy(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

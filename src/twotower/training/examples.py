@@ -154,9 +154,7 @@ class TrainBatches:
         weights = objective.weights(log)
         self.order = Order(weights, objective, seed)
         self.weights = np.ones_like(weights) if objective.sampled else weights
-        self.user_of = np.repeat(
-            np.arange(len(log.offsets) - 1, dtype=np.int32), np.diff(np.asarray(log.offsets))
-        )
+        self.user_of = log.user_rows()
         self.history_end = _first_of_equal_times(log, self.user_of) if strict else np.arange(len(log.items))
         self.number = 0
 

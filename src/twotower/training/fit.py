@@ -130,6 +130,15 @@ def fit(
     if resumed:
         read_checkpoint(last)
         LOG.info("%s goes on from %s", name, last)
+    _run(trainer, module, batches, last if resumed else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if not validating:
+        trainer.save_checkpoint(checkpoints / FINAL, weights_only=True)
+    return Fitted(keep.best_epoch(trainer), clock.seconds, clock.interactions)
+
+
+def _run(trainer: pl.Trainer, module: RetrievalModule, batches: TrainBatches, last: Path | None) -> None:
     with warnings.catch_warnings():
         for message in EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message=message)
@@ -137,14 +146,9 @@ def fit(
             module,
             train_dataloaders=batches,
             val_dataloaders=module.validation,
-            ckpt_path=str(last) if resumed else None,
+            ckpt_path=None if last is None else str(last),
             weights_only=True,
         )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    if not validating:
-        trainer.save_checkpoint(checkpoints / FINAL, weights_only=True)
-    return Fitted(keep.best_epoch(trainer), clock.seconds, clock.interactions)
 
 
 class Keep:

@@ -10,9 +10,8 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
-from twotower.data.atomic import write_atomically
+from twotower.data.atomic import write_text_atomically
 from twotower.data.dataset import RetrievalDataset
-from twotower.data.history import History
 from twotower.errors import InputError
 from twotower.evaluation.encode import encode_catalogue
 from twotower.evaluation.evaluator import Evaluator
@@ -42,7 +41,6 @@ class Trained:
 
     Attributes:
         model: with the weights that are indexed and served.
-        log: what these weights were fitted on.
         valid: of the best checkpoint of the first phase, which never saw the validation split.
         epochs: the best checkpoint's.
         refit: whether the weights are from the second phase.
@@ -51,7 +49,6 @@ class Trained:
     """
 
     model: TwoTower
-    log: History
     valid: Report
     epochs: int
     refit: bool
@@ -88,7 +85,6 @@ def train_towers(
     fitted = run_phase(FIT, module, batches, choice, folder, [*callbacks, *last])
     load_weights(module, folder, FIT)
     valid = evaluate_valid(module.model, dataset, evaluator)
-    log = dataset.train
     if choice.refit:
         log = dataset.train_and_valid
         batches = build_batches(settings, log)
@@ -103,7 +99,7 @@ def train_towers(
             interactions=fitted.interactions + again.interactions,
         )
     module.model.eval()
-    return Trained(module.model, log, valid, fitted.epochs, choice.refit, fitted.seconds, fitted.interactions)
+    return Trained(module.model, valid, fitted.epochs, choice.refit, fitted.seconds, fitted.interactions)
 
 
 def warn_of_empty_histories(batches: TrainBatches) -> None:
@@ -129,7 +125,7 @@ def same_data(folder: Path, fingerprint: str) -> None:
             f"{folder}: was begun on other data (content or split has changed); bring the data back, or "
             "train again"
         )
-    write_atomically(path, lambda temporary: _write(temporary, fingerprint))
+    write_text_atomically(path, fingerprint)
 
 
 def run_phase(
@@ -147,8 +143,7 @@ def run_phase(
         LOG.info("%s had ended before", name)
         return Fitted(**json.loads(marker.read_text(encoding="utf-8")))
     fitted = fit(module, batches, choice, folder, name, callbacks, epochs)
-    text = json.dumps(dataclasses.asdict(fitted))
-    write_atomically(marker, lambda path: _write(path, text))
+    write_text_atomically(marker, json.dumps(dataclasses.asdict(fitted)))
     return fitted
 
 
@@ -164,7 +159,3 @@ def evaluate_valid(model: TwoTower, dataset: RetrievalDataset, evaluator: Evalua
     items = encode_catalogue(model)
     _, top = rank_all(model, items, dataset.valid, evaluator.max_k, evaluator.filter_seen)
     return evaluator.evaluate(top, dataset.valid, item_popularity(dataset.train, len(items)))
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
