@@ -23,9 +23,13 @@ TIERS = [
     {"evaluation"},
     {"bundle"},
     {"training", "serving", "experiments"},
+    {"launchers"},
+    {"sweeps"},
     {"rules"},
     {"check"},
     {"assemble", "config", "door_help"},
+    {"job", "sweeping"},
+    {"door"},
 ]
 """A room imports from tiers before its own, and from itself; so nothing can import what imports it."""
 

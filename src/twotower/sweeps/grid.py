@@ -1,0 +1,97 @@
+"""Every combination of the values."""
+
+import itertools
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from twotower.errors import InputError
+from twotower.experiments.run import read_result
+from twotower.problems import Problem, raise_problems
+from twotower.sweeps.job import Job, Request
+from twotower.sweeps.sweep import Plan, Sweep
+
+
+class Grid(Sweep):
+    """Every combination of the values, and of the cases where there are some.
+
+    Args:
+        vary: see `Sweep`; no intervals.
+        cases: jobs that are no plain product: each is a list of overrides, separated by spaces, e.g.
+            `index=ivf_flat index.target_recall=0.9`.
+    """
+
+    def __init__(self, *, vary: dict[str, str] | None = None, cases: list[str] | None = None) -> None:
+        super().__init__(vary=vary)
+        self.cases = cases or []
+
+    def plan(self, request: Request) -> Plan:
+        """Compose and check all jobs."""
+        for axis in request.axes:
+            if not axis.choices:
+                raise InputError(
+                    f"{axis.key}: an interval has no end of values; list some, or search with sweep=tpe or "
+                    "sweep=random"
+                )
+        cases = [tuple(case.split()) for case in self.cases] or [()]
+        product = itertools.product(cases, *([(text,) for text in axis.texts()] for axis in request.axes))
+        combinations = list(dict.fromkeys(tuple(itertools.chain(*parts)) for parts in product))
+        if combinations == [()]:
+            raise InputError("sweep: nothing varies; give a key several values, as in embedding_dim=32,64")
+        return GridPlan(_checked(request, combinations), request.retry_failed)
+
+
+def _checked(request: Request, combinations: list[tuple[str, ...]]) -> list[Job]:
+    jobs: list[Job] = []
+    problems: list[Problem] = []
+    for texts in combinations:
+        try:
+            jobs.append(request.job(texts))
+        except InputError as error:
+            problems.append(Problem(" ".join(texts), str(error)))
+    raise_problems(problems, "the jobs of this sweep; nothing was run")
+    return jobs
+
+
+class GridPlan(Plan):
+    """The jobs of a grid in their order; of those that share a training, one goes first.
+
+    Args:
+        jobs: all of them.
+        retry_failed: run failed ones again.
+    """
+
+    def __init__(self, jobs: list[Job], retry_failed: bool) -> None:
+        self.jobs = jobs
+        skipped = {"ok", "index_rejected", "pruned"} | (set() if retry_failed else {"failed"})
+        status = {job.name: _status(job) for job in jobs}
+        self.skipped = [job for job in jobs if status[job.name] in skipped]
+        self.waiting = [job for job in jobs if status[job.name] not in skipped]
+        self.trained = {job.training for job in jobs if status[job.name] in ("ok", "index_rejected")}
+
+    def done_before(self) -> list[Job]:
+        """Return the jobs that need not run."""
+        return self.skipped
+
+    def next(self, running: Collection[Job]) -> Job | None:
+        """Return the first job that no running one trains the towers of."""
+        training = {job.training for job in running} - self.trained
+        for job in self.waiting:
+            if job.training not in training or not job.settings["reuse"]:
+                self.waiting.remove(job)
+                return job
+        return None
+
+    def ended(self, job: Job, result: Mapping[str, Any] | None) -> None:
+        """Remember that the towers are there."""
+        if result is not None and result["status"] in ("ok", "index_rejected"):
+            self.trained.add(job.training)
+
+    @property
+    def num_jobs(self) -> int:
+        """Return how many jobs there are."""
+        return len(self.jobs)
+
+
+def _status(job: Job) -> str | None:
+    result = read_result(job.folder)
+    return None if result is None else str(result["status"])

@@ -1,0 +1,97 @@
+"""One job of a sweep: a run with a folder named by what it varies."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twotower.experiments.fingerprint import shaping_training
+from twotower.sweeps.axis import Axis
+
+MAX_NAME = 120
+ODD = re.compile(r"[^A-Za-z0-9._=,+\-\[\]]+")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be made.
+
+    Attributes:
+        name: of its folder, inside the sweep's.
+        folder: of the run.
+        settings: plain checked values.
+        overrides: all that was typed for it, the sweep's fixed overrides first.
+        training: equal for jobs that can share one training.
+        trial: what a search must know to follow the job while it trains; None in a grid.
+    """
+
+    name: str
+    folder: Path
+    settings: Mapping[str, Any]
+    overrides: tuple[str, ...]
+    training: str
+    trial: Mapping[str, Any] | None = None
+
+    def payload(self) -> dict[str, Any]:
+        """Return the job as plain values that JSON can hold."""
+        return {
+            "folder": str(self.folder),
+            "settings": dict(self.settings),
+            "overrides": list(self.overrides),
+            "trial": None if self.trial is None else dict(self.trial),
+        }
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks of a sweep.
+
+    Attributes:
+        folder: the sweep's.
+        axes: what varies, the YAML's and the command line's.
+        fixed: overrides that hold for every job.
+        compose: all overrides of a job -> its checked settings; raises `InputError`.
+        retry_failed: run failed jobs again.
+        monitor: the validation metric that chooses, e.g. `valid/recall_at_20`.
+    """
+
+    folder: Path
+    axes: tuple[Axis, ...]
+    fixed: tuple[str, ...]
+    compose: Callable[[Sequence[str]], dict[str, Any]]
+    retry_failed: bool
+    monitor: str
+
+    def job(
+        self, varied: Sequence[str], name: str | None = None, trial: Mapping[str, Any] | None = None
+    ) -> Job:
+        """Compose and check the job with these varied overrides.
+
+        Args:
+            varied: `key=value` texts.
+            name: of the folder; by default made of `varied`.
+            trial: see `Job`.
+        """
+        overrides = (*self.fixed, *varied)
+        settings = self.compose(overrides)
+        name = name or folder_name(varied)
+        return Job(name, self.folder / name, settings, overrides, training_key(settings), trial)
+
+
+def training_key(settings: Mapping[str, Any]) -> str:
+    """Return a key that is equal for settings that can share one training on the same data."""
+    text = json.dumps(shaping_training(settings), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def folder_name(texts: Sequence[str]) -> str:
+    """Return a folder name for overrides; different overrides never share one."""
+    whole = ",".join(texts).replace("'", "").replace('"', "")
+    name = ODD.sub("-", whole)
+    if name == whole and len(name) <= MAX_NAME and not name.startswith("."):
+        return name
+    digest = hashlib.sha256(",".join(texts).encode()).hexdigest()[:8]
+    return f"{name[:MAX_NAME].strip('.-')}-{digest}"

@@ -1,0 +1,65 @@
+"""Runs a plan's jobs on a launcher, as many at a time as it takes."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from twotower.experiments.console.console import Console
+from twotower.experiments.outcome import Outcome, outcome_of
+from twotower.experiments.run import read_result, write_failure
+from twotower.launchers.launcher import Handle, Launcher
+from twotower.sweeps.job import Job
+from twotower.sweeps.sweep import Plan
+
+POLL_SECONDS, BEAT_SECONDS = 0.05, 1.0
+
+
+def run_jobs(plan: Plan, launcher: Launcher, console: Console) -> list[Outcome]:
+    """Run every job that is not done; one that fails or dies never ends the others.
+
+    Args:
+        plan: which jobs.
+        launcher: where; already entered.
+        console: told how it goes.
+    """
+    outcomes = [
+        outcome_of(job.name, job.folder, read_result(job.folder), 0.0, True) for job in plan.done_before()
+    ]
+    for outcome in outcomes:
+        console.job_ended(outcome)
+    running: dict[str, tuple[Job, Handle, float]] = {}
+    beat = 0.0
+    while True:
+        while len(running) < launcher.num_workers:
+            job = plan.next([job for job, _, _ in running.values()])
+            if job is None:
+                break
+            console.job_started(job.name)
+            running[job.name] = job, launcher.submit(job.payload()), time.perf_counter()
+        if not running:
+            return outcomes
+        for name in [name for name, (_, handle, _) in running.items() if handle.done()]:
+            job, handle, began = running.pop(name)
+            result = settle(job, handle)
+            plan.ended(job, result)
+            outcomes.append(outcome_of(name, job.folder, result, time.perf_counter() - began, False))
+            console.job_ended(outcomes[-1])
+        if time.perf_counter() - beat > BEAT_SECONDS:
+            plan.beat([job for job, _, _ in running.values()])
+            console.beat(list(running))
+            beat = time.perf_counter()
+        time.sleep(POLL_SECONDS)
+
+
+def settle(job: Job, handle: Handle) -> Mapping[str, Any] | None:
+    """Return the result of a job that has ended; one that died without a word is given a failed one."""
+    died = "the job ended without a result"
+    try:
+        handle.result()
+    except Exception as error:
+        died = f"{type(error).__name__}: {error}"
+    result = read_result(job.folder)
+    if result is None:
+        write_failure(job.folder, job.settings, died)
+        result = read_result(job.folder)
+    return result

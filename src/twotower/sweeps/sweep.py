@@ -1,0 +1,58 @@
+"""What a choice of conf/sweep must be able to do."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from twotower.sweeps.job import Job, Request
+
+
+class Plan(ABC):
+    """Hands out the jobs of a sweep; lives in the process that schedules them."""
+
+    @abstractmethod
+    def done_before(self) -> list[Job]:
+        """Return the jobs that an earlier process ended and that are not run again."""
+
+    @abstractmethod
+    def next(self, running: Collection[Job]) -> Job | None:
+        """Return a job to start now, or None: there is none, or it must wait for one that is running."""
+
+    @abstractmethod
+    def ended(self, job: Job, result: Mapping[str, Any] | None) -> None:
+        """Take note of how a job ended; `result` is its `result.json`, None if it died without one."""
+
+    @property
+    @abstractmethod
+    def num_jobs(self) -> int:
+        """Return how many jobs there are in all, those done before included."""
+
+    def beat(self, running: Collection[Job]) -> None:
+        """Called about once a second while jobs run: say that they are alive to whoever shares the sweep."""
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the sweep found beyond its jobs' own figures, for `sweep.json`."""
+        return {}
+
+
+class Sweep(ABC):
+    """What varies and how the jobs are chosen.
+
+    Args:
+        vary: key -> its values, in the grammar of the command line: `32,64,128`, `range(1, 5)`,
+            `interval(0.1, 0.9)`, `tag(log, interval(1e-4, 1e-2))`.
+    """
+
+    exclusive = True
+    """Whether one process at a time may work on the sweep's folder."""
+
+    def __init__(self, *, vary: dict[str, str] | None = None) -> None:
+        self.vary = vary or {}
+
+    @abstractmethod
+    def plan(self, request: Request) -> Plan:
+        """Compose and check the jobs, before anything is run.
+
+        Raises:
+            InputError: nothing varies, or a job's settings are wrong.
+        """
