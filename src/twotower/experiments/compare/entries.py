@@ -1,0 +1,95 @@
+"""What one row of the comparison stands for: a run, all seeds of a configuration, or a baseline."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from twotower.experiments.compare.record import RunRecord, figures_of
+
+Kind = Literal["run", "configuration", "baseline"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row.
+
+    Args:
+        name: short, as it is shown.
+        kind: what it stands for.
+        runs: one for a run, one a seed for a configuration, and the run that recorded it for a baseline.
+        figures: by key; of several seeds the means.
+    """
+
+    name: str
+    kind: Kind
+    runs: tuple[RunRecord, ...]
+    figures: Mapping[str, float]
+
+    @property
+    def run(self) -> RunRecord:
+        """Return the first of its runs."""
+        return self.runs[0]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Return the seeds of its runs; none for a baseline."""
+        return [] if self.kind == "baseline" else [run.seed for run in self.runs if run.seed is not None]
+
+
+def run_entries(records: Sequence[RunRecord], names: Mapping[Path, str]) -> list[Entry]:
+    """Return one row a run."""
+    return [Entry(names[record.folder], "run", (record,), record.figures) for record in records]
+
+
+def configuration_entries(
+    records: Sequence[RunRecord], names: Mapping[Path, str]
+) -> tuple[list[Entry], list[str]]:
+    """Return one row a configuration, over the runs that ended, and notes on those that did not.
+
+    A configuration none of whose runs ended is a row of its first run. Of two runs with one seed the later
+    counts.
+    """
+    entries, notes = [], []
+    for runs in by_configuration(records).values():
+        ended = {run.seed: run for run in runs if run.ended}
+        if not ended:
+            entries.append(Entry(names[runs[0].folder], "configuration", (runs[0],), {}))
+            continue
+        members = tuple(ended.values())
+        num_seeds = f" ({len(members)} seeds)" if len(members) > 1 else ""
+        name = names[members[0].folder] + num_seeds
+        entries.append(Entry(name, "configuration", members, _means(run.figures for run in members)))
+        missing = [run for run in runs if not run.ended]
+        notes += [f"{names[run.folder]}: {run.problem}; not in the mean of {name}" for run in missing]
+        if repeats := sum(run.ended for run in runs) - len(members):
+            notes.append(f"{name}: {repeats} more runs repeat a seed; the latest of each seed counts")
+    return entries, notes
+
+
+def by_configuration(records: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
+    """Return the runs of each configuration; a run whose configuration is unknown stands alone."""
+    groups: dict[str, list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault(record.configuration or str(record.folder), []).append(record)
+    return groups
+
+
+def baseline_entries(records: Sequence[RunRecord]) -> list[Entry]:
+    """Return one row for each built-in baseline that these runs, of one data set, recorded.
+
+    The first run that has a baseline lends it; all runs on the same data have the same.
+    """
+    found: dict[str, Entry] = {}
+    for record in records:
+        for name, figures in (record.result.get("baselines") or {}).items() if record.ended else ():
+            if isinstance(figures, dict):
+                entry = Entry(name, "baseline", (record,), figures_of({"metrics": figures}))
+                found.setdefault(name, entry)
+    return list(found.values())
+
+
+def _means(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    each = list(figures)
+    shared = [key for key in each[0] if all(key in other for other in each)]
+    return {key: sum(other[key] for other in each) / len(each) for key in shared}

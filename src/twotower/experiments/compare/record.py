@@ -1,0 +1,162 @@
+"""What is read of one run: its configuration and its result, or what is wrong with them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from twotower.experiments.compare.find import CONFIG, RESULT
+from twotower.experiments.fingerprint import fingerprint, flat
+
+Scalar = bool | int | float | str
+ENDED = ("ok", "index_rejected")
+"""The states with metrics."""
+UNENDED, DAMAGED = "unended", "damaged"
+OF_DATA = "data", "split"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run as its folder tells it.
+
+    Args:
+        folder: of the run.
+        settings: flattened configuration, empty if config.yaml is damaged.
+        result: what result.json holds, empty if it is missing or damaged.
+        state: `ok`, `index_rejected`, `failed`, `pruned`, `unended` or `damaged`.
+        problem: what is wrong, in words, where something is.
+        configuration: equal for the seeds of one configuration.
+        figures: every figure by key: `test/recall_at_20`, `index/latency_ms_p50`, `timing/train_seconds`.
+    """
+
+    folder: Path
+    settings: Mapping[str, Scalar]
+    result: Mapping[str, Any]
+    state: str
+    problem: str = ""
+    configuration: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run ended with metrics."""
+        return self.state in ENDED
+
+    @property
+    def seed(self) -> int | None:
+        """Return the seed, None if the run does not say."""
+        seed = self.result.get("seed", self.settings.get("seed"))
+        return seed if isinstance(seed, int) else None
+
+    @property
+    def data(self) -> tuple[str, str]:
+        """Return what must be equal for figures to be comparable: data with split, and the seen filter."""
+        data = self.result.get("data") or {}
+        return str(data.get("fingerprint")), str((data.get("audit") or {}).get("seen_filter"))
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read a run's folder; what is damaged is said in the record and never raises."""
+    try:
+        settings = _settings(folder / CONFIG)
+    except ValueError as error:
+        return RunRecord(folder, {}, {}, DAMAGED, f"{CONFIG} is damaged: {error}")
+    plain = flat(settings)
+    if not (folder / RESULT).is_file():
+        return RunRecord(folder, plain, {}, UNENDED, "has not ended")
+    try:
+        result = _result(folder / RESULT)
+    except ValueError as error:
+        return RunRecord(folder, plain, {}, DAMAGED, f"{RESULT} is damaged: {error}")
+    state = str(result["status"])
+    return RunRecord(
+        folder,
+        plain,
+        result,
+        state,
+        _problem(state, result),
+        _configuration(settings, result),
+        figures_of(result) if state in ENDED else {},
+    )
+
+
+def figures_of(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a result by key; the index's and the timing's get their group as prefix."""
+    found = dict(result.get("metrics") or {})
+    for group in ("index", "timing"):
+        found |= {f"{group}/{key}": value for key, value in (result.get(group) or {}).items()}
+    return {key: float(value) for key, value in found.items() if _is_number(value)}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        settings = yaml.load(path.read_bytes(), Loader=loader)
+    except (yaml.YAMLError, OSError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    if not isinstance(settings, dict):
+        raise ValueError("it holds no mapping of settings")
+    return settings
+
+
+def _result(path: Path) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(result, dict) or not isinstance(result.get("status"), str):
+        raise ValueError("it says no status")
+    for key, kind in {
+        "metrics": dict,
+        "index": dict,
+        "timing": dict,
+        "data": dict,
+        "baselines": dict,
+    }.items():
+        if not isinstance(result.get(key) or kind(), kind):
+            raise ValueError(f"{key!r} is no mapping")
+    if result["status"] in ENDED and not result.get("metrics"):
+        raise ValueError("it has no metrics")
+    return result
+
+
+def _problem(state: str, result: Mapping[str, Any]) -> str:
+    if state == "failed":
+        return f"failed: {_one_line(result.get('error') or 'it does not say why')}"
+    if state == "pruned":
+        epochs = (result.get("training") or {}).get("epochs")
+        return "pruned" if epochs is None else f"pruned at epoch {epochs}"
+    if state == "index_rejected":
+        return "index rejected"
+    return "" if state == "ok" else f"unknown status {state!r}"
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+def _configuration(settings: Mapping[str, Any], result: Mapping[str, Any]) -> str:
+    """Return what the run recorded, or for an older run the same thing computed."""
+    if isinstance(result.get("configuration"), str):
+        return str(result["configuration"])
+    without = {key: value for key, value in settings.items() if key != "seed"}
+    data = result.get("data") or {}
+    return fingerprint(without, str(data.get("fingerprint")))
+
+
+def display_names(records: Sequence[RunRecord]) -> dict[Path, str]:
+    """Return a short name of each run: its path below the deepest folder that holds all of them."""
+    parts = [record.folder.resolve().parts for record in records]
+    shared = 0
+    for level in zip(*(each[:-1] for each in parts), strict=False):
+        if len(set(level)) > 1:
+            break
+        shared += 1
+    return {record.folder: "/".join(each[shared:]) for record, each in zip(records, parts, strict=True)}

@@ -1,0 +1,51 @@
+"""The difference of two configurations, with users and seeds both counted as luck.
+
+Shapes: S seeds, Q users.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def difference_over_seeds(left: Floats, right: Floats) -> tuple[float, float, float]:
+    """Return the 95 % interval (low, high) of the mean difference left - right, and its two-sided p-value.
+
+    The error has two sources that cross: which users were asked, and which seeds were drawn. Its square is
+    the squared error over users (of values averaged over seeds) plus the squared errors over each side's
+    seeds (of values averaged over users), less the part that both contain. The interval is Student's, with
+    degrees of freedom weighted over the sources, so that two or three seeds give an interval that is honestly
+    wide: to resample them would not, for few seeds cannot show their own spread.
+
+    Args:
+        left: [S, Q] values of one configuration, S >= 2.
+        right: [S', Q] values of the other for the same users, S' >= 2.
+
+    References: Cameron, Gelbach and Miller (2011), Robust inference with multiway clustering; Satterthwaite
+    (1946), An approximate distribution of estimates of variance components.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    num_users = left.shape[1]
+    differences = left.mean(axis=0) - right.mean(axis=0)
+    delta = float(differences.mean())
+    terms = [(float(differences.var(ddof=1)) / num_users, num_users - 1)]
+    both = 0.0
+    for side in (left, right):
+        terms.append((float(side.mean(axis=1).var(ddof=1)) / len(side), len(side) - 1))
+        both += _interaction(side) / side.size
+    seeds = terms[1][0] + terms[2][0]
+    variance = max(terms[0][0] + seeds - both, terms[0][0], seeds)
+    if variance <= 0:
+        return delta, delta, float(delta == 0)
+    freedom = variance**2 / sum(term**2 / degrees for term, degrees in terms if term > 0)
+    error = float(np.sqrt(variance))
+    half = float(stdtrit(freedom, 0.975)) * error
+    return delta - half, delta + half, float(2 * stdtr(freedom, -abs(delta) / error))
+
+
+def _interaction(side: Floats) -> float:
+    """Return the mean square of what neither the user's nor the seed's own mean explains."""
+    rest = side - side.mean(axis=0) - side.mean(axis=1, keepdims=True) + side.mean()
+    return float(np.sum(rest**2)) / ((side.shape[0] - 1) * max(1, side.shape[1] - 1))
