@@ -1,0 +1,139 @@
+"""How a job of a sweep ended, as the console, the sweep's board and its table show it."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FINISHED = ("ok", "index_rejected")
+VALID, BEST_VALID = "valid/", "best_valid/"
+INDEX_FIGURES = (
+    "recall_at_100",
+    "missing_rate",
+    "latency_ms_p50",
+    "latency_ms_p99",
+    "queries_per_second",
+    "build_seconds",
+    "bytes_per_item",
+)
+"""What of an index is measured; the rest of its report is settings, or equal in all runs on the same data."""
+NUM_KS = 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        name: of the job.
+        status: ok, index_rejected, failed, pruned or interrupted.
+        seconds: that the job took in this sweep.
+        figures: final figures: `best_valid/...`, `test/...`, `index/...`, `timing/...`.
+        reused_from: the run whose towers were taken, if any.
+        folder: of the run.
+        error: what went wrong, if anything.
+        skipped: whether an earlier start of the sweep had ended it.
+    """
+
+    name: str
+    status: str
+    seconds: float
+    figures: Mapping[str, float]
+    reused_from: str | None
+    folder: Path
+    error: str | None
+    skipped: bool
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job came to its end, so that its figures are final."""
+        return self.status in FINISHED
+
+    def figure(self, metric: str) -> float | None:
+        """Return a figure; `valid/...` is the best checkpoint's."""
+        value = self.figures.get(metric.replace(VALID, BEST_VALID) if metric.startswith(VALID) else metric)
+        return None if value is None or math.isnan(value) else value
+
+
+def outcome_of(
+    name: str, folder: Path, result: Mapping[str, Any] | None, seconds: float, skipped: bool
+) -> Outcome:
+    """Read a job's outcome off its `result.json`.
+
+    Args:
+        name: of the job.
+        folder: of its run.
+        result: what `result.json` holds, or None where the job left none: it was interrupted.
+        seconds: that the job took in this sweep.
+        skipped: whether an earlier start of the sweep had ended it.
+    """
+    found: Mapping[str, Any] = {"status": "interrupted"} if result is None else result
+    problems = found.get("index", {}).get("problems") or []
+    error = found.get("error") or ("; ".join(problems) if found["status"] == "index_rejected" else None)
+    return Outcome(
+        name=name,
+        status=str(found["status"]),
+        seconds=seconds,
+        figures=final_scalars(found),
+        reused_from=found.get("training_reused_from"),
+        folder=folder,
+        error=error,
+        skipped=skipped,
+    )
+
+
+def by_metric(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
+    """Return outcomes from best to worst; those that did not finish after those that did.
+
+    Args:
+        outcomes: of a sweep.
+        metric: of the validation split, better the higher it is.
+    """
+
+    def key(outcome: Outcome) -> tuple[bool, float]:
+        value = outcome.figure(metric)
+        return not outcome.finished, math.inf if value is None else -value
+
+    return sorted(outcomes, key=key)
+
+
+def best_of(outcomes: Iterable[Outcome], metric: str) -> Outcome | None:
+    """Return the best of the jobs that ended well, or None; one with a rejected index is never the best."""
+    able = [each for each in outcomes if each.status == "ok" and each.figure(metric) is not None]
+    return by_metric(able, metric)[0] if able else None
+
+
+def final_scalars(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return a run's final figures, which become the HPARAMS tab's columns.
+
+    Of the metrics the two smallest k; `result.json` has them all. The validation figures are the best
+    checkpoint's, under `best_valid/`, since `valid/` is the curve. A pruned run has those only.
+
+    Args:
+        result: what `result.json` holds, of a run that ended in any way.
+    """
+    metrics = result.get("metrics") or {
+        key: max(values)
+        for key, values in result.get("curves", {}).items()
+        if key.startswith(VALID) and values
+    }
+    few = _of_smallest_k(metrics)
+    index = result.get("index", {})
+    figures = {
+        **{(BEST_VALID + key.removeprefix(VALID) if key.startswith(VALID) else key): few[key] for key in few},
+        **{f"index/{key}": index[key] for key in INDEX_FIGURES if index.get(key) is not None},
+        **{
+            f"index/drop_{key}": value
+            for key, value in _of_smallest_k(index.get("label_metric_drop", {})).items()
+        },
+        **{f"timing/{key}": value for key, value in result.get("timing", {}).items()},
+    }
+    return {key: float(value) for key, value in figures.items() if value is not None}
+
+
+def _of_smallest_k(values: Mapping[str, float]) -> dict[str, float]:
+    """Keep values at the two smallest k, and those that have none."""
+    ks = {key: int(key.rpartition("_at_")[2]) for key in values if key.rpartition("_at_")[2].isdigit()}
+    kept = sorted(set(ks.values()))[:NUM_KS]
+    return {key: value for key, value in values.items() if key not in ks or ks[key] in kept}
