@@ -5,6 +5,7 @@ import io
 import json
 from typing import Any
 
+from twotower.experiments.compare.differences import telling_keys
 from twotower.experiments.compare.report import Report
 from twotower.experiments.compare.table import (
     Texts,
@@ -56,7 +57,7 @@ def as_json(report: Report) -> str:
 
 def as_markdown(report: Report) -> str:
     """Return the table, the pairs and the notes as Markdown."""
-    parts = [_markdown(texts(report, report.keys))]
+    parts = [_markdown(texts(report, telling_keys(report.keys, report.records)))]
     if report.pairs:
         parts.append(_markdown(pair_texts(report)))
     parts.append("\n".join(f"- {line}" for line in summary(report)))

@@ -84,7 +84,7 @@ def sign_flip_p_values(
     num_flips = min(num_flips, max(FEWEST_FLIPS, MOST_SIGNS // max(1, num_users)))
     reached, bounds = _pair_sums(values, pairs)
     counts = _reached_counts(values, pairs, reached, num_flips, seed)
-    p_values: Floats = (counts + 1.0) / (num_flips + 1.0)
+    p_values: Floats = np.asarray((counts + 1) / (num_flips + 1), dtype=np.float64)
     p_values[counts == 0] = np.minimum(p_values, bounds)[counts == 0]
     for position, (i, j) in enumerate(pairs):
         differences = values[i] - values[j]
@@ -103,7 +103,7 @@ def exact_sign_flip_p_value(differences: Floats) -> float:
 
 
 def _pair_sums(values: Floats, pairs: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """Return of each pair the |sum of differences| to reach, less a tolerance for ties, and its bound on p."""
+    """Return of each pair the |sum| that a flip must reach, less a tolerance for ties, and the bound on p."""
     reached, bounds = np.empty((2, len(pairs)))
     for position, (i, j) in enumerate(pairs):
         differences = values[i] - values[j]

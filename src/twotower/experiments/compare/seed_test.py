@@ -39,13 +39,15 @@ def difference_over_seeds(left: Floats, right: Floats) -> tuple[float, float, fl
     variance = max(terms[0][0] + seeds - both, terms[0][0], seeds)
     if variance <= 0:
         return delta, delta, float(delta == 0)
-    freedom = variance**2 / sum(term**2 / degrees for term, degrees in terms if term > 0)
+    freedom: float = variance**2 / sum(term**2 / degrees for term, degrees in terms if term > 0)
     error = float(np.sqrt(variance))
-    half = float(stdtrit(freedom, 0.975)) * error
-    return delta - half, delta + half, float(2 * stdtr(freedom, -abs(delta) / error))
+    half = error * float(stdtrit(freedom, 0.975))
+    p_value = 2 * float(stdtr(freedom, -abs(delta) / error))
+    return delta - half, delta + half, p_value
 
 
 def _interaction(side: Floats) -> float:
     """Return the mean square of what neither the user's nor the seed's own mean explains."""
     rest = side - side.mean(axis=0) - side.mean(axis=1, keepdims=True) + side.mean()
-    return float(np.sum(rest**2)) / ((side.shape[0] - 1) * max(1, side.shape[1] - 1))
+    degrees = (side.shape[0] - 1) * max(1, side.shape[1] - 1)
+    return float(np.sum(rest**2) / degrees)

@@ -31,7 +31,7 @@ def texts(report: Report, keys: Sequence[str]) -> Texts:
         cells = [row.entry.name, *_settings(row, keys), written(report.metric, row.value)]
         cells += [_spread(report, row)] if with_seeds else []
         cells += [written(key, row.entry.figures.get(key)) for key in report.columns]
-        cells += _difference(report.metric, row.comparison, with_tests)
+        cells += difference_texts(report.metric, row.comparison)[: 3 if with_tests else 1]
         rows.append([*cells, told(row.verdict, row.reason)])
     return headings, rows, 1 + len(keys)
 
@@ -43,7 +43,7 @@ def pair_texts(report: Report) -> Texts:
         [
             pair.left.name,
             pair.right.name,
-            *_difference(report.metric, pair, True),
+            *difference_texts(report.metric, pair),
             told(pair.verdict, pair.reason),
         ]
         for pair in report.pairs
@@ -134,10 +134,9 @@ def _spread(report: Report, row: Row) -> str:
     return f"{mean} ± {sd} ({row.spread.num_seeds})"
 
 
-def _difference(metric: str, comparison: Comparison | None, with_tests: bool) -> list[str]:
+def difference_texts(metric: str, comparison: Comparison | None) -> list[str]:
+    """Return difference, interval and corrected p of a comparison as texts."""
     delta = written(metric, comparison.delta, sign=True) if comparison else ""
-    if not with_tests:
-        return [delta]
     tested = comparison.tested if comparison else None
     if tested is None:
         return [delta, "", ""]

@@ -1,0 +1,153 @@
+"use strict";
+const data = JSON.parse(document.getElementById("data").textContent);
+const PALETTE = ["#2f7ed8", "#e8710a", "#1a9a6c", "#c2478f", "#8a63d2", "#b8860b", "#00899e", "#d64545", "#6b8e23", "#8d6e63"];
+const colourOf = new Map();  // row number -> place in the palette
+const element = id => document.getElementById(id);
+const token = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
+
+function layout(extra) {
+  const axis = { gridcolor: token("--grid"), linecolor: token("--line"), zeroline: false, automargin: true, title: { standoff: 12 } };
+  return {
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 60, r: 20, t: 16, b: 50 },
+    font: { color: token("--ink"), size: 13, family: getComputedStyle(document.body).fontFamily },
+    hoverlabel: { bgcolor: token("--band"), bordercolor: token("--line"), font: { color: token("--ink") }, namelength: -1 },
+    legend: { orientation: "h", y: -0.18, yanchor: "top", x: 0, font: { size: 12 } }, hovermode: "closest",
+    ...extra, xaxis: { ...axis, ...(extra.xaxis || {}) }, yaxis: { ...axis, ...(extra.yaxis || {}) },
+  };
+}
+const short = text => text.length > 46 ? text.slice(0, 20) + "…" + text.slice(-25) : text;
+const titled = row => "#" + row + " " + short(data.rows[row - 1].name);
+const colour = row => colourOf.has(row) ? PALETTE[colourOf.get(row)] : token("--faint");
+/* Faint lines first, so that coloured ones lie on top. */
+const drawOrder = rows => [...rows].sort((a, b) => colourOf.has(a) - colourOf.has(b) || a - b);
+
+function drawCurves() {
+  if (!element("curves")) return;
+  const key = element("curve").value, of = data.curves[key];
+  const traces = drawOrder(Object.keys(of).map(Number)).map(row => ({
+    type: "scatter", mode: of[row].length > 1 ? "lines" : "markers", x: of[row].map((_, at) => at + 1), y: of[row],
+    name: titled(row), showlegend: colourOf.has(row), legendrank: row, opacity: colourOf.has(row) ? 1 : 0.7,
+    line: { color: colour(row), width: data.rows[row - 1].baseline ? 4 : colourOf.has(row) ? 2 : 1 },
+    hovertemplate: "%{y:.4f} after epoch %{x}<extra>" + titled(row) + "</extra>",
+  }));
+  Plotly.react("curves", traces, layout({
+    xaxis: { title: { text: "epoch" }, tickformat: "d" }, yaxis: { title: { text: key } },
+  }), CONFIG);
+}
+
+function drawFront(id) {
+  if (!element(id)) return;
+  const plot = data.fronts[id][Number(element("front-y").value)];
+  const on = new Set(plot.front), points = plot.points, front = points.filter(point => on.has(point.row));
+  const hover = point => "#" + point.row + " " + data.rows[point.row - 1].name + "<br>" + point.told;
+  const rest = points.filter(point => !on.has(point.row));
+  const trace = (list, extra) => ({
+    type: "scatter", x: list.map(p => p.x), y: list.map(p => p.y), hovertext: list.map(hover), hoverinfo: "text", ...extra,
+  });
+  const log = Math.max(...points.map(p => p.x)) > 3 * Math.min(...points.map(p => p.x)) && points.every(p => p.x > 0);
+  Plotly.react(id, [
+    trace(rest, { mode: "markers", name: "others", marker: { size: 8, symbol: "circle-open", color: token("--soft") } }),
+    trace(front, {
+      mode: "lines+markers+text", name: "Pareto front", line: { shape: "hv", width: 1.5, dash: "dot", color: token("--accent") },
+      marker: { size: 11, color: token("--accent") }, text: front.map(p => "#" + p.row), textposition: "bottom right",
+      textfont: { size: 13, color: token("--ink") }, cliponaxis: false,
+    }),
+  ], layout({
+    xaxis: { title: { text: plot.x }, type: log ? "log" : "linear", ...(log ? { dtick: "D2" } : {}) },
+    yaxis: { title: { text: plot.y } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, margin: { l: 60, r: 30, t: 40, b: 50 },
+  }), CONFIG);
+  element(id + "-front").textContent = "On the front, from the cheapest: " +
+    front.map(p => titled(p.row) + " (" + p.told + ")").join("; ") + ".";
+}
+
+function drawParallel() {
+  if (!element("parallel")) return;
+  const from = data.parallel;
+  const dimensions = from.dimensions.map(each => ({
+    label: each.label, values: each.values, ...(each.ticktext ? { tickvals: each.tickvals, ticktext: each.ticktext, range: [-0.3, each.tickvals.length - 0.7] } : {}),
+  }));
+  const ink = token("--ink");
+  Plotly.react("parallel", [{
+    type: "parcoords", dimensions, labelfont: { color: ink, size: 13 }, tickfont: { color: ink, size: 12 }, rangefont: { color: "rgba(0,0,0,0)", size: 1 },
+    line: { color: from.colour, colorscale: [[0, "#2f7ed8"], [0.5, "#9a7bb0"], [1, "#e8710a"]], showscale: true,
+      colorbar: { title: { text: from.label, side: "right" }, thickness: 12, outlinewidth: 0 } },
+    unselected: { line: { color: token("--faint"), opacity: 0.25 } },
+  }], layout({ margin: { l: 90, r: 20, t: 70, b: 30 } }), CONFIG);
+}
+
+function drawSlices() {
+  if (!element("slices")) return;
+  const from = data.slices, rows = [...colourOf.keys()].filter(row => from.values[row]).sort((a, b) => a - b);
+  const traces = rows.map((row, at) => ({
+    type: "scatter", mode: "markers", name: titled(row), y: from.values[row],
+    x: from.labels.map((_, place) => place + (at - (rows.length - 1) / 2) * Math.min(0.09, 0.7 / rows.length)),
+    marker: { color: colour(row), size: 10, symbol: data.rows[row - 1].baseline ? "diamond" : "circle" },
+    hovertext: from.labels.map(label => label.replaceAll("<br>", " ")), hovertemplate: "%{y:.4f} %{hovertext}<extra>" + titled(row) + "</extra>",
+  }));
+  Plotly.react("slices", traces, layout({
+    xaxis: { tickvals: from.labels.map((_, place) => place), ticktext: from.labels, range: [-0.6, from.labels.length - 0.4], showgrid: false },
+    yaxis: { title: { text: from.label }, rangemode: "tozero" }, legend: { orientation: "h", y: -0.28, yanchor: "top", x: 0, font: { size: 12 } },
+    shapes: from.breaks.map(at => ({ type: "line", x0: at, x1: at, y0: 0, y1: 1, yref: "paper", line: { color: token("--line"), width: 1 } })),
+  }), CONFIG);
+}
+
+function draw() {
+  for (const box of document.querySelectorAll("input.pick")) {
+    box.nextElementSibling.style.background = colourOf.has(Number(box.value)) ? colour(Number(box.value)) : "none";
+  }
+  drawCurves(); drawFront("latency"); drawFront("bytes"); drawParallel(); drawSlices();
+}
+
+function pick(row, wanted) {
+  if (!wanted) { colourOf.delete(row); return true; }
+  const taken = new Set(colourOf.values());
+  const free = PALETTE.findIndex((_, at) => !taken.has(at));
+  if (free < 0) return false;
+  colourOf.set(row, free);
+  return true;
+}
+
+function sortBy(table, column, button) {
+  const heading = button.closest("th"), down = heading.getAttribute("aria-sort") !== "descending" && heading.classList.contains("number");
+  const direction = heading.getAttribute("aria-sort") === "ascending" ? "descending" : heading.getAttribute("aria-sort") === "descending" ? "ascending" : down ? "descending" : "ascending";
+  for (const other of table.tHead.querySelectorAll("th")) other.removeAttribute("aria-sort");
+  heading.setAttribute("aria-sort", direction);
+  const sign = direction === "ascending" ? 1 : -1, value = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+  const compare = (a, b) => {
+    const [x, y] = [value(a), value(b)];
+    if ((x === "") !== (y === "")) return x === "" ? 1 : -1;  // what is missing stays last
+    const numbers = x !== "" && !Number.isNaN(Number(x)) && !Number.isNaN(Number(y));
+    return sign * (numbers ? Number(x) - Number(y) : x.localeCompare(y, "en", { numeric: true }));
+  };
+  const body = table.tBodies[0];
+  body.append(...[...body.rows].sort(compare));
+}
+
+for (const table of document.querySelectorAll("table.sortable")) {
+  [...table.tHead.rows[0].cells].forEach((heading, column) => {
+    const button = heading.querySelector("button");
+    if (button) button.addEventListener("click", () => sortBy(table, column, button));
+  });
+}
+element("filter").addEventListener("input", event => {
+  const wanted = event.target.value.toLowerCase(), rows = [...element("table").tBodies[0].rows];
+  for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+  const shown = rows.filter(row => !row.hidden).length;
+  element("shown").textContent = wanted ? shown + " of " + rows.length + " rows" : "";
+});
+element("all-settings")?.addEventListener("change", event => element("table").classList.toggle("all", event.target.checked));
+for (const box of document.querySelectorAll("input.pick")) {
+  if (box.checked) pick(Number(box.value), true);
+  box.addEventListener("change", () => {
+    if (!pick(Number(box.value), box.checked)) {
+      box.checked = false;
+      element("shown").textContent = "ten rows are drawn; untick one first";
+    }
+    draw();
+  });
+}
+element("curve")?.addEventListener("change", drawCurves);
+element("front-y")?.addEventListener("change", () => { drawFront("latency"); drawFront("bytes"); });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+draw();

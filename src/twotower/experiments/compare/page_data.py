@@ -1,0 +1,203 @@
+"""What the page's plots show, as plain values; rows are named by their number in the table, from 1."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twotower.experiments.compare.differences import ABSENT, shown_value, telling_keys
+from twotower.experiments.compare.metric import (
+    OF_THE_INDEX,
+    column_of,
+    label,
+    less_is_better,
+    validation_key,
+    written,
+)
+from twotower.experiments.compare.report import Report, Row
+
+MOST_CURVES = 8
+MOST_PICKED = 8
+MOST_VALUES = 12
+"""A setting with more different texts than this gets no axis of its own."""
+COSTS = {"latency": "index/latency_ms_p50", "bytes": "index/bytes_per_item"}
+COST_LABELS = {
+    "latency": "latency of one query, ms (median)",
+    "bytes": "index bytes per item",
+}
+
+
+def page_data(report: Report) -> dict[str, Any]:
+    """Return everything the page's script reads."""
+    return {
+        "rows": [
+            {"name": row.entry.name, "baseline": row.entry is report.baseline, "verdict": row.verdict}
+            for row in report.rows
+        ],
+        "curves": curves(report),
+        "fronts": {name: fronts(report, name) for name in COSTS},
+        "parallel": parallel(report),
+        "slices": slices(report),
+    }
+
+
+def picked(report: Report) -> set[int]:
+    """Return the rows drawn in colour at first: the best, and the baseline."""
+    with_figures = [number for number, row in enumerate(report.rows, start=1) if row.entry.figures]
+    baseline = [n for n in with_figures if report.rows[n - 1].entry is report.baseline]
+    others = [n for n in with_figures if n not in baseline]
+    return {*baseline, *others[: MOST_PICKED - len(baseline)]}
+
+
+def curves(report: Report) -> dict[str, dict[int, list[float]]]:
+    """Return learning curves by key, the metric's own on the validation split first.
+
+    A row of several seeds shows its first.
+    """
+    found: dict[str, dict[int, list[float]]] = {}
+    for number, row in enumerate(report.rows, start=1):
+        of_run = row.entry.run.result.get("curves") if row.entry.kind != "baseline" else None
+        for key, values in of_run.items() if isinstance(of_run, dict) else ():
+            if isinstance(values, list) and values and all(isinstance(v, int | float) for v in values):
+                found.setdefault(key, {})[number] = [float(f"{value:.5g}") for value in values]
+    first = [validation_key(report.metric), "valid/recall_at_20", "train/loss", "valid/loss"]
+    order = [key for key in dict.fromkeys(first) if key in found]
+    order += sorted(key for key in found if key not in order)
+    return {key: found[key] for key in order[:MOST_CURVES]}
+
+
+def fronts(report: Report, cost: str) -> list[dict[str, Any]]:
+    """Return for each quality the points (cost, quality) and which rows no other beats in both."""
+    plots = []
+    for name, values in _qualities(report).items():
+        points: list[dict[str, Any]] = []
+        for number, value in values.items():
+            x = report.rows[number - 1].entry.figures.get(COSTS[cost])
+            if x is not None:
+                told = f"{written(COSTS[cost], x)}{' ms' if cost == 'latency' else ' bytes'}, {value:.4f}"
+                points.append({"row": number, "x": x, "y": value, "told": told})
+        points.sort(key=lambda point: (point["x"], -point["y"]))
+        if points:
+            plots.append({"x": COST_LABELS[cost], "y": name, "points": points, "front": pareto_front(points)})
+    return plots
+
+
+def pareto_front(points: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the rows of the points that no other is cheaper and better than, from the cheapest.
+
+    Args:
+        points: by rising `x` (cost, less is better), of equals by falling `y` (more is better).
+    """
+    front, best = [], float("-inf")
+    for point in points:
+        if point["y"] > best:
+            front.append(point["row"])
+            best = point["y"]
+    return front
+
+
+def _qualities(report: Report) -> dict[str, dict[int, float]]:
+    """Return the qualities to set against costs, each row number -> value."""
+    column = column_of(report.metric)
+    through, exact = {}, {}
+    for number, row in enumerate(report.rows, start=1):
+        if row.entry.kind == "baseline":
+            continue
+        index = row.entry.run.result.get("index") or {}
+        drop = (index.get("label_metric_drop") or {}).get(column)
+        if column and row.value is not None and isinstance(drop, int | float):
+            through[number] = row.value - drop
+        if (recall := row.entry.figures.get("index/recall_at_100")) is not None:
+            exact[number] = recall
+    found = {f"{label(report.metric)} through the index": through, "index recall@100 of exact search": exact}
+    return {name: values for name, values in found.items() if values}
+
+
+def parallel(report: Report) -> dict[str, Any] | None:
+    """Return axes over settings and figures, or None where there are not two runs or no setting differs."""
+    rows = [row for row in report.rows if row.value is not None and row.entry.kind != "baseline"]
+    keys = [key for key in telling_keys(report.keys, report.records) if key != "seed"]
+    axes = [_setting_axis(key, [shown_value(row.entry.run.settings, key) for row in rows]) for key in keys]
+    settings = [axis for axis in axes if axis]
+    if len(rows) < 2 or not settings:
+        return None
+    shown = dict.fromkeys([report.metric, *report.columns, *OF_THE_INDEX])
+    figures = [axis for key in shown if (axis := _figure_axis(key, rows))]
+    return {
+        "dimensions": [*settings, *figures[:4]],
+        "colour": [row.value for row in rows],
+        "label": label(report.metric),
+    }
+
+
+def _setting_axis(key: str, values: Sequence[str]) -> dict[str, Any] | None:
+    numbers = [_number(value) for value in values]
+    distinct = list(dict.fromkeys(values))
+    if len(distinct) < 2:
+        return None
+    known = [number for number in numbers if number is not None]
+    if len(known) == len(values) and len(distinct) > MOST_VALUES:
+        return {"label": _axis_label(key), "values": known}
+    if len(distinct) > MOST_VALUES:
+        return None
+    # Equal distances, so that 32, 64, 1024 are as easy to tell apart as words.
+    order = sorted(
+        distinct, key=lambda text: (text == ABSENT, _number(text) is None, _number(text) or 0, text)
+    )
+    texts = [text if len(text) <= 16 else f"{text[:15]}…" for text in order]
+    return {
+        "label": _axis_label(key),
+        "values": [order.index(value) for value in values],
+        "tickvals": list(range(len(order))),
+        "ticktext": texts,
+    }
+
+
+def _figure_axis(key: str, rows: Sequence[Row]) -> dict[str, Any] | None:
+    values = [row.entry.figures.get(key) for row in rows]
+    known = [value for value in values if value is not None]
+    if len(known) < len(values) or max(known) == min(known):
+        return None
+    return {"label": label(key), "values": known, "less_is_better": less_is_better(key)}
+
+
+def _axis_label(key: str) -> str:
+    text = ".".join(key.split(".")[-2:])
+    return text if len(text) <= 22 else f"…{text[-21:]}"
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def slices(report: Report) -> dict[str, Any] | None:
+    """Return the metric of each row over the slices of its split, or None where no run has any."""
+    split, _, column = report.metric.rpartition("/")
+    found = {n: _slices_of(row, split, column) for n, row in enumerate(report.rows, start=1)}
+    found = {number: values for number, values in found.items() if values}
+    names = list(dict.fromkeys(name for values in found.values() for name in values))
+    if not names:
+        return None
+    breaks = [at - 0.5 for at in range(1, len(names)) if names[at][0] != names[at - 1][0]]
+    users = {name: values[name][1] for values in reversed(found.values()) for name in values}
+    return {
+        "label": label(report.metric),
+        "labels": [f"{name}<br>{group.replace('_', ' ')}" for group, name in names],
+        "users": [users[name] for name in names],
+        "breaks": breaks,
+        "values": {n: [values.get(name, (None,))[0] for name in names] for n, values in found.items()},
+    }
+
+
+def _slices_of(row: Row, split: str, column: str) -> dict[tuple[str, str], tuple[float, int | None]]:
+    """Return (group, slice) -> value and number of users, of a row of one run's own figures."""
+    if row.entry.kind == "baseline" or not row.entry.figures:
+        return {}
+    groups = (row.entry.run.result.get("slices") or {}).get(split) or {}
+    return {
+        (group, name): (float(values[column]), values.get("num_users"))
+        for group, named in groups.items()
+        for name, values in named.items()
+        if isinstance(values, dict) and isinstance(values.get(column), int | float)
+    }
