@@ -1,22 +1,33 @@
-"""What a run writes for TensorBoard beside its curves."""
+"""What a run and a sweep write for TensorBoard beside the curves."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
 from torch.utils.tensorboard import SummaryWriter
 
-from twotower.experiments.figures import recall_versus_latency
-from twotower.experiments.fingerprint import flat
+from twotower.experiments.figures import pareto, recall_versus_latency
+from twotower.experiments.hparams import hparams_of, trial_id
+from twotower.experiments.layout import layout_pb
+from twotower.experiments.outcome import Outcome as JobOutcome
+from twotower.experiments.pareto import points_of
 
-Outcome = Literal["ok", "failed", "index_rejected"]
+Outcome = Literal["ok", "failed", "index_rejected", "pruned", "interrupted"]
+STATUS = {
+    "ok": api_pb2.STATUS_SUCCESS,
+    "index_rejected": api_pb2.STATUS_SUCCESS,
+    "failed": api_pb2.STATUS_FAILURE,
+}
+"""What TensorBoard calls it; it has no word for the others, which it shows as unknown."""
+
 MAX_PROJECTED = 2_000
-OUTCOME = ".outcome"
-"""Ends the name of the event file that says how a run ended, and nothing else."""
+OF_SWEEP = ".sweep"
+SESSION = ".session"
+"""Ends the name of the event file that holds the hyper-parameters and how the run ended."""
 
 
 class Board:
@@ -24,32 +35,47 @@ class Board:
 
     HPARAMS is fed by one start summary and one hand-built end summary with the true outcome, and no
     experiment summary: TensorBoard then shows the union of all runs' columns with their real types.
+    TensorBoard believes the first summary that it reads, so both are in a file of their own, which is
+    written anew when the run ends or is gone on with.
 
     Args:
-        folder: where the event files go.
+        folder: of the run.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        # TensorBoard believes the first end that it reads: a run that is resumed must not keep the old one.
-        for ended in folder.glob(f"*{OUTCOME}"):
-            ended.unlink()
+        self._forget_session()
         self.writer = SummaryWriter(str(folder))
-        self.trial = folder.parent.name
+        self.hparams: dict[str, Any] = {}
+        self.trial = ""
+        self.started = time.time()
         self.outcome: Outcome = "failed"
 
-    def __enter__(self) -> "Board":
+    def __enter__(self) -> Self:
         """Open; unless `outcome` is set before the end, the session counts as failed."""
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         """Close the session with how it ended."""
-        self._end()
+        if kind is not None and not issubclass(kind, Exception):
+            self.outcome = "interrupted"
+        elif kind is not None:
+            self.outcome = "failed"
+        self._forget_session()
+        self._write_session(self._start({"status": self.outcome}), _end(self.outcome))
         self.writer.close()
 
-    def start(self, settings: Mapping[str, Any], config_text: str) -> None:
-        """Write the hyper-parameters and the resolved config as text."""
-        self._add(summary_v2.hparams_pb(flat(settings), trial_id=self.trial))
+    def start(self, settings: Mapping[str, Any], config_text: str, overrides: Iterable[str] = ()) -> None:
+        """Write the hyper-parameters, the layout of the curves, and the resolved config as text.
+
+        Args:
+            settings: plain resolved values.
+            config_text: the same as YAML.
+            overrides: what was typed.
+        """
+        self.hparams, self.trial = dict(hparams_of(settings, overrides)), trial_id(settings)
+        self._write_session(self._start({}))
+        self._add(layout_pb(settings))
         self.writer.add_text("config", f"```yaml\n{config_text}\n```")
         self.writer.flush()
 
@@ -72,21 +98,66 @@ class Board:
         step = max(1, len(vectors) // MAX_PROJECTED)
         self.writer.add_embedding(vectors[::step], [_one_line(text) for text in labels[::step]], tag="items")
 
-    def _end(self) -> None:
-        status = api_pb2.STATUS_FAILURE if self.outcome == "failed" else api_pb2.STATUS_SUCCESS
-        ended = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
-        data = plugin_data_pb2.HParamsPluginData(session_end_info=ended)
-        summary = Summary()
-        summary.value.add(
-            tag=metadata.SESSION_END_INFO_TAG,
-            metadata=metadata.create_summary_metadata(data),
-            tensor=metadata.NULL_TENSOR,
+    def _start(self, more: Mapping[str, str]) -> Summary:
+        return summary_v2.hparams_pb(
+            {**self.hparams, **more}, trial_id=self.trial, start_time_secs=self.started
         )
-        with SummaryWriter(str(self.folder), filename_suffix=OUTCOME) as writer:
-            writer._get_file_writer().add_summary(summary)
+
+    def _forget_session(self) -> None:
+        for file in self.folder.glob(f"*{SESSION}"):
+            file.unlink()
+
+    def _write_session(self, *summaries: Summary) -> None:
+        with SummaryWriter(str(self.folder), filename_suffix=SESSION) as writer:
+            for summary in summaries:
+                writer._get_file_writer().add_summary(summary)
 
     def _add(self, summary: Any) -> None:
         self.writer._get_file_writer().add_summary(summary)
+
+
+class SweepBoard:
+    """The TensorBoard side of a sweep: a run of its own, in the sweep's folder.
+
+    Args:
+        folder: of the sweep.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def pareto(
+        self,
+        outcomes: Sequence[JobOutcome],
+        metric: str = "valid/recall_at_20",
+        objective: str | None = None,
+    ) -> None:
+        """Draw what the jobs reach against what their indexes cost; a sweep that goes on replaces the figure.
+
+        Args:
+            outcomes: of the jobs; those without an index are left out.
+            metric: of the validation split.
+            objective: see `points_of`.
+        """
+        words, points = points_of(outcomes, metric, objective)
+        for file in self.folder.glob(f"*{OF_SWEEP}"):
+            file.unlink()
+        if points:
+            with SummaryWriter(str(self.folder), filename_suffix=OF_SWEEP) as writer:
+                writer.add_figure("sweep/pareto", pareto(points, words))
+
+
+def _end(outcome: str) -> Summary:
+    status = STATUS.get(outcome, api_pb2.STATUS_UNKNOWN)
+    ended = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
+    data = plugin_data_pb2.HParamsPluginData(session_end_info=ended)
+    summary = Summary()
+    summary.value.add(
+        tag=metadata.SESSION_END_INFO_TAG,
+        metadata=metadata.create_summary_metadata(data),
+        tensor=metadata.NULL_TENSOR,
+    )
+    return summary
 
 
 def _one_line(text: str) -> str:
