@@ -10,6 +10,10 @@ Payload = Mapping[str, Any]
 """A job as plain values that JSON can hold: what the task is called with."""
 
 
+class JobError(Exception):
+    """A job ended without an exit status: its task raised, or its process was killed."""
+
+
 class Handle(Protocol):
     """A job under way."""
 
@@ -17,11 +21,17 @@ class Handle(Protocol):
         """Say, without waiting, whether it has ended, in whatever way."""
 
     def result(self) -> int:
-        """Return the task's exit status; raises if the job died without one, saying how."""
+        """Return the task's exit status, waiting for it.
+
+        Raises:
+            JobError: there is none; the message says how it died and where its log is.
+        """
 
 
 class Launcher(ABC):
     """Runs jobs, several at a time; entered before the first, left after the last.
+
+    Constructing one starts nothing and imports nothing heavy.
 
     Args:
         task: dotted path of the function that runs one payload and returns an exit status.
@@ -30,19 +40,27 @@ class Launcher(ABC):
 
     def __init__(self, task: str, folder: Path) -> None:
         self.task = task
-        self.folder = folder
+        self.folder = folder.absolute()
 
     @property
     @abstractmethod
     def num_workers(self) -> int:
-        """Return how many jobs run at once."""
+        """Return how many jobs run at once; asked when entered."""
 
     @abstractmethod
     def submit(self, payload: Payload) -> Handle:
         """Start a job; at most `num_workers` are under way."""
 
+    def problems(self) -> list[tuple[str, str]]:
+        """Return (parameter, message) for what can be known to be wrong before anything runs."""
+        return []
+
     def __enter__(self) -> "Launcher":
-        """Get ready."""
+        """Get ready.
+
+        Raises:
+            InputError: something that `problems` tells of, or a cluster that does not answer.
+        """
         return self
 
     @abstractmethod

@@ -1,0 +1,224 @@
+"""Jobs of a SLURM cluster, through submitit."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from twotower.data.atomic import write_text_atomically
+from twotower.launchers.launcher import Handle, JobError, Launcher, Payload
+from twotower.launchers.task import import_path, outcome_of, status_of, threads_environment
+from twotower.problems import Problem, raise_problems
+from twotower.spec import Count, PositiveFloat, PositiveInt
+
+POLL_SECONDS, ASK_SECONDS, STOP_SECONDS = 0.1, 20.0, 120.0
+SLOW_DISK_SECONDS = {"slurm": 10.0, "local": 0.0}
+"""How long an outcome may take from the node that wrote it to this one."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What submitit sends to the node: runs a payload and leaves its outcome in a file."""
+
+    task: str
+    payload: dict[str, Any]
+    outcome: Path
+    num_threads: int
+    modules: str
+
+    def __call__(self) -> None:
+        """Run it."""
+        os.environ.update(threads_environment(self.num_threads))
+        sys.path += [path for path in self.modules.split(os.pathsep) if path not in sys.path]
+        outcome = outcome_of(self.task, self.payload)
+        write_text_atomically(self.outcome, json.dumps(outcome))
+
+    def checkpoint(self) -> Any:
+        """Tell submitit what to run when a job is queued again: the same, for a run resumes by itself."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+class SlurmHandle:
+    """A job of the cluster.
+
+    Args:
+        job: submitit's.
+        outcome: the file that the job leaves.
+        has_ended: asks the cluster.
+        patience: seconds that the file may take to be seen here; 0 for jobs of this machine, which have
+            ended when their processes have.
+    """
+
+    def __init__(self, job: Any, outcome: Path, has_ended: Callable[[Any], bool], patience: float) -> None:
+        self.job, self.outcome, self.has_ended, self.patience = job, outcome, has_ended, patience
+        self.ended: float | None = None
+
+    def done(self) -> bool:
+        """Say whether it has ended."""
+        if self.patience and self.outcome.is_file():
+            return True
+        if self.ended is None and self.has_ended(self.job):
+            self.ended = time.monotonic()
+        return self.ended is not None and time.monotonic() - self.ended >= self.patience
+
+    def result(self) -> int:
+        """Return the exit status, waiting for it."""
+        while not self.done():
+            time.sleep(POLL_SECONDS)
+        log = self.job.paths.stderr
+        if not self.outcome.is_file():
+            raise JobError(f"job {self.job.job_id} ended without an outcome ({self.job.state}); see {log}")
+        return status_of(json.loads(self.outcome.read_text(encoding="utf-8")), log)
+
+
+class Slurm(Launcher):
+    """One SLURM job a job of the sweep, submitted as there is room.
+
+    Args:
+        task: see `Launcher`.
+        folder: see `Launcher`; on a disk that all nodes see. Logs are in `.submitit` in it.
+        partition: None for the cluster's default.
+        timeout_min: after this a job is queued again, up to three times, and goes on where it was.
+        cpus_per_task: also the threads of a job.
+        mem_gb: of a job.
+        gpus: of a job.
+        max_jobs: queued or running at once.
+        extra: other options of sbatch, by their long names.
+        cluster: `local` runs processes on this machine instead, to try it out.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        folder: Path,
+        *,
+        partition: str | None = None,
+        timeout_min: PositiveInt = 240,
+        cpus_per_task: PositiveInt = 4,
+        mem_gb: PositiveFloat = 16,
+        gpus: Count = 0,
+        max_jobs: PositiveInt = 16,
+        extra: dict[str, Any] | None = None,
+        cluster: Literal["slurm", "local"] = "slurm",
+    ) -> None:
+        super().__init__(task, folder)
+        self.cluster, self.max_jobs, self.cpus_per_task = cluster, max_jobs, cpus_per_task
+        self.parameters: dict[str, Any] = {
+            "name": "twotower",
+            "timeout_min": timeout_min,
+            "cpus_per_task": cpus_per_task,
+            "mem_gb": mem_gb,
+            "gpus_per_node": gpus,
+            "slurm_additional_parameters": dict(extra or {}),
+        }
+        if partition is not None:
+            self.parameters["slurm_partition"] = partition
+        self.logs = self.folder / ".submitit"
+        self.submitted = self.logs / "submitted"
+        self.handles: list[SlurmHandle] = []
+        self.asked = 0.0
+
+    @property
+    def num_workers(self) -> int:
+        """Return how many jobs are queued or running at once."""
+        return self.max_jobs
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Return what is missing on this machine."""
+        if importlib.util.find_spec("submitit") is None:
+            return [("_target_", "needs submitit: pip install 'twotower[slurm]'")]
+        missing = [name for name in ("sbatch", "srun", "scancel", "squeue") if shutil.which(name) is None]
+        if self.cluster == "slurm" and missing:
+            return [
+                (
+                    "cluster",
+                    f"there is no {missing[0]} here; start the sweep on a login node of the cluster, or run "
+                    "the jobs on this machine with launcher=local",
+                )
+            ]
+        return []
+
+    def __enter__(self) -> "Slurm":
+        """Cancel what an earlier process, killed while its jobs ran, left queued or running."""
+        raise_problems(Problem(f"launcher.{key}", message) for key, message in self.problems())
+        self.logs.mkdir(parents=True, exist_ok=True)
+        if self.cluster == "slurm" and self.submitted.is_file():
+            cancel(self.submitted.read_text(encoding="ascii").split())
+        self.submitted.unlink(missing_ok=True)
+        return self
+
+    def submit(self, payload: Payload) -> Handle:
+        """Submit a job."""
+        import submitit
+
+        executor = submitit.AutoExecutor(self.logs, cluster=self.cluster)
+        executor.update_parameters(**self.parameters)
+        outcome = self.logs / f"outcome-{time.time_ns()}.json"
+        call = Call(self.task, dict(payload), outcome, self.cpus_per_task, import_path())
+        job = executor.submit(call)
+        with self.submitted.open("a", encoding="ascii") as file:
+            file.write(f"{job.job_id}\n")
+        self.handles = [handle for handle in self.handles if not handle.done()]
+        self.handles.append(SlurmHandle(job, outcome, self._has_ended, SLOW_DISK_SECONDS[self.cluster]))
+        return self.handles[-1]
+
+    def _has_ended(self, job: Any) -> bool:
+        """Ask the cluster; by itself submitit asks ever more rarely."""
+        force = time.monotonic() - self.asked > ASK_SECONDS
+        if force:
+            self.asked = time.monotonic()
+        return bool(job.done(force_check=force))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Cancel what is queued or running, and wait until the cluster has no more of it."""
+        running = [handle for handle in self.handles if not handle.done()]
+        if self.cluster == "slurm":
+            cancel([handle.job.job_id for handle in running])
+        else:
+            for handle in running:
+                handle.job.cancel()
+            wait_until(lambda: all(handle.job.done() for handle in running), "jobs of submitit")
+        self.handles = []
+        self.submitted.unlink(missing_ok=True)
+
+
+def cancel(ids: list[str]) -> None:
+    """Cancel jobs of SLURM, and wait until it has no more of them: their nodes may be slow to stop."""
+    if not ids:
+        return
+    subprocess.run(["scancel", *ids], check=False, capture_output=True)
+    wait_until(lambda: _none_queued(ids), f"SLURM jobs {' '.join(ids)}")
+
+
+def _none_queued(ids: list[str]) -> bool:
+    command = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(ids)}"]
+    asked = subprocess.run(command, check=False, capture_output=True, text=True)
+    return not asked.stdout.strip() and (asked.returncode == 0 or "Invalid job id" in asked.stderr)
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for jobs to stop.
+
+    Raises:
+        JobError: they do not.
+    """
+    ends = time.monotonic() + STOP_SECONDS
+    while not condition():
+        if time.monotonic() > ends:
+            raise JobError(f"{what}: still there {STOP_SECONDS:.0f} s after they were told to stop")
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,87 @@
+"""A worker process of `launcher=local`: jobs come in on standard input, outcomes go out on standard output.
+
+Both are JSON, a line each. Whatever a job prints, from C++ too, goes to the worker's log.
+"""
+
+import ctypes
+import io
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from typing import NoReturn, TextIO
+
+from twotower.launchers.launcher import Payload
+from twotower.launchers.task import outcome_of
+
+DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+
+
+def main(task: str) -> None:
+    """Run jobs until standard input ends.
+
+    Args:
+        task: dotted path of the function that runs one.
+    """
+    die_with_parent()
+    lines, answers = take_over_streams()
+    jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=watch, args=(lines, jobs), daemon=True).start()
+    try:
+        while True:
+            work(task, json.loads(jobs.get()), answers)
+    except SystemExit as stop:  # the task's, or Lightning's answer to SIGTERM
+        leave(stop.code if isinstance(stop.code, int) else 1)
+    except BaseException:
+        traceback.print_exc()
+        leave(1)
+
+
+def work(task: str, payload: Payload, answers: TextIO) -> None:
+    """Run one job and answer how it went."""
+    print(f"==== {payload.get('folder', 'a job')}")
+    outcome = outcome_of(task, payload)
+    answers.write(json.dumps(outcome) + "\n")
+    answers.flush()
+
+
+def leave(code: int) -> NoReturn:
+    """End without waiting for threads."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def die_with_parent() -> None:
+    """Have Linux kill this process with the thread that started it, even while C++ holds the interpreter."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+
+
+def take_over_streams() -> tuple[TextIO, TextIO]:
+    """Return the streams to the parent; jobs get an empty input, and print to the log (standard error)."""
+    lines = os.fdopen(os.dup(0), encoding="utf-8")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+    return lines, answers
+
+
+def watch(lines: TextIO, jobs: "queue.SimpleQueue[str]") -> None:
+    """Queue jobs; at the end of input the parent is gone or wants no more: end at once, with all children."""
+    for line in lines:
+        jobs.put(line)
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,93 @@
+"""Tasks for launchers to run; found by other processes through the path of the one that starts them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def run(payload: Mapping[str, Any]) -> int:
+    """Do what `payload["do"]` says."""
+    return int(globals()[payload["do"]](payload))
+
+
+def answer(payload: Mapping[str, Any]) -> int:
+    return int(payload["status"])
+
+
+def meet(payload: Mapping[str, Any]) -> int:
+    """Write one's name, and wait until as many others have as are wanted; return how many were there."""
+    folder = Path(payload["meeting"])
+    mine = folder / str(payload["name"])
+    mine.touch()
+    ends = time.monotonic() + payload["seconds"]
+    seen = 0
+    while time.monotonic() < ends and seen < payload["wanted"]:
+        seen = max(seen, len(list(folder.iterdir())))
+        time.sleep(0.01)
+    time.sleep(0.1)
+    seen = max(seen, len(list(folder.iterdir())))
+    mine.unlink()
+    return seen
+
+
+def fail(payload: Mapping[str, Any]) -> int:
+    raise ValueError(payload["message"])
+
+
+def be_killed(payload: Mapping[str, Any]) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+def leave(payload: Mapping[str, Any]) -> int:
+    sys.exit(payload["status"])
+
+
+def process(payload: Mapping[str, Any]) -> int:
+    return os.getpid()
+
+
+def speak(payload: Mapping[str, Any]) -> int:
+    """Print through Python, through the descriptors, and from a child; and ask for input."""
+    print("from python")
+    os.write(1, b"from descriptor 1\n")
+    os.write(2, b"from descriptor 2\n")
+    subprocess.run(["sh", "-c", "echo from a child"], check=True)
+    return len(sys.stdin.read())
+
+
+def threads(payload: Mapping[str, Any]) -> int:
+    """Return the threads of torch and of Faiss as two digits."""
+    import faiss
+    import torch
+
+    return 10 * torch.get_num_threads() + int(faiss.omp_get_max_threads())
+
+
+WRITER = "import launcher_tasks, sys; launcher_tasks.write_for_ever(sys.argv[1])"
+
+
+def write_on(payload: Mapping[str, Any]) -> int:
+    """Go on writing to a file, and a child to another."""
+    file = payload["file"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    subprocess.Popen([sys.executable, "-c", WRITER, f"{file}.child"], env=environment)
+    return write_for_ever(file)
+
+
+def write_for_ever(file: str) -> int:
+    Path(f"{file}.pid").write_text(str(os.getpid()))
+    while True:
+        with Path(file).open("a") as sink:
+            sink.write("x")
+        time.sleep(0.01)
+
+
+def echo(payload: Mapping[str, Any]) -> int:
+    assert payload["deep"] == {"list": [1, 2.5, None, True]}
+    return len(payload["text"])

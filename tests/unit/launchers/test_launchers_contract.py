@@ -1,0 +1,144 @@
+import importlib.util
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from twotower.check import check_spec
+from twotower.launchers.launcher import Handle, JobError, Launcher
+from twotower.launchers.slurm import Slurm
+from twotower.spec import build
+
+CONF = Path(__file__).parents[3] / "conf" / "launcher"
+NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
+HERE = str(Path(__file__).parent)
+SECONDS = 60.0
+
+TWO_AT_ONCE: dict[str, dict[str, Any]] = {
+    "serial": {},
+    "local": {"num_workers": 2},
+    "slurm": {"max_jobs": 2, "cluster": "local", "cpus_per_task": 1, "timeout_min": 5},
+}
+NEEDS = {"slurm": "submitit", "ray": "ray"}
+
+
+def test_every_choice_is_tested() -> None:
+    assert set(TWO_AT_ONCE) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_yaml_fits_its_class(name: str) -> None:
+    spec = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
+    assert check_spec(spec, "twotower.launchers.launcher.Launcher", "launcher") == []
+
+
+@pytest.fixture(params=NAMES)
+def launcher(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
+    library = NEEDS.get(request.param)
+    if library is not None and importlib.util.find_spec(library) is None:
+        pytest.skip(f"launcher={request.param} needs the extra: pip install 'twotower[{request.param}]'")
+    monkeypatch.setattr(sys, "path", [*sys.path, HERE])
+    spec = yaml.safe_load((CONF / f"{request.param}.yaml").read_text(encoding="utf-8"))
+    return build(spec | TWO_AT_ONCE[request.param], Launcher, "launcher_tasks.run", tmp_path / "sweep")
+
+
+def in_turn(launcher: Launcher, payloads: list[dict[str, Any]]) -> Iterator[Handle]:
+    """Run as many at a time as the launcher takes; yields ended handles in the order of payloads."""
+    running: list[Handle] = []
+    handles: list[Handle] = []
+    for payload in payloads:
+        while len(running) >= launcher.num_workers:
+            running = [handle for handle in running if not handle.done()]
+            time.sleep(0.01)
+        handles.append(launcher.submit(payload))
+        running.append(handles[-1])
+    for handle in handles:
+        wait_for(handle.done)
+        yield handle
+
+
+def wait_for(condition: Any) -> None:
+    ends = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < ends, "still waiting"
+        time.sleep(0.01)
+
+
+def test_jobs_run_side_by_side_and_one_that_dies_fails_alone(launcher: Launcher, tmp_path: Path) -> None:
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    meet = {"do": "meet", "meeting": str(meeting)}
+    payloads: list[dict[str, Any]] = [
+        {"do": "answer", "status": 3},
+        {"do": "fail", "message": "as I was told"},
+        {"do": "be_killed"},
+        {"do": "answer", "status": 4},
+    ]
+    with launcher:
+        assert launcher.problems() == []
+        num_workers = launcher.num_workers
+        wanted = {"wanted": num_workers, "seconds": SECONDS if num_workers > 1 else 0}
+        payloads += [meet | wanted | {"name": name} for name in range(num_workers)]
+        payloads += [meet | {"wanted": num_workers + 1, "seconds": 0.2, "name": name} for name in range(4)]
+        first, failed, killed, fourth, *met = in_turn(launcher, payloads)
+        assert (first.result(), fourth.result()) == (3, 4)
+        with pytest.raises(JobError, match=r"ValueError: as I was told(.|\n)*; see /"):
+            failed.result()
+        with pytest.raises(JobError, match=r"; see /") as death:
+            killed.result()
+        assert Path(str(death.value).rpartition("see ")[2]).is_file()
+        together = [handle.result() for handle in met]
+    assert num_workers == (1 if "serial" in os.environ["PYTEST_CURRENT_TEST"] else 2)
+    assert together[:num_workers] == [num_workers] * num_workers
+    assert max(together) == num_workers
+
+
+def test_leaving_stops_what_runs_and_nothing_writes_afterwards(launcher: Launcher, tmp_path: Path) -> None:
+    files = [tmp_path / f"written-{number}" for number in range(2)]
+    with launcher:
+        running = [
+            (file, launcher.submit({"do": "write_on", "file": str(file)}))
+            for file in files[: launcher.num_workers]
+        ]
+        for file, handle in running:
+            wait_for(lambda file=file: file.is_file() and Path(f"{file}.child").is_file())
+            assert not handle.done()
+    children = [Path(f"{file}.child") for file, _ in running]
+    if isinstance(launcher, Slurm):  # there the cluster sees to what a job has started
+        for child in children:
+            os.kill(process_of(child), signal.SIGKILL)
+    sizes = {file: file.stat().st_size for file in [*(file for file, _ in running), *children]}
+    time.sleep(0.3)
+    assert {file: file.stat().st_size for file in sizes} == sizes
+    assert not any(alive(process_of(file)) for file in sizes)
+    for _, handle in running:
+        assert handle.done()
+        with pytest.raises(JobError):
+            handle.result()
+
+
+def process_of(file: Path) -> int:
+    return int(Path(f"{file}.pid").read_text())
+
+
+def alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_a_payload_is_what_json_holds(launcher: Launcher) -> None:
+    payload = {"do": "echo", "text": "naïve ☃\nline", "deep": {"list": [1, 2.5, None, True]}}
+    with launcher:
+        handle = launcher.submit(payload | {"length": len(json.dumps(payload["deep"]))})
+        wait_for(handle.done)
+        assert handle.result() == len("naïve ☃\nline")
