@@ -13,7 +13,7 @@ a paired test over the users, corrected for the number of comparisons.
 
 import sys
 
-from twotower.config import exit_status
+from twotower.door import exit_status
 from twotower.experiments.compare.command import run_command
 
 if __name__ == "__main__":

@@ -7,13 +7,15 @@ const token = name => getComputedStyle(document.documentElement).getPropertyValu
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["lasso2d", "select2d"] };
 
 function layout(extra) {
-  const axis = { gridcolor: token("--grid"), linecolor: token("--line"), zeroline: false, automargin: true, title: { standoff: 12 } };
+  const axis = { gridcolor: token("--grid"), linecolor: token("--line"), zeroline: false, automargin: true };
+  const axisOf = (own, standoff) => ({ ...axis, ...own, title: { standoff, ...(own?.title || {}) } });
   return {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 60, r: 20, t: 16, b: 50 },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: token("--faint"), activecolor: token("--ink") },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 80, r: 20, t: 16, b: 50 },
     font: { color: token("--ink"), size: 13, family: getComputedStyle(document.body).fontFamily },
     hoverlabel: { bgcolor: token("--band"), bordercolor: token("--line"), font: { color: token("--ink") }, namelength: -1 },
     legend: { orientation: "h", y: -0.18, yanchor: "top", x: 0, font: { size: 12 } }, hovermode: "closest",
-    ...extra, xaxis: { ...axis, ...(extra.xaxis || {}) }, yaxis: { ...axis, ...(extra.yaxis || {}) },
+    ...extra, xaxis: axisOf(extra.xaxis, 8), yaxis: axisOf(extra.yaxis, 16),
   };
 }
 const short = text => text.length > 46 ? text.slice(0, 20) + "…" + text.slice(-25) : text;
@@ -36,6 +38,16 @@ function drawCurves() {
   }), CONFIG);
 }
 
+/* Ticks at 1, 2, 5 of each power of ten, written out; null where a linear axis does better. */
+function logTicks(values) {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  if (low <= 0 || high < 3 * low) return null;
+  const powers = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) powers.push(power);
+  const all = powers.flatMap(power => [1, 2, 5].map(lead => Number(lead + "e" + power)));
+  return all.filter(tick => tick >= low / 2 && tick <= high * 2);
+}
+
 function drawFront(id) {
   if (!element(id)) return;
   const plot = data.fronts[id][Number(element("front-y").value)];
@@ -45,7 +57,7 @@ function drawFront(id) {
   const trace = (list, extra) => ({
     type: "scatter", x: list.map(p => p.x), y: list.map(p => p.y), hovertext: list.map(hover), hoverinfo: "text", ...extra,
   });
-  const log = Math.max(...points.map(p => p.x)) > 3 * Math.min(...points.map(p => p.x)) && points.every(p => p.x > 0);
+  const ticks = logTicks(points.map(p => p.x));
   Plotly.react(id, [
     trace(rest, { mode: "markers", name: "others", marker: { size: 8, symbol: "circle-open", color: token("--soft") } }),
     trace(front, {
@@ -54,8 +66,8 @@ function drawFront(id) {
       textfont: { size: 13, color: token("--ink") }, cliponaxis: false,
     }),
   ], layout({
-    xaxis: { title: { text: plot.x }, type: log ? "log" : "linear", ...(log ? { dtick: "D2" } : {}) },
-    yaxis: { title: { text: plot.y } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, margin: { l: 60, r: 30, t: 40, b: 50 },
+    xaxis: { title: { text: plot.x }, ...(ticks ? { type: "log", tickvals: ticks, ticktext: ticks.map(String) } : { type: "linear" }) },
+    yaxis: { title: { text: plot.y } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, margin: { l: 80, r: 40, t: 40, b: 50 },
   }), CONFIG);
   element(id + "-front").textContent = "On the front, from the cheapest: " +
     front.map(p => titled(p.row) + " (" + p.told + ")").join("; ") + ".";
@@ -73,7 +85,7 @@ function drawParallel() {
     line: { color: from.colour, colorscale: [[0, "#2f7ed8"], [0.5, "#9a7bb0"], [1, "#e8710a"]], showscale: true,
       colorbar: { title: { text: from.label, side: "right" }, thickness: 12, outlinewidth: 0 } },
     unselected: { line: { color: token("--faint"), opacity: 0.25 } },
-  }], layout({ margin: { l: 90, r: 20, t: 70, b: 30 } }), CONFIG);
+  }], layout({ margin: { l: 40 + 7 * Math.max(4, ...(from.dimensions[0].ticktext || []).map(text => text.length)), r: 20, t: 80, b: 30 } }), CONFIG);
 }
 
 function drawSlices() {

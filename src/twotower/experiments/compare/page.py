@@ -6,7 +6,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from twotower.experiments.compare.metric import label
+from twotower.experiments.compare.metric import less_is_better
 from twotower.experiments.compare.page_data import page_data
 from twotower.experiments.compare.page_table import curve_table, pair_table, run_table, slice_table
 from twotower.experiments.compare.report import Report
@@ -23,7 +23,8 @@ def as_html(report: Report) -> str:
 
     data = page_data(report)
     table, num_hidden = run_table(report)
-    lead = f"{len(report.rows)} rows by {label(report.metric)}"
+    better = "less" if less_is_better(report.metric) else "more"
+    lead = f"Compared by {report.metric}; {better} is better."
     return Template(_file("page.html")).substitute(
         title=escape(f"Comparison of {len(report.records)} runs"),
         lead=escape(lead),

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from twotower.experiments.compare.comparison import NOT_COMPARABLE
 from twotower.experiments.compare.differences import ABSENT, shown_value, telling_keys
 from twotower.experiments.compare.metric import (
     OF_THE_INDEX,
@@ -41,10 +42,19 @@ def page_data(report: Report) -> dict[str, Any]:
 
 def picked(report: Report) -> set[int]:
     """Return the rows drawn in colour at first: the best, and the baseline."""
-    with_figures = [number for number, row in enumerate(report.rows, start=1) if row.entry.figures]
+    with_figures = list(_comparable(report))
     baseline = [n for n in with_figures if report.rows[n - 1].entry is report.baseline]
     others = [n for n in with_figures if n not in baseline]
     return {*baseline, *others[: MOST_PICKED - len(baseline)]}
+
+
+def _comparable(report: Report) -> dict[int, Row]:
+    """Return the rows with figures that may stand in one plot with the baseline's, by number."""
+    return {
+        number: row
+        for number, row in enumerate(report.rows, start=1)
+        if row.entry.figures and row.verdict != NOT_COMPARABLE
+    }
 
 
 def curves(report: Report) -> dict[str, dict[int, list[float]]]:
@@ -98,7 +108,7 @@ def _qualities(report: Report) -> dict[str, dict[int, float]]:
     """Return the qualities to set against costs, each row number -> value."""
     column = column_of(report.metric)
     through, exact = {}, {}
-    for number, row in enumerate(report.rows, start=1):
+    for number, row in _comparable(report).items():
         if row.entry.kind == "baseline":
             continue
         index = row.entry.run.result.get("index") or {}
@@ -113,7 +123,8 @@ def _qualities(report: Report) -> dict[str, dict[int, float]]:
 
 def parallel(report: Report) -> dict[str, Any] | None:
     """Return axes over settings and figures, or None where there are not two runs or no setting differs."""
-    rows = [row for row in report.rows if row.value is not None and row.entry.kind != "baseline"]
+    rows = [row for row in _comparable(report).values() if row.entry.kind != "baseline"]
+    rows = [row for row in rows if row.value is not None]
     keys = [key for key in telling_keys(report.keys, report.records) if key != "seed"]
     axes = [_setting_axis(key, [shown_value(row.entry.run.settings, key) for row in rows]) for key in keys]
     settings = [axis for axis in axes if axis]
@@ -156,12 +167,13 @@ def _figure_axis(key: str, rows: Sequence[Row]) -> dict[str, Any] | None:
     known = [value for value in values if value is not None]
     if len(known) < len(values) or max(known) == min(known):
         return None
-    return {"label": label(key), "values": known, "less_is_better": less_is_better(key)}
+    return {"label": _axis_label(label(key)), "values": known, "less_is_better": less_is_better(key)}
 
 
 def _axis_label(key: str) -> str:
-    text = ".".join(key.split(".")[-2:])
-    return text if len(text) <= 22 else f"…{text[-21:]}"
+    """Return the end of a key, broken into lines: axes stand close together."""
+    parts = key.replace(" ", ".").split(".")
+    return "<br>".join(part if len(part) <= 18 else f"…{part[-17:]}" for part in parts[-2:])
 
 
 def _number(text: str) -> float | None:
@@ -174,7 +186,7 @@ def _number(text: str) -> float | None:
 def slices(report: Report) -> dict[str, Any] | None:
     """Return the metric of each row over the slices of its split, or None where no run has any."""
     split, _, column = report.metric.rpartition("/")
-    found = {n: _slices_of(row, split, column) for n, row in enumerate(report.rows, start=1)}
+    found = {number: _slices_of(row, split, column) for number, row in _comparable(report).items()}
     found = {number: values for number, values in found.items() if values}
     names = list(dict.fromkeys(name for values in found.values() for name in values))
     if not names:

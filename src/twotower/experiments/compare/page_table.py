@@ -11,6 +11,7 @@ from twotower.experiments.compare.page_data import picked
 from twotower.experiments.compare.report import Report, Row
 from twotower.experiments.compare.table import difference_texts, told
 
+LONGEST_PILL = 40
 REGION = '<div class="scroll" role="region" aria-label="{name}" tabindex="0">{table}</div>'
 
 
@@ -20,9 +21,10 @@ def run_table(report: Report) -> tuple[str, int]:
     hidden = [key for key in report.keys if key not in shown]
     spreads = any(row.spread for row in report.rows)
     heads = [_head("#", "number"), _head("run", "name"), _head(label(report.metric), "number")]
+    heads += [_head("difference", "number"), _head("verdict")]
+    heads += [_head("95 % interval", "number"), _head("corrected p", "number")]
     heads += [_head("mean over seeds", "number"), _head("sd (seeds)", "number")] if spreads else []
-    heads += [_head(name, "number") for name in ("difference", "95 % interval", "corrected p")]
-    heads += [_head("verdict"), *(_head(label(key), "number") for key in report.columns)]
+    heads += [_head(label(key), "number") for key in report.columns]
     heads += [*(_head(key) for key in shown), *(_head(key, "extra") for key in hidden)]
     ticked = picked(report)
     rows = "".join(
@@ -41,13 +43,13 @@ def _run_row(
     keys: tuple[Sequence[str], Sequence[str]],
 ) -> str:
     cells = [_cell(str(number), number), _name(row, number, ticked), _figure(report.metric, row.value)]
+    delta, *test = _difference(report.metric, row.comparison)
+    cells += [delta, _verdict(row.verdict, row.reason), *test]
     if spreads:
         spread = row.spread
         cells.append(_figure(report.metric, spread.mean if spread else None))
         text = f"{written(report.metric, spread.sd)} ({spread.num_seeds})" if spread else ""
         cells.append(_cell(text, spread.sd if spread else ""))
-    cells += _difference(report.metric, row.comparison)
-    cells.append(_verdict(row.verdict, row.reason))
     cells += [_figure(key, row.entry.figures.get(key)) for key in report.columns]
     for names, style in zip(keys, ("", "extra"), strict=True):
         cells += [f'<td class="{style}">{escape(_setting(row, key))}</td>' for key in names]
@@ -83,12 +85,11 @@ def _difference(metric: str, comparison: Comparison | None) -> list[str]:
 
 def _verdict(verdict: str, reason: str) -> str:
     style = {BETTER: " better", WORSE: " worse"}.get(verdict, "")
-    main, rest = (verdict, reason) if verdict else (reason, "")
-    if not main:
-        return "<td></td>"
-    more = f'<span class="reason">{escape(rest)}</span>' if rest else ""
     wide = ' class="long"' if len(told(verdict, reason)) > 40 else ""
-    return f'<td{wide}><span class="verdict{style}">{escape(main)}</span>{more}</td>'
+    more = f' <span class="reason">{escape(reason)}</span>' if reason else ""
+    pill = f'<span class="verdict{style}">{escape(verdict)}</span>'
+    # A long state, as of a failed run, would be a pill of several lines.
+    return f"<td{wide}>{pill if verdict and len(verdict) <= LONGEST_PILL else escape(verdict)}{more}</td>"
 
 
 def pair_table(report: Report) -> str:

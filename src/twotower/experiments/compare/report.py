@@ -215,5 +215,5 @@ def _notes(options: Options, metric: str, rows: Sequence[Row], found: dict[str, 
         if row.entry.run.state in (DAMAGED, UNENDED):
             notes.append(f"{row.entry.run.folder}: {row.verdict}; shown without figures")
         elif row.verdict in (NOT_COMPARABLE, NOT_TESTED):
-            notes.append(f"{row.entry.run.folder}: {row.verdict} with the baseline: {row.reason}")
+            notes.append(f"{row.entry.run.folder}: {row.verdict} against the baseline: {row.reason}")
     return notes

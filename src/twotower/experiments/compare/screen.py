@@ -42,7 +42,9 @@ def _hidden(report: Report, shown: Sequence[str]) -> list[str]:
     if not hidden:
         return []
     named = ", ".join(hidden[:4]) + (", ..." if len(hidden) > 4 else "")
-    return [f"settings: {len(hidden)} more differ ({named}); --csv, --json and --html have all"]
+    return [
+        f"settings that differ but are not shown: {len(hidden)} ({named}); --csv, --json and --html have all"
+    ]
 
 
 def _table(content: Texts) -> Table:
