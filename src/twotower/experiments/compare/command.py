@@ -7,10 +7,11 @@ from pathlib import Path
 
 from twotower.data.atomic import write_text_atomically
 from twotower.errors import InputError
+from twotower.experiments.compare.build import compare
 from twotower.experiments.compare.export import as_csv, as_json, as_markdown
 from twotower.experiments.compare.find import is_run, run_folders
 from twotower.experiments.compare.metric import DEFAULT
-from twotower.experiments.compare.report import Options, Report, compare
+from twotower.experiments.compare.report import Options, Report
 from twotower.experiments.compare.screen import show
 from twotower.experiments.compare.table import summary
 

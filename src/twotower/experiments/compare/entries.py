@@ -51,7 +51,7 @@ def configuration_entries(
     counts.
     """
     entries, notes = [], []
-    for runs in by_configuration(records).values():
+    for runs in by_configuration(records):
         ended = {run.seed: run for run in runs if run.ended}
         if not ended:
             entries.append(Entry(names[runs[0].folder], "configuration", (runs[0],), {}))
@@ -67,12 +67,21 @@ def configuration_entries(
     return entries, notes
 
 
-def by_configuration(records: Iterable[RunRecord]) -> dict[str, list[RunRecord]]:
-    """Return the runs of each configuration; a run whose configuration is unknown stands alone."""
-    groups: dict[str, list[RunRecord]] = {}
-    for record in records:
-        groups.setdefault(record.configuration or str(record.folder), []).append(record)
-    return groups
+def by_configuration(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
+    """Return the runs of each configuration; one that ended on other data is another configuration.
+
+    A run that has not ended does not say its data: it joins the first that its settings fit.
+    """
+    each = list(records)
+    groups: dict[tuple[str, object], list[RunRecord]] = {}
+    for record in each:
+        if record.ended:
+            groups.setdefault((record.configuration, record.data), []).append(record)
+    for record in each:
+        if not record.ended:
+            fitting = [key for key in groups if key[0] == record.configuration and record.configuration]
+            groups.setdefault(fitting[0] if fitting else (str(record.folder), None), []).append(record)
+    return list(groups.values())
 
 
 def baseline_entries(records: Sequence[RunRecord]) -> list[Entry]:

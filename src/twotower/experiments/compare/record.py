@@ -26,7 +26,7 @@ class RunRecord:
         result: what result.json holds, empty if it is missing or damaged.
         state: `ok`, `index_rejected`, `failed`, `pruned`, `unended` or `damaged`.
         problem: what is wrong, in words, where something is.
-        configuration: equal for the seeds of one configuration.
+        configuration: equal for runs whose settings differ in the seed alone, if in anything.
         figures: every figure by key: `test/recall_at_20`, `index/latency_ms_p50`, `timing/train_seconds`.
     """
 
@@ -63,12 +63,14 @@ def read_run(folder: Path) -> RunRecord:
     except ValueError as error:
         return RunRecord(folder, {}, {}, DAMAGED, f"{CONFIG} is damaged: {error}")
     plain = flat(settings)
+    # Computed even where the run recorded it: an older run may have counted other keys as shaping.
+    configuration = fingerprint({key: value for key, value in settings.items() if key != "seed"}, "")
     if not (folder / RESULT).is_file():
-        return RunRecord(folder, plain, {}, UNENDED, "has not ended")
+        return RunRecord(folder, plain, {}, UNENDED, "has not ended", configuration)
     try:
         result = _result(folder / RESULT)
     except ValueError as error:
-        return RunRecord(folder, plain, {}, DAMAGED, f"{RESULT} is damaged: {error}")
+        return RunRecord(folder, plain, {}, DAMAGED, f"{RESULT} is damaged: {error}", configuration)
     state = str(result["status"])
     return RunRecord(
         folder,
@@ -76,7 +78,7 @@ def read_run(folder: Path) -> RunRecord:
         result,
         state,
         _problem(state, result),
-        _configuration(settings, result),
+        configuration,
         figures_of(result) if state in ENDED else {},
     )
 
@@ -140,15 +142,6 @@ def _problem(state: str, result: Mapping[str, Any]) -> str:
 
 def _one_line(text: object) -> str:
     return " ".join(str(text).split())
-
-
-def _configuration(settings: Mapping[str, Any], result: Mapping[str, Any]) -> str:
-    """Return what the run recorded, or for an older run the same thing computed."""
-    if isinstance(result.get("configuration"), str):
-        return str(result["configuration"])
-    without = {key: value for key, value in settings.items() if key != "seed"}
-    data = result.get("data") or {}
-    return fingerprint(without, str(data.get("fingerprint")))
 
 
 def display_names(records: Sequence[RunRecord]) -> dict[Path, str]:

@@ -24,7 +24,8 @@ class Luck:
     Args:
         sd: over seeds, pooled over all configurations that have several.
         num_seeds: that it was measured on.
-        reach: the difference that two single runs of one configuration exceed one time in 20.
+        reach: two standard deviations of the difference of two single runs: a rule of thumb, since few
+            seeds know their own spread badly.
     """
 
     sd: float
@@ -35,26 +36,23 @@ class Luck:
 def spreads(records: Iterable[RunRecord], key: str) -> dict[str, Spread]:
     """Return the spread over seeds of each configuration that has at least two seeds with this figure."""
     found = {}
-    for configuration, runs in by_configuration(records).items():
+    for runs in by_configuration(records):
         values = {run.seed: run.figures[key] for run in runs if key in run.figures}
         if len(values) > 1:
             each = list(values.values())
-            found[configuration] = Spread(statistics.fmean(each), statistics.stdev(each), len(each))
+            found[runs[0].configuration] = Spread(statistics.fmean(each), statistics.stdev(each), len(each))
     return found
 
 
 def luck(found: Iterable[Spread]) -> Luck | None:
     """Pool the spreads of one table, None if there are none.
 
-    The reach is Student's: few seeds know their own spread badly. Equal spreads of equal means are one
-    training indexed several times and count once.
+    Equal spreads of equal means are one training indexed several times and count once.
     """
-    from scipy.special import stdtrit
-
     distinct = set(found)
     freedom = sum(spread.num_seeds - 1 for spread in distinct)
     if not freedom:
         return None
     variance = sum(spread.sd**2 * (spread.num_seeds - 1) for spread in distinct) / freedom
-    reach = float(stdtrit(freedom, 0.975)) * (2 * variance) ** 0.5
-    return Luck(variance**0.5, sum(spread.num_seeds for spread in distinct), reach)
+    num_seeds = sum(spread.num_seeds for spread in distinct)
+    return Luck(variance**0.5, num_seeds, reach=2 * (2 * variance) ** 0.5)

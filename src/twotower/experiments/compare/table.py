@@ -66,14 +66,14 @@ def summary(report: Report) -> list[str]:
     judgement = report.judgement
     if judgement.num_tests:
         lines.append(
-            f"tests: {judgement.num_tests} comparisons over {judgement.num_users:,} users, p-values corrected"
-            " for their number; each interval is of its difference alone"
+            f"tests: {judgement.num_tests} over {judgement.num_users:,} users, p-values corrected for their"
+            " number (Holm); each interval is of its difference alone"
         )
     if report.luck is not None:
         sd, reach = written(report.metric, report.luck.sd), written(report.metric, report.luck.reach)
         lines.append(
-            f"seeds: sd {sd} over {report.luck.num_seeds} seeds; other seeds alone may set two single runs "
-            f"{reach} apart"
+            f"seeds: sd {sd} over {report.luck.num_seeds} seeds, so that other seeds alone may well set two"
+            f" single runs {reach} apart"
         )
     return [*lines, *(f"note: {note}" for note in report.notes)]
 
