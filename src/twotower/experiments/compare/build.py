@@ -159,9 +159,24 @@ def _notes(options: Options, metric: str, rows: Sequence[Row], found: dict[str, 
         notes.append(f"{several} several seeds; --by configuration tests with all of them, seeds as luck too")
     elif not found and any(row.verdict in (BETTER, WORSE) for row in rows):
         notes.append(ONE_SEED)
+    return [*notes, *_notes_on_rows(rows)]
+
+
+def _notes_on_rows(rows: Sequence[Row]) -> list[str]:
+    """Return what is wrong with rows; many rows with the same trouble are one note."""
+    troubles: dict[str, list[str]] = {}
     for row in rows:
+        trouble = ""
         if row.entry.run.state in (DAMAGED, UNENDED):
-            notes.append(f"{row.entry.run.folder}: {row.verdict}; shown without figures")
-        elif row.verdict in (NOT_COMPARABLE, NOT_TESTED):
-            notes.append(f"{row.entry.run.folder}: {row.verdict} against the baseline: {row.reason}")
-    return notes
+            trouble = f"{row.verdict}; shown without figures"
+        elif row.verdict == NOT_COMPARABLE:
+            trouble = f"not comparable with the baseline: {row.reason}"
+        elif row.verdict == NOT_TESTED:
+            trouble = f"not tested against the baseline: {row.reason}"
+        if trouble:
+            name = row.entry.name if row.entry.kind == "baseline" else str(row.entry.run.folder)
+            troubles.setdefault(trouble, []).append(name)
+    return [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {trouble}"
+        for trouble, names in troubles.items()
+    ]

@@ -1,0 +1,315 @@
+"""scripts/compare.py on made-up run folders: who is called better than whom, bad input, speed, the page."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import time
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from compare_runs import INDEXES, Users, write_run
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "compare.py"
+NUM_SEEDS = 10
+
+
+def compare(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def compared(*arguments: str | Path) -> dict[str, Any]:
+    done = compare(*arguments, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def rows_of(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in report["rows"]}
+
+
+@pytest.fixture(scope="module")
+def users() -> Users:
+    return Users()
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory, users: Users) -> Path:
+    """Twenty runs: ten seeds, one that is 2 % better than a seed in every user, nine other configurations."""
+    folder = tmp_path_factory.mktemp("twenty")
+    elsewhere = Users(seed=1)  # validation users
+    for seed in range(NUM_SEEDS):
+        valid = float(elsewhere.recall(1, 100 + seed).mean())
+        changed = {"metrics": metrics_of(valid, users.recall(1, seed))}
+        write_run(
+            folder / "seeds" / f"seed={seed}",
+            users,
+            users.recall(1, seed),
+            changes={"seed": seed},
+            result=changed,
+        )
+    write_run(folder / "planted", users, users.recall(1, 3) * 1.02, changes={"embedding_dim": 65})
+    for width, quality in ((16, 0.8), (32, 0.9), (128, 1.01)):
+        values = users.recall(quality, 50 + width)
+        for index in ("FlatIP", "IVFSQ", "IVFPQ"):
+            changes = {"embedding_dim": width, "index": index}
+            write_run(
+                folder / "sweep" / f"embedding_dim={width},index={index}", users, values, changes=changes
+            )
+    return folder
+
+
+def metrics_of(valid: float, values: np.ndarray) -> dict[str, float]:
+    mean = float(values.mean())
+    return {"valid/recall_at_20": valid, "test/recall_at_20": mean, "test/ndcg_at_20": mean * 0.9}
+
+
+@pytest.fixture(scope="module")
+def all_pairs(outputs: Path) -> dict[str, Any]:
+    return compared(outputs, "--pairs", "--with-baselines")
+
+
+def test_the_made_up_values_are_like_those_of_a_real_run(users: Users) -> None:
+    seeds = np.stack([users.recall(1, seed) for seed in range(NUM_SEEDS)])
+    assert 0.40 < (seeds == 0).mean() < 0.60
+    assert 0.10 < seeds.mean() < 0.14
+    assert np.quantile(seeds[0], 0.99) > 5 * seeds.mean()
+    correlations = np.corrcoef(seeds)[np.triu_indices(NUM_SEEDS, 1)]
+    assert 0.85 < correlations.min() < correlations.max() < 0.95
+
+
+def test_seeds_are_not_called_better_than_one_another(all_pairs: dict[str, Any]) -> None:
+    names = {f"seeds/seed={seed}" for seed in range(NUM_SEEDS)}
+    pairs = [pair for pair in all_pairs["pairs"] if {pair["left"], pair["right"]} <= names]
+    assert len(pairs) == 45
+    assert sum(pair["corrected_p_value"] <= 0.05 for pair in pairs) <= 1
+    assert {pair["verdict"] for pair in pairs} <= {"same configuration: seed only", "differs by seed"}
+
+
+def test_all_pairs_are_one_family_of_tests(all_pairs: dict[str, Any]) -> None:
+    # 10 seeds, the planted one, 3 trainings behind 9 runs, 3 baselines: 17 different lists of values.
+    assert len(all_pairs["rows"]) == 23
+    assert len(all_pairs["pairs"]) == 23 * 22 / 2
+    assert all_pairs["num_tests"] == 17 * 16 / 2
+
+
+def test_a_model_is_better_than_popularity(all_pairs: dict[str, Any], outputs: Path) -> None:
+    against = [pair for pair in all_pairs["pairs"] if pair["right"] == "popularity"]
+    assert len(against) == 22
+    assert {pair["verdict"] for pair in against} == {"better"}
+    rows = rows_of(compared(outputs, "--baseline", "popularity"))
+    assert rows.pop("popularity")["verdict"] == "the baseline"
+    assert {row["verdict"] for row in rows.values()} == {"better"}
+
+
+def test_two_percent_in_every_user_is_better(all_pairs: dict[str, Any], outputs: Path) -> None:
+    pairs = {(pair["left"], pair["right"]): pair for pair in all_pairs["pairs"]}
+    planted = pairs["planted", "seeds/seed=3"]
+    assert planted["verdict"] == "better"
+    assert planted["corrected_p_value"] < 1e-6
+    assert 0 < planted["low"] < planted["difference"] < planted["high"]
+    # True of these two runs, yet less than what another seed changes: a user is told both.
+    assert planted["reason"].startswith("within the luck of the seed: sd 0.00")
+    row = rows_of(compared(outputs, "--baseline", "seeds/seed=3"))["planted"]
+    assert row["verdict"] == "better"
+
+
+def test_indexes_over_the_same_towers_are_the_same_in_every_user(all_pairs: dict[str, Any]) -> None:
+    names = [f"sweep/embedding_dim=32,index={index}" for index in ("FlatIP", "IVFSQ", "IVFPQ")]
+    pairs = {frozenset((pair["left"], pair["right"])): pair["verdict"] for pair in all_pairs["pairs"]}
+    assert {pairs[frozenset(two)] for two in combinations(names, 2)} == {"the same in every user"}
+
+
+def test_the_baseline_is_the_best_by_validation_not_by_test(all_pairs: dict[str, Any]) -> None:
+    figures = {row["name"]: row["figures"] for row in all_pairs["rows"] if row["kind"] == "run"}
+    by_valid = max(figures, key=lambda name: figures[name]["valid/recall_at_20"])
+    by_test = max(figures, key=lambda name: figures[name]["test/recall_at_20"])
+    assert all_pairs["baseline"] == by_valid != by_test
+    assert "not by the test split" in all_pairs["baseline_chosen"]
+
+
+def test_by_configuration_averages_seeds_and_counts_them_as_luck(outputs: Path, users: Users) -> None:
+    rows = rows_of(compared(outputs, "--by", "configuration", "--baseline", "ease"))
+    seeds = rows["seeds/seed=0 (10 seeds)"]
+    each = [users.recall(1, seed).mean() for seed in range(NUM_SEEDS)]
+    assert seeds["test/recall_at_20"] == pytest.approx(np.mean(each))
+    assert (seeds["seed_mean"], seeds["seed_sd"], seeds["num_seeds"]) == pytest.approx(
+        (np.mean(each), np.std(each, ddof=1), NUM_SEEDS)
+    )
+    assert seeds["seeds"] == list(range(NUM_SEEDS))
+    assert seeds["verdict"] == "better"
+    assert "seed" not in seeds
+
+
+def test_two_configurations_with_seeds_of_their_own(tmp_path: Path, users: Users) -> None:
+    for quality, width in ((1.0, 64), (1.0, 65), (1.25, 128)):
+        for seed in range(3):
+            values = users.recall(quality, width * 10 + seed)
+            write_run(
+                tmp_path / f"{width}" / f"{seed}",
+                users,
+                values,
+                changes={"seed": seed, "embedding_dim": width},
+            )
+    rows = rows_of(compared(tmp_path, "--by", "configuration", "--baseline", "64"))
+    assert rows["65/0 (3 seeds)"]["verdict"] == "no difference shown"
+    assert rows["128/0 (3 seeds)"]["verdict"] == "better"
+    assert rows["128/0 (3 seeds)"]["low"] > 0
+
+
+def bad_runs(folder: Path, users: Users) -> None:
+    values = users.recall(1, 1)
+    write_run(folder / "good", users, values)
+    write_run(folder / "better", users, users.recall(1.3, 2), changes={"embedding_dim": 128})
+    write_run(folder / "going_on", users, None)
+    write_run(
+        folder / "failed", users, values, result={"status": "failed", "error": "RuntimeError: no memory"}
+    )
+    write_run(folder / "pruned", users, values, result={"status": "pruned", "training": {"epochs": 4}})
+    write_run(folder / "other_split", users, values, data="e" * 64, changes={"split": {"test": 14}})
+    write_run(folder / "unfiltered", users, values, seen_filter=False)
+    other = Users(seed=3)
+    write_run(folder / "other_users", other, other.recall(1, 1))
+    torn = write_run(folder / "torn", users, values) / "result.json"
+    torn.write_text(torn.read_text(encoding="utf-8")[:200], encoding="utf-8")
+    (write_run(folder / "torn_config", users, values) / "config.yaml").write_text("a: [1", encoding="utf-8")
+    (write_run(folder / "torn_users", users, values, changes={"seed": 7}) / "per_user.parquet").write_bytes(
+        b"PAR1"
+    )
+    bundle = folder / "good" / "bundle"
+    bundle.mkdir()
+    (bundle / "config.yaml").write_text("a: 1", encoding="utf-8")
+    (bundle / "manifest.json").write_text("{}", encoding="utf-8")
+
+
+def test_what_is_wrong_with_a_run_is_said_and_the_others_are_shown(tmp_path: Path, users: Users) -> None:
+    bad_runs(tmp_path, users)
+    report = compared(tmp_path, "--baseline", "good")
+    rows = rows_of(report)
+    verdicts = {name: f"{row['verdict']}: {row['reason']}" for name, row in rows.items()}
+    assert len(rows) == 11
+    assert verdicts["better"].startswith("better:")
+    assert verdicts["going_on"] == "has not ended: "
+    assert verdicts["failed"] == "failed: RuntimeError: no memory: "
+    assert verdicts["pruned"] == "pruned at epoch 4: "
+    assert verdicts["other_split"] == "not comparable: other split: split.test 14 against 28"
+    assert verdicts["unfiltered"].startswith("not comparable: seen items are filtered in one")
+    assert verdicts["other_users"] == "not comparable: other users (also 1,445, but not the same)"
+    assert verdicts["torn"].startswith("result.json is damaged: ")
+    assert verdicts["torn_config"].startswith("config.yaml is damaged: ")
+    assert verdicts["torn_users"].startswith("not tested: per_user.parquet is damaged")
+    assert rows["other_split"]["difference"] is None
+    assert rows["torn"]["test/recall_at_20"] is None
+    for name in ("going_on", "other_split", "unfiltered", "other_users", "torn", "torn_config", "torn_users"):
+        assert any(note.startswith(str(tmp_path / name)) for note in report["notes"]), name
+    table = compare(tmp_path).stdout
+    assert all(name in table for name in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--metric", "test/recal_at_20"], "did you mean 'test/recall_at_20'?"),
+        (["--columns", "nothing"], "--columns nothing: no run has this figure"),
+        (["--baseline", "eas"], "did you mean 'ease'?"),
+        (["--baseline", "seed="], "10 runs have this in their name"),
+        (["--csv", "-", "--json", "-"], "only one of them can go to standard output"),
+    ],
+)
+def test_unknown_names_are_told_with_the_nearest(outputs: Path, arguments: list[str], told: str) -> None:
+    done = compare(outputs, *arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert done.stdout == ""
+
+
+def test_places_without_runs(outputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for path, told in (
+        (tmp_path / "empty", "no run found"),
+        (tmp_path / "missing", "there is no such file or folder"),
+        (f"{tmp_path}/x*", "no path fits this pattern"),
+    ):
+        done = compare(path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert told in done.stderr
+    assert "no run is in this folder" in compare(outputs, tmp_path / "empty", "--no-tests").stdout
+
+
+def test_a_glob_and_folders_together_count_each_run_once(outputs: Path) -> None:
+    report = compared(
+        f"{outputs}/seeds/seed=[0-4]", outputs / "seeds" / "seed=4", outputs / "planted", "--no-tests"
+    )
+    assert len(report["rows"]) == 6
+    assert {row["verdict"] for row in report["rows"]} == {"", "the baseline"}
+
+
+def test_every_form_of_file(outputs: Path, tmp_path: Path) -> None:
+    files = {form: tmp_path / "new" / f"report.{form}" for form in ("html", "csv", "json", "markdown")}
+    done = compare(outputs, *(word for form, path in files.items() for word in (f"--{form}", path)))
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(files["csv"].read_text(encoding="utf-8"))))
+    assert len(rows) == 20
+    assert {"embedding_dim", "index", "seed", "corrected_p_value"} <= set(rows[0])
+    assert float(rows[0]["test/recall_at_20"]) >= float(rows[-1]["test/recall_at_20"])
+    assert files["markdown"].read_text(encoding="utf-8").count("\n| ") >= 20
+    page = files["html"].read_text(encoding="utf-8")
+    assert "src=" not in page.split("<script>")[0]
+    assert page.count("</script>") == 3
+    start = page.index('id="data">') + len('id="data">')
+    data = json.loads(page[start : page.index("</script>", start)])
+    assert len(data["rows"]) == 20
+    assert all(data[part] for part in ("curves", "parallel", "slices"))
+    assert all(plot["front"] for plots in data["fronts"].values() for plot in plots)
+
+
+def test_a_run_is_not_written_into(outputs: Path) -> None:
+    target = outputs / "planted" / "result.json"
+    before = target.read_bytes()
+    done = compare(outputs, "--json", target)
+    assert done.returncode == 2
+    assert "a run folder holds only what the run wrote" in done.stderr
+    assert target.read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def two_hundred(tmp_path_factory: pytest.TempPathFactory, users: Users) -> Path:
+    folder = tmp_path_factory.mktemp("two_hundred")
+    for width in range(10):
+        values = users.recall(0.8 + width / 20, width)
+        for seed in range(5):
+            for index in INDEXES:
+                changes = {"embedding_dim": width, "index": index, "seed": seed}
+                write_run(folder / f"{width},{seed},{index}", users, values, changes=changes)
+    return folder
+
+
+def test_two_hundred_runs_are_quick_and_without_torch(two_hundred: Path) -> None:
+    before = time.perf_counter()
+    done = compare(two_hundred, "--no-tests")
+    seconds = time.perf_counter() - before
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("FlatIP ") >= 50
+    assert seconds < 5
+    loaded = subprocess.run(
+        [sys.executable, "-X", "importtime", str(SCRIPT), str(two_hundred), "--no-tests"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    names = {line.rpartition("|")[2].strip() for line in loaded.splitlines()}
+    assert "twotower.experiments.compare.command" in names
+    assert not names & {
+        "torch",
+        "pytorch_lightning",
+        "faiss",
+        "pandas",
+        "matplotlib",
+        "tensorboard",
+        "plotly",
+    }
