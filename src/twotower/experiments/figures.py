@@ -1,15 +1,24 @@
-"""Figures of a run and of a sweep, drawn to read on a light and on a dark page."""
+"""Figures of a run and of a sweep, drawn to read on a light and on a dark page, and when shown small."""
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
+from matplotlib.transforms import Bbox
 
 from twotower.experiments.pareto import Point, front
 
 GREY, BLUE, ORANGE = "#8a8a8a", "#2f7ed8", "#e8710a"
-LABEL_SIZE = 9
+TEXT_SIZE, LABEL_SIZE = 13, 12
+PLACES = ((8, -14), (8, 6), (-8, 6), (-8, -14), (8, -30), (8, 22), (-8, 22), (-8, -30))
+"""Where a label may stand beside its point, in points; to the left it ends there."""
+
+MOST_NUMBERED = 20
+Label = tuple[float, float, str, str]
+"""x, y, text, colour."""
 
 
 def recall_versus_latency(
@@ -22,76 +31,141 @@ def recall_versus_latency(
         target_recall: drawn as a line.
         chosen: the search arguments in use.
     """
-    figure, (axes,) = _figure(1, (7, 4.5))
+    figure = Figure(figsize=(7, 4.5), layout="constrained", facecolor="none")
+    axes = _axes(figure, 1, 1)
     # In the order they were tried, from fastest to most thorough: measured latencies may cross.
-    axes.plot([p["latency_ms"] for p in points], [p["recall"] for p in points], "o-", color=BLUE, lw=1)
-    labels = []
+    axes.plot([p["latency_ms"] for p in points], [p["recall"] for p in points], "o-", color=BLUE, lw=2)
+    labels: list[Label] = []
     for point in points:
-        in_use = point["search_args"] == dict(chosen)
         text = ", ".join(f"{key} {value}" for key, value in point["search_args"].items()) or "exact"
-        labels.append((point["latency_ms"], point["recall"], text, ORANGE if in_use else GREY))
-        if in_use:
-            axes.plot(point["latency_ms"], point["recall"], "o", ms=10, color=ORANGE, label="in use")
-    axes.axhline(target_recall, color=GREY, lw=1, ls="--", label=f"target {target_recall:g}")
-    axes.set_xlabel("latency of one query, ms", color=GREY)
-    axes.set_ylabel("recall against exact search", color=GREY)
-    axes.set_ylim(top=1.02)
+        if point["search_args"] == dict(chosen):
+            axes.plot(point["latency_ms"], point["recall"], "o", ms=12, color=ORANGE, label="in use")
+            labels.insert(0, (point["latency_ms"], point["recall"], text, ORANGE))
+        else:
+            labels.append((point["latency_ms"], point["recall"], text, GREY))
+    axes.axhline(target_recall, color=GREY, lw=2, ls="--", label=f"target {target_recall:g}")
+    axes.set_xlabel("latency of one query, ms", color=GREY, size=TEXT_SIZE)
+    axes.set_ylabel("recall against exact search", color=GREY, size=TEXT_SIZE)
     if len(points) > 1:
-        axes.set_xscale("log")
+        _log(axes)
+        axes.margins(0.15)
     else:
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
-    axes.legend(frameon=False, labelcolor=GREY, loc="best")
-    _label(figure, axes, labels)
+    axes.legend(frameon=False, labelcolor=GREY, fontsize=TEXT_SIZE, loc="lower right")
+    _place_labels(figure, axes, labels, target_recall)
     return figure
 
 
 def pareto(points: Sequence[Point], objective: str) -> Figure:
-    """Draw what the jobs of a sweep reach against latency and against bytes, the best of each cost marked.
+    """Draw what the jobs of a sweep reach against latency and against bytes.
+
+    The jobs that none beats in both are joined, numbered from the best on, and named below.
 
     Args:
         points: one a job.
         objective: what `Point.value` is, in words.
     """
-    figure, both = _figure(2, (12, 5))
     values = [point.value for point in points]
-    for axes, costs, words in (
-        (both[0], [point.latency_ms for point in points], "latency of one query, ms (median)"),
-        (both[1], [point.bytes_per_item for point in points], "bytes an item"),
-    ):
-        best = front(costs, values)
-        axes.plot(costs, values, "o", color=BLUE, alpha=0.6, label="job")
-        axes.plot(
-            [costs[i] for i in best],
+    costs = {
+        "latency of one query, ms (median)": [point.latency_ms for point in points],
+        "bytes an item": [point.bytes_per_item for point in points],
+    }
+    fronts = {words: front(of_jobs, values) for words, of_jobs in costs.items()}
+    named = sorted({i for best in fronts.values() for i in best}, key=lambda i: -values[i])
+    number = {position: str(rank + 1) for rank, position in enumerate(named)}
+    lines = [f"{number[i]}   {points[i].name}" for i in named[:MOST_NUMBERED]]
+    if len(named) > MOST_NUMBERED:
+        lines.append(f"and {len(named) - MOST_NUMBERED} more")
+    figure = Figure(figsize=(12, 5 + 0.24 * len(lines)), layout="constrained", facecolor="none")
+    for column, (words, of_jobs) in enumerate(costs.items()):
+        best = fronts[words]
+        axes = _axes(figure, 2, column + 1)
+        axes.plot(of_jobs, values, "o", color=BLUE, ms=8, label="job")
+        axes.step(
+            [of_jobs[i] for i in best],
             [values[i] for i in best],
             "o-",
+            where="post",
             color=ORANGE,
-            lw=1,
-            label="Pareto front: none is both better and cheaper",
+            ms=8,
+            lw=2,
+            label="no job is both better and cheaper",
         )
-        axes.set_xscale("log")
-        axes.set_xlabel(words, color=GREY)
-        axes.set_ylabel(objective, color=GREY)
+        _log(axes)
+        axes.set_xlabel(words, color=GREY, size=TEXT_SIZE)
+        axes.set_ylabel(objective if column == 0 else "", color=GREY, size=TEXT_SIZE)
         axes.margins(0.12)
-        _label(figure, axes, [(costs[i], values[i], points[i].name, ORANGE) for i in best])
-    both[0].legend(frameon=False, labelcolor=GREY, loc="best")
+        if column == 0:
+            figure.legend(*axes.get_legend_handles_labels(), **_TOP)
+            figure.supxlabel("\n".join(lines), x=0.02, ha="left", color=GREY, size=LABEL_SIZE)
+        _place_labels(figure, axes, [(of_jobs[i], values[i], number[i], ORANGE) for i in best])
     return figure
 
 
-def _figure(columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=size, layout="constrained", facecolor="none")
-    found = []
-    for column in range(columns):
-        axes = figure.add_subplot(1, columns, column + 1, facecolor="none")
-        axes.tick_params(colors=GREY, which="both")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(GREY)
-        found.append(axes)
-    return figure, found
+def png_of(figure: Figure) -> tuple[bytes, int, int]:
+    """Return a figure as PNG with its background left clear, its width and its height."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", transparent=True)
+    width, height = figure.canvas.get_width_height()
+    return buffer.getvalue(), width, height
 
 
-def _label(figure: Figure, axes: Axes, labels: Sequence[tuple[float, float, str, str]]) -> None:
-    for x, y, text, color in labels:
-        axes.annotate(
-            text, (x, y), textcoords="offset points", xytext=(6, -12), fontsize=LABEL_SIZE, color=color
-        )
+_TOP: dict[str, Any] = {
+    "loc": "outside upper left",
+    "ncols": 2,
+    "frameon": False,
+    "labelcolor": GREY,
+    "fontsize": TEXT_SIZE,
+}
+
+
+def _axes(figure: Figure, columns: int, column: int) -> Axes:
+    axes = figure.add_subplot(1, columns, column, facecolor="none")
+    axes.tick_params(colors=GREY, which="both", labelsize=LABEL_SIZE)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    return axes
+
+
+def _log(axes: Axes) -> None:
+    """Make the costs logarithmic, with plain numbers on the ticks."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    subs = (1.0, 2.0, 5.0) if high / low > 4 else tuple(float(i) for i in range(1, 10))
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+
+
+def _place_labels(figure: Figure, axes: Axes, labels: Sequence[Label], line: float | None = None) -> None:
+    """Write labels where they cover neither each other nor a point nor a line across; else leave them out."""
+    figure.draw_without_rendering()
+    taken = [_around(axes, x, y) for x, y, _, _ in labels]
+    if line is not None:
+        height = axes.transData.transform((1, line))[1]
+        taken.append(Bbox.from_extents(axes.bbox.x0, height - 1, axes.bbox.x1, height + 1))
+    for own, (x, y, text, color) in enumerate(labels):
+        others = [box for position, box in enumerate(taken) if position != own]
+        for place in PLACES:
+            label = axes.annotate(
+                text,
+                (x, y),
+                textcoords="offset points",
+                xytext=place,
+                ha="left" if place[0] > 0 else "right",
+                fontsize=LABEL_SIZE,
+                color=color,
+            )
+            label.set_in_layout(False)
+            box = label.get_window_extent()
+            inside = figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+            if inside and box.y0 >= axes.bbox.y0 and not any(box.overlaps(other) for other in others):
+                taken.append(box)
+                break
+            label.remove()
+
+
+def _around(axes: Axes, x: float, y: float) -> Bbox:
+    across, up = axes.transData.transform((x, y))
+    return Bbox.from_extents(across - 6, up - 6, across + 6, up + 6)

@@ -37,8 +37,7 @@ SIGNS = "+~"
 def hparams_of(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Value]:
     """Return the hyper-parameters worth a column: those typed, and those that a user always wants.
 
-    A choice is named by its class, so that the column reads the same whether it was typed or not, and a
-    choice that was typed shows its own plain values too.
+    A choice is named by its class, so that its column reads the same whether it was typed or not.
 
     Args:
         settings: plain resolved values.
@@ -52,10 +51,6 @@ def hparams_of(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
         if key.partition(".")[0] in NEVER:
             continue
         found[key] = values[key] if key in values and settings.get(key) != {} else text or "(removed)"
-        chosen = settings.get(key)
-        if isinstance(chosen, Mapping):
-            own = (name for name, value in chosen.items() if not isinstance(value, Mapping))
-            found |= {f"{key}.{name}": values[f"{key}.{name}"] for name in own if f"{key}.{name}" in values}
     return found
 
 
@@ -63,4 +58,5 @@ def trial_id(settings: Mapping[str, Any]) -> str:
     """Return a readable name that is equal for the seeds of one configuration, and for them only."""
     values = flat(settings)
     words = [str(values[key]) for key in NAMED_BY if key in values]
-    return " ".join([*words, configuration(settings, "")[:8]])
+    # The table shows the first dozen characters.
+    return " ".join([configuration(settings, "")[:8], *words])

@@ -32,7 +32,7 @@ def charts_of(settings: Mapping[str, Any]) -> dict[str, Charts]:
     k = monitor.rpartition("_at_")[2]
     valid = {f"{kind}@{k}": [f"valid/{kind}_at_{k}"] for kind in VALID_KINDS}
     chosen = {_title(monitor): [monitor]}
-    return {
+    groups = {
         "train": {
             "loss": ["train/loss"],
             "learning rate": ["train/learning_rate"],
@@ -45,13 +45,13 @@ def charts_of(settings: Mapping[str, Any]) -> dict[str, Charts]:
             "bytes an item": ["index/bytes_per_item"],
             f"cost on recall@{k}": [f"index/drop_recall_at_{k}"],
         },
-        "refit": {"loss": ["refit-train/loss"]},
         "health of the embeddings": {
             "effective rank": ["health/(user|item)_effective_rank"],
             "mean cosine": ["health/(user|item)_mean_cosine"],
             "share of users whose first item is the same": ["health/top_1_share"],
         },
     }
+    return groups | ({"refit": {"loss": ["refit-train/loss"]}} if trainer.get("refit", True) else {})
 
 
 def _title(monitor: str) -> str:

@@ -18,7 +18,6 @@ INDEX_FIGURES = (
     "bytes_per_item",
 )
 """What of an index is measured; the rest of its report is settings, or equal in all runs on the same data."""
-NUM_KS = 2
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Outcome:
 
     def figure(self, metric: str) -> float | None:
         """Return a figure; `valid/...` is the best checkpoint's."""
-        value = self.figures.get(metric.replace(VALID, BEST_VALID) if metric.startswith(VALID) else metric)
+        value = self.figures.get(_best(metric))
         return None if value is None or math.isnan(value) else value
 
 
@@ -107,8 +106,9 @@ def best_of(outcomes: Iterable[Outcome], metric: str) -> Outcome | None:
 def final_scalars(result: Mapping[str, Any]) -> dict[str, float]:
     """Return a run's final figures, which become the HPARAMS tab's columns.
 
-    Of the metrics the two smallest k; `result.json` has them all. The validation figures are the best
-    checkpoint's, under `best_valid/`, since `valid/` is the curve. A pruned run has those only.
+    Of the metrics those at the k of the metric that chooses; `result.json` has them all. The validation
+    figures are the best checkpoint's, under `best_valid/`, since `valid/` is the curve. A pruned run has
+    those only, as far as it came.
 
     Args:
         result: what `result.json` holds, of a run that ended in any way.
@@ -118,22 +118,21 @@ def final_scalars(result: Mapping[str, Any]) -> dict[str, float]:
         for key, values in result.get("curves", {}).items()
         if key.startswith(VALID) and values
     }
-    few = _of_smallest_k(metrics)
+    k = str(result.get("training", {}).get("monitor", "")).rpartition("_at_")[2]
     index = result.get("index", {})
     figures = {
-        **{(BEST_VALID + key.removeprefix(VALID) if key.startswith(VALID) else key): few[key] for key in few},
-        **{f"index/{key}": index[key] for key in INDEX_FIGURES if index.get(key) is not None},
-        **{
-            f"index/drop_{key}": value
-            for key, value in _of_smallest_k(index.get("label_metric_drop", {})).items()
-        },
+        **{_best(key): value for key, value in _at(k, metrics).items()},
+        **{f"index/{key}": index.get(key) for key in INDEX_FIGURES},
+        **{f"index/drop_{key}": value for key, value in _at(k, index.get("label_metric_drop", {})).items()},
         **{f"timing/{key}": value for key, value in result.get("timing", {}).items()},
     }
     return {key: float(value) for key, value in figures.items() if value is not None}
 
 
-def _of_smallest_k(values: Mapping[str, float]) -> dict[str, float]:
-    """Keep values at the two smallest k, and those that have none."""
-    ks = {key: int(key.rpartition("_at_")[2]) for key in values if key.rpartition("_at_")[2].isdigit()}
-    kept = sorted(set(ks.values()))[:NUM_KS]
-    return {key: value for key, value in values.items() if key not in ks or ks[key] in kept}
+def _best(key: str) -> str:
+    return BEST_VALID + key.removeprefix(VALID) if key.startswith(VALID) else key
+
+
+def _at(k: str, values: Mapping[str, float]) -> dict[str, float]:
+    """Keep values at k, and those that have no k; all if k is unknown."""
+    return {key: value for key, value in values.items() if not k or key.rpartition("_at_")[2] in (k, key)}

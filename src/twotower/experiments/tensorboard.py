@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+from matplotlib.figure import Figure
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
 from torch.utils.tensorboard import SummaryWriter
 
-from twotower.experiments.figures import pareto, recall_versus_latency
+from twotower.experiments.figures import pareto, png_of, recall_versus_latency
 from twotower.experiments.hparams import hparams_of, trial_id
 from twotower.experiments.layout import layout_pb
 from twotower.experiments.outcome import Outcome as JobOutcome
@@ -24,7 +25,7 @@ STATUS = {
 }
 """What TensorBoard calls it; it has no word for the others, which it shows as unknown."""
 
-MAX_PROJECTED = 2_000
+MAX_PROJECTED, RGBA = 2_000, 4
 OF_SWEEP = ".sweep"
 SESSION = ".session"
 """Ends the name of the event file that holds the hyper-parameters and how the run ended."""
@@ -89,9 +90,8 @@ class Board:
     ) -> None:
         """Draw recall against latency over the search arguments tried."""
         if points:
-            self.writer.add_figure(
-                "index/recall_versus_latency", recall_versus_latency(points, target_recall, chosen)
-            )
+            figure = recall_versus_latency(points, target_recall, chosen)
+            self._add(_image("index/recall_versus_latency", figure))
 
     def projector(self, vectors: np.ndarray, labels: list[str]) -> None:
         """Put a labelled sample of item embeddings into the projector."""
@@ -144,7 +144,14 @@ class SweepBoard:
             file.unlink()
         if points:
             with SummaryWriter(str(self.folder), filename_suffix=OF_SWEEP) as writer:
-                writer.add_figure("sweep/pareto", pareto(points, words))
+                writer._get_file_writer().add_summary(_image("sweep/pareto", pareto(points, words)))
+
+
+def _image(tag: str, figure: Figure) -> Summary:
+    """Return a figure as an image; `add_figure` of torch loses what is clear in it."""
+    png, width, height = png_of(figure)
+    image = Summary.Image(width=width, height=height, colorspace=RGBA, encoded_image_string=png)
+    return Summary(value=[Summary.Value(tag=tag, image=image)])
 
 
 def _end(outcome: str) -> Summary:

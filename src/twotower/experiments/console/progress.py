@@ -56,7 +56,7 @@ class SweepView:
         best = best_of(self.outcomes, self.metric)
         parts = [
             f"{self.time_left.num_ended}{'' if num_jobs is None else f'/{num_jobs}'} jobs",
-            "" if left is None else f"about {in_words(left)} left",
+            "" if not left else f"about {in_words(left)} left",
             "" if best is None else f"best so far {best.figure(self.metric):.4f}  {best.name}",
         ]
         return "  ".join(part for part in parts if part)

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console as Screen
 from rich.live import Live
+from rich.text import Text
 
 from twotower.experiments.console import tables
 from twotower.experiments.console.console import Console, OnScreen
@@ -17,12 +18,17 @@ from twotower.experiments.console.time_left import in_words
 from twotower.experiments.outcome import Outcome, best_of
 from twotower.experiments.run import TRAIN_LOG
 
+WIDTH_OF_FILES = 240
+"""Nothing that goes to a file or a pipe needs folding at 80 columns."""
+
 
 class Rich(Console):
     """Tables and lines, and one live view at the bottom of a terminal."""
 
     def __init__(self) -> None:
         self.screen = Screen(soft_wrap=True, highlight=False, markup=False, emoji=False)
+        if not self.screen.is_terminal:
+            self.screen.width = WIDTH_OF_FILES
         self.live: Live | None = None
         self.view: SweepView | None = None
         self.metric = ""
@@ -83,7 +89,7 @@ class Rich(Console):
         if self.view is not None:
             self.view.ended(outcome)
         line = tables.ended_line(outcome, self.metric)
-        self.screen.print(line, style=tables.STATUS_STYLES.get(outcome.status, "") if self.live else "")
+        self.screen.print(Text(line, style=tables.STATUS_STYLES.get(outcome.status, "")))
         if self.live is None and self.view is not None and not outcome.skipped:
             self.say(f"{'':<14}  {self.view.words(time.monotonic())}")
 

@@ -9,7 +9,7 @@ from twotower.experiments.console.time_left import in_words
 from twotower.experiments.outcome import Outcome, by_metric
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20", "coverage_at_20")
-MOST_COLUMNS = 5
+MOST_COLUMNS, MIN_NAME = 5, 16
 INDEX_COLUMNS = {
     "index/recall_at_100": ("index recall", "{:.4f}"),
     "index/latency_ms_p50": ("p50 ms", "{:.3f}"),
@@ -89,16 +89,15 @@ def sweep_table(outcomes: Sequence[Outcome], metric: str) -> Table:
         key: form for key, form in INDEX_COLUMNS.items() if len({each.figure(key) for each in shown}) > 1
     }
     table = plain_table(f"{len(shown)} jobs by {_short(metric)}" if len(shown) != 1 else "1 job")
-    table.add_column("job", overflow="fold")
+    table.add_column("job", overflow="fold", min_width=MIN_NAME)
     table.add_column("status", no_wrap=True)
     for name in (
         "valid " + _short(metric.removeprefix("valid/")),
         "test",
         *(name for name, _ in index.values()),
     ):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
     for rank, outcome in enumerate(shown):
         table.add_row(
             outcome.name,
@@ -106,8 +105,7 @@ def sweep_table(outcomes: Sequence[Outcome], metric: str) -> Table:
             _figure(outcome.figure(metric)),
             _figure(outcome.figure(test)),
             *(_figure(outcome.figure(key), form) for key, (_, form) in index.items()),
-            "" if outcome.skipped else f"{outcome.seconds:.1f}",
-            remark(outcome),
+            "before" if outcome.skipped else f"{outcome.seconds:.1f}",
             style="bold"
             if rank == 0 and outcome.finished
             else STATUS_STYLES.get(outcome.status * (not outcome.finished)),
