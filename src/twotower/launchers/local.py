@@ -53,10 +53,11 @@ class Local(Launcher):
         assert len(self.workers) < self.num_workers, "more jobs under way than workers"
         number = min(set(range(self.num_workers)) - {worker.number for worker in self.workers})
         log = self.folder / "workers" / f"{number}.log"
-        self.workers.append(WorkerProcess(number, self.task, log, self._environment()))
+        self.workers.append(WorkerProcess(number, self.task, log, self.environment()))
         return self.workers[-1]
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
+        """Return what divides the cores among workers."""
         if self.threads_per_worker is not None:
             return threads_environment(self.threads_per_worker)
         if self.num_workers == 1:

@@ -3,7 +3,6 @@
 Both are JSON, a line each. Whatever a job prints, from C++ too, goes to the worker's log.
 """
 
-import ctypes
 import io
 import json
 import os
@@ -17,8 +16,6 @@ from typing import NoReturn, TextIO
 from twotower.launchers.launcher import Payload
 from twotower.launchers.task import outcome_of
 
-DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
-
 
 def main(task: str) -> None:
     """Run jobs until standard input ends.
@@ -26,7 +23,6 @@ def main(task: str) -> None:
     Args:
         task: dotted path of the function that runs one.
     """
-    die_with_parent()
     lines, answers = take_over_streams()
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=watch, args=(lines, jobs), daemon=True).start()
@@ -53,12 +49,6 @@ def leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def die_with_parent() -> None:
-    """Have Linux kill this process with the thread that started it, even while C++ holds the interpreter."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(DIE_WITH_PARENT, signal.SIGKILL)
 
 
 def take_over_streams() -> tuple[TextIO, TextIO]:

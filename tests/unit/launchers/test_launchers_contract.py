@@ -25,6 +25,7 @@ TWO_AT_ONCE: dict[str, dict[str, Any]] = {
     "serial": {},
     "local": {"num_workers": 2},
     "slurm": {"max_jobs": 2, "cluster": "local", "cpus_per_task": 1, "timeout_min": 5},
+    "ray": {"max_jobs": 2},
 }
 NEEDS = {"slurm": "submitit", "ray": "ray"}
 
@@ -39,7 +40,7 @@ def test_its_yaml_fits_its_class(name: str) -> None:
     assert check_spec(spec, "twotower.launchers.launcher.Launcher", "launcher") == []
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * (name in NEEDS)) for name in NAMES])
 def launcher(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
     library = NEEDS.get(request.param)
     if library is not None and importlib.util.find_spec(library) is None:

@@ -1,0 +1,228 @@
+"""Jobs as tasks of a Ray cluster."""
+
+import contextlib
+import functools
+import importlib.util
+import json
+import logging
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from twotower.errors import InputError
+from twotower.launchers.cores import num_cores
+from twotower.launchers.launcher import Handle, JobError, Launcher, Payload
+from twotower.launchers.task import import_path, outcome_of, status_of, threads_environment
+from twotower.problems import Problem, raise_problems
+from twotower.spec import NonNegativeFloat, PositiveInt
+
+STOP_SECONDS, OBJECT_STORE_BYTES = 30.0, 100 * 2**20
+
+
+def quiet() -> dict[str, str]:
+    """Return the environment in which Ray sends no statistics and warns of no change of its own."""
+    return {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+@functools.cache  # Ray reads it once a process
+def private() -> dict[str, str]:
+    """Return the environment in which a Ray started here obeys this process alone.
+
+    It listens on the network all the same. By itself it would keep a token in the user's home.
+    """
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
+class Ray(Launcher):
+    """One Ray task a job.
+
+    Args:
+        task: see `Launcher`.
+        folder: see `Launcher`; the same on all nodes. What jobs print goes to `workers/ray-<n>.log` in it.
+        address: of a running cluster, `auto` for the one of this machine; None starts one here and stops it.
+        num_cpus: a job's, and its threads.
+        num_gpus: a job's; a fraction shares one.
+        max_jobs: at once; None for as many as the cluster has room for.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        folder: Path,
+        *,
+        address: str | None = None,
+        num_cpus: PositiveInt = 1,
+        num_gpus: NonNegativeFloat = 0,
+        max_jobs: PositiveInt | None = None,
+    ) -> None:
+        super().__init__(task, folder)
+        self.address, self.max_jobs = address, max_jobs
+        self.num_cpus = num_cpus
+        self.needs: dict[str, float] = {"CPU": num_cpus} | ({"GPU": num_gpus} if num_gpus else {})
+        self.handles: list[RayHandle] = []
+        self.submitted = 0
+        self.before: dict[str, str] = {}
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Return what is missing on this machine."""
+        if importlib.util.find_spec("ray") is None:
+            return [("_target_", "needs Ray: pip install 'twotower[ray]'")]
+        return []
+
+    def __enter__(self) -> "Ray":
+        """Join the cluster, or start one that only this process can use."""
+        raise_problems(Problem(f"launcher.{key}", message) for key, message in self.problems())
+        self.before = dict(os.environ)
+        for key, value in (quiet() | (private() if self.address is None else {})).items():
+            os.environ.setdefault(key, value)
+        import ray
+
+        own = {"num_cpus": num_cores(), "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+        arguments: dict[str, Any] = {"address": self.address} if self.address else {"address": "local", **own}
+        try:
+            ray.init(**arguments, log_to_driver=False, logging_level=logging.CRITICAL)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            self._leave()
+            raise InputError(f"launcher.address: no Ray cluster at {self.address!r} ({error})") from error
+        self._require_room()
+        return self
+
+    def _require_room(self) -> None:
+        if self._room() < 1:
+            self._leave()
+            raise InputError(f"launcher: a job needs {self.needs}, more than the whole cluster has")
+
+    def _room(self) -> int:
+        import ray
+
+        there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return int(min(there.get(kind, 0) // needed for kind, needed in self.needs.items()))
+
+    @property
+    def num_workers(self) -> int:
+        """Return how many jobs run at once; follows a cluster that grows."""
+        return self.max_jobs or max(1, self._room())
+
+    def submit(self, payload: Payload) -> Handle:
+        """Start a task."""
+        import ray
+
+        log = self.folder / "workers" / f"ray-{self.submitted}.log"
+        options = {"num_cpus": self.num_cpus, "num_gpus": self.needs.get("GPU", 0), "max_retries": 0}
+        arguments = self.task, json.dumps(dict(payload)), str(log), self.num_cpus, import_path()
+        remote: Any = ray.remote(**options)(run_logged)  # type: ignore[call-overload]
+        reference = remote.remote(*arguments)
+        self.submitted += 1
+        self.handles = [handle for handle in self.handles if not handle.done()]
+        self.handles.append(RayHandle(reference, log))
+        return self.handles[-1]
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Kill what runs, wait for it, and stop the cluster if it was started here."""
+        import ray
+
+        running = [handle.reference for handle in self.handles if not handle.done()]
+        for reference in running:
+            ray.cancel(reference, force=True)
+        if running:
+            ray.wait(running, num_returns=len(running), timeout=STOP_SECONDS)
+        for handle in self.handles:
+            handle.settle()
+        self._leave()
+
+    def _leave(self) -> None:
+        import ray
+
+        ray.shutdown()
+        for key in (quiet() | private()).keys() - self.before.keys():
+            os.environ.pop(key, None)
+
+
+class RayHandle:
+    """A task of the cluster.
+
+    Args:
+        reference: Ray's, to what `run_logged` returns.
+        log: what the job prints.
+    """
+
+    def __init__(self, reference: Any, log: Path) -> None:
+        self.reference, self.log = reference, log
+        self.outcome: Mapping[str, Any] | None = None
+        self.died: str | None = None
+
+    def done(self) -> bool:
+        """Say whether it has ended."""
+        if self.outcome is None and self.died is None:
+            import ray
+
+            if ray.wait([self.reference], timeout=0)[0]:
+                self.settle()
+        return self.outcome is not None or self.died is not None
+
+    def settle(self) -> None:
+        """Take in how it ended, waiting for it."""
+        import ray
+
+        if self.outcome is not None or self.died is not None:
+            return
+        try:
+            self.outcome = json.loads(ray.get(self.reference, timeout=STOP_SECONDS))
+        except ray.exceptions.RayError as error:
+            first_line = str(error).strip().partition("\n")[0]
+            self.died = f"{type(error).__name__}: {first_line or 'stopped with its launcher'}"
+
+    def result(self) -> int:
+        """Return the exit status, waiting for it."""
+        import ray
+
+        if not self.done():
+            ray.wait([self.reference])
+            self.settle()
+        if self.outcome is None:
+            raise JobError(f"{self.died}; see {self.log}")
+        return status_of(self.outcome, self.log)
+
+
+def run_logged(task: str, payload: str, log: str, num_threads: int, modules: str) -> str:
+    """Run a payload on a node, with all that it prints in a file.
+
+    Args:
+        task: dotted path.
+        payload: as JSON.
+        log: the file; its folder is made.
+        num_threads: of torch and Faiss.
+        modules: folders that modules are looked for in too.
+
+    Returns:
+        The outcome as JSON.
+    """
+    os.environ.update(threads_environment(num_threads))
+    sys.path += [path for path in modules.split(os.pathsep) if path not in sys.path]
+    with _printing_to(Path(log)):
+        return json.dumps(outcome_of(task, json.loads(payload)))
+
+
+@contextlib.contextmanager
+def _printing_to(log: Path) -> Iterator[None]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    before = os.dup(1), os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        for descriptor, saved in enumerate(before, start=1):
+            os.dup2(saved, descriptor)
+            os.close(saved)

@@ -1,0 +1,176 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from twotower.launchers.cores import num_cores
+from twotower.launchers.launcher import JobError
+from twotower.launchers.local import Local
+from twotower.launchers.process import how_it_ended
+from twotower.launchers.task import THREADS
+
+HERE = str(Path(__file__).parent)
+
+
+@pytest.fixture
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Local]]:
+    monkeypatch.setattr(sys, "path", [*sys.path, HERE])
+    entered: list[Local] = []
+
+    def start(task: str = "launcher_tasks.run", **arguments: int) -> Local:
+        entered.append(Local(task, tmp_path, **arguments))
+        entered[-1].__enter__()
+        return entered[-1]
+
+    yield start
+    for launcher in entered:
+        launcher.__exit__(None, None, None)
+
+
+def test_a_worker_is_started_once_and_only_when_there_is_a_job(local: Callable[..., Local]) -> None:
+    launcher = local(num_workers=4)
+    assert launcher.workers == []
+    processes = {launcher.submit({"do": "process"}).result() for _ in range(3)}
+    assert len(processes) == len(launcher.workers) == 1
+    assert processes == {launcher.workers[0].process.pid}
+
+
+def test_a_dead_worker_is_replaced_under_its_number(local: Callable[..., Local], tmp_path: Path) -> None:
+    launcher = local(num_workers=1)
+    log = tmp_path / "workers" / "0.log"
+    with pytest.raises(JobError, match=rf"killed by signal 9 \(out of memory\?\); see {log}"):
+        launcher.submit({"do": "be_killed"}).result()
+    with pytest.raises(JobError, match=rf"ended with exit status 7; see {log}"):
+        launcher.submit({"do": "leave", "status": 7}).result()
+    assert launcher.submit({"do": "answer", "status": 4}).result() == 4
+    os.kill(launcher.workers[0].process.pid, signal.SIGKILL)  # while idle
+    launcher.workers[0].process.wait()
+    assert launcher.submit({"do": "answer", "status": 5}).result() == 5
+
+
+def test_what_a_job_prints_is_in_the_log_and_not_among_the_answers(
+    local: Callable[..., Local], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    launcher = local(num_workers=1)
+    assert launcher.submit({"do": "speak", "folder": "a/b"}).result() == 0  # and there is nothing to read
+    with pytest.raises(JobError, match="ValueError: told to"):
+        launcher.submit({"do": "fail", "message": "told to"}).result()
+    log = (tmp_path / "workers" / "0.log").read_text()
+    for text in ("==== a/b", "from python", "from descriptor 1", "from descriptor 2", "from a child"):
+        assert log.count(text) == 1
+    assert "Traceback" in log
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_task_that_is_not_there_is_told(local: Callable[..., Local]) -> None:
+    with pytest.raises(JobError, match="ModuleNotFoundError: No module named 'nowhere'"):
+        local("nowhere.task").submit({}).result()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit", "expected"),
+    [
+        ({"num_workers": 1}, None, None),
+        ({"num_workers": 2}, None, 4),
+        ({"num_workers": 3}, None, 2),
+        ({"num_workers": 20}, None, 1),
+        ({}, None, 1),
+        ({"num_workers": 2}, "3", 3),
+        ({"num_workers": 2}, "16", 4),
+        ({"num_workers": 1, "threads_per_worker": 5}, "3", 5),
+    ],
+)
+def test_cores_are_divided_among_workers(
+    arguments: dict[str, int],
+    limit: str | None,
+    expected: int | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("twotower.launchers.local.num_cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if limit is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    environment = Local("a.b", tmp_path, **arguments).environment()
+    assert [environment.get(name) for name in THREADS] == [expected and str(expected)] * len(THREADS)
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_torch_and_faiss_follow(num_threads: int, local: Callable[..., Local]) -> None:
+    if num_threads > num_cores():
+        pytest.skip("torch takes no more threads than there are cores")
+    launcher = local(num_workers=2, threads_per_worker=num_threads)
+    assert launcher.submit({"do": "threads"}).result() == 11 * num_threads
+
+
+@pytest.mark.parametrize(("text", "cores"), [("100000 100000", 1), ("max 100000", None), ("5000 100000", 1)])
+def test_a_container_may_have_less_than_the_machine(text: str, cores: int | None, tmp_path: Path) -> None:
+    quota = tmp_path / "cpu.max"
+    quota.write_text(text + "\n")
+    everything = num_cores(tmp_path / "none")
+    assert everything == len(os.sched_getaffinity(0))
+    assert num_cores(quota) == (cores or everything)
+
+
+def test_how_it_ended() -> None:
+    assert how_it_ended(-11) == "the worker was killed by signal 11 (a crash in compiled code)"
+    assert how_it_ended(-15) == "the worker was killed by signal 15"
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from twotower.launchers.local import Local
+
+with Local("launcher_tasks.run", Path(sys.argv[1]), num_workers=2) as launcher:
+    launcher.submit({"do": "write_on", "file": sys.argv[1] + "/written"})
+    assert launcher.submit({"do": "process"}).result()  # and an idle one
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_worker_outlives_the_parent(number: signal.Signals, tmp_path: Path) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": HERE},
+        stderr=subprocess.DEVNULL,
+    )
+    written = tmp_path / "written"
+    workers: list[int] = []
+    for _ in range(1000):
+        workers = children_of(parent.pid)
+        if len(workers) == 2 and written.is_file() and written.with_name("written.child.pid").is_file():
+            break
+        time.sleep(0.02)
+    assert len(workers) == 2
+    everyone = [
+        *workers,
+        *(int(written.with_name(f"written{end}.pid").read_text()) for end in ("", ".child")),
+    ]
+    parent.send_signal(number)
+    parent.wait(20)
+    ends = time.monotonic() + 5
+    while any(alive(process) for process in workers) and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert not any(alive(process) for process in everyone)
+    size = written.stat().st_size
+    time.sleep(0.2)
+    assert written.stat().st_size == size
+
+
+def children_of(process: int) -> list[int]:
+    children = Path(f"/proc/{process}/task/{process}/children")
+    return [int(child) for child in children.read_text().split()] if children.exists() else []
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
