@@ -1,0 +1,75 @@
+"""What a search makes as large or as small as it can."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from twotower.problems import Problem, nearest, raise_problems
+from twotower.spec import build
+
+Direction = Literal["maximize", "minimize"]
+VALID, INDEX, TEST = "valid/", "index/", "test/"
+INDEX_FIGURES = (
+    "recall_at_100",
+    "missing_rate",
+    "queries_per_second",
+    "latency_ms_p50",
+    "latency_ms_p99",
+    "build_seconds",
+    "index_bytes",
+    "bytes_per_item",
+)
+
+
+class Objectives:
+    """Figures of a run and where they should go.
+
+    Args:
+        directions: key of `result.json` -> direction; at least one.
+    """
+
+    def __init__(self, directions: Mapping[str, Direction]) -> None:
+        self.directions = dict(directions)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.directions)
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Refuse what no run with these settings reports.
+
+        Raises:
+            InputError: lists every such key.
+        """
+        from twotower.evaluation.evaluator import Evaluator
+
+        keys = build(settings["metrics"], Evaluator).keys()
+        known = [f"{VALID}{key}" for key in keys] + [f"{INDEX}{name}" for name in INDEX_FIGURES]
+        raise_problems(
+            Problem(f"sweep.objectives.{key}", _refusal(key, known))
+            for key in self.directions
+            if key not in known
+        )
+
+    def values(self, result: Mapping[str, Any]) -> list[float] | None:
+        """Return a run's figures in the objectives' order; None if one is missing or no number."""
+        found = [_figure(result, key) for key in self.directions]
+        if any(not isinstance(value, int | float) or not math.isfinite(value) for value in found):
+            return None
+        return [float(value) for value in found]
+
+
+def _figure(result: Mapping[str, Any], key: str) -> Any:
+    if key.startswith(INDEX):
+        return result.get("index", {}).get(key.removeprefix(INDEX))
+    return result.get("metrics", {}).get(key)
+
+
+def _refusal(key: str, known: list[str]) -> str:
+    if key.startswith(TEST):
+        valid = key.replace(TEST, VALID, 1)
+        return (
+            "the test split is read once, at the end: what is searched for on it is no longer a test; "
+            f"use {valid if valid in known else 'a valid/ metric'}"
+        )
+    return f"no run reports it; {nearest(key, known)}"

@@ -1,0 +1,59 @@
+"""Whether a trial is worth going on with, asked by its training after each epoch."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+
+LOG = logging.getLogger("twotower")
+PrunerName = Literal["hyperband", "median", "none"]
+REDUCTION = 3
+"""Of the trials that reach a rung of Hyperband, one in so many goes on."""
+
+
+def watch(trial: Mapping[str, Any]) -> Callable[[int, float], bool]:
+    """Return what a job calls after each epoch: (epoch from 0, monitored metric) -> whether to stop for good.
+
+    An epoch may be told twice, as it is after a resume.
+
+    Args:
+        trial: `Job.trial`.
+    """
+    if trial["pruner"] == "none":
+        return lambda epoch, value: False
+    from optuna.exceptions import StorageInternalError
+
+    from twotower.sweeps.study import open_storage, open_study, quiet, trial_id
+
+    with quiet():
+        storage = open_storage(trial["storage"])
+        study = open_study(storage, trial["study"], [trial["direction"]])
+        pruner, place = build_pruner(trial), trial_id(storage, trial["study"], trial["number"])
+
+    def is_hopeless(epoch: int, value: float) -> bool:
+        with quiet():
+            try:
+                storage.set_trial_intermediate_value(place, epoch + 1, value)
+                return pruner.prune(study, storage.get_trial(place))
+            except (OSError, StorageInternalError) as error:  # no reason to lose the training
+                LOG.warning("warning: the search's storage cannot be reached, nothing is pruned: %s", error)
+                return False
+
+    return is_hopeless
+
+
+def build_pruner(trial: Mapping[str, Any]) -> "BasePruner":
+    """Return the pruner that `Job.trial` names.
+
+    Reference: Li et al. 2018, "Hyperband: a novel bandit-based approach to hyperparameter optimization";
+    the median rule: Golovin et al. 2017, "Google Vizier".
+    """
+    from optuna.pruners import HyperbandPruner, MedianPruner
+
+    epochs = trial["max_epochs"]
+    if trial["pruner"] == "hyperband":
+        lowest = max(1, epochs // REDUCTION**2)
+        return HyperbandPruner(min_resource=lowest, max_resource=epochs, reduction_factor=REDUCTION)
+    return MedianPruner(n_startup_trials=trial["num_startup"], n_warmup_steps=max(1, epochs // 10))

@@ -1,0 +1,21 @@
+"""A search that does not learn: what others are measured against."""
+
+from typing import TYPE_CHECKING
+
+from twotower.sweeps.search import Search
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+
+class Random(Search):
+    """Every trial is drawn by itself, evenly over the space.
+
+    Reference: Bergstra and Bengio 2012, "Random search for hyper-parameter optimization".
+    """
+
+    def sampler(self, seed: int) -> "BaseSampler":
+        """Return Optuna's random sampler."""
+        from optuna.samplers import RandomSampler
+
+        return RandomSampler(seed=seed)

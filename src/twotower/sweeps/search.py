@@ -1,0 +1,103 @@
+"""What all searches have in common: objectives, a number of trials, a study that processes share."""
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from twotower.errors import InputError
+from twotower.problems import Problem, raise_problems
+from twotower.spec import Count, PositiveInt
+from twotower.sweeps.job import Job, Request
+from twotower.sweeps.objectives import Direction, Objectives
+from twotower.sweeps.pruning import PrunerName
+from twotower.sweeps.space import Space
+from twotower.sweeps.sweep import Plan, Sweep
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+
+class Search(Sweep):
+    """Trials that are chosen one after the other, each in the light of those before.
+
+    The same command started several times, on one machine or on several that see the same folder, works on
+    the same trials; started again after it was killed, it goes on.
+
+    Args:
+        vary: see `Sweep`; intervals too.
+        num_trials: how many different configurations to try, all processes together.
+        objectives: key of `result.json` -> `maximize` or `minimize`: `valid/...` metrics, or the index's
+            figures such as `index/recall_at_100`, `index/latency_ms_p50`, `index/bytes_per_item`. With
+            several, the result is the Pareto set. None = the metric that the trainer monitors.
+        pruner: which trainings to stop early, by the monitored metric: `hyperband`, `median`, `none`.
+        storage: of the study: path of a journal file or a URL as in `sqlite:///outputs/study.db`; null for a
+            journal in the sweep's folder.
+        seed: of the search; the trainings have the root's.
+        num_startup: trials before the search and the median rule have an opinion.
+    """
+
+    exclusive = False
+
+    def __init__(
+        self,
+        *,
+        vary: dict[str, str] | None = None,
+        num_trials: PositiveInt = 40,
+        objectives: dict[str, Direction] | None = None,
+        pruner: PrunerName = "none",
+        storage: str | None = None,
+        seed: Count = 0,
+        num_startup: PositiveInt = 10,
+    ) -> None:
+        super().__init__(vary=vary)
+        self.num_trials = num_trials
+        self.objectives = objectives or {}
+        self.pruner = pruner
+        self.storage = storage
+        self.seed = seed
+        self.num_startup = num_startup
+
+    @abstractmethod
+    def sampler(self, seed: int) -> "BaseSampler":
+        """Return what proposes trials; a new one for each, so it must find all it knows in the study."""
+
+    def plan(self, request: Request) -> Plan:
+        """Check the space at its corners, then open the study."""
+        if not request.axes:
+            raise InputError(
+                "sweep: nothing varies; give a key an interval, as in 'embedding_dim=interval(16, 128)'"
+            )
+        space = Space(request.axes)
+        first = _checked_corners(request, space)
+        objectives = Objectives(self.objectives or {request.monitor: "maximize"})
+        objectives.check(first.settings)
+        self._check_pruner(objectives, request.monitor)
+        try:
+            import optuna  # noqa: F401
+        except ImportError as error:
+            raise InputError("sweep: a search needs Optuna; pip install 'twotower[search]'") from error
+        from twotower.sweeps.search_plan import SearchPlan
+
+        return SearchPlan(self, request, space, objectives, first.settings)
+
+    def _check_pruner(self, objectives: Objectives, monitor: str) -> None:
+        if self.pruner == "none" or objectives.directions == {monitor: "maximize"}:
+            return
+        why = (
+            "with several objectives no trial is worse than another by one metric alone"
+            if len(objectives) > 1
+            else f"a training shows {monitor} after each epoch, which is not what this search maximises"
+        )
+        raise InputError(f"sweep.pruner: {why}; set sweep.pruner=none")
+
+
+def _checked_corners(request: Request, space: Space) -> Job:
+    """Return the first corner's job, all corners checked."""
+    jobs: list[Job] = []
+    problems: list[Problem] = []
+    for texts in space.corners():
+        try:
+            jobs.append(request.job(texts))
+        except InputError as error:
+            problems.append(Problem(" ".join(texts), str(error)))
+    raise_problems(problems, "the corners of this search; nothing was run")
+    return jobs[0]
