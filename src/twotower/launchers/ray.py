@@ -94,13 +94,16 @@ class Ray(Launcher):
     def _require_room(self) -> None:
         if self._room() < 1:
             self._leave()
-            raise InputError(f"launcher: a job needs {self.needs}, more than the whole cluster has")
+            raise InputError(f"launcher.num_cpus, num_gpus: a job needs {self.needs}, more than any node has")
 
     def _room(self) -> int:
+        """Return how many jobs fit; each needs all its cores and GPUs on one node."""
         import ray
 
-        there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        return int(min(there.get(kind, 0) // needed for kind, needed in self.needs.items()))
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        return sum(
+            int(min(node.get(kind, 0) // needed for kind, needed in self.needs.items())) for node in nodes
+        )
 
     @property
     def num_workers(self) -> int:

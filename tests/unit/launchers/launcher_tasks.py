@@ -91,3 +91,11 @@ def write_for_ever(file: str) -> int:
 def echo(payload: Mapping[str, Any]) -> int:
     assert payload["deep"] == {"list": [1, 2.5, None, True]}
     return len(payload["text"])
+
+
+def node(payload: Mapping[str, Any]) -> int:
+    """Return a number that is the same for jobs of one Ray node, after a while."""
+    import ray
+
+    time.sleep(payload.get("seconds", 0))
+    return int(ray.get_runtime_context().get_node_id()[:8], 16)

@@ -1,0 +1,73 @@
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TASKS = str(Path(__file__).parents[1] / "unit" / "launchers")
+NO_RAY = importlib.util.find_spec("ray") is None
+
+ON_TWO_NODES = """
+import os, sys
+from pathlib import Path
+from ray.cluster_utils import Cluster
+
+from twotower.errors import InputError
+from twotower.launchers.launcher import JobError
+from twotower.launchers.ray import Ray
+
+folder = Path(sys.argv[1])
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=1)
+cluster.wait_for_nodes()
+def start(**arguments):
+    return Ray("launcher_tasks.run", folder, address=cluster.address, **arguments)
+
+with start() as launcher:
+    import ray
+
+    assert launcher.num_workers == 2, ray.cluster_resources()
+    meeting = folder / "meeting"
+    meeting.mkdir(parents=True)
+    together = {"do": "meet", "meeting": str(meeting), "wanted": 2, "seconds": 60}
+    running = [launcher.submit(together | {"name": f"job-{number}"}) for number in range(2)]
+    assert [handle.result() for handle in running] == [2, 2]
+    nodes = ray.nodes()
+    assert len(nodes) == 2
+    dying = [launcher.submit({"do": "be_killed"}), launcher.submit({"do": "answer", "status": 3})]
+    try:
+        dying[0].result()
+        raise SystemExit("it lives")
+    except JobError as error:
+        print(error)
+    assert dying[1].result() == 3
+
+with start() as launcher:  # the cluster is there as before
+    spread = [launcher.submit({"do": "node", "seconds": 2}) for _ in range(2)]
+    ports = {handle.result() for handle in spread}
+    assert len(ports) == 2, f"both on one node: {ports}"
+try:
+    with start(num_cpus=2):
+        raise SystemExit("a job of 2 cores on nodes of 1")
+except InputError as error:
+    print(error)
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(NO_RAY, reason="launcher=ray needs the extra: pip install 'twotower[ray]'")
+def test_a_ray_cluster_of_two_nodes(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": TASKS, "RAY_AUTH_MODE": "disabled", "HOME": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", ON_TWO_NODES, str(tmp_path / "sweep")],
+        env=environment | {"RAY_USAGE_STATS_ENABLED": "0"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert "WorkerCrashedError" in ended.stdout
+    assert "more than any node has" in ended.stdout
