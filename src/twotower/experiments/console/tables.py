@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from twotower.experiments.console.time_left import in_words
-from twotower.experiments.outcome import Outcome, by_metric
+from twotower.experiments.outcome import Outcome, best_of, by_metric
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20", "coverage_at_20")
 MOST_COLUMNS, MIN_NAME = 5, 16
@@ -84,6 +84,7 @@ def sweep_table(outcomes: Sequence[Outcome], metric: str) -> Table:
         metric: of the validation split, e.g. `valid/recall_at_20`.
     """
     shown = [outcome for outcome in by_metric(outcomes, metric) if outcome.status != "failed"]
+    best = best_of(shown, metric)
     test = metric.replace("valid/", "test/")
     index = {
         key: form for key, form in INDEX_COLUMNS.items() if len({each.figure(key) for each in shown}) > 1
@@ -98,7 +99,7 @@ def sweep_table(outcomes: Sequence[Outcome], metric: str) -> Table:
     ):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)
-    for rank, outcome in enumerate(shown):
+    for outcome in shown:
         table.add_row(
             outcome.name,
             outcome.status,
@@ -106,9 +107,7 @@ def sweep_table(outcomes: Sequence[Outcome], metric: str) -> Table:
             _figure(outcome.figure(test)),
             *(_figure(outcome.figure(key), form) for key, (_, form) in index.items()),
             "before" if outcome.skipped else f"{outcome.seconds:.1f}",
-            style="bold"
-            if rank == 0 and outcome.finished
-            else STATUS_STYLES.get(outcome.status * (not outcome.finished)),
+            style="bold" if outcome is best else STATUS_STYLES.get(outcome.status.replace("ok", ""), ""),
         )
     return table
 
@@ -122,7 +121,7 @@ def ended_line(outcome: Outcome, metric: str) -> str:
         "" if value is None else f"{_short(metric)} {value:.4f}",
         "" if outcome.skipped else in_words(outcome.seconds),
         remark(outcome),
-        outcome.error or "",
+        (outcome.error or "").partition("\n")[0],
     ]
     return "  ".join(part for part in parts if part)
 
