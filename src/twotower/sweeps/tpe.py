@@ -25,6 +25,5 @@ class Tpe(Search):
             n_startup_trials=self.num_startup,
             multivariate=True,
             constant_liar=True,
-            warn_independent_sampling=False,
             seed=seed,
         )
