@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from twotower.check import check_spec
+from twotower.errors import InputError
 from twotower.launchers.launcher import Handle, JobError, Launcher
 from twotower.launchers.slurm import Slurm
 from twotower.spec import build
@@ -48,6 +49,20 @@ def launcher(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(sys, "path", [*sys.path, HERE])
     spec = yaml.safe_load((CONF / f"{request.param}.yaml").read_text(encoding="utf-8"))
     return build(spec | TWO_AT_ONCE[request.param], Launcher, "launcher_tasks.run", tmp_path / "sweep")
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_a_missing_extra_is_told_before_anything_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
+    launcher = build(spec, Launcher, "launcher_tasks.run", tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    (problem,) = launcher.problems()
+    assert f"pip install 'twotower[{name}]'" in problem[1]
+    with pytest.raises(InputError, match=rf"twotower\[{name}\]"), launcher:
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def in_turn(launcher: Launcher, payloads: list[dict[str, Any]]) -> Iterator[Handle]:

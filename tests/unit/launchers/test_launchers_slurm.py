@@ -1,0 +1,97 @@
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from twotower.errors import InputError
+from twotower.launchers import slurm as module
+from twotower.launchers.launcher import JobError
+from twotower.launchers.slurm import Slurm
+
+HERE = Path(__file__).parent
+COMMANDS = ("sbatch", "srun", "scancel", "squeue", "sacct")
+
+pytest.importorskip("submitit", reason="launcher=slurm needs the extra: pip install 'twotower[slurm]'")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for SLURM on the PATH; returns the folder with a folder a job."""
+    commands, state = tmp_path / "commands", tmp_path / "state"
+    commands.mkdir()
+    state.mkdir()
+    for name in COMMANDS:
+        command = commands / name
+        command.write_text(f"#!{sys.executable}\n" + (HERE / "slurm_double.py").read_text())
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_DOUBLE", str(state))
+    monkeypatch.setattr(sys, "path", [*sys.path, str(HERE)])
+    monkeypatch.setattr(module, "ASK_SECONDS", 0.1)
+    monkeypatch.setitem(module.SLOW_DISK_SECONDS, "slurm", 0.5)
+    return state
+
+
+def test_it_says_where_to_start_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    launcher = Slurm("launcher_tasks.run", tmp_path)
+    assert [key for key, _ in launcher.problems()] == ["cluster"]
+    with pytest.raises(InputError, match=r"launcher\.cluster: there is no sbatch here"), launcher:
+        pass
+    assert Slurm("launcher_tasks.run", tmp_path, cluster="local").problems() == []
+
+
+@pytest.mark.slow
+def test_jobs_go_through_the_cluster_s_commands(cluster: Path, tmp_path: Path) -> None:
+    launcher = Slurm(
+        "launcher_tasks.run",
+        tmp_path / "sweep",
+        partition="night",
+        timeout_min=30,
+        cpus_per_task=3,
+        mem_gb=1.5,
+        gpus=2,
+        extra={"qos": "high", "nice": 10},
+    )
+    with launcher:
+        handles = [
+            launcher.submit({"do": "answer", "status": 3}),
+            launcher.submit({"do": "fail", "message": "as told"}),
+            launcher.submit({"do": "be_killed"}),
+        ]
+        assert handles[0].result() == 3
+        with pytest.raises(JobError, match="the task raised ValueError: as told; see /"):
+            handles[1].result()
+        with pytest.raises(JobError, match=r"job 3 ended without an outcome \(OUT_OF_MEMORY\); see /"):
+            handles[2].result()
+    script = (cluster / "1" / "script").read_text()
+    for option in ("partition=night", "time=30", "cpus-per-task=3", "mem=1536MB", "gpus-per-node=2"):
+        assert f"#SBATCH --{option}\n" in script
+    assert "#SBATCH --qos=high\n" in script
+    assert "#SBATCH --nice=10\n" in script
+
+
+@pytest.mark.slow
+def test_jobs_that_a_killed_process_left_are_cancelled_first(cluster: Path, tmp_path: Path) -> None:
+    written = tmp_path / "written"
+    killed = Slurm("launcher_tasks.run", tmp_path / "sweep")
+    killed.__enter__()
+    killed.submit({"do": "write_on", "file": str(written)})
+    ends = time.monotonic() + 30
+    while not written.is_file():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+    with Slurm("launcher_tasks.run", tmp_path / "sweep"):
+        size = written.stat().st_size
+        time.sleep(0.2)
+        assert written.stat().st_size == size
+
+
+@pytest.mark.slow
+def test_a_job_that_is_preempted_is_called_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, str(HERE)])
+    with Slurm("launcher_tasks.run", tmp_path / "sweep", cluster="local") as launcher:
+        handle = launcher.submit({"do": "be_preempted_once", "file": str(tmp_path / "calls")})
+        assert handle.result() == 2
