@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from twotower.config import exit_status
+from twotower.door import exit_status
 from twotower.errors import InputError
 from twotower.serving.recommendation import ItemId, Recommendation, UserId
 from twotower.serving.retriever import Retriever

@@ -3,19 +3,22 @@
   python scripts/evaluate.py run=outputs/default/<time>
   python scripts/evaluate.py run=outputs/default/<time> metrics.ks=[5,10] metrics.filter_seen=false
 
-The new folder holds config.yaml, result.json (with training_reused_from), tensorboard/ and per_user.parquet.
+The new folder holds config.yaml, result.json (with training_reused_from), what TensorBoard reads and per_user.parquet.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.config import run_door
+from twotower.door import run_door
 
 
-def task(settings: dict[str, Any], folder: Path) -> int:
+def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.assemble import reevaluate
 
-    return reevaluate(Path(settings["run"]), {key: settings[key] for key in ("metrics", "baselines")})
+    return reevaluate(
+        Path(settings["run"]), {key: settings[key] for key in ("metrics", "baselines", "console")}, overrides
+    )
 
 
 if __name__ == "__main__":

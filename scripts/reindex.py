@@ -4,19 +4,20 @@
   python scripts/reindex.py run=outputs/default/<time> index=ivf_pq index.num_subquantizers=16
 
 The new folder holds config.yaml, result.json (the run's own metrics, the new index figures and
-training_reused_from), per_user.parquet, tensorboard/ and bundle/.
+training_reused_from), per_user.parquet, what TensorBoard reads and bundle/.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.config import run_door
+from twotower.door import run_door
 
 
-def task(settings: dict[str, Any], folder: Path) -> int:
+def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.assemble import reindex
 
-    return reindex(Path(settings["run"]), {"index": settings["index"]})
+    return reindex(Path(settings["run"]), {key: settings[key] for key in ("index", "console")}, overrides)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,27 @@
-"""Train two towers, index the catalogue, evaluate on the test split, write a bundle: one run folder a call.
+"""Train two towers, index the catalogue, evaluate on the test split, write a bundle; one run or a sweep.
 
-  python scripts/train.py                                  the bundled data set, about a minute
-  python scripts/train.py loss=bce negatives=uniform       another choice of a group
-  python scripts/train.py embedding_dim=128 user_tower.widths=[256,128] loss.temperature=0.05
-  python scripts/train.py experiment=movielens_1m          one published protocol
-  python scripts/train.py resume=outputs/default/<time>    go on with a run that was interrupted
+  python scripts/train.py                             the bundled data set, about a minute
+  python scripts/train.py loss=bce negatives=uniform user_tower.widths=[256,128]    or experiment=movielens_1m
+  python scripts/train.py -m embedding_dim=32,64 index=flat_ip,ivf_pq     a sweep, or a named one: sweep=NAME
+  python scripts/train.py seeds=5                     five seeds of one configuration
+  python scripts/train.py resume=RUN_FOLDER           go on with a run that was interrupted
+  python scripts/train.py rerun=RUN_FOLDER            repeat a run, bit for bit
+  python scripts/train.py --info choices              every group and choice, a line each
 
-A run ends in outputs/<name>/<time>/ with config.yaml, result.json, train.log, tensorboard/, checkpoints/,
-per_user.parquet and bundle/. Look at runs with: tensorboard --logdir outputs
+Runs go to outputs/<name>/<time>/, jobs of a sweep to outputs/<name>/<sweep>/<job>/. See scripts/compare.py.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.config import run_door
+from twotower.door import run_door
 
 
-def task(settings: dict[str, Any], folder: Path) -> int:
-    from twotower.assemble import train
+def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
+    from twotower.assemble import train_anew
 
-    return train(settings, folder)
+    return train_anew(settings, overrides)
 
 
 def resume(folder: Path) -> int:
@@ -28,5 +30,11 @@ def resume(folder: Path) -> int:
     return resume(folder)
 
 
+def rerun(folder: Path) -> int:
+    from twotower.repeat import rerun
+
+    return rerun(folder)
+
+
 if __name__ == "__main__":
-    run_door("train", task, __doc__ or "", resume=resume)
+    run_door("train", task, __doc__ or "", verbs={"resume": resume, "rerun": rerun})

@@ -27,9 +27,10 @@ TIERS = [
     {"sweeps"},
     {"rules"},
     {"check"},
-    {"assemble", "config", "door_help"},
-    {"job", "sweeping"},
-    {"door"},
+    {"stages", "config", "door_help"},
+    {"assemble", "sweeping"},
+    {"repeat", "door"},
+    {"job"},
 ]
 """A room imports from tiers before its own, and from itself; so nothing can import what imports it."""
 
@@ -37,7 +38,6 @@ WITHIN_TIER = {
     ("losses", "negatives"): {"twotower.negatives.candidates"},  # a type
     ("problems", "errors"): {"twotower.errors"},
     ("spec", "errors"): {"twotower.errors"},
-    ("config", "door_help"): {"twotower.door_help"},
 }
 ONLY_IN = {
     "hydra": {"config"},

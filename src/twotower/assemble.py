@@ -1,45 +1,55 @@
 """The pipeline, as it reads: settings in; trained towers, a checked index, a record and a bundle out."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from twotower.check import check
-from twotower.data.audit import audit_table
-from twotower.data.build import build_dataset
-from twotower.data.dataset import Holdout, RetrievalDataset
-from twotower.data.history import History
-from twotower.data.sources.source import Source
-from twotower.data.splits.split import Split
 from twotower.errors import InputError
-from twotower.evaluation.baselines.run import BaselineReports, request_time, run_baselines
-from twotower.evaluation.encode import encode_catalogue
-from twotower.evaluation.evaluator import Evaluator
-from twotower.evaluation.indexing import Indexed, index_catalogue
-from twotower.evaluation.predict import rank_all
-from twotower.evaluation.ranking import item_popularity
-from twotower.evaluation.report import Report
-from twotower.experiments import console, record
-from twotower.experiments.fingerprint import fingerprint
-from twotower.experiments.run import Run, run_folder
+from twotower.evaluation.indexing import Indexed
+from twotower.experiments import record, trainings
+from twotower.experiments.fingerprint import NOT_SHAPING
+from twotower.experiments.run import Run, new_folder, read_result, run_folder
 from twotower.experiments.tensorboard import Board
 from twotower.problems import raise_problems
-from twotower.rules import check_sizes
-from twotower.spec import build
+from twotower.stages import (
+    DONE,
+    PER_USER,
+    PER_USER_BASELINES,
+    conclude,
+    evaluate,
+    evaluate_on_test,
+    finish,
+    index_model,
+    prepare,
+)
 from twotower.towers.two_tower import TwoTower
+from twotower.training.callbacks.curves import Pruned, Watch
 
-DONE, INDEX_REJECTED = 0, 3
+LOG = logging.getLogger("twotower")
+ENDED = ("ok", "index_rejected")
 Settings = Mapping[str, Any]
 
 
-def train(settings: Settings, folder: Path) -> int:
-    """Run the main job into a new run folder; returns the exit status."""
-    return _train(Run.create(folder, settings), settings)
+def train(settings: Settings, folder: Path, overrides: Sequence[str] = (), watch: Watch | None = None) -> int:
+    """Run the main job into a new run folder; returns the exit status.
+
+    Args:
+        settings: plain checked values.
+        folder: the run's, not yet there.
+        overrides: what was typed.
+        watch: is shown the monitored metric after each epoch, and may prune the run.
+    """
+    return _train(Run.create(folder, settings, overrides), watch)
 
 
-def resume(folder: Path) -> int:
+def train_anew(settings: Settings, overrides: Sequence[str]) -> int:
+    """Run the main job into a folder named by the time and by what was typed; returns the exit status."""
+    return train(settings, new_folder(settings, overrides), overrides)
+
+
+def resume(folder: Path, watch: Watch | None = None) -> int:
     """Go on with a run that was interrupted, to the same numbers; returns the exit status.
 
     Raises:
@@ -49,201 +59,151 @@ def resume(folder: Path) -> int:
     result = run.result()
     if result is not None and result["status"] != "failed":
         raise InputError(f"{folder}: this run has ended ({result['status']}); there is nothing to resume")
-    settings = run.settings()
-    raise_problems(check(settings), f"{folder}/config.yaml")
-    return _train(run, settings)
+    raise_problems(check(run.settings), f"{folder}/config.yaml")
+    return _train(run, watch)
 
 
-def _train(run: Run, settings: Settings) -> int:
-    from twotower.training.phases import train_towers
+def _train(run: Run, watch: Watch | None) -> int:
+    from twotower.training.phases import train_towers, trained_before
 
-    with run.recorded(), Board(run.folder / "tensorboard") as board:
-        board.start(settings, run.config_text())
-        dataset, evaluator = prepare(settings)
+    settings = run.settings
+    with run.recorded(), Board(run.folder) as board:
+        board.start(settings, run.config_text(), run.overrides)
+        dataset, evaluator = prepare(run)
+        source = trained_by(run)
         indexed: list[Indexed] = []
 
         def index(model: TwoTower) -> None:
             indexed[:] = [index_model(model, settings, dataset, evaluator)]
 
-        trained = train_towers(settings, dataset, evaluator, run.folder, index)
-        if not indexed:  # all phases had ended in an earlier process
+        try:
+            if source is None:
+                trained = train_towers(settings, dataset, evaluator, run.folder, index, watch)
+                trainings.remember(
+                    Path(settings["output_root"]), run.facts["training_fingerprint"], run.folder
+                )
+            else:
+                trained = trained_before(settings, dataset, evaluator, source)
+        except Pruned as pruned:
+            return _pruned(run, board, pruned)
+        if not indexed:  # the towers are another run's, or all phases had ended in an earlier process
             index(trained.model)
-        test = evaluate(trained.model, dataset.test, evaluator, dataset.train_and_valid)
-        result = {
-            "fingerprint": fingerprint(settings, dataset.fingerprint),
-            "seed": settings["seed"],
-            "data": record.data_record(dataset, evaluator.filter_seen),
-            **record.quality_record(trained.valid, test, run_all_baselines(settings, dataset, evaluator)),
+        result: dict[str, Any] = {
             "training": record.training_record(settings, trained.epochs, trained.refit),
+            "curves": trained.curves,
             "timing": record.timing_record(trained.seconds, trained.interactions),
         }
-        write_per_user(run, dataset, test)
-        return finish(run, board, settings, dataset, trained.model, indexed[0], result)
+        if source is not None:
+            result["training_reused_from"] = str(source)
+        quality = borrowed(run, source)
+        result |= quality or evaluate_on_test(run, trained.model, trained.valid, dataset, evaluator)
+        return finish(run, board, dataset, trained.model, indexed[0], result)
 
 
-def reindex(source: Path, changes: Settings) -> int:
+def trained_by(run: Run) -> Path | None:
+    """Return the run that trained these very towers, if one did and reuse is on."""
+    if not run.settings["reuse"]:
+        return None
+    found = trainings.find(Path(run.settings["output_root"]), run.facts["training_fingerprint"])
+    if found is None or found.resolve() == run.folder.resolve():
+        return None
+    LOG.info("towers are those of %s (reuse=false trains them again)", found)
+    return found
+
+
+def borrowed(run: Run, source: Path | None) -> dict[str, Any] | None:
+    """Return the quality of a run with the same towers, if it was evaluated in the same way."""
+    if source is None:
+        return None
+    try:
+        before, settings = read_result(source), Run.open(source).settings
+    except InputError as error:
+        LOG.warning("warning: %s; its figures are computed again", error)
+        return None
+    same = all(settings.get(key) == run.settings[key] for key in ("metrics", "baselines"))
+    tables = [source / PER_USER, source / PER_USER_BASELINES]
+    if before is None or before["status"] not in ENDED or not same or not all(map(Path.is_file, tables)):
+        return None
+    for table in tables:
+        run.copy_table(source, table.name)
+    return {key: before[key] for key in record.QUALITY}
+
+
+def _pruned(run: Run, board: Board, pruned: Pruned) -> int:
+    run.write_result(
+        record.pruned(run.facts, run.settings, pruned.epochs, pruned.curves, run.seconds()),
+    )
+    board.outcome = "pruned"
+    run.console.say(str(pruned))
+    return DONE
+
+
+def reindex(source: Path, changes: Settings, overrides: Sequence[str] = ()) -> int:
     """Build another index over a run's trained towers, into a new folder beside it; returns the exit status.
 
     Args:
         source: folder of the run that trained the towers.
         changes: the new `index`.
+        overrides: what was typed.
     """
-    before, settings, model = trained_run(source, changes)
-    run = Run.create(run_folder(source.parent), settings)
-    with run.recorded(), Board(run.folder / "tensorboard") as board:
-        board.start(settings, run.config_text())
-        dataset, evaluator = prepare(settings, before)
-        indexed = index_model(model, settings, dataset, evaluator)
-        result = {key: value for key, value in before.items() if key not in record.OF_A_RUN} | {
-            "fingerprint": fingerprint(settings, dataset.fingerprint),
-            "training_reused_from": str(source),
-        }
-        run.copy_table(source, "per_user.parquet")
-        return finish(run, board, settings, dataset, model, indexed, result)
+    before, run, model = beside(source, changes, overrides)
+    with run.recorded(), Board(run.folder) as board:
+        board.start(run.settings, run.config_text(), run.overrides)
+        dataset, evaluator = prepare(run, before)
+        indexed = index_model(model, run.settings, dataset, evaluator)
+        for name in (PER_USER, PER_USER_BASELINES):
+            if (source / name).is_file():
+                run.copy_table(source, name)
+        result = record.lent(before) | {"training_reused_from": str(source)}
+        return finish(run, board, dataset, model, indexed, result)
 
 
-def reevaluate(source: Path, changes: Settings) -> int:
+def reevaluate(source: Path, changes: Settings, overrides: Sequence[str] = ()) -> int:
     """Evaluate a run's towers again into a new folder beside it, without a bundle; returns the exit status.
 
     Args:
         source: folder of the run that trained the towers.
         changes: other `metrics` or `baselines`.
+        overrides: what was typed.
     """
-    before, settings, model = trained_run(source, changes)
-    run = Run.create(run_folder(source.parent), settings)
-    with run.recorded(), Board(run.folder / "tensorboard") as board:
-        board.start(settings, run.config_text())
-        dataset, evaluator = prepare(settings, before)
-        test = evaluate(model, dataset.test, evaluator, dataset.train_and_valid)
+    before, run, model = beside(source, changes, overrides)
+    with run.recorded(), Board(run.folder) as board:
+        board.start(run.settings, run.config_text(), run.overrides)
+        dataset, evaluator = prepare(run, before)
         # After a refit these towers have seen the validation split; its figures are then the first phase's.
         seen = before["training"]["refit"]
         valid = None if seen else evaluate(model, dataset.valid, evaluator, dataset.train)
-        quality = record.quality_record(valid, test, run_all_baselines(settings, dataset, evaluator))
-        result = record.with_valid_of(before, before | quality) | {
-            "fingerprint": fingerprint(settings, dataset.fingerprint),
+        quality = evaluate_on_test(run, model, valid, dataset, evaluator)
+        result = record.with_valid_of(before, record.lent(before) | quality) | {
+            "index": before["index"],
             "training_reused_from": str(source),
         }
-        write_per_user(run, dataset, test)
-        return conclude(run, board, settings, result)
+        return conclude(run, board, result)
 
 
-def trained_run(folder: Path, changes: Settings) -> tuple[dict[str, Any], dict[str, Any], TwoTower]:
-    """Return a run's result, its settings with changes checked anew, and its towers from the bundle.
+def beside(source: Path, changes: Settings, overrides: Sequence[str]) -> tuple[dict[str, Any], Run, TwoTower]:
+    """Return a run's result, a new run beside it with changed settings, and its towers from the bundle.
 
     Raises:
         InputError: the run has not ended or has no bundle, or the changed settings do not go together.
     """
     from twotower.bundle.read import read_bundle
 
-    run = Run.open(folder)
+    run = Run.open(source)
     result = run.result()
-    if result is None or result["status"] == "failed":
-        state = "has not ended" if result is None else "failed"
-        raise InputError(f"run={folder}: this run {state}; finish it with scripts/train.py resume={folder}")
-    settings = run.settings() | dict(changes)
+    if result is None or result["status"] not in ENDED:
+        state = "has not ended" if result is None else f"is {result['status']}"
+        remedy = (
+            ""
+            if result and result["status"] == "pruned"
+            else f"; finish it with scripts/train.py resume={source}"
+        )
+        raise InputError(f"run={source}: this run {state}{remedy}")
+    settings = run.settings | dict(changes)
     # Nothing is trained, so other metrics need not hold the one that the training monitored.
     problems = [problem for problem in check(settings) if problem.key != "trainer.monitor"]
     raise_problems(problems, "the run's settings with these changes")
-    return result, settings, read_bundle(folder / "bundle").model
-
-
-def prepare(
-    settings: Settings, before: Mapping[str, Any] | None = None
-) -> tuple[RetrievalDataset, Evaluator]:
-    """Load and split the data, print the audit, and check what depends on the catalogue's size.
-
-    Args:
-        settings: plain checked values.
-        before: the result of the run whose towers are used; the data must be what they were trained on.
-    """
-    cache = Path(settings["output_root"]) / ".cache"
-    source = build(settings["data"], Source)
-    split = build(settings["split"], Split)
-    dataset = build_dataset(source, split, cache)
-    if before is not None and before["data"]["fingerprint"] != dataset.fingerprint:
-        raise InputError(
-            "data: not what these towers were trained on (content or split has changed), so rows would name "
-            "other items; bring the data back, or train again"
-        )
-    evaluator = build(settings["metrics"], Evaluator)
-    console.audit_table(audit_table(dataset.audit | {"seen_filter": evaluator.filter_seen}))
-    raise_problems(check_sizes(settings, len(dataset.items)))
-    return dataset, evaluator
-
-
-def index_model(
-    model: TwoTower, settings: Settings, dataset: RetrievalDataset, evaluator: Evaluator
-) -> Indexed:
-    """Build, tune and check the index with the validation users as queries."""
-    popularity = item_popularity(dataset.train, len(dataset.items))
-    return index_catalogue(model, settings["index"], dataset.valid, evaluator, popularity)
-
-
-def evaluate(model: TwoTower, holdout: Holdout, evaluator: Evaluator, log: History) -> Report:
-    """Evaluate towers by exact search; `log`, what came before the holdout, says what is popular or cold."""
-    items = encode_catalogue(model)
-    _, top = rank_all(model, items, holdout, evaluator.max_k, evaluator.filter_seen)
-    return evaluator.evaluate(top, holdout, item_popularity(log, len(items)))
-
-
-def run_all_baselines(
-    settings: Settings, dataset: RetrievalDataset, evaluator: Evaluator
-) -> dict[str, BaselineReports]:
-    """Run the baselines on both splits, each fitted on all that came before its split."""
-    before = {"valid": (dataset.valid, dataset.train), "test": (dataset.test, dataset.train_and_valid)}
-    return {
-        name: run_baselines(settings["baselines"], evaluator, holdout, log, len(dataset.items))
-        for name, (holdout, log) in before.items()
-    }
-
-
-def write_per_user(run: Run, dataset: RetrievalDataset, test: Report) -> None:
-    """Write each test user's metric values, under the user's own id."""
-    rows = test.per_user["user"].to_numpy()
-    table = test.per_user.drop(columns="user")
-    table.insert(0, "user_id", np.asarray(dataset.users.ids(rows)))
-    run.write_table("per_user.parquet", table)
-
-
-def finish(
-    run: Run,
-    board: Board,
-    settings: Settings,
-    dataset: RetrievalDataset,
-    model: TwoTower,
-    indexed: Indexed,
-    result: dict[str, Any],
-) -> int:
-    """Write the bundle, then record and show everything; returns the exit status."""
-    from twotower.bundle.write import write_bundle
-
-    report = indexed.report.to_dict()
-    write_bundle(
-        run.folder / "bundle",
-        settings=settings,
-        fingerprint=result["fingerprint"],
-        model=model,
-        index=indexed.index,
-        item_vectors=indexed.vectors,
-        dataset=dataset,
-        history=dataset.test.history,
-        index_report=report,
-        request_time=request_time(dataset.test, dataset.train_and_valid),
-    )
-    board.index_curve(report["points"], report["target_recall"], report["search_args"])
-    labels = dataset.item_table[dataset.item_label or "item_id"].astype(str).tolist()
-    board.projector(indexed.vectors, labels)
-    return conclude(run, board, settings, result | {"index": report})
-
-
-def conclude(run: Run, board: Board, settings: Settings, result: dict[str, Any]) -> int:
-    """Write `result.json` and TensorBoard's final figures, print the table; returns the exit status."""
-    ok = result["index"]["ok"]
-    whole = record.whole(result, "ok" if ok else "index_rejected", run.seconds())
-    board.metrics(record.final_scalars(whole))
-    board.outcome = whole["status"]
-    run.write_result(whole)
-    console.result_table(whole)
-    console.say(f"run folder  {run.folder}")
-    console.say(f"compare     tensorboard --logdir {settings['output_root']}")
-    return DONE if ok else INDEX_REJECTED
+    model = read_bundle(source / "bundle").model
+    shown = [text for text in overrides if not text.startswith("run=")]
+    folder = run_folder(source.parent, [text for text in shown if text.partition("=")[0] not in NOT_SHAPING])
+    return result, Run.create(folder, settings, [*run.overrides, *shown]), model

@@ -9,7 +9,7 @@ import inspect
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Lt
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -33,6 +33,8 @@ ROOMS = {
     "trainer": "twotower.training.trainer.TrainerChoice",
     "index": "twotower.index.index.Index",
     "metrics": "twotower.evaluation.evaluator.Evaluator",
+    "sweep": "twotower.sweeps.sweep.Sweep",
+    "launcher": "twotower.launchers.launcher.Launcher",
 }
 """Group -> the class its choices extend."""
 
@@ -44,7 +46,14 @@ MAPS = {
 }
 """Mappings from a name of the user's to a spec."""
 
+SWEEP_ONLY = frozenset({"sweep", "launcher", "seeds", "retry_failed"})
+"""Root keys that are about many jobs, and no part of any one's settings."""
+
 ALL_GROUPS = frozenset(ROOMS) | {path[0] for path in MAPS}
+RUN_GROUPS = ALL_GROUPS - SWEEP_ONLY
+"""What a single run is made of."""
+
+OPTIONAL_GROUPS = frozenset({"sweep"})
 
 ROOT: dict[str, Any] = {
     "name": (str, ...),
@@ -52,6 +61,10 @@ ROOT: dict[str, Any] = {
     "embedding_dim": (PositiveInt, ...),
     "output_root": (str, ...),
     "debug": (bool, ...),
+    "console": (Literal["rich", "quiet", "jsonl"], ...),
+    "reuse": (bool, ...),
+    "seeds": (PositiveInt, ...),
+    "retry_failed": (bool, ...),
     "run": (str, ...),
 }
 """Keys of the root that are plain values; a door has those that its YAML names."""
@@ -60,23 +73,24 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 NOT_SET = "???"
 """How a YAML says that the user must give a value."""
 
-TRAINING_KEYS = frozenset(ROOT) - {"run"}
+RUN_KEYS = frozenset(ROOT) - SWEEP_ONLY - {"run"}
 
 
 def check(
     settings: Mapping[str, Any],
     groups: frozenset[str] | None = None,
-    keys: frozenset[str] = TRAINING_KEYS,
+    keys: frozenset[str] = RUN_KEYS,
 ) -> list[Problem]:
     """Find every mistake in a resolved configuration.
 
     Args:
         settings: plain values.
-        groups: the groups that this door has; None for all, which are then checked together too.
+        groups: the groups that this door has; None for a run's. A run's are checked together too.
         keys: the plain keys of the root that this door has.
     """
-    groups = ALL_GROUPS if groups is None else groups
+    groups = RUN_GROUPS if groups is None else groups
     problems = _check_root(settings, groups, keys)
+    groups = groups - {group for group in OPTIONAL_GROUPS if settings.get(group) is None}
     for group in (room for room in ROOMS if room in groups):
         problems += check_spec(settings.get(group), ROOMS[group], group)
     for path, base in MAPS.items():
@@ -85,7 +99,7 @@ def check(
     for spec, where in _specs(settings, groups):
         if not any(problem.key == where or problem.key.startswith(f"{where}.") for problem in problems):
             problems += _check_built(spec, where)
-    if groups == ALL_GROUPS:
+    if groups >= RUN_GROUPS:
         problems += between_rooms(settings, lenient=bool(problems))
     return problems
 

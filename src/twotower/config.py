@@ -1,38 +1,29 @@
-"""The only module that knows Hydra and OmegaConf: from the command line to plain, checked values.
-
-A door is a script with one verb. `run_door` gives every door the same manners: `--help`, all mistakes of the
-configuration at once and before any data is read, one folder a run, and the exit status.
-"""
+"""The only module that knows Hydra and OmegaConf: from the command line to plain, checked values."""
 
 import re
 import sys
-import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from twotower.check import ALL_GROUPS, check
-from twotower.door_help import help_text
+from twotower.check import ALL_GROUPS, OPTIONAL_GROUPS, check
 from twotower.errors import InputError
 from twotower.problems import Problem, nearest, raise_problems
+from twotower.sweeps.axis import Axis
 
 CONF = Path(__file__).parents[2] / "conf"
-DONE, FAILED, USER_INPUT, INDEX_REJECTED = 0, 1, 2, 3
-"""Exit status of every door."""
-
+LOCAL = CONF / "local"
+"""The user's own choices, not under version control."""
 NOTHING_DONE = "the configuration; nothing was read or written"
+OPTIONAL = OPTIONAL_GROUPS | {"experiment"}
 QUOTING = """a value with brackets, commas or = in it needs quotes, as in 'key="value"'"""
-FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p")
-
-Task = Callable[[dict[str, Any], Path], int]
 
 
 def compose(config_name: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
@@ -48,9 +39,10 @@ def compose(config_name: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
 
 def _composed(config_name: str, overrides: Iterable[str]) -> tuple[dict[str, Any], list[Problem]]:
     """Compose; a value that cannot be resolved becomes None and a problem with its key."""
+    overrides = list(overrides)
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            config = hydra.compose(config_name, list(overrides))
+            config = hydra.compose(config_name, [*overrides, *_searchpath(overrides)])
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_first_line(error)) from error
     problems: dict[str, Problem] = {}
@@ -84,13 +76,21 @@ def shape(config_name: str) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(groups & ALL_GROUPS), frozenset(keys - {"defaults", "hydra"})
 
 
-def checked(config_name: str, overrides: Iterable[str]) -> dict[str, Any]:
+def checked(
+    config_name: str, overrides: Iterable[str], found_before: Iterable[Problem] = ()
+) -> dict[str, Any]:
     """Compose and check, gathering every mistake: of the overrides, of the values and between the rooms.
+
+    Args:
+        config_name: the YAML in `conf/` to start from.
+        overrides: one value each.
+        found_before: mistakes to tell with these.
 
     Raises:
         InputError: lists all mistakes.
     """
     problems, sound = sound_overrides(overrides)
+    problems = [*found_before, *problems]
     try:
         settings, unresolved = _composed(config_name, sound)
     except InputError as error:
@@ -123,122 +123,97 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
     try:
         override = OverridesParser.create().parse_override(text)
     except HydraException as error:
+        if text.endswith(",") or ",," in text or "=," in text:
+            return Problem(text, "an empty choice between or after the commas; leave it out"), None
         remedy = QUOTING if "=" in text else "write key=value"
         return Problem(text, f"{_first_line(error)}; {remedy}"), None
     key = override.key_or_group
     if override.is_sweep_override() and not sweep:
         return Problem(key, "has several values, which is a sweep: give one, or add --multirun"), None
-    group = CONF / key
-    if override.is_delete() or not group.is_dir():
+    if key.startswith("hydra") and key != "hydra.searchpath":
+        return Problem(
+            key, "runs and sweeps are kept in <output_root>/<name>/; see name, sweep, launcher"
+        ), None
+    if override.is_delete() or not (CONF / key).is_dir():
         forced = (
             override.is_add() or override.is_force_add() or override.is_delete() or key.startswith("hydra")
         )
         return None, text if forced else f"++{text}"
-    choices = {path.stem for path in group.glob("*.yaml")}
-    wrong = [value for value in _values(override) if value not in choices]
+    valid = choices(key)
+    optional = {"null"} if key in OPTIONAL else set()
+    wrong = [value for value in _values(override) if value not in valid.keys() | optional]
     if wrong:
-        return Problem(key, f"unknown choice {wrong[0]!r}; {nearest(wrong[0], choices)}"), None
+        return Problem(key, f"unknown choice {wrong[0]!r}; {nearest(wrong[0], valid)}"), None
     return None, text
 
 
+def is_swept(text: str) -> bool:
+    """Say whether an override has several values; False where it cannot be read, which is told later."""
+    try:
+        return bool(OverridesParser.create().parse_override(text).is_sweep_override())
+    except HydraException:
+        return False
+
+
 def _values(override: Override) -> list[str]:
-    if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
-        return []
-    swept = override.is_sweep_override()
-    return [str(value) for value in (override.sweep_string_iterator() if swept else [override.value()])]
+    """Return an override's value, or all that it varies over, as they stand behind `key=`."""
+    value = override.value()
+    if isinstance(value, Glob):
+        return value.filter(sorted(choices(override.key_or_group)))
+    if override.is_sweep_override():
+        return [str(each) for each in override.sweep_string_iterator()]
+    return [override.get_value_string()]
 
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n")[0]
 
 
-def run_door(
-    config_name: str,
-    task: Task,
-    description: str,
-    resume: Callable[[Path], int] | None = None,
-) -> None:
-    """Run a script and leave with its exit status.
+def axis_of(key: str, text: str) -> Axis:
+    """Read what a key varies over, in the grammar of the command line.
 
     Args:
-        config_name: the YAML in `conf/` it starts from.
-        task: is given the checked settings and the new run folder; returns the exit status.
-        description: printed by `--help`.
-        resume: what `resume=FOLDER` calls instead, where the door has it.
+        key: a group or a key.
+        text: behind `key=`, e.g. `32,64`, `range(1, 5)`, `tag(log, interval(1e-4, 1e-2))`.
+
+    Raises:
+        InputError: it cannot be read, or is empty.
     """
-    overrides, flags = split_arguments(sys.argv[1:])
-    if {"-h", "--help"} & set(flags):
-        print(help_text(CONF, config_name, description))
-        raise SystemExit(DONE)
-    debug = "debug=true" in (override.lower() for override in overrides)
-
-    def guarded() -> int:
-        folders = [text.removeprefix("resume=") for text in overrides if text.startswith("resume=")]
-        if resume is not None and folders:
-            return resume(_only(folders[0], overrides))
-        if not flags:
-            checked(config_name, overrides)
-        problems, sound = sound_overrides(overrides, sweep=True)
-        raise_problems(problems, NOTHING_DONE)
-        sys.argv[1:] = [*flags, *sound]  # where Hydra looks
-        return _run_hydra(config_name, task, debug)
-
-    raise SystemExit(exit_status(guarded, debug))
-
-
-def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Return the overrides of a command line, and Hydra's flags with their values."""
-    overrides: list[str] = []
-    flags: list[str] = []
-    for argument in arguments:
-        is_value = bool(flags) and flags[-1] in FLAGS_WITH_VALUE
-        (flags if argument.startswith("-") or is_value else overrides).append(argument)
-    return overrides, flags
-
-
-def exit_status(call: Callable[[], int], debug: bool) -> int:
-    """Call, and turn what it raises into the exit status and one message on standard error."""
     try:
-        return call()
-    except InputError as error:
-        if debug:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return USER_INPUT
-    except KeyboardInterrupt:
-        print("interrupted; go on with resume=<the run folder>", file=sys.stderr)
-        return FAILED
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        print(f"failed: {type(error).__name__}: {error} (debug=true shows where)", file=sys.stderr)
-        return FAILED
+        override = OverridesParser.create().parse_override(f"{key}={text}")
+    except HydraException as error:
+        raise InputError(f"{key}: {_first_line(error)}; {QUOTING}") from error
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        assert value.start is not None
+        assert value.end is not None
+        is_int = isinstance(value.start, int) and isinstance(value.end, int)
+        return Axis(key, (), float(value.start), float(value.end), None, is_int, "log" in value.tags)
+    values = tuple(_values(override))
+    if not values or any(value in ("", "''") for value in values):
+        raise InputError(f"{key}: an empty choice in {text!r}; write values with commas between them")
+    if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None:
+        last = float(values[-1])
+        whole = all("." not in each and "e" not in each for each in values)
+        return Axis(key, values, float(values[0]), last, float(value.step), whole, "log" in value.tags)
+    return Axis(key, values)
 
 
-def _run_hydra(config_name: str, task: Task, debug: bool) -> int:
-    worst = DONE
-
-    def job(config: DictConfig) -> None:
-        nonlocal worst
-        settings = plain(config)
-
-        def one() -> int:
-            raise_problems(check(settings, *shape(config_name)))
-            return task(settings, Path(HydraConfig.get().runtime.output_dir))
-
-        worst = max(worst, exit_status(one, debug))
-
-    hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(job)()
-    return worst
+def show(config_name: str, flags: list[str], overrides: list[str]) -> None:
+    """Let Hydra print what its own flags ask for, such as `--cfg job`."""
+    sys.argv[1:] = [*flags, *overrides, *_searchpath(overrides)]  # where Hydra looks
+    hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(lambda _: None)()
 
 
-def _only(folder: str, overrides: list[str]) -> Path:
-    others = [text for text in overrides if not text.startswith("resume=") and not text.startswith("debug=")]
-    if others:
-        raise InputError(
-            f"resume={folder} goes on with the run as it was configured; leave out {', '.join(others)}"
-        )
-    return Path(folder)
+def choices(group: str) -> dict[str, Path]:
+    """Return name -> file of a group's choices, the user's own in `conf/local` among them."""
+    places = (CONF / group, LOCAL / group)
+    return {path.stem: path for place in places for path in sorted(place.glob("*.yaml"))}
+
+
+def _searchpath(overrides: Iterable[str]) -> list[str]:
+    given = any("hydra.searchpath" in override for override in overrides)
+    return [f"hydra.searchpath=[file://{LOCAL}]"] if LOCAL.is_dir() and not given else []
 
 
 def plain_file(path: Path) -> dict[str, Any]:

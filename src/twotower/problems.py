@@ -15,13 +15,25 @@ class Problem:
     message: str
 
 
+class Mistakes(InputError):  # noqa: N818 - what a user made, not what failed
+    """Several mistakes in one message.
+
+    Attributes:
+        problems: one a mistake.
+    """
+
+    def __init__(self, message: str, problems: list[Problem]) -> None:
+        super().__init__(message)
+        self.problems = problems
+
+
 def raise_problems(problems: Iterable[Problem], what: str = "the configuration") -> None:
-    """Raise one `InputError` that lists all problems, if there are any."""
+    """Raise one `Mistakes` that lists all problems, if there are any."""
     found = list(dict.fromkeys(problems))
     if found:
         mistakes = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
         lines = [f"  {problem.key}: {problem.message}" for problem in found]
-        raise InputError("\n".join([f"{mistakes} in {what}", *lines]))
+        raise Mistakes("\n".join([f"{mistakes} in {what}", *lines]), found)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from twotower.check import ALL_GROUPS
+from twotower.check import ALL_GROUPS, OPTIONAL_GROUPS, ROOT
 from twotower.config import CONF
 
 SCRIPTS = CONF.parent / "scripts"
@@ -28,9 +28,9 @@ TINY = [
 ]
 GROUPS = {"train": set(ALL_GROUPS), "reindex": {"index"}, "evaluate": {"metrics", "baselines"}}
 KEYS = {
-    "train": {"name", "seed", "embedding_dim", "output_root", "debug"},
-    "reindex": {"run", "debug"},
-    "evaluate": {"run", "debug"},
+    "train": set(ROOT) - {"run"},
+    "reindex": {"run", "console", "debug"},
+    "evaluate": {"run", "console", "debug"},
 }
 Door = Callable[..., str]
 
@@ -95,15 +95,15 @@ def test_cfg_job_prints_the_whole_configuration(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = yaml.safe_load(door(script, "--cfg", "job", "debug=true"))
-    assert config.keys() == KEYS[script] | GROUPS[script]
+    assert config.keys() | OPTIONAL_GROUPS == KEYS[script] | GROUPS[script] | OPTIONAL_GROUPS
     assert config["debug"] is True
-    for group in GROUPS[script] - {"features", "baselines"}:
+    for group in GROUPS[script] - {"features", "baselines", "sweep"}:
         assert config[group]["_target_"].startswith("twotower.")
     assert list(tmp_path.iterdir()) == []
 
 
 def results(root: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(root.glob("default/*/result.json"))]
+    return [json.loads(path.read_text()) for path in sorted(root.glob("default/**/result.json"))]
 
 
 def test_a_job_of_a_sweep_is_the_job_run_alone(door: Door, tmp_path: Path) -> None:
@@ -118,7 +118,9 @@ def test_a_job_of_a_sweep_is_the_job_run_alone(door: Door, tmp_path: Path) -> No
     assert alone["metrics"] == second["metrics"]
     assert alone["fingerprint"] == second["fingerprint"]
     assert alone["training"] == second["training"]
-    for folder in (tmp_path / "sweep" / "default").glob("*_?"):
+    folders = sorted((tmp_path / "sweep" / "default").glob("*/seed=?"))
+    assert [folder.name for folder in folders] == ["seed=1", "seed=2"]
+    for folder in folders:
         assert "fit epoch 1/1" in (folder / "train.log").read_text()
 
 

@@ -1,17 +1,44 @@
 """`result.json`: what every other tool reads of a run."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.baselines.run import BaselineReports
 from twotower.evaluation.report import Report
-from twotower.experiments.run import machine
+from twotower.experiments.fingerprint import DEFAULT_MONITOR, configuration, fingerprint, shaping_training
+from twotower.experiments.provenance import peak_rss_bytes, provenance, training_fingerprint, versions
 from twotower.spec import TARGET
 
 Settings = Mapping[str, Any]
-OF_A_RUN = {"status", "index", "versions", "peak_rss_bytes"}
-"""Keys that another run's result never lends."""
+QUALITY = ("metrics", "intervals", "slices", "evaluated", "baselines", "baselines_skipped")
+"""Keys that a run with the same towers, metrics and baselines may lend; `training` and `timing` tell of
+the towers alone."""
+
+
+def identity(settings: Settings, data_fingerprint: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what a run is, known before it trains; all of it is in a failed run's result too.
+
+    Args:
+        settings: plain checked values.
+        data_fingerprint: of the data set and its split.
+        overrides: what was typed.
+    """
+    shaping = json.dumps(shaping_training(settings), sort_keys=True)
+    return {
+        "fingerprint": fingerprint(settings, data_fingerprint),
+        "configuration": configuration(settings, data_fingerprint),
+        "training_fingerprint": training_fingerprint(shaping, data_fingerprint, settings),
+        "seed": settings["seed"],
+        "overrides": list(overrides),
+        "provenance": provenance(),
+    }
+
+
+def lent(before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what another run's result says of its towers and of how good they are."""
+    return {key: before[key] for key in (*QUALITY, "training", "curves", "timing") if key in before}
 
 
 def data_record(dataset: RetrievalDataset, seen_filter: bool) -> dict[str, Any]:
@@ -69,7 +96,7 @@ def training_record(settings: Settings, epochs: int, refit: bool) -> dict[str, A
         "refit": refit,
         "fitted_on": "train + valid, for the epochs that were best on valid" if refit else "train",
         "objective": {key: value for key, value in settings["objective"].items() if key != TARGET},
-        "monitor": settings["trainer"].get("monitor", "valid/recall_at_20"),
+        "monitor": settings["trainer"].get("monitor", DEFAULT_MONITOR),
     }
 
 
@@ -84,7 +111,29 @@ def timing_record(seconds: float, interactions: int) -> dict[str, float]:
 def whole(result: Mapping[str, Any], status: str, total_seconds: float) -> dict[str, Any]:
     """Return the finished record, the status first."""
     timing = dict(result["timing"]) | {"total_seconds": round(total_seconds, 3)}
-    return {"status": status, **result, "timing": timing} | machine()
+    return {"status": status, **result, "timing": timing} | {
+        "versions": versions(),
+        "peak_rss_bytes": peak_rss_bytes(),
+    }
+
+
+def pruned(
+    facts: Mapping[str, Any],
+    settings: Settings,
+    epochs: int,
+    curves: Mapping[str, list[float]],
+    total_seconds: float,
+) -> dict[str, Any]:
+    """Return the record of a run that was stopped in training because others promise more."""
+    return {
+        "status": "pruned",
+        **facts,
+        "training": training_record(settings, epochs, False),
+        "curves": dict(curves),
+        "timing": {"total_seconds": round(total_seconds, 3)},
+        "versions": versions(),
+        "peak_rss_bytes": peak_rss_bytes(),
+    }
 
 
 def final_scalars(result: Mapping[str, Any]) -> dict[str, float]:

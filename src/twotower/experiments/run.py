@@ -2,15 +2,11 @@
 
 import contextlib
 import datetime
-import importlib.metadata
 import json
 import logging
-import platform
-import resource
 import shutil
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +16,53 @@ import yaml
 from twotower.bundle.layout import MANIFEST
 from twotower.data.atomic import write_atomically, write_text_atomically
 from twotower.errors import InputError
+from twotower.experiments.console.console import Console, console_of
+from twotower.experiments.fingerprint import NOT_SHAPING
+from twotower.experiments.folder_name import folder_name
+from twotower.experiments.lock import held
+from twotower.experiments.provenance import peak_rss_bytes, versions
 
 LOG = logging.getLogger("twotower")
-DISTRIBUTIONS = ("twotower", "torch", "pytorch-lightning", "hydra-core", "faiss-cpu", "numpy", "pandas")
-CONFIG, RESULT, TRAIN_LOG = "config.yaml", "result.json", "train.log"
+CONFIG, OVERRIDES, RESULT, TRAIN_LOG = "config.yaml", "overrides.yaml", "result.json", "train.log"
+ORPHAN_SECONDS = 10.0
+"""How long a job whose parent was killed may take to notice it and let go of its folder."""
 
 
-def run_folder(parent: Path) -> Path:
-    """Return the name of a new run's folder: the time, to the microsecond."""
-    return parent / datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+def run_folder(parent: Path, overrides: Sequence[str] = ()) -> Path:
+    """Return the name of a new run's folder: the time, to the microsecond, and what was typed."""
+    time = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    return parent / (f"{time}_{folder_name(overrides)}" if overrides else time)
+
+
+def new_folder(settings: Mapping[str, Any], overrides: Sequence[str]) -> Path:
+    """Return the folder of a single run: what was typed is in its name, but not where it is kept."""
+    shown = [text for text in overrides if text.lstrip("+").partition("=")[0] not in NOT_SHAPING]
+    return run_folder(Path(settings["output_root"]) / settings["name"], shown)
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Read a run's `result.json`, or None where the run has not ended.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    path = folder / RESULT
+    if not path.is_file():
+        return None
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: damaged ({error}); run again or delete the run") from error
+    if not isinstance(result, dict) or "status" not in result:
+        raise InputError(f"{path}: damaged (no status in it); run again or delete the run")
+    return result
+
+
+def write_failure(folder: Path, error: str, facts: Mapping[str, Any]) -> None:
+    """Leave a `result.json` that says how a run failed, with what was known of it by then."""
+    failed = {"status": "failed", "error": error, **facts}
+    failed |= {"versions": versions(), "peak_rss_bytes": peak_rss_bytes()}
+    write_text_atomically(folder / RESULT, json.dumps(failed, indent=2, default=str))
 
 
 class Run:
@@ -36,14 +70,23 @@ class Run:
 
     Args:
         folder: where everything of the run goes.
+        settings: plain values.
+        overrides: what was typed.
+
+    Attributes:
+        facts: what is known of the run so far, for a `result.json` that says it failed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
         self.folder = folder
+        self.settings = dict(settings)
+        self.overrides = list(overrides)
+        self.console: Console = console_of(settings.get("console", "rich"))
+        self.facts: dict[str, Any] = {"seed": settings.get("seed")}
         self.started = time.perf_counter()
 
     @classmethod
-    def create(cls, folder: Path, settings: Mapping[str, Any]) -> "Run":
+    def create(cls, folder: Path, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> "Run":
         """Open a new run and keep its resolved configuration.
 
         Raises:
@@ -52,9 +95,10 @@ class Run:
         if (folder / CONFIG).exists():
             raise InputError(f"{folder}: already holds a run, and a run is never overwritten")
         folder.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(folder / OVERRIDES, yaml.safe_dump(list(overrides), allow_unicode=True))
         text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
         write_text_atomically(folder / CONFIG, text)
-        return cls(folder)
+        return cls(folder, settings, overrides)
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
@@ -65,19 +109,14 @@ class Run:
         """
         if (folder / MANIFEST).is_file():
             raise InputError(f"{folder}: a bundle, not a run; name the folder that it is in, {folder.parent}")
-        if not (folder / CONFIG).is_file():
+        path = folder / CONFIG
+        if not path.is_file():
             raise InputError(f"{folder}: no run is here (it has no {CONFIG}); name a folder of outputs/")
-        return cls(folder)
-
-    def settings(self) -> dict[str, Any]:
-        """Read the resolved configuration."""
-        try:
-            settings = yaml.safe_load((self.folder / CONFIG).read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise InputError(f"{self.folder / CONFIG}: not readable as YAML ({error})") from error
+        settings = _read_yaml(path)
         if not isinstance(settings, dict):
-            raise InputError(f"{self.folder / CONFIG}: expected a mapping of settings")
-        return settings
+            raise InputError(f"{path}: expected a mapping of settings")
+        overrides = _read_yaml(folder / OVERRIDES) if (folder / OVERRIDES).is_file() else []
+        return cls(folder, settings, overrides if isinstance(overrides, list) else [])
 
     def config_text(self) -> str:
         """Read the resolved configuration as text."""
@@ -85,14 +124,7 @@ class Run:
 
     def result(self) -> dict[str, Any] | None:
         """Read `result.json`, or None where the run has not ended."""
-        path = self.folder / RESULT
-        if not path.is_file():
-            return None
-        try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}: damaged ({error}); run again or delete the run") from error
-        return dict(result)
+        return read_result(self.folder)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write `result.json` whole or not at all."""
@@ -101,17 +133,20 @@ class Run:
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:
-        """Log to `train.log` and our own lines to the console too.
+        """Own the folder, log to `train.log` and our own lines to the console too.
 
         If the body raises, a `result.json` that says so is left and the error goes on.
+
+        Raises:
+            InputError: another process is at work on this run.
         """
-        with _logging_to(self.folder / TRAIN_LOG):
+        with held(self.folder, "run", ORPHAN_SECONDS), _logging_to(self.folder / TRAIN_LOG, self.console):
+            (self.folder / RESULT).unlink(missing_ok=True)  # of a failure that is now gone on from
             try:
                 yield
             except Exception as error:
                 LOG.exception("the run failed", extra={"for_file": True})
-                failed = {"status": "failed", "error": f"{type(error).__name__}: {error}"}
-                self.write_result(failed | machine())
+                write_failure(self.folder, f"{type(error).__name__}: {error}", self.facts)
                 raise
 
     def copy_table(self, source: Path, name: str) -> None:
@@ -131,10 +166,9 @@ class Run:
 
 
 @contextlib.contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    file, screen = logging.FileHandler(path, encoding="utf-8"), logging.StreamHandler(sys.stdout)
+def _logging_to(path: Path, console: Console) -> Iterator[None]:
+    file, screen = logging.FileHandler(path, encoding="utf-8"), console.handler()
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    screen.addFilter(lambda entry: not getattr(entry, "for_file", False))
     lightning = logging.getLogger("pytorch_lightning")
     handlers: list[tuple[logging.Logger, logging.Handler]] = [(LOG, file), (LOG, screen), (lightning, file)]
     before = LOG.level, lightning.propagate, list(lightning.handlers)
@@ -151,14 +185,11 @@ def _logging_to(path: Path) -> Iterator[None]:
         file.close()
 
 
-def machine() -> dict[str, Any]:
-    """Return versions and the peak memory of this process."""
-    versions = {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {
-        "versions": {"python": platform.python_version(), **versions},
-        "peak_rss_bytes": peak if sys.platform == "darwin" else peak * 1024,
-    }
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not readable as YAML ({error})") from error
 
 
 def _copy(source: Path, target: Path) -> None:

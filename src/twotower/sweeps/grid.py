@@ -6,7 +6,7 @@ from typing import Any
 
 from twotower.errors import InputError
 from twotower.experiments.run import read_result
-from twotower.problems import Problem, raise_problems
+from twotower.problems import Mistakes, Problem, raise_problems
 from twotower.sweeps.job import Job, Request
 from twotower.sweeps.sweep import Plan, Sweep
 
@@ -46,6 +46,8 @@ def _checked(request: Request, combinations: list[tuple[str, ...]]) -> list[Job]
     for texts in combinations:
         try:
             jobs.append(request.job(texts))
+        except Mistakes as error:
+            problems += error.problems  # told once, however many jobs share them
         except InputError as error:
             problems.append(Problem(" ".join(texts), str(error)))
     raise_problems(problems, "the jobs of this sweep; nothing was run")

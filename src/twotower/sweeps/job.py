@@ -2,17 +2,16 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twotower.experiments.fingerprint import shaping_training
+from twotower.errors import InputError
+from twotower.experiments.fingerprint import NOT_SHAPING, flat, shaping_training
+from twotower.experiments.folder_name import folder_name
+from twotower.experiments.run import CONFIG, Run
 from twotower.sweeps.axis import Axis
-
-MAX_NAME = 120
-ODD = re.compile(r"[^A-Za-z0-9._=,+\-\[\]]+")
 
 
 @dataclass(frozen=True)
@@ -78,20 +77,28 @@ class Request:
         overrides = (*self.fixed, *varied)
         settings = self.compose(overrides)
         name = name or folder_name(varied)
-        return Job(name, self.folder / name, settings, overrides, training_key(settings), trial)
+        folder = self.folder / name
+        if other := _other_settings(folder, settings):
+            raise InputError(
+                f"{folder} holds a run with another configuration ({', '.join(other[:5])}); give this sweep "
+                "another name=, or move that folder away"
+            )
+        return Job(name, folder, settings, overrides, training_key(settings), trial)
+
+
+def _other_settings(folder: Path, settings: Mapping[str, Any]) -> list[str]:
+    """Return the keys in which the run that is in a folder differs."""
+    if not (folder / CONFIG).is_file():
+        return []
+    there, here = (flat(each) for each in (Run.open(folder).settings, settings))
+    return [
+        key
+        for key in sorted(there.keys() | here.keys())
+        if key not in NOT_SHAPING and there.get(key) != here.get(key)
+    ]
 
 
 def training_key(settings: Mapping[str, Any]) -> str:
     """Return a key that is equal for settings that can share one training on the same data."""
     text = json.dumps(shaping_training(settings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def folder_name(texts: Sequence[str]) -> str:
-    """Return a folder name for overrides; different overrides never share one."""
-    whole = ",".join(texts).replace("'", "").replace('"', "")
-    name = ODD.sub("-", whole)
-    if name == whole and len(name) <= MAX_NAME and not name.startswith("."):
-        return name
-    digest = hashlib.sha256(",".join(texts).encode()).hexdigest()[:8]
-    return f"{name[:MAX_NAME].strip('.-')}-{digest}"

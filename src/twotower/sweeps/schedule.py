@@ -60,6 +60,6 @@ def settle(job: Job, handle: Handle) -> Mapping[str, Any] | None:
         died = f"{type(error).__name__}: {error}"
     result = read_result(job.folder)
     if result is None:
-        write_failure(job.folder, job.settings, died)
+        write_failure(job.folder, died, {"seed": job.settings["seed"], "overrides": list(job.overrides)})
         result = read_result(job.folder)
     return result

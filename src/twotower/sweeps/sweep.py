@@ -27,7 +27,7 @@ class Plan(ABC):
     def num_jobs(self) -> int:
         """Return how many jobs there are in all, those done before included."""
 
-    def beat(self, running: Collection[Job]) -> None:
+    def beat(self, running: Collection[Job]) -> None:  # noqa: B027 - most plans are not shared
         """Called about once a second while jobs run: say that they are alive to whoever shares the sweep."""
 
     def summary(self) -> dict[str, Any]:

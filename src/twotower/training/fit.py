@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
+from twotower.training.callbacks.curves import Curves, Watch
 from twotower.training.callbacks.epoch_lines import EpochLines
 from twotower.training.checkpoints import AtomicCheckpoints, read_checkpoint
 from twotower.training.examples import TrainBatches
@@ -37,11 +38,21 @@ class Fitted:
         epochs: trained for when the best (or last) weights were taken.
         seconds: of training, validation included, in this process.
         interactions: examples seen in this process.
+        curves: key -> one value an epoch.
     """
 
     epochs: int
     seconds: float
     interactions: int
+    curves: dict[str, list[float]] = field(default_factory=dict)
+
+
+class Scalars(TensorBoardLogger):
+    """Lightning's own, straight into the run's folder and without its empty hparams.yaml."""
+
+    def save(self) -> None:
+        """Write what is still in memory."""
+        self.experiment.flush()
 
 
 class Clock(pl.Callback):
@@ -86,6 +97,7 @@ def fit(
     name: str,
     callbacks: list[pl.Callback],
     epochs: int | None = None,
+    watch: Watch | None = None,
 ) -> Fitted:
     """Train until the monitored metric stops rising, or for a given number of epochs.
 
@@ -99,22 +111,25 @@ def fit(
         name: of the phase: its checkpoints go to `checkpoints/<name>/`.
         callbacks: to add.
         epochs: stop after this many, without validation.
+        watch: may stop the training for good.
+
+    Raises:
+        Pruned: it did.
     """
     checkpoints = folder / "checkpoints" / name
     validating = module.validation is not None
     keep = Keep(choice, checkpoints, validating)
-    clock = Clock(batches)
+    clock, curves = Clock(batches), Curves(choice.monitor, watch)
     trainer = pl.Trainer(
         max_epochs=choice.max_epochs,
-        logger=TensorBoardLogger(
-            folder, name="", version="tensorboard", default_hp_metric=False, prefix=_prefix(name)
-        ),
+        logger=Scalars(folder, name="", version="", default_hp_metric=False, prefix=_prefix(name)),
         callbacks=[
             *keep.callbacks,
             EpochLines(choice.monitor, epochs or choice.max_epochs, name),
             *([StopAfter(epochs)] if epochs else []),
             *(_progress_bar() if choice.progress_bar else []),
             clock,
+            curves,
             *callbacks,
         ],
         plugins=[AtomicCheckpoints()],
@@ -135,7 +150,7 @@ def fit(
         raise KeyboardInterrupt
     if not validating:
         trainer.save_checkpoint(checkpoints / FINAL, weights_only=True)
-    return Fitted(keep.best_epoch(trainer), clock.seconds, clock.interactions)
+    return Fitted(keep.best_epoch(trainer), clock.seconds, clock.interactions, curves.curves())
 
 
 def _run(trainer: pl.Trainer, module: RetrievalModule, batches: TrainBatches, last: Path | None) -> None:

@@ -21,6 +21,7 @@ from twotower.evaluation.report import Report
 from twotower.index.index import Index
 from twotower.spec import build
 from twotower.towers.two_tower import TwoTower
+from twotower.training.callbacks.curves import Watch
 from twotower.training.callbacks.index import BuildIndex
 from twotower.training.callbacks.rehearsal import Rehearsal
 from twotower.training.checkpoints import read_checkpoint
@@ -46,6 +47,7 @@ class Trained:
         refit: whether the weights are from the second phase.
         seconds: of both phases.
         interactions: examples of both phases.
+        curves: of the first phase, key -> one value an epoch.
     """
 
     model: TwoTower
@@ -54,6 +56,7 @@ class Trained:
     refit: bool
     seconds: float
     interactions: int
+    curves: dict[str, list[float]]
 
 
 def train_towers(
@@ -62,6 +65,7 @@ def train_towers(
     evaluator: Evaluator,
     folder: Path,
     index_catalogue: Callable[[TwoTower], None],
+    watch: Watch | None = None,
 ) -> Trained:
     """Train, choosing the epoch on the validation split; refit on train + valid if the settings say so.
 
@@ -73,33 +77,59 @@ def train_towers(
         evaluator: of the validation split.
         folder: the run's.
         index_catalogue: called with the final weights at the end of the last phase.
+        watch: is shown the monitored metric after each epoch of the first phase; may stop the training.
+
+    Raises:
+        Pruned: the watcher did.
     """
     choice = build(settings["trainer"], TrainerChoice)
     batches = build_batches(settings, dataset.train)
     module = build_module(settings, dataset, dataset.train, len(batches), evaluator)
     index = build(settings["index"], Index)
     callbacks: list[Callback] = [Rehearsal(index, settings["embedding_dim"], len(dataset.items), batches)]
-    last = [] if choice.refit else [BuildIndex(index_catalogue)]
+    last = BuildIndex(index_catalogue)
     warn_of_empty_histories(batches)
     same_data(folder, dataset.fingerprint)
-    fitted = run_phase(FIT, module, batches, choice, folder, [*callbacks, *last])
-    load_weights(module, folder, FIT)
-    valid = evaluate_valid(module.model, dataset, evaluator)
+    callbacks += [] if choice.refit else [last]
+    fitted = run_phase(FIT, module, batches, choice, folder, callbacks, watch=watch)
     if choice.refit:
         log = dataset.train_and_valid
         batches = build_batches(settings, log)
         module = build_module(settings, dataset, log, len(batches), None)
-        again = run_phase(
-            REFIT, module, batches, choice, folder, [BuildIndex(index_catalogue)], fitted.epochs
-        )
+        run_phase(REFIT, module, batches, choice, folder, [last], fitted.epochs)
+    return trained_before(settings, dataset, evaluator, folder)
+
+
+def trained_before(
+    settings: Mapping[str, Any], dataset: RetrievalDataset, evaluator: Evaluator, folder: Path
+) -> Trained:
+    """Load the towers of a run whose phases have ended, and evaluate the first on the validation split.
+
+    Args:
+        settings: plain checked values that shape training as the run's did.
+        dataset: the one it was trained on.
+        evaluator: of the validation split.
+        folder: of the run; only read.
+    """
+    module = build_module(settings, dataset, dataset.train, 1, evaluator)
+    load_weights(module, folder, FIT)
+    valid = evaluate_valid(module.model, dataset, evaluator)
+    phases = [read_phase(folder, FIT)]
+    refit = build(settings["trainer"], TrainerChoice).refit
+    if refit:
+        module = build_module(settings, dataset, dataset.train_and_valid, 1, None)
         load_weights(module, folder, REFIT)
-        fitted = dataclasses.replace(
-            fitted,
-            seconds=fitted.seconds + again.seconds,
-            interactions=fitted.interactions + again.interactions,
-        )
+        phases.append(read_phase(folder, REFIT))
     module.model.eval()
-    return Trained(module.model, valid, fitted.epochs, choice.refit, fitted.seconds, fitted.interactions)
+    return Trained(
+        module.model,
+        valid,
+        phases[0].epochs,
+        refit,
+        sum(phase.seconds for phase in phases),
+        sum(phase.interactions for phase in phases),
+        phases[0].curves,
+    )
 
 
 def warn_of_empty_histories(batches: TrainBatches) -> None:
@@ -136,15 +166,22 @@ def run_phase(
     folder: Path,
     callbacks: list[Callback],
     epochs: int | None = None,
+    watch: Watch | None = None,
 ) -> Fitted:
     """Run a phase, or read how it went if it ended in an earlier process."""
     marker = folder / "checkpoints" / f"{name}.json"
     if marker.is_file():
         LOG.info("%s had ended before", name)
-        return Fitted(**json.loads(marker.read_text(encoding="utf-8")))
-    fitted = fit(module, batches, choice, folder, name, callbacks, epochs)
+        return read_phase(folder, name)
+    fitted = fit(module, batches, choice, folder, name, callbacks, epochs, watch)
     write_text_atomically(marker, json.dumps(dataclasses.asdict(fitted)))
     return fitted
+
+
+def read_phase(folder: Path, name: str) -> Fitted:
+    """Read how a phase went that has ended."""
+    marker = folder / "checkpoints" / f"{name}.json"
+    return Fitted(**json.loads(marker.read_text(encoding="utf-8")))
 
 
 def load_weights(module: RetrievalModule, folder: Path, name: str) -> None:

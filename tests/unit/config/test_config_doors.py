@@ -3,13 +3,15 @@
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from twotower.config import CONF, exit_status, run_door, split_arguments
+from twotower.check import SWEEP_ONLY
+from twotower.config import CONF
+from twotower.door import exit_status, run_door, split_arguments
 from twotower.errors import InputError
 
 SCRIPTS = CONF.parent / "scripts"
@@ -90,12 +92,12 @@ class Door:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
         self.monkeypatch, self.root = monkeypatch, root
-        self.seen: list[tuple[dict[str, Any], Path]] = []
+        self.seen: list[tuple[dict[str, Any], list[str]]] = []
         self.statuses: list[int] = []
         self.resumed: list[Path] = []
 
-    def task(self, settings: dict[str, Any], folder: Path) -> int:
-        self.seen.append((settings, folder))
+    def task(self, settings: dict[str, Any], overrides: Sequence[str]) -> int:
+        self.seen.append((settings, list(overrides)))
         return self.statuses.pop(0) if self.statuses else 0
 
     def resume(self, folder: Path) -> int:
@@ -107,7 +109,7 @@ class Door:
         if any(text.startswith("resume=") for text in arguments):
             self.monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
         with pytest.raises(SystemExit) as left:
-            run_door("train", self.task, "words", resume=self.resume)
+            run_door("train", self.task, "words", {"resume": self.resume})
         assert isinstance(left.value.code, int)
         return left.value.code
 
@@ -117,14 +119,14 @@ def door(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Door:
     return Door(monkeypatch, tmp_path)
 
 
-def test_a_task_is_given_checked_settings_and_a_folder_of_its_own(door: Door) -> None:
+def test_a_task_is_given_checked_settings_and_what_was_typed(door: Door) -> None:
     # a key that only Python has a default for: plain Hydra would refuse it
     assert door(DATA, "history.dropout=0.25", "name=mine") == 0
-    ((settings, folder),) = door.seen
+    ((settings, overrides),) = door.seen
     assert settings["history"]["dropout"] == 0.25
-    assert folder.parent == door.root / "mine"
-    assert door(DATA, "name=mine") == 0
-    assert door.seen[1][1] != folder
+    assert settings["name"] == "mine"
+    assert overrides[1:] == [DATA, "history.dropout=0.25", "name=mine"]
+    assert not SWEEP_ONLY & settings.keys()
 
 
 def test_the_task_s_status_is_the_door_s(door: Door) -> None:
@@ -141,23 +143,29 @@ def test_a_mistake_starts_no_task(door: Door, capsys: pytest.CaptureFixture[str]
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_sweep_is_several_tasks_and_the_worst_status(door: Door) -> None:
-    door.statuses = [0, 3, 0, 0]
-    assert door(DATA, "--multirun", "loss=bce,in_batch_softmax", "loss.temperature=0.1,0.2") == 3
-    chosen = [settings["loss"] for settings, _ in door.seen]
-    assert [loss["temperature"] for loss in chosen] == [0.1, 0.2, 0.1, 0.2]
-    assert len({loss["_target_"] for loss in chosen}) == 2
-    assert len({folder for _, folder in door.seen}) == 4
-
-
-def test_a_sweep_with_an_unknown_choice_starts_no_task(door: Door) -> None:
-    assert door(DATA, "-m", "loss=bce,nope") == 2
+def test_a_sweep_with_a_mistake_starts_no_job(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong, told in {
+        "loss=bce,nope": "unknown choice 'nope'",
+        "loss.temperature=-1,0.5": "loss.temperature: expected greater than 0, got -1",
+        "embeding_dim=16,32": "did you mean 'embedding_dim'?",
+        "loss.temperature=interval(0.1,0.5)": "sweep=tpe",
+    }.items():
+        assert door(DATA, "-m", wrong) == 2
+        assert told in capsys.readouterr().err
     assert door.seen == []
+    assert list(door.root.iterdir()) == []
 
 
-def test_a_job_of_a_sweep_that_is_mistaken_stops_no_other(door: Door) -> None:
-    assert door(DATA, "-m", "loss.temperature=-1,0.5") == 2
-    assert [settings["loss"]["temperature"] for settings, _ in door.seen] == [0.5]
+def test_several_values_without_multirun_are_a_mistake(
+    door: Door, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert door(DATA, "embedding_dim=16,32") == 2
+    assert "add --multirun" in capsys.readouterr().err
+
+
+def test_hydras_own_folders_are_refused(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
+    assert door(DATA, "hydra.run.dir=/tmp/elsewhere") == 2
+    assert "hydra.run.dir: " in capsys.readouterr().err
 
 
 def test_resume_takes_the_folder_alone(door: Door, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,126 @@
+"""What every script does before and after its work.
+
+A door is a script with one verb. `run_door` gives every door the same manners: `--help`, all mistakes of the
+configuration at once and before any data is read, and the exit status.
+"""
+
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from twotower.check import SWEEP_ONLY
+from twotower.config import CONF, NOTHING_DONE, checked, choices, is_swept, shape, show, sound_overrides
+from twotower.door_help import choices_text, help_text
+from twotower.errors import InputError
+from twotower.problems import raise_problems
+
+DONE, FAILED, USER_INPUT, INDEX_REJECTED = 0, 1, 2, 3
+"""Exit status of every door."""
+
+FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
+MULTIRUN = ("-m", "--multirun")
+
+Task = Callable[[dict[str, Any], Sequence[str]], int]
+
+
+def run_door(
+    config_name: str,
+    task: Task,
+    description: str,
+    verbs: Mapping[str, Callable[[Path], int]] | None = None,
+) -> None:
+    """Run a script and leave with its exit status.
+
+    Args:
+        config_name: the YAML in `conf/` it starts from.
+        task: is given the checked settings and what was typed; returns the exit status.
+        description: printed by `--help`.
+        verbs: key -> what `key=RUN_FOLDER` calls instead, such as `resume`.
+    """
+    overrides, flags = split_arguments(sys.argv[1:])
+    overrides = [quoted(text) for text in overrides]
+    debug = "debug=true" in (override.lower() for override in overrides)
+
+    def guarded() -> int:
+        if {"-h", "--help"} & set(flags):
+            print(help_text(CONF, config_name, description, choices))
+            return DONE
+        if "choices" in flags:
+            print(choices_text(CONF, config_name, choices))
+            return DONE
+        for verb, call in (verbs or {}).items():
+            if folders := [text.partition("=")[2] for text in overrides if text.startswith(f"{verb}=")]:
+                return call(_only(verb, folders[0], overrides))
+        if others := [flag for flag in flags if flag not in MULTIRUN]:
+            problems, sound = sound_overrides(overrides, sweep=True)
+            raise_problems(problems, NOTHING_DONE)
+            show(config_name, flags if others else [], sound)
+            return DONE
+        return _run(config_name, task, overrides, multirun=bool(flags))
+
+    raise SystemExit(exit_status(guarded, debug))
+
+
+def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> int:
+    groups, _ = shape(config_name)
+    sweeps = "sweep" in groups
+    if multirun and not sweeps:
+        raise InputError(
+            "--multirun: this script does one thing at a time; sweeps belong to scripts/train.py"
+        )
+    named = sweeps and any(text.startswith(("sweep=", "seeds=")) for text in overrides)
+    swept = [text for text in overrides if (multirun or named) and is_swept(text)]
+    fixed = [text for text in overrides if text not in swept]
+    problems, _ = sound_overrides(swept, sweep=True)
+    settings = checked(config_name, fixed, problems)
+    if swept or settings.get("sweep") or settings.get("seeds", 1) > 1:
+        from twotower.sweeping import run_sweep
+
+        return run_sweep(config_name, fixed, swept, settings)
+    return task({key: value for key, value in settings.items() if key not in SWEEP_ONLY}, overrides)
+
+
+def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the overrides of a command line, and the flags with their values."""
+    overrides: list[str] = []
+    flags: list[str] = []
+    for argument in arguments:
+        is_value = bool(flags) and flags[-1] in FLAGS_WITH_VALUE
+        (flags if argument.startswith("-") or is_value else overrides).append(argument)
+    return overrides, flags
+
+
+def quoted(text: str) -> str:
+    """Return an override whose value is a run's folder in quotes, since folder names hold = and commas."""
+    key, _, value = text.partition("=")
+    return f"{key}='{value}'" if key == "run" and value and value[0] not in "'\"" else text
+
+
+def exit_status(call: Callable[[], int], debug: bool) -> int:
+    """Call, and turn what it raises into the exit status and one message on standard error."""
+    try:
+        return call()
+    except InputError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return USER_INPUT
+    except KeyboardInterrupt:
+        print(
+            "interrupted; the same sweep started again, or resume=<the run folder>, goes on", file=sys.stderr
+        )
+        return FAILED
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(f"failed: {type(error).__name__}: {error} (debug=true shows where)", file=sys.stderr)
+        return FAILED
+
+
+def _only(verb: str, folder: str, overrides: list[str]) -> Path:
+    others = [text for text in overrides if not text.startswith((f"{verb}=", "debug="))]
+    if others:
+        raise InputError(f"{verb}={folder} takes the run as it was configured; leave out {', '.join(others)}")
+    return Path(folder)

@@ -1,0 +1,104 @@
+"""A sweep, as it reads: what varies; the jobs, run where the launcher runs them; one record of them all."""
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from twotower.check import SWEEP_ONLY
+from twotower.config import axis_of, checked
+from twotower.experiments.console.console import console_of
+from twotower.experiments.fingerprint import DEFAULT_MONITOR, NOT_SHAPING
+from twotower.experiments.folder_name import folder_name
+from twotower.experiments.lock import held
+from twotower.experiments.outcome import Outcome
+from twotower.launchers.launcher import Launcher
+from twotower.problems import Problem, raise_problems
+from twotower.spec import build
+from twotower.sweeps.axis import Axis
+from twotower.sweeps.grid import Grid
+from twotower.sweeps.job import Request
+from twotower.sweeps.record import write_sweep
+from twotower.sweeps.schedule import run_jobs
+from twotower.sweeps.sweep import Sweep
+
+DONE, FAILED, INDEX_REJECTED = 0, 1, 3
+TASK = "twotower.job.run_job"
+
+
+def run_sweep(
+    config_name: str, fixed: Sequence[str], swept: Sequence[str], settings: Mapping[str, Any]
+) -> int:
+    """Run a sweep, or go on with it; returns the exit status.
+
+    Args:
+        config_name: the YAML in `conf/` that the jobs start from.
+        fixed: overrides that hold for all jobs.
+        swept: overrides with several values.
+        settings: of the fixed overrides, with `sweep` and `launcher`.
+    """
+    began = time.perf_counter()
+    sweep = build(settings["sweep"], Sweep) if settings.get("sweep") else Grid()
+    axes = axes_of(sweep, swept, settings)
+    shared = tuple(text for text in fixed if _key(text) not in SWEEP_ONLY)
+    request = Request(
+        folder=Path(settings["output_root"]) / settings["name"] / sweep_name(fixed, axes),
+        axes=axes,
+        fixed=shared,
+        compose=lambda overrides: _of_a_job(checked(config_name, overrides)),
+        retry_failed=settings["retry_failed"],
+        monitor=settings["trainer"].get("monitor", DEFAULT_MONITOR),
+    )
+    launcher = build(settings["launcher"], Launcher, TASK, request.folder)
+    raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.problems())
+    plan = sweep.plan(request)
+    console = console_of(settings["console"])
+    with contextlib.ExitStack() as stack:
+        if sweep.exclusive:
+            stack.enter_context(held(request.folder, "sweep"))
+        stack.enter_context(console)
+        console.sweep_started(request.folder, plan.num_jobs, request.monitor)
+        outcomes = run_jobs(plan, stack.enter_context(launcher), console)
+        write_sweep(request, [*fixed, *swept], outcomes, plan.summary())
+        console.sweep_ended(outcomes, time.perf_counter() - began)
+    return exit_status_of(outcomes)
+
+
+def axes_of(sweep: Sweep, swept: Sequence[str], settings: Mapping[str, Any]) -> tuple[Axis, ...]:
+    """Return what varies: as the sweep's YAML says, then as the command line does, then the seeds.
+
+    Raises:
+        InputError: an axis cannot be read, or is empty.
+    """
+    texts = {**sweep.vary, **dict(text.lstrip("+").split("=", 1) for text in swept)}
+    axes = {key: axis_of(key, text) for key, text in texts.items()}
+    if settings["seeds"] > 1:
+        first = settings["seed"]
+        seeds = tuple(str(seed) for seed in range(first, first + settings["seeds"]))
+        axes["seed"] = Axis("seed", seeds)
+    return tuple(axes.values())
+
+
+def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
+    """Return the folder name: the named sweep or what varies, then what is fixed; the same each time."""
+    named = [text.removeprefix("sweep=") for text in fixed if text.startswith("sweep=")]
+    kept = [text for text in fixed if _key(text) not in SWEEP_ONLY | NOT_SHAPING and "hydra" not in text]
+    return folder_name([*(named or [axis.key for axis in axes]), *kept])
+
+
+def exit_status_of(outcomes: Sequence[Outcome]) -> int:
+    """Return the exit status of a sweep: of its worst job."""
+    statuses = {outcome.status for outcome in outcomes}
+    if statuses - {"ok", "index_rejected", "pruned"}:
+        return FAILED
+    return INDEX_REJECTED if "index_rejected" in statuses else DONE
+
+
+def _of_a_job(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+
+
+def _key(text: str) -> str:
+    """Return the root key that an override changes."""
+    return text.lstrip("+~").partition("=")[0].partition(".")[0]

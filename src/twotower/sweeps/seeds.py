@@ -1,0 +1,58 @@
+"""Several seeds of one configuration: their mean, and how far it may be off."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twotower.experiments.outcome import Outcome
+
+
+@dataclass(frozen=True)
+class SeedSummary:
+    """A metric over the seeds of one configuration.
+
+    Attributes:
+        configuration: the varied overrides without the seed; empty where only the seed varies.
+        metric: e.g. `test/recall_at_20`.
+        mean: over the seeds.
+        sd: sample standard deviation over the seeds.
+        interval: 95 % interval of the mean, by Student's t.
+        num_seeds: how many.
+    """
+
+    configuration: str
+    metric: str
+    mean: float
+    sd: float
+    interval: tuple[float, float]
+    num_seeds: int
+
+
+def summarise_seeds(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[SeedSummary]:
+    """Summarise each configuration of which two seeds at least have ended.
+
+    Args:
+        outcomes: of jobs whose names hold `seed=<number>`.
+        metrics: keys of `Outcome.figures`.
+    """
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        parts = outcome.name.split(",")
+        rest = ",".join(part for part in parts if not part.startswith("seed="))
+        if len(parts) > len(rest.split(",")) or not rest:
+            groups.setdefault(rest, []).append(outcome)
+    found = []
+    for name, group in groups.items():
+        for metric in metrics:
+            values = [outcome.figures[metric] for outcome in group if metric in outcome.figures]
+            if len(values) > 1:
+                found.append(_summary(name, metric, values))
+    return found
+
+
+def _summary(name: str, metric: str, values: list[float]) -> SeedSummary:
+    from scipy import stats
+
+    mean, sd = statistics.fmean(values), statistics.stdev(values)
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * sd / len(values) ** 0.5
+    return SeedSummary(name, metric, mean, sd, (mean - half, mean + half), len(values))

@@ -1,0 +1,70 @@
+"""The learning curves of a training, and whoever watches them while it goes on."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+
+Watch = Callable[[int, float], bool]
+"""(epoch from 0, monitored metric) -> whether to stop this training for good."""
+
+
+class Pruned(Exception):
+    """A training that its watcher stopped.
+
+    Attributes:
+        epochs: trained for.
+        curves: so far.
+    """
+
+    def __init__(self, epochs: int, curves: dict[str, list[float]]) -> None:
+        super().__init__(f"pruned after epoch {epochs}")
+        self.epochs = epochs
+        self.curves = curves
+
+
+class Curves(pl.Callback):
+    """Keeps `train/loss` and the validation metrics at the monitor's k, one value an epoch.
+
+    They go into the checkpoint, so that the curves of a resumed training are whole.
+
+    Args:
+        monitor: e.g. `valid/recall_at_20`; also what the watcher is shown.
+        watch: see `Watch`; None for nobody.
+    """
+
+    def __init__(self, monitor: str, watch: Watch | None = None) -> None:
+        self.monitor = monitor
+        self.watch = watch
+        self.epochs: dict[int, dict[str, float]] = {}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the epoch's figures, and ask whether to go on.
+
+        Raises:
+            Pruned: the watcher has seen enough.
+        """
+        end = f"_at_{self.monitor.rpartition('_at_')[2]}"
+        epoch = trainer.current_epoch
+        self.epochs[epoch] = {
+            key: float(value)
+            for key, value in trainer.callback_metrics.items()
+            if key == "train/loss" or (key.startswith("valid/") and key.endswith(end))
+        }
+        value = self.epochs[epoch].get(self.monitor)
+        if self.watch is not None and value is not None and self.watch(epoch, value):
+            raise Pruned(epoch + 1, self.curves())
+
+    def curves(self) -> dict[str, list[float]]:
+        """Return key -> one value an epoch."""
+        ordered = [figures for _, figures in sorted(self.epochs.items())]
+        keys = {key for figures in ordered for key in figures}
+        return {key: [figures[key] for figures in ordered if key in figures] for key in sorted(keys)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the figures so far."""
+        return {"epochs": {str(epoch): figures for epoch, figures in self.epochs.items()}}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the figures of a checkpoint."""
+        self.epochs = {int(epoch): figures for epoch, figures in state_dict["epochs"].items()}
