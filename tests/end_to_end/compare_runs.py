@@ -1,9 +1,11 @@
 """Made-up run folders for tests of the comparison, without training.
 
 Per-user values are made as recall is: of each user's few to many targets some are found. Which ones depends
-mostly on the user and the target, which all runs share, and a little on the seed. Against a real run on
-the bundled data set (mean .125, sd .168, 36 % of users at 0, skewness 2.6; two near configurations
-correlate .80) these have mean about .12, sd .17, 45 % zeros, skewness 2.4, and two seeds correlate .85.
+mostly on the user and the target, which all runs share, and a little on the seed.
+
+Four seeds of the default run on the bundled data set had means .123 to .134, sd .0048 over seeds, sd .17
+over users, 36 % of users at 0, skewness 2.6, and correlated .72 to .79 with one another. These have mean
+.12, sd .18 over users, 49 % at 0, skewness 2.3, and correlate .69 to .82.
 """
 
 import json
@@ -24,7 +26,7 @@ INDEXES = {
 }
 BASELINES = {"popularity": 0.4, "recent_popularity": 0.83, "ease": 0.93}
 SLOTS = 20
-SAME = 0.965
+SAME = 0.83
 """Share of the variance of a target's luck that all runs have in common."""
 
 

@@ -80,7 +80,7 @@ def test_the_made_up_values_are_like_those_of_a_real_run(users: Users) -> None:
     assert 0.10 < seeds.mean() < 0.14
     assert np.quantile(seeds[0], 0.99) > 5 * seeds.mean()
     correlations = np.corrcoef(seeds)[np.triu_indices(NUM_SEEDS, 1)]
-    assert 0.85 < correlations.min() < correlations.max() < 0.95
+    assert 0.65 < correlations.min() < correlations.max() < 0.85
 
 
 def test_seeds_are_not_called_better_than_one_another(all_pairs: dict[str, Any]) -> None:
@@ -89,6 +89,18 @@ def test_seeds_are_not_called_better_than_one_another(all_pairs: dict[str, Any])
     assert len(pairs) == 45
     assert sum(pair["corrected_p_value"] <= 0.05 for pair in pairs) <= 1
     assert {pair["verdict"] for pair in pairs} <= {"same configuration: seed only", "differs by seed"}
+
+
+def test_seeds_that_truly_differ_are_not_called_better_either(tmp_path: Path, users: Users) -> None:
+    # As on the bundled data set, where a seed moves a run's mean by some 4 % and users alone by 2 %.
+    for seed in range(NUM_SEEDS):
+        quality = 1 + 0.06 * np.cos(2.4 * seed)
+        write_run(tmp_path / f"{seed}", users, users.recall(quality, seed), changes={"seed": seed})
+    pairs = compared(tmp_path, "--pairs")["pairs"]
+    shown = [pair for pair in pairs if pair["corrected_p_value"] <= 0.05]
+    assert 1 < len(shown) < 45
+    assert {pair["verdict"] for pair in shown} == {"differs by seed"}
+    assert {pair["verdict"] for pair in pairs} == {"differs by seed", "same configuration: seed only"}
 
 
 def test_all_pairs_are_one_family_of_tests(all_pairs: dict[str, Any]) -> None:
