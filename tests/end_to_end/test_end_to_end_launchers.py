@@ -45,7 +45,7 @@ with start() as launcher:
     assert dying[1].result() == 3
 
 with start() as launcher:  # the cluster is there as before
-    spread = [launcher.submit({"do": "node", "seconds": 2}) for _ in range(2)]
+    spread = [launcher.submit({"do": "node", "seconds": 2, "folder": os.getcwd()}) for _ in range(2)]
     ports = {handle.result() for handle in spread}
     assert len(ports) == 2, f"both on one node: {ports}"
 try:

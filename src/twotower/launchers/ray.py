@@ -116,7 +116,13 @@ class Ray(Launcher):
 
         log = self.folder / "workers" / f"ray-{self.submitted}.log"
         options = {"num_cpus": self.num_cpus, "num_gpus": self.needs.get("GPU", 0), "max_retries": 0}
-        arguments = self.task, json.dumps(dict(payload)), str(log), self.num_cpus, import_path()
+        arguments = (
+            self.task,
+            json.dumps(dict(payload)),
+            str(log),
+            self.num_cpus,
+            (str(Path.cwd()), import_path()),
+        )
         remote: Any = ray.remote(**options)(run_logged)  # type: ignore[call-overload]
         reference = remote.remote(*arguments)
         self.submitted += 1
@@ -196,7 +202,7 @@ class RayHandle:
         return status_of(self.outcome, self.log)
 
 
-def run_logged(task: str, payload: str, log: str, num_threads: int, modules: str) -> str:
+def run_logged(task: str, payload: str, log: str, num_threads: int, place: tuple[str, str]) -> str:
     """Run a payload on a node, with all that it prints in a file.
 
     Args:
@@ -204,12 +210,14 @@ def run_logged(task: str, payload: str, log: str, num_threads: int, modules: str
         payload: as JSON.
         log: the file; its folder is made.
         num_threads: of torch and Faiss.
-        modules: folders that modules are looked for in too.
+        place: the folder that relative paths start from, and the folders that modules are looked for in too.
 
     Returns:
         The outcome as JSON.
     """
     os.environ.update(threads_environment(num_threads))
+    folder, modules = place
+    os.chdir(folder)
     sys.path += [path for path in modules.split(os.pathsep) if path not in sys.path]
     with _printing_to(Path(log)):
         return json.dumps(outcome_of(task, json.loads(payload)))

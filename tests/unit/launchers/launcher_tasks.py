@@ -98,6 +98,7 @@ def node(payload: Mapping[str, Any]) -> int:
     import ray
 
     time.sleep(payload.get("seconds", 0))
+    assert Path.cwd() == Path(payload["folder"])
     return int(ray.get_runtime_context().get_node_id()[:8], 16)
 
 
