@@ -15,7 +15,7 @@ NOT_COMPARABLE, NOT_TESTED, UNTESTED = "not comparable", "not tested", ""
 
 
 @dataclass(frozen=True)
-class Tested:
+class PairedTest:
     """Figures of a paired test of left - right.
 
     Args:
@@ -51,11 +51,11 @@ class Comparison:
     verdict: str
     reason: str = ""
     delta: float | None = None
-    tested: Tested | None = None
+    tested: PairedTest | None = None
 
 
 def judged(
-    left: Entry, right: Entry, metric: str, delta: float, tested: Tested, luck: Luck | None
+    left: Entry, right: Entry, metric: str, delta: float, tested: PairedTest, luck: Luck | None
 ) -> Comparison:
     """Put a tested difference into words.
 

@@ -12,7 +12,7 @@ from twotower.experiments.compare.comparison import (
     SAME,
     UNTESTED,
     Comparison,
-    Tested,
+    PairedTest,
     judged,
 )
 from twotower.experiments.compare.entries import Entry
@@ -79,7 +79,7 @@ class Judge:
             try:
                 self._table(entry)
             except UnpairedError as error:
-                of = "" if entry is left else f"of {entry.name}, "
+                of = "" if entry is left else f"{entry.name}: "
                 return Comparison(left, right, NOT_TESTED, f"{of}{error}", delta)
         users, others = self._table(left).users, self._table(right).users
         if reason := other_users(users, others):
@@ -118,14 +118,14 @@ class Judge:
             found[id(entry)] = numbers[content]
         return found
 
-    def _test(self, keys: Sequence[Key]) -> dict[Key, Tested]:
+    def _test(self, keys: Sequence[Key]) -> dict[Key, PairedTest]:
         """Test pairs of contents, the lower number less the higher, and correct for how many they are."""
-        tested: dict[Key, Tested] = {}
+        tested: dict[Key, PairedTest] = {}
         by_users: dict[bytes, list[Key]] = {}
         for key in keys:
             left, right = (self.tables[number] for number in key)
             if len(left.values) > 1 and len(right.values) > 1:
-                tested[key] = Tested(*difference_over_seeds(left.values, right.values), 1.0, True)
+                tested[key] = PairedTest(*difference_over_seeds(left.values, right.values), 1.0, True)
             else:
                 by_users.setdefault(left.users.tobytes(), []).append(key)
         for group in by_users.values():
@@ -136,18 +136,18 @@ class Judge:
             for (key, each), value in zip(tested.items(), corrected, strict=True)
         }
 
-    def _test_users(self, keys: Sequence[Key]) -> dict[Key, Tested]:
+    def _test_users(self, keys: Sequence[Key]) -> dict[Key, PairedTest]:
         numbers = sorted({number for key in keys for number in key})
         values = np.stack([self.tables[number].values.mean(axis=0) for number in numbers])
         pairs = np.searchsorted(numbers, np.array(keys)).astype(np.intp)
         intervals, p_values = bootstrap_intervals(values, pairs), sign_flip_p_values(values, pairs)
         return {
-            key: Tested(float(low), float(high), float(p_value), 1.0, False)
+            key: PairedTest(float(low), float(high), float(p_value), 1.0, False)
             for key, (low, high), p_value in zip(keys, intervals, p_values, strict=True)
         }
 
     def _worded(
-        self, left: Entry, right: Entry, content: Mapping[int, int], tested: Mapping[Key, Tested]
+        self, left: Entry, right: Entry, content: Mapping[int, int], tested: Mapping[Key, PairedTest]
     ) -> Comparison:
         first, second = content[id(left)], content[id(right)]
         delta = left.figures[self.metric] - right.figures[self.metric]

@@ -1,6 +1,6 @@
 """What the page's plots show, as plain values; rows are named by their number in the table, from 1."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from twotower.experiments.compare.comparison import NOT_COMPARABLE
@@ -14,6 +14,7 @@ from twotower.experiments.compare.metric import (
     written,
 )
 from twotower.experiments.compare.report import Report, Row
+from twotower.experiments.pareto import front
 
 MOST_CURVES = 8
 MOST_PICKED = 8
@@ -84,28 +85,19 @@ def fronts(report: Report, cost: str) -> list[dict[str, Any]]:
             if x is not None:
                 told = f"{written(COSTS[cost], x)}{' ms' if cost == 'latency' else ' bytes'}, {value:.4f}"
                 points.append({"row": number, "x": x, "y": value, "told": told})
-        points.sort(key=lambda point: (point["x"], -point["y"]))
+        points.sort(key=lambda point: point["x"])
         if points:
-            plots.append({"x": COST_LABELS[cost], "y": name, "points": points, "front": pareto_front(points)})
+            unbeaten = front([point["x"] for point in points], [point["y"] for point in points])
+            rows = [points[position]["row"] for position in unbeaten]
+            plots.append({"x": COST_LABELS[cost], "y": name, "points": points, "front": rows})
     return plots
 
 
-def pareto_front(points: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Return the rows of the points that no other is cheaper and better than, from the cheapest.
-
-    Args:
-        points: by rising `x` (cost, less is better), of equals by falling `y` (more is better).
-    """
-    front, best = [], float("-inf")
-    for point in points:
-        if point["y"] > best:
-            front.append(point["row"])
-            best = point["y"]
-    return front
-
-
 def _qualities(report: Report) -> dict[str, dict[int, float]]:
-    """Return the qualities to set against costs, each row number -> value."""
+    """Return the qualities to set against costs, each row number -> value, the more telling one first.
+
+    Where all rows have the same towers, only the index tells them apart.
+    """
     column = column_of(report.metric)
     through, exact = {}, {}
     for number, row in _comparable(report).items():
@@ -118,6 +110,8 @@ def _qualities(report: Report) -> dict[str, dict[int, float]]:
         if (recall := row.entry.figures.get("index/recall_at_100")) is not None:
             exact[number] = recall
     found = {f"{label(report.metric)} through the index": through, "index recall@100 of exact search": exact}
+    if len({report.rows[number - 1].value for number in through}) == 1:
+        found = dict(reversed(found.items()))
     return {name: values for name, values in found.items() if values}
 
 

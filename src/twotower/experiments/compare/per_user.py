@@ -50,7 +50,7 @@ def read_values(entry: Entry, column: str) -> UserTable:
 def other_users(one: np.ndarray, other: np.ndarray) -> str:
     """Say how two sorted lists of users differ, or nothing if they do not."""
     if len(one) != len(other):
-        return f"other users ({len(other):,} against {len(one):,})"
+        return f"other users ({len(one):,} against {len(other):,})"
     if one.dtype.kind != other.dtype.kind or not np.array_equal(one, other):
         return f"other users (also {len(one):,}, but not the same)"
     return ""
@@ -85,7 +85,9 @@ def _columns(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
         with ParquetFile(path, page_checksum_verification=True) as file:
             missing = [name for name in wanted if name not in file.schema_arrow.names]
             if missing:
-                raise UnpairedError(f"{path.name} has no column {missing[0]}")
+                raise UnpairedError(
+                    f"{path.name} has no column {missing[0]}; a figure of the whole catalogue has none"
+                )
             table = file.read(columns=list(wanted), use_threads=False)
             return {name: table[name].to_numpy() for name in wanted}
     except (ArrowException, OSError) as error:

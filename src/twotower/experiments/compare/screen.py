@@ -1,9 +1,9 @@
 """The comparison on the console."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -14,27 +14,36 @@ from twotower.experiments.compare.table import Texts, pair_texts, summary, texts
 
 WIDE = 400
 """Columns where no terminal sets a limit: a table in a file or a pipe is not cut."""
-MOST_VERDICT = 76
+GAP = 2
+LEAST_NAME, LEAST_VERDICT, MOST_VERDICT = 20, 20, 76
+LONG_HEADING = 12
 STYLES = {BETTER: "green", WORSE: "red", "the baseline": "bold"}
 
 
 def show(report: Report) -> None:
     """Print the table, all pairs if they were asked for, and what to know of them."""
     console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=WIDE)
-    shown = telling_keys(report.keys, report.records)
-    table = _table(texts(report, shown))
-    # Settings make room for figures; every form of file has them all.
-    while shown and Measurement.get(console, console.options, table).minimum > console.width:
-        shown = shown[:-1]
-        table = _table(texts(report, shown))
-    console.print(table)
+    width = console.width if console.is_terminal else WIDE
+    for narrower, shown in _ever_narrower(report):
+        content = texts(narrower, shown)
+        widths = _widths(content, width)
+        if sum(widths) + GAP * (len(widths) - 1) <= width:
+            break
+    _print(content, width)
     if report.pairs:
-        console.print()
-        console.print(_table(pair_texts(report)))
+        print()
+        _print(pair_texts(report), width)
     for line in [*_hidden(report, shown), *summary(report)]:
         console.print(line, soft_wrap=True)
+
+
+def _ever_narrower(report: Report) -> Iterator[tuple[Report, list[str]]]:
+    """Return what to show, and then with ever less: settings make room for figures, which all files have."""
+    keys = telling_keys(report.keys, report.records)
+    for number in range(len(keys), -1, -1):
+        yield report, keys[:number]
+    yield replace(report, columns=[]), []
+    yield replace(report, columns=[], rows=[replace(row, spread=None) for row in report.rows]), []
 
 
 def _hidden(report: Report, shown: Sequence[str]) -> list[str]:
@@ -47,22 +56,46 @@ def _hidden(report: Report, shown: Sequence[str]) -> list[str]:
     ]
 
 
-def _table(content: Texts) -> Table:
+def _widths(content: Texts, width: int) -> list[int]:
+    """Return the widths of the columns: what they need, but for names and verdicts where room is short."""
+    headings, rows, _ = content
+    cells = [
+        [*_folded(heading).split("\n"), *column] for heading, *column in zip(headings, *rows, strict=True)
+    ]
+    widths = [max(map(len, column)) for column in cells]
+    excess = sum(widths) + GAP * (len(widths) - 1) - width
+    widths[-1] = min(widths[-1], MOST_VERDICT)
+    for at, least in ((-1, LEAST_VERDICT), (0, LEAST_NAME)):
+        spare = min(max(0, widths[at] - least), max(0, excess))
+        widths[at] -= spare
+        excess -= spare
+    return widths
+
+
+def _folded(heading: str) -> str:
+    """Return a long heading on two lines."""
+    if len(heading) <= LONG_HEADING or set(heading) & set("±%"):
+        return heading
+    before, dot, after = heading.rpartition(".")
+    return f"{before}.\n{after}" if dot else heading.replace(" ", "\n", 1)
+
+
+def _print(content: Texts, width: int) -> None:
     headings, rows, num_words = content
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    widths = _widths(content, width)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
     for position, heading in enumerate(headings):
         last = position == len(headings) - 1
-        words = position < num_words or last
         table.add_column(
-            heading,
-            justify="left" if words else "right",
+            Text(_folded(heading)),
+            justify="left" if position < num_words or last else "right",
             no_wrap=not last,
             overflow="fold" if last else "ellipsis",
-            min_width=None if position == 0 else (20 if last else min(len(heading), 12)),
+            width=widths[position],
+            vertical="bottom",
         )
     for row in rows:
-        verdict = row[-1]
-        style = next((style for word, style in STYLES.items() if verdict.startswith(word)), "")
-        told = verdict if len(verdict) <= MOST_VERDICT else f"{verdict[:MOST_VERDICT]}…"
-        table.add_row(*(Text(cell) for cell in row[:-1]), Text(told, style=style))
-    return table
+        style = next((style for word, style in STYLES.items() if row[-1].startswith(word)), "")
+        table.add_row(*map(Text, row[:-1]), Text(row[-1], style=style))
+    needed = sum(widths) + GAP * len(widths)
+    Console(highlight=False, markup=False, width=max(width, needed)).print(table)

@@ -24,7 +24,7 @@ def texts(report: Report, keys: Sequence[str]) -> Texts:
     headings = [_what(report), *keys, label(report.metric)]
     headings += ["mean ± sd (seeds)"] if with_seeds else []
     headings += [*map(label, report.columns), "difference"]
-    headings += ["95 % interval", "corrected p"] if with_tests else []
+    headings += ["95 % interval", "p"] if with_tests else []
     headings.append("verdict")
     rows = []
     for row in report.rows:
@@ -38,7 +38,7 @@ def texts(report: Report, keys: Sequence[str]) -> Texts:
 
 def pair_texts(report: Report) -> Texts:
     """Return all pairs as texts, the left one judged against the right."""
-    headings = ["run", "against", "difference", "95 % interval", "corrected p", "verdict"]
+    headings = ["run", "against", "difference", "95 % interval", "p", "verdict"]
     rows = [
         [
             pair.left.name,
