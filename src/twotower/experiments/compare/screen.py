@@ -15,7 +15,8 @@ from twotower.experiments.compare.table import Texts, pair_texts, summary, texts
 WIDE = 400
 """Columns where no terminal sets a limit: a table in a file or a pipe is not cut."""
 GAP = 2
-LEAST_NAME, LEAST_VERDICT, MOST_VERDICT = 20, 20, 76
+LEAST_NAME, SHORTEST_NAME = 32, 12
+LEAST_VERDICT, MOST_VERDICT = 20, 76
 LONG_HEADING = 12
 STYLES = {BETTER: "green", WORSE: "red", "the baseline": "bold"}
 
@@ -26,13 +27,16 @@ def show(report: Report) -> None:
     width = console.width if console.is_terminal else WIDE
     for narrower, shown in _ever_narrower(report):
         content = texts(narrower, shown)
-        widths = _widths(content, width)
+        widths = _widths(content, width, LEAST_NAME)
         if sum(widths) + GAP * (len(widths) - 1) <= width:
             break
-    _print(content, width)
+    else:
+        widths = _widths(content, width, SHORTEST_NAME)
+    _print(content, widths, width)
     if report.pairs:
         print()
-        _print(pair_texts(report), width)
+        content = pair_texts(report)
+        _print(content, _widths(content, width, LEAST_NAME), width)
     for line in [*_hidden(report, shown), *summary(report)]:
         console.print(line, soft_wrap=True)
 
@@ -56,7 +60,7 @@ def _hidden(report: Report, shown: Sequence[str]) -> list[str]:
     ]
 
 
-def _widths(content: Texts, width: int) -> list[int]:
+def _widths(content: Texts, width: int, least_name: int) -> list[int]:
     """Return the widths of the columns: what they need, but for names and verdicts where room is short."""
     headings, rows, _ = content
     cells = [
@@ -65,7 +69,7 @@ def _widths(content: Texts, width: int) -> list[int]:
     widths = [max(map(len, column)) for column in cells]
     excess = sum(widths) + GAP * (len(widths) - 1) - width
     widths[-1] = min(widths[-1], MOST_VERDICT)
-    for at, least in ((-1, LEAST_VERDICT), (0, LEAST_NAME)):
+    for at, least in ((-1, LEAST_VERDICT), (0, least_name)):
         spare = min(max(0, widths[at] - least), max(0, excess))
         widths[at] -= spare
         excess -= spare
@@ -80,22 +84,23 @@ def _folded(heading: str) -> str:
     return f"{before}.\n{after}" if dot else heading.replace(" ", "\n", 1)
 
 
-def _print(content: Texts, width: int) -> None:
+def _print(content: Texts, widths: Sequence[int], width: int) -> None:
     headings, rows, num_words = content
-    widths = _widths(content, width)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
-    for position, heading in enumerate(headings):
+    folded = [_folded(heading) for heading in headings]
+    two_lines = any("\n" in heading for heading in folded)
+    for position, heading in enumerate(folded):
         last = position == len(headings) - 1
         table.add_column(
-            Text(_folded(heading)),
+            Text(heading if "\n" in heading or not two_lines else f"\n{heading}"),
             justify="left" if position < num_words or last else "right",
             no_wrap=not last,
             overflow="fold" if last else "ellipsis",
             width=widths[position],
-            vertical="bottom",
         )
     for row in rows:
         style = next((style for word, style in STYLES.items() if row[-1].startswith(word)), "")
-        table.add_row(*map(Text, row[:-1]), Text(row[-1], style=style))
+        name = row[0] if len(row[0]) <= widths[0] else f"…{row[0][1 - widths[0] :]}"
+        table.add_row(*map(Text, [name, *row[1:-1]]), Text(row[-1], style=style))
     needed = sum(widths) + GAP * len(widths)
     Console(highlight=False, markup=False, width=max(width, needed)).print(table)
