@@ -96,7 +96,7 @@ def _train(run: Run, watch: Watch | None) -> int:
         if source is not None:
             result["training_reused_from"] = str(source)
         quality = borrowed(run, source)
-        result |= quality or evaluate_on_test(run, trained.model, trained.valid, dataset, evaluator)
+        result |= quality or evaluate_on_test(run, trained.model, trained.valid(), dataset, evaluator)
         return finish(run, board, dataset, trained.model, indexed[0], result)
 
 

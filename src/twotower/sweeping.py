@@ -58,7 +58,7 @@ def run_sweep(
         if sweep.exclusive:
             stack.enter_context(held(request.folder, "sweep"))
         stack.enter_context(console)
-        console.sweep_started(request.folder, plan.num_jobs, request.monitor)
+        console.sweep_started(request.folder, plan.num_jobs, request.monitor, plan.num_trainings)
         outcomes = run_jobs(plan, stack.enter_context(launcher), console)
         write_sweep(request, [*fixed, *swept], outcomes, plan.summary())
         console.sweep_ended(outcomes, time.perf_counter() - began)

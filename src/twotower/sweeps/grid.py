@@ -89,6 +89,13 @@ class GridPlan(Plan):
             self.trained.add(job.training)
 
     @property
+    def num_trainings(self) -> int:
+        """Return how many jobs must train towers; the others take those of one before."""
+        if any(not job.settings["reuse"] for job in self.jobs):
+            return len(self.jobs)
+        return len({job.training for job in self.jobs})
+
+    @property
     def num_jobs(self) -> int:
         """Return how many jobs there are."""
         return len(self.jobs)

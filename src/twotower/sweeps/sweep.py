@@ -27,6 +27,11 @@ class Plan(ABC):
     def num_jobs(self) -> int:
         """Return how many jobs there are in all, those done before included."""
 
+    @property
+    def num_trainings(self) -> int | None:
+        """Return how many of the jobs must train towers, if that is known."""
+        return None
+
     def beat(self, running: Collection[Job]) -> None:  # noqa: B027 - most plans are not shared
         """Called about once a second while jobs run: say that they are alive to whoever shares the sweep."""
 

@@ -42,7 +42,7 @@ class Trained:
 
     Attributes:
         model: with the weights that are indexed and served.
-        valid: of the best checkpoint of the first phase, which never saw the validation split.
+        valid: evaluates the best checkpoint of the first phase, which never saw the validation split.
         epochs: the best checkpoint's.
         refit: whether the weights are from the second phase.
         seconds: of both phases.
@@ -51,7 +51,7 @@ class Trained:
     """
 
     model: TwoTower
-    valid: Report
+    valid: Callable[[], Report]
     epochs: int
     refit: bool
     seconds: float
@@ -103,7 +103,7 @@ def train_towers(
 def trained_before(
     settings: Mapping[str, Any], dataset: RetrievalDataset, evaluator: Evaluator, folder: Path
 ) -> Trained:
-    """Load the towers of a run whose phases have ended, and evaluate the first on the validation split.
+    """Load the towers of a run whose phases have ended.
 
     Args:
         settings: plain checked values that shape training as the run's did.
@@ -111,24 +111,27 @@ def trained_before(
         evaluator: of the validation split.
         folder: of the run; only read.
     """
-    module = build_module(settings, dataset, dataset.train, 1, evaluator)
-    load_weights(module, folder, FIT)
-    valid = evaluate_valid(module.model, dataset, evaluator)
-    phases = [read_phase(folder, FIT)]
     refit = build(settings["trainer"], TrainerChoice).refit
-    if refit:
+    first, *again = [read_phase(folder, name) for name in (FIT, REFIT)[: 1 + refit]]
+
+    def chosen() -> TwoTower:
+        module = build_module(settings, dataset, dataset.train, 1, evaluator)
+        load_weights(module, folder, FIT)
+        return module.model.eval()
+
+    def fitted_again() -> TwoTower:
         module = build_module(settings, dataset, dataset.train_and_valid, 1, None)
         load_weights(module, folder, REFIT)
-        phases.append(read_phase(folder, REFIT))
-    module.model.eval()
+        return module.model.eval()
+
     return Trained(
-        module.model,
-        valid,
-        phases[0].epochs,
+        fitted_again() if refit else chosen(),
+        lambda: evaluate_valid(chosen(), dataset, evaluator),
+        first.epochs,
         refit,
-        sum(phase.seconds for phase in phases),
-        sum(phase.interactions for phase in phases),
-        phases[0].curves,
+        sum(phase.seconds for phase in [first, *again]),
+        sum(phase.interactions for phase in [first, *again]),
+        first.curves,
     )
 
 
