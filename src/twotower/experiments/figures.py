@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator
 from matplotlib.transforms import Bbox
 
@@ -53,7 +54,7 @@ def recall_versus_latency(
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
     axes.legend(frameon=False, labelcolor=GREY, fontsize=TEXT_SIZE, loc="lower right")
-    _place_labels(figure, axes, labels, target_recall)
+    _place_labels(figure, axes, labels)
     return figure
 
 
@@ -138,32 +139,40 @@ def _log(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
 
 
-def _place_labels(figure: Figure, axes: Axes, labels: Sequence[Label], line: float | None = None) -> None:
-    """Write labels where they cover neither each other nor a point nor a line across; else leave them out."""
+def _place_labels(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
+    """Write labels where they cover neither each other nor a point, and no line if there is such a place.
+
+    One that fits nowhere is left out.
+    """
     figure.draw_without_rendering()
+    lines = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
     taken = [_around(axes, x, y) for x, y, _, _ in labels]
-    if line is not None:
-        height = axes.transData.transform((1, line))[1]
-        taken.append(Bbox.from_extents(axes.bbox.x0, height - 1, axes.bbox.x1, height + 1))
     for own, (x, y, text, color) in enumerate(labels):
         others = [box for position, box in enumerate(taken) if position != own]
-        for place in PLACES:
+        found: list[tuple[bool, Annotation, Bbox]] = []
+        for across, up in PLACES:
             label = axes.annotate(
                 text,
                 (x, y),
                 textcoords="offset points",
-                xytext=place,
-                ha="left" if place[0] > 0 else "right",
+                xytext=(across, up),
+                ha="left" if across > 0 else "right",
                 fontsize=LABEL_SIZE,
                 color=color,
             )
             label.set_in_layout(False)
             box = label.get_window_extent()
-            inside = figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
-            if inside and box.y0 >= axes.bbox.y0 and not any(box.overlaps(other) for other in others):
-                taken.append(box)
-                break
+            inside = axes.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+            inside = inside and axes.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
+            if inside and not any(box.overlaps(other) for other in others):
+                crossed = any(path.intersects_bbox(box, filled=False) for path in lines)
+                found.append((crossed, label, box))
+            else:
+                label.remove()
+        found.sort(key=lambda place: place[0])
+        for _, label, _ in found[1:]:
             label.remove()
+        taken += [box for _, _, box in found[:1]]
 
 
 def _around(axes: Axes, x: float, y: float) -> Bbox:

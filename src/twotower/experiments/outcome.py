@@ -106,9 +106,9 @@ def best_of(outcomes: Iterable[Outcome], metric: str) -> Outcome | None:
 def final_scalars(result: Mapping[str, Any]) -> dict[str, float]:
     """Return a run's final figures, which become the HPARAMS tab's columns.
 
-    Of the metrics those at the k of the metric that chooses; `result.json` has them all. The validation
-    figures are the best checkpoint's, under `best_valid/`, since `valid/` is the curve. A pruned run has
-    those only, as far as it came.
+    Of the test metrics those at the k of the metric that chooses, and of the validation metrics that one;
+    `result.json` has them all. It is the best checkpoint's, under `best_valid/`, since `valid/` is the curve.
+    A pruned run has it only, as far as it came.
 
     Args:
         result: what `result.json` holds, of a run that ended in any way.
@@ -118,10 +118,16 @@ def final_scalars(result: Mapping[str, Any]) -> dict[str, float]:
         for key, values in result.get("curves", {}).items()
         if key.startswith(VALID) and values
     }
-    k = str(result.get("training", {}).get("monitor", "")).rpartition("_at_")[2]
+    monitor = str(result.get("training", {}).get("monitor", ""))
+    k = monitor.rpartition("_at_")[2]
     index = result.get("index", {})
     figures = {
-        **{_best(key): value for key, value in _at(k, metrics).items()},
+        **{
+            _best(key): value
+            for key, value in metrics.items()
+            if key.startswith(VALID) and monitor in ("", key)
+        },
+        **{key: value for key, value in _at(k, metrics).items() if not key.startswith(VALID)},
         **{f"index/{key}": index.get(key) for key in INDEX_FIGURES},
         **{f"index/drop_{key}": value for key, value in _at(k, index.get("label_metric_drop", {})).items()},
         **{f"timing/{key}": value for key, value in result.get("timing", {}).items()},
