@@ -41,7 +41,7 @@ def written(key: str, value: float | None, sign: bool = False) -> str:
     magnitude = abs(value)
     if magnitude >= 1000:
         return f"{value:{plus},.0f}"
-    if magnitude >= 10:
+    if magnitude >= 10 or "bytes" in key:
         return f"{value:{plus}.1f}"
     return f"{value:{plus}.3f}" if key.startswith("index/latency") else f"{value:{plus}.4f}"
 

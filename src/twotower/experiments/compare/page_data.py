@@ -42,11 +42,16 @@ def page_data(report: Report) -> dict[str, Any]:
 
 
 def picked(report: Report) -> set[int]:
-    """Return the rows drawn in colour at first: the best, and the baseline."""
-    with_figures = list(_comparable(report))
-    baseline = [n for n in with_figures if report.rows[n - 1].entry is report.baseline]
-    others = [n for n in with_figures if n not in baseline]
-    return {*baseline, *others[: MOST_PICKED - len(baseline)]}
+    """Return the rows drawn in colour at first: the baseline and the best, once for each training."""
+    comparable = _comparable(report)
+    baseline = [number for number, row in comparable.items() if row.entry is report.baseline]
+    by_training: dict[tuple[float | None, ...], int] = {}
+    for number in [*baseline, *comparable]:
+        figures = comparable[number].entry.figures
+        # Curves and slices of one training under several indexes would lie on top of each other.
+        quality = figures.get(report.metric), figures.get(validation_key(report.metric))
+        by_training.setdefault(quality, number)
+    return set(list(by_training.values())[:MOST_PICKED])
 
 
 def _comparable(report: Report) -> dict[int, Row]:

@@ -20,15 +20,16 @@ def run_table(report: Report) -> tuple[str, int]:
     shown = telling_keys(report.keys, report.records)
     hidden = [key for key in report.keys if key not in shown]
     spreads = any(row.spread for row in report.rows)
+    tests = any(row.comparison and row.comparison.tested for row in report.rows)
     heads = [_head("#", "number"), _head("run", "name"), _head(label(report.metric), "number")]
     heads += [_head("difference", "number"), _head("verdict")]
-    heads += [_head("95 % interval", "number"), _head("corrected p", "number")]
+    heads += [_head("95 % interval", "number"), _head("corrected p", "number")] if tests else []
     heads += [_head("mean over seeds", "number"), _head("sd (seeds)", "number")] if spreads else []
     heads += [_head(label(key), "number") for key in report.columns]
     heads += [*(_head(key) for key in shown), *(_head(key, "extra") for key in hidden)]
     ticked = picked(report)
     rows = "".join(
-        _run_row(report, row, number, number in ticked, spreads, (shown, hidden))
+        _run_row(report, row, (number, number in ticked), (spreads, tests), (shown, hidden))
         for number, row in enumerate(report.rows, start=1)
     )
     return _sortable("Runs", heads, rows, ' id="table"'), len(hidden)
@@ -37,14 +38,15 @@ def run_table(report: Report) -> tuple[str, int]:
 def _run_row(
     report: Report,
     row: Row,
-    number: int,
-    ticked: bool,
-    spreads: bool,
+    place: tuple[int, bool],
+    parts: tuple[bool, bool],
     keys: tuple[Sequence[str], Sequence[str]],
 ) -> str:
+    number, ticked = place
+    spreads, tests = parts
     cells = [_cell(str(number), number), _name(row, number, ticked), _figure(report.metric, row.value)]
     delta, *test = _difference(report.metric, row.comparison)
-    cells += [delta, _verdict(row.verdict, row.reason), *test]
+    cells += [delta, _verdict(row.verdict, row.reason), *(test if tests else ())]
     if spreads:
         spread = row.spread
         cells.append(_figure(report.metric, spread.mean if spread else None))
