@@ -88,6 +88,15 @@ def test_the_state_of_a_run(tmp_path: Path, result: object, state: str, problem:
     assert (found.state, found.problem) == (state, problem)
 
 
+def test_numbers_that_no_file_can_hold(tmp_path: Path) -> None:
+    run = make_run(
+        tmp_path / "run", RESULT | {"metrics": {"test/a": 0.5, "test/b": float("nan")}}, limit=float("inf")
+    )
+    found = read_run(run)
+    assert set(found.figures) == {"test/a", "index/bytes_per_item"}
+    assert found.settings["limit"] == "inf"
+
+
 def test_figures_have_their_group_and_are_numbers() -> None:
     assert figures_of(RESULT) == {"test/recall_at_20": 0.25, "index/bytes_per_item": 64.0}
 

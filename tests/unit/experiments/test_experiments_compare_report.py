@@ -18,6 +18,8 @@ from twotower.experiments.compare.command import run_command
 from twotower.experiments.compare.comparison import PairedTest, judged
 from twotower.experiments.compare.entries import Entry
 from twotower.experiments.compare.export import as_csv, as_json, as_markdown
+from twotower.experiments.compare.page_data import curves
+from twotower.experiments.compare.page_table import curve_table
 from twotower.experiments.compare.record import RunRecord
 from twotower.experiments.compare.report import Options
 from twotower.experiments.compare.seeds import Luck
@@ -167,6 +169,22 @@ def test_the_page_cannot_be_broken_by_a_name(runs: list[Path], tmp_path: Path) -
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
     assert "&lt;i&gt;|x" in page
+
+
+def test_a_run_that_diverged_keeps_the_curve_it_has(tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path / "a", [0.5], curves={"valid/recall_at_20": [0.25, 0.5, None], "train/loss": [None]}
+    )
+    report = compare([run], Options())
+    assert curves(report) == {"valid/recall_at_20": {1: [0.25, 0.5, None]}}
+    table = curve_table(report, curves(report))
+    assert '<td class="number" data-value="2">2</td><td class="number" data-value="3">3</td>' in table
+
+
+def test_a_file_that_cannot_be_written_is_the_users_to_mend(runs: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match=r"--csv .*cannot be written .*name another file"):
+        run_command([str(runs[0]), "--csv", str(tmp_path / "file" / "r.csv")], "")
 
 
 def test_the_page_without_plotly_is_refused_before_anything_is_read(

@@ -42,9 +42,18 @@ def run_command(arguments: Sequence[str], description: str) -> int:
         show(report)
     for name, path in outputs:
         if path != STDOUT:
-            write_text_atomically(Path(path), FORMS[name](report))
+            _write(name, path, FORMS[name](report))
             print(f"written: {path}", file=sys.stderr if to_stdout else sys.stdout)
     return 0
+
+
+def _write(name: str, path: str, text: str) -> None:
+    try:
+        write_text_atomically(Path(path), text)
+    except OSError as error:
+        raise InputError(
+            f"--{name} {path}: cannot be written ({error.strerror}); name another file"
+        ) from error
 
 
 def parser(description: str) -> argparse.ArgumentParser:

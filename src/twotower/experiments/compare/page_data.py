@@ -13,6 +13,7 @@ from twotower.experiments.compare.metric import (
     validation_key,
     written,
 )
+from twotower.experiments.compare.record import is_number
 from twotower.experiments.compare.report import Report, Row
 from twotower.experiments.pareto import front
 
@@ -25,6 +26,9 @@ COST_LABELS = {
     "latency": "latency of one query, ms (median)",
     "bytes": "index bytes per item",
 }
+
+
+Curves = dict[str, dict[int, list[float | None]]]
 
 
 def page_data(report: Report) -> dict[str, Any]:
@@ -63,17 +67,19 @@ def _comparable(report: Report) -> dict[int, Row]:
     }
 
 
-def curves(report: Report) -> dict[str, dict[int, list[float]]]:
+def curves(report: Report) -> Curves:
     """Return learning curves by key, the metric's own on the validation split first.
 
-    A row of several seeds shows its first.
+    A row of several seeds shows its first. A value that is no number, as of a run that diverged, is None.
     """
-    found: dict[str, dict[int, list[float]]] = {}
+    found: Curves = {}
     for number, row in enumerate(report.rows, start=1):
         of_run = row.entry.run.result.get("curves") if row.entry.kind != "baseline" else None
         for key, values in of_run.items() if isinstance(of_run, dict) else ():
-            if isinstance(values, list) and values and all(isinstance(v, int | float) for v in values):
-                found.setdefault(key, {})[number] = [float(f"{value:.5g}") for value in values]
+            if isinstance(values, list) and any(map(is_number, values)):
+                found.setdefault(key, {})[number] = [
+                    float(f"{value:.5g}") if is_number(value) else None for value in values
+                ]
     first = [validation_key(report.metric), "valid/recall_at_20", "train/loss", "valid/loss"]
     order = [key for key in dict.fromkeys(first) if key in found]
     order += sorted(key for key in found if key not in order)

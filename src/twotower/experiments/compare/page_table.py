@@ -7,7 +7,7 @@ from typing import Any
 from twotower.experiments.compare.comparison import BETTER, WORSE, Comparison
 from twotower.experiments.compare.differences import shown_value, telling_keys
 from twotower.experiments.compare.metric import label, less_is_better, written
-from twotower.experiments.compare.page_data import picked
+from twotower.experiments.compare.page_data import Curves, picked
 from twotower.experiments.compare.report import Report, Row
 from twotower.experiments.compare.table import difference_texts, told
 
@@ -106,7 +106,7 @@ def pair_table(report: Report) -> str:
     return _sortable("All pairs", [*heads, _head("verdict")], rows)
 
 
-def curve_table(report: Report, curves: Mapping[str, Mapping[int, Sequence[float]]]) -> str:
+def curve_table(report: Report, curves: Curves) -> str:
     """Return, folded away, the best epoch of each row by the first curve."""
     key, of_rows = next(iter(curves.items()))
     best = min if less_is_better(key) else max
@@ -114,8 +114,9 @@ def curve_table(report: Report, curves: Mapping[str, Mapping[int, Sequence[float
     heads += [_head("after epoch", "number"), _head("epochs", "number")]
     rows = ""
     for number, values in sorted(of_rows.items()):
-        epoch = values.index(best(values)) + 1
-        cells = [_figure(key, best(values)), _cell(str(epoch), epoch), _cell(str(len(values)), len(values))]
+        reached = best(value for value in values if value is not None)
+        epoch = values.index(reached) + 1
+        cells = [_figure(key, reached), _cell(str(epoch), epoch), _cell(str(len(values)), len(values))]
         rows += f"<tr>{_numbered(report, number)}{''.join(cells)}</tr>"
     return _folded("Best epochs as a table", _sortable("Best epochs", heads, rows))
 

@@ -1,6 +1,7 @@
 """What is read of one run: its configuration and its result, or what is wrong with them."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,9 +61,9 @@ def read_run(folder: Path) -> RunRecord:
     """Read a run's folder; what is damaged is said in the record and never raises."""
     try:
         settings = _settings(folder / CONFIG)
-    except ValueError as error:
+        plain = {key: _finite(value) for key, value in flat(settings).items()}
+    except (ValueError, TypeError) as error:
         return RunRecord(folder, {}, {}, DAMAGED, f"{CONFIG} is damaged: {error}")
-    plain = flat(settings)
     # Computed even where the run recorded it: an older run may have counted other keys as shaping.
     configuration = fingerprint({key: value for key, value in settings.items() if key != "seed"}, "")
     if not (folder / RESULT).is_file():
@@ -84,15 +85,21 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def figures_of(result: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of a result by key; the index's and the timing's get their group as prefix."""
+    """Return the finite numbers of a result by key, the index's and the timing's with their group before it."""
     found = dict(result.get("metrics") or {})
     for group in ("index", "timing"):
         found |= {f"{group}/{key}": value for key, value in (result.get(group) or {}).items()}
-    return {key: float(value) for key, value in found.items() if _is_number(value)}
+    return {key: float(value) for key, value in found.items() if is_number(value)}
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_number(value: object) -> bool:
+    """Say whether a value of a JSON file is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _finite(value: Scalar) -> Scalar:
+    """Return a setting as it is, but infinity as text, which JSON has no number for."""
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)
 
 
 def _settings(path: Path) -> dict[str, Any]:
