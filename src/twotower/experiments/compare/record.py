@@ -85,7 +85,7 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def figures_of(result: Mapping[str, Any]) -> dict[str, float]:
-    """Return the finite numbers of a result by key, the index's and the timing's with their group before it."""
+    """Return the finite numbers of a result by key; of index and timing with their group before the name."""
     found = dict(result.get("metrics") or {})
     for group in ("index", "timing"):
         found |= {f"{group}/{key}": value for key, value in (result.get(group) or {}).items()}
