@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
 from optuna.trial import FrozenTrial, TrialState
 
 from twotower.errors import InputError
 from twotower.experiments.fingerprint import NOT_SHAPING, flat
+from twotower.experiments.lock import held
 from twotower.experiments.run import read_result
 from twotower.spec import build
 from twotower.sweeps.job import Job, Request
@@ -22,7 +22,7 @@ from twotower.sweeps.search_summary import summary_of
 from twotower.sweeps.space import Space
 from twotower.sweeps.study import open_storage, open_study, quiet, same_or_refuse, storage_name
 from twotower.sweeps.sweep import Plan
-from twotower.sweeps.trials import AGAIN, JOB, LOCK, OVERRIDES, Trials
+from twotower.sweeps.trials import AGAIN, JOB, LOCK, LOCK_SECONDS, OVERRIDES, Trials
 
 if TYPE_CHECKING:
     from twotower.sweeps.search import Search
@@ -171,8 +171,7 @@ def _open(
 ) -> Trials:
     """Open the study, which must be about the same as it was."""
     storage = storage_name(search.storage, request.folder)
-    request.folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(request.folder / LOCK), quiet():
+    with held(request.folder, LOCK, LOCK_SECONDS), quiet():
         opened = open_storage(storage)
         study = open_study(opened, _study_name(request.folder), list(objectives.directions.values()))
         _same_folder(study.user_attrs.get("folder"), request.folder)

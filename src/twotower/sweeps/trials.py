@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from twotower.experiments.lock import held
 from twotower.sweeps.owner import Watchman, this_process
 from twotower.sweeps.study import quiet, trial_id
 
-LOCK = ".search.lock"
+LOCK, LOCK_SECONDS = "search", 120.0
+"""The name of the lock, which is held for moments only, and how long to wait for it."""
+
 JOB, OVERRIDES, OWNER, HEARTBEAT = "job", "overrides", "owner", "heartbeat"
 AGAIN, STATUS, ERROR = "again", "status", "error"
 """What a trial carries beside Optuna's own."""
@@ -35,14 +37,18 @@ class Trials:
     def __init__(self, study: optuna.Study, storage: BaseStorage, folder: Path) -> None:
         self.study = study
         self.storage = storage
-        self.lock = FileLock(folder / LOCK)
+        self.folder = folder
         self.me = this_process()
         self.watchman = Watchman()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keep the other processes waiting; the system ends it if this process dies."""
-        with self.lock, quiet():
+        """Keep the other processes waiting; the system ends it if this process dies.
+
+        Raises:
+            InputError: another process holds the lock and stands still.
+        """
+        with held(self.folder, LOCK, LOCK_SECONDS), quiet():
             yield
 
     def all(self) -> list[FrozenTrial]:

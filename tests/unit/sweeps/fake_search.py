@@ -1,0 +1,102 @@
+"""Searches over a made-up objective; as a script, one of several processes that work on the same one.
+
+python fake_search.py FOLDER STORAGE NUM_TRIALS SECONDS_A_TRIAL
+"""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from twotower.config import axis_of
+from twotower.sweeps.job import Job, Request
+from twotower.sweeps.pruning import watch
+from twotower.sweeps.sweep import Plan
+from twotower.sweeps.tpe import Tpe
+
+MONITOR = "valid/recall_at_20"
+RATE, DIM = "optimizer.learning_rate", "embedding_dim"
+VARY = {RATE: "tag(log, interval(1e-4, 1.0))", DIM: "16,32,64,128"}
+TRIALS = "trials.jsonl"
+
+
+def settings_of(overrides: Sequence[str], max_epochs: int = 9) -> dict[str, Any]:
+    return {
+        **dict(text.split("=", 1) for text in overrides),
+        "reuse": True,
+        "trainer": {"_target_": "twotower.training.trainer.TrainerChoice", "max_epochs": max_epochs},
+        "metrics": {
+            "_target_": "twotower.evaluation.evaluator.Evaluator",
+            "ks": [20],
+            "kinds": {"recall": {"_target_": "twotower.metrics.recall.Recall"}},
+        },
+    }
+
+
+def request_of(
+    folder: Path,
+    vary: Mapping[str, str] = VARY,
+    compose: Callable[[Sequence[str]], dict[str, Any]] = settings_of,
+    retry_failed: bool = False,
+) -> Request:
+    axes = tuple(axis_of(key, text) for key, text in vary.items())
+    return Request(folder, axes, (), compose, retry_failed, MONITOR)
+
+
+def quality(job: Job) -> float:
+    """The best there is: a learning rate of 0.01 and 64 dimensions."""
+    chosen = dict(text.split("=", 1) for text in job.overrides)
+    return 1.0 - abs(math.log10(float(chosen[RATE])) + 2.0) - abs(math.log2(int(chosen[DIM])) - 6.0) / 4.0
+
+
+def result_of(job: Job, status: str = "ok", **index: float) -> dict[str, Any]:
+    return {"status": status, "metrics": {MONITOR: quality(job)}, "index": index}
+
+
+def run(plan: Plan, num: int | None = None, running: Collection[Job] = ()) -> list[Job]:
+    """Run a plan's jobs, or so many, one after the other."""
+    jobs: list[Job] = []
+    while len(jobs) != num and (job := plan.next(running)) is not None:
+        jobs.append(job)
+        plan.ended(job, result_of(job))
+    return jobs
+
+
+def note(folder: Path, event: str, job: Job) -> None:
+    """Append a line whole, as several processes do at once."""
+    line = json.dumps({"event": event, "job": job.name, "overrides": job.overrides, "pid": os.getpid()})
+    descriptor = os.open(folder / TRIALS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(descriptor, f"{line}\n".encode())
+    os.close(descriptor)
+
+
+def main(folder: Path, storage: str | None, num_trials: int, seconds: float) -> None:
+    plan = Tpe(num_trials=num_trials, storage=storage, pruner="median", num_startup=4).plan(
+        request_of(folder)
+    )
+    while (job := plan.next([])) is not None:
+        note(folder, "began", job)
+        assert job.trial is not None
+        is_hopeless = watch(job.trial)
+        status = "ok"
+        for epoch in range(3):
+            plan.beat([job])
+            time.sleep(seconds / 3)
+            if is_hopeless(epoch, quality(job)):
+                status = "pruned"
+                break
+        plan.ended(job, result_of(job, status))
+        note(folder, status, job)
+
+
+if __name__ == "__main__":
+    main(
+        Path(sys.argv[1]),
+        None if sys.argv[2] == "null" else sys.argv[2],
+        int(sys.argv[3]),
+        float(sys.argv[4]),
+    )

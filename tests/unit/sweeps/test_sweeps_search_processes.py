@@ -1,0 +1,107 @@
+"""Real processes on one study: none repeats another's work, none robs the living, none loses the dead."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from fake_search import TRIALS, request_of, run
+
+from twotower.sweeps.sweep import Plan
+from twotower.sweeps.tpe import Tpe
+
+SCRIPT = Path(__file__).with_name("fake_search.py")
+STORAGES = ["null", "sqlite"]
+
+
+def start(folder: Path, storage: str, num_trials: int, seconds: float) -> subprocess.Popen[str]:
+    name = f"sqlite:///{folder}/study.db" if storage == "sqlite" else storage
+    command = [sys.executable, "-W", "error", str(SCRIPT), str(folder), name, str(num_trials), str(seconds)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def ended_well(*processes: subprocess.Popen[str]) -> bool:
+    for process in processes:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        assert errors == ""
+    return True
+
+
+def events(folder: Path) -> list[dict[str, object]]:
+    path = folder / TRIALS
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def wait_for(folder: Path, num: int, event: str) -> list[dict[str, object]]:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if len(found := [each for each in events(folder) if each["event"] == event]) >= num:
+            return found
+        time.sleep(0.01)
+    raise AssertionError(events(folder))
+
+
+def states(folder: Path, storage: str, num_trials: int) -> Counter[str]:
+    plan = plan_of(folder, storage, num_trials)
+    assert plan.next([]) is None
+    return Counter(plan.summary()["search"]["states"])
+
+
+def plan_of(folder: Path, storage: str, num_trials: int) -> Plan:
+    name = f"sqlite:///{folder}/study.db" if storage == "sqlite" else None
+    return Tpe(num_trials=num_trials, storage=name, pruner="median", num_startup=4).plan(request_of(folder))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", STORAGES)
+def test_processes_share_the_trials_and_none_is_run_twice(tmp_path: Path, storage: str) -> None:
+    assert ended_well(*[start(tmp_path, storage, 10, 0.2) for _ in range(2)])
+    began = [each for each in events(tmp_path) if each["event"] == "began"]
+    assert sorted(str(each["job"]) for each in began) == [f"trial_{number:04d}" for number in range(10)]
+    assert len({str(each["overrides"]) for each in began}) == 10
+    assert len({each["pid"] for each in began}) == 2
+    found = states(tmp_path, storage, 10)
+    assert found.total() == found["complete"] + found["pruned"] == 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_killed_trial_is_gone_on_with_by_one_process_in_its_folder(tmp_path: Path, storage: str) -> None:
+    victim = start(tmp_path, storage, 6, 0.3)
+    wait_for(tmp_path, 3, "began")
+    victim.kill()
+    victim.communicate()
+    ended = [each for each in events(tmp_path) if each["event"] != "began"]
+    interrupted = next(each for each in reversed(events(tmp_path)) if each["event"] == "began")
+    assert ended_well(*[start(tmp_path, storage, 6, 0.1) for _ in range(3)])
+    began = [each for each in events(tmp_path) if each["event"] == "began"]
+    times = Counter(str(each["job"]) for each in began)
+    again = [each for each in began if each["job"] == interrupted["job"]]
+    assert times == {f"trial_{number:04d}": 1 for number in range(6)} | {str(interrupted["job"]): 2}
+    assert again[0]["overrides"] == again[1]["overrides"]
+    assert all(times[str(each["job"])] == 1 for each in ended)
+    found = states(tmp_path, storage, 6)
+    assert found.total() == found["complete"] + found["pruned"] == 6
+
+
+@pytest.mark.slow
+def test_a_process_that_stands_still_keeps_its_trial(tmp_path: Path) -> None:
+    sleeper = start(tmp_path, "null", 4, 1.5)
+    wait_for(tmp_path, 1, "began")
+    time.sleep(0.25)  # let it finish its writing: a process that stands still with a lock keeps everyone out
+    os.kill(sleeper.pid, signal.SIGSTOP)
+    try:
+        plan = plan_of(tmp_path, "null", 4)
+        taken = {str(each["job"]) for each in events(tmp_path) if each["event"] == "began"}
+        jobs = run(plan)
+        assert not taken & {job.name for job in jobs}
+    finally:
+        os.kill(sleeper.pid, signal.SIGCONT)
+    assert ended_well(sleeper)
+    assert states(tmp_path, "null", 4).total() == 4
