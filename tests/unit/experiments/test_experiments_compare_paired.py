@@ -187,6 +187,19 @@ def test_a_test_of_users_alone_would_take_the_luck_of_seeds_for_a_difference() -
     assert np.mean(np.array(p_values) <= 0.05) > 0.3
 
 
+def test_what_has_no_seed_is_compared_with_seeds_as_luck_of_the_other_side() -> None:
+    generator = np.random.default_rng(9)
+    wrong = []
+    for _ in range(600):
+        users = generator.gamma(0.7, 0.2, 120)
+        seeds = users + generator.normal(0, 0.02, (3, 1)) + generator.normal(0, 0.1, (3, 120))
+        low, high, _ = difference_over_seeds(seeds, users[None])
+        back = difference_over_seeds(users[None], seeds)
+        assert back[:2] == pytest.approx((-high, -low))
+        wrong.append(not low <= 0 <= high)
+    assert np.mean(wrong) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 600)
+
+
 def test_seeds_do_not_hide_a_clear_difference() -> None:
     left, right = two_configurations(np.random.default_rng(0), 5, 0.005)
     low, high, p_value = difference_over_seeds(left + 0.05, right)

@@ -1,5 +1,6 @@
 """What one row of the comparison stands for: a run, all seeds of a configuration, or a baseline."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +58,9 @@ def configuration_entries(
             entries.append(Entry(names[runs[0].folder], "configuration", (runs[0],), {}))
             continue
         members = tuple(ended.values())
-        num_seeds = f" ({len(members)} seeds)" if len(members) > 1 else ""
-        name = names[members[0].folder] + num_seeds
+        name = names[members[0].folder]
+        if len(members) > 1:
+            name = f"{without_seed(name)} ({len(members)} seeds)"
         entries.append(Entry(name, "configuration", members, _means(run.figures for run in members)))
         missing = [run for run in runs if not run.ended]
         notes += [f"{names[run.folder]}: {run.problem}; not in the mean of {name}" for run in missing]
@@ -96,6 +98,12 @@ def baseline_entries(records: Sequence[RunRecord]) -> list[Entry]:
                 entry = Entry(name, "baseline", (record,), figures_of({"metrics": figures}))
                 found.setdefault(name, entry)
     return list(found.values())
+
+
+def without_seed(name: str) -> str:
+    """Return a run's name without its seed: `seed=1,embedding_dim=32` and `embedding_dim=32/seed=1`."""
+    without = re.sub(r"(^|(?<=[,/]))seed=\d+(,|$|(?=/))", "", name).strip(",/")
+    return without or name
 
 
 def _means(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -124,7 +124,7 @@ class Judge:
         by_users: dict[bytes, list[Key]] = {}
         for key in keys:
             left, right = (self.tables[number] for number in key)
-            if len(left.values) > 1 and len(right.values) > 1:
+            if left.seeds_known and right.seeds_known and (left.has_seed or right.has_seed):
                 tested[key] = PairedTest(*difference_over_seeds(left.values, right.values), 1.0, True)
             else:
                 by_users.setdefault(left.users.tobytes(), []).append(key)

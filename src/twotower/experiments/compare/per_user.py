@@ -23,10 +23,17 @@ class UserTable:
     Args:
         users: [Q] ids, sorted.
         values: [S, Q] one line a seed.
+        has_seed: whether another seed could give other values; a baseline has none.
     """
 
     users: np.ndarray
     values: np.ndarray
+    has_seed: bool = True
+
+    @property
+    def seeds_known(self) -> bool:
+        """Whether what the seed changes, if anything, can be seen in these values."""
+        return len(self.values) > 1 or not self.has_seed
 
 
 def read_values(entry: Entry, column: str) -> UserTable:
@@ -38,7 +45,7 @@ def read_values(entry: Entry, column: str) -> UserTable:
     if entry.kind == "baseline":
         path = entry.run.folder / OF_BASELINES
         users, values = _read(path, column, baseline=entry.name)
-        return UserTable(users, values[None])
+        return UserTable(users, values[None], has_seed=False)
     tables = [_read(run.folder / PER_USER, column) for run in entry.runs]
     users = tables[0][0]
     for run, (others, _) in zip(entry.runs, tables, strict=True):

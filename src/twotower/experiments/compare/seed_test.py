@@ -19,8 +19,8 @@ def difference_over_seeds(left: Floats, right: Floats) -> tuple[float, float, fl
     wide: to resample them would not, for few seeds cannot show their own spread.
 
     Args:
-        left: [S, Q] values of one configuration, S >= 2.
-        right: [S', Q] values of the other for the same users, S' >= 2.
+        left: [S, Q] values of one configuration, S >= 2; S = 1 for what has no seed, as a baseline.
+        right: [S', Q] values of the other for the same users; one side at least has seeds.
 
     References: Cameron, Gelbach and Miller (2011), Robust inference with multiway clustering; Satterthwaite
     (1946), An approximate distribution of estimates of variance components.
@@ -33,9 +33,11 @@ def difference_over_seeds(left: Floats, right: Floats) -> tuple[float, float, fl
     terms = [(float(differences.var(ddof=1)) / num_users, num_users - 1)]
     both = 0.0
     for side in (left, right):
+        if len(side) == 1:
+            continue
         terms.append((float(side.mean(axis=1).var(ddof=1)) / len(side), len(side) - 1))
         both += _interaction(side) / side.size
-    seeds = terms[1][0] + terms[2][0]
+    seeds = sum(term for term, _ in terms[1:])
     variance = max(terms[0][0] + seeds - both, terms[0][0], seeds)
     if variance <= 0:
         return delta, delta, float(delta == 0)
