@@ -27,6 +27,7 @@ const drawOrder = rows => [...rows].sort((a, b) => colourOf.has(a) - colourOf.ha
 function drawCurves() {
   if (!element("curves")) return;
   const key = element("curve").value, of = data.curves[key];
+  const most = Math.max(...Object.values(of).map(values => values.length));
   const traces = drawOrder(Object.keys(of).map(Number)).map(row => ({
     type: "scatter", mode: of[row].length > 1 ? "lines" : "markers", x: of[row].map((_, at) => at + 1), y: of[row],
     name: titled(row), showlegend: colourOf.has(row), legendrank: row, opacity: colourOf.has(row) ? 1 : 0.7,
@@ -34,7 +35,7 @@ function drawCurves() {
     hovertemplate: "%{y:.4f} after epoch %{x}<extra>" + titled(row) + "</extra>",
   }));
   Plotly.react("curves", traces, layout({
-    xaxis: { title: { text: "epoch" }, tickformat: "d" }, yaxis: { title: { text: key } },
+    xaxis: { title: { text: "epoch" }, tickformat: "d", ...(most <= 15 ? { dtick: 1 } : {}) }, yaxis: { title: { text: key } },
   }), CONFIG);
 }
 
@@ -85,7 +86,7 @@ function drawParallel() {
     line: { color: from.colour, colorscale: [[0, "#2f7ed8"], [0.5, "#9a7bb0"], [1, "#e8710a"]], showscale: true,
       colorbar: { title: { text: from.label, side: "right" }, thickness: 12, outlinewidth: 0 } },
     unselected: { line: { color: token("--faint"), opacity: 0.25 } },
-  }], layout({ margin: { l: 40 + 7 * Math.max(4, ...(from.dimensions[0].ticktext || []).map(text => text.length)), r: 20, t: 80, b: 30 } }), CONFIG);
+  }], layout({ margin: { l: 40 + 7 * Math.max(4, ...[...(from.dimensions[0].ticktext || []), from.dimensions[0].label.slice(0, 20)].map(text => text.length)), r: 20, t: 80, b: 30 } }), CONFIG);
 }
 
 function drawSlices() {

@@ -47,7 +47,9 @@ def page_data(report: Report) -> dict[str, Any]:
 
 def picked(report: Report) -> set[int]:
     """Return the rows drawn in colour at first: the baseline and the best, once for each training."""
-    comparable = _comparable(report)
+    comparable = {
+        number: row for number, row in _comparable(report).items() if row.entry.kind != "baseline"
+    }  # which have neither curves nor slices
     baseline = [number for number, row in comparable.items() if row.entry is report.baseline]
     by_training: dict[tuple[float | None, ...], int] = {}
     for number in [*baseline, *comparable]:

@@ -61,7 +61,7 @@ def _run_row(
 
 def _name(row: Row, number: int, ticked: bool) -> str:
     name = escape(row.entry.name)
-    if not row.entry.figures:
+    if not row.entry.figures or row.entry.kind == "baseline":
         return f'<th scope="row" class="name" title="{name}">{name}</th>'
     box = f'<input class="pick" type="checkbox" value="{number}"{" checked" if ticked else ""}>'
     swatch = '<span class="swatch" aria-hidden="true"></span>'
