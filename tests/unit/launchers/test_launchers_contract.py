@@ -101,7 +101,7 @@ def test_jobs_run_side_by_side_and_one_that_dies_fails_alone(launcher: Launcher,
         assert launcher.problems() == []
         num_workers = launcher.num_workers
         wanted = {"wanted": num_workers, "seconds": SECONDS if num_workers > 1 else 0}
-        payloads += [meet | wanted | {"name": name} for name in range(num_workers)]
+        payloads += [meet | wanted | {"name": f"first-{name}"} for name in range(num_workers)]
         payloads += [meet | {"wanted": num_workers + 1, "seconds": 0.2, "name": name} for name in range(4)]
         first, failed, killed, fourth, *met = in_turn(launcher, payloads)
         assert (first.result(), fourth.result()) == (3, 4)
