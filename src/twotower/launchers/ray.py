@@ -1,14 +1,12 @@
 """Jobs as tasks of a Ray cluster."""
 
-import contextlib
 import functools
 import importlib.util
 import json
 import logging
 import os
 import secrets
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +14,8 @@ from typing import Any
 from twotower.errors import InputError
 from twotower.launchers.cores import num_cores
 from twotower.launchers.launcher import Handle, JobError, Launcher, Payload
-from twotower.launchers.task import import_path, outcome_of, status_of, threads_environment
+from twotower.launchers.process import WorkerProcess
+from twotower.launchers.task import import_path, threads_environment
 from twotower.problems import Problem, raise_problems
 from twotower.spec import NonNegativeFloat, PositiveInt
 
@@ -123,7 +122,7 @@ class Ray(Launcher):
             self.num_cpus,
             (str(Path.cwd()), import_path()),
         )
-        remote: Any = ray.remote(**options)(run_logged)  # type: ignore[call-overload]
+        remote: Any = ray.remote(**options)(run_apart)  # type: ignore[call-overload]
         reference = remote.remote(*arguments)
         self.submitted += 1
         self.handles = [handle for handle in self.handles if not handle.done()]
@@ -136,14 +135,15 @@ class Ray(Launcher):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Kill what runs, wait for it, and stop the cluster if it was started here."""
+        """Stop what runs, wait for it, and stop the cluster if it was started here."""
         import ray
 
         running = [handle.reference for handle in self.handles if not handle.done()]
-        for reference in running:
-            ray.cancel(reference, force=True)
-        if running:
-            ray.wait(running, num_returns=len(running), timeout=STOP_SECONDS)
+        for force in (False, True):  # asked, Ray's worker stops the job's process and what that has started
+            for reference in running:
+                ray.cancel(reference, force=force)
+            if running:
+                _, running = ray.wait(running, num_returns=len(running), timeout=STOP_SECONDS)
         for handle in self.handles:
             handle.settle()
         self._leave()
@@ -160,7 +160,7 @@ class RayHandle:
     """A task of the cluster.
 
     Args:
-        reference: Ray's, to what `run_logged` returns.
+        reference: Ray's, to what `run_apart` returns.
         log: what the job prints.
     """
 
@@ -199,41 +199,33 @@ class RayHandle:
             self.settle()
         if self.outcome is None:
             raise JobError(f"{self.died}; see {self.log}")
-        return status_of(self.outcome, self.log)
+        if "died" in self.outcome:
+            raise JobError(self.outcome["died"])
+        return int(self.outcome["status"])
 
 
-def run_logged(task: str, payload: str, log: str, num_threads: int, place: tuple[str, str]) -> str:
-    """Run a payload on a node, with all that it prints in a file.
+def run_apart(task: str, payload: str, log: str, num_threads: int, place: tuple[str, str]) -> str:
+    """Run a payload on a node, in a process of its own: it may die, and Ray's worker can tell how.
+
+    Ray itself would say no more than that a worker died, and print that over our console.
 
     Args:
         task: dotted path.
         payload: as JSON.
-        log: the file; its folder is made.
+        log: the file for what it prints; its folder is made.
         num_threads: of torch and Faiss.
         place: the folder that relative paths start from, and the folders that modules are looked for in too.
 
     Returns:
-        The outcome as JSON.
+        `status`, or how it died as `died`, as JSON.
     """
-    os.environ.update(threads_environment(num_threads))
     folder, modules = place
     os.chdir(folder)
-    sys.path += [path for path in modules.split(os.pathsep) if path not in sys.path]
-    with _printing_to(Path(log)):
-        return json.dumps(outcome_of(task, json.loads(payload)))
-
-
-@contextlib.contextmanager
-def _printing_to(log: Path) -> Iterator[None]:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    before = os.dup(1), os.dup(2)
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    environment = threads_environment(num_threads) | {"PYTHONPATH": modules}
+    worker = WorkerProcess(0, task, Path(log), environment)
     try:
-        yield
+        return json.dumps({"status": worker.start(json.loads(payload)).result()})
+    except JobError as error:
+        return json.dumps({"died": str(error)})
     finally:
-        for descriptor, saved in enumerate(before, start=1):
-            os.dup2(saved, descriptor)
-            os.close(saved)
+        worker.stop()

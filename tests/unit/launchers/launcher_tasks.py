@@ -94,12 +94,10 @@ def echo(payload: Mapping[str, Any]) -> int:
 
 
 def node(payload: Mapping[str, Any]) -> int:
-    """Return a number that is the same for jobs of one Ray node, after a while."""
-    import ray
-
+    """Return, after a while, the process of the Ray node that started the worker that started this one."""
     time.sleep(payload.get("seconds", 0))
     assert Path.cwd() == Path(payload["folder"])
-    return int(ray.get_runtime_context().get_node_id()[:8], 16)
+    return int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(") ")[2].split()[1])
 
 
 def be_preempted_once(payload: Mapping[str, Any]) -> int:
