@@ -47,13 +47,16 @@ def watch(trial: Mapping[str, Any]) -> Callable[[int, float], bool]:
 def build_pruner(trial: Mapping[str, Any]) -> "BasePruner":
     """Return the pruner that `Job.trial` names.
 
+    It judges from the second epoch on, and not before a quarter of the longest training: the first epochs say
+    too little of where a training will end.
+
     Reference: Li et al. 2018, "Hyperband: a novel bandit-based approach to hyperparameter optimization";
     the median rule: Golovin et al. 2017, "Google Vizier".
     """
     from optuna.pruners import HyperbandPruner, MedianPruner
 
     epochs = trial["max_epochs"]
+    first = min(epochs, max(2, epochs // 4))
     if trial["pruner"] == "hyperband":
-        lowest = max(1, epochs // REDUCTION**2)
-        return HyperbandPruner(min_resource=lowest, max_resource=epochs, reduction_factor=REDUCTION)
-    return MedianPruner(n_startup_trials=trial["num_startup"], n_warmup_steps=max(1, epochs // 10))
+        return HyperbandPruner(min_resource=first, max_resource=epochs, reduction_factor=REDUCTION)
+    return MedianPruner(n_startup_trials=max(2, trial["num_startup"] // 2), n_warmup_steps=first)

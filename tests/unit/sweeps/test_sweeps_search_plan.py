@@ -1,0 +1,293 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_search import DIM, MONITOR, RATE, VARY, quality, request_of, result_of, run, settings_of
+
+from twotower.data.atomic import write_text_atomically
+from twotower.errors import InputError
+from twotower.sweeps import owner
+from twotower.sweeps.job import Job
+from twotower.sweeps.random_search import Random
+from twotower.sweeps.search import Search
+from twotower.sweeps.search_plan import SearchPlan
+from twotower.sweeps.tpe import Tpe
+
+
+def plan_of(search: Search, folder: Path, **changes: Any) -> SearchPlan:
+    plan = search.plan(request_of(folder, **changes))
+    assert isinstance(plan, SearchPlan)
+    return plan
+
+
+def found(plan: SearchPlan) -> dict[str, Any]:
+    return dict(plan.summary()["search"])
+
+
+def abandon(plan: SearchPlan, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the owner of a job one that is gone."""
+    trial = plan.trials.by_job()[job.name]
+    plan.trials._set(trial.number, "owner", trial.user_attrs["owner"] | {"started": "another time"})
+
+
+def test_a_search_ends_with_its_number_of_trials_and_the_best_first(tmp_path: Path) -> None:
+    plan = plan_of(Tpe(num_trials=12, num_startup=4), tmp_path)
+    jobs = run(plan)
+    assert [job.name for job in jobs] == [f"trial_{number:04d}" for number in range(12)]
+    assert plan.num_jobs == 12
+    summary = found(plan)
+    (best,) = summary["best"]
+    assert best["values"] == {MONITOR: max(map(quality, jobs))}
+    assert best["command"] == f"python scripts/train.py {' '.join(best['overrides'])}"
+    assert summary["states"] == {"complete": 12}
+    assert set(summary["importance"]) == {RATE, DIM}
+    again = plan_of(Tpe(num_trials=12, num_startup=4), tmp_path)
+    assert [job.name for job in again.done_before()] == [job.name for job in jobs]
+    assert again.next([]) is None
+
+
+def test_more_trials_may_be_asked_for_later(tmp_path: Path) -> None:
+    run(plan_of(Tpe(num_trials=2), tmp_path))
+    assert [job.name for job in run(plan_of(Tpe(num_trials=4), tmp_path))] == ["trial_0002", "trial_0003"]
+
+
+@pytest.mark.parametrize("kind", [Tpe, Random])
+def test_a_search_goes_on_as_it_would_have(tmp_path: Path, kind: type[Search]) -> None:
+    whole = run(plan_of(kind(num_trials=9, num_startup=3, seed=7), tmp_path / "a" / "s"))
+    run(plan_of(kind(num_trials=9, num_startup=3, seed=7), tmp_path / "b" / "s"), num=5)
+    rest = run(plan_of(kind(num_trials=9, num_startup=3, seed=7), tmp_path / "b" / "s"))
+    assert [job.overrides for job in rest] == [job.overrides for job in whole[5:]]
+    other = run(plan_of(kind(num_trials=9, num_startup=3, seed=8), tmp_path / "c" / "s"), num=1)
+    assert other[0].overrides != whole[0].overrides
+
+
+def test_tpe_does_better_than_random_search_with_twice_the_trials(tmp_path: Path) -> None:
+    best: dict[str, list[float]] = {"tpe": [], "random": []}
+    for seed in range(3):
+        for name, search in (
+            ("tpe", Tpe(num_trials=25, num_startup=8, seed=seed)),
+            ("random", Random(num_trials=50, seed=seed)),
+        ):
+            jobs = run(plan_of(search, tmp_path / f"{name}{seed}"))
+            best[name].append(max(map(quality, jobs)))
+    assert sum(best["tpe"]) > sum(best["random"])
+
+
+def test_a_small_space_is_tried_whole_and_nothing_twice(tmp_path: Path) -> None:
+    vary = {RATE: "0.1,0.01", DIM: "16,32,64"}
+    plan = plan_of(Tpe(num_trials=40, num_startup=2), tmp_path, vary=vary)
+    assert plan.num_jobs == 6
+    assert len({job.overrides for job in run(plan)}) == 6
+
+
+def test_what_does_not_compose_is_never_a_trial(tmp_path: Path) -> None:
+    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+        settings = settings_of(overrides)
+        if settings[DIM] == "32" and 0.001 < float(settings[RATE]) < 0.1:
+            raise InputError("not together")
+        return settings
+
+    jobs = run(plan_of(Random(num_trials=20), tmp_path, compose=compose))
+    assert len(jobs) == 20
+    assert any(f"{DIM}=32" in job.overrides for job in jobs)
+
+
+def test_a_trial_of_a_living_process_is_not_taken(tmp_path: Path) -> None:
+    one, other = (plan_of(Tpe(num_trials=2), tmp_path) for _ in range(2))
+    first, second = one.next([]), other.next([])
+    assert first is not None
+    assert second is not None
+    assert (first.name, second.name) == ("trial_0000", "trial_0001")
+    number = one.trials.by_job()[first.name].number
+    one.trials._set(number, "heartbeat", 0.0)
+    assert other.next([]) is None
+    one.ended(first, result_of(first))
+    other.ended(second, result_of(second))
+    assert found(one)["states"] == {"complete": 2}
+
+
+def test_a_trial_of_a_dead_process_goes_on_in_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other, third = (plan_of(Tpe(num_trials=1), tmp_path) for _ in range(3))
+    job = one.next([])
+    assert job is not None
+    abandon(one, job, monkeypatch)
+    again = other.next([])
+    assert again == job
+    assert third.next([]) is None
+    one.ended(job, result_of(job, "failed"))  # no longer its own: it tells nothing
+    other.ended(job, result_of(job))
+    assert found(other)["states"] == {"complete": 1}
+
+
+def test_a_process_on_another_host_is_given_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, "OBSERVE_SECONDS", 1.0)
+    one, other = (plan_of(Tpe(num_trials=1), tmp_path) for _ in range(2))
+    job = one.next([])
+    assert job is not None
+    trial = one.trials.by_job()[job.name]
+    one.trials._set(trial.number, "owner", trial.user_attrs["owner"] | {"place": "elsewhere"})
+    assert other.next([]) is None
+    one.trials._set(trial.number, "heartbeat", 0.0)
+    assert other.next([]) == job
+
+
+def test_what_a_dead_process_finished_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = plan_of(Tpe(num_trials=1), tmp_path)
+    job = one.next([])
+    assert job is not None
+    write_text_atomically(
+        job.folder / "result.json", '{"status": "ok", "metrics": {"valid/recall_at_20": 0.5}}'
+    )
+    abandon(one, job, monkeypatch)
+    other = plan_of(Tpe(num_trials=1), tmp_path)
+    assert other.next([]) is None
+    assert found(other)["best"][0]["values"] == {MONITOR: 0.5}
+
+
+def test_heartbeats_are_of_the_jobs_that_run_here(tmp_path: Path) -> None:
+    plan = plan_of(Tpe(num_trials=2), tmp_path)
+    jobs = [job for _ in range(2) if (job := plan.next([])) is not None]
+    before = {name: trial.user_attrs["heartbeat"] for name, trial in plan.trials.by_job().items()}
+    plan.beat(jobs[:1])
+    plan.beat(jobs)  # too soon
+    after = {name: trial.user_attrs["heartbeat"] for name, trial in plan.trials.by_job().items()}
+    assert after["trial_0000"] > before["trial_0000"]
+    assert after["trial_0001"] == before["trial_0001"]
+
+
+def test_how_a_job_ended_is_how_its_trial_ends(tmp_path: Path) -> None:
+    plan = plan_of(Random(num_trials=5), tmp_path)
+    results = [
+        {"status": "ok", "metrics": {MONITOR: 0.2}},
+        {"status": "index_rejected", "metrics": {MONITOR: 0.9}},
+        {"status": "failed", "error": "ValueError: no"},
+        {"status": "ok", "metrics": {}},
+        None,
+    ]
+    for result in results:
+        job = plan.next([])
+        assert job is not None
+        plan.ended(job, result)
+    summary = found(plan)
+    rows = summary["trials"]
+    assert [row["state"] for row in rows] == ["complete", "complete", "fail", "fail", "fail"]
+    assert [row["error"] for row in rows[2:]] == [
+        "ValueError: no",
+        f"its result has no number for {MONITOR}",
+        "died without a result",
+    ]
+    assert [row["job"] for row in summary["best"]] == ["trial_0000"]  # a rejected index serves nobody
+
+
+def test_failed_trials_are_retried_once_when_asked(tmp_path: Path) -> None:
+    plan = plan_of(Random(num_trials=3), tmp_path)
+    jobs = [job for _ in range(3) if (job := plan.next([])) is not None]
+    for job, status in zip(jobs, ["ok", "failed", "ok"], strict=True):
+        plan.ended(job, result_of(job, status))
+    assert plan_of(Random(num_trials=3), tmp_path).next([]) is None
+    one, other = (plan_of(Random(num_trials=3), tmp_path, retry_failed=True) for _ in range(2))
+    assert [job.name for job in one.done_before()] == ["trial_0000", "trial_0002"]
+    assert one.num_jobs == 3
+    again = one.next([])
+    assert again is not None
+    assert (again.name, again.overrides) == (jobs[1].name, jobs[1].overrides)
+    assert other.next([]) is None
+    one.ended(again, result_of(again))
+    assert found(one)["states"] == {"complete": 3}
+    assert one.next([]) is None
+
+
+def test_the_pareto_set(tmp_path: Path) -> None:
+    objectives = {MONITOR: "maximize", "index/bytes_per_item": "minimize"}
+    plan = plan_of(Tpe(num_trials=5, objectives=objectives, num_startup=2), tmp_path)  # type: ignore[arg-type]
+    points = [(0.3, 8.0), (0.5, 16.0), (0.4, 16.0), (0.2, 9.0), (0.6, 64.0)]
+    for recall, size in points:
+        job = plan.next([])
+        assert job is not None
+        plan.ended(job, {"status": "ok", "metrics": {MONITOR: recall}, "index": {"bytes_per_item": size}})
+    best = [tuple(row["values"].values()) for row in found(plan)["best"]]
+    assert best == [(0.6, 64.0), (0.5, 16.0), (0.3, 8.0)]
+
+
+@pytest.mark.parametrize(
+    ("search", "changes", "words"),
+    [
+        (Tpe(), {"vary": {}}, "nothing varies"),
+        (
+            Tpe(pruner="median", objectives={MONITOR: "maximize", "index/bytes_per_item": "minimize"}),
+            {},
+            "several",
+        ),
+        (Tpe(pruner="median", objectives={MONITOR: "minimize"}), {}, "set sweep.pruner=none"),
+        (Tpe(objectives={"test/recall_at_20": "maximize"}), {}, "the test split is read once"),
+        (Tpe(storage="sqlite://"), {}, "lives in one process only"),
+        (Tpe(storage="sqlite:///:memory:"), {}, "lives in one process only"),
+        (Tpe(storage="nosuch://host/db"), {}, "cannot be opened"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_runs(
+    tmp_path: Path, search: Search, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        plan_of(search, tmp_path / "sweep", **changes)
+
+
+def test_all_bad_corners_are_told_at_once(tmp_path: Path) -> None:
+    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+        settings = settings_of(overrides)
+        if settings[DIM] == "128":
+            raise InputError("embedding_dim: too wide")
+        if float(settings[RATE]) > 0.5:
+            raise InputError("optimizer.learning_rate: too high")
+        return settings
+
+    with pytest.raises(
+        InputError, match=r"3 mistakes in the corners of this search; nothing was run"
+    ) as error:
+        plan_of(Tpe(), tmp_path / "sweep", compose=compose)
+    assert "too wide" in str(error.value)
+    assert "too high" in str(error.value)
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize(
+    ("search", "changes", "words"),
+    [
+        (Tpe(), {"vary": VARY | {DIM: "16,32"}}, r"embedding_dim \(vary\) was '16,32,64,128', is '16,32'"),
+        (Tpe(), {"vary": VARY | {"loss": "a,b"}}, r"loss \(vary\) was not there, is 'a,b'"),
+        (Tpe(), {"compose": lambda texts: settings_of(texts, 5)}, r"trainer.max_epochs .* was 9, is 5"),
+        (
+            Tpe(objectives={"index/bytes_per_item": "minimize"}),
+            {},
+            r"valid/recall_at_20 \(objectives\) was 'max",
+        ),
+    ],
+)
+def test_a_study_is_gone_on_with_as_it_was_asked(
+    tmp_path: Path, search: Search, changes: dict[str, Any], words: str
+) -> None:
+    run(plan_of(Tpe(), tmp_path), num=1)
+    with pytest.raises(InputError, match=words):
+        plan_of(search, tmp_path, **changes)
+
+
+def test_two_folders_do_not_share_one_study(tmp_path: Path) -> None:
+    search = Tpe(storage=f"sqlite:///{tmp_path}/study.db", num_trials=1)
+    run(plan_of(search, tmp_path / "a" / "tpe" / "x"))
+    with pytest.raises(InputError, match="the jobs of this study are in"):
+        plan_of(search, tmp_path / "b" / "tpe" / "x")
+    (tmp_path / "a").rename(tmp_path / "c")  # moved: the study moves along
+    assert plan_of(search, tmp_path / "c" / "tpe" / "x").next([]) is None
+
+
+@pytest.mark.parametrize("name", ["study.journal", "study.db"])
+def test_a_damaged_storage_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("this is no study\nat all\n")
+    storage = f"sqlite:///{tmp_path}/{name}" if name == "study.db" else str(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name} cannot be opened"):
+        plan_of(Tpe(storage=storage), tmp_path / "sweep")

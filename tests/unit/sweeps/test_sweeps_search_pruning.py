@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+from fake_search import request_of, result_of
+
+from twotower.sweeps.job import Job
+from twotower.sweeps.pruning import PrunerName, watch
+from twotower.sweeps.random_search import Random
+from twotower.sweeps.sweep import Plan
+
+
+def train(plan: Plan, job: Job, values: list[float], begin: int = 0) -> int:
+    """Report values as a training does, end the job; return the epochs trained."""
+    assert job.trial is not None
+    is_hopeless = watch(job.trial)
+    for epoch, value in enumerate(values[begin:], start=begin):
+        if is_hopeless(epoch, value):
+            plan.ended(job, {"status": "pruned", "curves": {}})
+            return epoch + 1
+    plan.ended(job, result_of(job))
+    return len(values)
+
+
+def plan_of(folder: Path, pruner: PrunerName, num_trials: int = 4, storage: str | None = None) -> Plan:
+    search = Random(num_trials=num_trials, pruner=pruner, num_startup=2, storage=storage)
+    return search.plan(request_of(folder))
+
+
+def next_of(plan: Plan) -> Job:
+    job = plan.next([])
+    assert job is not None
+    return job
+
+
+@pytest.mark.parametrize("storage", [None, "sqlite"])
+def test_the_median_stops_what_is_worse_than_half_of_the_others(tmp_path: Path, storage: str | None) -> None:
+    plan = plan_of(tmp_path, "median", storage=storage and f"sqlite:///{tmp_path}/study.db")
+    assert train(plan, next_of(plan), [0.1, 0.2, 0.3]) == 3
+    assert train(plan, next_of(plan), [0.2, 0.3, 0.4]) == 3
+    assert train(plan, next_of(plan), [0.1, 0.1, 0.1]) == 2  # the first epoch is never judged
+    assert train(plan, next_of(plan), [0.1, 0.3, 0.4]) == 3
+    summary = plan.summary()["search"]
+    assert [row["state"] for row in summary["trials"]] == ["complete", "complete", "pruned", "complete"]
+    assert all(row["values"] is None for row in summary["trials"] if row["state"] == "pruned")
+
+
+def test_hyperband_stops_some_at_its_rungs(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "hyperband", num_trials=20)
+    epochs = [train(plan, next_of(plan), [1.0 - number / 20] * 9) for number in range(20)]
+    assert epochs[0] == 9
+    assert set(epochs) <= {2, 6, 9}
+    assert sum(epochs) < 9 * 20 / 2
+
+
+def test_without_a_pruner_nothing_is_stopped(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "none")
+    assert [train(plan, next_of(plan), [value] * 3) for value in (0.9, 0.8, 0.1, 0.0)] == [3, 3, 3, 3]
+
+
+def test_an_epoch_may_be_told_twice(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "median")
+    train(plan, next_of(plan), [0.1, 0.2, 0.3])
+    train(plan, next_of(plan), [0.2, 0.3, 0.4])
+    job = next_of(plan)
+    assert job.trial is not None
+    before = watch(job.trial)
+    assert [before(epoch, 0.35) for epoch in range(2)] == [False, False]
+    assert train(plan, job, [0.35, 0.35, 0.35], begin=1) == 3  # resumed within the second epoch
+    assert plan.summary()["search"]["states"] == {"complete": 3}
