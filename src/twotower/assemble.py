@@ -10,6 +10,7 @@ from twotower.errors import InputError
 from twotower.evaluation.indexing import Indexed
 from twotower.experiments import record, trainings
 from twotower.experiments.fingerprint import NOT_SHAPING
+from twotower.experiments.outcome import final_scalars
 from twotower.experiments.run import Run, new_folder, read_result, run_folder
 from twotower.experiments.tensorboard import Board
 from twotower.problems import raise_problems
@@ -130,11 +131,11 @@ def borrowed(run: Run, source: Path | None) -> dict[str, Any] | None:
 
 
 def _pruned(run: Run, board: Board, pruned: Pruned) -> int:
-    run.write_result(
-        record.pruned(run.facts, run.settings, pruned.epochs, pruned.curves, run.seconds()),
-    )
+    result = record.pruned(run.facts, run.settings, pruned.epochs, pruned.curves, run.seconds())
+    board.metrics(final_scalars(result))
     board.outcome = "pruned"
-    run.console.say(str(pruned))
+    run.write_result(result)
+    run.console.result(result, run.folder, run.settings["output_root"])
     return DONE
 
 

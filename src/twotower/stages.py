@@ -1,5 +1,6 @@
 """The stages that the main job, re-indexing and re-evaluating have in common."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from twotower.evaluation.predict import rank_all
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.report import Report
 from twotower.experiments import record
+from twotower.experiments.outcome import final_scalars
 from twotower.experiments.run import Run
 from twotower.experiments.tensorboard import Board
 from twotower.problems import raise_problems
@@ -125,8 +127,11 @@ def finish(
     from twotower.bundle.write import write_bundle
 
     report = indexed.report.to_dict()
+    bundle = run.folder / "bundle"
+    if bundle.exists():  # of an earlier process that ended before it could say so
+        shutil.rmtree(bundle)
     write_bundle(
-        run.folder / "bundle",
+        bundle,
         settings=run.settings,
         fingerprint=run.facts["fingerprint"],
         model=model,
@@ -147,7 +152,7 @@ def conclude(run: Run, board: Board, result: Mapping[str, Any]) -> int:
     """Write `result.json` and TensorBoard's final figures, print the table; returns the exit status."""
     ok = result["index"]["ok"]
     whole = record.whole(run.facts | dict(result), "ok" if ok else "index_rejected", run.seconds())
-    board.metrics(record.final_scalars(whole))
+    board.metrics(final_scalars(whole))
     board.outcome = whole["status"]
     run.write_result(whole)
     run.console.result(whole, run.folder, run.settings["output_root"])

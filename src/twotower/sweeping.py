@@ -21,6 +21,7 @@ from twotower.sweeps.grid import Grid
 from twotower.sweeps.job import Request
 from twotower.sweeps.record import write_sweep
 from twotower.sweeps.schedule import run_jobs
+from twotower.sweeps.seeds import summarise_seeds
 from twotower.sweeps.sweep import Sweep
 
 DONE, FAILED, INDEX_REJECTED = 0, 1, 3
@@ -60,8 +61,12 @@ def run_sweep(
         stack.enter_context(console)
         console.sweep_started(request.folder, plan.num_jobs, request.monitor, plan.num_trainings)
         outcomes = run_jobs(plan, stack.enter_context(launcher), console)
-        write_sweep(request, [*fixed, *swept], outcomes, plan.summary())
+        metric = request.monitor.removeprefix("valid/")
+        seeds = summarise_seeds(outcomes, [f"best_valid/{metric}", f"test/{metric}"])
+        write_sweep(request, [*fixed, *swept], outcomes, seeds, plan.summary())
         console.sweep_ended(outcomes, time.perf_counter() - began)
+        for summary in seeds:
+            console.say(str(summary))
     return exit_status_of(outcomes)
 
 

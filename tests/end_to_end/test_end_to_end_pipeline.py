@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from twotower.assemble import reevaluate, reindex, resume, train
+from twotower.check import SWEEP_ONLY
 from twotower.config import checked
 from twotower.errors import InputError
 from twotower.serving.retriever import Retriever
@@ -31,12 +32,14 @@ SMALL = [
     "trainer.progress_bar=false",
     "metrics.num_bootstrap=50",
     "index=ivf_flat",
+    "reuse=false",
 ]
 BOUGHT = {"status", "fingerprint", "seed", "versions", "data", "metrics", "intervals", "baselines", "index"}
 
 
 def settings_of(tmp_path: Path, *overrides: str) -> dict[str, Any]:
-    return checked("train", [*SMALL, f"output_root={tmp_path}", *overrides])
+    settings = checked("train", [*SMALL, f"output_root={tmp_path}", *overrides])
+    return {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +56,18 @@ def result_of(folder: Path) -> dict[str, Any]:
 
 def test_run_folder_holds_everything(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
-    assert names == {
+    assert names >= {
         "config.yaml",
+        "overrides.yaml",
         "result.json",
         "train.log",
-        "tensorboard",
         "checkpoints",
         "per_user.parquet",
+        "per_user_baselines.parquet",
         "bundle",
     }
+    assert any("tfevents" in name for name in names)
+    assert "hparams.yaml" not in names
     result = result_of(run)
     assert result.keys() >= BOUGHT | {"timing", "peak_rss_bytes", "slices", "training"}
     assert result["status"] == "ok"

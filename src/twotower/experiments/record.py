@@ -136,29 +136,6 @@ def pruned(
     }
 
 
-def final_scalars(result: Mapping[str, Any]) -> dict[str, float]:
-    """Return the final figures as TensorBoard scalars, which become the HPARAMS tab's columns.
-
-    Of the metrics the two smallest k; `result.json` has them all. The validation figures are the best
-    checkpoint's, under `best_valid/`, since `valid/` is the curve.
-    """
-    ks = sorted({int(key.rpartition("_at_")[2]) for key in result["metrics"]})[:2]
-    quality = {
-        key.replace("valid/", "best_valid/"): value
-        for key, value in result["metrics"].items()
-        if int(key.rpartition("_at_")[2]) in ks
-    }
-    index = result["index"]
-    numbers = {
-        f"index/{key}": float(value)
-        for key, value in index.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
-    drops = {f"index/drop_{key}": value for key, value in index["label_metric_drop"].items()}
-    timing = {f"timing/{key}": value for key, value in result["timing"].items()}
-    return quality | numbers | drops | timing
-
-
 def _prefixed(split: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{split}/{key}": value for key, value in values.items()}
 

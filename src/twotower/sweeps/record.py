@@ -1,5 +1,6 @@
 """What a sweep leaves in its own folder: `sweep.json` and its figures in TensorBoard."""
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,12 +8,17 @@ from typing import Any
 from twotower.data.atomic import write_text_atomically
 from twotower.experiments.outcome import Outcome
 from twotower.sweeps.job import Request
+from twotower.sweeps.seeds import SeedSummary
 
 SWEEP = "sweep.json"
 
 
 def write_sweep(
-    request: Request, overrides: Sequence[str], outcomes: Sequence[Outcome], found: Mapping[str, Any]
+    request: Request,
+    overrides: Sequence[str],
+    outcomes: Sequence[Outcome],
+    seeds: Sequence[SeedSummary],
+    found: Mapping[str, Any],
 ) -> None:
     """Write what was asked and how each job ended, and the sweep's Pareto plots.
 
@@ -20,6 +26,7 @@ def write_sweep(
         request: with the folder.
         overrides: what was typed.
         outcomes: of all jobs.
+        seeds: of configurations with several.
         found: what the sweep's plan has to say.
     """
     from twotower.experiments.tensorboard import SweepBoard
@@ -34,6 +41,7 @@ def write_sweep(
         }
         for outcome in sorted(outcomes, key=lambda each: each.name)
     ]
-    whole = {"overrides": list(overrides), "monitor": request.monitor, **found, "jobs": jobs}
+    whole = {"overrides": list(overrides), "monitor": request.monitor, **found}
+    whole |= {"seeds": [dataclasses.asdict(each) for each in seeds], "jobs": jobs}
     write_text_atomically(request.folder / SWEEP, json.dumps(whole, indent=2))
-    SweepBoard(request.folder).pareto(outcomes)
+    SweepBoard(request.folder).pareto(outcomes, request.monitor)

@@ -27,6 +27,14 @@ class SeedSummary:
     interval: tuple[float, float]
     num_seeds: int
 
+    def __str__(self) -> str:
+        """Say it in one line."""
+        low, high = self.interval
+        return (
+            f"{self.num_seeds} seeds     {self.metric.replace('_at_', '@')} {self.mean:.4f} "
+            f"[{low:.4f}, {high:.4f}], sd {self.sd:.4f}  {self.configuration}".rstrip()
+        )
+
 
 def summarise_seeds(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[SeedSummary]:
     """Summarise each configuration of which two seeds at least have ended.

@@ -3,6 +3,7 @@
 import logging
 import time
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,11 @@ class Fitted:
 
 
 class Scalars(TensorBoardLogger):
-    """Lightning's own, straight into the run's folder and without its empty hparams.yaml."""
+    """Lightning's own, straight into the run's folder, without its empty hparams.yaml and its `epoch` curve."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Write scalars."""
+        super().log_metrics({key: value for key, value in metrics.items() if key != "epoch"}, step)
 
     def save(self) -> None:
         """Write what is still in memory."""

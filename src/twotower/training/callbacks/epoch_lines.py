@@ -34,11 +34,20 @@ class EpochLines(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say how the epoch went."""
         figures = {"loss": "train/loss", self.monitor.removeprefix("valid/"): self.monitor}
-        shown = [
-            f"{name} {float(trainer.callback_metrics[key]):.4f}"
+        found = {
+            name: float(trainer.callback_metrics[key])
             for name, key in figures.items()
             if key in trainer.callback_metrics
-        ]
-        seconds = time.perf_counter() - self.began
-        epoch = f"{self.name} epoch {trainer.current_epoch + 1}/{self.num_epochs}"
-        LOG.info("%s  %s  %.1f s", epoch, "  ".join(shown), seconds)
+        }
+        seconds, number = time.perf_counter() - self.began, trainer.current_epoch + 1
+        fields = {"phase": self.name, "epoch": number, "num_epochs": self.num_epochs, "seconds": seconds}
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in found.items())
+        LOG.info(
+            "%s epoch %d/%d  %s  %.1f s",
+            self.name,
+            number,
+            self.num_epochs,
+            shown,
+            seconds,
+            extra={"fields": fields | found},
+        )

@@ -1,0 +1,250 @@
+"""Sweeps as a user runs them: towers trained once, killed and started again, one folder a job."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twotower.bundle.read import read_bundle
+from twotower.config import CONF
+
+TRAIN = [sys.executable, str(CONF.parent / "scripts" / "train.py")]
+TINY = [
+    "data=synthetic",
+    "data.num_users=300",
+    "data.num_items=120",
+    "data.num_interactions=5000",
+    "objective.batch_size=256",
+    "trainer.max_epochs=2",
+    "trainer.checkpoint_every_steps=5",
+    "metrics.num_bootstrap=20",
+    "metrics.ks=[10,20]",
+    "console=jsonl",
+    "name=t",
+]
+
+
+def sweep(root: Path, *arguments: str, status: int = 0) -> list[dict[str, Any]]:
+    """Run the real command and return the events it printed."""
+    command = [*TRAIN, *TINY, f"output_root={root}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def results(root: Path) -> dict[str, dict[str, Any]]:
+    found = sorted(root.glob("t/*/*/result.json"))
+    return {path.parent.name: json.loads(path.read_text()) for path in found}
+
+
+def folder_of(root: Path) -> Path:
+    (path,) = root.glob("t/*/sweep.json")
+    return path.parent
+
+
+@pytest.fixture(scope="module")
+def indexes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("indexes")
+    sweep(root, "-m", "index=flat_ip,ivf_flat,ivf_sq")
+    return root
+
+
+def test_jobs_that_differ_after_training_train_once(indexes: Path) -> None:
+    found = results(indexes)
+    assert set(found) == {"index=flat_ip", "index=ivf_flat", "index=ivf_sq"}
+    trained = folder_of(indexes) / "index=flat_ip"
+    assert "training_reused_from" not in found["index=flat_ip"]
+    for name in ("index=ivf_flat", "index=ivf_sq"):
+        assert found[name]["training_reused_from"] == str(trained)
+        assert not (folder_of(indexes) / name / "checkpoints").exists()
+        assert found[name]["metrics"] == found["index=flat_ip"]["metrics"]
+        assert found[name]["curves"] == found["index=flat_ip"]["curves"]
+    assert [read_bundle(folder_of(indexes) / name / "bundle").index.factory for name in sorted(found)] == [
+        found[name]["index"]["factory"] for name in sorted(found)
+    ]
+    assert len({found[name]["index"]["factory"] for name in found}) == 3
+
+
+def test_reused_towers_are_the_towers_that_training_makes(indexes: Path, tmp_path: Path) -> None:
+    sweep(tmp_path, "index=ivf_sq", "reuse=false")
+    (alone,) = tmp_path.glob("t/*/result.json")
+    result, reused = json.loads(alone.read_text()), results(indexes)["index=ivf_sq"]
+    assert "training_reused_from" not in result
+    assert result["metrics"] == reused["metrics"]
+    assert result["fingerprint"] == reused["fingerprint"]
+    assert result["index"]["recall_at_100"] == reused["index"]["recall_at_100"]
+    towers = "bundle/towers.safetensors"
+    theirs = folder_of(indexes) / "index=ivf_sq" / towers
+    assert (alone.parent / towers).read_bytes() == theirs.read_bytes()
+
+
+def test_the_same_sweep_again_does_nothing_and_says_so(indexes: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in indexes.glob("t/*/*/*")}
+    events = sweep(indexes, "-m", "index=flat_ip,ivf_flat,ivf_sq")
+    ended = [event for event in events if event["event"] == "job_ended"]
+    assert [event["skipped"] for event in ended] == [True] * 3
+    assert {path: path.stat().st_mtime_ns for path in indexes.glob("t/*/*/*")} == before
+
+
+def test_other_metrics_reuse_the_towers_but_are_computed(indexes: Path) -> None:
+    sweep(indexes, "metrics.ks=[5,20]")
+    (path,) = (path for path in indexes.glob("t/*/result.json"))
+    result = json.loads(path.read_text())
+    assert result["training_reused_from"] == str(folder_of(indexes) / "index=flat_ip")
+    assert "test/recall_at_5" in result["metrics"]
+    old = results(indexes)["index=flat_ip"]["metrics"]
+    assert result["metrics"]["test/recall_at_20"] == old["test/recall_at_20"]
+    assert result["metrics"]["valid/recall_at_20"] == old["valid/recall_at_20"]
+
+
+def test_checkpoints_that_changed_are_not_reused(indexes: Path) -> None:
+    checkpoint = next((folder_of(indexes) / "index=flat_ip" / "checkpoints").rglob("final.ckpt"))
+    before = checkpoint.read_bytes()
+    try:
+        checkpoint.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+        sweep(indexes, "name=other", "index=ivf_flat")
+        (path,) = indexes.glob("other/*/result.json")
+        assert "training_reused_from" not in json.loads(path.read_text())
+    finally:
+        checkpoint.write_bytes(before)
+
+
+def test_a_folder_with_another_configuration_is_not_taken_for_the_job(
+    indexes: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = folder_of(indexes) / "index=ivf_sq" / "config.yaml"
+    text = config.read_text()
+    try:
+        config.write_text(text.replace("embedding_dim: 64", "embedding_dim: 32"))
+        command = [*TRAIN, *TINY, f"output_root={indexes}", "-m", "index=flat_ip,ivf_flat,ivf_sq"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 2
+        assert "holds a run with another configuration (embedding_dim)" in done.stderr
+    finally:
+        config.write_text(text)
+
+
+def test_rerun_repeats_bit_for_bit(indexes: Path) -> None:
+    source = folder_of(indexes) / "index=flat_ip"
+    command = [*TRAIN, f"rerun={source}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "identical, bit for bit" in done.stdout
+    (path,) = folder_of(indexes).glob("*rerun=*/result.json")
+    again = json.loads(path.read_text())
+    assert again["reproduced"] is True
+    assert again["rerun_of"] == str(source)
+    assert "training_reused_from" not in again
+
+
+SIX = ["-m", "embedding_dim=16,32,48", "loss.temperature=0.1,0.2"]
+
+
+@contextlib.contextmanager
+def started(root: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [*TRAIN, *TINY, f"output_root={root}", *arguments]
+    with (root / "out").open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def wait_for(root: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 240
+    while not list(root.glob(pattern)):
+        assert process.poll() is None, "the sweep ended before"
+        assert time.monotonic() < until, f"no {pattern}"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_in_its_third_job_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    sweep(whole, *SIX)
+    name = folder_of(whole).name
+    third = killed / "t" / name / "embedding_dim=32,loss.temperature=0.1"
+    with started(killed, *SIX) as process:
+        wait_for(third, "checkpoints/fit/last.ckpt", process)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not (third / "result.json").exists()
+    first_two = {path: path.stat().st_mtime_ns for path in sorted(killed.glob("t/*/*/result.json"))}
+    assert len(first_two) == 2
+    events = sweep(killed, *SIX)
+    ended = {event["name"]: event for event in events if event["event"] == "job_ended"}
+    assert [event["skipped"] for event in ended.values()].count(True) == 2
+    assert {path: path.stat().st_mtime_ns for path in first_two} == first_two
+    assert "goes on from" in (third / "train.log").read_text()
+    expected, found = results(whole), results(killed)
+    assert {name: result["metrics"] for name, result in found.items()} == {
+        name: result["metrics"] for name, result in expected.items()
+    }
+    assert {name: result["curves"] for name, result in found.items()} == {
+        name: result["curves"] for name, result in expected.items()
+    }
+    tables = [json.loads((folder_of(root) / "sweep.json").read_text()) for root in (whole, killed)]
+    quality = [
+        [
+            (
+                job["job"],
+                job["status"],
+                {k: v for k, v in job["figures"].items() if k.startswith(("best", "test"))},
+            )
+            for job in table["jobs"]
+        ]
+        for table in tables
+    ]
+    assert quality[0] == quality[1]
+
+
+@pytest.mark.slow
+def test_a_failing_job_ends_no_other_and_is_retried_when_asked(tmp_path: Path) -> None:
+    fails = ["-m", "optimizer.learning_rate=1e-3,1e30", "trainer.precision=32-true"]
+    events = sweep(tmp_path, *fails, status=1)
+    ended = {event["name"]: event for event in events if event["event"] == "job_ended"}
+    statuses = [event["status"] for event in ended.values()]
+    assert sorted(statuses) == ["failed", "ok"]
+    (bad,) = (name for name, event in ended.items() if event["status"] == "failed")
+    log = folder_of(tmp_path) / bad / "train.log"
+    assert "Traceback" in log.read_text()
+    assert results(tmp_path)[bad]["seed"] == 42
+    again = [event for event in sweep(tmp_path, *fails, status=1) if event["event"] == "job_ended"]
+    assert [event["skipped"] for event in again] == [True, True]
+    retried = sweep(tmp_path, *fails, "retry_failed=true", status=1)
+    skipped = {event["name"]: event["skipped"] for event in retried if event["event"] == "job_ended"}
+    assert skipped[bad] is False
+
+
+@pytest.mark.slow
+def test_a_sweep_in_use_is_refused_with_its_owner(tmp_path: Path) -> None:
+    with started(tmp_path, "-m", "seed=1,2", "trainer.max_epochs=30") as process:
+        wait_for(tmp_path, "t/*/seed=1/config.yaml", process)
+        command = [*TRAIN, *TINY, f"output_root={tmp_path}", "-m", "seed=1,2", "trainer.max_epochs=30"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 2
+        assert f"in use by process {process.pid} on " in done.stderr
+
+
+@pytest.mark.slow
+def test_seeds_give_a_mean_and_an_interval(tmp_path: Path) -> None:
+    sweep(tmp_path, "seeds=2", "trainer.refit=false")
+    found = results(tmp_path)
+    assert set(found) == {"seed=42", "seed=43"}
+    values = [result["metrics"]["test/recall_at_20"] for result in found.values()]
+    whole = json.loads((folder_of(tmp_path) / "sweep.json").read_text())
+    (summary,) = (each for each in whole["seeds"] if each["metric"] == "test/recall_at_20")
+    assert summary["mean"] == pytest.approx(sum(values) / 2)
+    assert summary["num_seeds"] == 2
+    assert summary["interval"][0] < summary["mean"] < summary["interval"][1]
