@@ -1,0 +1,127 @@
+"""Searches as a user runs them: killed and gone on with, shared by two commands, pruned, refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twotower.config import CONF
+
+TINY = [
+    "data=synthetic",
+    "data.num_users=300",
+    "data.num_items=120",
+    "data.num_interactions=5000",
+    "objective.batch_size=256",
+    "trainer.max_epochs=4",
+    "trainer.refit=false",
+    "trainer.checkpoint_every_steps=5",
+    "metrics.num_bootstrap=0",
+    "metrics.ks=[10,20]",
+    "name=t",
+]
+
+
+def command(root: Path, *arguments: str) -> list[str]:
+    script = str(CONF.parent / "scripts" / "train.py")
+    return [sys.executable, "-W", "error::FutureWarning", script, *TINY, f"output_root={root}", *arguments]
+
+
+def search(root: Path, *arguments: str, status: int = 0) -> str:
+    done = subprocess.run(command(root, *arguments), capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def found(root: Path) -> dict[str, Any]:
+    (path,) = root.glob("t/*/sweep.json")
+    return dict(json.loads(path.read_text())["search"])
+
+
+def results(root: Path) -> dict[str, dict[str, Any]]:
+    return {
+        path.parent.name: json.loads(path.read_text())
+        for path in sorted(root.glob("t/*/trial_*/result.json"))
+    }
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_to_its_number_of_trials(tmp_path: Path) -> None:
+    arguments = ("sweep=tpe", "sweep.num_trials=3", "sweep.pruner=none", "console=quiet")
+    process = subprocess.Popen(
+        command(tmp_path, *arguments),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    until = time.monotonic() + 120
+    while not list(tmp_path.glob("t/*/trial_0001/checkpoints/fit/last.ckpt")):
+        assert time.monotonic() < until
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    first = next(tmp_path.glob("t/*/trial_0000/result.json"))
+    before = first.stat().st_mtime_ns
+    search(tmp_path, *arguments)
+    assert first.stat().st_mtime_ns == before
+    assert set(results(tmp_path)) == {"trial_0000", "trial_0001", "trial_0002"}
+    log = next(tmp_path.glob("t/*/trial_0001/train.log")).read_text()
+    assert "goes on from" in log
+    whole = found(tmp_path)
+    assert whole["states"] == {"complete": 3}
+    best = max(result["metrics"]["valid/recall_at_20"] for result in results(tmp_path).values())
+    assert whole["best"][0]["values"] == {"valid/recall_at_20": best}
+    assert whole["best"][0]["command"].startswith("python scripts/train.py data=synthetic")
+
+
+@pytest.mark.slow
+def test_two_commands_work_on_one_search_and_hopeless_trials_are_stopped(tmp_path: Path) -> None:
+    arguments = (
+        "sweep=random",
+        f"sweep.storage=sqlite:///{tmp_path}/study.db",
+        "sweep.num_trials=6",
+        "sweep.pruner=median",
+        "sweep.num_startup=2",
+        "console=quiet",
+    )
+    processes = [subprocess.Popen(command(tmp_path, *arguments), stderr=subprocess.PIPE) for _ in range(2)]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors.decode()
+    search(tmp_path, *arguments)  # nothing left to run
+    whole, each = found(tmp_path), results(tmp_path)
+    assert sum(whole["states"].values()) == len(each) == 6
+    assert {row["job"]: {"complete": "ok"}.get(row["state"], row["state"]) for row in whole["trials"]} == {
+        name: result["status"] for name, result in each.items()
+    }
+    assert "pruned" in whole["states"]
+    stopped = [result for result in each.values() if result["status"] == "pruned"]
+    assert all(2 <= len(result["curves"]["valid/recall_at_20"]) < 4 for result in stopped)
+    assert not any("metrics" in result for result in stopped)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sweep.objectives={test/recall_at_20: maximize}"], "the test split is read once"),
+        (["sweep.objectives={valid/recall_at_20: maximize, index/bytes_per_item: minimize}"], "sweep.pruner"),
+        (["sweep.objectives={valid/recall_at_20: upwards}"], "sweep.objectives"),
+        (["sweep.pruner=medium"], "did you mean 'median'?"),
+        (["sweep.num_trials=0"], "sweep.num_trials"),
+        (["sweep.storage=sqlite://"], "lives in one process only"),
+        (["-m", "embeding_dim=interval(8, 16)"], "embeding_dim"),
+        (["-m", "embedding_dim=interval(0, 16)"], "the corners of this search"),
+    ],
+)
+def test_bad_input_ends_with_status_2_and_runs_nothing(
+    tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    assert words in search(tmp_path, "sweep=tpe", *arguments, status=2)
+    assert not list(tmp_path.glob("t/*/trial_*"))
