@@ -3,7 +3,8 @@
   python scripts/evaluate.py run=outputs/default/<time>
   python scripts/evaluate.py run=outputs/default/<time> metrics.ks=[5,10] metrics.filter_seen=false
 
-The new folder holds config.yaml, result.json (with training_reused_from), what TensorBoard reads and per_user.parquet.
+The new folder holds config.yaml, result.json (with training_reused_from), what TensorBoard reads and the
+users' values, per_user.parquet.
 """
 
 from collections.abc import Sequence

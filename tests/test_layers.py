@@ -160,7 +160,7 @@ def test_packages_say_what_they_are_and_import_nothing(path: Path) -> None:
     assert list(imports_of(path)) == []
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "reindex"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "reindex", "compare"])
 def test_doors_are_thin(name: str) -> None:
     assert len((ROOT / "scripts" / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= MAX_DOOR_LINES
 
@@ -189,6 +189,7 @@ def test_importing_twotower_is_quick() -> None:
         ("twotower.index.auto", {"torch", "pandas", "pytorch_lightning", "hydra"}),
         ("twotower.data.build", {"torch", "faiss", "pytorch_lightning", "hydra"}),
         ("twotower.config", {"torch", "faiss", "pytorch_lightning", "pandas"}),
+        ("twotower.experiments.compare.command", {"torch", "pandas", "faiss", "pytorch_lightning", "plotly"}),
         ("twotower.serving.retriever", {"pytorch_lightning", "lightning_fabric", "hydra", "omegaconf"}),
     ],
 )

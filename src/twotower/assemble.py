@@ -11,7 +11,7 @@ from twotower.evaluation.indexing import Indexed
 from twotower.experiments import record, trainings
 from twotower.experiments.fingerprint import NOT_SHAPING
 from twotower.experiments.outcome import final_scalars
-from twotower.experiments.run import Run, new_folder, read_result, run_folder
+from twotower.experiments.run import Run, new_folder, read_ending, read_result, run_folder
 from twotower.experiments.tensorboard import Board
 from twotower.problems import raise_problems
 from twotower.stages import (
@@ -57,7 +57,7 @@ def resume(folder: Path, watch: Watch | None = None) -> int:
         InputError: there is no run, or it has ended.
     """
     run = Run.open(folder)
-    result = run.result()
+    result = read_ending(folder)
     if result is not None and result["status"] != "failed":
         raise InputError(f"{folder}: this run has ended ({result['status']}); there is nothing to resume")
     raise_problems(check(run.settings), f"{folder}/config.yaml")

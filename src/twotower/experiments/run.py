@@ -51,11 +51,20 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
+        why = None if isinstance(result, dict) and "status" in result else "no status in it"
     except ValueError as error:
-        raise InputError(f"{path}: damaged ({error}); run again or delete the run") from error
-    if not isinstance(result, dict) or "status" not in result:
-        raise InputError(f"{path}: damaged (no status in it); run again or delete the run")
-    return result
+        why = str(error)
+    if why is not None:
+        raise InputError(f"{path}: damaged ({why}); delete this file, and resume={folder} goes on")
+    return dict(result)
+
+
+def read_ending(folder: Path) -> dict[str, Any] | None:
+    """Read as `read_result` does, but take a damaged file for a failure that says so: others go on."""
+    try:
+        return read_result(folder)
+    except InputError as error:
+        return {"status": "failed", "error": str(error)}
 
 
 def write_failure(folder: Path, error: str, facts: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from twotower.errors import InputError
-from twotower.experiments.run import read_result
+from twotower.experiments.run import read_ending
 from twotower.problems import Mistakes, Problem, raise_problems
 from twotower.sweeps.job import Job, Request
 from twotower.sweeps.sweep import Plan, Sweep
@@ -102,5 +102,5 @@ class GridPlan(Plan):
 
 
 def _status(job: Job) -> str | None:
-    result = read_result(job.folder)
+    result = read_ending(job.folder)
     return None if result is None else str(result["status"])

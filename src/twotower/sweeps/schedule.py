@@ -6,7 +6,7 @@ from typing import Any
 
 from twotower.experiments.console.console import Console
 from twotower.experiments.outcome import Outcome, outcome_of
-from twotower.experiments.run import read_result, write_failure
+from twotower.experiments.run import read_ending, write_failure
 from twotower.launchers.launcher import Handle, Launcher
 from twotower.sweeps.job import Job
 from twotower.sweeps.sweep import Plan
@@ -23,7 +23,7 @@ def run_jobs(plan: Plan, launcher: Launcher, console: Console) -> list[Outcome]:
         console: told how it goes.
     """
     outcomes = [
-        outcome_of(job.name, job.folder, read_result(job.folder), 0.0, True) for job in plan.done_before()
+        outcome_of(job.name, job.folder, read_ending(job.folder), 0.0, True) for job in plan.done_before()
     ]
     for outcome in outcomes:
         console.job_ended(outcome)
@@ -58,8 +58,8 @@ def settle(job: Job, handle: Handle) -> Mapping[str, Any] | None:
         handle.result()
     except Exception as error:
         died = f"{type(error).__name__}: {error}"
-    result = read_result(job.folder)
+    result = read_ending(job.folder)
     if result is None:
         write_failure(job.folder, died, {"seed": job.settings["seed"], "overrides": list(job.overrides)})
-        result = read_result(job.folder)
+        result = read_ending(job.folder)
     return result

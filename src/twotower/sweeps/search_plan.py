@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from twotower.errors import InputError
 from twotower.experiments.fingerprint import NOT_SHAPING, flat
 from twotower.experiments.lock import held
-from twotower.experiments.run import read_result
+from twotower.experiments.run import read_ending
 from twotower.spec import build
 from twotower.sweeps.job import Job, Request
 from twotower.sweeps.objectives import Objectives
@@ -90,7 +90,7 @@ class SearchPlan(Plan):
         for trial in dead:
             self.trials.take_over(trial)
             job = self._job(trial)
-            result = read_result(job.folder)
+            result = read_ending(job.folder)
             if result is None or (trial.user_attrs[AGAIN] and result["status"] == "failed"):
                 LOG.info("trial %s goes on: the process that ran it is gone", job.name)
                 return job, False

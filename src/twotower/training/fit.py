@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
@@ -49,7 +48,7 @@ class Fitted:
 
 
 class Scalars(TensorBoardLogger):
-    """Lightning's own, straight into the run's folder, without its empty hparams.yaml and its `epoch` curve."""
+    """Lightning's, straight into the run's folder, without its empty hparams.yaml and its `epoch` curve."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Write scalars."""
@@ -125,6 +124,7 @@ def fit(
     validating = module.validation is not None
     keep = Keep(choice, checkpoints, validating)
     clock, curves = Clock(batches), Curves(choice.monitor, watch)
+    bar = [RichProgressBar(leave=False)] if choice.progress_bar and Console().is_terminal else []
     trainer = pl.Trainer(
         max_epochs=choice.max_epochs,
         logger=Scalars(folder, name="", version="", default_hp_metric=False, prefix=_prefix(name)),
@@ -132,14 +132,14 @@ def fit(
             *keep.callbacks,
             EpochLines(choice.monitor, epochs or choice.max_epochs, name),
             *([StopAfter(epochs)] if epochs else []),
-            *(_progress_bar() if choice.progress_bar else []),
+            *bar,
             clock,
             curves,
             *callbacks,
         ],
         plugins=[AtomicCheckpoints()],
         num_sanity_val_steps=0,
-        enable_progress_bar=choice.progress_bar and Console().is_terminal,
+        enable_progress_bar=bool(bar),
         enable_model_summary=False,
         limit_val_batches=None if validating else 0,
         use_distributed_sampler=False,
@@ -206,7 +206,3 @@ class Keep:
 
 def _prefix(name: str) -> str:
     return "" if name == "fit" else name
-
-
-def _progress_bar() -> list[Any]:
-    return [RichProgressBar(leave=False)] if Console().is_terminal else []

@@ -83,6 +83,7 @@ def train_towers(
         Pruned: the watcher did.
     """
     choice = build(settings["trainer"], TrainerChoice)
+    choice.progress_bar &= settings["console"] == "rich"
     batches = build_batches(settings, dataset.train)
     module = build_module(settings, dataset, dataset.train, len(batches), evaluator)
     index = build(settings["index"], Index)

@@ -9,7 +9,7 @@ Watch = Callable[[int, float], bool]
 """(epoch from 0, monitored metric) -> whether to stop this training for good."""
 
 
-class Pruned(Exception):
+class Pruned(Exception):  # noqa: N818  # ends a training, but nothing went wrong
     """A training that its watcher stopped.
 
     Attributes:
