@@ -190,7 +190,7 @@ def axis_of(key: str, text: str) -> Axis:
         is_int = isinstance(value.start, int) and isinstance(value.end, int)
         return Axis(key, (), float(value.start), float(value.end), None, is_int, "log" in value.tags)
     values = tuple(_values(override))
-    if not values or any(value in ("", "''") for value in values):
+    if not values or any(value in ("", "''", '""') for value in values):
         raise InputError(f"{key}: an empty choice in {text!r}; write values with commas between them")
     if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None:
         last = float(values[-1])
