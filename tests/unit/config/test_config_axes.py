@@ -1,0 +1,147 @@
+"""What a key varies over, in the grammar of the command line."""
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twotower.config import CONF, axis_of, checked, is_swept, sound_overrides
+from twotower.errors import InputError
+from twotower.sweeps.axis import Axis
+
+
+@pytest.mark.parametrize(
+    ("text", "choices"),
+    [
+        ("32,64", ("32", "64")),
+        ("32, 64 ,128", ("32", "64", "128")),
+        ("64,32", ("64", "32")),  # in the order that was typed
+        ("-5,-3", ("-5", "-3")),
+        ("1e-3,0.01", ("0.001", "0.01")),
+        ("choice(a,b)", ("a", "b")),
+        ("choice(1,[2,3])", ("1", "[2,3]")),
+        ("sort(3,1,2)", ("1", "2", "3")),
+        ("true,null", ("True", "null")),
+        ("[64],[256,128]", ("[64]", "[256,128]")),  # commas in brackets part no choices
+        ("{x:1,y:2},{x:3}", ("{x:1,y:2}", "{x:3}")),
+        ("'a,b',c", ("'a,b'", "c")),  # nor do commas in quotes, which stay
+        ('"a,b","c=d"', ('"a,b"', '"c=d"')),
+    ],
+)
+def test_listed_values_are_choices(text: str, choices: tuple[str, ...]) -> None:
+    assert axis_of("x", text) == Axis("x", choices)
+    assert is_swept(f"x={text}")
+
+
+@pytest.mark.parametrize("text", ["32", "[1,2]", "[[1,2],[3]]", "'a,b'", "a b", "null", "${seed}"])
+def test_one_value_is_no_sweep_and_an_axis_of_one_choice(text: str) -> None:
+    assert not is_swept(f"x={text}")
+    assert len(axis_of("x", text).choices) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "choices"),
+    [
+        ("range(1,5)", ("1", "2", "3", "4")),  # the end is no value
+        ("range(3)", ("0", "1", "2")),
+        ("range(1,10,step=3)", ("1", "4", "7")),
+        ("range(5,1,-2)", ("5", "3")),
+        ("range(-2,0)", ("-2", "-1")),
+        ("range(0.5,2,0.5)", ("0.5", "1.0", "1.5")),
+    ],
+)
+def test_ranges_are_their_values(text: str, choices: tuple[str, ...]) -> None:
+    axis = axis_of("x", text)
+    assert axis.choices == choices
+    assert axis.texts() == [f"x={value}" for value in choices]
+    assert is_swept(f"x={text}")
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high", "is_int", "is_log"),
+    [
+        ("interval(0.1,0.9)", 0.1, 0.9, False, False),
+        ("interval(1,9)", 1.0, 9.0, False, False),  # fractions too: a dropout may lie in interval(0, 1)
+        ("int(interval(16,128))", 16.0, 128.0, True, False),
+        ("tag(log, interval(1e-4, 1e-2))", 1e-4, 1e-2, False, True),
+        ("tag(log, int(interval(8, 512)))", 8.0, 512.0, True, True),
+    ],
+)
+def test_intervals_have_ends_a_kind_and_a_scale(
+    text: str, low: float, high: float, is_int: bool, is_log: bool
+) -> None:
+    assert axis_of("x", text) == Axis("x", (), low, high, None, is_int, is_log)
+    assert is_swept(f"x={text}")
+
+
+EMPTY = ["", "''", '""', "'',32", '"",32', "range(3,3)", "range(5,1)", "loss=glob(zz*)"]
+
+
+@pytest.mark.parametrize("text", EMPTY)
+def test_an_empty_choice_is_refused_with_its_key(text: str) -> None:
+    key, value = text.split("=") if text.startswith("loss") else ("embedding_dim", text)
+    with pytest.raises(InputError, match=rf"^{key}: an empty choice in "):
+        axis_of(key, value)
+
+
+@pytest.mark.parametrize("text", ["32,,64", "32,", ",32", "[1,2", "choice()", "a=b,c=d", "interval(1)"])
+def test_what_cannot_be_read_is_no_sweep_and_is_told_with_its_key(text: str) -> None:
+    assert not is_swept(f"embedding_dim={text}")
+    with pytest.raises(InputError, match=r"^embedding_dim: .*needs quotes"):
+        axis_of("embedding_dim", text)
+
+
+@pytest.mark.parametrize("text", ["embedding_dim=32,,64", "embedding_dim=32,", "embedding_dim=,32"])
+def test_an_empty_choice_on_the_command_line_is_named(text: str) -> None:
+    (problem,), sound = sound_overrides([text], sweep=True)
+    assert (problem.key, sound) == (text, [])
+    assert problem.message.startswith("an empty choice between or after the commas")
+
+
+def test_no_value_at_all_is_refused_by_its_key() -> None:
+    with pytest.raises(InputError, match=r"\n  embedding_dim: expected a valid integer, got ''"):
+        checked("train", ["embedding_dim="])
+
+
+def test_a_group_varies_over_its_choices() -> None:
+    assert axis_of("loss", "in_batch_softmax,bce").texts() == ["loss=in_batch_softmax", "loss=bce"]
+    everything = sorted(path.stem for path in (CONF / "index").glob("*.yaml"))
+    assert axis_of("index", "glob(*)") == Axis("index", tuple(everything))
+    assert axis_of("index", "glob(ivf_*,exclude=*pq)") == Axis("index", ("ivf_flat", "ivf_sq"))
+
+
+def test_each_value_of_a_group_must_be_one_of_its_choices() -> None:
+    (problem,), _ = sound_overrides(["loss=bce,bec"], sweep=True)
+    assert (problem.key, problem.message) == (
+        "loss",
+        "unknown choice 'bec'; did you mean 'bce'? valid: bce, in_batch_softmax",
+    )
+    assert sound_overrides(["loss=bce,in_batch_softmax", "sweep=null,tpe"], sweep=True)[0] == []
+
+
+def value_of(text: str) -> object:
+    """What an override's text means."""
+    value = OverridesParser.create().parse_override(text).value()
+    return value.text if isinstance(value, QuotedString) else value
+
+
+numbers = st.integers(-(10**9), 10**9) | st.floats(-1e6, 1e6)
+words = st.from_regex(r"[a-z_]{1,8}", fullmatch=True).filter(
+    lambda word: word not in ("null", "true", "false", "nan", "inf")
+)
+literals = (
+    numbers.map(lambda number: (repr(number), number))
+    | words.map(lambda word: (word, word))
+    | st.lists(st.integers(0, 99), max_size=3).map(lambda each: (str(each), each))
+    | st.text('ab 1,=[]{}:()"$#*', min_size=1, max_size=8)
+    .filter(lambda text: "${" not in text)
+    .map(lambda text: (f"'{text}'", text))
+)
+
+
+@given(st.lists(literals, min_size=1, max_size=5))
+def test_each_choice_means_what_was_typed(typed: list[tuple[str, object]]) -> None:
+    axis = axis_of("x", ",".join(literal for literal, _ in typed))
+    assert [value_of(text) for text in axis.texts()] == [value for _, value in typed]
+    assert not any(map(is_swept, axis.texts()))
