@@ -29,7 +29,7 @@ def find(root: Path, fingerprint: str) -> Path | None:
         entry = json.loads(_entry(root, fingerprint).read_text(encoding="utf-8"))
         run = Path(os.path.normpath(root / entry["run"]))
         same = all(sha256_of_file(run / name) == digest for name, digest in entry["files"].items())
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged in some way
         return None
     return run if same and entry["files"] else None
 
