@@ -1,0 +1,269 @@
+"""A grid: which jobs, in which order, and which wait for the towers of another."""
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_search import request_of, settings_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twotower.errors import InputError
+from twotower.experiments.run import Run
+from twotower.problems import Mistakes, Problem
+from twotower.sweeps.grid import Grid, GridPlan
+from twotower.sweeps.job import Job
+
+DIM, INDEX = "embedding_dim", "index"  # the first shapes the towers, the second does not
+Compose = Callable[[Sequence[str]], dict[str, Any]]
+OK, REJECTED, FAILED = {"status": "ok"}, {"status": "index_rejected"}, {"status": "failed"}
+
+
+def without_reuse(overrides: Sequence[str]) -> dict[str, Any]:
+    return settings_of(overrides) | {"reuse": False}
+
+
+def plan_of(
+    folder: Path, cases: list[str] | None = None, compose: Compose = settings_of, **vary: str
+) -> GridPlan:
+    return plan_again(folder, False, cases, compose, **vary)
+
+
+def plan_again(
+    folder: Path,
+    retry_failed: bool,
+    cases: list[str] | None = None,
+    compose: Compose = settings_of,
+    **vary: str,
+) -> GridPlan:
+    plan = Grid(cases=cases).plan(request_of(folder, vary, compose, retry_failed))
+    assert isinstance(plan, GridPlan)
+    return plan
+
+
+def names(jobs: Collection[Job]) -> list[str]:
+    return [job.name for job in jobs]
+
+
+def next_of(plan: GridPlan, running: Sequence[Job] = ()) -> Job:
+    job = plan.next(running)
+    assert job is not None
+    return job
+
+
+def leave(job: Job, status: str | None) -> None:
+    """Leave in a job's folder what an earlier process would have; None for one that was interrupted."""
+    run = Run.create(job.folder, job.settings, job.overrides)
+    if status is not None:
+        run.write_result({"status": status})
+
+
+def test_the_last_key_varies_fastest(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, embedding_dim="32,16", index="flat_ip,auto")
+    assert names(plan.jobs) == [
+        "embedding_dim=32,index=flat_ip",
+        "embedding_dim=32,index=auto",
+        "embedding_dim=16,index=flat_ip",
+        "embedding_dim=16,index=auto",
+    ]
+    assert [job.folder for job in plan.jobs] == [tmp_path / job.name for job in plan.jobs]
+    assert plan.num_jobs == 4
+
+
+def test_cases_come_first_and_are_several_overrides_each(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, ["index=ivf_flat nprobe=3", "index=flat_ip"], embedding_dim="16,32")
+    assert [job.overrides for job in plan.jobs] == [
+        ("index=ivf_flat", "nprobe=3", "embedding_dim=16"),
+        ("index=ivf_flat", "nprobe=3", "embedding_dim=32"),
+        ("index=flat_ip", "embedding_dim=16"),
+        ("index=flat_ip", "embedding_dim=32"),
+    ]
+    assert names(plan_of(tmp_path, ["a=1", "b=1 c=2"]).jobs) == ["a=1", "b=1,c=2"]
+
+
+def test_what_is_there_twice_is_run_once(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, ["index=auto", "index=flat_ip", "index=auto"], embedding_dim="32,16,32")
+    assert names(plan.jobs) == [
+        "index=auto,embedding_dim=32",
+        "index=auto,embedding_dim=16",
+        "index=flat_ip,embedding_dim=32",
+        "index=flat_ip,embedding_dim=16",
+    ]
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), min_size=1, max_size=3))
+def test_every_combination_is_there_once(
+    tmp_path_factory: pytest.TempPathFactory, values: list[list[int]]
+) -> None:
+    vary = {f"key{place}": ",".join(map(str, each)) for place, each in enumerate(values)}
+    jobs = plan_of(tmp_path_factory.getbasetemp() / "grid", **vary).jobs
+    expected = 1
+    for each in values:
+        expected *= len(set(each))
+    assert len(jobs) == len({job.overrides for job in jobs}) == len({job.folder for job in jobs}) == expected
+    for job in jobs:
+        typed = [text.split("=") for text in job.overrides]
+        assert [key for key, _ in typed] == list(vary)
+        assert all(int(value) in each for (_, value), each in zip(typed, values, strict=True))
+
+
+def test_fixed_overrides_are_of_every_job_but_not_of_its_name(tmp_path: Path) -> None:
+    request = request_of(tmp_path, {DIM: "16"})
+    request = type(request)(**{**vars(request), "fixed": ("loss=bce",)})
+    (job,) = Grid().plan(request).jobs  # type: ignore[attr-defined]
+    assert (job.name, job.overrides) == ("embedding_dim=16", ("loss=bce", "embedding_dim=16"))
+    assert job.settings["loss"] == "bce"
+
+
+def test_nothing_varies(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing varies; give a key several values, as in embedding_dim=32"):
+        plan_of(tmp_path)
+
+
+def test_an_interval_has_no_list_of_values(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^rate: an interval has no end of values; .* sweep=tpe"):
+        plan_of(tmp_path, embedding_dim="16,32", rate="interval(0.1, 0.2)")
+
+
+def test_what_is_wrong_with_several_jobs_is_told_once_and_before_anything_runs(tmp_path: Path) -> None:
+    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+        problems = [Problem("seed", "no seed")]
+        if f"{DIM}=16" in overrides:
+            problems.append(Problem(DIM, "too narrow"))
+        raise Mistakes("", problems)
+
+    with pytest.raises(InputError) as refused:
+        plan_of(tmp_path / "sweep", compose=compose, embedding_dim="16,32", index="a,b")
+    assert str(refused.value).split("\n") == [
+        "2 mistakes in the jobs of this sweep; nothing was run",
+        "  seed: no seed",
+        "  embedding_dim: too narrow",
+    ]
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_lone_mistake_is_told_with_its_job(tmp_path: Path) -> None:
+    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+        if f"{DIM}=16" in overrides:
+            raise InputError("not together")
+        return settings_of(overrides)
+
+    with pytest.raises(InputError, match=r"1 mistake in .*\n  embedding_dim=16 index=a: not together$"):
+        plan_of(tmp_path, compose=compose, embedding_dim="16,32", index="a")
+
+
+def test_jobs_with_the_same_towers_wait_while_one_trains_them(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, embedding_dim="16,32", index="a,b")
+    a16 = next_of(plan)
+    a32 = next_of(plan, [a16])
+    assert names([a16, a32]) == ["embedding_dim=16,index=a", "embedding_dim=32,index=a"]
+    assert plan.next([a16, a32]) is None
+    plan.ended(a32, OK)
+    b32 = next_of(plan, [a16])
+    assert b32.name == "embedding_dim=32,index=b"
+    assert plan.next([a16, b32]) is None
+    plan.ended(a16, OK)
+    assert next_of(plan, [b32]).name == "embedding_dim=16,index=b"
+    assert plan.next([]) is None
+
+
+@pytest.mark.parametrize(
+    ("result", "trained"), [(OK, True), (REJECTED, True), (FAILED, False), (None, False)]
+)
+def test_towers_are_there_when_their_training_ended_well(
+    tmp_path: Path, result: dict[str, Any] | None, trained: bool
+) -> None:
+    plan = plan_of(tmp_path, index="a,b,c")
+    plan.ended(next_of(plan), result)
+    second = next_of(plan)
+    assert second.name == "index=b"
+    third = plan.next([second])
+    assert (third is not None) == trained  # without towers the second trains them, and the third waits
+
+
+def test_without_reuse_no_job_waits(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, compose=without_reuse, index="a,b")
+    assert next_of(plan, [next_of(plan)]).name == "index=b"
+
+
+def test_the_number_of_trainings(tmp_path: Path) -> None:
+    vary = {DIM: "16,32", INDEX: "a,b,c"}
+    assert plan_of(tmp_path, **vary).num_trainings == 2
+    assert plan_of(tmp_path, compose=without_reuse, **vary).num_trainings == 6
+    assert plan_of(tmp_path, index="a,b,c").num_trainings == 1
+
+
+VARY = {INDEX: "a,b,c,d,e,f"}
+STATUSES = ["ok", "index_rejected", "failed", "pruned", None]
+
+
+@pytest.mark.parametrize(
+    ("retry_failed", "skipped", "waiting"), [(False, "abcd", "ef"), (True, "abd", "cef")]
+)
+def test_a_sweep_started_again_runs_what_did_not_end(
+    tmp_path: Path, retry_failed: bool, skipped: str, waiting: str
+) -> None:
+    for job, status in zip(plan_of(tmp_path, **VARY).jobs, STATUSES, strict=False):  # of f there is nothing
+        leave(job, status)
+    plan = plan_again(tmp_path, retry_failed, **VARY)
+    assert names(plan.done_before()) == [f"index={letter}" for letter in skipped]
+    assert names(plan.waiting) == [f"index={letter}" for letter in waiting]
+    assert plan.num_jobs == 6
+    running: list[Job] = []
+    for _ in waiting:  # the towers are there: nobody waits
+        running.append(next_of(plan, running))
+    assert plan.next(running) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "trained"),
+    [("ok", True), ("index_rejected", True), ("failed", False), ("pruned", False), (None, False)],
+)
+def test_only_what_ended_well_has_left_towers(tmp_path: Path, status: str | None, trained: bool) -> None:
+    first, *_ = plan_of(tmp_path, **VARY).jobs
+    leave(first, status)
+    plan = plan_again(tmp_path, False, **VARY)
+    assert (plan.next([next_of(plan)]) is not None) == trained
+
+
+def test_a_folder_with_another_configuration_is_no_job_of_this_sweep(tmp_path: Path) -> None:
+    (job, *_) = plan_of(tmp_path, embedding_dim="16,32").jobs
+    leave(job, "ok")
+    plan_of(tmp_path, embedding_dim="16,32")
+
+    def others(overrides: Sequence[str]) -> dict[str, Any]:
+        return settings_of(overrides, max_epochs=5) | {"seed": 3}
+
+    with pytest.raises(InputError) as refused:
+        plan_of(tmp_path, compose=others, embedding_dim="16,32")
+    assert "embedding_dim=16 holds a run with another configuration (seed, trainer.max_epochs)" in str(
+        refused.value
+    )
+
+    def only_shown_otherwise(overrides: Sequence[str]) -> dict[str, Any]:
+        return settings_of(overrides) | {"console": "jsonl", "output_root": "elsewhere", "reuse": False}
+
+    plan = plan_of(tmp_path, compose=only_shown_otherwise, embedding_dim="16,32")
+    assert names(plan.done_before()) == ["embedding_dim=16"]
+
+
+def test_a_damaged_result_is_a_failure_of_its_job_alone(tmp_path: Path) -> None:
+    (job, *_) = plan_of(tmp_path, **VARY).jobs
+    leave(job, "ok")
+    (job.folder / "result.json").write_text('{"stat')
+    plan = plan_again(tmp_path, False, **VARY)
+    assert names(plan.done_before()) == ["index=a"]
+    assert plan.next([next_of(plan)]) is None  # nobody relies on its towers
+    assert plan_again(tmp_path, True, **VARY).done_before() == []
+
+
+def test_a_job_travels_as_json(tmp_path: Path) -> None:
+    (job,) = plan_of(tmp_path, embedding_dim="16").jobs
+    assert json.loads(json.dumps(job.payload())) == {
+        "folder": str(tmp_path / "embedding_dim=16"),
+        "settings": settings_of(["embedding_dim=16"]),
+        "overrides": ["embedding_dim=16"],
+        "trial": None,
+    }
