@@ -1,6 +1,7 @@
 """What a door prints for `--help` and `--info choices`."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def choices_text(conf: Path, config_name: str, choices: Choices) -> str:
     """Return every group with its choices, one line each; the default is marked with a star."""
     lines = []
     for group, default in _groups(_read(conf / f"{config_name}.yaml")):
-        lines += ["", group]
+        lines += ["", group if default is not None else f"{group}  (none by default)"]
         found = choices(group)
         width = max(map(len, found), default=0)
         for name, path in sorted(found.items()):
@@ -67,11 +68,11 @@ def _keys(conf: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _one_line(path: Path) -> str:
-    """Say what a choice is: a second comment line of its own, or else its class's first line."""
+    """Say what a choice is: the first sentence of its comments, or else its class's first line."""
     comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    own = [line.lstrip("# ") for line in comments[1:] if "@package" not in line]
+    own = " ".join(line.lstrip("# ") for line in comments if not re.search(r"@package|python scripts/", line))
     if own:
-        return own[0]
+        return own.partition(". ")[0].removesuffix(".") + "."
     try:
         target = _read(path).get(TARGET)
         described = inspect.getdoc(locate(target)) if isinstance(target, str) else None
