@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def shape(config_name: str) -> tuple[frozenset[str], frozenset[str]]:
     groups = {key for entry in config["defaults"] if isinstance(entry, dict) for key in entry}
     included = [entry for entry in config["defaults"] if isinstance(entry, str) and entry != "_self_"]
     keys = set(config).union(*(plain_file(CONF / f"{name}.yaml") for name in included))
-    return frozenset(groups & ALL_GROUPS), frozenset(keys - {"defaults", "hydra"})
+    return frozenset(groups & ALL_GROUPS), frozenset(keys - groups - {"defaults", "hydra"})
 
 
 def checked(
@@ -96,10 +96,21 @@ def checked(
     except InputError as error:
         raise_problems([*problems, Problem("overrides", str(error))], NOTHING_DONE)
         raise
+    unresolved += _misplaced(settings)
     told = {problem.key for problem in unresolved}
     found = [problem for problem in check(settings, *shape(config_name)) if problem.key not in told]
     raise_problems([*problems, *unresolved, *found], NOTHING_DONE)
     return settings
+
+
+def _misplaced(settings: Mapping[str, Any]) -> Iterator[Problem]:
+    """Find files of the user's own that Hydra takes otherwise than they are meant, without a word."""
+    for path in sorted(LOCAL.glob("*/*.yaml")):
+        if (CONF / path.relative_to(LOCAL)).is_file():
+            message = "conf/ has a file of the same name, which is taken instead; rename yours"
+            yield Problem(f"conf/local/{path.relative_to(LOCAL)}", message)
+    if LOCAL.name in settings:
+        yield Problem(LOCAL.name, "a file in conf/local itself must begin with the line # @package _global_")
 
 
 def sound_overrides(texts: Iterable[str], sweep: bool = False) -> tuple[list[Problem], list[str]]:
