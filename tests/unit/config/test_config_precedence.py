@@ -1,0 +1,197 @@
+"""Who wins: a choice, train.yaml, conf/local/default.yaml, an experiment, the command line: the last one.
+
+And the choices of the user's own in conf/local.
+"""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twotower import config, door
+from twotower.config import axis_of, checked, choices, sound_overrides
+from twotower.door import run_door
+from twotower.errors import InputError
+
+GLOBAL = "# @package _global_\n"
+MINE = """# python scripts/train.py loss=mine
+# A loss of my own.
+_target_: twotower.losses.bce.Bce
+temperature: 0.7
+"""
+
+
+class Conf:
+    """A copy of `conf/` to write into."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def write(self, name: str, text: str) -> None:
+        path = self.place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def of(self, *overrides: str) -> dict[str, Any]:
+        """As a door composes them."""
+        return checked("train", overrides)
+
+
+@pytest.fixture
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conf:
+    place = tmp_path / "conf"
+    shutil.copytree(config.CONF, place, ignore=shutil.ignore_patterns("local"))
+    monkeypatch.setattr(config, "CONF", place)
+    monkeypatch.setattr(config, "LOCAL", place / "local")
+    monkeypatch.setattr(door, "CONF", place)
+    return Conf(place)
+
+
+def test_each_place_wins_over_those_before_it(conf: Conf) -> None:
+    def temperature(*overrides: str) -> Any:
+        return conf.of(*overrides)["loss"]["temperature"]
+
+    conf.write(
+        "loss/in_batch_softmax.yaml", f"_target_: {conf.of()['loss']['_target_']}\ntemperature: 0.11\n"
+    )
+    assert temperature() == 0.11
+    train = (conf.place / "train.yaml").read_text()
+    conf.write("train.yaml", f"{train}\nloss: {{temperature: 0.22}}\n")
+    assert temperature() == 0.22
+    conf.write("local/default.yaml", f"{GLOBAL}loss: {{temperature: 0.33}}\n")
+    assert temperature() == 0.33
+    conf.write("experiment/mine.yaml", f"{GLOBAL}loss: {{temperature: 0.44}}\n")
+    assert temperature("experiment=mine") == 0.44
+    assert temperature("experiment=mine", "loss.temperature=0.55") == 0.55
+    assert temperature("loss.temperature=0.55") == 0.55
+    assert temperature() == 0.33
+
+
+def test_so_do_plain_keys_of_the_root(conf: Conf) -> None:
+    keys = (conf.place / "run_keys.yaml").read_text()
+    conf.write("run_keys.yaml", f"{keys}\nname: run_keys\n")
+    assert conf.of()["name"] == "default"  # train.yaml's own
+    conf.write("local/default.yaml", f"{GLOBAL}name: local\nseed: 1\nconsole: jsonl\n")
+    assert [conf.of()[key] for key in ("name", "seed", "console")] == ["local", 1, "jsonl"]
+    conf.write("experiment/mine.yaml", f"{GLOBAL}name: experiment\nseed: 2\n")
+    found = conf.of("experiment=mine", "name=typed")
+    assert [found[key] for key in ("name", "seed", "console")] == ["typed", 2, "jsonl"]
+
+
+def test_so_do_the_choices_of_groups(conf: Conf) -> None:
+    def optimizer(*overrides: str) -> str:
+        return str(conf.of(*overrides)["optimizer"]["_target_"]).rpartition(".")[2]
+
+    assert optimizer() == "AdamW"
+    conf.write("local/default.yaml", f"{GLOBAL}defaults: [{{override /optimizer: adagrad}}]\n")
+    assert optimizer() == "Adagrad"
+    conf.write("experiment/mine.yaml", f"{GLOBAL}defaults: [{{override /optimizer: adamw}}]\n")
+    assert optimizer("experiment=mine") == "AdamW"
+    assert optimizer("experiment=mine", "optimizer=adagrad") == "Adagrad"
+    assert optimizer("optimizer=adamw") == "AdamW"
+
+
+def test_features_follow_the_data_wherever_it_is_chosen(conf: Conf) -> None:
+    synthetic = conf.of("data=synthetic")["features"]
+    conf.write("local/default.yaml", f"{GLOBAL}defaults: [{{override /data: synthetic}}]\n")
+    assert conf.of()["features"] == synthetic
+    assert conf.of("data=online_retail")["features"] != synthetic
+
+
+def test_without_anything_of_one_s_own_nothing_changes(conf: Conf) -> None:
+    before = conf.of()
+    conf.write("local/loss/mine.yaml", MINE)
+    assert conf.of() == before
+
+
+def test_another_set_of_one_s_own_defaults_can_be_chosen(conf: Conf) -> None:
+    conf.write("local/default.yaml", f"{GLOBAL}seed: 1\n")
+    conf.write("local/laptop.yaml", f"{GLOBAL}seed: 2\n")
+    assert conf.of()["seed"] == 1
+    assert conf.of("local=laptop")["seed"] == 2
+    with pytest.raises(InputError, match=r"local: unknown choice 'lapdog'; did you mean 'laptop'\?"):
+        conf.of("local=lapdog")
+
+
+def test_a_mistake_in_one_s_own_defaults_is_told_as_one_on_the_command_line(conf: Conf) -> None:
+    conf.write("local/default.yaml", f"{GLOBAL}embeding_dim: 32\nseed: x\nloss: {{temprature: 1}}\n")
+    with pytest.raises(InputError, match="3 mistakes in the configuration") as refused:
+        conf.of()
+    for told in ("embeding_dim: unknown key; did you mean 'embedding_dim'?", "seed: ", "loss.temprature: "):
+        assert f"\n  {told}" in str(refused.value)
+
+
+def test_a_choice_of_one_s_own_is_chosen_as_any_other(conf: Conf) -> None:
+    conf.write("local/loss/mine.yaml", MINE)
+    assert conf.of("loss=mine")["loss"] == {"_target_": "twotower.losses.bce.Bce", "temperature": 0.7}
+    assert conf.of("loss=mine", "loss.temperature=0.9")["loss"]["temperature"] == 0.9
+    conf.write("local/default.yaml", f"{GLOBAL}defaults: [{{override /loss: mine}}]\n")
+    assert conf.of()["loss"]["temperature"] == 0.7
+
+
+def test_data_of_one_s_own_bring_their_features(conf: Conf, tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\n1,2,3\n")
+    data = (conf.place / "data" / "table_files.yaml").read_text().split("_target_")[1].split("\n")[0]
+    conf.write("local/data/shop.yaml", f"_target_{data}\ninteractions_path: {tmp_path}/log.csv\n")
+    features = (conf.place / "features" / "table_files.yaml").read_text()
+    conf.write("local/features/shop.yaml", features)
+    assert conf.of("data=shop")["features"] == conf.of("data=shop", "features=table_files")["features"]
+    (conf.place / "local" / "features" / "shop.yaml").unlink()
+    with pytest.raises(InputError, match="features/shop"):
+        conf.of("data=shop")
+
+
+def test_experiments_and_sweeps_of_one_s_own(conf: Conf) -> None:
+    conf.write("local/experiment/mine.yaml", f"{GLOBAL}embedding_dim: 24\n")
+    assert conf.of("experiment=mine")["embedding_dim"] == 24
+    conf.write("local/sweep/mine.yaml", "_target_: twotower.sweeps.grid.Grid\nvary: {loss: glob(*)}\n")
+    assert conf.of("sweep=mine")["sweep"]["vary"] == {"loss": "glob(*)"}
+    conf.write("local/loss/mine.yaml", MINE)
+    assert axis_of("loss", "glob(*)").choices == ("bce", "in_batch_softmax", "mine")
+    assert sound_overrides(["loss=mine,bce"], sweep=True)[0] == []
+
+
+def test_a_misspelt_choice_of_one_s_own_is_offered(conf: Conf) -> None:
+    conf.write("local/loss/mine.yaml", MINE)
+    told = r"unknown choice 'mind'; did you mean 'mine'\? valid: bce, in_batch_softmax, mine"
+    with pytest.raises(InputError, match=told):
+        conf.of("loss=mind")
+
+
+def printed(
+    arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> str:
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    with pytest.raises(SystemExit) as left:
+        run_door("train", lambda settings, overrides: 1, "words")
+    assert left.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_choices_of_one_s_own_are_listed_with_the_house_s(
+    conf: Conf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    conf.write("local/loss/mine.yaml", MINE)
+    assert choices("loss")["mine"] == conf.place / "local" / "loss" / "mine.yaml"
+    listed = printed(["--info", "choices"], monkeypatch, capsys)
+    section = listed.split("\nloss\n")[1].split("\n\n")[0]
+    assert "   mine              A loss of my own." in section.splitlines()
+    groups = [line.split() for line in printed(["--help"], monkeypatch, capsys).splitlines()]
+    assert ["loss", "bce,", "in_batch_softmax,", "mine", "[in_batch_softmax]"] in groups
+
+
+def test_a_file_that_the_house_s_of_the_same_name_hides_is_told(conf: Conf) -> None:
+    conf.write("local/loss/bce.yaml", MINE)
+    with pytest.raises(InputError) as refused:
+        conf.of("loss=bce")
+    assert str(refused.value).split("\n")[1].startswith("  conf/local/loss/bce.yaml: ")
+    assert "rename" in str(refused.value)
+
+
+def test_defaults_without_their_package_line_are_told_what_is_missing(conf: Conf) -> None:
+    conf.write("local/default.yaml", "seed: 1\n")
+    with pytest.raises(InputError, match=r"^1 mistake in .*\n  local: .*# @package _global_$"):
+        conf.of()
