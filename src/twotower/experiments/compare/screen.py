@@ -84,6 +84,12 @@ def _folded(heading: str) -> str:
     return f"{before}.\n{after}" if dot else heading.replace(" ", "\n", 1)
 
 
+def _shortened(names: Sequence[str], width: int) -> Sequence[str]:
+    """Return the ends of names that are too long, where these still tell them apart."""
+    ends = [name if len(name) <= width else f"…{name[1 - width :]}" for name in names]
+    return ends if len(set(ends)) == len(set(names)) else names
+
+
 def _print(content: Texts, widths: Sequence[int], width: int) -> None:
     headings, rows, num_words = content
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
@@ -94,13 +100,12 @@ def _print(content: Texts, widths: Sequence[int], width: int) -> None:
         table.add_column(
             Text(heading if "\n" in heading or not two_lines else f"\n{heading}"),
             justify="left" if position < num_words or last else "right",
-            no_wrap=not last,
-            overflow="fold" if last else "ellipsis",
+            no_wrap=position > 0 and not last,
+            overflow="ellipsis" if position > 0 and not last else "fold",
             width=widths[position],
         )
-    for row in rows:
+    for name, row in zip(_shortened([row[0] for row in rows], widths[0]), rows, strict=True):
         style = next((style for word, style in STYLES.items() if row[-1].startswith(word)), "")
-        name = row[0] if len(row[0]) <= widths[0] else f"…{row[0][1 - widths[0] :]}"
         table.add_row(*map(Text, [name, *row[1:-1]]), Text(row[-1], style=style))
     needed = sum(widths) + GAP * len(widths)
     Console(highlight=False, markup=False, width=max(width, needed)).print(table)
