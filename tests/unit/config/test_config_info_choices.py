@@ -1,0 +1,101 @@
+"""`--info choices`: every YAML of `conf/`, found by globbing, with a line that says what it is."""
+
+from pathlib import Path
+
+import pytest
+
+from twotower.config import CONF, choices, plain_file
+from twotower.door_help import choices_text
+
+FILES = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name != "local")
+DOORS = {
+    "train": {path.parent.name for path in FILES},
+    "reindex": {"index"},
+    "evaluate": {"metrics", "baselines"},
+}
+NONE = "  (none by default)"
+
+
+def named(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+def listed(door: str) -> dict[str, dict[str, tuple[str, str]]]:
+    """Group -> choice -> its mark and its line."""
+    found: dict[str, dict[str, tuple[str, str]]] = {}
+    for section in choices_text(CONF, door, choices).split("\n\n"):
+        heading, *lines = section.split("\n")
+        group = heading.removesuffix(NONE)
+        found[group] = {}
+        for line in lines:
+            name, _, words = line[3:].partition(" ")
+            found[group][name] = line[1], words.strip()
+    return found
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_group_of_a_door_lists_every_choice(door: str) -> None:
+    found = listed(door)
+    assert found.keys() == DOORS[door]
+    for group, names in found.items():
+        assert list(names) == sorted(path.stem for path in FILES if path.parent.name == group)
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_every_choice_says_what_it_is_and_not_only_how_it_is_typed(path: Path) -> None:
+    _, words = listed("train")[path.parent.name][path.stem]
+    assert len(words.split()) >= 3
+    assert "cannot be used" not in words
+    assert "scripts/" not in words
+    assert "@package" not in words
+
+
+def test_each_door_s_defaults_are_marked_and_nothing_else() -> None:
+    for door in DOORS:
+        defaults: dict[str, str] = {}
+        for entry in plain_file(CONF / f"{door}.yaml")["defaults"]:
+            defaults |= entry if isinstance(entry, dict) else {}
+        for group, names in listed(door).items():
+            default = defaults[group]
+            expected = defaults["data"] if default == "${data}" else default
+            marked = [name for name, (mark, _) in names.items() if mark == "*"]
+            assert marked == ([] if expected is None else [expected])
+            assert (f"\n{group}{NONE}\n" in choices_text(CONF, door, choices)) == (expected is None)
+
+
+def choice(tmp_path: Path, text: str) -> str:
+    """The line of a loss with this text."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    listing = choices_text(CONF, "train", lambda group: {"mine": path} if group == "loss" else {})
+    return listing.split("\nloss\n")[1].split("\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("# python scripts/train.py\n# What it is.\n_target_: twotower.losses.bce.Bce\n", "What it is."),
+        ("# @package _global_\n# python scripts/train.py\n# What it is.\nseed: 1\n", "What it is."),
+        ("# A sentence over\n# two lines. And another.\nseed: 1\n", "A sentence over two lines."),
+        ("# It takes 1.5 hours\nseed: 1 # not this\n", "It takes 1.5 hours."),
+        ("# @package _global_\n# python scripts/train.py\nseed: 1\n", ""),
+        ("", ""),
+        (
+            "_target_: twotower.metrics.recall.Recall\n",
+            "recall@k = hits in the first k / min(k, relevant).",
+        ),
+    ],
+)
+def test_a_choice_s_first_sentence_or_else_its_class_s_speaks_for_it(
+    tmp_path: Path, text: str, line: str
+) -> None:
+    assert choice(tmp_path, text) == f"   mine  {line}".rstrip()
+
+
+def test_a_choice_whose_class_is_not_there_says_so_and_hides_no_other(tmp_path: Path) -> None:
+    shown = choice(tmp_path, "_target_: twotower.losses.no.No\n")
+    assert shown.startswith("   mine  cannot be used: _target_: there is no class 'twotower.losses.no.No'")
+
+
+def test_a_group_without_choices_is_listed_empty() -> None:
+    assert "\nloss\n\noptimizer" in choices_text(CONF, "train", lambda group: {})
