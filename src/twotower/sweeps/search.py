@@ -64,7 +64,7 @@ class Search(Sweep):
         """Check the space at its corners, then open the study."""
         if not request.axes:
             raise InputError(
-                "sweep: nothing varies; give a key an interval, as in 'embedding_dim=interval(16, 128)'"
+                "sweep: nothing varies; give a key an interval, as in 'embedding_dim=int(interval(16, 128))'"
             )
         space = Space(request.axes)
         first = _checked_corners(request, space)

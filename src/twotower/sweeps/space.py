@@ -61,7 +61,7 @@ class Space:
         low, high = _ends(axis)
         if axis.is_int:
             return str(value)
-        rounded = f"{value:.6g}"
+        rounded = repr(float(f"{value:.6g}"))  # 16.0, not 16, which a key of whole numbers would take
         return rounded if low <= float(rounded) <= high else repr(min(max(value, low), high))
 
     def corners(self) -> list[tuple[str, ...]]:
