@@ -1,0 +1,93 @@
+"""From the command line of a sweep to what varies, its folder's name and its exit status."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twotower.errors import InputError
+from twotower.experiments.outcome import Outcome
+from twotower.sweeping import axes_of, exit_status_of, sweep_name
+from twotower.sweeps.axis import Axis
+from twotower.sweeps.grid import Grid
+
+LOSS, DIM = Axis("loss", ("bce", "x")), Axis("embedding_dim", ("16", "32"))
+
+
+def settings(seeds: int = 1, seed: int = 42) -> dict[str, Any]:
+    return {"seeds": seeds, "seed": seed}
+
+
+def test_what_varies_is_the_sweep_s_then_what_is_typed_then_the_seeds() -> None:
+    sweep = Grid(vary={"embedding_dim": "16,32", "loss": "bce"})
+    axes = axes_of(sweep, ["history.length=5,10", "++loss=a,b"], settings(3, 7))
+    assert [(axis.key, axis.choices) for axis in axes] == [
+        ("embedding_dim", ("16", "32")),
+        ("loss", ("a", "b")),  # typed over the sweep's own
+        ("history.length", ("5", "10")),
+        ("seed", ("7", "8", "9")),
+    ]
+
+
+def test_one_seed_is_no_axis() -> None:
+    assert axes_of(Grid(), [], settings(1)) == ()
+    assert axes_of(Grid(), ["seed=1,2"], settings(1)) == (Axis("seed", ("1", "2")),)
+
+
+def test_an_empty_axis_of_a_sweep_s_file_is_refused_with_its_key() -> None:
+    with pytest.raises(InputError, match=r"^embedding_dim: an empty choice in ''"):
+        axes_of(Grid(vary={"embedding_dim": ""}), [], settings())
+
+
+@pytest.mark.parametrize(
+    ("fixed", "name"),
+    [
+        ([], "loss,embedding_dim"),
+        (["seed=1"], "loss,embedding_dim,seed=1"),
+        (["sweep=mine"], "mine"),
+        (["sweep=mine", "data=synthetic"], "mine,data=synthetic"),
+        (["experiment=mine"], "loss,embedding_dim,experiment=mine"),
+    ],
+)
+def test_a_sweep_is_named_by_its_file_or_its_keys_and_by_what_is_fixed(fixed: list[str], name: str) -> None:
+    assert sweep_name(fixed, [LOSS, DIM]) == name
+
+
+ELSEWHERE = [
+    "name=x",
+    "output_root=/tmp",
+    "console=jsonl",
+    "debug=true",
+    "++reuse=false",
+    "launcher=local",
+    "launcher.num_workers=2",
+    "retry_failed=true",
+    "seeds=3",
+    "sweep.num_trials=9",
+]
+
+
+@given(st.lists(st.sampled_from(ELSEWHERE), unique=True))
+def test_how_it_is_run_is_not_in_the_name_so_that_it_goes_on(texts: list[str]) -> None:
+    assert sweep_name(["sweep=mine", *texts, "loss=bce"], []) == "mine,loss=bce"
+
+
+def outcome(status: str) -> Outcome:
+    return Outcome(status, status, 1.0, {}, None, Path(status), None, False)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "status"),
+    [
+        (["ok", "pruned"], 0),
+        (["ok", "index_rejected", "ok"], 3),
+        (["index_rejected", "failed"], 1),
+        (["ok", "interrupted"], 1),
+        (["ok", "a status of a later version"], 1),
+        ([], 0),
+    ],
+)
+def test_the_exit_status_is_the_worst_job_s(statuses: list[str], status: int) -> None:
+    assert exit_status_of([outcome(each) for each in statuses]) == status

@@ -1,0 +1,180 @@
+"""From what is typed to Optuna's distributions, from trials to the next one, and the best of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from fake_search import request_of, settings_of
+from hypothesis import given
+from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from twotower.config import axis_of
+from twotower.errors import InputError
+from twotower.sweeps.objectives import Direction, Objectives
+from twotower.sweeps.proposals import propose
+from twotower.sweeps.search_summary import best
+from twotower.sweeps.space import Space
+from twotower.sweeps.study import quiet
+from twotower.sweeps.tpe import Tpe
+
+Params = Mapping[str, Any]
+
+
+@pytest.mark.parametrize(
+    ("text", "distribution"),
+    [
+        ("interval(0.1, 0.9)", FloatDistribution(0.1, 0.9)),
+        ("interval(0, 1)", FloatDistribution(0.0, 1.0)),
+        ("tag(log, interval(1e-4, 1e-2))", FloatDistribution(1e-4, 1e-2, log=True)),
+        ("int(interval(16, 128))", IntDistribution(16, 128)),
+        ("tag(log, int(interval(16, 128)))", IntDistribution(16, 128, log=True)),
+        ("128,32,64", IntDistribution(0, 2)),  # places in their order
+        ("range(1, 5)", IntDistribution(0, 3)),
+        ("0.5", IntDistribution(0, 0)),
+        ("relu,gelu", CategoricalDistribution(("relu", "gelu"))),
+        ("[64],[128]", CategoricalDistribution(("[64]", "[128]"))),
+        ("1,none", CategoricalDistribution(("1", "none"))),
+        ("1,inf", CategoricalDistribution(("1", "inf"))),
+    ],
+)
+def test_what_is_typed_becomes_a_distribution(text: str, distribution: object) -> None:
+    assert Space([axis_of("x", text)]).distributions() == {"x": distribution}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("interval(2, 1)", "x: the interval from 2.0 to 1.0 is empty; put the lower end first"),
+        ("interval(1, 1)", "x: the interval from 1.0 to 1.0 is empty"),
+        ("tag(log, interval(0, 1))", "x: a logarithmic scale has no 0.0; start above 0"),
+        ("interval(0, inf)", "x: expected values or an interval with two ends"),
+    ],
+)
+def test_an_interval_that_is_none_is_refused(text: str, words: str) -> None:
+    with pytest.raises(InputError, match="1 mistake in what this search varies") as refused:
+        Space([axis_of("x", text)])
+    assert words in str(refused.value)
+
+
+def test_the_ends_of_an_interval_are_written_as_fractions() -> None:
+    """So that a key that takes whole numbers only refuses them at once, not each of a hundred proposals."""
+    space = Space([axis_of("x", "interval(16, 128)")])
+    assert space.corners() == [("x=16.0",), ("x=128.0",)]
+    assert space.texts({"x": 64.0}) == ("x=64.0",)
+    assert Space([axis_of("x", "int(interval(16, 128))")]).corners() == [("x=16",), ("x=128",)]
+
+
+def test_the_interval_that_a_search_without_one_recommends_can_be_searched(tmp_path: Path) -> None:
+    def compose(overrides: Any) -> dict[str, Any]:
+        settings = settings_of(overrides)
+        if not str(settings.get("embedding_dim", "1")).isdigit():
+            raise InputError("embedding_dim: expected a valid integer")
+        return settings
+
+    with pytest.raises(InputError, match="nothing varies") as refused:
+        Tpe().plan(request_of(tmp_path / "none", {}))
+    example = str(refused.value).split("'")[1]
+    key, _, text = example.partition("=")
+    job = Tpe().plan(request_of(tmp_path / "one", {key: text}, compose)).next([])
+    assert job is not None
+    with pytest.raises(
+        InputError, match=r"corners of this search; nothing was run(.|\n)*expected a valid integer"
+    ):
+        Tpe().plan(request_of(tmp_path / "other", {"embedding_dim": "interval(16, 128)"}, compose))
+
+
+SPACE = Space([axis_of("a", "1,2,3"), axis_of("b", "x,y")])
+ONE: list[Direction] = ["maximize"]
+
+
+def random(seed: int) -> BaseSampler:
+    return RandomSampler(seed=seed)
+
+
+def proposed(trials: list[FrozenTrial], seed: int = 0, accept: Any = dict, space: Space = SPACE) -> Params:
+    with quiet():
+        return propose(space, trials, ONE, random, seed, accept)[0]
+
+
+def ended(params: Params, *values: float, space: Space = SPACE) -> FrozenTrial:
+    return create_trial(
+        state=TrialState.COMPLETE,
+        params=dict(params),
+        distributions=space.distributions(),
+        values=list(values),
+    )
+
+
+def test_a_proposal_follows_from_the_seed_and_the_trials_alone() -> None:
+    space = Space([axis_of("a", "interval(0, 1)")])
+    first = proposed([], space=space)
+    assert proposed([], space=space) == first
+    later = proposed([ended(first, 0.5, space=space)], space=space)
+    assert later != first
+    assert proposed([ended(first, 0.5, space=space)], space=space) == later
+    assert proposed([], seed=1, space=space) != first
+
+
+def test_what_is_refused_is_not_proposed_and_what_is_left_is_found() -> None:
+    wanted = {"a": 2, "b": "y"}
+    refused: list[Params] = []
+
+    def accept(params: Params) -> str | None:
+        if params == wanted:
+            return "this one"
+        refused.append(dict(params))
+        return None
+
+    with quiet():
+        assert propose(SPACE, [], ONE, random, 0, accept) == (wanted, "this one")
+    assert wanted not in refused
+
+    class Stubborn(RandomSampler):
+        def sample_independent(self, *arguments: Any) -> Any:
+            return {"a": 0, "b": "x"}[arguments[2]]
+
+    with quiet():  # a sampler that never comes to it: then all are gone through
+        assert propose(SPACE, [], ONE, lambda seed: Stubborn(), 0, accept) == (wanted, "this one")
+
+
+@pytest.mark.parametrize("axis", ["a=1,2,3", "a=interval(0, 1)"])
+def test_where_all_is_refused_it_says_so(axis: str) -> None:
+    key, text = axis.split("=")
+    with pytest.raises(InputError, match="none of 100 proposals in a row makes a sound configuration"):
+        proposed([], accept=lambda params: None, space=Space([axis_of(key, text)]))
+
+
+directions = st.lists(st.sampled_from(["maximize", "minimize"]), min_size=1, max_size=3)
+
+
+@given(directions, st.data())
+def test_the_best_are_those_that_no_other_beats(
+    ways: list[Literal["maximize", "minimize"]], data: st.DataObject
+) -> None:
+    point = st.tuples(*[st.integers(0, 4).map(float)] * len(ways))
+    points = data.draw(st.lists(point, min_size=1, max_size=8))
+    objectives = Objectives({f"index/figure_{place}": way for place, way in enumerate(ways)})
+    trials = [ended({"a": 0, "b": "x"}, *each) for each in points]
+    found = [tuple(trial.values) for trial in best(trials, objectives)]
+
+    def at_least(one: float, other: float, way: str) -> bool:
+        return one >= other if way == "maximize" else one <= other
+
+    def beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+        return one != other and all(map(at_least, one, other, ways))
+
+    unbeaten = [each for each in points if not any(beats(other, each) for other in points)]
+    if len(ways) == 1:
+        assert found == unbeaten[:1]
+    else:
+        assert sorted(found) == sorted(unbeaten)
+        firsts = [each[0] for each in found]
+        assert firsts == sorted(firsts, reverse=ways[0] == "maximize")
+
+
+def test_of_no_trials_none_is_the_best() -> None:
+    assert best([], Objectives({"valid/recall_at_20": "maximize"})) == []
