@@ -16,6 +16,10 @@ ATTEMPTS = 100
 T = TypeVar("T")
 
 
+class ExhaustedError(InputError):
+    """No sound configuration is left that was not tried, as far as can be told."""
+
+
 def propose(
     space: Space,
     trials: Sequence[FrozenTrial],
@@ -39,7 +43,7 @@ def propose(
         accept: is given parameters; returns None to refuse them.
 
     Raises:
-        InputError: nothing acceptable was found.
+        ExhaustedError: nothing acceptable was found.
     """
     distributions = space.distributions()
     for attempt in range(ATTEMPTS):
@@ -51,7 +55,7 @@ def propose(
     for params in space.every() if space.size() is not None else ():
         if (accepted := accept(params)) is not None:
             return params, accepted
-    raise InputError(
+    raise ExhaustedError(
         f"none of {ATTEMPTS} proposals in a row makes a sound configuration that was not tried before; check "
         "what varies together, or ask for fewer trials"
     )

@@ -17,7 +17,7 @@ from twotower.spec import build
 from twotower.sweeps.job import Job, Request
 from twotower.sweeps.objectives import Objectives
 from twotower.sweeps.owner import BEAT_SECONDS
-from twotower.sweeps.proposals import propose
+from twotower.sweeps.proposals import ExhaustedError, propose
 from twotower.sweeps.search_summary import summary_of
 from twotower.sweeps.space import Space
 from twotower.sweeps.study import open_storage, open_study, quiet, same_or_refuse, storage_name
@@ -104,23 +104,35 @@ class SearchPlan(Plan):
                 return self._job(again), False
         return (self._new(by_job) if len(by_job) < self.size else None), unsure
 
-    def _new(self, by_job: Mapping[str, FrozenTrial]) -> Job:
+    def _new(self, by_job: Mapping[str, FrozenTrial]) -> Job | None:
+        """Begin a new trial; where none is left, the search is at its end, with those there are."""
         name = f"trial_{len(by_job):04d}"
-        tried = {tuple(trial.user_attrs[OVERRIDES]) for trial in by_job.values()}
+        known = {tuple(trial.user_attrs[OVERRIDES]): "" for trial in by_job.values()}
 
         def accept(params: Mapping[str, Any]) -> Job | None:
             texts = self.space.texts(params)
-            if texts in tried:
+            if texts in known:
                 return None
             try:
                 return self.request.job(texts, name)
-            except InputError:
+            except InputError as error:
+                known[texts] = f"{' '.join(texts)}: {error}"
                 return None
 
         trials = self.trials.all()
-        params, job = propose(
-            self.space, trials, self.directions, self.search.sampler, self.search.seed, accept
-        )
+        try:
+            params, job = propose(
+                self.space, trials, self.directions, self.search.sampler, self.search.seed, accept
+            )
+        except ExhaustedError as error:
+            why = next(
+                (f"{error}\nrefused, for one: {reason}" for reason in known.values() if reason), str(error)
+            )
+            if not by_job:
+                raise InputError(why) from error
+            LOG.warning("warning: the search ends with %d of %d trials: %s", len(by_job), self.size, why)
+            self.size = len(by_job)
+            return None
         texts = self.space.texts(params)
         trial = self.trials.add(name, params, self.space.distributions(), texts)
         return dataclasses.replace(job, trial=self.about | {"number": trial.number})

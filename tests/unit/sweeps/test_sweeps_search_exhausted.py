@@ -1,0 +1,99 @@
+"""A search that runs out of sound configurations ends with the trials it has."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_search import DIM, RATE, VARY, request_of, result_of, run, settings_of
+
+from twotower.errors import InputError
+from twotower.sweeps.random_search import Random
+from twotower.sweeps.search import Search
+from twotower.sweeps.tpe import Tpe
+
+SIX = {RATE: "0.1,0.01", DIM: "16,32,64"}
+LISTED = pytest.mark.parametrize("search", [Random(num_trials=6), Tpe(num_trials=40, num_startup=2)])
+
+
+def never_32(overrides: Sequence[str]) -> dict[str, Any]:
+    """The corners are sound: 32 lies between them."""
+    settings = settings_of(overrides)
+    if settings[DIM] == "32":
+        raise InputError("embedding_dim: 32 is not sound")
+    return settings
+
+
+@LISTED
+def test_it_ends_with_the_trials_there_are_and_says_so_once(
+    search: Search, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = search.plan(request_of(tmp_path, SIX, never_32))
+    with caplog.at_level(logging.WARNING, "twotower"):
+        jobs = run(plan)
+        assert plan.next([]) is None
+    assert len({job.overrides for job in jobs}) == 4
+    assert plan.num_jobs == 4
+    assert len(plan.summary()["search"]["trials"]) == 4
+    (message,) = caplog.messages
+    assert message.startswith("warning: the search ends with 4 of 6 trials: ")
+    assert "embedding_dim: 32 is not sound" in message
+
+
+def test_what_runs_goes_on_and_the_same_command_has_nothing_to_add(tmp_path: Path) -> None:
+    plan = Random(num_trials=6).plan(request_of(tmp_path, SIX, never_32))
+    running = [job for _ in range(4) if (job := plan.next([])) is not None]
+    assert plan.next(running) is None
+    for job in running:
+        plan.ended(job, result_of(job))
+    assert plan.summary()["search"]["states"] == {"complete": 4}
+    again = Random(num_trials=6).plan(request_of(tmp_path, SIX, never_32))
+    assert len(again.done_before()) == 4
+    assert again.next([]) is None
+
+
+def test_a_space_without_end_of_which_hardly_anything_is_sound(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    is_open = True
+
+    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+        if not is_open:
+            raise InputError("no more")
+        return settings_of(overrides)
+
+    plan = Random(num_trials=6).plan(request_of(tmp_path, VARY, compose))
+    assert plan.next([]) is not None
+    is_open = False
+    assert plan.next([]) is None
+    assert "1 of 6 trials: none of 100 proposals in a row" in caplog.text
+
+
+@pytest.mark.parametrize("vary", [SIX, VARY])
+def test_without_a_single_trial_it_is_a_mistake(vary: dict[str, str], tmp_path: Path) -> None:
+    is_open = True
+
+    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+        if not is_open:
+            raise InputError("closed")
+        return settings_of(overrides)
+
+    plan = Random(num_trials=6).plan(request_of(tmp_path, vary, compose))
+    is_open = False
+    with pytest.raises(InputError, match=r"none of 100 proposals in a row(.|\n)*closed"):
+        plan.next([])
+
+
+def test_a_configuration_is_checked_once_for_a_trial(tmp_path: Path) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+        asked.append(tuple(overrides))
+        return never_32(overrides)
+
+    plan = Random(num_trials=6).plan(request_of(tmp_path, SIX, compose))
+    run(plan, num=4)
+    asked.clear()
+    assert plan.next([]) is None
+    assert len(asked) == len(set(asked)) == 2
