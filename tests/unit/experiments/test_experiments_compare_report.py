@@ -18,6 +18,7 @@ from twotower.experiments.compare.command import run_command
 from twotower.experiments.compare.comparison import PairedTest, judged
 from twotower.experiments.compare.entries import Entry
 from twotower.experiments.compare.export import as_csv, as_json, as_markdown
+from twotower.experiments.compare.page import as_html
 from twotower.experiments.compare.page_data import curves
 from twotower.experiments.compare.page_table import curve_table
 from twotower.experiments.compare.record import RunRecord
@@ -150,6 +151,20 @@ def test_runs_none_of_which_ended_are_still_shown(tmp_path: Path) -> None:
     report = compare([run], Options())
     assert [row.verdict for row in report.rows] == ["has not ended"]
     assert report.baseline is None
+
+
+def test_what_is_damaged_is_told_at_length_once(runs: list[Path]) -> None:
+    (runs[0] / "result.json").write_text("{", encoding="utf-8")
+    report = compare(runs, Options())
+    row = next(row for row in report.rows if row.entry.name == "a")
+    why = "result.json is damaged: Expecting property name"
+    assert row.verdict == "damaged"
+    assert row.reason.startswith(why)  # for programs
+    for text in (as_markdown(report), as_html(report)):
+        assert text.count(why) == 1
+    assert [note for note in report.notes if why in note] == [
+        f"{runs[0]}: {row.reason}; shown without figures",
+    ]
 
 
 def test_files_hold_names_that_look_like_markup(runs: list[Path]) -> None:

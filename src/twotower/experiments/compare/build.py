@@ -139,7 +139,8 @@ def _row(entry: Entry, metric: str, baseline: Entry | None, found: Comparison | 
     if entry is baseline:
         return Row(entry, value, "the baseline", problem)
     if found is None:
-        return Row(entry, value, problem)
+        damaged = problem and entry.run.state == DAMAGED
+        return Row(entry, value, DAMAGED, problem) if damaged else Row(entry, value, problem)
     reasons = "; ".join(text for text in (found.reason, problem) if text)
     return Row(entry, value, found.verdict, reasons, found)
 
@@ -168,7 +169,7 @@ def _notes_on_rows(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         trouble = ""
         if row.entry.run.state in (DAMAGED, UNENDED):
-            trouble = f"{row.verdict}; shown without figures"
+            trouble = f"{row.reason or row.verdict}; shown without figures"
         elif row.verdict == NOT_COMPARABLE:
             trouble = f"not comparable with the baseline: {row.reason}"
         elif row.verdict == NOT_TESTED:

@@ -9,7 +9,7 @@ from twotower.experiments.compare.differences import shown_value, telling_keys
 from twotower.experiments.compare.metric import label, less_is_better, written
 from twotower.experiments.compare.page_data import Curves, picked
 from twotower.experiments.compare.report import Report, Row
-from twotower.experiments.compare.table import difference_texts, told
+from twotower.experiments.compare.table import difference_texts, reason_beside, told
 
 LONGEST_PILL = 40
 REGION = '<div class="scroll" role="region" aria-label="{name}" tabindex="0">{table}</div>'
@@ -46,7 +46,7 @@ def _run_row(
     spreads, tests = parts
     cells = [_cell(str(number), number), _name(row, number, ticked), _figure(report.metric, row.value)]
     delta, *test = _difference(report.metric, row.comparison)
-    cells += [delta, _verdict(row.verdict, row.reason), *(test if tests else ())]
+    cells += [delta, _verdict(row.verdict, reason_beside(row)), *(test if tests else ())]
     if spreads:
         spread = row.spread
         cells.append(_figure(report.metric, spread.mean if spread else None))

@@ -6,6 +6,7 @@ from typing import Any
 from twotower.experiments.compare.comparison import NOT_COMPARABLE, NOT_TESTED, Comparison
 from twotower.experiments.compare.differences import shown_value
 from twotower.experiments.compare.metric import label, written
+from twotower.experiments.compare.record import DAMAGED
 from twotower.experiments.compare.report import Report, Row
 
 Texts = tuple[list[str], list[list[str]], int]
@@ -32,7 +33,7 @@ def texts(report: Report, keys: Sequence[str]) -> Texts:
         cells += [_spread(report, row)] if with_seeds else []
         cells += [written(key, row.entry.figures.get(key)) for key in report.columns]
         cells += difference_texts(report.metric, row.comparison)[: 3 if with_tests else 1]
-        rows.append([*cells, told(row.verdict, row.reason)])
+        rows.append([*cells, told(row.verdict, reason_beside(row))])
     return headings, rows, 1 + len(keys)
 
 
@@ -49,6 +50,11 @@ def pair_texts(report: Report) -> Texts:
         for pair in report.pairs
     ]
     return headings, rows, 2
+
+
+def reason_beside(row: Row) -> str:
+    """Return the reason to show in the row; what is said of a damaged file is long, and in a note."""
+    return "" if row.verdict == DAMAGED else row.reason
 
 
 def told(verdict: str, reason: str) -> str:
