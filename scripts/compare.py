@@ -13,9 +13,10 @@ a paired test over the users, corrected for the number of comparisons.
 
 import sys
 
-from twotower.door import exit_status
+from twotower.exits import exit_status
 from twotower.experiments.compare.command import run_command
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
-    sys.exit(exit_status(lambda: run_command(arguments, __doc__ or ""), debug="--debug" in arguments))
+    debug = "--debug" in arguments
+    sys.exit(exit_status(lambda: run_command(arguments, __doc__ or ""), debug, "--debug shows where"))

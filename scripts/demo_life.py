@@ -9,8 +9,8 @@ import re
 import sys
 from pathlib import Path
 
-from twotower.door import exit_status
 from twotower.errors import InputError
+from twotower.exits import exit_status
 from twotower.serving.recommendation import ItemId, Recommendation, UserId
 from twotower.serving.retriever import Retriever
 

@@ -15,7 +15,7 @@ PACKAGES = [path for path in MODULES if path.name == "__init__.py" and path.pare
 SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
 
 TIERS = [
-    {"errors", "spec", "problems"},
+    {"errors", "spec", "problems", "exits"},
     {"data"},
     {"features"},
     {"towers"},
@@ -37,6 +37,7 @@ TIERS = [
 WITHIN_TIER = {
     ("losses", "negatives"): {"twotower.negatives.candidates"},  # a type
     ("problems", "errors"): {"twotower.errors"},
+    ("exits", "errors"): {"twotower.errors"},
     ("spec", "errors"): {"twotower.errors"},
 }
 ONLY_IN = {

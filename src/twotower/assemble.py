@@ -8,14 +8,14 @@ from typing import Any
 from twotower.check import check
 from twotower.errors import InputError
 from twotower.evaluation.indexing import Indexed
+from twotower.exits import DONE
 from twotower.experiments import record, trainings
 from twotower.experiments.fingerprint import NOT_SHAPING
-from twotower.experiments.outcome import final_scalars
+from twotower.experiments.outcome import FINISHED, final_scalars
 from twotower.experiments.run import Run, new_folder, read_ending, read_result, run_folder
 from twotower.experiments.tensorboard import Board
 from twotower.problems import raise_problems
 from twotower.stages import (
-    DONE,
     PER_USER,
     PER_USER_BASELINES,
     conclude,
@@ -29,7 +29,6 @@ from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.curves import Pruned, Watch
 
 LOG = logging.getLogger("twotower")
-ENDED = ("ok", "index_rejected")
 Settings = Mapping[str, Any]
 
 
@@ -123,7 +122,7 @@ def borrowed(run: Run, source: Path | None) -> dict[str, Any] | None:
         return None
     same = all(settings.get(key) == run.settings[key] for key in ("metrics", "baselines"))
     tables = [source / PER_USER, source / PER_USER_BASELINES]
-    if before is None or before["status"] not in ENDED or not same or not all(map(Path.is_file, tables)):
+    if before is None or before["status"] not in FINISHED or not same or not all(map(Path.is_file, tables)):
         return None
     for table in tables:
         run.copy_table(source, table.name)
@@ -192,7 +191,7 @@ def beside(source: Path, changes: Settings, overrides: Sequence[str]) -> tuple[d
 
     run = Run.open(source)
     result = run.result()
-    if result is None or result["status"] not in ENDED:
+    if result is None or result["status"] not in FINISHED:
         state = "has not ended" if result is None else f"is {result['status']}"
         remedy = (
             ""

@@ -5,7 +5,6 @@ configuration at once and before any data is read, and the exit status.
 """
 
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,12 @@ from twotower.check import SWEEP_ONLY
 from twotower.config import CONF, NOTHING_DONE, checked, choices, is_swept, shape, show, sound_overrides
 from twotower.door_help import choices_text, help_text
 from twotower.errors import InputError
-from twotower.problems import raise_problems
+from twotower.exits import DONE, exit_status
+from twotower.problems import nearest, raise_problems
 
-DONE, FAILED, USER_INPUT, INDEX_REJECTED = 0, 1, 2, 3
-"""Exit status of every door."""
-
+HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
-MULTIRUN = ("-m", "--multirun")
+FLAGS = (*HELP, *MULTIRUN, *FLAGS_WITH_VALUE, "--resolve")
 
 Task = Callable[[dict[str, Any], Sequence[str]], int]
 
@@ -44,7 +42,8 @@ def run_door(
     debug = "debug=true" in (override.lower() for override in overrides)
 
     def guarded() -> int:
-        if {"-h", "--help"} & set(flags):
+        _only_known(flags)
+        if set(HELP) & set(flags):
             print(help_text(CONF, config_name, description, choices))
             return DONE
         if "choices" in flags:
@@ -54,10 +53,7 @@ def run_door(
             if folders := [text.partition("=")[2] for text in overrides if text.startswith(f"{verb}=")]:
                 return call(_only(verb, folders[0], overrides))
         if others := [flag for flag in flags if flag not in MULTIRUN]:
-            problems, sound = sound_overrides(overrides, sweep=True)
-            raise_problems(problems, NOTHING_DONE)
-            show(config_name, flags if others else [], sound)
-            return DONE
+            return _show(config_name, others, overrides)
         return _run(config_name, task, overrides, multirun=bool(flags))
 
     raise SystemExit(exit_status(guarded, debug))
@@ -82,6 +78,17 @@ def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> 
     return task({key: value for key, value in settings.items() if key not in SWEEP_ONLY}, overrides)
 
 
+def _show(config_name: str, flags: list[str], overrides: list[str]) -> int:
+    """Print what Hydra's flags ask for, then what is wrong with it."""
+    for text in filter(is_swept, overrides):
+        raise InputError(f"{text} has several values, and {flags[0]} shows one job: give one of them")
+    problems, sound = sound_overrides(overrides)
+    raise_problems(problems, NOTHING_DONE)
+    show(config_name, flags, sound)
+    checked(config_name, overrides)
+    return DONE
+
+
 def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Return the overrides of a command line, and the flags with their values."""
     overrides: list[str] = []
@@ -92,31 +99,17 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     return overrides, flags
 
 
+def _only_known(flags: list[str]) -> None:
+    for flag in flags:
+        name = flag.partition("=")[0]
+        if flag.startswith("-") and name not in FLAGS:
+            raise InputError(f"{name}: unknown flag; {nearest(name, FLAGS)}")
+
+
 def quoted(text: str) -> str:
     """Return an override whose value is a run's folder in quotes, since folder names hold = and commas."""
     key, _, value = text.partition("=")
     return f"{key}='{value}'" if key == "run" and value and value[0] not in "'\"" else text
-
-
-def exit_status(call: Callable[[], int], debug: bool) -> int:
-    """Call, and turn what it raises into the exit status and one message on standard error."""
-    try:
-        return call()
-    except InputError as error:
-        if debug:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        return USER_INPUT
-    except KeyboardInterrupt:
-        print(
-            "interrupted; the same sweep started again, or resume=<the run folder>, goes on", file=sys.stderr
-        )
-        return FAILED
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        print(f"failed: {type(error).__name__}: {error} (debug=true shows where)", file=sys.stderr)
-        return FAILED
 
 
 def _only(verb: str, folder: str, overrides: list[str]) -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twotower.door import exit_status
+from twotower.exits import exit_status
 from twotower.experiments.run import CONFIG
 
 

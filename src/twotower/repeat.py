@@ -4,16 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twotower.assemble import ENDED, train
+from twotower.assemble import train
 from twotower.check import check
 from twotower.data.atomic import sha256_of_file
 from twotower.errors import InputError
+from twotower.exits import DONE, FAILED
 from twotower.experiments.console.console import console_of
+from twotower.experiments.outcome import FINISHED
 from twotower.experiments.provenance import provenance, versions
 from twotower.experiments.run import Run, read_result, run_folder
 from twotower.problems import raise_problems
 
-DONE, FAILED = 0, 1
 EXACT_FILES = ("bundle/towers.safetensors", "bundle/item_vectors.npy")
 
 
@@ -25,7 +26,7 @@ def rerun(source: Path) -> int:
     """
     old = Run.open(source)
     before = old.result()
-    if before is None or before["status"] not in ENDED:
+    if before is None or before["status"] not in FINISHED:
         state = "has not ended" if before is None else f"is {before['status']}"
         raise InputError(f"rerun={source}: this run {state}; only a run that ended well can be repeated")
     settings = old.settings | {"reuse": False}
@@ -44,7 +45,7 @@ def rerun(source: Path) -> int:
     unequal = not_reproduced(before, after, source, folder)
     new = Run.open(folder)
     new.write_result(after | {"rerun_of": str(source), "reproduced": not unequal, "changed_since": changed})
-    _say(console.say, len(before["metrics"]), unequal, changed)
+    _say(console.say, len(after["metrics"]), unequal, changed)
     return FAILED if unequal else DONE
 
 
@@ -75,7 +76,7 @@ def not_reproduced(
     before: Mapping[str, Any], after: Mapping[str, Any], source: Path, folder: Path
 ) -> list[str]:
     """Return the metrics that are not equal to the last bit, and the files of towers that are not."""
-    keys = sorted(before["metrics"].keys() | after["metrics"].keys())
+    keys = sorted(after["metrics"])  # an evaluated run has others too, of the run that it took towers from
     unequal = [
         f"{key}: {before['metrics'].get(key)} then, {after['metrics'].get(key)} now"
         for key in keys

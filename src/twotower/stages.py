@@ -22,6 +22,7 @@ from twotower.evaluation.indexing import Indexed, index_catalogue
 from twotower.evaluation.predict import rank_all
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.report import Report
+from twotower.exits import DONE, INDEX_REJECTED
 from twotower.experiments import record
 from twotower.experiments.outcome import final_scalars
 from twotower.experiments.run import Run
@@ -31,7 +32,6 @@ from twotower.rules import check_sizes
 from twotower.spec import build
 from twotower.towers.two_tower import TwoTower
 
-DONE, INDEX_REJECTED = 0, 3
 PER_USER, PER_USER_BASELINES = "per_user.parquet", "per_user_baselines.parquet"
 Settings = Mapping[str, Any]
 

@@ -8,11 +8,12 @@ from typing import Any
 
 from twotower.check import SWEEP_ONLY
 from twotower.config import axis_of, checked
+from twotower.exits import DONE, FAILED, INDEX_REJECTED
 from twotower.experiments.console.console import console_of
 from twotower.experiments.fingerprint import DEFAULT_MONITOR, NOT_SHAPING
 from twotower.experiments.folder_name import folder_name
 from twotower.experiments.lock import held
-from twotower.experiments.outcome import Outcome
+from twotower.experiments.outcome import FINISHED, Outcome
 from twotower.launchers.launcher import Launcher
 from twotower.problems import Problem, raise_problems
 from twotower.spec import build
@@ -24,7 +25,6 @@ from twotower.sweeps.schedule import run_jobs
 from twotower.sweeps.seeds import summarise_seeds
 from twotower.sweeps.sweep import Sweep
 
-DONE, FAILED, INDEX_REJECTED = 0, 1, 3
 TASK = "twotower.job.run_job"
 
 
@@ -95,7 +95,7 @@ def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
 def exit_status_of(outcomes: Sequence[Outcome]) -> int:
     """Return the exit status of a sweep: of its worst job."""
     statuses = {outcome.status for outcome in outcomes}
-    if statuses - {"ok", "index_rejected", "pruned"}:
+    if statuses - {*FINISHED, "pruned"}:
         return FAILED
     return INDEX_REJECTED if "index_rejected" in statuses else DONE
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from twotower.errors import InputError
+from twotower.experiments.outcome import FINISHED
 from twotower.experiments.run import read_ending
 from twotower.problems import Mistakes, Problem, raise_problems
 from twotower.sweeps.job import Job, Request
@@ -64,11 +65,11 @@ class GridPlan(Plan):
 
     def __init__(self, jobs: list[Job], retry_failed: bool) -> None:
         self.jobs = jobs
-        skipped = {"ok", "index_rejected", "pruned"} | (set() if retry_failed else {"failed"})
+        skipped = {*FINISHED, "pruned"} | (set() if retry_failed else {"failed"})
         status = {job.name: _status(job) for job in jobs}
         self.skipped = [job for job in jobs if status[job.name] in skipped]
         self.waiting = [job for job in jobs if status[job.name] not in skipped]
-        self.trained = {job.training for job in jobs if status[job.name] in ("ok", "index_rejected")}
+        self.trained = {job.training for job in jobs if status[job.name] in FINISHED}
 
     def done_before(self) -> list[Job]:
         """Return the jobs that need not run."""
@@ -85,7 +86,7 @@ class GridPlan(Plan):
 
     def ended(self, job: Job, result: Mapping[str, Any] | None) -> None:
         """Remember that the towers are there."""
-        if result is not None and result["status"] in ("ok", "index_rejected"):
+        if result is not None and result["status"] in FINISHED:
             self.trained.add(job.training)
 
     @property
