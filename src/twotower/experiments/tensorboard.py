@@ -14,10 +14,10 @@ from torch.utils.tensorboard import SummaryWriter
 from twotower.experiments.figures import pareto, png_of, recall_versus_latency
 from twotower.experiments.hparams import hparams_of, trial_id
 from twotower.experiments.layout import layout_pb
-from twotower.experiments.outcome import Outcome as JobOutcome
+from twotower.experiments.outcome import Outcome
 from twotower.experiments.pareto import points_of
 
-Outcome = Literal["ok", "failed", "index_rejected", "pruned", "interrupted"]
+Status = Literal["ok", "failed", "index_rejected", "pruned", "interrupted"]
 STATUS = {
     "ok": api_pb2.STATUS_SUCCESS,
     "index_rejected": api_pb2.STATUS_SUCCESS,
@@ -50,7 +50,7 @@ class Board:
         self.hparams: dict[str, Any] = {}
         self.trial = ""
         self.started = time.time()
-        self.outcome: Outcome = "failed"
+        self.outcome: Status = "failed"
 
     def __enter__(self) -> Self:
         """Open; unless `outcome` is set before the end, the session counts as failed."""
@@ -128,7 +128,7 @@ class SweepBoard:
 
     def pareto(
         self,
-        outcomes: Sequence[JobOutcome],
+        outcomes: Sequence[Outcome],
         metric: str = "valid/recall_at_20",
         objective: str | None = None,
     ) -> None:

@@ -71,7 +71,7 @@ class WorkerProcess:
         line, newline, rest = self.unread.partition(b"\n")
         if newline:
             self.unread = rest
-            self.job.outcome, self.job = json.loads(line), None
+            self.job.answer, self.job = json.loads(line), None
         elif ended:
             self.job.died, self.job = how_it_ended(self.process.returncode), None
             self.stop()
@@ -109,22 +109,22 @@ class ProcessHandle:
 
     def __init__(self, worker: WorkerProcess) -> None:
         self.worker = worker
-        self.outcome: Mapping[str, object] | None = None
+        self.answer: Mapping[str, object] | None = None
         self.died: str | None = None
 
     def done(self) -> bool:
         """Say whether it has ended."""
-        if self.outcome is None and self.died is None:
+        if self.answer is None and self.died is None:
             self.worker.advance()
-        return self.outcome is not None or self.died is not None
+        return self.answer is not None or self.died is not None
 
     def result(self) -> int:
         """Return the exit status, waiting for it."""
         while not self.done():
             time.sleep(POLL_SECONDS)
-        if self.outcome is None:
+        if self.answer is None:
             raise JobError(f"{self.died}; see {self.worker.log}")
-        return status_of(self.outcome, self.worker.log)
+        return status_of(self.answer, self.worker.log)
 
 
 def how_it_ended(code: int) -> str:

@@ -22,13 +22,13 @@ from twotower.spec import NonNegativeFloat, PositiveInt
 STOP_SECONDS, OBJECT_STORE_BYTES = 30.0, 100 * 2**20
 
 
-def quiet() -> dict[str, str]:
+def quiet_environment() -> dict[str, str]:
     """Return the environment in which Ray sends no statistics and warns of no change of its own."""
     return {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
 @functools.cache  # Ray reads it once a process
-def private() -> dict[str, str]:
+def private_environment() -> dict[str, str]:
     """Return the environment in which a Ray started here obeys this process alone.
 
     It listens on the network all the same. By itself it would keep a token in the user's home.
@@ -76,7 +76,9 @@ class Ray(Launcher):
         """Join the cluster, or start one that only this process can use."""
         raise_problems(Problem(f"launcher.{key}", message) for key, message in self.problems())
         self.before = dict(os.environ)
-        for key, value in (quiet() | (private() if self.address is None else {})).items():
+        for key, value in (
+            quiet_environment() | (private_environment() if self.address is None else {})
+        ).items():
             os.environ.setdefault(key, value)
         import ray
 
@@ -152,7 +154,7 @@ class Ray(Launcher):
         import ray
 
         ray.shutdown()
-        for key in (quiet() | private()).keys() - self.before.keys():
+        for key in (quiet_environment() | private_environment()).keys() - self.before.keys():
             os.environ.pop(key, None)
 
 
@@ -166,26 +168,26 @@ class RayHandle:
 
     def __init__(self, reference: Any, log: Path) -> None:
         self.reference, self.log = reference, log
-        self.outcome: Mapping[str, Any] | None = None
+        self.answer: Mapping[str, Any] | None = None
         self.died: str | None = None
 
     def done(self) -> bool:
         """Say whether it has ended."""
-        if self.outcome is None and self.died is None:
+        if self.answer is None and self.died is None:
             import ray
 
             if ray.wait([self.reference], timeout=0)[0]:
                 self.settle()
-        return self.outcome is not None or self.died is not None
+        return self.answer is not None or self.died is not None
 
     def settle(self) -> None:
         """Take in how it ended, waiting for it."""
         import ray
 
-        if self.outcome is not None or self.died is not None:
+        if self.answer is not None or self.died is not None:
             return
         try:
-            self.outcome = json.loads(ray.get(self.reference, timeout=STOP_SECONDS))
+            self.answer = json.loads(ray.get(self.reference, timeout=STOP_SECONDS))
         except ray.exceptions.RayError as error:
             first_line = str(error).strip().partition("\n")[0]
             self.died = f"{type(error).__name__}: {first_line or 'stopped with its launcher'}"
@@ -197,11 +199,11 @@ class RayHandle:
         if not self.done():
             ray.wait([self.reference])
             self.settle()
-        if self.outcome is None:
+        if self.answer is None:
             raise JobError(f"{self.died}; see {self.log}")
-        if "died" in self.outcome:
-            raise JobError(self.outcome["died"])
-        return int(self.outcome["status"])
+        if "died" in self.answer:
+            raise JobError(self.answer["died"])
+        return int(self.answer["status"])
 
 
 def run_apart(task: str, payload: str, log: str, num_threads: int, place: tuple[str, str]) -> str:

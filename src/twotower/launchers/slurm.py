@@ -15,22 +15,22 @@ from typing import Any, Literal
 
 from twotower.data.atomic import write_text_atomically
 from twotower.launchers.launcher import Handle, JobError, Launcher, Payload
-from twotower.launchers.task import import_path, outcome_of, status_of, threads_environment
+from twotower.launchers.task import answer_of, import_path, status_of, threads_environment
 from twotower.problems import Problem, raise_problems
 from twotower.spec import Count, PositiveFloat, PositiveInt
 
 POLL_SECONDS, ASK_SECONDS, STOP_SECONDS = 0.1, 20.0, 120.0
 SLOW_DISK_SECONDS = {"slurm": 10.0, "local": 0.0}
-"""How long an outcome may take from the node that wrote it to this one."""
+"""How long an answer may take from the node that wrote it to this one."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """What submitit sends to the node: runs a payload and leaves its outcome in a file."""
+    """What submitit sends to the node: runs a payload and leaves its answer in a file."""
 
     task: str
     payload: dict[str, Any]
-    outcome: Path
+    answer: Path
     num_threads: int
     modules: str
 
@@ -38,8 +38,8 @@ class Call:
         """Run it."""
         os.environ.update(threads_environment(self.num_threads))
         sys.path += [path for path in self.modules.split(os.pathsep) if path not in sys.path]
-        outcome = outcome_of(self.task, self.payload)
-        write_text_atomically(self.outcome, json.dumps(outcome))
+        answer = answer_of(self.task, self.payload)
+        write_text_atomically(self.answer, json.dumps(answer))
 
     def checkpoint(self) -> Any:
         """Tell submitit what to run when a job is queued again: the same, for a run resumes by itself."""
@@ -53,19 +53,19 @@ class SlurmHandle:
 
     Args:
         job: submitit's.
-        outcome: the file that the job leaves.
+        answer: the file that the job leaves.
         has_ended: asks the cluster.
         patience: seconds that the file may take to be seen here; 0 for jobs of this machine, which have
             ended when their processes have.
     """
 
-    def __init__(self, job: Any, outcome: Path, has_ended: Callable[[Any], bool], patience: float) -> None:
-        self.job, self.outcome, self.has_ended, self.patience = job, outcome, has_ended, patience
+    def __init__(self, job: Any, answer: Path, has_ended: Callable[[Any], bool], patience: float) -> None:
+        self.job, self.answer, self.has_ended, self.patience = job, answer, has_ended, patience
         self.ended: float | None = None
 
     def done(self) -> bool:
         """Say whether it has ended."""
-        if self.patience and self.outcome.is_file():
+        if self.patience and self.answer.is_file():
             return True
         if self.ended is None and self.has_ended(self.job):
             self.ended = time.monotonic()
@@ -76,9 +76,9 @@ class SlurmHandle:
         while not self.done():
             time.sleep(POLL_SECONDS)
         log = self.job.paths.stderr
-        if not self.outcome.is_file():
-            raise JobError(f"job {self.job.job_id} ended without an outcome ({self.job.state}); see {log}")
-        return status_of(json.loads(self.outcome.read_text(encoding="utf-8")), log)
+        if not self.answer.is_file():
+            raise JobError(f"job {self.job.job_id} ended without an answer ({self.job.state}); see {log}")
+        return status_of(json.loads(self.answer.read_text(encoding="utf-8")), log)
 
 
 class Slurm(Launcher):
@@ -163,13 +163,13 @@ class Slurm(Launcher):
 
         executor = submitit.AutoExecutor(self.logs, cluster=self.cluster)
         executor.update_parameters(**self.parameters)
-        outcome = self.logs / f"outcome-{time.time_ns()}.json"
-        call = Call(self.task, dict(payload), outcome, self.cpus_per_task, import_path())
+        answer = self.logs / f"answer-{time.time_ns()}.json"
+        call = Call(self.task, dict(payload), answer, self.cpus_per_task, import_path())
         job = executor.submit(call)
         with self.submitted.open("a", encoding="ascii") as file:
             file.write(f"{job.job_id}\n")
         self.handles = [handle for handle in self.handles if not handle.done()]
-        self.handles.append(SlurmHandle(job, outcome, self._has_ended, SLOW_DISK_SECONDS[self.cluster]))
+        self.handles.append(SlurmHandle(job, answer, self._has_ended, SLOW_DISK_SECONDS[self.cluster]))
         return self.handles[-1]
 
     def _has_ended(self, job: Any) -> bool:

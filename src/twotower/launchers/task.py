@@ -12,7 +12,7 @@ from typing import Any
 
 from twotower.launchers.launcher import JobError, Payload
 
-Outcome = Mapping[str, Any]
+Answer = Mapping[str, Any]
 """`{"status": int}`, or `{"error": str}` of a task that raised."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -26,7 +26,7 @@ def find_task(dotted: str) -> Callable[[Payload], int]:
     return found
 
 
-def outcome_of(task: str, payload: Payload) -> Outcome:
+def answer_of(task: str, payload: Payload) -> Answer:
     """Run a payload; what it raises is printed with its traceback and returned as text."""
     try:
         return {"status": int(find_task(task)(payload))}
@@ -38,15 +38,15 @@ def outcome_of(task: str, payload: Payload) -> Outcome:
         sys.stderr.flush()
 
 
-def status_of(outcome: Outcome, log: object) -> int:
-    """Return the exit status of an outcome.
+def status_of(answer: Answer, log: object) -> int:
+    """Return the exit status that an answer says.
 
     Raises:
         JobError: the task raised.
     """
-    if "error" in outcome:
-        raise JobError(f"the task raised {outcome['error']}; see {log}")
-    return int(outcome["status"])
+    if "error" in answer:
+        raise JobError(f"the task raised {answer['error']}; see {log}")
+    return int(answer["status"])
 
 
 def threads_environment(num_threads: int) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A worker process of `launcher=local`: jobs come in on standard input, outcomes go out on standard output.
+"""A worker process of `launcher=local`: jobs come in on standard input, answers go out on standard output.
 
 Both are JSON, a line each. Whatever a job prints, from C++ too, goes to the worker's log.
 """
@@ -14,7 +14,7 @@ import traceback
 from typing import NoReturn, TextIO
 
 from twotower.launchers.launcher import Payload
-from twotower.launchers.task import outcome_of
+from twotower.launchers.task import answer_of
 
 
 def main(task: str) -> None:
@@ -39,8 +39,8 @@ def main(task: str) -> None:
 def work(task: str, payload: Payload, answers: TextIO) -> None:
     """Run one job and answer how it went."""
     print(f"==== {payload.get('folder', 'a job')}")
-    outcome = outcome_of(task, payload)
-    answers.write(json.dumps(outcome) + "\n")
+    answer = answer_of(task, payload)
+    answers.write(json.dumps(answer) + "\n")
     answers.flush()
 
 
