@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.check import SWEEP_ONLY
+from twotower.check import NOT_VARIED, SWEEP_ONLY
 from twotower.config import CONF, NOTHING_DONE, checked, choices, is_swept, shape, show, sound_overrides
 from twotower.door_help import choices_text, help_text
 from twotower.errors import InputError
@@ -66,8 +66,9 @@ def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> 
         raise InputError(
             "--multirun: this script does one thing at a time; sweeps belong to scripts/train.py"
         )
-    named = sweeps and any(text.startswith(("sweep=", "seeds=")) for text in overrides)
-    swept = [text for text in overrides if (multirun or named) and is_swept(text)]
+    swept: list[str] = []
+    if multirun or (sweeps and any(text.startswith(("sweep=", "seeds=")) for text in overrides)):
+        swept = [text for text in overrides if is_swept(text) or text.startswith(NOT_VARIED)]
     fixed = [text for text in overrides if text not in swept]
     problems, _ = sound_overrides(swept, sweep=True)
     settings = checked(config_name, fixed, problems)

@@ -4,30 +4,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twotower.exits import exit_status
 from twotower.experiments.run import CONFIG
 
 
 def run_job(payload: Mapping[str, Any]) -> int:
     """Run a job, or go on with it if its folder is there; returns the exit status.
 
-    What happened stands in its folder's `result.json`, whatever it was.
+    What happened stands in its folder's `result.json`, but for what kept it from being opened.
 
     Args:
         payload: `folder`, `settings`, `overrides` and `trial`, as `Job.payload` makes them.
     """
-    folder, settings = Path(payload["folder"]), payload["settings"]
+    from twotower.assemble import resume, train
 
-    def run() -> int:
-        from twotower.assemble import resume, train
+    folder, watch = Path(payload["folder"]), None
+    if payload["trial"] is not None:
+        from twotower.sweeps.pruning import watch as watch_trial
 
-        watch = None
-        if payload["trial"] is not None:
-            from twotower.sweeps.pruning import watch as watch_trial
-
-            watch = watch_trial(payload["trial"])
-        if (folder / CONFIG).is_file():
-            return resume(folder, watch)
-        return train(settings, folder, payload["overrides"], watch)
-
-    return exit_status(run, debug=settings["debug"])
+        watch = watch_trial(payload["trial"])
+    if (folder / CONFIG).is_file():
+        return resume(folder, watch)
+    return train(payload["settings"], folder, payload["overrides"], watch)

@@ -2,20 +2,21 @@
 
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.check import SWEEP_ONLY
+from twotower.check import NOT_VARIED, SWEEP_ONLY
 from twotower.config import axis_of, checked
 from twotower.exits import DONE, FAILED, INDEX_REJECTED
 from twotower.experiments.console.console import console_of
+from twotower.experiments.console.findings import Findings
 from twotower.experiments.fingerprint import DEFAULT_MONITOR, NOT_SHAPING
 from twotower.experiments.folder_name import folder_name
 from twotower.experiments.lock import held
 from twotower.experiments.outcome import FINISHED, Outcome
 from twotower.launchers.launcher import Launcher
-from twotower.problems import Problem, raise_problems
+from twotower.problems import Problem, nearest, raise_problems
 from twotower.spec import build
 from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid
@@ -23,6 +24,7 @@ from twotower.sweeps.job import Request
 from twotower.sweeps.record import write_sweep
 from twotower.sweeps.schedule import run_jobs
 from twotower.sweeps.seeds import summarise_seeds
+from twotower.sweeps.stale import stale
 from twotower.sweeps.sweep import Sweep
 
 TASK = "twotower.job.run_job"
@@ -41,7 +43,7 @@ def run_sweep(
     """
     began = time.perf_counter()
     sweep = build(settings["sweep"], Sweep) if settings.get("sweep") else Grid()
-    axes = axes_of(sweep, swept, settings)
+    axes = axes_of(sweep, fixed, swept, settings)
     shared = tuple(text for text in fixed if _key(text) not in SWEEP_ONLY)
     request = Request(
         folder=Path(settings["output_root"]) / settings["name"] / sweep_name(fixed, axes),
@@ -54,29 +56,48 @@ def run_sweep(
     launcher = build(settings["launcher"], Launcher, TASK, request.folder)
     raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.problems())
     plan = sweep.plan(request)
+    outdated = stale(plan.done_before())
     console = console_of(settings["console"])
     with contextlib.ExitStack() as stack:
         if sweep.exclusive:
             stack.enter_context(held(request.folder, "sweep"))
         stack.enter_context(console)
         console.sweep_started(request.folder, plan.num_jobs, request.monitor, plan.num_trainings)
+        if outdated:
+            console.say(
+                f"warning: {len(outdated)} of the jobs that are done were trained by other code or versions, "
+                f"such as {outdated[0]}; delete their folders to run them again"
+            )
         outcomes = run_jobs(plan, stack.enter_context(launcher), console)
         metric = request.monitor.removeprefix("valid/")
         seeds = summarise_seeds(outcomes, [f"best_valid/{metric}", f"test/{metric}"])
-        write_sweep(request, [*fixed, *swept], outcomes, seeds, plan.summary())
-        console.sweep_ended(outcomes, time.perf_counter() - began)
-        for summary in seeds:
-            console.say(str(summary))
+        found = plan.summary()
+        write_sweep(request, [*fixed, *swept], outcomes, seeds, found)
+        findings = Findings(seeds, found.get("search", {}))
+        console.sweep_ended(outcomes, time.perf_counter() - began, findings)
     return exit_status_of(outcomes)
 
 
-def axes_of(sweep: Sweep, swept: Sequence[str], settings: Mapping[str, Any]) -> tuple[Axis, ...]:
+def axes_of(
+    sweep: Sweep, fixed: Sequence[str], swept: Sequence[str], settings: Mapping[str, Any]
+) -> tuple[Axis, ...]:
     """Return what varies: as the sweep's YAML says, then as the command line does, then the seeds.
 
+    A key that is typed with one value, or after `~sweep.vary.`, is taken out of the YAML's.
+
     Raises:
-        InputError: an axis cannot be read, or is empty.
+        InputError: an axis cannot be read, is empty, or is no part of a job.
     """
-    texts = {**sweep.vary, **dict(text.lstrip("+").split("=", 1) for text in swept)}
+    removed = {text.removeprefix(NOT_VARIED) for text in swept if text.startswith(NOT_VARIED)}
+    typed = dict(text.lstrip("+").split("=", 1) for text in swept if not text.startswith(NOT_VARIED))
+    out = removed | {text.lstrip("+").partition("=")[0] for text in fixed}
+    texts = {**{key: text for key, text in sweep.vary.items() if key not in out}, **typed}
+    problems = [
+        Problem(f"{NOT_VARIED}{key}", f"this sweep does not vary it; {nearest(key, sweep.vary)}")
+        for key in sorted(removed - sweep.vary.keys())
+    ]
+    problems += _wrong_axes(texts, settings["seeds"])
+    raise_problems(problems, "what this sweep varies; nothing was run")
     axes = {key: axis_of(key, text) for key, text in texts.items()}
     if settings["seeds"] > 1:
         first = settings["seed"]
@@ -85,11 +106,21 @@ def axes_of(sweep: Sweep, swept: Sequence[str], settings: Mapping[str, Any]) -> 
     return tuple(axes.values())
 
 
+def _wrong_axes(texts: Mapping[str, str], seeds: int) -> Iterator[Problem]:
+    for key, text in texts.items():
+        if key.startswith("sweep.vary."):
+            yield Problem(key, f"to vary a key otherwise than the YAML, write {key[11:]}={text}")
+        elif _key(key) in SWEEP_ONLY | NOT_SHAPING:
+            yield Problem(key, "cannot vary: it is about the whole sweep, or about where runs are kept")
+    if "seed" in texts and seeds > 1:
+        yield Problem("seed", f"has several values, and seeds={seeds} asks for others; leave one of them out")
+
+
 def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
     """Return the folder name: the named sweep or what varies, then what is fixed; the same each time."""
     named = [text.removeprefix("sweep=") for text in fixed if text.startswith("sweep=")]
     kept = [text for text in fixed if _key(text) not in SWEEP_ONLY | NOT_SHAPING and "hydra" not in text]
-    return folder_name([*(named or [axis.key for axis in axes]), *kept])
+    return folder_name([*(named or [axis.key for axis in axes]), *kept]) or "sweep"
 
 
 def exit_status_of(outcomes: Sequence[Outcome]) -> int:

@@ -25,15 +25,20 @@ def identity(settings: Settings, data_fingerprint: str, overrides: Sequence[str]
         data_fingerprint: of the data set and its split.
         overrides: what was typed.
     """
-    shaping = json.dumps(shaping_training(settings), sort_keys=True)
     return {
         "fingerprint": fingerprint(settings, data_fingerprint),
         "configuration": configuration(settings, data_fingerprint),
-        "training_fingerprint": training_fingerprint(shaping, data_fingerprint, settings),
+        "training_fingerprint": training_identity(settings, data_fingerprint),
         "seed": settings["seed"],
         "overrides": list(overrides),
         "provenance": provenance(),
     }
+
+
+def training_identity(settings: Settings, data_fingerprint: str) -> str:
+    """Return the fingerprint of a training: equal for runs that can share one."""
+    shaping = json.dumps(shaping_training(settings), sort_keys=True)
+    return training_fingerprint(shaping, data_fingerprint, settings)
 
 
 def lent(before: Mapping[str, Any]) -> dict[str, Any]:

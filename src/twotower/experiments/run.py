@@ -55,7 +55,10 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     except ValueError as error:
         why = str(error)
     if why is not None:
-        raise InputError(f"{path}: damaged ({why}); delete this file, and resume={folder} goes on")
+        raise InputError(
+            f"{path}: damaged ({why}); delete this file, and resume={folder} goes on (in a "
+            "sweep, retry_failed=true does both)"
+        )
     return dict(result)
 
 
@@ -198,7 +201,10 @@ def _read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: not readable as YAML ({error})") from error
+        where = getattr(error, "problem_mark", None)
+        why = getattr(error, "problem", None) or "odd characters"
+        line = f", line {where.line + 1}" if where else ""
+        raise InputError(f"{path}{line}: not readable as YAML ({why}); mend it, or delete the run") from error
 
 
 def _copy(source: Path, target: Path) -> None:

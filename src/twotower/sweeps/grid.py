@@ -34,6 +34,9 @@ class Grid(Sweep):
                     "sweep=random"
                 )
         cases = [tuple(case.split()) for case in self.cases] or [()]
+        names = {_name(text) for case in cases for text in case}
+        if both := names & {_name(text) for text in request.fixed}:
+            raise InputError(f"{min(both)}: the cases of this sweep set it; leave it out")
         product = itertools.product(cases, *([(text,) for text in axis.texts()] for axis in request.axes))
         combinations = list(dict.fromkeys(tuple(itertools.chain(*parts)) for parts in product))
         if combinations == [()]:
@@ -100,6 +103,10 @@ class GridPlan(Plan):
     def num_jobs(self) -> int:
         """Return how many jobs there are."""
         return len(self.jobs)
+
+
+def _name(text: str) -> str:
+    return text.lstrip("+~").partition("=")[0]
 
 
 def _status(job: Job) -> str | None:

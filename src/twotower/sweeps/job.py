@@ -90,7 +90,11 @@ def _other_settings(folder: Path, settings: Mapping[str, Any]) -> list[str]:
     """Return the keys in which the run that is in a folder differs."""
     if not (folder / CONFIG).is_file():
         return []
-    there, here = (flat(each) for each in (Run.open(folder).settings, settings))
+    try:
+        before = Run.open(folder).settings
+    except InputError:  # a job that was not done says so when it is run
+        return []
+    there, here = flat(before), flat(settings)
     return [
         key
         for key in sorted(there.keys() | here.keys())

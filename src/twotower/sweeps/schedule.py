@@ -4,7 +4,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from twotower.errors import InputError
 from twotower.experiments.console.console import Console
+from twotower.experiments.lock import held
 from twotower.experiments.outcome import Outcome, outcome_of
 from twotower.experiments.run import read_ending, write_failure
 from twotower.launchers.launcher import Handle, Launcher
@@ -57,9 +59,14 @@ def settle(job: Job, handle: Handle) -> Mapping[str, Any] | None:
     try:
         handle.result()
     except Exception as error:
-        died = f"{type(error).__name__}: {error}"
+        died = str(error)
     result = read_ending(job.folder)
-    if result is None:
-        write_failure(job.folder, died, {"seed": job.settings["seed"], "overrides": list(job.overrides)})
-        result = read_ending(job.folder)
-    return result
+    if result is not None:
+        return result
+    failed = {"status": "failed", "error": died}
+    try:
+        with held(job.folder, "run"):
+            write_failure(job.folder, died, {"seed": job.settings["seed"], "overrides": list(job.overrides)})
+    except InputError:  # another process is at work on this run, and will say how it ended
+        return failed
+    return read_ending(job.folder)

@@ -12,6 +12,7 @@ from twotower.experiments.outcome import Outcome
 from twotower.sweeping import axes_of, exit_status_of, sweep_name
 from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid
+from twotower.sweeps.job import Request
 
 LOSS, DIM = Axis("loss", ("bce", "x")), Axis("embedding_dim", ("16", "32"))
 
@@ -22,7 +23,7 @@ def settings(seeds: int = 1, seed: int = 42) -> dict[str, Any]:
 
 def test_what_varies_is_the_sweep_s_then_what_is_typed_then_the_seeds() -> None:
     sweep = Grid(vary={"embedding_dim": "16,32", "loss": "bce"})
-    axes = axes_of(sweep, ["history.length=5,10", "++loss=a,b"], settings(3, 7))
+    axes = axes_of(sweep, [], ["history.length=5,10", "++loss=a,b"], settings(3, 7))
     assert [(axis.key, axis.choices) for axis in axes] == [
         ("embedding_dim", ("16", "32")),
         ("loss", ("a", "b")),  # typed over the sweep's own
@@ -32,13 +33,13 @@ def test_what_varies_is_the_sweep_s_then_what_is_typed_then_the_seeds() -> None:
 
 
 def test_one_seed_is_no_axis() -> None:
-    assert axes_of(Grid(), [], settings(1)) == ()
-    assert axes_of(Grid(), ["seed=1,2"], settings(1)) == (Axis("seed", ("1", "2")),)
+    assert axes_of(Grid(), [], [], settings(1)) == ()
+    assert axes_of(Grid(), [], ["seed=1,2"], settings(1)) == (Axis("seed", ("1", "2")),)
 
 
 def test_an_empty_axis_of_a_sweep_s_file_is_refused_with_its_key() -> None:
     with pytest.raises(InputError, match=r"^embedding_dim: an empty choice in ''"):
-        axes_of(Grid(vary={"embedding_dim": ""}), [], settings())
+        axes_of(Grid(vary={"embedding_dim": ""}), [], [], settings())
 
 
 @pytest.mark.parametrize(
@@ -91,3 +92,33 @@ def outcome(status: str) -> Outcome:
 )
 def test_the_exit_status_is_the_worst_job_s(statuses: list[str], status: int) -> None:
     assert exit_status_of([outcome(each) for each in statuses]) == status
+
+
+def test_a_key_that_is_typed_with_one_value_or_taken_away_does_not_vary() -> None:
+    sweep = Grid(vary={"embedding_dim": "16,32", "loss": "bce,x", "history.length": "5,10"})
+    axes = axes_of(sweep, ["sweep=mine", "embedding_dim=24"], ["~sweep.vary.history.length"], settings())
+    assert [axis.key for axis in axes] == ["loss"]
+
+
+@pytest.mark.parametrize(
+    ("swept", "seeds", "words"),
+    [
+        (["sweep=a,b"], 1, "sweep: cannot vary"),
+        (["launcher=local,serial"], 1, "launcher: cannot vary"),
+        (["seeds=2,3"], 1, "seeds: cannot vary"),
+        (["output_root=a,b"], 1, "output_root: cannot vary"),
+        (["sweep.vary.loss=x,y"], 1, "write loss=x,y"),
+        (["~sweep.vary.los"], 1, "did you mean 'loss'"),
+        (["seed=1,2"], 3, "seed: has several values, and seeds=3 asks for others"),
+    ],
+)
+def test_what_cannot_vary_is_refused(swept: list[str], seeds: int, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        axes_of(Grid(vary={"loss": "bce,x"}), [], swept, settings(seeds))
+
+
+def test_what_the_cases_of_a_sweep_set_cannot_be_typed_too() -> None:
+    sweep = Grid(cases=["index=flat_ip", "index=ivf_flat"])
+    request = Request(Path("x"), (), ("index=auto",), lambda texts: {}, False, "valid/recall_at_20")
+    with pytest.raises(InputError, match="index: the cases of this sweep set it"):
+        sweep.plan(request)

@@ -1,0 +1,45 @@
+"""Whether jobs that an earlier start of a sweep had ended can stand beside those that it runs now."""
+
+import functools
+import json
+from collections.abc import Iterable
+
+from twotower.data.build import dataset_fingerprint
+from twotower.data.sources.source import Source
+from twotower.data.splits.split import Split
+from twotower.errors import InputError
+from twotower.experiments.record import training_identity
+from twotower.experiments.run import read_ending
+from twotower.spec import build
+from twotower.sweeps.job import Job
+
+
+def stale(jobs: Iterable[Job]) -> list[str]:
+    """Return the names of jobs whose towers the code of today would not make.
+
+    Args:
+        jobs: that an earlier process ended.
+
+    Raises:
+        InputError: the data has changed since, so that the figures of the sweep would not be comparable.
+    """
+    outdated: list[str] = []
+    for job in jobs:
+        result = read_ending(job.folder) or {}
+        if "data" not in result:
+            continue
+        data = _data_of(json.dumps([job.settings["data"], job.settings["split"]]))
+        if result["data"]["fingerprint"] != data:
+            raise InputError(
+                f"{job.folder.parent}: the data, or the way it is split, is not what {job.name} was run on; "
+                "give this sweep another name=, or move that folder away"
+            )
+        if result["training_fingerprint"] != training_identity(job.settings, data):
+            outdated.append(job.name)
+    return outdated
+
+
+@functools.cache
+def _data_of(specs: str) -> str:
+    data, split = json.loads(specs)
+    return dataset_fingerprint(build(data, Source), build(split, Split))

@@ -1,0 +1,105 @@
+"""How a job ended, whatever became of it; and whether jobs done before can stand beside new ones."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twotower.config import checked
+from twotower.errors import InputError
+from twotower.experiments.lock import held
+from twotower.experiments.record import training_identity
+from twotower.launchers.launcher import JobError
+from twotower.sweeps.job import Job
+from twotower.sweeps.schedule import settle
+from twotower.sweeps.stale import _data_of, stale
+
+
+class Died:
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> int:
+        raise JobError("the worker was killed")
+
+
+def job(folder: Path, settings: dict[str, Any] | None = None) -> Job:
+    return Job("seed=3", folder, settings or {"seed": 3}, ("seed=3",), "towers")
+
+
+def test_a_job_that_died_without_a_word_leaves_a_failure(tmp_path: Path) -> None:
+    result = settle(job(tmp_path), Died())
+    assert result is not None
+    assert (result["status"], result["error"], result["seed"]) == ("failed", "the worker was killed", 3)
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "failed"
+
+
+def test_what_a_job_said_itself_stands(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"status": "ok"}')
+    assert settle(job(tmp_path), Died()) == {"status": "ok"}
+
+
+def test_nothing_is_written_to_a_run_that_another_process_works_on(tmp_path: Path) -> None:
+    with held(tmp_path, "run"):
+        result = settle(job(tmp_path), Died())
+    assert result == {"status": "failed", "error": "the worker was killed"}
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_a_damaged_result_is_a_failure_that_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text('{"status": "o')
+    result = settle(job(tmp_path), Died())
+    assert result is not None
+    assert result["status"] == "failed"
+    assert f"{tmp_path}/result.json: damaged" in result["error"]
+    assert "retry_failed=true" in result["error"]
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> Job:
+    rows = [f"u{user},i{day},2024-01-0{day}" for user in (1, 2) for day in (1, 2, 3, 4)]
+    (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]))
+    settings = checked(
+        "train",
+        [
+            "data=table_files",
+            "features=table_files",
+            f"data.interactions_path='{tmp_path}/log.csv'",
+            "data.timestamp_unit=iso",
+            "split=leave_one_out",
+        ],
+    )
+    data = _data_of(json.dumps([settings["data"], settings["split"]]))
+    folder = tmp_path / "sweep" / "seed=3"
+    folder.mkdir(parents=True)
+    result = {
+        "status": "ok",
+        "data": {"fingerprint": data},
+        "training_fingerprint": training_identity(settings, data),
+    }
+    (folder / "result.json").write_text(json.dumps(result))
+    return job(folder, settings)
+
+
+def test_jobs_done_on_the_same_data_by_the_same_code_are_kept(done: Job) -> None:
+    assert stale([done]) == []
+
+
+def test_a_sweep_over_data_that_has_changed_is_refused(done: Job, tmp_path: Path) -> None:
+    with (tmp_path / "log.csv").open("a") as file:
+        file.write("\nu3,i1,2024-01-05")
+    _data_of.cache_clear()  # as in the next process
+    with pytest.raises(InputError, match="is not what seed=3 was run on; give this sweep another name="):
+        stale([done])
+
+
+def test_jobs_done_by_other_code_are_named(done: Job) -> None:
+    path = done.folder / "result.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"training_fingerprint": "another"}))
+    assert stale([done]) == ["seed=3"]
+
+
+def test_a_job_that_failed_before_it_knew_its_data_is_no_obstacle(done: Job) -> None:
+    (done.folder / "result.json").write_text('{"status": "failed"}')
+    assert stale([done]) == []
