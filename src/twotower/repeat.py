@@ -1,5 +1,6 @@
 """A run once more, and whether it came out the same, bit for bit."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from twotower.check import check
 from twotower.data.atomic import sha256_of_file
 from twotower.errors import InputError
 from twotower.exits import DONE, FAILED
-from twotower.experiments.console.console import console_of
+from twotower.experiments.console.console import Console, console_of
 from twotower.experiments.outcome import FINISHED
 from twotower.experiments.provenance import provenance, versions
 from twotower.experiments.run import Run, read_result, run_folder
@@ -45,7 +46,7 @@ def rerun(source: Path) -> int:
     unequal = not_reproduced(before, after, source, folder)
     new = Run.open(folder)
     new.write_result(after | {"rerun_of": str(source), "reproduced": not unequal, "changed_since": changed})
-    _say(console.say, len(after["metrics"]), unequal, changed)
+    _tell(console, len(after["metrics"]), unequal, changed)
     return FAILED if unequal else DONE
 
 
@@ -76,10 +77,12 @@ def not_reproduced(
     before: Mapping[str, Any], after: Mapping[str, Any], source: Path, folder: Path
 ) -> list[str]:
     """Return the metrics that are not equal to the last bit, and the files of towers that are not."""
-    keys = sorted(after["metrics"])  # an evaluated run has others too, of the run that it took towers from
+    keys = after["metrics"].keys()
+    if "training_reused_from" not in before:  # else some are of the run that it took towers from
+        keys |= before["metrics"].keys()
     unequal = [
         f"{key}: {before['metrics'].get(key)} then, {after['metrics'].get(key)} now"
-        for key in keys
+        for key in sorted(keys)
         if before["metrics"].get(key) != after["metrics"].get(key)
     ]
     both = [name for name in EXACT_FILES if (source / name).is_file() and (folder / name).is_file()]
@@ -98,9 +101,10 @@ def _use_threads(before: Mapping[str, Any]) -> None:
         torch.set_num_threads(threads)
 
 
-def _say(say: Any, num_metrics: int, unequal: list[str], changed: list[str]) -> None:
+def _tell(console: Console, num_metrics: int, unequal: list[str], changed: list[str]) -> None:
     if not unequal:
-        say(f"repeated: all {num_metrics} metrics and the towers are identical, bit for bit")
+        console.say(f"repeated: all {num_metrics} metrics and the towers are identical, bit for bit")
         return
-    say(f"not repeated: {len(unequal)} differ, such as {unequal[0]}")
-    say("what differs from then: " + ("; ".join(changed) or "nothing known: please report this"))
+    print(f"not repeated: {len(unequal)} differ, such as {unequal[0]}", file=sys.stderr)
+    why = "; ".join(changed) or "nothing known: please report this"
+    print(f"what differs from then: {why}", file=sys.stderr)

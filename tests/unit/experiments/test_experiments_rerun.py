@@ -166,9 +166,9 @@ def test_other_numbers_fail_and_are_put_down_to_what_changed(
     result = trainings.again()
     assert (result["reproduced"], result["changed_since"]) == (False, changed)
     assert result["status"] == "ok"  # of the new run itself
-    printed = said(capsys)
-    assert printed == [
-        f"differs from then: {changed[0]}",
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["text"] == f"differs from then: {changed[0]}"
+    assert printed.err.splitlines() == [
         "not repeated: 1 differ, such as test/recall_at_20: 0.5 then, 0.25 now",
         f"what differs from then: {'; '.join(changed)}",
     ]
@@ -178,7 +178,10 @@ def test_other_numbers_from_the_same_causes_are_ours_to_explain(
     trainings: Trainings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert rerun(trainings.before(trainings.ended(0.5))) == FAILED
-    assert said(capsys)[-1] == "what differs from then: nothing known: please report this"
+    assert (
+        capsys.readouterr().err.splitlines()[-1]
+        == "what differs from then: nothing known: please report this"
+    )
 
 
 def test_as_many_threads_as_then(trainings: Trainings) -> None:
