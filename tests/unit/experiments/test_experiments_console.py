@@ -87,7 +87,7 @@ def test_rich_without_a_terminal_is_plain_lines(capsys: pytest.CaptureFixture[st
     text = capsys.readouterr().out
     assert "\x1b" not in text
     lines = text.splitlines()
-    assert lines[0] == f"sweep {SWEEP}: 6 jobs, best by {METRIC}"
+    assert lines[0] == f"sweep {SWEEP}: 6 jobs, watching {METRIC}"
     assert "ok              a  valid/recall@20 0.2500  done before" in lines
     assert "ok              b  valid/recall@20 0.3750  1 min 01 s" in lines
     assert "ok              f  valid/recall@20 0.3125  2.0 s  towers of b" in lines

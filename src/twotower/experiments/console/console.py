@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from twotower.errors import InputError
+from twotower.experiments.console.findings import NOTHING, Findings
 from twotower.experiments.outcome import Outcome
 
 
@@ -69,12 +70,13 @@ class Console(ABC):
         """Take note of what is running; called about once a second."""
 
     @abstractmethod
-    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float) -> None:
+    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
         """Show what a sweep ends with.
 
         Args:
             outcomes: of all its jobs.
             seconds: since it was started.
+            findings: beyond the jobs' own figures.
         """
 
     @abstractmethod

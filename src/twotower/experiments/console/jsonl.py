@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from twotower.experiments.console.console import Console, OnScreen
+from twotower.experiments.console.findings import NOTHING, Findings
 from twotower.experiments.console.quiet import counted
-from twotower.experiments.outcome import Outcome, best_of
+from twotower.experiments.outcome import Outcome
 
 OF_A_RESULT = (
     "status",
@@ -74,17 +75,22 @@ class JsonLines(Console):
     def close(self) -> None:
         """Nothing is drawn."""
 
-    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float) -> None:
-        """Emit the best job, how many ended how, and every failure."""
-        best = best_of(outcomes, self.metric)
+    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
+        """Emit the best job, how many ended how, every failure, means over seeds, and what a search found.
+
+        There is no best job where only the seed varies, or where a search has several objectives.
+        """
+        best = findings.winner(outcomes, self.metric)
         emit(
             "sweep_ended",
             seconds=seconds,
-            metric=self.metric,
-            best=None if best is None else best.name,
-            value=None if best is None else best.figure(self.metric),
+            metric=self.metric if best is None else best.metric,
+            best=None if best is None else best.job,
+            value=None if best is None else best.value,
             counts=counted(outcomes),
             failed=[_fields(outcome) for outcome in outcomes if outcome.status == "failed"],
+            seeds=[dict(vars(each)) for each in findings.seeds],
+            search=findings.search or None,
         )
 
 

@@ -9,6 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from twotower.experiments.console.findings import only_seeds
 from twotower.experiments.console.time_left import TimeLeft, in_words
 from twotower.experiments.outcome import Outcome, best_of
 from twotower.experiments.run import TRAIN_LOG
@@ -53,7 +54,7 @@ class SweepView:
         """Return how far the sweep is, in one line."""
         left = self.time_left.seconds(now)
         num_jobs = self.time_left.num_jobs
-        best = best_of(self.outcomes, self.metric)
+        best = None if only_seeds(self.outcomes) else best_of(self.outcomes, self.metric)
         parts = [
             f"{self.time_left.num_ended}{'' if num_jobs is None else f'/{num_jobs}'} jobs",
             "" if not left else f"about {in_words(left)} left",

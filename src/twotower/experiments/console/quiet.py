@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from twotower.experiments.console.findings import NOTHING, Findings, form_of, only_seeds
 from twotower.experiments.console.silent import Silent
-from twotower.experiments.outcome import Outcome, best_of, final_scalars
+from twotower.experiments.outcome import Outcome, final_scalars
 from twotower.experiments.run import TRAIN_LOG
 
 SHOWN = ("test/recall_at_20", "test/ndcg_at_20", "index/recall_at_100", "index/latency_ms_p50")
@@ -42,14 +43,34 @@ class Quiet(Silent):
                 f"{outcome.name} failed: {outcome.error}; see {outcome.folder / TRAIN_LOG}", file=sys.stderr
             )
 
-    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float) -> None:
-        """Print the best job, and how many ended how."""
+    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
+        """Print the best job, and how many ended how; before it, what a search says of its best trials."""
         counts = ", ".join(f"{count} {status}" for status, count in counted(outcomes).items())
-        best = best_of(outcomes, self.metric)
-        found = (
-            "no best" if best is None else f"best {best.name}  {self.metric} {best.figure(self.metric):.4f}"
-        )
-        print(f"{found}  {counts or 'no jobs'}  {self.folder}")
+        if len(findings.objectives) > 1:
+            for row in findings.best:
+                values = "  ".join(
+                    f"{key} {form_of(key).format(row['values'][key])}" for key in row["values"]
+                )
+                print(f"pareto  {row['job']}  {values}  {findings.settings(row['job'])}")
+        elif findings.best:
+            print(f"command  {findings.best[0]['command']}")
+        print(f"{self._found(outcomes, findings)}  {counts or 'no jobs'}  {self.folder}")
+
+    def _found(self, outcomes: Sequence[Outcome], findings: Findings) -> str:
+        if len(findings.objectives) > 1:
+            return f"Pareto set of {len(findings.best)}"
+        if only_seeds(outcomes):
+            means = (f"{each.metric} {each.mean:.4f} {_between(each.interval)}" for each in findings.seeds)
+            return "  ".join(["mean", *means]) if findings.seeds else "no mean"
+        best = findings.winner(outcomes, self.metric)
+        if best is None:
+            return "no best"
+        value = form_of(best.metric).format(best.value)
+        return f"best {best.job}  {best.metric} {value}  {findings.settings(best.job)}".rstrip()
+
+
+def _between(interval: tuple[float, float]) -> str:
+    return f"[{interval[0]:.4f}, {interval[1]:.4f}]"
 
 
 def counted(outcomes: Sequence[Outcome]) -> dict[str, int]:

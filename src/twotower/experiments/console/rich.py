@@ -13,13 +13,17 @@ from rich.text import Text
 
 from twotower.experiments.console import tables
 from twotower.experiments.console.console import Console, OnScreen
+from twotower.experiments.console.findings import NOTHING, Findings, form_of
+from twotower.experiments.console.folding import folded
 from twotower.experiments.console.progress import SweepView
 from twotower.experiments.console.time_left import in_words
-from twotower.experiments.outcome import Outcome, best_of
+from twotower.experiments.outcome import Outcome
 from twotower.experiments.run import TRAIN_LOG
 
 WIDTH_OF_FILES = 240
 """Nothing that goes to a file or a pipe needs folding at 80 columns."""
+
+SWEEP, INDENT = "sweep.json", 12
 
 
 class Rich(Console):
@@ -70,7 +74,7 @@ class Rich(Console):
         """Say how many jobs there are, and open the live view."""
         self.metric = metric
         self.view = SweepView(folder, num_jobs, metric, num_trainings)
-        self.say(f"sweep {folder}: {'jobs' if num_jobs is None else f'{num_jobs} jobs'}, best by {metric}")
+        self.say(f"sweep {folder}: {'jobs' if num_jobs is None else f'{num_jobs} jobs'}, watching {metric}")
         if self.screen.is_terminal:
             self.live = Live(
                 get_renderable=self.view.render, console=self.screen, refresh_per_second=2, transient=True
@@ -98,16 +102,33 @@ class Rich(Console):
         if self.view is not None:
             self.view.keep(running)
 
-    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float) -> None:
-        """Close the live view; print the table, the failures, the best."""
+    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
+        """Close the live view; print the table, the failures, the means over seeds, the best."""
         self.close()
-        self.screen.print(tables.sweep_table(outcomes, self.metric))
+        self.screen.print(tables.sweep_table(outcomes, self.metric, findings))
         for outcome in outcomes:
             if outcome.status == "failed":
                 self.say(f"FAILED  {outcome.name}: {outcome.error}")
-                self.say(f"        {outcome.folder / TRAIN_LOG}")
-        best = best_of(outcomes, self.metric)
-        if best is not None:
-            self.say(f"best        {best.name}  {self.metric} {best.figure(self.metric):.4f}")
-            self.say(f"            {best.folder}")
+                for more in (findings.settings(outcome.name), outcome.folder / TRAIN_LOG):
+                    if more:
+                        self.say(f"        {more}")
+        for summary in findings.seeds:
+            self.say(str(summary))
+        self._say_best(outcomes, findings)
         self.say(f"took        {in_words(seconds)}")
+
+    def _say_best(self, outcomes: Sequence[Outcome], findings: Findings) -> None:
+        folder = Path() if self.view is None else self.view.folder
+        if len(findings.objectives) > 1 and findings.best:
+            self.screen.print(tables.pareto_table(findings))
+            self.say(f"commands    of each, ready to be typed: search.best in {folder / SWEEP}")
+            return
+        best = findings.winner(outcomes, self.metric)
+        if best is None:
+            return
+        self.say(f"best        {best.job}  {best.metric} {form_of(best.metric).format(best.value)}")
+        settings = findings.settings(best.job)
+        for line in [*(folded(settings, self.screen.width - INDENT) if settings else ()), folder / best.job]:
+            self.say(f"{'':<{INDENT}}{line}")
+        if findings.best:
+            self.say(f"again       {findings.best[0]['command']}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.experiments.console.console import Console, OnScreen
+from twotower.experiments.console.findings import NOTHING, Findings
 from twotower.experiments.outcome import Outcome
 
 
@@ -47,5 +48,5 @@ class Silent(Console):
     def close(self) -> None:
         """Nothing is drawn."""
 
-    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float) -> None:
+    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
         """Show nothing."""

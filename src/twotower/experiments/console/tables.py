@@ -1,34 +1,25 @@
 """The tables of a run and of a sweep."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
+from twotower.experiments.console.findings import NOTHING, Findings, form_of, only_seeds
+from twotower.experiments.console.folding import shortened
+from twotower.experiments.console.sheet import Line, Sheet, plain_table
 from twotower.experiments.console.time_left import in_words
-from twotower.experiments.outcome import Outcome, best_of, by_metric
+from twotower.experiments.outcome import Outcome
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20", "coverage_at_20")
-MOST_COLUMNS, MIN_NAME = 5, 16
+MOST_COLUMNS, MOST_OF_A_PATH = 5, 60
 INDEX_COLUMNS = {
-    "index/recall_at_100": ("index recall", "{:.4f}"),
-    "index/latency_ms_p50": ("p50 ms", "{:.3f}"),
-    "index/bytes_per_item": ("bytes/item", "{:,.0f}"),
+    "index/recall_at_100": "index recall",
+    "index/latency_ms_p50": "p50 ms",
+    "index/bytes_per_item": "bytes/item",
 }
 STATUS_STYLES = {"ok": "green", "index_rejected": "yellow", "pruned": "cyan", "failed": "bold red"}
-
-
-def plain_table(title: str | None = None, show_header: bool = True) -> Table:
-    """Return a table without lines."""
-    return Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        show_header=show_header,
-        header_style="bold",
-    )
 
 
 def audit_table(rows: Sequence[tuple[str, str]]) -> Table:
@@ -76,40 +67,70 @@ def index_table(index: Mapping[str, Any]) -> Table:
     return table
 
 
-def sweep_table(outcomes: Sequence[Outcome], metric: str) -> Table:
-    """Return the jobs that did not fail, from best to worst by the validation metric.
+def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = NOTHING) -> Sheet:
+    """Return the jobs that did not fail, from best to worst; of several objectives, without the Pareto set.
 
     Args:
         outcomes: of a sweep.
         metric: of the validation split, e.g. `valid/recall_at_20`.
+        findings: of a search.
     """
-    shown = [outcome for outcome in by_metric(outcomes, metric) if outcome.status != "failed"]
-    best = best_of(shown, metric)
-    test = metric.replace("valid/", "test/")
-    index = {
-        key: form for key, form in INDEX_COLUMNS.items() if len({each.figure(key) for each in shown}) > 1
-    }
-    table = plain_table(f"{len(shown)} jobs by {_short(metric)}" if len(shown) != 1 else "1 job")
-    table.add_column("job", overflow="fold", min_width=MIN_NAME)
-    table.add_column("status", no_wrap=True)
-    for name in (
-        "valid " + _short(metric.removeprefix("valid/")),
-        "test",
-        *(name for name, _ in index.values()),
-    ):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("seconds", justify="right", no_wrap=True)
+    shown = [each for each in findings.ranked(outcomes, metric) if each.status != "failed"]
+    if findings.objectives not in ({}, {metric: "maximize"}):
+        return _by_objectives(shown, findings)
+    winner = findings.winner(shown, metric)
+    index = [key for key in INDEX_COLUMNS if len({each.figure(key) for each in shown}) > 1]
+    title = f"{len(shown)} jobs by {_short(metric)}" if len(shown) != 1 else "1 job"
+    lines = []
     for outcome in shown:
-        table.add_row(
+        figures = [_figure(outcome.figure(key)) for key in (metric, metric.replace("valid/", "test/"))]
+        figures += [_figure(outcome.figure(key), form_of(key)) for key in index]
+        seconds = "before" if outcome.skipped else f"{outcome.seconds:.1f}"
+        style = "bold" if winner and winner.job == outcome.name else _style(outcome)
+        settings = findings.settings(outcome.name)
+        lines.append(Line(outcome.name, settings, [outcome.status, *figures, seconds], style))
+    valid = f"valid {_short(metric.removeprefix('valid/'))}"
+    headings = ["status", valid, "test", *(INDEX_COLUMNS[key] for key in index), "seconds"]
+    return Sheet(f"{len(shown)} seeds" if only_seeds(shown) else title, headings, lines)
+
+
+def _by_objectives(shown: Sequence[Outcome], findings: Findings) -> Sheet:
+    best = {row["job"] for row in findings.best} if len(findings.objectives) > 1 else set()
+    left = [outcome for outcome in shown if outcome.name not in best]
+    lines = [
+        Line(
             outcome.name,
-            outcome.status,
-            _figure(outcome.figure(metric)),
-            _figure(outcome.figure(test)),
-            *(_figure(outcome.figure(key), form) for key, (_, form) in index.items()),
-            "before" if outcome.skipped else f"{outcome.seconds:.1f}",
-            style="bold" if outcome is best else STATUS_STYLES.get(outcome.status.replace("ok", ""), ""),
+            findings.settings(outcome.name),
+            [outcome.status, *_reached(outcome.name, findings)],
+            _style(outcome),
         )
-    return table
+        for outcome in left
+    ]
+    title = f"{len(left)} {'other job' if best else 'job'}{'' if len(left) == 1 else 's'}"
+    return Sheet(title, ["status", *_headings(findings)], lines)
+
+
+def pareto_table(findings: Findings) -> Sheet:
+    """Return the trials that no other beats in all objectives, with what they reach."""
+    jobs = [row["job"] for row in findings.best]
+    lines = [Line(job, findings.settings(job), _reached(job, findings)) for job in jobs]
+    num_trials = len(findings.search["trials"])
+    title = f"Pareto set: {len(jobs)} of {num_trials} trials, beaten by none in all objectives"
+    return Sheet(title, _headings(findings), lines)
+
+
+def _headings(findings: Findings) -> list[str]:
+    arrows = {"maximize": "↑", "minimize": "↓"}
+    return [f"{_short(key).replace('/', ' ', 1)} {arrows[way]}" for key, way in findings.objectives.items()]
+
+
+def _reached(job: str, findings: Findings) -> list[str]:
+    values = findings.values(job)
+    return [_figure(values.get(key), form_of(key)) for key in findings.objectives]
+
+
+def _style(outcome: Outcome) -> str:
+    return "" if outcome.status == "ok" else STATUS_STYLES.get(outcome.status, "")
 
 
 def ended_line(outcome: Outcome, metric: str) -> str:
@@ -130,7 +151,18 @@ def remark(outcome: Outcome) -> str:
     """Return what is special about a job: done before, or whose towers it took."""
     if outcome.skipped:
         return "done before"
-    return f"towers of {outcome.reused_from.rstrip('/').rpartition('/')[2]}" if outcome.reused_from else ""
+    if not outcome.reused_from:
+        return ""
+    return f"towers of {shortened(_from_here(outcome.reused_from, outcome.folder), MOST_OF_A_PATH)}"
+
+
+def _from_here(run: str, job: Path) -> str:
+    """Return a run's path from the sweep's folder if it is in there, else from the folder of all runs."""
+    path, sweep = Path(run).absolute(), job.parent.absolute()
+    for folder in (sweep, *sweep.parents[1:2]):
+        if path.is_relative_to(folder):
+            return str(path.relative_to(folder))
+    return run
 
 
 def _short(key: str) -> str:
