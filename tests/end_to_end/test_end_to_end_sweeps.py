@@ -145,7 +145,8 @@ def test_rerun_repeats_bit_for_bit(indexes: Path) -> None:
     assert "training_reused_from" not in again
 
 
-SIX = ["-m", "embedding_dim=16,32,48", "loss.temperature=0.1,0.2"]
+QUICK = ["trainer.refit=false", "metrics.num_bootstrap=0"]
+SIX = ["-m", "embedding_dim=16,32,48", "loss.temperature=0.1,0.2", *QUICK]
 
 
 @contextlib.contextmanager
@@ -210,28 +211,44 @@ def test_a_sweep_killed_in_its_third_job_goes_on_where_it_stopped(tmp_path: Path
 
 
 @pytest.mark.slow
-def test_a_failing_job_ends_no_other_and_is_retried_when_asked(tmp_path: Path) -> None:
-    fails = ["-m", "optimizer.learning_rate=1e-3,1e30", "trainer.precision=32-true"]
+def test_a_failing_job_and_a_damaged_one_end_no_other_and_are_retried_when_asked(tmp_path: Path) -> None:
+    fails = ["-m", "optimizer.learning_rate=1e-3,1e30", *QUICK]
     events = sweep(tmp_path, *fails, status=1)
     ended = {event["name"]: event for event in events if event["event"] == "job_ended"}
-    statuses = [event["status"] for event in ended.values()]
-    assert sorted(statuses) == ["failed", "ok"]
+    assert sorted(event["status"] for event in ended.values()) == ["failed", "ok"]
     (bad,) = (name for name, event in ended.items() if event["status"] == "failed")
-    log = folder_of(tmp_path) / bad / "train.log"
-    assert "Traceback" in log.read_text()
-    assert results(tmp_path)[bad]["seed"] == 42
-    again = [event for event in sweep(tmp_path, *fails, status=1) if event["event"] == "job_ended"]
-    assert [event["skipped"] for event in again] == [True, True]
-    retried = sweep(tmp_path, *fails, "retry_failed=true", status=1)
-    skipped = {event["name"]: event["skipped"] for event in retried if event["event"] == "job_ended"}
-    assert skipped[bad] is False
+    (good,) = ended.keys() - {bad}
+    assert "Traceback" in (folder_of(tmp_path) / bad / "train.log").read_text()
+    before = results(tmp_path)
+    assert before[bad]["seed"] == 42
+
+    path = folder_of(tmp_path) / good / "result.json"
+    path.write_text(path.read_text()[:100])
+    events = sweep(tmp_path, *fails, status=1)
+    again = {event["name"]: event for event in events if event["event"] == "job_ended"}
+    assert [event["skipped"] for event in again.values()] == [True, True]
+    assert f"{path}: damaged" in again[good]["error"]
+    assert again[bad]["error"] == ended[bad]["error"]
+
+    events = sweep(tmp_path, *fails, "retry_failed=true", status=1)
+    retried = {event["name"]: event for event in events if event["event"] == "job_ended"}
+    assert [event["skipped"] for event in retried.values()] == [False, False]
+    assert results(tmp_path)[good]["metrics"] == before[good]["metrics"]
 
 
 @pytest.mark.slow
 def test_a_sweep_in_use_is_refused_with_its_owner(tmp_path: Path) -> None:
-    with started(tmp_path, "-m", "seed=1,2", "trainer.max_epochs=30") as process:
+    with started(tmp_path, "-m", "seed=1,2", "trainer.max_epochs=30", *QUICK) as process:
         wait_for(tmp_path, "t/*/seed=1/config.yaml", process)
-        command = [*TRAIN, *TINY, f"output_root={tmp_path}", "-m", "seed=1,2", "trainer.max_epochs=30"]
+        command = [
+            *TRAIN,
+            *TINY,
+            f"output_root={tmp_path}",
+            "-m",
+            "seed=1,2",
+            "trainer.max_epochs=30",
+            *QUICK,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 2
         assert f"in use by process {process.pid} on " in done.stderr
@@ -239,7 +256,7 @@ def test_a_sweep_in_use_is_refused_with_its_owner(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_seeds_give_a_mean_and_an_interval(tmp_path: Path) -> None:
-    sweep(tmp_path, "seeds=2", "trainer.refit=false")
+    sweep(tmp_path, "seeds=2", *QUICK)
     found = results(tmp_path)
     assert set(found) == {"seed=42", "seed=43"}
     values = [result["metrics"]["test/recall_at_20"] for result in found.values()]
