@@ -199,14 +199,14 @@ def axis_of(key: str, text: str) -> Axis:
         assert value.start is not None
         assert value.end is not None
         is_int = isinstance(value.start, int) and isinstance(value.end, int)
-        return Axis(key, (), float(value.start), float(value.end), None, is_int, "log" in value.tags)
+        return Axis(key, (), float(value.start), float(value.end), is_int, "log" in value.tags)
     values = tuple(_values(override))
     if not values or any(value in ("", "''", '""') for value in values):
         raise InputError(f"{key}: an empty choice in {text!r}; write values with commas between them")
     if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None:
         last = float(values[-1])
         whole = all("." not in each and "e" not in each for each in values)
-        return Axis(key, values, float(values[0]), last, float(value.step), whole, "log" in value.tags)
+        return Axis(key, values, float(values[0]), last, whole, "log" in value.tags)
     return Axis(key, values)
 
 

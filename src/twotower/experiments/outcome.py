@@ -15,6 +15,7 @@ INDEX_FIGURES = (
     "latency_ms_p99",
     "queries_per_second",
     "build_seconds",
+    "index_bytes",
     "bytes_per_item",
 )
 """What of an index is measured; the rest of its report is settings, or equal in all runs on the same data."""
@@ -33,6 +34,8 @@ class Outcome:
         folder: of the run.
         error: what went wrong, if anything.
         skipped: whether an earlier start of the sweep had ended it.
+        configuration: equal for the seeds of one configuration; None where the job did not come so far.
+        seed: of the job.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Outcome:
     folder: Path
     error: str | None
     skipped: bool
+    configuration: str | None = None
+    seed: int | None = None
 
     @property
     def finished(self) -> bool:
@@ -79,6 +84,8 @@ def outcome_of(
         folder=folder,
         error=error,
         skipped=skipped,
+        configuration=found.get("configuration"),
+        seed=found.get("seed"),
     )
 
 

@@ -12,7 +12,6 @@ class Axis:
         choices: values as they stand behind `key=`; empty for an interval.
         low: of an interval or a range.
         high: of an interval or a range, included.
-        step: of a range.
         is_int: whether the interval's values are whole numbers.
         is_log: whether to search it on a logarithmic scale.
     """
@@ -21,7 +20,6 @@ class Axis:
     choices: tuple[str, ...] = ()
     low: float | None = None
     high: float | None = None
-    step: float | None = None
     is_int: bool = False
     is_log: bool = False
 

@@ -4,21 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from twotower.experiments.outcome import INDEX_FIGURES
 from twotower.problems import Problem, nearest, raise_problems
 from twotower.spec import build
 
 Direction = Literal["maximize", "minimize"]
 VALID, INDEX, TEST = "valid/", "index/", "test/"
-INDEX_FIGURES = (
-    "recall_at_100",
-    "missing_rate",
-    "queries_per_second",
-    "latency_ms_p50",
-    "latency_ms_p99",
-    "build_seconds",
-    "index_bytes",
-    "bytes_per_item",
-)
 
 
 class Objectives:

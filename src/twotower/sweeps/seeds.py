@@ -1,5 +1,6 @@
 """Several seeds of one configuration: their mean, and how far it may be off."""
 
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,19 +41,18 @@ def summarise_seeds(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list
     """Summarise each configuration of which two seeds at least have ended.
 
     Args:
-        outcomes: of jobs whose names hold `seed=<number>`.
+        outcomes: of a sweep's jobs.
         metrics: keys of `Outcome.figures`.
     """
-    groups: dict[str, list[Outcome]] = {}
+    groups: dict[str, dict[int, Outcome]] = {}
     for outcome in outcomes:
-        parts = outcome.name.split(",")
-        rest = ",".join(part for part in parts if not part.startswith("seed="))
-        if len(parts) > len(rest.split(",")) or not rest:
-            groups.setdefault(rest, []).append(outcome)
+        if outcome.configuration is not None and outcome.seed is not None:
+            groups.setdefault(outcome.configuration, {})[outcome.seed] = outcome
     found = []
-    for name, group in groups.items():
+    for seeds in groups.values():
+        name = re.sub(r"(^|,)seed=-?\d+", "", next(iter(seeds.values())).name).strip(",")
         for metric in metrics:
-            values = [outcome.figures[metric] for outcome in group if metric in outcome.figures]
+            values = [each.figures[metric] for each in seeds.values() if metric in each.figures]
             if len(values) > 1:
                 found.append(_summary(name, metric, values))
     return found

@@ -71,7 +71,7 @@ def test_ranges_are_their_values(text: str, choices: tuple[str, ...]) -> None:
 def test_intervals_have_ends_a_kind_and_a_scale(
     text: str, low: float, high: float, is_int: bool, is_log: bool
 ) -> None:
-    assert axis_of("x", text) == Axis("x", (), low, high, None, is_int, is_log)
+    assert axis_of("x", text) == Axis("x", (), low, high, is_int, is_log)
     assert is_swept(f"x={text}")
 
 

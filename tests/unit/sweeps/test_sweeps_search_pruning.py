@@ -45,7 +45,7 @@ def test_the_median_stops_what_is_worse_than_half_of_the_others(tmp_path: Path, 
 
 
 def test_hyperband_stops_some_at_its_rungs(tmp_path: Path) -> None:
-    plan = plan_of(tmp_path, "hyperband", num_trials=20)
+    plan = plan_of(tmp_path / "t" / "random", "hyperband", num_trials=20)  # brackets go by this name
     epochs = [train(plan, next_of(plan), [1.0 - number / 20] * 9) for number in range(20)]
     assert epochs[0] == 9
     assert set(epochs) <= {2, 6, 9}
