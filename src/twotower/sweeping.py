@@ -1,6 +1,7 @@
 """A sweep, as it reads: what varies; the jobs, run where the launcher runs them; one record of them all."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ from twotower.sweeps.stale import stale
 from twotower.sweeps.sweep import Sweep
 
 TASK = "twotower.job.run_job"
+MANY = 20
+"""Jobs whose settings take seconds to check."""
 
 
 def run_sweep(
@@ -55,9 +58,11 @@ def run_sweep(
     )
     launcher = build(settings["launcher"], Launcher, TASK, request.folder)
     raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.problems())
+    console = console_of(settings["console"])
+    if sweep.exclusive and (number := math.prod(len(axis.choices) or 1 for axis in axes)) > MANY:
+        console.say(f"checking the settings of {number} jobs, before the first is run")
     plan = sweep.plan(request)
     outdated = stale(plan.done_before())
-    console = console_of(settings["console"])
     with contextlib.ExitStack() as stack:
         if sweep.exclusive:
             stack.enter_context(held(request.folder, "sweep"))
