@@ -49,9 +49,6 @@ MAPS = {
 SWEEP_ONLY = frozenset({"sweep", "launcher", "seeds", "retry_failed"})
 """Root keys that are about many jobs, and no part of any one's settings."""
 
-NOT_VARIED = "~sweep.vary."
-"""What stands before a key that a named sweep shall not vary."""
-
 ALL_GROUPS = frozenset(ROOMS) | {path[0] for path in MAPS}
 RUN_GROUPS = ALL_GROUPS - SWEEP_ONLY
 """What a single run is made of."""

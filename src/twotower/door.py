@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.check import NOT_VARIED, SWEEP_ONLY
+from twotower.check import SWEEP_ONLY
 from twotower.config import CONF, NOTHING_DONE, checked, choices, is_swept, shape, show, sound_overrides
 from twotower.door_help import choices_text, help_text
 from twotower.errors import InputError
 from twotower.exits import DONE, exit_status
-from twotower.problems import nearest, raise_problems
+from twotower.problems import NOT_VARIED, nearest, raise_problems
 
 HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from twotower.errors import InputError
 
+NOT_VARIED = "~sweep.vary."
+"""What stands before a key that a named sweep shall not vary."""
+
 
 @dataclass(frozen=True)
 class Problem:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.check import NOT_VARIED, SWEEP_ONLY
+from twotower.check import SWEEP_ONLY
 from twotower.config import axis_of, checked
 from twotower.exits import DONE, FAILED, INDEX_REJECTED
 from twotower.experiments.console.console import console_of
@@ -17,7 +17,7 @@ from twotower.experiments.folder_name import folder_name
 from twotower.experiments.lock import held
 from twotower.experiments.outcome import FINISHED, Outcome
 from twotower.launchers.launcher import Launcher
-from twotower.problems import Problem, nearest, raise_problems
+from twotower.problems import NOT_VARIED, Problem, nearest, raise_problems
 from twotower.spec import build
 from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid

@@ -7,7 +7,6 @@ from typing import Any
 from twotower.errors import InputError
 from twotower.experiments.outcome import FINISHED
 from twotower.experiments.run import read_ending
-from twotower.problems import Mistakes, Problem, raise_problems
 from twotower.sweeps.job import Job, Request
 from twotower.sweeps.sweep import Plan, Sweep
 
@@ -41,21 +40,7 @@ class Grid(Sweep):
         combinations = list(dict.fromkeys(tuple(itertools.chain(*parts)) for parts in product))
         if combinations == [()]:
             raise InputError("sweep: nothing varies; give a key several values, as in embedding_dim=32,64")
-        return GridPlan(_checked(request, combinations), request.retry_failed)
-
-
-def _checked(request: Request, combinations: list[tuple[str, ...]]) -> list[Job]:
-    jobs: list[Job] = []
-    problems: list[Problem] = []
-    for texts in combinations:
-        try:
-            jobs.append(request.job(texts))
-        except Mistakes as error:
-            problems += error.problems  # told once, however many jobs share them
-        except InputError as error:
-            problems.append(Problem(" ".join(texts), str(error)))
-    raise_problems(problems, "the jobs of this sweep; nothing was run")
-    return jobs
+        return GridPlan(request.jobs(combinations, "the jobs of this sweep"), request.retry_failed)
 
 
 class GridPlan(Plan):

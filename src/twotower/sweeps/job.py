@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from twotower.errors import InputError
 from twotower.experiments.fingerprint import NOT_SHAPING, flat, shaping_training
 from twotower.experiments.folder_name import folder_name
 from twotower.experiments.run import CONFIG, Run
+from twotower.problems import NOT_VARIED, Mistakes, Problem, raise_problems
 from twotower.sweeps.axis import Axis
 
 
@@ -84,6 +85,37 @@ class Request:
                 "another name=, or move that folder away"
             )
         return Job(name, folder, settings, overrides, training_key(settings), trial)
+
+    def jobs(self, combinations: Iterable[Sequence[str]], what: str) -> list[Job]:
+        """Compose and check many jobs, gathering what is wrong with any; each mistake is told once.
+
+        Args:
+            combinations: varied `key=value` texts of each.
+            what: they are, for the message.
+
+        Raises:
+            Mistakes: lists all.
+        """
+        jobs: list[Job] = []
+        problems: list[Problem] = []
+        for texts in combinations:
+            try:
+                jobs.append(self.job(texts))
+            except Mistakes as error:
+                problems += error.problems
+            except InputError as error:
+                problems.append(Problem(" ".join(texts), str(error)))
+        varied = {axis.key for axis in self.axes}
+        raise_problems(
+            (
+                Problem(each.key, f"{each.message}; the sweep varies it: {NOT_VARIED}{each.key} takes it out")
+                if each.key in varied and each.message.startswith("unknown key")
+                else each
+                for each in problems
+            ),
+            f"{what}; nothing was run",
+        )
+        return jobs
 
 
 def _other_settings(folder: Path, settings: Mapping[str, Any]) -> list[str]:

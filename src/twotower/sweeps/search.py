@@ -4,9 +4,8 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from twotower.errors import InputError
-from twotower.problems import Problem, raise_problems
 from twotower.spec import Count, PositiveInt
-from twotower.sweeps.job import Job, Request
+from twotower.sweeps.job import Request
 from twotower.sweeps.objectives import Direction, Objectives
 from twotower.sweeps.pruning import PrunerName
 from twotower.sweeps.space import Space
@@ -67,7 +66,7 @@ class Search(Sweep):
                 "sweep: nothing varies; give a key an interval, as in 'embedding_dim=int(interval(16, 128))'"
             )
         space = Space(request.axes)
-        first = _checked_corners(request, space)
+        first = request.jobs(space.corners(), "the corners of this search")[0]
         objectives = Objectives(self.objectives or {request.monitor: "maximize"})
         objectives.check(first.settings)
         self._check_pruner(objectives, request.monitor)
@@ -88,16 +87,3 @@ class Search(Sweep):
             else f"a training shows {monitor} after each epoch, which is not what this search maximises"
         )
         raise InputError(f"sweep.pruner: {why}; set sweep.pruner=none")
-
-
-def _checked_corners(request: Request, space: Space) -> Job:
-    """Return the first corner's job, all corners checked."""
-    jobs: list[Job] = []
-    problems: list[Problem] = []
-    for texts in space.corners():
-        try:
-            jobs.append(request.job(texts))
-        except InputError as error:
-            problems.append(Problem(" ".join(texts), str(error)))
-    raise_problems(problems, "the corners of this search; nothing was run")
-    return jobs[0]

@@ -10,6 +10,7 @@ from fake_search import request_of, settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twotower.config import checked
 from twotower.errors import InputError
 from twotower.experiments.run import Run
 from twotower.problems import Mistakes, Problem
@@ -267,3 +268,16 @@ def test_a_job_travels_as_json(tmp_path: Path) -> None:
         "overrides": ["embedding_dim=16"],
         "trial": None,
     }
+
+
+def test_a_key_of_the_sweep_s_that_a_choice_lacks_is_told_once_with_what_takes_it_out() -> None:
+    axes = (Axis("item_bias.half_life_days", ("1", "2")), Axis("embedding_dim", ("16", "32")))
+    fixed = ("data=synthetic", "item_bias=none")
+    request = Request(
+        Path("x"), axes, fixed, lambda texts: checked("train", texts), False, "valid/recall_at_20"
+    )
+    with pytest.raises(InputError) as told:
+        Grid().plan(request)
+    (line,) = str(told.value).splitlines()[1:]
+    assert line.strip().startswith("item_bias.half_life_days: unknown key")
+    assert line.endswith("~sweep.vary.item_bias.half_life_days takes it out")
