@@ -14,8 +14,9 @@ from twotower.config import checked
 from twotower.errors import InputError
 from twotower.experiments.run import Run
 from twotower.problems import Mistakes, Problem
+from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid, GridPlan
-from twotower.sweeps.job import Job
+from twotower.sweeps.job import Job, Request
 
 DIM, INDEX = "embedding_dim", "index"  # the first shapes the towers, the second does not
 Compose = Callable[[Sequence[str]], dict[str, Any]]
