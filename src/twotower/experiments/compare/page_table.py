@@ -59,6 +59,11 @@ def _run_row(
     return f"<tr{style}>{''.join(cells)}</tr>"
 
 
+def _breakable(name: str) -> str:
+    """Return a long name that breaks where one of its parts ends, so that its end, which tells, is seen."""
+    return name.replace(",", ",<wbr>").replace("/", "/<wbr>")
+
+
 def _name(row: Row, number: int, ticked: bool) -> str:
     name = escape(row.entry.name)
     if not row.entry.figures or row.entry.kind == "baseline":
@@ -67,7 +72,7 @@ def _name(row: Row, number: int, ticked: bool) -> str:
     swatch = '<span class="swatch" aria-hidden="true"></span>'
     return (
         f'<th scope="row" class="name" title="{escape(str(row.entry.run.folder))}"><label>{box}{swatch}'
-        f'<span class="text">{name}</span></label></th>'
+        f'<span class="text">{_breakable(name)}</span></label></th>'
     )
 
 
