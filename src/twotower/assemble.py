@@ -14,11 +14,10 @@ from twotower.experiments import record, trainings
 from twotower.experiments.fingerprint import NOT_SHAPING
 from twotower.experiments.outcome import FINISHED, final_scalars
 from twotower.experiments.run import Run, new_folder, read_ending, read_result, run_folder
+from twotower.experiments.run_files import PER_USER, PER_USER_BASELINES
 from twotower.experiments.tensorboard import Board
 from twotower.problems import raise_problems
 from twotower.stages import (
-    PER_USER,
-    PER_USER_BASELINES,
     conclude,
     evaluate,
     evaluate_on_test,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twotower.experiments.run import CONFIG
+from twotower.experiments.run_files import CONFIG
 
 
 def run_job(payload: Mapping[str, Any]) -> int:

@@ -26,13 +26,13 @@ from twotower.exits import DONE, INDEX_REJECTED
 from twotower.experiments import record
 from twotower.experiments.outcome import final_scalars
 from twotower.experiments.run import Run
+from twotower.experiments.run_files import PER_USER, PER_USER_BASELINES
 from twotower.experiments.tensorboard import Board
 from twotower.problems import raise_problems
 from twotower.rules import check_sizes
 from twotower.spec import build
 from twotower.towers.two_tower import TwoTower
 
-PER_USER, PER_USER_BASELINES = "per_user.parquet", "per_user_baselines.parquet"
 Settings = Mapping[str, Any]
 
 

@@ -21,9 +21,9 @@ from twotower.experiments.fingerprint import NOT_SHAPING
 from twotower.experiments.folder_name import folder_name
 from twotower.experiments.lock import held
 from twotower.experiments.provenance import peak_rss_bytes, versions
+from twotower.experiments.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG
 
 LOG = logging.getLogger("twotower")
-CONFIG, OVERRIDES, RESULT, TRAIN_LOG = "config.yaml", "overrides.yaml", "result.json", "train.log"
 ORPHAN_SECONDS = 10.0
 """How long a job whose parent was killed may take to notice it and let go of its folder."""
 

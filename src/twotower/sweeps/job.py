@@ -10,7 +10,8 @@ from typing import Any
 from twotower.errors import InputError
 from twotower.experiments.fingerprint import NOT_SHAPING, flat, shaping_training
 from twotower.experiments.folder_name import folder_name
-from twotower.experiments.run import CONFIG, Run
+from twotower.experiments.run import Run
+from twotower.experiments.run_files import CONFIG
 from twotower.problems import NOT_VARIED, Mistakes, Problem, raise_problems
 from twotower.sweeps.axis import Axis
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from twotower.bundle.layout import MANIFEST
 from twotower.errors import InputError
+from twotower.experiments.run_files import CONFIG
 
 # As in `experiments.run`, which brings pandas with it: half a second that this command does not need.
-CONFIG, RESULT = "config.yaml", "result.json"
 
 
 def run_folders(named: Iterable[str]) -> tuple[list[Path], list[str]]:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from twotower.experiments.compare.entries import Entry
-
-PER_USER, OF_BASELINES = "per_user.parquet", "per_user_baselines.parquet"
+from twotower.experiments.run_files import PER_USER, PER_USER_BASELINES
 
 
 class UnpairedError(Exception):
@@ -43,7 +42,7 @@ def read_values(entry: Entry, column: str) -> UserTable:
         UnpairedError: a file is missing, damaged or without this column, or the seeds' users differ.
     """
     if entry.kind == "baseline":
-        path = entry.run.folder / OF_BASELINES
+        path = entry.run.folder / PER_USER_BASELINES
         users, values = _read(path, column, baseline=entry.name)
         return UserTable(users, values[None], has_seed=False)
     tables = [_read(run.folder / PER_USER, column) for run in entry.runs]

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twotower.experiments.compare.find import CONFIG, RESULT
 from twotower.experiments.fingerprint import fingerprint, flat
+from twotower.experiments.outcome import FINISHED
+from twotower.experiments.run_files import CONFIG, RESULT
 
 Scalar = bool | int | float | str
-ENDED = ("ok", "index_rejected")
 """The states with metrics."""
 UNENDED, DAMAGED = "unended", "damaged"
 OF_DATA = "data", "split"
@@ -42,7 +42,7 @@ class RunRecord:
     @property
     def ended(self) -> bool:
         """Whether the run ended with metrics."""
-        return self.state in ENDED
+        return self.state in FINISHED
 
     @property
     def seed(self) -> int | None:
@@ -80,7 +80,7 @@ def read_run(folder: Path) -> RunRecord:
         state,
         _problem(state, result),
         configuration,
-        figures_of(result) if state in ENDED else {},
+        figures_of(result) if state in FINISHED else {},
     )
 
 
@@ -131,7 +131,7 @@ def _result(path: Path) -> dict[str, Any]:
     }.items():
         if not isinstance(result.get(key) or kind(), kind):
             raise ValueError(f"{key!r} is no mapping")
-    if result["status"] in ENDED and not result.get("metrics"):
+    if result["status"] in FINISHED and not result.get("metrics"):
         raise ValueError("it has no metrics")
     return result
 

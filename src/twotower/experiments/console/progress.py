@@ -12,7 +12,7 @@ from rich.text import Text
 from twotower.experiments.console.findings import only_seeds
 from twotower.experiments.console.time_left import TimeLeft, in_words
 from twotower.experiments.outcome import Outcome, best_of
-from twotower.experiments.run import TRAIN_LOG
+from twotower.experiments.run_files import TRAIN_LOG
 
 TAIL_BYTES, MOST_RUNNING, BAR_WIDTH = 4096, 8, 30
 

@@ -9,7 +9,7 @@ from typing import Any
 from twotower.experiments.console.findings import NOTHING, Findings, form_of, only_seeds
 from twotower.experiments.console.silent import Silent
 from twotower.experiments.outcome import Outcome, final_scalars
-from twotower.experiments.run import TRAIN_LOG
+from twotower.experiments.run_files import TRAIN_LOG
 
 SHOWN = ("test/recall_at_20", "test/ndcg_at_20", "index/recall_at_100", "index/latency_ms_p50")
 

@@ -18,7 +18,7 @@ from twotower.experiments.console.folding import folded
 from twotower.experiments.console.progress import SweepView
 from twotower.experiments.console.time_left import in_words
 from twotower.experiments.outcome import Outcome
-from twotower.experiments.run import TRAIN_LOG
+from twotower.experiments.run_files import TRAIN_LOG
 
 WIDTH_OF_FILES = 240
 """Nothing that goes to a file or a pipe needs folding at 80 columns."""
