@@ -1,6 +1,6 @@
 """Does TPE with pruning find at least the best of a random search of twice its budget (default data set)?
 
-  python scripts/bench/search.py                         everything, about an hour on one core
+  python scripts/bench/search.py                         everything, an hour and a half on one core
   python scripts/bench/search.py --only random --seeds 0 1   a part of it, for another process to use
 
 The budget is counted in trained epochs, a pruned trial's included. Both searches are the sweeps themselves
@@ -174,7 +174,10 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=Path, default=Path("outputs/bench_search"))
     parser.add_argument(
-        "--budget", type=int, default=180, help="epochs of TPE; random search has twice as many"
+        "--budget",
+        type=int,
+        default=280,
+        help="epochs of TPE, about its 40 trials; random search has twice as many",
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--only", choices=["tpe", "random"])
