@@ -12,7 +12,7 @@ from twotower.evaluation.indexing import Indexed
 from twotower.exits import DONE
 from twotower.experiments import record, trainings
 from twotower.experiments.fingerprint import NOT_SHAPING
-from twotower.experiments.outcome import FINISHED, final_scalars
+from twotower.experiments.outcome import FINISHED, became, final_scalars
 from twotower.experiments.run import Run, new_folder, read_ending, read_result, run_folder
 from twotower.experiments.run_files import PER_USER, PER_USER_BASELINES
 from twotower.experiments.tensorboard import Board
@@ -221,13 +221,12 @@ def beside(source: Path, changes: Settings, overrides: Sequence[str]) -> tuple[d
     run = Run.open(source)
     result = run.result()
     if result is None or result["status"] not in FINISHED:
-        state = "has not ended" if result is None else f"is {result['status']}"
         remedy = (
             ""
             if result and result["status"] == "pruned"
             else f"; finish it with scripts/train.py resume={source}"
         )
-        raise InputError(f"run={source}: this run {state}{remedy}")
+        raise InputError(f"run={source}: this run {became(result)}{remedy}")
     settings = run.settings | {
         key: laid_over(run.settings.get(key), value, key, overrides) for key, value in changes.items()
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from twotower.check import NOT_SET
 from twotower.errors import InputError
 from twotower.spec import TARGET, locate
 
@@ -30,7 +31,8 @@ def help_text(conf: Path, config_name: str, description: str, choices: Choices) 
         names = ", ".join(sorted(choices(group)))
         lines.append(f"  {group:<12} {names}  [{'none' if default is None else default}]")
     lines += ["", "Keys (key=value; every key of a choice too, e.g. loss.temperature=0.05):"]
-    lines += [f"  {key:<14} [{value}]" for key, value in _keys(conf, config).items()]
+    for key, value in _keys(conf, config).items():
+        lines.append(f"  {key:<14} [{'required' if value == NOT_SET else value}]")
     lines += ["", "--info choices says what each choice is; --cfg job prints the whole configuration."]
     lines += ["Exit status: 0 done, 1 failed, 2 your input, 3 index rejected."]
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from twotower.data.atomic import sha256_of_file
 from twotower.errors import InputError
 from twotower.exits import DONE, FAILED
 from twotower.experiments.console.console import Console, console_of
-from twotower.experiments.outcome import FINISHED
+from twotower.experiments.outcome import FINISHED, became
 from twotower.experiments.provenance import provenance, versions
 from twotower.experiments.run import Run, read_result, run_folder
 from twotower.problems import raise_problems
@@ -28,8 +28,9 @@ def rerun(source: Path) -> int:
     old = Run.open(source)
     before = old.result()
     if before is None or before["status"] not in FINISHED:
-        state = "has not ended" if before is None else f"is {before['status']}"
-        raise InputError(f"rerun={source}: this run {state}; only a run that ended well can be repeated")
+        raise InputError(
+            f"rerun={source}: this run {became(before)}; only a run that ended well can be repeated"
+        )
     settings = old.settings | {"reuse": False}
     raise_problems(check(settings), f"{source}/config.yaml")
     console = console_of(settings["console"])

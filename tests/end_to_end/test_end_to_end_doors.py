@@ -94,7 +94,8 @@ def test_cfg_job_prints_the_whole_configuration(
     door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    config = yaml.safe_load(door(script, "--cfg", "job", "debug=true"))
+    run = ["run=outputs/default/one"] if "run" in KEYS[script] else []
+    config = yaml.safe_load(door(script, "--cfg", "job", "debug=true", *run))
     assert config.keys() | OPTIONAL_GROUPS == KEYS[script] | GROUPS[script] | OPTIONAL_GROUPS
     assert config["debug"] is True
     for group in GROUPS[script] - {"features", "baselines", "sweep"}:

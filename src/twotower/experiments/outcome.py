@@ -21,6 +21,13 @@ INDEX_FIGURES = (
 """What of an index is measured; the rest of its report is settings, or equal in all runs on the same data."""
 
 
+def became(result: Mapping[str, Any] | None) -> str:
+    """Say what became of a run, as in "this run has not ended"."""
+    if result is None:
+        return "has not ended"
+    return {"failed": "failed", "pruned": "was pruned"}.get(result["status"], f"is {result['status']}")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a job ended.

@@ -196,8 +196,8 @@ def test_as_many_threads_as_then(trainings: Trainings) -> None:
     ("result", "words"),
     [
         (None, "has not ended"),
-        ({"status": "failed"}, "is failed"),
-        ({"status": "pruned"}, "is pruned"),
+        ({"status": "failed"}, "failed"),
+        ({"status": "pruned"}, "was pruned"),
     ],
 )
 def test_only_what_ended_well_can_be_repeated(
