@@ -1,0 +1,25 @@
+# The service. Build needs the base image and a package index (PIP_INDEX_URL names another one), nothing else:
+#   docker build -t twotower .
+#   docker run -p 8080:8080 -v "$PWD/outputs:/outputs" -v twotower-live:/live twotower bundle=/outputs/default/RUN
+FROM python:3.12-slim
+
+ARG PIP_INDEX_URL=https://pypi.org/simple
+ARG PIP_EXTRA_INDEX_URL=
+
+RUN useradd --create-home --uid 10001 twotower && mkdir /live && chown twotower /live
+WORKDIR /app
+COPY pyproject.toml README.md LICENSE ./
+COPY src src
+COPY conf conf
+COPY scripts scripts
+# Editable, because conf/ is found beside src/.
+RUN pip install --no-cache-dir --editable '.[export,serve]'
+
+USER twotower
+ENV OMP_WAIT_POLICY=PASSIVE PYTHONUNBUFFERED=1
+VOLUME /live
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
+  CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
+# SIGTERM reaches Python itself, which finishes the requests in flight.
+ENTRYPOINT ["python", "scripts/serve.py", "host=0.0.0.0", "port=8080", "store=/live/live.sqlite"]
