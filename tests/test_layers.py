@@ -39,6 +39,7 @@ WITHIN_TIER = {
     ("problems", "errors"): {"twotower.errors"},
     ("exits", "errors"): {"twotower.errors"},
     ("spec", "errors"): {"twotower.errors"},
+    ("serving", "experiments"): {"twotower.experiments.lock"},  # one owner at a time, of a store too
 }
 ONLY_IN = {
     "hydra": {"config"},

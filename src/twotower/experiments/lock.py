@@ -27,7 +27,7 @@ def held(folder: Path, what: str, patience_seconds: float = 0.0) -> Iterator[Non
         InputError: another process holds it; says which, on which host and since when.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock, owner = FileLock(folder / f".{what}.lock"), folder / f".{what}.owner.json"
+    lock, owner = FileLock(folder / f".{what}.lock", thread_local=False), folder / f".{what}.owner.json"
     try:
         lock.acquire(timeout=patience_seconds)
     except Timeout as error:

@@ -1,0 +1,299 @@
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from twotower.errors import InputError
+from twotower.serving.changes import Event, ItemPut, ItemRemoved
+from twotower.serving.store import Store, StoreFailed
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "live.db"
+
+
+@pytest.fixture
+def store(path):
+    with closing(Store(path)) as opened:
+        yield opened
+
+
+def test_the_last_state_of_each_item_and_every_event_once(store):
+    assert store.last == 0
+    assert store.put_item("a", {"price": 1}) == 1
+    assert store.put_item("b", {}) == 2
+    assert store.add_event("u", "a", 10) == 3
+    assert store.add_event("u", "a", 11) == 4
+    assert store.put_item("a", {"price": 2}) == 5
+    assert store.remove_item("b") == 6
+    assert store.add_event("u", "a", 10) == 6  # there already
+    assert store.remove_item("c") == 7
+    events = [Event("u", "a", 10), Event("u", "a", 11)]
+    assert list(store.changes()) == [ItemPut("a", {"price": 2}), *events, ItemRemoved("b"), ItemRemoved("c")]
+    assert list(store.changes(after=4)) == [ItemPut("a", {"price": 2}), ItemRemoved("b"), ItemRemoved("c")]
+    assert list(store.changes(after=7)) == []
+
+
+def test_an_item_put_again_is_no_longer_removed(store):
+    store.commit([ItemPut("a", {"x": 1}), ItemRemoved("a"), ItemPut("a", {"x": 2})])
+    assert list(store.changes()) == [ItemPut("a", {"x": 2})]
+    assert store.last == 3
+
+
+def test_a_removed_item_comes_with_its_features_where_an_event_names_it(store):
+    store.commit([ItemPut("a", {"x": 1}), Event("u", "a", 10), ItemRemoved("a")])
+    assert list(store.changes()) == [ItemPut("a", {"x": 1}), Event("u", "a", 10), ItemRemoved("a")]
+    assert list(store.changes(after=2)) == [ItemRemoved("a")]
+    store.add_event("v", "a", 11)  # since then: whoever has left it out needs it now
+    assert list(store.changes(after=3)) == [ItemPut("a", {"x": 1}), Event("v", "a", 11), ItemRemoved("a")]
+
+
+def test_ids_keep_their_kind(store, path):
+    store.commit([ItemPut(1, {}), ItemPut("1", {}), ItemRemoved("1"), Event(2, 1, 5), Event("2", 1, 5)])
+    store.put_item(np.int64(2**63 - 1), {"v": np.float32(0.5), "w": np.array([1, 2])})
+    store.close()
+    with closing(Store(path)) as again:
+        found = list(again.changes())
+    assert found == [
+        ItemPut(1, {}),
+        ItemPut(2**63 - 1, {"v": 0.5, "w": [1, 2]}),
+        Event(2, 1, 5),
+        Event("2", 1, 5),
+        ItemRemoved("1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        (ItemPut(2**63, {}), ["item 9223372036854775808", "64 bits"]),
+        (ItemPut(True, {}), ["item True"]),
+        (ItemRemoved(1.0), ["item 1.0"]),
+        (Event(None, "a", 5), ["user None"]),
+        (Event("u", "\ud800", 5), ["item"]),
+        (Event("u", "a", 5.0), ["time", "5.0"]),
+        (ItemPut("a", {"when": object()}), ["features of item 'a'", "object"]),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_before_anything_is(store, change, parts):
+    with pytest.raises(InputError) as caught:
+        store.commit([ItemPut("good", {}), change])
+    for part in parts:
+        assert part in str(caught.value)
+    assert store.last == 0
+    assert list(store.changes()) == []
+
+
+def test_a_commit_that_fails_keeps_nothing(store):
+    store.put_item("a", {})
+    (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreFailed, match=r"live\.db: not written.*full"):
+        store.commit([ItemPut("b", {}), ItemPut("c", {"text": "x" * 50_000})])
+    assert store.last == 1
+    assert list(store.changes()) == [ItemPut("a", {})]
+    assert store.remove_item("a") == 2
+
+
+def test_commits_are_brought_to_the_disk(store):
+    assert store._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_killed_process_keeps_what_it_committed_and_frees_the_store(path):
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from twotower.serving.store import Store\n"
+        "store = Store(Path(sys.argv[1])); store.put_item('a', {'x': 1})\n"
+        "store._connection.execute('BEGIN IMMEDIATE')\n"
+        "store._connection.execute('DELETE FROM puts')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -9
+    with closing(Store(path)) as store:
+        assert list(store.changes()) == [ItemPut("a", {"x": 1})]
+
+
+def test_one_process_at_a_time_and_the_message_says_which(store, path):
+    with pytest.raises(InputError, match=r"live\.db is in use by process \d+"):
+        Store(path)
+    closer = threading.Thread(target=store.close)  # another thread than the one that opened it
+    closer.start()
+    closer.join()
+    Store(path).close()
+
+
+def test_a_closed_store_takes_nothing(store):
+    store.close()
+    with pytest.raises(StoreFailed, match="closed"):
+        store.put_item("a", {})
+
+
+def written(path, statement):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+
+def damage_an_index(path):
+    """Only the check at opening looks at all leaves of the index of ids."""
+    content = bytearray(path.read_bytes())
+    leaves = [start for start in range(4096, len(content), 4096) if content[start] == 0x0A]
+    content[leaves[-1] + 8 : leaves[-1] + 12] = b"\xff" * 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "parts"),
+    [
+        (lambda path: path.write_text("user,item\n" * 1000), ["not readable as a store", "move it away"]),
+        (lambda path: path.write_bytes(path.read_bytes()[:-4096]), ["malformed", "move it away", "-wal"]),
+        (damage_an_index, ["damaged (", "move it away", "-wal"]),
+        (lambda path: written(path, "PRAGMA user_version = 9"), ["format 9", "reads 1"]),
+        (lambda path: written(path, "PRAGMA application_id = 7"), ["another program"]),
+    ],
+)
+def test_what_is_no_sound_store_is_refused_by_name(path, spoil, parts):
+    with closing(Store(path)) as store:
+        store.commit([ItemPut(f"item {number}", {"text": "x" * 100}) for number in range(300)])
+    spoil(path)
+    before = path.read_bytes()
+    with pytest.raises(InputError) as caught:
+        Store(path)
+    for part in [str(path), *parts]:
+        assert part in str(caught.value)
+    assert path.read_bytes() == before
+    path.unlink()
+    Store(path).close()  # the lock was let go
+
+
+def test_a_flipped_bit_in_a_row_is_found_when_it_is_read(path):
+    with closing(Store(path)) as store:
+        store.put_item("a", {"price": 100})
+    content = path.read_bytes()
+    assert content.count(b'{"price": 100}') == 1
+    path.write_bytes(content.replace(b'{"price": 100}', b'{"price": 900}'))
+    with closing(Store(path)) as store, pytest.raises(InputError, match=r"live\.db: damaged .*checksum"):
+        list(store.changes())
+
+
+def test_a_folder_is_no_store(tmp_path):
+    with pytest.raises(InputError, match="not readable"):
+        Store(tmp_path)
+
+
+def test_reading_goes_on_while_others_write(store):
+    store.commit([ItemPut(number, {}) for number in range(3)])
+    reading = store.changes()
+    assert next(reading) == ItemPut(0, {})
+    writers = [
+        threading.Thread(target=lambda first=first: [store.put_item(first + n, {}) for n in range(20)])
+        for first in (100, 200, 300)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [change.item_id for change in reading] == [1, 2]  # as it was when the reading began
+    assert store.last == 63
+    assert len(list(store.changes())) == 63
+
+
+IDS = st.sampled_from([1, 2, "1", "2", "a\0b", "é"])
+CHANGE = st.one_of(
+    st.builds(ItemPut, IDS, st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3))),
+    st.builds(ItemRemoved, IDS),
+    st.builds(Event, IDS, IDS, st.integers(0, 2)),
+)
+
+
+class StoreAsLists(RuleBasedStateMachine):
+    """The store equals plain lists of what was committed, whatever is written, closed and opened again."""
+
+    @initialize()
+    def begin(self):
+        self.folder = Path(tempfile.mkdtemp())
+        self.store = Store(self.folder / "live.db")
+        self.states = [({}, {}, [])]  # after each number: last puts, removals, events
+
+    @rule(changes=st.lists(CHANGE, max_size=4))
+    def commit(self, changes):
+        for change in changes:
+            puts, removed, events = self.states[-1]
+            match change:
+                case ItemPut():
+                    puts = {k: v for k, v in puts.items() if k != change.item_id} | {change.item_id: change}
+                    removed = {k: v for k, v in removed.items() if k != change.item_id}
+                case ItemRemoved():
+                    removed = {k: v for k, v in removed.items() if k != change.item_id}
+                    removed = removed | {change.item_id: change}
+                case Event():
+                    if change in events:
+                        continue
+                    events = [*events, change]
+            self.states.append((puts, removed, events))
+        assert self.store.commit(changes) == len(self.states) - 1
+
+    @rule()
+    def reopen(self):
+        self.store.close()
+        self.store = Store(self.folder / "live.db")
+
+    @rule()
+    def kill(self):
+        """What is on the disk at this moment, as a kill leaves it, opens to the same."""
+        copy = self.folder / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir()
+        for path in self.folder.glob("live.db*"):
+            shutil.copy(path, copy)
+        with closing(Store(copy / "live.db")) as found:
+            assert list(found.changes()) == list(self.store.changes())
+
+    @rule(share=st.floats(0, 1))
+    @precondition(lambda self: len(self.states) > 1)
+    def catch_up(self, share):
+        """From the state at a number, the changes since then lead to the last one."""
+        after = round(share * (len(self.states) - 1))
+        puts, removed, events = self.states[after]
+        offered = {k: dict(v.features) for k, v in puts.items() if k not in removed}
+        events = list(events)
+        for change in self.store.changes(after):
+            match change:
+                case ItemPut():
+                    offered[change.item_id] = dict(change.features)
+                case ItemRemoved():
+                    offered.pop(change.item_id, None)
+                case Event():
+                    events.append(change)
+        puts, removed, last_events = self.states[-1]
+        assert offered == {k: dict(v.features) for k, v in puts.items() if k not in removed}
+        assert events == last_events
+
+    @invariant()
+    def everything_is_there(self):
+        puts, removed, events = self.states[-1]
+        named = {event.item_id for event in events}
+        expected = [put for key, put in puts.items() if key not in removed or key in named]
+        assert list(self.store.changes()) == [*expected, *events, *removed.values()]
+        assert self.store.last == len(self.states) - 1
+
+    def teardown(self):
+        if hasattr(self, "store"):
+            self.store.close()
+            shutil.rmtree(self.folder)
+
+
+TestStoreAsLists = StoreAsLists.TestCase
+TestStoreAsLists.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)
