@@ -23,6 +23,7 @@ from twotower.stages import (
     evaluate_on_test,
     finish,
     index_model,
+    measure_cold_start,
     prepare,
 )
 from twotower.towers.two_tower import TwoTower
@@ -97,6 +98,7 @@ def _train(run: Run, watch: Watch | None) -> int:
             result["training_reused_from"] = str(source)
         quality = borrowed(run, source)
         result |= quality or evaluate_on_test(run, trained.model, trained.valid(), dataset, evaluator)
+        result |= measure_cold_start(trained.model, settings, dataset, evaluator)
         return finish(run, board, dataset, trained.model, indexed[0], result)
 
 
@@ -155,6 +157,7 @@ def reindex(source: Path, changes: Settings, overrides: Sequence[str] = ()) -> i
             if (source / name).is_file():
                 run.copy_table(source, name)
         result = record.lent(before) | {"training_reused_from": str(source)}
+        result |= measure_cold_start(model, run.settings, dataset, evaluator)
         return finish(run, board, dataset, model, indexed, result)
 
 
@@ -178,6 +181,7 @@ def reevaluate(source: Path, changes: Settings, overrides: Sequence[str] = ()) -
             "index": before["index"],
             "training_reused_from": str(source),
         }
+        result |= measure_cold_start(model, run.settings, dataset, evaluator)
         return conclude(run, board, result)
 
 

@@ -16,6 +16,7 @@ from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.errors import InputError
 from twotower.evaluation.baselines.run import BaselineReports, request_time, run_baselines
+from twotower.evaluation.cold_start import cold_start
 from twotower.evaluation.encode import encode_catalogue
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import Indexed, index_catalogue
@@ -57,6 +58,8 @@ def prepare(run: Run, before: Mapping[str, Any] | None = None) -> tuple[Retrieva
     evaluator = build(settings["metrics"], Evaluator)
     run.console.audit(audit_table(dataset.audit | {"seen_filter": evaluator.filter_seen}))
     raise_problems(check_sizes(settings, len(dataset.items)))
+    if holds_items_out(dataset):  # so there will be an index without them, too
+        raise_problems(check_sizes(settings, len(np.unique(dataset.train_and_valid.items))))
     run.facts |= {"data": record.data_record(dataset, evaluator.filter_seen)}
     return dataset, evaluator
 
@@ -95,6 +98,20 @@ def evaluate_on_test(
         ),
     )
     return record.quality_record(valid, test, baselines)
+
+
+def holds_items_out(dataset: RetrievalDataset) -> bool:
+    """Tell whether the split keeps items from training, as `split=item_cold` does."""
+    return bool(dataset.audit.get("held_out_items"))
+
+
+def measure_cold_start(
+    model: TwoTower, settings: Settings, dataset: RetrievalDataset, evaluator: Evaluator
+) -> dict[str, Any]:
+    """Return the part `cold_start` of the record; nothing where the split holds no items out."""
+    if not holds_items_out(dataset):
+        return {}
+    return {"cold_start": cold_start(model, settings["index"], dataset, evaluator)}
 
 
 def run_all_baselines(

@@ -5,6 +5,7 @@ Shapes: N items, D embedding, b users of a chunk.
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.dataset import Holdout
@@ -39,3 +40,10 @@ def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> 
     )
     model.train(training)
     return embeddings.float()
+
+
+def encode_every_user(model: TwoTower, holdout: Holdout) -> NDArray[np.float32]:
+    """Embed all users of a holdout, in chunks. Returns float32 [Q, D]."""
+    every = np.arange(len(holdout.users))
+    chunks = np.split(every, range(CHUNK, len(every), CHUNK))
+    return np.concatenate([encode_holdout(model, holdout, chunk).cpu().numpy() for chunk in chunks])

@@ -18,7 +18,7 @@ from twotower.evaluation.seen import without_seen
 from twotower.index.check import IndexReport, check
 from twotower.index.exact import Truth
 from twotower.index.index import Index
-from twotower.index.tune import tune
+from twotower.index.tune import OperatingPoint, tune
 from twotower.spec import build
 from twotower.towers.two_tower import TwoTower
 
@@ -55,17 +55,33 @@ def index_catalogue(
     vectors = items.numpy()
     users, exact_top = rank_all(model, items, holdout, evaluator.max_k, evaluator.filter_seen)
     queries = users.numpy()
-    index = build(spec, Index).for_size(len(vectors))
     rows = np.arange(1, len(vectors) + 1, dtype=np.int64)
-    index.build(vectors, rows)
+    tuning, checking = queries[::2], queries[1::2][:MAX_QUERIES]
+    checking = checking if len(checking) else tuning[:MAX_QUERIES]
+    index, points = tuned_index(spec, vectors, rows, tuning)
     k = min(RECALL_K, len(vectors))
-    tuning, checking = queries[::2][:MAX_QUERIES], queries[1::2][:MAX_QUERIES]
-    checking = checking if len(checking) else tuning
-    truth = Truth.of(vectors, rows, tuning, k)
-    points = tune(index, tuning, truth.exact.rows, k, index.target_recall, truth=truth)
     report = check(index, vectors, rows, checking, k, points=points)
     drop = label_metric_drop(index, queries, exact_top, holdout, evaluator, popularity)
     return Indexed(index, vectors, dataclasses.replace(report, label_metric_drop=drop))
+
+
+def tuned_index(
+    spec: Mapping[str, Any], vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray
+) -> tuple[Index, list[OperatingPoint]]:
+    """Build an index and choose its search arguments; returns it with all that were measured.
+
+    Args:
+        spec: the choice of index.
+        vectors: [N, D].
+        rows: [N] of the items.
+        queries: [n, D], of which the first few thousand tune.
+    """
+    index = build(spec, Index).for_size(len(vectors))
+    index.build(vectors, rows)
+    k = min(RECALL_K, len(vectors))
+    tuning = queries[:MAX_QUERIES]
+    truth = Truth.of(vectors, rows, tuning, k)
+    return index, tune(index, tuning, truth.exact.rows, k, index.target_recall, truth=truth)
 
 
 def label_metric_drop(

@@ -8,6 +8,8 @@ from typing import Any
 
 FINISHED = ("ok", "index_rejected")
 VALID, BEST_VALID = "valid/", "best_valid/"
+COLD_START = {"model": "two towers", "content": "content neighbours", "random": "random (expected)"}
+"""Who is asked for cold items, and what people call it."""
 INDEX_FIGURES = (
     "recall_at_100",
     "missing_rate",
@@ -142,11 +144,28 @@ def final_scalars(result: Mapping[str, Any]) -> dict[str, float]:
             if key.startswith(VALID) and monitor in ("", key)
         },
         **{key: value for key, value in _at(k, metrics).items() if not key.startswith(VALID)},
+        **_at(k, cold_start_figures(result)),
         **{f"index/{key}": index.get(key) for key in INDEX_FIGURES},
         **{f"index/drop_{key}": value for key, value in _at(k, index.get("label_metric_drop", {})).items()},
         **{f"timing/{key}": value for key, value in result.get("timing", {}).items()},
     }
     return {key: float(value) for key, value in figures.items() if value is not None}
+
+
+def cold_start_figures(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return recall on items held out of training by key, as `cold_start/model/cold/recall_at_20`.
+
+    Args:
+        result: what `result.json` holds; without such items there are no figures.
+    """
+    found = result.get("cold_start")
+    asked = {who: found.get(who) for who in COLD_START} if isinstance(found, Mapping) else {}
+    return {
+        f"cold_start/{who}/{part}/{key}": value
+        for who, parts in asked.items()
+        for part, values in (parts.items() if isinstance(parts, Mapping) else ())
+        for key, value in (values.items() if isinstance(values, Mapping) else ())
+    }
 
 
 def _best(key: str) -> str:

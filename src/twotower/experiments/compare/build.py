@@ -17,6 +17,9 @@ from twotower.experiments.compare.entries import (
 )
 from twotower.experiments.compare.judge import Judge, Judgement
 from twotower.experiments.compare.metric import (
+    COLD_START,
+    DEFAULT,
+    OF_COLD_START,
     OF_THE_INDEX,
     column_of,
     default_metric,
@@ -85,7 +88,9 @@ def _columns(options: Options, records: Sequence[RunRecord], keys: Sequence[str]
     if options.columns is not None:
         return [known_key(column, "--columns", records) for column in options.columns if column.strip()]
     of_index = any(key.split(".")[0] == "index" for key in keys) or metric.startswith("index/")
-    wanted = OF_THE_INDEX if of_index else ("test/ndcg_at_20",)
+    k = (metric if "_at_" in metric else DEFAULT).rpartition("_at_")[2]
+    wanted = [*(OF_THE_INDEX if of_index else ("test/ndcg_at_20",))]
+    wanted += [f"{COLD_START}{name}/recall_at_{k}" for name in OF_COLD_START]
     return [key for key in wanted if key != metric and any(key in record.figures for record in records)]
 
 

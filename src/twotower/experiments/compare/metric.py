@@ -8,6 +8,9 @@ from twotower.problems import nearest
 
 LESS_IS_BETTER = ("latency", "bytes", "seconds", "gini", "drop", "missing_rate", "loss", "rss")
 DEFAULT = "test/recall_at_20"
+COLD_START = "cold_start/"
+OF_COLD_START = ("model/cold", "model/warm", "model/all", "content/cold", "random/cold")
+"""Of whom and on which items recall is shown where a run held items out of training."""
 OF_THE_INDEX = ("index/recall_at_100", "index/latency_ms_p50", "index/bytes_per_item")
 
 
@@ -25,12 +28,15 @@ def column_of(key: str) -> str | None:
 
 def validation_key(key: str) -> str:
     """Return the figure to choose by: of a test metric the one on the validation split, else itself."""
+    if key.startswith(COLD_START):  # measured on the test split, too
+        return f"valid/{key.rpartition('/')[2]}"
     return key.replace("test/", "valid/", 1) if key.startswith("test/") else key
 
 
 def label(key: str) -> str:
-    """Return a key as a column's heading: `recall@20`, `valid recall@20`, `index latency_ms_p50`."""
-    return key.removeprefix("test/").replace("_at_", "@").replace("/", " ")
+    """Return a key as a column's heading: `recall@20`, `valid recall@20`, `cold recall@20`."""
+    shown = key.removeprefix("test/").removeprefix(f"{COLD_START}model/").removeprefix(COLD_START)
+    return shown.replace("_at_", "@").replace("/", " ")
 
 
 def written(key: str, value: float | None, sign: bool = False) -> str:
@@ -56,7 +62,7 @@ def known_key(asked: str, option: str, records: Iterable[RunRecord]) -> str:
     for record in records:
         known.update(record.figures)
     name = asked.strip().replace("@", "_at_")
-    for key in (name, f"test/{name}", f"index/{name}"):
+    for key in (name, f"test/{name}", f"index/{name}", f"{COLD_START}{name}"):
         if key in known:
             return key
     if not known:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.experiments.fingerprint import fingerprint, flat
-from twotower.experiments.outcome import FINISHED
+from twotower.experiments.outcome import FINISHED, cold_start_figures
 from twotower.experiments.run_files import CONFIG, RESULT
 
 Scalar = bool | int | float | str
@@ -85,8 +85,8 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def figures_of(result: Mapping[str, Any]) -> dict[str, float]:
-    """Return the finite numbers of a result by key; of index and timing with their group before the name."""
-    found = dict(result.get("metrics") or {})
+    """Return the finite numbers of a result by key; all but metrics with their group before the name."""
+    found = dict(result.get("metrics") or {}) | cold_start_figures(result)
     for group in ("index", "timing"):
         found |= {f"{group}/{key}": value for key, value in (result.get(group) or {}).items()}
     return {key: float(value) for key, value in found.items() if is_number(value)}
@@ -128,6 +128,7 @@ def _result(path: Path) -> dict[str, Any]:
         "timing": dict,
         "data": dict,
         "baselines": dict,
+        "cold_start": dict,
     }.items():
         if not isinstance(result.get(key) or kind(), kind):
             raise ValueError(f"{key!r} is no mapping")

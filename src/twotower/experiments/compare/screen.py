@@ -42,11 +42,12 @@ def show(report: Report) -> None:
 
 
 def _ever_narrower(report: Report) -> Iterator[tuple[Report, list[str]]]:
-    """Return what to show, and then with ever less: settings make room for figures, which all files have."""
+    """Return what to show, and then with ever less: settings make room for figures; all files have all."""
     keys = telling_keys(report.keys, report.records)
     for number in range(len(keys), -1, -1):
         yield report, keys[:number]
-    yield replace(report, columns=[]), []
+    for number in range(len(report.columns) - 1, -1, -1):
+        yield replace(report, columns=report.columns[:number]), []
     yield replace(report, columns=[], rows=[replace(row, spread=None) for row in report.rows]), []
 
 

@@ -23,6 +23,7 @@ OF_A_RESULT = (
     "metrics",
     "intervals",
     "baselines",
+    "cold_start",
     "training",
     "timing",
 )

@@ -63,6 +63,8 @@ class Rich(Console):
             self.screen.print(tables.quality_table(whole_result))
         else:
             self.say(f"{whole_result['status']}  {whole_result.get('error', '')}".rstrip())
+        if "cold_start" in whole_result:
+            self.screen.print(tables.cold_start_table(whole_result["cold_start"]))
         if "index" in whole_result:
             self.screen.print(tables.index_table(whole_result["index"]))
         self.say(f"run folder  {folder}")

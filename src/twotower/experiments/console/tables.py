@@ -10,7 +10,7 @@ from twotower.experiments.console.findings import NOTHING, Findings, form_of, on
 from twotower.experiments.console.folding import shortened
 from twotower.experiments.console.sheet import Line, Sheet, plain_table
 from twotower.experiments.console.time_left import in_words
-from twotower.experiments.outcome import Outcome
+from twotower.experiments.outcome import COLD_START, Outcome
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20", "coverage_at_20")
 MOST_COLUMNS, MOST_OF_A_PATH = 5, 60
@@ -44,6 +44,23 @@ def quality_table(result: Mapping[str, Any]) -> Table:
     table.add_row("  95 % interval", *half, style="dim")
     for name, values in result["baselines"].items():
         table.add_row(name, *(_figure(values.get(f"test/{key}")) for key in keys))
+    return table
+
+
+def cold_start_table(found: Mapping[str, Any]) -> Table:
+    """Return recall on cold, warm and all items of the test split, of each who was asked."""
+    parts = list(found["num_users"])
+    keys = list(found["random"][parts[0]])
+    keys = [key for key in COLUMNS if key in keys] or keys[:2]
+    table = plain_table(f"cold start: {found['num_cold_items']:,} items that training never saw, added live")
+    table.add_column("", no_wrap=True)
+    for part in parts:
+        for key in keys:
+            table.add_column(f"{part} {_short(key)}", justify="right", no_wrap=True)
+    for who, words in COLD_START.items():
+        if who in found:
+            figures = [_figure(found[who][part].get(key)) for part in parts for key in keys]
+            table.add_row(words, *figures, style="bold" if who == "model" else "")
     return table
 
 

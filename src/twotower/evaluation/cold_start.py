@@ -1,0 +1,172 @@
+"""How well items are found that training never saw, put in as a live service puts them in.
+
+Shapes: N items, Q users of the test split, D embedding.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from twotower.data.dataset import Holdout, RetrievalDataset
+from twotower.data.tables import ITEM_ID
+from twotower.evaluation.cold_start_content import content_of, content_top
+from twotower.evaluation.encode import CHUNK, encode_catalogue, encode_every_user
+from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.indexing import indexed_top, tuned_index
+from twotower.evaluation.intervals import bootstrap_interval
+from twotower.evaluation.ranking import Targets, item_popularity, rank, targets_of
+from twotower.evaluation.user_values import UserValues, key_of, means_of, user_values
+from twotower.index.index import Index
+from twotower.metrics.recall import Recall
+from twotower.towers.two_tower import TwoTower
+
+Masks = Mapping[str, NDArray[np.bool_]]
+"""cold, warm, all -> which item rows [N + 1] are; row 0 is none of them."""
+
+OfParts = dict[str, UserValues]
+"""cold, warm, all -> the values of the users who have a target there, by key."""
+
+RECALL = Recall()
+
+
+def cold_start(
+    model: TwoTower, spec: Mapping[str, Any], dataset: RetrievalDataset, evaluator: Evaluator
+) -> dict[str, Any]:
+    """Return recall on cold, warm and all items of the test split, of the towers and of what knows less.
+
+    Cold items are those without an interaction before the test split: the split held them out, or nobody had
+    them yet. The lists are over the whole catalogue; each part averages over the users with a target in it.
+    Parts without any target are left out.
+
+    Args:
+        model: fitted on all that came before the test split.
+        spec: the choice of index.
+        dataset: with its test split.
+        evaluator: gives k, the seen filter and the number of resamples.
+
+    Returns:
+        `model`, `content` (nearest neighbours by content; absent where items are known by id alone) and
+        `random` (expected), each part -> `recall_at_20` and the like; `intervals` of the first two;
+        `num_cold_items`, and `num_users` and `num_targets` by part.
+    """
+    holdout = dataset.test
+    popularity = item_popularity(dataset.train_and_valid, len(dataset.items))
+    is_cold = np.concatenate([[False], popularity[1:] == 0])
+    targets = targets_of(holdout, len(dataset.items))
+    parts = {"cold": is_cold, "warm": popularity > 0, "all": np.arange(len(is_cold)) > 0}
+    parts = {name: mask for name, mask in parts.items() if targets.counts(among=mask).any()}
+    index = live_index(model, spec, dataset, np.flatnonzero(is_cold))
+    tops = {"model": indexed_top(index, encode_every_user(model, holdout), holdout, evaluator)}
+    content = content_of(model.items, popularity[1:] > 0)
+    if content is not None:
+        tops["content"] = content_top(content, holdout, evaluator)
+    values = {name: recalls(top, targets, parts, popularity, evaluator.ks) for name, top in tops.items()}
+    left = candidates_left(holdout, evaluator, len(dataset.items))
+    drawn = expected_recalls(left, targets, parts, evaluator.ks)
+    counts = {name: targets.counts(among=mask) for name, mask in parts.items()}
+    return {
+        **{who: {name: means_of(of) for name, of in found.items()} for who, found in values.items()},
+        "random": {name: means_of(of) for name, of in drawn.items()},
+        "intervals": {who: _intervals(found, evaluator.num_bootstrap) for who, found in values.items()},
+        "num_cold_items": int(is_cold.sum()),
+        "num_users": {name: int((each > 0).sum()) for name, each in counts.items()},
+        "num_targets": {name: int(each.sum()) for name, each in counts.items()},
+    }
+
+
+def live_index(
+    model: TwoTower, spec: Mapping[str, Any], dataset: RetrievalDataset, cold: NDArray[np.int64]
+) -> Index:
+    """Build and tune an index without the cold items, then add these as a running service adds new ones.
+
+    Args:
+        model: the towers.
+        spec: the choice of index.
+        dataset: gives the raw content, and in its validation users the queries that tune.
+        cold: rows of the items that come later.
+    """
+    vectors = encode_catalogue(model).cpu().numpy()
+    warm = np.setdiff1d(np.arange(1, len(vectors) + 1), cold)
+    index, _ = tuned_index(spec, vectors[warm - 1], warm, encode_every_user(model, dataset.valid))
+    if len(cold):
+        index.add(embed_as_new(model, dataset.item_table.iloc[cold - 1]), cold)
+    return index
+
+
+@torch.inference_mode()
+def embed_as_new(model: TwoTower, table: pd.DataFrame) -> NDArray[np.float32]:
+    """Embed items from their raw content with the unknown id and a new item's bias, float32 [n, D].
+
+    Args:
+        model: the towers.
+        table: lines of the item table.
+    """
+    columns = sorted(model.items.columns - {ITEM_ID})
+    content = [table[column].tolist() for column in columns]
+    records = [
+        dict(zip(columns, (values[at] for values in content), strict=True)) for at in range(len(table))
+    ]
+    device, found = model.trained_items.device, []
+    for start in range(0, len(records), CHUNK):
+        encoded = model.items.encode(records[start : start + CHUNK])
+        moved = {name: values.to(device) for name, values in encoded.items()}
+        found.append(model.encode_item_features(moved).float().cpu().numpy())
+    return np.concatenate(found)
+
+
+def recalls(
+    top: np.ndarray, targets: Targets, parts: Masks, popularity: np.ndarray, ks: list[int]
+) -> OfParts:
+    """Return recall of each part's targets in lists [Q, K] over the whole catalogue, best first."""
+    ranking = rank(top, targets, popularity)
+    found = {}
+    for name, mask in parts.items():
+        counts = targets.counts(among=mask)
+        inside = replace(ranking, hits=ranking.hits & mask[ranking.items], num_relevant=counts)
+        found[name] = user_values(inside.take(counts > 0), [RECALL], ks)
+    return found
+
+
+def expected_recalls(left: NDArray[np.int64], targets: Targets, parts: Masks, ks: list[int]) -> OfParts:
+    """Return the exact expected recall of k different items drawn at random from the `left` [Q] of a user.
+
+    Each of R targets is drawn with probability k / left, so that R k / left are.
+    """
+    found: OfParts = {name: {} for name in parts}
+    for name, mask in parts.items():
+        counts = targets.counts(among=mask)
+        asked, choice = counts[counts > 0], np.maximum(left[counts > 0], 1)
+        for k in ks:
+            share = np.minimum(k, choice) / choice
+            found[name][key_of(RECALL, k)] = asked * share / np.minimum(asked, k)
+    return found
+
+
+def candidates_left(holdout: Holdout, evaluator: Evaluator, num_items: int) -> NDArray[np.int64]:
+    """Return how many items each user [Q] may be recommended."""
+    seen = evaluator.excluded(holdout)
+    left = np.full(len(holdout.users), num_items)
+    if seen is not None:
+        distinct = np.unique(np.stack(seen), axis=1)
+        left -= np.bincount(distinct[0], minlength=len(left))
+    return left
+
+
+def _intervals(found: OfParts, num_bootstrap: int) -> dict[str, dict[str, list[float]]]:
+    if not num_bootstrap:
+        return {}
+    return {
+        name: dict(zip(values, _bounds(values, num_bootstrap), strict=True)) for name, values in found.items()
+    }
+
+
+def _bounds(values: UserValues, num_bootstrap: int) -> list[list[float]]:
+    bounds: list[list[float]] = bootstrap_interval(
+        np.stack(list(values.values()), axis=1), num_bootstrap
+    ).tolist()
+    return bounds

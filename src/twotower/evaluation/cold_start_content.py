@@ -1,0 +1,102 @@
+"""Content alone: items as vectors of what they say of themselves, users as the mean of their items.
+
+Shapes: N items, B users, V components of the content.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+
+from twotower.data.dataset import Holdout
+from twotower.data.history import History
+from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.top_k import top_k_of
+from twotower.features.feature_table import FeatureTable
+from twotower.features.id import Id
+from twotower.features.vector import Vector
+
+
+def content_of(items: FeatureTable, known: NDArray[np.bool_]) -> sparse.csr_array | None:
+    """Return the content of the catalogue as unit vectors [N, V], None where items have nothing but an id.
+
+    It is what the item tower reads, but for the id. Words, tags and categories become TF-IDF (each counts
+    once an item); they and given vectors are scaled to length 1, so that each feature weighs the same. Plain
+    numbers are read, standardised, only where there is nothing else: beside words they drown them (Online
+    Retail with the price: recall@20 of cold items .036 rather than .050).
+
+    Args:
+        items: features of the catalogue.
+        known: [N] items that training knows: document counts, means and deviations are theirs.
+    """
+    bags, numbers = [], []
+    for name, encoded in _encoded(items).items():
+        feature, values = items.features[name], encoded.cpu().numpy()
+        if isinstance(feature, Vector):
+            bags.append(unit(sparse.csr_array(values)))
+        elif np.issubdtype(values.dtype, np.floating):
+            numbers.append(_standardised(values, known))
+        elif not isinstance(feature, Id):
+            bags.append(_tf_idf(values, known))
+    blocks = bags or numbers
+    return unit(sparse.csr_array(sparse.hstack(blocks))) if blocks else None
+
+
+def content_top(content: sparse.csr_array, holdout: Holdout, evaluator: Evaluator) -> NDArray[np.int64]:
+    """Return the items most alike (cosine) to the mean of a user's items, [Q, max_k] rows, best first.
+
+    Users without a history are recommended nothing: rows 0.
+
+    Args:
+        content: [N, V] unit vectors.
+        holdout: whose users ask.
+        evaluator: says how many items, and whether seen ones are left out.
+    """
+
+    def score(queries: slice) -> torch.Tensor:
+        users = holdout.users[queries]
+        scores = (taken_by(users, holdout.history, content.shape[0]) @ content @ content.T).toarray()
+        scores[holdout.history.counts()[users] == 0] = -np.inf
+        return torch.from_numpy(scores.astype(np.float32))
+
+    exclude = evaluator.excluded(holdout)
+    rows, _ = top_k_of(score, len(holdout.users), content.shape[0], evaluator.max_k, exclude)
+    return rows
+
+
+def taken_by(users: np.ndarray, history: History, num_items: int) -> sparse.csr_array:
+    """Return how often users [B] took each item, [B, N]: a multiple of the mean, which ranks alike."""
+    positions, rows = history.flat(users)
+    counts = np.ones(len(rows), dtype=np.float32)
+    return sparse.csr_array((counts, (positions, rows - 1)), shape=(len(users), num_items))
+
+
+def unit(vectors: sparse.csr_array) -> sparse.csr_array:
+    """Return rows [N, V] scaled to length 1; zero rows stay zero."""
+    norms = np.sqrt(np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel())
+    return sparse.csr_array(sparse.diags_array(1 / np.where(norms > 0, norms, 1.0)) @ vectors)
+
+
+def _tf_idf(bags: np.ndarray, known: NDArray[np.bool_]) -> sparse.csr_array:
+    """Return bags of rows [N, W], 0 = padding, as unit vectors; a component that no known item has is 0."""
+    places = np.nonzero(bags)
+    components = bags[places].astype(np.int64)
+    shape = len(bags), int(components.max(initial=0)) + 1
+    there = sparse.csr_array((np.ones(len(components)), (places[0], components)), shape=shape)
+    there.data[:] = 1.0
+    documents: NDArray[np.float64] = np.asarray(there[known].sum(axis=0)).ravel()
+    idf = np.where(documents > 0, 1 + np.log((1 + known.sum()) / (1 + documents)), 0.0)
+    return unit(sparse.csr_array(there @ sparse.diags_array(idf)))
+
+
+def _standardised(numbers: np.ndarray, known: NDArray[np.bool_]) -> sparse.csr_array:
+    """Return numbers [N, W] in standard deviations from the mean; those that never vary are 0."""
+    wide = numbers.astype(np.float64)
+    deviation = wide[known].std(axis=0)
+    scale = np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1.0), 0.0)
+    return sparse.csr_array((wide - wide[known].mean(axis=0)) * scale)
+
+
+def _encoded(items: FeatureTable) -> dict[str, torch.Tensor]:
+    device = next((values.device for values in items.buffers()), torch.device("cpu"))
+    return items.gather(torch.arange(1, items.num_rows + 1, device=device))
