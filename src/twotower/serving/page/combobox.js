@@ -1,0 +1,78 @@
+// A text field with a list to choose from, by keyboard or pointer (the combobox pattern of WAI-ARIA).
+import { fill, later, make, tell, turns } from "./elements.js";
+
+export function combobox(input, list, { find, line, text, choose }) {
+  const turn = turns();
+  let options = [];
+  let active = -1;
+
+  function close() {
+    list.hidden = true;
+    active = -1;
+    input.setAttribute("aria-expanded", "false");
+    input.removeAttribute("aria-activedescendant");
+  }
+
+  function activate(position) {
+    active = position;
+    [...list.children].forEach((row, place) => {
+      row.setAttribute("aria-selected", String(place === position));
+      if (place === position) {
+        input.setAttribute("aria-activedescendant", row.id);
+        row.scrollIntoView({ block: "nearest" });
+      }
+    });
+  }
+
+  function take(position) {
+    const option = options[position];
+    if (!option) return;
+    input.value = text(option);
+    close();
+    choose(option);
+  }
+
+  async function open() {
+    const mine = turn();
+    try {
+      const found = await find(input.value.trim());
+      if (!mine() || document.activeElement !== input) return;
+      options = found;
+    } catch (error) {
+      if (mine()) tell(error);
+      return;
+    }
+    tell(null);
+    const rows = options.map((option, position) =>
+      make("li", { id: `${list.id}-${position}`, role: "option", "aria-selected": "false",
+        // Before the field loses its focus, which closes the list.
+        onmousedown: (event) => { event.preventDefault(); take(position); } }, ...line(option)));
+    const none = make("li", { class: "none soft", role: "option", "aria-disabled": "true" }, "Nothing found");
+    fill(list, rows.length ? rows : [none]);
+    list.hidden = false;
+    input.setAttribute("aria-expanded", "true");
+    active = -1;
+    input.removeAttribute("aria-activedescendant");
+  }
+
+  input.addEventListener("input", later(open, 150));
+  input.addEventListener("focus", () => { input.select(); open(); });
+  input.addEventListener("click", () => { if (list.hidden) open(); });
+  input.addEventListener("blur", () => { turn(); close(); });
+  input.addEventListener("keydown", async (event) => {
+    if (event.key === "Escape") close();
+    else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      if (list.hidden) await open();
+      const step = event.key === "ArrowDown" ? 1 : -1;
+      if (options.length) activate(active < 0 && step < 0 ? options.length - 1 : (active + step + options.length) % options.length);
+    } else if (event.key === "Enter") {
+      event.preventDefault();
+      if (active >= 0) return take(active);
+      await open();
+      const typed = options.findIndex((option) => text(option).toLowerCase() === input.value.trim().toLowerCase());
+      take(typed >= 0 ? typed : options.length === 1 ? 0 : -1);
+    }
+  });
+  return { close: () => { turn(); close(); } };
+}

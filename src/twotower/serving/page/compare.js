@@ -1,0 +1,62 @@
+// The recommendations of two bundles for one user, side by side.
+import { ask } from "./api.js";
+import { byId, fill, make, nameOf, plural, score, tell, turns } from "./elements.js";
+import { on, state } from "./state.js";
+
+const turn = turns();
+let listed = false;
+
+const visible = () => !byId("view-compare").hidden;
+const say = (text) => { byId("compare-status").textContent = text; };
+
+export async function showCompare() {
+  if (!visible()) return;
+  const mine = turn();
+  try {
+    if (!listed) {
+      const { bundles } = await ask("/page/bundles");
+      fill(byId("other"), bundles.map((name) => make("option", { value: name }, name)));
+      listed = true;
+    }
+    const other = byId("other").value;
+    if (!other) return say("There is no other bundle beside the one that is served.");
+    if (!state.user) return say("Choose a user first.");
+    say("Opening the other bundle …");
+    const { k, where, exclude_seen } = state.filters;
+    const query = { user: state.user.user_id, k, other, where: JSON.stringify(where), exclude_seen };
+    const answer = await ask("/page/compare", { query });
+    if (!mine()) return;
+    tell(null);
+    show(answer);
+  } catch (error) {
+    if (!mine()) return;
+    say("");
+    fill(byId("ours"));
+    fill(byId("theirs"));
+    tell(error);
+  }
+}
+
+function show({ ours, theirs }) {
+  const rank = (items) => new Map(items.map((item, position) => [String(item.item_id), position + 1]));
+  const [here, there] = [rank(ours.items), rank(theirs.items)];
+  const shared = ours.items.filter((item) => there.has(String(item.item_id))).length;
+  say(`${shared} of ${plural(ours.items.length, "item")} stand in both lists for user ${state.user.user_id}.`);
+  byId("ours-title").textContent = `Served now: ${ours.version}`;
+  byId("theirs-title").textContent = theirs.version;
+  fill(byId("ours"), ours.items.map((item, position) => line(item, position + 1, there)));
+  fill(byId("theirs"), theirs.items.map((item, position) => line(item, position + 1, here)));
+}
+
+function line(item, rank, others) {
+  const other = others.get(String(item.item_id));
+  const badge = other === undefined ? make("span", { class: "badge only" }, "only here")
+    : other === rank ? null : make("span", { class: "soft" }, ` (place ${other} in the other)`);
+  return make("li", {}, make("span", {}, rank), make("span", {}, nameOf(item), badge), make("span", {}, score(item.score)));
+}
+
+export function startCompare() {
+  byId("compare-form").addEventListener("change", showCompare);
+  byId("compare-form").addEventListener("submit", (event) => event.preventDefault());
+  for (const name of ["user", "recommendations"]) on(name, showCompare);
+}

@@ -1,0 +1,156 @@
+// Items: found by text, looked at, added, changed and removed.
+import { ask, inPath } from "./api.js";
+import { combobox } from "./combobox.js";
+import { byId, fill, make, named, nameOf, score, shown, tell, turns } from "./elements.js";
+import { happened, state } from "./state.js";
+
+const NUM_SIMILAR = 8;
+const NUM_LOOKED_AT = 100;
+const turn = turns();
+
+const similarTo = (id) => ask(`/items/${inPath(id)}/similar`, { query: { k: NUM_SIMILAR } });
+
+const lines = (items) => items.map((item) => make("li", {},
+  make("button", { type: "button", class: "link", onclick: () => openItem(item.item_id) }, nameOf(item)),
+  make("span", { class: "soft" }, score(item.score))));
+
+export async function showSimilar(item) {
+  let answer;
+  try {
+    answer = await similarTo(item.item_id);
+  } catch (error) {
+    return tell(error);
+  }
+  byId("similar-title").textContent = `Similar to ${nameOf(item)}`;
+  fill(byId("similar-items"), lines(answer.items));
+  byId("similar").showModal();
+}
+
+export async function openItem(id) {
+  byId("similar").close();
+  location.hash = "#items";
+  const mine = turn();
+  try {
+    const { item } = await ask("/page/item", { query: { item: id } });
+    const similar = item.offered ? (await similarTo(id)).items : [];
+    if (!mine()) return;
+    tell(null);
+    byId("item").value = nameOf(item);
+    showItem(item, similar);
+  } catch (error) {
+    if (mine()) tell(error);
+  }
+}
+
+function showItem(item, similar) {
+  const pairs = [["Id", item.item_id], ...Object.entries(item.attributes).map(([name, value]) => [named(name), value])];
+  const status = item.offered ? null : make("p", { class: "soft" }, "No longer offered; it stays in histories.");
+  const actions = item.offered ? make("div", { class: "actions" },
+    make("button", { type: "button", onclick: () => change(item) }, "Change"),
+    make("button", { type: "button", onclick: () => remove(item) }, "Remove")) : null;
+  fill(byId("item-detail"), make("div", { class: "detail" },
+    make("h3", {}, nameOf(item)),
+    make("dl", {}, pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, shown(value))])),
+    status, actions,
+    similar.length ? make("h3", {}, "Similar items") : null,
+    make("ol", { class: "list" }, lines(similar))));
+}
+
+function change(item) {
+  byId("add-id").value = String(item.item_id);
+  for (const { name } of state.columns) {
+    const value = item.attributes[name];
+    byId(`add-${name}`).value = value === undefined ? "" : Array.isArray(value) ? value.join(", ") : String(value);
+  }
+  say("", "");
+  fill(byId("add-found"));
+  byId(state.columns.length ? `add-${state.columns[0].name}` : "add-id").focus();
+}
+
+async function remove(item) {
+  try {
+    await ask(`/items/${inPath(item.item_id)}`, { method: "DELETE" });
+  } catch (error) {
+    return tell(error);
+  }
+  state.added.delete(String(item.item_id));
+  fill(byId("item-detail"), make("p", { class: "empty", tabindex: "-1" }, `${nameOf(item)} was removed: no request gets it any more.`));
+  byId("item-detail").firstChild.focus();
+  happened("catalogue");
+}
+
+function say(kind, text) {
+  const status = byId("add-status");
+  status.className = kind;
+  status.textContent = text;
+}
+
+function features() {
+  const given = {};
+  for (const { name, kind } of state.columns) {
+    const text = byId(`add-${name}`).value.trim();
+    if (text === "") continue;
+    if (kind === "number") given[name] = Number(text);
+    else given[name] = kind === "tags" ? text.split(",").map((word) => word.trim()).filter(Boolean) : text;
+  }
+  return given;
+}
+
+async function save(event) {
+  event.preventDefault();
+  const field = byId("add-id");
+  const id = field.value.trim();
+  field.setAttribute("aria-invalid", String(!id));
+  if (!id) {
+    say("bad", "An item needs an id.");
+    return field.focus();
+  }
+  fill(byId("add-found"));
+  const started = performance.now();
+  try {
+    await ask(`/items/${inPath(id)}`, { method: "PUT", body: { features: features() } });
+    const milliseconds = Math.max(1, Math.round(performance.now() - started));
+    say("good", `Item ${id} is in the catalogue, after ${milliseconds} ms.`);
+    state.added.add(id);
+    happened("catalogue");
+    const [similar, place] = await Promise.all([similarTo(id), placeFor(id)]);
+    fill(byId("add-found"), place ? make("p", {}, place) : null,
+      make("h3", {}, "Found: its most similar items"), make("ol", { class: "list" }, lines(similar.items)));
+  } catch (error) {
+    say("bad", error.message);
+  }
+}
+
+// Whether the chosen user would get the item, asked of the service like any other request.
+async function placeFor(id) {
+  if (!state.user) return null;
+  const user = state.user.user_id;
+  const { items } = await ask("/recommend", { method: "POST", body: { user_id: user, k: NUM_LOOKED_AT } });
+  const place = items.findIndex((item) => String(item.item_id) === id);
+  return place < 0 ? `It is not among the first ${NUM_LOOKED_AT} for user ${user}.`
+    : `For user ${user} it stands at place ${place + 1}, with a score of ${score(items[place].score)}.`;
+}
+
+const KINDS = { number: "A number", tags: "Several, with commas between", text: "" };
+
+export function showAddForm() {
+  fill(byId("add-fields"), state.columns.map(({ name, kind, values }) => {
+    const list = values && kind === "text" && values.length ? `add-values-${name}` : null;
+    return make("div", { class: "field" },
+      make("label", { for: `add-${name}` }, named(name)),
+      make("input", { id: `add-${name}`, type: kind === "number" ? "number" : "text", step: kind === "number" ? "any" : null,
+        placeholder: KINDS[kind], list, autocomplete: "off" }),
+      list ? make("datalist", { id: list }, values.map(({ value }) => make("option", { value }))) : null);
+  }));
+}
+
+export function startItems() {
+  combobox(byId("item"), byId("item-list"), {
+    find: async (query) => (await ask("/page/items", { query: { query, limit: 20 } })).items,
+    line: (item) => [make("span", {}, nameOf(item)), make("span", { class: "soft" }, item.label === null ? "" : item.item_id)],
+    text: nameOf,
+    choose: (item) => openItem(item.item_id),
+  });
+  byId("add").addEventListener("submit", save);
+  fill(byId("item-detail"), make("p", { class: "empty" }, "The item's attributes and what is similar to it stand here."));
+}

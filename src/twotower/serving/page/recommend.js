@@ -1,0 +1,169 @@
+// The view of one user: history, filters, recommendations and why.
+import { ask, inPath } from "./api.js";
+import { byId, count, date, fill, later, make, named, nameOf, plural, score, shown, tell, turns } from "./elements.js";
+import { openItem, showSimilar } from "./items.js";
+import { happened, on, state } from "./state.js";
+
+const turn = turns();
+
+export async function loadUser(id) {
+  tell(null);
+  try {
+    state.user = await ask(`/page/users/${inPath(id)}`);
+  } catch (error) {
+    return tell(error);
+  }
+  byId("user").value = String(state.user.user_id);
+  happened("user");
+}
+
+function showUser() {
+  const { user } = state;
+  const pairs = Object.entries(user.features);
+  if (!user.known) pairs.push(["user", "new since training"]);
+  fill(byId("user-features"), pairs.map(([name, value]) => make("div", {}, make("dt", {}, named(name)), " ", make("dd", {}, shown(value)))));
+  const shownOf = user.history.length < user.num_history ? `the newest ${user.history.length} of ` : "";
+  byId("history-status").textContent = user.num_history
+    ? `${shownOf}${plural(user.num_history, "item")}, newest first` : "Nothing is known of this user's past.";
+  fill(byId("history"), user.history.map((item) => make("li", {},
+    make("button", { type: "button", class: "link", onclick: () => openItem(item.item_id) }, nameOf(item)),
+    make("span", { class: "soft" }, item.time === null ? "" : date(item.time)))));
+}
+
+export async function refresh() {
+  if (!state.user) return;
+  const mine = turn();
+  const { k, where, exclude_seen } = state.filters;
+  const user = state.user.user_id;
+  try {
+    const answer = await ask("/recommend", { method: "POST", body: { user_id: user, k, where, exclude_seen } });
+    const ids = answer.items.map((item) => item.item_id);
+    const why = ids.length ? await ask("/page/why", { query: { user, items: ids } }) : { items: [] };
+    if (!mine()) return;
+    tell(null);
+    state.recommendations = answer.items;
+    showCards(answer.items, new Map(why.items.map((entry) => [entry.item_id, entry])));
+    happened("recommendations");
+  } catch (error) {
+    if (!mine()) return;
+    tell(error);
+    fill(byId("recommendations"));
+    byId("recommend-status").textContent = "";
+  }
+}
+
+function showCards(items, why) {
+  const filters = Object.entries(state.filters.where).map(([name, value]) => `${named(name)} ${inWords(value)}`);
+  const asked = filters.length ? ` where ${filters.join(", ")}` : "";
+  const short = items.length < state.filters.k ? "; no more are left" : "";
+  byId("recommend-status").textContent = `${plural(items.length, "item")} for user ${state.user.user_id}${asked}${short}.`;
+  const scores = items.map((item) => item.score);
+  const [low, high] = [Math.min(...scores), Math.max(...scores)];
+  const width = (value) => (high > low ? 15 + (85 * (value - low)) / (high - low) : 100);
+  fill(byId("recommendations"), items.length
+    ? items.map((item, position) => card(item, position + 1, why.get(item.item_id), width(item.score)))
+    : make("li", { class: "empty" }, "No item fits these filters. Clear some of them."));
+}
+
+const inWords = (value) =>
+  Array.isArray(value) ? `is ${value.join(" or ")}`
+    : typeof value !== "object" ? `is ${value}`
+      : [value.min === undefined ? "" : `≥ ${count(value.min)}`, value.max === undefined ? "" : `≤ ${count(value.max)}`].filter(Boolean).join(" and ");
+
+function card(item, rank, why, width) {
+  const bar = make("span");
+  bar.style.width = `${width}%`;
+  const added = state.added.has(String(item.item_id));
+  const details = Object.entries(why?.attributes ?? {}).filter(([, value]) => shown(value) !== item.label)
+    .map(([name, value]) => `${named(name)} ${shown(value)}`);
+  return make("li", { class: added ? "card new" : "card" },
+    make("span", { class: "rank" }, rank),
+    make("div", {},
+      make("h3", {}, nameOf(item), added ? make("span", { class: "badge" }, "just added") : null),
+      make("p", { class: "soft" }, [item.label === null ? null : String(item.item_id), ...details].filter(Boolean).join(" · ")),
+      nearest(why?.nearest ?? [])),
+    make("div", { class: "score" }, make("span", { class: "hidden" }, "Score "), score(item.score),
+      make("div", { class: "meter", "aria-hidden": "true" }, bar)),
+    make("div", { class: "actions" },
+      make("button", { type: "button", class: "small", "aria-label": `Items similar to ${nameOf(item)}`, onclick: () => showSimilar(item) }, "Similar"),
+      make("button", { type: "button", class: "small", "aria-label": `Add ${nameOf(item)} to the history`, onclick: (event) => choose(item, event.target) }, "Add to history")));
+}
+
+function nearest(near) {
+  if (!near.length) return null;
+  return make("p", { class: "soft" }, "Nearest in the history: ", near.flatMap((item, position) => [
+    position ? ", " : "",
+    make("span", {}, `${nameOf(item)} (${score(item.cosine)})`)]));
+}
+
+async function choose(item, button) {
+  button.disabled = true;
+  try {
+    await ask(`/users/${inPath(state.user.user_id)}/events`, { method: "POST", body: { item_id: item.item_id } });
+  } catch (error) {
+    button.disabled = false;
+    return tell(error);
+  }
+  await loadUser(state.user.user_id);
+  byId("recommend-title").focus();
+}
+
+export function showFacets() {
+  fill(byId("facets"), state.columns.map(facet));
+}
+
+function facet({ name, kind, values, min, max }) {
+  const id = `facet-${name}`;
+  if (kind === "number") {
+    const field = (end, hint) => make("div", {},
+      make("label", { for: `${id}-${end}` }, end === "min" ? "At least" : "At most"),
+      make("input", { id: `${id}-${end}`, type: "number", step: "any", placeholder: hint === null ? "" : String(hint), "data-column": name, "data-end": end }));
+    return make("fieldset", {}, make("legend", {}, named(name)), make("div", { class: "range" }, field("min", min), field("max", max)));
+  }
+  if (!values) {
+    return make("div", { class: "field" }, make("label", { for: id }, named(name)),
+      make("input", { id, type: "text", "data-column": name, placeholder: "Exactly this", autocomplete: "off" }));
+  }
+  if (values.length > 12) {
+    return make("div", { class: "field" }, make("label", { for: id }, named(name)),
+      make("select", { id, "data-column": name }, make("option", { value: "" }, "Any"),
+        values.map(({ value, count: number }) => make("option", { value }, `${value} (${count(number)})`))));
+  }
+  return make("fieldset", {}, make("legend", {}, named(name)), make("div", { class: "values" }, values.map(({ value, count: number }) =>
+    make("label", { class: "check" }, make("input", { type: "checkbox", value, "data-column": name }),
+      make("span", {}, value, " ", make("span", { class: "soft" }, count(number)))))));
+}
+
+function readFilters() {
+  const where = {};
+  for (const field of byId("facets").querySelectorAll("[data-column]")) {
+    const { column, end } = field.dataset;
+    if (field.type === "checkbox") {
+      if (field.checked) (where[column] ??= []).push(field.value);
+    } else if (field.value.trim() !== "") {
+      if (end) (where[column] ??= {})[end] = Number(field.value);
+      else where[column] = field.value.trim();
+    }
+  }
+  const k = Math.min(100, Math.max(1, Math.round(Number(byId("k").value)) || 10));
+  state.filters = { k, where, exclude_seen: byId("exclude-seen").checked };
+  refresh();
+}
+
+export function startRecommend() {
+  const form = byId("filters");
+  form.addEventListener("input", later(readFilters, 250));
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(readFilters));
+  byId("any-user").addEventListener("click", async () => {
+    try {
+      const { users } = await ask("/page/users", { query: { any: true, limit: 1 } });
+      if (users.length) await loadUser(users[0].user_id);
+    } catch (error) {
+      tell(error);
+    }
+  });
+  on("user", () => { showUser(); refresh(); });
+  on("catalogue", refresh);
+  fill(byId("recommendations"), make("li", { class: "empty" }, "Choose a user above, or take any."));
+}
