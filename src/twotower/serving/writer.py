@@ -1,0 +1,137 @@
+"""Live writes, in the one order that loses nothing: check and embed, keep on the disk, make them seen."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from twotower.serving.changes import Change, Changeable, ItemPut, ItemRemoved
+from twotower.serving.recommendation import ItemId
+from twotower.serving.requests import UnknownItem
+from twotower.serving.store import Store, StoreFailed
+from twotower.serving.store_rows import values_of
+
+Step = Callable[[], Any]
+
+
+@dataclass(eq=False)
+class _Write:
+    """What one caller waits for."""
+
+    changes: list[Change]
+    steps: list[Step] = field(default_factory=list)
+    error: Exception | None = None
+    done: bool = False
+
+
+class Writer:
+    """One writer at a time; callers that come meanwhile are written together by the next, in one transaction.
+
+    A commit waits for the disk, so ten callers that share one wait as long as one would.
+
+    Args:
+        store: keeps the changes.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._queue: list[_Write] = []
+        self._queueing = threading.Lock()
+        self._writing = threading.Lock()
+
+    def write(self, changes: Sequence[Change], current: Callable[[], Changeable]) -> None:
+        """Make all of a caller's changes or none; they are on the disk and seen when this returns.
+
+        Args:
+            changes: in order; a later one may name an item that an earlier one puts.
+            current: gives the retriever to change, once no one else writes.
+
+        Raises:
+            InputError: the retriever cannot take one of them.
+            StoreFailed: the disk did not take them.
+        """
+        mine = _Write(list(changes))
+        with self._queueing:
+            self._queue.append(mine)
+        with self._writing:
+            if not mine.done:  # else whoever wrote before took this along
+                self._write_all(current())
+        if mine.error is not None:
+            raise mine.error
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold writes back."""
+        with self._writing:
+            yield
+
+    def _write_all(self, retriever: Changeable) -> None:
+        with self._queueing:
+            writes, self._queue = self._queue, []
+        offered: dict[ItemId, bool] = {}
+        for write in writes:
+            try:
+                write.steps, since = _checked(write.changes, retriever, offered)
+                offered |= since
+            except Exception as error:
+                write.error = error
+        good = [write for write in writes if write.error is None]
+        try:
+            self._store.commit([change for write in good for change in write.changes])
+        except Exception as error:
+            for write in good:  # an exception of its own for each thread that raises it
+                write.error = StoreFailed(f"{error}")
+        for write in writes:
+            if write.error is None:
+                write.error = _failure(write.steps)
+            write.done = True
+
+
+def _checked(
+    changes: Sequence[Change], retriever: Changeable, offered: dict[ItemId, bool]
+) -> tuple[list[Step], dict[ItemId, bool]]:
+    """Check changes that are not made yet, and change nothing.
+
+    Args:
+        changes: of one caller, in order.
+        retriever: as it is before all changes that wait.
+        offered: items put (True) or removed (False) by changes that wait before these.
+
+    Returns:
+        What makes the changes, and which items they put or remove.
+    """
+    steps: list[Step] = []
+    since: dict[ItemId, bool] = {}
+    for change in changes:
+        values_of(change)  # what the store refuses must not fail with the changes of others
+        item_id = change.item_id
+        waiting = since.get(item_id, offered.get(item_id))
+        if isinstance(change, ItemPut):
+            prepared = retriever.prepare_item(item_id, change.features)
+            steps.append(partial(retriever.apply_item, prepared))
+            since[item_id] = True
+        elif isinstance(change, ItemRemoved):
+            if waiting is None:
+                retriever.check_offered(item_id)
+            elif not waiting:
+                raise UnknownItem(
+                    f"item {item_id!r:.80} was removed from the catalogue; nothing is left to do"
+                )
+            steps.append(partial(retriever.remove_item, item_id))
+            since[item_id] = False
+        else:
+            retriever.check_event(change.user_id, item_id if waiting is None else None, change.time)
+            steps.append(partial(retriever.add_event, change.user_id, item_id, change.time))
+    return steps, since
+
+
+def _failure(steps: Sequence[Step]) -> Exception | None:
+    """Make a caller's changes, and return what went wrong: they are on the disk, so others go on."""
+    try:
+        for step in steps:
+            step()
+    except Exception as error:
+        return error
+    return None

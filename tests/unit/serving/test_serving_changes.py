@@ -1,0 +1,203 @@
+import threading
+from contextlib import closing
+
+import pytest
+
+from twotower.errors import InputError
+from twotower.serving.changes import Event, ItemPut, ItemRemoved, apply
+from twotower.serving.requests import UnknownItem
+from twotower.serving.store import Store, StoreFailed
+from twotower.serving.writer import Writer
+
+
+class Shop:
+    """A retriever's changes without its towers."""
+
+    def __init__(self, *ids):
+        self.offered = dict.fromkeys(ids)
+        self.known = set(ids)
+        self.events = []
+        self.calls = []
+
+    def prepare_item(self, item_id, features):
+        self.calls.append("prepare")
+        if "bad" in features:
+            raise InputError("features: 'bad' is no feature")
+        return item_id, features
+
+    def apply_item(self, prepared):
+        self.calls.append("apply")
+        item_id, features = prepared
+        new = item_id not in self.offered
+        self.offered[item_id] = features
+        self.known.add(item_id)
+        return new
+
+    def check_offered(self, item_id):
+        if item_id not in self.offered:
+            raise UnknownItem(f"item {item_id!r} is not offered")
+
+    def remove_item(self, item_id):
+        self.check_offered(item_id)
+        del self.offered[item_id]
+
+    def check_event(self, user_id, item_id, time):
+        if item_id is not None and item_id not in self.known:
+            raise UnknownItem(f"item {item_id!r} is not known")
+        if time < 0:
+            raise InputError("time: wrong")
+
+    def add_event(self, user_id, item_id, time):
+        self.check_event(user_id, item_id, time)
+        if (user_id, item_id, time) not in self.events:
+            self.events.append((user_id, item_id, time))
+
+
+@pytest.fixture
+def shop():
+    return Shop("a", "b")
+
+
+@pytest.fixture
+def store(tmp_path):
+    with closing(Store(tmp_path / "live.db")) as opened:
+        yield opened
+
+
+def test_changes_that_are_made_again_change_nothing_more(shop):
+    changes = [ItemPut("c", {"x": 1}), Event("u", "a", 5), ItemRemoved("a"), ItemRemoved("never")]
+    for _ in range(2):
+        for change in changes:
+            apply(change, shop)
+        assert shop.offered == {"b": None, "c": {"x": 1}}
+        assert shop.events == [("u", "a", 5)]
+
+
+def test_what_cannot_be_taken_is_an_error(shop):
+    with pytest.raises(InputError, match="bad"):
+        apply(ItemPut("c", {"bad": 1}), shop)
+    with pytest.raises(InputError, match="not known"):
+        apply(Event("u", "zzz", 5), shop)
+
+
+def test_a_write_is_checked_then_kept_then_made(shop, store, monkeypatch):
+    commit = store.commit
+    monkeypatch.setattr(store, "commit", lambda changes: shop.calls.append("commit") or commit(changes))
+    Writer(store).write([ItemPut("c", {"x": 1})], lambda: shop)
+    assert shop.calls == ["prepare", "commit", "apply"]
+    assert list(store.changes()) == [ItemPut("c", {"x": 1})]
+
+
+def test_a_caller_s_changes_may_name_what_its_earlier_ones_put(shop, store):
+    changes = [ItemPut("c", {}), Event("u", "c", 5), ItemRemoved("c"), ItemPut("d", {}), ItemRemoved("a")]
+    Writer(store).write(changes, lambda: shop)
+    assert set(shop.offered) == {"b", "d"}
+    assert shop.events == [("u", "c", 5)]
+    assert store.last == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([ItemPut("c", {}), ItemPut("d", {"bad": 1})], "bad"),
+        ([ItemPut("c", {}), ItemRemoved("zzz")], "'zzz'"),
+        ([ItemRemoved("a"), ItemRemoved("a")], "'a' was removed"),
+        ([ItemPut("c", {}), Event("u", "c", -1)], "time"),
+        ([ItemPut("c", {}), Event("u", "zzz", 1)], "'zzz'"),
+        ([ItemRemoved("a"), Event("u", 1.5, 1)], "64 bits"),
+    ],
+)
+def test_of_a_wrong_write_nothing_is_kept_and_nothing_is_made(shop, store, changes, message):
+    with pytest.raises(InputError, match=message):
+        Writer(store).write(changes, lambda: shop)
+    assert store.last == 0
+    assert set(shop.offered) == {"a", "b"}
+    assert shop.events == []
+    Writer(store).write([ItemRemoved("a")], lambda: shop)
+    with pytest.raises(UnknownItem):
+        Writer(store).write([ItemRemoved("a")], lambda: shop)
+
+
+def together(writer, shop, writes):
+    """Have several callers wait for one writer, in order, and return what each was told."""
+    told = [None] * len(writes)
+
+    def call(position):
+        try:
+            writer.write(writes[position], lambda: shop)
+        except Exception as error:
+            told[position] = error
+
+    threads = [threading.Thread(target=call, args=(position,)) for position in range(len(writes))]
+    with writer.paused():
+        for count, thread in enumerate(threads, 1):
+            thread.start()
+            while len(writer._queue) < count:
+                pass
+    for thread in threads:
+        thread.join()
+    return told
+
+
+def test_callers_that_wait_share_a_commit_and_a_wrong_one_fails_alone(shop, store, monkeypatch):
+    commits, commit = [], store.commit
+    monkeypatch.setattr(store, "commit", lambda changes: commits.append(len(changes)) or commit(changes))
+    told = together(
+        Writer(store),
+        shop,
+        [
+            [ItemPut("c", {})],
+            [ItemPut("d", {}), ItemPut("e", {"bad": 1})],
+            [Event("u", "c", 5)],  # what an earlier caller puts is there
+            [Event("u", "d", 5)],  # what a wrong one would have put is not
+            [ItemRemoved("a")],
+            [ItemRemoved("a")],
+            [ItemPut(True, {})],
+        ],
+    )
+    assert [type(error) for error in told] == [
+        *[type(None), InputError, type(None), UnknownItem, type(None), UnknownItem, InputError]
+    ]
+    assert commits == [3]
+    assert set(shop.offered) == {"b", "c"}
+    assert list(store.changes()) == [ItemPut("c", {}), Event("u", "c", 5), ItemRemoved("a")]
+
+
+def test_what_the_disk_does_not_take_is_not_made(shop, store):
+    store.close()
+    told = together(Writer(store), shop, [[ItemPut("c", {})], [ItemPut("d", {"bad": 1})], [ItemRemoved("a")]])
+    assert [type(error) for error in told] == [StoreFailed, InputError, StoreFailed]
+    assert set(shop.offered) == {"a", "b"}
+
+
+def test_a_failure_after_the_commit_is_told_to_its_caller_alone(shop, store, monkeypatch):
+    def apply_item(prepared):
+        if prepared[0] == "broken":
+            raise MemoryError
+        shop.offered[prepared[0]] = {}
+
+    monkeypatch.setattr(shop, "apply_item", apply_item)
+    told = together(Writer(store), shop, [[ItemPut("broken", {})], [ItemPut("c", {})]])
+    assert [type(error) for error in told] == [MemoryError, type(None)]
+    assert set(shop.offered) == {"a", "b", "c"}
+    assert store.last == 2
+
+
+def test_many_writers_lose_nothing(shop, store):
+    writer = Writer(store)
+
+    def write(first):
+        for number in range(20):
+            writer.write([ItemPut(first + number, {}), Event(first, first + number, 1)], lambda: shop)
+
+    threads = [threading.Thread(target=write, args=(100 * position,)) for position in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    again = Shop("a", "b")
+    for change in store.changes():
+        apply(change, again)
+    assert again.offered == shop.offered
+    assert len(again.offered) == 2 + 80
+    assert sorted(again.events) == sorted(shop.events)
