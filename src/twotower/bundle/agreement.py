@@ -39,6 +39,8 @@ def check_agreement(bundle: Bundle) -> None:
     if not np.isfinite(bundle.item_vectors).all():
         _refuse(bundle, layout.ITEM_VECTORS, "holds values that are not finite")
     _check_history(bundle, bundle.history, num_items)
+    if bundle.export is not None:
+        _check_history_vectors(bundle, (num_items + 1, bundle.model.history.dim))
 
 
 def _num_encoded(table: object, num_rows: int) -> int:
@@ -56,6 +58,18 @@ def _check_history(bundle: Bundle, history: History, num_items: int) -> None:
     items = np.asarray(history.items)
     if len(items) and (items.min() < 0 or items.max() > num_items):
         _refuse(bundle, layout.HISTORY_ITEMS, f"holds rows outside 0..{num_items}")
+
+
+def _check_history_vectors(bundle: Bundle, shape: tuple[int, int]) -> None:
+    name = layout.HISTORY_VECTORS
+    try:
+        vectors = np.load(bundle.folder / name, allow_pickle=False, mmap_mode="r")
+    except ValueError as error:
+        raise InputError(f"{bundle.folder / name}: not a plain numpy array ({error})") from error
+    if (vectors.shape, str(vectors.dtype)) != (shape, "float32"):
+        _refuse(bundle, name, f"expected float32 {shape}, found {vectors.dtype} {vectors.shape}")
+    if not np.isfinite(vectors).all() or vectors[0].any():
+        _refuse(bundle, name, "holds values that are not finite, or not zeros for row 0")
 
 
 def _refuse(bundle: Bundle, name: str, problem: str) -> None:

@@ -31,6 +31,7 @@ class Bundle:
         item_label: the column of `item_table` that names an item for people.
         history: what was known of every user; memory-mapped.
         request_time: unix seconds at which a request is taken to be made, unless it says otherwise.
+        export: how the towers were exported and compared; None where they were not.
     """
 
     folder: Path
@@ -46,3 +47,4 @@ class Bundle:
     item_label: str | None
     history: History
     request_time: int
+    export: dict[str, Any] | None = None

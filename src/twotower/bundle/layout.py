@@ -15,6 +15,10 @@ HISTORY_OFFSETS = "history_offsets.npy"
 HISTORY_ITEMS = "history_items.npy"
 HISTORY_TIMES = "history_times.npy"
 INDEX = "index.faiss"
+USER_TOWER = "user_tower.onnx"
+ITEM_TOWER = "item_tower.onnx"
+HISTORY_VECTORS = "history_vectors.npy"
+"""What a history sees of each item, [N + 1, H]; row 0, and items it does not know, are zeros."""
 
 FILES = (
     CONFIG,
@@ -30,3 +34,9 @@ FILES = (
     INDEX,
 )
 """Every file but the manifest, which lists them."""
+
+EXPORT_FILES = (USER_TOWER, ITEM_TOWER, HISTORY_VECTORS)
+"""What an exported bundle has beside these."""
+
+WEIGHTS = tuple(f"{name}.data" for name in (USER_TOWER, ITEM_TOWER))
+"""What it may have: the weights of a tower too large for one ONNX file."""

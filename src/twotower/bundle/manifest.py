@@ -2,17 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from twotower.bundle.layout import FILES, FORMAT_VERSION, MANIFEST
+from twotower.bundle.layout import EXPORT_FILES, FILES, FORMAT_VERSION, MANIFEST, WEIGHTS
 from twotower.data.atomic import sha256_of_file
 from twotower.errors import InputError
 
 OWN_SUM = "sha256"
+EXPORT = "export"
+"""What an exported bundle says of its export; other bundles have no such key."""
 REMEDY = "copy the bundle here again from where it is whole, or train again with the run's config.yaml"
 
 KINDS: dict[str, type | tuple[type, ...]] = {
@@ -43,11 +45,11 @@ def own_sum(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(_dump(plain, indent=None).encode()).hexdigest()
 
 
-def list_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return name -> SHA-256 and size of every file of a bundle that is being written."""
+def list_files(folder: Path, names: Iterable[str] = FILES) -> dict[str, dict[str, Any]]:
+    """Return name -> SHA-256 and size of files of a bundle that is being written."""
     return {
         name: {"sha256": sha256_of_file(folder / name), "bytes": (folder / name).stat().st_size}
-        for name in FILES
+        for name in names
     }
 
 
@@ -71,7 +73,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     _check_kinds(manifest, path)
     if manifest[OWN_SUM] != own_sum(manifest):
         raise InputError(f"{path}: its text does not match its own SHA-256, so it was changed; {REMEDY}")
-    _check_listing(manifest["files"], path)
+    _check_listing(manifest["files"], path, exported=EXPORT in manifest)
     return manifest
 
 
@@ -85,7 +87,8 @@ def _check_version(manifest: Mapping[str, Any], path: Path) -> None:
 
 
 def _check_kinds(manifest: Mapping[str, Any], path: Path) -> None:
-    for key, kind in KINDS.items():
+    kinds = KINDS | ({EXPORT: dict} if EXPORT in manifest else {})
+    for key, kind in kinds.items():
         if key not in manifest:
             raise InputError(f"{path}: key {key!r} is missing; {REMEDY}")
         value = manifest[key]
@@ -95,7 +98,7 @@ def _check_kinds(manifest: Mapping[str, Any], path: Path) -> None:
             )
 
 
-def _check_listing(files: Mapping[str, Any], path: Path) -> None:
+def _check_listing(files: Mapping[str, Any], path: Path, exported: bool) -> None:
     for name, entry in files.items():
         if PurePosixPath(name).name != name or "\\" in name or name == MANIFEST:
             raise InputError(f"{path}: lists {name!r}; a bundle's files lie in its own folder; {REMEDY}")
@@ -104,10 +107,11 @@ def _check_listing(files: Mapping[str, Any], path: Path) -> None:
             raise InputError(
                 f"{path}: files.{name} must hold sha256 and bytes, found {entry!r:.80}; {REMEDY}"
             )
-    for name in FILES:
+    needed, possible = (FILES + EXPORT_FILES, WEIGHTS) if exported else (FILES, ())
+    for name in needed:
         if name not in files:
             raise InputError(f"{path}: does not list {name}; {REMEDY}")
-    unknown = sorted(set(files) - set(FILES))
+    unknown = sorted(set(files) - {*needed, *possible})
     if unknown:
         raise InputError(f"{path}: lists {unknown[0]}, which is no file of this format; {REMEDY}")
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from twotower.bundle import layout
 from twotower.bundle.agreement import check_agreement
 from twotower.bundle.bundle import Bundle
+from twotower.bundle.manifest import EXPORT
 from twotower.bundle.verify import verify
 from twotower.data.history import History
 from twotower.data.vocabulary import Vocabulary
@@ -70,6 +71,7 @@ def _read(folder: Path, manifest: dict[str, Any]) -> Bundle:
             _load(folder / layout.HISTORY_TIMES, mapped=True),
         ),
         request_time=manifest["request_time"],
+        export=manifest.get(EXPORT),
     )
 
 

@@ -35,6 +35,10 @@ class MeanPooling(HistoryEncoder):
         """Compute running means [B, L, H]; see `HistoryEncoder.forward`."""
         return embeddings.cumsum(1) / mask.cumsum(1).clamp(min=1)[..., None] ** self.power
 
+    def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
+        """Sum over the positions; see `HistoryEncoder.latest`."""
+        return embeddings.sum(1) / mask.sum(1).clamp(min=1)[:, None] ** self.power
+
     def pool(self, table: Tensor, positions: Tensor, times: Tensor) -> Tensor:
         """Sum straight from the table; see `HistoryEncoder.pool`."""
         total = functional.embedding_bag(positions, table, mode="sum", padding_idx=0)

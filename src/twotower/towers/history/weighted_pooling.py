@@ -37,13 +37,21 @@ class WeightedPooling(HistoryEncoder):
         logits = self.weight_of_age[age.clamp(min=0)].masked_fill(age < 0, -torch.inf)
         return _masked_softmax(logits.expand(len(mask), -1, -1), mask[:, None]) @ embeddings
 
+    def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
+        """Weigh each position once; see `HistoryEncoder.latest`."""
+        weights = self._weights(mask).to(embeddings.dtype)
+        return (weights[:, None] @ embeddings)[:, 0]
+
     def pool(self, table: Tensor, positions: Tensor, times: Tensor) -> Tensor:
         """Sum straight from the table; see `HistoryEncoder.pool`."""
-        logits = self.weight_of_age[: positions.shape[1]].flip(0).expand(positions.shape)
-        weights = _masked_softmax(logits, positions > 0).to(table.dtype)
+        weights = self._weights(positions > 0).to(table.dtype)
         return functional.embedding_bag(
             positions, table, mode="sum", padding_idx=0, per_sample_weights=weights
         )
+
+    def _weights(self, mask: Tensor) -> Tensor:
+        """Return what each position [B, L] counts for at the last one."""
+        return _masked_softmax(self.weight_of_age[: mask.shape[1]].flip(0).expand(mask.shape), mask)
 
 
 def _masked_softmax(logits: Tensor, mask: Tensor) -> Tensor:

@@ -1,0 +1,152 @@
+"""From a bundle to an exported one beside it: the same files, and its towers as ONNX."""
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.bundle import layout
+from twotower.bundle.exported import ExportedTowers
+from twotower.bundle.manifest import EXPORT, OWN_SUM, list_files, read_manifest, render
+from twotower.bundle.onnx_files import OPSET, write_towers
+from twotower.bundle.parity import check_parity
+from twotower.bundle.read import read_bundle
+from twotower.data.atomic import publish_folder, temporary_folder
+from twotower.errors import InputError
+from twotower.towers.two_tower import TwoTower
+
+BUNDLE, EXPORTED = "bundle", "exported"
+DISTRIBUTIONS = ("torch", "onnx", "onnxscript", "onnxruntime")
+SOURCE_SUM = "of"
+"""Key of an export: the manifest's own SHA-256 of the bundle it was made from."""
+
+
+def export(folder: Path) -> Path:
+    """Export a bundle, and return the new folder beside it.
+
+    Args:
+        folder: of a run, or of a bundle.
+
+    Raises:
+        InputError: there is no bundle, it is damaged or exported already, or the exported towers differ.
+    """
+    source, target = _places(folder)
+    if target.exists():
+        raise InputError(
+            f"{target}: already there, and an export is never overwritten; move it away to export again"
+        )
+    _export(source, target)
+    return target
+
+
+def exported_beside(folder: Path) -> Path:
+    """Return the exported bundle of a run or bundle, exporting it if that was not done before.
+
+    Args:
+        folder: of a run, of a bundle, or of an exported bundle, which is its own.
+
+    Raises:
+        InputError: as in `export`, or what lies beside the bundle is the export of another one.
+    """
+    source, target = _places(folder)
+    if source == target:
+        return target
+    if not target.exists():
+        _export(source, target)
+    if read_manifest(target).get(EXPORT, {}).get(SOURCE_SUM) != read_manifest(source)[OWN_SUM]:
+        raise InputError(f"{target}: not an export of {source}; move it away to export this bundle")
+    return target
+
+
+def _places(folder: Path) -> tuple[Path, Path]:
+    """Return the folders of a bundle and of its export, which are the same for an exported bundle."""
+    folder = Path(folder)
+    if (folder / BUNDLE / layout.MANIFEST).is_file() and not (folder / layout.MANIFEST).is_file():
+        folder = folder / BUNDLE
+    if EXPORT in read_manifest(folder):
+        return folder, folder
+    folder = folder.absolute()
+    return folder, folder.with_name(EXPORTED if folder.name == BUNDLE else f"{folder.name}-{EXPORTED}")
+
+
+def _export(source: Path, target: Path) -> None:
+    _needs_libraries()
+    bundle = read_bundle(source)
+    with _new_folder(target) as temporary:
+        for name in bundle.manifest["files"]:
+            _link(source / name, temporary / name)
+        new = [*write_towers(temporary, bundle.model), layout.HISTORY_VECTORS]
+        np.save(temporary / layout.HISTORY_VECTORS, history_vectors(bundle.model, bundle.item_vectors))
+        towers = ExportedTowers(dataclasses.replace(bundle, folder=temporary))
+        entry = {SOURCE_SUM: bundle.manifest[OWN_SUM], "opset": OPSET, "versions": _versions()}
+        manifest = bundle.manifest | {
+            EXPORT: entry | check_parity(bundle, towers),
+            # Of the others as they were listed: what was copied wrongly is found out.
+            "files": bundle.manifest["files"] | list_files(temporary, new),
+        }
+        (temporary / layout.MANIFEST).write_text(render(manifest), encoding="utf-8")
+        publish_folder(temporary, target)
+
+
+def history_vectors(model: TwoTower, item_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what a history sees of each item, [N + 1, H]; zeros for row 0 and items it does not know.
+
+    Args:
+        model: the trained towers.
+        item_vectors: their embeddings of the catalogue, [N, D].
+    """
+    if model.history.items == "table":
+        vectors = model.history_table.weight.detach().numpy() * model.trained_items.numpy()[:, None]
+        vectors[0] = 0
+        return np.asarray(vectors, dtype=np.float32)
+    tower_part = item_vectors[:, : item_vectors.shape[1] - model.item_bias.width]
+    return np.pad(tower_part, ((1, 0), (0, 0)))
+
+
+@contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside another; it is gone at the end, unless it was moved."""
+    try:
+        temporary = temporary_folder(target)
+    except OSError as error:
+        raise InputError(
+            f"{target}: cannot be written ({error.strerror}); copy the bundle to a folder that can"
+        ) from error
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Share a file, which nobody ever changes, or copy it where that cannot be."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _needs_libraries() -> None:
+    absent = [name for name in DISTRIBUTIONS if importlib.util.find_spec(name) is None]
+    if absent:
+        raise InputError(f"an export needs {', '.join(absent)}; pip install 'twotower[export]'")
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
+
+
+def told(folder: Path) -> str:
+    """Return a line for people about an exported bundle."""
+    entry = read_manifest(folder)[EXPORT]
+    return (
+        f"ok  {entry['users_compared']:,} users and {entry['items_compared']:,} items compared, "
+        f"largest difference {entry['largest_difference']:.1e}  {folder}"
+    )

@@ -1,0 +1,180 @@
+"""The exported towers of a bundle, run by ONNX Runtime.
+
+Shapes: B users or items, L history positions, N items, W width of a feature, D embedding, H history vector.
+"""
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twotower.bundle import layout
+from twotower.bundle.bundle import Bundle
+from twotower.bundle.export_modules import EMBEDDING, HISTORY, MASK, TIMES, TOWER_OUTPUT, feature_input
+from twotower.bundle.manifest import REMEDY
+from twotower.errors import InputError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+FIRST_SPARE_ROWS = 1024
+
+
+class ExportedTowers:
+    """Embeds users and items as `TwoTower` does, to 1e-5; safe from several threads.
+
+    Histories are read from a growing array of item vectors, so the graph is given no item rows: those are
+    checked here, where a wrong one is an error and not another item.
+
+    Args:
+        bundle: with an export.
+        num_threads: that one call may use.
+
+    Raises:
+        InputError: ONNX Runtime is not installed, or a file is not what an export writes.
+    """
+
+    def __init__(self, bundle: Bundle, num_threads: int = 1) -> None:
+        model, folder = bundle.model, bundle.folder
+        self.length = model.history.length
+        self._users = model.users
+        self._bias_width = model.item_bias.width
+        self._grows = model.history.items == "tower"
+        user_inputs = {*map(feature_input, model.users.names), HISTORY, MASK, TIMES}
+        self._user_tower = _session(folder / layout.USER_TOWER, user_inputs, num_threads)
+        self._item_tower = _session(
+            folder / layout.ITEM_TOWER, {*map(feature_input, model.items.names)}, num_threads
+        )
+        self._vectors: Floats = np.load(folder / layout.HISTORY_VECTORS, allow_pickle=False)
+        self._seen = np.ones(len(self._vectors), dtype=np.bool_)
+        if not self._grows:
+            self._seen[:] = model.trained_items.numpy()
+        self._seen[0] = False
+        self._num_rows = len(self._vectors) - 1
+        self._growing = threading.Lock()
+
+    @property
+    def num_rows(self) -> int:
+        """The highest item row a history may hold."""
+        return self._num_rows
+
+    def embed_users(
+        self,
+        features: dict[str, Tensor],
+        history_rows: Integers,
+        history_times: Integers,
+        request_times: Integers,
+    ) -> Floats:
+        """Embed users.
+
+        Args:
+            features: encoded, by name, as a `FeatureTable` gives them, each [B, W].
+            history_rows: [B, L] item rows, right-aligned, 0 = padding; L is at most `length`.
+            history_times: [B, L] unix seconds.
+            request_times: [B] unix seconds, 0 = not known.
+
+        Returns:
+            [B, D].
+
+        Raises:
+            InputError: a row is of no item, or a history is too long.
+        """
+        rows = self._checked(history_rows)
+        if not len(rows):
+            return np.zeros((0, self._dim), dtype=np.float32)
+        mask = self._seen[rows]
+        first = _shared_padding(mask)
+        rows, mask = rows[:, first:], mask[:, first:]
+        feed = _feed(features | self._users.context(torch.from_numpy(np.asarray(request_times, np.int64))))
+        feed[HISTORY] = self._vectors[np.where(mask, rows, 0)]
+        feed[MASK] = mask
+        feed[TIMES] = np.where(mask, np.asarray(history_times, np.int64)[:, first:], 0)
+        found: Floats = self._user_tower.run([EMBEDDING], feed)[0]
+        return found
+
+    def embed_items(self, encoded: dict[str, Tensor]) -> tuple[Floats, Floats]:
+        """Embed new items from encoded features, each [B, W].
+
+        Returns:
+            Embeddings [B, D], and what a history sees of the items [B, H]: zeros where its encoder has a
+            table of its own.
+        """
+        embeddings, outputs = self._item_tower.run([EMBEDDING, TOWER_OUTPUT], _feed(encoded))
+        if self._grows:
+            return embeddings, outputs
+        return embeddings, np.zeros((len(embeddings), self._vectors.shape[1]), dtype=np.float32)
+
+    def append(self, history_vectors: Floats) -> None:
+        """Take in what histories see of the next rows of the catalogue, [B, H]."""
+        assert history_vectors.shape[1] == self._vectors.shape[1]
+        with self._growing:
+            start, end = self._num_rows + 1, self._num_rows + 1 + len(history_vectors)
+            if end > len(self._vectors):
+                spare = max(FIRST_SPARE_ROWS, end // 4) + end - len(self._vectors)
+                self._seen = np.pad(self._seen, (0, spare))
+                self._vectors = np.pad(self._vectors, ((0, spare), (0, 0)))
+            self._vectors[start:end] = history_vectors
+            self._seen[start:end] = self._grows
+            self._num_rows = end - 1  # last: until now nobody may ask for the new rows
+
+    def item_queries(self, embeddings: Floats) -> Floats:
+        """Turn item embeddings [B, D] into queries for similar items: the bias asks for nothing."""
+        queries = np.array(embeddings, dtype=np.float32)
+        queries[:, queries.shape[1] - self._bias_width :] = 0
+        return queries
+
+    @property
+    def _dim(self) -> int:
+        return int(self._user_tower.get_outputs()[0].shape[1])
+
+    def _checked(self, history_rows: Integers) -> Integers:
+        rows = np.asarray(history_rows, dtype=np.int64)
+        if rows.ndim != 2 or not 1 <= rows.shape[1] <= self.length:
+            raise InputError(
+                f"history_rows: expected 1 to {self.length} positions a user, found shape {rows.shape}; "
+                f"keep the latest {self.length}"
+            )
+        # ONNX Runtime, and numpy, would take a negative row for one counted from the end.
+        if rows.size and (rows.min() < 0 or rows.max() > self._num_rows):
+            wrong = rows[(rows < 0) | (rows > self._num_rows)][0]
+            raise InputError(f"history_rows: expected rows 0 to {self._num_rows}, found {wrong}")
+        return rows
+
+
+def _shared_padding(mask: NDArray[np.bool_]) -> int:
+    """Return how many positions on the left hold no item of anybody; at least one is left."""
+    there: NDArray[np.bool_] = np.asarray(mask.any(0))
+    return int(there.argmax()) if there.any() else len(there) - 1
+
+
+def _feed(features: dict[str, Tensor]) -> dict[str, Any]:
+    return {feature_input(name): values.numpy() for name, values in features.items()}
+
+
+def _session(path: Path, inputs: set[str], num_threads: int) -> "InferenceSession":
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(
+            "an exported bundle needs ONNX Runtime, which is not installed; pip install 'twotower[serve]'"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3  # errors
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the library's errors have no class in common
+        raise InputError(f"{path}: not readable by ONNX Runtime ({error!s:.200}); {REMEDY}") from error
+    found = {each.name for each in session.get_inputs()}
+    if found != inputs:
+        raise InputError(f"{path}: expected inputs {sorted(inputs)}, found {sorted(found)}; {REMEDY}")
+    return session
