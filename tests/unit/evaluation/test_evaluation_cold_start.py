@@ -1,0 +1,207 @@
+"""Cold start by hand: five items on a plane, of which two come after the training."""
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from evaluation_logs import make_history, make_holdout
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twotower.data.dataset import RetrievalDataset
+from twotower.data.vocabulary import Vocabulary
+from twotower.evaluation.cold_start import cold_start, embed_as_new, expected_recalls, live_index
+from twotower.evaluation.cold_start_content import content_of
+from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.ranking import Targets
+from twotower.evaluation.seen import pair_keys
+from twotower.features.categorical import Categorical
+from twotower.features.feature import Feature
+from twotower.features.feature_table import FeatureTable
+from twotower.features.id import Id
+from twotower.features.numeric import Numeric
+from twotower.features.tags import Tags
+from twotower.features.vector import Vector
+from twotower.towers.build import build_two_tower
+from twotower.towers.two_tower import TwoTower
+
+FLAT = {"_target_": "twotower.index.flat_ip.FlatIP"}
+KINDS = {"recall": {"_target_": "twotower.metrics.recall.Recall"}}
+BLOCK = "twotower.towers.single_block.SingleBlock"
+PLACES = [[1.0, 0.0], [0.0, 1.0], [0.8, 0.2], [0.9, 0.3], [0.1, 0.8]]
+HISTORIES = [[1], [2], [1, 2], [3]]
+ITEMS = pd.DataFrame({"item_id": list("abcde"), "place": PLACES})
+
+
+def world(bias: str = "no_bias.NoBias") -> tuple[TwoTower, RetrievalDataset]:
+    """Towers that give items their place and users the mean of their items' places."""
+    features: dict[str, Feature] = {"own": Id(column="item_id", dim=2), "place": Vector(column="place")}
+    known = np.array([1, 2, 3])
+    items = FeatureTable.fit(features, ITEMS, known, "items")
+    users = pd.DataFrame({"user_id": [1, 2, 3, 4]})
+    settings: dict[str, Any] = {
+        "embedding_dim": 2 + (bias != "no_bias.NoBias"),
+        "history": {
+            "_target_": "twotower.towers.history.mean_pooling.MeanPooling",
+            "items": "tower",
+            "last_item": False,
+        },
+        "user_tower": {"_target_": BLOCK, "block": "history"},
+        "item_tower": {"_target_": BLOCK, "block": "place"},
+        "item_bias": {"_target_": f"twotower.towers.item_bias.{bias}"},
+    }
+    trained = torch.tensor([False, True, True, True, False, False])
+    model = build_two_tower(settings, FeatureTable({}, {}, 4), items, trained)
+    log = make_history(HISTORIES)
+    model.item_bias.initialise(log)
+    test = make_holdout(targets=[[4, 2], [4, 3], [3]], histories=HISTORIES)
+    dataset = RetrievalDataset(
+        user_table=users,
+        item_table=ITEMS,
+        item_label=None,
+        users=Vocabulary.fit(users["user_id"]),
+        items=Vocabulary.fit(ITEMS["item_id"]),
+        train=log,
+        train_and_valid=log,
+        valid=make_holdout(targets=[[3]], histories=HISTORIES),
+        open_test=lambda: test,
+        audit={"held_out_items": 2},
+        fingerprint="data",
+    )
+    return model.eval(), dataset
+
+
+def evaluator(**arguments: Any) -> Evaluator:
+    return Evaluator(**{"ks": [1, 2], "kinds": KINDS, "num_bootstrap": 50, **arguments})
+
+
+def figures(at_1: float, at_2: float) -> dict[str, Any]:
+    return {"recall_at_1": pytest.approx(at_1), "recall_at_2": pytest.approx(at_2)}
+
+
+def test_cold_warm_and_all_by_hand() -> None:
+    model, dataset = world()
+    found = cold_start(model, FLAT, dataset, evaluator())
+    # The towers' lists, by dot product: d c e b, e d c a, d c e.
+    assert found["model"]["cold"] == figures(1 / 2, 1)
+    assert found["model"]["warm"] == figures(0, 1 / 3)
+    assert found["model"]["all"] == figures(1 / 3, 2 / 3)
+    # By cosine: c d e b, e d c a, d c e.
+    assert found["content"]["cold"] == figures(0, 1)
+    assert found["content"]["warm"] == figures(0, 1 / 3)
+    assert found["content"]["all"] == figures(0, 2 / 3)
+    # The first two users choose among four items, the third among three.
+    assert found["random"]["cold"] == figures(1 / 4, 2 / 4)
+    assert found["random"]["warm"] == figures((1 / 4 + 1 / 4 + 1 / 3) / 3, (2 / 4 + 2 / 4 + 2 / 3) / 3)
+    assert found["random"]["all"] == figures((2 / 4 + 2 / 4 + 1 / 3) / 3, (2 / 4 + 2 / 4 + 2 / 3) / 3)
+    assert found["num_cold_items"] == 2
+    assert found["num_users"] == {"cold": 2, "warm": 3, "all": 3}
+    assert found["num_targets"] == {"cold": 2, "warm": 3, "all": 5}
+    assert found["intervals"]["model"]["cold"] == {"recall_at_1": [0, 1], "recall_at_2": [1, 1]}
+    assert set(found["intervals"]) == {"model", "content"}
+
+
+def test_without_the_seen_filter_own_items_take_places() -> None:
+    model, dataset = world()
+    found = cold_start(model, FLAT, dataset, evaluator(filter_seen=False, num_bootstrap=0))
+    # a d, b e, d c: user 1 has d at place 2, user 2 not; everybody chooses among five.
+    assert found["model"]["cold"] == figures(0, 1 / 2)
+    assert found["random"]["cold"] == figures(1 / 5, 2 / 5)
+    assert found["intervals"] == {"model": {}, "content": {}}
+
+
+def test_a_part_without_targets_is_left_out() -> None:
+    model, dataset = world()
+    dataset = RetrievalDataset(**vars(dataset) | {"open_test": lambda: make_holdout([[3]], HISTORIES)})
+    found = cold_start(model, FLAT, dataset, evaluator())
+    assert set(found["model"]) == set(found["random"]) == set(found["num_users"]) == {"warm", "all"}
+
+
+@pytest.mark.parametrize("bias", ["no_bias.NoBias", "recent_popularity.RecentPopularity"])
+def test_items_put_in_live_equal_their_rows_since_training_gave_them_no_id(bias: str) -> None:
+    model, dataset = world(bias)
+    by_row = model.encode_items(torch.tensor([4, 5])).detach().numpy()
+    np.testing.assert_array_equal(embed_as_new(model, dataset.item_table.iloc[3:]), by_row)
+
+
+def test_the_index_is_built_without_the_cold_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    from twotower.index.flat_ip import FlatIP
+
+    model, dataset = world()
+    built, build = [], FlatIP.build
+
+    def watched(self: FlatIP, vectors: np.ndarray, rows: np.ndarray) -> None:
+        built.append(rows.tolist())
+        build(self, vectors, rows)
+
+    monkeypatch.setattr(FlatIP, "build", watched)
+    index = live_index(model, FLAT, dataset, np.array([4, 5]))
+    assert built == [[1, 2, 3]]
+    assert index.rows.tolist() == [1, 2, 3, 4, 5]
+
+
+@given(
+    left=st.integers(1, 7),
+    relevant=st.integers(1, 4),
+    k=st.integers(1, 4),
+)
+def test_chance_is_the_mean_over_all_draws(left: int, relevant: int, k: int) -> None:
+    relevant = min(relevant, left)
+    keys = pair_keys(np.zeros(relevant, dtype=np.int64), np.arange(1, relevant + 1), left)
+    targets = Targets(keys, num_queries=1, num_items=left)
+    parts = {"all": np.arange(left + 1) > 0}
+    found = expected_recalls(np.array([left]), targets, parts, [k])["all"][f"recall_at_{k}"]
+    draws = [set(drawn) for drawn in combinations(range(1, left + 1), min(k, left))]
+    hits = [len(drawn & set(range(1, relevant + 1))) / min(k, relevant) for drawn in draws]
+    assert found.tolist() == [pytest.approx(np.mean(hits))]
+
+
+def test_content_is_tf_idf_of_tags_and_categories_without_the_id() -> None:
+    table = pd.DataFrame(
+        {
+            "item_id": [1, 2, 3, 4],
+            "tags": [["x", "y"], ["x"], ["y", "z"], ["z", "new"]],
+            "price": [1, 2, 3, 9],
+        }
+    )
+    features: dict[str, Feature] = {
+        "own": Id(column="item_id", dim=2),
+        "tags": Tags(column="tags", dim=2),
+        "price": Numeric(column="price"),
+    }
+    known = np.array([True, True, True, False])
+    content = content_of(FeatureTable.fit(features, table, np.array([1, 2, 3]), "items"), known)
+    assert content is not None
+    # Of three known items two have x, two y, one z; the tag that only the cold item has is not known.
+    twice, once = 1 + np.log(4 / 3), 1 + np.log(4 / 2)
+    x, y, z = np.array([twice, twice, 0]), np.array([twice, 0, once]), np.array([0, 0, 1])
+    expected = [x / np.linalg.norm(x), [1, 0, 0], np.array([0, y[0], y[2]]) / np.linalg.norm(y), z]
+    np.testing.assert_allclose(content.toarray()[:, 1:], expected)
+
+
+def test_numbers_count_where_there_is_nothing_else() -> None:
+    table = pd.DataFrame({"item_id": [1, 2, 3], "price": [1.0, 3.0, 5.0]})
+    items = FeatureTable.fit({"price": Numeric(column="price")}, table, np.array([1, 2]), "items")
+    content = content_of(items, np.array([True, True, False]))
+    assert content is not None
+    np.testing.assert_allclose(content.toarray(), [[-1, 0], [1, 0], [1, 0]])
+
+
+def test_items_known_by_id_alone_have_no_content() -> None:
+    table = pd.DataFrame({"item_id": [1, 2]})
+    items = FeatureTable.fit({"own": Id(column="item_id", dim=2)}, table, np.array([1]), "items")
+    assert content_of(items, np.array([True, False])) is None
+
+
+def test_each_kind_of_content_weighs_the_same() -> None:
+    table = pd.DataFrame({"item_id": [1, 2], "kind": ["p", "q"], "place": [[3.0, 4.0], [6.0, 8.0]]})
+    features: dict[str, Feature] = {
+        "kind": Categorical(column="kind", dim=2),
+        "place": Vector(column="place"),
+    }
+    content = content_of(FeatureTable.fit(features, table, np.array([1, 2]), "i"), np.array([True, True]))
+    assert content is not None
+    np.testing.assert_allclose((content @ content.T).toarray(), [[1, 0.5], [0.5, 1]], rtol=1e-6)
