@@ -92,20 +92,22 @@ def _write(
     inputs: list[str],
     outputs: list[str],
 ) -> None:
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass  # comes with onnxscript
+
     # Traced here, since the ONNX exporter would quietly fix a size that it cannot keep open.
     program = torch.export.export(module, examples, dynamic_shapes=axes)
     num_bytes = sum(values.numel() * values.element_size() for values in module.state_dict().values())
-    torch.onnx.export(
+    exported = torch.onnx.export(
         program,
-        (),
-        path,
         dynamo=True,
         opset_version=OPSET,
         input_names=inputs,
         output_names=outputs,
-        external_data=num_bytes > LARGEST_FILE,
         verbose=False,
     )
+    assert exported is not None
+    ClearMetadataAndDocStringPass()(exported.model)  # paths of this machine, for one
+    exported.save(path, external_data=num_bytes > LARGEST_FILE)
 
 
 @contextmanager
