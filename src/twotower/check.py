@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Lt
+from annotated_types import Lt, MinLen
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from twotower.errors import InputError
 from twotower.problems import Problem, nearest
 from twotower.rules import between_rooms
-from twotower.spec import TARGET, Count, PositiveInt, build, locate
+from twotower.spec import TARGET, Count, NonNegativeFloat, PositiveInt, build, locate
 
 ROOMS = {
     "data": "twotower.data.sources.source.Source",
@@ -66,6 +66,17 @@ ROOT: dict[str, Any] = {
     "seeds": (PositiveInt, ...),
     "retry_failed": (bool, ...),
     "run": (str, ...),
+    "bundle": (Annotated[str, MinLen(1)], ...),
+    "host": (Annotated[str, MinLen(1)], ...),
+    "port": (Annotated[Count, Lt(2**16)], ...),
+    "store": (str | None, ...),
+    "bundles_root": (str | None, ...),
+    "api_keys_file": (str, ...),
+    "cors_origins": (list[str], ...),
+    "rate_limit_per_second": (NonNegativeFloat, ...),
+    "max_body_bytes": (PositiveInt, ...),
+    "max_batch": (PositiveInt, ...),
+    "threads": (PositiveInt, ...),
 }
 """Keys of the root that are plain values; a door has those that its YAML names."""
 
@@ -73,7 +84,8 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 NOT_SET = "???"
 """How a YAML says that the user must give a value."""
 
-RUN_KEYS = frozenset(ROOT) - SWEEP_ONLY - {"run"}
+RUN_KEYS = frozenset({"name", "seed", "embedding_dim", "output_root", "debug", "console", "reuse"})
+"""What a single run is told beside its groups."""
 
 
 def check(

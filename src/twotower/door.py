@@ -20,6 +20,8 @@ HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
 FLAGS = (*HELP, *MULTIRUN, *FLAGS_WITH_VALUE, "--resolve")
 
+FOLDER_KEYS = ("run", "bundle")
+
 Task = Callable[[dict[str, Any], Sequence[str]], int]
 
 
@@ -110,7 +112,7 @@ def _only_known(flags: list[str]) -> None:
 def quoted(text: str) -> str:
     """Return an override whose value is a run's folder in quotes, since folder names hold = and commas."""
     key, _, value = text.partition("=")
-    return f"{key}='{value}'" if key == "run" and value and value[0] not in "'\"" else text
+    return f"{key}='{value}'" if key in FOLDER_KEYS and value and value[0] not in "'\"" else text
 
 
 def _only(verb: str, folder: str, overrides: list[str]) -> Path:

@@ -1,0 +1,27 @@
+"""Serve a bundle over HTTP: recommendations, similar items, live items and events.
+
+  python scripts/serve.py bundle=outputs/default/<time>                 then see http://127.0.0.1:8080/docs
+  python scripts/serve.py bundle=outputs/default/<time> port=9000 console=jsonl
+  python scripts/serve.py bundle=outputs/default/<time> host=0.0.0.0 api_keys_file=keys.txt
+
+Exports the towers once if there is no export. Live items and events are kept in <run>/live.sqlite and are
+there again after any end of the process. SIGTERM finishes the requests in flight.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from twotower.door import run_door
+
+
+def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
+    # Read by Faiss and torch when they are loaded, and then by every thread: a later call sets one thread's.
+    os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
+    from twotower.serving.http.server import serve
+
+    return serve(settings)
+
+
+if __name__ == "__main__":
+    run_door("serve", task, __doc__ or "")

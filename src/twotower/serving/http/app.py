@@ -1,0 +1,140 @@
+"""The application: endpoints behind their gate, with what they share."""
+
+import asyncio
+import contextlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from twotower.errors import InputError
+from twotower.serving.http.access_log import AccessLog
+from twotower.serving.http.batcher import Batcher
+from twotower.serving.http.errors import HttpError, error_response, from_details, from_input
+from twotower.serving.http.gate import VERSION_HEADER, Gate
+from twotower.serving.http.limits import RateLimit
+from twotower.serving.http.metrics import Metrics
+from twotower.serving.http.routes import BATCH_SIZE, add_routes, answerer
+from twotower.serving.http.security import Keys
+from twotower.serving.live import LiveService
+from twotower.serving.requests import Request
+from twotower.serving.store import StoreFailed
+
+MOST_WAITING = 2048
+DRIFT_SECONDS = 2.0
+PAGE = "twotower.serving.http.page_routes"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an application may be told.
+
+    Args:
+        keys: who may ask what; without any, everybody may do everything.
+        cors_origins: pages of these origins may ask too; none by default.
+        rate_limit_per_second: requests of one key or address; 0 for no limit.
+        max_body_bytes: of a request.
+        max_batch: requests in one body of /recommend/batch.
+        console: how requests are logged, see `AccessLog`.
+    """
+
+    keys: Keys = field(default_factory=Keys)
+    cors_origins: tuple[str, ...] = ()
+    rate_limit_per_second: float = 0.0
+    max_body_bytes: int = 1_000_000
+    max_batch: int = 256
+    console: str = "quiet"
+
+
+def create_app(live: LiveService, settings: Settings) -> ASGIApp:
+    """Return the service as an ASGI application; its lifespan closes `live`."""
+    metrics, log = Metrics(live), AccessLog(settings.console, sys.stdout)
+    batcher = Batcher(
+        answerer(live), name="answer", size=BATCH_SIZE, most_waiting=MOST_WAITING, observe=metrics.batch
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await batcher.do((Request(),))  # the first answer is slower than those after it
+        watch = asyncio.create_task(_watch_drift(live))
+        yield
+        watch.cancel()
+        await asyncio.to_thread(batcher.close)
+        await asyncio.to_thread(live.close)
+        await asyncio.to_thread(log.close)
+
+    endpoints = FastAPI(
+        title="twotower",
+        summary="Recommendations from two towers and an index.",
+        version=importlib.metadata.version("twotower"),
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    direct = add_routes(endpoints, live, batcher, metrics, settings.max_batch)
+    _add_errors(endpoints)
+    if importlib.util.find_spec(PAGE) is not None:
+        importlib.import_module(PAGE).add_page(endpoints, live)
+    gate = Gate(
+        endpoints,
+        direct=direct,
+        live=live,
+        keys=settings.keys,
+        rate=RateLimit(settings.rate_limit_per_second),
+        max_body_bytes=settings.max_body_bytes,
+        metrics=metrics,
+        log=log,
+    )
+    return _with_origins(gate, settings.cors_origins)
+
+
+def _with_origins(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "POST", "PUT", "DELETE"),
+        allow_headers=("Authorization", "Content-Type"),
+        expose_headers=(VERSION_HEADER,),
+    )
+
+
+def _add_errors(app: FastAPI) -> None:
+    """Give every error the one shape, those of the framework too."""
+
+    async def told(_: HttpRequest, error: Any) -> Response:
+        return error_response(_as_http(error))
+
+    for kind in (HttpError, InputError, StoreFailed, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, told)
+
+
+def _as_http(error: Exception) -> HttpError:
+    if isinstance(error, HttpError):
+        return error
+    if isinstance(error, InputError):
+        return from_input(error)
+    if isinstance(error, StoreFailed):
+        return HttpError(503, str(error), headers={"Retry-After": "5"})
+    if isinstance(error, RequestValidationError):
+        return from_details(error.errors())
+    assert isinstance(error, HTTPException)
+    return HttpError(error.status_code, str(error.detail), headers=error.headers)
+
+
+async def _watch_drift(live: LiveService) -> None:
+    """Have the index built anew once it has drifted."""
+    while True:
+        await asyncio.sleep(DRIFT_SECONDS)
+        await asyncio.to_thread(live.rebuild_if_needed)

@@ -1,0 +1,158 @@
+"""What every request passes before it reaches an endpoint, and every answer after it."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import unquote_to_bytes
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from twotower.serving.http.access_log import AccessLog
+from twotower.serving.http.errors import HttpError, error_response, from_validation
+from twotower.serving.http.limits import RateLimit, read_body, too_large
+from twotower.serving.http.metrics import Metrics
+from twotower.serving.http.security import Keys
+from twotower.serving.live import LiveService
+
+LOG = logging.getLogger("twotower")
+VERSION_HEADER = "x-bundle-version"
+UNLIMITED = frozenset({"/healthz", "/readyz"})
+NO_SUCH_ROUTE = "none"
+
+Direct = Mapping[tuple[str, str], tuple[type[BaseModel], Callable[[BaseModel], Awaitable[Response]]]]
+
+
+class Gate:
+    """Keys, limits, well-formed JSON; then the endpoint; then the version, metrics and the access log.
+
+    Args:
+        app: the endpoints.
+        direct: (method, path) -> its model and function, for the endpoints that are asked most: called
+            without the framework between, which costs more than the answer.
+        live: whose version an answer names unless it says otherwise.
+        keys: who may ask what.
+        rate: requests a second of one client.
+        max_body_bytes: of a request.
+        metrics: counts.
+        log: a line for each request.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        direct: Direct,
+        live: LiveService,
+        keys: Keys,
+        rate: RateLimit,
+        max_body_bytes: int,
+        metrics: Metrics,
+        log: AccessLog,
+    ) -> None:
+        self._app, self._direct, self._live = app, direct, live
+        self._keys, self._rate, self._max_body_bytes = keys, rate, max_body_bytes
+        self._metrics, self._log = metrics, log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; everything else, such as the lifespan, goes through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 0
+
+        async def versioned(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = message.setdefault("headers", [])
+                name = VERSION_HEADER.encode()
+                if all(key != name for key, _ in headers):
+                    headers.append((name, self._live.retriever.version.encode()))
+            await send(message)
+
+        try:
+            await self._pass(scope, receive, versioned)
+        except HttpError as error:
+            await error_response(error)(scope, receive, versioned)
+        except Exception:
+            LOG.exception("%s %s failed", scope["method"], scope["path"][:300])
+            if not status:
+                await error_response(HttpError(500, "the service failed; its log says how"))(
+                    scope, receive, versioned
+                )
+        seconds = time.perf_counter() - started
+        self._metrics.request(_route(scope, self._direct), status, seconds)
+        client = scope["client"][0] if scope.get("client") else "-"
+        self._log.write(client, scope["method"], scope["path"], status, seconds)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method, path = scope["method"], scope["path"]
+        headers = dict(scope["headers"])
+        self._admit(scope, method, path, headers)
+        if method not in ("POST", "PUT", "PATCH"):
+            await self._app(scope, receive, send)
+            return
+        body = await self._body(headers, receive)
+        parsed = _parsed(body)
+        direct = self._direct.get((method, path))
+        if direct is None:
+            await self._app(scope, _again(body, receive), send)
+            return
+        model, call = direct
+        try:
+            request = model.model_validate(parsed)
+        except ValidationError as error:
+            raise from_validation(error) from error
+        response = await call(request)
+        await response(scope, receive, send)
+
+    def _admit(self, scope: Scope, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
+        key = self._keys.known(headers.get(b"authorization"))
+        if path not in UNLIMITED:
+            self._rate.take(key or (scope["client"][0] if scope.get("client") else ""))
+        self._keys.check(method, path, key)
+        raw = scope.get("raw_path") or b""
+        if b"%" in raw:
+            try:
+                unquote_to_bytes(raw).decode()
+            except UnicodeDecodeError as error:
+                raise HttpError(400, "the path is not UTF-8 once its %xx are read") from error
+
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and (len(length) > 18 or int(length) > self._max_body_bytes):
+            raise too_large(self._max_body_bytes)
+        if not headers.get(b"content-type", b"").lower().startswith(b"application/json"):
+            raise HttpError(415, "Content-Type: expected application/json", "Content-Type")
+        return await read_body(receive, self._max_body_bytes)
+
+
+def _parsed(body: bytes) -> object:
+    """Return the values of a JSON text; NaN, infinities, halves of surrogates and deep nesting are none."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise HttpError(400, f"body: not JSON: {error!s:.300}", "body") from error
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that gives a body that was read already, then what comes after it."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def _route(scope: Scope, direct: Direct) -> str:
+    if (scope["method"], scope["path"]) in direct:
+        return str(scope["path"])
+    return str(getattr(scope.get("route"), "path", NO_SUCH_ROUTE)).replace(":path}", "}")

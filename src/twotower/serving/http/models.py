@@ -1,0 +1,176 @@
+"""What clients send and get, as the OpenAPI page shows it."""
+
+from typing import Annotated, Any, NotRequired
+
+from pydantic import BaseModel, ConfigDict, Field, with_config
+from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
+
+MAX_K = 1000
+MAX_IDS = 100_000
+"""Ids in one list of a request; the limit on the body comes first in practice."""
+MAX_VALUES = 1000
+MAX_TEXT = 10_000
+
+Id = Annotated[int | str, Field(description="an id of the data's own, of the kind that the catalogue has")]
+K = Annotated[int, Field(ge=1, le=MAX_K, description="how many items; fewer come only where fewer are left")]
+Time = Annotated[int, Field(description="unix seconds")]
+Scalar = Annotated[str, Field(max_length=MAX_TEXT)] | int | float | bool | None
+Value = Scalar | Annotated[list[Scalar], Field(max_length=MAX_VALUES)]
+Features = Annotated[
+    dict[str, Value],
+    Field(max_length=MAX_VALUES, description="column -> raw value; those left out count as unknown"),
+]
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+@with_config(STRICT)
+class Range(TypedDict):
+    """A range of numbers, both ends included."""
+
+    min: NotRequired[float]
+    max: NotRequired[float]
+
+
+Where = Annotated[
+    dict[str, Value | Range],
+    Field(max_length=50, description="column of the items -> the value, one of several values, or a range"),
+]
+
+
+class Strict(BaseModel):
+    """No unknown keys, and nothing converted: 3.0 is no whole number and "3" is a text."""
+
+    model_config = STRICT
+
+
+def _examples(*examples: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": list(examples)})
+
+
+class RecommendRequest(Strict):
+    """Give `user_id`, or else `features` and `history` of a user without one."""
+
+    model_config = _examples(
+        {"user_id": 17850, "k": 5},
+        {"features": {"country": "Germany"}, "history": ["22423"], "k": 5, "where": {"price": {"max": 5}}},
+    )
+
+    user_id: Id | None = None
+    features: Features = Field(default_factory=dict)
+    history: Annotated[list[Id], Field(max_length=MAX_IDS)] = Field(
+        default_factory=list, description="ids of the items the user has, oldest first"
+    )
+    history_times: Annotated[list[Time], Field(max_length=MAX_IDS)] | None = None
+    request_time: Time | None = Field(None, description="unix seconds; the end of the data if left out")
+    k: K = 10
+    allow: Annotated[list[Id], Field(max_length=MAX_IDS)] | None = Field(
+        None, description="choose only from these"
+    )
+    deny: Annotated[list[Id], Field(max_length=MAX_IDS)] = Field(
+        default_factory=list, description="never these"
+    )
+    where: Where = Field(default_factory=dict)
+    exclude_seen: bool = Field(True, description="nothing the user already has")
+
+
+class BatchRequest(Strict):
+    """Several requests, answered by one version."""
+
+    model_config = _examples({"requests": [{"user_id": 17850, "k": 5}, {"history": ["22423"], "k": 5}]})
+
+    requests: list[RecommendRequest] = Field(min_length=1)
+
+
+class PutItemRequest(Strict):
+    """The features of a new item, or all features of one that changes."""
+
+    model_config = _examples({"features": {"description": "LUNCH BAG PINK RETROSPOT", "price": 1.65}})
+
+    features: Features
+
+
+class EventRequest(Strict):
+    """An item that a user chose."""
+
+    model_config = _examples({"item_id": "22423", "time": 1323302400})
+
+    item_id: Id
+    time: Time | None = Field(None, description="unix seconds; now if left out")
+
+
+class ReloadRequest(Strict):
+    """The bundle to serve from now on, by its name below the configured folder."""
+
+    model_config = _examples({"bundle": "2026-11-25_11-09-19-182892"})
+
+    bundle: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+class Recommended(BaseModel):
+    """One item."""
+
+    item_id: Id
+    score: float = Field(description="dot product of the two embeddings; of directions for similar items")
+    label: str | None = Field(description="the item's name for people")
+
+
+class Items(BaseModel):
+    """Items, the best first."""
+
+    model_config = _examples(
+        {
+            "version": "2026-11-25_11-09-19-182892-ab12cd34ef56",
+            "items": [{"item_id": "22423", "score": 3.25, "label": "REGENCY CAKESTAND 3 TIER"}],
+        }
+    )
+
+    version: str = Field(description="of the bundle that answered")
+    items: list[Recommended]
+
+
+class Mistake(BaseModel):
+    """What is wrong, and where."""
+
+    message: str
+    key: str | None = Field(None, description="the part of the request that is wrong")
+
+
+class Problem(BaseModel):
+    """The one shape of every error."""
+
+    model_config = _examples({"error": {"message": "k: expected 1 or more, got 0", "key": "k"}})
+
+    error: Mistake
+
+
+class Answer(BaseModel):
+    """Of one request of a batch: items, or what was wrong with it."""
+
+    items: list[Recommended] | None = None
+    error: Mistake | None = None
+
+
+class Answers(BaseModel):
+    """One answer for each request, in their order."""
+
+    version: str = Field(description="of the bundle that answered all of them")
+    answers: list[Answer]
+
+
+class Written(BaseModel):
+    """Durable, and part of every request that is sent from now on."""
+
+    model_config = _examples({"version": "2026-11-25_11-09-19-182892-ab12cd34ef56", "written": 1})
+
+    version: str
+    written: int = Field(description="changes that were made")
+
+
+class Status(BaseModel):
+    """Whether the service answers, and with which bundle."""
+
+    model_config = _examples({"status": "ready", "version": "2026-11-25_11-09-19-182892-ab12cd34ef56"})
+
+    status: str
+    version: str

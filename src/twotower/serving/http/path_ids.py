@@ -1,0 +1,29 @@
+"""Ids as they stand in a path, where everything is text."""
+
+import re
+
+from twotower.errors import InputError
+from twotower.serving.recommendation import ItemId
+
+WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
+"""The one way to write a whole number, so that 7 and 007 are not the same item under two names."""
+
+
+def id_of(text: str, is_text: bool, what: str) -> ItemId:
+    """Return the id that a part of a path means.
+
+    Args:
+        text: as decoded.
+        is_text: whether ids of this kind are text in the catalogue; otherwise they are whole numbers.
+        what: `item` or `user`, for the message.
+
+    Raises:
+        InputError: it is no whole number where ids are.
+    """
+    if is_text:
+        return text
+    if WHOLE.fullmatch(text) is None or not -(2**63) <= int(text) < 2**63:
+        raise InputError(
+            f"{what}_id: {what} ids of this bundle are whole numbers of 64 bits, got {text!r:.80}"
+        )
+    return int(text)

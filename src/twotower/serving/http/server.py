@@ -1,0 +1,90 @@
+"""From the settings of scripts/serve.py to a service that runs until it is told to stop."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import uvicorn
+
+from twotower.bundle.export import exported_beside
+from twotower.exits import DONE
+from twotower.serving.http.app import Settings, create_app
+from twotower.serving.http.protocol import ImpatientProtocol
+from twotower.serving.http.security import Keys
+from twotower.serving.live import LiveService
+
+STORE = "live.sqlite"
+MOST_CONNECTIONS = 1024
+IDLE_SECONDS, STOP_SECONDS = 30, 20
+
+
+def serve(settings: Mapping[str, Any]) -> int:
+    """Serve a bundle until SIGTERM or SIGINT, then finish the requests in flight.
+
+    Args:
+        settings: as `conf/serve.yaml` has them; the door has seen to `threads`.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        InputError: the bundle, the store or the file of keys cannot be used.
+    """
+    keys = Keys.read(settings["api_keys_file"])
+    bundle = exported_beside(Path(settings["bundle"]))
+    run = bundle.parent
+    root = Path(settings["bundles_root"] or run.parent)
+    store = run / STORE if settings["store"] is None else settings["store"]
+    live = LiveService(root, bundle, Path(store) if store else None, exported_beside)
+    with contextlib.closing(live):
+        application = Settings(
+            keys=keys,
+            cors_origins=tuple(settings["cors_origins"]),
+            rate_limit_per_second=float(settings["rate_limit_per_second"]),
+            max_body_bytes=settings["max_body_bytes"],
+            max_batch=settings["max_batch"],
+            console=settings["console"],
+        )
+        _tell(settings, live, bool(keys))
+        return _run(settings, create_app(live, application))
+
+
+def _run(settings: Mapping[str, Any], application: Any) -> int:
+    config = uvicorn.Config(
+        application,
+        host=settings["host"],
+        port=settings["port"],
+        http=ImpatientProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    # uvicorn, once it has stopped in good order, raises the signal that stopped it again.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run()
+    return DONE
+
+
+def _tell(settings: Mapping[str, Any], live: LiveService, has_keys: bool) -> None:
+    """Say what is served and where."""
+    url = f"http://{settings['host']}:{settings['port']}"
+    retriever = live.retriever
+    facts = {"url": url, "version": retriever.version, "items": retriever.num_items, "api_keys": has_keys}
+    if settings["console"] == "jsonl":
+        print(orjson.dumps(facts).decode(), flush=True)
+    elif settings["console"] == "rich":
+        print(f"{retriever.version}: {retriever.num_items:,} items at {url} (API: {url}/docs)", flush=True)
+    if not has_keys and settings["host"] not in ("127.0.0.1", "localhost", "::1"):
+        print(f"warning: {url} is open to whoever can reach it; see api_keys_file", file=sys.stderr)

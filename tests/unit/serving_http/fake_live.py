@@ -1,0 +1,76 @@
+"""A service without a model: it knows what it was told, and answers by rule."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from twotower.errors import InputError
+from twotower.serving.changes import Change, ItemPut, ItemRemoved
+from twotower.serving.recommendation import Recommendation
+from twotower.serving.requests import Request, UnknownItem, UnknownUser
+
+
+class FakeRetriever:
+    """Users are 1 to 9; everybody gets the items 100, 99, ... with their ids as scores."""
+
+    num_items = 3
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        self.bundle = SimpleNamespace(
+            items=SimpleNamespace(is_text=False), users=SimpleNamespace(is_text=False)
+        )
+        self.batches: list[int] = []
+
+    def answer(self, requests: Sequence[Request]) -> list[list[Recommendation] | InputError]:
+        self.batches.append(len(requests))
+        return [self._one(request) for request in requests]
+
+    def _one(self, request: Request) -> list[Recommendation] | InputError:
+        if request.user_id == 666:
+            raise RuntimeError("this one breaks the batch")
+        if request.user_id is not None and request.user_id not in range(1, 10):
+            return UnknownUser(f"user_id: nobody is {request.user_id!r}")
+        if "colour" in request.where:
+            return InputError("where: there is no column colour")
+        return [
+            Recommendation(100 - place, 100.0 - place, f"item {100 - place}") for place in range(request.k)
+        ]
+
+    def similar(self, item_id: Any, k: int, where: Any = None) -> list[Recommendation]:
+        if item_id != 7:
+            raise UnknownItem(f"similar: item {item_id!r} is not in the catalogue")
+        return [Recommendation(8, 0.5, None)][:k]
+
+    def drift(self) -> SimpleNamespace:
+        return SimpleNamespace(
+            live_share=0.25, tombstone_share=0.125, centroid_shift=0.5, needs_rebuild=False
+        )
+
+
+class FakeLive:
+    skipped = 0
+
+    def __init__(self) -> None:
+        self.retriever = FakeRetriever("run-1")
+        self.written: list[Change] = []
+
+    def write(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if isinstance(change, ItemRemoved) and change.item_id == 404:
+                raise UnknownItem("item 404 is not in the catalogue")
+            if isinstance(change, ItemPut) and "colour" in change.features:
+                raise InputError("features: 'colour' is no feature of this model")
+        self.written += changes
+
+    def reload(self, name: str) -> str:
+        if "/" in name:
+            raise InputError(f"reload: {name!r} is no folder of the root of bundles")
+        self.retriever = FakeRetriever(name)
+        return name
+
+    def rebuild_if_needed(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,91 @@
+"""Metrics and the access log, and ids in paths."""
+
+import asyncio
+import io
+import json
+import re
+
+import httpx
+import pytest
+from fake_live import FakeLive
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twotower.errors import InputError
+from twotower.serving.http.access_log import MOST_LINES, AccessLog
+from twotower.serving.http.app import Settings, create_app
+from twotower.serving.http.path_ids import id_of
+
+
+def test_metrics_count_by_route_and_status() -> None:
+    async def main() -> str:
+        app = create_app(FakeLive(), Settings())  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+            for user in (1, 2, 99):
+                await client.post("/recommend", json={"user_id": user})
+            await client.get("/items/7/similar")
+            await client.get("/items/8/similar")
+            await client.get("/nothing/8")
+            return (await client.get("/metrics")).text
+
+    text = asyncio.run(main())
+    for line in (
+        'twotower_requests_total{route="/recommend",status="200"} 2.0',
+        'twotower_requests_total{route="/recommend",status="404"} 1.0',
+        'twotower_requests_total{route="/items/{item_id}/similar",status="200"} 1.0',
+        'twotower_requests_total{route="/items/{item_id}/similar",status="404"} 1.0',
+        'twotower_requests_total{route="none",status="404"} 1.0',
+        'twotower_request_seconds_count{route="/recommend"} 3.0',
+        "twotower_batch_size_sum 3.0",
+        "twotower_items 3.0",
+        "twotower_live_share 0.25",
+        "twotower_tombstone_share 0.125",
+        'twotower_bundle_info{version="run-1"} 1.0',
+    ):
+        assert f"\n{line}\n" in text
+
+
+def written(console: str, *paths: str) -> str:
+    stream = io.StringIO()
+    log = AccessLog(console, stream)
+    for path in paths:
+        log.write("127.0.0.1", "GET", path, 200, 0.0125)
+    log.close()
+    return stream.getvalue()
+
+
+def test_the_access_log_has_a_line_for_each_request() -> None:
+    lines = [json.loads(line) for line in written("jsonl", "/a", "/b").splitlines()]
+    assert [line["path"] for line in lines] == ["/a", "/b"]
+    assert (lines[0]["status"], lines[0]["ms"], lines[0]["method"]) == (200, 12.5, "GET")
+    assert re.fullmatch(r"\S+Z 127.0.0.1 GET '/a' 200 12.50 ms\n", written("rich", "/a"))
+    assert written("quiet", "/a") == ""
+
+
+def test_a_path_makes_no_line_of_its_own() -> None:
+    for console in ("rich", "jsonl"):
+        assert written(console, "/a\nGET /forged").count("\n") == 1
+
+
+def test_lines_that_nobody_can_write_are_counted() -> None:
+    stream = io.StringIO()
+    log = AccessLog("jsonl", stream)
+    log._entries.extend([(0.0, "-", "GET", "/", 200, 0.0)] * MOST_LINES)
+    log.write("-", "GET", "/", 200, 0.0)
+    log.close()
+    lost = [line for line in stream.getvalue().splitlines() if "lost" in line]
+    assert lost in ([], ['{"lost_lines":1}'])  # [] where the thread came first
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_a_whole_number_has_one_name(number: int) -> None:
+    assert id_of(str(number), False, "item") == number
+
+
+@pytest.mark.parametrize(
+    "text", ["", "-0", "00", "+1", "1.0", " 1", "1 ", "1_0", "٣", "x", str(2**63), "9" * 5000]
+)
+def test_other_names_of_numbers_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="whole numbers of 64 bits"):
+        id_of(text, False, "item")
+    assert id_of(text, True, "item") == text

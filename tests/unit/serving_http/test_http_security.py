@@ -1,0 +1,144 @@
+"""Keys and scopes."""
+
+import io
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from twotower.errors import InputError
+from twotower.serving.http.security import Keys, is_open, needs_write
+
+Asked = Callable[..., httpx.Response]
+READ_KEY, WRITE_KEY = "r" * 32, "w" * 32
+LINES = ["# keys", "", f"read {READ_KEY}", f"write {WRITE_KEY}"]
+RECOMMEND = {"json": {"user_id": 1}}
+WRITES = [
+    ("PUT", "/items/3", {"json": {"features": {}}}),
+    ("DELETE", "/items/3", {}),
+    ("POST", "/users/3/events", {"json": {"item_id": 1}}),
+    ("POST", "/reload", {"json": {"bundle": "other"}}),
+]
+READS = [
+    ("POST", "/recommend", RECOMMEND),
+    ("POST", "/recommend/batch", {"json": {"requests": [{"user_id": 1}]}}),
+    ("GET", "/items/7/similar", {}),
+    ("GET", "/metrics", {}),
+]
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize(("method", "path", "body"), [*READS, *WRITES])
+def test_a_key_is_needed_and_a_wrong_one_is_none(
+    ask: Callable[..., Asked], method: str, path: str, body: dict[str, object]
+) -> None:
+    asked = ask(keys=Keys(LINES))
+    wrong = [
+        {},
+        bearer("x" * 32),
+        bearer(""),
+        {"Authorization": WRITE_KEY},
+        {"Authorization": f"Basic {WRITE_KEY}"},
+    ]
+    for headers in [*wrong, bearer(READ_KEY[:-1]), bearer(READ_KEY + "r")]:
+        answer = asked(method, path, headers=headers, **body)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.json()["error"]["key"] == "Authorization"
+    assert asked(method, path, headers=bearer(WRITE_KEY), **body).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path", "body"), WRITES)
+def test_a_key_for_reading_changes_nothing(
+    ask: Callable[..., Asked], live: object, method: str, path: str, body: dict[str, object]
+) -> None:
+    assert ask(keys=Keys(LINES))(method, path, headers=bearer(READ_KEY), **body).status_code == 403
+    assert live.written == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), READS)
+def test_a_key_for_reading_reads(
+    ask: Callable[..., Asked], method: str, path: str, body: dict[str, object]
+) -> None:
+    assert ask(keys=Keys(LINES))(method, path, headers=bearer(READ_KEY), **body).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json", "/docs"])
+def test_what_tells_nothing_of_users_and_items_is_open(ask: Callable[..., Asked], path: str) -> None:
+    assert ask(keys=Keys(LINES))("GET", path).status_code == 200
+
+
+def test_paths_that_look_open_are_not() -> None:
+    assert is_open("GET", "/page/style.css")
+    for path in (
+        "/items/a.css",
+        "/page/users/a.js",
+        "/page/users",
+        "/metrics",
+        "/items/x/similar",
+        "/page/../a/b.js",
+    ):
+        assert not is_open("GET", path)
+    assert not is_open("POST", "/healthz")
+
+
+def test_what_is_neither_read_nor_known_needs_a_key_for_writing() -> None:
+    assert needs_write("PATCH", "/anything")
+    assert needs_write("POST", "/recommend/other")
+    assert not needs_write("GET", "/items/1/similar")
+
+
+def test_a_file_of_keys_is_checked_and_its_keys_are_never_told(tmp_path: Path) -> None:
+    path = tmp_path / "keys.txt"
+    for text, told in {
+        f"admin {WRITE_KEY}": "line 1: expected `read <key>`",
+        f"# a\nwrite {WRITE_KEY} more": "line 2: expected",
+        "read short": "16 or more ASCII characters",
+        f"read {'é' * 20}": "16 or more ASCII characters",
+        "# none": "has no key",
+    }.items():
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match=told) as refused:
+            Keys.read(str(path))
+        assert WRITE_KEY not in str(refused.value)
+        assert "short" not in str(refused.value)
+    with pytest.raises(InputError, match="cannot be read"):
+        Keys.read(str(tmp_path / "missing"))
+    assert not Keys.read("")
+
+
+def test_keys_are_in_no_log_and_no_dump(
+    ask: Callable[..., Asked], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = Keys(LINES)
+    out = io.StringIO()
+    monkeypatch.setattr("sys.stdout", out)
+    with caplog.at_level(logging.DEBUG):
+        asked = ask(keys=keys, console="jsonl")
+        answer = asked("POST", f"/recommend?key={READ_KEY}", headers=bearer(READ_KEY), json={"user_id": 666})
+    assert answer.status_code == 500
+    # the client of this test, httpx, logs what it asks; it is no part of the service
+    ours = "".join(str(record.__dict__) for record in caplog.records if not record.name.startswith("httpx"))
+    dumped = "".join((ours, out.getvalue(), answer.text, str(vars(keys))))
+    assert READ_KEY not in dumped
+
+
+def test_other_origins_are_refused_unless_named(ask: Callable[..., Asked]) -> None:
+    preflight = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+    assert "access-control-allow-origin" not in ask()("OPTIONS", "/recommend", headers=preflight).headers
+    named = ask(cors_origins=("https://shop.example",), keys=Keys(LINES))
+    allowed = named("OPTIONS", "/recommend", headers=preflight)
+    assert allowed.headers["access-control-allow-origin"] == "https://shop.example"
+    other = named("OPTIONS", "/recommend", headers=preflight | {"Origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in other.headers
+
+
+def test_a_form_of_another_page_cannot_ask(ask: Callable[..., Asked]) -> None:
+    # a page may send text/plain to any address without asking first
+    answer = ask()("POST", "/users/1/events", content='{"item_id":1}', headers={"Content-Type": "text/plain"})
+    assert answer.status_code == 415
