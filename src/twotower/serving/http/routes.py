@@ -120,7 +120,7 @@ def add_catalogue(router: APIRouter, live: LiveService) -> None:
     ) -> Response:
         retriever = live.retriever
         key = id_of(item_id, retriever.bundle.items.is_text, "item")
-        found = retriever.similar(key, k, where=_where(where))
+        found = retriever.similar(key, k, where=where_of(where))
         return said(retriever.version, items=found)
 
     @router.put("/items/{item_id:path}", response_model=models.Written, summary="Offer or change an item")
@@ -158,7 +158,17 @@ def add_operations(router: APIRouter, live: LiveService, metrics: Metrics) -> No
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _where(text: str | None) -> dict[str, Any]:
+def where_of(text: str | None) -> dict[str, Any]:
+    """Return the conditions that a query holds as JSON text.
+
+    Raises:
+        HttpError: 422, it is not JSON, or holds no conditions.
+    """
+    """Return the conditions of a query, given as JSON.
+
+    Raises:
+        HttpError: 422, it is no JSON or no conditions.
+    """
     if text is None:
         return {}
     try:
