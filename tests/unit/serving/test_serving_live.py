@@ -1,0 +1,280 @@
+import logging
+import shutil
+import threading
+from contextlib import closing
+
+import pytest
+import tiny_bundle
+
+from twotower.errors import InputError
+from twotower.serving.changes import Event, ItemPut, ItemRemoved
+from twotower.serving.live import LiveService
+from twotower.serving.requests import Request, UnknownItem
+from twotower.serving.retriever import Retriever
+
+NOW = tiny_bundle.NOW
+NEW = {"title": "RED CUP", "price": 3.0, "tags": ["home"]}
+CHANGES = [
+    ItemPut("new", NEW),
+    ItemPut("item-001", {"title": "BLUE LAMP"}),
+    ItemRemoved("item-002"),
+    Event("user-01", "new", NOW),
+    Event("nobody yet", "item-003", NOW + 1),
+    ItemPut("gone", NEW),
+    Event("user-12", "gone", NOW),
+    ItemRemoved("gone"),
+]
+
+
+@pytest.fixture
+def root(tmp_path):
+    tiny_bundle.write(tmp_path / "root" / "first", history_items="tower")
+    tiny_bundle.write(tmp_path / "root" / "second", kind="ivf_flat", history_items="tower")
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def opened(root, tmp_path):
+    """Open the service over its store, as often as asked."""
+    services = []
+
+    def open_it(bundle="first", store=tmp_path / "live.db"):
+        services.append(LiveService(root, root / bundle, store))
+        return services[-1]
+
+    yield open_it
+    for service in services:
+        service.close()
+
+
+def offered(retriever, user=None):
+    request = Request(user_id=user, k=1000, exclude_seen=user is not None)
+    (found,) = retriever.answer([request])
+    return {each.item_id: each.label for each in found}
+
+
+def check_all_is_there(retriever):
+    found = offered(retriever)
+    assert len(found) == 60
+    assert found["new"] == "RED CUP"
+    assert found["item-001"] == "BLUE LAMP"
+    assert not {"item-002", "gone"} & set(found)
+    assert retriever.history("user-01")[-1] == "new"
+    assert retriever.history("nobody yet") == ["item-003"]
+    assert retriever.history("user-12") == ["gone"]  # what was removed stays in histories
+    assert "new" not in offered(retriever, "user-01")
+
+
+def test_what_was_written_is_seen_and_there_after_a_restart(opened):
+    live = opened()
+    live.write(CHANGES)
+    check_all_is_there(live.retriever)
+    before = live.retriever.answer([Request(user_id="user-01", k=60), Request(user_id="user-12", k=60)])
+    live.close()
+    again = opened()
+    check_all_is_there(again.retriever)
+    assert again.skipped == 0
+    after = again.retriever.answer([Request(user_id="user-01", k=60), Request(user_id="user-12", k=60)])
+    assert [[(e.item_id, round(e.score, 4)) for e in found] for found in after] == [
+        [(e.item_id, round(e.score, 4)) for e in found] for found in before
+    ]
+
+
+def test_a_wrong_write_is_not_there_after_a_restart(opened):
+    live = opened()
+    with pytest.raises(InputError, match="colour"):
+        live.write([ItemPut("new", NEW), ItemPut("other", {"colour": "red"})])
+    with pytest.raises(UnknownItem):
+        live.write([ItemRemoved("never")])
+    with pytest.raises(UnknownItem):
+        live.write([Event("user-01", "never", NOW)])
+    live.close()
+    assert offered(opened().retriever) == offered(Retriever.open(live.retriever.bundle.folder))
+
+
+def test_events_that_the_bundle_s_history_has_do_not_come_twice(opened):
+    live = opened()
+    history = live.retriever.history("user-01")
+    times = live.retriever.bundle.history.times[: len(history)].tolist()
+    live.write([Event("user-01", item, time) for item, time in zip(history, times, strict=True)])
+    assert live.retriever.history("user-01") == history
+    live.close()
+    assert opened().retriever.history("user-01") == history
+
+
+def test_without_a_store_changes_last_as_long_as_the_service(opened):
+    live = opened(store=None)
+    live.write(CHANGES)
+    live.reload("second")
+    check_all_is_there(live.retriever)
+    live.close()
+    assert "new" not in offered(opened(store=None).retriever)
+
+
+def test_a_reload_switches_with_all_live_changes_while_old_requests_keep_their_version(opened):
+    live = opened()
+    live.write(CHANGES)
+    old = live.retriever
+    version = live.reload("second")
+    assert version == live.retriever.version != old.version
+    assert live.retriever.bundle.folder.name == "second"
+    check_all_is_there(live.retriever)
+    check_all_is_there(old)
+    live.write([ItemRemoved("new")])
+    assert "new" not in offered(live.retriever)
+    assert "new" in offered(old)
+
+
+def test_writes_during_a_reload_are_in_the_new_version_too(opened, monkeypatch):
+    live = opened()
+    live.write(CHANGES)
+    read, opening = Retriever.open, threading.Event()
+
+    def slow_open(folder):
+        retriever = read(folder)
+        opening.set()
+        while "during-9" not in offered(live.retriever):
+            pass
+        return retriever
+
+    monkeypatch.setattr(Retriever, "open", slow_open)
+    reload = threading.Thread(target=live.reload, args=("second",))
+    reload.start()
+    assert opening.wait(30)
+    with pytest.raises(InputError, match="under way"):
+        live.reload("second")
+    live.write([ItemRemoved("item-004")])
+    for number in range(10):
+        live.write([ItemPut(f"during-{number}", NEW), Event("user-03", f"during-{number}", NOW + number)])
+    reload.join(30)
+    assert live.retriever.bundle.folder.name == "second"
+    found = offered(live.retriever)
+    assert {f"during-{number}" for number in range(10)} <= set(found)
+    assert "item-004" not in found
+    assert live.retriever.history("user-03")[-10:] == [f"during-{number}" for number in range(10)]
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../first", "first/", "/etc", "nothing", "a\0b", "first\\x", "outside", "a file"]
+)
+def test_a_reload_takes_names_of_folders_in_the_root_only(root, tmp_path, opened, name):
+    tiny_bundle.write(tmp_path / "elsewhere")
+    (root / "outside").symlink_to(tmp_path / "elsewhere")
+    (root / "a file").touch()
+    live = opened()
+    before = live.retriever
+    with pytest.raises(InputError, match=r"reload: .*no folder of the root.*second"):
+        live.reload(name)
+    assert live.retriever is before
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("broken")])
+def test_a_bad_bundle_is_refused_and_the_old_one_goes_on(root, opened, error, monkeypatch):
+    live = opened()
+    live.write(CHANGES)
+    before = live.retriever
+    if error is None:
+        path = root / "second" / "item_vectors.npy"
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        message = r"item_vectors\.npy: damaged"
+    else:
+        monkeypatch.setattr("twotower.serving.retriever.read_bundle", lambda folder: 1 / 0)
+        message = r"second: cannot be served \(ZeroDivisionError"
+    with pytest.raises(InputError, match=message):
+        live.reload("second")
+    assert live.retriever is before
+    monkeypatch.undo()
+    live.write([ItemRemoved("new")])
+    assert live.reload("first") == before.version  # it can be asked again
+
+
+def test_what_a_bundle_cannot_take_is_left_out_counted_and_kept(root, opened):
+    tiny_bundle.write(root / "numbers", text=False)
+    live = opened()
+    live.write([*CHANGES, ItemPut("second new", NEW)])
+    live.reload("numbers")
+    # Puts of new, item-001, second new and gone; three events. Removals of what is not there are nothing.
+    assert live.skipped == 7
+    assert len(offered(live.retriever)) == 60
+    live.write([ItemPut(5, {"title": "FIVE"})])
+    live.close()
+    again = opened("second")
+    check = offered(again.retriever)
+    assert check.pop("second new") == "RED CUP"
+    assert len(check) == 60
+    assert again.skipped == 1
+
+
+def test_folders_are_found_by_the_rule_that_is_given(root, tmp_path):
+    (root / "run").mkdir()
+    shutil.copytree(root / "second", root / "run" / "bundle")
+    with closing(LiveService(root, root / "first", None, lambda folder: folder / "bundle")) as live:
+        live.reload("run")
+        assert live.retriever.bundle.folder == root.resolve() / "run" / "bundle"
+
+
+def test_a_store_in_use_is_refused_and_a_failed_start_lets_go_of_it(root, opened, tmp_path):
+    opened()
+    with pytest.raises(InputError, match="in use by process"):
+        opened()
+    with pytest.raises(InputError, match="missing"):
+        LiveService(root, root / "missing", tmp_path / "other.db")
+    opened(store=tmp_path / "other.db")
+
+
+def test_a_rebuild_runs_in_the_background_where_needed_and_one_at_a_time(opened, monkeypatch):
+    live = opened()
+    assert not live.rebuild_if_needed()
+    live.write([ItemPut(f"n{number}", NEW) for number in range(120)])
+    assert live.retriever.drift().needs_rebuild
+    rebuild, going, go = live.retriever.rebuild, threading.Event(), threading.Event()
+
+    def slow_rebuild():
+        going.set()
+        go.wait(30)
+        rebuild()
+
+    monkeypatch.setattr(live.retriever, "rebuild", slow_rebuild)
+    assert live.rebuild_if_needed()
+    assert going.wait(30)
+    assert not live.rebuild_if_needed()
+    assert len(offered(live.retriever)) == 180
+    go.set()
+    live._rebuild.join(30)
+    assert not live.retriever.drift().needs_rebuild
+    assert len(offered(live.retriever)) == 180
+
+
+def test_a_rebuild_that_fails_is_logged_and_the_old_index_goes_on(opened, monkeypatch, caplog):
+    live = opened()
+    live.write([ItemPut(f"n{number}", NEW) for number in range(120)])
+    monkeypatch.setattr(live.retriever, "rebuild", lambda: 1 / 0)
+    with caplog.at_level(logging.ERROR, "twotower"):
+        assert live.rebuild_if_needed()
+        live.close()
+    assert "ZeroDivisionError" in caplog.text
+    assert len(offered(live.retriever)) == 180
+
+
+def test_readers_see_one_version_while_bundles_and_items_change(opened):
+    live, stop, wrong = opened(), threading.Event(), []
+
+    def read():
+        while not stop.is_set():
+            retriever = live.retriever
+            found = offered(retriever)
+            if len(found) != 60 + ("new" in found):
+                wrong.append(found)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for position in range(6):
+        live.write([ItemPut("new", NEW)] if position % 2 == 0 else [ItemRemoved("new")])
+        live.reload(["second", "first"][position % 2])
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
