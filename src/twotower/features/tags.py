@@ -65,17 +65,18 @@ class Tags(Feature):
         return np.array([not self._is_bag(value) for value in values], dtype=np.bool_)
 
     def _learn(self, values: pd.Series) -> None:
-        self.rows = ValueRows.fit((tag for value in values for tag in set(self._tags(value))), self.min_count)
+        self.rows = ValueRows.fit((tag for value in values for tag in set(self.split(value))), self.min_count)
 
     def _encode(self, values: pd.Series) -> Tensor:
         encoded = np.zeros((len(values), self.max_tags), dtype=np.int32)
         for position, value in enumerate(values):
-            rows = [row for row in map(self.rows.row, self._tags(value)) if row > 0]
+            rows = [row for row in map(self.rows.row, self.split(value)) if row > 0]
             rows = list(dict.fromkeys(rows))[: self.max_tags]
             encoded[position, : len(rows)] = rows
         return torch.from_numpy(encoded)
 
-    def _tags(self, value: Any) -> list[Any]:
+    def split(self, value: Any) -> list[Any]:
+        """Return the tags of a raw value; none where it is no bag of tags."""
         if isinstance(value, str):
             parts = value.split(self.separator) if self.separator else [value]
             return [part.strip() for part in parts if part.strip()]
@@ -90,4 +91,4 @@ class Tags(Feature):
             return True
         if not isinstance(value, list | tuple | set | frozenset | np.ndarray):
             return False
-        return all(is_value(tag) for tag in self._tags(value))
+        return all(is_value(tag) for tag in self.split(value))

@@ -1,9 +1,11 @@
-"""The k best of the items a request allows: always k where k exist.
+"""The k best of the items each request allows: always k where k exist.
 
-Shapes: D embedding, n candidates, K results.
+Shapes: Q requests, D embedding, n candidates, K results.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,76 +14,119 @@ from twotower.index.index import Index
 from twotower.serving.live_items import LiveItems, Rows
 
 SCAN_SHARE = 0.25
-"""Of the catalogue: where more has to be fetched, looking at all of it is quicker and never falls short."""
+"""Of the items to choose from: where more has to be fetched, looking at all of them is quicker."""
 
-Best = tuple[Rows, NDArray[np.float32]]
+SCAN_ROWS = 4_096
+"""So few allowed items are looked at one by one: as quick as an index that has to be asked for many more."""
+
+SPARE = 1.5
+"""More is fetched than the share of allowed items calls for, since they do not lie evenly."""
+
+TOGETHER = 1_024
+"""Requests that need more items from the index than this are searched for by themselves."""
+
+Floats = NDArray[np.float32]
+Best = tuple[Rows, Floats]
 
 
-def best_items(
-    index: Index,
-    items: LiveItems,
-    query: NDArray[np.float32],
-    k: int,
-    excluded: Rows,
-    allowed: Rows | None = None,
-) -> Best:
-    """Find the best items for an embedding.
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Which items a request may be answered with.
 
-    The index is asked for as many more as are excluded. Where it runs out (the searched cells held too few),
-    and where a list of allowed items is given, every candidate's vector is looked at. Scores are exact
+    Args:
+        k: how many; fewer are returned only where fewer are left.
+        excluded: distinct rows not to return, all of them offered.
+        allowed: distinct rows to choose from, ascending, all of them offered; None for the whole catalogue.
+    """
+
+    k: int
+    excluded: Rows
+    allowed: Rows | None = None
+
+
+def best_items(index: Index, items: LiveItems, queries: Floats, choices: Sequence[Choice]) -> list[Best]:
+    """Find the best items for embeddings.
+
+    The index is asked for as many more as are excluded or not allowed. Where that would be too many, or it
+    runs out (the searched cells held too few), every candidate's vector is looked at. Scores are exact
     whatever the index stores, equal ones in the order of rows.
 
     Args:
         index: of the items that are offered.
         items: their vectors.
-        query: float32 [D].
-        k: how many; fewer are returned only where fewer are allowed.
-        excluded: distinct rows not to return.
-        allowed: distinct rows to choose from, all of them offered; None for the whole catalogue.
+        queries: float32 [Q, D].
+        choices: [Q] what each may be answered with.
 
     Returns:
-        Rows [K], best first, and their scores [K].
+        For each query rows [K], best first, and their scores [K].
     """
-    if allowed is not None:
-        candidates = np.setdiff1d(allowed, excluded, assume_unique=True)
-        return _first(candidates, items.scores(candidates, query), k)
-    num_fetched = k + len(excluded)
-    if num_fetched < SCAN_SHARE * items.num_live:
-        found = index.search(query[None], num_fetched).rows[0]
-        found = np.setdiff1d(found[found > 0], excluded)
-        if len(found) >= k:
-            return _first(found, items.scores(found, query), k)
-    candidates = np.setdiff1d(items.live_rows(), excluded, assume_unique=True)
-    return _first(candidates, items.scores(None, query)[candidates - 1], k)
+    wanted = np.array([num_fetched(items, choice) for choice in choices], dtype=np.int64)
+    fetched = _fetched(index, queries, wanted)
+    return [
+        _best(items, query, choice, rows)
+        for query, choice, rows in zip(queries, choices, fetched, strict=True)
+    ]
 
 
-def most_alike(
-    items: LiveItems,
-    row: Rows,
-    k: int,
-    tower_part: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-) -> Best:
-    """Find the items whose embeddings point the same way as an item's: the score of vectors of length 1.
+def num_fetched(items: LiveItems, choice: Choice) -> int:
+    """Return how many items to ask the index for so that k allowed ones are likely among them; 0 = scan."""
+    num_left = items.num_live
+    num_wanted = min(choice.k, num_left)
+    if choice.allowed is not None:
+        num_left = len(choice.allowed)
+        if num_left <= SCAN_ROWS:
+            return 0
+        num_wanted = math.ceil(SPARE * num_wanted * items.num_live / num_left)
+    num_wanted += len(choice.excluded)
+    return num_wanted if num_wanted < SCAN_SHARE * num_left else 0
+
+
+def most_alike(items: LiveItems, row: int, query: Floats, choice: Choice) -> Best:
+    """Find the items whose embeddings point the same way as an item's: by cosine.
 
     The norm of an embedding says how much the item is wanted, not what it is like.
 
     Args:
         items: their vectors.
-        row: [1] the item, itself left out.
-        k: how many.
-        tower_part: leaves out what in embeddings [n, D] is not the tower's.
+        row: of the item.
+        query: float32 [D] its vector, 0 where it is not the tower's.
+        choice: what may be returned.
     """
-    candidates = np.setdiff1d(items.live_rows(), row, assume_unique=True)
-    query, others = (_unit(tower_part(items.vectors(rows))) for rows in (row, candidates))
-    return _first(candidates, others @ query[0], k)
+    candidates = _candidates(items, choice)
+    return _first(candidates, items.cosines(row, query)[candidates - 1], choice.k)
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, np.where(norms > 0, norms, 1), dtype=np.float32)
+def _fetched(index: Index, queries: Floats, wanted: Rows) -> list[Rows]:
+    """Search the index for the queries that want something from it; each gets what it would get alone."""
+    found: list[Rows] = [np.zeros(0, dtype=np.int64)] * len(queries)
+    groups = [np.flatnonzero((wanted > 0) & (wanted <= TOGETHER))]
+    groups += [np.array([place]) for place in np.flatnonzero(wanted > TOGETHER)]
+    for places in groups:
+        if len(places):
+            rows = index.search(queries[places], int(wanted[places].max())).rows
+            for place, each in zip(places.tolist(), rows, strict=True):
+                found[place] = each[: wanted[place]]
+    return found
 
 
-def _first(rows: Rows, scores: NDArray[np.float32], k: int) -> Best:
+def _best(items: LiveItems, query: Floats, choice: Choice, fetched: Rows) -> Best:
+    found = np.setdiff1d(fetched[fetched > 0], choice.excluded)
+    if choice.allowed is not None and len(found):
+        found = np.intersect1d(found, choice.allowed, assume_unique=True)
+    if len(found) >= choice.k:
+        return _first(found, items.scores(found, query), choice.k)
+    candidates = _candidates(items, choice)
+    if len(candidates) < SCAN_SHARE * items.num_rows:
+        return _first(candidates, items.scores(candidates, query), choice.k)
+    return _first(candidates, items.scores(None, query)[candidates - 1], choice.k)
+
+
+def _candidates(items: LiveItems, choice: Choice) -> Rows:
+    allowed = items.live_rows() if choice.allowed is None else choice.allowed
+    return np.setdiff1d(allowed, choice.excluded, assume_unique=True)
+
+
+def _first(rows: Rows, scores: Floats, k: int) -> Best:
     """Return the k highest scores and their rows; equal scores in the order of rows."""
     if k < len(rows):
         lowest = np.partition(scores, len(scores) - k)[len(scores) - k]

@@ -20,22 +20,32 @@ SPARE_ROWS = 1024
 class LiveItems:
     """Ids, labels and vectors of items by row; a row is never used twice.
 
-    A removed item keeps its row, because it stays in histories; added again, it gets a new one. Not safe
-    from several threads by itself.
+    A removed item keeps its row, because it stays in histories; added again or changed, it gets a new one.
+    Not safe from several threads by itself.
 
     Args:
         vocabulary: ids of the bundle's items.
         labels: their names for people, [N]; None where there are none.
         vectors: float32 [N, D].
+        tower_dim: the first columns of a vector, which are the tower's and not a bias; None for all.
     """
 
-    def __init__(self, vocabulary: Vocabulary, labels: pd.Series | None, vectors: np.ndarray) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        labels: pd.Series | None,
+        vectors: np.ndarray,
+        tower_dim: int | None = None,
+    ) -> None:
         self._vocabulary = vocabulary
         self._labels = None if labels is None else labels.to_numpy(dtype=object)
         self._vectors = vectors
+        self._tower_dim = tower_dim
+        self._lengths = self._lengths_of(vectors)
         self._live = np.ones(len(vocabulary), dtype=np.bool_)
-        self._successor: dict[int, int] = {}
-        self._new_rows: dict[ItemId, int] = {}
+        self._first = np.arange(len(vocabulary) + 1)
+        self._latest = self._first.copy()
+        self._new_rows: dict[ItemId, list[int]] = {}
         self._new_ids: list[ItemId] = []
         self._new_labels: list[str | None] = []
         self.num_live = len(vocabulary)
@@ -44,6 +54,11 @@ class LiveItems:
     def num_rows(self) -> int:
         """The highest row given so far."""
         return len(self._vocabulary) + len(self._new_ids)
+
+    @property
+    def num_known(self) -> int:
+        """Items of the bundle, whose rows come first."""
+        return len(self._vocabulary)
 
     @property
     def is_text(self) -> bool:
@@ -56,8 +71,8 @@ class LiveItems:
         if self._new_rows:
             for position, value in enumerate(ids):
                 key = as_id(value, self.is_text)
-                if key is not None:
-                    rows[position] = self._new_rows.get(key, rows[position])
+                if key in self._new_rows:
+                    rows[position] = self._new_rows[key][-1]
         return rows
 
     def live(self, rows: Rows) -> NDArray[np.bool_]:
@@ -67,13 +82,21 @@ class LiveItems:
 
     def live_rows(self) -> Rows:
         """Return the rows of all items that are offered, ascending."""
-        return np.flatnonzero(self._live[: self.num_rows]).astype(np.int64) + 1
+        return np.flatnonzero(self.live_mask()).astype(np.int64) + 1
+
+    def live_mask(self) -> NDArray[np.bool_]:
+        """Return for each row from 1 whether it is offered, [num_rows]."""
+        return self._live[: self.num_rows]
 
     def latest(self, rows: Rows) -> Rows:
-        """Return rows with those of items that were removed and added again replaced by the new ones."""
-        if not self._successor:
-            return rows
-        return np.array([self._successor.get(row, row) for row in rows.tolist()], dtype=np.int64)
+        """Return the latest row of the item of each row: another one where it was put in again."""
+        found: Rows = self._latest[rows]
+        return found
+
+    def first(self, rows: Rows) -> Rows:
+        """Return the first row of the item of each row: the bundle's, where the bundle knows the item."""
+        found: Rows = self._first[rows]
+        return found
 
     def id_of(self, row: int) -> ItemId:
         """Return the id of a row."""
@@ -101,25 +124,48 @@ class LiveItems:
         found: NDArray[np.float32] = vectors @ query
         return found
 
+    def cosines(self, row: int, query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the cosine between an item and every row ever given, leaving out the bias.
+
+        Args:
+            row: of the item.
+            query: float32 [D], its vector, 0 in the bias.
+        """
+        lengths = self._lengths[: self.num_rows]
+        found: NDArray[np.float32] = self.scores(None, query) / (lengths * lengths[row - 1])
+        return found
+
     def add(self, item_id: ItemId, vector: NDArray[np.float32], label: str | None) -> int:
         """Take in an item that is not offered, and return its row: `num_rows` + 1 before the call."""
         row = self.num_rows + 1
-        if row > len(self._vectors):
-            spare = max(SPARE_ROWS, len(self._vectors) // 4)
-            self._vectors = np.pad(self._vectors, ((0, spare), (0, 0)))
-            self._live = np.pad(self._live, (0, len(self._vectors) - len(self._live)))
-        before = int(self.rows([item_id])[0])
-        for old in (
-            [before, *(old for old, new in self._successor.items() if new == before)] if before else []
-        ):
-            self._successor[old] = row
+        if row > len(self._live):
+            self._grow(max(SPARE_ROWS, len(self._live) // 4))
+        known = int(rows_of(self._vocabulary, [item_id])[0])
+        new = self._new_rows.setdefault(item_id, [])
+        new.append(row)
+        earlier = [*([known] if known else []), *new]
+        self._latest[earlier] = row
+        self._first[row] = earlier[0]
         self._vectors[row - 1] = vector
+        self._lengths[row - 1] = self._lengths_of(vector[None])[0]
         self._live[row - 1] = True
-        self._new_rows[item_id] = row
         self._new_ids.append(item_id)
         self._new_labels.append(label)
         self.num_live += 1
         return row
+
+    def _grow(self, spare: int) -> None:
+        """Make room; the bundle's own array of vectors is left as it is."""
+        self._vectors = np.pad(self._vectors, ((0, spare), (0, 0)))
+        self._lengths = np.pad(self._lengths, (0, spare))
+        self._live = np.pad(self._live, (0, spare))
+        self._first = np.pad(self._first, (0, spare))
+        self._latest = np.pad(self._latest, (0, spare))
+
+    def _lengths_of(self, vectors: np.ndarray) -> NDArray[np.float32]:
+        """Return the lengths of the tower's part of vectors, 1 where it is zero: the cosine is 0 then."""
+        lengths = np.linalg.norm(vectors[:, : self._tower_dim], axis=1).astype(np.float32)
+        return np.where(lengths > 0, lengths, np.float32(1))
 
     def remove(self, row: int) -> None:
         """Stop offering the item of a row that is offered."""

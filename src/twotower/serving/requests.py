@@ -2,21 +2,60 @@
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from twotower.data.check_tables import EARLIEST, LATEST
 from twotower.data.ids import MAX_LENGTH
-from twotower.data.vocabulary import Vocabulary
 from twotower.errors import InputError
 from twotower.features.feature import ContextFeature
 from twotower.features.feature_table import FeatureTable
-from twotower.serving.live_items import LiveItems, Rows, as_id, as_label, rows_of
+from twotower.serving.live_items import LiveItems, Rows, as_id, as_label
 from twotower.serving.recommendation import ItemId, UserId
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class UnknownUser(InputError):  # noqa: N818
+    """Nobody has this id: neither the bundle nor an event since knows it."""
+
+
+class UnknownItem(InputError):  # noqa: N818
+    """There never was an item of this id, or it is no longer offered where it must be."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for one user.
+
+    Args:
+        user_id: known to the bundle or by events; None for a user who is described by the next three.
+        features: column of the user table -> raw value; those left out count as unknown.
+        history: ids of the items the user has, oldest first; removed items may be among them.
+        history_times: unix seconds of each item of `history`; None = the request's time.
+        request_time: unix seconds; None = the end of the data the towers were trained for, or the user's
+            latest event where that is later.
+        k: how many items; fewer come back only where fewer are left.
+        allow: choose only from these ids; an unknown one is an error. None for the whole catalogue.
+        deny: never these ids; unknown ones are ignored.
+        where: column of the item table -> a value, a list of values, or {"min": number, "max": number}.
+        exclude_seen: nothing the user already has.
+    """
+
+    user_id: UserId | None = None
+    features: Mapping[str, Any] = field(default_factory=dict)
+    history: Sequence[ItemId] = ()
+    history_times: Sequence[int] | None = None
+    request_time: int | None = None
+    k: int = 10
+    allow: Iterable[ItemId] | None = None
+    deny: Iterable[ItemId] = ()
+    where: Mapping[str, Any] = field(default_factory=dict)
+    exclude_seen: bool = True
 
 
 def checked_k(k: int) -> int:
@@ -26,14 +65,10 @@ def checked_k(k: int) -> int:
     return int(k)
 
 
-def checked_time(time: Any, default: int) -> int:
-    """Return a request time in unix seconds, the default for None."""
-    if time is None:
-        return default
+def checked_time(time: Any, name: str) -> int:
+    """Return a time in unix seconds, refusing what is none."""
     if isinstance(time, bool) or not isinstance(time, int | np.integer) or not EARLIEST <= time < LATEST:
-        raise InputError(
-            f"request_time: expected whole unix seconds between 1970-01-02 and 2100, got {time!r}"
-        )
+        raise InputError(f"{name}: expected whole unix seconds between 1970-01-02 and 2100, got {time!r:.80}")
     return int(time)
 
 
@@ -41,8 +76,8 @@ def checked_times(times: Sequence[Any] | None, num_items: int, request_time: int
     """Return the times of a history, oldest first; without any, all are the request's."""
     if times is None:
         return [request_time] * num_items
-    found = [checked_time(time, 0) for time in times]
-    if len(found) != num_items or 0 in found:
+    found = [checked_time(time, "history_times") for time in listed(times, "history_times", "times")]
+    if len(found) != num_items:
         raise InputError(
             f"history_times: expected {num_items} times, one for each item of history, got {len(found)}"
         )
@@ -51,26 +86,11 @@ def checked_times(times: Sequence[Any] | None, num_items: int, request_time: int
     return found
 
 
-def listed(ids: Iterable[Any], name: str) -> list[Any]:
+def listed(ids: Iterable[Any], name: str, what: str = "item ids") -> list[Any]:
     """Return ids as a list, refusing a single text, which would be read letter by letter."""
-    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
-        raise InputError(f"{name}: expected a list of item ids, got {ids!r:.80}; write [{ids!r:.80}]")
+    if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
+        raise InputError(f"{name}: expected a list of {what}, got {ids!r:.80}; write [{ids!r:.80}]")
     return list(ids)
-
-
-def known_user(users: Vocabulary, user_id: UserId) -> int:
-    """Return the row of a known user.
-
-    Raises:
-        InputError: nobody has this id.
-    """
-    row = int(rows_of(users, [user_id])[0])
-    if row == 0:
-        raise InputError(
-            f"user {user_id!r:.80} is not among the {len(users):,} users of this bundle; "
-            "use recommend_new with the user's features and history"
-        )
-    return row
 
 
 def known_rows(items: LiveItems, ids: Iterable[Any], name: str, live: bool) -> Rows:
@@ -83,7 +103,7 @@ def known_rows(items: LiveItems, ids: Iterable[Any], name: str, live: bool) -> R
         live: the items must still be offered.
 
     Raises:
-        InputError: an id was never an item, or is no longer one where it must be.
+        UnknownItem: an id was never an item, or is no longer one where it must be.
     """
     given = listed(ids, name)
     rows = items.rows(given)
@@ -98,53 +118,56 @@ def known_rows(items: LiveItems, ids: Iterable[Any], name: str, live: bool) -> R
             problem = f"is {type(value).__name__}, but item ids of this catalogue are {kind}"
         else:
             problem = f"is not in the catalogue of {items.num_live:,} items"
-        raise InputError(f"{name}: item {value!r:.80} {problem}; leave it out, or add it with add_item")
+        raise UnknownItem(f"{name}: item {value!r:.80} {problem}; leave it out, or put it in first")
     return rows
 
 
-def checked_new_id(items: LiveItems, item_id: Any) -> ItemId:
-    """Return the id of an item to add.
+def checked_id(value: Any, is_text: bool, name: str, what: str) -> int | str:
+    """Return an id that may be new.
+
+    Args:
+        value: as given.
+        is_text: ids of the bundle are text; otherwise whole numbers.
+        name: of the argument, for the message.
+        what: the ids are of, for the message.
 
     Raises:
-        InputError: it is of another kind than the catalogue's ids, or offered already.
+        InputError: it is of another kind than the bundle's ids.
     """
-    key = as_id(item_id, items.is_text)
-    if items.is_text:
+    key = as_id(value, is_text)
+    if is_text:
         sound = isinstance(key, str) and 0 < len(key) <= MAX_LENGTH and "\0" not in key
         kind = f"text of 1 to {MAX_LENGTH} characters"
     else:
         sound = isinstance(key, int)
         kind = "whole numbers of 64 bits"
     if key is None or not sound:
-        raise InputError(f"add_item: item ids of this catalogue are {kind}, got {item_id!r:.80}")
-    if items.live(items.rows([key]))[0]:
-        raise InputError(
-            f"add_item: item {key!r} is already in the catalogue; remove it first, or choose another id"
-        )
+        raise InputError(f"{name}: {what} are {kind}, got {value!r:.80}")
     return key
 
 
 def checked_features(
-    table: FeatureTable, features: Mapping[str, Any], key: str, label: str | None = None
+    table: FeatureTable, features: Mapping[str, Any], key: str, others: Iterable[str] = ()
 ) -> dict[str, Any]:
     """Return raw feature values by column; those left out or None count as missing.
 
     Args:
         table: whose features a new entity may give.
         features: column -> raw value.
-        key: the id column, which is never given: a new entity has the unknown id.
-        label: a column that may be given though no feature reads it.
+        key: the id column, which is never given here.
+        others: columns that may be given though no feature reads them.
 
     Raises:
         InputError: a column is unknown, or a value is not what its feature expects.
     """
-    known = table.columns - {key}
+    if not isinstance(features, Mapping):
+        raise InputError(f"features: expected column: value pairs, got {features!r:.80}")
+    known = (table.columns | set(others)) - {key}
     for column in features:
-        if column not in known and column != label:
-            near = ", ".join(difflib.get_close_matches(str(column), known, n=3))
-            hint = f"did you mean {near}? " if near else ""
-            there = ", ".join(sorted(known)) or "none"
-            raise InputError(f"features: {column!r} is no feature of this model; {hint}there is {there}")
+        if column not in known:
+            raise InputError(
+                f"features: {column!r:.80} is no feature of this model; {choices(column, known)}"
+            )
     given = {column: value for column, value in features.items() if as_label(value) is not None}
     for feature in table.features.values():
         if feature.column in given and not isinstance(feature, ContextFeature):
@@ -152,9 +175,16 @@ def checked_features(
     return given
 
 
-def right_aligned(values: Sequence[int] | Rows, length: int) -> Tensor:
-    """Return the last values of a history as [1, L], 0 = padding on the left."""
-    row = np.zeros((1, length), dtype=np.int64)
-    latest = np.asarray(values, dtype=np.int64)[-length:]
-    row[0, length - len(latest) :] = latest
-    return torch.from_numpy(row)
+def choices(name: Any, known: Iterable[str]) -> str:
+    """Return what there is instead of an unknown name, nearest ones first, for a message."""
+    near = ", ".join(difflib.get_close_matches(str(name), known, n=3))
+    hint = f"did you mean {near}? " if near else ""
+    return f"{hint}there is {', '.join(sorted(known)) or 'none'}"
+
+
+def right_aligned(values: Rows, length: int) -> Rows:
+    """Return the last of some values as [L], 0 = padding on the left."""
+    row = np.zeros(length, dtype=np.int64)
+    latest = values[-length:]
+    row[length - len(latest) :] = latest
+    return row

@@ -1,59 +1,52 @@
-"""The reader of a bundle: recommends, and takes items in and out while it does.
-
-Shapes: L history positions, D embedding.
-"""
+"""The reader of a bundle: recommends, and takes items and events in while it does."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from twotower.bundle.bundle import Bundle
 from twotower.bundle.read import read_bundle
-from twotower.index.read_write_lock import ReadWriteLock
-from twotower.serving.best_items import Best, best_items, most_alike
-from twotower.serving.live_items import LiveItems, Rows, as_label
+from twotower.errors import InputError
+from twotower.serving.batch import Answering
+from twotower.serving.best_items import Best, most_alike
+from twotower.serving.catalogue import Catalogue
+from twotower.serving.live_changes import LiveChanges
 from twotower.serving.recommendation import ItemId, Recommendation, UserId
-from twotower.serving.requests import (
-    checked_features,
-    checked_k,
-    checked_new_id,
-    checked_time,
-    checked_times,
-    known_rows,
-    known_user,
-    listed,
-    right_aligned,
-)
+from twotower.serving.requests import NOTHING, Request, UnknownUser, known_rows
+from twotower.serving.towers import towers_of
+from twotower.serving.user_histories import UserHistories
 
-NO_FEATURES: Mapping[str, Any] = MappingProxyType({})
-NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
+NUM_SUM_DIGITS = 12
 
 
-class Retriever:
+class Retriever(LiveChanges):
     """Answers from a bundle; safe from several threads.
 
-    Requests take `allow` (choose only from these ids; an unknown one is an error), `deny` (never these;
-    unknown ones are ignored) and `exclude_seen` (nothing the user already has). Whatever is left out, k items
-    come back where k are left. Added and removed items live in this object, not in the bundle.
+    What requests take is described at `Request`. Whatever is left out, k items come back where k are left.
+    Items and events that came in live in this object, not in the bundle.
 
     Args:
         bundle: as read.
+
+    Attributes:
+        bundle: as given.
+        version: name of the bundle's run and the first of its manifest's own checksum.
+        catalogue: the items; whoever reads several things of one state holds its lock.
+        users: what they have; read under the same lock.
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self.bundle = bundle
-        self._model = bundle.model
-        self._index = bundle.index
-        label = bundle.item_label
-        labels = None if label is None else bundle.item_table[label]
-        self._items = LiveItems(bundle.items, labels, bundle.item_vectors)
-        self._lock = ReadWriteLock()
+        folder = bundle.folder.resolve()
+        run = folder.parent if folder.name in ("bundle", "exported") else folder
+        self.version = f"{run.name}-{bundle.manifest['sha256'][:NUM_SUM_DIGITS]}"
+        towers = towers_of(bundle)
+        catalogue = Catalogue(bundle, towers)
+        by_table = bundle.model.history.items == "table"
+        users = UserHistories(bundle.users, bundle.history, catalogue.items, by_table)
+        super().__init__(catalogue, users)
+        self.bundle, self.catalogue, self.users = bundle, catalogue, users
+        self._towers = towers
+        self._answering = Answering(bundle, towers, catalogue, users)
 
     @classmethod
     def open(cls, folder: Path | str) -> "Retriever":
@@ -77,26 +70,46 @@ class Retriever:
 
     @property
     def user_ids(self) -> list[UserId]:
-        """Ids of the users the bundle knows."""
-        return list(self.bundle.users.values.tolist())
+        """Ids of the users the bundle knows, then of those whom only events know."""
+        with self._lock.reading():
+            return self._users.ids
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """The columns that `where` may name, and what they hold: `text`, `number` or `tags`."""
+        with self._lock.reading():
+            return self._catalogue.attributes.kinds
 
     def label(self, item_id: ItemId) -> str | None:
         """Return the name of an item for people, of a removed one too; None where the data have none.
 
         Raises:
-            InputError: there never was such an item.
+            UnknownItem: there never was such an item.
         """
         with self._lock.reading():
             return self._items.label_of(int(known_rows(self._items, [item_id], "label", live=False)[0]))
 
-    def history(self, user_id: UserId) -> list[ItemId]:
-        """Return what a known user already has, oldest first.
+    def item(self, item_id: ItemId) -> dict[str, Any]:
+        """Return what is known of an item, of a removed one too, as plain values.
+
+        Returns:
+            Its `item_id` and raw columns (None where one is missing); its `label`; `offered`, whether it is
+            recommended; `live`, whether it came in or was changed since the bundle was made.
 
         Raises:
-            InputError: the user is not known.
+            UnknownItem: there never was such an item.
         """
         with self._lock.reading():
-            rows = self._seen_by(known_user(self.bundle.users, user_id))
+            return self._catalogue.described(item_id)
+
+    def history(self, user_id: UserId) -> list[ItemId]:
+        """Return what a known user already has, oldest first, events included.
+
+        Raises:
+            UnknownUser: the user is not known.
+        """
+        with self._lock.reading():
+            rows = self._users.all(self._users.find(user_id))[1]
             return [self._items.id_of(row) for row in rows.tolist()]
 
     def recommend(
@@ -107,34 +120,30 @@ class Retriever:
         deny: Iterable[ItemId] = (),
         exclude_seen: bool = True,
         request_time: int | None = None,
+        where: Mapping[str, Any] = NOTHING,
     ) -> list[Recommendation]:
-        """Recommend to a user of the bundle.
-
-        Args:
-            user_id: a known user.
-            k: how many items; fewer come back only where fewer are left.
-            allow: see the class.
-            deny: see the class.
-            exclude_seen: see the class.
-            request_time: unix seconds; None = the end of the data the towers were trained for.
+        """Recommend to a user whom the bundle or an event knows; for the arguments see `Request`.
 
         Raises:
-            InputError: an argument is wrong or names an item or user that is not known.
+            InputError: an argument is wrong or names an item, column or user that is not known.
         """
-        row = known_user(self.bundle.users, user_id)
-        history = self.bundle.history
-        rows, times = history.last(np.array([row]), self._model.history.length)
-        now = checked_time(request_time, self.bundle.request_time)
-        seen = self._seen_by(row) if exclude_seen else NO_ROWS
-        with self._lock.reading(), torch.inference_mode():
-            query = self._model.encode_users(
-                torch.tensor([row]), torch.from_numpy(rows), torch.from_numpy(times), torch.tensor([now])
+        if user_id is None:  # which would mean a user who is described
+            raise UnknownUser("user None: expected the id of a user; use recommend_new for one without")
+        return self._one(
+            Request(
+                user_id,
+                k=k,
+                allow=allow,
+                deny=deny,
+                where=where,
+                exclude_seen=exclude_seen,
+                request_time=request_time,
             )
-            return self._answer(_plain(query), k, allow, deny, seen)
+        )
 
     def recommend_new(
         self,
-        features: Mapping[str, Any] = NO_FEATURES,
+        features: Mapping[str, Any] = NOTHING,
         history: Sequence[ItemId] = (),
         k: int = 10,
         allow: Iterable[ItemId] | None = None,
@@ -142,109 +151,64 @@ class Retriever:
         exclude_seen: bool = True,
         request_time: int | None = None,
         history_times: Sequence[int] | None = None,
+        where: Mapping[str, Any] = NOTHING,
     ) -> list[Recommendation]:
-        """Recommend to a user the bundle does not know.
-
-        Args:
-            features: column of the user table -> raw value; those left out count as unknown.
-            history: ids of the items the user has, oldest first; removed items may be among them.
-            k: how many items; fewer come back only where fewer are left.
-            allow: see the class.
-            deny: see the class.
-            exclude_seen: see the class.
-            request_time: unix seconds; None = the end of the data the towers were trained for.
-            history_times: unix seconds of each item of `history`; None = the request's time.
+        """Recommend to a user who is described; for the arguments see `Request`.
 
         Raises:
-            InputError: an argument is wrong, or names a feature or item that is not known.
+            InputError: an argument is wrong, or names a feature, column or item that is not known.
         """
-        encoded = self._model.users.encode([checked_features(self._model.users, features, "user_id")])
-        now = checked_time(request_time, self.bundle.request_time)
-        with self._lock.reading(), torch.inference_mode():
-            rows = known_rows(self._items, history, "history", live=False)
-            times = checked_times(history_times, len(rows), now)
-            length = self._model.history.length
-            query = self._model.encode_user_features(
-                encoded, right_aligned(rows, length), right_aligned(times, length), torch.tensor([now])
+        return self._one(
+            Request(
+                features=features,
+                history=history,
+                history_times=history_times,
+                request_time=request_time,
+                k=k,
+                allow=allow,
+                deny=deny,
+                where=where,
+                exclude_seen=exclude_seen,
             )
-            return self._answer(_plain(query), k, allow, deny, rows if exclude_seen else NO_ROWS)
+        )
 
-    def similar(self, item_id: ItemId, k: int = 10) -> list[Recommendation]:
+    def answer(self, requests: Sequence[Request]) -> list[list[Recommendation] | InputError]:
+        """Answer several requests of one state of the catalogue; a wrong one does not harm the others.
+
+        Towers and index see all requests at once, so scores can differ from those of single requests in the
+        last digits (up to about 1e-6 of their size), and with them the order of items that are so close.
+
+        Returns:
+            In the order of the requests what each is answered with, or what is wrong with it.
+        """
+        with self._lock.reading():
+            return [
+                best if isinstance(best, InputError) else self._listed(best)
+                for best in self._answering.best(requests)
+            ]
+
+    def similar(
+        self, item_id: ItemId, k: int = 10, where: Mapping[str, Any] = NOTHING
+    ) -> list[Recommendation]:
         """Return the items whose embeddings point the same way as an item's (cosine), without itself.
 
         Raises:
-            InputError: the item is not offered.
+            InputError: the item is not offered, or a condition is wrong.
         """
         with self._lock.reading():
-            row = known_rows(self._items, [item_id], "similar", live=True)
-            return self._listed(most_alike(self._items, row, checked_k(k), self._tower_part))
+            rows = known_rows(self._items, [item_id], "similar", live=True)
+            choice = self._answering.choice(k, None, [item_id], where)
+            query = self._towers.item_queries(self._items.vectors(rows))[0]
+            return self._listed(most_alike(self._items, int(rows[0]), query, choice))
 
-    def add_item(self, item_id: ItemId, features: Mapping[str, Any]) -> None:
-        """Add an item from its features; it is found by every request made after this returns.
-
-        The item tower embeds it with the unknown id. In later histories it counts where the history encoder
-        reads item towers (`history.items: tower`); an encoder with a table of its own does not know it.
-
-        Args:
-            item_id: of the kind the catalogue's ids are.
-            features: column of the item table -> raw value; those left out count as unknown.
-
-        Raises:
-            InputError: the id is offered already or of another kind, or a feature is not known.
-        """
-        model, label = self._model, self.bundle.item_label
-        record = checked_features(model.items, features, "item_id", label)
-        encoded = model.items.encode([record])
-        with torch.inference_mode():
-            vector = _plain(model.encode_item_features(encoded))
-        with self._lock.writing():
-            key = checked_new_id(self._items, item_id)
-            row = self._items.num_rows + 1
-            self._index.add(vector[None], np.array([row], dtype=np.int64))
-            self._items.add(key, vector, as_label(record.get(label)) if label else None)
-            if model.history.items == "tower":
-                model.items.append(encoded)
-                assert model.items.num_rows == row
-
-    def remove_item(self, item_id: ItemId) -> None:
-        """Stop offering an item: no request made after this returns gets it. It stays in histories.
-
-        Raises:
-            InputError: the item is not offered.
-        """
-        with self._lock.writing():
-            rows = known_rows(self._items, [item_id], "remove_item", live=True)
-            self._index.remove(rows)
-            self._items.remove(int(rows[0]))
-
-    def _seen_by(self, user_row: int) -> Rows:
-        return self.bundle.history.flat(np.array([user_row]))[1].astype(np.int64)
-
-    def _answer(
-        self,
-        query: NDArray[np.float32],
-        k: int,
-        allow: Iterable[ItemId] | None,
-        deny: Iterable[ItemId],
-        seen: Rows,
-    ) -> list[Recommendation]:
-        items = self._items
-        allowed = None if allow is None else np.unique(known_rows(items, allow, "allow", live=True))
-        excluded = np.unique(np.concatenate([items.latest(seen), items.rows(listed(deny, "deny"))]))
-        excluded = excluded[items.live(excluded)]
-        return self._listed(best_items(self._index, items, query, checked_k(k), excluded, allowed))
-
-    def _tower_part(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(self._model.item_queries(torch.from_numpy(vectors)))
+    def _one(self, request: Request) -> list[Recommendation]:
+        (found,) = self.answer([request])
+        if isinstance(found, InputError):
+            raise found
+        return found
 
     def _listed(self, best: Best) -> list[Recommendation]:
         return [
             Recommendation(self._items.id_of(row), score, self._items.label_of(row))
             for row, score in zip(best[0].tolist(), best[1].tolist(), strict=True)
         ]
-
-
-def _plain(embedding: Tensor) -> NDArray[np.float32]:
-    """Return one embedding [1, D] as an array [D]."""
-    vector: NDArray[np.float32] = embedding[0].float().numpy()
-    return vector

@@ -106,9 +106,39 @@ class TwoTower(nn.Module):
         self, features: dict[str, Tensor], history_rows: Tensor, history_times: Tensor, request_times: Tensor
     ) -> Tensor:
         """Embed users from encoded features, each [B, width]; the rest as in `encode_users`."""
+        # Users before items: what dropout draws keeps its order, so that a seed keeps its figures.
+        blocks = self._user_blocks(features, request_times)
+        return self._user_embeddings(blocks, *self._history_table(history_rows), history_times)
+
+    def encode_user_histories(
+        self,
+        features: dict[str, Tensor],
+        table: Tensor,
+        positions: Tensor,
+        history_times: Tensor,
+        request_times: Tensor,
+    ) -> Tensor:
+        """Embed users whose history items are given as vectors.
+
+        Args:
+            features: as in `encode_user_features`.
+            table: [R, H] what histories see of items; row 0 is nothing.
+            positions: [B, L] rows of the table, right-aligned, 0 = nothing there.
+            history_times: see `encode_users`.
+            request_times: see `encode_users`.
+        """
+        return self._user_embeddings(
+            self._user_blocks(features, request_times), table, positions, history_times
+        )
+
+    def _user_blocks(self, features: dict[str, Tensor], request_times: Tensor) -> dict[str, Tensor]:
         features = features | self.users.context(request_times)
-        blocks = {name: self.user_encoders[name](values) for name, values in features.items()}
-        blocks |= self.history.blocks(*self._history_table(history_rows), history_times)
+        return {name: self.user_encoders[name](values) for name, values in features.items()}
+
+    def _user_embeddings(
+        self, blocks: dict[str, Tensor], table: Tensor, positions: Tensor, history_times: Tensor
+    ) -> Tensor:
+        blocks = blocks | self.history.blocks(table, positions, history_times)
         users: Tensor = self.user_tower(blocks)
         ones = users.new_ones((len(users), self.item_bias.width))
         return torch.cat([users, ones], 1) if self.item_bias.width else users

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from twotower.data.vocabulary import Vocabulary
 from twotower.index.flat_ip import FlatIP
 from twotower.index.ivf_flat import IVFFlat
-from twotower.serving.best_items import best_items
+from twotower.serving import best_items as module
+from twotower.serving.best_items import Choice, best_items, num_fetched
 from twotower.serving.live_items import LiveItems
 
 NUM_ITEMS, DIM = 80, 4
@@ -42,7 +43,8 @@ def test_the_best_allowed_are_found_whatever_is_left_out(seed, k, excluded, allo
     live = set(ROWS.tolist()) - removed
     query = np.random.default_rng(seed + 1).integers(-3, 4, DIM).astype(np.float32)
     chosen = None if allowed is None else rows(live, allowed)
-    found, scores = best_items(index, items, query, k, rows(live, excluded), chosen)
+    choice = Choice(k, rows(live, excluded), chosen)
+    ((found, scores),) = best_items(index, items, query[None], [choice])
     candidates = (live if allowed is None else live & allowed) - excluded
     exact = {row: float(vectors[row - 1] @ query) for row in candidates}
     expected = sorted(exact.values(), reverse=True)[:k]
@@ -59,7 +61,7 @@ def test_cells_that_run_out_are_made_good_by_a_scan(num_excluded):
     query = vectors[10]
     lists_short = index.search(query[None], 15 + num_excluded).rows[0]
     assert -1 in lists_short
-    found, scores = best_items(index, items, query, 15, ROWS[:num_excluded])
+    ((found, scores),) = best_items(index, items, query[None], [Choice(15, ROWS[:num_excluded])])
     assert len(found) == 15
     assert scores.tolist() == sorted((vectors[num_excluded:] @ query).tolist(), reverse=True)[:15]
 
@@ -67,7 +69,8 @@ def test_cells_that_run_out_are_made_good_by_a_scan(num_excluded):
 def test_equal_scores_are_in_the_order_of_rows():
     items, _ = catalogue(0)
     same = LiveItems(Vocabulary(ROWS), None, np.ones((NUM_ITEMS, DIM), dtype=np.float32))
-    found, _ = best_items(FlatIP(), same, np.ones(DIM, dtype=np.float32), 5, ROWS[:2], ROWS)
+    query = np.ones((1, DIM), dtype=np.float32)
+    ((found, _),) = best_items(FlatIP(), same, query, [Choice(5, ROWS[:2], ROWS)])
     assert found.tolist() == [3, 4, 5, 6, 7]
     assert items.num_live == NUM_ITEMS
 
@@ -83,3 +86,59 @@ def test_a_row_is_never_used_twice():
     assert items.live(np.array([0, 5, NUM_ITEMS + 1, NUM_ITEMS + 2])).tolist() == [False, False, False, True]
     assert items.label_of(NUM_ITEMS + 2) == "five"
     assert items.num_live == NUM_ITEMS
+    assert items.first(np.array([NUM_ITEMS + 2, NUM_ITEMS + 1, 5, 6])).tolist() == [5, 5, 5, 6]
+
+
+def test_the_route_is_by_how_many_are_left(monkeypatch):
+    items, _ = catalogue(0)
+    monkeypatch.setattr(module, "SCAN_ROWS", 30)
+    none = ROWS[:0]
+    assert num_fetched(items, Choice(3, none)) == 3
+    assert num_fetched(items, Choice(3, ROWS[:4])) == 7
+    assert num_fetched(items, Choice(20, none)) == 0  # a quarter of all 80
+    assert num_fetched(items, Choice(3, none, ROWS[:30])) == 0  # so few are looked at
+    assert num_fetched(items, Choice(3, none, ROWS[:40])) == 9  # 1.5 * 3 * 80 / 40
+    assert num_fetched(items, Choice(3, ROWS[:1], ROWS[:40])) == 0  # a quarter of the 40 allowed
+    assert num_fetched(items, Choice(10**400, none)) == 0
+
+
+@given(
+    seed=st.integers(0, 1000),
+    wanted=st.lists(
+        st.tuples(st.integers(1, 20), st.sets(st.integers(1, NUM_ITEMS), max_size=6), st.booleans()),
+        min_size=1,
+        max_size=6,
+    ),
+    together=st.sampled_from([4, 1000]),
+)
+def test_a_batch_is_searched_as_each_alone(seed, wanted, together):
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(NUM_ITEMS, DIM)).astype(
+        np.float32
+    )  # no ties, which an index breaks as it likes
+    items = LiveItems(Vocabulary(ROWS), None, vectors)
+    index = IVFFlat(nlist=8, nprobe=2)
+    index.build(vectors, ROWS)
+    queries = rng.normal(size=(len(wanted), DIM)).astype(np.float32)
+    choices = [Choice(k, rows(ROWS, out), ROWS[10:] if some else None) for k, out, some in wanted]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SCAN_ROWS", 20)
+        patch.setattr(module, "TOGETHER", together)
+        found = best_items(index, items, queries, choices)
+        alone = [best_items(index, items, queries[[n]], [choices[n]])[0] for n in range(len(wanted))]
+    for choice, (some, scores), (same, same_scores) in zip(choices, found, alone, strict=True):
+        assert scores.tolist() == same_scores.tolist()
+        assert scores.tolist() == sorted(scores.tolist(), reverse=True)
+        assert some.tolist() == same.tolist()
+        assert len(set(some.tolist())) == choice.k
+        assert not set(some.tolist()) & set(choice.excluded.tolist())
+
+
+def test_the_cosine_leaves_out_the_bias():
+    vectors = np.array([[3, 4, 9], [4, 3, 0], [0, 0, 5]], dtype=np.float32)
+    items = LiveItems(Vocabulary(np.arange(1, 4)), None, vectors, tower_dim=2)
+    query = np.array([3, 4, 0], dtype=np.float32)
+    assert items.cosines(1, query).tolist() == pytest.approx([1.0, 24 / 25, 0.0])
+    items.add(9, np.array([-6, -8, 1], dtype=np.float32), None)
+    assert items.cosines(1, query).tolist() == pytest.approx([1.0, 24 / 25, 0.0, -1.0])
+    np.testing.assert_array_equal(vectors[2], [0, 0, 5])

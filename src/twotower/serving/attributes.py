@@ -1,0 +1,139 @@
+"""The raw values of items: for people to read, and for the conditions of requests.
+
+Shapes: n rows of the catalogue.
+"""
+
+import math
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from twotower.errors import InputError
+from twotower.features.feature_table import FeatureTable
+from twotower.serving.attribute_columns import AttributeColumn, Mask, Numbers, column_of
+from twotower.serving.live_items import as_label
+from twotower.serving.requests import choices
+
+
+class Attributes:
+    """Raw values of the bundle's items and of those put in since, by row.
+
+    A column is prepared when a request first names it. Adding excludes everything else; the rest is safe from
+    several threads.
+
+    Args:
+        table: of the bundle's items, without their ids.
+        features: of the items.
+        label: the column that names an item for people.
+    """
+
+    def __init__(self, table: pd.DataFrame, features: FeatureTable, label: str | None) -> None:
+        self._table = table
+        self._label = label
+        self._features = {feature.column: feature for feature in features.features.values()}
+        self._records: list[Mapping[str, Any]] = []
+        self._columns: dict[str, tuple[AttributeColumn | None, int]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def columns(self) -> set[str]:
+        """All raw columns, those on which there is no condition too."""
+        return {str(name) for name in self._table.columns}
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The columns that conditions may name, and what they hold: `text`, `number` or `tags`."""
+        found = {name: self._column(name) for name in map(str, self._table.columns)}
+        return {name: column.kind for name, column in found.items() if column is not None}
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Take in the raw values of the next row."""
+        self._records.append(record)
+
+    def of(self, row: int) -> dict[str, Any]:
+        """Return the raw values of a row as plain values, None where one is missing."""
+        num_known = len(self._table)
+        if row <= num_known:
+            given: Mapping[str, Any] = {str(name): self._table[name].iat[row - 1] for name in self._table}
+        else:
+            given = self._records[row - num_known - 1]
+        return {name: plain(given.get(name)) for name in map(str, self._table.columns)}
+
+    def is_latest(self, row: int, record: Mapping[str, Any]) -> bool:
+        """Tell whether these are the raw values with which a row was put in."""
+        place = row - len(self._table) - 1
+        return place >= 0 and _alike(self._records[place], record)
+
+    def check(self, record: Mapping[str, Any]) -> None:
+        """Refuse values of columns that no feature reads and that are not of the column's kind.
+
+        Raises:
+            InputError: there is such a value.
+        """
+        for name in set(record) - set(self._features):
+            column = self._column(name)
+            value = record[name]
+            number = isinstance(value, int | float | np.number) and math.isfinite(value)
+            sound = number if isinstance(column, Numbers) else isinstance(value, str)
+            if column is not None and column.kind == "tags":
+                sound = isinstance(value, str | list | tuple)
+            if column is not None and not sound:
+                raise InputError(
+                    f"features: column {name!r} holds {column.kind}, found {value!r:.80}; mend the value"
+                )
+
+    def meeting(self, where: Mapping[str, Any], num_rows: int) -> Mask:
+        """Return which rows meet all conditions, [num_rows].
+
+        Args:
+            where: column -> a value, a list of values, or {"min": number, "max": number}.
+            num_rows: rows given so far.
+
+        Raises:
+            InputError: a column is unknown, or a condition is none for what it holds.
+        """
+        if not isinstance(where, Mapping):
+            raise InputError(f'where: expected {{"column": condition}}, got {where!r:.80}')
+        found = np.ones(num_rows, dtype=np.bool_)
+        for name, condition in where.items():
+            column = self._column(name) if name in self.columns else None
+            if column is None:
+                raise InputError(
+                    f"where: {name!r:.80} is no column that conditions can name; {choices(name, self.kinds)}"
+                )
+            found &= column.meeting(condition, num_rows)
+        return found
+
+    def _column(self, name: str) -> AttributeColumn | None:
+        """Return a column with the values of all rows."""
+        with self._lock:
+            if name not in self._columns:
+                is_label = name == self._label
+                feature = self._features.get(name)
+                self._columns[name] = column_of(name, self._table[name], feature, is_label), 0
+            column, num_taken = self._columns[name]
+            records = self._records[num_taken:]
+            if column is not None and records:
+                column.extend([record.get(name) for record in records])
+                self._columns[name] = column, num_taken + len(records)
+            return column
+
+
+def plain(value: Any) -> Any:
+    """Return a raw value as JSON can hold it; None where it is missing or not finite."""
+    if isinstance(value, np.ndarray | list | tuple | set | frozenset):
+        return [plain(each) for each in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if as_label(value) is None or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _alike(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
+    return {name: plain(value) for name, value in left.items()} == {
+        name: plain(value) for name, value in right.items()
+    }

@@ -1,0 +1,150 @@
+"""A batch of requests: checked one by one, embedded and searched for together.
+
+Shapes: B requests that are right, L history positions, D embedding, W width of a feature.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twotower.bundle.bundle import Bundle
+from twotower.errors import InputError
+from twotower.features.feature_table import FeatureTable
+from twotower.serving.best_items import Best, Choice, best_items
+from twotower.serving.catalogue import Catalogue
+from twotower.serving.live_items import Rows
+from twotower.serving.requests import (
+    Request,
+    checked_features,
+    checked_k,
+    checked_time,
+    checked_times,
+    known_rows,
+    listed,
+)
+from twotower.serving.towers import ServingTowers
+from twotower.serving.user_histories import UserHistories
+
+NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A request that is right.
+
+    Args:
+        user_row: of the bundle; 0 for a user it does not know.
+        features: raw, of a user who is described; None for one who is known.
+        history_rows: [L] as the towers take them.
+        history_times: [L].
+        request_time: unix seconds.
+        choice: what may be recommended.
+    """
+
+    user_row: int
+    features: Mapping[str, Any] | None
+    history_rows: Rows
+    history_times: Rows
+    request_time: int
+    choice: Choice
+
+
+class Answering:
+    """From requests to rows; the caller holds the catalogue still.
+
+    Args:
+        bundle: as read.
+        towers: of the bundle.
+        catalogue: of the bundle, as it is now.
+        histories: of the users.
+    """
+
+    def __init__(
+        self, bundle: Bundle, towers: ServingTowers, catalogue: Catalogue, histories: UserHistories
+    ) -> None:
+        self._users = bundle.model.users
+        self._request_time = bundle.request_time
+        self._towers = towers
+        self._catalogue = catalogue
+        self._histories = histories
+
+    def best(self, requests: Sequence[Request]) -> list[Best | InputError]:
+        """Answer each request, or say what is wrong with it; one pass of the user tower for all."""
+        found: list[Asked | InputError] = [self._asked(request) for request in requests]
+        asked = [each for each in found if isinstance(each, Asked)]
+        if not asked:
+            return [each for each in found if isinstance(each, InputError)]
+        queries = self._towers.embed_users(
+            user_features(self._users, asked),
+            np.stack([each.history_rows for each in asked]),
+            np.stack([each.history_times for each in asked]),
+            np.array([each.request_time for each in asked], dtype=np.int64),
+        )
+        choices = [each.choice for each in asked]
+        answers = iter(best_items(self._catalogue.index, self._catalogue.items, queries, choices))
+        return [each if isinstance(each, InputError) else next(answers) for each in found]
+
+    def choice(self, k: int, allow: Any, deny: Any, where: Mapping[str, Any], seen: Rows = NO_ROWS) -> Choice:
+        """Return what may be recommended; see `Request`.
+
+        Raises:
+            InputError: an argument is wrong, or names an item or column that is not known.
+        """
+        items = self._catalogue.items
+        k = checked_k(k)
+        allowed = None if allow is None else np.unique(known_rows(items, allow, "allow", live=True))
+        if where:
+            meets = self._catalogue.attributes.meeting(where, items.num_rows) & items.live_mask()
+            allowed = np.flatnonzero(meets) + 1 if allowed is None else allowed[meets[allowed - 1]]
+        excluded = np.unique(np.concatenate([items.latest(seen), items.rows(listed(deny, "deny"))]))
+        return Choice(k, excluded[items.live(excluded)], allowed)
+
+    def _asked(self, request: Request) -> Asked | InputError:
+        try:
+            return self._checked(request)
+        except InputError as error:
+            return error
+
+    def _checked(self, request: Request) -> Asked:
+        now = self._request_time
+        if request.request_time is not None:
+            now = checked_time(request.request_time, "request_time")
+        user_row, features = 0, None
+        if request.user_id is None:
+            features = checked_features(self._users, request.features, "user_id")
+            rows = known_rows(self._catalogue.items, request.history, "history", live=False)
+            given = checked_times(request.history_times, len(rows), now)
+            times = np.array(given, dtype=np.int64)
+        elif request.features or listed(request.history, "history") or request.history_times is not None:
+            raise InputError(
+                "user_id: this user's features and history are known; "
+                "leave out features, history and history_times, or user_id"
+            )
+        else:
+            user = self._histories.find(request.user_id)
+            user_row = user.row
+            times, rows = self._histories.all(user)
+            if request.request_time is None:
+                now = max(now, self._histories.latest_time(user))
+        seen = rows if request.exclude_seen else NO_ROWS
+        choice = self.choice(request.k, request.allow, request.deny, request.where, seen)
+        latest = self._histories.for_towers(rows, times, self._towers.length)
+        return Asked(user_row, features, *latest, now, choice)
+
+
+def user_features(users: FeatureTable, asked: Sequence[Asked]) -> dict[str, Tensor]:
+    """Return the encoded features of all that ask, each [B, W]: known ones by row, others from raw values."""
+    features = users.gather(torch.tensor([each.user_row for each in asked]))
+    new = [place for place, each in enumerate(asked) if each.features]
+    if not new:
+        return features
+    encoded = users.encode([dict(asked[place].features or {}) for place in new])
+    places = torch.tensor(new)
+    return {
+        name: values.index_copy(0, places, encoded[name].to(values.dtype))
+        for name, values in features.items()
+    }

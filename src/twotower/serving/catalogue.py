@@ -1,0 +1,142 @@
+"""The catalogue behind a retriever: items, their index and what has changed, always of one state.
+
+Shapes: D embedding, H history vector.
+"""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from twotower.bundle.bundle import Bundle
+from twotower.index.read_write_lock import ReadWriteLock
+from twotower.serving.attributes import Attributes
+from twotower.serving.drift import Drift, DriftCounter, Floats, catch_up, fresh_index
+from twotower.serving.live_items import LiveItems, as_label
+from twotower.serving.recommendation import ItemId
+from twotower.serving.requests import checked_features, checked_id, known_rows
+from twotower.serving.towers import ServingTowers
+
+ITEM_ID = "item_id"
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedItem:
+    """An item that was checked and embedded, and is not offered yet.
+
+    Args:
+        item_id: the user's own key.
+        record: column -> raw value.
+        vector: float32 [D].
+        history_vector: float32 [H] what a history sees of it.
+    """
+
+    item_id: ItemId
+    record: Mapping[str, Any]
+    vector: Floats
+    history_vector: Floats
+
+
+class Catalogue:
+    """Items that come and go; whoever reads several things of one state holds `lock` for it.
+
+    Args:
+        bundle: as read.
+        towers: of the bundle.
+    """
+
+    def __init__(self, bundle: Bundle, towers: ServingTowers) -> None:
+        self._bundle = bundle
+        self._towers = towers
+        self._label = bundle.item_label
+        self._bias_width = bundle.model.item_bias.width
+        labels = None if self._label is None else bundle.item_table[self._label]
+        vectors = bundle.item_vectors
+        self.items = LiveItems(bundle.items, labels, vectors, vectors.shape[1] - self._bias_width)
+        table = bundle.item_table.drop(columns=ITEM_ID)
+        self.attributes = Attributes(table, bundle.model.items, self._label)
+        self.index = bundle.index
+        self.lock = ReadWriteLock()
+        self._drift = DriftCounter(vectors, len(vectors))
+        self._rebuilding = threading.Lock()
+
+    def prepare(self, item_id: ItemId, features: Mapping[str, Any]) -> PreparedItem:
+        """Check and embed an item, and change nothing.
+
+        An item that the bundle knows keeps its own embedded id and bias; another gets those of unknown ones.
+
+        Raises:
+            InputError: the id is of another kind than the catalogue's, or a feature is not known.
+        """
+        is_text = self.items.is_text
+        key = checked_id(item_id, is_text, "put_item", "item ids of this catalogue")
+        table = self._bundle.model.items
+        record = checked_features(table, features, ITEM_ID, self.attributes.columns)
+        self.attributes.check(record)
+        embeddings, history_vectors = self._towers.embed_items(table.encode([{**record, ITEM_ID: key}]))
+        vector = embeddings[0].copy()
+        known = int(self._bundle.items.rows([key])[0])
+        if known and self._bias_width:
+            vector[-self._bias_width :] = self._bundle.item_vectors[known - 1, -self._bias_width :]
+        return PreparedItem(key, record, vector, history_vectors[0].copy())
+
+    def put(self, item: PreparedItem) -> bool:
+        """Offer an item in place of what has its id; True if nothing had. The lock is held for writing."""
+        row = int(self.items.rows([item.item_id])[0])
+        offered = bool(self.items.live(np.array([row]))[0])
+        if offered:
+            if self.attributes.is_latest(row, item.record):
+                return False
+            self.take_out(row)
+        new = np.array([self.items.num_rows + 1], dtype=np.int64)
+        self.index.add(item.vector[None], new)
+        label = None if self._label is None else as_label(item.record.get(self._label))
+        self.items.add(item.item_id, item.vector, label)
+        self.attributes.add(item.record)
+        self._towers.append(item.history_vector[None])
+        self._drift.added(item.vector)
+        return not offered
+
+    def take_out(self, row: int) -> None:
+        """Stop offering the item of a row that is offered. The lock is held for writing."""
+        self.index.remove(np.array([row], dtype=np.int64))
+        self.items.remove(row)
+        self._drift.removed(row, self.items.vectors(np.array([row]))[0])
+
+    def described(self, item_id: ItemId) -> dict[str, Any]:
+        """Return what is known of an item; see `Retriever.item`. The lock is held for reading.
+
+        Raises:
+            UnknownItem: there never was such an item.
+        """
+        rows = known_rows(self.items, [item_id], "item", live=False)
+        row = int(rows[0])
+        return {
+            ITEM_ID: self.items.id_of(row),
+            **self.attributes.of(row),
+            "label": self.items.label_of(row),
+            "offered": bool(self.items.live(rows)[0]),
+            "live": row > self.items.num_known,
+        }
+
+    def drift(self) -> Drift:
+        """Return how far the catalogue has moved since its index was built."""
+        with self.lock.reading():
+            return self._drift.drift()
+
+    def rebuild(self) -> None:
+        """Build the index anew over what is offered; searches and changes go on meanwhile."""
+        entry = self._bundle.manifest["index"]
+        with self._rebuilding:
+            with self.lock.reading():
+                rows, num_rows = self.items.live_rows(), self.items.num_rows
+                vectors = self.items.vectors(rows)
+            if not len(rows):
+                return
+            fresh = fresh_index(entry["spec"], entry["search_args"], vectors, rows)
+            counter = DriftCounter(vectors, num_rows)
+            with self.lock.writing():
+                catch_up(fresh, counter, self.items, rows, num_rows)
+                self.index, self._drift = fresh, counter

@@ -1,0 +1,133 @@
+"""How far the catalogue has moved since its index was built, and the index that catches up with it.
+
+Shapes: N vectors, D embedding.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.index.flat_ip import FlatIP
+from twotower.index.index import Index
+from twotower.serving.live_items import LiveItems, Rows
+from twotower.spec import build
+
+MIN_CHANGES = 100
+"""Items put in and taken out before which nothing is worth a rebuild."""
+MAX_LIVE_SHARE = 0.2
+MAX_TOMBSTONE_SHARE = 0.2
+MAX_CENTROID_SHIFT = 0.25
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far the catalogue has moved since its index was built: with the bundle, or by the last rebuild.
+
+    Args:
+        live_share: of the items that are offered, those put in since.
+        tombstone_share: of the items the index was built over, those removed or changed since.
+        centroid_shift: distance between the mean of the offered vectors and the mean of those the index was
+            built over, in units of the latter's root mean square distance from their mean.
+        needs_rebuild: there are 100 changes or more, and one of the three is above 0.2, 0.2 or 0.25.
+    """
+
+    live_share: float
+    tombstone_share: float
+    centroid_shift: float
+    needs_rebuild: bool
+
+
+class DriftCounter:
+    """Keeps `Drift` up to date at the cost of one addition of vectors a change.
+
+    Args:
+        vectors: float32 [N, D] the index was built over.
+        num_rows: rows given by then; items put in later have higher ones.
+    """
+
+    def __init__(self, vectors: Floats, num_rows: int) -> None:
+        self._num_rows = num_rows
+        self._num_built = len(vectors)
+        self._sum = vectors.sum(0, dtype=np.float64)
+        self._mean = self._sum / max(1, len(vectors))
+        squares = math.fsum(float(np.square(part - self._mean).sum()) for part in _parts(vectors))
+        self._spread = math.sqrt(squares / max(1, len(vectors)))
+        self._num_added = self._num_removed = 0
+
+    def added(self, vector: Floats) -> None:
+        """Count an item put in."""
+        self._num_added += 1
+        self._sum = self._sum + vector
+
+    def removed(self, row: int, vector: Floats) -> None:
+        """Count an item taken out."""
+        if row > self._num_rows:
+            self._num_added -= 1
+        else:
+            self._num_removed += 1
+        self._sum = self._sum - vector
+
+    def drift(self) -> Drift:
+        """Return how far the catalogue has moved."""
+        num_offered = self._num_built + self._num_added - self._num_removed
+        live = self._num_added / max(1, num_offered)
+        tombstones = self._num_removed / max(1, self._num_built)
+        distance = float(np.linalg.norm(self._sum / max(1, num_offered) - self._mean)) if num_offered else 0.0
+        shift = distance / self._spread if self._spread else 0.0
+        moved = live > MAX_LIVE_SHARE or tombstones > MAX_TOMBSTONE_SHARE or shift > MAX_CENTROID_SHIFT
+        return Drift(live, tombstones, shift, moved and self._num_added + self._num_removed >= MIN_CHANGES)
+
+
+def fresh_index(
+    spec: Mapping[str, Any], search_args: Mapping[str, int], vectors: Floats, rows: Rows
+) -> Index:
+    """Build an index over other items than the bundle's.
+
+    So few items that the spec does not fit them are searched exactly.
+
+    Args:
+        spec: of the bundle's index.
+        search_args: ditto; cells visited are at most all there are.
+        vectors: float32 [N, D], N > 0.
+        rows: [N] of the items.
+    """
+    fresh = build(spec, Index)
+    if len(rows) < fresh.min_training_vectors or fresh.problems(vectors.shape[1], len(rows)):
+        fresh = FlatIP()
+    fresh.build(vectors, rows)
+    wanted = {name: value for name, value in search_args.items() if name in fresh.search_args}
+    if "nprobe" in wanted:
+        wanted["nprobe"] = min(wanted["nprobe"], fresh.build_args["nlist"])
+    fresh.set_search_args(wanted)
+    return fresh
+
+
+def catch_up(fresh: Index, counter: DriftCounter, items: LiveItems, built: Rows, num_rows: int) -> None:
+    """Bring an index up to date with what was put in and taken out while it was built.
+
+    Args:
+        fresh: built over the vectors of `built`.
+        counter: of the drift since.
+        items: as they are now, held still.
+        built: rows that were offered when building began.
+        num_rows: rows given by then.
+    """
+    gone = built[~items.live(built)]
+    fresh.remove(gone)
+    for row, vector in zip(gone.tolist(), items.vectors(gone), strict=True):
+        counter.removed(row, vector)
+    new = np.flatnonzero(items.live_mask()[num_rows:]).astype(np.int64) + num_rows + 1
+    if len(new):
+        fresh.add(items.vectors(new), new)
+        for vector in items.vectors(new):
+            counter.added(vector)
+
+
+def _parts(vectors: Floats, size: int = 65_536) -> list[Floats]:
+    return [vectors[start : start + size] for start in range(0, len(vectors), size)]

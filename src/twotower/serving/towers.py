@@ -1,0 +1,134 @@
+"""The towers of a bundle, by whatever runs them.
+
+Shapes: B users or items, L history positions, N items, W width of a feature, D embedding, H history vector.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twotower.bundle.bundle import Bundle
+from twotower.serving.live_items import Rows
+
+Floats = NDArray[np.float32]
+
+
+class ServingTowers(Protocol):
+    """What answering needs of two towers; safe from several threads, but for `append`, which is called alone.
+
+    Attributes:
+        length: L, the latest items of a history that are looked at.
+    """
+
+    length: int
+
+    def embed_users(
+        self, features: dict[str, Tensor], history_rows: Rows, history_times: Rows, request_times: Rows
+    ) -> Floats:
+        """Embed users.
+
+        Args:
+            features: as `users.gather` or `users.encode` give them, each [B, W].
+            history_rows: [B, L] item rows, right-aligned, 0 = padding.
+            history_times: [B, L] unix seconds, 0 where padding.
+            request_times: [B] unix seconds.
+
+        Returns:
+            [B, D].
+        """
+
+    def embed_items(self, encoded: dict[str, Tensor]) -> tuple[Floats, Floats]:
+        """Embed new items from encoded features, each [B, W].
+
+        Returns:
+            Embeddings [B, D], and what a history sees of the items [B, H]: zeros where its encoder has a
+            table of its own.
+        """
+
+    def append(self, history_vectors: Floats) -> None:
+        """Take in what histories see of the next rows of the catalogue, [B, H]."""
+
+    def item_queries(self, embeddings: Floats) -> Floats:
+        """Turn item embeddings [B, D] into queries for similar items: the bias asks for nothing."""
+
+
+class TorchTowers:
+    """The towers of a bundle, run by torch; see `ServingTowers`.
+
+    Histories are read from vectors, which grow in place, so no item is embedded twice.
+
+    Args:
+        bundle: as read.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._model = bundle.model
+        self.length = self._model.history.length
+        num_items = len(bundle.item_vectors)
+        self._known = np.ones(num_items + 1, dtype=np.bool_)
+        if self._model.history.items == "table":
+            self._vectors = self._model.history_table.weight.detach().numpy()
+            self._known[:] = self._model.trained_items.numpy()
+        else:
+            tower = bundle.item_vectors[:, : bundle.item_vectors.shape[1] - self._model.item_bias.width]
+            self._vectors = np.pad(tower, ((1, 0), (0, 0)))
+        self._known[0] = False
+        self._num_rows = num_items
+
+    def embed_users(
+        self, features: dict[str, Tensor], history_rows: Rows, history_times: Rows, request_times: Rows
+    ) -> Floats:
+        """See `ServingTowers.embed_users`."""
+        rows = np.where(self._known[history_rows], history_rows, 0)
+        distinct, positions = np.unique(np.append(rows, 0), return_inverse=True)
+        table = torch.from_numpy(self._vectors[distinct])
+        with torch.inference_mode():
+            users = self._model.encode_user_histories(
+                features,
+                table,
+                torch.from_numpy(positions[:-1].reshape(rows.shape)),
+                torch.from_numpy(history_times),
+                torch.from_numpy(request_times),
+            )
+        return _array(users)
+
+    def embed_items(self, encoded: dict[str, Tensor]) -> tuple[Floats, Floats]:
+        """See `ServingTowers.embed_items`."""
+        with torch.inference_mode():
+            embeddings = _array(self._model.encode_item_features(encoded))
+        if self._model.history.items == "table":
+            return embeddings, np.zeros((len(embeddings), self._vectors.shape[1]), dtype=np.float32)
+        return embeddings, embeddings[:, : embeddings.shape[1] - self._model.item_bias.width]
+
+    def append(self, history_vectors: Floats) -> None:
+        """See `ServingTowers.append`."""
+        start, end = self._num_rows + 1, self._num_rows + 1 + len(history_vectors)
+        if end > len(self._vectors):
+            spare = max(end, len(self._vectors) + len(self._vectors) // 4) - len(self._vectors)
+            self._vectors = np.pad(self._vectors, ((0, spare), (0, 0)))
+            self._known = np.pad(self._known, (0, spare))
+        self._vectors[start:end] = history_vectors
+        self._known[start:end] = self._model.history.items == "tower"
+        self._num_rows = end - 1
+
+    def item_queries(self, embeddings: Floats) -> Floats:
+        """See `ServingTowers.item_queries`."""
+        return _array(self._model.item_queries(torch.from_numpy(embeddings)))
+
+
+def towers_of(bundle: Bundle) -> ServingTowers:
+    """Return the exported towers of a bundle that has some, else its towers in torch."""
+    if getattr(bundle, "export", None) is None:
+        return TorchTowers(bundle)
+    from twotower.bundle.exported import ExportedTowers  # ONNX Runtime is only needed here
+
+    towers: ServingTowers = ExportedTowers(bundle)
+    return towers
+
+
+def _array(values: Tensor) -> Floats:
+    found: Floats = values.float().numpy()
+    return found
