@@ -26,11 +26,17 @@ TINY = [
     "objective.batch_size=512",
     "metrics.num_bootstrap=0",
 ]
-GROUPS = {"train": set(ALL_GROUPS), "reindex": {"index"}, "evaluate": {"metrics", "baselines"}}
+GROUPS = {
+    "train": set(ALL_GROUPS),
+    "reindex": {"index"},
+    "evaluate": {"metrics", "baselines"},
+    "export": set(),
+}
 KEYS = {
     "train": set(ROOT) - {"run"},
     "reindex": {"run", "console", "debug"},
     "evaluate": {"run", "console", "debug"},
+    "export": {"run", "debug"},
 }
 Door = Callable[..., str]
 
@@ -133,6 +139,8 @@ def test_the_examples_of_the_other_doors_work(door: Door, tmp_path: Path) -> Non
         "evaluate", f"run={run}", "metrics.ks=[5,10]", "metrics.filter_seen=false", "metrics.num_bootstrap=0"
     )
     door("reindex", f"run={run}", "index=ivf_flat", "index.nlist=4", "index.min_recall=0.01")
+    assert door("export", f"run={run}").startswith("ok  301 users and 122 items compared, ")
+    assert (run / "exported" / "user_tower.onnx").is_file()
     before, evaluated, indexed = results(tmp_path)
     assert evaluated["training_reused_from"] == indexed["training_reused_from"] == str(run)
     assert "test/recall_at_5" in evaluated["metrics"]

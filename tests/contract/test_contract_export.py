@@ -1,0 +1,126 @@
+"""Every feature kind, history encoder, tower and item bias of `conf/` exports to ONNX and agrees to 1e-5.
+
+Each export takes seconds, so that as many variants as possible are packed into few models.
+"""
+
+from itertools import cycle, islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import test_contract_features as features_of_conf
+import torch
+import yaml
+
+from twotower.bundle import layout
+from twotower.bundle.export import history_vectors
+from twotower.bundle.exported import ExportedTowers
+from twotower.bundle.onnx_files import write_towers
+from twotower.bundle.parity import check_parity
+from twotower.data.history import History
+from twotower.features.feature import ContextFeature
+from twotower.features.feature_table import FeatureTable
+from twotower.spec import TARGET
+from twotower.towers.build import build_two_tower
+from twotower.towers.two_tower import TwoTower
+
+CONF = Path(__file__).parents[2] / "conf"
+ROOMS = ("history", "user_tower", "item_tower", "item_bias")
+LENGTHS = (4, 1, 2)
+NOW, D = 1_600_000_000, 9
+PLAIN = {TARGET: "twotower.towers.mlp.Mlp", "widths": [7]}
+OWN_ID = {TARGET: "twotower.features.id.Id", "column": "item_id", "dim": 8}
+
+Spec = dict[str, Any]
+
+
+def choices(room: str) -> list[Spec]:
+    found = [yaml.safe_load(path.read_text()) for path in sorted((CONF / room).glob("**/*.yaml"))]
+    assert found
+    return found
+
+
+def distinct(specs: dict[str, Spec]) -> dict[str, Spec]:
+    """Leave out a feature that says the same of another column: the graph is the same."""
+    return {str(sorted({**spec, "column": ""}.items(), key=str)): spec for spec in specs.values()}
+
+
+FEATURES = {f"f{place}": spec for place, spec in enumerate(distinct(features_of_conf.CASES).values())}
+SHORT = {"f0": FEATURES["f0"], "when": {TARGET: "twotower.features.request_time.RequestTime"}}
+
+
+def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
+    """Settings and features of models: one with every feature, and as many as a room has choices."""
+    rooms = {room: choices(room) for room in ROOMS}
+    most = max(map(len, rooms.values()))
+    found = {
+        str(place): ({room: rooms[room][place % len(rooms[room])] for room in ROOMS}, SHORT)
+        for place in range(most)
+    }
+    for (settings, _), length in zip(found.values(), islice(cycle(LENGTHS), most), strict=True):
+        settings["history"] = settings["history"] | {"length": length}
+    every = rooms | {"user_tower": [PLAIN], "item_tower": [PLAIN]}
+    settings = {room: every[room][0] for room in ROOMS}
+    settings["history"] = settings["history"] | {"length": 3}
+    return found | {"every feature": (settings, FEATURES)}
+
+
+MODELS = models()
+
+
+def table_of(specs: dict[str, Spec], context: bool) -> FeatureTable:
+    features, encoded = {}, {}
+    for name, spec in specs.items():
+        feature, values = features_of_conf.fitted(spec)
+        if not isinstance(feature, ContextFeature):
+            features[name], encoded[name] = feature, feature.encode(values)
+        elif context:
+            features[name] = feature
+    return FeatureTable(features, encoded, len(next(iter(encoded.values()))))
+
+
+def trained(settings: Spec, specs: dict[str, Spec]) -> TwoTower:
+    users, items = table_of(specs, True), table_of(specs | {"item_id": OWN_ID}, False)
+    known = torch.arange(items.num_rows + 1) % 4 > 0
+    model = build_two_tower(settings | {"embedding_dim": D}, users, items, known)
+    for parameter in model.parameters():  # as after some training: nothing is left at zero
+        torch.nn.init.normal_(parameter, std=0.5)
+    return model.eval().requires_grad_(False)
+
+
+def bundle_of(model: TwoTower, folder: Path) -> Any:
+    num_users, num_items = model.users.num_rows, model.items.num_rows
+    users = np.repeat(np.arange(1, num_users + 1), np.arange(num_users))  # the first has no history
+    items = np.arange(len(users)) % num_items + 1
+    times = NOW - 1000 + np.arange(len(users))
+    return SimpleNamespace(
+        folder=folder,
+        model=model,
+        users=range(num_users),
+        items=range(num_items),
+        history=History.of(users, items, times, num_users),
+        request_time=NOW,
+    )
+
+
+@pytest.mark.parametrize(("settings", "specs"), MODELS.values(), ids=MODELS.keys())
+def test_it_exports_and_agrees(settings: Spec, specs: dict[str, Spec], tmp_path: Path) -> None:
+    model = trained(settings, specs)
+    assert write_towers(tmp_path, model) == [layout.USER_TOWER, layout.ITEM_TOWER]
+    vectors = model.encode_items(torch.arange(1, model.items.num_rows + 1)).numpy()
+    np.save(tmp_path / layout.HISTORY_VECTORS, history_vectors(model, vectors))
+    bundle = bundle_of(model, tmp_path)
+    found = check_parity(bundle, ExportedTowers(bundle))
+    assert found["users_compared"] >= 2 * (model.users.num_rows + 1) + 4
+    assert found["items_compared"] > model.items.num_rows
+    assert 0 <= found["largest_difference"] <= 1e-5
+
+
+def test_every_choice_is_in_a_model() -> None:
+    for room in ROOMS:
+        targets = {spec[TARGET] for spec in choices(room)}
+        assert targets <= {settings[room][TARGET] for settings, _ in MODELS.values()}
+    kinds = {spec[TARGET] for spec in features_of_conf.CASES.values()}
+    assert kinds == {spec[TARGET] for spec in FEATURES.values()}

@@ -1,0 +1,339 @@
+"""An exported bundle: its files, the towers in it, and what is refused."""
+
+import hashlib
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import tiny_bundle
+import torch
+
+from twotower.bundle import layout, onnx_files
+from twotower.bundle.export import export, exported_beside
+from twotower.bundle.exported import ExportedTowers
+from twotower.bundle.layout import EXPORT_FILES, FILES, MANIFEST, WEIGHTS
+from twotower.bundle.manifest import render
+from twotower.bundle.parity import check_parity
+from twotower.bundle.read import read_bundle
+from twotower.errors import InputError
+
+N, LENGTH, D = tiny_bundle.NUM_ITEMS, tiny_bundle.LENGTH, tiny_bundle.DIM
+NOW = tiny_bundle.NOW
+KINDS = ["tower", "table"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Exported bundles whose histories read the item tower, or a table; the latter's weights stand beside."""
+    folders = {}
+    for items in KINDS:
+        folders[items] = tmp_path_factory.mktemp(items)
+        tiny_bundle.write(folders[items] / "bundle", history_items=items)
+        with pytest.MonkeyPatch.context() as patch:
+            if items == "table":
+                patch.setattr(onnx_files, "LARGEST_FILE", 0)
+            assert export(folders[items]) == folders[items] / "exported"
+    return folders
+
+
+@pytest.fixture
+def run(runs, tmp_path):
+    """A copy to damage."""
+    return shutil.copytree(runs["tower"], tmp_path / "run")
+
+
+@pytest.fixture
+def no_second_export(monkeypatch):
+    """Exports that come after are quick: the files are those of the first."""
+
+    def given(written):
+        def write_towers(folder, model):
+            for name in (layout.USER_TOWER, layout.ITEM_TOWER):
+                shutil.copy(written / "exported" / name, folder / name)
+            return [layout.USER_TOWER, layout.ITEM_TOWER]
+
+        monkeypatch.setattr("twotower.bundle.export.write_towers", write_towers)
+
+    return given
+
+
+def asked(bundle, rows, *, length=LENGTH, times=NOW):
+    """What the towers are asked of users of the bundle."""
+    rows = np.array(rows, dtype=np.int64)
+    features = bundle.model.users.gather(torch.from_numpy(rows))
+    requests = np.full(len(rows), times, dtype=np.int64)
+    return features, *bundle.history.last(rows, length), requests
+
+
+def by_torch(model, features, *arrays):
+    with torch.inference_mode():
+        return model.encode_user_features(features, *map(torch.from_numpy, arrays)).numpy()
+
+
+def refused(call, *parts):
+    with pytest.raises(InputError) as caught:
+        call()
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("items", KINDS)
+def test_it_is_the_bundle_with_two_towers_more(runs, items):
+    before, bundle = (read_bundle(runs[items] / name) for name in ("bundle", "exported"))
+    beside = WEIGHTS if items == "table" else ()
+    assert set(bundle.manifest["files"]) == {*FILES, *EXPORT_FILES, *beside}
+    for name in FILES:
+        assert (bundle.folder / name).samefile(before.folder / name)
+    assert before.export is None
+    assert bundle.export == bundle.manifest["export"]
+    assert bundle.export["of"] == before.manifest["sha256"]
+    assert bundle.export["opset"] == 20
+    assert set(bundle.export["versions"]) == {"torch", "onnx", "onnxscript", "onnxruntime"}
+    # 12 users and the unknown one, those alone, 5 new ones (0, 1, 2 and 5 items) together and alone
+    assert bundle.export["users_compared"] == 13 + 13 + 4 + 4
+    # 60 items; one alone, one without features, one without each of 4
+    assert bundle.export["items_compared"] == 60 + 1 + 1 + 4
+    assert 0 <= bundle.export["largest_difference"] <= bundle.export["allowed_difference"] == 1e-5
+    assert sorted(path.name for path in runs[items].iterdir()) == ["bundle", "exported"]
+
+
+def test_an_onnx_file_names_no_place_of_the_machine(runs):
+    for name in (layout.USER_TOWER, layout.ITEM_TOWER):
+        assert not re.search(rb"\.py|stack_trace", (runs["tower"] / "exported" / name).read_bytes())
+
+
+def test_history_vectors_are_what_histories_see(runs):
+    towers, table = (read_bundle(runs[items] / "exported") for items in KINDS)
+    vectors = np.load(towers.folder / layout.HISTORY_VECTORS)
+    assert not vectors[0].any()
+    assert np.array_equal(vectors[1:], towers.item_vectors[:, : D - 1])  # without the bias
+    vectors = np.load(table.folder / layout.HISTORY_VECTORS)
+    weights = table.model.history_table.weight.numpy()
+    assert not vectors[[0, 7]].any()  # item 7 is not trained
+    assert np.array_equal(np.delete(vectors, [0, 7], 0), np.delete(weights, [0, 7], 0))
+
+
+@pytest.mark.parametrize("items", KINDS)
+def test_users_are_embedded_as_by_torch_whatever_the_batch_and_the_history(runs, items):
+    bundle = read_bundle(runs[items] / "exported")
+    towers = ExportedTowers(bundle)
+    for rows in ([1], [12], [0], list(range(13)) * 3):
+        for length in range(1, LENGTH + 1):
+            for times in (NOW, 0, 1_500_000_123):
+                case = asked(bundle, rows, length=length, times=times)
+                found = towers.embed_users(*case)
+                assert found.dtype == np.float32
+                assert found.shape == (len(rows), D)
+                assert np.abs(found - by_torch(bundle.model, *case)).max() <= 1e-5
+                assert (found[:, -1] == 1).all()
+    empty = towers.embed_users(*asked(bundle, []))
+    assert (empty.shape, empty.dtype) == ((0, D), np.float32)
+
+
+def test_the_untrained_item_is_nothing_to_a_table_and_something_to_the_tower(runs):
+    for items, same in (("table", True), ("tower", False)):
+        bundle = read_bundle(runs[items] / "exported")
+        features, rows, times, now = asked(bundle, [0])
+        with_it = ExportedTowers(bundle).embed_users(features, np.full_like(rows, 7), times + NOW, now)
+        without = ExportedTowers(bundle).embed_users(features, rows, times, now)
+        assert np.array_equal(with_it, without) == same
+
+
+@pytest.mark.parametrize("items", KINDS)
+def test_new_items_are_embedded_and_enter_histories(runs, items):
+    bundle = read_bundle(runs[items] / "exported")
+    towers, model = ExportedTowers(bundle), bundle.model
+    records = [{"title": "RED CUP", "price": 3.5, "tags": ["gift"]}, {}, {"price": float("nan")}]
+    encoded = model.items.encode(records)
+    embeddings, vectors = towers.embed_items(encoded)
+    expected = model.encode_item_features(encoded).numpy()
+    assert np.abs(embeddings - expected).max() <= 1e-5
+    for count in (1, 1, 1000):  # the last of them beyond what was kept free
+        towers.append(np.concatenate([vectors] * count))
+    model.items.append({name: values.repeat(1002, 1) for name, values in encoded.items()})
+    assert towers.num_rows == model.items.num_rows == N + 3006
+    features, rows, times, now = asked(bundle, [0, 3])
+    rows[:, -3:] = [N + 1, 4, N + 3006]
+    times[:, -3:] = NOW
+    found = towers.embed_users(features, rows, times, now)
+    assert np.abs(found - by_torch(model, features, rows, times, now)).max() <= 1e-5
+    if items == "tower":
+        assert np.array_equal(vectors, embeddings[:, : D - 1])
+        other = np.where(rows == N + 1, N + 2, rows)
+        assert not np.allclose(found, towers.embed_users(features, other, times, now))
+    else:
+        assert not vectors.any()
+
+
+def test_queries_for_similar_items_ask_for_no_bias(runs):
+    towers = ExportedTowers(read_bundle(runs["tower"] / "exported"))
+    embeddings = np.arange(2 * D, dtype=np.float32).reshape(2, D)
+    queries = towers.item_queries(embeddings)
+    assert queries.tolist() == [[0, 1, 2, 3, 4, 5, 6, 0], [8, 9, 10, 11, 12, 13, 14, 0]]
+    assert embeddings[0, -1] == 7
+
+
+@pytest.mark.parametrize("row", [-1, -N, N + 1, 2**40, -(2**63)])
+def test_a_row_of_no_item_is_refused(runs, row):
+    bundle = read_bundle(runs["tower"] / "exported")
+    features, rows, times, now = asked(bundle, [1, 2])
+    rows[1, 2] = row
+    refused(
+        lambda: ExportedTowers(bundle).embed_users(features, rows, times, now), f"rows 0 to {N}, found {row}"
+    )
+
+
+@pytest.mark.parametrize("length", [0, LENGTH + 1])
+def test_a_history_of_no_position_or_too_many_is_refused(runs, length):
+    bundle = read_bundle(runs["tower"] / "exported")
+    case = asked(bundle, [1], length=length)
+    refused(lambda: ExportedTowers(bundle).embed_users(*case), "1 to 5 positions", f"(1, {length})")
+
+
+class Off(ExportedTowers):
+    """Towers that say a little more than they should of one user."""
+
+    by = 0.0
+
+    def embed_users(self, *case):
+        found = super().embed_users(*case)
+        found[-1, 0] += self.by
+        return found
+
+
+@pytest.mark.parametrize("by", [3e-5, -3e-5, np.nan, np.inf])
+def test_towers_that_differ_are_not_written(run, monkeypatch, no_second_export, by):
+    no_second_export(shutil.copytree(run, run.with_name("first")))
+    shutil.rmtree(run / "exported")
+    monkeypatch.setattr("twotower.bundle.export.ExportedTowers", type("Wrong", (Off,), {"by": by}))
+    refused(lambda: export(run), "differ from the trained ones", "1e-05 is allowed", "nothing was written")
+    assert [path.name for path in run.iterdir()] == ["bundle"]
+
+
+def test_the_difference_is_told(runs):
+    bundle = read_bundle(runs["tower"] / "exported")
+    off = type("Nearly", (Off,), {"by": 5e-6})(bundle)
+    assert 4e-6 < check_parity(bundle, off)["largest_difference"] < 7e-6
+
+
+def test_a_run_a_bundle_and_an_export_lead_to_one_export_made_once(run, monkeypatch):
+    monkeypatch.setattr("twotower.bundle.export._export", lambda *_: pytest.fail("exported again"))
+    for folder in (run, run / "bundle", run / "exported"):
+        assert exported_beside(folder) == run / "exported"
+    for folder in (run, run / "bundle", run / "exported"):
+        refused(lambda: export(folder), "exported", "never overwritten")  # noqa: B023
+    refused(lambda: exported_beside(run / "none"), "no such folder")
+
+
+def test_a_bundle_anywhere_is_exported_under_its_name(run, no_second_export):
+    no_second_export(run)
+    (run / "bundle").rename(run / "spring")
+    assert exported_beside(run / "spring") == run / "spring-exported"
+    assert read_bundle(run / "spring-exported").export["largest_difference"] <= 1e-5
+
+
+def test_an_export_of_another_bundle_is_not_taken(run):
+    manifest = json.loads((run / "bundle" / MANIFEST).read_text())
+    (run / "bundle" / MANIFEST).write_text(render(manifest | {"request_time": NOW + 1}))
+    refused(lambda: exported_beside(run), "not an export of", "move it away")
+
+
+def test_who_is_second_finds_the_export_of_the_first(run, monkeypatch, no_second_export):
+    first = shutil.copytree(run, run.with_name("first"))
+    no_second_export(first)
+    shutil.rmtree(run / "exported")
+
+    def meanwhile(bundle, towers):
+        shutil.copytree(first / "exported", run / "exported")
+        return {}
+
+    monkeypatch.setattr("twotower.bundle.export.check_parity", meanwhile)
+    assert exported_beside(run) == run / "exported"
+    assert "largest_difference" in read_bundle(run / "exported").export
+    assert sorted(path.name for path in run.iterdir()) == ["bundle", "exported"]
+
+
+def test_a_damaged_bundle_is_not_exported(run):
+    shutil.rmtree(run / "exported")
+    flip(run / "bundle" / layout.ITEM_VECTORS, 900)
+    refused(lambda: export(run), layout.ITEM_VECTORS, "damaged")
+    assert [path.name for path in run.iterdir()] == ["bundle"]
+
+
+def test_absent_libraries_are_named(run, monkeypatch):
+    shutil.rmtree(run / "exported")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else name)
+    refused(lambda: export(run), "needs onnxscript;", "pip install 'twotower[export]'")
+
+
+def flip(path, position):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.unlink()  # the bundle has the same file
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", [*EXPORT_FILES, *WEIGHTS])
+def test_a_flipped_bit_is_refused(runs, tmp_path, name):
+    folder = shutil.copytree(runs["table"] / "exported", tmp_path / "exported")
+    size = (folder / name).stat().st_size
+    for position in (0, size // 2, size - 1):
+        flip(folder / name, position)
+        refused(lambda: read_bundle(folder), name, "damaged or changed")
+        flip(folder / name, position)
+    assert read_bundle(folder).export
+
+
+def change(folder, **values):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    files = manifest["files"] | values.pop("files", {})
+    kept = {key: value for key, value in (manifest | values | {"files": files}).items() if value is not None}
+    kept["files"] = {name: entry for name, entry in files.items() if entry is not None}
+    (folder / MANIFEST).unlink()
+    (folder / MANIFEST).write_text(render(kept))
+
+
+@pytest.mark.parametrize("name", EXPORT_FILES)
+def test_an_export_lists_all_its_files(run, name):
+    change(run / "exported", files={name: None})
+    refused(lambda: read_bundle(run / "exported"), "does not list", name)
+
+
+def test_only_an_export_has_towers_of_its_own(run):
+    change(run / "exported", export=None)
+    refused(lambda: read_bundle(run / "exported"), "no file of this format")
+    change(run / "exported", export=["x"])
+    refused(lambda: read_bundle(run / "exported"), "'export'", "another type")
+
+
+def reseal(folder, name, content):
+    (folder / name).write_bytes(content)
+    change(folder, files={name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}})
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda vectors: vectors[:-1], "expected float32 (61, 7), found float32 (60, 7)"),
+        (lambda vectors: vectors.astype(np.float64), "found float64"),
+        (lambda vectors: vectors * np.nan, "not finite"),
+        (lambda vectors: vectors + 1, "zeros for row 0"),
+        (lambda vectors: vectors.astype(object), "not a plain numpy array"),
+    ],
+)
+def test_history_vectors_that_do_not_fit_are_refused(run, tmp_path, damage, said):
+    folder = run / "exported"
+    np.save(tmp_path / "changed.npy", damage(np.load(folder / layout.HISTORY_VECTORS)), allow_pickle=True)
+    reseal(folder, layout.HISTORY_VECTORS, (tmp_path / "changed.npy").read_bytes())
+    refused(lambda: read_bundle(folder), layout.HISTORY_VECTORS, said)
+
+
+def test_towers_that_are_no_such_towers_are_refused(run):
+    folder = run / "exported"
+    content = (folder / layout.ITEM_TOWER).read_bytes()
+    reseal(folder, layout.USER_TOWER, content)
+    refused(lambda: ExportedTowers(read_bundle(folder)), layout.USER_TOWER, "expected inputs", "in.history")
+    reseal(folder, layout.USER_TOWER, content[: len(content) // 2])
+    refused(lambda: ExportedTowers(read_bundle(folder)), layout.USER_TOWER, "not readable")
