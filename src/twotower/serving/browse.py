@@ -172,7 +172,7 @@ class Browser:
         with self._catalogue.lock.reading():
             offered = self._catalogue.items.live_rows()
             rows = offered[drawn(len(offered))]
-            places = plane.place(self._vectors(rows)).round(4).tolist()
+            places = plane.place(self._vectors(rows)).astype(np.float64).round(4).tolist()
             points = [
                 {**self._named(row), "place": place} for row, place in zip(rows.tolist(), places, strict=True)
             ]

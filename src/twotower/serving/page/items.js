@@ -60,11 +60,11 @@ function change(item) {
   byId("add-id").value = String(item.item_id);
   for (const { name } of state.columns) {
     const value = item.attributes[name];
-    byId(`add-${name}`).value = value === undefined ? "" : Array.isArray(value) ? value.join(", ") : String(value);
+    byId(`add-column-${name}`).value = value === undefined ? "" : Array.isArray(value) ? value.join(", ") : String(value);
   }
   say("", "");
   fill(byId("add-found"));
-  byId(state.columns.length ? `add-${state.columns[0].name}` : "add-id").focus();
+  byId(state.columns.length ? `add-column-${state.columns[0].name}` : "add-id").focus();
 }
 
 async function remove(item) {
@@ -88,7 +88,7 @@ function say(kind, text) {
 function features() {
   const given = {};
   for (const { name, kind } of state.columns) {
-    const text = byId(`add-${name}`).value.trim();
+    const text = byId(`add-column-${name}`).value.trim();
     if (text === "") continue;
     if (kind === "number") given[name] = Number(text);
     else given[name] = kind === "tags" ? text.split(",").map((word) => word.trim()).filter(Boolean) : text;
@@ -125,10 +125,13 @@ async function save(event) {
 async function placeFor(id) {
   if (!state.user) return null;
   const user = state.user.user_id;
-  const { items } = await ask("/recommend", { method: "POST", body: { user_id: user, k: NUM_LOOKED_AT } });
-  const place = items.findIndex((item) => String(item.item_id) === id);
-  return place < 0 ? `It is not among the first ${NUM_LOOKED_AT} for user ${user}.`
-    : `For user ${user} it stands at place ${place + 1}, with a score of ${score(items[place].score)}.`;
+  const { item } = await ask("/page/item", { query: { item: id } });
+  const first = (body) => ask("/recommend", { method: "POST", body: { user_id: user, exclude_seen: false, ...body } });
+  const [{ items }, { items: alone }] = await Promise.all([first({ k: NUM_LOOKED_AT }), first({ k: 1, allow: [item.item_id] })]);
+  const place = items.findIndex((other) => other.item_id === item.item_id);
+  const scored = `a score of ${score(alone[0].score)}`;
+  return place >= 0 ? `For user ${user} it stands at place ${place + 1}, with ${scored}.`
+    : `For user ${user} it has ${scored}; the first ${items.length} have ${score(items.at(-1).score)} or more.`;
 }
 
 const KINDS = { number: "A number", tags: "Several, with commas between", text: "" };
@@ -137,8 +140,8 @@ export function showAddForm() {
   fill(byId("add-fields"), state.columns.map(({ name, kind, values }) => {
     const list = values && kind === "text" && values.length ? `add-values-${name}` : null;
     return make("div", { class: "field" },
-      make("label", { for: `add-${name}` }, named(name)),
-      make("input", { id: `add-${name}`, type: kind === "number" ? "number" : "text", step: kind === "number" ? "any" : null,
+      make("label", { for: `add-column-${name}` }, named(name)),
+      make("input", { id: `add-column-${name}`, type: kind === "number" ? "number" : "text", step: kind === "number" ? "any" : null,
         placeholder: KINDS[kind], list, autocomplete: "off" }),
       list ? make("datalist", { id: list }, values.map(({ value }) => make("option", { value }))) : null);
   }));

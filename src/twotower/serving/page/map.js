@@ -48,8 +48,10 @@ function scale() {
   const { width, height } = canvas.getBoundingClientRect();
   const places = [...whole.points.map((point) => point.place), ...marked.map((item) => item.place)];
   const ends = [0, 1].map((axis) => places.reduce(([low, high], place) => [Math.min(low, place[axis]), Math.max(high, place[axis])], [Infinity, -Infinity]));
-  const onto = ([low, high], size, value) => MARGIN + ((value - low) / (high - low || 1)) * (size - 2 * MARGIN);
-  return { width, height, x: (place) => onto(ends[0], width, place[0]), y: (place) => height - onto(ends[1], height, place[1]) };
+  // One unit is as long across as it is up, so that distances can be compared.
+  const unit = Math.min(...[width, height].map((size, axis) => (size - 2 * MARGIN) / (ends[axis][1] - ends[axis][0] || 1)));
+  const onto = (axis, size, value) => size / 2 + (value - (ends[axis][0] + ends[axis][1]) / 2) * unit;
+  return { width, height, x: (place) => onto(0, width, place[0]), y: (place) => height - onto(1, height, place[1]) };
 }
 
 function draw() {

@@ -6,10 +6,11 @@ import { byId, make, plural, tell } from "./elements.js";
 import { showAddForm, startItems } from "./items.js";
 import { showMap, startMap } from "./map.js";
 import { loadUser, refresh, showFacets, startRecommend } from "./recommend.js";
-import { happened, state } from "./state.js";
+import { happened, on, state } from "./state.js";
 
 const VIEWS = ["recommend", "items", "map", "compare"];
 const THEME = "twotower-theme";
+const NARROW = "(max-width: 720px)";
 
 function showView() {
   const name = location.hash.slice(1) || VIEWS[0];
@@ -30,11 +31,16 @@ function useTheme(theme) {
   happened("theme");
 }
 
+function showCounts({ num_items, num_users, version }) {
+  byId("bundle").textContent = `${plural(num_items, "item")}, ${plural(num_users, "user")}`;
+  byId("version").textContent = version;
+}
+
 async function load() {
   try {
     const facets = await ask("/page/facets");
     state.columns = facets.columns;
-    byId("bundle").textContent = `${plural(facets.num_items, "item")}, ${plural(facets.num_users, "user")} · ${facets.version}`;
+    showCounts(facets);
   } catch (error) {
     byId("bundle").textContent = "";
     return tell(error);
@@ -66,10 +72,12 @@ combobox(byId("user"), byId("user-list"), {
   text: (user) => String(user.user_id),
   choose: (user) => loadUser(user.user_id),
 });
+byId("filters-box").open = !matchMedia(NARROW).matches;
 startRecommend();
 startItems();
 startMap();
 startCompare();
+on("catalogue", () => ask("/page/facets").then(showCounts).catch(tell));
 window.addEventListener("hashchange", showView);
 showView();
 load();

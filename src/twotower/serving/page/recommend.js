@@ -4,6 +4,7 @@ import { byId, count, date, fill, later, make, named, nameOf, plural, score, sho
 import { openItem, showSimilar } from "./items.js";
 import { happened, on, state } from "./state.js";
 
+const NEAR = 0.2; // of a cosine: below it, two items have too little in common to be called near
 const turn = turns();
 
 export async function loadUser(id) {
@@ -82,15 +83,18 @@ function card(item, rank, why, width) {
       make("h3", {}, nameOf(item), added ? make("span", { class: "badge" }, "just added") : null),
       make("p", { class: "soft" }, [item.label === null ? null : String(item.item_id), ...details].filter(Boolean).join(" · ")),
       nearest(why?.nearest ?? [])),
-    make("div", { class: "score" }, make("span", { class: "hidden" }, "Score "), score(item.score),
+    make("div", { class: "score", title: "Dot product of the two embeddings" },
+      make("span", { class: "hidden" }, "Score "), score(item.score),
       make("div", { class: "meter", "aria-hidden": "true" }, bar)),
     make("div", { class: "actions" },
       make("button", { type: "button", class: "small", "aria-label": `Items similar to ${nameOf(item)}`, onclick: () => showSimilar(item) }, "Similar"),
       make("button", { type: "button", class: "small", "aria-label": `Add ${nameOf(item)} to the history`, onclick: (event) => choose(item, event.target) }, "Add to history")));
 }
 
-function nearest(near) {
-  if (!near.length) return null;
+function nearest(found) {
+  const near = found.filter((item) => item.cosine >= NEAR);
+  if (!found.length) return null;
+  if (!near.length) return make("p", { class: "soft" }, "Nothing in the history lies near.");
   return make("p", { class: "soft" }, "Nearest in the history: ", near.flatMap((item, position) => [
     position ? ", " : "",
     make("span", {}, `${nameOf(item)} (${score(item.cosine)})`)]));
@@ -109,7 +113,7 @@ async function choose(item, button) {
 }
 
 export function showFacets() {
-  fill(byId("facets"), state.columns.map(facet));
+  fill(byId("facets"), state.columns.filter((column) => !column.is_label).map(facet));
 }
 
 function facet({ name, kind, values, min, max }) {
