@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import importlib.metadata
-import importlib.util
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from twotower.serving.http.errors import HttpError, error_response, from_details
 from twotower.serving.http.gate import VERSION_HEADER, Gate
 from twotower.serving.http.limits import RateLimit
 from twotower.serving.http.metrics import Metrics
+from twotower.serving.http.page_routes import add_page
 from twotower.serving.http.routes import BATCH_SIZE, add_routes, answerer
 from twotower.serving.http.security import Keys
 from twotower.serving.live import LiveService
@@ -32,7 +32,6 @@ from twotower.serving.store import StoreFailed
 
 MOST_WAITING = 2048
 DRIFT_SECONDS = 2.0
-PAGE = "twotower.serving.http.page_routes"
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,7 @@ def create_app(live: LiveService, settings: Settings) -> ASGIApp:
     )
     direct = add_routes(endpoints, live, batcher, metrics, settings.max_batch)
     _add_errors(endpoints)
-    if importlib.util.find_spec(PAGE) is not None:
-        importlib.import_module(PAGE).add_page(endpoints, live)
+    add_page(endpoints, live)
     gate = Gate(
         endpoints,
         direct=direct,

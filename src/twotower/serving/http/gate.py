@@ -1,9 +1,10 @@
 """What every request passes before it reaches an endpoint, and every answer after it."""
 
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -70,7 +71,8 @@ class Gate:
                 headers = message.setdefault("headers", [])
                 name = VERSION_HEADER.encode()
                 if all(key != name for key, _ in headers):
-                    headers.append((name, self._live.retriever.version.encode()))
+                    value = version_header(self._live.retriever.version)[VERSION_HEADER]
+                    headers.append((name, value.encode()))
             await send(message)
 
         try:
@@ -128,6 +130,12 @@ class Gate:
         if not headers.get(b"content-type", b"").lower().startswith(b"application/json"):
             raise HttpError(415, "Content-Type: expected application/json", "Content-Type")
         return await read_body(receive, self._max_body_bytes)
+
+
+@functools.lru_cache(maxsize=8)
+def version_header(version: str) -> Mapping[str, str]:
+    """Return the header that names a version; what a header cannot hold (a run's name may) as %xx."""
+    return {VERSION_HEADER: quote(version, safe=" !#$&'()*+,/:;=?@[]~")}
 
 
 def _parsed(body: bytes) -> object:

@@ -15,7 +15,7 @@ from twotower.serving.changes import Change, Event, ItemPut, ItemRemoved
 from twotower.serving.http import models
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.errors import HttpError, from_input, from_validation, mistake, response
-from twotower.serving.http.gate import VERSION_HEADER
+from twotower.serving.http.gate import version_header
 from twotower.serving.http.metrics import Metrics
 from twotower.serving.http.path_ids import id_of
 from twotower.serving.live import LiveService
@@ -71,7 +71,7 @@ def request_of(body: models.RecommendRequest) -> Request:
 
 def said(version: str, **content: Any) -> Response:
     """Return an answer that names its version, in the body and in the header."""
-    return response({"version": version, **content}, headers={VERSION_HEADER: version})
+    return response({"version": version, **content}, headers=version_header(version))
 
 
 def add_recommend(
@@ -84,7 +84,7 @@ def add_recommend(
         answered = await batcher.do((request_of(body),))
         (result,) = answered.results
         if isinstance(result, InputError):
-            raise from_input(result, {VERSION_HEADER: answered.version})
+            raise from_input(result, version_header(answered.version))
         return said(answered.version, items=result)
 
     @router.post("/recommend/batch", response_model=models.Answers, summary="Recommend to several users")

@@ -1,0 +1,44 @@
+"""A service in a process of its own, for the benchmarks."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+SERVE = Path(__file__).parents[1] / "serve.py"
+PATIENCE_SECONDS = 120.0
+
+
+@contextlib.contextmanager
+def serving(bundle: Path, *overrides: str) -> Iterator[str]:
+    """Run `scripts/serve.py` on a free port, yield its address, and stop it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, str(SERVE), f"bundle={bundle}", f"port={port}", 'store=""', *overrides]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=dict(os.environ))
+    try:
+        _wait(process, url)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=PATIENCE_SECONDS)
+
+
+def _wait(process: "subprocess.Popen[bytes]", url: str) -> None:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise SystemExit(f"the service ended with {process.returncode}")
+        with contextlib.suppress(urllib.error.URLError, ConnectionError):
+            urllib.request.urlopen(f"{url}/readyz", timeout=5)
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"the service was not ready within {PATIENCE_SECONDS:g} seconds")
