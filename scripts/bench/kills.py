@@ -31,13 +31,24 @@ sys.path.insert(0, str(Path(__file__).parent))
 from kills_clients import Client, Service  # noqa: E402
 from kills_services import HttpService, InsideService  # noqa: E402
 
-NUM_CLIENTS = 4
-MOST_LOAD_SECONDS = 0.8
 SHARE_AT_START = 0.1
 
 
-def rounds(service: Service, num_kills: int, seed: int) -> dict[str, Any]:
+def rounds(
+    service: Service,
+    num_kills: int,
+    seed: int,
+    most_load_seconds: float = 0.8,
+    num_clients: int = 4,
+) -> dict[str, Any]:
     """Kill a service again and again.
+
+    Args:
+        service: has not been started.
+        num_kills: at random moments.
+        seed: of the moments and of what the clients do.
+        most_load_seconds: from when the clients begin to the kill.
+        num_clients: who ask at the same time.
 
     Returns:
         The figures; `violations` says what was not as it must be.
@@ -46,7 +57,7 @@ def rounds(service: Service, num_kills: int, seed: int) -> dict[str, Any]:
     done: Counter[str] = Counter()
     violations: list[str] = []
     starts = [service.start()]
-    clients = [Client(number, NUM_CLIENTS, service, seed) for number in range(NUM_CLIENTS)]
+    clients = [Client(number, num_clients, service, seed) for number in range(num_clients)]
     for kill in range(num_kills):
         if kill and rng.random() < SHARE_AT_START:
             service.kill()
@@ -54,7 +65,7 @@ def rounds(service: Service, num_kills: int, seed: int) -> dict[str, Any]:
             time.sleep(rng.uniform(0, max(starts)))
             done["kills while starting"] += 1
         else:
-            _load(clients, service, rng.uniform(0.02, MOST_LOAD_SECONDS))
+            _load(clients, service, rng.uniform(0.02, most_load_seconds))
         service.kill()
         starts.append(service.start())
         for client in clients:

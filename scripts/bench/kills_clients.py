@@ -17,6 +17,10 @@ class Gone(Exception):  # noqa: N818 - what the service is
     """The service does not answer any more: what was asked may have been done or not."""
 
 
+class Nobody(Exception):  # noqa: N818 - who the user is
+    """The service knows no such user."""
+
+
 class Connection(Protocol):
     """What a client asks; all raise `Gone` when the service ends, and RuntimeError where it refuses."""
 
@@ -24,7 +28,11 @@ class Connection(Protocol):
     def remove(self, item_id: ItemId) -> None: ...
     def event(self, user_id: UserId, item_id: ItemId, time: int) -> None: ...
     def offered(self, user_id: UserId | None) -> Offered:
-        """Return all items that are offered, without those the user has; None for all. Label by id."""
+        """Return label by id of all items that are offered, without those the user has; None for all.
+
+        Raises:
+            Nobody: the user is not known.
+        """
 
 
 class Service(Protocol):
@@ -82,8 +90,8 @@ class Client:
             connection = self._service.connect()
             while True:
                 self._step(connection)
-        except RuntimeError as error:
-            self.problems.append(str(error))
+        except (RuntimeError, Nobody) as error:
+            self.problems.append(repr(error))
         except Gone:
             self.done["under way when killed"] += bool(self._unsure_item or self._unsure_event)
 
@@ -100,7 +108,10 @@ class Client:
             self._unsure_item = None
         self.problems += self._wrong_items(offered)
         for user, seen in self._seen.items():
-            left = set(connection.offered(user)) if seen or self._unsure_event else set(offered)
+            try:
+                left = set(connection.offered(user))
+            except Nobody:
+                left = set(offered)
             if self._unsure_event is not None and self._unsure_event[0] == user:
                 item = self._unsure_event[1]
                 self.done["under way and kept" if item not in left else "under way and absent"] += 1

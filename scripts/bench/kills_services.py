@@ -7,7 +7,6 @@ import multiprocessing
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -17,16 +16,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from kills_clients import Connection, Gone, Offered
+from kills_clients import Connection, Gone, Nobody, Offered
 
 from twotower.bundle.manifest import read_manifest
 from twotower.errors import InputError
 from twotower.serving.changes import Change, Event, ItemPut, ItemRemoved
 from twotower.serving.live import LiveService
 from twotower.serving.recommendation import ItemId, UserId
-from twotower.serving.requests import Request
+from twotower.serving.requests import Request, UnknownUser
 
 DOOR = Path(__file__).parents[1] / "serve.py"
+HOST = "127.0.0.1"
 MOST_ITEMS = 1000
 """In one answer."""
 PATIENCE_SECONDS = 120
@@ -38,6 +38,9 @@ class Killable(ABC):
     def __init__(self) -> None:
         self._process: Any = None
         self._begun = 0.0
+        with socket.socket() as free:
+            free.bind((HOST, 0))
+            self._port = int(free.getsockname()[1])
 
     def begin(self) -> None:
         self._begun = time.monotonic()
@@ -84,9 +87,6 @@ class HttpService(Killable):
         self._bundle, self._store = bundle, store
         folder = bundle if (bundle / "manifest.json").is_file() else bundle / "bundle"
         self._label = read_manifest(folder)["item_label"]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
 
     def connect(self) -> "HttpConnection":
         return HttpConnection(self._port, self._label)
@@ -108,7 +108,7 @@ class HttpConnection:
     """What one client asks over HTTP."""
 
     def __init__(self, port: int, label: str) -> None:
-        self._http, self._label = http.client.HTTPConnection("127.0.0.1", port, timeout=30), label
+        self._http, self._label = http.client.HTTPConnection(HOST, port, timeout=30), label
 
     def put(self, item_id: ItemId, label: str) -> None:
         self._ask("PUT", f"/items/{_part(item_id)}", {"features": {self._label: label}})
@@ -132,6 +132,8 @@ class HttpConnection:
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:
             raise Gone from error
+        if answer.status == 404 and path == "/recommend":
+            raise Nobody
         if answer.status != 200:
             raise RuntimeError(f"{method} {path}: {answer.status} {content.decode()}")
         return json.loads(content)
@@ -143,17 +145,14 @@ class InsideService(Killable):
     def __init__(self, bundle: Path, store: Path) -> None:
         super().__init__()
         self._arguments = str(bundle), str(store)
-        self._folder = tempfile.TemporaryDirectory()
-        self._socket = Path(self._folder.name) / "socket"
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["twotower.serving.live"])
 
     def connect(self) -> "PipeConnection":
-        return PipeConnection(str(self._socket))
+        return PipeConnection(self._port)
 
     def _started(self) -> Any:
-        self._socket.unlink(missing_ok=True)
-        arguments = (*self._arguments, str(self._socket))
+        arguments = (*self._arguments, self._port)
         process = self._context.Process(target=answer_all, args=arguments, daemon=True)
         process.start()
         return process
@@ -169,9 +168,9 @@ class InsideService(Killable):
 class PipeConnection:
     """What one client asks over a socket."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, port: int) -> None:
         try:
-            self._pipe = connection.Client(address, "AF_UNIX")
+            self._pipe = connection.Client((HOST, port))
         except OSError as error:
             raise Gone from error
 
@@ -193,15 +192,17 @@ class PipeConnection:
             answer = json.loads(self._pipe.recv_bytes())
         except (OSError, EOFError) as error:
             raise Gone from error
+        if answer.get("nobody"):
+            raise Nobody
         if "error" in answer:
             raise RuntimeError(f"{question}: {answer['error']}")
         return answer["found"]
 
 
-def answer_all(bundle: str, store: str, address: str) -> None:
+def answer_all(bundle: str, store: str, port: int) -> None:
     """Answer all clients, until the process that started this one ends."""
     live = LiveService(Path(bundle).parent, Path(bundle), Path(store))
-    listener = connection.Listener(address, "AF_UNIX", backlog=16)
+    listener = connection.Listener((HOST, port), backlog=16)
 
     def accept() -> None:
         while True:
@@ -225,7 +226,7 @@ def _answer(live: LiveService, pipe: "connection.Connection[Any, Any]") -> None:
                     live.write([_change(live, what, given)])
                     answer = {"found": None}
             except InputError as error:
-                answer = {"error": str(error)}
+                answer = {"error": str(error), "nobody": isinstance(error, UnknownUser)}
             pipe.send_bytes(json.dumps(answer).encode())
 
 

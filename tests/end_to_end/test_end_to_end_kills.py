@@ -1,0 +1,102 @@
+"""Nothing acknowledged is lost, and what looks for losses finds them.
+
+The process killed here is the service without HTTP, forked from one that has imported everything, so that
+twenty kills take seconds; `scripts/bench/kills.py` kills the service itself.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "scripts" / "bench"), str(ROOT / "tests" / "unit" / "bundle")]
+
+import tiny_bundle  # noqa: E402
+from kills import rounds  # noqa: E402
+from kills_clients import Gone  # noqa: E402
+from kills_services import InsideService  # noqa: E402
+
+
+@pytest.mark.slow
+def test_twenty_kills_lose_nothing_that_was_acknowledged(tmp_path):
+    tiny_bundle.write(tmp_path / "bundle", history_items="tower")
+    service = InsideService(tmp_path / "bundle", tmp_path / "live.db")
+    try:
+        figures = rounds(service, num_kills=20, seed=3, most_load_seconds=0.4)
+    finally:
+        service.kill()
+    assert figures["violations"] == []
+    assert figures["kills"] == 20
+    for action in ("read", "put", "remove", "event"):
+        assert figures[f"acknowledged: {action}"] > 20
+    assert figures["under way and kept"] + figures["under way and absent"] <= figures["under way when killed"]
+
+
+class Forgetful:
+    """A service that keeps all through a kill but the last change of one kind, or makes something up."""
+
+    def __init__(self, fault):
+        self.fault = fault
+        self.items = {f"item-{number}": f"label {number}" for number in range(8)}
+        self.has = {}
+        self.undo = lambda: None
+        self.gone = False
+
+    def begin(self):
+        self.gone = False
+
+    def start(self):
+        self.gone = False
+        return 0.01
+
+    def kill(self):
+        if not self.gone:
+            self.gone = True
+            self.undo()
+            self.undo = lambda: None
+            if self.fault == "makes up":
+                self.items["never sent"] = "label"
+
+    def connect(self):
+        return self
+
+    def _alive(self, kind, undo):
+        if self.gone:
+            raise Gone
+        if kind == self.fault:
+            self.undo = undo
+
+    def put(self, item_id, label):
+        before = dict(self.items)
+        self._alive("put", lambda: setattr(self, "items", before))
+        self.items[item_id] = label
+
+    def remove(self, item_id):
+        label = self.items[item_id]
+        self._alive("remove", lambda: self.items.setdefault(item_id, label))
+        del self.items[item_id]
+
+    def event(self, user_id, item_id, time):
+        self._alive("event", lambda: self.has[user_id].discard(item_id))
+        self.has.setdefault(user_id, set()).add(item_id)
+
+    def offered(self, user_id):
+        if self.gone:
+            raise Gone
+        return {item: label for item, label in self.items.items() if item not in self.has.get(user_id, ())}
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (None, None),
+        ("put", "expected 'label"),
+        ("remove", "expected '(not offered)'"),
+        ("event", "are lost"),
+        ("makes up", "'never sent' was never sent"),
+    ],
+)
+def test_a_service_that_forgets_is_found_out(fault, message):
+    found = rounds(Forgetful(fault), num_kills=4, seed=0, most_load_seconds=0.05, num_clients=1)["violations"]
+    assert any(message in each for each in found) if message else found == []
