@@ -97,9 +97,10 @@ def _small_run(folder: Path) -> Path:
     """Train a run of few items, so that one answer can hold them all."""
     choices = ["data=synthetic", "features=synthetic", "trainer=smoke", "console=quiet"]
     sizes = ["data.num_users=300", "data.num_items=200", "data.num_interactions=5000"]
-    where = [f"hydra.run.dir={folder / 'run'}"]
+    where = [f"output_root={folder}", "name=kills"]
     subprocess.run([sys.executable, ROOT / "scripts" / "train.py", *choices, *sizes, *where], check=True)
-    return folder / "run"
+    (run,) = (folder / "kills").iterdir()
+    return run
 
 
 def main() -> int:
