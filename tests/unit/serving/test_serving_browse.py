@@ -1,0 +1,164 @@
+"""The map, the facets, the search by prefix and what lies near, by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny_bundle
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twotower.bundle.read import read_bundle
+from twotower.data.vocabulary import Vocabulary
+from twotower.features.tags import Tags
+from twotower.serving.browse import MOST_HISTORY, Browser, nearest
+from twotower.serving.catalogue_map import CatalogueMap, drawn
+from twotower.serving.facets import MOST_VALUES, _facet
+from twotower.serving.id_prefix import with_prefix
+from twotower.serving.requests import UnknownItem, UnknownUser
+from twotower.serving.retriever import Retriever
+
+
+def floats(*rows):
+    return np.array(rows, dtype=np.float32)
+
+
+def test_a_map_lies_along_the_two_widest_directions():
+    # About (1, 1, 1): 4 apart along the third axis, 2 along the first, nothing along the second.
+    plane = CatalogueMap.of(floats([1, 1, 3], [1, 1, -1], [2, 1, 1], [0, 1, 1]))
+    assert plane.centre.tolist() == [1, 1, 1]
+    assert plane.axes.T.tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert plane.explained == pytest.approx(1)
+    assert plane.place(floats([3, 9, 5])).tolist() == [[4, 2]]
+
+
+def test_a_map_says_what_it_leaves_out():
+    # Sums of squares 8, 2 and 2: the plane has 10 of 12, whichever of the two it took.
+    vectors = floats([2, 0, 0], [-2, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1])
+    assert CatalogueMap.of(vectors).explained == pytest.approx(10 / 12)
+
+
+@pytest.mark.parametrize("vectors", [floats([1], [3]), floats([2, 2], [2, 2])])
+def test_a_map_of_too_few_directions_has_two_numbers_all_the_same(vectors):
+    plane = CatalogueMap.of(vectors)
+    assert plane.place(vectors).shape == (2, 2)
+    assert np.isfinite(plane.place(vectors)).all()
+    assert plane.explained == pytest.approx(1 if vectors.shape[1] == 1 else 0)
+
+
+def test_the_sample_of_a_map_is_the_same_each_time():
+    assert drawn(3, 3).tolist() == [0, 1, 2]
+    sample = drawn(1000, 10)
+    assert len(set(sample.tolist())) == 10
+    assert sample.tolist() == sorted(sample) == drawn(1000, 10).tolist()
+
+
+def test_nearest_is_by_angle_whatever_the_length():
+    had = floats([9, 0], [0, 0.1], [0, 0])
+    ((first, second),) = nearest(floats([0.3, 0.4]), had, 2)
+    assert first == (1, pytest.approx(0.8))
+    assert second == (0, pytest.approx(0.6))
+    assert nearest(floats([1, 0]), floats([0, 0])[:0], 2) == [[]]
+
+
+@given(st.sets(st.integers(-50, 3000), max_size=40), st.integers(0, 400), st.integers(0, 5))
+def test_a_prefix_of_numbers_finds_what_their_texts_say(ids, prefix, limit):
+    found = with_prefix(Vocabulary(np.array(sorted(ids), dtype=np.int64)), str(prefix), limit)
+    matching = [key for key in sorted(ids) if str(key).startswith(str(prefix))]
+    assert found == matching[:limit]
+
+
+@given(st.sets(st.text("abé", min_size=1, max_size=3), max_size=20), st.text("abé", max_size=2))
+def test_a_prefix_of_texts_finds_what_begins_so(ids, prefix):
+    vocabulary = Vocabulary(np.array(sorted(ids), dtype=np.str_))
+    assert with_prefix(vocabulary, prefix, 100) == [key for key in sorted(ids) if key.startswith(prefix)]
+
+
+@pytest.mark.parametrize("prefix", ["x", "07", "-1", "٣", "9" * 30])
+def test_a_prefix_that_no_number_has_finds_none(prefix):
+    assert with_prefix(Vocabulary(np.array([-1, 3, 7, 2**63 - 1])), prefix, 9) == []
+
+
+def test_the_longest_number_is_found():
+    assert with_prefix(Vocabulary(np.array([9, 2**63 - 1])), "922", 9) == [2**63 - 1]
+
+
+def test_facets_count_values_and_take_in_ranges():
+    tags = Tags(column="tags", dim=1, separator="|")
+    numbers = pd.Series([2.0, np.nan, -1.5])
+    assert _facet(numbers, "number", None) == {"min": -1.5, "max": 2.0}
+    assert _facet(numbers[1:2], "number", None) == {"min": None, "max": None}
+    values = pd.Series(["a|b", "b|b", None], dtype=object)
+    assert _facet(values, "tags", tags)["values"] == [{"value": "b", "count": 2}, {"value": "a", "count": 1}]
+    assert _facet(values, "text", None)["values"] == [
+        {"value": "a|b", "count": 1},
+        {"value": "b|b", "count": 1},
+    ]
+    many = pd.Series([f"value {row}" for row in range(MOST_VALUES + 1)])
+    assert _facet(many, "text", None) == {"values": None}
+
+
+@pytest.fixture
+def browser(tmp_path):
+    tiny_bundle.write(tmp_path / "bundle")
+    return Browser(Retriever(read_bundle(tmp_path / "bundle")))
+
+
+def test_a_user_is_shown_with_the_newest_first(browser):
+    shown = browser.user("user-02")
+    # Oldest first the rows are 3, 4, 4, 6, 7, 8, see tiny_bundle; they follow the three of user 1.
+    assert [entry["item_id"][-1] for entry in shown["history"]] == ["8", "7", "6", "4", "4", "3"]
+    assert shown["history"][0]["time"] == tiny_bundle.NOW - 100_000 + 8
+    assert shown["num_history"] == 6
+    assert shown["known"] is True
+    assert set(shown["features"]) == {"country"}
+    assert browser.user("user-12")["history"] == []
+
+
+def test_a_user_of_events_only_is_found_first_and_said_to_be_new(browser):
+    browser.retriever.add_event("user-99", "item-004", tiny_bundle.NOW + 5)
+    assert browser.users("user", 2)[0] == {"user_id": "user-99", "num_history": 1}
+    shown = browser.user("user-99")
+    assert (shown["known"], shown["features"]) == (False, {})
+    assert shown["history"][0]["time"] == tiny_bundle.NOW + 5
+    with pytest.raises(UnknownUser):
+        browser.user("user-98")
+
+
+def test_only_the_newest_of_a_long_history_is_shown(browser):
+    for row in range(MOST_HISTORY + 5):
+        browser.retriever.add_event("user-12", "item-004" if row % 2 else "item-005", tiny_bundle.NOW + row)
+    shown = browser.user("user-12")
+    assert (len(shown["history"]), shown["num_history"]) == (MOST_HISTORY, MOST_HISTORY + 5)
+
+
+def test_items_are_found_by_id_or_name_as_they_are_now(browser):
+    assert [item["item_id"] for item in browser.items("ITEM-00", 3)] == ["item-001", "item-002", "item-003"]
+    label = browser.retriever.label("item-009")
+    assert {"item_id": "item-009", "label": label} in browser.items(label.lower(), 60)
+    browser.retriever.put_item("z", {"title": "Item-007 in name only", "price": 1.0, "tags": ["home"]})
+    assert [item["item_id"] for item in browser.items("item-007", 9)] == ["z", "item-007"]
+    browser.retriever.remove_item("item-007")
+    assert [item["item_id"] for item in browser.items("item-007", 9)] == ["z"]
+    assert browser.item("item-007")["offered"] is False
+    with pytest.raises(UnknownItem):
+        browser.item("never")
+
+
+def test_why_names_the_items_of_the_history_that_lie_nearest(browser):
+    similar = browser.retriever.similar("item-020", k=59)
+    had = {entry["item_id"] for entry in browser.user("user-03")["history"]}
+    expected = [found for found in similar if found.item_id in had][:2]
+    (why,) = browser.why("user-03", ["item-020"])
+    assert [near["item_id"] for near in why["nearest"]] == [found.item_id for found in expected]
+    assert [near["cosine"] for near in why["nearest"]] == pytest.approx([found.score for found in expected])
+    assert why["attributes"]["title"] == browser.retriever.label("item-020")
+    assert browser.why("user-12", ["item-020"])[0]["nearest"] == []
+
+
+def test_the_map_holds_every_item_and_places_new_ones(browser):
+    shown = browser.map
+    assert len(shown["points"]) == shown["num_items"] == tiny_bundle.NUM_ITEMS
+    first = shown["points"][0]
+    assert browser.places([first["item_id"]])[0] == pytest.approx(first["place"], abs=1e-4)
+    browser.retriever.put_item("new", {"title": "RED CUP", "price": 1.0, "tags": ["home"]})
+    assert len(browser.places(["new", "item-001"])) == 2

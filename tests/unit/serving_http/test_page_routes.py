@@ -1,0 +1,172 @@
+"""The page and what it asks, through the whole application."""
+
+import asyncio
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from twotower.serving.http.app import Settings, create_app
+from twotower.serving.http.page_routes import FOLDER, Newest
+from twotower.serving.http.security import Keys
+from twotower.serving.live import LiveService
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))
+
+import tiny_bundle
+
+Get = Callable[..., httpx.Response]
+READ = "a key that may only read".replace(" ", "-")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("first", "second"):
+        (folder / name).mkdir()
+        tiny_bundle.write(folder / name / "bundle", kind="flat_ip" if name == "first" else "ivf_flat")
+    (folder / "no bundle").mkdir()
+    return folder
+
+
+@pytest.fixture
+def live(root: Path) -> Any:
+    service = LiveService(root, root / "first" / "bundle", None, lambda folder: folder / "bundle")
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def get(live: LiveService) -> Get:
+    def asked(path: str, keys: Keys | None = None, **arguments: Any) -> httpx.Response:
+        async def call() -> httpx.Response:
+            app = create_app(live, Settings(keys=keys or Keys()))
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+                return await client.get(path, **arguments)
+
+        return asyncio.run(call())
+
+    return asked
+
+
+def test_the_page_and_all_it_names_are_there_under_a_strict_policy(get: Get) -> None:
+    page = get("/")
+    assert page.status_code == 200
+    assert "unsafe" not in page.headers["content-security-policy"]
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    named = set(re.findall(r'"(/page/[^"]+)"', page.text))
+    scripts = {f"/page/{path.name}" for path in FOLDER.glob("*.js")}
+    for address in named | scripts:
+        found = get(address)
+        assert found.status_code == 200, address
+        assert found.headers["x-content-type-options"] == "nosniff"
+
+
+def test_no_script_or_style_stands_in_the_text_and_data_never_become_markup() -> None:
+    text = (FOLDER / "index.html").read_text()
+    assert not re.search(r"\son\w+=|style=|<style|<script(?![^>]*src=)", text)
+    for path in FOLDER.glob("*.js"):
+        assert not re.search(
+            r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", path.read_text()
+        )
+
+
+def test_every_field_has_a_label_and_every_reference_an_aim() -> None:
+    text = (FOLDER / "index.html").read_text()
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    for field in re.findall(r"<(?:input|select)[^>]*>", text):
+        own = re.search(r'id="([^"]+)"', field)
+        assert own is not None
+        inside = re.search(rf"<label[^>]*>[^<]*{re.escape(field)}", text)
+        assert f'for="{own[1]}"' in text or inside, field
+    for aims in re.findall(r'(?:aria-labelledby|aria-controls|aria-describedby|for)="([^"]+)"', text):
+        assert set(aims.split()) <= set(ids)
+    for path in FOLDER.glob("*.js"):
+        assert set(re.findall(r'byId\("([^"]+)"\)', path.read_text())) <= set(ids), path.name
+
+
+def test_users_and_items_are_looked_up(get: Get) -> None:
+    found = get("/page/users", params={"query": "user-1", "limit": 2}).json()["users"]
+    assert [user["user_id"] for user in found] == ["user-10", "user-11"]
+    assert get("/page/users", params={"any": True}).json()["users"][0]["num_history"] > 0
+    assert get("/page/users/user-01").json()["num_history"] == 3
+    assert get("/page/users/nobody").status_code == 404
+    assert get("/page/items", params={"query": "item-001"}).json()["items"][0]["item_id"] == "item-001"
+    assert get("/page/item", params={"item": "item-001"}).json()["item"]["offered"] is True
+    assert get("/page/item", params={"item": "never"}).status_code == 404
+
+
+def test_facets_say_what_filters_take(get: Get) -> None:
+    answer = get("/page/facets").json()
+    columns = {column["name"]: column for column in answer["columns"]}
+    assert {column["kind"] for column in columns.values()} == {"text", "number", "tags"}
+    assert columns["title"]["is_label"] is True
+    assert sum(value["count"] for value in columns["tags"]["values"]) == 30 * 1 + 30 * 2 - _twice()
+    assert answer["num_items"] == tiny_bundle.NUM_ITEMS
+
+
+def _twice() -> int:
+    """How many items say their two tags as one and the same."""
+    tags = tiny_bundle.dataset().item_table["tags"]
+    return sum(len(each) - len(set(each)) for each in tags)
+
+
+def test_why_and_the_map_answer_for_the_items_named(get: Get) -> None:
+    ids = ["item-020", "item-030"]
+    why = get("/page/why", params={"user": "user-03", "items": ids}).json()["items"]
+    assert [entry["item_id"] for entry in why] == ids
+    assert all(len(entry["nearest"]) == 2 for entry in why)
+    assert len(get("/page/map").json()["points"]) == tiny_bundle.NUM_ITEMS
+    assert len(get("/page/places", params={"items": ids}).json()["places"]) == 2
+    assert get("/page/why", params={"user": "user-03"}).status_code == 422
+
+
+def test_two_bundles_side_by_side(get: Get) -> None:
+    assert get("/page/bundles").json()["bundles"] == ["second"]
+    asked = {"user": "user-03", "other": "second", "k": 4, "where": '{"price": {"min": 1}}'}
+    answer = get("/page/compare", params=asked).json()
+    assert answer["ours"]["version"].startswith("first-")
+    assert answer["theirs"]["version"].startswith("second-")
+    ours, theirs = ([item["item_id"] for item in answer[side]["items"]] for side in ("ours", "theirs"))
+    assert len(ours) == 4
+    assert ours == theirs  # the same towers behind two kinds of index
+    assert get("/page/compare", params=asked | {"user": "nobody"}).status_code == 404
+    assert get("/page/compare", params=asked | {"where": "{"}).status_code == 422
+
+
+@pytest.mark.parametrize("other", ["first", "no bundle", "..", "../first", "/etc", "second/bundle", ""])
+def test_no_folder_but_those_listed_is_opened(get: Get, other: str) -> None:
+    answer = get("/page/compare", params={"user": "user-03", "other": other})
+    assert answer.status_code == 422
+    assert "other" in answer.json()["error"]["message"]
+
+
+def test_the_page_is_open_and_what_it_shows_wants_a_key(get: Get) -> None:
+    keys = Keys([f"read {READ}"])
+    for path in ("/", "/page/style.css", "/page/page.js"):
+        assert get(path, keys).status_code == 200
+    authorized = {"headers": {"Authorization": f"Bearer {READ}"}}
+    for path in ("/page/users", "/page/users/user-01", "/page/facets", "/page/map", "/page/bundles"):
+        assert get(path, keys).status_code == 401
+        assert get(path, keys, **authorized).status_code == 200
+
+
+def test_the_newest_are_kept_and_made_once() -> None:
+    made: list[str] = []
+    kept = Newest(2)
+
+    def ask(key: str) -> Any:
+        return kept.get(key, lambda: made.append(key) or key)
+
+    assert [ask(key) for key in "abab"] == list("abab")
+    assert made == ["a", "b"]
+    ask("c")  # a is now the oldest
+    ask("b")
+    ask("a")
+    assert made == ["a", "b", "c", "a"]
