@@ -83,13 +83,11 @@ class TorchTowers:
     ) -> Floats:
         """See `ServingTowers.embed_users`."""
         rows = np.where(self._known[history_rows], history_rows, 0)
-        distinct, positions = np.unique(np.append(rows, 0), return_inverse=True)
-        table = torch.from_numpy(self._vectors[distinct])
         with torch.inference_mode():
             users = self._model.encode_user_histories(
                 features,
-                table,
-                torch.from_numpy(positions[:-1].reshape(rows.shape)),
+                torch.from_numpy(self._vectors),
+                torch.from_numpy(rows),
                 torch.from_numpy(history_times),
                 torch.from_numpy(request_times),
             )

@@ -1,0 +1,156 @@
+import numpy as np
+import pytest
+import tiny_bundle
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twotower.serving import best_items
+from twotower.serving.retriever import Retriever
+
+KINDS = ["flat_ip", "ivf_flat", "ivf_pq"]
+ITEMS = [f"item-{row:03d}" for row in range(1, tiny_bundle.NUM_ITEMS + 1)]
+NEW = [f"new-{n}" for n in range(5)]
+TAGS = ["home", "gift", "kids"]
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("filters")
+    for kind in KINDS:
+        tiny_bundle.write(folder / kind, kind=kind, history_items="tower")
+    return folder
+
+
+class Shadow:
+    """The catalogue kept a second time, as plainly as can be: item id -> vector, price and tags."""
+
+    def __init__(self, retriever):
+        self.retriever = retriever
+        bundle = retriever.bundle
+        table = bundle.item_table
+        self.items = {
+            item: (bundle.item_vectors[row], table["price"][row], set(table["tags"][row]))
+            for row, item in enumerate(ITEMS)
+        }
+
+    def put(self, item, price, tags):
+        prepared = self.retriever.prepare_item(item, {"price": price, "tags": tags})
+        assert self.retriever.apply_item(prepared) == (item not in self.items)
+        self.items[item] = prepared.vector, price, set(tags)
+
+    def remove(self, item):
+        if item in self.items:
+            self.retriever.remove_item(item)
+            del self.items[item]
+
+    def scores(self, query, where, without):
+        found = {}
+        for item, (vector, price, tags) in self.items.items():
+            bounds = where.get("price", {})
+            meets = bounds.get("min", -1) <= price <= bounds.get("max", 1e9)
+            meets &= not where.get("tags") or bool(tags & set(where["tags"]))
+            if meets and item not in without:
+                found[item] = float(vector @ query)
+        return found
+
+
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "put", "remove", "event"]),
+        st.sampled_from(ITEMS[:20] + NEW),
+        st.floats(0, 12),
+        st.sets(st.sampled_from(TAGS)),
+    ),
+    max_size=12,
+)
+WHERE = st.fixed_dictionaries(
+    {},
+    optional={
+        "price": st.sampled_from([{"min": 4.0}, {"max": 3.0}, {"min": 3.0, "max": 8.0}, {"min": 99.0}]),
+        "tags": st.lists(st.sampled_from(TAGS), min_size=1, max_size=2),
+    },
+)
+
+
+def query_of(retriever, user):
+    """The user's embedding, from the model itself and the history that the retriever tells."""
+    known = retriever._users.find(user)
+    times, rows = retriever._users.all(known)
+    rows, times = retriever._users.for_towers(rows, times, tiny_bundle.LENGTH)
+    features = retriever.bundle.model.users.gather(torch.tensor([known.row]))
+    now = np.array([tiny_bundle.NOW])
+    return retriever._towers.embed_users(features, rows[None], times[None], now)[0]
+
+
+@pytest.mark.parametrize("scan_rows", [0, 4096])
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    changes=CHANGES,
+    where=WHERE,
+    k=st.sampled_from([1, 2, 3, 10, 100]),
+    deny=st.sets(st.sampled_from(ITEMS + NEW), max_size=8),
+    allow=st.none() | st.sets(st.sampled_from(ITEMS), min_size=20),
+    user=st.integers(0, 11),
+    exclude_seen=st.booleans(),
+)
+@settings(max_examples=25)
+def test_the_filtered_answer_is_that_of_brute_force(
+    bundles, scan_rows, kind, changes, where, k, deny, allow, user, exclude_seen
+):
+    retriever = Retriever.open(bundles / kind)
+    shadow = Shadow(retriever)
+    user_id = f"user-{user:02d}" if user else "stranger"
+    retriever.add_event("stranger", ITEMS[0], tiny_bundle.NOW - 9)
+    for number, (what, item, price, tags) in enumerate(changes):
+        if what == "put":
+            shadow.put(item, price, tags)
+        elif what == "remove":
+            shadow.remove(item)
+        elif item in shadow.items:
+            retriever.add_event(user_id, item, tiny_bundle.NOW - 8 + number // 2)
+    without = deny | set(retriever.history(user_id) if exclude_seen else ())
+    chosen = None if allow is None else sorted(allow & set(shadow.items))
+    if chosen is not None:
+        without |= set(shadow.items) - allow
+    expected = shadow.scores(query_of(retriever, user_id), where, without)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(best_items, "SCAN_ROWS", scan_rows)
+        found = retriever.recommend(
+            user_id,
+            k,
+            allow=chosen,
+            deny=deny,
+            where=where,
+            exclude_seen=exclude_seen,
+            request_time=tiny_bundle.NOW,
+        )
+    assert len({each.item_id for each in found}) == len(found) == min(k, len(expected))
+    scores = [each.score for each in found]
+    np.testing.assert_allclose(scores, [expected[each.item_id] for each in found], rtol=1e-5, atol=1e-6)
+    best = sorted(expected.values(), reverse=True)[:k]
+    # Codes of vectors are searched nearly right, where a request does not call for a look at every item.
+    searched_nearly = kind == "ivf_pq" and k <= 10 and (scan_rows == 0 or (not where and chosen is None))
+    if not searched_nearly:
+        np.testing.assert_allclose(scores, best, rtol=1e-5, atol=1e-6)
+
+
+def test_similar_items_meet_conditions_too(bundles):
+    retriever = Retriever.open(bundles / "ivf_flat")
+    everything = retriever.similar("item-010", 100)
+    cheap = retriever.similar("item-010", 100, where={"price": {"max": 3.0}, "tags": "kids"})
+    table = retriever.bundle.item_table.set_index("item_id")
+    kept = [
+        each
+        for each in everything
+        if table["price"][each.item_id] <= 3 and "kids" in table["tags"][each.item_id]
+    ]
+    assert 0 < len(kept) < 59
+    assert cheap == kept
+    assert retriever.similar("item-010", 2, where={"price": {"max": 3.0}, "tags": "kids"}) == kept[:2]
+
+
+def test_conditions_without_a_match_give_nothing(bundles):
+    retriever = Retriever.open(bundles / "flat_ip")
+    assert retriever.recommend("user-01", where={"tags": "nobody has this"}) == []
+    assert retriever.recommend_new(where={"price": {"min": 1e6}}) == []

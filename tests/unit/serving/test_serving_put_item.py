@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+import tiny_bundle
+
+from twotower.errors import InputError
+from twotower.serving.requests import UnknownItem
+from twotower.serving.retriever import Retriever
+
+NOW = tiny_bundle.NOW
+NEW = {"title": "RED CUP", "price": 3.0, "tags": ["home"]}
+
+
+@pytest.fixture(params=["flat_ip", "ivf_flat", "ivf_pq"])
+def retriever(request, tmp_path):
+    tiny_bundle.write(tmp_path / "bundle", kind=request.param, history_items="tower")
+    return Retriever.open(tmp_path / "bundle")
+
+
+def scores(retriever, **asked):
+    return {each.item_id: each.score for each in retriever.recommend_new(k=1000, **asked)}
+
+
+def own_features(retriever, item):
+    features = retriever.item(item)
+    return {name: features[name] for name in ("title", "price", "tags")}
+
+
+def test_a_new_item_is_found_and_a_changed_one_takes_its_place(retriever):
+    assert retriever.put_item("new", NEW) is True
+    before = scores(retriever)
+    assert retriever.put_item("new", NEW | {"price": 900.0}) is False
+    after = scores(retriever)
+    assert retriever.num_items == 61
+    assert set(after) == set(before)
+    assert {item for item in after if after[item] != before[item]} == {"new"}
+    assert retriever.recommend_new(k=1000, where={"price": 900.0})[0].item_id == "new"
+    assert retriever.recommend_new(where={"price": 3.0}) == []
+    assert retriever.put_item("item-020", NEW | {"title": "BLUE LAMP"}) is False
+    assert retriever.label("item-020") == "BLUE LAMP"
+    assert retriever.num_items == 61
+    assert retriever.item_ids.count("item-020") == 1
+    assert retriever.bundle.index.num_vectors == 61
+
+
+def test_an_item_put_as_it_is_scores_as_before(retriever):
+    before = scores(retriever)
+    for item in ("item-020", "item-007"):
+        assert retriever.put_item(item, own_features(retriever, item)) is False
+    assert scores(retriever) == pytest.approx(before, abs=1e-5)  # its embedded id and its bias are its own
+
+
+def test_a_changed_item_stays_what_users_have(retriever):
+    retriever.add_event("late", "item-020", NOW)
+    before = retriever.recommend("late", 60)
+    retriever.put_item("item-020", NEW)
+    assert retriever.history("late") == ["item-020"]
+    after = retriever.recommend("late", 60)
+    assert "item-020" not in {each.item_id for each in after}
+    assert [each.score for each in after] != [each.score for each in before]
+    described = retriever.recommend_new(history=["item-020"], history_times=[NOW], k=60)
+    assert described == after  # what the towers are told of is the changed item
+    assert "item-002" in retriever.history("user-01")
+    retriever.put_item("item-002", NEW)
+    assert "item-002" in retriever.history("user-01")
+    assert "item-002" not in {each.item_id for each in retriever.recommend("user-01", 60)}
+
+
+def test_a_table_of_histories_keeps_what_it_learned_of_a_changed_item(tmp_path):
+    tiny_bundle.write(tmp_path / "bundle", history_items="table")
+    retriever = Retriever.open(tmp_path / "bundle")
+    before = scores(retriever, history=["item-020"])
+    retriever.put_item("item-020", NEW)
+    assert scores(retriever, history=["item-020"]) == before
+    retriever.add_event("late", "item-020", NOW)
+    assert {each.item_id: each.score for each in retriever.recommend("late", 60)} == before
+
+
+def test_the_same_again_changes_nothing(retriever):
+    retriever.put_item("new", NEW)
+    rows = retriever._items.num_rows
+    assert retriever.put_item("new", dict(NEW)) is False
+    assert retriever.put_item("new", NEW | {"tags": ("home",), "mixed": None}) is False
+    assert retriever._items.num_rows == rows
+    retriever.remove_item("new")
+    assert retriever.put_item("new", NEW) is True
+    assert retriever._items.num_rows == rows + 1
+
+
+def test_prepared_items_wait_until_they_are_applied(retriever):
+    prepared = retriever.prepare_item("new", NEW)
+    retriever.check_offered("item-001")
+    with pytest.raises(UnknownItem):
+        retriever.check_offered("new")
+    assert retriever.num_items == 60
+    assert retriever.apply_item(prepared) is True
+    retriever.check_offered("new")
+
+
+def test_what_is_known_of_an_item(retriever):
+    retriever.put_item("new", NEW | {"mixed": "no feature reads this"})
+    assert retriever.item("new") == NEW | {
+        "item_id": "new",
+        "mixed": "no feature reads this",
+        "label": "RED CUP",
+        "offered": True,
+        "live": True,
+    }
+    table = retriever.bundle.item_table.set_index("item_id")
+    known = retriever.item("item-003")
+    assert known["price"] == pytest.approx(table["price"]["item-003"])
+    assert known["label"] == known["title"] == table["title"]["item-003"]
+    assert (known["offered"], known["live"]) == (True, False)
+    retriever.remove_item("item-003")
+    assert retriever.item("item-003") == known | {"offered": False}
+    with pytest.raises(UnknownItem):
+        retriever.item("x")
+    assert retriever.attributes == {"title": "text", "price": "number", "tags": "tags", "mixed": "text"}
+
+
+@pytest.mark.parametrize(
+    ("item_id", "features", "part"),
+    [
+        (5, NEW, "item ids of this catalogue are text"),
+        ("new", {"prize": 3.0}, "did you mean price"),
+        ("new", {"item_id": "new"}, "item_id"),
+        ("new", {"mixed": 3}, "'mixed' holds text"),
+        ("new", {"price": "cheap"}, "'price'"),
+        ("new", ["price"], "column: value"),
+    ],
+)
+def test_a_wrong_item_changes_nothing(retriever, item_id, features, part):
+    before = scores(retriever)
+    with pytest.raises(InputError, match=part):
+        retriever.put_item(item_id, features)
+    assert scores(retriever) == before
+
+
+def test_the_bundle_is_left_as_it_was_read(retriever):
+    bundle = retriever.bundle
+    vectors, num_rows = bundle.item_vectors.copy(), bundle.model.items.num_rows
+    for number in range(40):
+        retriever.put_item(f"item-{number + 1:03d}", NEW | {"price": float(number)})
+    np.testing.assert_array_equal(bundle.item_vectors, vectors)
+    assert bundle.model.items.num_rows == num_rows
