@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from twotower.check import ALL_GROUPS, MAPS, OPTIONAL_GROUPS, ROOMS, ROOT, SWEEP_ONLY, check
+from twotower.check import ALL_GROUPS, MAPS, OPTIONAL_GROUPS, ROOMS, RUN_KEYS, SWEEP_ONLY, check
 from twotower.config import CONF, checked, compose, shape
 from twotower.spec import TARGET, locate
 
@@ -70,13 +70,13 @@ def test_it_is_not_deep(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent != CONF], ids=named)
 def test_every_choice_composes_and_checks(path: Path, files: list[str]) -> None:
     settings = checked("train", overrides_for(path, files))
-    assert set(settings) | OPTIONAL_GROUPS == set(ALL_GROUPS) | set(ROOT) - {"run"}
+    assert set(settings) | OPTIONAL_GROUPS == ALL_GROUPS | RUN_KEYS | SWEEP_ONLY
     assert check({key: value for key, value in settings.items() if key not in SWEEP_ONLY}) == []
 
 
 @pytest.mark.parametrize("door", sorted(DOORS))
 def test_every_door_composes_and_checks(door: str) -> None:
-    overrides = ["run=outputs/default/now"] if "run" in shape(door)[1] else []
+    overrides = [f"{key}=outputs/default/now" for key in ("run", "bundle") if key in shape(door)[1]]
     settings = checked(door, overrides)
     assert set(settings) == set.union(*map(set, shape(door))) - OPTIONAL_GROUPS
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from twotower.check import ALL_GROUPS, OPTIONAL_GROUPS, ROOT
+from twotower.check import ALL_GROUPS, OPTIONAL_GROUPS, RUN_KEYS, SWEEP_ONLY
 from twotower.config import CONF
 
 SCRIPTS = CONF.parent / "scripts"
@@ -31,12 +31,14 @@ GROUPS = {
     "reindex": {"index"},
     "evaluate": {"metrics", "baselines"},
     "export": set(),
+    "serve": set(),
 }
 KEYS = {
-    "train": set(ROOT) - {"run"},
+    "train": RUN_KEYS | SWEEP_ONLY - ALL_GROUPS,
     "reindex": {"run", "console", "debug"},
     "evaluate": {"run", "console", "debug"},
     "export": {"run", "debug"},
+    "serve": set(yaml.safe_load((CONF / "serve.yaml").read_text())) - {"defaults"},
 }
 Door = Callable[..., str]
 
@@ -100,7 +102,7 @@ def test_cfg_job_prints_the_whole_configuration(
     door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = ["run=outputs/default/one"] if "run" in KEYS[script] else []
+    run = [f"{key}=outputs/default/one" for key in ("run", "bundle") if key in KEYS[script]]
     config = yaml.safe_load(door(script, "--cfg", "job", "debug=true", *run))
     assert config.keys() | OPTIONAL_GROUPS == KEYS[script] | GROUPS[script] | OPTIONAL_GROUPS
     assert config["debug"] is True

@@ -1,12 +1,14 @@
 """How much of the towers' and the index's own speed does a client of the service see?
 
-  python scripts/bench/serve.py outputs/default/<time>     about a minute; needs `wrk` (Debian: apt install wrk)
+  python scripts/bench/requests_a_second.py outputs/default/<time>
+
+About a minute; needs `wrk` (Debian: apt install wrk).
 
 First the retriever alone, in this process: random known users, one request at a time and 64 at a time. Then
 the same requests as POST /recommend over loopback to scripts/serve.py in a process of its own, from 1, 8 and
-64 connections that ask without a pause, and from 64 that together ask at 60 % of the rate one by one. (Without
-pauses 64 requests always wait, so the mean latency is 64 / rate whatever the service does.) The client and
-the service share the machine.
+64 connections that ask without a pause, and from 64 that together ask at 60 % of the rate one by one. Without
+pauses 64 requests always wait, so the mean latency is 64 / rate whatever the service does. The client and the
+service share the machine.
 """
 
 import argparse
@@ -92,7 +94,8 @@ def main() -> None:
     batched, _ = raw(retriever, requests, BATCH, given.seconds)
     print(f"{retriever.num_items:,} items, {len(retriever.user_ids):,} users, k={given.k}")
     print(
-        f"alone, one by one      {single:8,.0f} requests/s   p50 {cost:.3f} p99 {np.percentile(took, 99) * 1000:.3f} ms"
+        f"alone, one by one      {single:8,.0f} requests/s   "
+        f"p50 {cost:.3f} p99 {np.percentile(took, 99) * 1000:.3f} ms"
     )
     print(f"alone, {BATCH} at a time    {batched:8,.0f} requests/s")
     bodies = [orjson.dumps({"user_id": user, "k": given.k}).decode() for user in users]
