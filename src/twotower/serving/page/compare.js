@@ -42,8 +42,8 @@ function show({ ours, theirs }) {
   const [here, there] = [rank(ours.items), rank(theirs.items)];
   const shared = ours.items.filter((item) => there.has(String(item.item_id))).length;
   say(`${shared} of ${plural(ours.items.length, "item")} stand in both lists for user ${state.user.user_id}.`);
-  byId("ours-title").textContent = `Served now: ${ours.version}`;
-  byId("theirs-title").textContent = theirs.version;
+  byId("ours-version").textContent = ours.version;
+  byId("theirs-version").textContent = theirs.version;
   fill(byId("ours"), ours.items.map((item, position) => line(item, position + 1, there)));
   fill(byId("theirs"), theirs.items.map((item, position) => line(item, position + 1, here)));
 }

@@ -32,8 +32,10 @@ export const named = (column) => {
   const words = column.replaceAll("_", " ");
   return words.charAt(0).toUpperCase() + words.slice(1);
 };
+// A raw value as it is: a year or an id has no commas in it.
+const raw = new Intl.NumberFormat("en", { maximumFractionDigits: 4, useGrouping: false });
 export const shown = (value) =>
-  Array.isArray(value) ? value.map(shown).join(", ") : typeof value === "number" ? count(value) : String(value);
+  Array.isArray(value) ? value.map(shown).join(", ") : typeof value === "number" ? raw.format(value) : String(value);
 export const nameOf = (item) => item.label ?? String(item.item_id);
 
 const day = new Intl.DateTimeFormat("en", { year: "numeric", month: "short", day: "numeric", timeZone: "UTC" });

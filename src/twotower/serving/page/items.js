@@ -105,6 +105,11 @@ async function save(event) {
     say("bad", "An item needs an id.");
     return field.focus();
   }
+  const wrong = [...byId("add-fields").querySelectorAll("input")].find((input) => input.validity.badInput);
+  if (wrong) {
+    say("bad", `${wrong.labels[0].textContent}: expected a number.`);
+    return wrong.focus();
+  }
   fill(byId("add-found"));
   const started = performance.now();
   try {

@@ -44,7 +44,7 @@ async function userItems() {
 }
 
 function scale() {
-  const canvas = byId("map");
+  const canvas = byId("map-canvas");
   const { width, height } = canvas.getBoundingClientRect();
   const places = [...whole.points.map((point) => point.place), ...marked.map((item) => item.place)];
   const ends = [0, 1].map((axis) => places.reduce(([low, high], place) => [Math.min(low, place[axis]), Math.max(high, place[axis])], [Infinity, -Infinity]));
@@ -56,7 +56,7 @@ function scale() {
 
 function draw() {
   if (!whole || !visible()) return;
-  const canvas = byId("map");
+  const canvas = byId("map-canvas");
   const to = scale();
   const dots = window.devicePixelRatio || 1;
   canvas.width = Math.round(to.width * dots);
@@ -75,8 +75,8 @@ function draw() {
     pen.fillStyle = colour(kind === "Recommended" ? "--accent" : "--had");
     if (kind === "Recommended") disc(pen, to.x(place), to.y(place), 6, true);
     else {
-      pen.fillRect(to.x(place) - 4.5, to.y(place) - 4.5, 9, 9);
-      pen.strokeRect(to.x(place) - 4.5, to.y(place) - 4.5, 9, 9);
+      pen.fillRect(to.x(place) - 4, to.y(place) - 4, 8, 8);
+      pen.strokeRect(to.x(place) - 4, to.y(place) - 4, 8, 8);
     }
   }
   if (at >= 0) {
@@ -108,7 +108,7 @@ function tip(item) {
 
 function under(event) {
   if (!whole) return null;
-  const box = byId("map").getBoundingClientRect();
+  const box = byId("map-canvas").getBoundingClientRect();
   const to = scale();
   let [best, nearest] = [null, REACH];
   // Marked items lie on top, so they win where both are near.
@@ -141,7 +141,7 @@ function showTable() {
 }
 
 export function startMap() {
-  const canvas = byId("map");
+  const canvas = byId("map-canvas");
   canvas.addEventListener("mousemove", (event) => { const item = under(event); canvas.style.cursor = item ? "pointer" : ""; tip(item); });
   canvas.addEventListener("mouseleave", () => tip(null));
   canvas.addEventListener("click", (event) => { const item = under(event); if (item) openItem(item.item_id); });

@@ -23,7 +23,7 @@ function showUser() {
   const pairs = Object.entries(user.features);
   if (!user.known) pairs.push(["user", "new since training"]);
   fill(byId("user-features"), pairs.map(([name, value]) => make("div", {}, make("dt", {}, named(name)), " ", make("dd", {}, shown(value)))));
-  const shownOf = user.history.length < user.num_history ? `the newest ${user.history.length} of ` : "";
+  const shownOf = user.history.length < user.num_history ? `${user.history.length} of ` : "";
   byId("history-status").textContent = user.num_history
     ? `${shownOf}${plural(user.num_history, "item")}, newest first` : "Nothing is known of this user's past.";
   fill(byId("history"), user.history.map((item) => make("li", {},
@@ -69,7 +69,7 @@ function showCards(items, why) {
 const inWords = (value) =>
   Array.isArray(value) ? `is ${value.join(" or ")}`
     : typeof value !== "object" ? `is ${value}`
-      : [value.min === undefined ? "" : `≥ ${count(value.min)}`, value.max === undefined ? "" : `≤ ${count(value.max)}`].filter(Boolean).join(" and ");
+      : [value.min === undefined ? "" : `≥ ${shown(value.min)}`, value.max === undefined ? "" : `≤ ${shown(value.max)}`].filter(Boolean).join(" and ");
 
 function card(item, rank, why, width) {
   const bar = make("span");
@@ -79,7 +79,7 @@ function card(item, rank, why, width) {
     .map(([name, value]) => `${named(name)} ${shown(value)}`);
   return make("li", { class: added ? "card new" : "card" },
     make("span", { class: "rank" }, rank),
-    make("div", {},
+    make("div", { class: "text" },
       make("h3", {}, nameOf(item), added ? make("span", { class: "badge" }, "just added") : null),
       make("p", { class: "soft" }, [item.label === null ? null : String(item.item_id), ...details].filter(Boolean).join(" · ")),
       nearest(why?.nearest ?? [])),
