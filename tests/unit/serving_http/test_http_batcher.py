@@ -113,5 +113,7 @@ def test_too_much_is_refused_and_what_waits_is_done_before_the_end() -> None:
         work.go.set()
         assert (await first, await second) == (1, 4)
         await closing
+        with pytest.raises(HttpError, match="stopping"):
+            await squares.do(4)
 
     asyncio.run(main())

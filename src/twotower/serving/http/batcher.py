@@ -37,7 +37,7 @@ class Batcher(Generic[A, R]):
     ) -> None:
         self._work, self._size, self._most, self._observe = work, size, most_waiting, observe
         self._queue: queue.SimpleQueue[tuple[A, int, asyncio.Future[R]] | None] = queue.SimpleQueue()
-        self._waiting = 0
+        self._waiting, self._closed = 0, False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -46,9 +46,11 @@ class Batcher(Generic[A, R]):
         """Return what the work gives for a piece.
 
         Raises:
-            HttpError: 503, because too much is waiting.
+            HttpError: 503, because too much is waiting, or this is closed.
             Exception: what the work says of this piece.
         """
+        if self._closed:
+            raise HttpError(503, "the service is stopping", headers={"Retry-After": "5"})
         if self._waiting and self._waiting + size > self._most:
             raise HttpError(503, "too many requests are waiting; try again", headers={"Retry-After": "1"})
         self._loop = asyncio.get_running_loop()
@@ -59,6 +61,7 @@ class Batcher(Generic[A, R]):
 
     def close(self) -> None:
         """Finish what waits, then end the thread."""
+        self._closed = True
         self._queue.put(STOP)
         self._thread.join()
 
