@@ -16,11 +16,17 @@ SERVE = Path(__file__).parents[1] / "serve.py"
 PATIENCE_SECONDS = 120.0
 
 
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
 @contextlib.contextmanager
 def serving(bundle: Path, *overrides: str) -> Iterator[str]:
     """Run `scripts/serve.py` on a free port, yield its address, and stop it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, str(SERVE), f"bundle={bundle}", f"port={port}", 'store=""', *overrides]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=dict(os.environ))

@@ -1,0 +1,222 @@
+"""The service as it runs: a process of its own, real sockets, signals, and two bundles that switch."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
+import swap
+import tiny_bundle
+from service import free_port
+
+from twotower.bundle.export import exported_beside
+from twotower.serving.retriever import Retriever
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+KEYS = {"read": "r" * 32, "write": "w" * 32}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two runs in one folder with the same users and items, but other towers."""
+    root = tmp_path_factory.mktemp("runs")
+    for name, history_items in (("run-a", "table"), ("run-b", "tower")):
+        tiny_bundle.write(root / name / "bundle", history_items=history_items)
+        exported_beside(root / name)
+    return root / "run-a", root / "run-b"
+
+
+class Service:
+    """One process of scripts/serve.py."""
+
+    def __init__(self, run: Path, *overrides: str) -> None:
+        self.port = free_port()
+        command = [
+            sys.executable,
+            str(SCRIPTS / "serve.py"),
+            f"bundle={run}",
+            f"port={self.port}",
+            *overrides,
+        ]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
+
+    def wait(self) -> "Service":
+        until = time.monotonic() + 60
+        while time.monotonic() < until and self.process.poll() is None:
+            try:
+                if self.client.get("/readyz").status_code == 200:
+                    return self
+            except httpx.TransportError:
+                time.sleep(0.05)
+        self.process.kill()
+        raise AssertionError(self.process.communicate())
+
+    def end(self, how: signal.Signals) -> tuple[int, str, str]:
+        self.client.close()
+        self.process.send_signal(how)
+        if not self.process.stdout.closed:
+            self.told = self.process.communicate(timeout=60)
+        out, err = self.told
+        return self.process.returncode, out, err
+
+    def ok(self, method: str, path: str, **arguments: Any) -> Any:
+        answer = self.client.request(method, path, **arguments)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@contextmanager
+def service(run: Path, *overrides: str) -> Iterator[Service]:
+    started = Service(run, *overrides)
+    try:
+        yield started.wait()
+    finally:
+        started.end(signal.SIGKILL)  # harmless where it has ended
+
+
+def test_it_answers_as_the_retriever_and_keeps_what_it_acknowledged(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    store = f"store={tmp_path / 'live.sqlite'}"
+    retriever = Retriever.open(runs[0] / "exported")
+    asked = {"user_id": "user-03", "k": 5}
+    with service(runs[0], store, "console=quiet") as first:
+        answer = first.ok("POST", "/recommend", json=asked)
+        expected = [each.item_id for each in retriever.recommend("user-03", k=5)]
+        assert [each["item_id"] for each in answer["items"]] == expected
+        assert answer["version"] == retriever.version
+        first.ok("PUT", "/items/new-1", json={"features": {"title": "RED LAMP", "price": 2.0}})
+        first.ok("POST", "/users/stranger/events", json={"item_id": "new-1"})
+        first.ok("DELETE", f"/items/{expected[0]}")
+        assert first.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    with service(runs[0], store, "console=quiet") as second:
+        items = [
+            each["item_id"] for each in second.ok("POST", "/recommend", json={**asked, "k": 60})["items"]
+        ]
+        assert "new-1" in items
+        assert expected[0] not in items
+        theirs = second.ok("POST", "/recommend", json={"user_id": "stranger", "k": 60})["items"]
+        assert "new-1" not in [each["item_id"] for each in theirs]  # seen
+        assert second.end(signal.SIGTERM)[0] == 0
+
+
+def connects(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, timeout=30).close()
+    except ConnectionError:
+        return False
+    return True
+
+
+def test_sigterm_finishes_the_requests_in_flight(runs: tuple[Path, Path]) -> None:
+    body = b'{"user_id": "user-03", "k": 5}'
+    head = (
+        b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(body)
+    )
+    with service(runs[0], 'store=""', "console=quiet") as running, ExitStack() as stack:
+        address = ("127.0.0.1", running.port)
+        clients = [stack.enter_context(socket.create_connection(address, timeout=30)) for _ in range(20)]
+        for client in clients:
+            client.sendall(head)
+        for client in clients:
+            assert client.recv(999).startswith(b"HTTP/1.1 100 ")  # the service has begun to read
+        running.process.send_signal(signal.SIGTERM)
+        while connects(address):
+            time.sleep(0.01)
+        for client in clients:
+            client.sendall(body)
+        for client in clients:
+            assert client.recv(9999).startswith(b"HTTP/1.1 200 ")
+        assert running.process.wait(timeout=30) == 0
+
+
+def test_keys_guard_it_and_its_log_holds_none(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    keys = tmp_path / "keys.txt"
+    keys.write_text("".join(f"{scope} {key}\n" for scope, key in KEYS.items()))
+    with service(runs[0], 'store=""', "console=jsonl", f"api_keys_file={keys}") as running:
+        for scope, statuses in (("read", (200, 403)), ("write", (200, 200)), (None, (401, 401))):
+            headers = {"Authorization": f"Bearer {KEYS[scope]}"} if scope else {}
+            told = (
+                running.client.post("/recommend?secret=1", json={"user_id": "user-03"}, headers=headers),
+                running.client.post("/users/user-03/events", json={"item_id": "item-001"}, headers=headers),
+            )
+            assert tuple(each.status_code for each in told) == statuses
+        status, out, err = running.end(signal.SIGINT)
+    assert status == 0
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert lines[0]["api_keys"] is True
+    assert [line["status"] for line in lines if line.get("path") == "/recommend"] == [200, 200, 401]
+    assert not any(secret in out + err for secret in (*KEYS.values(), "secret"))
+
+
+def test_no_path_of_a_request_is_opened_and_a_bad_bundle_changes_nothing(runs: tuple[Path, Path]) -> None:
+    (runs[0].parent / "empty").mkdir()
+    with service(runs[0], 'store=""', "console=quiet") as running:
+        before = running.ok("GET", "/readyz")["version"]
+        for name in ("../run-b", "/etc", "run-b/exported", "empty", "nothing", ".", "run-b\0"):
+            answer = running.client.post("/reload", json={"bundle": name})
+            assert answer.status_code == 422
+        assert running.ok("GET", "/readyz")["version"] == before
+        version = running.ok("POST", "/reload", json={"bundle": "run-b"})["version"]
+        assert version != before
+        assert running.ok("POST", "/recommend", json={"user_id": "user-03"})["version"] == version
+
+
+@pytest.mark.slow
+def test_switching_under_load_fails_no_request_and_mixes_no_versions(runs: tuple[Path, Path]) -> None:
+    seen = swap.measure(runs, seconds=6, every=1.5)
+    assert seen.mistakes == []
+    assert len(seen.answers) == 2
+    assert len(seen.swaps) >= 3
+    assert sum(seen.kinds.values()) > 100
+
+
+def test_the_check_of_versions_sees_a_mix(runs: tuple[Path, Path]) -> None:
+    expected = dict(swap.expected_of(run, ["user-03"]) for run in runs)
+    ours, other = expected
+    items = [{"item_id": each, "score": score} for each, score in expected[ours]["user-03"].items()][: swap.K]
+
+    def judged(header: str, body: str) -> str:
+        answer = httpx.Response(200, headers={"x-bundle-version": header}, json={"version": body})
+        return swap.mismatch(answer, [("user-03", items)], expected)
+
+    assert judged(ours, ours) == ""
+    assert "scores of user-03" in judged(other, other)
+    assert "header" in judged(ours, other)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["port=70000"], "port: expected less than 65536, got 70000"),
+        (["prot=80"], "prot: unknown key; did you mean 'port'?"),
+        (["api_keys_file=missing.txt"], "api_keys_file: missing.txt cannot be read"),
+        (["threads=0", "max_batch=x"], "2 mistakes"),
+        (["bundle=nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_are_told_before_it_serves(
+    runs: tuple[Path, Path], overrides: list[str], told: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(SCRIPTS / "serve.py"), f"bundle={runs[0]}", *overrides]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=dict(os.environ), check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: ")
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
