@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from twotower.data.vocabulary import Vocabulary
 from twotower.index.flat_ip import FlatIP
+from twotower.index.index import SearchResult
 from twotower.index.ivf_flat import IVFFlat
 from twotower.serving import best_items as module
 from twotower.serving.best_items import Choice, best_items, num_fetched
@@ -132,6 +133,21 @@ def test_a_batch_is_searched_as_each_alone(seed, wanted, together):
         assert some.tolist() == same.tolist()
         assert len(set(some.tolist())) == choice.k
         assert not set(some.tolist()) & set(choice.excluded.tolist())
+
+
+class NearlyRight:
+    """An index that returns rows 1, 2, 3 ... for any query."""
+
+    def search(self, queries, k):
+        return SearchResult(np.zeros((len(queries), k)), np.tile(ROWS[:k], (len(queries), 1)))
+
+
+def test_a_request_gets_no_more_from_the_index_for_the_wishes_of_others():
+    vectors = np.arange(NUM_ITEMS, dtype=np.float32)[:, None]  # the last row is the best
+    items = LiveItems(Vocabulary(ROWS), None, vectors)
+    queries = np.ones((2, 1), dtype=np.float32)
+    found = best_items(NearlyRight(), items, queries, [Choice(2, ROWS[:1]), Choice(9, ROWS[:0])])
+    assert [rows.tolist() for rows, _ in found] == [[3, 2], [9, 8, 7, 6, 5, 4, 3, 2, 1]]
 
 
 def test_the_cosine_leaves_out_the_bias():

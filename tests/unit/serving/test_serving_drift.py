@@ -5,8 +5,9 @@ import pytest
 import tiny_bundle
 
 from twotower.index.flat_ip import FlatIP
+from twotower.index.ivf_flat import IVFFlat
 from twotower.serving import catalogue
-from twotower.serving.drift import Drift, DriftCounter
+from twotower.serving.drift import Drift, DriftCounter, fresh_index
 from twotower.serving.retriever import Retriever
 
 KINDS = ["flat_ip", "ivf_flat", "ivf_pq"]
@@ -117,6 +118,15 @@ def test_so_few_items_that_the_spec_does_not_fit_are_searched_exactly(tmp_path):
         retriever.remove_item(item)
     retriever.rebuild()
     assert retriever.recommend_new() == []
+
+
+def test_no_more_cells_are_visited_than_there_are():
+    spec = IVFFlat(nlist=None).spec()
+    vectors = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
+    fresh = fresh_index(spec, {"nprobe": 7}, vectors, np.arange(1, 101))
+    assert fresh.build_args == {"nlist": 2}  # 39 vectors a cell
+    assert fresh.search_args == {"nprobe": 2}
+    assert fresh_index(spec, {"nprobe": 1}, vectors, np.arange(1, 101)).search_args == {"nprobe": 1}
 
 
 def test_changes_during_a_rebuild_are_in_the_new_index(retriever, monkeypatch):

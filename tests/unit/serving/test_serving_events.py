@@ -73,7 +73,19 @@ def test_an_event_twice_is_once_though_its_item_changed_in_between(retriever):
     retriever.put_item("item-003", NEW)
     retriever.add_event("user-01", "item-009", NOW)
     retriever.add_event("user-01", "item-003", NOW - 100_000 + 1)
-    assert retriever.history("user-01") == ["item-002", "item-003", "item-004", "item-009"]
+    for _ in range(2):
+        retriever.add_event("user-01", "item-009", NOW + 1)
+    assert retriever.history("user-01") == ["item-002", "item-003", "item-004", "item-009", "item-009"]
+
+
+def test_events_of_the_same_second_keep_their_order(retriever):
+    last = NOW - 100_000 + sum(3 * user for user in range(1, 12)) - 1  # of user-11, who has 33 items
+    before = retriever.history("user-11")
+    events = [f"item-{number:03d}" for number in range(60, 20, -1)]
+    for item in events:
+        retriever.add_event("user-11", item, last)
+    kept = [item for item in events if item != before[-1]]  # which the bundle has at that second
+    assert retriever.history("user-11") == before + kept
 
 
 def test_all_events_are_seen_though_the_towers_look_at_the_latest(retriever):

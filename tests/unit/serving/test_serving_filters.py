@@ -116,6 +116,7 @@ def test_the_filtered_answer_is_that_of_brute_force(
     expected = shadow.scores(query_of(retriever, user_id), where, without)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(best_items, "SCAN_ROWS", scan_rows)
+        patch.setattr(best_items, "SCAN_SHARE", 0.25 if scan_rows else 2.0)  # the index is asked first
         found = retriever.recommend(
             user_id,
             k,

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tiny_bundle
 
+from twotower.bundle.read import read_bundle
 from twotower.errors import InputError
 from twotower.serving.requests import UnknownItem
 from twotower.serving.retriever import Retriever
@@ -47,6 +48,19 @@ def test_an_item_put_as_it_is_scores_as_before(retriever):
     for item in ("item-020", "item-007"):
         assert retriever.put_item(item, own_features(retriever, item)) is False
     assert scores(retriever) == pytest.approx(before, abs=1e-5)  # its embedded id and its bias are its own
+
+
+def test_a_changed_item_keeps_its_bias_and_a_new_one_has_none_of_its_own(tmp_path):
+    tiny_bundle.write(tmp_path / "bundle")
+    bundle = read_bundle(tmp_path / "bundle")
+    bundle.item_vectors[:, -1] = np.arange(60) / 10  # as if training had told them apart
+    retriever = Retriever(bundle)
+    before = scores(retriever)
+    features = own_features(retriever, "item-020")
+    retriever.put_item("item-020", features)
+    retriever.put_item("new", features)
+    assert scores(retriever, deny=["new"]) == pytest.approx(before, abs=1e-5)
+    assert retriever.prepare_item("new", features).vector[-1] == 0.0
 
 
 def test_a_changed_item_stays_what_users_have(retriever):
