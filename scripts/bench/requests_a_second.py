@@ -17,6 +17,8 @@ import random
 import subprocess
 import tempfile
 import time
+import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -47,32 +49,61 @@ if pause > 0 then
 end
 done = function(summary, latency, _)
   local errors = summary.errors
-  io.write(string.format("RESULT %%f %%d %%d %%d %%d\\n", summary.requests / summary.duration * 1e6,
-    latency:percentile(50), latency:percentile(95), latency:percentile(99),
+  io.write(string.format("RESULT %%f %%d %%d %%d %%d %%d\\n", summary.requests / summary.duration * 1e6,
+    summary.requests, latency:percentile(50), latency:percentile(95), latency:percentile(99),
     errors.connect + errors.read + errors.write + errors.status + errors.timeout))
 end
 """
 
 
-def raw(retriever: Retriever, requests: list[Request], size: int, seconds: float) -> tuple[float, np.ndarray]:
-    """Return requests a second of the retriever alone, and the seconds that each batch took."""
+@dataclass(frozen=True)
+class Measured:
+    """What was seen of a stream of requests: a second, processor microseconds each, latencies in ms."""
+
+    rate: float
+    cpu_us: float
+    p50: float
+    p95: float
+    p99: float
+    failed: int = 0
+
+    def told(self, what: str) -> str:
+        """Return a line of the report."""
+        latencies = f"p50 {self.p50:.2f}  p95 {self.p95:.2f}  p99 {self.p99:.2f} ms"
+        failed = f"  {self.failed} FAILED" if self.failed else ""
+        rate = f"{self.rate:7,.0f} requests/s  {self.cpu_us:5,.0f} us of processor"
+        return f"{what:<20} {rate}  {latencies}{failed}"
+
+
+def alone(retriever: Retriever, requests: list[Request], size: int, seconds: float) -> Measured:
+    """Measure the retriever alone, `size` requests at a time."""
     took: list[float] = []
-    start, place = time.perf_counter(), 0
+    start, place, cpu = time.perf_counter(), 0, time.process_time()
     while (before := time.perf_counter()) - start < seconds:
         retriever.answer(requests[place : place + size])
         took.append(time.perf_counter() - before)
         place = (place + size) % (len(requests) - size)
-    return len(took) * size / sum(took), np.array(took)
+    cpu, number = time.process_time() - cpu, len(took) * size
+    p50, p95, p99 = np.percentile(took, (50, 95, 99)) * 1000
+    return Measured(number / sum(took), cpu / number * 1e6, p50, p95, p99)
 
 
-def over_http(url: str, script: Path, connections: int, seconds: float) -> tuple[float, list[float], int]:
-    """Return requests a second, the latencies (50, 95, 99 %) in ms, and how many requests failed."""
+def over_http(url: str, script: Path, connections: int, seconds: float) -> Measured:
+    """Measure the service with requests as a script for wrk makes them."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script), url]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    rate, *latencies, failed = next(line for line in told.splitlines() if line.startswith("RESULT")).split()[
-        1:
-    ]
-    return float(rate), [int(each) / 1000 for each in latencies], int(failed)
+    before = cpu_seconds(url)
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    cpu = cpu_seconds(url) - before
+    (line,) = (line for line in printed.splitlines() if line.startswith("RESULT"))
+    rate, number, p50, p95, p99, failed = (float(each) for each in line.split()[1:])
+    return Measured(rate, cpu / number * 1e6, p50 / 1000, p95 / 1000, p99 / 1000, int(failed))
+
+
+def cpu_seconds(url: str) -> float:
+    """Return the processor seconds that the service has used so far."""
+    with urllib.request.urlopen(f"{url}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("process_cpu_seconds_total"))
 
 
 def main() -> None:
@@ -89,30 +120,21 @@ def main() -> None:
     users = random.Random(0).choices(retriever.user_ids, k=NUM_USERS)
     requests = [Request(user_id=user, k=given.k) for user in users]
     retriever.answer(requests[:BATCH])
-    single, took = raw(retriever, requests, 1, given.seconds)
-    cost = float(np.median(took)) * 1000
-    batched, _ = raw(retriever, requests, BATCH, given.seconds)
     print(f"{retriever.num_items:,} items, {len(retriever.user_ids):,} users, k={given.k}")
-    print(
-        f"alone, one by one      {single:8,.0f} requests/s   "
-        f"p50 {cost:.3f} p99 {np.percentile(took, 99) * 1000:.3f} ms"
-    )
-    print(f"alone, {BATCH} at a time    {batched:8,.0f} requests/s")
+    single = alone(retriever, requests, 1, given.seconds)
+    print(single.told("alone, one by one"))
+    print(alone(retriever, requests, BATCH, given.seconds).told(f"alone, {BATCH} at a time"))
     bodies = [orjson.dumps({"user_id": user, "k": given.k}).decode() for user in users]
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         listed = ",".join(f"[=[{body}]=]" for body in bodies)
         with serving(bundle, f"console={given.console}") as url:
             for connections, pace in (*((each, 0.0) for each in CONNECTIONS), (CONNECTIONS[-1], PACE)):
-                pause = connections / (pace * single) * 1000 if pace else 0.0  # ms of each connection
+                pause = connections / (pace * single.rate) * 1000 if pace else 0.0  # ms of each connection
                 Path(script.name).write_text(SCRIPT % (listed, pause), encoding="utf-8")
-                rate, (p50, p95, p99), failed = over_http(url, Path(script.name), connections, given.seconds)
-                told = "paced " if pace else "busy  "
-                print(
-                    f"HTTP, {connections:>2} {told}         {rate:8,.0f} requests/s   "
-                    f"p50 {p50:.2f} p95 {p95:.2f} p99 {p99:.2f} ms   {failed} failed   "
-                    f"{rate / single:.0%} of one by one, p99 {p99 / cost:.1f} x its p50",
-                    flush=True,
-                )
+                found = over_http(url, Path(script.name), connections, given.seconds)
+                print(found.told(f"HTTP, {connections:>2} {'paced' if pace else 'busy'}"), flush=True)
+                share = found.rate / single.rate
+                print(f"    {share:.0%} of one by one, p99 {found.p99 / single.p50:.1f} x its p50")
 
 
 if __name__ == "__main__":

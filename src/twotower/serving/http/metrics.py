@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
@@ -22,6 +22,7 @@ class Metrics:
     def __init__(self, live: LiveService) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_State(live))
+        ProcessCollector(registry=self._registry)
         self._requests = Counter(
             "twotower_requests", "Requests answered.", ("route", "status"), registry=self._registry
         )
