@@ -18,7 +18,7 @@ from twotower.features.raw_numbers import as_numbers
 from twotower.features.tags import Tags
 from twotower.features.value_rows import is_value
 from twotower.features.vector import Vector
-from twotower.serving.live_items import as_label
+from twotower.serving.live_items import Rows, as_label
 
 TAG_SEPARATOR = "|"
 """Text that holds it is taken for several tags, unless a feature says otherwise."""
@@ -120,15 +120,15 @@ class Values(AttributeColumn):
         super().__init__(name)
         self.kind = "text" if tags is None else "tags"
         self._tags = tags
-        present = pd.Series(values.to_numpy(dtype=object))
-        if tags is not None:
-            present = pd.Series([self._parts(value) for value in present], dtype=object).explode()
-        present = present.dropna()
-        codes, distinct = pd.factorize(present.to_numpy(dtype=object))
-        rows = present.index.to_numpy()
-        self._rows = rows[np.argsort(codes, kind="stable")]
-        self._ends = np.cumsum(np.bincount(codes, minlength=len(distinct)))
-        self._codes = {value: code for code, value in enumerate(distinct)}
+        hashable = values if tags is None else values.map(_hashable, na_action="ignore")
+        codes, distinct = pd.factorize(hashable)  # few are: each is looked at once
+        parts = [self._parts(value) for value in distinct]
+        flat = [part for each in parts for part in each]
+        self._codes = {value: code for code, value in enumerate(dict.fromkeys(flat))}
+        flat_codes = np.array([self._codes[part] for part in flat], dtype=np.int64)
+        rows, places = _expanded(codes, np.array([len(each) for each in parts], dtype=np.int64))
+        self._rows = rows[np.argsort(flat_codes[places], kind="stable")]
+        self._ends = np.cumsum(np.bincount(flat_codes[places], minlength=len(self._codes)))
         self._added: dict[Any, list[int]] = {}
         self._num_rows = len(values)
 
@@ -177,11 +177,11 @@ def column_of(name: str, values: pd.Series, feature: object | None, is_label: bo
     if pd.api.types.is_datetime64_any_dtype(dtype) or pd.api.types.is_timedelta64_dtype(dtype):
         return None
     present = values[values.notna()]
-    first = present.iloc[0] if len(present) else ""
+    first = next((value for value in present if np.size(value)), "")
     if isinstance(first, str):
         several = not is_label and any(TAG_SEPARATOR in str(value) for value in present)
         return Values(name, values, _tags(name) if several else None)
-    if isinstance(first, list | tuple | np.ndarray):
+    if isinstance(first, list | tuple | np.ndarray) and is_value(first[0]):
         return Values(name, values, _tags(name))
     return None
 
@@ -196,6 +196,24 @@ def truths(values: pd.Series) -> bool:
 
 def _tags(name: str) -> Tags:
     return Tags(column=name, dim=1, separator=TAG_SEPARATOR)
+
+
+def _hashable(value: Any) -> Any:
+    return value if isinstance(value, str) else tuple(value)
+
+
+def _expanded(codes: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[Rows, Rows]:
+    """Return the row of each part of each row, and the part's place among the parts of all codes.
+
+    Args:
+        codes: [n] of each row's value, -1 = none.
+        counts: parts of each code.
+    """
+    there = np.flatnonzero(codes >= 0)
+    num_parts = counts[codes[there]]
+    starts = (np.cumsum(counts) - counts)[codes[there]]
+    within = np.arange(num_parts.sum()) - np.repeat(np.cumsum(num_parts) - num_parts, num_parts)
+    return np.repeat(there, num_parts), np.repeat(starts, num_parts) + within
 
 
 def _several(condition: Any) -> list[Any]:

@@ -16,8 +16,11 @@ from twotower.serving.live_items import LiveItems, Rows
 SCAN_SHARE = 0.25
 """Of the items to choose from: where more has to be fetched, looking at all of them is quicker."""
 
-SCAN_ROWS = 4_096
-"""So few allowed items are looked at one by one: as quick as an index that has to be asked for many more."""
+SCAN_ROWS = 10_000
+"""So few allowed items are looked at one by one.
+
+Of a million in 64 dimensions 10,000 took 0.4 ms, 20,000 1.4 ms, and 0.5 ms by cells, fetching enough.
+"""
 
 SPARE = 1.5
 """More is fetched than the share of allowed items calls for, since they do not lie evenly."""
@@ -112,7 +115,8 @@ def _fetched(index: Index, queries: Floats, wanted: Rows) -> list[Rows]:
 def _best(items: LiveItems, query: Floats, choice: Choice, fetched: Rows) -> Best:
     found = np.setdiff1d(fetched[fetched > 0], choice.excluded)
     if choice.allowed is not None and len(found):
-        found = np.intersect1d(found, choice.allowed, assume_unique=True)
+        places = np.minimum(np.searchsorted(choice.allowed, found), len(choice.allowed) - 1)
+        found = found[choice.allowed[places] == found]
     if len(found) >= choice.k:
         return _first(found, items.scores(found, query), choice.k)
     candidates = _candidates(items, choice)

@@ -40,6 +40,7 @@ class LiveItems:
         self._vocabulary = vocabulary
         self._labels = None if labels is None else labels.to_numpy(dtype=object)
         self._vectors = vectors
+        self._new_vectors = np.zeros((0, vectors.shape[1]), dtype=np.float32)
         self._tower_dim = tower_dim
         self._lengths = self._lengths_of(vectors)
         self._live = np.ones(len(vocabulary), dtype=np.bool_)
@@ -115,14 +116,22 @@ class LiveItems:
 
     def vectors(self, rows: Rows) -> NDArray[np.float32]:
         """Return the embeddings of rows, [n, D]."""
-        found: NDArray[np.float32] = self._vectors[rows - 1]
+        new = rows > self.num_known
+        if not new.any():
+            known: NDArray[np.float32] = self._vectors[rows - 1]
+            return known
+        found = np.empty((len(rows), self._vectors.shape[1]), dtype=np.float32)
+        found[~new] = self._vectors[rows[~new] - 1]
+        found[new] = self._new_vectors[rows[new] - self.num_known - 1]
         return found
 
     def scores(self, rows: Rows | None, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the scores of a query [D] for rows, or for every row ever given."""
-        vectors = self._vectors[: self.num_rows] if rows is None else self.vectors(rows)
-        found: NDArray[np.float32] = vectors @ query
-        return found
+        if rows is not None:
+            some: NDArray[np.float32] = self.vectors(rows) @ query
+            return some
+        new = self._new_vectors[: len(self._new_ids)]
+        return np.concatenate([self._vectors @ query, new @ query])
 
     def cosines(self, row: int, query: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the cosine between an item and every row ever given, leaving out the bias.
@@ -139,14 +148,14 @@ class LiveItems:
         """Take in an item that is not offered, and return its row: `num_rows` + 1 before the call."""
         row = self.num_rows + 1
         if row > len(self._live):
-            self._grow(max(SPARE_ROWS, len(self._live) // 4))
+            self._grow(max(SPARE_ROWS, len(self._new_vectors)))
         known = int(rows_of(self._vocabulary, [item_id])[0])
         new = self._new_rows.setdefault(item_id, [])
         new.append(row)
         earlier = [*([known] if known else []), *new]
         self._latest[earlier] = row
         self._first[row] = earlier[0]
-        self._vectors[row - 1] = vector
+        self._new_vectors[row - self.num_known - 1] = vector
         self._lengths[row - 1] = self._lengths_of(vector[None])[0]
         self._live[row - 1] = True
         self._new_ids.append(item_id)
@@ -155,8 +164,8 @@ class LiveItems:
         return row
 
     def _grow(self, spare: int) -> None:
-        """Make room; the bundle's own array of vectors is left as it is."""
-        self._vectors = np.pad(self._vectors, ((0, spare), (0, 0)))
+        """Make room; the bundle's vectors stay where they are, since copying a large catalogue takes long."""
+        self._new_vectors = np.pad(self._new_vectors, ((0, spare), (0, 0)))
         self._lengths = np.pad(self._lengths, (0, spare))
         self._live = np.pad(self._live, (0, spare))
         self._first = np.pad(self._first, (0, spare))
@@ -164,7 +173,8 @@ class LiveItems:
 
     def _lengths_of(self, vectors: np.ndarray) -> NDArray[np.float32]:
         """Return the lengths of the tower's part of vectors, 1 where it is zero: the cosine is 0 then."""
-        lengths = np.linalg.norm(vectors[:, : self._tower_dim], axis=1).astype(np.float32)
+        tower = vectors[:, : self._tower_dim]
+        lengths: NDArray[np.float32] = np.sqrt(np.einsum("nd,nd->n", tower, tower))
         return np.where(lengths > 0, lengths, np.float32(1))
 
     def remove(self, row: int) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.bundle.bundle import Bundle
-from twotower.serving.live_items import Rows
+from twotower.serving.live_items import SPARE_ROWS, Rows
 
 Floats = NDArray[np.float32]
 
@@ -74,7 +74,7 @@ class TorchTowers:
             self._known[:] = self._model.trained_items.numpy()
         else:
             tower = bundle.item_vectors[:, : bundle.item_vectors.shape[1] - self._model.item_bias.width]
-            self._vectors = np.pad(tower, ((1, 0), (0, 0)))
+            self._vectors = np.pad(tower, ((1, SPARE_ROWS + num_items // 8), (0, 0)))
         self._known[0] = False
         self._num_rows = num_items
 
@@ -104,13 +104,15 @@ class TorchTowers:
     def append(self, history_vectors: Floats) -> None:
         """See `ServingTowers.append`."""
         start, end = self._num_rows + 1, self._num_rows + 1 + len(history_vectors)
-        if end > len(self._vectors):
-            spare = max(end, len(self._vectors) + len(self._vectors) // 4) - len(self._vectors)
-            self._vectors = np.pad(self._vectors, ((0, spare), (0, 0)))
-            self._known = np.pad(self._known, (0, spare))
-        self._vectors[start:end] = history_vectors
-        self._known[start:end] = self._model.history.items == "tower"
         self._num_rows = end - 1
+        if end > len(self._known):
+            self._known = np.pad(self._known, (0, end - len(self._known) + end // 4))
+        if self._model.history.items == "table":
+            return
+        if end > len(self._vectors):
+            self._vectors = np.pad(self._vectors, ((0, end - len(self._vectors) + end // 4), (0, 0)))
+        self._vectors[start:end] = history_vectors
+        self._known[start:end] = True
 
     def item_queries(self, embeddings: Floats) -> Floats:
         """See `ServingTowers.item_queries`."""
@@ -119,7 +121,7 @@ class TorchTowers:
 
 def towers_of(bundle: Bundle) -> ServingTowers:
     """Return the exported towers of a bundle that has some, else its towers in torch."""
-    if getattr(bundle, "export", None) is None:
+    if bundle.export is None:
         return TorchTowers(bundle)
     from twotower.bundle.exported import ExportedTowers  # ONNX Runtime is only needed here
 

@@ -19,6 +19,7 @@ TABLE = pd.DataFrame(
         "words": [["x", 1], [], ["y", "x"], None],
         "place": ["oak/birch", "oak", "elm", "birch"],
         "picture": [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]],
+        "boxes": [[[1, 2]], [], None, [[3]]],
         "since": pd.to_datetime(["2020-01-01"] * 4),
     }
 )
@@ -89,6 +90,7 @@ def test_conditions_by_hand(attributes, where, expected):
         ({"prize": 1}, ["'prize'", "did you mean price", "genres", "stock"]),
         ({"picture": 1}, ["'picture'", "price"]),
         ({"since": "2020"}, ["'since'"]),
+        ({"boxes": 1}, ["'boxes'"]),
         ({3: 1}, ["where: 3"]),
         (["price"], ["where", "column", "['price']"]),
         ({"price": "cheap"}, ["'price'", "number", "'cheap'"]),
@@ -143,6 +145,7 @@ def test_raw_values_are_plain(attributes):
         "words": ["y", "x"],
         "place": "elm",
         "picture": [1.0, 1.0],
+        "boxes": None,
         "since": "2020-01-01 00:00:00",
     }
     assert type(first["stock"]) is int

@@ -50,8 +50,9 @@ def test_items_are_embedded_as_the_model_does(opened):
     assert not queries[:, -1].any()
 
 
-def test_appended_items_count_where_histories_read_item_towers(opened):
-    bundle, towers = opened
+def test_appended_items_count_where_histories_read_item_towers(opened, monkeypatch):
+    monkeypatch.setattr("twotower.serving.towers.SPARE_ROWS", 1)
+    bundle, towers = opened[0], TorchTowers(opened[0])
     tower = bundle.model.history.items == "tower"
     records = [{"title": f"RED CUP {n}", "price": float(n)} for n in range(40)]
     encoded = bundle.model.items.encode(records)
