@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,8 +55,16 @@ class Settings:
     console: str = "quiet"
 
 
-def create_app(live: LiveService, settings: Settings) -> ASGIApp:
-    """Return the service as an ASGI application; its lifespan closes `live`."""
+def create_app(
+    live: LiveService, settings: Settings, bundle_changed: Callable[[], None] = lambda: None
+) -> ASGIApp:
+    """Return the service as an ASGI application; its lifespan closes `live`.
+
+    Args:
+        live: the bundle in use, and what changes.
+        settings: what it may be told.
+        bundle_changed: called once there is a bundle to answer from, at the start and after each reload.
+    """
     metrics, log = Metrics(live), AccessLog(settings.console, sys.stdout)
     batcher = Batcher(
         answerer(live), name="answer", size=BATCH_SIZE, most_waiting=MOST_WAITING, observe=metrics.batch
@@ -65,6 +73,7 @@ def create_app(live: LiveService, settings: Settings) -> ASGIApp:
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await batcher.do((Request(),))  # the first answer is slower than those after it
+        await asyncio.to_thread(bundle_changed)
         watch = asyncio.create_task(_watch_drift(live))
         yield
         watch.cancel()
@@ -80,7 +89,7 @@ def create_app(live: LiveService, settings: Settings) -> ASGIApp:
         redoc_url=None,
         redirect_slashes=False,
     )
-    direct = add_routes(endpoints, live, batcher, metrics, settings.max_batch)
+    direct = add_routes(endpoints, live, batcher, metrics, settings.max_batch, bundle_changed)
     _add_errors(endpoints)
     add_page(endpoints, live)
     gate = Gate(

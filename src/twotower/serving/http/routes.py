@@ -138,12 +138,16 @@ def add_catalogue(router: APIRouter, live: LiveService) -> None:
         return write(Event(key, body.item_id, int(time.time()) if body.time is None else body.time))
 
 
-def add_operations(router: APIRouter, live: LiveService, metrics: Metrics) -> None:
+def add_operations(
+    router: APIRouter, live: LiveService, metrics: Metrics, bundle_changed: Callable[[], None]
+) -> None:
     """Add what those who run the service ask."""
 
     @router.post("/reload", response_model=models.Status, summary="Switch to another bundle")
     def reload(body: models.ReloadRequest) -> Response:
-        return said(live.reload(body.bundle), status="ready")
+        version = live.reload(body.bundle)
+        bundle_changed()
+        return said(version, status="ready")
 
     @router.get("/healthz", response_model=models.Status, summary="Is the process alive?")
     async def healthz() -> Response:
@@ -185,11 +189,12 @@ def add_routes(
     batcher: Batcher[Sequence[Request], Answered],
     metrics: Metrics,
     max_batch: int,
+    bundle_changed: Callable[[], None],
 ) -> dict[tuple[str, str], tuple[type[BaseModel], Callable[[Any], Awaitable[Response]]]]:
     """Add all endpoints, and return those that may be called without the framework."""
     router = APIRouter(responses=PROBLEMS)
     direct = add_recommend(router, batcher, max_batch)
     add_catalogue(router, live)
-    add_operations(router, live, metrics)
+    add_operations(router, live, metrics, bundle_changed)
     app.include_router(router)
     return direct
