@@ -1,12 +1,17 @@
 """What every test runs under: one thread, waiting threads asleep, and quick property tests."""
 
 import os
+import signal
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch or Faiss loads
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+# Started in the background (nohup, a script's &) the suite ignores SIGINT, and so would every process that a
+# test starts in order to interrupt it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Splits refuse many of the small logs that are made up, and busy machines are slow: neither is a failure.
 # In CI the examples are the same each time.

@@ -11,8 +11,8 @@ from twotower.errors import InputError
 from twotower.evaluation.indexing import Indexed
 from twotower.exits import DONE
 from twotower.experiments import record, trainings
-from twotower.experiments.fingerprint import NOT_SHAPING
 from twotower.experiments.outcome import FINISHED, became, final_scalars
+from twotower.experiments.overrides import key_of
 from twotower.experiments.run import Run, new_folder, read_ending, read_result, run_folder
 from twotower.experiments.run_files import PER_USER, PER_USER_BASELINES
 from twotower.experiments.tensorboard import Board
@@ -196,7 +196,7 @@ def laid_over(own: Any, given: Any, group: str, overrides: Sequence[str]) -> Any
         group: key of both.
         overrides: what was typed; nothing if `given` is all meant.
     """
-    keys = {text: text.lstrip("+~").partition("=")[0] for text in overrides}
+    keys = {text: key_of(text) for text in overrides}
     if not overrides or group in keys.values() or not isinstance(own, dict):
         return given
     result = copy.deepcopy(own)
@@ -239,5 +239,5 @@ def beside(source: Path, changes: Settings, overrides: Sequence[str]) -> tuple[d
     raise_problems(problems, "the run's settings with these changes")
     model = read_bundle(source / "bundle").model
     shown = [text for text in overrides if not text.startswith("run=")]
-    folder = run_folder(source.parent, [text for text in shown if text.partition("=")[0] not in NOT_SHAPING])
+    folder = run_folder(source.parent, shown)
     return result, Run.create(folder, settings, [*run.overrides, *shown]), model

@@ -16,6 +16,7 @@ from twotower.experiments.fingerprint import DEFAULT_MONITOR, NOT_SHAPING
 from twotower.experiments.folder_name import folder_name
 from twotower.experiments.lock import held
 from twotower.experiments.outcome import FINISHED, Outcome
+from twotower.experiments.overrides import key_of
 from twotower.launchers.launcher import Launcher
 from twotower.problems import NOT_VARIED, Problem, nearest, raise_problems
 from twotower.spec import build
@@ -142,4 +143,4 @@ def _of_a_job(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _key(text: str) -> str:
     """Return the root key that an override changes."""
-    return text.lstrip("+~").partition("=")[0].partition(".")[0]
+    return key_of(text).partition(".")[0]

@@ -20,6 +20,7 @@ from twotower.experiments.console.console import Console, console_of
 from twotower.experiments.fingerprint import NOT_SHAPING
 from twotower.experiments.folder_name import folder_name
 from twotower.experiments.lock import held
+from twotower.experiments.overrides import key_of
 from twotower.experiments.provenance import peak_rss_bytes, versions
 from twotower.experiments.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG
 
@@ -29,15 +30,15 @@ ORPHAN_SECONDS = 10.0
 
 
 def run_folder(parent: Path, overrides: Sequence[str] = ()) -> Path:
-    """Return the name of a new run's folder: the time, to the microsecond, and what was typed."""
+    """Return a new run's folder: the time, to the microsecond, and what was typed but where runs are kept."""
     time = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-    return parent / (f"{time}_{folder_name(overrides)}" if overrides else time)
+    shown = [text for text in overrides if key_of(text) not in NOT_SHAPING]
+    return parent / (f"{time}_{folder_name(shown)}" if shown else time)
 
 
 def new_folder(settings: Mapping[str, Any], overrides: Sequence[str]) -> Path:
-    """Return the folder of a single run: what was typed is in its name, but not where it is kept."""
-    shown = [text for text in overrides if text.lstrip("+").partition("=")[0] not in NOT_SHAPING]
-    return run_folder(Path(settings["output_root"]) / settings["name"], shown)
+    """Return the folder of a single run."""
+    return run_folder(Path(settings["output_root"]) / settings["name"], overrides)
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from twotower.errors import InputError
 from twotower.experiments.outcome import FINISHED
+from twotower.experiments.overrides import key_of
 from twotower.experiments.run import read_ending
 from twotower.sweeps.job import Job, Request
 from twotower.sweeps.sweep import Plan, Sweep
@@ -33,8 +34,8 @@ class Grid(Sweep):
                     "sweep=random"
                 )
         cases = [tuple(case.split()) for case in self.cases] or [()]
-        names = {_name(text) for case in cases for text in case}
-        if both := names & {_name(text) for text in request.fixed}:
+        names = {key_of(text) for case in cases for text in case}
+        if both := names & {key_of(text) for text in request.fixed}:
             raise InputError(f"{min(both)}: the cases of this sweep set it; leave it out")
         product = itertools.product(cases, *([(text,) for text in axis.texts()] for axis in request.axes))
         combinations = list(dict.fromkeys(tuple(itertools.chain(*parts)) for parts in product))
@@ -88,10 +89,6 @@ class GridPlan(Plan):
     def num_jobs(self) -> int:
         """Return how many jobs there are."""
         return len(self.jobs)
-
-
-def _name(text: str) -> str:
-    return text.lstrip("+~").partition("=")[0]
 
 
 def _status(job: Job) -> str | None:

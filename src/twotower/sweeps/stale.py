@@ -1,6 +1,5 @@
 """Whether jobs that an earlier start of a sweep had ended can stand beside those that it runs now."""
 
-import functools
 import json
 from collections.abc import Iterable
 
@@ -24,11 +23,16 @@ def stale(jobs: Iterable[Job]) -> list[str]:
         InputError: the data has changed since, so that the figures of the sweep would not be comparable.
     """
     outdated: list[str] = []
+    fingerprints: dict[str, str] = {}
     for job in jobs:
         result = read_ending(job.folder) or {}
         if "data" not in result:
             continue
-        data = _data_of(json.dumps([job.settings["data"], job.settings["split"]]))
+        specs = json.dumps([job.settings["data"], job.settings["split"]])
+        if specs not in fingerprints:
+            source, split = build(job.settings["data"], Source), build(job.settings["split"], Split)
+            fingerprints[specs] = dataset_fingerprint(source, split)
+        data = fingerprints[specs]
         if result["data"]["fingerprint"] != data:
             raise InputError(
                 f"{job.folder.parent}: the data, or the way it is split, is not what {job.name} was run on; "
@@ -37,9 +41,3 @@ def stale(jobs: Iterable[Job]) -> list[str]:
         if result["training_fingerprint"] != training_identity(job.settings, data):
             outdated.append(job.name)
     return outdated
-
-
-@functools.cache
-def _data_of(specs: str) -> str:
-    data, split = json.loads(specs)
-    return dataset_fingerprint(build(data, Source), build(split, Split))

@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 
 from twotower.config import checked
+from twotower.data.build import dataset_fingerprint
+from twotower.data.sources.source import Source
+from twotower.data.splits.split import Split
 from twotower.errors import InputError
 from twotower.experiments.lock import held
 from twotower.experiments.record import training_identity
 from twotower.launchers.launcher import JobError
+from twotower.spec import build
 from twotower.sweeps.job import Job
 from twotower.sweeps.schedule import settle
-from twotower.sweeps.stale import _data_of, stale
+from twotower.sweeps.stale import stale
 
 
 class Died:
@@ -70,7 +74,7 @@ def done(tmp_path: Path) -> Job:
             "split=leave_one_out",
         ],
     )
-    data = _data_of(json.dumps([settings["data"], settings["split"]]))
+    data = dataset_fingerprint(build(settings["data"], Source), build(settings["split"], Split))
     folder = tmp_path / "sweep" / "seed=3"
     folder.mkdir(parents=True)
     result = {
@@ -87,9 +91,9 @@ def test_jobs_done_on_the_same_data_by_the_same_code_are_kept(done: Job) -> None
 
 
 def test_a_sweep_over_data_that_has_changed_is_refused(done: Job, tmp_path: Path) -> None:
+    assert stale([done]) == []
     with (tmp_path / "log.csv").open("a") as file:
         file.write("\nu3,i1,2024-01-05")
-    _data_of.cache_clear()  # as in the next process
     with pytest.raises(InputError, match="is not what seed=3 was run on; give this sweep another name="):
         stale([done])
 

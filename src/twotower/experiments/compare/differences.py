@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from twotower.experiments.compare.record import RunRecord, Scalar
 from twotower.experiments.fingerprint import NOT_SHAPING
+from twotower.experiments.overrides import key_of
 
 MOST_IN_CONSOLE = 6
 IGNORED = NOT_SHAPING | {"console", "reuse", "retry_failed", "seeds", "sweep", "launcher", "resume", "rerun"}
@@ -67,7 +68,7 @@ def _typed(records: Sequence[RunRecord]) -> Counter[str]:
     for record in records:
         overrides = record.result.get("overrides")
         for text in overrides if isinstance(overrides, list) else []:
-            counts[str(text).partition("=")[0].lstrip("+~")] += 1
+            counts[key_of(str(text))] += 1
     return counts
 
 

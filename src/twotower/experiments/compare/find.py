@@ -9,8 +9,6 @@ from twotower.bundle.layout import MANIFEST
 from twotower.errors import InputError
 from twotower.experiments.run_files import CONFIG
 
-# As in `experiments.run`, which brings pandas with it: half a second that this command does not need.
-
 
 def run_folders(named: Iterable[str]) -> tuple[list[Path], list[str]]:
     """Return the folders of all runs at or below these paths, in order and once each, and notes.

@@ -12,7 +12,6 @@ from twotower.experiments.outcome import FINISHED, cold_start_figures
 from twotower.experiments.run_files import CONFIG, RESULT
 
 Scalar = bool | int | float | str
-"""The states with metrics."""
 UNENDED, DAMAGED = "unended", "damaged"
 OF_DATA = "data", "split"
 
