@@ -21,6 +21,9 @@ from twotower.errors import InputError
 from twotower.spec import build
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts" / "bench"))
+import through_http  # noqa: E402
+
 SMALL = [
     "data=synthetic",
     "data.num_users=400",
@@ -131,6 +134,12 @@ def test_tensorboard_and_compare_show_it(run: Path) -> None:
     cells = dict(zip(heading.split(" | "), line.split(" | "), strict=True))
     assert cells["cold recall@20"] == f"{cold['model']['cold']['recall_at_20']:.4f}"
     assert cells["content cold recall@20"] == f"{cold['content']['cold']['recall_at_20']:.4f}"
+
+
+def test_clients_of_the_service_get_the_metrics_of_the_record(run: Path) -> None:
+    recorded, told = through_http.compare(run)
+    assert recorded["test/recall_at_20"] > 0
+    assert told == pytest.approx(recorded, abs=through_http.TOLERANCE)
 
 
 def test_an_index_too_large_for_the_known_items_is_refused_before_training(tmp_path: Path) -> None:

@@ -168,11 +168,6 @@ def where_of(text: str | None) -> dict[str, Any]:
     Raises:
         HttpError: 422, it is not JSON, or holds no conditions.
     """
-    """Return the conditions of a query, given as JSON.
-
-    Raises:
-        HttpError: 422, it is no JSON or no conditions.
-    """
     if text is None:
         return {}
     try:
