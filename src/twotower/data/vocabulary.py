@@ -13,6 +13,9 @@ Ids = np.ndarray | pd.Series | Sequence[Any]
 UNKNOWN = 0
 """The row of every id that is not in a vocabulary."""
 
+CHARACTER_BYTES = np.dtype("U1").itemsize
+INT64 = np.iinfo(np.int64)
+
 
 class Vocabulary:
     """A one-to-one map between ids and rows 1..n; row 0 stands for whatever is unknown.
@@ -45,6 +48,18 @@ class Vocabulary:
     def rows(self, ids: Ids) -> NDArray[np.int32]:
         """Return the row of each id [n]; 0 where it is unknown or of the wrong type ("1" is not 1)."""
         return (self._index.get_indexer(self._lookup_keys(ids)) + 1).astype(np.int32)
+
+    def row(self, value: Any) -> int:
+        """Return the row of one id as `rows` does, in a fraction of the time."""
+        if self.is_text:
+            sound = isinstance(value, str) and len(value) * CHARACTER_BYTES <= self.values.dtype.itemsize
+        else:
+            sound = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            sound = sound and INT64.min <= value <= INT64.max
+        if not sound:
+            return UNKNOWN
+        place = int(np.searchsorted(self.values, value))
+        return place + 1 if place < len(self) and self.values[place].item() == value else UNKNOWN
 
     def ids(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
         """Return the id of each row.

@@ -53,6 +53,8 @@ class RequestTime(ContextFeature):
             (WEEK_SECONDS, self.week),
             (DAY_SECONDS, self.day),
         ):
+            if not harmonics:
+                continue
             # The remainder first: float32 cannot hold unix seconds.
             phase = (times % seconds).to(torch.float32)[:, None] * (2 * torch.pi / seconds)
             angles = phase * torch.arange(1, harmonics + 1, device=times.device)

@@ -15,6 +15,8 @@ from twotower.serving.recommendation import ItemId
 
 Rows = NDArray[np.int64]
 SPARE_ROWS = 1024
+FEW = 16
+"""So few ids are looked up one by one."""
 
 
 class LiveItems:
@@ -38,7 +40,9 @@ class LiveItems:
         tower_dim: int | None = None,
     ) -> None:
         self._vocabulary = vocabulary
-        self._labels = None if labels is None else labels.to_numpy(dtype=object)
+        self._labels: list[str | None] = [None] * len(vocabulary)
+        if labels is not None:
+            self._labels = [as_label(each) for each in labels]
         self._vectors = vectors
         self._new_vectors = np.zeros((0, vectors.shape[1]), dtype=np.float32)
         self._tower_dim = tower_dim
@@ -48,7 +52,6 @@ class LiveItems:
         self._latest = self._first.copy()
         self._new_rows: dict[ItemId, list[int]] = {}
         self._new_ids: list[ItemId] = []
-        self._new_labels: list[str | None] = []
         self.num_live = len(vocabulary)
 
     @property
@@ -109,10 +112,14 @@ class LiveItems:
 
     def label_of(self, row: int) -> str | None:
         """Return the name of a row's item for people, None where there is none."""
-        num_known = len(self._vocabulary)
-        if row > num_known:
-            return self._new_labels[row - num_known - 1]
-        return None if self._labels is None else as_label(self._labels[row - 1])
+        return self._labels[row - 1]
+
+    def ids_of(self, rows: Rows) -> list[ItemId]:
+        """Return the id of each row [n]."""
+        if len(rows) and rows.max() > self.num_known:
+            return [self.id_of(row) for row in rows.tolist()]
+        known: list[ItemId] = self._vocabulary.values[rows - 1].tolist()
+        return known
 
     def vectors(self, rows: Rows) -> NDArray[np.float32]:
         """Return the embeddings of rows, [n, D]."""
@@ -159,7 +166,7 @@ class LiveItems:
         self._lengths[row - 1] = self._lengths_of(vector[None])[0]
         self._live[row - 1] = True
         self._new_ids.append(item_id)
-        self._new_labels.append(label)
+        self._labels.append(label)
         self.num_live += 1
         return row
 
@@ -188,6 +195,8 @@ def rows_of(vocabulary: Vocabulary, ids: Sequence[Any]) -> Rows:
 
     Whole numbers are handed over as such: a list of objects makes pandas convert the whole vocabulary.
     """
+    if len(ids) <= FEW:
+        return np.array([vocabulary.row(value) for value in ids], dtype=np.int64)
     keys = [as_id(value, vocabulary.is_text) for value in ids]
     rows = np.zeros(len(keys), dtype=np.int64)
     there = [position for position, key in enumerate(keys) if key is not None]

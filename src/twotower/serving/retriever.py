@@ -66,7 +66,7 @@ class Retriever(LiveChanges):
     def item_ids(self) -> list[ItemId]:
         """Ids of the items that are offered."""
         with self._lock.reading():
-            return [self._items.id_of(row) for row in self._items.live_rows().tolist()]
+            return self._items.ids_of(self._items.live_rows())
 
     @property
     def user_ids(self) -> list[UserId]:
@@ -109,8 +109,7 @@ class Retriever(LiveChanges):
             UnknownUser: the user is not known.
         """
         with self._lock.reading():
-            rows = self._users.all(self._users.find(user_id))[1]
-            return [self._items.id_of(row) for row in rows.tolist()]
+            return self._items.ids_of(self._users.all(self._users.find(user_id))[1])
 
     def recommend(
         self,
@@ -208,7 +207,6 @@ class Retriever(LiveChanges):
         return found
 
     def _listed(self, best: Best) -> list[Recommendation]:
-        return [
-            Recommendation(self._items.id_of(row), score, self._items.label_of(row))
-            for row, score in zip(best[0].tolist(), best[1].tolist(), strict=True)
-        ]
+        rows, scores = best
+        labels = map(self._items.label_of, rows.tolist())
+        return list(map(Recommendation, self._items.ids_of(rows), scores.tolist(), labels))

@@ -27,6 +27,17 @@ def test_unknown_ids_get_row_0(known, asked):
     assert [row > 0 for row in rows] == [one in known for one in asked]
 
 
+anything = st.text(max_size=14) | st.integers() | st.sampled_from(["a\0", "\ud800", True, None, 5.0, b"5"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(whole, unique=True) | st.lists(text, unique=True), st.lists(anything))
+def test_one_row_is_what_many_are(known, asked):
+    vocabulary = Vocabulary.fit(known)
+    asked = [*asked, *known]
+    assert [vocabulary.row(one) for one in asked] == vocabulary.rows(asked).tolist()
+
+
 def test_rows_ascend_with_ids():
     assert Vocabulary.fit(["b", "a", "c"]).values.tolist() == ["a", "b", "c"]
     assert Vocabulary.fit(pd.Series([10, 9, -1])).values.tolist() == [-1, 9, 10]

@@ -110,9 +110,9 @@ def test_the_route_is_by_how_many_are_left(monkeypatch):
         min_size=1,
         max_size=6,
     ),
-    together=st.sampled_from([4, 1000]),
+    smallest=st.sampled_from([1, 1000]),
 )
-def test_a_batch_is_searched_as_each_alone(seed, wanted, together):
+def test_a_batch_is_searched_as_each_alone(seed, wanted, smallest):
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(NUM_ITEMS, DIM)).astype(
         np.float32
@@ -124,7 +124,7 @@ def test_a_batch_is_searched_as_each_alone(seed, wanted, together):
     choices = [Choice(k, rows(ROWS, out), ROWS[10:] if some else None) for k, out, some in wanted]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SCAN_ROWS", 20)
-        patch.setattr(module, "TOGETHER", together)
+        patch.setattr(module, "SMALLEST_SEARCH", smallest)
         found = best_items(index, items, queries, choices)
         alone = [best_items(index, items, queries[[n]], [choices[n]])[0] for n in range(len(wanted))]
     for choice, (some, scores), (same, same_scores) in zip(choices, found, alone, strict=True):
