@@ -34,19 +34,20 @@ class ExportedTowers:
 
     Args:
         bundle: with an export.
-        num_threads: that one call may use.
+        num_threads: that one call may use; None for as many as torch does, so that the two do not fight.
 
     Raises:
         InputError: ONNX Runtime is not installed, or a file is not what an export writes.
     """
 
-    def __init__(self, bundle: Bundle, num_threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, num_threads: int | None = None) -> None:
         model, folder = bundle.model, bundle.folder
         self.length = model.history.length
         self._users = model.users
         self._bias_width = model.item_bias.width
         self._grows = model.history.items == "tower"
         user_inputs = {*map(feature_input, model.users.names), HISTORY, MASK, TIMES}
+        num_threads = num_threads or torch.get_num_threads()
         self._user_tower = _session(folder / layout.USER_TOWER, user_inputs, num_threads)
         self._item_tower = _session(
             folder / layout.ITEM_TOWER, {*map(feature_input, model.items.names)}, num_threads

@@ -1,5 +1,6 @@
 """Which raw values have a row of an embedding table."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +14,10 @@ def is_value(value: Any) -> bool:
     """Tell whether this can be a category: text or a finite number."""
     if isinstance(value, str):
         return True
-    return isinstance(value, int | float | np.integer | np.floating | np.bool_) and bool(np.isfinite(value))
+    try:
+        return isinstance(value, int | float | np.integer | np.floating | np.bool_) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 class ValueRows:

@@ -95,9 +95,6 @@ class FaissIndex(Index):
             self._faiss, self._rows = built, RowSet(rows)
             self._build_seconds = time.perf_counter() - started
 
-    def check_range(self, vectors: np.ndarray) -> None:
-        """Raise InputError for values that this kind cannot store; the default stores any float32."""
-
     def search(self, queries: np.ndarray, k: int) -> SearchResult:
         """See `Index.search`."""
         if k < 1:

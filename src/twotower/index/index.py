@@ -85,6 +85,9 @@ class Index(ABC):
             InputError: k below 1, queries of another dimension or not finite.
         """
 
+    def check_range(self, vectors: np.ndarray) -> None:  # noqa: B027 - most kinds store any
+        """Raise InputError for values that this kind cannot store; the default stores any float32."""
+
     @abstractmethod
     def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
         """Add items without training again.

@@ -38,7 +38,7 @@ class IVFSQ(IVF):
         return faiss.IndexIVFScalarQuantizer(quantiser, dim, nlist, codes, faiss.METRIC_INNER_PRODUCT)
 
     def check_range(self, vectors: np.ndarray) -> None:
-        """See `FaissIndex.check_range`: half precision ends at 65504, and centroids have length 1."""
+        """See `Index.check_range`: half precision ends at 65504, and centroids have length 1."""
         largest = float(np.abs(vectors).max(initial=0.0))
         if largest + 1.0 > LARGEST_FLOAT16:
             raise InputError(

@@ -13,6 +13,7 @@ import pandas as pd
 
 from twotower.errors import InputError
 from twotower.features.feature_table import FeatureTable
+from twotower.features.value_rows import is_value
 from twotower.serving.attribute_columns import AttributeColumn, Mask, Numbers, column_of
 from twotower.serving.live_items import as_label
 from twotower.serving.requests import choices
@@ -79,7 +80,9 @@ class Attributes:
             number = isinstance(value, int | float | np.number) and math.isfinite(value)
             sound = number if isinstance(column, Numbers) else isinstance(value, str)
             if column is not None and column.kind == "tags":
-                sound = isinstance(value, str | list | tuple)
+                sound = isinstance(value, str) or (
+                    isinstance(value, list | tuple) and all(map(is_value, value))
+                )
             if column is not None and not sound:
                 raise InputError(
                     f"features: column {name!r} holds {column.kind}, found {value!r:.80}; mend the value"

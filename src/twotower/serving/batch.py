@@ -26,10 +26,14 @@ from twotower.serving.requests import (
     known_rows,
     listed,
 )
-from twotower.serving.towers import ServingTowers
+from twotower.serving.towers import ServingTowers, sound
 from twotower.serving.user_histories import UserHistories
 
 NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
+UNSOUND = (
+    "features: the user tower makes no embedding with finite scores of this user; give values of the size "
+    "that the training data have"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +88,11 @@ class Answering:
             np.stack([each.history_times for each in asked]),
             np.array([each.request_time for each in asked], dtype=np.int64),
         )
-        choices = [each.choice for each in asked]
-        answers = iter(best_items(self._catalogue.index, self._catalogue.items, queries, choices))
-        return [each if isinstance(each, InputError) else next(answers) for each in found]
+        fits = sound(queries)
+        choices = [each.choice for each, fit in zip(asked, fits, strict=True) if fit]
+        answers = iter(best_items(self._catalogue.index, self._catalogue.items, queries[fits], choices))
+        embedded = iter([next(answers) if fit else InputError(UNSOUND) for fit in fits])
+        return [each if isinstance(each, InputError) else next(embedded) for each in found]
 
     def choice(self, k: int, allow: Any, deny: Any, where: Mapping[str, Any], seen: Rows = NO_ROWS) -> Choice:
         """Return what may be recommended; see `Request`.

@@ -1,23 +1,29 @@
-"""What people look up beside recommendations: users, items, and what lies near what.
+"""What people look up: users, items, recommendations with their reasons, and what lies near what.
 
-Shapes: N items, n and m of them, D the tower's part of an embedding.
+Ids come back as text, whatever they are: a browser rounds whole numbers beyond 2**53.
+
+Shapes: n items, D the tower's part of an embedding.
 """
 
 from collections.abc import Sequence
-from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from twotower.errors import InputError
 from twotower.serving.attributes import plain
-from twotower.serving.catalogue_map import CatalogueMap, drawn
+from twotower.serving.catalogue import ITEM_ID
+from twotower.serving.catalogue_map import MOST_POINTS, CatalogueMap, drawn
 from twotower.serving.facets import facets_of
 from twotower.serving.id_prefix import with_prefix
 from twotower.serving.live_items import LiveItems, Rows
-from twotower.serving.recommendation import ItemId, UserId
-from twotower.serving.requests import known_rows
+from twotower.serving.nearest import nearest
+from twotower.serving.once import Once
+from twotower.serving.recommendation import ItemId, Recommendation, UserId
+from twotower.serving.requests import Request, known_rows
 from twotower.serving.retriever import Retriever
 
 MOST_HISTORY = 100
@@ -38,12 +44,22 @@ class Browser:
         self.retriever = retriever
         self._bundle = retriever.bundle
         self._catalogue, self._histories = retriever.catalogue, retriever.users
+        self.facets = Once(lambda: facets_of(self._bundle, retriever.attributes))
+        self._texts = Once(self._lowered)
+        self._plane = Once(lambda: CatalogueMap.of(np.asarray(self._bundle.item_vectors[:, : self._width])))
+        self._sample = Once(lambda: drawn(len(self._bundle.items)) + 1)
+
+    @property
+    def num_users(self) -> int:
+        """Users whom the bundle or an event knows."""
+        with self._catalogue.lock.reading():
+            return len(self._bundle.users) + len(self._histories.new_ids)
 
     def users(self, query: str, limit: int) -> list[dict[str, Any]]:
         """Return users whose id begins with a text: those whom only events know, then the bundle's."""
         with self._catalogue.lock.reading():
-            new = self._histories.ids[len(self._bundle.users) :]
-            found: list[UserId] = [key for key in new if str(key).startswith(query)][:limit]
+            new = (key for key in self._histories.new_ids if str(key).startswith(query))
+            found: list[UserId] = list(islice(new, limit))
             found += with_prefix(self._bundle.users, query, limit - len(found))
             return [self._counted(key) for key in found]
 
@@ -58,7 +74,7 @@ class Browser:
 
     def _counted(self, user_id: UserId) -> dict[str, Any]:
         times, _ = self._histories.all(self._histories.find(user_id))
-        return {"user_id": user_id, "num_history": len(times)}
+        return {"user_id": str(user_id), "num_history": len(times)}
 
     def user(self, user_id: UserId) -> dict[str, Any]:
         """Return what is known of a user, the newest interactions first.
@@ -75,7 +91,7 @@ class Browser:
                 for row, time in zip(newest.tolist(), times[::-1].tolist(), strict=False)
             ]
         return {
-            "user_id": user.key,
+            "user_id": str(user.key),
             "known": user.row > 0,
             "features": self._features(user.row),
             "num_history": len(rows),
@@ -91,7 +107,7 @@ class Browser:
 
     def _named(self, row: int) -> dict[str, Any]:
         items = self._catalogue.items
-        return {"item_id": items.id_of(row), "label": items.label_of(row)}
+        return {"item_id": str(items.id_of(row)), "label": items.label_of(row)}
 
     def items(self, query: str, limit: int) -> list[dict[str, Any]]:
         """Return offered items whose id begins with a text or whose name holds it, whatever the case.
@@ -109,14 +125,13 @@ class Browser:
             return [self._named(row) for row in found[:limit]]
 
     def _matching(self, text: str) -> Rows:
-        ids, names = self._texts
+        ids, names = self._texts()
         by_id = ids.str.startswith(text).to_numpy(dtype=np.bool_)
         by_name = names.str.contains(text, regex=False).to_numpy(dtype=np.bool_)
         return np.concatenate([np.flatnonzero(by_id), np.flatnonzero(by_name & ~by_id)]) + 1
 
-    @cached_property
-    def _texts(self) -> tuple[pd.Series, pd.Series]:
-        """Ids and names of the bundle's items in small letters."""
+    def _lowered(self) -> tuple[pd.Series, pd.Series]:
+        """Return ids and names of the bundle's items in small letters."""
         label = self._bundle.item_label
         ids = pd.Series(self._bundle.items.values.astype(np.str_), dtype="str")
         names = self._bundle.item_table[label].astype("str") if label else ids
@@ -129,20 +144,34 @@ class Browser:
             UnknownItem: there never was such an item.
         """
         with self._catalogue.lock.reading():
-            rows = known_rows(self._catalogue.items, [item_id], "item", live=False)
-            offered = bool(self._catalogue.items.live(rows)[0])
-            row = int(rows[0])
-            return {**self._named(row), "offered": offered, "attributes": self._attributes(row)}
+            return self._described(item_id)
 
-    def _attributes(self, row: int) -> dict[str, Any]:
-        attributes = self._catalogue.attributes
-        raw = attributes.of(row)
-        return {name: raw[name] for name in attributes.kinds if raw[name] not in (None, [])}
+    def _described(self, item_id: ItemId) -> dict[str, Any]:
+        known = self._catalogue.described(item_id)
+        names = self._catalogue.attributes.kinds
+        return {
+            "item_id": str(known[ITEM_ID]),
+            "label": known["label"],
+            "offered": known["offered"],
+            "attributes": {name: known[name] for name in names if known[name] not in (None, [])},
+        }
 
-    @cached_property
-    def facets(self) -> list[dict[str, Any]]:
-        """The columns that `where` takes; see `facets_of`."""
-        return facets_of(self._bundle, self.retriever.attributes)
+    def similar(self, item_id: ItemId, k: int) -> list[dict[str, Any]]:
+        """Return the items nearest to one by angle; see `Retriever.similar`."""
+        return [as_shown(each) for each in self.retriever.similar(item_id, k)]
+
+    def recommend(self, request: Request) -> list[dict[str, Any]]:
+        """Return what a known user is recommended and why, all of one version.
+
+        Raises:
+            InputError: as `Retriever.recommend`.
+        """
+        (found,) = self.retriever.answer([request])
+        if isinstance(found, InputError):
+            raise found
+        assert request.user_id is not None
+        reasons = self.why(request.user_id, [each.item_id for each in found])
+        return [{**as_shown(each), **reason} for each, reason in zip(found, reasons, strict=True)]
 
     def why(self, user_id: UserId, item_ids: Sequence[ItemId]) -> list[dict[str, Any]]:
         """Return for each item its raw values and what lies nearest in the user's history, by cosine.
@@ -158,20 +187,23 @@ class Browser:
             near = nearest(self._vectors(rows), self._vectors(had), NUM_NEAREST)
             return [
                 {
-                    "item_id": items.id_of(row),
-                    "attributes": self._attributes(row),
+                    "attributes": self._described(item_id)["attributes"],
                     "nearest": [{**self._named(int(had[at])), "cosine": cosine} for at, cosine in places],
                 }
-                for row, places in zip(rows.tolist(), near, strict=True)
+                for item_id, places in zip(item_ids, near, strict=True)
             ]
 
-    @cached_property
     def map(self) -> dict[str, Any]:
-        """The catalogue in two dimensions, as it is when first asked for; a sample where there are many."""
-        plane = self._plane
+        """Return the catalogue in two dimensions as it is now, on the axes of the bundle's items.
+
+        Where there are many, the same sample of the bundle's items each time, and the newest of the others.
+        """
+        plane, sample = self._plane(), self._sample()
         with self._catalogue.lock.reading():
-            offered = self._catalogue.items.live_rows()
-            rows = offered[drawn(len(offered))]
+            items = self._catalogue.items
+            offered = items.live_rows()
+            new = offered[offered > items.num_known][-MOST_POINTS:]
+            rows = np.concatenate([sample[items.live(sample)], new])
             places = plane.place(self._vectors(rows)).astype(np.float64).round(4).tolist()
             points = [
                 {**self._named(row), "place": place} for row, place in zip(rows.tolist(), places, strict=True)
@@ -184,15 +216,11 @@ class Browser:
         Raises:
             UnknownItem: there never was such an item.
         """
-        plane = self._plane
+        plane = self._plane()
         with self._catalogue.lock.reading():
             vectors = self._vectors(known_rows(self._catalogue.items, item_ids, "items", live=False))
         found: list[list[float]] = plane.place(vectors).tolist()
         return found
-
-    @cached_property
-    def _plane(self) -> CatalogueMap:
-        return CatalogueMap.of(np.asarray(self._bundle.item_vectors[:, : self._width]))
 
     @property
     def _width(self) -> int:
@@ -203,16 +231,13 @@ class Browser:
         return self._catalogue.items.vectors(rows)[:, : self._width]
 
 
-def nearest(vectors: Floats, others: Floats, k: int) -> list[list[tuple[int, float]]]:
-    """Return for each vector [n, D] the k of others [m, D] with the highest cosine: position and cosine."""
-    cosines = _unit(vectors) @ _unit(others).T
-    order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-    return [[(int(at), float(row[at])) for at in places] for row, places in zip(cosines, order, strict=True)]
-
-
-def _unit(vectors: Floats) -> Floats:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, np.where(lengths > 0, lengths, 1), dtype=np.float32)
+def as_shown(recommendation: Recommendation) -> dict[str, Any]:
+    """Return one item of a list as the page gets it."""
+    return {
+        "item_id": str(recommendation.item_id),
+        "label": recommendation.label,
+        "score": recommendation.score,
+    }
 
 
 def _says(items: LiveItems, row: int, text: str) -> bool:

@@ -4,20 +4,21 @@ Shapes: D embedding, H history vector.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from twotower.bundle.bundle import Bundle
+from twotower.errors import InputError
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes
 from twotower.serving.drift import Drift, DriftCounter, Floats, catch_up, fresh_index
 from twotower.serving.live_items import LiveItems, as_label
 from twotower.serving.recommendation import ItemId
 from twotower.serving.requests import checked_features, checked_id, known_rows
-from twotower.serving.towers import ServingTowers
+from twotower.serving.towers import ServingTowers, sound
 
 ITEM_ID = "item_id"
 
@@ -62,36 +63,69 @@ class Catalogue:
         self._drift = DriftCounter(vectors, len(vectors))
         self._rebuilding = threading.Lock()
 
-    def prepare(self, item_id: ItemId, features: Mapping[str, Any]) -> PreparedItem:
-        """Check and embed an item, and change nothing.
+    def prepare(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> list[PreparedItem | InputError]:
+        """Check items and embed them in one pass, and change nothing.
 
         An item that the bundle knows keeps its own embedded id and bias; another gets those of unknown ones.
 
-        Raises:
-            InputError: the id is of another kind than the catalogue's, or a feature is not known.
+        Args:
+            puts: id and raw features of each.
+
+        Returns:
+            For each the item, or what is wrong with it: the id is of another kind than the catalogue's, a
+            feature is not known, or the tower or the index can do nothing with its values.
         """
-        is_text = self.items.is_text
-        key = checked_id(item_id, is_text, "put_item", "item ids of this catalogue")
-        table = self._bundle.model.items
-        record = checked_features(table, features, ITEM_ID, self.attributes.columns)
-        self.attributes.check(record)
-        embeddings, history_vectors = self._towers.embed_items(table.encode([{**record, ITEM_ID: key}]))
-        vector = embeddings[0].copy()
-        known = int(self._bundle.items.rows([key])[0])
-        if known and self._bias_width:
-            vector[-self._bias_width :] = self._bundle.item_vectors[known - 1, -self._bias_width :]
-        return PreparedItem(key, record, vector, history_vectors[0].copy())
+        checked = [self._record(item_id, features) for item_id, features in puts]
+        embedded = iter(self._embedded([each for each in checked if not isinstance(each, InputError)]))
+        return [each if isinstance(each, InputError) else next(embedded) for each in checked]
+
+    def _record(self, item_id: ItemId, features: Mapping[str, Any]) -> dict[str, Any] | InputError:
+        """Return the raw values of an item with its id, or what is wrong with them."""
+        try:
+            key = checked_id(item_id, self.items.is_text, "put_item", "item ids of this catalogue")
+            record = checked_features(self._bundle.model.items, features, ITEM_ID, self.attributes.columns)
+            self.attributes.check(record)
+        except InputError as error:
+            return error
+        return {**record, ITEM_ID: key}
+
+    def _embedded(self, records: list[dict[str, Any]]) -> list[PreparedItem | InputError]:
+        if not records:
+            return []
+        vectors, history_vectors = self._towers.embed_items(self._bundle.model.items.encode(records))
+        vectors = vectors.copy()
+        known = self._bundle.items.rows([record[ITEM_ID] for record in records])
+        if self._bias_width and known.any():
+            of_known = self._bundle.item_vectors[known[known > 0] - 1, -self._bias_width :]
+            vectors[known > 0, -self._bias_width :] = of_known
+        fits = sound(vectors) & sound(history_vectors)
+        return [
+            self._fitting(record, vector, history_vector) if fit else _unsound(record)
+            for record, vector, history_vector, fit in zip(
+                records, vectors, history_vectors, fits, strict=True
+            )
+        ]
+
+    def _fitting(
+        self, record: dict[str, Any], vector: Floats, history_vector: Floats
+    ) -> PreparedItem | InputError:
+        try:
+            self.index.check_range(vector[None])
+        except InputError as error:
+            return error
+        features = {name: value for name, value in record.items() if name != ITEM_ID}
+        return PreparedItem(record[ITEM_ID], features, vector, history_vector)
 
     def put(self, item: PreparedItem) -> bool:
         """Offer an item in place of what has its id; True if nothing had. The lock is held for writing."""
         row = int(self.items.rows([item.item_id])[0])
         offered = bool(self.items.live(np.array([row]))[0])
-        if offered:
-            if self.attributes.is_latest(row, item.record):
-                return False
-            self.take_out(row)
+        if offered and self.attributes.is_latest(row, item.record):
+            return False
         new = np.array([self.items.num_rows + 1], dtype=np.int64)
-        self.index.add(item.vector[None], new)
+        self.index.add(item.vector[None], new)  # first: if it refuses, nothing has changed
+        if offered:
+            self.take_out(row)
         label = None if self._label is None else as_label(item.record.get(self._label))
         self.items.add(item.item_id, item.vector, label)
         self.attributes.add(item.record)
@@ -140,3 +174,10 @@ class Catalogue:
             with self.lock.writing():
                 catch_up(fresh, counter, self.items, rows, num_rows)
                 self.index, self._drift = fresh, counter
+
+
+def _unsound(record: Mapping[str, Any]) -> InputError:
+    return InputError(
+        f"features: the item tower makes no embedding with finite scores of item {record[ITEM_ID]!r:.80}; "
+        "give values of the size that the training data have"
+    )

@@ -1,12 +1,20 @@
 """What may change while a service runs: an item is put or removed, a user does something."""
 
 import contextlib
-from collections.abc import Mapping
+import itertools
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
+from twotower.errors import InputError
 from twotower.serving.recommendation import ItemId, UserId
 from twotower.serving.requests import UnknownItem
+
+LOG = logging.getLogger("twotower")
+TOGETHER = 256
+"""Items that are embedded in one pass when they are put in again."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,9 @@ class Changeable(Protocol):
     def prepare_item(self, item_id: ItemId, features: Mapping[str, Any]) -> Any:
         """Check and embed an item, and change nothing."""
 
+    def prepare_items(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> Sequence[Any]:
+        """Prepare several items, each with its id; of one that cannot be, return the InputError."""
+
     def apply_item(self, prepared: Any) -> bool:
         """Offer an item that was prepared; it is searchable when this returns."""
 
@@ -63,15 +74,37 @@ class Changeable(Protocol):
         """Let an event enter the user's history; one that is there already does not come twice."""
 
 
-def apply(change: Change, retriever: Changeable) -> None:
-    """Make a change again that was kept; twice is harmless, and so is the removal of what is not offered.
+def replay(changes: Iterable[Change], retriever: Changeable) -> int:
+    """Make changes again that were kept; twice is harmless, and so is the removal of what is not offered.
 
-    Raises:
-        InputError: the retriever cannot take it.
+    Items that follow one another are embedded together.
+
+    Returns:
+        How many the retriever could not take.
     """
-    if isinstance(change, ItemPut):
-        retriever.apply_item(retriever.prepare_item(change.item_id, change.features))
-    elif isinstance(change, ItemRemoved):
+    skipped = 0
+    for _, same in itertools.groupby(changes, type):
+        while some := list(itertools.islice(same, TOGETHER)):
+            puts = [(each.item_id, each.features) for each in some if isinstance(each, ItemPut)]
+            steps = [partial(_put, each, retriever) for each in retriever.prepare_items(puts)]
+            steps += [partial(_apply, each, retriever) for each in some if not isinstance(each, ItemPut)]
+            for step in steps:
+                try:
+                    step()
+                except InputError as error:
+                    skipped += 1
+                    LOG.debug("left out for this bundle: %s", error)
+    return skipped
+
+
+def _put(prepared: Any, retriever: Changeable) -> None:
+    if isinstance(prepared, InputError):
+        raise prepared
+    retriever.apply_item(prepared)
+
+
+def _apply(change: ItemRemoved | Event, retriever: Changeable) -> None:
+    if isinstance(change, ItemRemoved):
         with contextlib.suppress(UnknownItem):
             retriever.remove_item(change.item_id)
     else:

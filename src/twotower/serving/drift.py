@@ -34,7 +34,8 @@ class Drift:
         tombstone_share: of the items the index was built over, those removed or changed since.
         centroid_shift: distance between the mean of the offered vectors and the mean of those the index was
             built over, in units of the latter's root mean square distance from their mean.
-        needs_rebuild: there are 100 changes or more, and one of the three is above 0.2, 0.2 or 0.25.
+        needs_rebuild: there are 100 changes or more, one of the three is above 0.2, 0.2 or 0.25, and an item
+            is left.
     """
 
     live_share: float
@@ -81,7 +82,8 @@ class DriftCounter:
         distance = float(np.linalg.norm(self._sum / max(1, num_offered) - self._mean)) if num_offered else 0.0
         shift = distance / self._spread if self._spread else 0.0
         moved = live > MAX_LIVE_SHARE or tombstones > MAX_TOMBSTONE_SHARE or shift > MAX_CENTROID_SHIFT
-        return Drift(live, tombstones, shift, moved and self._num_added + self._num_removed >= MIN_CHANGES)
+        enough = self._num_added + self._num_removed >= MIN_CHANGES
+        return Drift(live, tombstones, shift, moved and enough and num_offered > 0)
 
 
 def fresh_index(

@@ -4,17 +4,21 @@ import contextlib
 import logging
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from twotower.errors import InputError
-from twotower.serving.changes import Change, apply
+from twotower.serving.changes import Change, replay
 from twotower.serving.retriever import Retriever
 from twotower.serving.store import Store
 from twotower.serving.writer import Writer
 
 LOG = logging.getLogger("twotower")
 STORE_NAME = "live.db"
+MIN_SUPERSEDED = 1_000
+CATCH_UPS = 3
+PAUSE_SECONDS = 60.0
 
 
 class LiveService:
@@ -49,13 +53,14 @@ class LiveService:
         self.root, self._bundle_of = Path(root).resolve(), bundle_of
         self._reloading, self._rebuilding = threading.Lock(), threading.Lock()
         self._rebuild: threading.Thread | None = None
+        self._not_before = 0.0
         with contextlib.ExitStack() as stack:
             if store is None:
                 store = Path(stack.enter_context(tempfile.TemporaryDirectory())) / STORE_NAME
             self._store = stack.enter_context(contextlib.closing(Store(store)))
             self._writer = Writer(self._store)
             self.retriever = Retriever.open(bundle)
-            self.skipped = _replay(self._store.changes(), self.retriever)
+            self.skipped = replay(self._store.changes(), self.retriever)
             self._open = stack.pop_all()
 
     def write(self, changes: Sequence[Change]) -> None:
@@ -85,30 +90,31 @@ class LiveService:
         if not self._reloading.acquire(blocking=False):
             raise InputError("reload: another one is under way; ask again when it is done")
         try:
-            folder = self._folder(name)
-            reached = self._store.last
-            retriever = self._opened(folder)
-            skipped = _replay(self._store.changes(), retriever)
-            with self._writer.paused():
-                skipped += _replay(self._store.changes(after=reached), retriever)
-                self.retriever, self.skipped = retriever, skipped
-            return retriever.version
+            return self._switch(self._folder(name))
         finally:
             self._reloading.release()
 
     def rebuild_if_needed(self) -> bool:
         """Begin to build the index anew in the background where it has drifted; one at a time.
 
+        Where changed items have left more rows behind than there are items, the bundle is opened anew
+        instead: that lets go of them.
+
         Returns:
             Whether one was begun.
         """
         retriever = self.retriever
         with self._rebuilding:
-            if self._rebuild is not None and self._rebuild.is_alive():
+            busy = self._rebuild is not None and self._rebuild.is_alive()
+            if busy or time.monotonic() < self._not_before:
                 return False
-            if not retriever.drift().needs_rebuild:
+            if retriever.num_superseded > max(MIN_SUPERSEDED, retriever.num_items):
+                work = self._reopen
+            elif retriever.drift().needs_rebuild:
+                work = retriever.rebuild
+            else:
                 return False
-            self._rebuild = threading.Thread(target=_rebuilt, args=(retriever,), name="rebuild", daemon=True)
+            self._rebuild = threading.Thread(target=self._try, args=(work,), name="rebuild", daemon=True)
             self._rebuild.start()
             return True
 
@@ -120,15 +126,38 @@ class LiveService:
         with self._reloading, self._writer.paused():
             self._open.close()
 
+    def _switch(self, folder: Path) -> str:
+        """Open a bundle, make the live changes in it again, and use it from then on; return its version."""
+        retriever = self._opened(folder)
+        reached = skipped = 0
+        for _ in range(CATCH_UPS):  # each is shorter than the one before, and writes go on
+            since, reached = reached, self._store.last
+            skipped += replay(self._store.changes(after=since), retriever)
+        with self._writer.paused():
+            skipped += replay(self._store.changes(after=reached), retriever)
+            self.retriever, self.skipped = retriever, skipped
+        return retriever.version
+
+    def _reopen(self) -> None:
+        with self._reloading:
+            self._switch(self.retriever.bundle.folder)
+
+    def _try(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception:  # the old index goes on
+            LOG.exception("the index could not be built anew; the next try is in %.0f s", PAUSE_SECONDS)
+            self._not_before = time.monotonic() + PAUSE_SECONDS
+
     def _folder(self, name: str) -> Path:
         """Return the bundle's folder that a name means, which is never one outside of the root."""
         plain = name not in ("", ".", "..") and not set(name) & set("/\\\0")
         folder = (self.root / name).resolve() if plain else self.root
-        if self.root not in folder.parents or not folder.is_dir():
-            names = sorted(path.name for path in self.root.iterdir() if path.is_dir())
-            there = ", ".join(names[-5:]) or "none"
-            raise InputError(f"reload: {name!r:.80} is no folder of the root of bundles; there is {there}")
-        return folder
+        if self.root in folder.parents and _is_folder(folder):
+            return folder
+        names = sorted(path.name for path in self.root.iterdir() if path.is_dir())
+        there = ", ".join(names[-5:]) or "none"
+        raise InputError(f"reload: {name!r:.80} is no folder of the root of bundles; there is {there}")
 
     def _opened(self, folder: Path) -> Retriever:
         try:
@@ -141,20 +170,8 @@ class LiveService:
             ) from error
 
 
-def _replay(changes: Iterable[Change], retriever: Retriever) -> int:
-    """Make changes again, and return how many the retriever could not take."""
-    skipped = 0
-    for change in changes:
-        try:
-            apply(change, retriever)
-        except InputError as error:
-            skipped += 1
-            LOG.debug("left out for this bundle: %s", error)
-    return skipped
-
-
-def _rebuilt(retriever: Retriever) -> None:
+def _is_folder(path: Path) -> bool:
     try:
-        retriever.rebuild()
-    except Exception:  # the old index goes on
-        LOG.exception("the index could not be built anew")
+        return path.is_dir()
+    except OSError:  # too long a name, say
+        return False

@@ -1,6 +1,6 @@
 """What changes while a retriever answers: items come and go, users do something, the index is built anew."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twotower.errors import InputError
@@ -62,7 +62,16 @@ class LiveChanges:
 
     def prepare_item(self, item_id: ItemId, features: Mapping[str, Any]) -> PreparedItem:
         """Check and embed an item as `put_item` does, and change nothing."""
-        return self._catalogue.prepare(item_id, features)
+        (prepared,) = self.prepare_items([(item_id, features)])
+        if isinstance(prepared, InputError):
+            raise prepared
+        return prepared
+
+    def prepare_items(
+        self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]
+    ) -> list[PreparedItem | InputError]:
+        """Prepare several items in one pass, each with its id; of one that cannot be, return why."""
+        return self._catalogue.prepare(puts)
 
     def apply_item(self, prepared: PreparedItem) -> bool:
         """Put in an item that this object prepared; see `put_item`."""

@@ -65,6 +65,11 @@ class LiveItems:
         return len(self._vocabulary)
 
     @property
+    def num_superseded(self) -> int:
+        """Rows of items put in since, which a later row of the same item has taken the place of."""
+        return len(self._new_ids) - len(self._new_rows)
+
+    @property
     def is_text(self) -> bool:
         """Tell whether ids are text; otherwise they are whole numbers."""
         return self._vocabulary.is_text

@@ -169,10 +169,19 @@ def checked_features(
                 f"features: {column!r:.80} is no feature of this model; {choices(column, known)}"
             )
     given = {column: value for column, value in features.items() if as_label(value) is not None}
+    for column, value in given.items():
+        if not all(map(_is_short, value if isinstance(value, list | tuple) else [value])):
+            raise InputError(
+                f"features: column {column!r}: expected whole numbers of 64 bits, got a longer one"
+            )
     for feature in table.features.values():
         if feature.column in given and not isinstance(feature, ContextFeature):
             feature.check(pd.Series([given[feature.column]], dtype=object), "features")
     return given
+
+
+def _is_short(value: Any) -> bool:
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 def choices(name: Any, known: Iterable[str]) -> str:

@@ -63,6 +63,11 @@ class Retriever(LiveChanges):
         return self._items.num_live
 
     @property
+    def num_superseded(self) -> int:
+        """Rows of changed items that this object keeps though a later row has taken their place."""
+        return self._items.num_superseded
+
+    @property
     def item_ids(self) -> list[ItemId]:
         """Ids of the items that are offered."""
         with self._lock.reading():

@@ -66,7 +66,10 @@ class Store:
         self.path = Path(path)
         self._lock = threading.Lock()
         with contextlib.ExitStack() as stack:
-            stack.enter_context(held(self.path.parent, self.path.name))
+            try:
+                stack.enter_context(held(self.path.parent, self.path.name))
+            except OSError as error:
+                raise InputError(f"{self.path}: no store can be here ({error})") from error
             try:
                 self._connection = stack.enter_context(contextlib.closing(_connected(self.path)))
                 _prepare(self._connection, self.path)

@@ -15,6 +15,9 @@ from twotower.serving.live_items import SPARE_ROWS, Rows
 
 Floats = NDArray[np.float32]
 
+LARGEST = 1e15
+"""A score of embeddings whose numbers are below this is finite in float32."""
+
 
 class ServingTowers(Protocol):
     """What answering needs of two towers; safe from several threads, but for `append`, which is called alone.
@@ -127,6 +130,12 @@ def towers_of(bundle: Bundle) -> ServingTowers:
 
     towers: ServingTowers = ExportedTowers(bundle)
     return towers
+
+
+def sound(embeddings: Floats) -> NDArray[np.bool_]:
+    """Return which embeddings [B, D] every score can be computed of; odd features can make others, [B]."""
+    found: NDArray[np.bool_] = np.abs(embeddings).max(axis=1, initial=0.0) < LARGEST
+    return found  # NaN is not below anything
 
 
 def _array(values: Tensor) -> Floats:

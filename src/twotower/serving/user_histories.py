@@ -5,6 +5,7 @@ Shapes: B users asked for, L history positions, n interactions of one user.
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,6 +58,7 @@ class UserHistories:
         self._items = items
         self._by_table = by_table
         self._events: dict[UserId, _Events] = {}
+        self._new_ids: list[UserId] = []
 
     @property
     def is_text(self) -> bool:
@@ -67,9 +69,12 @@ class UserHistories:
     def ids(self) -> list[UserId]:
         """Ids of the bundle's users, then those whom only events know."""
         known: list[UserId] = self._users.values.tolist()
-        with_events = list(self._events)
-        rows = rows_of(self._users, with_events)
-        return known + [key for key, row in zip(with_events, rows.tolist(), strict=True) if not row]
+        return known + self._new_ids
+
+    @property
+    def new_ids(self) -> Sequence[UserId]:
+        """Ids of those whom only events know, in the order in which they came."""
+        return self._new_ids
 
     def find(self, user_id: UserId) -> KnownUser:
         """Return where a user is known from.
@@ -96,6 +101,8 @@ class UserHistories:
         """
         user = int(rows_of(self._users, [key])[0])
         times, rows = self._interactions(user)
+        if not user and key not in self._events:
+            self._new_ids.append(key)
         same = rows[np.searchsorted(times, time, "left") : np.searchsorted(times, time, "right")]
         events = self._events.setdefault(key, _Events())
         start, end = bisect_left(events.times, time), bisect_right(events.times, time)

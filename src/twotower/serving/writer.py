@@ -58,6 +58,10 @@ class Writer:
         with self._writing:
             if not mine.done:  # else whoever wrote before took this along
                 self._write_all(current())
+        if not mine.done:
+            raise StoreFailed(
+                "whoever wrote this along with changes of others was stopped; it may be kept or not"
+            )
         if mine.error is not None:
             raise mine.error
 

@@ -15,7 +15,7 @@ from twotower.bundle.export import export, exported_beside
 from twotower.bundle.exported import ExportedTowers
 from twotower.bundle.layout import EXPORT_FILES, FILES, MANIFEST, WEIGHTS
 from twotower.bundle.manifest import render
-from twotower.bundle.parity import check_parity
+from twotower.bundle.parity import _difference, check_parity
 from twotower.bundle.read import read_bundle
 from twotower.errors import InputError
 
@@ -216,6 +216,19 @@ def test_the_difference_is_told(runs):
     bundle = read_bundle(runs["tower"] / "exported")
     off = type("Nearly", (Off,), {"by": 5e-6})(bundle)
     assert 4e-6 < check_parity(bundle, off)["largest_difference"] < 7e-6
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "difference"),
+    [
+        ([0.5, -0.25], [0.5, -0.5], 0.25),
+        ([-100.0, 3.0], [-100.0, 3.5], 0.005),
+        ([1.0, 0.0], [np.nan, 0.0], None),
+    ],
+)
+def test_differences_of_large_numbers_are_told_in_their_units(expected, found, difference):
+    told = _difference(torch.tensor([expected]), np.array([found], dtype=np.float32))
+    assert told == pytest.approx(difference) if difference is not None else np.isnan(told)
 
 
 def test_a_run_a_bundle_and_an_export_lead_to_one_export_made_once(run, monkeypatch):

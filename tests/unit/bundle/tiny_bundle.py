@@ -97,8 +97,8 @@ def history():
     return History.of(np.array(users), np.array(items), times, NUM_USERS)
 
 
-def towers(data, chosen):
-    torch.manual_seed(1)
+def towers(data, chosen, seed=1):
+    torch.manual_seed(seed)
     tables = {}
     for side, table in (("user", data.user_table), ("item", data.item_table)):
         features = {name: build(spec, Feature) for name, spec in chosen["features"][side].items()}
@@ -114,9 +114,9 @@ def index_of(kind):
     return FlatIP() if kind == "flat_ip" else IVFFlat(nlist=4, nprobe=4 if kind == "ivf_flat" else 1)
 
 
-def write(folder, *, text=True, kind="flat_ip", history_items="table"):
+def write(folder, *, text=True, kind="flat_ip", history_items="table", seed=1):
     data, chosen = dataset(text), settings(history_items)
-    model = towers(data, chosen)
+    model = towers(data, chosen, seed)
     with torch.inference_mode():
         vectors = model.encode_items(torch.arange(1, NUM_ITEMS + 1)).numpy()
     index = index_of(kind)

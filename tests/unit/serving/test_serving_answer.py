@@ -97,3 +97,21 @@ def test_the_version_names_the_run_and_the_manifest(tmp_path):
     tiny_bundle.write(tmp_path / "other", kind="ivf_flat")
     other = Retriever.open(tmp_path / "other")
     assert other.version == f"other-{other.bundle.manifest['sha256'][:12]}"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -3e38])
+def test_a_user_without_finite_scores_harms_nobody_else(retriever, value, monkeypatch):
+    embed = retriever._towers.embed_users
+
+    def broken(*case):
+        found = embed(*case).copy()
+        found[1, 2] = value
+        return found
+
+    requests = [Request("user-03"), Request("user-05", k=60), Request("nobody"), Request("user-04")]
+    right = retriever.answer(requests)
+    monkeypatch.setattr(retriever._towers, "embed_users", broken)
+    found = retriever.answer(requests)
+    assert [found[0], found[3]] == [right[0], right[3]]
+    assert "no embedding with finite scores" in str(found[1])
+    assert isinstance(found[2], UnknownUser)

@@ -1,5 +1,9 @@
 """The map, the facets, the search by prefix and what lies near, by hand."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,10 +14,12 @@ from hypothesis import strategies as st
 from twotower.bundle.read import read_bundle
 from twotower.data.vocabulary import Vocabulary
 from twotower.features.tags import Tags
-from twotower.serving.browse import MOST_HISTORY, Browser, nearest
+from twotower.serving.browse import MOST_HISTORY, Browser
 from twotower.serving.catalogue_map import CatalogueMap, drawn
 from twotower.serving.facets import MOST_VALUES, _facet
 from twotower.serving.id_prefix import with_prefix
+from twotower.serving.nearest import nearest
+from twotower.serving.once import Once
 from twotower.serving.requests import UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
 
@@ -155,10 +161,55 @@ def test_why_names_the_items_of_the_history_that_lie_nearest(browser):
     assert browser.why("user-12", ["item-020"])[0]["nearest"] == []
 
 
-def test_the_map_holds_every_item_and_places_new_ones(browser):
-    shown = browser.map
+def test_the_map_holds_every_item_as_they_are_now_on_the_same_axes(browser):
+    shown = browser.map()
     assert len(shown["points"]) == shown["num_items"] == tiny_bundle.NUM_ITEMS
-    first = shown["points"][0]
+    first, second = shown["points"][:2]
     assert browser.places([first["item_id"]])[0] == pytest.approx(first["place"], abs=1e-4)
     browser.retriever.put_item("new", {"title": "RED CUP", "price": 1.0, "tags": ["home"]})
-    assert len(browser.places(["new", "item-001"])) == 2
+    browser.retriever.remove_item(first["item_id"])
+    shown = browser.map()
+    assert len(shown["points"]) == shown["num_items"] == browser.retriever.num_items == tiny_bundle.NUM_ITEMS
+    assert shown["points"][0] == second
+    assert shown["points"][-1]["label"] == "RED CUP"
+    assert browser.places(["new"])[0] == pytest.approx(shown["points"][-1]["place"], abs=1e-4)
+
+
+def test_a_map_of_many_is_the_same_sample_and_the_newest(browser, monkeypatch):
+    monkeypatch.setattr("twotower.serving.browse.drawn", lambda num: drawn(num, 10))
+    monkeypatch.setattr("twotower.serving.browse.MOST_POINTS", 2)
+    before = browser.map()
+    assert (len(before["points"]), before["num_items"]) == (10, tiny_bundle.NUM_ITEMS)
+    for name in "abc":
+        browser.retriever.put_item(name, {"title": "RED CUP", "price": 1.0, "tags": ["home"]})
+    after = browser.map()
+    assert after["points"][:10] == before["points"]
+    assert [point["item_id"] for point in after["points"][10:]] == ["b", "c"]
+    assert after["num_items"] == tiny_bundle.NUM_ITEMS + 3
+
+
+def test_users_are_counted_with_those_of_events(browser):
+    assert browser.num_users == tiny_bundle.NUM_USERS
+    for user in ("late", "late", "user-01", "later"):
+        browser.retriever.add_event(user, "item-004", tiny_bundle.NOW)
+    assert browser.num_users == len(browser.retriever.user_ids) == tiny_bundle.NUM_USERS + 2
+    assert list(browser.retriever.users.new_ids) == ["late", "later"]
+    assert [user["user_id"] for user in browser.users("late", 1)] == ["late"]
+
+
+def test_what_threads_ask_for_at_once_is_made_once():
+    together, made = Barrier(4), []
+
+    def make():
+        made.append(1)
+        time.sleep(0.05)  # long enough for the others to come in, were they let
+        return len(made)
+
+    once = Once(make)
+
+    def ask(_):
+        together.wait(10)
+        return once()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ask, range(4))) == [1, 1, 1, 1]

@@ -4,7 +4,7 @@ from contextlib import closing
 import pytest
 
 from twotower.errors import InputError
-from twotower.serving.changes import Event, ItemPut, ItemRemoved, apply
+from twotower.serving.changes import Event, ItemPut, ItemRemoved, replay
 from twotower.serving.requests import UnknownItem
 from twotower.serving.store import Store, StoreFailed
 from twotower.serving.writer import Writer
@@ -24,6 +24,15 @@ class Shop:
         if "bad" in features:
             raise InputError("features: 'bad' is no feature")
         return item_id, features
+
+    def prepare_items(self, puts):
+        found = []
+        for item_id, features in puts:
+            try:
+                found.append(self.prepare_item(item_id, features))
+            except InputError as error:
+                found.append(error)
+        return found
 
     def apply_item(self, prepared):
         self.calls.append("apply")
@@ -67,17 +76,17 @@ def store(tmp_path):
 def test_changes_that_are_made_again_change_nothing_more(shop):
     changes = [ItemPut("c", {"x": 1}), Event("u", "a", 5), ItemRemoved("a"), ItemRemoved("never")]
     for _ in range(2):
-        for change in changes:
-            apply(change, shop)
+        assert replay(changes, shop) == 0
         assert shop.offered == {"b": None, "c": {"x": 1}}
         assert shop.events == [("u", "a", 5)]
 
 
-def test_what_cannot_be_taken_is_an_error(shop):
-    with pytest.raises(InputError, match="bad"):
-        apply(ItemPut("c", {"bad": 1}), shop)
-    with pytest.raises(InputError, match="not known"):
-        apply(Event("u", "zzz", 5), shop)
+def test_what_cannot_be_taken_is_counted_and_harms_nothing_else(shop, monkeypatch):
+    monkeypatch.setattr("twotower.serving.changes.TOGETHER", 2)
+    changes = [ItemPut("c", {"bad": 1}), ItemPut("d", {}), ItemPut("e", {}), Event("u", "zzz", 5)]
+    assert replay([*changes, Event("u", "d", 5), ItemRemoved("a")], shop) == 2
+    assert shop.offered == {"b": None, "d": {}, "e": {}}
+    assert shop.events == [("u", "d", 5)]
 
 
 def test_a_write_is_checked_then_kept_then_made(shop, store, monkeypatch):
@@ -170,6 +179,15 @@ def test_what_the_disk_does_not_take_is_not_made(shop, store):
     assert set(shop.offered) == {"a", "b"}
 
 
+def test_a_write_that_nobody_finished_is_not_taken_for_done(shop, store, monkeypatch):
+    writer = Writer(store)
+    monkeypatch.setattr(
+        writer, "_write_all", lambda retriever: None
+    )  # another took it along, and was stopped
+    with pytest.raises(StoreFailed, match="may be kept or not"):
+        writer.write([ItemPut("c", {})], lambda: shop)
+
+
 def test_a_failure_after_the_commit_is_told_to_its_caller_alone(shop, store, monkeypatch):
     def apply_item(prepared):
         if prepared[0] == "broken":
@@ -196,8 +214,7 @@ def test_many_writers_lose_nothing(shop, store):
     for thread in threads:
         thread.join()
     again = Shop("a", "b")
-    for change in store.changes():
-        apply(change, again)
+    replay(store.changes(), again)
     assert again.offered == shop.offered
     assert len(again.offered) == 2 + 80
     assert sorted(again.events) == sorted(shop.events)

@@ -79,6 +79,17 @@ def changed(retriever):
         retriever.remove_item(f"item-{row:03d}")
 
 
+def test_nothing_is_built_over_no_item():
+    vectors = np.eye(120, 2, dtype=np.float32)
+    counter = DriftCounter(vectors, 120)
+    for row, vector in enumerate(vectors, start=1):
+        counter.removed(row, vector)
+    assert counter.drift().tombstone_share == 1
+    assert not counter.drift().needs_rebuild
+    counter.added(vectors[0])
+    assert counter.drift().needs_rebuild
+
+
 def test_a_rebuilt_index_holds_what_is_offered(retriever):
     changed(retriever)
     assert retriever.drift().needs_rebuild

@@ -33,11 +33,13 @@ class Shadow:
             item: (bundle.item_vectors[row], table["price"][row], set(table["tags"][row]))
             for row, item in enumerate(ITEMS)
         }
+        self.ever = {item: vector for item, (vector, _, _) in self.items.items()}
 
     def put(self, item, price, tags):
         prepared = self.retriever.prepare_item(item, {"price": price, "tags": tags})
         assert self.retriever.apply_item(prepared) == (item not in self.items)
         self.items[item] = prepared.vector, price, set(tags)
+        self.ever[item] = prepared.vector
 
     def remove(self, item):
         if item in self.items:
@@ -73,14 +75,22 @@ WHERE = st.fixed_dictionaries(
 )
 
 
-def query_of(retriever, user):
-    """The user's embedding, from the model itself and the history that the retriever tells."""
-    known = retriever._users.find(user)
-    times, rows = retriever._users.all(known)
-    rows, times = retriever._users.for_towers(rows, times, tiny_bundle.LENGTH)
-    features = retriever.bundle.model.users.gather(torch.tensor([known.row]))
-    now = np.array([tiny_bundle.NOW])
-    return retriever._towers.embed_users(features, rows[None], times[None], now)[0]
+def query_of(shadow, user, events):
+    """The user's embedding, from the model and a history that is put together here."""
+    model, log = shadow.retriever.bundle.model, tiny_bundle.history()
+    row = 0 if user == "stranger" else int(user[-2:])
+    known = [(log.times[place], ITEMS[log.items[place] - 1]) for place in range(*log.offsets[row : row + 2])]
+    latest = sorted(known + list(dict.fromkeys(events)), key=lambda each: each[0])[-tiny_bundle.LENGTH :]
+    seen = [torch.from_numpy(shadow.ever[item][:-1]) for _, item in latest]  # without the bias
+    empty = tiny_bundle.LENGTH - len(latest)
+    with torch.inference_mode():
+        return model.encode_user_histories(
+            model.users.gather(torch.tensor([row])),
+            torch.stack([torch.zeros(tiny_bundle.DIM - 1), *seen]),
+            torch.tensor([[0] * empty + list(range(1, len(latest) + 1))]),
+            torch.tensor([[0] * empty + [int(time) for time, _ in latest]]),
+            torch.tensor([tiny_bundle.NOW]),
+        )[0].numpy()
 
 
 @pytest.mark.parametrize("scan_rows", [0, 4096])
@@ -101,6 +111,7 @@ def test_the_filtered_answer_is_that_of_brute_force(
     retriever = Retriever.open(bundles / kind)
     shadow = Shadow(retriever)
     user_id = f"user-{user:02d}" if user else "stranger"
+    events = [(tiny_bundle.NOW - 9, ITEMS[0])] if user_id == "stranger" else []
     retriever.add_event("stranger", ITEMS[0], tiny_bundle.NOW - 9)
     for number, (what, item, price, tags) in enumerate(changes):
         if what == "put":
@@ -108,12 +119,13 @@ def test_the_filtered_answer_is_that_of_brute_force(
         elif what == "remove":
             shadow.remove(item)
         elif item in shadow.items:
-            retriever.add_event(user_id, item, tiny_bundle.NOW - 8 + number // 2)
+            events.append((tiny_bundle.NOW - 8 + number // 2, item))
+            retriever.add_event(user_id, item, events[-1][0])
     without = deny | set(retriever.history(user_id) if exclude_seen else ())
     chosen = None if allow is None else sorted(allow & set(shadow.items))
     if chosen is not None:
         without |= set(shadow.items) - allow
-    expected = shadow.scores(query_of(retriever, user_id), where, without)
+    expected = shadow.scores(query_of(shadow, user_id, events), where, without)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(best_items, "SCAN_ROWS", scan_rows)
         patch.setattr(best_items, "SCAN_SHARE", 0.25 if scan_rows else 2.0)  # the index is asked first

@@ -29,7 +29,7 @@ CHANGES = [
 @pytest.fixture
 def root(tmp_path):
     tiny_bundle.write(tmp_path / "root" / "first", history_items="tower")
-    tiny_bundle.write(tmp_path / "root" / "second", kind="ivf_flat", history_items="tower")
+    tiny_bundle.write(tmp_path / "root" / "second", kind="ivf_flat", history_items="tower", seed=2)
     return tmp_path / "root"
 
 
@@ -155,7 +155,21 @@ def test_writes_during_a_reload_are_in_the_new_version_too(opened, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../first", "first/", "/etc", "nothing", "a\0b", "first\\x", "outside", "a file"]
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../first",
+        "first/",
+        "/etc",
+        "nothing",
+        "a\0b",
+        "first\\x",
+        "outside",
+        "a file",
+        "x" * 300,
+    ],
 )
 def test_a_reload_takes_names_of_folders_in_the_root_only(root, tmp_path, opened, name):
     tiny_bundle.write(tmp_path / "elsewhere")
@@ -168,12 +182,12 @@ def test_a_reload_takes_names_of_folders_in_the_root_only(root, tmp_path, opened
     assert live.retriever is before
 
 
-@pytest.mark.parametrize("error", [None, RuntimeError("broken")])
-def test_a_bad_bundle_is_refused_and_the_old_one_goes_on(root, opened, error, monkeypatch):
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_bad_bundle_is_refused_and_the_old_one_goes_on(root, opened, damaged, monkeypatch):
     live = opened()
     live.write(CHANGES)
     before = live.retriever
-    if error is None:
+    if damaged:
         path = root / "second" / "item_vectors.npy"
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
@@ -258,14 +272,36 @@ def test_a_rebuild_that_fails_is_logged_and_the_old_index_goes_on(opened, monkey
     assert len(offered(live.retriever)) == 180
 
 
-def test_readers_see_one_version_while_bundles_and_items_change(opened):
+def test_a_bundle_is_opened_anew_where_changes_of_items_pile_up(opened, monkeypatch):
+    monkeypatch.setattr("twotower.serving.live.MIN_SUPERSEDED", 5)
+    live = opened()
+    live.write(CHANGES)
+    live.write([ItemPut("new", NEW | {"price": float(number)}) for number in range(61)])
+    before = live.retriever
+    assert before.num_superseded == 61 == before.num_items + 1  # not of item-001, which came but once
+    assert live.rebuild_if_needed()
+    live._rebuild.join(30)
+    assert live.retriever is not before
+    assert live.retriever.version == before.version
+    assert live.retriever.num_superseded == 0
+    assert live.retriever.item("new")["price"] == 60.0
+    check_all_is_there(live.retriever)
+    assert not live.rebuild_if_needed()
+
+
+def test_readers_see_one_version_while_bundles_and_items_change(root, opened):
     live, stop, wrong = opened(), threading.Event(), []
+    scores = {}
+    for name in ("first", "second"):
+        retriever = Retriever.open(root / name)
+        scores[retriever.version] = {each.item_id: each.score for each in retriever.recommend_new(k=60)}
 
     def read():
         while not stop.is_set():
             retriever = live.retriever
-            found = offered(retriever)
-            if len(found) != 60 + ("new" in found):
+            found = {each.item_id: each.score for each in retriever.recommend_new(k=100)}
+            found.pop("new", None)
+            if found != pytest.approx(scores[retriever.version]):
                 wrong.append(found)
 
     readers = [threading.Thread(target=read) for _ in range(2)]

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import tiny_bundle
@@ -156,3 +158,76 @@ def test_the_bundle_is_left_as_it_was_read(retriever):
         retriever.put_item(f"item-{number + 1:03d}", NEW | {"price": float(number)})
     np.testing.assert_array_equal(bundle.item_vectors, vectors)
     assert bundle.model.items.num_rows == num_rows
+
+
+@pytest.mark.parametrize("name", ["price", "tags", "mixed", "title"])
+@pytest.mark.parametrize("number", [2**63, -(10**20), 10**400])
+def test_longer_numbers_than_json_and_the_store_take_are_refused(retriever, name, number):
+    for value in (number, [number]):
+        with pytest.raises(InputError, match=r"features: column '\w+': expected whole numbers of 64 bits"):
+            retriever.put_item("new", NEW | {name: value})
+    assert retriever.num_items == 60
+    assert retriever.recommend_new(where={"tags": "home"})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38, 1e15])
+@pytest.mark.parametrize("of_history", [True, False])
+def test_an_item_without_finite_scores_is_refused_and_takes_nobodys_place(
+    retriever, value, of_history, monkeypatch
+):
+    before, embed = scores(retriever), retriever._towers.embed_items
+
+    def broken(encoded):
+        found = [each.copy() for each in embed(encoded)]
+        found[of_history][0, 0] = value
+        return tuple(found)
+
+    monkeypatch.setattr(retriever._towers, "embed_items", broken)
+    with pytest.raises(InputError, match="no embedding with finite scores of item 'item-020'"):
+        retriever.put_item("item-020", NEW)
+    assert scores(retriever) == before
+
+
+def test_an_item_that_the_index_does_not_take_takes_nobodys_place(retriever, monkeypatch):
+    def refuse(*_):
+        raise InputError("item vectors: beyond what this index holds")
+
+    before = scores(retriever)
+    with monkeypatch.context() as patch:
+        patch.setattr(retriever.bundle.index, "check_range", refuse)
+        with pytest.raises(InputError, match="beyond what this index holds"):
+            retriever.prepare_item("item-020", NEW)
+    prepared = retriever.prepare_item("item-020", NEW)
+    monkeypatch.setattr(retriever.bundle.index, "add", refuse)
+    with pytest.raises(InputError, match="beyond what this index holds"):
+        retriever.apply_item(prepared)
+    assert scores(retriever) == before
+
+
+def test_several_are_prepared_as_each_alone(retriever):
+    puts = [
+        ("new", NEW),
+        ("item-007", {}),
+        ("bad", {"colour": 1}),
+        ("item-020", NEW | {"price": 9.0}),
+        (5, {}),
+    ]
+    together = retriever.prepare_items(puts)
+    for (item_id, features), found in zip(puts, together, strict=True):
+        if isinstance(found, InputError):
+            with pytest.raises(InputError, match=re.escape(str(found))):
+                retriever.prepare_item(item_id, features)
+            continue
+        alone = retriever.prepare_item(item_id, features)
+        assert (found.item_id, found.record) == (alone.item_id, alone.record)
+        np.testing.assert_allclose(found.vector, alone.vector, atol=1e-6)
+        np.testing.assert_allclose(found.history_vector, alone.history_vector, atol=1e-6)
+    assert [isinstance(each, InputError) for each in together] == [False, False, True, False, True]
+
+
+def test_changed_rows_are_counted(retriever):
+    assert retriever.num_superseded == 0
+    for price in (1.0, 2.0, 3.0):
+        retriever.put_item("new", NEW | {"price": price})
+        retriever.put_item("item-020", NEW | {"price": price})
+    assert retriever.num_superseded == 4

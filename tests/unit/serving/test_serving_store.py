@@ -191,6 +191,9 @@ def test_a_flipped_bit_in_a_row_is_found_when_it_is_read(path):
 def test_a_folder_is_no_store(tmp_path):
     with pytest.raises(InputError, match="not readable"):
         Store(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="no store can be here"):
+        Store(tmp_path / "file" / "live.db")
 
 
 def test_reading_goes_on_while_others_write(store):
