@@ -58,7 +58,7 @@ cluster.shutdown()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(NO_RAY, reason="launcher=ray needs the extra: pip install 'twotower[ray]'")
+@pytest.mark.skipif(NO_RAY, reason="launcher=ray needs the extra: pip install -e '.[ray]'")
 def test_a_ray_cluster_of_two_nodes(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": TASKS, "RAY_AUTH_MODE": "disabled", "HOME": str(tmp_path)}
     ended = subprocess.run(

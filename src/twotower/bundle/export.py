@@ -136,7 +136,7 @@ def _link(source: Path, target: Path) -> None:
 def _needs_libraries() -> None:
     absent = [name for name in DISTRIBUTIONS if importlib.util.find_spec(name) is None]
     if absent:
-        raise InputError(f"an export needs {', '.join(absent)}; pip install 'twotower[export]'")
+        raise InputError(f"an export needs {', '.join(absent)}; pip install -e '.[export]'")
 
 
 def _versions() -> dict[str, str]:

@@ -136,7 +136,7 @@ class Slurm(Launcher):
     def problems(self) -> list[tuple[str, str]]:
         """Return what is missing on this machine."""
         if importlib.util.find_spec("submitit") is None:
-            return [("_target_", "needs submitit: pip install 'twotower[slurm]'")]
+            return [("_target_", "needs submitit: pip install -e '.[slurm]'")]
         missing = [name for name in ("sbatch", "srun", "scancel", "squeue") if shutil.which(name) is None]
         if self.cluster == "slurm" and missing:
             return [

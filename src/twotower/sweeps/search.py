@@ -73,7 +73,7 @@ class Search(Sweep):
         try:
             import optuna  # noqa: F401
         except ImportError as error:
-            raise InputError("sweep: a search needs Optuna; pip install 'twotower[search]'") from error
+            raise InputError("sweep: a search needs Optuna; pip install -e '.[search]'") from error
         from twotower.sweeps.search_plan import SearchPlan
 
         return SearchPlan(self, request, space, objectives, first.settings)

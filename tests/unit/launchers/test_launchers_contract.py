@@ -45,7 +45,7 @@ def test_its_yaml_fits_its_class(name: str) -> None:
 def launcher(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
     library = NEEDS.get(request.param)
     if library is not None and importlib.util.find_spec(library) is None:
-        pytest.skip(f"launcher={request.param} needs the extra: pip install 'twotower[{request.param}]'")
+        pytest.skip(f"launcher={request.param} needs the extra: pip install -e '.[{request.param}]'")
     monkeypatch.setattr(sys, "path", [*sys.path, HERE])
     spec = yaml.safe_load((CONF / f"{request.param}.yaml").read_text(encoding="utf-8"))
     return build(spec | TWO_AT_ONCE[request.param], Launcher, "launcher_tasks.run", tmp_path / "sweep")
@@ -59,8 +59,8 @@ def test_a_missing_extra_is_told_before_anything_runs(
     launcher = build(spec, Launcher, "launcher_tasks.run", tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     (problem,) = launcher.problems()
-    assert f"pip install 'twotower[{name}]'" in problem[1]
-    with pytest.raises(InputError, match=rf"twotower\[{name}\]"), launcher:
+    assert f"pip install -e '.[{name}]'" in problem[1]
+    with pytest.raises(InputError, match=rf"'\.\[{name}\]'"), launcher:
         pass
     assert list(tmp_path.iterdir()) == []
 

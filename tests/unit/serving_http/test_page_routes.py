@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from twotower.serving.http.app import Settings, create_app
-from twotower.serving.http.page_routes import FOLDER, Newest
+from twotower.serving.http.page_routes import FOLDER
 from twotower.serving.http.security import Keys
 from twotower.serving.live import LiveService
 
@@ -42,12 +42,16 @@ def live(root: Path) -> Any:
 
 @pytest.fixture
 def get(live: LiveService) -> Get:
-    def asked(path: str, keys: Keys | None = None, **arguments: Any) -> httpx.Response:
+    return _asker(live)
+
+
+def _asker(live: LiveService) -> Get:
+    def asked(path: str, keys: Keys | None = None, method: str = "GET", **arguments: Any) -> httpx.Response:
         async def call() -> httpx.Response:
             app = create_app(live, Settings(keys=keys or Keys()))
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-                return await client.get(path, **arguments)
+                return await client.request(method, path, **arguments)
 
         return asyncio.run(call())
 
@@ -117,14 +121,64 @@ def _twice() -> int:
     return sum(len(each) - len(set(each)) for each in tags)
 
 
-def test_why_and_the_map_answer_for_the_items_named(get: Get) -> None:
-    ids = ["item-020", "item-030"]
-    why = get("/page/why", params={"user": "user-03", "items": ids}).json()["items"]
-    assert [entry["item_id"] for entry in why] == ids
-    assert all(len(entry["nearest"]) == 2 for entry in why)
+def test_recommendations_come_with_their_reasons(get: Get, live: LiveService) -> None:
+    asked = {"user": "user-03", "k": 4, "where": '{"price": {"min": 1}}'}
+    items = get("/page/recommend", params=asked).json()["items"]
+    expected = live.retriever.recommend("user-03", k=4, where={"price": {"min": 1}})
+    assert [entry["item_id"] for entry in items] == [each.item_id for each in expected]
+    assert all(len(entry["nearest"]) == 2 and entry["attributes"]["price"] >= 1 for entry in items)
+    (only,) = get("/page/recommend", params={"user": "user-03", "allow": ["item-020"]}).json()["items"]
+    assert only["item_id"] == "item-020"
+    assert get("/page/recommend", params={"user": "nobody"}).status_code == 404
+    assert get("/page/recommend", params=asked | {"k": 101}).status_code == 422
+    assert get("/page/recommend", params=asked | {"where": "{"}).status_code == 422
+
+
+def test_the_map_and_similar_items(get: Get) -> None:
     assert len(get("/page/map").json()["points"]) == tiny_bundle.NUM_ITEMS
+    ids = ["item-020", "item-030"]
     assert len(get("/page/places", params={"items": ids}).json()["places"]) == 2
-    assert get("/page/why", params={"user": "user-03"}).status_code == 422
+    similar = get("/page/similar", params={"item": "item-020", "k": 3}).json()["items"]
+    api = get("/items/item-020/similar", params={"k": 3}).json()["items"]
+    assert similar == api
+
+
+def test_a_choice_enters_the_history(get: Get) -> None:
+    chosen = {"user_id": "user-01", "item_id": "item-030"}
+    answer = get("/page/events", method="POST", json=chosen)
+    assert answer.json()["version"].startswith("first-")
+    assert get("/page/users/user-01").json()["history"][0]["item_id"] == "item-030"
+    answer = get("/page/events", method="POST", json=chosen | {"item_id": "never"})
+    assert answer.status_code == 404
+    read = {"keys": Keys([f"read {READ}"]), "headers": {"Authorization": f"Bearer {READ}"}}
+    assert get("/page/events", method="POST", json=chosen, **read).status_code == 403
+
+
+BIG = 2**53 + 1
+"""The first whole number that JSON.parse of a browser rounds."""
+
+
+def test_ids_are_text_however_large_the_numbers(tmp_path: Path) -> None:
+    tiny_bundle.write(tmp_path / "bundle", text=False)
+    service = LiveService(tmp_path, tmp_path / "bundle", None)
+    try:
+        ask = _asker(service)
+        put = ask(f"/items/{BIG}", method="PUT", json={"features": {"title": "BIG CUP", "tags": ["home"]}})
+        assert put.status_code == 200
+        chosen = {"user_id": str(BIG), "item_id": str(BIG)}
+        assert ask("/page/events", method="POST", json=chosen).status_code == 200
+        assert ask("/page/users", params={"query": "9007"}).json()["users"][0]["user_id"] == str(BIG)
+        user = ask(f"/page/users/{BIG}").json()
+        assert user["user_id"] == user["history"][0]["item_id"] == str(BIG)
+        asked = {"user": str(BIG), "exclude_seen": False, "allow": str(BIG)}
+        assert ask("/page/recommend", params=asked).json()["items"][0]["item_id"] == str(BIG)
+        assert ask("/page/items", params={"query": "big cup"}).json()["items"][0]["item_id"] == str(BIG)
+        assert ask("/page/item", params={"item": str(BIG)}).json()["item"]["item_id"] == str(BIG)
+        similar = ask("/page/similar", params={"item": str(BIG)}).json()["items"]
+        assert all(isinstance(entry["item_id"], str) for entry in similar)
+        assert ask("/page/map").json()["points"][-1]["item_id"] == str(BIG)
+    finally:
+        service.close()
 
 
 def test_two_bundles_side_by_side(get: Get) -> None:
@@ -155,18 +209,3 @@ def test_the_page_is_open_and_what_it_shows_wants_a_key(get: Get) -> None:
     for path in ("/page/users", "/page/users/user-01", "/page/facets", "/page/map", "/page/bundles"):
         assert get(path, keys).status_code == 401
         assert get(path, keys, **authorized).status_code == 200
-
-
-def test_the_newest_are_kept_and_made_once() -> None:
-    made: list[str] = []
-    kept = Newest(2)
-
-    def ask(key: str) -> Any:
-        return kept.get(key, lambda: made.append(key) or key)
-
-    assert [ask(key) for key in "abab"] == list("abab")
-    assert made == ["a", "b"]
-    ask("c")  # a is now the oldest
-    ask("b")
-    ask("a")
-    assert made == ["a", "b", "c", "a"]

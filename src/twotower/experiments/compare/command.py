@@ -128,7 +128,7 @@ def _check_plotly() -> None:
     from importlib.util import find_spec
 
     if find_spec("plotly") is None:
-        raise InputError("--html needs plotly, which is not installed; pip install 'twotower[report]'")
+        raise InputError("--html needs plotly, which is not installed; pip install -e '.[report]'")
 
 
 def _as_html(report: Report) -> str:

@@ -3,8 +3,7 @@
 These answer people, not programs: they may change with the page, so the OpenAPI page leaves them out.
 """
 
-import threading
-from collections import OrderedDict
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,15 +11,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Query
 from starlette.responses import Response
 
-from twotower.bundle.layout import MANIFEST
 from twotower.errors import InputError
-from twotower.serving.browse import Browser
+from twotower.serving.browse import Browser, as_shown
+from twotower.serving.changes import Event
 from twotower.serving.http import models
+from twotower.serving.http.other_bundles import OtherBundles
 from twotower.serving.http.path_ids import id_of
 from twotower.serving.http.routes import said, where_of
 from twotower.serving.live import LiveService
 from twotower.serving.requests import Request
-from twotower.serving.retriever import Retriever
 
 FOLDER = Path(__file__).parents[1] / "page"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
@@ -35,50 +34,34 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
-MOST_OTHERS = 2
-"""Bundles held open to compare with."""
-
 Limit = Annotated[int, Query(ge=1, le=100)]
 Text = Annotated[str, Query(max_length=200)]
 SomeIds = Annotated[list[str], Query(min_length=1, max_length=1000)]
 
 
-class Newest:
-    """What was made for the last few keys; a key asked for by several threads at once is made once.
+class Chosen(models.Strict):
+    """An item that a user chose, both ids as text."""
 
-    Args:
-        most: kept.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._made: OrderedDict[Any, Any] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Any, make: Callable[[], Any]) -> Any:
-        """Return what `make` gave for a key."""
-        with self._lock:
-            if key not in self._made:
-                self._made[key] = make()
-            self._made.move_to_end(key)
-            while len(self._made) > self._most:
-                self._made.popitem(last=False)
-            return self._made[key]
+    user_id: str
+    item_id: str
 
 
 def add_page(app: FastAPI, live: LiveService) -> None:
     """Add the page, its files, and what it asks."""
     router = APIRouter(include_in_schema=False)
     _add_files(router)
-    browsers = Newest(1)
+    newest: Browser | None = None
 
     def browser() -> Browser:
-        retriever = live.retriever
-        found: Browser = browsers.get(id(retriever), lambda: Browser(retriever))
-        return found
+        nonlocal newest
+        now, retriever = newest, live.retriever
+        if now is None or now.retriever is not retriever:
+            now = newest = Browser(retriever)
+        return now
 
     _add_users(router, browser)
     _add_items(router, browser)
+    _add_recommend(router, browser, live)
     _add_compare(router, live)
     app.include_router(router)
 
@@ -112,11 +95,6 @@ def _add_users(router: APIRouter, browser: Callable[[], Browser]) -> None:
         now = browser()
         return said(now.retriever.version, **now.user(_user(now, user_id)))
 
-    @router.get("/page/why")
-    def why(user: str, items: SomeIds) -> Response:
-        now = browser()
-        return said(now.retriever.version, items=now.why(_user(now, user), _items(now, items)))
-
 
 def _add_items(router: APIRouter, browser: Callable[[], Browser]) -> None:
     @router.get("/page/items")
@@ -129,17 +107,21 @@ def _add_items(router: APIRouter, browser: Callable[[], Browser]) -> None:
         now = browser()
         return said(now.retriever.version, item=now.item(_items(now, [item])[0]))
 
+    @router.get("/page/similar")
+    def similar(item: str, k: Limit = 10) -> Response:
+        now = browser()
+        return said(now.retriever.version, items=now.similar(_items(now, [item])[0], k))
+
     @router.get("/page/facets")
     def facets() -> Response:
         now = browser()
-        retriever = now.retriever
-        counts = {"num_items": retriever.num_items, "num_users": len(retriever.user_ids)}
-        return said(retriever.version, columns=now.facets, **counts)
+        counts = {"num_items": now.retriever.num_items, "num_users": now.num_users}
+        return said(now.retriever.version, columns=now.facets(), **counts)
 
     @router.get("/page/map")
     def catalogue_map() -> Response:
         now = browser()
-        return said(now.retriever.version, **now.map)
+        return said(now.retriever.version, **now.map())
 
     @router.get("/page/places")
     def places(items: SomeIds) -> Response:
@@ -147,44 +129,55 @@ def _add_items(router: APIRouter, browser: Callable[[], Browser]) -> None:
         return said(now.retriever.version, places=now.places(_items(now, items)))
 
 
+def _add_recommend(router: APIRouter, browser: Callable[[], Browser], live: LiveService) -> None:
+    @router.get("/page/recommend")
+    def recommend(
+        user: str,
+        k: Limit = 10,
+        where: str | None = None,
+        exclude_seen: bool = True,
+        allow: Annotated[list[str] | None, Query(max_length=1000)] = None,
+    ) -> Response:
+        now = browser()
+        request = Request(
+            user_id=_user(now, user),
+            k=k,
+            where=where_of(where),
+            exclude_seen=exclude_seen,
+            allow=None if allow is None else _items(now, allow),
+        )
+        return said(now.retriever.version, items=now.recommend(request))
+
+    @router.post("/page/events")
+    def add_event(body: Chosen) -> Response:
+        now = browser()
+        user, (item,) = _user(now, body.user_id), _items(now, [body.item_id])
+        live.write([Event(user, item, int(time.time()))])
+        return said(live.retriever.version)
+
+
 def _add_compare(router: APIRouter, live: LiveService) -> None:
-    others = Newest(MOST_OTHERS)
+    others = OtherBundles(live)
 
     @router.get("/page/bundles")
     def bundles() -> Response:
-        return said(live.retriever.version, bundles=list(_others(live)))
+        return said(live.retriever.version, bundles=list(others.folders()))
 
     @router.get("/page/compare")
     def compare(
-        user: str, other: Text, where: str | None = None, k: models.K = 10, exclude_seen: bool = True
+        user: str, other: Text, where: str | None = None, k: Limit = 10, exclude_seen: bool = True
     ) -> Response:
         ours = live.retriever
-        folder = _others(live).get(other)
-        if folder is None:
-            raise InputError(f"other: {other!r:.80} is no other bundle beside the one that is served")
-        theirs: Retriever = others.get(folder, lambda: Retriever.open(folder))
         conditions = where_of(where)
         lists = {}
-        for name, retriever in (("ours", ours), ("theirs", theirs)):
+        for name, retriever in (("ours", ours), ("theirs", others.get(other))):
             key = id_of(user, retriever.bundle.users.is_text, "user")
             request = Request(user_id=key, k=k, where=conditions, exclude_seen=exclude_seen)
             (found,) = retriever.answer([request])
-            if isinstance(found, Exception):
+            if isinstance(found, InputError):
                 raise found
-            lists[name] = {"version": retriever.version, "items": found}
+            lists[name] = {"version": retriever.version, "items": [as_shown(each) for each in found]}
         return said(ours.version, **lists)
-
-
-def _others(live: LiveService) -> dict[str, Path]:
-    """Return the bundles beside the one in use by the name of their run: an export where there is one."""
-    ours = live.retriever.bundle.folder.resolve()
-    found = {}
-    for folder in sorted(live.root.iterdir(), reverse=True):
-        inside = [folder / "exported", folder / "bundle", folder]
-        bundle = next((path for path in inside if (path / MANIFEST).is_file()), None)
-        if bundle is not None and ours not in inside and ours != folder:
-            found[folder.name] = bundle
-    return found
 
 
 def _user(browser: Browser, text: str) -> int | str:

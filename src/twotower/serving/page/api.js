@@ -8,6 +8,15 @@ export class Problem extends Error {
   }
 }
 
+let version = null; // of the bundle that gave the last answer, an error too
+
+// Other answers may be on the page still that the bundle before gave: who hears of the change asks anew.
+function versionIs(told) {
+  const changed = version !== null && told !== version;
+  version = told;
+  if (changed) document.dispatchEvent(new Event("version"));
+}
+
 export const keyIs = (key) => sessionStorage.setItem(KEY, key);
 
 export async function ask(path, { method = "GET", body, query = {} } = {}) {
@@ -24,6 +33,7 @@ export async function ask(path, { method = "GET", body, query = {} } = {}) {
     throw new Problem("The service does not answer; is it still running?", 0);
   }
   const answer = await response.json().catch(() => ({}));
+  versionIs(response.headers.get("X-Bundle-Version"));
   if (!response.ok) {
     if (response.status === 401 || response.status === 403) document.dispatchEvent(new Event("key-wanted"));
     throw new Problem(answer.error?.message ?? `The service answered with status ${response.status}.`, response.status);

@@ -3,6 +3,8 @@ import { fill, later, make, tell, turns } from "./elements.js";
 
 export function combobox(input, list, { find, line, text, choose }) {
   const turn = turns();
+  const found = make("span", { class: "hidden", role: "status" });
+  list.after(found);
   let options = [];
   let active = -1;
 
@@ -11,6 +13,7 @@ export function combobox(input, list, { find, line, text, choose }) {
     active = -1;
     input.setAttribute("aria-expanded", "false");
     input.removeAttribute("aria-activedescendant");
+    found.textContent = "";
   }
 
   function activate(position) {
@@ -35,9 +38,9 @@ export function combobox(input, list, { find, line, text, choose }) {
   async function open() {
     const mine = turn();
     try {
-      const found = await find(input.value.trim());
+      const answer = await find(input.value.trim());
       if (!mine() || document.activeElement !== input) return;
-      options = found;
+      options = answer;
     } catch (error) {
       if (mine()) tell(error);
       return;
@@ -49,6 +52,7 @@ export function combobox(input, list, { find, line, text, choose }) {
         onmousedown: (event) => { event.preventDefault(); take(position); } }, ...line(option)));
     const none = make("li", { class: "none soft", role: "option", "aria-disabled": "true" }, "Nothing found");
     fill(list, rows.length ? rows : [none]);
+    found.textContent = rows.length ? `${rows.length} found` : "Nothing found";
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
     active = -1;

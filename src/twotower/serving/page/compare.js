@@ -1,8 +1,10 @@
 // The recommendations of two bundles for one user, side by side.
 import { ask } from "./api.js";
-import { byId, fill, make, nameOf, plural, score, tell, turns } from "./elements.js";
+import { byId, fill, make, nameOf, plural, score, short, shortened, tell, turns } from "./elements.js";
 import { on, state } from "./state.js";
 
+const AGAIN = 1000; // milliseconds, where the service is busy opening a bundle
+const BUSY = 503;
 const turn = turns();
 let listed = false;
 
@@ -15,7 +17,8 @@ export async function showCompare() {
   try {
     if (!listed) {
       const { bundles } = await ask("/page/bundles");
-      fill(byId("other"), bundles.map((name) => make("option", { value: name }, name)));
+      const chosen = byId("other").value;
+      fill(byId("other"), bundles.map((name) => make("option", { value: name, title: name, selected: name === chosen }, shortened(name))));
       listed = true;
     }
     const other = byId("other").value;
@@ -30,6 +33,7 @@ export async function showCompare() {
     show(answer);
   } catch (error) {
     if (!mine()) return;
+    if (error.status === BUSY) return setTimeout(() => mine() && showCompare(), AGAIN);
     say("");
     fill(byId("ours"));
     fill(byId("theirs"));
@@ -38,18 +42,18 @@ export async function showCompare() {
 }
 
 function show({ ours, theirs }) {
-  const rank = (items) => new Map(items.map((item, position) => [String(item.item_id), position + 1]));
+  const rank = (items) => new Map(items.map((item, position) => [item.item_id, position + 1]));
   const [here, there] = [rank(ours.items), rank(theirs.items)];
-  const shared = ours.items.filter((item) => there.has(String(item.item_id))).length;
+  const shared = ours.items.filter((item) => there.has(item.item_id)).length;
   say(`${shared} of ${plural(ours.items.length, "item")} stand in both lists for user ${state.user.user_id}.`);
-  byId("ours-version").textContent = ours.version;
-  byId("theirs-version").textContent = theirs.version;
+  fill(byId("ours-version"), short(ours.version));
+  fill(byId("theirs-version"), short(theirs.version));
   fill(byId("ours"), ours.items.map((item, position) => line(item, position + 1, there)));
   fill(byId("theirs"), theirs.items.map((item, position) => line(item, position + 1, here)));
 }
 
 function line(item, rank, others) {
-  const other = others.get(String(item.item_id));
+  const other = others.get(item.item_id);
   const badge = other === undefined ? make("span", { class: "badge only" }, "only here")
     : other === rank ? null : make("span", { class: "soft" }, ` (place ${other} in the other)`);
   return make("li", {}, make("span", {}, rank), make("span", {}, nameOf(item), badge), make("span", {}, score(item.score)));
@@ -59,4 +63,5 @@ export function startCompare() {
   byId("compare-form").addEventListener("change", showCompare);
   byId("compare-form").addEventListener("submit", (event) => event.preventDefault());
   for (const name of ["user", "recommendations"]) on(name, showCompare);
+  on("bundle", () => { listed = false; showCompare(); });
 }

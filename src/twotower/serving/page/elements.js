@@ -36,7 +36,22 @@ export const named = (column) => {
 const raw = new Intl.NumberFormat("en", { maximumFractionDigits: 4, useGrouping: false });
 export const shown = (value) =>
   Array.isArray(value) ? value.map(shown).join(", ") : typeof value === "number" ? raw.format(value) : String(value);
-export const nameOf = (item) => item.label ?? String(item.item_id);
+export const nameOf = (item) => item.label ?? item.item_id;
+
+// Names of runs differ at both ends: at the time and at what was asked for.
+export const shortened = (text, most = 36) =>
+  text.length <= most ? text : `${text.slice(0, most / 2)}…${text.slice(1 - most / 2)}`;
+export const short = (text) => make("span", { title: text },
+  make("span", { "aria-hidden": "true" }, shortened(text)), make("span", { class: "hidden" }, text));
+
+// Marks those of some fields that are wrong and says why beside them; without a message, all are right.
+export function judge(fields, wrong, box, message = "") {
+  box.textContent = message;
+  for (const field of fields) {
+    if (wrong.includes(field)) field.setAttribute("aria-invalid", "true");
+    else field.removeAttribute("aria-invalid");
+  }
+}
 
 const day = new Intl.DateTimeFormat("en", { year: "numeric", month: "short", day: "numeric", timeZone: "UTC" });
 export const date = (seconds) => day.format(new Date(seconds * 1000));

@@ -2,7 +2,7 @@
 import { ask } from "./api.js";
 import { byId, count, fill, make, nameOf, tell, turns } from "./elements.js";
 import { openItem } from "./items.js";
-import { on, state } from "./state.js";
+import { happened, on, state } from "./state.js";
 
 const MARGIN = 24;
 const REACH = 14;
@@ -10,19 +10,20 @@ const turn = turns();
 let whole = null;       // as GET /page/map answers
 let marked = [];        // the user's items, each with kind and place
 let at = -1;            // which of `marked` the keyboard stands on
-let stale = true;
 
 const visible = () => !byId("view-map").hidden;
 
 export async function showMap() {
-  if (!visible() || !stale) return draw();
+  if (!visible()) return;
   const mine = turn();
   try {
     byId("map-status").textContent ||= "Drawing …";
     const map = await ask("/page/map");
     const found = await userItems();
     if (!mine()) return;
-    [whole, marked, at, stale] = [map, found, -1, false];
+    [whole, marked, at] = [map, found, -1];
+    state.counts.num_items = map.num_items;
+    happened("counts");
     const all = map.points.length < map.num_items ? `${count(map.points.length)} of ${count(map.num_items)} items` : `All ${count(map.num_items)} items`;
     const user = state.user ? "" : " Choose a user to see where that user's items lie.";
     byId("map-status").textContent = `${all}, by the two main directions of their embeddings; these hold ${Math.round(100 * map.explained)} % of the variance.${user}`;
@@ -150,5 +151,5 @@ export function startMap() {
   new ResizeObserver(draw).observe(canvas);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   on("theme", draw);
-  for (const name of ["user", "recommendations", "catalogue"]) on(name, () => { stale = true; showMap(); });
+  for (const name of ["user", "recommendations", "catalogue", "bundle"]) on(name, showMap);
 }

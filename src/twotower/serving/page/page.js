@@ -2,7 +2,7 @@
 import { ask, keyIs } from "./api.js";
 import { combobox } from "./combobox.js";
 import { showCompare, startCompare } from "./compare.js";
-import { byId, make, plural, tell } from "./elements.js";
+import { byId, fill, make, plural, short, tell } from "./elements.js";
 import { showAddForm, startItems } from "./items.js";
 import { showMap, startMap } from "./map.js";
 import { loadUser, refresh, showFacets, startRecommend } from "./recommend.js";
@@ -13,16 +13,20 @@ const THEME = "twotower-theme";
 const NARROW = "(max-width: 720px)";
 
 function showView() {
-  const name = location.hash.slice(1) || VIEWS[0];
-  if (!VIEWS.includes(name)) return; // the skip link
+  const asked = location.hash.slice(1);
+  const name = VIEWS.includes(asked) ? asked : VIEWS[0];
+  if (asked && asked !== name) history.replaceState(null, "", `#${name}`);
   for (const view of VIEWS) byId(`view-${view}`).hidden = view !== name;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
+    const current = link.hash === `#${name}`;
+    if (current) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
+    if (current) document.title = `${link.textContent} · twotower`;
   }
   tell(null);
   showMap();
   showCompare();
+  return byId(`${name}-title`);
 }
 
 function useTheme(theme) {
@@ -31,25 +35,41 @@ function useTheme(theme) {
   happened("theme");
 }
 
-function showCounts({ num_items, num_users, version }) {
+function showCounts() {
+  const { num_items, num_users } = state.counts;
   byId("bundle").textContent = `${plural(num_items, "item")}, ${plural(num_users, "user")}`;
-  byId("version").textContent = version;
+}
+
+async function count() {
+  const { columns, num_items, num_users, version } = await ask("/page/facets");
+  state.counts = { num_items, num_users };
+  showCounts();
+  fill(byId("version"), short(version));
+  return columns;
 }
 
 async function load() {
+  let columns;
   try {
-    const facets = await ask("/page/facets");
-    state.columns = facets.columns;
-    showCounts(facets);
+    columns = await count();
   } catch (error) {
     byId("bundle").textContent = "";
     return tell(error);
   }
   byId("key-form").hidden = true;
   tell(null);
-  showFacets();
-  showAddForm();
+  if (JSON.stringify(columns) !== JSON.stringify(state.columns)) { // else what was typed stays
+    state.columns = columns;
+    showFacets();
+    showAddForm();
+  }
   refresh();
+}
+
+async function loadBundle() {
+  await load();
+  if (state.user) await loadUser(state.user.user_id);
+  happened("bundle");
 }
 
 const theme = localStorage.getItem(THEME) ?? "";
@@ -59,6 +79,7 @@ byId("theme").addEventListener("change", (event) => {
   localStorage.setItem(THEME, event.target.value);
   useTheme(event.target.value);
 });
+document.addEventListener("version", loadBundle);
 document.addEventListener("key-wanted", () => { byId("key-form").hidden = false; });
 byId("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -69,7 +90,7 @@ byId("who").addEventListener("submit", (event) => event.preventDefault());
 combobox(byId("user"), byId("user-list"), {
   find: async (query) => (await ask("/page/users", { query: { query, limit: 20 } })).users,
   line: (user) => [make("span", {}, user.user_id), make("span", { class: "soft" }, plural(user.num_history, "item"))],
-  text: (user) => String(user.user_id),
+  text: (user) => user.user_id,
   choose: (user) => loadUser(user.user_id),
 });
 byId("filters-box").open = !matchMedia(NARROW).matches;
@@ -77,7 +98,9 @@ startRecommend();
 startItems();
 startMap();
 startCompare();
-on("catalogue", () => ask("/page/facets").then(showCounts).catch(tell));
-window.addEventListener("hashchange", showView);
+document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); byId("main").focus(); });
+on("catalogue", () => count().catch(tell));
+on("counts", showCounts);
+window.addEventListener("hashchange", () => showView().focus());
 showView();
 load();

@@ -1,10 +1,12 @@
 // The view of one user: history, filters, recommendations and why.
 import { ask, inPath } from "./api.js";
-import { byId, count, date, fill, later, make, named, nameOf, plural, score, shown, tell, turns } from "./elements.js";
+import { byId, count, date, fill, judge, later, make, named, nameOf, plural, score, shown, tell, turns } from "./elements.js";
 import { openItem, showSimilar } from "./items.js";
 import { happened, on, state } from "./state.js";
 
 const NEAR = 0.2; // of a cosine: below it, two items have too little in common to be called near
+const MOST = 100;
+const USUAL = 10;
 const turn = turns();
 
 export async function loadUser(id) {
@@ -14,7 +16,7 @@ export async function loadUser(id) {
   } catch (error) {
     return tell(error);
   }
-  byId("user").value = String(state.user.user_id);
+  byId("user").value = state.user.user_id;
   happened("user");
 }
 
@@ -37,13 +39,11 @@ export async function refresh() {
   const { k, where, exclude_seen } = state.filters;
   const user = state.user.user_id;
   try {
-    const answer = await ask("/recommend", { method: "POST", body: { user_id: user, k, where, exclude_seen } });
-    const ids = answer.items.map((item) => item.item_id);
-    const why = ids.length ? await ask("/page/why", { query: { user, items: ids } }) : { items: [] };
+    const { items } = await ask("/page/recommend", { query: { user, k, where: JSON.stringify(where), exclude_seen } });
     if (!mine()) return;
     tell(null);
-    state.recommendations = answer.items;
-    showCards(answer.items, new Map(why.items.map((entry) => [entry.item_id, entry])));
+    state.recommendations = items;
+    showCards(items);
     happened("recommendations");
   } catch (error) {
     if (!mine()) return;
@@ -53,16 +53,13 @@ export async function refresh() {
   }
 }
 
-function showCards(items, why) {
+function showCards(items) {
   const filters = Object.entries(state.filters.where).map(([name, value]) => `${named(name)} ${inWords(value)}`);
   const asked = filters.length ? ` where ${filters.join(", ")}` : "";
   const short = items.length < state.filters.k ? "; no more are left" : "";
   byId("recommend-status").textContent = `${plural(items.length, "item")} for user ${state.user.user_id}${asked}${short}.`;
-  const scores = items.map((item) => item.score);
-  const [low, high] = [Math.min(...scores), Math.max(...scores)];
-  const width = (value) => (high > low ? 15 + (85 * (value - low)) / (high - low) : 100);
   fill(byId("recommendations"), items.length
-    ? items.map((item, position) => card(item, position + 1, why.get(item.item_id), width(item.score)))
+    ? items.map((item, position) => card(item, position + 1))
     : make("li", { class: "empty" }, "No item fits these filters. Clear some of them."));
 }
 
@@ -71,21 +68,17 @@ const inWords = (value) =>
     : typeof value !== "object" ? `is ${value}`
       : [value.min === undefined ? "" : `≥ ${shown(value.min)}`, value.max === undefined ? "" : `≤ ${shown(value.max)}`].filter(Boolean).join(" and ");
 
-function card(item, rank, why, width) {
-  const bar = make("span");
-  bar.style.width = `${width}%`;
-  const added = state.added.has(String(item.item_id));
-  const details = Object.entries(why?.attributes ?? {}).filter(([, value]) => shown(value) !== item.label)
+function card(item, rank) {
+  const added = state.added.has(item.item_id);
+  const details = Object.entries(item.attributes).filter(([, value]) => shown(value) !== item.label)
     .map(([name, value]) => `${named(name)} ${shown(value)}`);
   return make("li", { class: added ? "card new" : "card" },
     make("span", { class: "rank" }, rank),
+    make("h3", {}, nameOf(item), added ? make("span", { class: "badge" }, "just added") : null),
+    make("div", { class: "score", title: "Dot product of the two embeddings" }, make("span", { class: "hidden" }, "Score "), score(item.score)),
     make("div", { class: "text" },
-      make("h3", {}, nameOf(item), added ? make("span", { class: "badge" }, "just added") : null),
-      make("p", { class: "soft" }, [item.label === null ? null : String(item.item_id), ...details].filter(Boolean).join(" · ")),
-      nearest(why?.nearest ?? [])),
-    make("div", { class: "score", title: "Dot product of the two embeddings" },
-      make("span", { class: "hidden" }, "Score "), score(item.score),
-      make("div", { class: "meter", "aria-hidden": "true" }, bar)),
+      make("p", { class: "soft" }, [item.label === null ? null : item.item_id, ...details].filter(Boolean).join(" · ")),
+      nearest(item.nearest)),
     make("div", { class: "actions" },
       make("button", { type: "button", class: "small", "aria-label": `Items similar to ${nameOf(item)}`, onclick: () => showSimilar(item) }, "Similar"),
       make("button", { type: "button", class: "small", "aria-label": `Add ${nameOf(item)} to the history`, onclick: (event) => choose(item, event.target) }, "Add to history")));
@@ -103,7 +96,7 @@ function nearest(found) {
 async function choose(item, button) {
   button.disabled = true;
   try {
-    await ask(`/users/${inPath(state.user.user_id)}/events`, { method: "POST", body: { item_id: item.item_id } });
+    await ask("/page/events", { method: "POST", body: { user_id: state.user.user_id, item_id: item.item_id } });
   } catch (error) {
     button.disabled = false;
     return tell(error);
@@ -114,15 +107,18 @@ async function choose(item, button) {
 
 export function showFacets() {
   fill(byId("facets"), state.columns.filter((column) => !column.is_label).map(facet));
+  readFilters();
 }
 
 function facet({ name, kind, values, min, max }) {
   const id = `facet-${name}`;
   if (kind === "number") {
-    const field = (end, hint) => make("div", {},
-      make("label", { for: `${id}-${end}` }, end === "min" ? "At least" : "At most"),
-      make("input", { id: `${id}-${end}`, type: "number", step: "any", placeholder: hint === null ? "" : String(hint), "data-column": name, "data-end": end }));
-    return make("fieldset", {}, make("legend", {}, named(name)), make("div", { class: "range" }, field("min", min), field("max", max)));
+    const field = (end, text) => make("div", {}, make("label", { for: `${id}-${end}` }, text),
+      make("input", { id: `${id}-${end}`, type: "number", step: "any", "data-end": end, "aria-describedby": `${id}-fault` }));
+    const extent = min === null ? null : make("span", { class: "soft" }, ` ${shown(min)} to ${shown(max)}`);
+    return make("fieldset", { "data-range": name }, make("legend", {}, named(name), extent),
+      make("div", { class: "range" }, field("min", "At least"), field("max", "At most")),
+      make("p", { id: `${id}-fault`, class: "fault", role: "status" }));
   }
   if (!values) {
     return make("div", { class: "field" }, make("label", { for: id }, named(name)),
@@ -138,18 +134,46 @@ function facet({ name, kind, values, min, max }) {
       make("span", {}, value, " ", make("span", { class: "soft" }, count(number)))))));
 }
 
+// Returns null where the fields hold no range.
+function readRange(box) {
+  const fields = [...box.querySelectorAll("input")];
+  const [low, high] = fields.map((field) => field.value);
+  const bad = fields.filter((field) => field.validity.badInput);
+  const crossed = low !== "" && high !== "" && Number(low) > Number(high);
+  judge(fields, crossed ? fields : bad, box.querySelector(".fault"),
+    bad.length ? "Expected a number." : crossed ? "The least is above the most." : "");
+  if (bad.length || crossed) return null;
+  return Object.fromEntries(fields.filter((field) => field.value !== "").map((field) => [field.dataset.end, Number(field.value)]));
+}
+
+// Returns null where the field holds no number.
+function readK() {
+  const field = byId("k");
+  const bad = field.validity.badInput;
+  judge([field], bad ? [field] : [], byId("k-fault"), bad ? "Expected a whole number." : "");
+  if (bad) return null;
+  const k = field.value === "" ? USUAL : Math.min(MOST, Math.max(1, Math.round(Number(field.value))));
+  // What is too much stays so whatever is typed next; the rest is put right when the field is left.
+  if (Number(field.value) > MOST || document.activeElement !== field) field.value = k;
+  return k;
+}
+
 function readFilters() {
   const where = {};
+  let sound = true;
   for (const field of byId("facets").querySelectorAll("[data-column]")) {
-    const { column, end } = field.dataset;
+    const { column } = field.dataset;
     if (field.type === "checkbox") {
       if (field.checked) (where[column] ??= []).push(field.value);
-    } else if (field.value.trim() !== "") {
-      if (end) (where[column] ??= {})[end] = Number(field.value);
-      else where[column] = field.value.trim();
-    }
+    } else if (field.value.trim() !== "") where[column] = field.value.trim();
   }
-  const k = Math.min(100, Math.max(1, Math.round(Number(byId("k").value)) || 10));
+  for (const box of byId("facets").querySelectorAll("[data-range]")) {
+    const range = readRange(box);
+    if (range === null) sound = false;
+    else if (Object.keys(range).length) where[box.dataset.range] = range;
+  }
+  const k = readK();
+  if (!sound || k === null) return; // the message stands beside the field, the last answer stays
   state.filters = { k, where, exclude_seen: byId("exclude-seen").checked };
   refresh();
 }
@@ -157,6 +181,7 @@ function readFilters() {
 export function startRecommend() {
   const form = byId("filters");
   form.addEventListener("input", later(readFilters, 250));
+  byId("k").addEventListener("blur", () => setTimeout(readK));
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(readFilters));
   byId("any-user").addEventListener("click", async () => {
