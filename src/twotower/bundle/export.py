@@ -10,17 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twotower.bundle import layout
 from twotower.bundle.exported import ExportedTowers
+from twotower.bundle.history_vectors import history_vectors
 from twotower.bundle.manifest import EXPORT, OWN_SUM, list_files, read_manifest, render
 from twotower.bundle.onnx_files import OPSET, write_towers
 from twotower.bundle.parity import check_parity
 from twotower.bundle.read import read_bundle
 from twotower.data.atomic import publish_folder, temporary_folder
 from twotower.errors import InputError
-from twotower.towers.two_tower import TwoTower
 
 BUNDLE, EXPORTED = "bundle", "exported"
 DISTRIBUTIONS = ("torch", "onnx", "onnxscript", "onnxruntime")
@@ -93,21 +92,6 @@ def _export(source: Path, target: Path) -> None:
         }
         (temporary / layout.MANIFEST).write_text(render(manifest), encoding="utf-8")
         publish_folder(temporary, target)
-
-
-def history_vectors(model: TwoTower, item_vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what a history sees of each item, [N + 1, H]; zeros for row 0 and items it does not know.
-
-    Args:
-        model: the trained towers.
-        item_vectors: their embeddings of the catalogue, [N, D].
-    """
-    if model.history.items == "table":
-        vectors = model.history_table.weight.detach().numpy() * model.trained_items.numpy()[:, None]
-        vectors[0] = 0
-        return np.asarray(vectors, dtype=np.float32)
-    tower_part = item_vectors[:, : item_vectors.shape[1] - model.item_bias.width]
-    return np.pad(tower_part, ((1, 0), (0, 0)))
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 Shapes: B users or items, L history positions, N items, W width of a feature, D embedding, H history vector.
 """
 
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from twotower.bundle import layout
 from twotower.bundle.bundle import Bundle
 from twotower.bundle.export_modules import EMBEDDING, HISTORY, MASK, TIMES, TOWER_OUTPUT, feature_input
+from twotower.bundle.history_vectors import HistoryVectors
 from twotower.bundle.manifest import REMEDY
 from twotower.errors import InputError
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
-FIRST_SPARE_ROWS = 1024
 
 
 class ExportedTowers:
@@ -45,25 +44,13 @@ class ExportedTowers:
         self.length = model.history.length
         self._users = model.users
         self._bias_width = model.item_bias.width
-        self._grows = model.history.items == "tower"
         user_inputs = {*map(feature_input, model.users.names), HISTORY, MASK, TIMES}
         num_threads = num_threads or torch.get_num_threads()
         self._user_tower = _session(folder / layout.USER_TOWER, user_inputs, num_threads)
         self._item_tower = _session(
             folder / layout.ITEM_TOWER, {*map(feature_input, model.items.names)}, num_threads
         )
-        self._vectors: Floats = np.load(folder / layout.HISTORY_VECTORS, allow_pickle=False)
-        self._seen = np.ones(len(self._vectors), dtype=np.bool_)
-        if not self._grows:
-            self._seen[:] = model.trained_items.numpy()
-        self._seen[0] = False
-        self._num_rows = len(self._vectors) - 1
-        self._growing = threading.Lock()
-
-    @property
-    def num_rows(self) -> int:
-        """The highest item row a history may hold."""
-        return self._num_rows
+        self._history = HistoryVectors(model, np.load(folder / layout.HISTORY_VECTORS, allow_pickle=False))
 
     def embed_users(
         self,
@@ -89,12 +76,12 @@ class ExportedTowers:
         rows = self._checked(history_rows)
         if not len(rows):
             return np.zeros((0, self._dim), dtype=np.float32)
-        mask = self._seen[rows]
+        mask = self._history.seen(rows)
         first = _shared_padding(mask)
         rows, mask = rows[:, first:], mask[:, first:]
         feed = _feed(features | self._users.context(torch.from_numpy(np.asarray(request_times, np.int64))))
         # The rows are checked; `take` then copies twice as fast as indexing does.
-        feed[HISTORY] = self._vectors.take(np.where(mask, rows, 0), axis=0, mode="clip")
+        feed[HISTORY] = self._history.vectors.take(np.where(mask, rows, 0), axis=0, mode="clip")
         feed[MASK] = mask
         feed[TIMES] = np.where(mask, np.asarray(history_times, np.int64)[:, first:], 0)
         found: Floats = self._user_tower.run([EMBEDDING], feed)[0]
@@ -108,22 +95,11 @@ class ExportedTowers:
             table of its own.
         """
         embeddings, outputs = self._item_tower.run([EMBEDDING, TOWER_OUTPUT], _feed(encoded))
-        if self._grows:
-            return embeddings, outputs
-        return embeddings, np.zeros((len(embeddings), self._vectors.shape[1]), dtype=np.float32)
+        return embeddings, self._history.of_new(outputs)
 
     def append(self, history_vectors: Floats) -> None:
         """Take in what histories see of the next rows of the catalogue, [B, H]."""
-        assert history_vectors.shape[1] == self._vectors.shape[1]
-        with self._growing:
-            start, end = self._num_rows + 1, self._num_rows + 1 + len(history_vectors)
-            if end > len(self._vectors):
-                spare = max(FIRST_SPARE_ROWS, end // 4) + end - len(self._vectors)
-                self._seen = np.pad(self._seen, (0, spare))
-                self._vectors = np.pad(self._vectors, ((0, spare), (0, 0)))
-            self._vectors[start:end] = history_vectors
-            self._seen[start:end] = self._grows
-            self._num_rows = end - 1  # last: until now nobody may ask for the new rows
+        self._history.append(history_vectors)
 
     def item_queries(self, embeddings: Floats) -> Floats:
         """Turn item embeddings [B, D] into queries for similar items: the bias asks for nothing."""
@@ -143,9 +119,10 @@ class ExportedTowers:
                 f"keep the latest {self.length}"
             )
         # ONNX Runtime, and numpy, would take a negative row for one counted from the end.
-        if rows.size and (rows.min() < 0 or rows.max() > self._num_rows):
-            wrong = rows[(rows < 0) | (rows > self._num_rows)][0]
-            raise InputError(f"history_rows: expected rows 0 to {self._num_rows}, found {wrong}")
+        num_rows = self._history.num_rows
+        if rows.size and (rows.min() < 0 or rows.max() > num_rows):
+            wrong = rows[(rows < 0) | (rows > num_rows)][0]
+            raise InputError(f"history_rows: expected rows 0 to {num_rows}, found {wrong}")
         return rows
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.bundle.bundle import Bundle
-from twotower.serving.live_items import SPARE_ROWS, Rows
+from twotower.bundle.history_vectors import HistoryVectors, history_vectors
+from twotower.serving.live_items import Rows
 
 Floats = NDArray[np.float32]
 
@@ -70,26 +71,17 @@ class TorchTowers:
     def __init__(self, bundle: Bundle) -> None:
         self._model = bundle.model
         self.length = self._model.history.length
-        num_items = len(bundle.item_vectors)
-        self._known = np.ones(num_items + 1, dtype=np.bool_)
-        if self._model.history.items == "table":
-            self._vectors = self._model.history_table.weight.detach().numpy()
-            self._known[:] = self._model.trained_items.numpy()
-        else:
-            tower = bundle.item_vectors[:, : bundle.item_vectors.shape[1] - self._model.item_bias.width]
-            self._vectors = np.pad(tower, ((1, SPARE_ROWS + num_items // 8), (0, 0)))
-        self._known[0] = False
-        self._num_rows = num_items
+        self._history = HistoryVectors(self._model, history_vectors(self._model, bundle.item_vectors))
 
     def embed_users(
         self, features: dict[str, Tensor], history_rows: Rows, history_times: Rows, request_times: Rows
     ) -> Floats:
         """See `ServingTowers.embed_users`."""
-        rows = np.where(self._known[history_rows], history_rows, 0)
+        rows = np.where(self._history.seen(history_rows), history_rows, 0)
         with torch.inference_mode():
             users = self._model.encode_user_histories(
                 features,
-                torch.from_numpy(self._vectors),
+                torch.from_numpy(self._history.vectors),
                 torch.from_numpy(rows),
                 torch.from_numpy(history_times),
                 torch.from_numpy(request_times),
@@ -100,22 +92,12 @@ class TorchTowers:
         """See `ServingTowers.embed_items`."""
         with torch.inference_mode():
             embeddings = _array(self._model.encode_item_features(encoded))
-        if self._model.history.items == "table":
-            return embeddings, np.zeros((len(embeddings), self._vectors.shape[1]), dtype=np.float32)
-        return embeddings, embeddings[:, : embeddings.shape[1] - self._model.item_bias.width]
+        tower = embeddings[:, : embeddings.shape[1] - self._model.item_bias.width]
+        return embeddings, self._history.of_new(tower)
 
     def append(self, history_vectors: Floats) -> None:
         """See `ServingTowers.append`."""
-        start, end = self._num_rows + 1, self._num_rows + 1 + len(history_vectors)
-        self._num_rows = end - 1
-        if end > len(self._known):
-            self._known = np.pad(self._known, (0, end - len(self._known) + end // 4))
-        if self._model.history.items == "table":
-            return
-        if end > len(self._vectors):
-            self._vectors = np.pad(self._vectors, ((0, end - len(self._vectors) + end // 4), (0, 0)))
-        self._vectors[start:end] = history_vectors
-        self._known[start:end] = True
+        self._history.append(history_vectors)
 
     def item_queries(self, embeddings: Floats) -> Floats:
         """See `ServingTowers.item_queries`."""
