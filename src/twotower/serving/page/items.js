@@ -1,14 +1,15 @@
 // Items: found by text, looked at, added, changed and removed.
 import { ask, inPath } from "./api.js";
 import { combobox } from "./combobox.js";
-import { byId, fill, make, named, nameOf, score, shown, tell, turns } from "./elements.js";
-import { happened, state } from "./state.js";
+import { byId, fill, judge, make, named, nameOf, score, shown, tell, turns } from "./elements.js";
+import { happened, on, state } from "./state.js";
 
 const NUM_SIMILAR = 8;
 const NUM_LOOKED_AT = 100;
 const turn = turns();
+let open = null; // id of the item that is shown
 
-const similarTo = (id) => ask(`/items/${inPath(id)}/similar`, { query: { k: NUM_SIMILAR } });
+const similarTo = (id) => ask("/page/similar", { query: { item: id, k: NUM_SIMILAR } });
 
 const lines = (items) => items.map((item) => make("li", {},
   make("button", { type: "button", class: "link", onclick: () => openItem(item.item_id) }, nameOf(item)),
@@ -29,10 +30,17 @@ export async function showSimilar(item) {
 export async function openItem(id) {
   byId("similar").close();
   location.hash = "#items";
+  open = id;
+  await look();
+  byId("item-detail").querySelector("h3")?.focus();
+}
+
+async function look() {
+  if (open === null) return;
   const mine = turn();
   try {
-    const { item } = await ask("/page/item", { query: { item: id } });
-    const similar = item.offered ? (await similarTo(id)).items : [];
+    const { item } = await ask("/page/item", { query: { item: open } });
+    const similar = item.offered ? (await similarTo(item.item_id)).items : [];
     if (!mine()) return;
     tell(null);
     byId("item").value = nameOf(item);
@@ -44,12 +52,12 @@ export async function openItem(id) {
 
 function showItem(item, similar) {
   const pairs = [["Id", item.item_id], ...Object.entries(item.attributes).map(([name, value]) => [named(name), value])];
-  const status = item.offered ? null : make("p", { class: "soft" }, "No longer offered; it stays in histories.");
-  const actions = item.offered ? make("div", { class: "actions" },
-    make("button", { type: "button", onclick: () => change(item) }, "Change"),
-    make("button", { type: "button", onclick: () => remove(item) }, "Remove")) : null;
+  const status = item.offered ? null : make("p", {}, "Not offered: no request gets it. It stays in histories.");
+  const actions = make("div", { class: "actions" },
+    make("button", { type: "button", onclick: () => change(item) }, item.offered ? "Change" : "Offer again"),
+    item.offered ? make("button", { type: "button", onclick: () => sure(item) }, "Remove …") : null);
   fill(byId("item-detail"), make("div", { class: "detail" },
-    make("h3", {}, nameOf(item)),
+    make("h3", { tabindex: "-1" }, nameOf(item)),
     make("dl", {}, pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, shown(value))])),
     status, actions,
     similar.length ? make("h3", {}, "Similar items") : null,
@@ -57,7 +65,7 @@ function showItem(item, similar) {
 }
 
 function change(item) {
-  byId("add-id").value = String(item.item_id);
+  byId("add-id").value = item.item_id;
   for (const { name } of state.columns) {
     const value = item.attributes[name];
     byId(`add-column-${name}`).value = value === undefined ? "" : Array.isArray(value) ? value.join(", ") : String(value);
@@ -67,15 +75,22 @@ function change(item) {
   byId(state.columns.length ? `add-column-${state.columns[0].name}` : "add-id").focus();
 }
 
+function sure(item) {
+  const dialog = byId("remove");
+  byId("remove-title").textContent = `Remove ${nameOf(item)}?`;
+  dialog.returnValue = "";
+  dialog.onclose = () => { if (dialog.returnValue === "remove") remove(item); };
+  dialog.showModal();
+}
+
 async function remove(item) {
   try {
     await ask(`/items/${inPath(item.item_id)}`, { method: "DELETE" });
   } catch (error) {
     return tell(error);
   }
-  state.added.delete(String(item.item_id));
-  fill(byId("item-detail"), make("p", { class: "empty", tabindex: "-1" }, `${nameOf(item)} was removed: no request gets it any more.`));
-  byId("item-detail").firstChild.focus();
+  state.added.delete(item.item_id);
+  await openItem(item.item_id);
   happened("catalogue");
 }
 
@@ -100,15 +115,13 @@ async function save(event) {
   event.preventDefault();
   const field = byId("add-id");
   const id = field.value.trim();
-  field.setAttribute("aria-invalid", String(!id));
-  if (!id) {
-    say("bad", "An item needs an id.");
-    return field.focus();
-  }
-  const wrong = [...byId("add-fields").querySelectorAll("input")].find((input) => input.validity.badInput);
-  if (wrong) {
-    say("bad", `${wrong.labels[0].textContent}: expected a number.`);
-    return wrong.focus();
+  const fields = [field, ...byId("add-fields").querySelectorAll("input")];
+  const wrong = fields.filter((input) => input.validity.badInput || (input === field && !id));
+  const bad = !wrong.length ? "" : id ? `${wrong[0].labels[0].textContent}: expected a number.` : "An item needs an id.";
+  judge(fields, wrong, byId("add-status"), bad);
+  if (bad) {
+    say("bad", bad);
+    return wrong[0].focus();
   }
   fill(byId("add-found"));
   const started = performance.now();
@@ -130,10 +143,9 @@ async function save(event) {
 async function placeFor(id) {
   if (!state.user) return null;
   const user = state.user.user_id;
-  const { item } = await ask("/page/item", { query: { item: id } });
-  const first = (body) => ask("/recommend", { method: "POST", body: { user_id: user, exclude_seen: false, ...body } });
-  const [{ items }, { items: alone }] = await Promise.all([first({ k: NUM_LOOKED_AT }), first({ k: 1, allow: [item.item_id] })]);
-  const place = items.findIndex((other) => other.item_id === item.item_id);
+  const first = (query) => ask("/page/recommend", { query: { user, exclude_seen: false, ...query } });
+  const [{ items }, { items: alone }] = await Promise.all([first({ k: NUM_LOOKED_AT }), first({ k: 1, allow: id })]);
+  const place = items.findIndex((other) => other.item_id === id);
   const scored = `a score of ${score(alone[0].score)}`;
   return place >= 0 ? `For user ${user} it stands at place ${place + 1}, with ${scored}.`
     : `For user ${user} it has ${scored}; the first ${items.length} have ${score(items.at(-1).score)} or more.`;
@@ -160,5 +172,6 @@ export function startItems() {
     choose: (item) => openItem(item.item_id),
   });
   byId("add").addEventListener("submit", save);
+  for (const name of ["catalogue", "bundle"]) on(name, look);
   fill(byId("item-detail"), make("p", { class: "empty" }, "The item's attributes and what is similar to it stand here."));
 }

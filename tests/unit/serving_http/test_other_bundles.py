@@ -1,0 +1,89 @@
+"""The bundles beside the one that is served: which there are, and which are opened."""
+
+import shutil
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from twotower.errors import InputError
+from twotower.serving.http import other_bundles
+from twotower.serving.http.errors import HttpError
+from twotower.serving.http.other_bundles import OtherBundles
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))
+
+import tiny_bundle
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path.resolve() / "runs"
+    tiny_bundle.write(folder / "first" / "bundle")
+    shutil.copytree(folder / "first", folder / "second")
+    return folder
+
+
+@pytest.fixture
+def others(root: Path) -> OtherBundles:
+    served = SimpleNamespace(bundle=SimpleNamespace(folder=root / "first" / "bundle"))
+    return OtherBundles(SimpleNamespace(root=root, retriever=served))  # type: ignore[arg-type]
+
+
+def test_a_link_to_what_is_served_is_no_other_and_none_leads_out_of_the_root(
+    root: Path, others: OtherBundles
+) -> None:
+    outside = root.parent / "outside"
+    shutil.copytree(root / "second", outside)
+    links = {"current": root / "first", "latest": root / "second", "out": outside, "round": root / "round"}
+    for name, aim in links.items():
+        (root / name).symlink_to(aim)
+    (root / "half").mkdir()
+    (root / "half" / "bundle").symlink_to(outside / "bundle")
+    assert others.folders() == {"second": root / "second" / "bundle"}
+    assert others.get("second").version.startswith("second-")
+    for name in (*links, "half", "..", "../outside", str(outside)):
+        with pytest.raises(InputError, match="is no other bundle"):
+            others.get(name)
+
+
+def test_a_damaged_bundle_is_named_without_the_place_of_the_root(root: Path, others: OtherBundles) -> None:
+    next((root / "second" / "bundle").glob("*.npy")).write_bytes(b"not what the manifest says")
+    with pytest.raises(InputError, match="second/bundle") as told:
+        others.get("second")
+    assert str(root) not in str(told.value)
+
+
+def test_others_stay_open_and_nobody_waits_for_one_to_be_opened(
+    root: Path, others: OtherBundles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    opened: list[Path] = []
+
+    def slow(folder: Path) -> Any:
+        opened.append(folder)
+        if len(opened) == 3:
+            begun.set()
+            assert go_on.wait(10)
+        return folder
+
+    folders = {name: root / name for name in "abc"}
+    monkeypatch.setattr(others, "folders", lambda: folders)
+    monkeypatch.setattr(other_bundles.Retriever, "open", slow)
+    assert [others.get(name) for name in "abab"] == [folders[name] for name in "abab"]
+    assert opened == [folders["a"], folders["b"]]
+    with ThreadPoolExecutor(1) as pool:
+        third = pool.submit(others.get, "c")
+        assert begun.wait(10)
+        assert others.get("a") == folders["a"]  # meanwhile
+        with pytest.raises(HttpError, match="ask again") as told:
+            others.get("c")
+        assert told.value.status == 503
+        go_on.set()
+        assert third.result(10) == folders["c"]
+    others.get("b")  # which was the oldest when c came
+    assert opened[2:] == [folders["c"], folders["b"]]
