@@ -7,7 +7,6 @@ from pathlib import Path
 
 from twotower.bundle.layout import MANIFEST
 from twotower.errors import InputError
-from twotower.serving.http.errors import HttpError
 from twotower.serving.live import LiveService
 from twotower.serving.retriever import Retriever
 
@@ -46,21 +45,18 @@ class OtherBundles:
                 found[str(folder.relative_to(root))] = bundle
         return dict(sorted(found.items(), reverse=True))
 
-    def get(self, name: str) -> Retriever:
-        """Return a bundle, opened: one at a time, and nobody waits meanwhile, since it takes long.
+    def get(self, name: str) -> Retriever | None:
+        """Return a bundle, opened; None where another thread is opening one, which takes long: ask again.
 
         Raises:
             InputError: it is none of `folders`, or is damaged.
-            HttpError: 503, one is being opened.
         """
         folder = self.folders().get(name)
         if folder is None:
             raise InputError(f"other: {name!r:.80} is no other bundle beside the one that is served")
         kept = self._kept(folder)
-        if kept is not None:
+        if kept is not None or not self._opening.acquire(blocking=False):
             return kept
-        if not self._opening.acquire(blocking=False):
-            raise HttpError(503, "other: a bundle is being opened; ask again", "other", {"Retry-After": "1"})
         try:
             return self._kept(folder) or self._opened(folder)
         finally:

@@ -169,8 +169,11 @@ def _add_compare(router: APIRouter, live: LiveService) -> None:
     ) -> Response:
         ours = live.retriever
         conditions = where_of(where)
+        theirs = others.get(other)
+        if theirs is None:
+            return said(ours.version, opening=True)
         lists = {}
-        for name, retriever in (("ours", ours), ("theirs", others.get(other))):
+        for name, retriever in (("ours", ours), ("theirs", theirs)):
             key = id_of(user, retriever.bundle.users.is_text, "user")
             request = Request(user_id=key, k=k, where=conditions, exclude_seen=exclude_seen)
             (found,) = retriever.answer([request])

@@ -3,8 +3,7 @@ import { ask } from "./api.js";
 import { byId, fill, make, nameOf, plural, score, short, shortened, tell, turns } from "./elements.js";
 import { on, state } from "./state.js";
 
-const AGAIN = 1000; // milliseconds, where the service is busy opening a bundle
-const BUSY = 503;
+const AGAIN = 500; // milliseconds, while the service opens a bundle
 const turn = turns();
 let listed = false;
 
@@ -30,10 +29,10 @@ export async function showCompare() {
     const answer = await ask("/page/compare", { query });
     if (!mine()) return;
     tell(null);
-    show(answer);
+    if (answer.opening) setTimeout(() => mine() && showCompare(), AGAIN);
+    else show(answer);
   } catch (error) {
     if (!mine()) return;
-    if (error.status === BUSY) return setTimeout(() => mine() && showCompare(), AGAIN);
     say("");
     fill(byId("ours"));
     fill(byId("theirs"));
@@ -62,6 +61,7 @@ function line(item, rank, others) {
 export function startCompare() {
   byId("compare-form").addEventListener("change", showCompare);
   byId("compare-form").addEventListener("submit", (event) => event.preventDefault());
-  for (const name of ["user", "recommendations"]) on(name, showCompare);
-  on("bundle", () => { listed = false; showCompare(); });
+  document.addEventListener("version", () => { listed = false; });
+  on("recommendations", showCompare);
+  on("bundle", () => { if (!state.user) showCompare(); }); // else recommendations follow
 }

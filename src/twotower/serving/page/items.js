@@ -32,8 +32,10 @@ export async function openItem(id) {
   location.hash = "#items";
   open = id;
   await look();
-  byId("item-detail").querySelector("h3")?.focus();
+  heading()?.focus();
 }
+
+const heading = () => byId("item-detail").querySelector("h3");
 
 async function look() {
   if (open === null) return;
@@ -56,12 +58,14 @@ function showItem(item, similar) {
   const actions = make("div", { class: "actions" },
     make("button", { type: "button", onclick: () => change(item) }, item.offered ? "Change" : "Offer again"),
     item.offered ? make("button", { type: "button", onclick: () => sure(item) }, "Remove …") : null);
+  const focused = byId("item-detail").contains(document.activeElement);
   fill(byId("item-detail"), make("div", { class: "detail" },
     make("h3", { tabindex: "-1" }, nameOf(item)),
     make("dl", {}, pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, shown(value))])),
     status, actions,
     similar.length ? make("h3", {}, "Similar items") : null,
     make("ol", { class: "list" }, lines(similar))));
+  if (focused) heading().focus(); // what had it is gone
 }
 
 function change(item) {
@@ -90,7 +94,6 @@ async function remove(item) {
     return tell(error);
   }
   state.added.delete(item.item_id);
-  await openItem(item.item_id);
   happened("catalogue");
 }
 

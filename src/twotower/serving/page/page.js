@@ -5,7 +5,7 @@ import { showCompare, startCompare } from "./compare.js";
 import { byId, fill, make, plural, short, tell } from "./elements.js";
 import { showAddForm, startItems } from "./items.js";
 import { showMap, startMap } from "./map.js";
-import { loadUser, refresh, showFacets, startRecommend } from "./recommend.js";
+import { loadUser, showFacets, startRecommend } from "./recommend.js";
 import { happened, on, state } from "./state.js";
 
 const VIEWS = ["recommend", "items", "map", "compare"];
@@ -63,11 +63,6 @@ async function load() {
     showFacets();
     showAddForm();
   }
-  refresh();
-}
-
-async function loadBundle() {
-  await load();
   if (state.user) await loadUser(state.user.user_id);
   happened("bundle");
 }
@@ -79,7 +74,7 @@ byId("theme").addEventListener("change", (event) => {
   localStorage.setItem(THEME, event.target.value);
   useTheme(event.target.value);
 });
-document.addEventListener("version", loadBundle);
+document.addEventListener("version", load);
 document.addEventListener("key-wanted", () => { byId("key-form").hidden = false; });
 byId("key-form").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -33,7 +33,7 @@ function showUser() {
     make("span", { class: "soft" }, item.time === null ? "" : date(item.time)))));
 }
 
-export async function refresh() {
+async function refresh() {
   if (!state.user) return;
   const mine = turn();
   const { k, where, exclude_seen } = state.filters;
