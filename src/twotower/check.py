@@ -74,6 +74,7 @@ ROOT: dict[str, Any] = {
     "api_keys_file": (str, ...),
     "cors_origins": (list[str], ...),
     "rate_limit_per_second": (NonNegativeFloat, ...),
+    "max_connections_per_client": (Count | None, ...),
     "max_body_bytes": (PositiveInt, ...),
     "max_batch": (PositiveInt, ...),
     "threads": (PositiveInt, ...),

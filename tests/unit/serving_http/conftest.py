@@ -1,6 +1,7 @@
 import asyncio
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,23 @@ from twotower.serving.http.app import Settings, create_app
 Asked = Callable[..., httpx.Response]
 
 
+@contextlib.asynccontextmanager
+async def client_of(live: Any, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application in this process, whose threads end with it."""
+    app = create_app(live, settings)
+    told: asyncio.Queue[Any] = asyncio.Queue()
+    answers: asyncio.Queue[Any] = asyncio.Queue()
+    lifespan = asyncio.create_task(app({"type": "lifespan", "state": {}}, told.get, answers.put))
+    await told.put({"type": "lifespan.startup"})
+    assert await answers.get() == {"type": "lifespan.startup.complete"}
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        yield client
+    await told.put({"type": "lifespan.shutdown"})
+    assert await answers.get() == {"type": "lifespan.shutdown.complete"}
+    await lifespan
+
+
 @pytest.fixture
 def live() -> FakeLive:
     return FakeLive()
@@ -28,9 +46,8 @@ def ask(live: FakeLive) -> Callable[..., Asked]:
     def with_settings(**settings: Any) -> Asked:
         def asked(method: str, path: str, **arguments: Any) -> httpx.Response:
             async def call() -> httpx.Response:
-                app = create_app(live, Settings(**settings))  # type: ignore[arg-type]
-                transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-                async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+                async with client_of(live, Settings(**settings)) as client:
+                    live.retriever.batches.clear()  # of the warm-up
                     return await client.request(method, path, **arguments)
 
             return asyncio.run(call())

@@ -1,6 +1,8 @@
 """A service without a model: it knows what it was told, and answers by rule."""
 
+import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +10,7 @@ from twotower.errors import InputError
 from twotower.serving.changes import Change, ItemPut, ItemRemoved
 from twotower.serving.recommendation import Recommendation
 from twotower.serving.requests import Request, UnknownItem, UnknownUser
+from twotower.serving.store import StoreFailed
 
 
 class FakeRetriever:
@@ -21,6 +24,12 @@ class FakeRetriever:
             items=SimpleNamespace(is_text=False), users=SimpleNamespace(is_text=False)
         )
         self.batches: list[int] = []
+        self.attributes_read = 0
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        self.attributes_read += 1
+        return {"price": "number"}
 
     def answer(self, requests: Sequence[Request]) -> list[list[Recommendation] | InputError]:
         self.batches.append(len(requests))
@@ -50,13 +59,18 @@ class FakeRetriever:
 
 class FakeLive:
     skipped = 0
+    root = Path("/srv/bundles")
 
     def __init__(self) -> None:
         self.retriever = FakeRetriever("run-1")
         self.written: list[Change] = []
+        self.reloading, self.go_on = threading.Event(), threading.Event()
+        self.go_on.set()
 
     def write(self, changes: Sequence[Change]) -> None:
         for change in changes:
+            if isinstance(change, ItemPut) and change.item_id == 507:
+                raise StoreFailed("/var/live/live.sqlite: not written, nothing was kept (disk I/O error)")
             if isinstance(change, ItemRemoved) and change.item_id == 404:
                 raise UnknownItem("item 404 is not in the catalogue")
             if isinstance(change, ItemPut) and "colour" in change.features:
@@ -66,6 +80,10 @@ class FakeLive:
     def reload(self, name: str) -> str:
         if "/" in name:
             raise InputError(f"reload: {name!r} is no folder of the root of bundles")
+        if name == "damaged":
+            raise InputError(f"{self.root}/damaged/manifest.json: does not exist beside {self.root}/run-1")
+        self.reloading.set()
+        assert self.go_on.wait(10)
         self.retriever = FakeRetriever(name)
         return name
 

@@ -1,8 +1,9 @@
-"""Work is gathered while the thread is busy, and no piece harms another."""
+"""Work is gathered while the thread is busy, no piece harms another, and no group keeps others waiting."""
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -17,66 +18,88 @@ class Gated:
         self.go, self.busy = threading.Event(), threading.Event()
         self.batches: list[list[int]] = []
 
-    def __call__(self, numbers: Sequence[int]) -> list[int | Exception]:
+    def __call__(self, numbers: Sequence[int]) -> list[int]:
         self.batches.append(list(numbers))
         self.busy.set()
         assert self.go.wait(10)
         if 13 in numbers:
             raise ValueError("thirteen")
-        return [ValueError("negative") if number < 0 else number**2 for number in numbers]
+        return [number**2 for number in numbers]
 
 
-def batcher(work: Gated, size: int = 4, most: int = 100) -> Batcher[int, int]:
-    return Batcher(work, name="test", size=size, most_waiting=most)
-
-
-async def busy_with(work: Gated, squares: Batcher[int, int], number: int) -> "asyncio.Task[int]":
-    task = asyncio.create_task(squares.do(number))
+@asynccontextmanager
+async def busy_with(
+    work: Gated, number: int, most: int = 100
+) -> AsyncIterator[tuple[Batcher[int, int], "asyncio.Task[list[int]]"]]:
+    """A batcher of batches of four, whose thread has begun with a number; those from 100 on weigh four."""
+    squares: Batcher[int, int] = Batcher(
+        work, name="test", size=4, most_waiting=most, weight=lambda each: 4 if each >= 100 else 1
+    )
+    task = asyncio.create_task(squares.do([number]))
     await asyncio.to_thread(work.busy.wait, 10)
-    return task
+    try:
+        yield squares, task
+    finally:
+        work.go.set()
+        await asyncio.to_thread(squares.close)
+
+
+async def asked(squares: Batcher[int, int], *groups: Sequence[int]) -> list["asyncio.Task[list[int]]"]:
+    """Tasks that wait, in this order."""
+    tasks = [asyncio.create_task(squares.do(group)) for group in groups]
+    await asyncio.sleep(0)
+    return tasks
 
 
 def test_an_idle_thread_starts_at_once_and_a_busy_one_gathers() -> None:
     async def main() -> None:
         work = Gated()
-        squares = batcher(work)
-        first = await busy_with(work, squares, 1)
-        others = [asyncio.create_task(squares.do(number)) for number in range(2, 8)]
-        await asyncio.sleep(0)
-        work.go.set()
-        assert await asyncio.gather(first, *others) == [1, 4, 9, 16, 25, 36, 49]
+        async with busy_with(work, 1) as (squares, first):
+            others = await asked(squares, *([number] for number in range(2, 8)))
+            work.go.set()
+            assert await asyncio.gather(first, *others) == [[1], [4], [9], [16], [25], [36], [49]]
         assert work.batches == [[1], [2, 3, 4, 5], [6, 7]]
-        squares.close()
 
     asyncio.run(main())
 
 
-def test_a_large_piece_closes_its_batch() -> None:
+def test_a_heavy_piece_closes_its_batch() -> None:
     async def main() -> None:
         work = Gated()
-        squares = batcher(work)
-        first = await busy_with(work, squares, 1)
-        others = [asyncio.create_task(squares.do(number, number)) for number in (2, 9, 3)]
-        await asyncio.sleep(0)
-        work.go.set()
-        await asyncio.gather(first, *others)
-        assert work.batches == [[1], [2, 9], [3]]
-        squares.close()
+        async with busy_with(work, 1) as (squares, first):
+            others = await asked(squares, [2], [100], [3], [200], [300])
+            work.go.set()
+            await asyncio.gather(first, *others)
+        assert work.batches == [[1], [2, 100], [3, 200], [300]]
 
     asyncio.run(main())
 
 
-def test_what_is_wrong_with_one_is_told_to_that_one() -> None:
+def test_what_comes_goes_before_the_next_part_of_a_large_group() -> None:
     async def main() -> None:
         work = Gated()
-        squares = batcher(work)
-        first = await busy_with(work, squares, 1)
-        tasks = [asyncio.create_task(squares.do(number)) for number in (2, -3, 13, 4)]
-        await asyncio.sleep(0)
-        work.go.set()
-        results = await asyncio.gather(first, *tasks, return_exceptions=True)
-        assert [str(result) for result in results] == ["1", "4", "negative", "thirteen", "16"]
-        squares.close()
+        async with busy_with(work, 1) as (squares, first):
+            large, small, other = await asked(squares, range(2, 12), [20, 21], range(30, 35))
+            work.go.set()
+            assert await large == [number**2 for number in range(2, 12)]
+            assert await asyncio.gather(first, small, other) == [
+                [1],
+                [400, 441],
+                [900, 961, 1024, 1089, 1156],
+            ]
+        assert work.batches == [[1], [2, 3, 4, 5], [20, 21, 30, 31], [6, 7, 8, 9], [32, 33, 34, 10], [11]]
+
+    asyncio.run(main())
+
+
+def test_what_is_wrong_with_one_is_told_to_whoever_asked_for_it() -> None:
+    async def main() -> None:
+        work = Gated()
+        async with busy_with(work, 1) as (squares, first):
+            tasks = await asked(squares, [2], [3, 13, 5], [4])
+            work.go.set()
+            results = await asyncio.gather(first, *tasks, return_exceptions=True)
+            assert [str(result) for result in results] == ["[1]", "[4]", "thirteen", "[16]"]
 
     asyncio.run(main())
 
@@ -84,17 +107,14 @@ def test_what_is_wrong_with_one_is_told_to_that_one() -> None:
 def test_a_client_that_leaves_does_not_break_the_batch() -> None:
     async def main() -> None:
         work = Gated()
-        squares = batcher(work, most=3)
-        first = await busy_with(work, squares, 1)
-        leaving, staying = asyncio.create_task(squares.do(2)), asyncio.create_task(squares.do(3))
-        await asyncio.sleep(0)
-        leaving.cancel()
-        work.go.set()
-        assert (await first, await staying) == (1, 9)
-        assert leaving.cancelled()
-        # its place is free again: three fit
-        assert await asyncio.gather(*(squares.do(number) for number in (4, 5, 6))) == [16, 25, 36]
-        squares.close()
+        async with busy_with(work, 1, most=3) as (squares, first):
+            leaving, staying = await asked(squares, [2], [3])
+            leaving.cancel()
+            work.go.set()
+            assert (await first, await staying) == ([1], [9])
+            assert leaving.cancelled()
+            # its place is free again: three fit
+            assert await asyncio.gather(*await asked(squares, [4], [5], [6])) == [[16], [25], [36]]
 
     asyncio.run(main())
 
@@ -102,18 +122,16 @@ def test_a_client_that_leaves_does_not_break_the_batch() -> None:
 def test_too_much_is_refused_and_what_waits_is_done_before_the_end() -> None:
     async def main() -> None:
         work = Gated()
-        squares = batcher(work, most=2)
-        first = await busy_with(work, squares, 1)
-        second = asyncio.create_task(squares.do(2))
-        await asyncio.sleep(0)
-        with pytest.raises(HttpError) as refused:
-            await squares.do(3)
-        assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
-        closing = asyncio.create_task(asyncio.to_thread(squares.close))
-        work.go.set()
-        assert (await first, await second) == (1, 4)
-        await closing
-        with pytest.raises(HttpError, match="stopping"):
-            await squares.do(4)
+        async with busy_with(work, 1, most=6) as (squares, first):
+            (second,) = await asked(squares, [2, 3, 4, 5, 6])
+            with pytest.raises(HttpError) as refused:
+                await squares.do([7])
+            assert (refused.value.status, refused.value.headers) == (503, {"Retry-After": "1"})
+            closing = asyncio.create_task(asyncio.to_thread(squares.close))
+            work.go.set()
+            assert (await first, await second) == ([1], [4, 9, 16, 25, 36])
+            await closing
+            with pytest.raises(HttpError, match="stopping"):
+                await squares.do([4])
 
     asyncio.run(main())

@@ -149,6 +149,7 @@ WRONG: list[tuple[str, str, dict[str, Any], int, str | None]] = [
     ("DELETE", "/items/404", {}, 404, None),
     ("POST", "/users/1/events", {"json": {}}, 422, "item_id"),
     ("POST", "/users/1/events", {"json": {"item_id": 1, "time": 1.5}}, 422, "time"),
+    ("PUT", "/items/507", {"json": {"features": {}}}, 503, None),
     ("POST", "/reload", {"json": {"bundle": ""}}, 422, "bundle"),
     ("GET", "/nothing/here", {}, 404, None),
     ("GET", "/items/", {}, 405, None),

@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
+from conftest import client_of
+from fake_live import FakeLive
 from starlette.types import Message
 
+from twotower.serving.http.app import Settings
 from twotower.serving.http.errors import HttpError
 from twotower.serving.http.limits import MAX_CLIENTS, RateLimit, read_body
 
@@ -41,6 +44,16 @@ def test_a_slow_rate_says_how_long_to_wait() -> None:
     assert refused.value.headers["Retry-After"] == "10"
 
 
+def test_who_waits_as_long_as_told_is_let_in() -> None:
+    now = 0.0
+    limit = RateLimit(0.8, clock=lambda: now)
+    limit.take("a")
+    with pytest.raises(HttpError) as refused:
+        limit.take("a")
+    now = float(refused.value.headers["Retry-After"])  # 1.25 seconds are 2
+    limit.take("a")
+
+
 def test_no_rate_is_no_limit_and_clients_are_forgotten() -> None:
     for _ in range(1000):
         RateLimit(0.0).take("a")
@@ -50,18 +63,14 @@ def test_no_rate_is_no_limit_and_clients_are_forgotten() -> None:
     assert len(limit._buckets) == MAX_CLIENTS
 
 
-def test_the_application_limits_a_client_but_not_who_asks_after_its_health(
-    live: object,
-) -> None:
-    from twotower.serving.http.app import Settings, create_app
-
+def test_the_application_limits_a_client_but_not_what_anybody_may_get(live: FakeLive) -> None:
     async def main() -> list[int]:
-        app = create_app(live, Settings(rate_limit_per_second=2))  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
+        async with client_of(live, Settings(rate_limit_per_second=2)) as client:
+            page = [(await client.get(path)).status_code for path in ("/", "/page/style.css", "/docs")]
             asked = [(await client.get("/items/7/similar")).status_code for _ in range(3)]
-            return [*asked, (await client.get("/healthz")).status_code]
+            return [*page, *asked, (await client.get("/healthz")).status_code]
 
-    assert asyncio.run(main()) == [200, 200, 429, 200]
+    assert asyncio.run(main()) == [200, 200, 200, 200, 200, 429, 200]
 
 
 def test_a_body_is_refused_while_it_arrives(ask: Callable[..., Asked]) -> None:

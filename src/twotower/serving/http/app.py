@@ -6,6 +6,7 @@ import importlib.metadata
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -19,12 +20,14 @@ from starlette.types import ASGIApp
 from twotower.errors import InputError
 from twotower.serving.http.access_log import AccessLog
 from twotower.serving.http.batcher import Batcher
-from twotower.serving.http.errors import HttpError, error_response, from_details, from_input
-from twotower.serving.http.gate import VERSION_HEADER, Gate
+from twotower.serving.http.docs_page import add_docs
+from twotower.serving.http.errors import HttpError, error_response, from_details, from_input, without_folders
+from twotower.serving.http.gate import VERSION_HEADER, Gate, version_header
 from twotower.serving.http.limits import RateLimit
 from twotower.serving.http.metrics import Metrics
 from twotower.serving.http.page_routes import add_page
-from twotower.serving.http.routes import BATCH_SIZE, add_routes, answerer
+from twotower.serving.http.protocol import VERSION_STATE
+from twotower.serving.http.routes import BATCH_SIZE, add_routes, answer, weight
 from twotower.serving.http.security import Keys
 from twotower.serving.live import LiveService
 from twotower.serving.requests import Request
@@ -67,15 +70,24 @@ def create_app(
     """
     metrics, log = Metrics(live), AccessLog(settings.console, sys.stdout)
     batcher = Batcher(
-        answerer(live), name="answer", size=BATCH_SIZE, most_waiting=MOST_WAITING, observe=metrics.batch
+        answer,
+        name="answer",
+        size=BATCH_SIZE,
+        most_waiting=MOST_WAITING,
+        weight=weight,
+        observe=metrics.batch,
     )
 
+    def changed() -> None:
+        _ = live.retriever.attributes  # prepares the columns, so that the first filter is as fast as others
+        bundle_changed()
+
     @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await batcher.do((Request(),))  # the first answer is slower than those after it
-        await asyncio.to_thread(bundle_changed)
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        await batcher.do([(live.retriever, Request())])  # the first answer is slower than those after it
+        await asyncio.to_thread(changed)
         watch = asyncio.create_task(_watch_drift(live))
-        yield
+        yield {VERSION_STATE: lambda: version_header(live.retriever.version)}
         watch.cancel()
         await asyncio.to_thread(batcher.close)
         await asyncio.to_thread(live.close)
@@ -86,11 +98,13 @@ def create_app(
         summary="Recommendations from two towers and an index.",
         version=importlib.metadata.version("twotower"),
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
-    direct = add_routes(endpoints, live, batcher, metrics, settings.max_batch, bundle_changed)
-    _add_errors(endpoints)
+    direct = add_routes(endpoints, live, batcher, metrics, settings.max_batch, changed)
+    _add_errors(endpoints, live.root)
+    add_docs(endpoints)
     add_page(endpoints, live)
     gate = Gate(
         endpoints,
@@ -117,23 +131,25 @@ def _with_origins(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
     )
 
 
-def _add_errors(app: FastAPI) -> None:
+def _add_errors(app: FastAPI, root: Path) -> None:
     """Give every error the one shape, those of the framework too."""
 
     async def told(_: HttpRequest, error: Any) -> Response:
-        return error_response(_as_http(error))
+        return error_response(_as_http(error, root))
 
     for kind in (HttpError, InputError, StoreFailed, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, told)
 
 
-def _as_http(error: Exception) -> HttpError:
+def _as_http(error: Exception, root: Path) -> HttpError:
     if isinstance(error, HttpError):
         return error
     if isinstance(error, InputError):
-        return from_input(error)
+        found = from_input(error)
+        found.message = without_folders(found.message, root)
+        return found
     if isinstance(error, StoreFailed):
-        return HttpError(503, str(error), headers={"Retry-After": "5"})
+        return HttpError(503, without_folders(str(error), root), headers={"Retry-After": "5"})
     if isinstance(error, RequestValidationError):
         return from_details(error.errors())
     assert isinstance(error, HTTPException)

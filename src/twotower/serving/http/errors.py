@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from twotower.errors import InputError
@@ -13,11 +14,14 @@ from twotower.serving.requests import UnknownItem, UnknownUser
 
 JSON = "application/json"
 KEY = re.compile(r"([A-Za-z_][\w.\[\]]*): ")
+LEADING_FOLDER = re.compile(r"^/[^:]*/")
 MAX_MESSAGE = 1000
 KINDS = frozenset(
     {"int", "str", "constrained-str", "float", "bool", "none", "Range", "body", "query", "path"}
 )
 """What pydantic and FastAPI add to the place of a mistake."""
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class HttpError(Exception):
@@ -52,6 +56,28 @@ def from_input(error: InputError, headers: Mapping[str, str] | None = None) -> H
     told = mistake(error)
     status = 404 if isinstance(error, UnknownUser | UnknownItem) else 422
     return HttpError(status, str(told["message"]), told["key"], headers)
+
+
+def without_folders(message: str, root: Path) -> str:
+    """Return a message that names files relative to the root of bundles; where that is is nobody's business.
+
+    Args:
+        message: of an error.
+        root: the folder of all bundles.
+    """
+    return LEADING_FOLDER.sub("", message.replace(f"{root}/", ""))
+
+
+def checked(model: type[M], given: object) -> M:
+    """Return a model of parsed values.
+
+    Raises:
+        HttpError: 422, with the most precise of the mistakes.
+    """
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise from_validation(error) from error
 
 
 def from_validation(error: ValidationError, within: str = "") -> HttpError:

@@ -1,29 +1,31 @@
 """What every request passes before it reaches an endpoint, and every answer after it."""
 
+import asyncio
 import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 import orjson
-from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twotower.serving.http.access_log import AccessLog
-from twotower.serving.http.errors import HttpError, error_response, from_validation
-from twotower.serving.http.limits import RateLimit, read_body, too_large
+from twotower.serving.http.errors import HttpError, error_response
+from twotower.serving.http.limits import CLOSE, RateLimit, read_body, too_large
 from twotower.serving.http.metrics import Metrics
-from twotower.serving.http.security import Keys
+from twotower.serving.http.security import Keys, is_open
 from twotower.serving.live import LiveService
 
 LOG = logging.getLogger("twotower")
 VERSION_HEADER = "x-bundle-version"
-UNLIMITED = frozenset({"/healthz", "/readyz"})
 NO_SUCH_ROUTE = "none"
+LARGE_BYTES = 16_384
 
-Direct = Mapping[tuple[str, str], tuple[type[BaseModel], Callable[[BaseModel], Awaitable[Response]]]]
+T = TypeVar("T")
+Direct = Mapping[tuple[str, str], tuple[Callable[[object], Any], Callable[[Any], Awaitable[Response]]]]
 
 
 class Gate:
@@ -31,8 +33,8 @@ class Gate:
 
     Args:
         app: the endpoints.
-        direct: (method, path) -> its model and function, for the endpoints that are asked most: called
-            without the framework between, which costs more than the answer.
+        direct: (method, path) -> what checks a parsed body, and what answers it, for the endpoints that are
+            asked most: called without the framework between, which costs more than the answer.
         live: whose version an answer names unless it says otherwise.
         keys: who may ask what.
         rate: requests a second of one client.
@@ -62,7 +64,9 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 0
+        started, status, method = time.perf_counter(), 0, scope["method"]
+        if method == "HEAD":  # the server leaves out the body
+            scope = {**scope, "method": "GET"}
 
         async def versioned(message: Message) -> None:
             nonlocal status
@@ -80,7 +84,7 @@ class Gate:
         except HttpError as error:
             await error_response(error)(scope, receive, versioned)
         except Exception:
-            LOG.exception("%s %s failed", scope["method"], scope["path"][:300])
+            LOG.exception("%s %s failed", method, scope["path"][:300])
             if not status:
                 await error_response(HttpError(500, "the service failed; its log says how"))(
                     scope, receive, versioned
@@ -88,7 +92,7 @@ class Gate:
         seconds = time.perf_counter() - started
         self._metrics.request(_route(scope, self._direct), status, seconds)
         client = scope["client"][0] if scope.get("client") else "-"
-        self._log.write(client, scope["method"], scope["path"], status, seconds)
+        self._log.write(client, method, scope["path"], status, seconds)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
@@ -98,22 +102,19 @@ class Gate:
             await self._app(scope, receive, send)
             return
         body = await self._body(headers, receive)
-        parsed = _parsed(body)
         direct = self._direct.get((method, path))
         if direct is None:
+            # Written again as it was understood here: the framework's own parser takes some texts otherwise.
+            body = await _read(body, lambda: orjson.dumps(_parsed(body)))
             await self._app(scope, _again(body, receive), send)
             return
-        model, call = direct
-        try:
-            request = model.model_validate(parsed)
-        except ValidationError as error:
-            raise from_validation(error) from error
-        response = await call(request)
+        check, call = direct
+        response = await call(await _read(body, lambda: check(_parsed(body))))
         await response(scope, receive, send)
 
     def _admit(self, scope: Scope, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
         key = self._keys.known(headers.get(b"authorization"))
-        if path not in UNLIMITED:
+        if not is_open(method, path):
             self._rate.take(key or (scope["client"][0] if scope.get("client") else ""))
         self._keys.check(method, path, key)
         raw = scope.get("raw_path") or b""
@@ -129,6 +130,8 @@ class Gate:
             raise too_large(self._max_body_bytes)
         if not headers.get(b"content-type", b"").lower().startswith(b"application/json"):
             raise HttpError(415, "Content-Type: expected application/json", "Content-Type")
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise HttpError(415, "Content-Encoding: send the body as it is", "Content-Encoding", CLOSE)
         return await read_body(receive, self._max_body_bytes)
 
 
@@ -136,6 +139,11 @@ class Gate:
 def version_header(version: str) -> Mapping[str, str]:
     """Return the header that names a version; what a header cannot hold (a run's name may) as %xx."""
     return {VERSION_HEADER: quote(version, safe=" !#$&'()*+,/:;=?@[]~")}
+
+
+async def _read(body: bytes, work: Callable[[], T]) -> T:
+    """Do what reads a body; where that is long, in a thread, so that others are answered meanwhile."""
+    return await asyncio.to_thread(work) if len(body) > LARGE_BYTES else work()
 
 
 def _parsed(body: bytes) -> object:

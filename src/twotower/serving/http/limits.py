@@ -1,6 +1,7 @@
 """Limits on what one client may do to the others: size and duration of a body, requests a second."""
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -77,7 +78,7 @@ class RateLimit:
         if len(self._buckets) > MAX_CLIENTS:
             self._buckets.popitem(last=False)
         if not allowed:
-            wait = max(1, round((1 - tokens) / self._rate))
+            wait = math.ceil((1 - tokens) / self._rate)
             raise HttpError(
                 429, f"more than {self._rate:g} requests a second; wait", headers={"Retry-After": str(wait)}
             )

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field, with_config
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator, with_config
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
 MAX_K = 1000
@@ -10,15 +11,29 @@ MAX_IDS = 100_000
 """Ids in one list of a request; the limit on the body comes first in practice."""
 MAX_VALUES = 1000
 MAX_TEXT = 10_000
+MAX_COLUMNS = 50
+
+
+def _few_keys(given: Any, most: int) -> Any:
+    """Refuse an object of many keys before each of them makes a mistake of its own."""
+    if isinstance(given, dict) and len(given) > most:
+        raise PydanticCustomError("too_many_keys", "at most {most} keys", {"most": most})
+    return given
+
+
+def _at_most(keys: int) -> BeforeValidator:
+    return BeforeValidator(lambda given: _few_keys(given, keys))
+
 
 Id = Annotated[int | str, Field(description="an id of the data's own, of the kind that the catalogue has")]
 K = Annotated[int, Field(ge=1, le=MAX_K, description="how many items; fewer come only where fewer are left")]
 Time = Annotated[int, Field(description="unix seconds")]
 Scalar = Annotated[str, Field(max_length=MAX_TEXT)] | int | float | bool | None
-Value = Scalar | Annotated[list[Scalar], Field(max_length=MAX_VALUES)]
+Value = Scalar | Annotated[list[Scalar], Field(max_length=MAX_VALUES, fail_fast=True)]
 Features = Annotated[
     dict[str, Value],
     Field(max_length=MAX_VALUES, description="column -> raw value; those left out count as unknown"),
+    _at_most(MAX_VALUES),
 ]
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -33,8 +48,12 @@ class Range(TypedDict):
 
 
 Where = Annotated[
-    dict[str, Value | Range],
-    Field(max_length=50, description="column of the items -> the value, one of several values, or a range"),
+    dict[str, Value | Annotated[Range, _at_most(2)]],
+    Field(
+        max_length=MAX_COLUMNS,
+        description="column of the items -> the value, one of several values, or a range",
+    ),
+    _at_most(MAX_COLUMNS),
 ]
 
 
@@ -42,6 +61,11 @@ class Strict(BaseModel):
     """No unknown keys, and nothing converted: 3.0 is no whole number and "3" is a text."""
 
     model_config = STRICT
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_keys(cls, given: Any) -> Any:
+        return _at_most(len(cls.model_fields)).func(given)  # type: ignore[call-arg]
 
 
 def _examples(*examples: dict[str, Any]) -> ConfigDict:
@@ -58,16 +82,16 @@ class RecommendRequest(Strict):
 
     user_id: Id | None = None
     features: Features = Field(default_factory=dict)
-    history: Annotated[list[Id], Field(max_length=MAX_IDS)] = Field(
+    history: Annotated[list[Id], Field(max_length=MAX_IDS, fail_fast=True)] = Field(
         default_factory=list, description="ids of the items the user has, oldest first"
     )
-    history_times: Annotated[list[Time], Field(max_length=MAX_IDS)] | None = None
+    history_times: Annotated[list[Time], Field(max_length=MAX_IDS, fail_fast=True)] | None = None
     request_time: Time | None = Field(None, description="unix seconds; the end of the data if left out")
     k: K = 10
-    allow: Annotated[list[Id], Field(max_length=MAX_IDS)] | None = Field(
+    allow: Annotated[list[Id], Field(max_length=MAX_IDS, fail_fast=True)] | None = Field(
         None, description="choose only from these"
     )
-    deny: Annotated[list[Id], Field(max_length=MAX_IDS)] = Field(
+    deny: Annotated[list[Id], Field(max_length=MAX_IDS, fail_fast=True)] = Field(
         default_factory=list, description="never these"
     )
     where: Where = Field(default_factory=dict)
@@ -79,7 +103,7 @@ class BatchRequest(Strict):
 
     model_config = _examples({"requests": [{"user_id": 17850, "k": 5}, {"history": ["22423"], "k": 5}]})
 
-    requests: list[RecommendRequest] = Field(min_length=1)
+    requests: list[RecommendRequest] = Field(min_length=1, fail_fast=True)
 
 
 class PutItemRequest(Strict):

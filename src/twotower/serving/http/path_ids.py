@@ -18,9 +18,11 @@ def id_of(text: str, is_text: bool, what: str) -> ItemId:
         what: `item` or `user`, for the message.
 
     Raises:
-        InputError: it is no whole number where ids are.
+        InputError: it is no whole number where ids are, or nothing that anybody could see.
     """
     if is_text:
+        if not text.strip():
+            raise InputError(f"{what}_id: expected more than white space, got {text!r:.80}")
         return text
     if WHOLE.fullmatch(text) is None or not -(2**63) <= int(text) < 2**63:
         raise InputError(

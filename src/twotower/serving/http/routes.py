@@ -1,29 +1,46 @@
 """The endpoints."""
 
+import functools
+import itertools
+import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, FastAPI, Query
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from fastapi import APIRouter, FastAPI, Query, Security
+from fastapi.security import HTTPBearer
+from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from twotower.errors import InputError
 from twotower.serving.changes import Change, Event, ItemPut, ItemRemoved
 from twotower.serving.http import models
 from twotower.serving.http.batcher import Batcher
-from twotower.serving.http.errors import HttpError, from_input, from_validation, mistake, response
-from twotower.serving.http.gate import version_header
+from twotower.serving.http.errors import (
+    HttpError,
+    checked,
+    from_input,
+    from_validation,
+    mistake,
+    response,
+)
+from twotower.serving.http.gate import Direct, version_header
 from twotower.serving.http.metrics import Metrics
 from twotower.serving.http.path_ids import id_of
 from twotower.serving.live import LiveService
-from twotower.serving.recommendation import Recommendation
 from twotower.serving.requests import Request
+from twotower.serving.retriever import Retriever
 
 WHERE: TypeAdapter[dict[str, Any]] = TypeAdapter(models.Where)
+
+Asked = tuple[Retriever, Request]
+"""A request and the version that answers it: all of one body are answered by one."""
+Answer = orjson.Fragment | InputError
+"""Items as JSON already, or a mistake."""
+
 BATCH_SIZE = 64
+K_PER_WEIGHT = 100
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": models.Problem, "description": text}
     for status, text in {
@@ -32,8 +49,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         403: "the key may only read",
         404: "no such user or item",
         408: "the body came too slowly",
+        409: "another reload is under way",
         413: "the body is too large",
-        415: "not application/json",
+        415: "not application/json, or compressed",
         422: "a value is wrong; `key` says which",
         429: "too many requests",
         503: "too much is waiting, or the disk takes no writes",
@@ -41,27 +59,19 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class Answered:
-    """What one version says to some requests."""
+def answer(asked: Sequence[Asked]) -> list[Answer]:
+    """Answer several requests, those of one version in one go, and write the answers down."""
+    answers: list[Answer] = []
+    for retriever, group in itertools.groupby(asked, key=lambda each: each[0]):
+        for result in retriever.answer([request for _, request in group]):
+            found = isinstance(result, InputError)
+            answers.append(result if found else orjson.Fragment(orjson.dumps(result)))
+    return answers
 
-    version: str
-    results: Sequence[Sequence[Recommendation] | InputError]
 
-
-def answerer(live: LiveService) -> Callable[[Sequence[Sequence[Request]]], list[Answered]]:
-    """Return what answers several groups of requests by one retriever, in one go."""
-
-    def answer(groups: Sequence[Sequence[Request]]) -> list[Answered]:
-        retriever = live.retriever
-        results = retriever.answer([request for group in groups for request in group])
-        answered, start = [], 0
-        for group in groups:
-            answered.append(Answered(retriever.version, results[start : start + len(group)]))
-            start += len(group)
-        return answered
-
-    return answer
+def weight(asked: Asked) -> int:
+    """Return how much of a batch a request is: finding many items takes longer than embedding a user."""
+    return 1 + asked[1].k // K_PER_WEIGHT
 
 
 def request_of(body: models.RecommendRequest) -> Request:
@@ -75,33 +85,37 @@ def said(version: str, **content: Any) -> Response:
 
 
 def add_recommend(
-    router: APIRouter, batcher: Batcher[Sequence[Request], Answered], max_batch: int
-) -> dict[tuple[str, str], tuple[type[BaseModel], Callable[[Any], Awaitable[Response]]]]:
+    router: APIRouter, live: LiveService, batcher: Batcher[Asked, Answer], max_batch: int
+) -> Direct:
     """Add the endpoints that recommend, and return them for calls without the framework."""
 
     @router.post("/recommend", response_model=models.Items, summary="Recommend to one user")
     async def recommend(body: models.RecommendRequest) -> Response:
-        answered = await batcher.do((request_of(body),))
-        (result,) = answered.results
+        retriever = live.retriever
+        (result,) = await batcher.do([(retriever, request_of(body))])
         if isinstance(result, InputError):
-            raise from_input(result, version_header(answered.version))
-        return said(answered.version, items=result)
+            raise from_input(result, version_header(retriever.version))
+        return said(retriever.version, items=result)
 
     @router.post("/recommend/batch", response_model=models.Answers, summary="Recommend to several users")
     async def recommend_batch(body: models.BatchRequest) -> Response:
-        size = len(body.requests)
-        if size > max_batch:
-            raise HttpError(413, f"requests: expected at most {max_batch}, got {size}", "requests")
-        answered = await batcher.do([request_of(each) for each in body.requests], size)
+        retriever = live.retriever
+        results = await batcher.do([(retriever, request_of(each)) for each in body.requests])
         answers = [
             {"error": mistake(result)} if isinstance(result, InputError) else {"items": result}
-            for result in answered.results
+            for result in results
         ]
-        return said(answered.version, answers=answers)
+        return said(retriever.version, answers=answers)
+
+    def batch_of(parsed: object) -> models.BatchRequest:
+        given = parsed.get("requests") if isinstance(parsed, dict) else None
+        if isinstance(given, list) and len(given) > max_batch:  # before any of them is looked at
+            raise HttpError(413, f"requests: expected at most {max_batch}, got {len(given)}", "requests")
+        return checked(models.BatchRequest, parsed)
 
     return {
-        ("POST", "/recommend"): (models.RecommendRequest, recommend),
-        ("POST", "/recommend/batch"): (models.BatchRequest, recommend_batch),
+        ("POST", "/recommend"): (functools.partial(checked, models.RecommendRequest), recommend),
+        ("POST", "/recommend/batch"): (batch_of, recommend_batch),
     }
 
 
@@ -142,12 +156,26 @@ def add_operations(
     router: APIRouter, live: LiveService, metrics: Metrics, bundle_changed: Callable[[], None]
 ) -> None:
     """Add what those who run the service ask."""
+    reloading = threading.Lock()
 
     @router.post("/reload", response_model=models.Status, summary="Switch to another bundle")
     def reload(body: models.ReloadRequest) -> Response:
-        version = live.reload(body.bundle)
-        bundle_changed()
+        if not reloading.acquire(blocking=False):
+            raise HttpError(409, "reload: another one is under way; ask again when it is done", "reload")
+        try:
+            version = live.reload(body.bundle)
+            bundle_changed()
+        finally:
+            reloading.release()
         return said(version, status="ready")
+
+    @router.get("/metrics", response_class=Response, summary="Figures for Prometheus")
+    def figures() -> Response:
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def add_health(router: APIRouter, live: LiveService) -> None:
+    """Add what anybody may ask."""
 
     @router.get("/healthz", response_model=models.Status, summary="Is the process alive?")
     async def healthz() -> Response:
@@ -156,10 +184,6 @@ def add_operations(
     @router.get("/readyz", response_model=models.Status, summary="Does it answer requests?")
     async def readyz() -> Response:
         return said(live.retriever.version, status="ready")
-
-    @router.get("/metrics", response_class=Response, summary="Figures for Prometheus")
-    def figures() -> Response:
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def where_of(text: str | None) -> dict[str, Any]:
@@ -181,15 +205,19 @@ def where_of(text: str | None) -> dict[str, Any]:
 def add_routes(
     app: FastAPI,
     live: LiveService,
-    batcher: Batcher[Sequence[Request], Answered],
+    batcher: Batcher[Asked, Answer],
     metrics: Metrics,
     max_batch: int,
     bundle_changed: Callable[[], None],
-) -> dict[tuple[str, str], tuple[type[BaseModel], Callable[[Any], Awaitable[Response]]]]:
+) -> Direct:
     """Add all endpoints, and return those that may be called without the framework."""
-    router = APIRouter(responses=PROBLEMS)
-    direct = add_recommend(router, batcher, max_batch)
-    add_catalogue(router, live)
-    add_operations(router, live, metrics, bundle_changed)
-    app.include_router(router)
+    anybody = APIRouter(responses=PROBLEMS)
+    # The gate looks at keys; this tells the OpenAPI page that there may be some.
+    guarded = APIRouter(responses=PROBLEMS, dependencies=[Security(HTTPBearer(auto_error=False))])
+    direct = add_recommend(guarded, live, batcher, max_batch)
+    add_catalogue(guarded, live)
+    add_operations(guarded, live, metrics, bundle_changed)
+    add_health(anybody, live)
+    app.include_router(guarded)
+    app.include_router(anybody)
     return direct

@@ -13,6 +13,7 @@ MIN_LENGTH = 16
 OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json", "/"})
 """What anybody may get: no user, no item. The page asks for a key itself."""
 OPEN_FILES = (".css", ".js", ".svg")
+OPEN_FOLDERS = ("/page/", "/docs/")
 READING_POSTS = frozenset({"/recommend", "/recommend/batch"})
 
 
@@ -98,7 +99,7 @@ class Keys:
 
 def is_open(method: str, path: str) -> bool:
     """Say whether a request needs no key."""
-    is_file = path.startswith("/page/") and path.count("/") == 2 and path.endswith(OPEN_FILES)
+    is_file = path.startswith(OPEN_FOLDERS) and path.count("/") == 2 and path.endswith(OPEN_FILES)
     return method in ("GET", "HEAD") and (path in OPEN or is_file)
 
 

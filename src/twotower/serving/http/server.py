@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import resource
 import signal
 import sys
 from collections.abc import Mapping
@@ -14,12 +15,12 @@ import uvicorn
 from twotower.bundle.export import exported_beside
 from twotower.exits import DONE
 from twotower.serving.http.app import Settings, create_app
-from twotower.serving.http.protocol import ImpatientProtocol
+from twotower.serving.http.protocol import Limits, within
 from twotower.serving.http.security import Keys
 from twotower.serving.live import LiveService
 
 STORE = "live.sqlite"
-MOST_CONNECTIONS = 1024
+MOST_FILES, OTHER_FILES = 65_536, 256
 IDLE_SECONDS, STOP_SECONDS, SWITCH_SECONDS = 30, 20, 0.0005
 
 
@@ -56,6 +57,29 @@ def serve(settings: Mapping[str, Any]) -> int:
         return _run(settings, create_app(live, application, set_aside))
 
 
+def most_connections() -> int:
+    """Return how many connections there may be at once, having raised the limit on open files.
+
+    The usual one is 1024; where it is reached, not even a file of a bundle can be opened.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limits = [MOST_FILES if each == resource.RLIM_INFINITY else each for each in (soft, hard)]
+    files = max(limits[0], min(limits[1], MOST_FILES))
+    if files > limits[0]:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return max(1, min(files, MOST_FILES) - OTHER_FILES)
+
+
+def connection_limits(connections: int, of_one: int | None) -> Limits:
+    """Return the limits on connections.
+
+    Args:
+        connections: at once.
+        of_one: at once from one address; None for a quarter of all, 0 for no limit.
+    """
+    return Limits(connections, max(1, connections // 4) if of_one is None else of_one)
+
+
 def set_aside() -> None:
     """Keep the collector of garbage from walking over what stays as long as a bundle does.
 
@@ -71,7 +95,7 @@ def _run(settings: Mapping[str, Any], application: Any) -> int:
         application,
         host=settings["host"],
         port=settings["port"],
-        http=ImpatientProtocol,
+        http=within(connection_limits(most_connections(), settings["max_connections_per_client"])),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -79,14 +103,14 @@ def _run(settings: Mapping[str, Any], application: Any) -> int:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    # uvicorn, once it has stopped in good order, raises the signal that stopped it again.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    server = uvicorn.Server(config)
+    # Also of use when it runs: once it has stopped in good order, it raises the signal that stopped it again.
+    signal.signal(signal.SIGTERM, server.handle_exit)
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run()
+        server.run()
     return DONE
 
 
