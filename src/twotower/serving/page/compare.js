@@ -17,7 +17,10 @@ export async function showCompare() {
     if (!listed) {
       const { bundles } = await ask("/page/bundles");
       const chosen = byId("other").value;
-      fill(byId("other"), bundles.map((name) => make("option", { value: name, title: name, selected: name === chosen }, shortened(name))));
+      const brief = bundles.map(shortened);
+      const told = (name, position) => (brief.indexOf(brief[position]) === brief.lastIndexOf(brief[position]) ? brief[position] : name);
+      fill(byId("other"), bundles.map((name, position) =>
+        make("option", { value: name, title: name, selected: name === chosen }, told(name, position))));
       listed = true;
     }
     const other = byId("other").value;
@@ -54,8 +57,8 @@ function show({ ours, theirs }) {
 function line(item, rank, others) {
   const other = others.get(item.item_id);
   const badge = other === undefined ? make("span", { class: "badge only" }, "only here")
-    : other === rank ? null : make("span", { class: "soft" }, ` (place ${other} in the other)`);
-  return make("li", {}, make("span", {}, rank), make("span", {}, nameOf(item), badge), make("span", {}, score(item.score)));
+    : other === rank ? null : make("span", { class: "soft" }, `(place ${other} in the other)`);
+  return make("li", {}, make("span", {}, rank), make("span", {}, nameOf(item), " ", badge), make("span", {}, score(item.score)));
 }
 
 export function startCompare() {

@@ -38,10 +38,9 @@ export const shown = (value) =>
   Array.isArray(value) ? value.map(shown).join(", ") : typeof value === "number" ? raw.format(value) : String(value);
 export const nameOf = (item) => item.label ?? item.item_id;
 
-// Names of runs differ at both ends: at the time and at what was asked for.
-export const shortened = (text, most = 36) =>
-  text.length <= most ? text : `${text.slice(0, most / 2)}…${text.slice(1 - most / 2)}`;
-export const short = (text) => make("span", { title: text },
+// Names of runs differ at both ends: at the time, to the minute here, and at what was asked for.
+export const shortened = (text) => (text.length <= 30 ? text : `${text.slice(0, 16)}…${text.slice(-13)}`);
+export const short = (text) => make("span", { class: "whole", title: text },
   make("span", { "aria-hidden": "true" }, shortened(text)), make("span", { class: "hidden" }, text));
 
 // Marks those of some fields that are wrong and says why beside them; without a message, all are right.

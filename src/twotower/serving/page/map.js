@@ -1,6 +1,6 @@
 // The catalogue in two dimensions, drawn on a canvas; the same as text beside it.
 import { ask } from "./api.js";
-import { byId, count, fill, make, nameOf, tell, turns } from "./elements.js";
+import { byId, count, fill, make, nameOf, score, tell, turns } from "./elements.js";
 import { openItem } from "./items.js";
 import { happened, on, state } from "./state.js";
 
@@ -137,7 +137,7 @@ function showTable() {
   fill(byId("map-rows"), marked.length ? marked.map((item) => make("tr", {},
     make("td", {}, make("button", { type: "button", class: "link", onclick: () => openItem(item.item_id) }, nameOf(item))),
     make("td", {}, item.kind),
-    item.place.map((value) => make("td", { class: "number" }, value.toFixed(2)))))
+    item.place.map((value) => make("td", { class: "number" }, score(value)))))
     : make("tr", {}, make("td", { colspan: "4" }, "Choose a user first.")));
 }
 

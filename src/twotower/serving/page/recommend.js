@@ -74,7 +74,7 @@ function card(item, rank) {
     .map(([name, value]) => `${named(name)} ${shown(value)}`);
   return make("li", { class: added ? "card new" : "card" },
     make("span", { class: "rank" }, rank),
-    make("h3", {}, nameOf(item), added ? make("span", { class: "badge" }, "just added") : null),
+    make("h3", {}, nameOf(item), " ", added ? make("span", { class: "badge" }, "just added") : null),
     make("div", { class: "score", title: "Dot product of the two embeddings" }, make("span", { class: "hidden" }, "Score "), score(item.score)),
     make("div", { class: "text" },
       make("p", { class: "soft" }, [item.label === null ? null : item.item_id, ...details].filter(Boolean).join(" · ")),
