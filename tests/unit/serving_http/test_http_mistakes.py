@@ -1,0 +1,166 @@
+"""Mistakes, in one shape and few at a time; and how bodies are read."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from fake_live import FakeLive
+from pydantic import BaseModel, ValidationError
+
+from twotower.serving.http import gate
+from twotower.serving.http.models import BatchRequest, PutItemRequest, RecommendRequest
+
+Asked = Callable[..., httpx.Response]
+JSON = {"Content-Type": "application/json"}
+ZIPPED = JSON | {"Content-Encoding": "gzip"}
+
+
+@pytest.fixture
+def asked(ask: Callable[..., Asked]) -> Asked:
+    return ask()
+
+
+WRONG: list[tuple[str, str, dict[str, Any], int, str | None]] = [
+    ("POST", "/recommend", {"json": {"user_id": 99}}, 404, "user_id"),
+    ("POST", "/recommend", {"json": {"where": {"colour": 1}}}, 422, "where"),
+    ("POST", "/recommend", {"json": {"k": 0}}, 422, "k"),
+    ("POST", "/recommend", {"json": {"k": 1001}}, 422, "k"),
+    ("POST", "/recommend", {"json": {"k": 3.0}}, 422, "k"),
+    ("POST", "/recommend", {"json": {"k": "3"}}, 422, "k"),
+    ("POST", "/recommend", {"json": {"k": True}}, 422, "k"),
+    ("POST", "/recommend", {"json": {"user_id": 1.5}}, 422, "user_id"),
+    ("POST", "/recommend", {"json": {"user_id": [1]}}, 422, "user_id"),
+    ("POST", "/recommend", {"json": {"users_id": 1}}, 422, "users_id"),
+    ("POST", "/recommend", {"json": {"deny": "12"}}, 422, "deny"),
+    ("POST", "/recommend", {"json": {"history": [1, None]}}, 422, "history.1"),
+    ("POST", "/recommend", {"json": {"features": {"a": {"b": 1}}}}, 422, "features.a"),
+    ("POST", "/recommend", {"json": {"where": {"price": {"min": "x"}}}}, 422, "where.price.min"),
+    ("POST", "/recommend", {"json": {"where": {"price": {"mini": 1}}}}, 422, "where.price.mini"),
+    ("POST", "/recommend", {"json": []}, 422, "body"),
+    ("POST", "/recommend", {"content": b"null", "headers": JSON}, 422, "body"),
+    ("POST", "/recommend/batch", {"json": {"requests": []}}, 422, "requests"),
+    ("POST", "/recommend/batch", {"json": {"requests": [{"k": 0}]}}, 422, "requests.0.k"),
+    ("POST", "/recommend/batch", {"json": {}}, 422, "requests"),
+    ("GET", "/items/8/similar", {}, 404, "similar"),
+    ("GET", "/items/x/similar", {}, 422, "item_id"),
+    ("GET", "/items/7/similar?k=0", {}, 422, "k"),
+    ("GET", "/items/7/similar?k=1e9", {}, 422, "k"),
+    ("GET", f"/items/7/similar?k={'9' * 5000}", {}, 422, "k"),
+    ("GET", "/items/7/similar?where=%7B", {}, 422, "where"),
+    ("GET", "/items/7/similar?where=%5B%5D", {}, 422, "where"),
+    ("GET", '/items/7/similar?where={"a":{"min":"x"}}', {}, 422, "where.a.min"),
+    ("PUT", "/items/007", {"json": {"features": {}}}, 422, "item_id"),
+    ("PUT", "/items/%D9%A3", {"json": {"features": {}}}, 422, "item_id"),
+    ("PUT", "/items/9223372036854775808", {"json": {"features": {}}}, 422, "item_id"),
+    ("PUT", "/items/3", {"json": {"features": {"colour": 1}}}, 422, "features"),
+    ("PUT", "/items/3", {"json": {}}, 422, "features"),
+    ("DELETE", "/items/404", {}, 404, None),
+    ("POST", "/users/1/events", {"json": {}}, 422, "item_id"),
+    ("POST", "/users/1/events", {"json": {"item_id": 1, "time": 1.5}}, 422, "time"),
+    ("PUT", "/items/507", {"json": {"features": {}}}, 503, None),
+    ("POST", "/reload", {"json": {"bundle": ""}}, 422, "bundle"),
+    ("GET", "/nothing/here", {}, 404, None),
+    ("GET", "/items/", {}, 405, None),
+    ("PATCH", "/recommend", {"json": {}}, 405, None),
+    ("POST", "/recommend", {"content": b"{}"}, 415, "Content-Type"),
+    ("POST", "/recommend", {"content": b"\x1f\x8b", "headers": ZIPPED}, 415, "Content-Encoding"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "arguments", "status", "key"), WRONG)
+def test_a_mistake_is_told_with_its_key(
+    asked: Asked, method: str, path: str, arguments: dict[str, Any], status: int, key: str | None
+) -> None:
+    answer = asked(method, path, **arguments)
+    assert answer.status_code == status, answer.text
+    assert list(answer.json()) == ["error"]
+    assert set(answer.json()["error"]) == {"message", "key"}
+    assert answer.json()["error"]["key"] == key
+    assert answer.headers["x-bundle-version"] == "run-1"
+
+
+MALFORMED = [
+    b"",
+    b"{",
+    b"{'k': 1}",
+    b'{"k": NaN}',
+    b'{"features": {"price": Infinity}}',
+    b'{"features": {"price": -Infinity}}',
+    b'{"features": {"price": 1e400}}',
+    b'{"features": {"a": "\\ud800"}}',
+    b"\xff\xfe{}",
+    b'{"k": 1}trailing',
+    b"[" * 100_000,
+    b'{"a":' * 5000 + b"1" + b"}" * 5000,
+]
+
+
+@pytest.mark.parametrize("body", MALFORMED, ids=lambda body: repr(body[:30]))
+@pytest.mark.parametrize("path", ["/recommend", "/recommend/batch", "/users/1/events", "/reload"])
+def test_what_is_no_json_is_refused(asked: Asked, path: str, body: bytes) -> None:
+    answer = asked("POST", path, content=body, headers=JSON)
+    assert (answer.status_code, answer.json()["error"]["key"]) == (400, "body")
+
+
+@pytest.mark.parametrize("digits", [20, 30, 400])
+def test_numbers_beyond_64_bits_are_no_ids(asked: Asked, digits: int) -> None:
+    body = b'{"user_id": ' + b"9" * digits + b"}"
+    assert asked("POST", "/recommend", content=body, headers=JSON).status_code in (400, 422)
+
+
+def test_one_parser_decides_what_a_number_is(asked: Asked, live: FakeLive) -> None:
+    body = b'{"features": {"price": 100000000000000000000}}'
+    assert asked("PUT", "/items/12", content=body, headers=JSON).status_code == 200
+    assert repr(live.written[-1].features["price"]) == "1e+20"  # type: ignore[union-attr]
+
+
+def many(number: int, value: object) -> dict[str, object]:
+    return {f"{place}": value for place in range(number)}
+
+
+@pytest.mark.parametrize(
+    ("model", "given"),
+    [
+        (RecommendRequest, many(1000, 0)),
+        (RecommendRequest, {"history": [None] * 1000}),
+        (RecommendRequest, {"history_times": [None] * 1000}),
+        (RecommendRequest, {"allow": [None] * 1000, "deny": [None] * 1000}),
+        (RecommendRequest, {"features": many(1001, None)}),
+        (RecommendRequest, {"features": {"a": [{}] * 1000}}),
+        (RecommendRequest, {"features": many(100_000, {})}),
+        (RecommendRequest, {"where": many(100, [{}])}),
+        (RecommendRequest, {"where": {"price": many(1000, None)}}),
+        (BatchRequest, {"requests": [None] * 1000}),
+        (BatchRequest, {"requests": [{"k": 0}] * 1000}),
+        (PutItemRequest, {"features": many(2000, {})}),
+        (PutItemRequest, many(1000, 0)),
+    ],
+)
+def test_a_body_of_many_mistakes_has_few(model: type[BaseModel], given: object) -> None:
+    with pytest.raises(ValidationError) as mistakes:
+        model.model_validate(given)
+    assert mistakes.value.error_count() <= 10
+
+
+@pytest.mark.parametrize(("path", "content"), [("/recommend", b'{"k": 1}'), ("/reload", b'{"bundle": "b"}')])
+def test_large_bodies_are_read_off_the_loop(
+    asked: Asked, monkeypatch: pytest.MonkeyPatch, path: str, content: bytes
+) -> None:
+    parsed, threads = gate._parsed, []
+
+    def spied(body: bytes) -> object:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return parsed(body)
+
+    monkeypatch.setattr(gate, "_parsed", spied)
+    for spaces in (0, gate.LARGE_BYTES):
+        assert asked("POST", path, content=content + b" " * spaces, headers=JSON).status_code == 200
+    assert threads == [True, False]
+
+
+def test_a_failure_of_ours_is_told_without_its_inside(asked: Asked) -> None:
+    answer = asked("POST", "/recommend", json={"user_id": 666})
+    assert answer.status_code == 500
+    assert answer.json() == {"error": {"message": "the service failed; its log says how", "key": None}}
