@@ -148,12 +148,12 @@ class Browser:
 
     def _described(self, item_id: ItemId) -> dict[str, Any]:
         known = self._catalogue.described(item_id)
-        names = self._catalogue.attributes.kinds
+        names, features = self._catalogue.attributes.kinds, known["features"]
         return {
             "item_id": str(known[ITEM_ID]),
             "label": known["label"],
             "offered": known["offered"],
-            "attributes": {name: known[name] for name in names if known[name] not in (None, [])},
+            "attributes": {name: features[name] for name in names if features[name] not in (None, [])},
         }
 
     def similar(self, item_id: ItemId, k: int) -> list[dict[str, Any]]:

@@ -149,10 +149,10 @@ class Catalogue:
         row = int(rows[0])
         return {
             ITEM_ID: self.items.id_of(row),
-            **self.attributes.of(row),
             "label": self.items.label_of(row),
             "offered": bool(self.items.live(rows)[0]),
             "live": row > self.items.num_known,
+            "features": self.attributes.of(row),
         }
 
     def drift(self) -> Drift:

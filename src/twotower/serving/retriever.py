@@ -98,8 +98,8 @@ class Retriever(LiveChanges):
         """Return what is known of an item, of a removed one too, as plain values.
 
         Returns:
-            Its `item_id` and raw columns (None where one is missing); its `label`; `offered`, whether it is
-            recommended; `live`, whether it came in or was changed since the bundle was made.
+            Its `item_id` and `label`; `offered`, whether it is recommended; `live`, whether it came in or was
+            changed since the bundle was made; its raw columns, `features`, None where one is missing.
 
         Raises:
             UnknownItem: there never was such an item.

@@ -284,7 +284,7 @@ def test_a_bundle_is_opened_anew_where_changes_of_items_pile_up(opened, monkeypa
     assert live.retriever is not before
     assert live.retriever.version == before.version
     assert live.retriever.num_superseded == 0
-    assert live.retriever.item("new")["price"] == 60.0
+    assert live.retriever.item("new")["features"]["price"] == 60.0
     check_all_is_there(live.retriever)
     assert not live.rebuild_if_needed()
 

@@ -24,7 +24,7 @@ def scores(retriever, **asked):
 
 
 def own_features(retriever, item):
-    features = retriever.item(item)
+    features = retriever.item(item)["features"]
     return {name: features[name] for name in ("title", "price", "tags")}
 
 
@@ -114,17 +114,17 @@ def test_prepared_items_wait_until_they_are_applied(retriever):
 
 def test_what_is_known_of_an_item(retriever):
     retriever.put_item("new", NEW | {"mixed": "no feature reads this"})
-    assert retriever.item("new") == NEW | {
+    assert retriever.item("new") == {
         "item_id": "new",
-        "mixed": "no feature reads this",
         "label": "RED CUP",
         "offered": True,
         "live": True,
+        "features": NEW | {"mixed": "no feature reads this"},
     }
     table = retriever.bundle.item_table.set_index("item_id")
     known = retriever.item("item-003")
-    assert known["price"] == pytest.approx(table["price"]["item-003"])
-    assert known["label"] == known["title"] == table["title"]["item-003"]
+    assert known["features"]["price"] == pytest.approx(table["price"]["item-003"])
+    assert known["label"] == known["features"]["title"] == table["title"]["item-003"]
     assert (known["offered"], known["live"]) == (True, False)
     retriever.remove_item("item-003")
     assert retriever.item("item-003") == known | {"offered": False}
