@@ -1,6 +1,14 @@
-# The service. Build needs the base image and a package index (PIP_INDEX_URL names another one), nothing else:
+# The service. Build needs the base image and a package index, nothing else:
 #   docker build -t twotower .
-#   docker run -p 8080:8080 -v "$PWD/outputs:/outputs" -v twotower-live:/live twotower bundle=/outputs/default/RUN
+# PIP_INDEX_URL names another index; PIP_EXTRA_INDEX_URL one more. Torch from the usual index brings libraries
+# for GPUs, which the service has no use for: give torch's index of CPU-only builds as PIP_EXTRA_INDEX_URL, and
+# the image is several GB smaller:
+#   docker build --build-arg PIP_EXTRA_INDEX_URL=... -t twotower .
+# Export first (python scripts/export.py run=outputs/default/RUN), so that the outputs are only read:
+#   docker run --name twotower -p 8080:8080 -v "$PWD/outputs:/outputs:ro" -v twotower-live:/live \
+#     twotower bundle=/outputs/default/RUN
+# Requests in flight have 20 seconds once it is told to stop; Docker by itself waits for 10:
+#   docker stop -t 30 twotower
 FROM python:3.12-slim
 
 ARG PIP_INDEX_URL=https://pypi.org/simple

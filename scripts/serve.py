@@ -5,14 +5,14 @@
   python scripts/serve.py bundle=outputs/default/<time> host=0.0.0.0 api_keys_file=keys.txt
 
 Exports the towers once if there is no export. Live items and events are kept in <run>/live.sqlite and are
-there again after any end of the process. SIGTERM finishes the requests in flight.
+there again after any end of the process. SIGTERM finishes the requests in flight; before there are any, it
+ends the process at once.
 """
 
 import os
+import signal
 from collections.abc import Sequence
 from typing import Any
-
-from twotower.door import run_door
 
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
@@ -24,4 +24,8 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    # First of all: the first process of a container gets no signal that it has no handler for.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    from twotower.door import run_door
+
     run_door("serve", task, __doc__ or "")

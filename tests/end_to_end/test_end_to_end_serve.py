@@ -41,7 +41,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 class Service:
     """One process of scripts/serve.py."""
 
-    def __init__(self, run: Path, *overrides: str) -> None:
+    def __init__(self, run: Path, *overrides: str, limits: tuple[int, int] | None = None) -> None:
         self.port = free_port()
         command = [
             sys.executable,
@@ -50,6 +50,9 @@ class Service:
             f"port={self.port}",
             *overrides,
         ]
+        if limits:  # soft and hard, on open files
+            limited = f'ulimit -Sn {limits[0]} && ulimit -Hn {limits[1]} && exec "$@"'
+            command = ["sh", "-c", limited, "sh", *command]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
 
@@ -79,8 +82,8 @@ class Service:
 
 
 @contextmanager
-def service(run: Path, *overrides: str) -> Iterator[Service]:
-    started = Service(run, *overrides)
+def service(run: Path, *overrides: str, limits: tuple[int, int] | None = None) -> Iterator[Service]:
+    started = Service(run, *overrides, limits=limits)
     try:
         yield started.wait()
     finally:
@@ -135,13 +138,48 @@ def test_sigterm_finishes_the_requests_in_flight(runs: tuple[Path, Path]) -> Non
         for client in clients:
             assert client.recv(999).startswith(b"HTTP/1.1 100 ")  # the service has begun to read
         running.process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + 15  # requests in flight have 20 seconds
         while connects(address):
+            assert time.monotonic() < until
             time.sleep(0.01)
         for client in clients:
             client.sendall(body)
         for client in clients:
             assert client.recv(9999).startswith(b"HTTP/1.1 200 ")
         assert running.process.wait(timeout=30) == 0
+
+
+def handles(process: subprocess.Popen[str], what: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    caught = next(line.split()[1] for line in lines if line.startswith("SigCgt:"))
+    return bool(int(caught, 16) >> (what - 1) & 1)
+
+
+def test_sigterm_ends_it_at_once_while_it_loads(runs: tuple[Path, Path]) -> None:
+    starting = Service(runs[0], 'store=""', "console=jsonl")
+    until = time.monotonic() + 30
+    while not handles(starting.process, signal.SIGTERM):
+        assert time.monotonic() < until
+        assert starting.process.poll() is None
+        time.sleep(0.001)
+    # By a handler, which the first process of a container needs; and before there was anything to tell.
+    assert starting.end(signal.SIGTERM) == (0, "", "")
+
+
+def test_its_limit_on_open_files_is_raised_as_far_as_it_may(runs: tuple[Path, Path]) -> None:
+    with service(runs[0], 'store=""', "console=quiet", limits=(400, 500)) as running:
+        lines = Path(f"/proc/{running.process.pid}/limits").read_text().splitlines()
+        assert next(line.split()[3:5] for line in lines if line.startswith("Max open files")) == [
+            "500",
+            "500",
+        ]
+        # 244 connections, of which a quarter may be of one address: that of this client is one of them
+        address = ("127.0.0.1", running.port)
+        with ExitStack() as stack:
+            clients = [stack.enter_context(socket.create_connection(address, timeout=30)) for _ in range(61)]
+            assert clients[-1].recv(999).startswith(b"HTTP/1.1 503 ")
+            assert running.ok("GET", "/readyz")["status"] == "ready"
 
 
 def test_keys_guard_it_and_its_log_holds_none(runs: tuple[Path, Path], tmp_path: Path) -> None:
@@ -178,10 +216,10 @@ def test_no_path_of_a_request_is_opened_and_a_bad_bundle_changes_nothing(runs: t
 
 @pytest.mark.slow
 def test_switching_under_load_fails_no_request_and_mixes_no_versions(runs: tuple[Path, Path]) -> None:
-    seen = swap.measure(runs, seconds=6, every=1.5)
+    seen = swap.measure(runs, seconds=8, every=1.0)
     assert seen.mistakes == []
     assert len(seen.answers) == 2
-    assert len(seen.swaps) >= 3
+    assert len(seen.swaps) >= 3  # of seven, on a machine that does nothing else
     assert sum(seen.kinds.values()) > 100
 
 
