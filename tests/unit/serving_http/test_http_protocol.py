@@ -1,5 +1,6 @@
 """Clients that are slow, silent, endless or too many on purpose, over a real socket."""
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -11,9 +12,10 @@ from collections.abc import Callable, Iterator
 import pytest
 import uvicorn
 from fake_live import FakeLive
+from uvicorn.server import ServerState
 
 from twotower.serving.http.app import Settings, create_app
-from twotower.serving.http.protocol import Limits, within
+from twotower.serving.http.protocol import ImpatientProtocol, Limits, within
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -211,6 +213,69 @@ def test_who_leaves_in_the_middle_is_no_failure(
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset
         wait_for(lambda: served.num_open == 0)
         wait_for(lambda: not served.server.server_state.tasks)
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+class Unread(asyncio.Transport):
+    """To a client that reads nothing more, though little is left; closed, it takes nothing, as uvloop's."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self.closing, self.aborted = False, asyncio.Event()
+
+    def write(self, data: object) -> None:
+        if self.closing:
+            raise RuntimeError("the handler is closed")
+
+    def get_write_buffer_size(self) -> int:
+        return 10
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+    def abort(self) -> None:
+        self.closing = True
+        self.aborted.set()
+
+
+def without_server() -> tuple[ImpatientProtocol, Unread]:
+    """A connection of the application in the loop that runs."""
+    config = uvicorn.Config(create_app(FakeLive(), Settings()), log_config=None)  # type: ignore[arg-type]
+    protocol, transport = within(Limits(unread_seconds=0.05))(config, ServerState(), {}), Unread()
+    protocol.connection_made(transport)
+    return protocol, transport
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_the_last_of_an_answer_does_not_wait_for_ever_either(refused: bool) -> None:
+    async def main() -> None:
+        protocol, transport = without_server()
+        if refused:
+            protocol.data_received(b"no HTTP\r\n\r\n")
+        else:
+            protocol.pause_writing()
+            transport.close()
+            protocol.resume_writing()  # most of it is gone
+        async with asyncio.timeout(5):  # the limit on headers is longer
+            await transport.aborted.wait()
+        protocol.connection_lost(None)
+
+    asyncio.run(main())
+
+
+def test_what_is_sent_before_the_end_is_known_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        protocol, transport = without_server()
+        protocol.data_received(GET)
+        transport.abort()  # the protocol is told later
+        await asyncio.gather(*protocol.tasks)
+        protocol.connection_lost(ConnectionResetError())
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(main())
     assert [record.getMessage() for record in caplog.records] == []
 
 
