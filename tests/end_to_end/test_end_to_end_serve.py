@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
@@ -30,11 +31,18 @@ KEYS = {"read": "r" * 32, "write": "w" * 32}
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two runs in one folder with the same users and items, but other towers."""
-    root = tmp_path_factory.mktemp("runs")
-    for name, history_items in (("run-a", "table"), ("run-b", "tower")):
-        tiny_bundle.write(root / name / "bundle", history_items=history_items)
-        exported_beside(root / name)
+    """Two runs in one folder with the same users and items, but other towers; nothing may change them.
+
+    All processes of the suite share them: an export takes seconds.
+    """
+    place = tmp_path_factory.getbasetemp()
+    root = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "served"
+    with FileLock(root.with_suffix(".lock")):
+        for name, history_items in (("run-a", "table"), ("run-b", "tower")):
+            if not (root / name / "exported").exists():
+                tiny_bundle.write(root / name / "bundle", history_items=history_items)
+                exported_beside(root / name)
+        (root / "empty").mkdir(exist_ok=True)
     return root / "run-a", root / "run-b"
 
 
@@ -202,7 +210,6 @@ def test_keys_guard_it_and_its_log_holds_none(runs: tuple[Path, Path], tmp_path:
 
 
 def test_no_path_of_a_request_is_opened_and_a_bad_bundle_changes_nothing(runs: tuple[Path, Path]) -> None:
-    (runs[0].parent / "empty").mkdir()
     with service(runs[0], 'store=""', "console=quiet") as running:
         before = running.ok("GET", "/readyz")["version"]
         for name in ("../run-b", "/etc", "run-b/exported", "empty", "nothing", ".", "run-b\0"):
@@ -216,10 +223,10 @@ def test_no_path_of_a_request_is_opened_and_a_bad_bundle_changes_nothing(runs: t
 
 @pytest.mark.slow
 def test_switching_under_load_fails_no_request_and_mixes_no_versions(runs: tuple[Path, Path]) -> None:
-    seen = swap.measure(runs, seconds=8, every=1.0)
+    seen = swap.measure(runs, seconds=6, every=1.0)
     assert seen.mistakes == []
     assert len(seen.answers) == 2
-    assert len(seen.swaps) >= 3  # of seven, on a machine that does nothing else
+    assert len(seen.swaps) >= 3  # of five, on a machine that does nothing else
     assert sum(seen.kinds.values()) > 100
 
 

@@ -2,10 +2,17 @@
 
 import resource
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from twotower.serving.http.server import MOST_FILES, OTHER_FILES, connection_limits, most_connections
+from twotower.serving.http.server import (
+    MOST_FILES,
+    OTHER_FILES,
+    connection_limits,
+    most_connections,
+    places,
+)
 
 
 @pytest.fixture
@@ -24,6 +31,26 @@ def test_the_limit_on_files_is_raised_and_leaves_some_for_others(files: tuple[in
     assert (now, still) == (hard if 0 < hard < MOST_FILES else MOST_FILES, hard)
     assert connections == now - OTHER_FILES
     assert most_connections() == connections
+
+
+@pytest.mark.parametrize(
+    ("bundle", "told", "root", "store"),
+    [
+        (
+            "/outputs/default/run/exported",
+            (None, None),
+            "/outputs/default",
+            "/outputs/default/run/live.sqlite",
+        ),
+        ("/data/spring-exported", (None, None), "/data", "/data/live.sqlite"),  # and not the whole disk
+        ("/data/spring-exported", ("/srv", "live.db"), "/srv", "live.db"),
+        ("/outputs/default/run/exported", (None, ""), "/outputs/default", None),
+    ],
+)
+def test_bundles_and_live_changes_have_their_places(
+    bundle: str, told: tuple[str | None, str | None], root: str, store: str | None
+) -> None:
+    assert places(Path(bundle), *told) == (Path(root), None if store is None else Path(store))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import uvicorn
 
-from twotower.bundle.export import exported_beside
+from twotower.bundle.export import EXPORTED, exported_beside
 from twotower.exits import DONE
 from twotower.serving.http.app import Settings, create_app
 from twotower.serving.http.protocol import Limits, within
@@ -40,10 +40,8 @@ def serve(settings: Mapping[str, Any]) -> int:
     # The loop waits at most so long for the thread that answers: 5 ms, the default, are several answers.
     sys.setswitchinterval(SWITCH_SECONDS)
     bundle = exported_beside(Path(settings["bundle"]))
-    run = bundle.parent
-    root = Path(settings["bundles_root"] or run.parent)
-    store = run / STORE if settings["store"] is None else settings["store"]
-    live = LiveService(root, bundle, Path(store) if store else None, exported_beside)
+    root, store = places(bundle, settings["bundles_root"], settings["store"])
+    live = LiveService(root, bundle, store, exported_beside)
     with contextlib.closing(live):
         application = Settings(
             keys=keys,
@@ -55,6 +53,20 @@ def serve(settings: Mapping[str, Any]) -> int:
         )
         _tell(settings, live, bool(keys))
         return _run(settings, create_app(live, application, set_aside))
+
+
+def places(bundle: Path, bundles_root: str | None, store: str | None) -> tuple[Path, Path | None]:
+    """Return the folder of the bundles that may be switched to, and the file of live changes.
+
+    Args:
+        bundle: an exported one.
+        bundles_root: None for the folder of the run's folder; of a bundle that is in no run, for its own.
+        store: None for a file in the run's folder or beside the bundle, "" for none.
+    """
+    home = bundle.parent
+    root = home.parent if bundle.name == EXPORTED else home
+    file = home / STORE if store is None else Path(store)
+    return Path(bundles_root or root), None if store == "" else file
 
 
 def most_connections() -> int:
