@@ -118,11 +118,6 @@ def life(folder: Path) -> int:
     known_user(retriever, rng)
     new_user(retriever)
     new_item(retriever, rng)
-    title("next (first: source .venv/bin/activate)")
-    print("  look at the run              tensorboard --logdir outputs")
-    print("  change something             python scripts/train.py embedding_dim=128 loss.temperature=0.1")
-    print(f"  another index, no training   python scripts/reindex.py run={run} index=ivf_flat")
-    print("  your own data, and the rest  README.md")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A service in a process of its own, for the benchmarks."""
+"""A service in a process of its own, for the benchmarks and the demo."""
 
 import contextlib
 import os
@@ -31,14 +31,15 @@ def serving(bundle: Path, *overrides: str) -> Iterator[str]:
     command = [sys.executable, str(SERVE), f"bundle={bundle}", f"port={port}", 'store=""', *overrides]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=dict(os.environ))
     try:
-        _wait(process, url)
+        wait_until_ready(process, url)
         yield url
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=PATIENCE_SECONDS)
 
 
-def _wait(process: "subprocess.Popen[bytes]", url: str) -> None:
+def wait_until_ready(process: "subprocess.Popen[bytes]", url: str) -> None:
+    """Return once a service answers; end this program where it does not come to that."""
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
         if process.poll() is not None:

@@ -1,0 +1,121 @@
+"""A day of the service on a trained bundle, kill -9 included; called by scripts/demo.
+
+python scripts/demo_service.py outputs/demo    the newest finished run in this folder
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from demo_life import NEW_ID, NEW_ITEM, fitting_items, fitting_users, newest_run, title
+
+from twotower.exits import exit_status
+from twotower.serving.recommendation import UserId
+from twotower.serving.retriever import Retriever
+
+sys.path.insert(0, str(Path(__file__).parent / "bench"))
+from service import SERVE, free_port, wait_until_ready
+
+NEAR_ITS_PRICE = {"price": {"min": 1.6, "max": 1.7}}
+
+
+class Client:
+    """Asks one service, and shows what it asked.
+
+    Args:
+        url: of the service.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Send one request, and return its answer."""
+        print(f"  {method} {path}  {json.dumps(body) if body else ''}")
+        data = json.dumps(body).encode() if body else None
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self._url}{path}", data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    def recommend(self, user: UserId, k: int, where: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Return what a user is recommended."""
+        body = {"user_id": user, "k": k} | ({"where": where} if where else {})
+        items: list[dict[str, Any]] = self.ask("POST", "/recommend", body)["items"]
+        return items
+
+
+@contextmanager
+def served(run: Path, store: Path) -> Iterator[Client]:
+    """Serve a run until kill -9."""
+    port = free_port()
+    command = [
+        sys.executable,
+        str(SERVE),
+        f"bundle='{run}'",
+        f"port={port}",
+        f"store='{store}'",
+        "console=quiet",
+    ]
+    with subprocess.Popen(command) as process:
+        try:
+            wait_until_ready(process, f"http://127.0.0.1:{port}")
+            yield Client(f"http://127.0.0.1:{port}")
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def show(found: list[dict[str, Any]], most: int = 3) -> None:
+    for place, each in enumerate(found[:most], start=1):
+        print(f"  {place:>2}  {each['item_id']!s:>8}  {each['score']:6.2f}  {each['label']}")
+
+
+def place_of_new(found: list[dict[str, Any]]) -> str:
+    ids = [each["item_id"] for each in found]
+    return f"place {ids.index(NEW_ID) + 1} of {len(ids):,}" if NEW_ID in ids else f"not among {len(ids):,}"
+
+
+def day(folder: Path) -> int:
+    run = newest_run(folder)
+    retriever = Retriever.open(run / "bundle")
+    user = fitting_users(retriever, fitting_items(retriever))[0]
+    with tempfile.TemporaryDirectory() as name:
+        store = Path(name) / "live.sqlite"
+        title("the service: the user tower as ONNX, the index, and live changes in a file")
+        with served(run, store) as client:
+            show(client.recommend(user, 3))
+            title(f"a new item for user {user}, whose history it fits: {NEW_ITEM['description']!r}")
+            client.ask("PUT", f"/items/{NEW_ID}", {"features": NEW_ITEM})
+            print(f"      it is at {place_of_new(client.recommend(user, 100))}")
+            show(near := client.recommend(user, 10, NEAR_ITS_PRICE), 10)
+            print(f"      of what costs about as much it is at {place_of_new(near)}")
+            client.ask("POST", f"/users/{user}/events", {"item_id": near[0]["item_id"]})
+        title("kill -9, and a new start")
+        with served(run, store) as client:
+            print(f"      it is still there, at {place_of_new(client.recommend(user, 100))}")
+            show(client.recommend(user, 10, NEAR_ITS_PRICE), 10)
+            client.ask("DELETE", f"/items/{NEW_ID}")
+            print(f"      and now {place_of_new(client.recommend(user, 100))}")
+    title("next (first: source .venv/bin/activate)")
+    print(f"  serve it, with a page        python scripts/serve.py bundle={run}")
+    print("  look at the run              tensorboard --logdir outputs")
+    print("  change something             python scripts/train.py embedding_dim=128 loss.temperature=0.1")
+    print(f"  another index, no training   python scripts/reindex.py run={run} index=ivf_flat")
+    print("  your own data, and the rest  README.md")
+    return 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        print(__doc__)
+        sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
+    sys.exit(exit_status(lambda: day(Path(sys.argv[1])), debug=False))
