@@ -11,8 +11,8 @@
 #   docker stop -t 30 twotower
 FROM python:3.12-slim
 
-ARG PIP_INDEX_URL=https://pypi.org/simple
-ARG PIP_EXTRA_INDEX_URL=
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
 
 RUN useradd --create-home --uid 10001 twotower && mkdir /live && chown twotower /live
 WORKDIR /app
