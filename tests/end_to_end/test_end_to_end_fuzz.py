@@ -55,8 +55,25 @@ def test_no_request_that_the_page_describes_fails(app: Any) -> None:
 
 
 HUGE, DEEP = "9" * 400, "[" * 3000 + "]" * 3000
+LESS_DEEP = "[" * 400 + "]" * 400
 STRANGE = [
-    *("null", "true", "0", '"x"', "[]", "[[]]", "{}", "-1", "1e308", "1e400", "NaN", "-Infinity", HUGE, DEEP),
+    *(
+        "null",
+        "true",
+        "0",
+        '"x"',
+        "[]",
+        "[[]]",
+        "{}",
+        "-1",
+        "1e308",
+        "1e400",
+        "NaN",
+        "-Infinity",
+        HUGE,
+        DEEP,
+        LESS_DEEP,
+    ),
     *(
         '"\\ud800"',
         '"\\u0000"',

@@ -63,7 +63,7 @@ def check_parity(bundle: Bundle, exported: ExportedTowers) -> dict[str, Any]:
 
 
 def _users(bundle: Bundle, rng: np.random.Generator) -> Iterator[Users]:
-    """Yield batches: known users and the unknown one, some of them alone, then made-up new users."""
+    """Yield known users and the unknown one in batches, some alone, these without one feature; new users."""
     length, num_users = bundle.model.history.length, len(bundle.users)
     drawn = rng.choice(num_users, min(NUM_DRAWN, num_users), replace=False) + 1
     rows = np.append(0, np.sort(drawn)).astype(np.int64)
@@ -72,6 +72,9 @@ def _users(bundle: Bundle, rng: np.random.Generator) -> Iterator[Users]:
         times = np.resize([bundle.request_time, 0, bundle.request_time + 100 * 86_400], len(batch))
         features = bundle.model.users.gather(torch.from_numpy(batch))
         yield features, *bundle.history.last(batch, length), times.astype(np.int64)
+        for name, missing in bundle.model.users.encode([{}]).items() if len(batch) == 1 else ():
+            rest = features | {name: missing}
+            yield rest, *bundle.history.last(batch, length), times.astype(np.int64)
     yield from _new_users(bundle, rng)
 
 

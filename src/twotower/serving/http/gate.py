@@ -104,8 +104,7 @@ class Gate:
         body = await self._body(headers, receive)
         direct = self._direct.get((method, path))
         if direct is None:
-            # Written again as it was understood here: the framework's own parser takes some texts otherwise.
-            body = await _read(body, lambda: orjson.dumps(_parsed(body)))
+            body = await _read(body, lambda: _as_understood(body))
             await self._app(scope, _again(body, receive), send)
             return
         check, call = direct
@@ -152,6 +151,14 @@ def _parsed(body: bytes) -> object:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise HttpError(400, f"body: not JSON: {error!s:.300}", "body") from error
+
+
+def _as_understood(body: bytes) -> bytes:
+    """Return a JSON text as it was understood here: the framework's own parser takes some otherwise."""
+    try:
+        return orjson.dumps(_parsed(body))
+    except TypeError as error:  # orjson reads deeper nesting than it writes
+        raise HttpError(400, "body: nested too deeply", "body") from error
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
