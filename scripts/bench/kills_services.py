@@ -20,8 +20,8 @@ from kills_clients import Connection, Gone, Nobody, Offered
 
 from twotower.bundle.manifest import read_manifest
 from twotower.errors import InputError
-from twotower.serving.changes import Change, Event, ItemPut, ItemRemoved
-from twotower.serving.live import LiveService
+from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved
+from twotower.serving.live.service import LiveService
 from twotower.serving.recommendation import ItemId, UserId
 from twotower.serving.requests import Request, UnknownUser
 
@@ -146,7 +146,7 @@ class InsideService(Killable):
         super().__init__()
         self._arguments = str(bundle), str(store)
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["twotower.serving.live"])
+        self._context.set_forkserver_preload(["twotower.serving.live.service"])
 
     def connect(self) -> "PipeConnection":
         return PipeConnection(self._port)

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
 import tiny_bundle
 
 from twotower.serving.http.app import Settings, create_app
-from twotower.serving.live import LiveService
+from twotower.serving.live.service import LiveService
 
 JSON = {"Content-Type": "application/json"}
 

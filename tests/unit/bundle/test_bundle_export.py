@@ -91,7 +91,8 @@ def test_it_is_the_bundle_with_two_towers_more(runs, items):
     assert bundle.export["of"] == before.manifest["sha256"]
     assert bundle.export["opset"] == 20
     assert set(bundle.export["versions"]) == {"torch", "onnx", "onnxscript", "onnxruntime"}
-    # 12 users and the unknown one, those alone, and without their one feature, 5 new ones (0, 1, 2 and 5 items) together and alone
+    # 12 users and the unknown one, those alone, and so without their one feature
+    # 4 new ones (0, 1, 2 and 5 items) together, and alone
     assert bundle.export["users_compared"] == 13 + 13 + 13 + 4 + 4
     # 60 items; one alone, one without features, one without each of 4
     assert bundle.export["items_compared"] == 60 + 1 + 1 + 4

@@ -4,10 +4,10 @@ from contextlib import closing
 import pytest
 
 from twotower.errors import InputError
-from twotower.serving.changes import Event, ItemPut, ItemRemoved, replay
+from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, replay
+from twotower.serving.live.store import Store, StoreFailed
+from twotower.serving.live.writer import Writer
 from twotower.serving.requests import UnknownItem
-from twotower.serving.store import Store, StoreFailed
-from twotower.serving.writer import Writer
 
 
 class Shop:
@@ -82,7 +82,7 @@ def test_changes_that_are_made_again_change_nothing_more(shop):
 
 
 def test_what_cannot_be_taken_is_counted_and_harms_nothing_else(shop, monkeypatch):
-    monkeypatch.setattr("twotower.serving.changes.TOGETHER", 2)
+    monkeypatch.setattr("twotower.serving.live.changes.TOGETHER", 2)
     changes = [ItemPut("c", {"bad": 1}), ItemPut("d", {}), ItemPut("e", {}), Event("u", "zzz", 5)]
     assert replay([*changes, Event("u", "d", 5), ItemRemoved("a")], shop) == 2
     assert shop.offered == {"b": None, "d": {}, "e": {}}

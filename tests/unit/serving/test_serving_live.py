@@ -7,8 +7,8 @@ import pytest
 import tiny_bundle
 
 from twotower.errors import InputError
-from twotower.serving.changes import Event, ItemPut, ItemRemoved
-from twotower.serving.live import LiveService
+from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
+from twotower.serving.live.service import LiveService
 from twotower.serving.requests import Request, UnknownItem
 from twotower.serving.retriever import Retriever
 
@@ -273,7 +273,7 @@ def test_a_rebuild_that_fails_is_logged_and_the_old_index_goes_on(opened, monkey
 
 
 def test_a_bundle_is_opened_anew_where_changes_of_items_pile_up(opened, monkeypatch):
-    monkeypatch.setattr("twotower.serving.live.MIN_SUPERSEDED", 5)
+    monkeypatch.setattr("twotower.serving.live.service.MIN_SUPERSEDED", 5)
     live = opened()
     live.write(CHANGES)
     live.write([ItemPut("new", NEW | {"price": float(number)}) for number in range(61)])

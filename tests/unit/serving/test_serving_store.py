@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from twotower.errors import InputError
-from twotower.serving.changes import Event, ItemPut, ItemRemoved
-from twotower.serving.store import Store, StoreFailed
+from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
+from twotower.serving.live.store import Store, StoreFailed
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_commits_are_brought_to_the_disk(store):
 def test_a_killed_process_keeps_what_it_committed_and_frees_the_store(path):
     code = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from twotower.serving.store import Store\n"
+        "from twotower.serving.live.store import Store\n"
         "store = Store(Path(sys.argv[1])); store.put_item('a', {'x': 1})\n"
         "store._connection.execute('BEGIN IMMEDIATE')\n"
         "store._connection.execute('DELETE FROM puts')\n"

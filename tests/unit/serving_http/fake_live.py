@@ -7,10 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from twotower.errors import InputError
-from twotower.serving.changes import Change, ItemPut, ItemRemoved
+from twotower.serving.live.changes import Change, ItemPut, ItemRemoved
+from twotower.serving.live.store import StoreFailed
 from twotower.serving.recommendation import Recommendation
 from twotower.serving.requests import Request, UnknownItem, UnknownUser
-from twotower.serving.store import StoreFailed
 
 
 class FakeRetriever:

@@ -11,9 +11,9 @@ import pytest
 from conftest import client_of
 from fake_live import FakeLive, FakeRetriever
 
-from twotower.serving.changes import Event, ItemPut, ItemRemoved
 from twotower.serving.http.app import Settings
 from twotower.serving.http.models import RecommendRequest
+from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
 from twotower.serving.requests import Request
 
 Asked = Callable[..., httpx.Response]

@@ -13,7 +13,7 @@ import pytest
 from twotower.serving.http.app import Settings, create_app
 from twotower.serving.http.page_routes import FOLDER
 from twotower.serving.http.security import Keys
-from twotower.serving.live import LiveService
+from twotower.serving.live.service import LiveService
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))
 

@@ -29,9 +29,9 @@ from twotower.serving.http.page_routes import add_page
 from twotower.serving.http.protocol import VERSION_STATE
 from twotower.serving.http.routes import BATCH_SIZE, add_routes, answer, weight
 from twotower.serving.http.security import Keys
-from twotower.serving.live import LiveService
+from twotower.serving.live.service import LiveService
+from twotower.serving.live.store import StoreFailed
 from twotower.serving.requests import Request
-from twotower.serving.store import StoreFailed
 
 MOST_WAITING = 2048
 DRIFT_SECONDS = 2.0

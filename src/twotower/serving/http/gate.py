@@ -17,7 +17,7 @@ from twotower.serving.http.errors import HttpError, error_response
 from twotower.serving.http.limits import CLOSE, RateLimit, read_body, too_large
 from twotower.serving.http.metrics import Metrics
 from twotower.serving.http.security import Keys, is_open
-from twotower.serving.live import LiveService
+from twotower.serving.live.service import LiveService
 
 LOG = logging.getLogger("twotower")
 VERSION_HEADER = "x-bundle-version"

@@ -12,13 +12,13 @@ from fastapi import APIRouter, FastAPI, Query
 from starlette.responses import Response
 
 from twotower.errors import InputError
-from twotower.serving.browse import Browser, as_shown
-from twotower.serving.changes import Event
+from twotower.serving.browsing.browser import Browser, as_shown
 from twotower.serving.http import models
 from twotower.serving.http.other_bundles import OtherBundles
 from twotower.serving.http.path_ids import id_of
 from twotower.serving.http.routes import said, where_of
-from twotower.serving.live import LiveService
+from twotower.serving.live.changes import Event
+from twotower.serving.live.service import LiveService
 from twotower.serving.requests import Request
 
 FOLDER = Path(__file__).parents[1] / "page"

@@ -14,7 +14,6 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from twotower.errors import InputError
-from twotower.serving.changes import Change, Event, ItemPut, ItemRemoved
 from twotower.serving.http import models
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.errors import (
@@ -28,7 +27,8 @@ from twotower.serving.http.errors import (
 from twotower.serving.http.gate import Direct, version_header
 from twotower.serving.http.metrics import Metrics
 from twotower.serving.http.path_ids import id_of
-from twotower.serving.live import LiveService
+from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved
+from twotower.serving.live.service import LiveService
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
 

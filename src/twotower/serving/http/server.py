@@ -17,7 +17,7 @@ from twotower.exits import DONE
 from twotower.serving.http.app import Settings, create_app
 from twotower.serving.http.protocol import Limits, within
 from twotower.serving.http.security import Keys
-from twotower.serving.live import LiveService
+from twotower.serving.live.service import LiveService
 
 STORE = "live.sqlite"
 MOST_FILES, OTHER_FILES = 65_536, 256

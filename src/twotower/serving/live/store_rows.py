@@ -5,7 +5,7 @@ import zlib
 from typing import Any
 
 from twotower.errors import InputError
-from twotower.serving.changes import Change, Event, ItemPut, ItemRemoved
+from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved
 
 Values = tuple[Any, ...]
 

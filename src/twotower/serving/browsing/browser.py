@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from twotower.errors import InputError
 from twotower.serving.attributes import plain
+from twotower.serving.browsing.catalogue_map import MOST_POINTS, CatalogueMap, drawn
+from twotower.serving.browsing.facets import facets_of
+from twotower.serving.browsing.id_prefix import with_prefix
+from twotower.serving.browsing.nearest import nearest
+from twotower.serving.browsing.once import Once
 from twotower.serving.catalogue import ITEM_ID
-from twotower.serving.catalogue_map import MOST_POINTS, CatalogueMap, drawn
-from twotower.serving.facets import facets_of
-from twotower.serving.id_prefix import with_prefix
 from twotower.serving.live_items import LiveItems, Rows
-from twotower.serving.nearest import nearest
-from twotower.serving.once import Once
 from twotower.serving.recommendation import ItemId, Recommendation, UserId
 from twotower.serving.requests import Request, known_rows
 from twotower.serving.retriever import Retriever

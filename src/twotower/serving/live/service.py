@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from twotower.errors import InputError
-from twotower.serving.changes import Change, replay
+from twotower.serving.live.changes import Change, replay
+from twotower.serving.live.store import Store
+from twotower.serving.live.writer import Writer
 from twotower.serving.retriever import Retriever
-from twotower.serving.store import Store
-from twotower.serving.writer import Writer
 
 LOG = logging.getLogger("twotower")
 STORE_NAME = "live.db"

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from twotower.serving.changes import Change, Changeable, ItemPut, ItemRemoved
+from twotower.serving.live.changes import Change, Changeable, ItemPut, ItemRemoved
+from twotower.serving.live.store import Store, StoreFailed
+from twotower.serving.live.store_rows import values_of
 from twotower.serving.recommendation import ItemId
 from twotower.serving.requests import UnknownItem
-from twotower.serving.store import Store, StoreFailed
-from twotower.serving.store_rows import values_of
 
 Step = Callable[[], Any]
 

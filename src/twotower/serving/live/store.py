@@ -9,9 +9,9 @@ from typing import Any
 
 from twotower.errors import InputError
 from twotower.experiments.lock import held
-from twotower.serving.changes import Change, Event, ItemPut, ItemRemoved
+from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved
+from twotower.serving.live.store_rows import INSERTS, SELECTS, change_of, checksum_of, values_of
 from twotower.serving.recommendation import ItemId, UserId
-from twotower.serving.store_rows import INSERTS, SELECTS, change_of, checksum_of, values_of
 
 APPLICATION, FORMAT_VERSION = 0x3254_4F57, 1
 SCHEMA = f"""
