@@ -200,6 +200,8 @@ def test_importing_twotower_is_quick() -> None:
         ("twotower.config", {"torch", "faiss", "pytorch_lightning", "pandas"}),
         ("twotower.experiments.compare.command", {"torch", "pandas", "faiss", "pytorch_lightning", "plotly"}),
         ("twotower.serving.retriever", {"pytorch_lightning", "lightning_fabric", "hydra", "omegaconf"}),
+        ("twotower.serving.retriever", {"fastapi", "uvicorn", "onnx", "onnxruntime", "sqlite3", "pydantic"}),
+        ("twotower.serving.http.server", {"pytorch_lightning", "hydra", "onnx", "onnxscript", "tensorboard"}),
     ],
 )
 def test_what_an_import_leaves_out(module: str, absent: set[str]) -> None:
