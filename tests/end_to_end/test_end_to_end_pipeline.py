@@ -27,6 +27,7 @@ SMALL = [
     "data.num_items=250",
     "data.num_interactions=12000",
     "objective.batch_size=256",
+    "objective.epoch_examples=4096",
     "trainer.max_epochs=3",
     "trainer.checkpoint_every_steps=7",
     "trainer.progress_bar=false",

@@ -19,6 +19,7 @@ TINY = [
     "data.num_items=120",
     "data.num_interactions=5000",
     "objective.batch_size=256",
+    "objective.epoch_examples=3072",
     "trainer.max_epochs=4",
     "trainer.refit=false",
     "trainer.checkpoint_every_steps=5",
