@@ -125,6 +125,12 @@ def test_a_reload_switches_with_all_live_changes_while_old_requests_keep_their_v
     assert "new" in offered(old)
 
 
+def test_columns_are_prepared_before_anybody_asks(opened):
+    live = opened()
+    live.reload("second")
+    assert set(live.retriever.catalogue.attributes._columns) == {"title", "price", "tags", "mixed"}
+
+
 def test_writes_during_a_reload_are_in_the_new_version_too(opened, monkeypatch):
     live = opened()
     live.write(CHANGES)

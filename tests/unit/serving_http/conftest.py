@@ -18,9 +18,11 @@ Asked = Callable[..., httpx.Response]
 
 
 @contextlib.asynccontextmanager
-async def client_of(live: Any, settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def client_of(
+    live: Any, settings: Settings, changed: Callable[[], None] = lambda: None
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application in this process, whose threads end with it."""
-    app = create_app(live, settings)
+    app = create_app(live, settings, changed)
     told: asyncio.Queue[Any] = asyncio.Queue()
     answers: asyncio.Queue[Any] = asyncio.Queue()
     lifespan = asyncio.create_task(app({"type": "lifespan", "state": {}}, told.get, answers.put))

@@ -8,6 +8,7 @@ from typing import Any
 
 from twotower.errors import InputError
 from twotower.serving.live.changes import Change, ItemPut, ItemRemoved
+from twotower.serving.live.service import ReloadUnderWay
 from twotower.serving.live.store import StoreFailed
 from twotower.serving.recommendation import Recommendation
 from twotower.serving.requests import Request, UnknownItem, UnknownUser
@@ -24,11 +25,9 @@ class FakeRetriever:
             items=SimpleNamespace(is_text=False), users=SimpleNamespace(is_text=False)
         )
         self.batches: list[int] = []
-        self.attributes_read = 0
 
     @property
     def attributes(self) -> dict[str, str]:
-        self.attributes_read += 1
         return {"price": "number"}
 
     def answer(self, requests: Sequence[Request]) -> list[list[Recommendation] | InputError]:
@@ -82,9 +81,12 @@ class FakeLive:
             raise InputError(f"reload: {name!r} is no folder of the root of bundles")
         if name == "damaged":
             raise InputError(f"{self.root}/damaged/manifest.json: does not exist beside {self.root}/run-1")
+        if self.reloading.is_set():
+            raise ReloadUnderWay("reload: another one is under way; ask again when it is done")
         self.reloading.set()
         assert self.go_on.wait(10)
         self.retriever = FakeRetriever(name)
+        self.reloading.clear()
         return name
 
     def rebuild_if_needed(self) -> bool:

@@ -156,16 +156,28 @@ def test_a_reload_while_another_is_under_way_is_refused() -> None:
     assert live.retriever.version == "run-2"
 
 
-def test_columns_are_prepared_before_the_first_request_and_after_a_reload(live: FakeLive) -> None:
-    first = live.retriever
+def test_whoever_switches_to_another_bundle_it_is_told_once(
+    live: FakeLive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twotower.serving.http.app.WATCH_SECONDS", 0.001)
+    told: list[str] = []
+
+    async def until(number: int) -> None:
+        async with asyncio.timeout(10):
+            while len(told) < number:
+                await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)  # for what should not come
 
     async def main() -> None:
-        async with client_of(live, Settings()) as client:
-            assert first.attributes_read == 1
+        async with client_of(live, Settings(), lambda: told.append(live.retriever.version)) as client:
+            await until(1)
             await client.post("/reload", json={"bundle": "run-2"})
-            assert live.retriever.attributes_read == 1
+            await until(2)
+            live.retriever = FakeRetriever("run-3")  # as when it is opened anew in the background
+            await until(3)
 
     asyncio.run(main())
+    assert told == ["run-1", "run-2", "run-3"]
 
 
 def test_no_error_tells_where_on_this_machine_files_are(asked: Asked) -> None:

@@ -34,7 +34,7 @@ from twotower.serving.live.store import StoreFailed
 from twotower.serving.requests import Request
 
 MOST_WAITING = 2048
-DRIFT_SECONDS = 2.0
+WATCH_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def create_app(
     Args:
         live: the bundle in use, and what changes.
         settings: what it may be told.
-        bundle_changed: called once there is a bundle to answer from, at the start and after each reload.
+        bundle_changed: called at the start, and soon after another bundle is in use.
     """
     metrics, log = Metrics(live), AccessLog(settings.console, sys.stdout)
     batcher = Batcher(
@@ -78,15 +78,11 @@ def create_app(
         observe=metrics.batch,
     )
 
-    def changed() -> None:
-        _ = live.retriever.attributes  # prepares the columns, so that the first filter is as fast as others
-        bundle_changed()
-
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         await batcher.do([(live.retriever, Request())])  # the first answer is slower than those after it
-        await asyncio.to_thread(changed)
-        watch = asyncio.create_task(_watch_drift(live))
+        await asyncio.to_thread(bundle_changed)
+        watch = asyncio.create_task(_watch(live, bundle_changed))
         yield {VERSION_STATE: lambda: version_header(live.retriever.version)}
         watch.cancel()
         await asyncio.to_thread(batcher.close)
@@ -102,7 +98,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    direct = add_routes(endpoints, live, batcher, metrics, settings.max_batch, changed)
+    direct = add_routes(endpoints, live, batcher, metrics, settings.max_batch)
     _add_errors(endpoints, live.root)
     add_docs(endpoints)
     add_page(endpoints, live)
@@ -156,8 +152,12 @@ def _as_http(error: Exception, root: Path) -> HttpError:
     return HttpError(error.status_code, str(error.detail), headers=error.headers)
 
 
-async def _watch_drift(live: LiveService) -> None:
-    """Have the index built anew once it has drifted."""
+async def _watch(live: LiveService, bundle_changed: Callable[[], None]) -> None:
+    """Have the index built anew once it has drifted, and tell of another bundle, whoever switched to it."""
+    known = live.retriever
     while True:
-        await asyncio.sleep(DRIFT_SECONDS)
+        await asyncio.sleep(WATCH_SECONDS)
         await asyncio.to_thread(live.rebuild_if_needed)
+        if live.retriever is not known:
+            known = live.retriever
+            await asyncio.to_thread(bundle_changed)

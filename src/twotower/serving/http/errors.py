@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from twotower.errors import InputError
+from twotower.serving.live.service import ReloadUnderWay
 from twotower.serving.requests import UnknownItem, UnknownUser
 
 JSON = "application/json"
@@ -52,9 +53,11 @@ def mistake(error: InputError) -> dict[str, str | None]:
 
 
 def from_input(error: InputError, headers: Mapping[str, str] | None = None) -> HttpError:
-    """Return a mistake as 404 where it names an unknown user or item, else as 422."""
+    """Return a mistake as 404 where it names an unknown user or item, 409 beside a reload, else as 422."""
     told = mistake(error)
     status = 404 if isinstance(error, UnknownUser | UnknownItem) else 422
+    if isinstance(error, ReloadUnderWay):
+        status = 409
     return HttpError(status, str(told["message"]), told["key"], headers)
 
 

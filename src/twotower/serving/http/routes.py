@@ -2,9 +2,8 @@
 
 import functools
 import itertools
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -152,22 +151,12 @@ def add_catalogue(router: APIRouter, live: LiveService) -> None:
         return write(Event(key, body.item_id, int(time.time()) if body.time is None else body.time))
 
 
-def add_operations(
-    router: APIRouter, live: LiveService, metrics: Metrics, bundle_changed: Callable[[], None]
-) -> None:
+def add_operations(router: APIRouter, live: LiveService, metrics: Metrics) -> None:
     """Add what those who run the service ask."""
-    reloading = threading.Lock()
 
     @router.post("/reload", response_model=models.Status, summary="Switch to another bundle")
     def reload(body: models.ReloadRequest) -> Response:
-        if not reloading.acquire(blocking=False):
-            raise HttpError(409, "reload: another one is under way; ask again when it is done", "reload")
-        try:
-            version = live.reload(body.bundle)
-            bundle_changed()
-        finally:
-            reloading.release()
-        return said(version, status="ready")
+        return said(live.reload(body.bundle), status="ready")
 
     @router.get("/metrics", response_class=Response, summary="Figures for Prometheus")
     def figures() -> Response:
@@ -208,7 +197,6 @@ def add_routes(
     batcher: Batcher[Asked, Answer],
     metrics: Metrics,
     max_batch: int,
-    bundle_changed: Callable[[], None],
 ) -> Direct:
     """Add all endpoints, and return those that may be called without the framework."""
     anybody = APIRouter(responses=PROBLEMS)
@@ -216,7 +204,7 @@ def add_routes(
     guarded = APIRouter(responses=PROBLEMS, dependencies=[Security(HTTPBearer(auto_error=False))])
     direct = add_recommend(guarded, live, batcher, max_batch)
     add_catalogue(guarded, live)
-    add_operations(guarded, live, metrics, bundle_changed)
+    add_operations(guarded, live, metrics)
     add_health(anybody, live)
     app.include_router(guarded)
     app.include_router(anybody)
