@@ -168,6 +168,14 @@ def test_new_items_are_embedded_and_enter_histories(runs, items):
         assert not vectors.any()
 
 
+def test_towers_take_as_many_threads_as_torch_unless_told(runs, monkeypatch):
+    bundle = read_bundle(runs["tower"] / "exported")
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    for towers, expected in ((ExportedTowers(bundle), 2), (ExportedTowers(bundle, 3), 3)):
+        for session in (towers._user_tower, towers._item_tower):
+            assert session.get_session_options().intra_op_num_threads == expected
+
+
 def test_queries_for_similar_items_ask_for_no_bias(runs):
     towers = ExportedTowers(read_bundle(runs["tower"] / "exported"))
     embeddings = np.arange(2 * D, dtype=np.float32).reshape(2, D)
