@@ -156,7 +156,7 @@ def test_no_worker_outlives_the_parent(number: signal.Signals, tmp_path: Path) -
     parent.send_signal(number)
     parent.wait(20)
     ends = time.monotonic() + 5
-    while any(alive(process) for process in workers) and time.monotonic() < ends:
+    while any(alive(process) for process in everyone) and time.monotonic() < ends:
         time.sleep(0.01)
     assert not any(alive(process) for process in everyone)
     size = written.stat().st_size
