@@ -5,6 +5,7 @@ twenty kills take seconds; `scripts/bench/kills.py` kills the service itself.
 """
 
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,7 @@ class Forgetful:
         self.has = {}
         self.undo = lambda: None
         self.gone = False
+        self.lock = threading.Lock()  # a kill comes between two answers, as it does to a process
 
     def begin(self):
         self.gone = False
@@ -51,12 +53,13 @@ class Forgetful:
         return 0.01
 
     def kill(self):
-        if not self.gone:
-            self.gone = True
-            self.undo()
-            self.undo = lambda: None
-            if self.fault == "makes up":
-                self.items["never sent"] = "label"
+        with self.lock:
+            if not self.gone:
+                self.gone = True
+                self.undo()
+                self.undo = lambda: None
+                if self.fault == "makes up":
+                    self.items["never sent"] = "label"
 
     def connect(self):
         return self
@@ -68,23 +71,28 @@ class Forgetful:
             self.undo = undo
 
     def put(self, item_id, label):
-        before = dict(self.items)
-        self._alive("put", lambda: setattr(self, "items", before))
-        self.items[item_id] = label
+        with self.lock:
+            before = dict(self.items)
+            self._alive("put", lambda: setattr(self, "items", before))
+            self.items[item_id] = label
 
     def remove(self, item_id):
-        label = self.items[item_id]
-        self._alive("remove", lambda: self.items.setdefault(item_id, label))
-        del self.items[item_id]
+        with self.lock:
+            label = self.items.get(item_id)  # gone with the service, perhaps
+            self._alive("remove", lambda: self.items.setdefault(item_id, label))
+            del self.items[item_id]
 
     def event(self, user_id, item_id, time):
-        self._alive("event", lambda: self.has[user_id].discard(item_id))
-        self.has.setdefault(user_id, set()).add(item_id)
+        with self.lock:
+            self._alive("event", lambda: self.has[user_id].discard(item_id))
+            self.has.setdefault(user_id, set()).add(item_id)
 
     def offered(self, user_id):
-        if self.gone:
-            raise Gone
-        return {item: label for item, label in self.items.items() if item not in self.has.get(user_id, ())}
+        with self.lock:
+            if self.gone:
+                raise Gone
+            has = self.has.get(user_id, ())
+            return {item: label for item, label in self.items.items() if item not in has}
 
 
 @pytest.mark.parametrize(
