@@ -7,6 +7,7 @@ import json
 import random
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from twotower.errors import InputError
@@ -121,8 +122,13 @@ def life(folder: Path) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def shown(story: Callable[[Path], int], how: str | None) -> int:
+    """Show a story of the runs in the folder that was typed, or else how to ask; returns the exit status."""
     if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        print(__doc__)
-        sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
-    sys.exit(exit_status(lambda: life(Path(sys.argv[1])), debug=False))
+        print(how)
+        return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
+    return exit_status(lambda: story(Path(sys.argv[1])), debug=False)
+
+
+if __name__ == "__main__":
+    sys.exit(shown(life, __doc__))

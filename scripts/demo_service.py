@@ -15,9 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from demo_life import NEW_ID, NEW_ITEM, fitting_items, fitting_users, newest_run, title
+from demo_life import NEW_ID, NEW_ITEM, fitting_items, fitting_users, newest_run, shown, title
 
-from twotower.exits import exit_status
 from twotower.serving.recommendation import UserId
 from twotower.serving.retriever import Retriever
 
@@ -115,7 +114,4 @@ def day(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        print(__doc__)
-        sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
-    sys.exit(exit_status(lambda: day(Path(sys.argv[1])), debug=False))
+    sys.exit(shown(day, __doc__))

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import json
 import multiprocessing
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from kills_clients import Connection, Gone, Nobody, Offered
+from service import SERVE, free_port
 
 from twotower.bundle.manifest import read_manifest
 from twotower.errors import InputError
@@ -25,7 +25,6 @@ from twotower.serving.live.service import LiveService
 from twotower.serving.recommendation import ItemId, UserId
 from twotower.serving.requests import Request, UnknownUser
 
-DOOR = Path(__file__).parents[1] / "serve.py"
 HOST = "127.0.0.1"
 MOST_ITEMS = 1000
 """In one answer."""
@@ -38,9 +37,7 @@ class Killable(ABC):
     def __init__(self) -> None:
         self._process: Any = None
         self._begun = 0.0
-        with socket.socket() as free:
-            free.bind((HOST, 0))
-            self._port = int(free.getsockname()[1])
+        self._port = free_port()
 
     def begin(self) -> None:
         self._begun = time.monotonic()
@@ -94,7 +91,7 @@ class HttpService(Killable):
     def _started(self) -> "subprocess.Popen[bytes]":
         settings = [f"bundle={self._bundle}", f"store={self._store}", f"port={self._port}", "console=quiet"]
         return subprocess.Popen(
-            [sys.executable, DOOR, *settings], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [sys.executable, SERVE, *settings], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
 
     def _problem(self) -> str | None:

@@ -10,6 +10,7 @@ from twotower.errors import InputError
 
 MAX_LENGTH = 256
 """Characters of a text id; longer ones are texts, not keys, and would bloat every map from ids to rows."""
+INT64 = np.iinfo(np.int64)
 
 
 def checked_ids(column: Column) -> "pd.Series[Any]":
@@ -30,25 +31,31 @@ def checked_ids(column: Column) -> "pd.Series[Any]":
             return values.astype(np.int64)
         raise _refusal(column, 0)
     objects = values.to_numpy(dtype=object)
-    whole = len(objects) > 0 and _is_whole(objects[0])
-    fits = _is_whole if whole else _is_text
+    whole = len(objects) > 0 and is_whole(objects[0])
+    fits = is_whole if whole else is_text_id
     wrong = np.array([not fits(value) for value in objects], dtype=np.bool_)
     if wrong.any():
         raise _refusal(column, int(wrong.argmax()))
     return _as_int64(column, values.infer_objects()) if whole else values.astype("str")
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Tell whether a value is a whole number; true and false are none."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _is_text(value: Any) -> bool:
+def fits_64_bits(number: int) -> bool:
+    """Tell whether a whole number, however long, is one that int64 holds."""
+    return INT64.min <= number <= INT64.max
+
+
+def is_text_id(value: Any) -> bool:
+    """Tell whether a value is a text that may be an id."""
     return isinstance(value, str) and 0 < len(value) <= MAX_LENGTH and "\0" not in value
 
 
 def _as_int64(column: Column, values: "pd.Series[Any]") -> "pd.Series[int]":
-    limits = np.iinfo(np.int64)
-    outside = ((values > limits.max) | (values < limits.min)).to_numpy(dtype=np.bool_)
+    outside = ((values > INT64.max) | (values < INT64.min)).to_numpy(dtype=np.bool_)
     if outside.any():
         position = int(outside.argmax())
         raise column.refusal(

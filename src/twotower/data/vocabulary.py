@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from twotower.data.ids import fits_64_bits, is_whole
+
 Ids = np.ndarray | pd.Series | Sequence[Any]
 
 UNKNOWN = 0
 """The row of every id that is not in a vocabulary."""
 
 CHARACTER_BYTES = np.dtype("U1").itemsize
-INT64 = np.iinfo(np.int64)
 
 
 class Vocabulary:
@@ -54,8 +55,7 @@ class Vocabulary:
         if self.is_text:
             sound = isinstance(value, str) and len(value) * CHARACTER_BYTES <= self.values.dtype.itemsize
         else:
-            sound = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            sound = sound and INT64.min <= value <= INT64.max
+            sound = is_whole(value) and fits_64_bits(value)
         if not sound:
             return UNKNOWN
         place = int(np.searchsorted(self.values, value))

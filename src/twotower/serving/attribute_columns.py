@@ -180,9 +180,9 @@ def column_of(name: str, values: pd.Series, feature: object | None, is_label: bo
     first = next((value for value in present if np.size(value)), "")
     if isinstance(first, str):
         several = not is_label and any(TAG_SEPARATOR in str(value) for value in present)
-        return Values(name, values, _tags(name) if several else None)
+        return Values(name, values, tags_of(name) if several else None)
     if isinstance(first, list | tuple | np.ndarray) and is_value(first[0]):
-        return Values(name, values, _tags(name))
+        return Values(name, values, tags_of(name))
     return None
 
 
@@ -194,7 +194,8 @@ def truths(values: pd.Series) -> bool:
     return len(present) > 0 and all(isinstance(value, bool | np.bool_) for value in present)
 
 
-def _tags(name: str) -> Tags:
+def tags_of(name: str) -> Tags:
+    """Return what finds the tags in a raw value of a column that no feature reads as tags."""
     return Tags(column=name, dim=1, separator=TAG_SEPARATOR)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from twotower.data.ids import fits_64_bits, is_whole
 from twotower.data.vocabulary import Vocabulary
 from twotower.serving.recommendation import ItemId
 
@@ -215,8 +216,7 @@ def as_id(value: Any, is_text: bool) -> ItemId | None:
     """Return a value as a plain id of the catalogue's kind, None where it cannot be one ("1" is not 1)."""
     if is_text:
         return str(value) if isinstance(value, str) else None
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return int(value) if whole and -(2**63) <= value < 2**63 else None
+    return int(value) if is_whole(value) and fits_64_bits(value) else None
 
 
 def as_label(value: Any) -> str | None:

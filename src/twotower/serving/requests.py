@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from twotower.data.check_tables import EARLIEST, LATEST
-from twotower.data.ids import MAX_LENGTH
+from twotower.data.ids import MAX_LENGTH, fits_64_bits, is_text_id
 from twotower.errors import InputError
 from twotower.features.feature import ContextFeature
 from twotower.features.feature_table import FeatureTable
@@ -136,7 +136,7 @@ def checked_id(value: Any, is_text: bool, name: str, what: str) -> int | str:
     """
     key = as_id(value, is_text)
     if is_text:
-        sound = isinstance(key, str) and 0 < len(key) <= MAX_LENGTH and "\0" not in key
+        sound = is_text_id(key)
         kind = f"text of 1 to {MAX_LENGTH} characters"
     else:
         sound = isinstance(key, int)
@@ -181,7 +181,7 @@ def checked_features(
 
 
 def _is_short(value: Any) -> bool:
-    return not isinstance(value, int) or -(2**63) <= value < 2**63
+    return not isinstance(value, int) or fits_64_bits(value)
 
 
 def choices(name: Any, known: Iterable[str]) -> str:

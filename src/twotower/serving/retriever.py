@@ -133,7 +133,7 @@ class Retriever(LiveChanges):
         """
         if user_id is None:  # which would mean a user who is described
             raise UnknownUser("user None: expected the id of a user; use recommend_new for one without")
-        return self._one(
+        return self.answer_one(
             Request(
                 user_id,
                 k=k,
@@ -162,7 +162,7 @@ class Retriever(LiveChanges):
         Raises:
             InputError: an argument is wrong, or names a feature, column or item that is not known.
         """
-        return self._one(
+        return self.answer_one(
             Request(
                 features=features,
                 history=history,
@@ -205,7 +205,12 @@ class Retriever(LiveChanges):
             query = self._towers.item_queries(self._items.vectors(rows))[0]
             return self._listed(most_alike(self._items, int(rows[0]), query, choice))
 
-    def _one(self, request: Request) -> list[Recommendation]:
+    def answer_one(self, request: Request) -> list[Recommendation]:
+        """Answer one request.
+
+        Raises:
+            InputError: what is wrong with it.
+        """
         (found,) = self.answer([request])
         if isinstance(found, InputError):
             raise found

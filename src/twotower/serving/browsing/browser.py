@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from twotower.errors import InputError
 from twotower.serving.attributes import plain
 from twotower.serving.browsing.catalogue_map import MOST_POINTS, CatalogueMap, drawn
 from twotower.serving.browsing.facets import facets_of
@@ -166,9 +165,7 @@ class Browser:
         Raises:
             InputError: as `Retriever.recommend`.
         """
-        (found,) = self.retriever.answer([request])
-        if isinstance(found, InputError):
-            raise found
+        found = self.retriever.answer_one(request)
         assert request.user_id is not None
         reasons = self.why(request.user_id, [each.item_id for each in found])
         return [{**as_shown(each), **reason} for each, reason in zip(found, reasons, strict=True)]

@@ -8,7 +8,7 @@ import pandas as pd
 from twotower.bundle.bundle import Bundle
 from twotower.features.raw_numbers import as_numbers
 from twotower.features.tags import Tags
-from twotower.serving.attribute_columns import TAG_SEPARATOR
+from twotower.serving.attribute_columns import tags_of
 from twotower.serving.attributes import plain
 
 MOST_VALUES = 200
@@ -42,7 +42,7 @@ def _facet(values: pd.Series, kind: str, feature: object | None) -> dict[str, An
         found = (float(there.min()), float(there.max())) if len(there) else (None, None)
         return dict(zip(("min", "max"), found, strict=True))
     if kind == "tags":
-        tags = feature if isinstance(feature, Tags) else Tags(column="tags", dim=1, separator=TAG_SEPARATOR)
+        tags = feature if isinstance(feature, Tags) else tags_of("tags")
         # An item that says a tag twice has it once.
         values = pd.Series([list(set(tags.split(value))) for value in values], dtype=object).explode()
     counts = values.dropna().value_counts()

@@ -1,14 +1,11 @@
 """The page at /docs that describes every request, from files of this machine only."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import fastapi_offline
 from fastapi import APIRouter, FastAPI
-from starlette.responses import Response
 
-from twotower.serving.http.page_routes import HEADERS
+from twotower.serving.http.fixed_files import fixed_file
 
 FOLDER = Path(fastapi_offline.__file__).parent / "static"
 # Addresses are relative, for a service behind a proxy that adds a prefix.
@@ -42,12 +39,5 @@ def add_docs(app: FastAPI) -> None:
         ("/docs/swagger-ui-bundle.js", (FOLDER / "swagger-ui-bundle.js").read_bytes(), "text/javascript"),
         ("/docs/swagger-ui.css", (FOLDER / "swagger-ui.css").read_bytes(), "text/css"),
     ):
-        router.get(address)(_file(content, kind))
+        router.get(address)(fixed_file(content, kind))
     app.include_router(router)
-
-
-def _file(content: bytes, kind: str) -> Callable[[], Any]:
-    async def read() -> Response:
-        return Response(content, headers=HEADERS, media_type=kind)
-
-    return read

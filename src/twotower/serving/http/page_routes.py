@@ -6,16 +6,16 @@ These answer people, not programs: they may change with the page, so the OpenAPI
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, Query
 from starlette.responses import Response
 
-from twotower.errors import InputError
 from twotower.serving.browsing.browser import Browser, as_shown
 from twotower.serving.http import models
+from twotower.serving.http.fixed_files import fixed_file
 from twotower.serving.http.other_bundles import OtherBundles
-from twotower.serving.http.path_ids import id_of
+from twotower.serving.http.path_ids import item_id_of, user_id_of
 from twotower.serving.http.routes import said, where_of
 from twotower.serving.live.changes import Event
 from twotower.serving.live.service import LiveService
@@ -23,17 +23,6 @@ from twotower.serving.requests import Request
 
 FOLDER = Path(__file__).parents[1] / "page"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
-# Nothing from elsewhere and no script or style within the text, so that no value of the data can run.
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
 Limit = Annotated[int, Query(ge=1, le=100)]
 Text = Annotated[str, Query(max_length=200)]
 SomeIds = Annotated[list[str], Query(min_length=1, max_length=1000)]
@@ -67,20 +56,10 @@ def add_page(app: FastAPI, live: LiveService) -> None:
 
 
 def _add_files(router: APIRouter) -> None:
-    """Add the files of the page: read once, and no path of a request names one that is not there."""
     for path in sorted(FOLDER.iterdir()):
         if path.suffix in KINDS:
             address = "/" if path.name == "index.html" else f"/page/{path.name}"
-            router.get(address)(_file(path))
-
-
-def _file(path: Path) -> Callable[[], Any]:
-    content, kind = path.read_bytes(), KINDS[path.suffix]
-
-    async def read() -> Response:
-        return Response(content, headers=HEADERS, media_type=kind)
-
-    return read
+            router.get(address)(fixed_file(path.read_bytes(), KINDS[path.suffix]))
 
 
 def _add_users(router: APIRouter, browser: Callable[[], Browser]) -> None:
@@ -174,18 +153,15 @@ def _add_compare(router: APIRouter, live: LiveService) -> None:
             return said(ours.version, opening=True)
         lists = {}
         for name, retriever in (("ours", ours), ("theirs", theirs)):
-            key = id_of(user, retriever.bundle.users.is_text, "user")
-            request = Request(user_id=key, k=k, where=conditions, exclude_seen=exclude_seen)
-            (found,) = retriever.answer([request])
-            if isinstance(found, InputError):
-                raise found
+            key = user_id_of(user, retriever.bundle)
+            found = retriever.recommend(key, k, where=conditions, exclude_seen=exclude_seen)
             lists[name] = {"version": retriever.version, "items": [as_shown(each) for each in found]}
         return said(ours.version, **lists)
 
 
 def _user(browser: Browser, text: str) -> int | str:
-    return id_of(text, browser.retriever.bundle.users.is_text, "user")
+    return user_id_of(text, browser.retriever.bundle)
 
 
 def _items(browser: Browser, texts: list[str]) -> list[int | str]:
-    return [id_of(text, browser.retriever.bundle.items.is_text, "item") for text in texts]
+    return [item_id_of(text, browser.retriever.bundle) for text in texts]

@@ -2,8 +2,10 @@
 
 import re
 
+from twotower.bundle.bundle import Bundle
+from twotower.data.ids import fits_64_bits
 from twotower.errors import InputError
-from twotower.serving.recommendation import ItemId
+from twotower.serving.recommendation import ItemId, UserId
 
 WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
 """The one way to write a whole number, so that 7 and 007 are not the same item under two names."""
@@ -24,8 +26,18 @@ def id_of(text: str, is_text: bool, what: str) -> ItemId:
         if not text.strip():
             raise InputError(f"{what}_id: expected more than white space, got {text!r:.80}")
         return text
-    if WHOLE.fullmatch(text) is None or not -(2**63) <= int(text) < 2**63:
+    if WHOLE.fullmatch(text) is None or not fits_64_bits(int(text)):
         raise InputError(
             f"{what}_id: {what} ids of this bundle are whole numbers of 64 bits, got {text!r:.80}"
         )
     return int(text)
+
+
+def item_id_of(text: str, bundle: Bundle) -> ItemId:
+    """Return the item id of a bundle's kind that a part of a path means; see `id_of`."""
+    return id_of(text, bundle.items.is_text, "item")
+
+
+def user_id_of(text: str, bundle: Bundle) -> UserId:
+    """Return the user id of a bundle's kind that a part of a path means; see `id_of`."""
+    return id_of(text, bundle.users.is_text, "user")

@@ -4,6 +4,7 @@ import json
 import zlib
 from typing import Any
 
+from twotower.data.ids import fits_64_bits
 from twotower.errors import InputError
 from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved
 
@@ -89,7 +90,7 @@ def _whole(value: Any) -> int | None:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         return None
     number = value.__index__()
-    return int(number) if -(2**63) <= number < 2**63 else None
+    return int(number) if fits_64_bits(number) else None
 
 
 def _encodable(text: str) -> bool:
