@@ -78,8 +78,10 @@ class Forgetful:
 
     def remove(self, item_id):
         with self.lock:
-            label = self.items.get(item_id)  # gone with the service, perhaps
+            label = self.items.get(item_id)
             self._alive("remove", lambda: self.items.setdefault(item_id, label))
+            if item_id not in self.items:  # it was put, and forgotten
+                raise RuntimeError(f"item {item_id!r} is not offered")
             del self.items[item_id]
 
     def event(self, user_id, item_id, time):
