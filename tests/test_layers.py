@@ -15,7 +15,7 @@ PACKAGES = [path for path in MODULES if path.name == "__init__.py" and path.pare
 SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
 
 TIERS = [
-    {"errors", "spec", "problems", "exits"},
+    {"errors", "spec", "problems", "exits", "files"},
     {"data"},
     {"features"},
     {"towers"},
@@ -55,7 +55,7 @@ ONLY_IN = {
     "prometheus_client": {"serving"},
     "sqlite3": {"serving"},
 }
-NEVER_IN = {"torch": {"data", "metrics", "index", "errors", "problems", "spec"}}
+NEVER_IN = {"torch": {"data", "metrics", "index", "errors", "problems", "spec", "files"}}
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_DOOR_LINES = 250, 50, 40
 

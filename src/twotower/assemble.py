@@ -118,11 +118,12 @@ def borrowed(run: Run, source: Path | None) -> dict[str, Any] | None:
     if source is None:
         return None
     try:
-        before, settings = read_result(source), Run.open(source).settings
+        before = read_result(source)
     except InputError as error:
         LOG.warning("warning: %s; its figures are computed again", error)
         return None
-    same = all(settings.get(key) == run.settings[key] for key in ("metrics", "baselines"))
+    key = "evaluation_fingerprint"
+    same = before is not None and before.get(key) == run.facts[key]
     tables = [source / PER_USER, source / PER_USER_BASELINES]
     if before is None or before["status"] not in FINISHED or not same or not all(map(Path.is_file, tables)):
         return None

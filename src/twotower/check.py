@@ -63,6 +63,7 @@ ROOT: dict[str, Any] = {
     "debug": (bool, ...),
     "console": (Literal["rich", "quiet", "jsonl"], ...),
     "reuse": (bool, ...),
+    "cache": (bool, True),  # runs of earlier versions have no such key
     "seeds": (PositiveInt, ...),
     "retry_failed": (bool, ...),
     "run": (str, ...),
@@ -85,7 +86,7 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 NOT_SET = "???"
 """How a YAML says that the user must give a value."""
 
-RUN_KEYS = frozenset({"name", "seed", "embedding_dim", "output_root", "debug", "console", "reuse"})
+RUN_KEYS = frozenset({"name", "seed", "embedding_dim", "output_root", "debug", "console", "reuse", "cache"})
 """What a single run is told beside its groups."""
 
 

@@ -48,7 +48,7 @@ def prepare(run: Run, before: Mapping[str, Any] | None = None) -> tuple[Retrieva
     cache = Path(settings["output_root"]) / ".cache"
     source = build(settings["data"], Source)
     split = build(settings["split"], Split)
-    dataset = build_dataset(source, split, cache)
+    dataset = build_dataset(source, split, cache, anew=not settings.get("cache", True))
     run.facts |= record.identity(settings, dataset.fingerprint, run.overrides)
     if before is not None and before["data"]["fingerprint"] != dataset.fingerprint:
         raise InputError(

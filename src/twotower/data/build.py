@@ -1,5 +1,6 @@
 """From a source and a split to a data set, once: later calls open the cache."""
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -18,18 +19,19 @@ from twotower.data.splits.split import Split
 from twotower.data.store import Built, open_dataset, write_dataset
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
+from twotower.files.code import code_fingerprint
 
-FORMAT = 1
-"""Raise it when the same source and split would give other arrays."""
+LOG = logging.getLogger("twotower")
 
 
-def build_dataset(source: Source, split: Split, cache_root: Path) -> RetrievalDataset:
+def build_dataset(source: Source, split: Split, cache_root: Path, anew: bool = False) -> RetrievalDataset:
     """Load, check, split and store a data set, or open it where that was done before.
 
     Args:
         source: where the data comes from.
         split: what trains and what is predicted.
-        cache_root: holds one folder a fingerprint; two processes may build the same one at once.
+        cache_root: holds one folder a key; two processes may build the same one at once.
+        anew: do all of it, whatever is stored.
 
     Returns:
         The data set, its arrays memory-mapped.
@@ -37,34 +39,36 @@ def build_dataset(source: Source, split: Split, cache_root: Path) -> RetrievalDa
     Raises:
         InputError: the data or the split's settings are at fault.
     """
-    fingerprint = dataset_fingerprint(source, split)
-    final = cache_root / fingerprint
-    found = open_dataset(final, fingerprint)
+    final = cache_root / cache_key(source, split)
+    found = None if anew else open_dataset(final)
     if found is not None:
         return found
-    built = _built(checked(source.load()), split, fingerprint)
+    if final.exists() and not anew:
+        LOG.warning("warning: %s: this stored data set is damaged, and is built again", final)
+    built = _built(checked(source.load()), split)
     temporary = temporary_folder(final)
     try:
-        write_dataset(built, temporary)
+        fingerprint = write_dataset(built, temporary)
         publish_folder(temporary, final)
-        found = open_dataset(final, fingerprint)
-        if found is None:  # what was there is broken
+        found = open_dataset(final)
+        if found is None or (anew and found.fingerprint != fingerprint):  # what was there is broken or old
             temporary.mkdir()
             write_dataset(built, temporary)
             replace_folder(temporary, final)
-            found = open_dataset(final, fingerprint)
+            found = open_dataset(final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     assert found is not None
     return found
 
 
-def dataset_fingerprint(source: Source, split: Split) -> str:
-    """Return the SHA-256 of the source's arguments and content, the split's arguments and the format."""
-    return fingerprint_of([FORMAT, source.fingerprint(), arguments_of(split)])
+def cache_key(source: Source, split: Split) -> str:
+    """Return the SHA-256 of what makes a data set: arguments and content of the source, the split, the code."""
+    code = code_fingerprint([type(source).__module__, type(split).__module__, __name__])
+    return fingerprint_of([source.fingerprint(), arguments_of(split), code])
 
 
-def _built(tables: Tables, split: Split, fingerprint: str) -> Built:
+def _built(tables: Tables, split: Split) -> Built:
     users, items = Vocabulary.fit(tables.users[USER_ID]), Vocabulary.fit(tables.items[ITEM_ID])
     log = log_of(tables, users, items)
     windows = windows_of(log, split)
@@ -82,7 +86,6 @@ def _built(tables: Tables, split: Split, fingerprint: str) -> Built:
         valid=windows.valid.holdout,
         test=windows.test.holdout,
         audit=audit_of(log, windows, split),
-        fingerprint=fingerprint,
     )
 
 

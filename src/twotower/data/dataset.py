@@ -51,7 +51,7 @@ class RetrievalDataset:
         valid: predicted from the train log.
         open_test: opens the test holdout; called by the first use of `test` and not before.
         audit: facts about data and split, see `audit.py`.
-        fingerprint: of the source's content, the split's arguments and the format.
+        fingerprint: of all values above but the audit, wherever they come from.
         origins: "interactions", "users", "items" -> file or source name, for messages.
     """
 

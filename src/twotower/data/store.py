@@ -1,5 +1,6 @@
 """The cache: a built data set as .npy files and Parquet tables in one folder, memory-mapped on reading."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +11,15 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from twotower.data.atomic import sha256_of_file
 from twotower.data.dataset import Audit, Holdout, RetrievalDataset
+from twotower.data.fingerprints import fingerprint_of
 from twotower.data.history import History
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
 from twotower.errors import InputError
 
-META = "meta.json"
+META, OWN_SUM = "meta.json", "sha256"
 HISTORY_ARRAYS = ("offsets", "items", "times")
 TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times")
 
@@ -31,11 +34,13 @@ class Built:
     valid: Holdout
     test: Holdout
     audit: Audit
-    fingerprint: str
 
 
-def write_dataset(built: Built, folder: Path) -> None:
+def write_dataset(built: Built, folder: Path) -> str:
     """Write into an empty folder; equal histories are written once.
+
+    Returns:
+        The fingerprint of the content: equal for equal values, wherever they come from.
 
     Raises:
         InputError: a feature column mixes kinds of values.
@@ -43,29 +48,33 @@ def write_dataset(built: Built, folder: Path) -> None:
     histories = {"train": built.train, "train_and_valid": built.train_and_valid}
     histories |= {"valid": built.valid.history, "test": built.test.history}
     names: dict[str, str] = {}
+    content: dict[str, Any] = {"histories": names, "item_label": built.tables.item_label}
     for name, history in histories.items():
         twin = next((other for other in names if _equal(histories[other], history)), name)
         names[name] = twin
         if twin == name:
-            _save(folder / f"history_{name}", history, HISTORY_ARRAYS)
-    _save(folder / "valid", built.valid, TARGET_ARRAYS)
-    _save(folder / "test", built.test, TARGET_ARRAYS)
+            content |= _save(folder / f"history_{name}", history, HISTORY_ARRAYS)
+    content |= _save(folder / "valid", built.valid, TARGET_ARRAYS)
+    content |= _save(folder / "test", built.test, TARGET_ARRAYS)
     for table in ("users", "items"):
-        _save_table(getattr(built.tables, table), folder / f"{table}.parquet", built.tables.origins[table])
+        frame, origin = getattr(built.tables, table), built.tables.origins[table]
+        content[table] = _save_table(frame, folder / f"{table}.parquet", origin)
     meta = {
-        "fingerprint": built.fingerprint,
+        "fingerprint": fingerprint_of(content),
         "audit": built.audit,
         "item_label": built.tables.item_label,
         "origins": built.tables.origins,
         "histories": names,
-        "bytes": {str(path.relative_to(folder)): path.stat().st_size for path in _files(folder)},
+        "files": {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in _files(folder)},
     }
+    meta[OWN_SUM] = fingerprint_of(meta)
     (folder / META).write_text(json.dumps(meta, indent=1))
+    return str(meta["fingerprint"])
 
 
-def open_dataset(folder: Path, fingerprint: str) -> RetrievalDataset | None:
-    """Open what `write_dataset` wrote, or return None where it is not there or not whole."""
-    meta = _whole_meta(folder, fingerprint)
+def open_dataset(folder: Path) -> RetrievalDataset | None:
+    """Open what `write_dataset` wrote, or return None where it is not there, or not as it was written."""
+    meta = _whole_meta(folder)
     if meta is None:
         return None
     user_table = pd.read_parquet(folder / "users.parquet")
@@ -77,6 +86,8 @@ def open_dataset(folder: Path, fingerprint: str) -> RetrievalDataset | None:
     names = meta["histories"]
 
     def open_test() -> Holdout:
+        if _whole_meta(folder) != meta:
+            raise InputError(f"{folder}: this stored data set was changed while a run used it; run again")
         history = History(**_load(folder / f"history_{names['test']}", HISTORY_ARRAYS))
         return Holdout(**_load(folder / "test", TARGET_ARRAYS), history=history)
 
@@ -91,17 +102,19 @@ def open_dataset(folder: Path, fingerprint: str) -> RetrievalDataset | None:
         valid=Holdout(**_load(folder / "valid", TARGET_ARRAYS), history=histories[names["valid"]]),
         open_test=open_test,
         audit=meta["audit"],
-        fingerprint=fingerprint,
+        fingerprint=meta["fingerprint"],
         origins=meta["origins"],
     )
 
 
-def _whole_meta(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+def _whole_meta(folder: Path) -> dict[str, Any] | None:
     try:
         meta: dict[str, Any] = json.loads((folder / META).read_text())
-        sizes = {name: (folder / name).stat().st_size for name in meta["bytes"]}
-        whole = meta["fingerprint"] == fingerprint and sizes == meta["bytes"]
-    except (OSError, ValueError, KeyError, TypeError):
+        own_sum = fingerprint_of({key: value for key, value in meta.items() if key != OWN_SUM})
+        whole = meta[OWN_SUM] == own_sum and all(
+            sha256_of_file(folder / name) == digest for name, digest in meta["files"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return meta if whole else None
 
@@ -119,10 +132,16 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _save(folder: Path, holder: object, names: tuple[str, ...]) -> None:
+def _save(folder: Path, holder: object, names: tuple[str, ...]) -> dict[str, Any]:
+    """Write arrays; returns name -> what tells their values apart."""
     folder.mkdir()
+    content: dict[str, Any] = {}
     for name in names:
-        np.save(folder / f"{name}.npy", getattr(holder, name), allow_pickle=False)
+        array = np.ascontiguousarray(getattr(holder, name))
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        digest = hashlib.sha256(array.data).hexdigest()
+        content[f"{folder.name}/{name}"] = [str(array.dtype), list(array.shape), digest]
+    return content
 
 
 def _load(folder: Path, names: tuple[str, ...]) -> Mapping[str, Any]:
@@ -134,7 +153,8 @@ def _map(path: Path) -> np.ndarray:
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
-def _save_table(table: pd.DataFrame, path: Path, origin: str) -> None:
+def _save_table(table: pd.DataFrame, path: Path, origin: str) -> str:
+    """Write a table; returns the SHA-256 of its names, types and values."""
     try:
         table.to_parquet(path, index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
@@ -142,3 +162,8 @@ def _save_table(table: pd.DataFrame, path: Path, origin: str) -> None:
             f"{origin}: {'; '.join(str(part) for part in error.args)}: a column must hold values of one "
             "kind; make them all numbers, all text, or all lists"
         ) from error
+    columns = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, columns.schema) as writer:
+        writer.write_table(columns)
+    return hashlib.sha256(stream.getvalue()).hexdigest()

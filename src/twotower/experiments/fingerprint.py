@@ -11,11 +11,14 @@ from twotower.spec import TARGET, build
 DEFAULT_MONITOR = "valid/recall_at_20"
 """What `TrainerChoice` monitors if nothing else is said."""
 
-NOT_SHAPING = {"name", "output_root", "debug", "run", "console", "reuse", "retry_failed", "seeds"}
+NOT_SHAPING = {"name", "output_root", "debug", "run", "console", "reuse", "cache", "retry_failed", "seeds"}
 """Root keys that change where a run is kept or what it prints, not what it computes."""
 
 AFTER_TRAINING = NOT_SHAPING | {"index", "baselines", "metrics"}
 """Root keys that leave the towers as they are, but for the metric that chooses the epoch."""
+
+DATA_KEYS = frozenset({"data", "split"})
+"""Root keys that shape the data set alone: once there, its content tells what they came to."""
 
 TRAINER_NOT_SHAPING = {"log_every_steps", "checkpoint_every_steps", "progress_bar"}
 

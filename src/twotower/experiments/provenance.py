@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import importlib.metadata
-import inspect
 import os
 import platform
 import resource
@@ -13,7 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from twotower.spec import TARGET, locate
+from twotower.data.atomic import sha256_of_file
+from twotower.data.fingerprints import fingerprint_of
+from twotower.files.code import code_fingerprint
+from twotower.spec import TARGET
 
 PACKAGE = Path(__file__).parents[1]
 DISTRIBUTIONS = (
@@ -26,25 +28,17 @@ DISTRIBUTIONS = (
     "scipy",
     "pandas",
 )
-TRAINING_ROOMS = (
-    "spec.py",
-    "data",
-    "features",
-    "towers",
-    "negatives",
-    "losses",
-    "metrics",
-    "evaluation",
-    "training",
-)
-"""What a change of may change the towers or their figures."""
-
-TRAINING_LIBRARIES = ("torch", "pytorch-lightning", "numpy", "scipy", "pandas")
+TRAINING = "twotower.training.phases"
+"""What trains; with it counts all that it imports, and the classes that the settings name."""
+EVALUATION = tuple(f"twotower.evaluation.{name}" for name in ("evaluator", "predict", "baselines.run"))
+"""What measures towers and baselines, likewise."""
+NO_PART_OF_TRAINING = ("twotower.index",)
+"""Training builds an index once before and once after, and goes by neither."""
 
 
 def provenance() -> dict[str, Any]:
     """Return what must be the same for a run to be repeated bit for bit, beside settings and data."""
-    return {"code": {"fingerprint": code_fingerprint(("",)), **_commit()}, "machine": machine()}
+    return {"code": {"fingerprint": package_fingerprint(), **_commit()}, "machine": machine()}
 
 
 def versions() -> dict[str, str]:
@@ -73,42 +67,44 @@ def machine() -> dict[str, Any]:
     }
 
 
-def training_fingerprint(shaping: str, data_fingerprint: str, settings: Mapping[str, Any]) -> str:
+def evaluation_fingerprint(settings: Mapping[str, Any]) -> str:
+    """Return a SHA-256 over all that makes figures of towers: what is measured, and with which code.
+
+    Args:
+        settings: plain checked values; `metrics` and `baselines` count, and the code of what they name.
+    """
+    measuring = {key: settings[key] for key in ("metrics", "baselines")}
+    code = code_fingerprint([*EVALUATION, *_modules_of(measuring)])
+    return fingerprint_of([measuring, code])
+
+
+def training_fingerprint(shaping: Mapping[str, Any], data_fingerprint: str) -> str:
     """Return a SHA-256 over all that makes towers: equal means that one training does for both.
 
     Args:
-        shaping: the settings that shape training, as text.
+        shaping: the settings that shape training; the code of the classes that they name counts.
         data_fingerprint: of the data set and its split.
-        settings: may name classes outside this package, whose source counts too.
     """
-    libraries = [importlib.metadata.version(name) for name in TRAINING_LIBRARIES]
-    parts = [shaping, data_fingerprint, code_fingerprint(TRAINING_ROOMS), *libraries]
-    parts += [_sha256(Path(path)) for path in sorted(set(_foreign_sources(settings)))]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    code = code_fingerprint([TRAINING, *_modules_of(shaping)], apart=NO_PART_OF_TRAINING)
+    return fingerprint_of([shaping, data_fingerprint, code])
 
 
 @functools.cache
-def code_fingerprint(rooms: tuple[str, ...]) -> str:
-    """Return a SHA-256 over the source of some rooms of this package, as it is on disk."""
+def package_fingerprint() -> str:
+    """Return a SHA-256 over the source of this package, as it is on disk."""
     found = hashlib.sha256()
-    for room in rooms:
-        place = PACKAGE / room
-        for path in [place] if place.is_file() else sorted(place.rglob("*.py")):
-            found.update(f"{path.relative_to(PACKAGE).as_posix()} {_sha256(path)}\n".encode())
+    for path in sorted(PACKAGE.rglob("*.py")):
+        found.update(f"{path.relative_to(PACKAGE).as_posix()} {sha256_of_file(path)}\n".encode())
     return found.hexdigest()
 
 
-def _foreign_sources(values: Any) -> Iterator[str]:
+def _modules_of(values: Any) -> Iterator[str]:
+    """Yield the modules of the classes that settings name, at any depth."""
     if isinstance(values, Mapping):
-        target = values.get(TARGET)
-        if isinstance(target, str) and not target.startswith("twotower."):
-            yield inspect.getsourcefile(locate(target)) or target
+        if isinstance(values.get(TARGET), str):
+            yield values[TARGET].rpartition(".")[0]
         for value in values.values():
-            yield from _foreign_sources(value)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+            yield from _modules_of(value)
 
 
 def _commit() -> dict[str, Any]:

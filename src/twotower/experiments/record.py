@@ -1,14 +1,25 @@
 """`result.json`: what every other tool reads of a run."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.baselines.run import BaselineReports
 from twotower.evaluation.report import Report
-from twotower.experiments.fingerprint import DEFAULT_MONITOR, configuration, fingerprint, shaping_training
-from twotower.experiments.provenance import peak_rss_bytes, provenance, training_fingerprint, versions
+from twotower.experiments.fingerprint import (
+    DATA_KEYS,
+    DEFAULT_MONITOR,
+    configuration,
+    fingerprint,
+    shaping_training,
+)
+from twotower.experiments.provenance import (
+    evaluation_fingerprint,
+    peak_rss_bytes,
+    provenance,
+    training_fingerprint,
+    versions,
+)
 from twotower.spec import TARGET
 
 Settings = Mapping[str, Any]
@@ -29,6 +40,7 @@ def identity(settings: Settings, data_fingerprint: str, overrides: Sequence[str]
         "fingerprint": fingerprint(settings, data_fingerprint),
         "configuration": configuration(settings, data_fingerprint),
         "training_fingerprint": training_identity(settings, data_fingerprint),
+        "evaluation_fingerprint": evaluation_fingerprint(settings),
         "seed": settings["seed"],
         "overrides": list(overrides),
         "provenance": provenance(),
@@ -37,8 +49,8 @@ def identity(settings: Settings, data_fingerprint: str, overrides: Sequence[str]
 
 def training_identity(settings: Settings, data_fingerprint: str) -> str:
     """Return the fingerprint of a training: equal for runs that can share one."""
-    shaping = json.dumps(shaping_training(settings), sort_keys=True)
-    return training_fingerprint(shaping, data_fingerprint, settings)
+    shaping = {key: value for key, value in shaping_training(settings).items() if key not in DATA_KEYS}
+    return training_fingerprint(shaping, data_fingerprint)
 
 
 def lent(before: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 
-from twotower.data.build import dataset_fingerprint
+from twotower.data.build import build_dataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.errors import InputError
@@ -23,7 +24,7 @@ def stale(jobs: Iterable[Job]) -> list[str]:
         InputError: the data has changed since, so that the figures of the sweep would not be comparable.
     """
     outdated: list[str] = []
-    fingerprints: dict[str, str] = {}
+    fingerprints: dict[str, str] = {}  # of the data, which the jobs of a sweep mostly share
     for job in jobs:
         result = read_ending(job.folder) or {}
         if "data" not in result:
@@ -31,7 +32,8 @@ def stale(jobs: Iterable[Job]) -> list[str]:
         specs = json.dumps([job.settings["data"], job.settings["split"]])
         if specs not in fingerprints:
             source, split = build(job.settings["data"], Source), build(job.settings["split"], Split)
-            fingerprints[specs] = dataset_fingerprint(source, split)
+            cache = Path(job.settings["output_root"]) / ".cache"
+            fingerprints[specs] = build_dataset(source, split, cache).fingerprint
         data = fingerprints[specs]
         if result["data"]["fingerprint"] != data:
             raise InputError(

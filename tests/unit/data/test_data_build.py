@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import multiprocessing
 from pathlib import Path
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 
 from twotower.data.audit import audit_table
-from twotower.data.build import build_dataset, dataset_fingerprint
+from twotower.data.build import build_dataset, cache_key
 from twotower.data.sources.source import Source
 from twotower.data.sources.synthetic import Synthetic
 from twotower.data.splits.item_cold import ItemCold
@@ -103,37 +104,96 @@ def test_the_second_time_opens_the_cache(tmp_path):
     source, split = Given(BY_HAND), Temporal(test=10, valid=10)
     first, second = (build_dataset(source, split, tmp_path) for _ in range(2))
     assert source.loads == 1
-    assert first.fingerprint == second.fingerprint == dataset_fingerprint(source, split)
-    assert [path.name for path in tmp_path.iterdir()] == [first.fingerprint]
+    assert first.fingerprint == second.fingerprint
+    assert [path.name for path in tmp_path.iterdir()] == [cache_key(source, split)]
     assert build_dataset(source, Temporal(test=9, valid=10), tmp_path).fingerprint != first.fingerprint
     assert source.loads == 2
 
 
-@pytest.mark.parametrize("damage", ["truncate", "remove", "meta"])
-def test_a_broken_cache_is_built_again(tmp_path, damage):
+def test_a_data_set_is_known_by_its_values_alone(tmp_path):
+    class Elsewhere(Given):
+        def load(self):
+            tables = super().load()
+            return dataclasses.replace(tables, origins={name: f"new {name}" for name in tables.origins})
+
+    split = Temporal(test=10, valid=10)
+    same = {
+        build_dataset(source, split, tmp_path / "a").fingerprint
+        for source in (Given(BY_HAND), Elsewhere(BY_HAND), Given([*BY_HAND[3:], *BY_HAND[:3]]))
+    }
+    assert len(same) == 1
+    items = {"item_id": ["c", "a", "b", "never"], "tags": [["x"], ["x", "y"], [], ["z"]]}
+    others = [
+        build_dataset(source, split, tmp_path / "b").fingerprint
+        for source in (Given(BY_HAND[1:]), Given(BY_HAND, items), Given([*BY_HAND[:-1], (30, "b", 99 * DAY)]))
+    ]
+    assert len({*same, *others}) == 4
+
+
+def test_other_code_builds_again_and_equal_values_are_the_same_data(tmp_path, monkeypatch):
     source, split = Given(BY_HAND), Temporal(test=10, valid=10)
-    folder = tmp_path / build_dataset(source, split, tmp_path).fingerprint
-    victim = folder / "history_train" / "items.npy"
-    if damage == "truncate":
-        victim.write_bytes(victim.read_bytes()[:-2])
-    elif damage == "remove":
-        victim.unlink()
-    else:
-        (folder / "meta.json").write_text("{")
-    assert build_dataset(source, split, tmp_path).train.items.tolist() == [1, 2, 2]
+    first = build_dataset(source, split, tmp_path)
+    counted = []
+    monkeypatch.setattr("twotower.data.build.code_fingerprint", lambda modules: counted.append(modules))
+    again = build_dataset(source, split, tmp_path)
+    assert counted == [["test_data_build", "twotower.data.splits.temporal", "twotower.data.build"]]
     assert source.loads == 2
-    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert again.fingerprint == first.fingerprint
+    assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_test_arrays_are_opened_only_when_asked_for(tmp_path):
-    source = Synthetic(**SMALL)
-    folder = tmp_path / build_dataset(source, UserHoldout(), tmp_path).fingerprint
-    dataset = build_dataset(source, UserHoldout(), tmp_path)
-    for path in [*(folder / "test").iterdir(), *(folder / "history_test").iterdir()]:
-        path.unlink()
+def test_anew_whatever_is_stored(tmp_path):
+    source, split = Given(BY_HAND), Temporal(test=10, valid=10)
+    first = build_dataset(source, split, tmp_path)
+    assert build_dataset(source, split, tmp_path, anew=True).fingerprint == first.fingerprint
+    assert source.loads == 2
+    key = source.fingerprint()
+    source.fingerprint = lambda: key  # a loader that says nothing of its change
+    source.log = BY_HAND[1:]
+    assert build_dataset(source, split, tmp_path).fingerprint == first.fingerprint
+    changed = build_dataset(source, split, tmp_path, anew=True)
+    assert changed.fingerprint != first.fingerprint
+    assert build_dataset(source, split, tmp_path).fingerprint == changed.fingerprint
+    with pytest.raises(InputError, match="was changed while a run used it; run again"):
+        _ = first.test
+
+
+FILES = [f"{name}.npy" for name in ("users", "target_offsets", "target_items", "request_times")]
+FILES = [f"{split}/{name}" for split in ("valid", "test") for name in FILES]
+FILES += [f"history_train/{name}.npy" for name in ("offsets", "items", "times")]
+FILES += ["users.parquet", "items.parquet", "meta.json"]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove", "flip"])
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_not_as_it_was_written_is_built_again(tmp_path, caplog, name, damage):
+    source, split = Given(BY_HAND), Temporal(test=10, valid=10)
+    first = build_dataset(source, split, tmp_path)
+    [folder] = tmp_path.iterdir()
+    victim, content = folder / name, (folder / name).read_bytes()
+    middle = len(content) // 2
+    changed = {"truncate": content[:-2], "flip": content[:middle] + bytes([content[middle] ^ 1])}
+    victim.unlink() if damage == "remove" else victim.write_bytes(
+        changed[damage] + (content[middle + 1 :] if damage == "flip" else b"")
+    )
+    second = build_dataset(source, split, tmp_path)
+    assert second.train.items.tolist() == [1, 2, 2]
+    assert second.test.target_items.tolist() == [3, 1]
+    assert second.fingerprint == first.fingerprint
+    assert source.loads == 2
+    assert list(tmp_path.iterdir()) == [folder]
+    assert f"{folder}: this stored data set is damaged, and is built again" in caplog.text
+
+
+def test_test_arrays_are_opened_only_when_asked_for(tmp_path, monkeypatch):
+    dataset = build_dataset(Synthetic(**SMALL), UserHoldout(), tmp_path)
+    opened = []
+    load = np.load
+    monkeypatch.setattr(np, "load", lambda path, **how: opened.append(path.parent.name) or load(path, **how))
     assert len(dataset.valid.users)
-    with pytest.raises(FileNotFoundError):
-        _ = dataset.test
+    assert opened == []
+    assert len(dataset.test.users)
+    assert set(opened) == {"test", "history_test"}
 
 
 def test_arrays_are_memory_mapped_and_cannot_be_written(tmp_path):
@@ -172,7 +232,7 @@ def test_two_processes_build_at_once(tmp_path):
     for process in processes:
         process.join()
     assert found[0] == found[1]
-    assert [path.name for path in tmp_path.iterdir()] == [found[0][0]]
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_column_of_mixed_kinds_is_refused_by_name(tmp_path):

@@ -39,7 +39,7 @@ SHAPE_TOWERS = {
     "seed",
 }
 SHAPE_FIGURES = {"index", "metrics", "baselines"}
-SHAPE_NOTHING = {"name", "output_root", "console", "debug", "reuse"}
+SHAPE_NOTHING = {"name", "output_root", "console", "debug", "reuse", "cache"}
 DATA = "data fingerprint"
 Settings = dict[str, Any]
 

@@ -4,8 +4,6 @@ import importlib.metadata
 import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,96 +11,88 @@ import torch
 
 from twotower.experiments import provenance as module
 from twotower.experiments.provenance import (
-    PACKAGE,
-    TRAINING_LIBRARIES,
-    TRAINING_ROOMS,
-    code_fingerprint,
+    EVALUATION,
+    NO_PART_OF_TRAINING,
+    TRAINING,
+    evaluation_fingerprint,
     machine,
+    package_fingerprint,
     peak_rss_bytes,
     provenance,
     training_fingerprint,
     versions,
 )
+from twotower.files import code
+from twotower.files.code import code_of
 
 OWN = "my_losses_of_a_test"
 OWN_LOSS = {"loss": {"_target_": f"{OWN}.Mine"}}
+SHAPING = {"loss": {"_target_": "twotower.losses.bce.Bce"}}
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package of two rooms, one of which trains, in the place of ours."""
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package in the place of ours."""
     place = tmp_path / "twotower"
-    for name, text in {"losses/bce.py": "a = 1\n", "serving/app.py": "b = 1\n", "spec.py": "c = 1\n"}.items():
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        (place / name).write_text(text)
+    place.mkdir()
+    (place / "spec.py").write_text("c = 1\n")
     monkeypatch.setattr(module, "PACKAGE", place)
-    code_fingerprint.cache_clear()
-    yield place
-    code_fingerprint.cache_clear()
+    return place
 
 
-def of_training(shaping: str = "{}", data: str = "data", settings: dict[str, object] | None = None) -> str:
-    code_fingerprint.cache_clear()
-    return training_fingerprint(shaping, data, settings or {})
+def own_package(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Write the user's own module, and look at it as a new process would."""
+    monkeypatch.syspath_prepend(str(folder))
+    (folder / f"{OWN}.py").write_text(text)
+    code._source.cache_clear()
+    code._syntax.cache_clear()
 
 
-def test_the_rooms_that_train_are_there() -> None:
-    assert all((PACKAGE / room).exists() for room in TRAINING_ROOMS)
-    for quiet in ("serving", "index", "experiments", "launchers", "sweeps"):
-        assert quiet not in TRAINING_ROOMS
+def test_towers_come_from_what_trains_and_from_nothing_else() -> None:
+    found = code_of([TRAINING], apart=NO_PART_OF_TRAINING)
+    rooms = {".".join(name.split(".")[1:2]) for name in found if name.startswith("twotower.")}
+    assert rooms >= {"data", "features", "towers", "training", "evaluation", "negatives", "losses", "metrics"}
+    assert not rooms & {"index", "experiments", "serving", "sweeps", "launchers", "bundle", "check", "stages"}
+    assert not [name for name in found if name.startswith("twotower.evaluation.baselines")]
+    assert found.keys() >= {"torch", "pytorch_lightning", "numpy"}
 
 
-def test_code_that_trains_makes_other_towers_and_other_code_does_not(package: Path) -> None:
-    before, whole = of_training(), code_fingerprint(("",))
-    assert of_training() == before
-    (package / "serving" / "app.py").write_text("b = 2\n")
-    assert of_training() == before
-    assert code_fingerprint(("",)) != whole  # though it is another twotower
-    (package / "losses" / "bce.py").write_text("a = 2\n")
-    changed = of_training()
-    assert changed != before
-    (package / "losses" / "bce.py").write_text("a = 1\n")
-    assert of_training() == before  # the content counts, not when it was written
-    (package / "losses" / "notes.txt").write_text("x")
-    assert of_training() == before
-    (package / "losses" / "bce.py").rename(package / "losses" / "other.py")
-    assert of_training() not in (before, changed)
+def test_baselines_are_part_of_what_measures() -> None:
+    assert {"twotower.evaluation.baselines.run", "twotower.evaluation.slices"} <= code_of(EVALUATION).keys()
 
 
-def test_a_single_file_is_a_room_too(package: Path) -> None:
-    before = of_training()
-    (package / "spec.py").write_text("c = 2\n")
-    assert of_training() != before
+def test_settings_and_data_make_other_towers() -> None:
+    before = training_fingerprint(SHAPING, "data")
+    assert training_fingerprint(dict(SHAPING), "data") == before
+    others = [
+        training_fingerprint({**SHAPING, "embedding_dim": 3}, "data"),
+        training_fingerprint(SHAPING, "other data"),
+        training_fingerprint({"deep": SHAPING}, "data"),
+    ]
+    assert len({before, *others}) == 4
 
 
-def test_settings_data_and_libraries_make_other_towers(
-    package: Path, monkeypatch: pytest.MonkeyPatch
+def test_classes_of_the_user_s_own_count_by_their_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = of_training()
-    assert len({before, of_training(shaping="[]"), of_training(data="other")}) == 3
-    found = importlib.metadata.version
-    for library in TRAINING_LIBRARIES:
-        changed = {library: "0.0"}
-        monkeypatch.setattr(importlib.metadata, "version", lambda name: changed.get(name) or found(name))  # noqa: B023
-        assert of_training() != before
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: found(name))
-    assert of_training() == before
+    own_package(tmp_path, monkeypatch, "class Mine:\n    pass\n")
+    towers, figures = (
+        training_fingerprint(OWN_LOSS, "data"),
+        evaluation_fingerprint({"metrics": {"kinds": OWN_LOSS}, "baselines": {}}),
+    )
+    own_package(tmp_path, monkeypatch, "# mine\nclass Mine:\n    pass\n")
+    assert training_fingerprint(OWN_LOSS, "data") == towers
+    own_package(tmp_path, monkeypatch, "class Mine:\n    x = 1\n")
+    assert training_fingerprint(OWN_LOSS, "data") != towers
+    assert evaluation_fingerprint({"metrics": {"kinds": OWN_LOSS}, "baselines": {}}) != figures
 
 
-def test_classes_of_the_user_s_own_count_by_their_source(
-    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = tmp_path / f"{OWN}.py"
-    source.write_text("class Mine:\n    pass\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    before = of_training(settings=OWN_LOSS)
-    assert before != of_training()
-    assert of_training(settings={"deep": OWN_LOSS, "again": OWN_LOSS}) == before  # each file once
-    source.write_text("class Mine:\n    x = 1\n")
-    assert of_training(settings=OWN_LOSS) != before
-    monkeypatch.delitem(sys.modules, OWN)
-    ours = {"loss": {"_target_": "twotower.losses.bce.Bce"}}
-    assert of_training(settings=ours) == of_training()  # counted with its room already
+def test_another_metric_or_baseline_measures_otherwise() -> None:
+    recall = {"kinds": {"recall": {"_target_": "twotower.metrics.recall.Recall"}}}
+    before = evaluation_fingerprint({"metrics": recall, "baselines": {}, "index": 1})
+    assert evaluation_fingerprint({"metrics": recall, "baselines": {}, "index": 2}) == before
+    assert evaluation_fingerprint({"metrics": {**recall, "ks": [3]}, "baselines": {}}) != before
+    assert evaluation_fingerprint({"metrics": recall, "baselines": {"ease": {}}}) != before
 
 
 def test_a_checkout_knows_its_commit_and_whether_files_changed(
@@ -136,7 +126,15 @@ def test_a_run_carries_all_of_it() -> None:
     found = provenance()
     assert found.keys() == {"code", "machine"}
     assert found["code"].keys() == {"fingerprint", "commit", "dirty"}
-    assert found["code"]["fingerprint"] == code_fingerprint(("",))
+    assert found["code"]["fingerprint"] == package_fingerprint()
     assert versions()["torch"] == importlib.metadata.version("torch")
-    assert versions().keys() >= {"python", "faiss-cpu", *TRAINING_LIBRARIES}
+    assert versions().keys() >= {
+        "python",
+        "faiss-cpu",
+        "torch",
+        "pytorch-lightning",
+        "numpy",
+        "scipy",
+        "pandas",
+    }
     assert peak_rss_bytes() > 10 * 2**20  # bytes, not kilobytes: torch alone is more

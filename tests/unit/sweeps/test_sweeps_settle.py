@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from twotower.config import checked
-from twotower.data.build import dataset_fingerprint
+from twotower.data.build import build_dataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.errors import InputError
@@ -72,9 +72,11 @@ def done(tmp_path: Path) -> Job:
             f"data.interactions_path='{tmp_path}/log.csv'",
             "data.timestamp_unit=iso",
             "split=leave_one_out",
+            f"output_root='{tmp_path}/outputs'",
         ],
     )
-    data = dataset_fingerprint(build(settings["data"], Source), build(settings["split"], Split))
+    source, split = build(settings["data"], Source), build(settings["split"], Split)
+    data = build_dataset(source, split, tmp_path).fingerprint
     folder = tmp_path / "sweep" / "seed=3"
     folder.mkdir(parents=True)
     result = {

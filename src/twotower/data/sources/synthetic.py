@@ -23,9 +23,6 @@ WORDS_A_TITLE = 3
 CONCENTRATION = 0.15
 """Of the Dirichlet weights of users and items over topics; small = clear tastes."""
 
-VERSION = 1
-"""Raise it when the same arguments give other data."""
-
 
 @dataclass(frozen=True, eq=False)
 class Planted:
@@ -102,7 +99,7 @@ class Synthetic(Source):
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over the arguments."""
-        return fingerprint_of(["synthetic", VERSION, vars(self)])
+        return fingerprint_of(["synthetic", vars(self)])
 
     def load(self) -> Tables:
         """Draw everything anew from the seed."""

@@ -8,7 +8,7 @@ from twotower.experiments.fingerprint import NOT_SHAPING
 from twotower.experiments.overrides import key_of
 
 MOST_IN_CONSOLE = 6
-IGNORED = NOT_SHAPING | {"console", "reuse", "retry_failed", "seeds", "sweep", "launcher", "resume", "rerun"}
+IGNORED = NOT_SHAPING | {"sweep", "launcher", "resume", "rerun"}
 """Root keys that say how a run was started or shown."""
 JUDGING = {"metrics", "baselines"}
 """Root keys that change what is measured of a model, not the model."""

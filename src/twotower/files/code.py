@@ -1,0 +1,125 @@
+"""Which code a module runs: its own and all that it imports.
+
+What counts of a file is its syntax, so comments, layout and docstrings are no change. Of installed libraries
+it is the version, of everything else (this package, the user's own) the code.
+"""
+
+import ast
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Collection, Iterable, Iterator
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+OWN = __name__.partition(".")[0]
+INSTALLED = frozenset({"site-packages", "dist-packages"})
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def code_of(modules: Iterable[str], apart: Collection[str] = ()) -> dict[str, str]:
+    """Return module -> digest of its code, and library -> version, of modules and of all that they import.
+
+    Imports inside functions count too; what is imported by a name made up at run time does not.
+
+    Args:
+        modules: dotted names; code of their packages counts even where these are installed.
+        apart: dotted names that are left out with what is below them, and with what only they import.
+    """
+    waiting = sorted(set(modules))
+    own = {OWN, *(_top(name) for name in waiting)}
+    found: dict[str, str] = {}
+    while waiting:
+        name = waiting.pop()
+        top, path = _top(name), _source(name)
+        if name in found or top in sys.stdlib_module_names or _is_in(name, apart):
+            continue
+        if top in own or (path is not None and not INSTALLED & set(path.parts)):
+            if path is not None:
+                found[name], imports = _syntax(name, path)
+                waiting += imports
+        elif top not in found:
+            found[top] = _version(top)
+    return found
+
+
+def code_fingerprint(modules: Iterable[str], apart: Collection[str] = ()) -> str:
+    """Return a SHA-256 over what `code_of` returns."""
+    lines = [f"{name} {part}" for name, part in sorted(code_of(modules, apart).items())]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _is_in(name: str, packages: Collection[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+@functools.cache
+def _source(name: str) -> Path | None:
+    """Return where a module's code is, without importing it; None where it is no module or has no code."""
+    spec = _spec(name)
+    origin = getattr(sys.modules.get(name), "__file__", None) if spec is None else spec.origin
+    return Path(origin) if origin is not None and origin.endswith(".py") else None
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    top, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # a module without a specification, such as a script that is run
+        return None
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        spec = PathFinder.find_spec(f"{spec.name}.{part}", list(spec.submodule_search_locations))
+    return spec
+
+
+@functools.cache
+def _syntax(name: str, path: Path) -> tuple[str, tuple[str, ...]]:
+    """Return the digest of a module's syntax and every name that it may import.
+
+    Once a process: a module that is loaded stays as it was when its file is changed.
+    """
+    content = path.read_bytes()
+    try:
+        tree = ast.parse(content, str(path))
+    except SyntaxError:  # of another version of Python, behind a condition
+        return hashlib.sha256(content).hexdigest(), ()
+    package = name if path.stem == "__init__" else name.rpartition(".")[0]
+    names = tuple(dict.fromkeys(_imports(tree, package)))
+    for node in ast.walk(tree):
+        if isinstance(node, Documented) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), names
+
+
+def _imports(tree: ast.Module, package: str) -> Iterator[str]:
+    """Yield what a module imports and what that lies in; a name of `from a import name` may be a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            yield from (".".join(parts[: depth + 1]) for depth in range(len(parts)))
+
+
+@functools.cache
+def _version(library: str) -> str:
+    """Return the version of the library that a top-level name belongs to; empty where none is known."""
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        names = importlib.metadata.packages_distributions().get(library, [])
+        return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(names)))
