@@ -52,8 +52,8 @@ def prepare(run: Run, before: Mapping[str, Any] | None = None) -> tuple[Retrieva
     run.facts |= record.identity(settings, dataset.fingerprint, run.overrides)
     if before is not None and before["data"]["fingerprint"] != dataset.fingerprint:
         raise InputError(
-            "data: not what these towers were trained on (content or split has changed), so rows would name "
-            "other items; bring the data back, or train again"
+            "data: not what these towers were trained on (content or split has changed, or the run is of an "
+            "earlier version), so rows could name other items; bring the data back, or train again"
         )
     evaluator = build(settings["metrics"], Evaluator)
     run.console.audit(audit_table(dataset.audit | {"seen_filter": evaluator.filter_seen}))
