@@ -1,5 +1,6 @@
 """The stages that the main job, re-indexing and re-evaluating have in common."""
 
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +11,10 @@ import pandas as pd
 
 from twotower.data.audit import audit_table
 from twotower.data.build import build_dataset
+from twotower.data.check_tables import Needs
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.history import History
+from twotower.data.odd_times import WARNING
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.errors import InputError
@@ -29,11 +32,14 @@ from twotower.experiments.outcome import final_scalars
 from twotower.experiments.run import Run
 from twotower.experiments.run_files import PER_USER, PER_USER_BASELINES
 from twotower.experiments.tensorboard import Board
+from twotower.features.feature import Feature
+from twotower.features.feature_table import column_faults
 from twotower.problems import raise_problems
 from twotower.rules import check_sizes
 from twotower.spec import build
 from twotower.towers.two_tower import TwoTower
 
+LOG = logging.getLogger("twotower")
 Settings = Mapping[str, Any]
 
 
@@ -48,7 +54,8 @@ def prepare(run: Run, before: Mapping[str, Any] | None = None) -> tuple[Retrieva
     cache = Path(settings["output_root"]) / ".cache"
     source = build(settings["data"], Source)
     split = build(settings["split"], Split)
-    dataset = build_dataset(source, split, cache, anew=not settings.get("cache", True))
+    anew = not settings.get("cache", True)
+    dataset = build_dataset(source, split, cache, anew=anew, needs=needs_of(settings))
     run.facts |= record.identity(settings, dataset.fingerprint, run.overrides)
     if before is not None and before["data"]["fingerprint"] != dataset.fingerprint:
         raise InputError(
@@ -56,12 +63,24 @@ def prepare(run: Run, before: Mapping[str, Any] | None = None) -> tuple[Retrieva
             "earlier version), so rows could name other items; bring the data back, or train again"
         )
     evaluator = build(settings["metrics"], Evaluator)
+    if WARNING in dataset.audit:
+        LOG.warning("warning: %s", dataset.audit[WARNING])
     run.console.audit(audit_table(dataset.audit | {"seen_filter": evaluator.filter_seen}))
     raise_problems(check_sizes(settings, len(dataset.items)))
     if holds_items_out(dataset):  # so there will be an index without them, too
         raise_problems(check_sizes(settings, len(np.unique(dataset.train_and_valid.items))))
     run.facts |= {"data": record.data_record(dataset, evaluator.filter_seen)}
     return dataset, evaluator
+
+
+def needs_of(settings: Settings) -> Needs:
+    """Return what the features of a configuration need of the tables of users and of items."""
+
+    def needs(table: str, frame: pd.DataFrame, origin: str) -> list[str]:
+        specs = settings["features"][table.removesuffix("s")]
+        return column_faults({name: build(spec, Feature) for name, spec in specs.items()}, frame, origin)
+
+    return needs
 
 
 def index_model(

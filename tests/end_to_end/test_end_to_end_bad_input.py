@@ -295,6 +295,18 @@ def leave_a_gap() -> None:
     edit("log.csv", cut)
 
 
+def leave_holes_in_five_columns() -> None:
+    edit("log.csv", lambda log: log.astype("Int64").drop(index=7).reindex(log.index))
+    edit("users.csv", lambda users: users.assign(country=users["country"].mask(users["user_id"] < 4)))
+    edit("items.csv", lambda items: items.assign(price=items["price"].mask(items["item_id"] == 5)))
+
+
+def save_the_id_as_the_index() -> None:
+    pd.read_csv("log.csv").set_index("user_id").to_parquet("log.parquet")
+    edit("items.csv", lambda items: items.assign(price=items["price"].mask(items["item_id"] == 5)))
+    pd.read_csv("items.csv").set_index("item_id").to_parquet("items.parquet")
+
+
 def change_nothing() -> None:
     pass
 
@@ -343,6 +355,24 @@ DATA: dict[str, tuple[Callable[[], None], str, tuple[str, ...]]] = {
         ("log.csv: column 'user_id', line 2: id ", "is a decimal number"),
     ),
     "no interactions": (keep_the_header, "", ("log.csv: holds no interactions",)),
+    "holes in five columns": (
+        leave_holes_in_five_columns,
+        "+features.user.country={_target_:twotower.features.categorical.Categorical,column:country,dim:2}",
+        (
+            "error: 5 mistakes in the data\n",
+            "\n  log.csv: column 'timestamp', line 9: ",
+            "\n  log.csv: column 'user_id', line 9: ",
+            "\n  log.csv: column 'item_id', line 9: ",
+            "\n  users.csv: column 'country', user_id 1: expected text or a finite number, found nothing",
+            " (NaN) (3 such rows in all); mend the value, or set `missing: allow`",
+            "\n  items.csv: column 'price', item_id 5: ",
+        ),
+    ),
+    "an index of pandas": (
+        save_the_id_as_the_index,
+        "data.interactions_path=log.parquet data.items_path=items.parquet",
+        ("error: items.parquet: column 'price', item_id 5: expected a finite number",),
+    ),
     "damaged file": (
         blank_the_pages,
         "data.interactions_path=log.parquet",
@@ -382,6 +412,16 @@ def test_told_when_data_is_read(
     assert_one_message(left, *parts)
     assert_failed_run(here, left)
     assert {path: path.read_bytes() for path in files} == files
+
+
+def test_seconds_and_milliseconds_mixed_are_warned_of(here: Path, door: Door) -> None:
+    edit("log.csv", lambda log: log.assign(timestamp=log["timestamp"] * np.where(log.index % 2, 1_000, 1)))
+    left = door("train.py", *OWN_DATA, "data.timestamp_unit=ms", "console=quiet")
+    said = "log.csv: column 'timestamp': 600 of 1,200 rows (line 2 is the first) are 53 years from all others"
+    assert left.status == 0
+    assert f"warning: {said}" in left.out + left.err
+    (folder,) = runs(here)
+    assert json.loads((folder / "result.json").read_text())["data"]["audit"]["warning"].startswith(said)
 
 
 def assert_failed_run(here: Path, left: Left) -> None:

@@ -8,6 +8,7 @@ from twotower.data.dataset import Audit
 from twotower.data.history import History
 from twotower.data.holdouts import Asked, Windows
 from twotower.data.log import Log
+from twotower.data.odd_times import WARNING
 from twotower.data.splits.split import NONE, Split
 from twotower.data.splits.temporal import date
 
@@ -77,9 +78,11 @@ def audit_of(log: Log, windows: Windows, split: Split) -> Audit:
 def audit_table(audit: Mapping[str, object]) -> list[tuple[str, str]]:
     """Return (label, value) rows for the console; keys unknown here come last, under their own name.
 
-    A caller may add `seen_filter`, True or False.
+    A warning has a line of its own elsewhere. A caller may add `seen_filter`, True or False.
     """
-    keys = [key for key in LABELS if key in audit] + [key for key in audit if key not in LABELS]
+    keys = [key for key in LABELS if key in audit] + [
+        key for key in audit if key not in LABELS and key != WARNING
+    ]
     return [(LABELS.get(key, key.replace("_", " ")), _shown(key, audit[key])) for key in keys]
 
 

@@ -9,22 +9,26 @@ import pandas as pd
 
 from twotower.data.atomic import publish_folder, replace_folder, temporary_folder
 from twotower.data.audit import audit_of
-from twotower.data.check_tables import checked
+from twotower.data.check_tables import ENTITIES, Needs, checked, no_needs
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.fingerprints import arguments_of, fingerprint_of
 from twotower.data.holdouts import windows_of
 from twotower.data.log import log_of
+from twotower.data.odd_times import odd_times
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.data.store import Built, open_dataset, write_dataset
-from twotower.data.tables import ITEM_ID, USER_ID, Tables
+from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.code import code_fingerprint
+from twotower.problems import Gathered
 
 LOG = logging.getLogger("twotower")
 
 
-def build_dataset(source: Source, split: Split, cache_root: Path, anew: bool = False) -> RetrievalDataset:
+def build_dataset(
+    source: Source, split: Split, cache_root: Path, anew: bool = False, needs: Needs = no_needs
+) -> RetrievalDataset:
     """Load, check, split and store a data set, or open it where that was done before.
 
     Args:
@@ -32,6 +36,7 @@ def build_dataset(source: Source, split: Split, cache_root: Path, anew: bool = F
         split: what trains and what is predicted.
         cache_root: holds one folder a key; two processes may build the same one at once.
         anew: do all of it, whatever is stored.
+        needs: is asked about the columns of users and of items, before anything is built.
 
     Returns:
         The data set, its arrays memory-mapped.
@@ -42,10 +47,11 @@ def build_dataset(source: Source, split: Split, cache_root: Path, anew: bool = F
     final = cache_root / cache_key(source, split)
     found = None if anew else open_dataset(final)
     if found is not None:
+        _check_needs(found, needs)
         return found
     if final.exists() and not anew:
         LOG.warning("warning: %s: this stored data set is damaged, and is built again", final)
-    built = _built(checked(source.load()), split)
+    built = _built(checked(source.load(), needs), split)
     temporary = temporary_folder(final)
     try:
         fingerprint = write_dataset(built, temporary)
@@ -60,6 +66,14 @@ def build_dataset(source: Source, split: Split, cache_root: Path, anew: bool = F
         shutil.rmtree(temporary, ignore_errors=True)
     assert found is not None
     return found
+
+
+def _check_needs(dataset: RetrievalDataset, needs: Needs) -> None:
+    """Ask of a data set from the cache what `checked` asks of one that is built."""
+    told = Gathered("the data")
+    for table, frame in zip(ENTITIES, (dataset.user_table, dataset.item_table), strict=True):
+        told.messages += needs(table, frame, dataset.origins.get(table, table))
+    told.tell()
 
 
 def cache_key(source: Source, split: Split) -> str:
@@ -85,7 +99,7 @@ def _built(tables: Tables, split: Split) -> Built:
         train_and_valid=windows.train_and_valid,
         valid=windows.valid.holdout,
         test=windows.test.holdout,
-        audit=audit_of(log, windows, split),
+        audit=audit_of(log, windows, split) | odd_times(tables.column("interactions", TIMESTAMP)),
     )
 
 

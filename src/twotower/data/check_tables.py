@@ -1,7 +1,8 @@
-"""The check that the tables of every source pass before anything is built from them."""
+"""The check that the tables of every source pass before anything is built from them: all mistakes at once."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,61 +18,115 @@ from twotower.data.tables import (
     Tables,
     missing_columns,
 )
-from twotower.errors import InputError
+from twotower.problems import Gathered
 
 EARLIEST = 86_400
 """1970-01-02: earlier times are missing values or not seconds."""
 LATEST = 4_102_444_800
 """2100-01-01: later times are not seconds."""
+ENTITIES = {"users": USER_ID, "items": ITEM_ID}
+"""Table -> its key."""
+
+Needs = Callable[[str, pd.DataFrame, str], Iterable[str]]
+"""("users" or "items", that table, its origin) -> what is wrong with the columns that somebody needs of it.
+
+The table lacks its key where that is at fault itself.
+"""
 
 
-def checked(tables: Tables) -> Tables:
+def no_needs(table: str, frame: pd.DataFrame, origin: str) -> Iterable[str]:
+    """Find nothing wrong: nobody needs any column."""
+    return ()
+
+
+def checked(tables: Tables, needs: Needs = no_needs) -> Tables:
     """Check tables and bring ids to int64 or text and timestamps to int64.
 
     A source with a table of users or items must name every user or item of the interactions in it: an id
     that is missing there is more often a mistake in a join than a wish. A source without a table uses
     `entities_of`.
 
+    Args:
+        tables: of a source.
+        needs: is asked about the columns of users and of items.
+
     Raises:
-        InputError: one message with file, column and row.
+        InputError: one message with file, column and row of everything that is wrong.
     """
-    origin = tables.origins["interactions"]
-    _require(tables.interactions, (USER_ID, ITEM_ID, TIMESTAMP), origin)
+    told = Gathered("the data")
+    _check_columns(tables, told)
+    with told.refusals():
+        _check_split(tables.column("interactions", SPLIT))
+    columns = {TIMESTAMP: _sound(tables, "interactions", TIMESTAMP, _checked_times, told)}
+    frames = {}
+    for table, key in ENTITIES.items():
+        frame, columns[key] = _checked_entities(tables, table, key, told)
+        told.messages += needs(table, frame, tables.origins[table])
+        frames[table] = frame
+    told.tell()
+    return replace(tables, interactions=tables.interactions.assign(**columns), **frames)
+
+
+def _check_columns(tables: Tables, told: Gathered) -> None:
+    """Refuse tables without the columns they must have, and a log without rows."""
+    label = () if tables.item_label is None else (tables.item_label,)
+    for table, needed in {
+        "interactions": (USER_ID, ITEM_ID, TIMESTAMP),
+        "users": (USER_ID,),
+        "items": (ITEM_ID, *label),
+    }.items():
+        problem = missing_columns(getattr(tables, table).columns, needed)
+        told.messages += [f"{tables.origins[table]}: {problem}"] if problem else []
     if len(tables.interactions) == 0:
-        raise InputError(f"{origin}: holds no interactions; at least one is needed")
-    _check_split(_column(tables, "interactions", SPLIT))
-    times = _checked_times(_column(tables, "interactions", TIMESTAMP))
-    users, user_ids = _checked_entities(tables, "users", USER_ID)
-    items, item_ids = _checked_entities(tables, "items", ITEM_ID)
-    if tables.item_label is not None:
-        _require(items, (tables.item_label,), tables.origins["items"])
-    interactions = tables.interactions.assign(user_id=user_ids, item_id=item_ids, timestamp=times)
-    return replace(tables, interactions=interactions, users=users, items=items)
+        told.messages.append(
+            f"{tables.origins['interactions']}: holds no interactions; at least one is needed"
+        )
+    told.tell()
 
 
-def _column(tables: Tables, table: str, key: str) -> Column:
-    return Column(getattr(tables, table), key, tables.origins[table], tables.file_columns.get(key, key))
+def _sound(
+    tables: Tables,
+    table: str,
+    key: str,
+    check: Callable[[Column], "pd.Series[Any]"],
+    told: Gathered,
+) -> "pd.Series[Any] | None":
+    """Return what a check makes of a column, or None where the check, or the source before, refuses it."""
+    if (table, key) in tables.faults:
+        told.messages.append(tables.faults[table, key])
+        return None
+    with told.refusals():
+        return check(tables.column(table, key))
+    return None
 
 
-def _require(frame: pd.DataFrame, needed: Iterable[str], origin: str) -> None:
-    problem = missing_columns(frame.columns, needed)
-    if problem:
-        raise InputError(f"{origin}: {problem}")
-
-
-def _checked_entities(tables: Tables, table: str, key: str) -> tuple[pd.DataFrame, pd.Series]:
-    """Return the table of users or items, and the interactions' column of their ids."""
+def _checked_entities(
+    tables: Tables, table: str, key: str, told: Gathered
+) -> tuple[pd.DataFrame, "pd.Series[Any] | None"]:
+    """Return the table of users or items, without its key where that is wrong, and the log's ids."""
     frame: pd.DataFrame = getattr(tables, table)
-    _require(frame, (key,), tables.origins[table])
-    entities, named = _column(tables, table, key), _column(tables, "interactions", key)
-    ids, log_ids = checked_ids(entities), checked_ids(named)
+    log_ids = _sound(tables, "interactions", key, checked_ids, told)
+    if log_ids is None and tables.origins[table] == tables.origins["interactions"]:
+        return frame.drop(columns=key), None  # the table is made of what was refused
+    ids = _sound(tables, table, key, checked_ids, told)
+    if ids is None:
+        return frame.drop(columns=key), log_ids
+    entities, named = tables.column(table, key), tables.column("interactions", key)
+    with told.refusals():
+        _check_unique(entities, ids)
+    if log_ids is not None:
+        with told.refusals():
+            _check_known(entities, ids, named, log_ids)
+    return frame.assign(**{key: ids}), log_ids
+
+
+def _check_known(entities: Column, ids: "pd.Series[Any]", named: Column, log_ids: "pd.Series[Any]") -> None:
     if len(ids) and _kind(ids) != _kind(log_ids):
         raise named.refusal(
             0,
             f"holds {_kind(log_ids)} ({quoted(log_ids.iloc[0])}), but {entities.name!r} in {entities.origin} "
             f"holds {_kind(ids)} ({quoted(ids.iloc[0])}); make both of one type",
         )
-    _check_unique(entities, ids)
     unknown = ~log_ids.isin(ids).to_numpy()
     if unknown.any():
         position = int(unknown.argmax())
@@ -80,22 +135,22 @@ def _checked_entities(tables: Tables, table: str, key: str) -> tuple[pd.DataFram
             f"{quoted(log_ids.iloc[position])} is not in {entities.origin} ({log_ids[unknown].nunique()} "
             "such ids in all); add them there, or drop their interactions",
         )
-    return frame.assign(**{key: ids}), log_ids
 
 
-def _kind(ids: pd.Series) -> str:
+def _kind(ids: "pd.Series[Any]") -> str:
     return "whole numbers" if ids.dtype == np.int64 else "text"
 
 
-def _check_unique(column: Column, ids: pd.Series) -> None:
+def _check_unique(column: Column, ids: "pd.Series[Any]") -> None:
     again = ids.duplicated().to_numpy()
     if again.any():
         second = int(again.argmax())
         first = int((ids == ids.iloc[second]).to_numpy().argmax())
         raise column.refusal(
             second,
-            f"duplicate id {quoted(ids.iloc[second])}, first seen at {column.place(first)} "
-            f"({int(again.sum())} such rows in all); keep one row an id",
+            f"duplicate id {quoted(ids.iloc[second])}, first seen at {column.place(first)}; "
+            "keep one row an id",
+            int(again.sum()),
         )
 
 
@@ -106,14 +161,18 @@ def _checked_times(column: Column) -> "pd.Series[int]":
         wrong = numbers != np.floor(numbers)
         position = int(wrong.argmax()) if wrong.any() else 0
         raise column.refusal(
-            position, f"expected whole unix seconds (an integer column), found {column.found(position)}"
+            position,
+            f"expected whole unix seconds (an integer column), found {column.found(position)}",
+            int(wrong.sum()),
         )
     outside = ((times < EARLIEST) | (times >= LATEST)).to_numpy(dtype=np.bool_)
     if outside.any():
         position = int(outside.argmax())
         value = int(times.iloc[position])
         raise column.refusal(
-            position, f"expected unix seconds between 1970-01-02 and 2100, found {value}{_unit_hint(value)}"
+            position,
+            f"expected unix seconds between 1970-01-02 and 2100, found {value}{_unit_hint(value)}",
+            int(outside.sum()),
         )
     return times.astype(np.int64)
 
@@ -133,4 +192,6 @@ def _check_split(column: Column) -> None:
     if wrong.any():
         position = int(wrong.argmax())
         expected = ", ".join(SPLIT_NAMES)
-        raise column.refusal(position, f"expected one of {expected}, found {column.found(position)}")
+        raise column.refusal(
+            position, f"expected one of {expected}, found {column.found(position)}", int(wrong.sum())
+        )

@@ -10,7 +10,7 @@ from twotower.errors import InputError
 
 def quoted(value: Any) -> str:
     """Return a value as its file would show it, text in quotes and anything long cut short."""
-    return f"{value!r:.80}" if isinstance(value, str) else f"{value!s:.80}"
+    return f"{value!r:.80}" if isinstance(value, str) else " ".join(f"{value!s:.80}".split())
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +46,7 @@ class Column:
         value = self.values.iloc[position]
         return quoted(value) if isinstance(value, str) else f"{quoted(value)} ({type(value).__name__})"
 
-    def refusal(self, position: int, message: str) -> InputError:
-        """Return the error about one value."""
-        return InputError(f"{self.origin}: column {self.name!r}, {self.place(position)}: {message}")
+    def refusal(self, position: int, message: str, num_rows: int = 1) -> InputError:
+        """Return the error about one value, and about the number of rows that have the like of it."""
+        rows = f" ({num_rows:,} such rows in all)" if num_rows > 1 else ""
+        return InputError(f"{self.origin}: column {self.name!r}, {self.place(position)}: {message}{rows}")

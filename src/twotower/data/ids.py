@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from twotower.data.column import Column
 from twotower.errors import InputError
@@ -23,19 +24,19 @@ def checked_ids(column: Column) -> "pd.Series[Any]":
     values = column.values
     missing = values.isna().to_numpy()
     if missing.any():
-        raise _refusal(column, int(missing.argmax()))
+        raise _refusal(column, missing)
     if pd.api.types.is_integer_dtype(values.dtype):
         return _as_int64(column, values)
     if not (pd.api.types.is_string_dtype(values.dtype) or pd.api.types.is_object_dtype(values.dtype)):
         if len(values) == 0:
             return values.astype(np.int64)
-        raise _refusal(column, 0)
+        raise _refusal(column, np.ones(len(values), dtype=np.bool_))
     objects = values.to_numpy(dtype=object)
     whole = len(objects) > 0 and is_whole(objects[0])
     fits = is_whole if whole else is_text_id
     wrong = np.array([not fits(value) for value in objects], dtype=np.bool_)
     if wrong.any():
-        raise _refusal(column, int(wrong.argmax()))
+        raise _refusal(column, wrong)
     return _as_int64(column, values.infer_objects()) if whole else values.astype("str")
 
 
@@ -59,14 +60,18 @@ def _as_int64(column: Column, values: "pd.Series[Any]") -> "pd.Series[int]":
     if outside.any():
         position = int(outside.argmax())
         raise column.refusal(
-            position, f"{values.iloc[position]} does not fit 64 bits; store these ids as text"
+            position,
+            f"{values.iloc[position]} does not fit 64 bits; store these ids as text",
+            int(outside.sum()),
         )
     return values.astype(np.int64)
 
 
-def _refusal(column: Column, position: int) -> InputError:
+def _refusal(column: Column, wrong: NDArray[np.bool_]) -> InputError:
+    position = int(wrong.argmax())
     return column.refusal(
         position,
         f"ids must be whole numbers or text (1 to {MAX_LENGTH} characters), of one kind in a column; "
         f"found {column.found(position)}",
+        int(wrong.sum()),
     )

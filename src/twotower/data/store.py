@@ -157,10 +157,10 @@ def _save_table(table: pd.DataFrame, path: Path, origin: str) -> str:
     """Write a table; returns the SHA-256 of its names, types and values."""
     try:
         table.to_parquet(path, index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise InputError(
             f"{origin}: {'; '.join(str(part) for part in error.args)}: a column must hold values of one "
-            "kind; make them all numbers, all text, or all lists"
+            "kind; make them all numbers (of 64 bits), all text, or all lists"
         ) from error
     columns = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
     stream = pa.BufferOutputStream()

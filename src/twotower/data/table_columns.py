@@ -13,7 +13,9 @@ TimestampUnit = Literal["s", "ms", "iso"]
 WHOLE_NUMBER = r"-?[1-9]\d{0,17}|0"
 FLOAT_LIKE = r"-?\d+\.0*"
 BARE_NUMBER = r"-?\d+(\.\d*)?"
+YEAR_FIRST = r"\s*\d{4}"
 EXACT = 2.0**53
+ISO_TIMES: dict[str, Any] = {"format": "ISO8601", "utc": True, "errors": "coerce"}
 
 
 class IdColumn:
@@ -30,22 +32,24 @@ class IdColumn:
     def __init__(self, column: Column, *, untyped: bool) -> None:
         self.column = column
         self.untyped = untyped
-        self._codes, distinct = pd.factorize(column.values)
-        self._distinct = pd.Series(distinct)
         if untyped:
+            self._codes, distinct = pd.factorize(column.values)
+            self._distinct = pd.Series(distinct)
             self._refuse_decimals()
 
     def can_be_whole(self) -> bool:
-        """Tell whether every id is a whole number, in its usual spelling."""
+        """Tell whether every id that is there is a whole number, in its usual spelling."""
         if self.untyped:
-            return bool(self._distinct.str.fullmatch(WHOLE_NUMBER).all() and (self._codes >= 0).all())
-        return pd.api.types.is_integer_dtype(self._distinct.dtype)
+            return bool(self._distinct.str.fullmatch(WHOLE_NUMBER).all())
+        return pd.api.types.is_integer_dtype(self.column.values.dtype)
 
     def make_whole(self) -> None:
         """Turn CSV text into whole numbers."""
         if self.untyped:
-            numbers = self._distinct.to_numpy(dtype=object).astype(np.int64)
-            self.column.frame[self.column.key] = numbers[self._codes]
+            numbers = np.append(self._distinct.to_numpy(dtype=object).astype(np.int64), 0)[self._codes]
+            missing = self._codes < 0
+            whole = pd.arrays.IntegerArray(numbers, missing) if missing.any() else numbers
+            self.column.frame[self.column.key] = whole
 
     def _refuse_decimals(self) -> None:
         decimal = self._distinct.str.fullmatch(FLOAT_LIKE).to_numpy(dtype=np.bool_)
@@ -55,6 +59,7 @@ class IdColumn:
                 int((self._codes == code).argmax()),
                 f"id {self._distinct[code]!r} is a decimal number; ids must be whole numbers or text (a "
                 "column with gaps is often saved so: fill the gaps and save whole numbers)",
+                int(decimal[self._codes[self._codes >= 0]].sum()),
             )
 
 
@@ -87,7 +92,8 @@ def seconds(column: Column, unit: TimestampUnit) -> "pd.Series[int]":
         hint = "for dates set data.timestamp_unit=iso"
     if wrong.any():
         position = int(wrong.argmax())
-        raise column.refusal(position, f"expected {expected}, found {column.found(position)}; {hint}")
+        message = f"expected {expected}, found {column.found(position)}; {hint}"
+        raise column.refusal(position, message, int(wrong.sum()))
     if unit == "iso":
         whole = times.astype("datetime64[us, UTC]").astype(np.int64).to_numpy() // 10**6
     else:
@@ -107,7 +113,7 @@ def tags(values: "pd.Series[Any]", separator: str) -> "pd.Series[Any]":
 
 
 def _numbers(values: "pd.Series[Any]") -> np.ndarray:
-    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+    if pd.api.types.is_datetime64_any_dtype(values.dtype) or pd.api.types.is_timedelta64_dtype(values.dtype):
         return np.full(len(values), np.nan)
     numbers: np.ndarray = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     return numbers
@@ -116,7 +122,7 @@ def _numbers(values: "pd.Series[Any]") -> np.ndarray:
 def _parsed(values: "pd.Series[Any]") -> "pd.Series[Any]":
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return pd.to_datetime(values, utc=True)
-    # A bare number is not a date to us, though "2024" would parse as one.
+    # A bare number is not a date to us, though "2024" would parse as one; nor are "now" and "today".
     text = values.astype("str")
-    bare = text.str.fullmatch(BARE_NUMBER).fillna(False).astype(bool)
-    return pd.to_datetime(text.where(~bare), format="ISO8601", utc=True, errors="coerce")
+    dates = text.str.match(YEAR_FIRST) & ~text.str.fullmatch(BARE_NUMBER)
+    return pd.to_datetime(text.where(dates.fillna(False).astype(bool)), **ISO_TIMES)

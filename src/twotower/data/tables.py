@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from twotower.data.column import Column
+from twotower.problems import legible, listed
+
 USER_ID, ITEM_ID, TIMESTAMP, SPLIT = "user_id", "item_id", "timestamp", "split"
 SPLIT_NAMES = ("train", "valid", "test")
 
@@ -24,6 +27,8 @@ class Tables:
         origins: "interactions", "users", "items" -> file name, for messages.
         item_label: the column of `items` that names an item for people.
         file_columns: `user_id` and so on -> the column's name in the files, where it differs.
+        faults: ("interactions", "timestamp") and so on -> what the source itself found wrong with that
+            column; `checked` tells it with all the rest.
     """
 
     interactions: pd.DataFrame
@@ -32,19 +37,34 @@ class Tables:
     origins: dict[str, str]
     item_label: str | None = None
     file_columns: dict[str, str] = field(default_factory=dict)
+    faults: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def column(self, table: str, key: str) -> Column:
+        """Return a column as messages name it.
+
+        Args:
+            table: "interactions", "users" or "items".
+            key: of the column in that table.
+        """
+        return Column(getattr(self, table), key, self.origins[table], self.file_columns.get(key, key))
 
 
 def entities_of(interactions: pd.DataFrame, key: str) -> pd.DataFrame:
     """Return the table of a source that has none: the distinct ids of the interactions, without features."""
-    return interactions[[key]].drop_duplicates()
+    try:
+        return interactions[[key]].drop_duplicates()
+    except TypeError:  # lists and the like, which `checked` refuses to take for ids
+        return interactions[[key]].iloc[:0]
 
 
 def missing_columns(columns: Iterable[str], needed: Iterable[str]) -> str | None:
-    """Return what to say about the first needed column that is not there, or None if they all are."""
+    """Return what to say about needed columns that are not there, or None if they all are."""
     present = [str(column) for column in columns]
-    for name in needed:
-        if name not in present:
-            close = difflib.get_close_matches(name, present, n=1, cutoff=0.5)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            return f"column {name!r} is missing; {hint}there is {', '.join(present) or 'nothing'}"
-    return None
+    missing = [name for name in dict.fromkeys(needed) if name not in present]
+    if not missing:
+        return None
+    found = [difflib.get_close_matches(name, present, n=1, cutoff=0.5) for name in missing]
+    close = " or ".join(dict.fromkeys(repr(legible(names[0])) for names in found if names))
+    hint = f"did you mean {close}? " if close else ""
+    said = f"column {missing[0]!r} is" if len(missing) == 1 else f"columns {listed(missing)} are"
+    return f"{said} missing; {hint}there is {listed(present) or 'nothing'}"

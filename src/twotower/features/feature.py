@@ -11,7 +11,7 @@ import pandas as pd
 from torch import Tensor, nn
 
 from twotower.data.column import quoted
-from twotower.errors import InputError
+from twotower.problems import Gathered
 from twotower.spec import build, spec_of
 
 REQUEST_TIME = "request_time"
@@ -43,23 +43,35 @@ class Feature(ABC):
         """Return (parameter, message) of what is known to be wrong before data is read; never raises."""
         return []
 
-    def check(self, values: pd.Series, origin: str) -> None:
-        """Refuse a column this feature cannot use; reads every row, of train or not.
+    def faults(self, values: pd.Series, origin: str) -> list[str]:
+        """Return why this feature cannot use a column; reads every row, of train or not.
 
         Args:
             values: [n], in table order; a named index is quoted in place of the row number.
             origin: file or table the values come from, for the message.
 
-        Raises:
-            InputError: a value is missing (unless `missing` is `allow`) or not what is expected.
+        Returns:
+            At most two messages: values are missing (unless `missing` is `allow`), or not what is expected.
         """
         absent = values.isna().to_numpy()
-        if self.missing == "error" and absent.any():
-            self._refuse(values, int(absent.argmax()), origin)
-        present = np.flatnonzero(~absent)
-        wrong = self._wrong(values.iloc[present])
-        if wrong.any():
-            self._refuse(values, int(present[wrong.argmax()]), origin)
+        wrong = np.zeros(len(values), dtype=np.bool_)
+        wrong[~absent] = self._wrong(values[~absent])
+        kinds = [absent] if self.missing == "error" else []
+        return [self._refusal(values, rows, origin) for rows in (*kinds, wrong) if rows.any()]
+
+    def check(self, values: pd.Series, origin: str) -> None:
+        """Refuse a column this feature cannot use.
+
+        Args:
+            values: see `faults`.
+            origin: see `faults`.
+
+        Raises:
+            InputError: a value is missing or not what is expected.
+        """
+        told = Gathered(origin)
+        told.messages += self.faults(values, origin)
+        told.tell()
 
     def fit(self, values: pd.Series, origin: str) -> None:
         """Learn from the values of train entities only.
@@ -141,16 +153,17 @@ class Feature(ABC):
     def _encode(self, values: pd.Series) -> Tensor:
         """See `encode`."""
 
-    def _refuse(self, values: pd.Series, position: int, origin: str) -> None:
-        index = values.index
+    def _refusal(self, values: pd.Series, rows: BoolArray, origin: str) -> str:
+        """Return what to say about rows [n] that are wrong in one way."""
+        position, index = int(rows.argmax()), values.index
         # A table of entities is in the order of its ids, which need not be its file's.
         place = f"{index.name} {quoted(index[position])}" if index.name else f"row {position + 1}"
-        value = values.iloc[position]
-        found = "nothing (NaN)" if values.isna().iloc[position] else f"{value!r:.80}"
-        remedy = "mend the value" + (", or set `missing: allow`" if found == "nothing (NaN)" else "")
-        raise InputError(
-            f"{origin}: column {self.column!r}, {place}: expected {self.expected}, found {found}; {remedy}"
-        )
+        missing = bool(values.isna().iloc[position])
+        found = "nothing (NaN)" if missing else quoted(values.iloc[position])
+        remedy = "mend the value" + (", or set `missing: allow`" if missing else "")
+        num = f" ({int(rows.sum()):,} such rows in all)" if rows.sum() > 1 else ""
+        wrong = f"expected {self.expected}, found {found}{num}; {remedy}"
+        return f"{origin}: column {self.column!r}, {place}: {wrong}"
 
 
 class ContextFeature(Feature):

@@ -13,10 +13,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.errors import InputError
 from twotower.features.feature import REQUEST_TIME, ContextFeature, Feature
+from twotower.problems import Gathered, listed
 
 PREFIX = "encoded_"
+KEYS = (USER_ID, ITEM_ID)
 
 
 class FeatureTable(nn.Module):
@@ -56,10 +59,11 @@ class FeatureTable(nn.Module):
         Raises:
             InputError: a name or column is not usable, or any row (of train or not) holds a bad value.
         """
+        told = Gathered(origin)
+        told.messages += column_faults(features, table, origin)
+        told.tell()
         for name, feature in _tabled(features).items():
-            check_name(name, feature)
             values = _column(table, name, feature, origin)
-            feature.check(values, origin)
             feature.fit(values.iloc[np.asarray(train_rows) - 1], origin)
         return cls.restore(features, table)
 
@@ -133,20 +137,37 @@ class FeatureTable(nn.Module):
         return {name: self.get_buffer(PREFIX + name) for name in _tabled(self.features)}
 
 
-def _tabled(features: dict[str, Feature]) -> dict[str, Feature]:
+def _tabled(features: Mapping[str, Feature]) -> dict[str, Feature]:
     return {name: feature for name, feature in features.items() if not isinstance(feature, ContextFeature)}
+
+
+def column_faults(features: Mapping[str, Feature], table: pd.DataFrame, origin: str) -> list[str]:
+    """Return all that keeps features from using a table: their names, its columns, the values of any row.
+
+    Args:
+        features: by name, fitted or not.
+        table: of users or items; where its key is at fault it is not there, and nothing is said of that.
+        origin: file or table the values come from, for messages.
+    """
+    told = Gathered(origin)
+    for name, feature in _tabled(features).items():
+        with told.refusals():
+            check_name(name, feature)
+            if feature.column in table.columns or feature.column not in KEYS:
+                told.messages += feature.faults(_column(table, name, feature, origin), origin)
+    return list(dict.fromkeys(told.messages))
 
 
 def _column(table: pd.DataFrame, name: str, feature: Feature, origin: str) -> pd.Series:
     """Return a feature's column, its index named after the id so that messages can quote it."""
     if feature.column not in table.columns:
         columns = [str(column) for column in table.columns]
-        near = ", ".join(get_close_matches(feature.column, columns, n=3) or columns)
+        near = listed(get_close_matches(feature.column, columns, n=3) or columns)
         raise InputError(
             f"{origin}: feature {name!r} needs column {feature.column!r}, which is not there; there is {near}"
         )
     values: pd.Series = table[feature.column]
-    for key in ("user_id", "item_id"):
+    for key in KEYS:
         if key in table.columns:
             return values.set_axis(pd.Index(table[key], name=key))
     return values

@@ -257,3 +257,21 @@ def test_the_audit_for_the_console():
         ("seen-filter", "on"),
         ("extra fact", "3"),
     ]
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["new", "from the cache"])
+def test_needs_are_asked_before_anything_is_built(tmp_path, monkeypatch, cached):
+    source, split = Synthetic(**SMALL), Temporal()
+    if cached:
+        build_dataset(source, split, tmp_path)
+
+    def burn(*_):
+        raise AssertionError("the log is built")
+
+    monkeypatch.setattr("twotower.data.build.log_of", burn)
+    with pytest.raises(InputError) as caught:
+        build_dataset(
+            source, split, tmp_path, needs=lambda table, frame, origin: [f"{table} {len(frame)}", origin]
+        )
+    assert str(caught.value).splitlines()[0] == "4 mistakes in the data"
+    assert f"  users {SMALL['num_users']}" in str(caught.value).splitlines()

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from twotower.data.check_tables import checked
-from twotower.data.tables import Tables
+from twotower.data.tables import Tables, entities_of
 from twotower.errors import InputError
 
 T = 1_700_000_000
@@ -44,12 +46,12 @@ BAD = {
         ["log.csv", "users.csv", "'user_id'", "text ('1')", "whole numbers (1)"],
     ),
     "duplicate user": (
-        {"users": {"user_id": [1, 1]}},
-        ["users.csv", "'user_id'", "row 2", "duplicate id 1", "row 1"],
+        {"users": {"user_id": [1, 2, 1], "age": [3, 4, 5]}},
+        ["users.csv", "'user_id'", "row 3", "duplicate id 1", "row 1"],
     ),
     "duplicate item": (
-        {"items": {"item_id": ["a", "a"]}},
-        ["items.csv", "'item_id'", "row 2", "duplicate id 'a'"],
+        {"items": {"item_id": ["a", "b", "a", "a"], "name": list("ABCD")}},
+        ["items.csv", "'item_id'", "row 3", "duplicate id 'a'", "2 such rows in all"],
     ),
     "unlisted item": (
         {"item_id": ["a", "z", "y"]},
@@ -111,3 +113,57 @@ def test_a_named_index_and_the_name_in_the_file_are_quoted():
     )
     with pytest.raises(InputError, match=r"log.csv: column 'sku', line 3: "):
         checked(named)
+
+
+def holes(table, frame, origin):
+    return [f"{origin}: column {name!r} has holes" for name in frame if frame[name].isna().any()]
+
+
+def test_all_mistakes_of_all_columns_are_one_message():
+    given = tables(
+        log={"user_id": [1, None, 9], "item_id": ["a", "z", "b"], "timestamp": [T, -1, None]},
+        users={"user_id": [1, 2], "age": [30, None]},
+        items={"item_id": ["a", 7], "name": ["A", None]},
+        split=["train", "dev", "test"],
+    )
+    with pytest.raises(InputError) as caught:
+        checked(given, holes)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "6 mistakes in the data"
+    starts = [
+        "log.csv: column 'split', row 2: expected one of train",
+        "log.csv: column 'timestamp', row 3: expected whole unix seconds",
+        "log.csv: column 'user_id', row 2: ids must be",
+        "users.csv: column 'age' has holes",
+        "items.csv: column 'item_id', row 2: ids must be",
+        "items.csv: column 'name' has holes",
+    ]
+    for start in starts:
+        assert any(line.startswith("  " + start) for line in lines), start
+
+
+def test_rows_like_the_one_that_is_named_are_counted():
+    with pytest.raises(InputError, match=r"'item_id', row 2: .*nothing \(NaN\) \(2 such rows in all\)$"):
+        checked(tables(item_id=["a", None, None]))
+
+
+def test_what_the_source_found_is_told_once_and_with_the_rest():
+    given = tables(item_id=["a", None, "b"])
+    known = {("interactions", "timestamp"): "log.csv: column 'timestamp', row 1: no date"}
+    with pytest.raises(InputError) as caught:
+        checked(replace(given, faults=known))
+    first, *lines = str(caught.value).splitlines()
+    assert first == "2 mistakes in the data"
+    assert lines[0] == "  log.csv: column 'timestamp', row 1: no date"
+    assert lines[1].startswith("  log.csv: column 'item_id', row 2: ")
+
+
+def test_a_hole_in_an_id_that_makes_its_own_table_is_told_once_by_its_row():
+    given = tables(user_id=[1, 1, None])
+    own = replace(
+        given,
+        users=entities_of(given.interactions, "user_id"),
+        origins={name: "log.parquet" if name != "items" else "items.csv" for name in given.origins},
+    )
+    with pytest.raises(InputError, match=r"^log.parquet: column 'user_id', row 3: [^\n]*$"):
+        checked(own)

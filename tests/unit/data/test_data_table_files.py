@@ -202,3 +202,43 @@ def test_what_headers_show_is_known_before_reading(files, tmp_path, name):
         source.load()
     with pytest.raises(InputError):
         source.fingerprint()
+
+
+def test_all_that_is_wrong_with_the_files_is_one_message(files):
+    source = files(
+        log=HEAD + "1.0,,soon\n2.0,3,90000\n", users="user_id\n1\n2\n2\n2\n", items="item_id,x\n3,\n3,\n"
+    )
+    with pytest.raises(InputError) as caught:
+        checked(source.load())
+    assert str(caught.value).splitlines()[0] == "5 mistakes in the data"
+    for part in (
+        "interactions.csv: column 'timestamp', line 2: expected whole unix seconds",
+        "interactions.csv: column 'user_id', line 2: id '1.0' is a decimal number",
+        "interactions.csv: column 'item_id', line 2: ids must be",
+        "users.csv: column 'user_id', line 4: duplicate id '2', first seen at line 3; ",
+        "items.csv: column 'item_id', line 3: duplicate id 3",
+    ):
+        assert part in str(caught.value)
+
+
+def test_all_missing_columns_of_all_files_are_known_from_the_headers(files):
+    source = files(log="a\n", users="who,b\n", user_column="who", user_features=["age", "b", "city"])
+    said = [message for _, message in source.problems()]
+    assert said == [
+        "interactions.csv: column 'who' is missing; there is a",
+        "interactions.csv: column 'item_id' is missing; there is a",
+        "interactions.csv: column 'timestamp' is missing; there is a",
+        "users.csv: columns age, city are missing; there is who, b",
+    ]
+    with pytest.raises(InputError, match=r"^4 mistakes in the data"):
+        source.load()
+
+
+def test_files_that_cannot_be_read_are_told_together(files):
+    source = files(users="user_id\n1\n1,2\n", items="item_id,x\n3,\n3,4,5\n")
+    with pytest.raises(InputError) as caught:
+        source.load()
+    first, users, items = str(caught.value).splitlines()
+    assert first == "2 mistakes in the data"
+    assert users.startswith("  users.csv: cannot be read as CSV: ")
+    assert items.startswith("  items.csv: cannot be read as CSV: ")

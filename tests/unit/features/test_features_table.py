@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from twotower.errors import InputError
+from twotower.features.binned import Binned
 from twotower.features.categorical import Categorical
 from twotower.features.feature import Feature, feature_from_json
-from twotower.features.feature_table import FeatureTable
+from twotower.features.feature_table import FeatureTable, column_faults
 from twotower.features.id import Id
 from twotower.features.numeric import Numeric
 from twotower.features.request_time import RequestTime
@@ -176,3 +177,32 @@ def test_missing_values_may_be_allowed() -> None:
     feature = Numeric(column="price", missing="allow")
     table = FeatureTable.fit({"price": feature}, items, np.array([1, 2, 3]), "items.csv")
     assert table.gather(torch.tensor([1, 2, 3]))["price"].tolist() == [[0, 1], [-1, 0], [1, 0]]
+
+
+def test_all_that_keeps_features_from_a_table_is_one_message() -> None:
+    items = ITEMS.assign(price=[np.nan, 1.0, np.inf, np.nan], title=["a", None, "b", "c"])
+    wanted: dict[str, Feature] = features() | {
+        "bins": Binned(column="price", dim=2),
+        "length": Numeric(column="length"),
+        "type": Numeric(column="price", missing="allow"),
+    }
+    said = column_faults(wanted, items, "items.csv")
+    assert said == [
+        "items.csv: column 'price', item_id 'x': expected a finite number, found nothing (NaN) (2 such rows "
+        "in all); mend the value, or set `missing: allow`",
+        "items.csv: column 'price', item_id 'z': expected a finite number, found inf; mend the value",
+        "items.csv: column 'title', item_id 'y': expected text, found nothing (NaN); mend the value, or set "
+        "`missing: allow`",
+        "items.csv: feature 'length' needs column 'length', which is not there; "
+        "there is item_id, price, title",
+        "feature 'type': this name is taken or not possible; choose another, like 'type_'",
+    ]
+    with pytest.raises(InputError, match=r"^5 mistakes in items.csv\n  "):
+        FeatureTable.fit(wanted, items, TRAIN, "items.csv")
+
+
+def test_without_a_sound_key_rows_are_named_as_in_the_file_and_nothing_is_said_of_the_key() -> None:
+    items = ITEMS.assign(price=[1.0, np.nan, 3.0, 4.0]).drop(columns="item_id")
+    items.index = pd.RangeIndex(2, 6, name="line")
+    (said,) = column_faults(features(), items, "items.csv")
+    assert said.startswith("items.csv: column 'price', line 3: expected a finite number, found nothing")

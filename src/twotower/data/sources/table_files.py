@@ -1,6 +1,5 @@
 """The user's own data: a file of interactions, perhaps files of users and of items."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -8,11 +7,13 @@ import pandas as pd
 from twotower.data.atomic import sha256_of_file
 from twotower.data.column import Column
 from twotower.data.fingerprints import arguments_of, fingerprint_of
+from twotower.data.separators import separator_hint, separator_of, separator_problem
 from twotower.data.sources.source import Source
 from twotower.data.table_columns import IdColumn, TimestampUnit, seconds, tags, unify_ids
-from twotower.data.table_reader import header, is_parquet, read, typed
+from twotower.data.table_reader import check_kind, column_problems, header, is_parquet, read, typed
 from twotower.data.tables import ITEM_ID, SPLIT, TIMESTAMP, USER_ID, Tables, entities_of, missing_columns
 from twotower.errors import InputError
+from twotower.problems import Gathered
 from twotower.spec import PositiveInt
 
 PARAMETERS = {
@@ -85,19 +86,21 @@ class TableFiles(Source):
 
     def load(self) -> Tables:
         """Read the files, columns under the names of `Tables`."""
-        for _, message in self.problems():
-            raise InputError(message)
-        interactions = self._read(self.interactions_path, self._log_columns()).rename(columns=self._names())
-        users = self._entities(self.users_path, self.user_column, self.user_features)
-        items = self._entities(self.items_path, self.item_column, self.item_features)
-        for key, table, path in ((USER_ID, users, self.users_path), (ITEM_ID, items, self.items_path)):
-            unify_ids(list(self._id_columns(key, interactions, table, path)))
+        self._refuse_problems()
+        interactions, users, items = self._read_all()
+        faults: dict[tuple[str, str], str] = {}
+        for key, name, table in ((USER_ID, "users", users), (ITEM_ID, "items", items)):
+            faults |= self._unify(key, {"interactions": interactions, name: table})
         times = Column(interactions, TIMESTAMP, self.interactions_path, self.timestamp_column)
-        interactions[TIMESTAMP] = seconds(times, self.timestamp_unit)
+        try:
+            interactions[TIMESTAMP] = seconds(times, self.timestamp_unit)
+        except InputError as error:
+            faults["interactions", TIMESTAMP] = str(error)
         return Tables(
             interactions=interactions,
             users=entities_of(interactions, USER_ID) if users is None else users,
             items=entities_of(interactions, ITEM_ID) if items is None else items,
+            faults=faults,
             origins={
                 "interactions": self.interactions_path,
                 "users": self.users_path or self.interactions_path,
@@ -109,7 +112,9 @@ class TableFiles(Source):
 
     def problems(self) -> list[tuple[str, str]]:
         """Find missing files and columns, from the headers alone."""
-        found = self._role_problems()
+        wrong = separator_problem(self.separator)
+        found = [("separator", wrong)] if wrong else []
+        found += self._role_problems()
         needed = {PARAMETERS[standard]: [column] for column, standard in self._names().items()}
         found += self._header_problems("interactions_path", needed)
         users = {"user_column": [self.user_column], "user_features": self.user_features or []}
@@ -148,12 +153,16 @@ class TableFiles(Source):
         Raises:
             InputError: a file is missing.
         """
-        for _, message in self.problems():
-            raise InputError(message)
+        self._refuse_problems()
         arguments = {key: value for key, value in arguments_of(self).items() if key not in NOT_IN_FINGERPRINT}
         paths = [self.interactions_path, self.users_path, self.items_path]
         content = [[Path(path).name, sha256_of_file(Path(path))] if path else None for path in paths]
         return fingerprint_of([arguments, content])
+
+    def _refuse_problems(self) -> None:
+        told = Gathered("the data")
+        told.messages += [message for _, message in self.problems()]
+        told.tell()
 
     def _role_problems(self) -> list[tuple[str, str]]:
         columns = self._log_columns()
@@ -173,21 +182,43 @@ class TableFiles(Source):
         if path is None:
             return []
         try:
-            present = header(Path(path), self.separator)
+            check_kind(Path(path))
+            if separator_problem(self.separator):
+                return []
+            present = header(Path(path), separator_of(self.separator))
         except InputError as error:
             return [(parameter, str(error))]
-        problems = [(name, missing_columns(present, columns)) for name, columns in needed.items()]
-        return [(name, f"{path}: {problem}") for name, problem in problems if problem]
+        hint = "" if is_parquet(Path(path)) else separator_hint(present)
+        return [
+            (name, f"{path}: {problem}{hint}")
+            for name, columns in needed.items()
+            for problem in column_problems(present, columns)
+        ]
 
     def _features(self, path: str | None, key: str, chosen: list[str] | None) -> list[str]:
         if path is None:
             return []
-        present = header(Path(path), self.separator) if chosen is None else chosen
+        present = header(Path(path), separator_of(self.separator)) if chosen is None else chosen
         return [name for name in present if name not in (key, USER_ID, ITEM_ID)]
 
     def _read(self, path: str, columns: list[str]) -> pd.DataFrame:
         keys = [self.user_column, self.item_column]
-        return read(Path(path), columns, self.separator, self.chunk_rows, keys)
+        return read(Path(path), columns, separator_of(self.separator), self.chunk_rows, keys)
+
+    def _read_all(self) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame | None]:
+        """Read the three files; those that cannot be read are told together."""
+        told = Gathered("the data")
+        users = items = None
+        with told.refusals():
+            interactions = self._read(self.interactions_path, self._log_columns()).rename(
+                columns=self._names()
+            )
+        with told.refusals():
+            users = self._entities(self.users_path, self.user_column, self.user_features)
+        with told.refusals():
+            items = self._entities(self.items_path, self.item_column, self.item_features)
+        told.tell()
+        return interactions, users, items
 
     def _entities(self, path: str | None, key: str, chosen: list[str] | None) -> pd.DataFrame | None:
         if path is None:
@@ -201,10 +232,18 @@ class TableFiles(Source):
                 frame[name] = typed(frame[name])
         return frame.rename(columns={key: self._names()[key]})
 
-    def _id_columns(
-        self, key: str, interactions: pd.DataFrame, table: pd.DataFrame | None, path: str | None
-    ) -> Iterator[IdColumn]:
-        for frame, place in ((interactions, self.interactions_path), (table, path)):
-            if frame is not None and place is not None:
-                name = self.user_column if key == USER_ID else self.item_column
-                yield IdColumn(Column(frame, key, place, name), untyped=not is_parquet(Path(place)))
+    def _unify(self, key: str, tables: dict[str, pd.DataFrame | None]) -> dict[tuple[str, str], str]:
+        """Make the ids of all tables of one type; returns (table, key) -> what is wrong with its ids."""
+        columns, faults = [], {}
+        for table, frame in tables.items():
+            place: str | None = getattr(self, f"{table}_path")
+            if frame is None or place is None:
+                continue
+            name = self.user_column if key == USER_ID else self.item_column
+            try:
+                columns.append(IdColumn(Column(frame, key, place, name), untyped=not is_parquet(Path(place))))
+            except InputError as error:
+                faults[table, key] = str(error)
+        if not faults:
+            unify_ids(columns)
+        return faults
