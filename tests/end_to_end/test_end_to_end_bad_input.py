@@ -448,7 +448,7 @@ def test_debug_shows_the_traceback(here: Path, door: Door, overrides: list[str])
 def test_a_defect_of_ours_exits_1(
     here: Path, door: Door, monkeypatch: pytest.MonkeyPatch, debug: bool
 ) -> None:
-    def burn(*_: object) -> None:
+    def burn(*_: object, **__: object) -> None:
         raise RuntimeError("the disk is on fire")
 
     monkeypatch.setattr(stages, "build_dataset", burn)
