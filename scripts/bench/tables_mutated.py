@@ -187,7 +187,7 @@ def change_cells(case: Case) -> None:
     places += [place for place in range(len(values)) if case.rng.random() < share]
     for place in places:
         values[place] = value
-    case.tables[table] = frame.assign(**{column: pd.Series(values, index=frame.index, dtype=object)})
+    case.tables[table] = frame.assign(**{str(column): pd.Series(values, index=frame.index, dtype=object)})
     case.happened.append(f"{table}.{column}: {value!r:.40} in {len(places)} rows")
 
 
@@ -221,7 +221,7 @@ def change_columns(case: Case) -> None:
     elif how == "twice":
         frame = pd.concat([frame, frame[[column]]], axis=1)
     elif how == "empty":
-        frame = frame.assign(**{column: None})
+        frame = frame.assign(**{str(column): None})
     else:
         other = {"nameless": "", "capitals": str(column).upper(), "binary name": "\x00\x1b\x7f" * 99}
         frame = frame.rename(columns={column: other.get(how, f" {column} ")})

@@ -58,11 +58,10 @@ def checked(tables: Tables, needs: Needs = no_needs) -> Tables:
     with told.refusals():
         _check_split(tables.column("interactions", SPLIT))
     columns = {TIMESTAMP: _sound(tables, "interactions", TIMESTAMP, _checked_times, told)}
-    frames = {}
+    frames: dict[str, Any] = {}
     for table, key in ENTITIES.items():
-        frame, columns[key] = _checked_entities(tables, table, key, told)
-        told.messages += needs(table, frame, tables.origins[table])
-        frames[table] = frame
+        frames[table], columns[key] = _checked_entities(tables, table, key, told)
+        told.messages += needs(table, frames[table], tables.origins[table])
     told.tell()
     return replace(tables, interactions=tables.interactions.assign(**columns), **frames)
 

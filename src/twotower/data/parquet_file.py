@@ -53,8 +53,10 @@ def _series(column: pa.ChunkedArray) -> "pd.Series[Any]":
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     gaps = pa.types.is_integer(column.type) and column.null_count > 0
-    return column.to_pandas(types_mapper=_with_gaps if gaps else None)
+    values: pd.Series[Any] = column.to_pandas(types_mapper=_with_gaps if gaps else None)
+    return values
 
 
 def _with_gaps(kind: pa.DataType) -> Any:
-    return pd.array([], dtype=f"{'U' if pa.types.is_unsigned_integer(kind) else ''}Int{kind.bit_width}").dtype
+    """Return the type of pandas that holds these whole numbers and gaps."""
+    return pd.api.types.pandas_dtype(str(kind).replace("uint", "UInt").replace("int", "Int"))

@@ -26,8 +26,8 @@ LONGEST_REASON = 300
 EXACT = 2**53
 """Beyond it a float is no longer one whole number."""
 
-FILLED = -1
-"""Column of a chunk, which no file has: whether anything stands in the line."""
+FILLED = ""
+"""Column of a chunk, of a name that no column of a file has: whether anything stands in the line."""
 
 PARSING: dict[str, Any] = {"index_col": False, "dtype": "str", "na_filter": False, "skip_blank_lines": False}
 """Every field as the text it is: what is missing is decided afterwards, by column."""
