@@ -12,6 +12,8 @@ from twotower.features.raw_numbers import FloatArray, as_finite_numbers
 
 LARGEST = 10.0
 """Values further than this many standard deviations from the mean are cut off: serving sees typing errors."""
+SQUARED_SAFELY = 1e100
+"""The squares of many numbers up to this one still have a sum."""
 
 
 class Numeric(Feature):
@@ -60,12 +62,15 @@ class Numeric(Feature):
         numbers = self._transformed(values)
         known = numbers[~np.isnan(numbers)]
         if len(known):
-            self.mean, self.std = float(known.mean()), float(known.std()) or 1.0
+            scale = max(1.0, float(np.abs(known).max()) / SQUARED_SAFELY)
+            self.mean = float((known / scale).mean() * scale)
+            self.std = float((known / scale).std() * scale) or 1.0
 
     def _encode(self, values: pd.Series) -> Tensor:
         numbers = self._transformed(values)
         absent = np.isnan(numbers)
-        scaled = np.clip((np.where(absent, self.mean, numbers) - self.mean) / self.std, -LARGEST, LARGEST)
+        with np.errstate(over="ignore"):  # infinite is beyond LARGEST, too
+            scaled = np.clip((np.where(absent, self.mean, numbers) - self.mean) / self.std, -LARGEST, LARGEST)
         return torch.from_numpy(np.stack([scaled, absent], axis=1).astype(np.float32))
 
     def _transformed(self, values: pd.Series) -> FloatArray:

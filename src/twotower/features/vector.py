@@ -120,7 +120,8 @@ class Vector(Feature):
         if not isinstance(value, list | tuple | np.ndarray):
             return None
         try:
-            vector = np.asarray(value, dtype=np.float32)
+            with np.errstate(over="ignore"):  # what is infinite then is no vector of ours
+                vector = np.asarray(value, dtype=np.float32)
         except (TypeError, ValueError, OverflowError):
             return None
         return vector if vector.ndim == 1 and len(vector) and np.isfinite(vector).all() else None

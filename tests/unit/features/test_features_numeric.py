@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -97,3 +98,18 @@ def test_request_time_keeps_minutes_apart() -> None:
 def test_request_time_without_harmonics_is_refused() -> None:
     with pytest.raises(InputError, match="year, week and day"):
         RequestTime(year=0)
+
+
+def test_numbers_whose_squares_no_float_holds() -> None:
+    feature = Numeric(column="x")
+    feature.fit(pd.Series([1e300, 3e300]), "items")
+    assert (feature.mean, feature.std) == pytest.approx((2e300, 1e300))
+    assert feature.encode([1e300, 3e300, 0.0]).tolist() == [[-1, 0], [1, 0], [-2, 0]]
+    feature.fit(pd.Series([-1.7e308, 1.7e308]), "items")
+    assert feature.encode([-1.7e308, 1.7e308]).tolist() == [[-1, 0], [1, 0]]
+    assert json.loads(json.dumps(feature.to_json(), allow_nan=False))["state"]["mean"] == 0
+
+
+def test_a_vector_of_numbers_beyond_its_precision_is_none() -> None:
+    with pytest.raises(InputError, match=r"row 2: expected a vector of finite numbers"):
+        Vector(column="v").check(pd.Series([[1.0, 2.0], np.array([1e300, 2.0])]), "items.csv")
