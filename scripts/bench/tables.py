@@ -188,6 +188,8 @@ def main() -> None:
             print(f"seed {seed}: {outcome}: {'; '.join(case.happened)}\n{text}", flush=True)
         elif not case.happened and outcome != "taken":
             print(f"seed {seed}: sound tables were refused: {text}", flush=True)
+        if (seed + 1 - given.seed) % 100 == 0:
+            print(f"{seed + 1 - given.seed} of {given.count}", flush=True)
 
     seeds = range(given.seed, given.seed + given.count)
     outcomes = attack(seeds, fit if given.fit else train, told)
