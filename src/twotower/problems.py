@@ -48,14 +48,12 @@ class Gathered:
 
     Args:
         what: the checks are of, for the message.
-
-    Attributes:
         messages: what was refused so far.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, messages: Iterable[str] = ()) -> None:
         self.what = what
-        self.messages: list[str] = []
+        self.messages = list(messages)
 
     @contextlib.contextmanager
     def refusals(self) -> Iterator[None]:

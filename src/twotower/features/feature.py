@@ -69,9 +69,7 @@ class Feature(ABC):
         Raises:
             InputError: a value is missing or not what is expected.
         """
-        told = Gathered(origin)
-        told.messages += self.faults(values, origin)
-        told.tell()
+        Gathered(origin, self.faults(values, origin)).tell()
 
     def fit(self, values: pd.Series, origin: str) -> None:
         """Learn from the values of train entities only.

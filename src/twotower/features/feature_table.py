@@ -59,9 +59,7 @@ class FeatureTable(nn.Module):
         Raises:
             InputError: a name or column is not usable, or any row (of train or not) holds a bad value.
         """
-        told = Gathered(origin)
-        told.messages += column_faults(features, table, origin)
-        told.tell()
+        Gathered(origin, column_faults(features, table, origin)).tell()
         for name, feature in _tabled(features).items():
             values = _column(table, name, feature, origin)
             feature.fit(values.iloc[np.asarray(train_rows) - 1], origin)

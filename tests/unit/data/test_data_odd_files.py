@@ -221,6 +221,16 @@ def test_what_is_wrong_with_a_file_is_said(case):
     assert said in told(from_csv(content))
 
 
+def test_a_column_twice_that_would_be_read_is_known_from_the_header():
+    log = from_csv(LOG).interactions_path
+    Path("items.csv").write_text("item_id,price,price\n5,1,2\n6,1,2\n")
+    source = TableFiles(interactions_path=log, items_path="items.csv")
+    assert source.problems() == [
+        ("item_features", "items.csv: more than one column is called price; rename all but one")
+    ]
+    assert TableFiles(interactions_path=log, items_path="items.csv", item_features=[]).problems() == []
+
+
 def test_a_column_twice_that_is_not_needed_is_none_of_ours():
     content = "user_id,note,item_id,note,timestamp,note.1\n1,a,5,b,1700000000,c\n2,a,6,b,1700000001,c\n"
     assert log_of(from_csv(content)) == FRAME.to_dict("list")
@@ -241,6 +251,7 @@ def test_separators(separator):
 def test_separators_that_cannot_be(separator):
     source = from_csv(LOG, separator=separator)
     assert "expected one ASCII character" in dict(source.problems())["separator"]
+    assert source.columns() is None
     assert "expected one ASCII character" in told(source)
 
 

@@ -1,5 +1,6 @@
 """The user's own data: a file of interactions, perhaps files of users and of items."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -113,21 +114,19 @@ class TableFiles(Source):
     def problems(self) -> list[tuple[str, str]]:
         """Find missing files and columns, from the headers alone."""
         wrong = separator_problem(self.separator)
-        found = [("separator", wrong)] if wrong else []
-        found += self._role_problems()
+        found = [*([("separator", wrong)] if wrong else []), *self._role_problems()]
         needed = {PARAMETERS[standard]: [column] for column, standard in self._names().items()}
         found += self._header_problems("interactions_path", needed)
-        users = {"user_column": [self.user_column], "user_features": self.user_features or []}
+        users = {"user_column": [self.user_column], "user_features": self.user_features}
         found += self._header_problems("users_path", users)
-        items = {"item_column": [self.item_column], "item_features": self.item_features or []}
+        items = {"item_column": [self.item_column], "item_features": self.item_features}
         found += self._header_problems("items_path", items)
         columns = None if found else self.columns()
         if columns is not None:
             everywhere = sorted(columns["users"] | columns["items"])
-            label = [self.item_label] if self.item_label else []
             for parameter, present, named in (
                 ("tag_columns", everywhere, self.tag_columns or []),
-                ("item_label", sorted(columns["items"]), label),
+                ("item_label", sorted(columns["items"]), [self.item_label] if self.item_label else []),
             ):
                 problem = missing_columns(present, named)
                 found += [(parameter, f"among the columns that are read, {problem}")] if problem else []
@@ -139,6 +138,8 @@ class TableFiles(Source):
 
     def columns(self) -> dict[str, set[str]] | None:
         """Return the columns that `load` will give users and items, from the headers, or None."""
+        if separator_problem(self.separator):
+            return None
         try:
             return {
                 "users": {USER_ID, *self._features(self.users_path, self.user_column, self.user_features)},
@@ -160,9 +161,7 @@ class TableFiles(Source):
         return fingerprint_of([arguments, content])
 
     def _refuse_problems(self) -> None:
-        told = Gathered("the data")
-        told.messages += [message for _, message in self.problems()]
-        told.tell()
+        Gathered("the data", (message for _, message in self.problems())).tell()
 
     def _role_problems(self) -> list[tuple[str, str]]:
         columns = self._log_columns()
@@ -177,7 +176,9 @@ class TableFiles(Source):
         """Return column of the files -> name in `Tables`."""
         return dict(zip(self._log_columns(), (USER_ID, ITEM_ID, TIMESTAMP, SPLIT), strict=False))
 
-    def _header_problems(self, parameter: str, needed: dict[str, list[str]]) -> list[tuple[str, str]]:
+    def _header_problems(
+        self, parameter: str, needed: Mapping[str, list[str] | None]
+    ) -> list[tuple[str, str]]:
         path: str | None = getattr(self, parameter)
         if path is None:
             return []
@@ -192,7 +193,7 @@ class TableFiles(Source):
         return [
             (name, f"{path}: {problem}{hint}")
             for name, columns in needed.items()
-            for problem in column_problems(present, columns)
+            for problem in column_problems(present, present if columns is None else columns)
         ]
 
     def _features(self, path: str | None, key: str, chosen: list[str] | None) -> list[str]:
