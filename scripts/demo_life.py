@@ -21,8 +21,8 @@ NUM_RANDOM = 300
 
 
 def newest_run(folder: Path) -> Path:
-    """Return the latest run that ended well; folders are named by their time."""
-    for result in sorted(folder.glob("*/result.json"), reverse=True):
+    """Return the latest run that ended well."""
+    for result in sorted(folder.glob("*/result.json"), key=lambda path: path.stat().st_mtime, reverse=True):
         if json.loads(result.read_text(encoding="utf-8"))["status"] == "ok":
             return result.parent
     raise InputError(f"{folder}: no finished run here; python scripts/train.py name={folder.name} makes one")

@@ -11,7 +11,7 @@ from twotower.errors import InputError
 from twotower.evaluation.indexing import Indexed
 from twotower.exits import DONE
 from twotower.experiments import record, trainings
-from twotower.experiments.outcome import FINISHED, became, final_scalars
+from twotower.experiments.outcome import FINISHED, became
 from twotower.experiments.overrides import key_of
 from twotower.experiments.run import Run, new_folder, read_ending, read_result, run_folder
 from twotower.experiments.run_files import PER_USER, PER_USER_BASELINES
@@ -90,7 +90,8 @@ def _train(run: Run, watch: Watch | None) -> int:
         if not indexed:  # the towers are another run's, or all phases had ended in an earlier process
             index(trained.model)
         result: dict[str, Any] = {
-            "training": record.training_record(settings, trained.epochs, trained.refit),
+            "training": record.training_record(settings, trained.epochs, trained.refit)
+            | {"epoch_steps": trained.epoch_steps},
             "curves": trained.curves,
             "timing": record.timing_record(trained.seconds, trained.interactions),
         }
@@ -134,8 +135,7 @@ def borrowed(run: Run, source: Path | None) -> dict[str, Any] | None:
 
 def _pruned(run: Run, board: Board, pruned: Pruned) -> int:
     result = record.pruned(run.facts, run.settings, pruned.epochs, pruned.curves, run.seconds())
-    board.metrics(final_scalars(result))
-    board.outcome = "pruned"
+    board.result(result)
     run.write_result(result)
     run.console.result(result, run.folder, run.settings["output_root"])
     return DONE

@@ -28,7 +28,6 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.report import Report
 from twotower.exits import DONE, INDEX_REJECTED
 from twotower.experiments import record
-from twotower.experiments.outcome import final_scalars
 from twotower.experiments.run import Run
 from twotower.experiments.run_files import PER_USER, PER_USER_BASELINES
 from twotower.experiments.tensorboard import Board
@@ -188,8 +187,7 @@ def conclude(run: Run, board: Board, result: Mapping[str, Any]) -> int:
     """Write `result.json` and TensorBoard's final figures, print the table; returns the exit status."""
     ok = result["index"]["ok"]
     whole = record.whole(run.facts | dict(result), "ok" if ok else "index_rejected", run.seconds())
-    board.metrics(final_scalars(whole))
-    board.outcome = whole["status"]
+    board.result(whole)
     run.write_result(whole)
     run.console.result(whole, run.folder, run.settings["output_root"])
     return DONE if ok else INDEX_REJECTED

@@ -1,18 +1,110 @@
-"""Folder names that say what was typed."""
+"""Folder names that begin with what distinguishes a run: some thirty characters are all that TensorBoard shows."""
 
 import hashlib
+import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 
-MAX_NAME = 120
+from twotower.experiments.overrides import key_of
+
+SHORT = {
+    "embedding_dim": "dim",
+    "index.num_subquantizers": "pq",
+    "index.target_recall": "recall",
+    "item_bias.half_life_days": "bias",
+    "loss.temperature": "temp",
+    "objective.batch_size": "batch",
+    "objective.recency_half_life_days": "recency",
+    "optimizer.learning_rate": "lr",
+    "optimizer.weight_decay": "wd",
+    "seed": "seed",
+    "trainer.max_epochs": "epochs",
+    "user_tower.dropout": "dropout",
+    "user_tower.widths": "widths",
+}
+"""What the keys that vary most are called; of others the last part is shown, or all where that is not enough."""
+
+MAX_NAME, MAX_TRIAL = 120, 60
 ODD = re.compile(r"[^A-Za-z0-9._=,+\-\[\]]+")
+NUMBERS = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e-?\d{1,3})?|\[[0-9.,-]*\]")
+WORD = re.compile(r"(?!(true|false|null)$)[A-Za-z]\w*")
+TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{6}"
+SEED = re.compile(r"(^|(?<=[,/]))seed=?-?\d+(,|$|(?=[/_-]))")
 
 
 def folder_name(texts: Sequence[str]) -> str:
-    """Return a folder name for overrides; different ones never share one, nor do null and 'null'."""
-    whole = ",".join(texts)
-    name = ODD.sub("-", whole.replace("'", "").replace('"', ""))
-    if name == whole and len(name) <= MAX_NAME and not name.startswith("."):
+    """Return a folder name for overrides; different ones never share one, nor do null and 'null'.
+
+    What cannot be told from the short words alone is told by a hash behind them.
+
+    Args:
+        texts: overrides, or keys alone.
+    """
+    name = short_name(texts)
+    if len(name) < MAX_NAME and all(map(_is_exact, texts)) and len(set(map(key_of, texts))) == len(texts):
         return name
-    digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
-    return f"{name[:MAX_NAME].strip('.-')}-{digest}"
+    digest = hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:8]
+    return f"{name}-{digest}"
+
+
+def trial_name(number: int, texts: Sequence[str]) -> str:
+    """Return the folder name of a search's trial: its number, and as much of what it tries as is short."""
+    name = f"{number:04d}"
+    for word in _words([_rounded(text) for text in texts]):
+        if len(name) + len(word) < MAX_TRIAL:
+            name += f"_{word}"
+    return ODD.sub("-", name)
+
+
+def short_name(texts: Sequence[str]) -> str:
+    """Return what was typed in short words, which different overrides may share."""
+    return ODD.sub("-", ",".join(_words(texts)))[:MAX_NAME].strip(".-")
+
+
+def label_of(name: str) -> str:
+    """Return what a run's folder name says of its configuration: it lacks time, hash and seed."""
+    return without_seed(re.sub(rf"^{TIME}_?|(-[0-9a-f]{{8}})?(_?{TIME})?$", "", name))
+
+
+def without_seed(name: str) -> str:
+    """Return a run's name without its seed: of `seed1,dim32`, `dim32/seed1` and, as they once were, `seed=1`."""
+    found = SEED.sub("", name)
+    # The hash is of the seed too.
+    return name if found == name else re.sub(r"-[0-9a-f]{8}$", "", found).strip(",/")
+
+
+def _words(texts: Sequence[str]) -> list[str]:
+    shared = Counter(_short_key(key_of(text)) for text in texts)
+    return [_word(text, shared) for text in texts]
+
+
+def _word(text: str, shared: Counter[str]) -> str:
+    key, _, value = text.lstrip("+~").partition("=")
+    shown = _short_key(key) if shared[_short_key(key)] == 1 else key
+    value = re.sub("['\"]", "", value)
+    if not value:
+        return f"no_{shown}" if text.startswith("~") else shown
+    if "." not in key and WORD.fullmatch(value):  # a choice of a group
+        return value
+    if NUMBERS.fullmatch(value) and not shown[-1:].isdigit():
+        return shown + re.sub(r"^(-?)0\.", r"\1.", value)
+    return f"{shown}={value}"
+
+
+def _short_key(key: str) -> str:
+    return SHORT.get(key, key.rpartition(".")[2])
+
+
+def _rounded(text: str) -> str:
+    key, _, value = text.partition("=")
+    try:
+        return f"{key}={float(value):.3g}"
+    except ValueError:
+        return text
+
+
+def _is_exact(text: str) -> bool:
+    """Say whether the short words of an override say all of it."""
+    key, equals, value = text.partition("=")
+    return key in SHORT and (not equals or NUMBERS.fullmatch(value) is not None)

@@ -18,7 +18,7 @@ from twotower.data.atomic import write_atomically, write_text_atomically
 from twotower.errors import InputError
 from twotower.experiments.console.console import Console, console_of
 from twotower.experiments.fingerprint import NOT_SHAPING
-from twotower.experiments.folder_name import folder_name
+from twotower.experiments.folder_name import short_name
 from twotower.experiments.lock import held
 from twotower.experiments.overrides import key_of
 from twotower.experiments.provenance import peak_rss_bytes, versions
@@ -30,10 +30,10 @@ ORPHAN_SECONDS = 10.0
 
 
 def run_folder(parent: Path, overrides: Sequence[str] = ()) -> Path:
-    """Return a new run's folder: the time, to the microsecond, and what was typed but where runs are kept."""
+    """Return a new run's folder: what was typed but where runs are kept, and the time, to the microsecond."""
     time = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-    shown = [text for text in overrides if key_of(text) not in NOT_SHAPING]
-    return parent / (f"{time}_{folder_name(shown)}" if shown else time)
+    name = short_name([text for text in overrides if key_of(text) not in NOT_SHAPING])
+    return parent / (f"{name}_{time}" if name else time)
 
 
 def new_folder(settings: Mapping[str, Any], overrides: Sequence[str]) -> Path:

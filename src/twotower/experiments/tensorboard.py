@@ -12,9 +12,9 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summ
 from torch.utils.tensorboard import SummaryWriter
 
 from twotower.experiments.figures import pareto, png_of, recall_versus_latency
-from twotower.experiments.hparams import hparams_of, trial_id
+from twotower.experiments.hparams import columns_of, hparams_of, trial_id
 from twotower.experiments.layout import layout_pb
-from twotower.experiments.outcome import Outcome
+from twotower.experiments.outcome import Outcome, final_scalars
 from twotower.experiments.pareto import points_of
 
 Status = Literal["ok", "failed", "index_rejected", "pruned", "interrupted"]
@@ -27,17 +27,22 @@ STATUS = {
 
 MAX_PROJECTED, RGBA = 2_000, 4
 OF_SWEEP = ".sweep"
+HPARAMS = "hparams"
+"""The sub-folder, and so the run of TensorBoard, that is the session of the HPARAMS tab."""
+
 SESSION = ".session"
-"""Ends the name of the event file that holds the hyper-parameters and how the run ended."""
+"""Ends the name of the event file that holds the hyper-parameters, the figures and how the run ended."""
 
 
 class Board:
     """The TensorBoard side of a run.
 
     HPARAMS is fed by one start summary and one hand-built end summary with the true outcome, and no
-    experiment summary: TensorBoard then shows the union of all runs' columns with their real types.
-    TensorBoard believes the first summary that it reads, so both are in a file of their own, which is
-    written anew when the run ends or is gone on with.
+    experiment summary: of those TensorBoard takes one at random, and loses the columns that only other runs
+    have. Without one its columns are the union of all runs', with their real types, and every scalar that is
+    in a session's run or below it. So the session is a run of its own below the one with the curves.
+    TensorBoard believes the first summary that it reads, so a session is one file, which is written anew
+    when the run ends or is gone on with.
 
     Args:
         folder: of the run.
@@ -48,6 +53,7 @@ class Board:
         self._forget_session()
         self.writer = SummaryWriter(str(folder))
         self.hparams: dict[str, Any] = {}
+        self.columns: dict[str, float] = {}
         self.trial = ""
         self.started = time.time()
         self.outcome: Status = "failed"
@@ -63,7 +69,8 @@ class Board:
         elif kind is not None:
             self.outcome = "failed"
         self._forget_session()
-        self._write_session(self._start({"status": self.outcome}), _end(self.outcome))
+        figures = [_scalar(tag, value) for tag, value in self.columns.items()]
+        self._write_session(self._start({"status": self.outcome}), *figures, _end(self.outcome))
         self.writer.close()
 
     def start(self, settings: Mapping[str, Any], config_text: str, overrides: Iterable[str] = ()) -> None:
@@ -74,16 +81,30 @@ class Board:
             config_text: the same as YAML.
             overrides: what was typed.
         """
-        self.hparams, self.trial = dict(hparams_of(settings, overrides)), trial_id(settings)
+        self.hparams = dict(hparams_of(settings, overrides))
+        self.trial = trial_id(settings, self.folder.name)
         self._write_session(self._start({}))
         self._add(layout_pb(settings))
         self.writer.add_text("config", f"```yaml\n{config_text}\n```")
         self.writer.flush()
 
-    def metrics(self, values: Mapping[str, float]) -> None:
-        """Write final metrics as scalars, which are the HPARAMS tab's columns."""
-        for tag, value in values.items():
+    def result(self, result: Mapping[str, Any]) -> None:
+        """Write the final figures, and the curves of the towers where another run trained them.
+
+        Args:
+            result: what `result.json` holds.
+        """
+        for tag, value in final_scalars(result).items():
             self.writer.add_scalar(tag, value, 0)
+        if "training_reused_from" in result:
+            self._curves(result.get("curves", {}), result.get("training", {}).get("epoch_steps") or 1)
+        self.columns, self.outcome = columns_of(result), result["status"]
+
+    def _curves(self, curves: Mapping[str, Sequence[float]], epoch_steps: int) -> None:
+        """Write curves with one value an epoch where the trainer would have: at its last step."""
+        for tag, values in curves.items():
+            for epoch, value in enumerate(values, 1):
+                self.writer.add_scalar(tag, value, epoch * epoch_steps - 1)
 
     def index_curve(
         self, points: list[dict[str, Any]], target_recall: float, chosen: Mapping[str, Any]
@@ -104,11 +125,12 @@ class Board:
         )
 
     def _forget_session(self) -> None:
-        for file in self.folder.glob(f"*{SESSION}"):
-            file.unlink()
+        for folder in (self.folder, self.folder / HPARAMS):  # in the first it once was
+            for file in folder.glob(f"*{SESSION}"):
+                file.unlink()
 
     def _write_session(self, *summaries: Summary) -> None:
-        with SummaryWriter(str(self.folder), filename_suffix=SESSION) as writer:
+        with SummaryWriter(str(self.folder / HPARAMS), filename_suffix=SESSION) as writer:
             for summary in summaries:
                 writer._get_file_writer().add_summary(summary)
 
@@ -152,6 +174,10 @@ def _image(tag: str, figure: Figure) -> Summary:
     png, width, height = png_of(figure)
     image = Summary.Image(width=width, height=height, colorspace=RGBA, encoded_image_string=png)
     return Summary(value=[Summary.Value(tag=tag, image=image)])
+
+
+def _scalar(tag: str, value: float) -> Summary:
+    return Summary(value=[Summary.Value(tag=tag, simple_value=value)])
 
 
 def _end(outcome: str) -> Summary:

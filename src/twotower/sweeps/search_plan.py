@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from twotower.errors import InputError
 from twotower.experiments.fingerprint import NOT_SHAPING, flat
+from twotower.experiments.folder_name import trial_name
 from twotower.experiments.lock import held
 from twotower.experiments.run import read_ending
 from twotower.spec import build
@@ -106,7 +107,7 @@ class SearchPlan(Plan):
 
     def _new(self, by_job: Mapping[str, FrozenTrial]) -> Job | None:
         """Begin a new trial; where none is left, the search is at its end, with those there are."""
-        name = f"trial_{len(by_job):04d}"
+        number = len(by_job)
         known = {tuple(trial.user_attrs[OVERRIDES]): "" for trial in by_job.values()}
 
         def accept(params: Mapping[str, Any]) -> Job | None:
@@ -114,7 +115,7 @@ class SearchPlan(Plan):
             if texts in known:
                 return None
             try:
-                return self.request.job(texts, name)
+                return self.request.job(texts, trial_name(number, texts))
             except InputError as error:
                 known[texts] = f"{' '.join(texts)}: {error}"
                 return None
@@ -134,7 +135,7 @@ class SearchPlan(Plan):
             self.size = len(by_job)
             return None
         texts = self.space.texts(params)
-        trial = self.trials.add(name, params, self.space.distributions(), texts)
+        trial = self.trials.add(job.name, params, self.space.distributions(), texts)
         return dataclasses.replace(job, trial=self.about | {"number": trial.number})
 
     def _job(self, trial: FrozenTrial) -> Job:

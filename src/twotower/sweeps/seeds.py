@@ -1,10 +1,10 @@
 """Several seeds of one configuration: their mean, and how far it may be off."""
 
-import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from twotower.experiments.folder_name import without_seed
 from twotower.experiments.outcome import Outcome
 
 
@@ -50,7 +50,7 @@ def summarise_seeds(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list
             groups.setdefault(outcome.configuration, {})[outcome.seed] = outcome
     found = []
     for seeds in groups.values():
-        name = re.sub(r"(^|,)seed=-?\d+", "", next(iter(seeds.values())).name).strip(",")
+        name = without_seed(next(iter(seeds.values())).name)
         for metric in metrics:
             values = [each.figures[metric] for each in seeds.values() if metric in each.figures]
             if len(values) > 1:

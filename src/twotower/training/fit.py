@@ -39,12 +39,14 @@ class Fitted:
         seconds: of training, validation included, in this process.
         interactions: examples seen in this process.
         curves: key -> one value an epoch.
+        epoch_steps: of the optimizer in an epoch; 0 if unknown.
     """
 
     epochs: int
     seconds: float
     interactions: int
     curves: dict[str, list[float]] = field(default_factory=dict)
+    epoch_steps: int = 0
 
 
 class Scalars(TensorBoardLogger):
@@ -155,7 +157,8 @@ def fit(
         raise KeyboardInterrupt
     if not validating:
         trainer.save_checkpoint(checkpoints / FINAL, weights_only=True)
-    return Fitted(keep.best_epoch(trainer), clock.seconds, clock.interactions, curves.curves())
+    steps = trainer.global_step // max(1, trainer.current_epoch)
+    return Fitted(keep.best_epoch(trainer), clock.seconds, clock.interactions, curves.curves(), steps)
 
 
 def _run(trainer: pl.Trainer, module: RetrievalModule, batches: TrainBatches, last: Path | None) -> None:

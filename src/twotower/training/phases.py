@@ -48,6 +48,7 @@ class Trained:
         seconds: of both phases.
         interactions: examples of both phases.
         curves: of the first phase, key -> one value an epoch.
+        epoch_steps: of the first phase; see `Fitted`.
     """
 
     model: TwoTower
@@ -57,6 +58,7 @@ class Trained:
     seconds: float
     interactions: int
     curves: dict[str, list[float]]
+    epoch_steps: int
 
 
 def train_towers(
@@ -133,6 +135,7 @@ def trained_before(
         sum(phase.seconds for phase in [first, *again]),
         sum(phase.interactions for phase in [first, *again]),
         first.curves,
+        first.epoch_steps,
     )
 
 

@@ -1,12 +1,12 @@
 """What one row of the comparison stands for: a run, all seeds of a configuration, or a baseline."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from twotower.experiments.compare.record import RunRecord, figures_of
+from twotower.experiments.folder_name import without_seed
 
 Kind = Literal["run", "configuration", "baseline"]
 
@@ -60,7 +60,7 @@ def configuration_entries(
         members = tuple(ended.values())
         name = names[members[0].folder]
         if len(members) > 1:
-            name = f"{without_seed(name)} ({len(members)} seeds)"
+            name = f"{without_seed(name) or name} ({len(members)} seeds)"
         entries.append(Entry(name, "configuration", members, _means(run.figures for run in members)))
         missing = [run for run in runs if not run.ended]
         notes += [f"{names[run.folder]}: {run.problem}; not in the mean of {name}" for run in missing]
@@ -98,12 +98,6 @@ def baseline_entries(records: Sequence[RunRecord]) -> list[Entry]:
                 entry = Entry(name, "baseline", (record,), figures_of({"metrics": figures}))
                 found.setdefault(name, entry)
     return list(found.values())
-
-
-def without_seed(name: str) -> str:
-    """Return a run's name without its seed: `seed=1,embedding_dim=32` and `embedding_dim=32/seed=1`."""
-    without = re.sub(r"(^|(?<=[,/]))seed=\d+(,|$|(?=/))", "", name).strip(",/")
-    return without or name
 
 
 def _means(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:

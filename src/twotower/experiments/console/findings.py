@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from twotower.experiments.outcome import Outcome, best_of, by_metric
 
 FORMS = {"latency": "{:.3f}", "seconds": "{:.2f}", "bytes": "{:,.0f}", "queries": "{:,.0f}"}
-A_SEED = re.compile(r"seed=(-?\d+)")
+A_SEED = re.compile(r"seed=?(-?\d+)")
 
 
 class OverSeeds(Protocol):
@@ -93,7 +93,7 @@ class Findings:
     def ranked(self, outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:
         """Return outcomes from best to worst; seeds, which do not compete, in their own order."""
         if only_seeds(outcomes):
-            return sorted(outcomes, key=lambda outcome: int(outcome.name.removeprefix("seed=")))
+            return sorted(outcomes, key=lambda outcome: int(outcome.name.removeprefix("seed").lstrip("=")))
         ranked = by_metric(outcomes, metric)
         if self.objectives in ({}, {metric: "maximize"}):
             return ranked

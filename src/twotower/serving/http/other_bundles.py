@@ -26,7 +26,7 @@ class OtherBundles:
         self._lock, self._opening = threading.Lock(), threading.Lock()
 
     def folders(self) -> dict[str, Path]:
-        """Return the folders of the bundles by name, the last name first: an export where there is one.
+        """Return the folders of the bundles by name, the newest first: an export where there is one.
 
         A link counts as what it leads to, and as nothing where it leads out of the root.
         """
@@ -43,7 +43,7 @@ class OtherBundles:
                 and ours not in inside
             ):
                 found[str(folder.relative_to(root))] = bundle
-        return dict(sorted(found.items(), reverse=True))
+        return dict(sorted(found.items(), key=lambda pair: _written(pair[1]), reverse=True))
 
     def get(self, name: str) -> Retriever | None:
         """Return a bundle, opened; None where another thread is opening one, which takes long: ask again.
@@ -81,6 +81,14 @@ class OtherBundles:
             while len(self._open) > MOST_OPEN:
                 self._open.popitem(last=False)
         return retriever
+
+
+def _written(bundle: Path) -> float:
+    """Return when a bundle was written; of one that has just gone, long ago."""
+    try:
+        return (bundle / MANIFEST).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _real(path: Path) -> Path:
