@@ -47,8 +47,7 @@ def found(root: Path) -> dict[str, Any]:
 
 def results(root: Path) -> dict[str, dict[str, Any]]:
     return {
-        path.parent.name: json.loads(path.read_text())
-        for path in sorted(root.glob("t/*/trial_*/result.json"))
+        path.parent.name: json.loads(path.read_text()) for path in sorted(root.glob("t/*/0*/result.json"))
     }
 
 
@@ -62,18 +61,18 @@ def test_a_killed_search_goes_on_to_its_number_of_trials(tmp_path: Path) -> None
         stderr=subprocess.DEVNULL,
     )
     until = time.monotonic() + 120
-    while not list(tmp_path.glob("t/*/trial_0001/checkpoints/fit/last.ckpt")):
+    while not list(tmp_path.glob("t/*/0001_*/checkpoints/fit/last.ckpt")):
         assert time.monotonic() < until
         assert process.poll() is None
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    first = next(tmp_path.glob("t/*/trial_0000/result.json"))
+    first = next(tmp_path.glob("t/*/0000_*/result.json"))
     before = first.stat().st_mtime_ns
     search(tmp_path, *arguments)
     assert first.stat().st_mtime_ns == before
-    assert set(results(tmp_path)) == {"trial_0000", "trial_0001", "trial_0002"}
-    log = next(tmp_path.glob("t/*/trial_0001/train.log")).read_text()
+    assert sorted(name[:5] for name in results(tmp_path)) == ["0000_", "0001_", "0002_"]
+    log = next(tmp_path.glob("t/*/0001_*/train.log")).read_text()
     assert "goes on from" in log
     whole = found(tmp_path)
     assert whole["states"] == {"complete": 3}
@@ -125,4 +124,4 @@ def test_bad_input_ends_with_status_2_and_runs_nothing(
     tmp_path: Path, arguments: list[str], words: str
 ) -> None:
     assert words in search(tmp_path, "sweep=tpe", *arguments, status=2)
-    assert not list(tmp_path.glob("t/*/trial_*"))
+    assert not list(tmp_path.glob("t/*/0*"))

@@ -25,27 +25,34 @@ SHORT = {
 }
 """What the keys that vary most are called; of others the last part is shown, or all where that is not enough."""
 
+SEEN = 30
+"""Characters that TensorBoard shows: a name that fits says all that was typed."""
+
 MAX_NAME, MAX_TRIAL = 120, 60
 ODD = re.compile(r"[^A-Za-z0-9._=,+\-\[\]]+")
-NUMBERS = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e-?\d{1,3})?|\[[0-9.,-]*\]")
+NUMBERS = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e-?\d{1,3})?|\[[0-9.,-]*\]", re.ASCII)
+PLAIN = re.compile(r"[a-z_][\w.]*=([\w.+-]+|\[[\w.,+-]*\])", re.ASCII)
+BARE = re.compile(rf"(?!({'|'.join(SHORT.values())})([\d.-]|$))[a-z_][\w.]*", re.ASCII)
 WORD = re.compile(r"(?!(true|false|null)$)[A-Za-z]\w*")
 TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{6}"
+HASH = re.compile(r"-[0-9a-f]{8}$")
 SEED = re.compile(r"(^|(?<=[,/]))seed=?-?\d+(,|$|(?=[/_-]))")
 
 
 def folder_name(texts: Sequence[str]) -> str:
     """Return a folder name for overrides; different ones never share one, nor do null and 'null'.
 
-    What cannot be told from the short words alone is told by a hash behind them.
+    What does not fit, or cannot be told from the name again, is told apart by a hash at the end.
 
     Args:
         texts: overrides, or keys alone.
     """
-    name = short_name(texts)
-    if len(name) < MAX_NAME and all(map(_is_exact, texts)) and len(set(map(key_of, texts))) == len(texts):
+    exact = [_exact(text) for text in texts]
+    name = ",".join(word or "" for word in exact)
+    if all(exact) and len(name) <= SEEN and not HASH.search(name):
         return name
     digest = hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:8]
-    return f"{name}-{digest}"
+    return f"{short_name(texts)}-{digest}"
 
 
 def trial_name(number: int, texts: Sequence[str]) -> str:
@@ -59,19 +66,27 @@ def trial_name(number: int, texts: Sequence[str]) -> str:
 
 def short_name(texts: Sequence[str]) -> str:
     """Return what was typed in short words, which different overrides may share."""
-    return ODD.sub("-", ",".join(_words(texts)))[:MAX_NAME].strip(".-")
+    return ODD.sub("-", ",".join(_words(texts)))[:MAX_NAME].strip(",.-")
 
 
 def label_of(name: str) -> str:
     """Return what a run's folder name says of its configuration: it lacks time, hash and seed."""
-    return without_seed(re.sub(rf"^{TIME}_?|(-[0-9a-f]{{8}})?(_?{TIME})?$", "", name))
+    return without_seed(HASH.sub("", re.sub(rf"^{TIME}_?|_?{TIME}$", "", name)))
 
 
 def without_seed(name: str) -> str:
     """Return a run's name without its seed: of `seed1,dim32`, `dim32/seed1` and, as they once were, `seed=1`."""
     found = SEED.sub("", name)
     # The hash is of the seed too.
-    return name if found == name else re.sub(r"-[0-9a-f]{8}$", "", found).strip(",/")
+    return name if found == name else HASH.sub("", found).strip(",/")
+
+
+def _exact(text: str) -> str | None:
+    """Return a short form of an override that can be told again from it, if it has one."""
+    key, equals, value = text.partition("=")
+    if key in SHORT and (not equals or NUMBERS.fullmatch(value)):
+        return SHORT[key] + _without_zero(value)
+    return text if PLAIN.fullmatch(text) or BARE.fullmatch(text) else None
 
 
 def _words(texts: Sequence[str]) -> list[str]:
@@ -85,10 +100,10 @@ def _word(text: str, shared: Counter[str]) -> str:
     value = re.sub("['\"]", "", value)
     if not value:
         return f"no_{shown}" if text.startswith("~") else shown
-    if "." not in key and WORD.fullmatch(value):  # a choice of a group
+    if "." not in key and key != "rerun" and WORD.fullmatch(value):  # a choice of a group
         return value
     if NUMBERS.fullmatch(value) and not shown[-1:].isdigit():
-        return shown + re.sub(r"^(-?)0\.", r"\1.", value)
+        return shown + _without_zero(value)
     return f"{shown}={value}"
 
 
@@ -104,7 +119,5 @@ def _rounded(text: str) -> str:
         return text
 
 
-def _is_exact(text: str) -> bool:
-    """Say whether the short words of an override say all of it."""
-    key, equals, value = text.partition("=")
-    return key in SHORT and (not equals or NUMBERS.fullmatch(value) is not None)
+def _without_zero(number: str) -> str:
+    return re.sub(r"^(-?)0\.", r"\1.", number)

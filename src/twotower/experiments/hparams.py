@@ -100,7 +100,9 @@ def columns_of(result: Mapping[str, Any]) -> dict[str, float]:
     kind = str(result.get("training", {}).get("monitor", DEFAULT_MONITOR)).removeprefix(VALID)
     figures = final_scalars(result)
     found = {BEST_VALID: figures.get(f"best_valid/{kind}"), TEST: figures.get(f"test/{kind}")}
-    found |= {key: figures.get(key) for key in (*(f"index/{key}" for key in OF_INDEX), "timing/total_seconds")}
+    found |= {
+        key: figures.get(key) for key in (*(f"index/{key}" for key in OF_INDEX), "timing/total_seconds")
+    }
     return {key: value for key, value in found.items() if value is not None}
 
 

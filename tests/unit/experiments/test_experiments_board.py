@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from twotower.experiments.outcome import Outcome, outcome_of
-from twotower.experiments.tensorboard import Board, SweepBoard
+from twotower.experiments.tensorboard import HPARAMS, Board, SweepBoard
 
 SWEEP = "default/by_index"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -34,7 +34,7 @@ def settings_of(dim: int, index: str, seed: int = 42, **more: Any) -> dict[str, 
     }
 
 
-def result_of(valid: float, status: str = "ok") -> dict[str, Any]:
+def result_of(valid: float, status: str = "ok", **more: Any) -> dict[str, Any]:
     figures = {
         METRIC: valid,
         "valid/recall_at_10": valid / 2,
@@ -46,20 +46,26 @@ def result_of(valid: float, status: str = "ok") -> dict[str, Any]:
         "bytes_per_item": 256 * valid,
         "dim": 64,
     }
-    whole = {"status": status, "metrics": figures, "training": {"monitor": METRIC}}
+    whole = {"status": status, "metrics": figures, "training": {"monitor": METRIC, "epoch_steps": 10}}
     whole["index"] = index | {"label_metric_drop": {"recall_at_20": 0.0}, "recall_k": 100}
-    return whole
+    return whole | {"timing": {"total_seconds": 2.0}, "curves": {METRIC: [0.03125, valid]}, **more}
 
 
 ENDED_WELL = {
-    **{
-        f"embedding_dim={dim},index={index}": (dim, index, 42)
-        for dim in (16, 32)
-        for index in ("A", "B", "C")
-    },
-    **{f"embedding_dim=64,index=A,seed={seed}": (64, "A", seed) for seed in (1, 2)},
+    **{f"dim{dim},index={index}": (dim, index, 42) for dim in (16, 32) for index in ("A", "B", "C")},
+    **{f"dim64,index=A,seed{seed}": (64, "A", seed) for seed in (1, 2)},
 }
-"""Eight jobs; the last two are seeds of one configuration."""
+"""Eight jobs, of which the first of each width trained; the last two are seeds of one configuration."""
+
+TRAINED = ("index=A", "dim64")
+COLUMNS = {
+    " test/monitor",
+    "best_valid/monitor",
+    "index/bytes_per_item",
+    "index/latency_ms_p50",
+    "index/recall_at_100",
+    "timing/total_seconds",
+}
 
 
 def value_of(name: str) -> float:
@@ -67,7 +73,12 @@ def value_of(name: str) -> float:
 
 
 def typed(name: str) -> list[str]:
-    return name.split(",")
+    dim, index, seed = ENDED_WELL[name]
+    return [f"embedding_dim={dim}", f"index={index}", f"seed={seed}"]
+
+
+def trained(name: str) -> bool:
+    return any(word in name for word in TRAINED)
 
 
 def end_with(error: BaseException, folder: Path, settings: dict[str, Any], overrides: list[str]) -> None:
@@ -84,19 +95,23 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, (dim, index, seed) in ENDED_WELL.items():
         with Board(folder / name) as board:
             board.start(settings_of(dim, index, seed), "x: 1", typed(name))
-            result = result_of(value_of(name))
+            more = {} if trained(name) else {"training_reused_from": "another"}
+            result = result_of(value_of(name), **more)
             outcomes.append(outcome_of(name, folder / name, result, 1.0, False))
-            board.metrics(outcomes[-1].figures)
-            board.outcome = "ok"
+            if trained(name):  # as the trainer does
+                for step, value in zip((9, 19), result["curves"][METRIC], strict=True):
+                    board.writer.add_scalar(METRIC, value, step)
+                    board.writer.add_scalar("health/top_1_share", 0.5, step)
+            board.result(result)
     with Board(folder / "rejected") as board:
         board.start(settings_of(8, "A"), "x: 1", ["embedding_dim=8"])
-        board.metrics({"index/recall_at_100": 0.125})
-        board.outcome = "index_rejected"
+        board.result({"status": "index_rejected", "index": {"recall_at_100": 0.125}})
     end_with(ValueError("no"), folder / "failed", settings_of(8, "A", more=True), ["more=true"])
     with Board(folder / "pruned") as board:
         board.start(settings_of(8, "B"), "x: 1", ["embedding_dim=8"])
-        board.writer.add_scalar(METRIC, 0.25, 10)
-        board.outcome = "pruned"
+        board.writer.add_scalar(METRIC, 0.25, 9)
+        curves = {METRIC: [0.25]}
+        board.result({"status": "pruned", "curves": curves, "training": {"monitor": METRIC}})
     interrupted = settings_of(8, "C", other="text")
     end_with(KeyboardInterrupt(), folder / "interrupted", interrupted, ["other=text"])
     SweepBoard(folder).pareto(outcomes[:3], METRIC)
@@ -143,15 +158,16 @@ def server(sweep: Path) -> Iterator[Server]:
     process.communicate()
 
 
+def run_of(session: str) -> str:
+    return session.removeprefix(f"{SWEEP}/").removesuffix(f"/{HPARAMS}")
+
+
 @pytest.fixture(scope="module")
 def groups(server: Server) -> dict[str, dict[str, Any]]:
     """The rows of the HPARAMS tab, by the names of their runs."""
     question = {"allowedStatuses": [f"STATUS_{each}" for each in STATUSES], "sliceSize": 100}
     found = server.ask("plugin/hparams/session_groups", question)["sessionGroups"]
-    return {
-        ";".join(session["name"].removeprefix(f"{SWEEP}/") for session in group["sessions"]): group
-        for group in found
-    }
+    return {";".join(run_of(session["name"]) for session in group["sessions"]): group for group in found}
 
 
 @pytest.fixture(scope="module")
@@ -161,16 +177,40 @@ def columns(server: Server) -> Any:
 
 def test_runs_are_named_by_their_folders(server: Server) -> None:
     runs = json.loads(server.get("runs"))
-    assert f"{SWEEP}/embedding_dim=16,index=A" in runs
-    assert len(runs) == 12 + 1  # and the sweep's own
+    assert f"{SWEEP}/dim16,index=A" in runs
+    assert len(runs) == 2 * 12 + 1  # each with its session, and the sweep's own
+
+
+def test_every_job_that_ended_well_has_its_curve_also_where_another_trained(server: Server) -> None:
+    tags = json.loads(server.get("plugin/scalars/tags"))
+    with_curve = {run.removeprefix(f"{SWEEP}/") for run, of_run in tags.items() if METRIC in of_run}
+    assert with_curve == {*ENDED_WELL, "pruned"}
+    for name in ENDED_WELL:
+        points = json.loads(server.get("plugin/scalars/scalars", run=f"{SWEEP}/{name}", tag=METRIC))
+        assert [(step, value) for _, step, value in points] == [(9, 0.03125), (19, value_of(name))]
 
 
 def test_one_session_a_job_and_seeds_in_one_group(groups: Any) -> None:
     assert sum(len(group["sessions"]) for group in groups.values()) == 12
     assert len(groups) == 11
-    seeds = groups["embedding_dim=64,index=A,seed=1;embedding_dim=64,index=A,seed=2"]
-    mean = (value_of("embedding_dim=64,index=A,seed=1") + value_of("embedding_dim=64,index=A,seed=2")) / 2
-    assert metrics_of(seeds)["best_valid/recall_at_20"] == pytest.approx(mean)
+    seeds = groups["dim64,index=A,seed1;dim64,index=A,seed2"]
+    mean = (value_of("dim64,index=A,seed1") + value_of("dim64,index=A,seed2")) / 2
+    assert metrics_of(seeds)["best_valid/monitor"] == pytest.approx(mean)
+    assert seeds["name"].split()[0] == "dim64,index=A"
+    assert {group["name"].split()[0] for name, group in groups.items() if name in ENDED_WELL} == {
+        name for name in ENDED_WELL if "seed" not in name
+    }
+
+
+def test_every_session_that_ended_well_has_every_column_that_is_shown(columns: Any, groups: Any) -> None:
+    """TensorBoard shows the first five of each, and leaves a session out of the coordinates that lacks one."""
+    shown = [each["name"]["tag"] for each in columns["metricInfos"][:5]]
+    settings = [each["name"] for each in columns["hparamInfos"][:5]]
+    assert shown[0].strip() == "test/monitor"
+    assert settings[:2] == ["embedding_dim", "index"]  # what varies comes first
+    for name in list(ENDED_WELL)[:6]:
+        assert {*shown} <= metrics_of(groups[name]).keys()
+        assert {*settings} <= groups[name]["hparams"].keys()
 
 
 def metrics_of(group: Any) -> dict[str, float]:
@@ -183,8 +223,8 @@ def test_every_job_that_ended_well_has_its_index_figures(groups: Any) -> None:
         assert found["index/recall_at_100"] == pytest.approx(1 - value / 4)
         assert found["index/latency_ms_p50"] == pytest.approx(value)
         assert found["index/bytes_per_item"] == pytest.approx(256 * value)
-        assert found["test/recall_at_20"] == pytest.approx(value - 0.0625)
-        assert found["index/drop_recall_at_20"] == 0.0
+        assert found[" test/monitor"] == pytest.approx(value - 0.0625)
+        assert found["timing/total_seconds"] == 2.0
 
 
 def test_how_each_job_ended(groups: Any) -> None:
@@ -208,23 +248,18 @@ def test_no_column_is_lost_and_each_has_its_type(columns: Any) -> None:
         "data": "STRING",
         "embedding_dim": "FLOAT64",
         "index": "STRING",
+        "index.num_subquantizers": "STRING",
+        "index.target_recall": "STRING",
         "loss": "STRING",
         "loss.temperature": "FLOAT64",
         "more": "BOOL",  # only the failed job has it
         "other": "STRING",  # only the interrupted one
         "status": "STRING",
         "trainer.max_epochs": "FLOAT64",
+        "trainer.monitor": "STRING",
     }
-    tags = {each["name"]["tag"] for each in columns["metricInfos"]}
-    assert tags == {
-        "best_valid/recall_at_20",
-        "test/recall_at_20",
-        "valid/recall_at_20",
-        "index/recall_at_100",
-        "index/latency_ms_p50",
-        "index/bytes_per_item",
-        "index/drop_recall_at_20",
-    }
+    assert {each["name"]["tag"] for each in columns["metricInfos"]} == COLUMNS
+    assert {each["name"].get("group", "") for each in columns["metricInfos"]} == {""}
 
 
 def test_layout_of_the_custom_scalars(server: Server) -> None:
@@ -232,7 +267,7 @@ def test_layout_of_the_custom_scalars(server: Server) -> None:
     charts = {group["title"]: [chart["title"] for chart in group["chart"]] for group in layout["category"]}
     assert list(charts) == ["train", "valid", "index", "health of the embeddings", "refit"]
     assert charts["valid"] == ["recall@20", "ndcg@20", "mrr@20", "coverage@20"]
-    run = f"{SWEEP}/embedding_dim=16,index=B"
+    run = f"{SWEEP}/dim16,index=B"
     for chart in layout["category"][2]["chart"]:
         (tag,) = chart["multiline"]["tag"]
         found = json.loads(server.get("plugin/custom_scalars/scalars", run=run, tag=tag))
@@ -251,12 +286,14 @@ def test_the_sweep_has_one_figure_of_its_own(server: Server) -> None:
 def test_a_run_that_goes_on_has_not_ended(tmp_path: Path) -> None:
     """Its session file is written anew: what it said of the end before is gone."""
     folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "events.out.tfevents.1.session").write_bytes(b"as it once was")
     for outcome in ("failed", "ok"):
         with Board(folder) as board:
             board.start(settings_of(8, "A"), "x: 1")
-            (begun,) = folder.glob("*.session")
+            (begun,) = folder.rglob("*.session")
             assert b"session_end_info" not in begun.read_bytes()
             board.outcome = outcome  # type: ignore[assignment]
-        (ended,) = folder.glob("*.session")
+        (ended,) = folder.rglob("*.session")
         assert b"session_end_info" in ended.read_bytes()
         assert outcome.encode() in ended.read_bytes()

@@ -10,7 +10,7 @@ import yaml
 from twotower.errors import InputError
 from twotower.experiments.compare.comparable import largest_group, other_data
 from twotower.experiments.compare.differences import differing_keys, shown_value, telling_keys
-from twotower.experiments.compare.entries import Entry, by_configuration, configuration_entries, without_seed
+from twotower.experiments.compare.entries import Entry, by_configuration, configuration_entries
 from twotower.experiments.compare.find import run_folders
 from twotower.experiments.compare.metric import (
     column_of,
@@ -120,20 +120,6 @@ def test_a_run_that_goes_on_joins_its_configuration_and_is_not_in_the_mean(tmp_p
     assert [(entry.name, entry.seeds) for entry in entries] == [("1 (2 seeds)", [1, 2])]
     assert entries[0].figures["test/recall_at_20"] == 0.5
     assert notes == ["3: has not ended; not in the mean of 1 (2 seeds)"]
-
-
-@pytest.mark.parametrize(
-    ("name", "without"),
-    [
-        ("seed=1,embedding_dim=32", "embedding_dim=32"),
-        ("a/embedding_dim=32,seed=11", "a/embedding_dim=32"),
-        ("embedding_dim=32/seed=1", "embedding_dim=32"),
-        ("seed=1", "seed=1"),
-        ("data.seed=3,x=1", "data.seed=3,x=1"),
-    ],
-)
-def test_the_name_of_a_configuration_has_no_seed(name: str, without: str) -> None:
-    assert without_seed(name) == without
 
 
 def test_names_are_what_is_below_the_folder_of_all() -> None:

@@ -128,7 +128,7 @@ class Trainings:
         return run.folder
 
     def again(self) -> dict[str, Any]:
-        (folder,) = self.root.glob("*_rerun=then")
+        (folder,) = self.root.glob("rerun=then_*")
         assert Run.open(folder).overrides == ["seed=7"]
         result = read_result(folder)
         assert result is not None

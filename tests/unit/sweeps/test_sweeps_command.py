@@ -45,11 +45,11 @@ def test_an_empty_axis_of_a_sweep_s_file_is_refused_with_its_key() -> None:
 @pytest.mark.parametrize(
     ("fixed", "name"),
     [
-        ([], "loss,embedding_dim"),
-        (["seed=1"], "loss,embedding_dim,seed=1"),
+        ([], "loss,dim"),
+        (["seed=1"], "loss,dim,seed1"),
         (["sweep=mine"], "mine"),
         (["sweep=mine", "data=synthetic"], "mine,data=synthetic"),
-        (["experiment=mine"], "loss,embedding_dim,experiment=mine"),
+        (["experiment=mine"], "loss,dim,experiment=mine"),
     ],
 )
 def test_a_sweep_is_named_by_its_file_or_its_keys_and_by_what_is_fixed(fixed: list[str], name: str) -> None:

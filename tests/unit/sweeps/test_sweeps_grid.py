@@ -65,10 +65,10 @@ def leave(job: Job, status: str | None) -> None:
 def test_the_last_key_varies_fastest(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, embedding_dim="32,16", index="flat_ip,auto")
     assert names(plan.jobs) == [
-        "embedding_dim=32,index=flat_ip",
-        "embedding_dim=32,index=auto",
-        "embedding_dim=16,index=flat_ip",
-        "embedding_dim=16,index=auto",
+        "dim32,index=flat_ip",
+        "dim32,index=auto",
+        "dim16,index=flat_ip",
+        "dim16,index=auto",
     ]
     assert [job.folder for job in plan.jobs] == [tmp_path / job.name for job in plan.jobs]
     assert plan.num_jobs == 4
@@ -88,10 +88,10 @@ def test_cases_come_first_and_are_several_overrides_each(tmp_path: Path) -> None
 def test_what_is_there_twice_is_run_once(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, ["index=auto", "index=flat_ip", "index=auto"], embedding_dim="32,16,32")
     assert names(plan.jobs) == [
-        "index=auto,embedding_dim=32",
-        "index=auto,embedding_dim=16",
-        "index=flat_ip,embedding_dim=32",
-        "index=flat_ip,embedding_dim=16",
+        "index=auto,dim32",
+        "index=auto,dim16",
+        "index=flat_ip,dim32",
+        "index=flat_ip,dim16",
     ]
 
 
@@ -115,7 +115,7 @@ def test_fixed_overrides_are_of_every_job_but_not_of_its_name(tmp_path: Path) ->
     request = request_of(tmp_path, {DIM: "16"})
     request = type(request)(**{**vars(request), "fixed": ("loss=bce",)})
     (job,) = Grid().plan(request).jobs  # type: ignore[attr-defined]
-    assert (job.name, job.overrides) == ("embedding_dim=16", ("loss=bce", "embedding_dim=16"))
+    assert (job.name, job.overrides) == ("dim16", ("loss=bce", "embedding_dim=16"))
     assert job.settings["loss"] == "bce"
 
 
@@ -160,14 +160,14 @@ def test_jobs_with_the_same_towers_wait_while_one_trains_them(tmp_path: Path) ->
     plan = plan_of(tmp_path, embedding_dim="16,32", index="a,b")
     a16 = next_of(plan)
     a32 = next_of(plan, [a16])
-    assert names([a16, a32]) == ["embedding_dim=16,index=a", "embedding_dim=32,index=a"]
+    assert names([a16, a32]) == ["dim16,index=a", "dim32,index=a"]
     assert plan.next([a16, a32]) is None
     plan.ended(a32, OK)
     b32 = next_of(plan, [a16])
-    assert b32.name == "embedding_dim=32,index=b"
+    assert b32.name == "dim32,index=b"
     assert plan.next([a16, b32]) is None
     plan.ended(a16, OK)
-    assert next_of(plan, [b32]).name == "embedding_dim=16,index=b"
+    assert next_of(plan, [b32]).name == "dim16,index=b"
     assert plan.next([]) is None
 
 
@@ -240,15 +240,13 @@ def test_a_folder_with_another_configuration_is_no_job_of_this_sweep(tmp_path: P
 
     with pytest.raises(InputError) as refused:
         plan_of(tmp_path, compose=others, embedding_dim="16,32")
-    assert "embedding_dim=16 holds a run with another configuration (seed, trainer.max_epochs)" in str(
-        refused.value
-    )
+    assert "dim16 holds a run with another configuration (seed, trainer.max_epochs)" in str(refused.value)
 
     def only_shown_otherwise(overrides: Sequence[str]) -> dict[str, Any]:
         return settings_of(overrides) | {"console": "jsonl", "output_root": "elsewhere", "reuse": False}
 
     plan = plan_of(tmp_path, compose=only_shown_otherwise, embedding_dim="16,32")
-    assert names(plan.done_before()) == ["embedding_dim=16"]
+    assert names(plan.done_before()) == ["dim16"]
 
 
 def test_a_damaged_result_is_a_failure_of_its_job_alone(tmp_path: Path) -> None:
@@ -264,7 +262,7 @@ def test_a_damaged_result_is_a_failure_of_its_job_alone(tmp_path: Path) -> None:
 def test_a_job_travels_as_json(tmp_path: Path) -> None:
     (job,) = plan_of(tmp_path, embedding_dim="16").jobs
     assert json.loads(json.dumps(job.payload())) == {
-        "folder": str(tmp_path / "embedding_dim=16"),
+        "folder": str(tmp_path / "dim16"),
         "settings": settings_of(["embedding_dim=16"]),
         "overrides": ["embedding_dim=16"],
         "trial": None,

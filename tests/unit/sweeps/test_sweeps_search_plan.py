@@ -8,6 +8,7 @@ from fake_search import DIM, MONITOR, RATE, VARY, quality, request_of, result_of
 from twotower.data.atomic import write_text_atomically
 from twotower.errors import InputError
 from twotower.sweeps import owner
+from twotower.experiments.folder_name import trial_name
 from twotower.sweeps.job import Job
 from twotower.sweeps.random_search import Random
 from twotower.sweeps.search import Search
@@ -34,7 +35,10 @@ def abandon(plan: SearchPlan, job: Job, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_search_ends_with_its_number_of_trials_and_the_best_first(tmp_path: Path) -> None:
     plan = plan_of(Tpe(num_trials=12, num_startup=4), tmp_path)
     jobs = run(plan)
-    assert [job.name for job in jobs] == [f"trial_{number:04d}" for number in range(12)]
+    assert [job.name for job in jobs] == [
+        trial_name(number, job.overrides) for number, job in enumerate(jobs)
+    ]
+    assert len(jobs) == 12
     assert plan.num_jobs == 12
     summary = found(plan)
     (best,) = summary["best"]
@@ -49,7 +53,7 @@ def test_a_search_ends_with_its_number_of_trials_and_the_best_first(tmp_path: Pa
 
 def test_more_trials_may_be_asked_for_later(tmp_path: Path) -> None:
     run(plan_of(Tpe(num_trials=2), tmp_path))
-    assert [job.name for job in run(plan_of(Tpe(num_trials=4), tmp_path))] == ["trial_0002", "trial_0003"]
+    assert [job.name[:5] for job in run(plan_of(Tpe(num_trials=4), tmp_path))] == ["0002_", "0003_"]
 
 
 @pytest.mark.parametrize("kind", [Tpe, Random])
@@ -98,7 +102,7 @@ def test_a_trial_of_a_living_process_is_not_taken(tmp_path: Path) -> None:
     first, second = one.next([]), other.next([])
     assert first is not None
     assert second is not None
-    assert (first.name, second.name) == ("trial_0000", "trial_0001")
+    assert (first.name[:5], second.name[:5]) == ("0000_", "0001_")
     number = one.trials.by_job()[first.name].number
     one.trials._set(number, "heartbeat", 0.0)
     assert other.next([]) is None
@@ -156,8 +160,9 @@ def test_heartbeats_are_of_the_jobs_that_run_here(tmp_path: Path) -> None:
     plan.beat(jobs[:1])
     plan.beat(jobs)  # too soon
     after = {name: trial.user_attrs["heartbeat"] for name, trial in plan.trials.by_job().items()}
-    assert after["trial_0000"] > before["trial_0000"]
-    assert after["trial_0001"] == before["trial_0001"]
+    first, second = (job.name for job in jobs)
+    assert after[first] > before[first]
+    assert after[second] == before[second]
 
 
 def test_how_a_job_ended_is_how_its_trial_ends(tmp_path: Path) -> None:
@@ -181,7 +186,7 @@ def test_how_a_job_ended_is_how_its_trial_ends(tmp_path: Path) -> None:
         f"its result has no number for {MONITOR}",
         "died without a result",
     ]
-    assert [row["job"] for row in summary["best"]] == ["trial_0000"]  # a rejected index serves nobody
+    assert [row["job"][:5] for row in summary["best"]] == ["0000_"]  # a rejected index serves nobody
 
 
 def test_failed_trials_are_retried_once_when_asked(tmp_path: Path) -> None:
@@ -191,7 +196,7 @@ def test_failed_trials_are_retried_once_when_asked(tmp_path: Path) -> None:
         plan.ended(job, result_of(job, status))
     assert plan_of(Random(num_trials=3), tmp_path).next([]) is None
     one, other = (plan_of(Random(num_trials=3), tmp_path, retry_failed=True) for _ in range(2))
-    assert [job.name for job in one.done_before()] == ["trial_0000", "trial_0002"]
+    assert [job.name[:5] for job in one.done_before()] == ["0000_", "0002_"]
     assert one.num_jobs == 3
     again = one.next([])
     assert again is not None
