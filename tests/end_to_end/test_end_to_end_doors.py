@@ -127,8 +127,8 @@ def test_a_job_of_a_sweep_is_the_job_run_alone(door: Door, tmp_path: Path) -> No
     assert alone["metrics"] == second["metrics"]
     assert alone["fingerprint"] == second["fingerprint"]
     assert alone["training"] == second["training"]
-    folders = sorted((tmp_path / "sweep" / "default").glob("*/seed=?"))
-    assert [folder.name for folder in folders] == ["seed=1", "seed=2"]
+    folders = sorted((tmp_path / "sweep" / "default").glob("*/seed?"))
+    assert [folder.name for folder in folders] == ["seed1", "seed2"]
     for folder in folders:
         assert "fit epoch 1/1" in (folder / "train.log").read_text()
 

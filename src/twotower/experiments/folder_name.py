@@ -1,4 +1,4 @@
-"""Folder names that begin with what distinguishes a run: some thirty characters are all that TensorBoard shows."""
+"""Folder names that begin with what distinguishes a run: TensorBoard shows some thirty characters."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ SHORT = {
     "user_tower.dropout": "dropout",
     "user_tower.widths": "widths",
 }
-"""What the keys that vary most are called; of others the last part is shown, or all where that is not enough."""
+"""What keys that vary often are called; of others the last part is shown, or all where two share it."""
 
 SEEN = 30
 """Characters that TensorBoard shows: a name that fits says all that was typed."""
@@ -75,7 +75,7 @@ def label_of(name: str) -> str:
 
 
 def without_seed(name: str) -> str:
-    """Return a run's name without its seed: of `seed1,dim32`, `dim32/seed1` and, as they once were, `seed=1`."""
+    """Return a run's name without its seed: of `seed1,dim32`, `dim32/seed1` and, as it once was, `seed=1`."""
     found = SEED.sub("", name)
     # The hash is of the seed too.
     return name if found == name else HASH.sub("", found).strip(",/")

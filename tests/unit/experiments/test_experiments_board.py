@@ -203,7 +203,7 @@ def test_one_session_a_job_and_seeds_in_one_group(groups: Any) -> None:
 
 
 def test_every_session_that_ended_well_has_every_column_that_is_shown(columns: Any, groups: Any) -> None:
-    """TensorBoard shows the first five of each, and leaves a session out of the coordinates that lacks one."""
+    """TensorBoard shows five of each, and leaves a session out of the coordinates that lacks one."""
     shown = [each["name"]["tag"] for each in columns["metricInfos"][:5]]
     settings = [each["name"] for each in columns["hparamInfos"][:5]]
     assert shown[0].strip() == "test/monitor"

@@ -7,8 +7,8 @@ from fake_search import DIM, MONITOR, RATE, VARY, quality, request_of, result_of
 
 from twotower.data.atomic import write_text_atomically
 from twotower.errors import InputError
-from twotower.sweeps import owner
 from twotower.experiments.folder_name import trial_name
+from twotower.sweeps import owner
 from twotower.sweeps.job import Job
 from twotower.sweeps.random_search import Random
 from twotower.sweeps.search import Search
