@@ -46,7 +46,7 @@ def train(settings: Settings, folder: Path, overrides: Sequence[str] = (), watch
 
 
 def train_anew(settings: Settings, overrides: Sequence[str]) -> int:
-    """Run the main job into a folder named by the time and by what was typed; returns the exit status."""
+    """Run the main job into a folder named by what was typed and by the time; returns the exit status."""
     return train(settings, new_folder(settings, overrides), overrides)
 
 

@@ -100,7 +100,8 @@ def pareto(points: Sequence[Point], objective: str) -> Figure:
         if column == 0:
             figure.legend(*axes.get_legend_handles_labels(), **_TOP)
             figure.supxlabel("\n".join(lines), x=0.02, ha="left", color=GREY, size=LABEL_SIZE)
-        _place_labels(figure, axes, [(of_jobs[i], values[i], number[i], ORANGE) for i in best])
+        shown = [i for i in best if i in named[:MOST_NUMBERED]]
+        _place_labels(figure, axes, [(of_jobs[i], values[i], number[i], ORANGE) for i in shown])
     return figure
 
 

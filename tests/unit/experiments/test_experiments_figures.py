@@ -93,6 +93,18 @@ def test_a_sweep_of_one_job_and_of_many_with_one_cost() -> None:
         assert width == 1200
 
 
+def test_of_many_jobs_the_best_are_numbered_and_named() -> None:
+    points = [Point(f"{i:04d}_dim64_lr.01", (i + 1) / 45, (i + 1) / 45, i + 1.0) for i in range(45)]
+    figure = pareto(points, "recall@20")
+    png, _, height = png_of(figure)
+    assert png.startswith(b"\x89PNG")
+    assert height < 1100
+    numbers = {text.get_text() for axes in figure.axes for text in axes.texts}
+    assert numbers <= {str(number) for number in range(1, 21)}
+    named = figure.get_supxlabel().splitlines()
+    assert (named[0], named[20], len(named)) == ("1   0044_dim64_lr.01", "and 25 more", 21)
+
+
 def test_front_by_hand() -> None:
     assert front([3, 1, 2, 2, 4], [0.5, 0.1, 0.3, 0.4, 0.5]) == [1, 3, 0]
     assert front([], []) == []
