@@ -8,7 +8,7 @@
   python scripts/train.py rerun=RUN_FOLDER            repeat a run, bit for bit
   python scripts/train.py --info choices              every group and choice, a line each
 
-Runs go to outputs/<name>/<typed>_<time>/, jobs of a sweep to outputs/<name>/<sweep>/<job>/. See scripts/compare.py.
+Runs go to outputs/<name>/<typed>_<time>/, jobs of a sweep to outputs/<name>/<sweep>/<job>/.
 """
 
 from collections.abc import Sequence
