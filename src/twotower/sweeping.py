@@ -123,10 +123,13 @@ def _wrong_axes(texts: Mapping[str, str], seeds: int) -> Iterator[Problem]:
 
 
 def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
-    """Return the folder name: the named sweep or what varies, then what is fixed; the same each time."""
+    """Return the folder name: the named sweep or what varies, then what is fixed; the same each time.
+
+    TensorBoard breaks a long name behind a hyphen: in its list of runs the job's own begins a line.
+    """
     named = [text.removeprefix("sweep=") for text in fixed if text.startswith("sweep=")]
     kept = [text for text in fixed if _key(text) not in SWEEP_ONLY | NOT_SHAPING and "hydra" not in text]
-    return folder_name([*(named or [axis.key for axis in axes]), *kept]) or "sweep"
+    return f"{folder_name([*(named or [axis.key for axis in axes]), *kept])}-sweep".lstrip("-")
 
 
 def exit_status_of(outcomes: Sequence[Outcome]) -> int:

@@ -432,7 +432,7 @@ def assert_failed_run(here: Path, left: Left) -> None:
     assert "Traceback" in (folder / "train.log").read_text()
     assert not (folder / "bundle").exists()
     names = {path.name for path in folder.iterdir() if not path.name.startswith("events.out.tfevents.")}
-    assert names == {".run.lock", "config.yaml", "hparams", "overrides.yaml", "result.json", "train.log"}
+    assert names == {".run.lock", "config.yaml", "for-hparams", "overrides.yaml", "result.json", "train.log"}
 
 
 @pytest.mark.parametrize("overrides", [["embeding_dim=8"], ["split.test=200"]], ids=["before data", "data"])

@@ -86,7 +86,7 @@ def test_tensorboard_shows_twelve_sessions_with_the_index_s_figures(root: Path, 
         groups = ask(tensorboard, "session_groups", {**everything, "colParams": columns})["sessionGroups"]
         time.sleep(0.2)
     shown = {
-        group["sessions"][0]["name"].removesuffix("/hparams"): {
+        group["sessions"][0]["name"].removesuffix("/for-hparams"): {
             metric["name"]["tag"]: metric["value"] for metric in group["sessions"][0]["metricValues"]
         }
         for group in groups

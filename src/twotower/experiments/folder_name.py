@@ -28,7 +28,7 @@ SHORT = {
 SEEN = 30
 """Characters that TensorBoard shows: a name that fits says all that was typed."""
 
-MAX_NAME, MAX_TRIAL = 120, 60
+MAX_NAME, MAX_TRIAL = 120, 45
 ODD = re.compile(r"[^A-Za-z0-9._=,+\-\[\]]+")
 NUMBERS = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e-?\d{1,3})?|\[[0-9.,-]*\]", re.ASCII)
 PLAIN = re.compile(r"[a-z_][\w.]*=([\w.+-]+|\[[\w.,+-]*\])", re.ASCII)

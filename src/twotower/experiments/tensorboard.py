@@ -27,8 +27,9 @@ STATUS = {
 
 MAX_PROJECTED, RGBA = 2_000, 4
 OF_SWEEP = ".sweep"
-HPARAMS = "hparams"
-"""The sub-folder, and so the run of TensorBoard, that is the session of the HPARAMS tab."""
+HPARAMS = "for-hparams"
+"""The sub-folder, and so the run of TensorBoard, that is the session of the HPARAMS tab. Behind the hyphen
+TensorBoard breaks a long name, so that it is told from the run with the curves."""
 
 SESSION = ".session"
 """Ends the name of the event file that holds the hyper-parameters, the figures and how the run ended."""

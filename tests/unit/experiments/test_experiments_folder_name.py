@@ -122,7 +122,7 @@ def test_a_trial_is_named_by_its_number_and_by_what_it_tries() -> None:
     tried = ["embedding_dim=128", "optimizer.learning_rate=0.0107345", "index=ivf_sq"]
     assert trial_name(12, tried) == "0012_dim128_lr.0107_ivf_sq"
     many = [f"room_{number}.some_key=0.12345678" for number in range(9)]
-    assert trial_name(3, many).startswith("0003_room_0.some_key.123_room_1.some_key.123")
+    assert trial_name(3, many).startswith("0003_room_0.some_key.123_room_1.some_key")
     assert len(trial_name(3, many)) <= MAX_TRIAL
     assert len(trial_name(3, tried)[:SEEN].split("_")) == 5
 

@@ -53,7 +53,7 @@ def test_an_empty_axis_of_a_sweep_s_file_is_refused_with_its_key() -> None:
     ],
 )
 def test_a_sweep_is_named_by_its_file_or_its_keys_and_by_what_is_fixed(fixed: list[str], name: str) -> None:
-    assert sweep_name(fixed, [LOSS, DIM]) == name
+    assert sweep_name(fixed, [LOSS, DIM]) == f"{name}-sweep"
 
 
 ELSEWHERE = [
@@ -72,7 +72,7 @@ ELSEWHERE = [
 
 @given(st.lists(st.sampled_from(ELSEWHERE), unique=True))
 def test_how_it_is_run_is_not_in_the_name_so_that_it_goes_on(texts: list[str]) -> None:
-    assert sweep_name(["sweep=mine", *texts, "loss=bce"], []) == "mine,loss=bce"
+    assert sweep_name(["sweep=mine", *texts, "loss=bce"], []) == "mine,loss=bce-sweep"
 
 
 def outcome(status: str) -> Outcome:
