@@ -13,7 +13,7 @@ from playwright.sync_api import Page, sync_playwright
 
 TABS = ("timeseries", "scalars", "images", "text", "custom_scalars", "hparams", "projector")
 VIEWS = {"table": 0, "parallel_coordinates": 1, "scatter_plot": 2}
-SECONDS_TO_DRAW = 4.0
+SECONDS_TO_DRAW, PATIENCE_SECONDS = 6.0, 180.0
 
 
 def shoot(page: Page, address: str, folder: Path) -> None:
@@ -22,10 +22,11 @@ def shoot(page: Page, address: str, folder: Path) -> None:
         page.goto(f"{address}#{tab}")
         page.reload()
         page.wait_for_timeout(1000 * SECONDS_TO_DRAW)
-        page.screenshot(path=folder / f"{tab}.png")
-        for view, place in VIEWS.items() if tab == "hparams" else ():
-            page.locator("tf-hparams-session-group-table, paper-tab").nth(0).wait_for()
-            page.locator("tf-hparams-main paper-tab, paper-tab[view-id]").nth(place).click()
+        if tab != "hparams":
+            page.screenshot(path=folder / f"{tab}.png")
+            continue
+        for view, place in VIEWS.items():
+            page.locator("paper-tab[view-id]").nth(place).click()
             page.wait_for_timeout(1000 * SECONDS_TO_DRAW)
             page.screenshot(path=folder / f"hparams_{view}.png")
 
@@ -45,7 +46,9 @@ def main() -> int:
         address = next(found[0] for line in server.stderr if (found := re.search(r"http://\S+", line)))
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=given.chromium)
-            shoot(browser.new_page(viewport={"width": 1600, "height": 900}), address, given.folder)
+            page = browser.new_page(viewport={"width": 1600, "height": 900})
+            page.set_default_timeout(1000 * PATIENCE_SECONDS)
+            shoot(page, address, given.folder)
             browser.close()
     finally:
         server.terminate()
