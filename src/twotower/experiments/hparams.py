@@ -15,9 +15,13 @@ Value = bool | int | float | str
 ALWAYS = (
     "data",
     "split",
+    "features.item.item_id.dropout",
     "history",
+    "history.power",
+    "item_bias.half_life_days",
     "objective",
     "objective.batch_size",
+    "objective.recency_half_life_days",
     "negatives",
     "loss",
     "loss.temperature",
@@ -26,6 +30,7 @@ ALWAYS = (
     "user_tower",
     "user_tower.widths",
     "user_tower.dropout",
+    "user_tower.input_dropout",
     "item_tower",
     "item_tower.widths",
     "optimizer.learning_rate",
@@ -33,8 +38,8 @@ ALWAYS = (
     "trainer.max_epochs",
     "trainer.monitor",
 )
-"""Keys that every run has a value of, typed or not: TensorBoard leaves a run out of its PARALLEL COORDINATES
-that lacks a column."""
+"""Keys that every run shows, typed or not, where its choices have them: those that a user always wants, and
+those that the sweeps of `conf/` vary. TensorBoard leaves out of PARALLEL COORDINATES a run that lacks one."""
 
 SOME_HAVE = ("index.num_subquantizers", "index.target_recall")
 """As `ALWAYS`, but not every choice has them. They are text, since TensorBoard loses all numbers of a column
@@ -108,9 +113,12 @@ def columns_of(result: Mapping[str, Any]) -> dict[str, float]:
 
 def _default(settings: Mapping[str, Any], key: str) -> Any:
     """Return the default of a key that the settings leave out, which is in the constructor of its choice."""
-    choice, _, name = key.rpartition(".")
+    *path, name = key.split(".")
+    choice: Any = settings
     try:
-        parameter = inspect.signature(locate(settings[choice][TARGET])).parameters[name]
+        for part in path:
+            choice = choice[part]
+        parameter = inspect.signature(locate(choice[TARGET])).parameters[name]
     except (InputError, KeyError, TypeError):
         return None
     return None if parameter.default is inspect.Parameter.empty else parameter.default

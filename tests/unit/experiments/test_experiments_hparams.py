@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+import yaml
 
-from twotower.experiments.hparams import columns_of, hparams_of, trial_id
+from twotower.config import CONF
+from twotower.experiments.hparams import ALWAYS, SOME_HAVE, columns_of, hparams_of, trial_id
 
 SETTINGS: dict[str, Any] = {
     "data": {"_target_": "twotower.data.sources.synthetic.Synthetic", "num_users": 300},
@@ -24,6 +26,7 @@ SHOWN = {
     "user_tower": "Mlp",
     "user_tower.widths": "[128, 64]",
     "user_tower.dropout": 0.0,
+    "user_tower.input_dropout": 0.0,
     "loss": "InBatchSoftmax",
     "loss.temperature": 0.1,
     "index": "IVFFlat",
@@ -70,6 +73,14 @@ def test_every_run_has_the_keys_that_one_always_wants_typed_or_not() -> None:
     quantised = {"_target_": "twotower.index.ivf_pq.IVFPQ", "num_subquantizers": 8}
     found = hparams_of(SETTINGS | {"index": quantised}, ["index.num_subquantizers=8"])
     assert (found["index.num_subquantizers"], found["index.target_recall"]) == ("8", "0.95")
+
+
+def test_what_the_sweeps_vary_is_shown_of_every_run() -> None:
+    for path in CONF.glob("sweep/*.yaml"):
+        sweep = yaml.safe_load(path.read_text(encoding="utf-8"))
+        texts = " ".join(sweep.get("cases", [])).split()
+        varied = {*sweep.get("vary", {}), *(text.partition("=")[0] for text in texts)}
+        assert varied <= {*ALWAYS, *SOME_HAVE}, path.name
 
 
 def test_seeds_and_places_share_a_trial_and_nothing_else_does() -> None:
