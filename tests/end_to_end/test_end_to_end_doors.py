@@ -112,7 +112,8 @@ def test_cfg_job_prints_the_whole_configuration(
 
 
 def results(root: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(root.glob("default/**/result.json"))]
+    found = sorted(root.glob("default/**/result.json"), key=lambda path: path.stat().st_mtime_ns)
+    return [json.loads(path.read_text()) for path in found]
 
 
 def test_a_job_of_a_sweep_is_the_job_run_alone(door: Door, tmp_path: Path) -> None:

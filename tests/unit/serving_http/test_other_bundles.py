@@ -1,5 +1,6 @@
 """The bundles beside the one that is served: which there are, and which are opened."""
 
+import os
 import shutil
 import sys
 import threading
@@ -50,6 +51,14 @@ def test_a_link_to_what_is_served_is_no_other_and_none_leads_out_of_the_root(
     for name in (*links, "half", "..", "../outside", str(outside)):
         with pytest.raises(InputError, match="is no other bundle"):
             others.get(name)
+
+
+def test_the_newest_comes_first_whatever_it_is_called(root: Path, others: OtherBundles) -> None:
+    for name, second in (("another", 3), ("zoo", 2)):
+        shutil.copytree(root / "second", root / name)
+        os.utime(root / name / "bundle" / "manifest.json", (second, second))
+    os.utime(root / "second" / "bundle" / "manifest.json", (1, 1))
+    assert list(others.folders()) == ["another", "zoo", "second"]
 
 
 def test_a_damaged_bundle_is_named_without_the_place_of_the_root(root: Path, others: OtherBundles) -> None:

@@ -43,7 +43,7 @@ class OtherBundles:
                 and ours not in inside
             ):
                 found[str(folder.relative_to(root))] = bundle
-        return dict(sorted(found.items(), key=lambda pair: _written(pair[1]), reverse=True))
+        return dict(sorted(found.items(), key=lambda pair: (_written(pair[1]), pair[0]), reverse=True))
 
     def get(self, name: str) -> Retriever | None:
         """Return a bundle, opened; None where another thread is opening one, which takes long: ask again.
@@ -83,12 +83,12 @@ class OtherBundles:
         return retriever
 
 
-def _written(bundle: Path) -> float:
+def _written(bundle: Path) -> int:
     """Return when a bundle was written; of one that has just gone, long ago."""
     try:
-        return (bundle / MANIFEST).stat().st_mtime
+        return (bundle / MANIFEST).stat().st_mtime_ns
     except OSError:
-        return 0.0
+        return 0
 
 
 def _real(path: Path) -> Path:

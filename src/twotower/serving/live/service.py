@@ -159,8 +159,8 @@ class LiveService:
         folder = (self.root / name).resolve() if plain else self.root
         if self.root in folder.parents and _is_folder(folder):
             return folder
-        folders = sorted(filter(Path.is_dir, self.root.iterdir()), key=lambda path: path.stat().st_mtime)
-        there = ", ".join(path.name for path in folders[-5:]) or "none"
+        folders = [(path.stat().st_mtime_ns, path.name) for path in self.root.iterdir() if path.is_dir()]
+        there = ", ".join(name for _, name in sorted(folders)[-5:]) or "none"
         raise InputError(f"reload: {name!r:.80} is no folder of the root of bundles; there is {there}")
 
     def _opened(self, folder: Path) -> Retriever:
