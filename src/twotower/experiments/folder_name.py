@@ -28,7 +28,7 @@ SHORT = {
 SEEN = 30
 """Characters that TensorBoard shows: a name that fits says all that was typed."""
 
-MAX_NAME, MAX_TRIAL = 120, 45
+MAX_NAME = 120
 ODD = re.compile(r"[^A-Za-z0-9._=,+\-\[\]]+")
 NUMBERS = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e-?\d{1,3})?|\[[0-9.,-]*\]", re.ASCII)
 PLAIN = re.compile(r"[a-z_][\w.]*=([\w.+-]+|\[[\w.,+-]*\])", re.ASCII)
@@ -56,10 +56,10 @@ def folder_name(texts: Sequence[str]) -> str:
 
 
 def trial_name(number: int, texts: Sequence[str]) -> str:
-    """Return the folder name of a search's trial: its number, and as much of what it tries as is short."""
+    """Return the folder name of a search's trial: its number, and as much of what it tries as is seen."""
     name = f"{number:04d}"
     for word in _words([_rounded(text) for text in texts]):
-        if len(name) + len(word) < MAX_TRIAL:
+        if len(name) + len(word) < SEEN:
             name += f"_{word}"
     return ODD.sub("-", name)
 
