@@ -146,20 +146,24 @@ def _check_needs(settings: Mapping[str, Any]) -> Iterable[Problem]:
 
 def _check_trainer(settings: Mapping[str, Any]) -> Iterable[Problem]:
     from twotower.evaluation.evaluator import Evaluator
+    from twotower.evaluation.user_values import name_of
     from twotower.training.trainer import TrainerChoice
 
     trainer = build(settings["trainer"], TrainerChoice)
     yield from (Problem(f"trainer.{key}", message) for key, message in trainer.problems())
     evaluator = build(settings["metrics"], Evaluator)
-    # Higher must be better: the metrics of the catalogue, such as Gini, choose no checkpoint.
-    logged = {f"valid/{metric.name}_at_{k}" for metric in evaluator.user_metrics for k in evaluator.ks}
+    ways = evaluator.higher_is_better()
+    logged = {f"valid/{key}": ways[name_of(key)] for key in evaluator.keys()}  # noqa: SIM118
+    choosing = [key for key, higher in logged.items() if higher is not None]
     if trainer.monitor not in logged:
-        known = trainer.monitor.removeprefix("valid/") in evaluator.keys()  # noqa: SIM118
-        why = "is not a metric that is better the higher it is" if known else "is not logged"
-        yield Problem(
-            "trainer.monitor",
-            f"{trainer.monitor!r} {why}; {nearest(trainer.monitor, logged)}",
+        text = f"{trainer.monitor!r} is not logged; {nearest(trainer.monitor, choosing)}"
+        yield Problem("trainer.monitor", text)
+    elif logged[trainer.monitor] is None:
+        text = (
+            f"{name_of(trainer.monitor)} does not say whether higher or lower is better (its class has "
+            f"higher_is_better = None), so it chooses no epoch; {nearest(trainer.monitor, choosing)}"
         )
+        yield Problem("trainer.monitor", text)
 
 
 def _check_sparse(settings: Mapping[str, Any]) -> Iterable[Problem]:

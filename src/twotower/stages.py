@@ -28,6 +28,7 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.report import Report
 from twotower.exits import DONE, INDEX_REJECTED
 from twotower.experiments import record
+from twotower.experiments.directions import RECORDED
 from twotower.experiments.run import Run
 from twotower.experiments.run_files import PER_USER, PER_USER_BASELINES
 from twotower.experiments.tensorboard import Board
@@ -68,7 +69,8 @@ def prepare(run: Run, before: Mapping[str, Any] | None = None) -> tuple[Retrieva
     raise_problems(check_sizes(settings, len(dataset.items)))
     if holds_items_out(dataset):  # so there will be an index without them, too
         raise_problems(check_sizes(settings, len(np.unique(dataset.train_and_valid.items))))
-    run.facts |= {"data": record.data_record(dataset, evaluator.filter_seen)}
+    known = (before or {}).get(RECORDED, {}) | evaluator.higher_is_better()
+    run.facts |= {"data": record.data_record(dataset, evaluator.filter_seen), RECORDED: known}
     return dataset, evaluator
 
 

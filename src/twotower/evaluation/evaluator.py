@@ -55,8 +55,14 @@ class Evaluator:
 
     def keys(self) -> list[str]:
         """Return the keys of `Report.metrics`, without evaluating anything."""
-        metrics = [*self.user_metrics, *self.catalogue_metrics]
-        return [key_of(metric, k) for metric in metrics for k in self.ks]
+        return [key_of(metric, k) for metric in self._kinds() for k in self.ks]
+
+    def higher_is_better(self) -> dict[str, bool | None]:
+        """Return the name of each metric -> which way it is better, as its class says."""
+        return {metric.name: metric.higher_is_better for metric in self._kinds()}
+
+    def _kinds(self) -> list[Metric]:
+        return [*self.user_metrics, *self.catalogue_metrics]
 
     def problems(self, num_items: int | None) -> list[tuple[str, str]]:
         """Return (parameter, message) of what cannot work with a catalogue of this size (None = unknown)."""

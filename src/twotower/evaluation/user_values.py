@@ -15,6 +15,11 @@ def key_of(metric: Metric, k: int) -> str:
     return f"{metric.name}_at_{k}"
 
 
+def name_of(key: str) -> str:
+    """Return the name of the metric that a key is of: `recall` of `valid/recall_at_20`."""
+    return key.rpartition("/")[2].rpartition("_at_")[0]
+
+
 def user_values(ranking: Ranking, metrics: Sequence[UserMetric], ks: Sequence[int]) -> UserValues:
     """Return key -> values [Q] of every metric at every k."""
     return {key_of(metric, k): metric.per_user(ranking, k) for metric in metrics for k in ks}

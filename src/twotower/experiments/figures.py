@@ -68,12 +68,13 @@ def pareto(points: Sequence[Point], objective: str) -> Figure:
         objective: what `Point.value` is, in words.
     """
     values = [point.value for point in points]
+    merits = [point.merit for point in points]
     costs = {
         "latency of one query, ms (median)": [point.latency_ms for point in points],
         "bytes an item": [point.bytes_per_item for point in points],
     }
-    fronts = {words: front(of_jobs, values) for words, of_jobs in costs.items()}
-    named = sorted({i for best in fronts.values() for i in best}, key=lambda i: -values[i])
+    fronts = {words: front(of_jobs, merits) for words, of_jobs in costs.items()}
+    named = sorted({i for best in fronts.values() for i in best}, key=lambda i: -merits[i])
     number = {position: str(rank + 1) for rank, position in enumerate(named)}
     lines = [f"{number[i]}   {points[i].name}" for i in named[:MOST_NUMBERED]]
     if len(named) > MOST_NUMBERED:

@@ -1,26 +1,17 @@
 """How a job of a sweep ended, as the console, the sweep's board and its table show it."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from twotower.experiments.directions import INDEX_FIGURES, RECORDED, higher_is_better
 
 FINISHED = ("ok", "index_rejected")
 VALID, BEST_VALID = "valid/", "best_valid/"
 COLD_START = {"model": "two towers", "content": "content neighbours", "random": "random (expected)"}
 """Who is asked for cold items, and what people call it."""
-INDEX_FIGURES = (
-    "recall_at_100",
-    "missing_rate",
-    "latency_ms_p50",
-    "latency_ms_p99",
-    "queries_per_second",
-    "build_seconds",
-    "index_bytes",
-    "bytes_per_item",
-)
-"""What of an index is measured; the rest of its report is settings, or equal in all runs on the same data."""
 
 
 def became(result: Mapping[str, Any] | None) -> str:
@@ -45,6 +36,7 @@ class Outcome:
         skipped: whether an earlier start of the sweep had ended it.
         configuration: equal for the seeds of one configuration; None where the job did not come so far.
         seed: of the job.
+        higher_is_better: of its metrics by name, as the run recorded it.
     """
 
     name: str
@@ -57,6 +49,7 @@ class Outcome:
     skipped: bool
     configuration: str | None = None
     seed: int | None = None
+    higher_is_better: Mapping[str, bool | None] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
@@ -95,6 +88,7 @@ def outcome_of(
         skipped=skipped,
         configuration=found.get("configuration"),
         seed=found.get("seed"),
+        higher_is_better=found.get(RECORDED, {}),
     )
 
 
@@ -103,14 +97,22 @@ def by_metric(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
 
     Args:
         outcomes: of a sweep.
-        metric: of the validation split, better the higher it is.
+        metric: of the validation split.
     """
+    jobs = list(outcomes)
+    sign = 1 if lowest_is_best(jobs, metric) else -1
 
     def key(outcome: Outcome) -> tuple[bool, float]:
         value = outcome.figure(metric)
-        return not outcome.finished, math.inf if value is None else -value
+        return not outcome.finished, math.inf if value is None else sign * value
 
-    return sorted(outcomes, key=key)
+    return sorted(jobs, key=key)
+
+
+def lowest_is_best(outcomes: Iterable[Outcome], metric: str) -> bool:
+    """Say whether of these jobs the one with the lowest figure is the best."""
+    recorded = [{RECORDED: outcome.higher_is_better} for outcome in outcomes]
+    return higher_is_better(metric, recorded) is False
 
 
 def best_of(outcomes: Iterable[Outcome], metric: str) -> Outcome | None:
@@ -130,7 +132,7 @@ def final_scalars(result: Mapping[str, Any]) -> dict[str, float]:
         result: what `result.json` holds, of a run that ended in any way.
     """
     metrics = result.get("metrics") or {
-        key: max(values)
+        key: _best_value(key, values, result)
         for key, values in result.get("curves", {}).items()
         if key.startswith(VALID) and values
     }
@@ -166,6 +168,10 @@ def cold_start_figures(result: Mapping[str, Any]) -> dict[str, Any]:
         for part, values in (parts.items() if isinstance(parts, Mapping) else ())
         for key, value in (values.items() if isinstance(values, Mapping) else ())
     }
+
+
+def _best_value(key: str, values: Sequence[float], result: Mapping[str, Any]) -> float:
+    return min(values) if higher_is_better(key, [result]) is False else max(values)
 
 
 def _best(key: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from twotower.experiments.outcome import BEST_VALID, VALID, Outcome
+from twotower.experiments.outcome import BEST_VALID, VALID, Outcome, lowest_is_best
 
 INDEX_RECALL = "index/recall_at_100"
 
@@ -14,15 +14,22 @@ class Point:
 
     Attributes:
         name: of the job.
-        value: of the objective; the higher the better.
+        value: of the objective.
         latency_ms: of one query, the median.
         bytes_per_item: of the index.
+        higher_is_better: which way the value is.
     """
 
     name: str
     value: float
     latency_ms: float
     bytes_per_item: float
+    higher_is_better: bool = True
+
+    @property
+    def merit(self) -> float:
+        """Return the value turned so that the larger is the better one."""
+        return self.value if self.higher_is_better else -self.value
 
 
 def points_of(
@@ -40,17 +47,20 @@ def points_of(
     served = {each.name: _served(each, metric) for each in able}
     if objective is None and len({each.figure(metric) for each in able}) <= 1:
         objective = INDEX_RECALL
+    name = f"{metric.removeprefix(VALID).replace('_at_', '@')} on valid"
+    by_index = any(_cost(each, metric) is not None for each in able)
     words = {
-        None: f"{metric.removeprefix(VALID).replace('_at_', '@')} on valid, through the index",
+        None: f"{name}, {'through the index' if by_index else 'by exact search'}",
         INDEX_RECALL: "recall@100 against exact search",
     }
+    higher = not lowest_is_best(able, objective or metric)
     points = []
     for each in able:
         value = served[each.name] if objective is None else each.figure(objective)
         if value is not None:
             latency, size = each.figures["index/latency_ms_p50"], each.figures["index/bytes_per_item"]
-            points.append(Point(each.name, value, latency, size))
-    return words.get(objective, str(objective)), points
+            points.append(Point(each.name, value, latency, size, higher))
+    return words.get(objective, str(objective)) + ("" if higher else " (lower is better)"), points
 
 
 def front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
@@ -71,5 +81,9 @@ def front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
 
 def _served(outcome: Outcome, metric: str) -> float | None:
     value = outcome.figure(metric)
-    cost = outcome.figures.get(f"index/drop_{metric.removeprefix(VALID).removeprefix(BEST_VALID)}")
-    return None if value is None else value - (cost or 0.0)
+    return None if value is None else value - (_cost(outcome, metric) or 0.0)
+
+
+def _cost(outcome: Outcome, metric: str) -> float | None:
+    """Return what the index loses of a metric, where that was measured."""
+    return outcome.figures.get(f"index/drop_{metric.removeprefix(VALID).removeprefix(BEST_VALID)}")

@@ -23,6 +23,7 @@ class AveragePrecision(UserMetric):
     """
 
     name: ClassVar[str] = "map"
+    higher_is_better: ClassVar[bool | None] = True
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return average precision@k per user [Q]."""

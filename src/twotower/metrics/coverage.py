@@ -19,6 +19,7 @@ class Coverage(CatalogueMetric):
     """
 
     name: ClassVar[str] = "coverage"
+    higher_is_better: ClassVar[bool | None] = True
 
     def value(self, ranking: Ranking, k: int) -> float:
         """Return the share of the catalogue that is recommended."""

@@ -23,6 +23,7 @@ class Gini(CatalogueMetric):
     """
 
     name: ClassVar[str] = "gini"
+    higher_is_better: ClassVar[bool | None] = False
 
     def value(self, ranking: Ranking, k: int) -> float:
         """Return the Gini coefficient of recommendation counts over the catalogue."""

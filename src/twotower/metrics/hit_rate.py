@@ -20,6 +20,7 @@ class HitRate(UserMetric):
     """
 
     name: ClassVar[str] = "hit_rate"
+    higher_is_better: ClassVar[bool | None] = True
     by_target: ClassVar[bool] = True
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:

@@ -86,6 +86,9 @@ class Metric(ABC):
     """A metric at k; `name` gives its keys, as in `recall_at_20`."""
 
     name: ClassVar[str]
+    higher_is_better: ClassVar[bool | None] = None
+    """Which of two values is the better one; None: neither, or not said. Such a metric is shown, but it
+    chooses no epoch, and no run is called better by it."""
 
 
 class UserMetric(Metric):

@@ -18,6 +18,7 @@ class Mrr(UserMetric):
     """
 
     name: ClassVar[str] = "mrr"
+    higher_is_better: ClassVar[bool | None] = True
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return the reciprocal place of the first hit per user [Q]."""

@@ -22,6 +22,7 @@ class Ndcg(UserMetric):
     """
 
     name: ClassVar[str] = "ndcg"
+    higher_is_better: ClassVar[bool | None] = True
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return NDCG@k per user [Q]."""

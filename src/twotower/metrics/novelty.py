@@ -13,7 +13,8 @@ class Novelty(UserMetric):
 
     p(item) = (train interactions of the item + 1) / (train interactions + N): the chance that a random train
     interaction is with this item, add-one smoothed so that an item nobody has seen stays finite. It is
-    log2(N) when every item is equally popular. Hits play no part. A user with an empty list scores 0.
+    log2(N) when every item is equally popular. Hits play no part, so neither more nor less of it is better:
+    random lists are very novel. A user with an empty list scores 0.
 
     Reference: Vargas and Castells (2011), Rank and relevance in novelty and diversity metrics for
     recommender systems, section 4.1 (free discovery).
@@ -25,6 +26,7 @@ class Novelty(UserMetric):
     """
 
     name: ClassVar[str] = "novelty"
+    higher_is_better: ClassVar[bool | None] = None
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return the mean surprise of the recommended items per user [Q], bits."""

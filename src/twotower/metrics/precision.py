@@ -21,6 +21,7 @@ class Precision(UserMetric):
     """
 
     name: ClassVar[str] = "precision"
+    higher_is_better: ClassVar[bool | None] = True
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return hits / k per user [Q]."""

@@ -21,6 +21,7 @@ class Recall(UserMetric):
     """
 
     name: ClassVar[str] = "recall"
+    higher_is_better: ClassVar[bool | None] = True
     by_target: ClassVar[bool] = True
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:

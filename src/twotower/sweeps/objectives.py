@@ -4,12 +4,13 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from twotower.experiments.outcome import INDEX_FIGURES
+from twotower.experiments.directions import INDEX_FIGURES, RECORDED, higher_is_better
 from twotower.problems import Problem, nearest, raise_problems
 from twotower.spec import build
 
 Direction = Literal["maximize", "minimize"]
 VALID, INDEX, TEST = "valid/", "index/", "test/"
+BETTER: dict[Direction, str] = {"maximize": "higher", "minimize": "lower"}
 
 
 class Objectives:
@@ -42,12 +43,34 @@ class Objectives:
             if key not in known
         )
 
+    def check_ways(self, settings: Mapping[str, Any]) -> None:
+        """Refuse to make as good as can be what is worse that way.
+
+        Raises:
+            InputError: lists every such objective.
+        """
+        ways = {key: way_of(key, settings) for key in self.directions}
+        raise_problems(
+            Problem(f"sweep.objectives.{key}", f"{key} is better the {BETTER[way]} it is; {way} it")
+            for key, way in ways.items()
+            if way is not None and way != self.directions[key]
+        )
+
     def values(self, result: Mapping[str, Any]) -> list[float] | None:
         """Return a run's figures in the objectives' order; None if one is missing or no number."""
         found = [_figure(result, key) for key in self.directions]
         if any(not isinstance(value, int | float) or not math.isfinite(value) for value in found):
             return None
         return [float(value) for value in found]
+
+
+def way_of(key: str, settings: Mapping[str, Any]) -> Direction | None:
+    """Return where a figure of runs with these settings should go; None where neither way is better."""
+    from twotower.evaluation.evaluator import Evaluator
+
+    said = {RECORDED: build(settings["metrics"], Evaluator).higher_is_better()}
+    higher = higher_is_better(key, [said])
+    return None if higher is None else "maximize" if higher else "minimize"
 
 
 def _figure(result: Mapping[str, Any], key: str) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from twotower.errors import InputError
 from twotower.spec import Count, PositiveInt
 from twotower.sweeps.job import Request
-from twotower.sweeps.objectives import Direction, Objectives
+from twotower.sweeps.objectives import Direction, Objectives, way_of
 from twotower.sweeps.pruning import PrunerName
 from twotower.sweeps.space import Space
 from twotower.sweeps.sweep import Plan, Sweep
@@ -26,7 +26,8 @@ class Search(Sweep):
         num_trials: how many different configurations to try, all processes together.
         objectives: key of `result.json` -> `maximize` or `minimize`: `valid/...` metrics, or the index's
             figures such as `index/recall_at_100`, `index/latency_ms_p50`, `index/bytes_per_item`. With
-            several, the result is the Pareto set. None = the metric that the trainer monitors.
+            several, the result is the Pareto set. None = the metric that the trainer monitors, as good as can
+            be.
         pruner: which trainings to stop early, by the monitored metric: `hyperband`, `median`, `none`.
         storage: of the study: path of a journal file or a URL as in `sqlite:///outputs/study.db`; null for a
             journal in the sweep's folder.
@@ -67,9 +68,12 @@ class Search(Sweep):
             )
         space = Space(request.axes)
         first = request.jobs(space.corners(), "the corners of this search")[0]
-        objectives = Objectives(self.objectives or {request.monitor: "maximize"})
+        chosen = way_of(request.monitor, first.settings)
+        # A monitor without a better way is refused where settings are checked, an unknown one here.
+        objectives = Objectives(self.objectives or {request.monitor: chosen or "maximize"})
         objectives.check(first.settings)
-        self._check_pruner(objectives, request.monitor)
+        self._check_pruner(objectives, request.monitor, chosen)
+        objectives.check_ways(first.settings)
         try:
             import optuna  # noqa: F401
         except ImportError as error:
@@ -78,12 +82,12 @@ class Search(Sweep):
 
         return SearchPlan(self, request, space, objectives, first.settings)
 
-    def _check_pruner(self, objectives: Objectives, monitor: str) -> None:
-        if self.pruner == "none" or objectives.directions == {monitor: "maximize"}:
+    def _check_pruner(self, objectives: Objectives, monitor: str, way: Direction | None) -> None:
+        if self.pruner == "none" or objectives.directions == {monitor: way}:
             return
         why = (
             "with several objectives no trial is worse than another by one metric alone"
             if len(objectives) > 1
-            else f"a training shows {monitor} after each epoch, which is not what this search maximises"
+            else f"a training shows {monitor} after each epoch, which is not what this search goes by"
         )
         raise InputError(f"sweep.pruner: {why}; set sweep.pruner=none")

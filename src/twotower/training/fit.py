@@ -18,6 +18,7 @@ from twotower.training.checkpoints import AtomicCheckpoints, read_checkpoint
 from twotower.training.examples import TrainBatches
 from twotower.training.module import RetrievalModule
 from twotower.training.trainer import TrainerChoice
+from twotower.training.validation import Mode
 
 LOG = logging.getLogger("twotower")
 LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
@@ -105,7 +106,7 @@ def fit(
     epochs: int | None = None,
     watch: Watch | None = None,
 ) -> Fitted:
-    """Train until the monitored metric stops rising, or for a given number of epochs.
+    """Train until the monitored metric gets no better, or for a given number of epochs.
 
     A checkpoint `last.ckpt` in the phase's folder, if there is one, is gone on from.
 
@@ -123,8 +124,8 @@ def fit(
         Pruned: it did.
     """
     checkpoints = folder / "checkpoints" / name
-    validating = module.validation is not None
-    keep = Keep(choice, checkpoints, validating)
+    validation = module.validation
+    keep = Keep(choice, checkpoints, None if validation is None else validation.mode(choice.monitor))
     clock, curves = Clock(batches), Curves(choice.monitor, watch)
     bar = [RichProgressBar(leave=False)] if choice.progress_bar and Console().is_terminal else []
     trainer = pl.Trainer(
@@ -143,7 +144,7 @@ def fit(
         num_sanity_val_steps=0,
         enable_progress_bar=bool(bar),
         enable_model_summary=False,
-        limit_val_batches=None if validating else 0,
+        limit_val_batches=0 if validation is None else None,
         use_distributed_sampler=False,
         **choice.arguments,
     )
@@ -155,7 +156,7 @@ def fit(
     _run(trainer, module, batches, last if resumed else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    if not validating:
+    if validation is None:
         trainer.save_checkpoint(checkpoints / FINAL, weights_only=True)
     steps = trainer.global_step // max(1, trainer.current_epoch)
     return Fitted(keep.best_epoch(trainer), clock.seconds, clock.interactions, curves.curves(), steps)
@@ -180,10 +181,11 @@ class Keep:
     Args:
         choice: the trainer's settings.
         folder: where they go.
-        validating: keep the best by the monitored metric too, and stop early.
+        mode: keep the best by the monitored metric too, its largest or its smallest, and stop early; None
+            where nothing is validated.
     """
 
-    def __init__(self, choice: TrainerChoice, folder: Path, validating: bool) -> None:
+    def __init__(self, choice: TrainerChoice, folder: Path, mode: Mode | None) -> None:
         last = ModelCheckpoint(
             folder,
             Path(LAST).stem,
@@ -191,11 +193,11 @@ class Keep:
             enable_version_counter=False,
         )
         self.callbacks: list[pl.Callback] = [last]
-        if validating:
+        if mode is not None:
             best = ModelCheckpoint(
-                folder, Path(BEST).stem, monitor=choice.monitor, mode="max", enable_version_counter=False
+                folder, Path(BEST).stem, monitor=choice.monitor, mode=mode, enable_version_counter=False
             )
-            stop = EarlyStopping(choice.monitor, mode="max", patience=choice.patience)
+            stop = EarlyStopping(choice.monitor, mode=mode, patience=choice.patience)
             self.callbacks = [best, stop, last]
 
     def best_epoch(self, trainer: pl.Trainer) -> int:

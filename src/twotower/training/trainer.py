@@ -37,7 +37,8 @@ class TrainerChoice:
     Args:
         max_epochs: the most epochs; the learning-rate schedule spans them.
         patience: epochs without a better `monitor` before training stops.
-        monitor: the metric that chooses the best checkpoint, e.g. `valid/recall_at_20`; higher is better.
+        monitor: the metric that chooses the best checkpoint, e.g. `valid/recall_at_20`; its class says which
+            way is better.
         precision: `32-true`, `bf16-mixed` (on a CPU too), `16-mixed` (GPU).
         gradient_clip_val: clip the gradient's norm; null or 0 for not.
         accelerator: as Lightning names them.

@@ -1,6 +1,7 @@
 """Ranking the validation users during training."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.health import health
 from twotower.evaluation.predict import top_rows
 from twotower.evaluation.ranking import item_popularity
+from twotower.evaluation.user_values import name_of
 from twotower.towers.two_tower import TwoTower
 
 CHUNK = 1024
+Mode = Literal["max", "min"]
 
 
 class Validation:
@@ -44,6 +47,10 @@ class Validation:
     def __iter__(self) -> Iterator[Tensor]:
         """Yield the positions of the holdout's users, chunk by chunk."""
         yield from torch.arange(len(self.holdout.users)).split(CHUNK)
+
+    def mode(self, monitor: str) -> Mode:
+        """Return which values of a metric are its best, e.g. of `valid/recall_at_20`."""
+        return "max" if self.evaluator.higher_is_better()[name_of(monitor)] else "min"
 
     def start(self, model: TwoTower) -> None:
         """Embed the catalogue."""

@@ -17,13 +17,13 @@ from twotower.experiments.compare.metric import (
     default_metric,
     known_key,
     label,
-    less_is_better,
     validation_key,
     written,
 )
 from twotower.experiments.compare.per_user import UnpairedError, other_users, read_values
 from twotower.experiments.compare.record import RunRecord, display_names, figures_of, read_run
 from twotower.experiments.compare.seeds import luck, spreads
+from twotower.experiments.directions import higher_is_better
 
 RESULT = {"status": "ok", "metrics": {"test/recall_at_20": 0.25}, "index": {"ok": True, "bytes_per_item": 64}}
 
@@ -150,20 +150,25 @@ def test_settings_as_text() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "less", "column", "valid", "heading"),
+    ("key", "higher", "column", "valid", "heading"),
     [
-        ("test/recall_at_20", False, "recall_at_20", "valid/recall_at_20", "recall@20"),
-        ("test/gini_at_20", True, "gini_at_20", "valid/gini_at_20", "gini@20"),
-        ("valid/ndcg_at_20", False, None, "valid/ndcg_at_20", "valid ndcg@20"),
-        ("index/latency_ms_p50", True, None, "index/latency_ms_p50", "index latency_ms_p50"),
-        ("index/bytes_per_item", True, None, "index/bytes_per_item", "index bytes_per_item"),
-        ("timing/train_seconds", True, None, "timing/train_seconds", "timing train_seconds"),
-        ("index/recall_at_100", False, None, "index/recall_at_100", "index recall@100"),
+        ("test/recall_at_20", True, "recall_at_20", "valid/recall_at_20", "recall@20"),
+        ("test/gini_at_20", False, "gini_at_20", "valid/gini_at_20", "gini@20"),
+        ("valid/ndcg_at_20", True, None, "valid/ndcg_at_20", "valid ndcg@20"),
+        ("index/latency_ms_p50", False, None, "index/latency_ms_p50", "index latency_ms_p50"),
+        ("index/bytes_per_item", False, None, "index/bytes_per_item", "index bytes_per_item"),
+        ("timing/train_seconds", False, None, "timing/train_seconds", "timing train_seconds"),
+        ("index/recall_at_100", True, None, "index/recall_at_100", "index recall@100"),
+        ("index/recall_at_100_by_row", True, None, "index/recall_at_100_by_row", "index recall@100_by_row"),
+        ("index/num_vectors", None, None, "index/num_vectors", "index num_vectors"),
+        ("test/novelty_at_20", None, "novelty_at_20", "valid/novelty_at_20", "novelty@20"),
     ],
 )
-def test_what_a_figure_is(key: str, less: bool, column: str | None, valid: str, heading: str) -> None:
-    assert (less_is_better(key), column_of(key), validation_key(key), label(key)) == (
-        less,
+def test_what_a_figure_is(
+    key: str, higher: bool | None, column: str | None, valid: str, heading: str
+) -> None:
+    assert (higher_is_better(key), column_of(key), validation_key(key), label(key)) == (
+        higher,
         column,
         valid,
         heading,

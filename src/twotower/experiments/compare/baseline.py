@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twotower.errors import InputError
-from twotower.experiments.compare.entries import Entry
-from twotower.experiments.compare.metric import label, less_is_better, validation_key
+from twotower.experiments.compare.entries import Entry, direction_of
+from twotower.experiments.compare.metric import label, validation_key
 from twotower.experiments.compare.record import RunRecord
 from twotower.problems import nearest
 
@@ -22,12 +22,13 @@ def best_by_validation(entries: Sequence[Entry], metric: str) -> tuple[Entry | N
     """
     key = validation_key(metric)
     judged = [entry for entry in entries if key in entry.figures]
-    if judged:
-        sign = 1 if less_is_better(key) else -1
-        best = min(judged, key=lambda entry: sign * entry.figures[key])
+    higher = direction_of(key, judged)
+    if judged and higher is not None:
+        best = (max if higher else min)(judged, key=lambda entry: entry.figures[key])
         return best, f"the best by {label(key)}" + (", not by the test split" if key != metric else "")
     if entries:
-        return entries[0], f"the first; no run has {label(key)} to choose by, and --baseline names another"
+        why = f"{label(key)} has no better direction" if judged else f"no run has {label(key)} to choose by"
+        return entries[0], f"the first; {why}, and --baseline names another"
     return None, ""
 
 

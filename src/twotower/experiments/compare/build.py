@@ -13,6 +13,7 @@ from twotower.experiments.compare.entries import (
     Entry,
     baseline_entries,
     configuration_entries,
+    direction_of,
     run_entries,
 )
 from twotower.experiments.compare.judge import Judge, Judgement
@@ -24,7 +25,6 @@ from twotower.experiments.compare.metric import (
     column_of,
     default_metric,
     known_key,
-    less_is_better,
 )
 from twotower.experiments.compare.record import DAMAGED, UNENDED, RunRecord, display_names, read_run
 from twotower.experiments.compare.report import Options, Report, Row
@@ -33,6 +33,10 @@ from twotower.experiments.compare.seeds import Spread, luck, spreads
 ONE_SEED = (
     "every configuration has one seed here, so better and worse are of these very runs; another seed may turn"
     " a small difference (scripts/train.py seeds=5 shows how far)"
+)
+NO_DIRECTION = (
+    "has no better direction, as far as these runs say (higher_is_better of result.json, from the metric's"
+    " class): rows stand from the highest on, and none is called better"
 )
 Data = tuple[str, str]
 SpreadsOfData = dict[Data, dict[str, Spread]]
@@ -111,7 +115,7 @@ def _baseline(
 
 
 def _sorted(entries: Sequence[Entry], metric: str) -> list[Entry]:
-    sign = 1 if less_is_better(metric) else -1
+    sign = 1 if direction_of(metric, entries) is False else -1
 
     def place(entry: Entry) -> tuple[bool, bool, float, str]:
         value = entry.figures.get(metric)
@@ -160,6 +164,8 @@ def _notes(options: Options, metric: str, rows: Sequence[Row], found: dict[str, 
     notes = []
     if options.tests and column_of(metric) is None:
         notes.append(f"{metric} is no mean over users of the test split, so differences in it are not tested")
+    if direction_of(metric, [row.entry for row in rows]) is None:
+        notes.append(f"{metric} {NO_DIRECTION}")
     if found and not options.by_configuration:
         several = "1 configuration has" if len(found) == 1 else f"{len(found)} configurations have"
         notes.append(f"{several} several seeds; --by configuration tests with all of them, seeds as luck too")

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
-from twotower.experiments.compare.entries import Entry
-from twotower.experiments.compare.metric import less_is_better, written
+from twotower.experiments.compare.entries import Entry, direction_of
+from twotower.experiments.compare.metric import written
 from twotower.experiments.compare.seeds import Luck
 
 ALPHA = 0.05
 BETTER, WORSE, NONE_SHOWN = "better", "worse", "no difference shown"
+HIGHER, LOWER = "higher", "lower"
+"""What is said of a figure that has no better direction."""
 SAME = "the same in every user"
 SEED_ONLY, BY_SEED = "same configuration: seed only", "differs by seed"
 REPEAT, BY_REPEAT = "same configuration and seed", "differs, though repeated"
@@ -74,9 +76,15 @@ def judged(
         return Comparison(left, right, words[0] if shown else words[1], "", delta, tested)
     if not shown:
         return Comparison(left, right, NONE_SHOWN, "", delta, tested)
-    verdict = BETTER if (delta < 0) == less_is_better(metric) else WORSE
+    verdict = _verdict(delta, direction_of(metric, (left, right)))
     reason = "" if tested.with_seeds else _luck_of_the_seed(left, right, metric, delta, luck)
     return Comparison(left, right, verdict, reason, delta, tested)
+
+
+def _verdict(delta: float, higher_is_better: bool | None) -> str:
+    if higher_is_better is None:
+        return HIGHER if delta > 0 else LOWER
+    return BETTER if (delta > 0) == higher_is_better else WORSE
 
 
 def _same_configuration(left: Entry, right: Entry) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from twotower.experiments.compare.record import RunRecord, figures_of
+from twotower.experiments.directions import higher_is_better
 from twotower.experiments.folder_name import without_seed
 
 Kind = Literal["run", "configuration", "baseline"]
@@ -36,6 +37,11 @@ class Entry:
     def seeds(self) -> list[int]:
         """Return the seeds of its runs; none for a baseline."""
         return [] if self.kind == "baseline" else [run.seed for run in self.runs if run.seed is not None]
+
+
+def direction_of(key: str, entries: Iterable[Entry]) -> bool | None:
+    """Say whether the higher of two figures of these rows is the better one; None where neither is."""
+    return higher_is_better(key, [run.result for entry in entries for run in entry.runs])
 
 
 def run_entries(records: Sequence[RunRecord], names: Mapping[Path, str]) -> list[Entry]:

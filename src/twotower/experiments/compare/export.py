@@ -41,6 +41,7 @@ def as_json(report: Report) -> str:
     ]
     content = {
         "metric": report.metric,
+        "higher_is_better": report.higher_is_better(report.metric),
         "baseline": report.baseline.name if report.baseline else None,
         "baseline_chosen": report.chosen,
         "num_tests": report.judgement.num_tests,

@@ -1,4 +1,4 @@
-"""Figures by name: what they are called, which way is better, how they are written."""
+"""Figures by name: what they are called and how they are written."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,18 +6,11 @@ from twotower.errors import InputError
 from twotower.experiments.compare.record import RunRecord
 from twotower.problems import nearest
 
-LESS_IS_BETTER = ("latency", "bytes", "seconds", "gini", "drop", "missing_rate", "loss", "rss")
 DEFAULT = "test/recall_at_20"
 COLD_START = "cold_start/"
 OF_COLD_START = ("model/cold", "model/warm", "model/all", "content/cold", "random/cold")
 """Of whom and on which items recall is shown where a run held items out of training."""
 OF_THE_INDEX = ("index/recall_at_100", "index/latency_ms_p50", "index/bytes_per_item")
-
-
-def less_is_better(key: str) -> bool:
-    """Say whether the smaller of two figures is the better one."""
-    name = key.rpartition("/")[2]
-    return any(word in name for word in LESS_IS_BETTER)
 
 
 def column_of(key: str) -> str | None:

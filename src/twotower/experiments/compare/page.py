@@ -6,7 +6,6 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from twotower.experiments.compare.metric import less_is_better
 from twotower.experiments.compare.page_data import page_data
 from twotower.experiments.compare.page_table import curve_table, pair_table, run_table, slice_table
 from twotower.experiments.compare.report import Report
@@ -16,6 +15,8 @@ SEVERAL_SETTINGS = (
     '<label><input id="all-settings" type="checkbox"> all {number} settings that differ</label>'
 )
 
+WAYS = {True: "more", False: "less", None: "neither more nor less"}
+
 
 def as_html(report: Report) -> str:
     """Return the page, which loads nothing: table, learning curves, Pareto fronts, axes, slices."""
@@ -23,8 +24,7 @@ def as_html(report: Report) -> str:
 
     data = page_data(report)
     table, num_hidden = run_table(report)
-    better = "less" if less_is_better(report.metric) else "more"
-    lead = f"Compared by {report.metric}; {better} is better."
+    lead = f"Compared by {report.metric}; {WAYS[report.higher_is_better(report.metric)]} is better."
     return Template(_file("page.html")).substitute(
         title=escape(f"Comparison of {len(report.records)} runs"),
         lead=escape(lead),

@@ -9,7 +9,6 @@ from twotower.experiments.compare.metric import (
     OF_THE_INDEX,
     column_of,
     label,
-    less_is_better,
     validation_key,
     written,
 )
@@ -174,7 +173,7 @@ def _figure_axis(key: str, rows: Sequence[Row]) -> dict[str, Any] | None:
     known = [value for value in values if value is not None]
     if len(known) < len(values) or max(known) == min(known):
         return None
-    return {"label": _axis_label(label(key)), "values": known, "less_is_better": less_is_better(key)}
+    return {"label": _axis_label(label(key)), "values": known}
 
 
 def _axis_label(key: str) -> str:

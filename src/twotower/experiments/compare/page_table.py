@@ -6,7 +6,7 @@ from typing import Any
 
 from twotower.experiments.compare.comparison import BETTER, WORSE, Comparison
 from twotower.experiments.compare.differences import shown_value, telling_keys
-from twotower.experiments.compare.metric import label, less_is_better, written
+from twotower.experiments.compare.metric import label, written
 from twotower.experiments.compare.page_data import Curves, picked
 from twotower.experiments.compare.report import Report, Row
 from twotower.experiments.compare.table import difference_texts, reason_beside, told
@@ -113,8 +113,11 @@ def pair_table(report: Report) -> str:
 
 def curve_table(report: Report, curves: Curves) -> str:
     """Return, folded away, the best epoch of each row by the first curve."""
-    key, of_rows = next(iter(curves.items()))
-    best = min if less_is_better(key) else max
+    ways = {key: report.higher_is_better(key) for key in curves}
+    key = next((key for key, higher in ways.items() if higher is not None), None)
+    if key is None:
+        return ""
+    of_rows, best = curves[key], max if ways[key] else min
     heads = [_head("#", "number"), _head("run", "name"), _head(f"best {key}", "number")]
     heads += [_head("after epoch", "number"), _head("epochs", "number")]
     rows = ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from twotower.experiments.directions import RECORDED
 from twotower.experiments.fingerprint import fingerprint, flat
 from twotower.experiments.outcome import FINISHED, cold_start_figures
 from twotower.experiments.run_files import CONFIG, RESULT
@@ -128,6 +129,7 @@ def _result(path: Path) -> dict[str, Any]:
         "data": dict,
         "baselines": dict,
         "cold_start": dict,
+        RECORDED: dict,
     }.items():
         if not isinstance(result.get(key) or kind(), kind):
             raise ValueError(f"{key!r} is no mapping")

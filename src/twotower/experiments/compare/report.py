@@ -7,6 +7,7 @@ from twotower.experiments.compare.entries import Entry
 from twotower.experiments.compare.judge import Judgement
 from twotower.experiments.compare.record import RunRecord
 from twotower.experiments.compare.seeds import Luck, Spread
+from twotower.experiments.directions import higher_is_better
 
 
 @dataclass(frozen=True)
@@ -72,3 +73,7 @@ class Report:
     luck: Luck | None
     records: list[RunRecord]
     notes: list[str]
+
+    def higher_is_better(self, key: str) -> bool | None:
+        """Say whether the higher of two figures is the better one; None where neither is."""
+        return higher_is_better(key, [record.result for record in self.records])

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from twotower.experiments.outcome import Outcome, best_of, by_metric
+from twotower.experiments.outcome import Outcome, best_of, by_metric, lowest_is_best
 
 FORMS = {"latency": "{:.3f}", "seconds": "{:.2f}", "bytes": "{:,.0f}", "queries": "{:,.0f}"}
 A_SEED = re.compile(r"seed=?(-?\d+)")
@@ -90,12 +90,17 @@ class Findings:
         value = None if found is None else found.figure(metric)
         return None if found is None or value is None else Winner(found.name, metric, value)
 
+    def goes_by(self, outcomes: Sequence[Outcome], metric: str) -> bool:
+        """Say whether jobs compete by this metric alone, and in the direction that is its better one."""
+        way = "minimize" if lowest_is_best(outcomes, metric) else "maximize"
+        return self.objectives in ({}, {metric: way})
+
     def ranked(self, outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:
         """Return outcomes from best to worst; seeds, which do not compete, in their own order."""
         if only_seeds(outcomes):
             return sorted(outcomes, key=lambda outcome: int(outcome.name.removeprefix("seed").lstrip("=")))
         ranked = by_metric(outcomes, metric)
-        if self.objectives in ({}, {metric: "maximize"}):
+        if self.goes_by(outcomes, metric):
             return ranked
         objective, direction = next(iter(self.objectives.items()))
         sign = -1.0 if direction == "maximize" else 1.0

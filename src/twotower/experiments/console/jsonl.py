@@ -21,6 +21,7 @@ OF_A_RESULT = (
     "seed",
     "training_reused_from",
     "metrics",
+    "higher_is_better",
     "intervals",
     "baselines",
     "cold_start",

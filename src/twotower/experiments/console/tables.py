@@ -10,7 +10,7 @@ from twotower.experiments.console.findings import NOTHING, Findings, form_of, on
 from twotower.experiments.console.folding import shortened
 from twotower.experiments.console.sheet import Line, Sheet, plain_table
 from twotower.experiments.console.time_left import in_words
-from twotower.experiments.outcome import COLD_START, Outcome
+from twotower.experiments.outcome import COLD_START, Outcome, lowest_is_best
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20", "coverage_at_20")
 MOST_COLUMNS, MOST_OF_A_PATH = 5, 60
@@ -93,11 +93,12 @@ def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = N
         findings: of a search.
     """
     shown = [each for each in findings.ranked(outcomes, metric) if each.status != "failed"]
-    if findings.objectives not in ({}, {metric: "maximize"}):
+    if not findings.goes_by(shown, metric):
         return _by_objectives(shown, findings)
     winner = findings.winner(shown, metric)
     index = [key for key in INDEX_COLUMNS if len({each.figure(key) for each in shown}) > 1]
-    title = f"{len(shown)} jobs by {_short(metric)}" if len(shown) != 1 else "1 job"
+    order = ", lowest first" if lowest_is_best(shown, metric) else ""
+    title = f"{len(shown)} jobs by {_short(metric)}{order}" if len(shown) != 1 else "1 job"
     lines = []
     for outcome in shown:
         figures = [_figure(outcome.figure(key)) for key in (metric, metric.replace("valid/", "test/"))]

@@ -1,0 +1,59 @@
+"""Which way a figure of a run is better: a metric as its run recorded it, all else as is said here."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from twotower.evaluation.user_values import name_of
+
+RECORDED = "higher_is_better"
+"""Key of `result.json` under which a run says it of its metrics by name: their classes may be elsewhere."""
+
+INDEX_FIGURES = {
+    "recall_at_100": True,
+    "missing_rate": False,
+    "latency_ms_p50": False,
+    "latency_ms_p99": False,
+    "queries_per_second": True,
+    "build_seconds": False,
+    "index_bytes": False,
+    "bytes_per_item": False,
+}
+"""What of an index is measured; the rest of its report is settings, or equal in all runs on the same data."""
+
+OTHER_FIGURES = {
+    "index/recall_at_100_by_row": True,
+    "timing/train_seconds": False,
+    "timing/total_seconds": False,
+    "timing/interactions_per_second": True,
+    "train/loss": False,
+}
+FIGURES = {f"index/{name}": higher for name, higher in INDEX_FIGURES.items()} | OTHER_FIGURES
+OF_COLD_START = "cold_start/"
+"""Recall, all of it."""
+
+BEFORE_IT_WAS_RECORDED: dict[str, bool | None] = {
+    **dict.fromkeys(("recall", "ndcg", "mrr", "hit_rate", "precision", "map", "coverage"), True),
+    "gini": False,
+}
+"""Metrics of results that do not say it; of others nobody knows."""
+
+Results = Iterable[Mapping[str, Any]]
+
+
+def higher_is_better(key: str, results: Results = ()) -> bool | None:
+    """Say whether the higher of two figures is the better one; None where neither is, or nobody knows.
+
+    Args:
+        key: e.g. `test/recall_at_20`, `index/latency_ms_p50`.
+        results: what `result.json` holds, of the runs that have it; if they contradict one another, nobody
+            knows.
+    """
+    if key in FIGURES:
+        return FIGURES[key]
+    if key.startswith(OF_COLD_START):
+        return True
+    name = name_of(key)
+    said = {found[name] for result in results if name in (found := result.get(RECORDED) or {})}
+    if not said:
+        return BEFORE_IT_WAS_RECORDED.get(name)
+    return said.pop() if len(said) == 1 else None
