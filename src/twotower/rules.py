@@ -5,7 +5,7 @@ from typing import Any
 
 from twotower.errors import InputError
 from twotower.problems import Problem, nearest
-from twotower.spec import TARGET, build, locate
+from twotower.spec import TARGET, arguments_of, build, locate
 
 
 def between_rooms(settings: Mapping[str, Any], lenient: bool = False) -> Iterable[Problem]:
@@ -99,9 +99,9 @@ def _check_towers(settings: Mapping[str, Any]) -> Iterable[Problem]:
     for reserved in sorted(history & set(settings["features"]["user"])):
         yield Problem(f"features.user.{reserved}", "this name is the history encoder's; choose another")
     for side, names in blocks.items():
-        arguments = {key: value for key, value in settings[side].items() if key != TARGET}
         tower: Any = locate(settings[side][TARGET])
-        yield from (Problem(f"{side}.{key}", text) for key, text in tower.problems(names, **arguments))
+        found = tower.problems(names, **arguments_of(settings[side]))
+        yield from (Problem(f"{side}.{key}", text) for key, text in found)
 
 
 def _check_features(settings: Mapping[str, Any]) -> Iterable[Problem]:
@@ -132,12 +132,19 @@ def _check_needs(settings: Mapping[str, Any]) -> Iterable[Problem]:
 
     from twotower.losses.loss import Loss
     from twotower.negatives.negatives import Negatives
+    from twotower.towers.build import needs_of_towers
 
     negatives = build(settings["negatives"], Negatives, torch.full((2,), 0.5))
     lacking = build(settings["loss"], Loss).needs - negatives.provides
-    if lacking:
+    name = settings["loss"][TARGET].rpartition(".")[2]
+    of_towers = needs_of_towers(settings)
+    for need, remedy in of_towers.items():
+        if need in lacking and remedy:
+            text = f"{name} needs {need}, which the towers as set do not provide; {remedy}"
+            yield Problem("loss", text)
+    if lacking := lacking - of_towers.keys():
         text = (
-            f"{settings['loss'][TARGET].rpartition('.')[2]} needs {', '.join(sorted(lacking))}, which "
+            f"{name} needs {', '.join(sorted(lacking))}, which "
             f"{settings['negatives'][TARGET].rpartition('.')[2]} as set does not provide; "
             "choose other negatives, or switch the correction off in the loss"
         )

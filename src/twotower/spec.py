@@ -62,6 +62,17 @@ def build(spec: Spec, base: type[T], *runtime: Any) -> T:
     return found(*runtime, **{key: value for key, value in spec.items() if key != TARGET})
 
 
+def arguments_of(spec: Spec) -> dict[str, Any]:
+    """Return the keyword-only arguments with which a spec builds, the constructor's defaults among them."""
+    parameters = inspect.signature(locate(spec[TARGET])).parameters.values()
+    defaults = {
+        each.name: each.default
+        for each in parameters
+        if each.kind is each.KEYWORD_ONLY and each.default is not each.empty
+    }
+    return defaults | {key: value for key, value in spec.items() if key != TARGET}
+
+
 def spec_of(instance: object, **arguments: Any) -> dict[str, Any]:
     """Return the spec that builds `instance` again from these keyword-only arguments."""
     kind = type(instance)

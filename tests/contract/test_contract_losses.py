@@ -1,5 +1,10 @@
-"""What every loss promises, for each entry of `conf/loss/` and the settings that change its formula."""
+"""What every loss promises, for each entry of `conf/loss/` and the settings that change its formula.
 
+It holds for a loss of somebody else's too: one of cosines, with a margin beyond which nothing is learned.
+"""
+
+import inspect
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +16,29 @@ from torch import Tensor
 from twotower.losses.loss import Loss
 from twotower.negatives.candidates import Candidates, known_pairs
 from twotower.negatives.negatives import Negatives
-from twotower.spec import build
+from twotower.spec import TARGET, build, locate
+from twotower.towers.build import needs_of_towers
 
 CONF = Path(__file__).parents[2] / "conf"
-FILES = sorted((CONF / "loss").glob("**/*.yaml"))
+STRANGERS = Path(__file__).parent / "strangers" / "conf"
+FILES = sorted(path for conf in (CONF, STRANGERS) for path in (conf / "loss").glob("**/*.yaml"))
+OF_TOWERS = {"unit_vectors", "no_item_bias"}
 N, P, D = 12, 6, 8
 ALL = torch.arange(1, N + 1)
 
 
 def cases() -> dict[str, dict[str, Any]]:
     specs = {path.stem: yaml.safe_load(path.read_text()) for path in FILES}
-    learned = {f"{name}, learned": {**spec, "learned_temperature": True} for name, spec in specs.items()}
+    learned = {
+        f"{name}, learned": {**spec, "learned_temperature": True}
+        for name, spec in specs.items()
+        if "learned_temperature" in inspect.signature(locate(spec[TARGET])).parameters
+    }
     return specs | learned
 
 
 def test_there_are_losses() -> None:
-    assert len(FILES) >= 2
+    assert {"bce", "in_batch_softmax, learned", "cosine_contrastive"} <= cases().keys()
 
 
 @pytest.fixture(params=cases().values(), ids=cases().keys())
@@ -58,18 +70,19 @@ def value(
 
 
 POSITIVES = torch.tensor([1, 3, 3, 7, 12, 5])
+HARD = 5
+"""Position of a candidate that is put where the user is: no negative can be harder."""
 
 
 def test_it_is_finite_and_its_gradient_reaches_both_towers(loss: Loss) -> None:
     users, items = vectors()
     result = value(loss, users, items, POSITIVES)
     assert result.shape == ()
-    assert result > 0
+    assert result.isfinite()
     result.backward()
-    for gradient in (users.grad, items.grad):
-        assert gradient is not None
+    for gradient in (users.grad, items.grad[POSITIVES]):
         assert gradient.isfinite().all()
-        assert (gradient[-P:].abs().sum(1) > 0).all()
+        assert (gradient.abs().sum(1) > 0).all()
     for parameter in loss.parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None
@@ -84,24 +97,27 @@ def test_raising_the_positive_s_score_lowers_it(loss: Loss) -> None:
         positives = items[POSITIVES] + nearer * users
         results.append(loss(users, positives, items[candidates.rows], candidates, weights).item())
     assert results == sorted(results, reverse=True)
-    assert len(set(results)) == len(results)
+    assert results[-1] < results[0]  # it may stop on the way: good enough is good enough
 
 
 def test_lowering_a_negative_s_score_lowers_it(loss: Loss) -> None:
     users, items = vectors()
     candidates, weights = candidates_of(POSITIVES[:1]), torch.ones(1)
-    columns = items[candidates.rows].detach().requires_grad_()
+    columns = items[candidates.rows].detach()
+    columns[HARD] = users[0].detach()
+    columns.requires_grad_()
     loss(users[:1], items[POSITIVES[:1]], columns, candidates, weights).backward()
     along = columns.grad @ users[0]
     assert along[0] == 0  # the positive itself
-    assert (along[1:] > 0).all()
+    assert (along >= 0).all()  # a margin may leave easy ones alone
+    assert along[HARD] > 0
 
 
 def test_an_item_twice_in_a_batch_is_no_negative_of_itself(loss: Loss) -> None:
     users, items = vectors(2)
     positives = torch.tensor([4, 4])
     candidates, weights = candidates_of(positives), torch.ones(2)
-    columns = items[candidates.rows].detach().requires_grad_()
+    columns = users[:1].detach().repeat(N, 1).requires_grad_()  # as hard as can be, for the first user
     loss(users, items[positives], columns, candidates, weights).backward()
     assert (columns.grad[3] == 0).all()
     assert (columns.grad[[0, 1, 2, 4]] != 0).any(1).all()
@@ -189,7 +205,26 @@ def test_weights_count_only_by_their_ratio(loss: Loss) -> None:
     )
 
 
-def test_its_needs_are_met_by_some_negatives(loss: Loss) -> None:
+def test_its_needs_are_met_by_some_negatives_and_towers(loss: Loss) -> None:
     sources = [yaml.safe_load(path.read_text()) for path in (CONF / "negatives").glob("**/*.yaml")]
     provided = [build(spec, Negatives, torch.full((N + 1,), 1 / N)).provides for spec in sources]
-    assert any(loss.needs <= names for names in provided)
+    assert any(loss.needs <= names | OF_TOWERS for names in provided)
+
+
+def test_what_losses_may_need_of_towers_there_are_towers_for() -> None:
+    choices = {
+        group: [
+            {**yaml.safe_load(path.read_text()), **more}
+            for path in (CONF / group).glob("*.yaml")
+            for more in ({}, {"normalise": "l2"} if "tower" in group else {})
+        ]
+        for group in ("user_tower", "item_tower", "item_bias")
+    }
+    told = [
+        needs_of_towers(dict(zip(choices, each, strict=True)))
+        for each in itertools.product(*choices.values())
+    ]
+    assert all(needs.keys() == OF_TOWERS for needs in told)
+    for need in OF_TOWERS:
+        assert any(needs[need] for needs in told)  # says what to set
+        assert not all(needs[need] for needs in told)

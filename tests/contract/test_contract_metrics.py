@@ -1,9 +1,13 @@
-"""What every metric promises; they are found by looking at the room, so that a new one is tested too."""
+"""What every metric promises; they are found by looking at the room, so that a new one is tested too.
+
+It holds for one of somebody else's too, which is no share and is better the lower it is.
+"""
 
 import doctest
 import importlib
 import inspect
 import pkgutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +15,11 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strangers.first_place import FirstPlace
 
 import twotower.metrics
 from twotower.evaluation.evaluator import Evaluator
+from twotower.experiments.directions import higher_is_better
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
 from twotower.spec import build
 
@@ -29,9 +35,10 @@ def found_metrics() -> list[Metric]:
     return [kind() for kind in dict.fromkeys(metrics) if kind is not Metric]
 
 
-METRICS = found_metrics()
+OURS = found_metrics()
+METRICS = [*OURS, FirstPlace()]
 USER_METRICS = [metric for metric in METRICS if isinstance(metric, UserMetric)]
-OF_HITS = [metric for metric in USER_METRICS if metric.name != "novelty"]
+SHARES = [metric for metric in OURS if isinstance(metric, UserMetric) and metric.name != "novelty"]
 CATALOGUE_METRICS = [metric for metric in METRICS if isinstance(metric, CatalogueMetric)]
 
 
@@ -61,14 +68,50 @@ def test_the_room_was_searched() -> None:
     assert len({metric.name for metric in METRICS}) == len(METRICS)
 
 
-@pytest.mark.parametrize("metric", OF_HITS, ids=named)
+@pytest.mark.parametrize("metric", USER_METRICS, ids=named)
 @given(ranking=rankings())
 @settings(max_examples=50, deadline=None)
-def test_between_0_and_1_at_every_k(metric: UserMetric, ranking: Ranking) -> None:
+def test_a_number_for_every_user_at_every_k(metric: UserMetric, ranking: Ranking) -> None:
     for k in range(1, ranking.max_k + 1):
         values = metric.per_user(ranking, k)
         assert values.dtype == np.float64
         assert values.shape == (len(ranking.items),)
+        assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("metric", USER_METRICS, ids=named)
+@given(ranking=rankings())
+@settings(max_examples=50, deadline=None)
+def test_where_hits_count_the_better_way_is_theirs(metric: UserMetric, ranking: Ranking) -> None:
+    """The same items, all of them right against none; a metric of the items alone says the same of both."""
+    relevant = np.maximum(ranking.num_relevant, ranking.max_k)
+    none = replace(ranking, hits=np.zeros_like(ranking.hits), num_relevant=relevant)
+    every = replace(none, hits=ranking.items > 0)
+    for k in range(1, ranking.max_k + 1):
+        gained = metric.per_user(every, k) - metric.per_user(none, k)
+        if metric.higher_is_better is None:
+            assert (gained == 0).all()
+        else:
+            assert ((gained if metric.higher_is_better else -gained) >= 0).all()
+
+
+def test_each_of_ours_says_which_way_is_better() -> None:
+    said = {metric.name: metric.higher_is_better for metric in OURS}
+    assert said == {
+        **dict.fromkeys(("recall", "ndcg", "mrr", "hit_rate", "precision", "map", "coverage"), True),
+        "gini": False,
+        "novelty": None,
+    }
+    # A result that does not say it, from before runs did, is read in the same way.
+    assert {name: higher_is_better(f"test/{name}_at_20") for name in said} == said
+
+
+@pytest.mark.parametrize("metric", SHARES, ids=named)
+@given(ranking=rankings())
+@settings(max_examples=50, deadline=None)
+def test_shares_lie_between_0_and_1(metric: UserMetric, ranking: Ranking) -> None:
+    for k in range(1, ranking.max_k + 1):
+        values = metric.per_user(ranking, k)
         assert (values >= 0).all()
         assert (values <= 1 + 1e-12).all()
         assert (values[ranking.num_relevant == 0] == 0).all()
@@ -91,11 +134,12 @@ def test_catalogue_metric_ignores_the_order_of_users(
 ) -> None:
     order = np.random.default_rng(seed).permutation(len(ranking.items))
     value = metric.value(ranking, ranking.max_k)
-    assert 0 <= value <= 1
+    assert np.isfinite(value)
+    assert 0 <= value <= 1 or metric not in OURS
     assert metric.value(ranking.take(order), ranking.max_k) == pytest.approx(value, abs=1e-12)
 
 
-@pytest.mark.parametrize("metric", OF_HITS, ids=named)
+@pytest.mark.parametrize("metric", SHARES, ids=named)
 def test_a_perfect_list_scores_1(metric: UserMetric) -> None:
     ranking = Ranking.of([[1, 2, 3], [3, 2, 1]], relevant=[{1, 2, 3}, {1, 2, 3, 4}], popularity=[1] * 4)
     for k in (1, 2, 3):
@@ -107,11 +151,13 @@ def test_empty_lists_and_no_users_are_defined(metric: Metric) -> None:
     empty = Ranking.of([[0, 0]], relevant=[set()], popularity=[0, 0])
     nobody = empty.take(np.array([False]))
     if isinstance(metric, UserMetric):
-        assert metric.per_user(empty, 2).tolist() == [0.0]
+        values = metric.per_user(empty, 2).tolist()
         assert metric.per_user(nobody, 2).shape == (0,)
     else:
         assert isinstance(metric, CatalogueMetric)
-        assert metric.value(empty, 2) == metric.value(nobody, 2) == 0.0
+        values = [metric.value(empty, 2), metric.value(nobody, 2)]
+    assert np.isfinite(values).all()
+    assert not any(values) or metric not in OURS
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=named)

@@ -15,7 +15,11 @@ class Loss(nn.Module, ABC):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the negatives must provide (`Negatives.provides`); checked before any data is read."""
+        """What it must be given, checked before any data is read; a plain attribute does as well.
+
+        Of the negatives `log_q` (see `Negatives.provides`). Of the towers `unit_vectors`: what both put out
+        has length 1; and `no_item_bias`: no column of a bias is joined to it. A loss of cosines needs both.
+        """
         return frozenset()
 
     @abstractmethod

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from twotower.errors import InputError
+from twotower.sweeps.journal import Journal
 from twotower.sweeps.objectives import Direction
 
 SQLITE = "sqlite:///"
@@ -36,29 +35,6 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(before)
-
-
-class SystemLock(JournalFileOpenLock):
-    """A lock on the journal that the system lets go of when a process dies, however it dies.
-
-    Optuna's own stays behind after kill -9 and holds up everyone for half a minute.
-
-    Args:
-        path: of the journal.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
-        self.lock = FileLock(f"{path}.lock")
-
-    def acquire(self) -> bool:
-        """Wait for the lock."""
-        self.lock.acquire()
-        return True
-
-    def release(self) -> None:
-        """Let go of it."""
-        self.lock.release()
 
 
 def storage_name(storage: str | None, folder: Path) -> str:
@@ -97,10 +73,13 @@ def open_storage(name: str) -> BaseStorage:
         if not is_url or name.startswith(SQLITE):
             path.parent.mkdir(parents=True, exist_ok=True)
         if not is_url:
-            return JournalStorage(JournalFileBackend(name, lock_obj=SystemLock(path)))
+            return JournalStorage(Journal(path))
         timeout = {"connect_args": {"timeout": PATIENCE_SECONDS}} if name.startswith(SQLITE) else {}
         return RDBStorage(name, engine_kwargs={"poolclass": NullPool, **timeout})
+    except InputError:
+        raise
     except (
+        AssertionError,
         OSError,
         ValueError,
         KeyError,

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from twotower.features.feature_table import FeatureTable
-from twotower.spec import build
+from twotower.spec import TARGET, arguments_of, build, locate
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.tower import Tower
@@ -36,6 +36,26 @@ def build_two_tower(
     )
     item_tower = build(settings["item_tower"], Tower, items.output_dims, dim)
     return TwoTower(users, items, history, user_tower, item_tower, item_bias, trained_items)
+
+
+def needs_of_towers(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a loss may need of towers -> what to set to have it, empty where these towers provide it.
+
+    Args:
+        settings: with `user_tower`, `item_tower` and `item_bias`.
+    """
+    remedies = []
+    for side in ("user_tower", "item_tower"):
+        arguments, tower = arguments_of(settings[side]), locate(settings[side][TARGET])
+        assert issubclass(tower, Tower)
+        if "unit_vectors" not in tower.provides(**arguments):
+            by_key = "normalise" in arguments
+            remedies.append(f"set {side}.normalise=l2" if by_key else f"choose a {side} of unit vectors")
+    has_bias = build(settings["item_bias"], ItemBias, 1).width > 0
+    return {
+        "unit_vectors": " and ".join(remedies),
+        "no_item_bias": "set item_bias=none" if has_bias else "",
+    }
 
 
 def tower_width(settings: Mapping[str, Any]) -> int:

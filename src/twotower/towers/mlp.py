@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from twotower.spec import DropoutRate, PositiveInt
-from twotower.towers.normalise import NormName, norm_of
+from twotower.towers.normalise import NormName, norm_of, provided_by
 from twotower.towers.tower import Tower
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
@@ -74,6 +74,11 @@ class Mlp(Tower):
         if residual is None or residual in blocks:
             return []
         return [("residual", f"{residual!r} is no input of this tower; it has {', '.join(sorted(blocks))}")]
+
+    @classmethod
+    def provides(cls, **arguments: object) -> frozenset[str]:
+        """Return that all outputs have length 1, if they are so scaled."""
+        return provided_by(arguments["normalise"])
 
     def forward(self, blocks: dict[str, Tensor]) -> Tensor:
         """Compute embeddings [B, D]; see `Tower.forward`."""

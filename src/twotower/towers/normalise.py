@@ -16,6 +16,11 @@ class L2Norm(nn.Module):
         return F.normalize(embeddings, dim=-1)
 
 
+def provided_by(name: object) -> frozenset[str]:
+    """Return what `Tower.provides` says of a tower that ends with this norm."""
+    return frozenset({"unit_vectors"} if name == "l2" else ())
+
+
 def norm_of(name: NormName, embedding_dim: int) -> nn.Module:
     """Build the norm a YAML names."""
     if name == "l2":

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from twotower.spec import DropoutRate
-from twotower.towers.normalise import NormName, norm_of
+from twotower.towers.normalise import NormName, norm_of, provided_by
 from twotower.towers.tower import Tower
 
 
@@ -45,6 +45,11 @@ class SingleBlock(Tower):
         if block in blocks:
             return []
         return [("block", f"{block!r} is no input of this tower; it has {', '.join(sorted(blocks))}")]
+
+    @classmethod
+    def provides(cls, **arguments: object) -> frozenset[str]:
+        """Return that all outputs have length 1, if they are so scaled."""
+        return provided_by(arguments["normalise"])
 
     def forward(self, blocks: dict[str, Tensor]) -> Tensor:
         """Compute embeddings [B, D]; see `Tower.forward`."""

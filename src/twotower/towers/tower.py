@@ -23,6 +23,15 @@ class Tower(nn.Module, ABC):
         """Return (parameter, message) for what can be known to be wrong before any data is read."""
         return []
 
+    @classmethod
+    def provides(cls, **arguments: object) -> frozenset[str]:
+        """Return what a loss may need of a tower's output (`Loss.needs`): `unit_vectors`, or nothing.
+
+        Args:
+            arguments: all keyword-only arguments of the constructor.
+        """
+        return frozenset()
+
     @abstractmethod
     def forward(self, blocks: dict[str, Tensor]) -> Tensor:
         """Compute embeddings [B, D] from blocks [B, width]."""

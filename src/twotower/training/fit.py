@@ -14,6 +14,7 @@ from rich.console import Console
 
 from twotower.training.callbacks.curves import Curves, Watch
 from twotower.training.callbacks.epoch_lines import EpochLines
+from twotower.training.callbacks.run_away import RunAway
 from twotower.training.checkpoints import AtomicCheckpoints, read_checkpoint
 from twotower.training.examples import TrainBatches
 from twotower.training.module import RetrievalModule
@@ -134,6 +135,7 @@ def fit(
         callbacks=[
             *keep.callbacks,
             EpochLines(choice.monitor, epochs or choice.max_epochs, name),
+            RunAway(),
             *([StopAfter(epochs)] if epochs else []),
             *bar,
             clock,
