@@ -74,13 +74,14 @@ class Journal(JournalFileBackend):
                     raise self._cut()
                 if not _is_entry(line):
                     raise InputError(
-                        f"sweep.storage: {self.path}, line {number}: no entry of an Optuna journal; {REMEDY}"
+                        f"sweep.storage: {self.path} cannot be opened (line {number} is no entry of an "
+                        f"Optuna journal); {REMEDY}"
                     )
 
     def _cut(self) -> InputError:
         return InputError(
-            f"sweep.storage: {self.path}: its last line is cut; delete it (sed -i '$d' does), and the search "
-            f"goes on with what stands before it; or {REMEDY}"
+            f"sweep.storage: {self.path} cannot be opened (its last line is cut); delete that line (sed -i "
+            f"'$d' does), and the search goes on with what stands before it; or {REMEDY}"
         )
 
 

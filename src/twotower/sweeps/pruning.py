@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from twotower.errors import InputError
+
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
 
@@ -37,7 +39,7 @@ def watch(trial: Mapping[str, Any]) -> Callable[[int, float], bool]:
             try:
                 storage.set_trial_intermediate_value(place, epoch + 1, value)
                 return pruner.prune(study, storage.get_trial(place))
-            except (OSError, StorageInternalError) as error:  # no reason to lose the training
+            except (OSError, InputError, StorageInternalError) as error:  # no reason to lose the training
                 LOG.warning("warning: the search's storage cannot be reached, nothing is pruned: %s", error)
                 return False
 

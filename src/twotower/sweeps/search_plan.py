@@ -16,6 +16,7 @@ from twotower.experiments.lock import held
 from twotower.experiments.run import read_ending
 from twotower.spec import build
 from twotower.sweeps.job import Job, Request
+from twotower.sweeps.journal import REMEDY
 from twotower.sweeps.objectives import Objectives
 from twotower.sweeps.owner import BEAT_SECONDS
 from twotower.sweeps.proposals import ExhaustedError, propose
@@ -23,7 +24,7 @@ from twotower.sweeps.search_summary import summary_of
 from twotower.sweeps.space import Space
 from twotower.sweeps.study import open_storage, open_study, quiet, same_or_refuse, storage_name
 from twotower.sweeps.sweep import Plan
-from twotower.sweeps.trials import AGAIN, JOB, LOCK, LOCK_SECONDS, OVERRIDES, Trials
+from twotower.sweeps.trials import AGAIN, JOB, LOCK, LOCK_SECONDS, OVERRIDES, Trials, is_whole
 
 if TYPE_CHECKING:
     from twotower.sweeps.search import Search
@@ -192,7 +193,12 @@ def _open(
         facts = {"vary": space.record(), "objectives": objectives.directions, "configuration": flat(kept)}
         same_or_refuse(study, facts)
         study.set_user_attr("folder", str(request.folder.absolute()))
-        return Trials(study, opened, request.folder)
+        trials = Trials(study, opened, request.folder)
+        numbers = sorted(name.partition("_")[0] for name in trials.by_job())
+        in_turn = numbers == sorted(f"{number:04d}" for number in range(len(numbers)))
+        if not (in_turn and all(map(is_whole, trials.all()))):
+            raise InputError(f"sweep.storage: {storage}: trials in it have lost a part of theirs; {REMEDY}")
+        return trials
 
 
 def _same_folder(there: str | None, folder: Path) -> None:

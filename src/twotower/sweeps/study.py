@@ -128,10 +128,11 @@ def same_or_refuse(study: optuna.Study, facts: dict[str, Any]) -> None:
         study.set_user_attr("about", facts)
         return
     differing = [
-        f"{key} ({group}) was {_shown(there[group].get(key))}, is {_shown(values.get(key))}"
+        f"{key} ({group}) was {_shown(before.get(key))}, is {_shown(values.get(key))}"
         for group, values in facts.items()
-        for key in sorted(there[group].keys() | values.keys())
-        if there[group].get(key) != values.get(key)
+        for before in [there.get(group, {})]
+        for key in sorted(before.keys() | values.keys())
+        if before.get(key) != values.get(key)
     ]
     if differing:
         raise InputError(

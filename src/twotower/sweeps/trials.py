@@ -22,6 +22,12 @@ AGAIN, STATUS, ERROR = "again", "status", "error"
 """What a trial carries beside Optuna's own."""
 
 
+def is_whole(trial: FrozenTrial) -> bool:
+    """Say whether a trial carries all that `Trials.add` gave it."""
+    attributes = {JOB, OVERRIDES, OWNER, HEARTBEAT, AGAIN} <= trial.user_attrs.keys()
+    return attributes and trial.params.keys() == trial.distributions.keys()
+
+
 class Trials:
     """The trials of a study, as one of the processes sees them that work on it.
 

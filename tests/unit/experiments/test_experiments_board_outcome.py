@@ -4,6 +4,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from twotower.experiments.console.findings import Findings
+from twotower.experiments.console.tables import sweep_table
 from twotower.experiments.outcome import Outcome, best_of, by_metric, final_scalars, outcome_of
 
 METRIC = "valid/recall_at_20"
@@ -52,6 +54,32 @@ def test_a_pruned_job_has_its_best_epoch_and_a_failed_one_nothing() -> None:
     pruned = {"status": "pruned", "curves": curves, "training": {"monitor": METRIC}}
     assert final_scalars(pruned) == {"best_valid/recall_at_20": 0.3}
     assert final_scalars({"status": "failed", "error": "no"}) == {}
+
+
+LOWER = "valid/first_place_at_20"
+SAID = {"higher_is_better": {"first_place": False}}
+
+
+def test_a_pruned_job_s_best_epoch_is_its_lowest_where_lower_is_better() -> None:
+    pruned = {"status": "pruned", "curves": {LOWER: [9.0, 7.0, 8.0]}, "training": {"monitor": LOWER}}
+    assert final_scalars(pruned | SAID) == {"best_valid/first_place_at_20": 7.0}
+
+
+def test_the_lowest_is_the_best_where_the_run_says_so() -> None:
+    def job(name: str, valid: float, status: str = "ok") -> Outcome:
+        result = {"status": status, "metrics": {LOWER: valid}, "training": {"monitor": LOWER}}
+        return outcome_of(name, Path(name), result | (SAID if name != "old" else {}), 1.0, False)
+
+    jobs = [job("a", 9.0), job("old", 8.0), job("b", 7.0), job("c", 1.0, "failed")]
+    assert [each.name for each in by_metric(jobs, LOWER)] == ["b", "old", "a", "c"]
+    best = best_of(jobs, LOWER)
+    assert best is not None
+    assert best.name == "b"
+    minimal = Findings(search={"objectives": {LOWER: "minimize"}})
+    assert minimal.goes_by(jobs, LOWER)
+    assert [each.name for each in minimal.ranked(jobs, LOWER)] == ["b", "old", "a", "c"]
+    assert not Findings(search={"objectives": {LOWER: "maximize"}}).goes_by(jobs, LOWER)
+    assert sweep_table(jobs, LOWER).title == "3 jobs by valid/first_place@20, lowest first"
 
 
 def test_outcomes_of_results() -> None:

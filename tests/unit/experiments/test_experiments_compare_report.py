@@ -51,6 +51,83 @@ def test_a_verdict_knows_which_way_is_better(key: str, delta: float, tested: Pai
     assert judged(entry("a"), entry("b"), key, delta, tested, None).verdict == word
 
 
+FIRST = "test/first_place_at_20"
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "words"),
+    [
+        ({"first_place": False}, {"first_place": False}, ("better", "worse")),
+        ({"first_place": True}, {"first_place": True}, ("worse", "better")),
+        ({"first_place": False}, {}, ("better", "worse")),  # the other ran before runs said it
+        ({}, {}, ("lower", "higher")),  # of a metric of somebody's own nobody knows
+        ({"first_place": None}, {"first_place": None}, ("lower", "higher")),
+        ({"first_place": False}, {"first_place": True}, ("lower", "higher")),
+    ],
+)
+def test_a_metric_of_one_s_own_is_judged_as_its_runs_say(
+    left: dict[str, Any], right: dict[str, Any], words: tuple[str, str]
+) -> None:
+    pair = [
+        replace(entry(name), runs=(replace(entry(name).run, result={"higher_is_better": said}),))
+        for name, said in (("a", left), ("b", right))
+    ]
+    found = [judged(pair[0], pair[1], FIRST, delta, SHOWN, None).verdict for delta in (-0.02, 0.02)]
+    assert tuple(found) == words
+
+
+def test_what_has_no_better_way_is_shown_and_calls_nothing_better(tmp_path: Path) -> None:
+    low = [0.125, 0.25, 0.375, 0.5, 0.125, 0.25, 0.375, 0.5]
+    folders = [
+        write_run(
+            tmp_path / name,
+            [value + more for value in low],
+            valid=1 + more,
+            column="novelty_at_20",
+            loss=name,
+        )
+        for name, more in (("a", 0.0), ("b", 0.125))
+    ]
+    report = compare(folders, Options(metric="novelty_at_20"))
+    assert [(row.entry.name, row.verdict) for row in report.rows] == [("b", "higher"), ("a", "the baseline")]
+    assert (
+        report.chosen == "the first; valid novelty@20 has no better direction, and --baseline names another"
+    )
+    assert any("has no better direction" in note for note in report.notes)
+    assert json.loads(as_json(report))["higher_is_better"] is None
+    assert "neither more nor less is better" in as_html(report)
+    plain = curve_table(report, {"valid/novelty_at_20": {1: [0.5]}, "train/loss": {1: [7.0, 5.0, 6.0]}})
+    assert "best train/loss" in plain
+    assert ">5.0000<" in plain
+    assert curve_table(report, {"valid/novelty_at_20": {1: [0.5]}}) == ""
+
+
+def test_the_lowest_stands_first_and_is_the_baseline_where_lower_is_better(tmp_path: Path) -> None:
+    low = [0.125, 0.25, 0.375, 0.5, 0.125, 0.25, 0.375, 0.5]
+    said = {"higher_is_better": {"first_place": False}}
+    folders = [
+        write_run(
+            tmp_path / name,
+            [value + more for value in low],
+            valid=1 + more,
+            column="first_place_at_20",
+            loss=name,
+            **said,
+        )
+        for name, more in (("a", 0.125), ("b", 0.0), ("c", 0.25))
+    ]
+    report = compare(folders, Options(metric="first_place_at_20"))
+    assert [(row.entry.name, row.verdict) for row in report.rows] == [
+        ("b", "the baseline"),
+        ("a", "worse"),
+        ("c", "worse"),
+    ]
+    assert report.chosen == "the best by valid first_place@20, not by the test split"
+    assert "less is better" in as_html(report)
+    table = curve_table(report, {"valid/first_place_at_20": {1: [9.0, 7.0, 8.0]}})
+    assert ">7.0000<" in table
+
+
 @pytest.mark.parametrize(
     ("seed", "tested", "word"),
     [
@@ -89,11 +166,11 @@ def write_run(
     folder: Path, values: Sequence[float], *, seed: int = 1, valid: float = 0.5, **more: Any
 ) -> Path:
     folder.mkdir(parents=True)
-    name = more.pop("loss", "a")
+    name, column = more.pop("loss", "a"), more.pop("column", "recall_at_20")
     (folder / "config.yaml").write_text(f"seed: {seed}\nloss: '{name}'\n", encoding="utf-8")
-    table = {"user_id": range(len(values)), "recall_at_20": values}
+    table = {"user_id": range(len(values)), column: values}
     pd.DataFrame(table).to_parquet(folder / "per_user.parquet", index=False)
-    metrics = {"valid/recall_at_20": valid, KEY: float(np.mean(values)), "test/coverage_at_20": 0.5}
+    metrics = {f"valid/{column}": valid, f"test/{column}": float(np.mean(values)), "test/coverage_at_20": 0.5}
     data = {"fingerprint": "d", "audit": {"seen_filter": True}}
     result = {"status": "ok", "seed": seed, "metrics": metrics, "data": data} | more
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")

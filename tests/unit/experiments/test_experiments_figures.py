@@ -145,6 +145,23 @@ def test_one_model_is_compared_by_its_index_and_several_by_what_is_served() -> N
     assert [point.value for point in found] == [0.75, 1.0]
 
 
+def test_where_lower_is_better_the_front_holds_the_lowest() -> None:
+    def job(name: str, valid: float, latency: float) -> Outcome:
+        figures = {
+            "best_valid/gini_at_20": valid,
+            "index/latency_ms_p50": latency,
+            "index/bytes_per_item": 64.0,
+        }
+        return Outcome(name, "ok", 1.0, figures, None, Path(name), None, False)
+
+    words, found = points_of(
+        [job("a", 0.5, 0.1), job("b", 0.25, 0.2), job("c", 0.75, 0.3)], "valid/gini_at_20"
+    )
+    assert words == "gini@20 on valid, by exact search (lower is better)"
+    assert [point.value for point in found] == [0.5, 0.25, 0.75]
+    assert front([point.latency_ms for point in found], [point.merit for point in found]) == [0, 1]
+
+
 @pytest.mark.parametrize("objective", ["test/recall_at_20", None])
 def test_jobs_without_the_figure_are_left_out(objective: str | None) -> None:
     failed = Outcome("a", "failed", 1.0, {}, None, Path("a"), "no", False)

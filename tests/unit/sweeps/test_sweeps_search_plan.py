@@ -1,9 +1,14 @@
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from fake_search import DIM, MONITOR, RATE, VARY, quality, request_of, result_of, run, settings_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from twotower.data.atomic import write_text_atomically
 from twotower.errors import InputError
@@ -49,6 +54,42 @@ def test_a_search_ends_with_its_number_of_trials_and_the_best_first(tmp_path: Pa
     again = plan_of(Tpe(num_trials=12, num_startup=4), tmp_path)
     assert [job.name for job in again.done_before()] == [job.name for job in jobs]
     assert again.next([]) is None
+
+
+LOWER = "valid/gini_at_20"
+
+
+def of_gini(texts: Sequence[str]) -> dict[str, Any]:
+    settings = settings_of(texts)
+    return settings | {
+        "metrics": settings["metrics"] | {"kinds": {"gini": {"_target_": "twotower.metrics.gini.Gini"}}}
+    }
+
+
+@pytest.mark.parametrize("pruner", ["none", "median"])
+def test_a_search_makes_what_the_trainer_monitors_as_good_as_can_be(tmp_path: Path, pruner: Any) -> None:
+    request = replace(request_of(tmp_path, compose=of_gini), monitor=LOWER)
+    plan = Tpe(num_trials=3, num_startup=2, pruner=pruner).plan(request)
+    assert isinstance(plan, SearchPlan)
+    for value in (0.5, 0.25, 0.75):
+        job = plan.next([])
+        assert job is not None
+        assert job.trial is not None
+        assert job.trial["direction"] == "minimize"  # what prunes, too
+        plan.ended(job, {"status": "ok", "metrics": {LOWER: value}})
+    summary = found(plan)
+    assert summary["objectives"] == {LOWER: "minimize"}
+    assert [row["values"] for row in summary["best"]] == [{LOWER: 0.25}]
+
+
+def test_no_search_makes_a_figure_worse(tmp_path: Path) -> None:
+    wrong = {MONITOR: "minimize", "index/latency_ms_p50": "maximize", "index/recall_at_100": "maximize"}
+    with pytest.raises(InputError, match="2 mistakes") as error:
+        plan_of(Tpe(objectives=wrong), tmp_path)  # type: ignore[arg-type]
+    assert f"sweep.objectives.{MONITOR}: {MONITOR} is better the higher it is; maximize it" in str(
+        error.value
+    )
+    assert "index/latency_ms_p50 is better the lower it is; minimize it" in str(error.value)
 
 
 def test_more_trials_may_be_asked_for_later(tmp_path: Path) -> None:
@@ -296,3 +337,72 @@ def test_a_damaged_storage_is_named(tmp_path: Path, name: str) -> None:
     storage = f"sqlite:///{tmp_path}/{name}" if name == "study.db" else str(tmp_path / name)
     with pytest.raises(InputError, match=f"{name} cannot be opened"):
         plan_of(Tpe(storage=storage), tmp_path / "sweep")
+
+
+@given(
+    at=st.floats(0, 1, exclude_max=True),
+    way=st.sampled_from(["cut", "flipped", "line lost"]),
+    byte=st.integers(0, 255),
+)
+@settings(max_examples=25)
+def test_a_damaged_journal_is_told_or_gone_on_with(
+    half_a_search: bytes, some_job: Job, at: float, way: str, byte: int
+) -> None:
+    """Whatever has become of its file, a search goes on or names the file; it never ends in a traceback."""
+    with TemporaryDirectory() as folder:
+        journal = Path(folder) / "search" / "tpe" / "study.journal"
+        journal.parent.mkdir(parents=True)
+        place = int(at * len(half_a_search))
+        left, rest = half_a_search[:place], half_a_search[place:]
+        if way == "line lost":
+            left, rest = left[: left.rfind(b"\n") + 1], rest[rest.find(b"\n") + 1 :]
+        journal.write_bytes(left + {"cut": b"", "flipped": bytes([byte]) + rest[1:], "line lost": rest}[way])
+        try:
+            plan = plan_of(Random(num_trials=4), journal.parent)
+            run(plan, num=8, running=[some_job])  # with something to do, it does not wait for who may be dead
+        except InputError as error:
+            assert "study" in str(error)  # noqa: PT017
+            return
+        assert len(plan.trials.by_job()) <= 4
+        assert way != "cut" or half_a_search[place - 1 : place] in (b"", b"\n")
+
+
+def test_a_journal_that_was_cut_goes_on_without_its_last_line(tmp_path: Path, half_a_search: bytes) -> None:
+    folder = tmp_path / "search" / "tpe"
+    folder.mkdir(parents=True)
+    journal = folder / "study.journal"
+    journal.write_bytes(half_a_search[:-20])
+    with pytest.raises(InputError, match=r"study\.journal cannot be opened \(its last line is cut\); delete"):
+        plan_of(Tpe(num_trials=4), folder)
+    *whole, _ = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(whole))
+    plan = plan_of(Tpe(num_trials=4), folder)
+    assert plan.num_jobs == 4
+    assert [trial.state.name for trial in plan.trials.all()] == ["COMPLETE", "RUNNING"]
+
+
+def test_nothing_is_added_behind_a_line_that_a_process_left_cut(tmp_path: Path) -> None:
+    plan = plan_of(Tpe(num_trials=4), tmp_path)
+    with (tmp_path / "study.journal").open("ab") as file:
+        file.write(b'{"op_code": 4, ')
+    left = (tmp_path / "study.journal").read_bytes()
+    with pytest.raises(InputError, match=r"study\.journal cannot be opened \(its last line is cut\)"):
+        plan.next([])
+    assert (tmp_path / "study.journal").read_bytes() == left
+
+
+@pytest.fixture(scope="module")
+def some_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    job = plan_of(Random(), tmp_path_factory.mktemp("search")).next([])
+    assert job is not None
+    return job
+
+
+@pytest.fixture(scope="module")
+def half_a_search(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The journal of a search of which two trials have ended."""
+    folder = tmp_path_factory.mktemp("half") / "search" / "tpe"
+    run(plan_of(Random(num_trials=4), folder), num=2)
+    journal = (folder / "study.journal").read_bytes()
+    shutil.rmtree(folder)  # else the study is said to be at home there
+    return journal

@@ -1,0 +1,105 @@
+"""A loss and a metric of somebody else's in whole runs: one may run away, the other is better when low."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from strangers.cosine_contrastive import CosineContrastive
+
+from twotower.assemble import train
+from twotower.check import SWEEP_ONLY
+from twotower.config import CONF, checked
+from twotower.errors import InputError
+
+TINY = [
+    "data=synthetic",
+    "data.num_users=300",
+    "data.num_items=120",
+    "data.num_interactions=5000",
+    "objective.batch_size=256",
+    "objective.epoch_examples=3072",
+    "metrics.num_bootstrap=0",
+    "metrics.ks=[10,20]",
+    "console=quiet",
+]
+MONITOR = "valid/first_place_at_20"
+STRANGERS = CONF.parent / "tests" / "contract"
+
+
+class Careless(CosineContrastive):
+    """It needs unit vectors and does not say so."""
+
+    needs = frozenset()
+
+
+def settings_of(root: Path, loss: str, *overrides: str) -> dict[str, Any]:
+    own = [f"loss._target_={loss}", "~loss.temperature", f"output_root={root}", *overrides]
+    return {key: value for key, value in checked("train", [*TINY, *own]).items() if key not in SWEEP_ONLY}
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_loss_that_runs_away_ends_the_training_and_says_so(tmp_path: Path, refit: bool) -> None:
+    settings = settings_of(tmp_path, "test_end_to_end_strangers.Careless", f"trainer.refit={refit}")
+    folder = tmp_path / "default" / "careless"
+    with pytest.raises(InputError, match=r"loss: the training has run away, the loss fell from 0\.\d+ to -"):
+        train(settings, folder)
+    result = json.loads((folder / "result.json").read_text())
+    assert result["status"] == "failed"
+    assert "item_bias=none" in result["error"]
+    assert not (folder / "bundle").exists()
+
+
+def test_given_what_it_needs_it_trains(tmp_path: Path) -> None:
+    unit = ("user_tower.normalise=l2", "item_tower.normalise=l2", "item_bias=none", "trainer.max_epochs=3")
+    settings = settings_of(tmp_path, "strangers.cosine_contrastive.CosineContrastive", *unit)
+    folder = tmp_path / "default" / "careful"
+    assert train(settings, folder) == 0
+    losses = json.loads((folder / "result.json").read_text())["curves"]["train/loss"]
+    assert all(0 <= loss <= 3 for loss in losses)
+
+
+def door(name: str, *arguments: str, strangers: bool) -> str:
+    """Run a door; where there are no strangers, their classes cannot be imported."""
+    environment = os.environ | {"PYTHONPATH": str(STRANGERS) if strangers else ""}
+    command = [sys.executable, str(CONF.parent / "scripts" / name), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_metric_that_is_better_when_low_chooses_epochs_trials_and_runs(tmp_path: Path) -> None:
+    search = ("sweep=random", "sweep.num_trials=2", "trainer.max_epochs=3", "trainer.refit=false")
+    own = ("metrics.kinds.first={_target_:strangers.first_place.FirstPlace}", f"trainer.monitor={MONITOR}")
+    said = door("train.py", *TINY, *search, *own, f"output_root={tmp_path}", "name=t", strangers=True)
+    results = {
+        path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("t/*/trial_*/result.json")
+    }
+    assert len(results) == 2
+    for result in results.values():
+        curve = result["curves"][MONITOR]
+        assert result["higher_is_better"]["first_place"] is False
+        assert result["training"]["epochs"] == int(np.argmin(curve)) + 1
+        assert result["metrics"][MONITOR] == pytest.approx(min(curve), abs=1e-6)
+    reached = {name: result["metrics"][MONITOR] for name, result in results.items()}
+    best = min(reached, key=lambda name: reached[name])
+    found = json.loads(next(tmp_path.glob("t/*/sweep.json")).read_text())["search"]
+    assert found["objectives"] == {MONITOR: "minimize"}
+    assert [row["job"] for row in found["best"]] == [best]
+    assert f"best {best}  {MONITOR} {reached[best]:.4f}" in said
+    compared = door(
+        "compare.py", f"{tmp_path}/t", "--metric", "first_place_at_20", "--json", "-", strangers=False
+    )
+    report = json.loads(compared)
+    values = [row["test/first_place_at_20"] for row in report["rows"]]
+    assert report["higher_is_better"] is False
+    assert values == sorted(values)
+    assert report["baseline"].endswith(best)
+    for row in report["rows"]:
+        if row["verdict"] in ("better", "worse"):
+            assert (row["verdict"] == "better") == (row["difference"] < 0)

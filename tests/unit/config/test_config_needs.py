@@ -1,0 +1,91 @@
+"""What a loss needs of towers, and which metrics may choose the epoch: told before any data is read."""
+
+from collections.abc import Callable
+
+import pytest
+from torch import Tensor
+
+from twotower.config import checked
+from twotower.losses.in_batch_softmax import InBatchSoftmax
+from twotower.towers.tower import Tower
+
+Refusal = Callable[..., str]
+COSINE = ("loss._target_=strangers.cosine_contrastive.CosineContrastive", "~loss.temperature")
+UNIT = ("user_tower.normalise=l2", "item_tower.normalise=l2", "item_bias=none")
+FIRST = "metrics.kinds.first={_target_:strangers.first_place.FirstPlace}"
+VECTORS = (
+    "loss: CosineContrastive needs unit_vectors, which the towers as set do not provide; "
+    "set user_tower.normalise=l2 and set item_tower.normalise=l2"
+)
+MLP = ("widths", "dropout", "input_dropout", "residual", "normalise")
+BIAS = (
+    "loss: CosineContrastive needs no_item_bias, which the towers as set do not provide; set item_bias=none"
+)
+
+
+class Demanding(InBatchSoftmax):
+    needs = frozenset({"log_q", "unit_vectors"})  # type: ignore[assignment]
+
+
+class OwnTower(Tower):
+    """Somebody else's, that says nothing of its output."""
+
+    def forward(self, blocks: dict[str, Tensor]) -> Tensor:
+        return next(iter(blocks.values()))
+
+
+class OwnUnitTower(OwnTower):
+    """One that says it."""
+
+    @classmethod
+    def provides(cls, **arguments: object) -> frozenset[str]:
+        return frozenset({"unit_vectors"})
+
+
+def test_all_that_a_loss_lacks_is_told_with_what_to_set(refusal: Refusal) -> None:
+    assert refusal(*COSINE).split("\n")[1:] == [f"  {VECTORS}", f"  {BIAS}"]
+
+
+def test_it_is_given_what_it_needs() -> None:
+    checked("train", [*COSINE, *UNIT])
+
+
+@pytest.mark.parametrize(
+    ("left_out", "line"),
+    [
+        (0, VECTORS.replace(" and set item_tower.normalise=l2", "")),
+        (1, VECTORS.replace("set user_tower.normalise=l2 and ", "")),
+        (2, BIAS),
+    ],
+)
+def test_each_of_its_needs_is_told_alone(only_line: Refusal, left_out: int, line: str) -> None:
+    assert only_line(*COSINE, *UNIT[:left_out], *UNIT[left_out + 1 :]) == line
+
+
+def test_needs_of_towers_and_of_negatives_come_together(refusal: Refusal) -> None:
+    needs = "loss._target_=test_config_needs.Demanding"
+    lines = refusal(needs, "item_bias=none", "negatives=in_batch", "negatives.frequency=none").split("\n")[1:]
+    assert [line.split(",")[0].strip() for line in lines] == [
+        "loss: Demanding needs unit_vectors",
+        "loss: Demanding needs log_q",
+    ]
+
+
+def test_a_tower_of_somebody_else_s_says_itself_what_it_gives(only_line: Refusal) -> None:
+    own = ["user_tower._target_=test_config_needs.{}", *(f"~user_tower.{key}" for key in MLP)]
+    silent = [text.format("OwnTower") for text in own]
+    assert only_line(*COSINE, *UNIT[1:], *silent).endswith("choose a user_tower of unit vectors")
+    checked("train", [*COSINE, *UNIT[1:], *(text.format("OwnUnitTower") for text in own)])
+
+
+@pytest.mark.parametrize("monitor", ["valid/gini_at_20", "valid/coverage_at_10", "valid/first_place_at_20"])
+def test_what_has_a_better_way_may_choose_the_epoch(monitor: str) -> None:
+    checked("train", [FIRST, f"trainer.monitor={monitor}"])
+
+
+def test_what_has_none_may_not(only_line: Refusal) -> None:
+    line = only_line("trainer.monitor=valid/novelty_at_20")
+    assert line.startswith("trainer.monitor: novelty does not say whether higher or lower is better")
+    assert "valid/recall_at_20" in line
+    assert "valid/gini_at_20" in line
+    assert "valid/novelty_at_10" not in line
