@@ -53,7 +53,7 @@ def higher_is_better(key: str, results: Results = ()) -> bool | None:
     if key.startswith(OF_COLD_START):
         return True
     name = name_of(key)
-    said = {found[name] for result in results if name in (found := result.get(RECORDED) or {})}
+    said = [found[name] for result in results if name in (found := result.get(RECORDED) or {})]
     if not said:
         return BEFORE_IT_WAS_RECORDED.get(name)
-    return said.pop() if len(said) == 1 else None
+    return next((way for way in (True, False) if all(each is way for each in said)), None)
