@@ -5,7 +5,7 @@ from typing import Any
 
 from twotower.errors import InputError
 from twotower.problems import Problem, nearest
-from twotower.spec import TARGET, arguments_of, build, locate
+from twotower.spec import TARGET, all_arguments, build, locate
 
 
 def between_rooms(settings: Mapping[str, Any], lenient: bool = False) -> Iterable[Problem]:
@@ -100,7 +100,7 @@ def _check_towers(settings: Mapping[str, Any]) -> Iterable[Problem]:
         yield Problem(f"features.user.{reserved}", "this name is the history encoder's; choose another")
     for side, names in blocks.items():
         tower: Any = locate(settings[side][TARGET])
-        found = tower.problems(names, **arguments_of(settings[side]))
+        found = tower.problems(names, **all_arguments(settings[side]))
         yield from (Problem(f"{side}.{key}", text) for key, text in found)
 
 

@@ -62,7 +62,7 @@ def build(spec: Spec, base: type[T], *runtime: Any) -> T:
     return found(*runtime, **{key: value for key, value in spec.items() if key != TARGET})
 
 
-def arguments_of(spec: Spec) -> dict[str, Any]:
+def all_arguments(spec: Spec) -> dict[str, Any]:
     """Return the keyword-only arguments with which a spec builds, the constructor's defaults among them."""
     parameters = inspect.signature(locate(spec[TARGET])).parameters.values()
     defaults = {

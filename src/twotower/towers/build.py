@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from twotower.features.feature_table import FeatureTable
-from twotower.spec import TARGET, arguments_of, build, locate
+from twotower.spec import TARGET, all_arguments, build, locate
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.tower import Tower
@@ -46,7 +46,7 @@ def needs_of_towers(settings: Mapping[str, Any]) -> dict[str, str]:
     """
     remedies = []
     for side in ("user_tower", "item_tower"):
-        arguments, tower = arguments_of(settings[side]), locate(settings[side][TARGET])
+        arguments, tower = all_arguments(settings[side]), locate(settings[side][TARGET])
         assert issubclass(tower, Tower)
         if "unit_vectors" not in tower.provides(**arguments):
             by_key = "normalise" in arguments
