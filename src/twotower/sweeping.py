@@ -9,7 +9,7 @@ from typing import Any
 
 from twotower.check import SWEEP_ONLY
 from twotower.config import axis_of, checked
-from twotower.exits import DONE, FAILED, INDEX_REJECTED
+from twotower.exits import DONE, FAILED, INDEX_REJECTED, stoppable
 from twotower.experiments.console.console import console_of
 from twotower.experiments.console.findings import Findings
 from twotower.experiments.fingerprint import DEFAULT_MONITOR, NOT_SHAPING
@@ -65,6 +65,7 @@ def run_sweep(
     plan = sweep.plan(request)
     outdated = stale(plan.done_before())
     with contextlib.ExitStack() as stack:
+        stack.enter_context(stoppable(lambda: f"the same command again goes on with {request.folder}"))
         if sweep.exclusive:
             stack.enter_context(held(request.folder, "sweep"))
         stack.enter_context(console)
