@@ -1,13 +1,14 @@
 """Does a training that is killed and gone on with end as one that was left alone?
 
   python scripts/bench/training_kills.py                     at every file event, and 100 at random moments
-  python scripts/bench/training_kills.py --kills 20 --plans checkpoint_each_epoch
+  python scripts/bench/training_kills.py --plans short --only checkpoints/ --kills 3     as in the suite
 
-A small training is run undisturbed and its file events are counted: each rename of a checkpoint, a table,
-the bundle or the result, before it and after it. Then it is killed with SIGKILL at every one of them, gone on
-with, and must have the same result, curves, towers and TensorBoard scalars, with no file left over. At random
-moments it is killed up to three times. A second attack flips bytes of checkpoints, which must be refused.
-The last line is JSON; the exit status is 1 if anything was otherwise.
+A small training is run undisturbed and its file events are written down: each rename of a checkpoint, a
+table, the bundle or the result, before it and after it. Then it is killed with SIGKILL at every one of them,
+gone on with, and must have the same result, curves, towers and TensorBoard scalars, with no file left over.
+At random moments it is killed up to three times. Then bits of its checkpoints are flipped: each must be
+refused.
+What is printed is JSON; the exit status is 1 if anything was otherwise.
 """
 
 import argparse
@@ -46,6 +47,7 @@ SMALL = [
 """Four batches an epoch."""
 
 PLANS = {
+    "short": ["trainer.max_epochs=2", "trainer.checkpoint_every_steps=4"],
     "checkpoint_each_epoch": ["trainer.max_epochs=3", "trainer.checkpoint_every_steps=4"],
     "stops_early": ["trainer.max_epochs=9", "trainer.patience=1", "trainer.checkpoint_every_steps=3"],
     "without_refit": [
@@ -81,23 +83,24 @@ def in_a_child(work: Callable[[], object], log: Path, kill_after: float | None =
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def watched(work: Callable[[Path], int], folder: Path, last: int = 0, count: Path | None = None) -> int:
-    """Work, and die by SIGKILL at the n-th file event, or write down how many there were."""
+def watched(work: Callable[[Path], int], folder: Path, last: int = 0, names: Path | None = None) -> int:
+    """Work, and die by SIGKILL at the n-th file event, or write down what each of them is about."""
     happened = 0
 
-    def event() -> None:
+    def event(target: Path) -> None:
         nonlocal happened
         happened += 1
-        if count is not None:
-            count.write_text(str(happened))
+        if names is not None:
+            with names.open("a") as file:
+                file.write(f"{target}\n")
         if happened == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def with_events(real: Callable[..., None]) -> Callable[..., None]:
-        def call(*arguments: Any, **more: Any) -> None:
-            event()
-            real(*arguments, **more)
-            event()
+        def call(source: Path, target: Path) -> None:
+            event(target)
+            real(source, target)
+            event(target)
 
         return call
 
@@ -123,11 +126,11 @@ class Attack:
         self.log = root / "log"
         self.violations: list[str] = []
         in_a_child(lambda: self.train(root / "first"), self.log)  # which builds the data
-        counted, began = root / "count", time.perf_counter()
-        status = in_a_child(lambda: watched(self.train, root / "alone", count=counted), self.log)
+        names, began = root / "names", time.perf_counter()
+        status = in_a_child(lambda: watched(self.train, root / "alone", names=names), self.log)
         self.seconds = time.perf_counter() - began
         assert status == 0, self.log.read_text()
-        self.num_events = int(counted.read_text())
+        self.events = names.read_text().splitlines()
         self.expected = seen(root / "alone")
 
     def train(self, folder: Path) -> int:
@@ -147,15 +150,16 @@ class Attack:
     def violated(self, what: str) -> None:
         self.violations.append(f"{self.name}, {what}")
 
-    def at_every_event(self) -> int:
-        """Kill at each; returns how many there were."""
-        for number in range(1, self.num_events + 1):
+    def at_every_event(self, only: str = "") -> int:
+        """Kill at each that is about a path with this in it; returns how many there were."""
+        numbers = [number for number, name in enumerate(self.events, start=1) if only in name]
+        for number in numbers:
             folder = self.root / f"event_{number}"
             status = in_a_child(lambda: watched(self.train, folder, number), self.log)  # noqa: B023
             if status != DIED:
                 self.violated(f"event {number}: exit status {status} before the kill")
-            self.settle(folder, f"event {number}")
-        return self.num_events
+            self.settle(folder, f"event {number}, {Path(self.events[number - 1]).name}")
+        return len(numbers)
 
     def at_random(self, num_kills: int, rng: random.Random) -> int:
         """Kill at random moments, a run up to three times; returns how many kills found a living run."""
@@ -201,6 +205,16 @@ class Attack:
                 self.violated(f"flip {number} of {path.name}: not refused")
             path.write_bytes(before)
         return num_flips
+
+
+def one_thread() -> None:
+    """Import what a fork then need not, with one thread, since a fork has no other; children too."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    import twotower.assemble  # noqa: F401
+
+    torch.set_num_threads(1)
 
 
 def read(path: Path) -> None:
@@ -251,21 +265,17 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=100, help="at random moments, divided among the plans")
     parser.add_argument("--flips", type=int, default=200, help="of bits of checkpoints")
-    parser.add_argument("--plans", nargs="+", choices=PLANS, default=list(PLANS))
+    parser.add_argument("--plans", nargs="+", choices=PLANS, default=list(PLANS)[1:])
+    parser.add_argument("--only", default="", help="events about paths with this in them")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    import torch
-
-    import twotower.assemble
-    import twotower.training.phases  # noqa: F401  # what a fork then need not import
-
-    torch.set_num_threads(1)  # a fork has no other threads
+    one_thread()
     rng, share = random.Random(chosen.seed), len(chosen.plans)
     figures: dict[str, Any] = {"file events": 0, "random kills": 0, "flips": 0, "violations": []}
     for name in chosen.plans:
         with tempfile.TemporaryDirectory() as root:
             attack = Attack(name, Path(root))
-            figures["file events"] += attack.at_every_event()
+            figures["file events"] += attack.at_every_event(chosen.only)
             figures["random kills"] += attack.at_random(-(-chosen.kills // share), rng)
             figures["flips"] += attack.flips(-(-chosen.flips // share), rng)
             figures["violations"] += attack.violations

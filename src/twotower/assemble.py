@@ -59,10 +59,11 @@ def resume(folder: Path, watch: Watch | None = None) -> int:
     Raises:
         InputError: there is no run, or it has ended.
     """
-    run = Run.open(folder)
-    run.refuse_if_ended()
-    raise_problems(check(run.settings), f"{folder}/config.yaml")
-    return _train(run, watch)
+    with stoppable(lambda: GOES_ON.format(folder)):
+        run = Run.open(folder)
+        run.refuse_if_ended()
+        raise_problems(check(run.settings), f"{folder}/config.yaml")
+        return _train(run, watch)
 
 
 def _train(run: Run, watch: Watch | None) -> int:

@@ -76,7 +76,7 @@ def _install(handler: Handler) -> dict[int, Handler | int | None]:
 
 
 def _leave_the_door(number: int, frame: FrameType | None) -> NoReturn:
-    _leave(BY_SIGNAL + number, _message(number, "there is no run to go on with"))
+    _leave(BY_SIGNAL + number, _message(number, "nothing had been begun"))
 
 
 def _leaving(remedy: Callable[[], str]) -> Handler:

@@ -64,8 +64,12 @@ def run_sweep(
         console.say(f"checking the settings of {number} jobs, before the first is run")
     plan = sweep.plan(request)
     outdated = stale(plan.done_before())
+
+    def remedy() -> str:
+        return f"the same command again goes on with {request.folder}"
+
     with contextlib.ExitStack() as stack:
-        stack.enter_context(stoppable(lambda: f"the same command again goes on with {request.folder}"))
+        stack.enter_context(stoppable(remedy))
         if sweep.exclusive:
             stack.enter_context(held(request.folder, "sweep"))
         stack.enter_context(console)
@@ -75,7 +79,9 @@ def run_sweep(
                 f"warning: {len(outdated)} of the jobs that are done were trained by other code or versions, "
                 f"such as {outdated[0]}; delete their folders to run them again"
             )
-        outcomes = run_jobs(plan, stack.enter_context(launcher), console)
+        stack.enter_context(launcher)
+        stack.enter_context(stoppable(remedy))  # once more: Ray takes signals for itself
+        outcomes = run_jobs(plan, launcher, console)
         metric = request.monitor.removeprefix("valid/")
         seeds = summarise_seeds(outcomes, [f"best_valid/{metric}", f"test/{metric}"])
         found = plan.summary()
