@@ -180,6 +180,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     one_thread()
+    # Started in the background (nohup, a script's &) this ignores SIGINT, and so would all it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as root:
         figures = attack(Path(root), chosen.signals, random.Random(chosen.seed))
     print(json.dumps(figures, indent=1))

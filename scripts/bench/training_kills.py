@@ -21,6 +21,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -271,16 +272,18 @@ def main() -> int:
     chosen = parser.parse_args()
     one_thread()
     rng, share = random.Random(chosen.seed), len(chosen.plans)
-    figures: dict[str, Any] = {"file events": 0, "random kills": 0, "flips": 0, "violations": []}
+    figures: Counter[str] = Counter()
+    violations: list[str] = []
     for name in chosen.plans:
         with tempfile.TemporaryDirectory() as root:
             attack = Attack(name, Path(root))
             figures["file events"] += attack.at_every_event(chosen.only)
             figures["random kills"] += attack.at_random(-(-chosen.kills // share), rng)
             figures["flips"] += attack.flips(-(-chosen.flips // share), rng)
-            figures["violations"] += attack.violations
-    print(json.dumps(figures, indent=1))
-    return 1 if figures["violations"] else 0
+            violations += attack.violations
+        print(f"{name}: {dict(figures)} so far, {len(violations)} violations", file=sys.stderr)
+    print(json.dumps({**figures, "violations": violations}, indent=1))
+    return 1 if violations else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""A training that is killed at any moment, or told to stop, ends as it would have; flipped bits are found.
+"""A training that is killed or told to stop ends as it would have.
 
-`scripts/bench/training_kills.py` and `scripts/bench/signals.py` have no such short form, but the long one.
+The long form, at every file event and at random moments, is in `scripts/bench/training_kills.py` and
+`scripts/bench/signals.py`.
 """
 
 import json
@@ -21,16 +22,17 @@ from training_kills import seen  # noqa: E402
 
 @pytest.mark.slow
 def test_killed_at_every_event_of_a_checkpoint_it_ends_as_if_it_had_not_been() -> None:
-    arguments = ["--plans", "short", "--only", "checkpoints/", "--kills", "3", "--flips", "20"]
+    arguments = ["--plans", "short", "--only", ".ckpt", "--kills", "2", "--flips", "5"]
     script = ROOT / "scripts" / "bench" / "training_kills.py"
     done = subprocess.run(
         [sys.executable, str(script), *arguments], capture_output=True, text=True, check=False
     )
     figures = json.loads(done.stdout)
     assert figures["violations"] == []
-    # data_fingerprint; best and last of two epochs; last of the refit's; final of both; twice each
-    assert figures["file events"] >= 2 * (1 + 2 + 1 + 1 + 2)
-    assert (figures["random kills"], figures["flips"]) >= (3, 20)
+    # best of at least one epoch, last of two, last of the refit's one at least, final of both; twice each
+    assert figures["file events"] >= 2 * (1 + 2 + 1 + 2)
+    assert figures["random kills"] >= 2
+    assert figures["flips"] == 5
     assert done.returncode == 0
 
 
