@@ -159,6 +159,7 @@ def attack(root: Path, num_signals: int, rng: random.Random) -> dict[str, Any]:
         trial.run(rng.uniform(0, 3 if part in ("imports", "sweep") else 0.5))
         what = f"signal {place + 1}, {trial.number.name} in {part}"
         done[f"{part}: status {trial.status}"] += 1
+        known = len(violations)
         violations += [f"{what}: {problem}" for problem in trial.problems()]
         for folder in trial.go_on(log):
             want = expected[folder.name if part == "sweep" else "seed=0"]
@@ -169,6 +170,7 @@ def attack(root: Path, num_signals: int, rng: random.Random) -> dict[str, Any]:
             violations += [f"{what}: other {key}" for key in want if found[key] != want[key]]
             violations += [f"{what}: left over {name}" for name in leftovers(folder)]
         shutil.rmtree(root / "default", ignore_errors=True)
+        print(f"{what}: {trial.status}", *violations[known:], sep="\n  ", file=sys.stderr)
     return {"signals": num_signals, **done, "violations": violations}
 
 

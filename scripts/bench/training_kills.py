@@ -150,6 +150,7 @@ class Attack:
 
     def violated(self, what: str) -> None:
         self.violations.append(f"{self.name}, {what}")
+        print(self.violations[-1], file=sys.stderr)
 
     def at_every_event(self, only: str = "") -> int:
         """Kill at each that is about a path with this in it; returns how many there were."""
@@ -177,6 +178,7 @@ class Attack:
 
     def settle(self, folder: Path, what: str) -> None:
         """Go on with a run that was killed, and see whether it ended as it would have."""
+        print(f"{self.name}, {what}", file=sys.stderr)
         ended = (folder / "result.json").is_file()
         status = 0 if ended else in_a_child(lambda: self.go_on(folder), self.log)
         if status:

@@ -70,7 +70,7 @@ def read_checkpoint(path: Path, device: Any = "cpu") -> dict[str, Any]:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size - SUM_BYTES
             if _sum(file, size) != file.read():
-                raise _unusable(path, "damaged, its SHA-256 is not the one that was written with it")
+                raise _unusable(path, "damaged, or of an earlier version: it does not end with its SHA-256")
             file.seek(0)
             checkpoint: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
     except FileNotFoundError as error:

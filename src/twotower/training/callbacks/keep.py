@@ -50,7 +50,8 @@ class Keep(Checkpoint):
         ends = batch_idx + 1 == trainer.num_training_batches or trainer.should_stop
         between = trainer.val_check_batch  # None where validations come by the clock
         validates = between is not None and (batch_idx + 1) % between == 0
-        if due and not ends and not validates:
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if due and stepped and not ends and not validates:
             self._save(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -93,4 +94,4 @@ class Keep(Checkpoint):
         for logger in trainer.loggers:
             logger.save()  # a resumed training does not write again what came before the checkpoint
         self.saved_step = trainer.global_step
-        trainer.save_checkpoint(self.folder / LAST)
+        trainer.save_checkpoint(self.folder / LAST, weights_only=False)
