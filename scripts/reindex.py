@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.door import run_door
+from twotower.exits import leave_on_signals
 
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
@@ -21,4 +21,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    leave_on_signals()  # first of all: the rest takes a while to import
+    from twotower.door import run_door
+
     run_door("reindex", task, __doc__ or "")

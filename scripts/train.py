@@ -2,20 +2,18 @@
 
   python scripts/train.py                             the bundled data set, about a minute
   python scripts/train.py loss=bce negatives=uniform user_tower.widths=[256,128]    or experiment=movielens_1m
-  python scripts/train.py -m embedding_dim=32,64 index=flat_ip,ivf_pq     a sweep, or a named one: sweep=NAME
-  python scripts/train.py seeds=5                     five seeds of one configuration
-  python scripts/train.py resume=RUN_FOLDER           go on with a run that was interrupted
-  python scripts/train.py rerun=RUN_FOLDER            repeat a run, bit for bit
+  python scripts/train.py -m embedding_dim=32,64 index=flat_ip,ivf_pq     a sweep; also sweep=NAME or seeds=5
+  python scripts/train.py resume=RUN_FOLDER           go on with a run that was stopped; rerun= repeats one
   python scripts/train.py --info choices              every group and choice, a line each
 
-Runs go to outputs/<name>/<typed>_<time>/, jobs of a sweep to outputs/<name>/<sweep>/<job>/.
+Runs go to outputs/<name>/<typed>_<time>/, jobs of a sweep to outputs/<name>/<sweep>-sweep/<job>/.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.door import run_door
+from twotower.exits import leave_on_signals
 
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
@@ -37,4 +35,7 @@ def rerun(folder: Path) -> int:
 
 
 if __name__ == "__main__":
+    leave_on_signals()  # first of all: the rest takes a while to import
+    from twotower.door import run_door
+
     run_door("train", task, __doc__ or "", verbs={"resume": resume, "rerun": rerun})

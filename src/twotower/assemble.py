@@ -9,11 +9,11 @@ from typing import Any
 from twotower.check import check
 from twotower.errors import InputError
 from twotower.evaluation.indexing import Indexed
-from twotower.exits import DONE
+from twotower.exits import DONE, stoppable
 from twotower.experiments import record, trainings
 from twotower.experiments.outcome import FINISHED, became
 from twotower.experiments.overrides import key_of
-from twotower.experiments.run import Run, new_folder, read_ending, read_result, run_folder
+from twotower.experiments.run import GOES_ON, Run, new_folder, read_result, run_folder
 from twotower.experiments.run_files import PER_USER, PER_USER_BASELINES
 from twotower.experiments.tensorboard import Board
 from twotower.problems import raise_problems
@@ -28,8 +28,10 @@ from twotower.stages import (
 )
 from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.curves import Pruned, Watch
+from twotower.training.phases import train_towers, trained_before
 
 LOG = logging.getLogger("twotower")
+BEGINS_ANEW = "the same command again begins anew, and {} may be deleted"
 Settings = Mapping[str, Any]
 
 
@@ -42,7 +44,8 @@ def train(settings: Settings, folder: Path, overrides: Sequence[str] = (), watch
         overrides: what was typed.
         watch: is shown the monitored metric after each epoch, and may prune the run.
     """
-    return _train(Run.create(folder, settings, overrides), watch)
+    with stoppable(lambda: GOES_ON.format(folder)):
+        return _train(Run.create(folder, settings, overrides), watch)
 
 
 def train_anew(settings: Settings, overrides: Sequence[str]) -> int:
@@ -56,17 +59,14 @@ def resume(folder: Path, watch: Watch | None = None) -> int:
     Raises:
         InputError: there is no run, or it has ended.
     """
-    run = Run.open(folder)
-    result = read_ending(folder)
-    if result is not None and result["status"] != "failed":
-        raise InputError(f"{folder}: this run has ended ({result['status']}); there is nothing to resume")
-    raise_problems(check(run.settings), f"{folder}/config.yaml")
-    return _train(run, watch)
+    with stoppable(lambda: GOES_ON.format(folder)):
+        run = Run.open(folder)
+        run.refuse_if_ended()
+        raise_problems(check(run.settings), f"{folder}/config.yaml")
+        return _train(run, watch)
 
 
 def _train(run: Run, watch: Watch | None) -> int:
-    from twotower.training.phases import train_towers, trained_before
-
     settings = run.settings
     with run.recorded(), Board(run.folder) as board:
         board.start(settings, run.config_text(), run.overrides)
@@ -150,7 +150,7 @@ def reindex(source: Path, changes: Settings, overrides: Sequence[str] = ()) -> i
         overrides: what was typed.
     """
     before, run, model = beside(source, changes, overrides)
-    with run.recorded(), Board(run.folder) as board:
+    with run.recorded(BEGINS_ANEW), Board(run.folder) as board:
         board.start(run.settings, run.config_text(), run.overrides)
         dataset, evaluator = prepare(run, before)
         indexed = index_model(model, run.settings, dataset, evaluator)
@@ -171,7 +171,7 @@ def reevaluate(source: Path, changes: Settings, overrides: Sequence[str] = ()) -
         overrides: what was typed.
     """
     before, run, model = beside(source, changes, overrides)
-    with run.recorded(), Board(run.folder) as board:
+    with run.recorded(BEGINS_ANEW), Board(run.folder) as board:
         board.start(run.settings, run.config_text(), run.overrides)
         dataset, evaluator = prepare(run, before)
         # After a refit these towers have seen the validation split; its figures are then the first phase's.

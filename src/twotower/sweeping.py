@@ -9,7 +9,7 @@ from typing import Any
 
 from twotower.check import SWEEP_ONLY
 from twotower.config import axis_of, checked
-from twotower.exits import DONE, FAILED, INDEX_REJECTED
+from twotower.exits import DONE, FAILED, INDEX_REJECTED, stoppable
 from twotower.experiments.console.console import console_of
 from twotower.experiments.console.findings import Findings
 from twotower.experiments.fingerprint import DEFAULT_MONITOR, NOT_SHAPING
@@ -64,7 +64,12 @@ def run_sweep(
         console.say(f"checking the settings of {number} jobs, before the first is run")
     plan = sweep.plan(request)
     outdated = stale(plan.done_before())
+
+    def remedy() -> str:
+        return f"the same command again goes on with {request.folder}"
+
     with contextlib.ExitStack() as stack:
+        stack.enter_context(stoppable(remedy))
         if sweep.exclusive:
             stack.enter_context(held(request.folder, "sweep"))
         stack.enter_context(console)
@@ -74,7 +79,9 @@ def run_sweep(
                 f"warning: {len(outdated)} of the jobs that are done were trained by other code or versions, "
                 f"such as {outdated[0]}; delete their folders to run them again"
             )
-        outcomes = run_jobs(plan, stack.enter_context(launcher), console)
+        stack.enter_context(launcher)
+        stack.enter_context(stoppable(remedy))  # once more: Ray takes signals for itself
+        outcomes = run_jobs(plan, launcher, console)
         metric = request.monitor.removeprefix("valid/")
         seeds = summarise_seeds(outcomes, [f"best_valid/{metric}", f"test/{metric}"])
         found = plan.summary()

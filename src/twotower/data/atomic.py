@@ -2,10 +2,14 @@
 
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+
+TEMPORARY = re.compile(r"\.([0-9a-f]{32}\..+|.+\.[0-9a-f]{32}(\.old)?)")
+"""Names under which files and folders are written, or wait to be removed."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -71,6 +75,17 @@ def publish_folder(temporary: Path, final: Path) -> None:
             raise
         shutil.rmtree(temporary, ignore_errors=True)
     _sync(final.parent)
+
+
+def clear_temporaries(folder: Path) -> None:
+    """Remove what killed processes left half-written anywhere in a folder; nobody may be writing there."""
+    for path in sorted(folder.rglob(".*")):
+        if not TEMPORARY.fullmatch(path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)  # it lay in a folder that has just gone
 
 
 def sync_folder(folder: Path) -> None:

@@ -77,7 +77,7 @@ def _check_needs(dataset: RetrievalDataset, needs: Needs) -> None:
 
 
 def cache_key(source: Source, split: Split) -> str:
-    """Return the SHA-256 of what makes a data set: arguments and content of the source, the split, the code."""
+    """Return the SHA-256 of what makes a data set: the source and its content, the split, and the code."""
     code = code_fingerprint([type(source).__module__, type(split).__module__, __name__])
     return fingerprint_of([source.fingerprint(), arguments_of(split), code])
 

@@ -167,13 +167,13 @@ def _fields(path: Path, separator: str) -> list[str]:
 
 def _undecodable_line(path: Path) -> int | None:
     """Return the number of the first line that is not UTF-8."""
-    with contextlib.suppress(OSError, EOFError, zlib.error):  # it may be damaged as well
-        with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    line.decode()
-                except UnicodeError:
-                    return number
+    opened = gzip.open if path.name.lower().endswith(".gz") else open
+    with contextlib.suppress(OSError, EOFError, zlib.error), opened(path, "rb") as file:  # maybe damaged too
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode()
+            except UnicodeError:
+                return number
     return None
 
 

@@ -14,8 +14,9 @@ import pandas as pd
 import yaml
 
 from twotower.bundle.layout import MANIFEST
-from twotower.data.atomic import write_atomically, write_text_atomically
+from twotower.data.atomic import clear_temporaries, write_atomically, write_text_atomically
 from twotower.errors import InputError
+from twotower.exits import Stopped, stoppable
 from twotower.experiments.console.console import Console, console_of
 from twotower.experiments.fingerprint import NOT_SHAPING
 from twotower.experiments.folder_name import short_name
@@ -76,6 +77,10 @@ def write_failure(folder: Path, error: str, facts: Mapping[str, Any]) -> None:
     failed = {"status": "failed", "error": error, **facts}
     failed |= {"versions": versions(), "peak_rss_bytes": peak_rss_bytes()}
     write_text_atomically(folder / RESULT, json.dumps(failed, indent=2, default=str))
+
+
+GOES_ON = "python scripts/train.py resume={} goes on"
+"""What to say where SIGTERM or Ctrl-C stops a training."""
 
 
 class Run:
@@ -144,23 +149,48 @@ class Run:
         text = json.dumps(dict(result), indent=2, sort_keys=False, allow_nan=False)
         write_text_atomically(self.folder / RESULT, text)
 
+    def refuse_if_ended(self) -> None:
+        """Keep what a run that has ended holds.
+
+        Raises:
+            InputError: it has.
+        """
+        result = read_ending(self.folder)
+        if result is not None and result["status"] != "failed":
+            raise InputError(
+                f"{self.folder}: this run has ended ({result['status']}); there is nothing to resume"
+            )
+
     @contextlib.contextmanager
-    def recorded(self) -> Iterator[None]:
+    def recorded(self, remedy: str = GOES_ON) -> Iterator[None]:
         """Own the folder, log to `train.log` and our own lines to the console too.
 
         If the body raises, a `result.json` that says so is left and the error goes on.
 
+        Args:
+            remedy: what to say where SIGTERM or Ctrl-C stops it, with the folder in it.
+
         Raises:
-            InputError: another process is at work on this run.
+            InputError: another process is at work on this run, or has ended it meanwhile.
         """
-        with held(self.folder, "run", ORPHAN_SECONDS), _logging_to(self.folder / TRAIN_LOG, self.console):
-            (self.folder / RESULT).unlink(missing_ok=True)  # of a failure that is now gone on from
-            try:
-                yield
-            except Exception as error:
-                LOG.exception("the run failed", extra={"for_file": True})
-                write_failure(self.folder, f"{type(error).__name__}: {error}", self.facts)
-                raise
+        words = remedy.format(self.folder)
+        with held(self.folder, "run", ORPHAN_SECONDS), stoppable(lambda: self._told(words)):
+            self.refuse_if_ended()
+            clear_temporaries(self.folder)
+            with _logging_to(self.folder / TRAIN_LOG, self.console):
+                (self.folder / RESULT).unlink(missing_ok=True)  # of a failure that is now gone on from
+                try:
+                    yield
+                except Stopped as stopped:
+                    LOG.info("%s", stopped, extra={"for_file": True})
+                    raise
+                except Exception as error:
+                    LOG.exception("the run failed", extra={"for_file": True})
+                    write_failure(self.folder, f"{type(error).__name__}: {error}", self.facts)
+                    raise
+
+    def _told(self, remedy: str) -> str:
+        return f"{self.folder} had ended" if (self.folder / RESULT).is_file() else remedy
 
     def copy_table(self, source: Path, name: str) -> None:
         """Copy a table of another run, whole or not at all."""

@@ -13,6 +13,7 @@ import threading
 import traceback
 from typing import NoReturn, TextIO
 
+from twotower.exits import Stopped
 from twotower.launchers.launcher import Payload
 from twotower.launchers.task import answer_of
 
@@ -29,7 +30,10 @@ def main(task: str) -> None:
     try:
         while True:
             work(task, json.loads(jobs.get()), answers)
-    except SystemExit as stop:  # the task's, or Lightning's answer to SIGTERM
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        leave(stopped.status)
+    except SystemExit as stop:
         leave(stop.code if isinstance(stop.code, int) else 1)
     except BaseException:
         traceback.print_exc()

@@ -1,7 +1,14 @@
-"""Checkpoints that are there whole or not at all, and what to say of one that is damaged."""
+"""Checkpoints that are there whole or not at all, and whose sum is in the file itself.
 
+A checkpoint is torch's zip file, and the comment of the zip is the SHA-256 of all before it: no kill can part
+the two, and torch reads the file as any other of its own.
+"""
+
+import hashlib
+import os
+import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
@@ -9,31 +16,76 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from twotower.data.atomic import write_atomically
 from twotower.errors import InputError
 
+SUM_BYTES, CHUNK_BYTES = 64, 2**20
+NO_COMMENT, COMMENT = struct.pack("<H", 0), struct.pack("<H", SUM_BYTES)
+"""How a zip file without a comment ends, and what stands there where one of this length follows."""
 
-class AtomicCheckpoints(TorchCheckpointIO):
-    """Lightning's own, written beside the final name, synced and renamed (it goes by way of the system's
-    temporary folder, from where a move may be a plain copy).
-    """
+
+class CheckedCheckpoints(TorchCheckpointIO):
+    """Lightning's way to checkpoints: those it writes are atomic and have a sum, which is verified on use."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
     ) -> None:
         """Write a checkpoint."""
-        write_atomically(
-            Path(path), lambda temporary: TorchCheckpointIO.save_checkpoint(self, checkpoint, temporary)
-        )
+        write_checkpoint(Path(path), checkpoint)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Read a checkpoint."""
+        return read_checkpoint(Path(path), map_location)
 
 
-def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Write plain values and tensors, whole or not at all, with their sum."""
+
+    def write(temporary: Path) -> None:
+        TorchCheckpointIO().save_checkpoint(checkpoint, temporary)
+        with temporary.open("r+b") as file:
+            file.seek(-len(NO_COMMENT), os.SEEK_END)
+            assert file.read() == NO_COMMENT
+            file.seek(-len(NO_COMMENT), os.SEEK_END)
+            file.write(COMMENT)
+            size = file.tell()
+            file.seek(0)
+            digest = _sum(file, size)
+            file.seek(size)
+            file.write(digest)
+
+    write_atomically(path, write)
+
+
+def read_checkpoint(path: Path, device: Any = "cpu") -> dict[str, Any]:
     """Read a checkpoint; it holds plain values and tensors only.
 
+    Args:
+        path: of the file.
+        device: what tensors are moved to.
+
     Raises:
-        InputError: it is damaged.
+        InputError: it is missing or damaged.
     """
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:
-        raise InputError(
-            f"{path}: damaged ({type(error).__name__}); delete it, and resume= begins that phase again"
-        ) from error
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size - SUM_BYTES
+            if _sum(file, size) != file.read():
+                raise _unusable(path, "damaged, or of an earlier version: it does not end with its SHA-256")
+            file.seek(0)
+            checkpoint: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise _unusable(path, "missing") from error
     return checkpoint
+
+
+def _unusable(path: Path, why: str) -> InputError:
+    return InputError(f"{path}: {why}; delete {path.parent}, and resume= begins that phase again")
+
+
+def _sum(file: BinaryIO, num_bytes: int) -> bytes:
+    """Return the SHA-256 of a file's next bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    while num_bytes > 0 and (chunk := file.read(min(num_bytes, CHUNK_BYTES))):
+        digest.update(chunk)
+        num_bytes -= len(chunk)
+    return digest.hexdigest().encode("ascii")

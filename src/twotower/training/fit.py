@@ -1,5 +1,6 @@
 """One training with Lightning: best checkpoint, early stopping, and a checkpoint to resume from."""
 
+import dataclasses
 import logging
 import time
 import warnings
@@ -8,26 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
 from twotower.training.callbacks.curves import Curves, Watch
 from twotower.training.callbacks.epoch_lines import EpochLines
+from twotower.training.callbacks.keep import FINAL, LAST, Keep
 from twotower.training.callbacks.run_away import RunAway
-from twotower.training.checkpoints import AtomicCheckpoints, read_checkpoint
+from twotower.training.checkpoints import CheckedCheckpoints, write_checkpoint
 from twotower.training.examples import TrainBatches
 from twotower.training.module import RetrievalModule
 from twotower.training.trainer import TrainerChoice
-from twotower.training.validation import Mode
 
 LOG = logging.getLogger("twotower")
-LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
 
 EXPECTED_WARNINGS = (
     ".*LeafSpec.*",  # Lightning 2.6 asks torch 2.13 a question in words it no longer likes
     ".*no `val_dataloader`.*",  # a refit validates on nothing
-    ".*exists and is not empty.*",  # a resumed phase finds its own checkpoints
     ".*smaller than the logging interval.*",  # a short epoch is no mistake
 )
 
@@ -109,7 +108,8 @@ def fit(
 ) -> Fitted:
     """Train until the monitored metric gets no better, or for a given number of epochs.
 
-    A checkpoint `last.ckpt` in the phase's folder, if there is one, is gone on from.
+    A checkpoint `last.ckpt` in the phase's folder, if there is one, is gone on from. `final.ckpt` says that
+    the phase has ended, with which weights and how they came about.
 
     Args:
         module: what is trained; validates if it has a validation.
@@ -125,15 +125,16 @@ def fit(
         Pruned: it did.
     """
     checkpoints = folder / "checkpoints" / name
-    validation = module.validation
-    keep = Keep(choice, checkpoints, None if validation is None else validation.mode(choice.monitor))
+    mode = None if module.validation is None else module.validation.mode(choice.monitor)
+    keep = Keep(choice, checkpoints, batches, mode)
     clock, curves = Clock(batches), Curves(choice.monitor, watch)
     bar = [RichProgressBar(leave=False)] if choice.progress_bar and Console().is_terminal else []
     trainer = pl.Trainer(
         max_epochs=choice.max_epochs,
         logger=Scalars(folder, name="", version="", default_hp_metric=False, prefix=_prefix(name)),
         callbacks=[
-            *keep.callbacks,
+            keep,
+            *([EarlyStopping(choice.monitor, mode=mode, patience=choice.patience)] if mode else []),
             EpochLines(choice.monitor, epochs or choice.max_epochs, name),
             RunAway(),
             *([StopAfter(epochs)] if epochs else []),
@@ -142,26 +143,24 @@ def fit(
             curves,
             *callbacks,
         ],
-        plugins=[AtomicCheckpoints()],
+        plugins=[CheckedCheckpoints()],
         num_sanity_val_steps=0,
         enable_progress_bar=bool(bar),
         enable_model_summary=False,
-        limit_val_batches=0 if validation is None else None,
+        limit_val_batches=None if mode else 0,
         use_distributed_sampler=False,
         **choice.arguments,
     )
     last = checkpoints / LAST
-    resumed = last.is_file()
-    if resumed:
-        read_checkpoint(last)
+    if last.is_file():
         LOG.info("%s goes on from %s", name, last)
-    _run(trainer, module, batches, last if resumed else None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    if validation is None:
-        trainer.save_checkpoint(checkpoints / FINAL, weights_only=True)
+    _run(trainer, module, batches, last if last.is_file() else None)
+    keep.load_best(module)
     steps = trainer.global_step // max(1, trainer.current_epoch)
-    return Fitted(keep.best_epoch(trainer), clock.seconds, clock.interactions, curves.curves(), steps)
+    fitted = Fitted(keep.epochs, clock.seconds, clock.interactions, curves.curves(), steps)
+    ended = {"state_dict": module.state_dict(), "fitted": dataclasses.asdict(fitted)}
+    write_checkpoint(checkpoints / FINAL, ended)
+    return fitted
 
 
 def _run(trainer: pl.Trainer, module: RetrievalModule, batches: TrainBatches, last: Path | None) -> None:
@@ -175,40 +174,6 @@ def _run(trainer: pl.Trainer, module: RetrievalModule, batches: TrainBatches, la
             ckpt_path=None if last is None else str(last),
             weights_only=True,
         )
-
-
-class Keep:
-    """The checkpoints of a phase.
-
-    Args:
-        choice: the trainer's settings.
-        folder: where they go.
-        mode: keep the best by the monitored metric too, its largest or its smallest, and stop early; None
-            where nothing is validated.
-    """
-
-    def __init__(self, choice: TrainerChoice, folder: Path, mode: Mode | None) -> None:
-        last = ModelCheckpoint(
-            folder,
-            Path(LAST).stem,
-            every_n_train_steps=choice.checkpoint_every_steps,
-            enable_version_counter=False,
-        )
-        self.callbacks: list[pl.Callback] = [last]
-        if mode is not None:
-            best = ModelCheckpoint(
-                folder, Path(BEST).stem, monitor=choice.monitor, mode=mode, enable_version_counter=False
-            )
-            stop = EarlyStopping(choice.monitor, mode=mode, patience=choice.patience)
-            self.callbacks = [best, stop, last]
-
-    def best_epoch(self, trainer: pl.Trainer) -> int:
-        """Return how many epochs the best weights were trained for."""
-        first = self.callbacks[0]
-        assert isinstance(first, ModelCheckpoint)
-        if first.monitor is None or not first.best_model_path:
-            return trainer.current_epoch
-        return int(read_checkpoint(Path(first.best_model_path))["epoch"]) + 1
 
 
 def _prefix(name: str) -> str:

@@ -1,7 +1,5 @@
 """The two phases of a training: choose on the validation split, then fit again on all before the test."""
 
-import dataclasses
-import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,10 +21,11 @@ from twotower.spec import build
 from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.curves import Watch
 from twotower.training.callbacks.index import BuildIndex
+from twotower.training.callbacks.keep import FINAL
 from twotower.training.callbacks.rehearsal import Rehearsal
 from twotower.training.checkpoints import read_checkpoint
 from twotower.training.examples import TrainBatches
-from twotower.training.fit import BEST, FINAL, Fitted, fit
+from twotower.training.fit import Fitted, fit
 from twotower.training.module import RetrievalModule
 from twotower.training.parts import build_batches, build_module
 from twotower.training.trainer import TrainerChoice
@@ -176,26 +175,24 @@ def run_phase(
     watch: Watch | None = None,
 ) -> Fitted:
     """Run a phase, or read how it went if it ended in an earlier process."""
-    marker = folder / "checkpoints" / f"{name}.json"
-    if marker.is_file():
+    if _final(folder, name).is_file():
         LOG.info("%s had ended before", name)
         return read_phase(folder, name)
-    fitted = fit(module, batches, choice, folder, name, callbacks, epochs, watch)
-    write_text_atomically(marker, json.dumps(dataclasses.asdict(fitted)))
-    return fitted
+    return fit(module, batches, choice, folder, name, callbacks, epochs, watch)
 
 
 def read_phase(folder: Path, name: str) -> Fitted:
     """Read how a phase went that has ended."""
-    marker = folder / "checkpoints" / f"{name}.json"
-    return Fitted(**json.loads(marker.read_text(encoding="utf-8")))
+    return Fitted(**read_checkpoint(_final(folder, name))["fitted"])
 
 
 def load_weights(module: RetrievalModule, folder: Path, name: str) -> None:
     """Load the weights a phase ended with: its best, or its last where nothing was monitored."""
-    checkpoints = folder / "checkpoints" / name
-    path = checkpoints / BEST if (checkpoints / BEST).is_file() else checkpoints / FINAL
-    module.load_state_dict(read_checkpoint(path, module.device)["state_dict"])
+    module.load_state_dict(read_checkpoint(_final(folder, name), module.device)["state_dict"])
+
+
+def _final(folder: Path, name: str) -> Path:
+    return folder / "checkpoints" / name / FINAL
 
 
 def evaluate_valid(model: TwoTower, dataset: RetrievalDataset, evaluator: Evaluator) -> Report:

@@ -19,14 +19,18 @@ OWN_ARGUMENTS = frozenset(
         "num_nodes",
         "strategy",
         "fast_dev_run",
+        "limit_train_batches",
         "limit_val_batches",
         "logger",
         "max_epochs",
+        "max_steps",
         "num_sanity_val_steps",
+        "overfit_batches",
         "use_distributed_sampler",
     }
 )
-"""Arguments of the Lightning Trainer that `fit` gives itself."""
+"""Arguments of the Lightning Trainer that `fit` gives itself, and those that cut epochs short: batches are
+addressed by their number, so an epoch is whole, resumed or not."""
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 

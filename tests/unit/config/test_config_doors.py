@@ -13,6 +13,7 @@ from twotower.check import SWEEP_ONLY
 from twotower.config import CONF
 from twotower.door import exit_status, run_door, split_arguments
 from twotower.errors import InputError
+from twotower.exits import Stopped
 
 SCRIPTS = CONF.parent / "scripts"
 DATA = "data=synthetic"
@@ -81,8 +82,10 @@ def test_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "error: items.csv: no rows\n"
     assert exit_status(raising(KeyError("x")), debug=False) == 1
     assert capsys.readouterr().err == "failed: KeyError: 'x' (debug=true shows where)\n"
-    assert exit_status(raising(KeyboardInterrupt()), debug=False) == 1
-    assert "resume=" in capsys.readouterr().err
+    assert exit_status(raising(KeyboardInterrupt()), debug=False) == 130
+    assert capsys.readouterr().err == "stopped by Ctrl-C\n"
+    assert exit_status(raising(Stopped(15, "do this")), debug=False) == 143
+    assert capsys.readouterr().err == "stopped by SIGTERM; do this\n"
     assert exit_status(raising(KeyError("x")), debug=True) == 1
     assert "Traceback" in capsys.readouterr().err
 

@@ -3,6 +3,7 @@ import hashlib
 import pytest
 
 from twotower.data.atomic import (
+    clear_temporaries,
     publish_folder,
     replace_folder,
     sha256_of_file,
@@ -58,3 +59,24 @@ def test_a_folder_in_the_way(tmp_path, move, expected):
 def test_sha256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_of_file(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_what_killed_processes_left_is_cleared_and_nothing_else(tmp_path):
+    temporaries = []
+
+    def killed(file):
+        file.write_text("half")
+        temporaries.append(file)
+        file.rename(file.with_name("kept"))  # so that it is not cleared by the writer itself
+
+    for path in (tmp_path / "result.json", tmp_path / "checkpoints" / "fit" / "last.ckpt"):
+        with pytest.raises(FileNotFoundError):
+            write_atomically(path, killed)
+        temporaries[-1].with_name("kept").rename(temporaries[-1])
+    (temporary_folder(tmp_path / "bundle") / temporaries[0].name).write_text("half")
+    (tmp_path / f".bundle.{'0' * 32}.old").mkdir()
+    for name in (".run.lock", ".run.owner.json", "last.ckpt", f"{'0' * 32}.txt"):
+        (tmp_path / name).write_text("")
+    clear_temporaries(tmp_path)
+    assert names(tmp_path) == [".run.lock", ".run.owner.json", f"{'0' * 32}.txt", "checkpoints", "last.ckpt"]
+    assert names(tmp_path / "checkpoints" / "fit") == []

@@ -1,13 +1,11 @@
 """The index callback: after training, with the best weights."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
 
 from twotower.towers.two_tower import TwoTower
-from twotower.training.checkpoints import read_checkpoint
+from twotower.training.callbacks.keep import Keep
 from twotower.training.module import RetrievalModule
 
 
@@ -25,15 +23,8 @@ class BuildIndex(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Index the catalogue with the best weights."""
+        keep = trainer.checkpoint_callback
         assert isinstance(pl_module, RetrievalModule)
-        load_best(trainer, pl_module)
+        assert isinstance(keep, Keep)
+        keep.load_best(pl_module)
         self.index_catalogue(pl_module.model)
-
-
-def load_best(trainer: pl.Trainer, module: RetrievalModule) -> None:
-    """Put the best checkpoint's weights into the module, where one was kept."""
-    keeper = trainer.checkpoint_callback
-    monitored = isinstance(keeper, ModelCheckpoint) and keeper.monitor is not None
-    best = keeper.best_model_path if isinstance(keeper, ModelCheckpoint) and monitored else ""
-    if best and Path(best).is_file():
-        module.load_state_dict(read_checkpoint(Path(best), module.device)["state_dict"])

@@ -1,0 +1,292 @@
+"""Does a training that is killed and gone on with end as one that was left alone?
+
+  python scripts/bench/training_kills.py                     at every file event, and 100 at random moments
+  python scripts/bench/training_kills.py --plans short --only checkpoints/ --kills 3     as in the suite
+
+A small training is run undisturbed and its file events are written down: each rename of a checkpoint, a
+table, the bundle or the result, before it and after it. Then it is killed with SIGKILL at every one of them,
+gone on with, and must have the same result, curves, towers and TensorBoard scalars, with no file left over.
+At random moments it is killed up to three times. Then bits of its checkpoints are flipped: each must be
+refused.
+What is printed is JSON; the exit status is 1 if anything was otherwise.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SMALL = [
+    "data=synthetic",
+    "data.num_users=120",
+    "data.num_items=60",
+    "data.num_interactions=1500",
+    "objective.batch_size=32",
+    "objective.epoch_examples=128",
+    "embedding_dim=8",
+    "user_tower.widths=[8]",
+    "item_tower.widths=[8]",
+    "optimizer.learning_rate=0.05",
+    "metrics.num_bootstrap=2",
+    "metrics.ks=[10,20]",
+    "index=flat_ip",
+    "~baselines.ease",
+    "console=quiet",
+    "reuse=false",
+    "trainer.progress_bar=false",
+]
+"""Four batches an epoch."""
+
+PLANS = {
+    "short": ["trainer.max_epochs=2", "trainer.checkpoint_every_steps=4"],
+    "checkpoint_each_epoch": ["trainer.max_epochs=3", "trainer.checkpoint_every_steps=4"],
+    "stops_early": ["trainer.max_epochs=9", "trainer.patience=1", "trainer.checkpoint_every_steps=3"],
+    "without_refit": [
+        "trainer.max_epochs=3",
+        "trainer.refit=false",
+        "trainer.checkpoint_every_steps=2",
+        "trainer.log_every_steps=1",
+    ],
+}
+DIED, MOST_KILLS = -int(signal.SIGKILL), 3
+SEEN = ("metrics", "curves", "training", "intervals")
+
+
+def in_a_child(work: Callable[[], object], log: Path, kill_after: float | None = None) -> int:
+    """Run work in a fork, which prints to a file; returns its exit status, or minus what killed it."""
+    child = os.fork()
+    if child == 0:
+        with log.open("ab") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        try:
+            status = work()
+            os._exit(status if isinstance(status, int) else 0)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(99)
+    if kill_after is not None:
+        time.sleep(kill_after)
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def watched(work: Callable[[Path], int], folder: Path, last: int = 0, names: Path | None = None) -> int:
+    """Work, and die by SIGKILL at the n-th file event, or write down what each of them is about."""
+    happened = 0
+
+    def event(target: Path) -> None:
+        nonlocal happened
+        happened += 1
+        if names is not None:
+            with names.open("a") as file:
+                file.write(f"{target}\n")
+        if happened == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def with_events(real: Callable[..., None]) -> Callable[..., None]:
+        def call(source: Path, target: Path) -> None:
+            event(target)
+            real(source, target)
+            event(target)
+
+        return call
+
+    os.replace, os.rename = with_events(os.replace), with_events(os.rename)
+    return work(folder)
+
+
+class Attack:
+    """Runs of one plan.
+
+    Args:
+        name: of the plan.
+        root: an empty folder for all of them.
+    """
+
+    def __init__(self, name: str, root: Path) -> None:
+        from twotower.check import SWEEP_ONLY
+        from twotower.config import checked
+
+        self.name, self.root, self.number = name, root, 0
+        settings = checked("train", [*SMALL, *PLANS[name], f"output_root={root}"])
+        self.settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+        self.log = root / "log"
+        self.violations: list[str] = []
+        in_a_child(lambda: self.train(root / "first"), self.log)  # which builds the data
+        names, began = root / "names", time.perf_counter()
+        status = in_a_child(lambda: watched(self.train, root / "alone", names=names), self.log)
+        self.seconds = time.perf_counter() - began
+        assert status == 0, self.log.read_text()
+        self.events = names.read_text().splitlines()
+        self.expected = seen(root / "alone")
+
+    def train(self, folder: Path) -> int:
+        from twotower.assemble import train
+
+        return train(self.settings, folder)
+
+    def go_on(self, folder: Path) -> int:
+        """Resume a run, or begin it again where it was killed before it had a configuration."""
+        from twotower.assemble import resume
+
+        if (folder / "config.yaml").is_file():
+            return resume(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        return self.train(folder)
+
+    def violated(self, what: str) -> None:
+        self.violations.append(f"{self.name}, {what}")
+        print(self.violations[-1], file=sys.stderr)
+
+    def at_every_event(self, only: str = "") -> int:
+        """Kill at each that is about a path with this in it; returns how many there were."""
+        numbers = [number for number, name in enumerate(self.events, start=1) if only in name]
+        for number in numbers:
+            folder = self.root / f"event_{number}"
+            status = in_a_child(lambda: watched(self.train, folder, number), self.log)  # noqa: B023
+            if status != DIED:
+                self.violated(f"event {number}: exit status {status} before the kill")
+            self.settle(folder, f"event {number}, {Path(self.events[number - 1]).name}")
+        return len(numbers)
+
+    def at_random(self, num_kills: int, rng: random.Random) -> int:
+        """Kill at random moments, a run up to three times; returns how many kills found a living run."""
+        done = 0
+        while done < num_kills:
+            self.number += 1
+            folder = self.root / f"random_{self.number}"
+            for _ in range(rng.randint(1, MOST_KILLS)):
+                if in_a_child(lambda: self.go_on(folder), self.log, rng.uniform(0, self.seconds)) != DIED:  # noqa: B023
+                    break
+                done += 1
+            self.settle(folder, f"random run {self.number}")
+        return done
+
+    def settle(self, folder: Path, what: str) -> None:
+        """Go on with a run that was killed, and see whether it ended as it would have."""
+        print(f"{self.name}, {what}", file=sys.stderr)
+        ended = (folder / "result.json").is_file()
+        status = 0 if ended else in_a_child(lambda: self.go_on(folder), self.log)
+        if status:
+            return self.violated(f"{what}: resume ended with {status}")
+        for key, value in seen(folder).items():
+            if value != self.expected[key]:
+                self.violated(f"{what}: {key} {short(value)}, expected {short(self.expected[key])}")
+        if not ended and (left := leftovers(folder)):
+            self.violated(f"{what}: left over {left}")
+        shutil.rmtree(folder)
+        return None
+
+    def flips(self, num_flips: int, rng: random.Random) -> int:
+        """Flip a bit of a checkpoint of a run that is then gone on with: it must be refused."""
+        folder = self.root / "alone"
+        (folder / "result.json").unlink()
+        for number in range(num_flips):
+            path = rng.choice(sorted((folder / "checkpoints").rglob("*.ckpt")))
+            before = path.read_bytes()
+            content = bytearray(before)
+            content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+            path.write_bytes(content)
+            said = self.root / "said"
+            said.unlink(missing_ok=True)
+            status = in_a_child(lambda: read(path), said)  # noqa: B023
+            if status != 99 or f"InputError: {path}" not in said.read_text():
+                self.violated(f"flip {number} of {path.name}: not refused")
+            path.write_bytes(before)
+        return num_flips
+
+
+def one_thread() -> None:
+    """Import what a fork then need not, with one thread, since a fork has no other; children too."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import torch
+
+    import twotower.assemble  # noqa: F401
+
+    torch.set_num_threads(1)
+
+
+def read(path: Path) -> None:
+    from twotower.training.checkpoints import read_checkpoint
+
+    read_checkpoint(path)
+
+
+def seen(folder: Path) -> dict[str, Any]:
+    """Return what must be equal of two runs."""
+    result = json.loads((folder / "result.json").read_text())
+    vectors = (folder / "bundle" / "item_vectors.npy").read_bytes()
+    return {
+        **{key: result[key] for key in SEEN},
+        "towers": hashlib.sha256(vectors).hexdigest(),
+        "scalars": scalars(folder),
+    }
+
+
+def scalars(folder: Path) -> dict[str, float]:
+    """Return `tag step` -> value of a run's event files, timings left out; a later value counts."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    from tensorboard.util.tensor_util import make_ndarray
+
+    found: dict[str, float] = {}
+    for file in sorted(folder.glob("*tfevents*"), key=lambda path: path.stat().st_mtime):
+        for event in EventFileLoader(str(file)).Load():
+            for value in event.summary.value:
+                timed = any(word in value.tag for word in ("seconds", "latency", "per_second", "bytes"))
+                if value.metadata.plugin_data.plugin_name == "scalars" and not timed:
+                    found[f"{value.tag} {event.step}"] = float(make_ndarray(value.tensor))
+    return found
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Return the hidden files of a run that no run should keep."""
+    kept = {".run.lock"}
+    return sorted(path.name for path in folder.rglob(".*") if path.name not in kept)
+
+
+def short(value: Any) -> str:
+    return text if len(text := str(value)) < 200 else f"{text[:200]}..."
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=100, help="at random moments, divided among the plans")
+    parser.add_argument("--flips", type=int, default=200, help="of bits of checkpoints")
+    parser.add_argument("--plans", nargs="+", choices=PLANS, default=list(PLANS)[1:])
+    parser.add_argument("--only", default="", help="events about paths with this in them")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    one_thread()
+    rng, share = random.Random(chosen.seed), len(chosen.plans)
+    figures: Counter[str] = Counter()
+    violations: list[str] = []
+    for name in chosen.plans:
+        with tempfile.TemporaryDirectory() as root:
+            attack = Attack(name, Path(root))
+            figures["file events"] += attack.at_every_event(chosen.only)
+            figures["random kills"] += attack.at_random(-(-chosen.kills // share), rng)
+            figures["flips"] += attack.flips(-(-chosen.flips // share), rng)
+            violations += attack.violations
+        print(f"{name}: {dict(figures)} so far, {len(violations)} violations", file=sys.stderr)
+    print(json.dumps({**figures, "violations": violations}, indent=1))
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The checkpoints of a phase."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+from twotower.training.checkpoints import read_checkpoint, write_checkpoint
+from twotower.training.examples import TrainBatches
+from twotower.training.module import RetrievalModule
+from twotower.training.trainer import TrainerChoice
+from twotower.training.validation import Mode
+
+LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
+
+
+class Keep(Checkpoint):
+    """Keeps the best weights in `best.ckpt`, and in `last.ckpt` all that a resumed training goes on from.
+
+    `last.ckpt` is written where nothing is under way: after a step that no validation follows, and at the
+    end of an epoch after its validation and every other callback, since Lightning calls those for checkpoints
+    last. It holds the best value so far, whether the training is to stop, and where the batches are, which
+    Lightning itself forgets at the end of an epoch.
+
+    Args:
+        choice: what is monitored, and how often to write.
+        folder: where the checkpoints go.
+        batches: of the training.
+        mode: whether the monitored metric is the better the larger or the smaller; None where nothing is
+            validated.
+    """
+
+    def __init__(self, choice: TrainerChoice, folder: Path, batches: TrainBatches, mode: Mode | None) -> None:
+        self.monitor = choice.monitor
+        self.every_steps = choice.checkpoint_every_steps
+        self.folder = folder
+        self.batches = batches
+        self.sign = 1 if mode == "min" else -1
+        self.best: float | None = None
+        self.epochs = 0
+        self.stop = False
+        self.saved_step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop at once where the checkpoint says that the training has ended."""
+        trainer.should_stop |= self.stop
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write `last.ckpt` once it is so many steps old."""
+        due = trainer.global_step - self.saved_step >= self.every_steps
+        ends = batch_idx + 1 == trainer.num_training_batches or trainer.should_stop
+        between = trainer.val_check_batch  # None where validations come by the clock
+        validates = between is not None and (batch_idx + 1) % between == 0
+        stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if due and stepped and not ends and not validates:
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write `best.ckpt` if the monitored metric has not been as good before."""
+        value = float(trainer.callback_metrics[self.monitor])
+        value = self.sign * math.inf if math.isnan(value) else value
+        if self.best is None or self.sign * value < self.sign * self.best:
+            self.best, self.epochs = value, trainer.current_epoch + 1
+            write_checkpoint(self.folder / BEST, {"state_dict": pl_module.state_dict()})
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write `last.ckpt`."""
+        if self.best is None:
+            self.epochs = trainer.current_epoch + 1
+        self.stop = trainer.should_stop
+        self._save(trainer)
+
+    def load_best(self, module: RetrievalModule) -> None:
+        """Put the best weights into the module, where something was monitored; else it keeps the last."""
+        if self.best is not None:
+            module.load_state_dict(read_checkpoint(self.folder / BEST, module.device)["state_dict"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training must know."""
+        return {
+            "best": self.best,
+            "epochs": self.epochs,
+            "stop": self.stop,
+            "saved_step": self.saved_step,
+            "batches": self.batches.state_dict(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up what a checkpoint knows."""
+        self.best, self.epochs = state_dict["best"], state_dict["epochs"]
+        self.stop, self.saved_step = state_dict["stop"], state_dict["saved_step"]
+        self.batches.load_state_dict(state_dict["batches"])
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        for logger in trainer.loggers:
+            logger.save()  # a resumed training does not write again what came before the checkpoint
+        self.saved_step = trainer.global_step
+        trainer.save_checkpoint(self.folder / LAST, weights_only=False)

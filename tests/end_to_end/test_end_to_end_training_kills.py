@@ -1,0 +1,56 @@
+"""A training that is killed or told to stop ends as it would have.
+
+The long form, at every file event and at random moments, is in `scripts/bench/training_kills.py` and
+`scripts/bench/signals.py`.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts" / "bench"))
+
+from signals import Trial  # noqa: E402
+from training_kills import seen  # noqa: E402
+
+
+@pytest.mark.slow
+def test_killed_at_every_event_of_a_checkpoint_it_ends_as_if_it_had_not_been() -> None:
+    arguments = ["--plans", "short", "--only", ".ckpt", "--kills", "2", "--flips", "5"]
+    script = ROOT / "scripts" / "bench" / "training_kills.py"
+    done = subprocess.run(
+        [sys.executable, str(script), *arguments], capture_output=True, text=True, check=False
+    )
+    figures = json.loads(done.stdout)
+    assert figures["violations"] == []
+    # best of at least one epoch, last of two, last of the refit's one at least, final of both; twice each
+    assert figures["file events"] >= 2 * (1 + 2 + 1 + 2)
+    assert figures["random kills"] >= 2
+    assert figures["flips"] == 5
+    assert done.returncode == 0
+
+
+@pytest.mark.slow
+def test_told_to_stop_it_says_how_to_go_on_and_then_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    alone = Trial(tmp_path / "alone", "fit", signal.SIGTERM)
+    subprocess.run(alone.command, check=True, capture_output=True)
+    (expected,) = (tmp_path / "alone" / "default").iterdir()
+    trial = Trial(tmp_path / "stopped", "fit", signal.SIGTERM)
+    trial.run(delay=0)
+    assert trial.problems() == []
+    assert trial.status == 143
+    again = Trial(tmp_path / "stopped", "refit", signal.SIGINT)
+    again.command = [sys.executable, str(ROOT / "scripts" / "train.py"), f"resume={trial.folder}"]
+    again.run(delay=0)
+    assert again.problems() == []
+    assert again.status == 130
+    subprocess.run(again.command, check=True, capture_output=True)
+    assert trial.folder is not None
+    assert seen(trial.folder) == seen(expected)

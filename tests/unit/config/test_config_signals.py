@@ -1,0 +1,89 @@
+"""What SIGTERM and Ctrl-C do to a process: the message, the exit status, and what is still closed."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from twotower.exits import Stopped, stoppable
+
+STOPPED = {"SIGTERM": (143, "stopped by SIGTERM"), "SIGINT": (130, "stopped by Ctrl-C")}
+WORK = """
+import signal
+import sys
+from twotower.exits import exit_status, leave_on_signals, stoppable
+
+def work():
+    with stoppable(lambda: "resume=here"):
+        try:
+            {body}
+        finally:
+            print("closed", flush=True)
+    return 3
+
+leave_on_signals()
+{before}
+status = exit_status(work, debug=False)
+{after}
+sys.exit(status)
+"""
+
+
+def ended(body: str = "pass", before: str = "", after: str = "") -> tuple[int, str, str]:
+    """Return exit status, output and errors of a door that works so."""
+    script = WORK.format(body=body, before=before, after=after)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_what_is_open_is_closed_and_the_message_says_how_to_go_on(name: str) -> None:
+    status, words = STOPPED[name]
+    assert ended(f"signal.raise_signal(signal.{name})") == (status, "closed\n", f"{words}; resume=here\n")
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_before_anything_is_begun_a_door_leaves_at_once(name: str) -> None:
+    status, words = STOPPED[name]
+    assert ended(before=f"signal.raise_signal(signal.{name})") == (
+        status,
+        "",
+        f"{words}; nothing had been begun\n",
+    )
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_once_the_work_is_done_a_signal_changes_nothing(name: str) -> None:
+    assert ended(after=f"signal.raise_signal(signal.{name})") == (3, "closed\n", "")
+
+
+def test_a_second_signal_waits_for_nothing() -> None:
+    body = """try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                signal.raise_signal(signal.SIGINT)"""
+    assert ended(body) == (130, "", "stopped by Ctrl-C; resume=here\n")
+
+
+def test_a_signal_that_strikes_a_destructor_is_not_lost() -> None:
+    body = "type('D', (), {'__del__': lambda self: signal.raise_signal(signal.SIGTERM)})()"
+    assert ended(f"{body}; print('went on', flush=True)") == (143, "", "stopped by SIGTERM; resume=here\n")
+
+
+def test_who_ignores_ctrl_c_goes_on_ignoring_it() -> None:
+    ignoring = "signal.signal(signal.SIGINT, signal.SIG_IGN); leave_on_signals()"
+    assert ended("signal.raise_signal(signal.SIGINT)", ignoring) == (3, "closed\n", "")
+
+
+def test_handlers_and_hooks_are_put_back() -> None:
+    def strike_twice() -> None:
+        with stoppable(lambda: "outer"):
+            with pytest.raises(Stopped, match="stopped by Ctrl-C; inner"), stoppable(lambda: "inner"):
+                signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), sys.unraisablehook
+    with pytest.raises(Stopped, match="stopped by SIGTERM; outer"):
+        strike_twice()
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), sys.unraisablehook) == before
