@@ -27,6 +27,7 @@ TIERS = [
     {"sweeps"},
     {"rules"},
     {"check"},
+    {"of_the_run"},
     {"stages", "config", "door_help"},
     {"assemble", "sweeping"},
     {"repeat", "door"},
@@ -42,8 +43,8 @@ WITHIN_TIER = {
     ("serving", "experiments"): {"twotower.experiments.lock"},  # one owner at a time, of a store too
 }
 ONLY_IN = {
-    "hydra": {"config"},
-    "omegaconf": {"config"},
+    "hydra": {"config", "of_the_run"},
+    "omegaconf": {"config", "of_the_run"},
     "faiss": {"index"},
     "pytorch_lightning": {"training"},
     "onnxruntime": {"bundle"},

@@ -85,6 +85,8 @@ ROOT: dict[str, Any] = {
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 NOT_SET = "???"
 """How a YAML says that the user must give a value."""
+OF_THE_RUN = "of_the_run"
+"""How a door's YAML says that a group or a key is as the run had it, unless something is typed."""
 
 RUN_KEYS = frozenset({"name", "seed", "embedding_dim", "output_root", "debug", "console", "reuse", "cache"})
 """What a single run is told beside its groups."""
