@@ -134,7 +134,10 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
     check, which reports them all. Keys that have a default in Python but are not in the YAML need it too.
     """
     try:
+        text.encode()
         override = OverridesParser.create().parse_override(text)
+    except UnicodeEncodeError:
+        return Problem(ascii(text), "is not UTF-8 text"), None
     except HydraException as error:
         if text.endswith(",") or ",," in text or "=," in text:
             return Problem(text, "an empty choice between or after the commas; leave it out"), None

@@ -4,15 +4,17 @@ Shapes: U users, N items, T topics.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from annotated_types import Le
 
 from twotower.data.fingerprints import fingerprint_of
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
 from twotower.errors import InputError
-from twotower.spec import Count, Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from twotower.spec import Days, Fraction, NonNegativeFloat, PositiveInt, Seed
 
 FIRST_TIME = 1_577_836_800
 """2020-01-01."""
@@ -58,12 +60,12 @@ class Synthetic(Source):
         num_users: PositiveInt = 2_000,
         num_items: PositiveInt = 1_000,
         num_interactions: PositiveInt = 60_000,
-        latent_dim: PositiveInt = 16,
+        latent_dim: Annotated[PositiveInt, Le(1000)] = 16,
         preference: Fraction = 0.9,
         popularity_exponent: NonNegativeFloat = 0.8,
         feature_noise: NonNegativeFloat = 0.05,
-        days: PositiveFloat = 365.0,
-        seed: Count = 0,
+        days: Days = 365.0,
+        seed: Seed = 0,
     ) -> None:
         self.num_users = num_users
         self.size = num_items  # `num_items` is a method of every source
