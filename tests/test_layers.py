@@ -15,7 +15,7 @@ PACKAGES = [path for path in MODULES if path.name == "__init__.py" and path.pare
 SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
 
 TIERS = [
-    {"errors", "spec", "problems", "exits", "files"},
+    {"errors", "spec", "problems", "exits", "files", "memory"},
     {"data"},
     {"features"},
     {"towers"},

@@ -14,11 +14,14 @@ from twotower.data.fingerprints import fingerprint_of
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
 from twotower.errors import InputError
+from twotower.memory import beyond_memory
 from twotower.spec import Days, Fraction, NonNegativeFloat, PositiveInt, Seed
 
 FIRST_TIME = 1_577_836_800
 """2020-01-01."""
 MAX_DENSITY = 0.5
+ENTRIES_A_ROW = 20
+"""Numbers that a user or item takes beside its weights: a row of a table, words and tags."""
 PLANTED_ROUNDS = 10
 WORDS_A_TOPIC = 8
 WORDS_A_TITLE = 3
@@ -78,7 +81,12 @@ class Synthetic(Source):
         self.seed = seed
 
     def problems(self) -> list[tuple[str, str]]:
-        """Tell whether there are enough pairs."""
+        """Tell whether there is memory for them, and whether there are enough pairs."""
+        entries = (self.num_users + self.size) * (
+            self.latent_dim + ENTRIES_A_ROW
+        ) + 20 * self.num_interactions
+        if said := beyond_memory(f"{self.num_users:,} users and {self.size:,} items", entries * 8):
+            return [("num_users", f"{said}; lower num_users, num_items, num_interactions or latent_dim")]
         most = int(MAX_DENSITY * self.num_users * self.size)
         if self.num_interactions <= most:
             return []
