@@ -6,6 +6,7 @@ stand in `rules`.
 
 import functools
 import inspect
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -82,6 +83,7 @@ ROOT: dict[str, Any] = {
 """Keys of the root that are plain values; a door has those that its YAML names."""
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+LONG_NUMBER = re.compile(r"\d{17,}")
 NOT_SET = "???"
 """How a YAML says that the user must give a value."""
 OF_THE_RUN = "of_the_run"
@@ -183,6 +185,7 @@ def _problem(details: Any, model: type[BaseModel], path: str) -> Problem:
         valid = details["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
         return Problem(key, f"unknown choice {given!r}; {nearest(str(given), valid)}")
     message = details["msg"].removeprefix("Input should be ").replace("Field required", "required")
+    message = LONG_NUMBER.sub(lambda found: f"{float(found[0]):g}", message)
     return Problem(key, f"expected {message}, got {given!r}")
 
 

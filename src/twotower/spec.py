@@ -23,9 +23,9 @@ HUGE = 1e30
 Count = Annotated[int, Ge(0), Le(MOST)]
 PositiveInt = Annotated[int, Gt(0), Le(MOST)]
 Seed = Annotated[int, Ge(0), Lt(2**32)]
-Width = Annotated[int, Gt(0), Le(8192)]
-"""Of an embedding or a layer; between two layers of the widest lie 268 MB of weights."""
-WidthOrNone = Annotated[int, Ge(0), Le(8192)]
+Width = Annotated[int, Gt(0), Le(4096)]
+"""Of an embedding or a layer; between two layers of the widest lie 67 MB of weights."""
+WidthOrNone = Annotated[int, Ge(0), Le(4096)]
 Threads = Annotated[int, Gt(0), Le(1024)]
 Length = Annotated[int, Gt(0), Le(10_000)]
 """Of what is read whole of every user or item: a history, a text, its tags."""

@@ -38,14 +38,16 @@ def problems_of_place(settings: Mapping[str, Any]) -> Iterator[Problem]:
         )
         yield Problem("name", f"{message}, got {name!r}")
     else:
-        yield from _too_long("name", Path(name), most, longest - len(os.fsencode(folder)))
+        yield from _too_long("name", Path(name), most, longest, len(os.fsencode(folder)) + 1)
 
 
-def _too_long(key: str, path: Path, most: int, longest: int) -> Iterator[Problem]:
+def _too_long(key: str, path: Path, most: int, longest: int, before: int = 0) -> Iterator[Problem]:
     part = max((os.fsencode(part) for part in path.parts), key=len)
     if len(part) > most:
         begin = os.fsdecode(part[:20])
         yield Problem(key, f"{begin}... has {len(part)} bytes, and the name of a folder at most {most}")
-    elif (length := len(os.fsencode(path))) > longest - ROOM_FOR_FILES:
-        message = f"has {length} bytes; a path has at most {longest}, of which runs need {ROOM_FOR_FILES}"
+    elif (length := before + len(os.fsencode(path))) > longest - ROOM_FOR_FILES:
+        message = (
+            f"the path to it has {length} bytes, and may have {longest}, of which runs need {ROOM_FOR_FILES}"
+        )
         yield Problem(key, message)
