@@ -1,17 +1,18 @@
 """Draws changed configurations: other choices, values at and beyond every bound, odd types, less and more."""
 
+import functools
 import inspect
 import math
 import random
 import types
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
+from typing_extensions import is_typeddict
 
 from twotower.check import MAPS, OPTIONAL_GROUPS, ROOMS, ROOT, RUN_GROUPS, RUN_KEYS
 from twotower.config import choices, compose, sound_overrides
-from twotower.errors import InputError
 from twotower.of_the_run import quoted
 from twotower.spec import TARGET, locate
 
@@ -100,16 +101,12 @@ ODD = (
 
 def draw(rng: random.Random) -> list[str]:
     """Return the overrides of a small run with one to three changes, of which any may be a mistake."""
-    overrides = list(TINY)
+    chosen: tuple[str, ...] = ()
     if rng.random() < 0.5:
         group = rng.choice(sorted(RUN_GROUPS - FOREIGN))
         choice = f"{group}={rng.choice(sorted(choices(group)))}"
-        overrides += [choice, *WITH.get(choice, [])]
-    try:
-        settings = compose("train", sound_overrides(overrides)[1])
-    except InputError:  # a key to be taken away is not there
-        return overrides
-    places = list(_places(settings))
+        chosen = (choice, *WITH.get(choice, ()))
+    overrides, places = [*TINY, *chosen], _places(chosen)
     for key, annotation in rng.sample(places, rng.randint(1, 3)):
         fit = ASKED_FOR.get(key) or list(_fitting(annotation, []))
         overrides.append(f"{key}={rng.choice(ODD if rng.random() < ODD_SHARE else fit)}")
@@ -119,9 +116,11 @@ def draw(rng: random.Random) -> list[str]:
     return overrides
 
 
-def _places(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield every key that may be set, with its annotation."""
-    yield from ((key, ROOT[key][0]) for key in sorted(RUN_KEYS - {"output_root", "console"}))
+@functools.cache
+def _places(chosen: tuple[str, ...]) -> list[tuple[str, Any]]:
+    """Return every key that may be set beside a choice, with its annotation."""
+    settings = compose("train", sound_overrides([*TINY, *chosen])[1])
+    places = [(key, ROOT[key][0]) for key in sorted(RUN_KEYS - {"output_root", "console"})]
     specs = {room: settings.get(room) for room in ROOMS if room in RUN_GROUPS - OPTIONAL_GROUPS}
     for path in MAPS:
         found: Any = settings
@@ -131,7 +130,8 @@ def _places(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for where, spec in specs.items():
         for name, parameter in inspect.signature(locate(spec[TARGET])).parameters.items():
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-                yield f"{where}.{name}", parameter.annotation
+                places.append((f"{where}.{name}", parameter.annotation))
+    return places
 
 
 def _fitting(annotation: Any, bounds: list[Any]) -> Iterator[str]:
@@ -151,11 +151,14 @@ def _fitting(annotation: Any, bounds: list[Any]) -> Iterator[str]:
         yield from (f"[{','.join(['8'] * number)}]" for number in (most, most + 1))
     elif annotation is bool:
         yield from ("true", "false")
+    elif is_typeddict(annotation):
+        fields = get_type_hints(annotation, include_extras=True)
+        yield from (f"{{{key}: {value}}}" for key, field in fields.items() for value in _fitting(field, []))
     elif annotation in (int, float):
         yield from map(str, _numbers(annotation, bounds))
     elif annotation is str:
         yield from map(quoted, TEXTS)
-    elif annotation is type(None):
+    else:
         yield "null"
 
 
