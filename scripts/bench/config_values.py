@@ -1,5 +1,6 @@
 """Draws changed configurations: other choices, values at and beyond every bound, odd types, less and more."""
 
+import contextlib
 import functools
 import inspect
 import math
@@ -8,10 +9,12 @@ import types
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import yaml
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
+from pydantic import TypeAdapter, ValidationError
 from typing_extensions import is_typeddict
 
-from twotower.check import MAPS, OPTIONAL_GROUPS, ROOMS, ROOT, RUN_GROUPS, RUN_KEYS
+from twotower.check import MAPS, OPTIONAL_GROUPS, ROOMS, ROOT, RUN_GROUPS, RUN_KEYS, STRICT
 from twotower.config import choices, compose, sound_overrides
 from twotower.of_the_run import quoted
 from twotower.spec import TARGET, locate
@@ -108,8 +111,10 @@ def draw(rng: random.Random) -> list[str]:
         chosen = (choice, *WITH.get(choice, ()))
     overrides, places = [*TINY, *chosen], _places(chosen)
     for key, annotation in rng.sample(places, rng.randint(1, 3)):
-        fit = ASKED_FOR.get(key) or list(_fitting(annotation, []))
-        overrides.append(f"{key}={rng.choice(ODD if rng.random() < ODD_SHARE else fit)}")
+        any_value, within = _values(key, annotation)
+        chance = rng.random()
+        fit = ODD if chance < ODD_SHARE else any_value if chance < 2 * ODD_SHARE else within
+        overrides.append(f"{key}={rng.choice(fit)}")
     if rng.random() < ODD_SHARE:
         key, _ = rng.choice(places)
         overrides.append(rng.choice([f"~{key}", f"+{key}_more=1", f"~{key.rpartition('.')[0] or key}"]))
@@ -132,6 +137,25 @@ def _places(chosen: tuple[str, ...]) -> list[tuple[str, Any]]:
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
                 places.append((f"{where}.{name}", parameter.annotation))
     return places
+
+
+def _values(key: str, annotation: Any) -> tuple[list[str], list[str]]:
+    """Return values of a key as they are typed, and those of them that its annotation allows."""
+    any_value = [str(value) for value in ASKED_FOR.get(key, ())] or list(_fitting(annotation, []))
+    allows = TypeAdapter(annotation, config=None if is_typeddict(annotation) else STRICT)
+    within = []
+    for value in any_value:
+        with contextlib.suppress(ValidationError, yaml.YAMLError):
+            allows.validate_python(_read(value))
+            within.append(value)
+    return any_value, within or any_value
+
+
+def _read(value: str) -> Any:
+    try:
+        return float(value) if "e" in value else yaml.safe_load(value)
+    except ValueError:
+        return yaml.safe_load(value)
 
 
 def _fitting(annotation: Any, bounds: list[Any]) -> Iterator[str]:

@@ -150,6 +150,9 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
         return Problem(
             key, "runs and sweeps are kept in <output_root>/<name>/; see name, sweep, launcher"
         ), None
+    if override.is_delete() and key in ALL_GROUPS - OPTIONAL_GROUPS:
+        message = "expected a choice with a _target_, and this takes it away"
+        return Problem(key, f"{message}; {nearest('', choices(key))}"), None
     if override.is_delete() or not (CONF / key).is_dir():
         forced = (
             override.is_add() or override.is_force_add() or override.is_delete() or key.startswith("hydra")
