@@ -40,7 +40,7 @@ MOST_BYTES, MOST_SECONDS = 6 * 2**30, 300
 """Of addresses that the process may have, Python's libraries among them; and of one run."""
 GIVEN_UP = 1800
 """Seconds by the clock after which a run is ended."""
-NAMES_A_KEY = re.compile(rf"\b({'|'.join(RUN_GROUPS | RUN_KEYS)})\b[.:= ]")
+NAMES_A_KEY = re.compile(rf"^  [^ ]+: |\b({'|'.join(RUN_GROUPS | RUN_KEYS)})\b[.:= ]", re.MULTILINE)
 
 
 def tried(overrides: Sequence[str], root: Path) -> dict[str, Any]:
