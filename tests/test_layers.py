@@ -15,7 +15,7 @@ PACKAGES = [path for path in MODULES if path.name == "__init__.py" and path.pare
 SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
 
 TIERS = [
-    {"errors", "spec", "problems", "exits", "files"},
+    {"errors", "spec", "problems", "exits", "files", "memory"},
     {"data"},
     {"features"},
     {"towers"},
@@ -27,6 +27,7 @@ TIERS = [
     {"sweeps"},
     {"rules"},
     {"check"},
+    {"of_the_run"},
     {"stages", "config", "door_help"},
     {"assemble", "sweeping"},
     {"repeat", "door"},
@@ -42,8 +43,8 @@ WITHIN_TIER = {
     ("serving", "experiments"): {"twotower.experiments.lock"},  # one owner at a time, of a store too
 }
 ONLY_IN = {
-    "hydra": {"config"},
-    "omegaconf": {"config"},
+    "hydra": {"config", "of_the_run"},
+    "omegaconf": {"config", "of_the_run"},
     "faiss": {"index"},
     "pytorch_lightning": {"training"},
     "onnxruntime": {"bundle"},

@@ -1,6 +1,5 @@
 """The pipeline, as it reads: settings in; trained towers, a checked index, a record and a bundle out."""
 
-import copy
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,6 @@ from twotower.evaluation.indexing import Indexed
 from twotower.exits import DONE, stoppable
 from twotower.experiments import record, trainings
 from twotower.experiments.outcome import FINISHED, became
-from twotower.experiments.overrides import key_of
 from twotower.experiments.run import GOES_ON, Run, new_folder, read_result, run_folder
 from twotower.experiments.run_files import PER_USER, PER_USER_BASELINES
 from twotower.experiments.tensorboard import Board
@@ -186,35 +184,6 @@ def reevaluate(source: Path, changes: Settings, overrides: Sequence[str] = ()) -
         return conclude(run, board, result)
 
 
-def laid_over(own: Any, given: Any, group: str, overrides: Sequence[str]) -> Any:
-    """Return a group of a run's settings as what was typed changes it.
-
-    `group=choice` replaces it, `group.key=value` one value of it; what is not typed stays the run's own.
-
-    Args:
-        own: the run's.
-        given: the door's defaults with what was typed.
-        group: key of both.
-        overrides: what was typed; nothing if `given` is all meant.
-    """
-    keys = {text: key_of(text) for text in overrides}
-    if not overrides or group in keys.values() or not isinstance(own, dict):
-        return given
-    result = copy.deepcopy(own)
-    for text, key in keys.items():
-        _, *path = key.split(".")
-        if not key.startswith(f"{group}."):
-            continue
-        here, there = result, given
-        for part in path[:-1]:
-            here, there = here.setdefault(part, {}), there.get(part, {})
-        if text.startswith("~"):
-            here.pop(path[-1], None)
-        else:
-            here[path[-1]] = there[path[-1]]
-    return result
-
-
 def beside(source: Path, changes: Settings, overrides: Sequence[str]) -> tuple[dict[str, Any], Run, TwoTower]:
     """Return a run's result, a new run beside it with changed settings, and its towers from the bundle.
 
@@ -232,9 +201,7 @@ def beside(source: Path, changes: Settings, overrides: Sequence[str]) -> tuple[d
             else f"; finish it with scripts/train.py resume={source}"
         )
         raise InputError(f"run={source}: this run {became(result)}{remedy}")
-    settings = run.settings | {
-        key: laid_over(run.settings.get(key), value, key, overrides) for key, value in changes.items()
-    }
+    settings = run.settings | dict(changes)
     # Nothing is trained, so other metrics need not hold the one that the training monitored.
     problems = [problem for problem in check(settings) if problem.key != "trainer.monitor"]
     raise_problems(problems, "the run's settings with these changes")

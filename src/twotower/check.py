@@ -6,18 +6,18 @@ stand in `rules`.
 
 import functools
 import inspect
-import os
+import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Lt, MinLen
+from annotated_types import Le, Lt, MinLen
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from twotower.errors import InputError
+from twotower.experiments.place import problems_of_place
 from twotower.problems import Problem, nearest
 from twotower.rules import between_rooms
-from twotower.spec import TARGET, Count, NonNegativeFloat, PositiveInt, build, locate
+from twotower.spec import TARGET, Count, NonNegativeFloat, PositiveInt, Seed, Threads, Width, build, locate
 
 ROOMS = {
     "data": "twotower.data.sources.source.Source",
@@ -57,14 +57,14 @@ OPTIONAL_GROUPS = frozenset({"sweep"})
 
 ROOT: dict[str, Any] = {
     "name": (str, ...),
-    "seed": (Annotated[Count, Lt(2**32)], ...),
-    "embedding_dim": (PositiveInt, ...),
+    "seed": (Seed, ...),
+    "embedding_dim": (Width, ...),
     "output_root": (str, ...),
     "debug": (bool, ...),
     "console": (Literal["rich", "quiet", "jsonl"], ...),
     "reuse": (bool, ...),
     "cache": (bool, True),  # runs of earlier versions have no such key
-    "seeds": (PositiveInt, ...),
+    "seeds": (Annotated[PositiveInt, Le(10_000)], ...),
     "retry_failed": (bool, ...),
     "run": (str, ...),
     "bundle": (Annotated[str, MinLen(1)], ...),
@@ -78,13 +78,16 @@ ROOT: dict[str, Any] = {
     "max_connections_per_client": (Count | None, ...),
     "max_body_bytes": (PositiveInt, ...),
     "max_batch": (PositiveInt, ...),
-    "threads": (PositiveInt, ...),
+    "threads": (Threads, ...),
 }
 """Keys of the root that are plain values; a door has those that its YAML names."""
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+LONG_NUMBER = re.compile(r"\d{17,}")
 NOT_SET = "???"
 """How a YAML says that the user must give a value."""
+OF_THE_RUN = "of_the_run"
+"""How a door's YAML says that a group or a key is as the run had it, unless something is typed."""
 
 RUN_KEYS = frozenset({"name", "seed", "embedding_dim", "output_root", "debug", "console", "reuse", "cache"})
 """What a single run is told beside its groups."""
@@ -122,17 +125,7 @@ def _check_root(settings: Mapping[str, Any], groups: frozenset[str], keys: froze
     plain = {key: value for key, value in settings.items() if key in keys}
     known = keys | groups
     problems = [Problem(key, f"unknown key; {nearest(key, known)}") for key in settings if key not in known]
-    return problems + _validate(_root_model(keys), plain, "") + _check_output(plain.get("output_root"))
-
-
-def _check_output(root: Any) -> list[Problem]:
-    if not isinstance(root, str) or root == NOT_SET:
-        return []
-    folder = Path(root).absolute()
-    there = next(place for place in (folder, *folder.parents) if os.access(place, os.F_OK))
-    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
-        return []
-    return [Problem("output_root", f"{there} is not a folder that this user may write to; name another")]
+    return problems + _validate(_root_model(keys), plain, "") + list(problems_of_place(plain))
 
 
 def check_spec(spec: Any, base: str, path: str) -> list[Problem]:
@@ -192,6 +185,7 @@ def _problem(details: Any, model: type[BaseModel], path: str) -> Problem:
         valid = details["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
         return Problem(key, f"unknown choice {given!r}; {nearest(str(given), valid)}")
     message = details["msg"].removeprefix("Input should be ").replace("Field required", "required")
+    message = LONG_NUMBER.sub(lambda found: f"{float(found[0]):g}", message)
     return Problem(key, f"expected {message}, got {given!r}")
 
 

@@ -1,4 +1,4 @@
-"""The only module that knows Hydra and OmegaConf: from the command line to plain, checked values."""
+"""From the command line to plain, checked values; only here and in `of_the_run` is Hydra known."""
 
 import re
 import sys
@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from twotower.check import ALL_GROUPS, OPTIONAL_GROUPS, check
 from twotower.errors import InputError
+from twotower.of_the_run import asked_of_the_run, lend
 from twotower.problems import Problem, nearest, raise_problems
 from twotower.sweeps.axis import Axis
 
@@ -40,12 +41,12 @@ def compose(config_name: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
 def _composed(config_name: str, overrides: Iterable[str]) -> tuple[dict[str, Any], list[Problem]]:
     """Compose; a value that cannot be resolved becomes None and a problem with its key."""
     overrides = list(overrides)
+    beginning, problems = lend(config_name, _door(config_name), overrides)
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            config = hydra.compose(config_name, [*overrides, *_searchpath(overrides)])
+            config = hydra.compose(beginning, [*overrides, *_searchpath(overrides)])
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_first_line(error)) from error
-    problems: dict[str, Problem] = {}
     while True:
         try:
             return plain(config), list(problems.values())
@@ -69,7 +70,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 def shape(config_name: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the groups and the plain keys that a door's YAML names, itself or in a file it includes."""
-    config = plain_file(CONF / f"{config_name}.yaml")
+    config = _door(config_name)
     groups = {key for entry in config["defaults"] if isinstance(entry, dict) for key in entry}
     included = [entry for entry in config["defaults"] if isinstance(entry, str) and entry != "_self_"]
     keys = set(config).union(*(plain_file(CONF / f"{name}.yaml") for name in included))
@@ -98,6 +99,7 @@ def checked(
         raise
     unresolved += _misplaced(settings)
     told = {problem.key for problem in unresolved}
+    told |= asked_of_the_run(_door(config_name)) if "run" in told else set()
     found = [problem for problem in check(settings, *shape(config_name)) if problem.key not in told]
     raise_problems([*problems, *unresolved, *found], NOTHING_DONE)
     return settings
@@ -132,7 +134,10 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
     check, which reports them all. Keys that have a default in Python but are not in the YAML need it too.
     """
     try:
+        text.encode()
         override = OverridesParser.create().parse_override(text)
+    except UnicodeEncodeError:
+        return Problem(ascii(text), "is not UTF-8 text"), None
     except HydraException as error:
         if text.endswith(",") or ",," in text or "=," in text:
             return Problem(text, "an empty choice between or after the commas; leave it out"), None
@@ -145,6 +150,9 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
         return Problem(
             key, "runs and sweeps are kept in <output_root>/<name>/; see name, sweep, launcher"
         ), None
+    if override.is_delete() and key in ALL_GROUPS - OPTIONAL_GROUPS:
+        message = "expected a choice with a _target_, and this takes it away"
+        return Problem(key, f"{message}; {nearest('', choices(key))}"), None
     if override.is_delete() or not (CONF / key).is_dir():
         forced = (
             override.is_add() or override.is_force_add() or override.is_delete() or key.startswith("hydra")
@@ -212,8 +220,10 @@ def axis_of(key: str, text: str) -> Axis:
 
 def show(config_name: str, flags: list[str], overrides: list[str]) -> None:
     """Let Hydra print what its own flags ask for, such as `--cfg job`."""
+    beginning, problems = lend(config_name, _door(config_name), overrides)
+    raise_problems(problems.values(), NOTHING_DONE)
     sys.argv[1:] = [*flags, *overrides, *_searchpath(overrides)]  # where Hydra looks
-    hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(lambda _: None)()
+    hydra.main(config_path=str(CONF), config_name=beginning, version_base="1.3")(lambda _: None)()
 
 
 def choices(group: str) -> dict[str, Path]:
@@ -225,6 +235,10 @@ def choices(group: str) -> dict[str, Path]:
 def _searchpath(overrides: Iterable[str]) -> list[str]:
     given = any("hydra.searchpath" in override for override in overrides)
     return [f"hydra.searchpath=[file://{LOCAL}]"] if LOCAL.is_dir() and not given else []
+
+
+def _door(config_name: str) -> dict[str, Any]:
+    return plain_file(CONF / f"{config_name}.yaml")
 
 
 def plain_file(path: Path) -> dict[str, Any]:

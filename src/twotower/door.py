@@ -14,6 +14,7 @@ from twotower.config import CONF, NOTHING_DONE, checked, choices, is_swept, shap
 from twotower.door_help import choices_text, help_text
 from twotower.errors import InputError
 from twotower.exits import DONE, exit_status
+from twotower.of_the_run import quoted
 from twotower.problems import NOT_VARIED, nearest, raise_problems
 
 HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
@@ -40,7 +41,7 @@ def run_door(
         verbs: key -> what `key=RUN_FOLDER` calls instead, such as `resume`.
     """
     overrides, flags = split_arguments(sys.argv[1:])
-    overrides = [quoted(text) for text in overrides]
+    overrides = [_folder_quoted(text) for text in overrides]
     debug = "debug=true" in (override.lower() for override in overrides)
 
     def guarded() -> int:
@@ -109,10 +110,11 @@ def _only_known(flags: list[str]) -> None:
             raise InputError(f"{name}: unknown flag; {nearest(name, FLAGS)}")
 
 
-def quoted(text: str) -> str:
+def _folder_quoted(text: str) -> str:
     """Return an override whose value is a run's folder in quotes, since folder names hold = and commas."""
     key, _, value = text.partition("=")
-    return f"{key}='{value}'" if key in FOLDER_KEYS and value and value[0] not in "'\"" else text
+    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return f"{key}={quoted(value)}" if key in FOLDER_KEYS and value and not is_quoted else text
 
 
 def _only(verb: str, folder: str, overrides: list[str]) -> Path:

@@ -8,9 +8,11 @@ from typing import Any
 
 import yaml
 
-from twotower.check import NOT_SET
+from twotower.check import NOT_SET, OF_THE_RUN
 from twotower.errors import InputError
 from twotower.spec import TARGET, locate
+
+HEADINGS = {None: "  (none by default)", OF_THE_RUN: "  (as the run had it by default)"}
 
 Choices = Callable[[str], Mapping[str, Path]]
 """Group -> name -> file of its choices."""
@@ -29,10 +31,10 @@ def help_text(conf: Path, config_name: str, description: str, choices: Choices) 
     lines = [description.strip(), "", "Groups (group=choice):"]
     for group, default in _groups(config):
         names = ", ".join(sorted(choices(group)))
-        lines.append(f"  {group:<12} {names}  [{'none' if default is None else default}]")
+        lines.append(f"  {group:<12} {names}  [{_shown('none' if default is None else default)}]")
     lines += ["", "Keys (key=value; every key of a choice too, e.g. loss.temperature=0.05):"]
     for key, value in _keys(conf, config).items():
-        lines.append(f"  {key:<14} [{'required' if value == NOT_SET else value}]")
+        lines.append(f"  {key:<14} [{_shown(value)}]")
     lines += ["", "--info choices says what each choice is; --cfg job prints the whole configuration."]
     lines += ["Exit status: 0 done, 1 failed, 2 your input, 3 index rejected."]
     return "\n".join(lines)
@@ -42,13 +44,17 @@ def choices_text(conf: Path, config_name: str, choices: Choices) -> str:
     """Return every group with its choices, one line each; the default is marked with a star."""
     lines = []
     for group, default in _groups(_read(conf / f"{config_name}.yaml")):
-        lines += ["", group if default is not None else f"{group}  (none by default)"]
+        lines += ["", f"{group}{HEADINGS.get(default, '')}"]
         found = choices(group)
         width = max(map(len, found), default=0)
         for name, path in sorted(found.items()):
             mark = "*" if name == default else " "
             lines.append(f" {mark} {name:<{width}}  {_one_line(path)}".rstrip())
     return "\n".join(lines[1:])
+
+
+def _shown(default: Any) -> Any:
+    return {NOT_SET: "required", OF_THE_RUN: "as the run had it"}.get(str(default), default)
 
 
 def _groups(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -15,10 +15,24 @@ from twotower.errors import InputError
 
 TARGET = "_target_"
 
-Count = Annotated[int, Ge(0)]
-PositiveInt = Annotated[int, Gt(0)]
-PositiveFloat = Annotated[float, Gt(0)]
-NonNegativeFloat = Annotated[float, Ge(0)]
+MOST = 2**31 - 1
+"""What a row, a length or a number of things may be: 32 bits."""
+HUGE = 1e30
+"""What a number may be: far within the range of 32-bit floats."""
+
+Count = Annotated[int, Ge(0), Le(MOST)]
+PositiveInt = Annotated[int, Gt(0), Le(MOST)]
+Seed = Annotated[int, Ge(0), Lt(2**32)]
+Width = Annotated[int, Gt(0), Le(4096)]
+"""Of an embedding or a layer; between two layers of the widest lie 67 MB of weights."""
+WidthOrNone = Annotated[int, Ge(0), Le(4096)]
+Threads = Annotated[int, Gt(0), Le(1024)]
+Length = Annotated[int, Gt(0), Le(10_000)]
+"""Of what is read whole of every user or item: a history, a text, its tags."""
+PositiveFloat = Annotated[float, Gt(0), Le(HUGE)]
+NonNegativeFloat = Annotated[float, Ge(0), Le(HUGE)]
+Days = Annotated[float, Gt(0), Le(1e6)]
+"""A stretch of time; a million days are 2,738 years."""
 Fraction = Annotated[float, Ge(0), Le(1)]
 ProperFraction = Annotated[float, Gt(0), Lt(1)]
 DropoutRate = Annotated[float, Ge(0), Lt(1)]

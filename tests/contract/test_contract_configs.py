@@ -75,8 +75,9 @@ def test_every_choice_composes_and_checks(path: Path, files: list[str]) -> None:
 
 
 @pytest.mark.parametrize("door", sorted(DOORS))
-def test_every_door_composes_and_checks(door: str) -> None:
-    overrides = [f"{key}=outputs/default/now" for key in ("run", "bundle") if key in shape(door)[1]]
+def test_every_door_composes_and_checks(door: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(checked("train", [])))
+    overrides = [f"{key}={tmp_path}" for key in ("run", "bundle") if key in shape(door)[1]]
     settings = checked(door, overrides)
     assert set(settings) == set.union(*map(set, shape(door))) - OPTIONAL_GROUPS
 

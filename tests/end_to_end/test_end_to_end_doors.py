@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from twotower.check import ALL_GROUPS, OPTIONAL_GROUPS, RUN_KEYS, SWEEP_ONLY
-from twotower.config import CONF
+from twotower.config import CONF, checked
 
 SCRIPTS = CONF.parent / "scripts"
 TINY = [
@@ -102,13 +102,14 @@ def test_cfg_job_prints_the_whole_configuration(
     door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run = [f"{key}=outputs/default/one" for key in ("run", "bundle") if key in KEYS[script]]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(checked("train", [])))
+    run = [f"{key}={tmp_path}" for key in ("run", "bundle") if key in KEYS[script]]
     config = yaml.safe_load(door(script, "--cfg", "job", "debug=true", *run))
     assert config.keys() | OPTIONAL_GROUPS == KEYS[script] | GROUPS[script] | OPTIONAL_GROUPS
     assert config["debug"] is True
     for group in GROUPS[script] - {"features", "baselines", "sweep"}:
         assert config[group]["_target_"].startswith("twotower.")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "config.yaml"]
 
 
 def results(root: Path) -> list[dict[str, Any]]:
@@ -135,8 +136,9 @@ def test_a_job_of_a_sweep_is_the_job_run_alone(door: Door, tmp_path: Path) -> No
 
 
 def test_the_examples_of_the_other_doors_work(door: Door, tmp_path: Path) -> None:
-    door("train", *TINY, f"output_root={tmp_path}")
-    (run,) = (tmp_path / "default").iterdir()
+    root = tmp_path / "it's, a=b"
+    door("train", *TINY, f'output_root="{root}"')
+    (run,) = (root / "default").iterdir()
     # fewer metrics than the one that the training monitored is among
     door(
         "evaluate", f"run={run}", "metrics.ks=[5,10]", "metrics.filter_seen=false", "metrics.num_bootstrap=0"
@@ -144,10 +146,18 @@ def test_the_examples_of_the_other_doors_work(door: Door, tmp_path: Path) -> Non
     door("reindex", f"run={run}", "index=ivf_flat", "index.nlist=4", "index.min_recall=0.01")
     assert door("export", f"run={run}").startswith("ok  343 users and 128 items compared, ")
     assert (run / "exported" / "user_tower.onnx").is_file()
-    before, evaluated, indexed = results(tmp_path)
+    before, evaluated, indexed = results(root)
     assert evaluated["training_reused_from"] == indexed["training_reused_from"] == str(run)
     assert "test/recall_at_5" in evaluated["metrics"]
     assert "test/recall_at_20" not in evaluated["metrics"]
     assert evaluated["index"] == before["index"]
     assert indexed["index"]["type"] == "ivf_flat"
     assert indexed["metrics"] == before["metrics"]
+    # a key alone changes the run's own index, and leaves the rest of it
+    door("reindex", f"run={sorted((root / 'default').iterdir())[-1]}", "index.nprobe=2")
+    index = results(root)[-1]["index"]
+    assert (index["type"], index["build_args"], index["search_args"]) == (
+        "ivf_flat",
+        {"nlist": 4},
+        {"nprobe": 2},
+    )

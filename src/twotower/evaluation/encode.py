@@ -12,6 +12,8 @@ from twotower.data.dataset import Holdout
 from twotower.towers.two_tower import TwoTower
 
 CHUNK = 8192
+CHUNK_PLACES = 2**23
+"""Of the histories of a chunk of users: where they are long, there are fewer users."""
 
 
 @torch.inference_mode()
@@ -45,5 +47,6 @@ def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> 
 def encode_every_user(model: TwoTower, holdout: Holdout) -> NDArray[np.float32]:
     """Embed all users of a holdout, in chunks. Returns float32 [Q, D]."""
     every = np.arange(len(holdout.users))
-    chunks = np.split(every, range(CHUNK, len(every), CHUNK))
+    chunk = min(CHUNK, max(1, CHUNK_PLACES // model.history.length))
+    chunks = np.split(every, range(chunk, len(every), chunk))
     return np.concatenate([encode_holdout(model, holdout, chunk).cpu().numpy() for chunk in chunks])

@@ -10,7 +10,7 @@ from torch import Tensor
 from twotower.features.feature import BoolArray, Feature, Missing
 from twotower.features.lookup_encoder import LookupEncoder
 from twotower.features.raw_numbers import as_finite_numbers
-from twotower.spec import PositiveInt
+from twotower.spec import Width
 
 
 class Binned(Feature):
@@ -25,9 +25,7 @@ class Binned(Feature):
 
     expected = "a finite number"
 
-    def __init__(
-        self, *, column: str, dim: PositiveInt, num_bins: PositiveInt = 10, missing: Missing = "error"
-    ) -> None:
+    def __init__(self, *, column: str, dim: Width, num_bins: Width = 10, missing: Missing = "error") -> None:
         super().__init__(column=column, missing=missing)
         self.dim = dim
         self.num_bins = num_bins

@@ -10,7 +10,7 @@ from torch import Tensor
 from twotower.features.feature import BoolArray, Feature, Missing
 from twotower.features.lookup_encoder import LookupEncoder
 from twotower.features.value_rows import ValueRows, is_value
-from twotower.spec import DropoutRate, PositiveInt
+from twotower.spec import DropoutRate, PositiveInt, Width
 
 
 class Categorical(Feature):
@@ -31,7 +31,7 @@ class Categorical(Feature):
         self,
         *,
         column: str,
-        dim: PositiveInt,
+        dim: Width,
         min_count: PositiveInt = 1,
         dropout: DropoutRate = 0.0,
         sparse: bool = False,

@@ -2,7 +2,7 @@
 
 from twotower.features.categorical import Categorical
 from twotower.features.feature import Missing
-from twotower.spec import Count, DropoutRate
+from twotower.spec import DropoutRate, WidthOrNone
 
 
 class Id(Categorical):
@@ -23,7 +23,7 @@ class Id(Categorical):
         self,
         *,
         column: str,
-        dim: Count = 0,
+        dim: WidthOrNone = 0,
         dropout: DropoutRate = 0.1,
         sparse: bool = False,
         missing: Missing = "error",

@@ -1,10 +1,11 @@
 """When the user asks: season, day of the week, hour of the day."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import torch
+from annotated_types import Le
 from torch import Tensor, nn
 
 from twotower.errors import InputError
@@ -15,6 +16,8 @@ from twotower.spec import Count
 YEAR_SECONDS = 31_556_952  # 365.2425 days
 DAY_SECONDS = 86_400
 WEEK_SECONDS = 7 * DAY_SECONDS
+
+Harmonics = Annotated[Count, Le(1000)]
 
 
 class RequestTime(ContextFeature):
@@ -28,7 +31,7 @@ class RequestTime(ContextFeature):
 
     expected = "unix seconds"
 
-    def __init__(self, *, year: Count = 4, week: Count = 0, day: Count = 0) -> None:
+    def __init__(self, *, year: Harmonics = 4, week: Harmonics = 0, day: Harmonics = 0) -> None:
         super().__init__(column=REQUEST_TIME, missing="allow")
         if year + week + day == 0:
             raise InputError("RequestTime: year, week and day are all 0; give one of them harmonics")

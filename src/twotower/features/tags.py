@@ -10,7 +10,7 @@ from torch import Tensor
 from twotower.features.bag_encoder import BagEncoder
 from twotower.features.feature import BoolArray, Feature, Missing
 from twotower.features.value_rows import ValueRows, is_value
-from twotower.spec import PositiveInt
+from twotower.spec import Length, PositiveInt, Width
 
 
 class Tags(Feature):
@@ -31,9 +31,9 @@ class Tags(Feature):
         self,
         *,
         column: str,
-        dim: PositiveInt,
+        dim: Width,
         separator: str | None = None,
-        max_tags: PositiveInt = 16,
+        max_tags: Length = 16,
         min_count: PositiveInt = 1,
         missing: Missing = "error",
     ) -> None:

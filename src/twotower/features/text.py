@@ -13,7 +13,7 @@ from torch import Tensor
 from twotower.features.bag_encoder import BagEncoder
 from twotower.features.feature import BoolArray, Feature, Missing
 from twotower.features.text_tokens import hashed_tokens
-from twotower.spec import PositiveInt
+from twotower.spec import Length, PositiveInt, Width
 
 
 class HashedText(Feature):
@@ -41,9 +41,9 @@ class HashedText(Feature):
         self,
         *,
         column: str,
-        dim: PositiveInt,
+        dim: Width,
         buckets: PositiveInt = 1_000_000,
-        max_tokens: PositiveInt = 64,
+        max_tokens: Length = 64,
         min_count: PositiveInt = 2,
         char_ngrams: bool = True,
         weighting: Literal["mean", "idf"] = "mean",

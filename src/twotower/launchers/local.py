@@ -8,7 +8,7 @@ from twotower.launchers.cores import num_cores
 from twotower.launchers.launcher import Handle, Launcher, Payload
 from twotower.launchers.process import WorkerProcess
 from twotower.launchers.task import threads_environment
-from twotower.spec import PositiveInt
+from twotower.spec import Threads
 
 
 class Local(Launcher):
@@ -26,8 +26,8 @@ class Local(Launcher):
         task: str,
         folder: Path,
         *,
-        num_workers: PositiveInt | None = None,
-        threads_per_worker: PositiveInt | None = None,
+        num_workers: Threads | None = None,
+        threads_per_worker: Threads | None = None,
     ) -> None:
         super().__init__(task, folder)
         self._num_workers = num_workers or num_cores()

@@ -5,8 +5,7 @@ from torch import Tensor
 
 from twotower.negatives.frequency import FrequencyName
 from twotower.negatives.in_batch import RAREST, InBatch
-from twotower.negatives.negatives import distinct, draw_evenly
-from twotower.spec import PositiveInt
+from twotower.negatives.negatives import Draws, distinct, draw_evenly
 
 
 class Mixed(InBatch):
@@ -24,7 +23,7 @@ class Mixed(InBatch):
     """
 
     def __init__(
-        self, frequencies: Tensor, *, frequency: FrequencyName = "empirical", num_uniform: PositiveInt = 1024
+        self, frequencies: Tensor, *, frequency: FrequencyName = "empirical", num_uniform: Draws = 1024
     ) -> None:
         super().__init__(frequencies, frequency=frequency)
         self.num_uniform = num_uniform

@@ -1,11 +1,17 @@
 """What every source of negatives is given and what it returns."""
 
 from abc import ABC, abstractmethod
+from typing import Annotated
 
 import torch
+from annotated_types import Le
 from torch import Tensor, nn
 
 from twotower.negatives.candidates import Candidates, known_pairs
+from twotower.spec import PositiveInt
+
+Draws = Annotated[PositiveInt, Le(1_000_000)]
+"""Of a batch."""
 
 
 class Negatives(nn.Module, ABC):

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from twotower.negatives.negatives import Negatives, distinct, draw_evenly
-from twotower.spec import PositiveInt
+from twotower.negatives.negatives import Draws, Negatives, distinct, draw_evenly
 
 
 class Uniform(Negatives):
@@ -15,7 +14,7 @@ class Uniform(Negatives):
         num_negatives: draws a batch.
     """
 
-    def __init__(self, frequencies: Tensor, *, num_negatives: PositiveInt = 1024) -> None:
+    def __init__(self, frequencies: Tensor, *, num_negatives: Draws = 1024) -> None:
         super().__init__(frequencies)
         self.num_negatives = num_negatives
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from twotower.errors import InputError
+from twotower.experiments.fingerprint import NOT_SHAPING
 from twotower.experiments.outcome import FINISHED
 from twotower.experiments.overrides import key_of
 from twotower.experiments.run import read_ending
@@ -37,6 +38,8 @@ class Grid(Sweep):
         names = {key_of(text) for case in cases for text in case}
         if both := names & {key_of(text) for text in request.fixed}:
             raise InputError(f"{min(both)}: the cases of this sweep set it; leave it out")
+        if kept := names & NOT_SHAPING:
+            raise InputError(f"{min(kept)}: is about where runs are kept, and no case may set it")
         product = itertools.product(cases, *([(text,) for text in axis.texts()] for axis in request.axes))
         combinations = list(dict.fromkeys(tuple(itertools.chain(*parts)) for parts in product))
         if combinations == [()]:

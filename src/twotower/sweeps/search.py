@@ -4,7 +4,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from twotower.errors import InputError
-from twotower.spec import Count, PositiveInt
+from twotower.spec import PositiveInt, Seed
 from twotower.sweeps.job import Request
 from twotower.sweeps.objectives import Direction, Objectives, way_of
 from twotower.sweeps.pruning import PrunerName
@@ -45,7 +45,7 @@ class Search(Sweep):
         objectives: dict[str, Direction] | None = None,
         pruner: PrunerName = "none",
         storage: str | None = None,
-        seed: Count = 0,
+        seed: Seed = 0,
         num_startup: PositiveInt = 10,
     ) -> None:
         super().__init__(vary=vary)

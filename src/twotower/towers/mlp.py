@@ -1,11 +1,12 @@
 """The tower of this house: join the blocks, run an MLP, scale."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import MaxLen
 from torch import Tensor, nn
 
-from twotower.spec import DropoutRate, PositiveInt
+from twotower.spec import DropoutRate, Width
 from twotower.towers.normalise import NormName, norm_of, provided_by
 from twotower.towers.tower import Tower
 
@@ -42,7 +43,7 @@ class Mlp(Tower):
         block_dims: dict[str, int],
         embedding_dim: int,
         *,
-        widths: list[PositiveInt],
+        widths: Annotated[list[Width], MaxLen(32)],
         activation: Activation = "gelu",
         dropout: DropoutRate = 0.0,
         input_dropout: DropoutRate = 0.0,

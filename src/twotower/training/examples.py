@@ -6,14 +6,15 @@ Shapes: P examples of a batch, L history positions, K known items.
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import Le
 from torch import Tensor
 
 from twotower.data.history import History
-from twotower.spec import PositiveFloat, PositiveInt
+from twotower.spec import Days, PositiveFloat, PositiveInt
 
 SECONDS_A_DAY = 86_400.0
 
@@ -70,11 +71,11 @@ class NextItem:
     def __init__(
         self,
         *,
-        batch_size: PositiveInt = 1024,
+        batch_size: Annotated[PositiveInt, Le(1_000_000)] = 1024,
         recency_half_life_days: PositiveFloat | None = None,
         recency: Literal["loss", "sample"] = "loss",
-        epoch_examples: PositiveInt | None = None,
-        max_age_days: PositiveFloat | None = None,
+        epoch_examples: Annotated[PositiveInt, Le(100_000_000)] | None = None,
+        max_age_days: Days | None = None,
     ) -> None:
         self.batch_size = batch_size
         self.recency_half_life_days = recency_half_life_days

@@ -8,10 +8,12 @@ import torch
 
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.history import History
+from twotower.errors import InputError
 from twotower.evaluation.evaluator import Evaluator
 from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
 from twotower.losses.loss import Loss
+from twotower.memory import beyond_memory
 from twotower.negatives.negatives import Negatives
 from twotower.spec import build
 from twotower.towers.build import build_two_tower, tower_width
@@ -22,6 +24,11 @@ from twotower.training.optimizers.optimizer import OptimizerChoice
 from twotower.training.validation import Validation
 
 Settings = Mapping[str, Any]
+
+BYTES_A_WEIGHT = 28
+"""Of a weight: itself, its gradient, two moments, and all but the gradient once more in a checkpoint."""
+BYTES_A_PLACE = 56
+"""Of an item of a history in a batch: its row, its time, its place in the log, and what lies between."""
 
 
 def build_module(
@@ -39,12 +46,16 @@ def build_module(
         log: what is trained on; features are fitted on its users and items only.
         epoch_batches: batches of an epoch.
         evaluator: validates after each epoch; None for a training without validation.
+
+    Raises:
+        InputError: the towers take more memory than there is.
     """
-    torch.manual_seed(settings["seed"])
     num_items = len(dataset.items)
     trained_items = np.bincount(log.items, minlength=num_items + 1) > 0
     users = fit_features(settings, dataset, "user", np.flatnonzero(log.counts()))
     items = fit_features(settings, dataset, "item", np.flatnonzero(trained_items))
+    check_weights(settings, users, items)
+    torch.manual_seed(settings["seed"])
     model = build_two_tower(settings, users, items, torch.from_numpy(trained_items))
     model.item_bias.initialise(log)
     objective = build(settings["objective"], NextItem)
@@ -60,16 +71,40 @@ def build_module(
     )
 
 
+def check_weights(settings: Settings, users: FeatureTable, items: FeatureTable) -> None:
+    """Refuse towers that training cannot hold, before their memory is asked for.
+
+    Raises:
+        InputError: says what they take.
+    """
+    with torch.device("meta"):
+        trained_items = torch.ones(items.num_rows + 1, dtype=torch.bool)
+        model = build_two_tower(settings, users, items, trained_items)
+    number = sum(parameter.numel() for parameter in model.parameters())
+    if said := beyond_memory(f"{number:,} weights", number * BYTES_A_WEIGHT):
+        keys = "embedding_dim, user_tower.widths, item_tower.widths, features"
+        raise InputError(f"{keys}: {said}; make them narrower")
+
+
 def build_batches(settings: Settings, log: History) -> TrainBatches:
-    """Build the batches of a log."""
+    """Build the batches of a log.
+
+    Raises:
+        InputError: one takes more memory than there is.
+    """
     history = build(settings["history"], HistoryEncoder, 1)
-    return TrainBatches(
+    batches = TrainBatches(
         log,
         build(settings["objective"], NextItem),
         history_length=history.length,
         strict=history.strict,
         seed=settings["seed"],
     )
+    size = min(batches.batch_size, batches.order.size)
+    what = f"the histories of a batch, {size:,} of {history.length:,} items,"
+    if said := beyond_memory(what, size * history.length * BYTES_A_PLACE):
+        raise InputError(f"objective.batch_size, history.length: {said}; lower one of them")
+    return batches
 
 
 def fit_features(

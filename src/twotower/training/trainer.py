@@ -3,36 +3,33 @@
 import inspect
 from typing import Any, Literal
 
+from typing_extensions import TypedDict
+
 from twotower.problems import nearest
 from twotower.spec import NonNegativeFloat, PositiveInt
 
-OWN_ARGUMENTS = frozenset(
-    {
-        "barebones",
-        "callbacks",
-        "ckpt_path",
-        "default_root_dir",
-        "devices",
-        "enable_checkpointing",
-        "enable_model_summary",
-        "enable_progress_bar",
-        "num_nodes",
-        "strategy",
-        "fast_dev_run",
-        "limit_train_batches",
-        "limit_val_batches",
-        "logger",
-        "max_epochs",
-        "max_steps",
-        "num_sanity_val_steps",
-        "overfit_batches",
-        "use_distributed_sampler",
-    }
-)
-"""Arguments of the Lightning Trainer that `fit` gives itself, and those that cut epochs short: batches are
-addressed by their number, so an epoch is whole, resumed or not."""
-
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+class Extra(TypedDict, total=False):
+    """What else may be said to the Lightning Trainer; its other arguments are ours, or have no use.
+
+    None that cuts an epoch short: batches are addressed by their number, so an epoch is whole, resumed or not.
+    """
+
+    accumulate_grad_batches: PositiveInt
+    benchmark: bool
+    detect_anomaly: bool
+    deterministic: bool
+    gradient_clip_algorithm: Literal["norm", "value"]
+    inference_mode: bool
+    min_epochs: PositiveInt
+    min_steps: PositiveInt
+    profiler: Literal["simple", "advanced", "pytorch"]
+
+
+# Names that are not there are told in `problems`, which knows what they may have been meant to be.
+Extra.__pydantic_config__ = {"extra": "allow", "strict": True}  # type: ignore[attr-defined]
 
 
 class TrainerChoice:
@@ -51,7 +48,7 @@ class TrainerChoice:
         checkpoint_every_steps: how often the checkpoint to resume from is written.
         log_every_steps: how often scalars are written.
         progress_bar: show one on a terminal.
-        extra: any other argument of `pytorch_lightning.Trainer`, passed on as it is.
+        extra: further arguments of `pytorch_lightning.Trainer`, see `Extra`.
     """
 
     def __init__(
@@ -67,7 +64,7 @@ class TrainerChoice:
         checkpoint_every_steps: PositiveInt = 200,
         log_every_steps: PositiveInt = 20,
         progress_bar: bool = True,
-        extra: dict[str, Any] | None = None,
+        extra: Extra | None = None,
     ) -> None:
         self.max_epochs = max_epochs
         self.patience = patience
@@ -84,7 +81,7 @@ class TrainerChoice:
             "log_every_n_steps": log_every_steps,
             **(extra or {}),
         }
-        self.extra = extra or {}
+        self.extra: Extra = extra or {}
 
     def problems(self) -> list[tuple[str, str]]:
         """Return (parameter, message) for what can be known to be wrong before any data is read."""
@@ -94,21 +91,20 @@ class TrainerChoice:
         return found
 
 
-def _extra_problems(extra: dict[str, Any]) -> list[tuple[str, str]]:
-    if not extra:
+def _extra_problems(extra: Extra) -> list[tuple[str, str]]:
+    unknown = extra.keys() - Extra.__annotations__.keys()
+    if not unknown:
         return []
     from pytorch_lightning import Trainer
 
-    own = inspect.signature(TrainerChoice).parameters.keys() | OWN_ARGUMENTS | {"log_every_n_steps"}
-    valid = inspect.signature(Trainer).parameters.keys() - own
-    found = [
-        (f"extra.{key}", "is set by this framework; see the other keys of trainer")
-        for key in extra
-        if key in own
-    ]
-    unknown = [key for key in extra if key not in own | valid]
-    return found + [
-        (f"extra.{key}", f"the Trainer has no such argument; {nearest(key, valid)}") for key in unknown
+    own = inspect.signature(Trainer).parameters
+    ours, none = "is set by this framework, or has no use in it", "the Trainer has no such argument"
+    return [
+        (
+            f"extra.{key}",
+            f"{ours if key in own else none}; {nearest('' if key in own else key, Extra.__annotations__)}",
+        )
+        for key in sorted(unknown)
     ]
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from twotower.check import OF_THE_RUN
 from twotower.config import CONF, choices, plain_file
 from twotower.door_help import choices_text
 
@@ -13,7 +14,7 @@ DOORS = {
     "reindex": {"index"},
     "evaluate": {"metrics", "baselines"},
 }
-NONE = "  (none by default)"
+NONE, OWN = "  (none by default)", "  (as the run had it by default)"
 
 
 def named(path: Path) -> str:
@@ -25,7 +26,7 @@ def listed(door: str) -> dict[str, dict[str, tuple[str, str]]]:
     found: dict[str, dict[str, tuple[str, str]]] = {}
     for section in choices_text(CONF, door, choices).split("\n\n"):
         heading, *lines = section.split("\n")
-        group = heading.removesuffix(NONE)
+        group = heading.removesuffix(NONE).removesuffix(OWN)
         found[group] = {}
         for line in lines:
             name, _, words = line[3:].partition(" ")
@@ -59,8 +60,10 @@ def test_each_door_s_defaults_are_marked_and_nothing_else() -> None:
             default = defaults[group]
             expected = defaults["data"] if default == "${data}" else default
             marked = [name for name, (mark, _) in names.items() if mark == "*"]
-            assert marked == ([] if expected is None else [expected])
-            assert (f"\n{group}{NONE}\n" in choices_text(CONF, door, choices)) == (expected is None)
+            assert marked == ([] if expected in (None, OF_THE_RUN) else [expected])
+            text = f"\n{choices_text(CONF, door, choices)}"
+            assert (f"\n{group}{NONE}\n" in text) == (expected is None)
+            assert (f"\n{group}{OWN}\n" in text) == (expected == OF_THE_RUN)
 
 
 def choice(tmp_path: Path, text: str) -> str:

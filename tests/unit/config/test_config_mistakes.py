@@ -10,7 +10,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "misspelt group": ("los=bce", "los", "unknown key", "'loss'?"),
     "misspelt nested key": ("loss.temprature=0.1", "loss.temprature", "unknown key", "'temperature'?"),
     "misspelt key forced in": ("++loss.temprature=1", "loss.temprature", "unknown key", "'temperature'?"),
-    "new root key": ("+model=x", "model", "unknown key", "valid: baselines, console, data"),
+    "new root key": ("+model=x", "model", "unknown key", "valid: baselines, cache, console"),
     "new nested key": ("+index.foo=1", "index.foo", "unknown key"),
     "stale key of another choice": (
         "loss=bce loss.log_q_correction=true",

@@ -8,7 +8,7 @@ from twotower.data.splits.given import Given
 from twotower.data.splits.item_cold import ItemCold
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.split import NONE, TEST, TRAIN, VALID, VALID_ONLY
-from twotower.data.splits.temporal import Temporal
+from twotower.data.splits.temporal import Temporal, date
 from twotower.data.splits.user_holdout import UserHoldout
 from twotower.errors import InputError
 
@@ -179,3 +179,16 @@ def test_given_without_valid(log):
 def test_nothing_new_to_recommend(log):
     with pytest.raises(InputError, match="all 1 targets of a window repeat"):
         windows_of(log([(1, 1, 1), (1, 1, 2), (1, 1, 3)]), LeaveOneOut())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "1970-01-01 00:00:00"),
+        (1_609_459_199, "2020-12-31 23:59:59"),
+        (-62_167_219_201, "-001-12-31 23:59:59"),  # the second before the year 0
+        (253_402_300_800, "10000-01-01 00:00:00"),
+    ],
+)
+def test_cutoffs_of_any_year_can_be_shown(seconds: int, shown: str) -> None:
+    assert date(seconds) == shown

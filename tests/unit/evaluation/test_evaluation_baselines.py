@@ -3,6 +3,7 @@ import pytest
 import scipy.sparse
 from evaluation_logs import make_history, make_holdout
 
+from twotower.errors import InputError
 from twotower.evaluation.baselines import ease
 from twotower.evaluation.baselines.ease import Ease, interaction_matrix
 from twotower.evaluation.baselines.popularity import Popularity
@@ -99,3 +100,10 @@ def test_request_time_is_the_cutoff_or_the_end_of_the_log() -> None:
 @pytest.mark.parametrize("kind", [Popularity(), RecentPopularity(), Ease()])
 def test_only_ease_minds_the_size(kind: Popularity) -> None:
     assert (kind.skip_reason(10**6) is None) == (not isinstance(kind, Ease))
+
+
+def test_a_regularisation_that_vanishes_beside_the_counts_is_told_with_its_key() -> None:
+    train = make_history([[1, 2], [3]])  # who has 1 has 2, too
+    spec = SPECS["ease"] | {"regularisation": 1e-30}
+    with pytest.raises(InputError, match=r"^baselines\.ease\.regularisation: too small for these data"):
+        run_baselines({"ease": spec}, EVALUATOR, make_holdout([[3]], [[1]]), train, 3)

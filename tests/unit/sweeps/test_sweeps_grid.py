@@ -74,6 +74,13 @@ def test_the_last_key_varies_fastest(tmp_path: Path) -> None:
     assert plan.num_jobs == 4
 
 
+@pytest.mark.parametrize("case", ["name=../elsewhere", "embedding_dim=8 output_root=/elsewhere", "++name=/x"])
+def test_no_case_keeps_its_run_elsewhere(tmp_path: Path, case: str) -> None:
+    with pytest.raises(InputError, match="is about where runs are kept, and no case may set it"):
+        plan_of(tmp_path, cases=[case])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_cases_come_first_and_are_several_overrides_each(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, ["index=ivf_flat nprobe=3", "index=flat_ip"], embedding_dim="16,32")
     assert [job.overrides for job in plan.jobs] == [

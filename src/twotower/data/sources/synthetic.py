@@ -4,19 +4,24 @@ Shapes: U users, N items, T topics.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from annotated_types import Le
 
 from twotower.data.fingerprints import fingerprint_of
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
 from twotower.errors import InputError
-from twotower.spec import Count, Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from twotower.memory import beyond_memory
+from twotower.spec import Days, Fraction, NonNegativeFloat, PositiveInt, Seed
 
 FIRST_TIME = 1_577_836_800
 """2020-01-01."""
 MAX_DENSITY = 0.5
+ENTRIES_A_ROW = 20
+"""Numbers that a user or item takes beside its weights: a row of a table, words and tags."""
 PLANTED_ROUNDS = 10
 WORDS_A_TOPIC = 8
 WORDS_A_TITLE = 3
@@ -58,12 +63,12 @@ class Synthetic(Source):
         num_users: PositiveInt = 2_000,
         num_items: PositiveInt = 1_000,
         num_interactions: PositiveInt = 60_000,
-        latent_dim: PositiveInt = 16,
+        latent_dim: Annotated[PositiveInt, Le(1000)] = 16,
         preference: Fraction = 0.9,
         popularity_exponent: NonNegativeFloat = 0.8,
         feature_noise: NonNegativeFloat = 0.05,
-        days: PositiveFloat = 365.0,
-        seed: Count = 0,
+        days: Days = 365.0,
+        seed: Seed = 0,
     ) -> None:
         self.num_users = num_users
         self.size = num_items  # `num_items` is a method of every source
@@ -76,7 +81,12 @@ class Synthetic(Source):
         self.seed = seed
 
     def problems(self) -> list[tuple[str, str]]:
-        """Tell whether there are enough pairs."""
+        """Tell whether there is memory for them, and whether there are enough pairs."""
+        entries = (self.num_users + self.size) * (
+            self.latent_dim + ENTRIES_A_ROW
+        ) + 20 * self.num_interactions
+        if said := beyond_memory(f"{self.num_users:,} users and {self.size:,} items", entries * 8):
+            return [("num_users", f"{said}; lower num_users, num_items, num_interactions or latent_dim")]
         most = int(MAX_DENSITY * self.num_users * self.size)
         if self.num_interactions <= most:
             return []

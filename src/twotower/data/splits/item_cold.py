@@ -8,7 +8,7 @@ from twotower.data.dataset import Audit
 from twotower.data.log import Log
 from twotower.data.splits.split import NONE, TRAIN, VALID, VALID_ONLY, Parts
 from twotower.data.splits.temporal import Temporal
-from twotower.spec import Count, PositiveFloat, ProperFraction
+from twotower.spec import Days, ProperFraction, Seed
 
 
 class ItemCold(Temporal):
@@ -32,9 +32,9 @@ class ItemCold(Temporal):
         self,
         *,
         share: ProperFraction = 0.2,
-        seed: Count = 0,
-        test: PositiveFloat = 28.0,
-        valid: PositiveFloat = 28.0,
+        seed: Seed = 0,
+        test: Days = 28.0,
+        valid: Days = 28.0,
         unit: Literal["days", "share"] = "days",
     ) -> None:
         super().__init__(test=test, valid=valid, unit=unit)

@@ -1,6 +1,5 @@
 """The past trains, the future is predicted."""
 
-from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
@@ -10,7 +9,7 @@ from twotower.data.dataset import Audit
 from twotower.data.log import Log
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 from twotower.errors import InputError
-from twotower.spec import PositiveFloat
+from twotower.spec import Days
 
 SECONDS_A_DAY = 86_400
 
@@ -32,8 +31,8 @@ class Temporal(Split):
     def __init__(
         self,
         *,
-        test: PositiveFloat = 28.0,
-        valid: PositiveFloat = 28.0,
+        test: Days = 28.0,
+        valid: Days = 28.0,
         unit: Literal["days", "share"] = "days",
     ) -> None:
         if unit == "share" and test + valid >= 1:
@@ -92,4 +91,4 @@ def _start(ordered: np.ndarray, share: float) -> int:
 
 def date(seconds: int) -> str:
     """Return unix seconds as a date with its time in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return str(np.datetime64(seconds, "s")).replace("T", " ")  # of any year, which datetime is not

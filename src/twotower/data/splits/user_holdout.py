@@ -5,7 +5,7 @@ import numpy as np
 from twotower.data.dataset import Audit
 from twotower.data.log import Log
 from twotower.data.splits.split import TEST, TEST_HISTORY, TRAIN, VALID, VALID_HISTORY, Parts, Split
-from twotower.spec import Count, ProperFraction
+from twotower.spec import ProperFraction, Seed
 
 MIN_INTERACTIONS = 2
 
@@ -26,9 +26,7 @@ class UserHoldout(Split):
 
     name = "user_holdout"
 
-    def __init__(
-        self, *, share: ProperFraction = 0.2, fold_in: ProperFraction = 0.8, seed: Count = 0
-    ) -> None:
+    def __init__(self, *, share: ProperFraction = 0.2, fold_in: ProperFraction = 0.8, seed: Seed = 0) -> None:
         self.share = share
         self.fold_in = fold_in
         self.seed = seed

@@ -6,6 +6,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from twotower.data.history import History
+from twotower.errors import InputError
 from twotower.evaluation.baselines.baseline import Baseline
 from twotower.spec import PositiveFloat, PositiveInt
 
@@ -82,9 +83,15 @@ def inverse_of_symmetric(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the inverse of a positive definite matrix [N, N], in its own memory.
 
     By Cholesky factor: a third of the work of a general inverse, and float32 is good to 1e-6 here.
+
+    Raises:
+        InputError: it is not positive definite.
     """
     factor, failed = scipy.linalg.lapack.spotrf(matrix.T, lower=False, overwrite_a=True)
-    assert failed == 0, "not positive definite"
+    if failed:
+        raise InputError(
+            "regularisation: too small for these data, whose items are then not told apart; raise it"
+        )
     inverse, failed = scipy.linalg.lapack.spotri(factor, lower=False, overwrite_c=True)
     assert failed == 0, "singular"
     for start in range(0, len(inverse), BLOCK_ITEMS):

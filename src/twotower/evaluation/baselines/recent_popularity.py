@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from twotower.data.history import History
 from twotower.evaluation.baselines.baseline import Baseline
 from twotower.evaluation.ranking import item_popularity
-from twotower.spec import PositiveFloat
+from twotower.spec import Days
 
 DAY_SECONDS = 86_400
 
@@ -20,7 +20,7 @@ class RecentPopularity(Baseline):
         days: length of the window that ends now.
     """
 
-    def __init__(self, *, days: PositiveFloat = 28) -> None:
+    def __init__(self, *, days: Days = 28) -> None:
         self.days = days
 
     def fit(self, train: History, num_items: int, now: int) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
+from twotower.errors import InputError
 from twotower.evaluation.baselines.baseline import Baseline
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.ranking import item_popularity
@@ -41,6 +42,9 @@ def run_baselines(
         train: the log the model was fitted on too.
         num_items: N.
         now: unix seconds of the request; by default `request_time(holdout, train)`.
+
+    Raises:
+        InputError: a setting of one does not suit the data.
     """
     when = request_time(holdout, train) if now is None else now
     popularity = item_popularity(train, num_items)
@@ -50,7 +54,10 @@ def run_baselines(
         if reason := baseline.skip_reason(num_items):
             skipped[name] = reason
             continue
-        baseline.fit(train, num_items, when)
+        try:
+            baseline.fit(train, num_items, when)
+        except InputError as error:
+            raise InputError(f"baselines.{name}.{error}") from error
         rows = top_rows(baseline, evaluator, holdout, num_items)
         reports[name] = evaluator.evaluate(rows, holdout, popularity)
     return BaselineReports(reports, skipped)

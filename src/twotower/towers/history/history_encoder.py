@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from twotower.spec import DropoutRate, PositiveInt
+from twotower.spec import DropoutRate, Length
 
 
 class HistoryEncoder(nn.Module, ABC):
@@ -29,7 +29,7 @@ class HistoryEncoder(nn.Module, ABC):
         self,
         dim: int,
         *,
-        length: PositiveInt = 50,
+        length: Length = 50,
         strict: bool = False,
         items: Literal["table", "tower"] = "table",
         last_item: bool = True,

@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional
 
-from twotower.spec import DropoutRate, Fraction, PositiveInt
+from twotower.spec import DropoutRate, Fraction, Length
 from twotower.towers.history.history_encoder import HistoryEncoder
 
 
@@ -21,7 +21,7 @@ class MeanPooling(HistoryEncoder):
         self,
         dim: int,
         *,
-        length: PositiveInt = 50,
+        length: Length = 50,
         strict: bool = False,
         items: Literal["table", "tower"] = "table",
         last_item: bool = True,

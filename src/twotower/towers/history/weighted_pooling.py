@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from twotower.spec import DropoutRate, PositiveInt
+from twotower.spec import DropoutRate, Length
 from twotower.towers.history.history_encoder import HistoryEncoder
 
 
@@ -20,7 +20,7 @@ class WeightedPooling(HistoryEncoder):
         self,
         dim: int,
         *,
-        length: PositiveInt = 50,
+        length: Length = 50,
         strict: bool = False,
         items: Literal["table", "tower"] = "table",
         last_item: bool = True,

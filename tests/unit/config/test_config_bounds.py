@@ -1,0 +1,117 @@
+"""Values that would fail later are refused before: beyond bounds, beyond memory, outside the output root."""
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twotower import memory
+from twotower.check import check
+from twotower.config import checked
+from twotower.memory import beyond_memory, usable_bytes
+
+Refusal = Callable[..., str]
+BEYOND: dict[str, tuple[str, str]] = {
+    "split.valid=1e300": ("split.valid", "less than or equal to 1000000, got 1e+300"),
+    "split.test=1000001": ("split.test", "less than or equal to 1000000"),
+    "history.length=2147483648": ("history.length", "less than or equal to 10000, got 2147483648"),
+    "embedding_dim=4097": ("embedding_dim", "less than or equal to 4096"),
+    "user_tower.widths=[64,100000]": ("user_tower.widths.1", "less than or equal to 4096"),
+    f"user_tower.widths=[{','.join(['8'] * 33)}]": ("user_tower.widths", "at most 32 items"),
+    "features.item.item_id.dim=1000000": ("features.item.item_id.dim", "less than or equal to 4096"),
+    "features.item.description.max_tokens=10001": (
+        "features.item.description.max_tokens",
+        "less than or equal to 10000",
+    ),
+    "optimizer.learning_rate=1e308": ("optimizer.learning_rate", "less than or equal to 1e+30"),
+    "metrics.num_bootstrap=10000000": ("metrics.num_bootstrap", "less than or equal to 100000"),
+    "objective.batch_size=1000001": ("objective.batch_size", "less than or equal to 1000000"),
+    "trainer.max_epochs=2147483648": ("trainer.max_epochs", "less than or equal to 2147483647"),
+    "seeds=10001": ("seeds", "less than or equal to 10000"),
+    "trainer.extra={plugins:x}": ("trainer.extra.plugins", "set by this framework"),
+    "trainer.extra={max_steps:2}": ("trainer.extra.max_steps", "set by this framework"),
+    "trainer.extra={accumulate_grad_batches:two}": (
+        "trainer.extra.accumulate_grad_batches",
+        "expected a valid integer, got 'two'",
+    ),
+    "trainer.extra={profiler:xla}": ("trainer.extra.profiler", "valid: advanced, pytorch, simple"),
+}
+
+
+@pytest.mark.parametrize("override", BEYOND, ids=lambda text: text[:40])
+def test_beyond_a_bound(only_line: Refusal, override: str) -> None:
+    key, told = BEYOND[override]
+    line = only_line(override)
+    assert line.startswith(f"{key}: ")
+    assert told in line
+
+
+def test_the_bounds_themselves_are_within() -> None:
+    settings = checked(
+        "train",
+        [
+            "data=synthetic",
+            *(
+                "embedding_dim=4096",
+                "history.length=10000",
+                "split.valid=1e6",
+                "optimizer.learning_rate=1e30",
+            ),
+            *("metrics.num_bootstrap=100000", "objective.batch_size=1000000", "seed=4294967295"),
+            "trainer.extra={accumulate_grad_batches:2,limit_train_batches:3,deterministic:true}",
+        ],
+    )
+    assert settings["history"]["length"] == 10_000
+
+
+@pytest.mark.parametrize(
+    "name", ["/abs", "..", "../up", "a/../../up", ".cache", "a/.b", "", "a//b", "a/", "'.'"]
+)
+def test_a_name_stays_below_the_output_root(only_line: Refusal, name: str) -> None:
+    assert only_line(f"name='{name}'" if "'" not in name else f"name={name}").startswith(
+        "name: expected a folder"
+    )
+
+
+@pytest.mark.parametrize("name", ["mine", "a/b", "it s", "a..b", "~", "-m", "é" * 127])
+def test_other_names_are_left_alone(name: str) -> None:
+    assert checked("train", [f"name='{name}'"])["name"] == name
+
+
+def test_names_that_no_disk_takes(only_line: Refusal, tmp_path: Path) -> None:
+    assert only_line(f"name={'x' * 300}") == (
+        "name: xxxxxxxxxxxxxxxxxxxx... has 300 bytes, and the name of a folder at most 255"
+    )
+    assert "has 256 bytes" in only_line(f"name='{'é' * 128}'")
+    assert "output_root: yyy" in only_line(f"output_root={tmp_path}/{'y' * 300}")
+    assert "and may have 4096, of which runs need 512" in only_line(f"name={'/'.join(['x' * 200] * 20)}")
+    assert "is not UTF-8 text" in only_line("name=\udcff")
+    settings = checked("train", []) | {"output_root": "a\0b"}
+    assert [problem.key for problem in check(settings) if problem.key == "output_root"] == ["output_root"]
+
+
+def test_memory_is_the_machine_s_or_what_a_limit_leaves(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(memory.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}.__getitem__)
+    monkeypatch.setattr(memory, "LIMIT_OF_A_CONTAINER", tmp_path / "memory.max")
+    limits: list[Any] = [resource.RLIM_INFINITY]
+    monkeypatch.setattr(memory.resource, "getrlimit", lambda _: (limits[0], resource.RLIM_INFINITY))
+    assert usable_bytes() == 4_096_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert usable_bytes() == 4_096_000
+    (tmp_path / "memory.max").write_text("3000000\n")
+    assert usable_bytes() == 3_000_000
+    limits[0] = 2_000_000
+    assert usable_bytes() == 2_000_000
+    assert beyond_memory("2 things", 2_000_000) is None
+    said = "2 things take about 3.0 GB, and this process may use 0.0 GB"
+    assert beyond_memory("2 things", 3e9) == said
+
+
+def test_made_up_data_beyond_memory_are_refused(only_line: Refusal) -> None:
+    line = only_line("data=synthetic", "data.num_users=2147483647")
+    assert line.startswith("data.num_users: 2,147,483,647 users and 1,000 items take about ")
+    assert line.endswith("; lower num_users, num_items, num_interactions or latent_dim")

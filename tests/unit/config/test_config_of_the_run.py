@@ -1,0 +1,156 @@
+"""Doors that start from a run: what is typed changes the run's own settings, what is not typed stays."""
+
+import copy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from twotower.check import SWEEP_ONLY
+from twotower.config import checked
+from twotower.door import run_door
+from twotower.errors import InputError
+
+Refusal = Callable[..., str]
+IVF = ["index=ivf_flat", "index.nlist=8", "console=quiet"]
+OWN_KIND = "+metrics.kinds.own={_target_:twotower.metrics.ndcg.Ndcg}"
+
+
+@pytest.fixture(scope="module")
+def own() -> dict[str, Any]:
+    settings = checked("train", ["data=synthetic", *IVF, "~metrics.kinds.ndcg", OWN_KIND, "metrics.ks=[20]"])
+    return {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+
+
+def write(folder: Path, settings: dict[str, Any]) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    return folder
+
+
+@pytest.fixture
+def run(own: dict[str, Any], tmp_path: Path) -> Path:
+    return write(tmp_path / "then", own)
+
+
+def test_nothing_typed_is_as_the_run_had_it(own: dict[str, Any], run: Path) -> None:
+    assert checked("reindex", [f"run={run}"]) == {
+        "index": own["index"],
+        "console": "quiet",
+        "run": str(run),
+        "debug": False,
+    }
+    found = checked("evaluate", [f"run={run}"])
+    assert (found["metrics"], found["baselines"]) == (own["metrics"], own["baselines"])
+
+
+def test_a_key_changes_one_value_of_the_run_s_choice(own: dict[str, Any], run: Path) -> None:
+    assert checked("reindex", [f"run={run}", "index.nprobe=4"])["index"] == own["index"] | {"nprobe": 4}
+    found = checked("evaluate", [f"run={run}", "~metrics.kinds.own", "metrics.ks=[5]"])["metrics"]
+    kinds = copy.deepcopy(own["metrics"]["kinds"])
+    del kinds["own"]
+    assert found == own["metrics"] | {"kinds": kinds, "ks": [5]}
+    assert checked("reindex", [f"run={run}", "console=jsonl"])["console"] == "jsonl"
+
+
+def test_an_entry_is_added_to_what_the_run_had(own: dict[str, Any], run: Path) -> None:
+    added = "+metrics.kinds.more={_target_:twotower.metrics.mrr.Mrr}"
+    found = checked("evaluate", [f"run={run}", "~metrics.kinds.mrr", added])["metrics"]["kinds"]
+    assert list(found) == [*(name for name in own["metrics"]["kinds"] if name != "mrr"), "more"]
+
+
+def test_a_choice_replaces_the_run_s(run: Path) -> None:
+    assert checked("reindex", [f"run={run}", "index=flat_ip"])["index"] == {
+        "_target_": "twotower.index.flat_ip.FlatIP"
+    }
+    found = checked("evaluate", [f"run={run}", "metrics=standard", "metrics.num_bootstrap=7"])["metrics"]
+    assert found == checked("train", [])["metrics"] | {"num_bootstrap": 7}
+
+
+def test_mistakes_are_found_in_the_run_s_choice_all_at_once(run: Path, refusal: Refusal) -> None:
+    message = refusal(f"run={run}", "index.nporbe=4", "index.nlist=many", "seed=3", door="reindex")
+    assert message.startswith("3 mistakes in ")
+    assert "\n  index.nporbe: unknown key; did you mean 'nprobe'?" in message
+    assert "\n  index.nlist: expected a valid integer, got 'many'" in message
+    assert "\n  seed: unknown key" in message
+    assert "num_subquantizers: unknown key" in refusal(
+        f"run={run}", "index.num_subquantizers=4", door="reindex"
+    )
+    assert "'metrics.kinds.nope' does not exist" in refusal(
+        f"run={run}", "~metrics.kinds.nope", door="evaluate"
+    )
+
+
+def test_a_run_that_is_not_there_hides_no_mistake_and_makes_none_up(tmp_path: Path, refusal: Refusal) -> None:
+    message = refusal(f"run={tmp_path}/none", "index=ivf_pk", "seed=3", door="reindex")
+    assert message.startswith("3 mistakes in ")
+    assert f"\n  run: {tmp_path}/none: no run is here" in message
+    assert refusal("index.nprobe=4", door="reindex").split("\n")[1:] == ["  run: required, but not set"]
+
+
+@pytest.mark.parametrize(
+    "text", ["${nope}", "${oc.env:HOME}", r"\${seed}", r"a\\${seed}", "it's", '"', "???x", "[a, b]", " ", "ö"]
+)
+def test_text_of_a_run_s_is_taken_as_it_stands(own: dict[str, Any], tmp_path: Path, text: str) -> None:
+    run = write(tmp_path / "then", own | {"index": own["index"] | {"min_recall": text}})
+    with pytest.raises(InputError) as refused:  # the mistake shows what arrived
+        checked("reindex", [f"run={run}"])
+    assert str(refused.value).split("\n")[1].startswith("  index.min_recall: expected a valid number")
+    assert str(refused.value).endswith(f", got {text!r}")
+
+
+@pytest.mark.parametrize("index", [None, 3, "flat_ip", [], {}, {1: 2}, {"_target_": 3}])
+def test_a_damaged_run_is_told_with_its_key(own: dict[str, Any], tmp_path: Path, index: Any) -> None:
+    run = write(tmp_path / "then", own | {"index": index})
+    with pytest.raises(InputError, match=r"\n  index(\._target_)?: "):
+        checked("reindex", [f"run={run}"])
+
+
+ODD = [
+    "it's",
+    "a,b=c d",
+    "{a: b}",
+    r"back\slash",
+    r"\'",
+    "a\\",
+    "${seed}",
+    "[1]",
+    '"q"',
+    "~x",
+    "(a)",
+    "x'y'",
+    "'",
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "quotes"),
+    [*((name, "") for name in ODD), *((name, "'") for name in ODD if not set(name) & set("'\\$"))],
+)
+def test_a_run_may_lie_in_any_folder(
+    own: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, quotes: str
+) -> None:
+    run = write(tmp_path / name, own)
+    seen: list[dict[str, Any]] = []
+
+    def task(settings: dict[str, Any], _: object) -> int:
+        seen.append(settings)
+        return 0
+
+    monkeypatch.setattr(sys, "argv", ["reindex.py", f"run={quotes}{run}{quotes}", "index.nprobe=4"])
+    with pytest.raises(SystemExit) as left:
+        run_door("reindex", task, "words")
+    assert left.value.code == 0
+    assert (seen[0]["run"], seen[0]["index"]["nprobe"]) == (str(run), 4)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_so_may_one_that_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    seen: list[Path] = []
+    monkeypatch.setattr(sys, "argv", ["train.py", f"resume={tmp_path / name}"])
+    with pytest.raises(SystemExit) as left:
+        run_door("train", lambda *_: 1, "words", {"resume": lambda folder: seen.append(folder) or 0})
+    assert (left.value.code, seen) == (0, [tmp_path / name])

@@ -1,0 +1,60 @@
+"""What training would take of memory is told before it is asked for; sizes by hand."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from twotower import memory
+from twotower.data.history import History
+from twotower.errors import InputError
+from twotower.features.feature_table import FeatureTable
+from twotower.features.id import Id
+from twotower.training.parts import build_batches, check_weights
+
+LINEAR = {"_target_": "twotower.towers.mlp.Mlp", "widths": []}
+SETTINGS: dict[str, Any] = {
+    "seed": 1,
+    "embedding_dim": 4,
+    "history": {"_target_": "twotower.towers.history.mean_pooling.MeanPooling", "length": 10},
+    "user_tower": LINEAR,
+    "item_tower": LINEAR,
+    "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
+    "objective": {"_target_": "twotower.training.examples.NextItem", "batch_size": 4},
+}
+
+
+def limit(monkeypatch: pytest.MonkeyPatch, usable: int) -> None:
+    monkeypatch.setattr(memory, "usable_bytes", lambda: usable)
+
+
+def test_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.array([1, 2, 3])
+    users = FeatureTable.fit({}, pd.DataFrame({"user_id": [1, 2, 3]}), rows, "users")
+    table = pd.DataFrame({"item_id": ["a", "b", "c"]})
+    items = FeatureTable.fit({"item_id": Id(column="item_id", dim=5)}, table, rows, "items")
+    # the history's table (3 + 1) x 4, the user tower 8 x 4 + 4, ids (3 + 1) x 5, the item tower 5 x 4 + 4
+    number = 16 + 36 + 20 + 24
+    limit(monkeypatch, number * 28)
+    check_weights(SETTINGS, users, items)
+    limit(monkeypatch, number * 28 - 1)
+    with pytest.raises(
+        InputError, match=r"^embedding_dim, .*: 96 weights take about .*; make them narrower$"
+    ):
+        check_weights(SETTINGS, users, items)
+
+
+def test_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    ones = np.ones(5, int)
+    log = History.of(ones, ones, np.arange(5), num_users=1)
+    limit(monkeypatch, 4 * 10 * 56)
+    assert len(build_batches(SETTINGS, log)) == 2
+    limit(monkeypatch, 4 * 10 * 56 - 1)
+    told = r"^objective\.batch_size, history\.length: the histories of a batch, 4 of 10 items, take about "
+    with pytest.raises(InputError, match=told):
+        build_batches(SETTINGS, log)
+    # no batch is larger than there are examples
+    large = SETTINGS | {"objective": SETTINGS["objective"] | {"batch_size": 1_000_000}}
+    limit(monkeypatch, 5 * 10 * 56)
+    assert len(build_batches(large, log)) == 1
