@@ -158,7 +158,7 @@ class Catalogue:
     def drift(self) -> Drift:
         """Return how far the catalogue has moved since its index was built."""
         with self.lock.reading():
-            return self._drift.drift()
+            return self._drift.drift(self.index.num_tombstones)
 
     def rebuild(self) -> None:
         """Build the index anew over what is offered; searches and changes go on meanwhile."""
