@@ -73,7 +73,7 @@ def test_what_was_written_is_seen_and_there_after_a_restart(opened):
     live.close()
     again = opened()
     check_all_is_there(again.retriever)
-    assert again.skipped == 0
+    assert again.num_set_aside == 0
     after = again.retriever.answer([Request(user_id="user-01", k=60), Request(user_id="user-12", k=60)])
     assert [[(e.item_id, round(e.score, 4)) for e in found] for found in after] == [
         [(e.item_id, round(e.score, 4)) for e in found] for found in before
@@ -216,7 +216,7 @@ def test_what_a_bundle_cannot_take_is_left_out_counted_and_kept(root, opened):
     live.write([*CHANGES, ItemPut("second new", NEW)])
     live.reload("numbers")
     # Puts of new, item-001, second new and gone; three events. Removals of what is not there are nothing.
-    assert live.skipped == 7
+    assert live.num_set_aside == 7
     assert len(offered(live.retriever)) == 60
     live.write([ItemPut(5, {"title": "FIVE"})])
     live.close()
@@ -224,7 +224,7 @@ def test_what_a_bundle_cannot_take_is_left_out_counted_and_kept(root, opened):
     check = offered(again.retriever)
     assert check.pop("second new") == "RED CUP"
     assert len(check) == 60
-    assert again.skipped == 1
+    assert again.num_set_aside == 1
 
 
 def test_folders_are_found_by_the_rule_that_is_given(root, tmp_path):

@@ -5,7 +5,6 @@ import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 from twotower.errors import InputError
@@ -49,6 +48,19 @@ class Event:
 Change = ItemPut | ItemRemoved | Event
 
 
+@dataclass(frozen=True)
+class SetAside:
+    """A change that was kept and cannot be made in the bundle in use.
+
+    Args:
+        change: stays in the store, for other bundles.
+        reason: what the bundle said.
+    """
+
+    change: Change
+    reason: str
+
+
 class Changeable(Protocol):
     """What a change is made to: a retriever. What raises InputError has changed nothing."""
 
@@ -74,38 +86,53 @@ class Changeable(Protocol):
         """Let an event enter the user's history; one that is there already does not come twice."""
 
 
-def replay(changes: Iterable[Change], retriever: Changeable) -> int:
+def replay(changes: Iterable[Change], retriever: Changeable) -> list[SetAside]:
     """Make changes again that were kept; twice is harmless, and so is the removal of what is not offered.
 
-    Items that follow one another are embedded together.
+    Items that follow one another are embedded together. Whatever a change raises, the others are made: who
+    acknowledged them was another bundle, or another version of this program.
 
     Returns:
-        How many the retriever could not take.
+        Those that the retriever could not take.
     """
-    skipped = 0
-    for _, same in itertools.groupby(changes, type):
+    aside: list[SetAside] = []
+    for kind, same in itertools.groupby(changes, type):
         while some := list(itertools.islice(same, TOGETHER)):
-            puts = [(each.item_id, each.features) for each in some if isinstance(each, ItemPut)]
-            steps = [partial(_put, each, retriever) for each in retriever.prepare_items(puts)]
-            steps += [partial(_apply, each, retriever) for each in some if not isinstance(each, ItemPut)]
-            for step in steps:
+            prepared = _prepared(some, retriever) if kind is ItemPut else some
+            for change, each in zip(some, prepared, strict=True):
                 try:
-                    step()
-                except InputError as error:
-                    skipped += 1
-                    LOG.debug("left out for this bundle: %s", error)
-    return skipped
+                    _make(each, retriever)
+                except Exception as error:
+                    plain = isinstance(error, InputError)
+                    aside.append(SetAside(change, str(error) if plain else f"{type(error).__name__}: {error}"))
+                    LOG.debug("set aside: %s", change, exc_info=not plain)
+    return aside
 
 
-def _put(prepared: Any, retriever: Changeable) -> None:
-    if isinstance(prepared, InputError):
-        raise prepared
-    retriever.apply_item(prepared)
+def _prepared(puts: Sequence[Any], retriever: Changeable) -> Sequence[Any]:
+    """Prepare items together; one by one where that fails, so that the cause alone is set aside."""
+    pairs = [(each.item_id, each.features) for each in puts]
+    try:
+        return retriever.prepare_items(pairs)
+    except Exception:
+        return [_alone(pair, retriever) for pair in pairs]
 
 
-def _apply(change: ItemRemoved | Event, retriever: Changeable) -> None:
+def _alone(pair: tuple[ItemId, Mapping[str, Any]], retriever: Changeable) -> Any:
+    try:
+        return retriever.prepare_items([pair])[0]
+    except Exception as error:
+        return error
+
+
+def _make(change: Any, retriever: Changeable) -> None:
+    """Make a change, of an item that is put the prepared one, or raise what it failed with."""
+    if isinstance(change, Exception):
+        raise change
     if isinstance(change, ItemRemoved):
         with contextlib.suppress(UnknownItem):
             retriever.remove_item(change.item_id)
-    else:
+    elif isinstance(change, Event):
         retriever.add_event(change.user_id, change.item_id, change.time)
+    else:
+        retriever.apply_item(change)

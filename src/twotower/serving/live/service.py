@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from twotower.errors import InputError
-from twotower.serving.live.changes import Change, replay
-from twotower.serving.live.store import Store
+from twotower.serving.live.changes import Change, SetAside, replay
+from twotower.serving.live.store import Store, StoreFailed
 from twotower.serving.live.writer import Writer
 from twotower.serving.retriever import Retriever
 
@@ -40,8 +40,8 @@ class LiveService:
     Attributes:
         root: as given, in full.
         retriever: of the bundle in use.
-        skipped: changes in the store that this bundle cannot take (an item it does not know, a column it
-            lacks); they stay there for later bundles.
+        num_set_aside: changes in the store that this bundle cannot take (an item it does not know, a column
+            it lacks); they stay there for later bundles, with the reasons in a table of their own.
 
     Raises:
         InputError: the bundle or the store is damaged, or another process uses the store.
@@ -64,7 +64,7 @@ class LiveService:
             self._store = stack.enter_context(contextlib.closing(Store(store)))
             self._writer = Writer(self._store)
             self.retriever = _prepared(Retriever.open(bundle))
-            self.skipped = replay(self._store.changes(), self.retriever)
+            self.num_set_aside = self._note(replay(self._store.changes(), self.retriever))
             self._open = stack.pop_all()
 
     def write(self, changes: Sequence[Change]) -> None:
@@ -133,14 +133,30 @@ class LiveService:
     def _switch(self, folder: Path) -> str:
         """Open a bundle, make the live changes in it again, and use it from then on; return its version."""
         retriever = _prepared(self._opened(folder))
-        reached = skipped = 0
+        reached, aside = 0, list[SetAside]()
         for _ in range(CATCH_UPS):  # each is shorter than the one before, and writes go on
             since, reached = reached, self._store.last
-            skipped += replay(self._store.changes(after=since), retriever)
+            aside += replay(self._store.changes(after=since), retriever)
         with self._writer.paused():
-            skipped += replay(self._store.changes(after=reached), retriever)
-            self.retriever, self.skipped = retriever, skipped
+            aside += replay(self._store.changes(after=reached), retriever)
+            self.retriever, self.num_set_aside = retriever, self._note(aside)
         return retriever.version
+
+    def _note(self, aside: Sequence[SetAside]) -> int:
+        """Tell which changes the bundle cannot take, and return how many; what goes wrong keeps no one waiting."""
+        if aside:
+            LOG.warning(
+                "%s: %d kept changes cannot be made in this bundle and are set aside (see its table set_aside); "
+                "the first: %s",
+                self._store.path,
+                len(aside),
+                aside[0].reason,
+            )
+        try:
+            self._store.set_aside(aside)
+        except StoreFailed as error:
+            LOG.warning("the changes that are set aside could not be noted: %s", error)
+        return len(aside)
 
     def _reopen(self) -> None:
         with self._reloading:
