@@ -53,7 +53,9 @@ class FaissIndex(Index):
 
     def stored_rows(self, loaded: Any) -> np.ndarray:
         """Return the ids inside a Faiss object of this kind, int64 [N]; only where it takes ids itself."""
-        raise NotImplementedError(f"{self.kind}: its Faiss index takes ids, so `stored_rows` must return them")
+        raise NotImplementedError(
+            f"{self.kind}: its Faiss index takes ids, so `stored_rows` must return them"
+        )
 
     @abstractmethod
     def metrics(self) -> dict[str, int]:

@@ -10,7 +10,10 @@ from twotower.serving.retriever import Retriever
 NEW = {"title": "RED CUP", "price": 3.0, "tags": ["home"]}
 
 
-@pytest.fixture(params=["flat_ip", "ivf_flat", "ivf_pq", "ivf_one_cell", Graph()], ids=lambda kind: getattr(kind, "kind", kind))
+@pytest.fixture(
+    params=["flat_ip", "ivf_flat", "ivf_pq", "ivf_one_cell", Graph()],
+    ids=lambda kind: getattr(kind, "kind", kind),
+)
 def retriever(request, tmp_path):
     tiny_bundle.write(tmp_path / "bundle", kind=request.param, history_items="tower")
     return Retriever.open(tmp_path / "bundle")

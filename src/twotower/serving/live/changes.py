@@ -104,7 +104,9 @@ def replay(changes: Iterable[Change], retriever: Changeable) -> list[SetAside]:
                     _make(each, retriever)
                 except Exception as error:
                     plain = isinstance(error, InputError)
-                    aside.append(SetAside(change, str(error) if plain else f"{type(error).__name__}: {error}"))
+                    aside.append(
+                        SetAside(change, str(error) if plain else f"{type(error).__name__}: {error}")
+                    )
                     LOG.debug("set aside: %s", change, exc_info=not plain)
     return aside
 

@@ -81,9 +81,13 @@ class Store:
                 stack.enter_context(held(self.path.parent, self.path.name))
             except OSError as error:
                 raise InputError(f"{self.path}: no store can be here ({error})") from error
-            content = check(self.path)
             try:
-                stack.enter_context(locked(self.path))
+                there = self.path.exists()
+                if there:
+                    stack.enter_context(locked(self.path))
+                content = check(self.path)
+                if not there:  # only now: where one is missed, none is made
+                    stack.enter_context(locked(self.path))
                 self._connection = stack.enter_context(contextlib.closing(_connected(self.path)))
                 identity = _prepare(self._connection, self.path)
             except (sqlite3.Error, OSError) as error:

@@ -80,7 +80,7 @@ def _missing(content: Content | None, promise: Acknowledged | None, frames: Fram
         return None
     if content is None:
         return (
-            f"there is no store, but {promise.last:,} changes were acknowledged; put it back, or remove "
+            f"there is no store{lost}, but {promise.last:,} changes were acknowledged; restore it, or remove "
             "{file} to start without them"
         )
     if content.identity != promise.store:
