@@ -42,6 +42,9 @@ class Shop:
         self.known.add(item_id)
         return new
 
+    def apply_items(self, prepared):
+        return [self.apply_item(each) for each in prepared]
+
     def check_offered(self, item_id):
         if item_id not in self.offered:
             raise UnknownItem(f"item {item_id!r} is not offered")
@@ -102,6 +105,7 @@ def test_whatever_a_change_raises_the_others_are_made(shop, monkeypatch):
         return call
 
     monkeypatch.setattr(shop, "prepare_items", broken(shop.prepare_items, lambda puts: "odd" in dict(puts)))
+    monkeypatch.setattr(shop, "prepare_item", broken(shop.prepare_item, lambda item, _: item == "odd"))
     monkeypatch.setattr(shop, "remove_item", broken(shop.remove_item, lambda item: item == "a"))
     puts = [ItemPut("c", {}), ItemPut("odd", {}), ItemPut("d", {})]
     reason = "RuntimeError: remove_ids not implemented"

@@ -73,6 +73,9 @@ class Changeable(Protocol):
     def apply_item(self, prepared: Any) -> bool:
         """Offer an item that was prepared; it is searchable when this returns."""
 
+    def apply_items(self, prepared: Sequence[Any]) -> Sequence[bool]:
+        """Offer several with different ids; where one fails, some or none are offered."""
+
     def check_offered(self, item_id: ItemId) -> None:
         """Raise UnknownItem unless the item is offered."""
 
@@ -98,43 +101,41 @@ def replay(changes: Iterable[Change], retriever: Changeable) -> list[SetAside]:
     aside: list[SetAside] = []
     for kind, same in itertools.groupby(changes, type):
         while some := list(itertools.islice(same, TOGETHER)):
-            prepared = _prepared(some, retriever) if kind is ItemPut else some
-            for change, each in zip(some, prepared, strict=True):
-                try:
-                    _make(each, retriever)
-                except Exception as error:
-                    plain = isinstance(error, InputError)
-                    aside.append(
-                        SetAside(change, str(error) if plain else f"{type(error).__name__}: {error}")
-                    )
-                    LOG.debug("set aside: %s", change, exc_info=not plain)
+            together = _put_together(some, retriever) if kind is ItemPut else None
+            aside += _one_by_one(some, retriever) if together is None else together
     return aside
 
 
-def _prepared(puts: Sequence[Any], retriever: Changeable) -> Sequence[Any]:
-    """Prepare items together; one by one where that fails, so that the cause alone is set aside."""
-    pairs = [(each.item_id, each.features) for each in puts]
+def _put_together(puts: Sequence[Any], retriever: Changeable) -> list[SetAside] | None:
+    """Put in items in one pass, and return the wrong ones; None where that cannot be done in one."""
+    if len({each.item_id for each in puts}) < len(puts):
+        return None
     try:
-        return retriever.prepare_items(pairs)
-    except Exception:
-        return [_alone(pair, retriever) for pair in pairs]
+        prepared = retriever.prepare_items([(each.item_id, each.features) for each in puts])
+        retriever.apply_items([each for each in prepared if not isinstance(each, InputError)])
+    except Exception:  # of one of them, and which one is not known
+        return None
+    pairs = zip(puts, prepared, strict=True)
+    return [SetAside(put, str(found)) for put, found in pairs if isinstance(found, InputError)]
 
 
-def _alone(pair: tuple[ItemId, Mapping[str, Any]], retriever: Changeable) -> Any:
-    try:
-        return retriever.prepare_items([pair])[0]
-    except Exception as error:
-        return error
+def _one_by_one(changes: Sequence[Change], retriever: Changeable) -> list[SetAside]:
+    aside = []
+    for change in changes:
+        try:
+            _make(change, retriever)
+        except Exception as error:
+            plain = isinstance(error, InputError)
+            aside.append(SetAside(change, str(error) if plain else f"{type(error).__name__}: {error}"))
+            LOG.debug("set aside: %s", change, exc_info=not plain)
+    return aside
 
 
-def _make(change: Any, retriever: Changeable) -> None:
-    """Make a change, of an item that is put the prepared one, or raise what it failed with."""
-    if isinstance(change, Exception):
-        raise change
-    if isinstance(change, ItemRemoved):
+def _make(change: Change, retriever: Changeable) -> None:
+    if isinstance(change, ItemPut):
+        retriever.apply_item(retriever.prepare_item(change.item_id, change.features))
+    elif isinstance(change, ItemRemoved):
         with contextlib.suppress(UnknownItem):
             retriever.remove_item(change.item_id)
-    elif isinstance(change, Event):
-        retriever.add_event(change.user_id, change.item_id, change.time)
     else:
-        retriever.apply_item(change)
+        retriever.add_event(change.user_id, change.item_id, change.time)

@@ -16,7 +16,8 @@ from twotower.serving.retriever import Retriever
 
 LOG = logging.getLogger("twotower")
 STORE_NAME = "live.db"
-MIN_SUPERSEDED = 1_000
+MIN_LEFT_BEHIND, LEFT_BEHIND_SHARE = 1_000, 0.25
+"""Rows of items that are offered no more, and their share of those that are, from which they are let go of."""
 CATCH_UPS = 3
 PAUSE_SECONDS = 60.0
 
@@ -63,8 +64,8 @@ class LiveService:
                 store = Path(stack.enter_context(tempfile.TemporaryDirectory())) / STORE_NAME
             self._store = stack.enter_context(contextlib.closing(Store(store)))
             self._writer = Writer(self._store)
-            self.retriever = _prepared(Retriever.open(bundle))
-            self.num_set_aside = self._note(replay(self._store.changes(), self.retriever))
+            retriever = _prepared(Retriever.open(bundle))
+            self._use(retriever, replay(self._store.changes(), retriever))
             self._open = stack.pop_all()
 
     def write(self, changes: Sequence[Change]) -> None:
@@ -101,8 +102,8 @@ class LiveService:
     def rebuild_if_needed(self) -> bool:
         """Begin to build the index anew in the background where it has drifted; one at a time.
 
-        Where changed items have left more rows behind than there are items, the bundle is opened anew
-        instead: that lets go of them.
+        Where changed and removed items have left many rows behind, the bundle is opened anew instead: that lets
+        go of them, but for those in somebody's history.
 
         Returns:
             Whether one was begun.
@@ -112,7 +113,8 @@ class LiveService:
             busy = self._rebuild is not None and self._rebuild.is_alive()
             if busy or time.monotonic() < self._not_before:
                 return False
-            if retriever.num_superseded > max(MIN_SUPERSEDED, retriever.num_items):
+            left_behind = retriever.num_left_behind - self._left_behind
+            if left_behind > max(MIN_LEFT_BEHIND, LEFT_BEHIND_SHARE * retriever.num_items):
                 work = self._reopen
             elif retriever.drift().needs_rebuild:
                 work = retriever.rebuild
@@ -139,11 +141,11 @@ class LiveService:
             aside += replay(self._store.changes(after=since), retriever)
         with self._writer.paused():
             aside += replay(self._store.changes(after=reached), retriever)
-            self.retriever, self.num_set_aside = retriever, self._note(aside)
+            self._use(retriever, aside)
         return retriever.version
 
-    def _note(self, aside: Sequence[SetAside]) -> int:
-        """Tell which changes the bundle cannot take, and return how many; what goes wrong keeps no one waiting."""
+    def _use(self, retriever: Retriever, aside: Sequence[SetAside]) -> None:
+        """Answer from a retriever that has the kept changes, and tell which of them it cannot take."""
         if aside:
             LOG.warning(
                 "%s: %d kept changes cannot be made in this bundle and are set aside (see its table set_aside); "
@@ -156,7 +158,8 @@ class LiveService:
             self._store.set_aside(aside)
         except StoreFailed as error:
             LOG.warning("the changes that are set aside could not be noted: %s", error)
-        return len(aside)
+        self._left_behind = retriever.num_left_behind
+        self.retriever, self.num_set_aside = retriever, len(aside)
 
     def _reopen(self) -> None:
         with self._reloading:
