@@ -3,8 +3,8 @@
   python scripts/bench/growth.py                                    over HTTP, the service itself
   python scripts/bench/growth.py --pairs 12000 --items 200000 --bundle outputs/default/<run>
 
-Each pair puts a new item and removes it. The kept items are written to the store while no service runs; then one
-is started, until it answers. Without --bundle a small one is trained. The last line is JSON.
+Each pair puts a new item and removes it. The kept items are written to the store while no service runs; then
+one is started, until it answers. Without --bundle a small one is trained. The last line is JSON.
 """
 
 import argparse
@@ -18,11 +18,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kills import _small_run  # noqa: E402
-from kills_services import HttpService  # noqa: E402
+from kills import _small_run
+from kills_services import HttpService
 
-from twotower.serving.live.changes import ItemPut  # noqa: E402
-from twotower.serving.live.store import Store  # noqa: E402
+from twotower.serving.live.changes import ItemPut
+from twotower.serving.live.store import Store
 
 WARM_UP, TOGETHER, SETTLE_SECONDS = 300, 1_000, 10
 
@@ -60,7 +60,11 @@ def grown_mb(service: HttpService, count: int) -> dict[str, float]:
     time.sleep(SETTLE_SECONDS)  # what is let go of is let go of every few seconds
     after = memory_mb(process_id)
     service.kill()
-    return {"mb_before": before, "mb_grown": round(after - before, 1), "mb_grown_most": round(most - before, 1)}
+    return {
+        "mb_before": before,
+        "mb_grown": round(after - before, 1),
+        "mb_grown_most": round(most - before, 1),
+    }
 
 
 def start_seconds(service: HttpService, store: Path, label: str, count: int) -> float:

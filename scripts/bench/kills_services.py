@@ -29,7 +29,7 @@ from twotower.serving.requests import Request, UnknownUser
 HOST = "127.0.0.1"
 MOST_ITEMS = 1000
 """In one answer."""
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 600
 
 
 class Killable(ABC):

@@ -5,10 +5,10 @@
   python scripts/bench/store_faults.py --faults 40 --inside          without HTTP: the part that writes, alone
 
 A client puts and removes items. Then the files of the store are hurt, while the service runs (which then goes
-on being asked to write) or after it was killed: deleted, moved, replaced, cut, a bit flipped, the disk full, a
-second service under another name. After the next start every change that was acknowledged must be there, or
-the service must have told that something is missing: refused to start and said what to do, or named the frames
-that do not check out. The last line is JSON; the exit status is 1 if anything was lost in silence.
+on being asked to write) or after it was killed: deleted, moved, replaced, cut, a bit flipped, the disk full,
+a second service under another name. After the next start every change that was acknowledged must be there, or
+the service must have told that something is missing: refused to start and said what to do, or named the
+frames that do not check out. The last line is JSON; the exit status is 1 if anything was lost in silence.
 """
 
 import argparse
@@ -18,14 +18,15 @@ import random
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kills import _small_run  # noqa: E402
-from kills_clients import GONE, Connection, Gone  # noqa: E402
-from store_hurts import HURTS, Hurt, Hurtable, HurtHttp, HurtInside, wipe  # noqa: E402
+from kills import _small_run
+from kills_clients import GONE, Connection, Gone
+from store_hurts import HURTS, Hurt, Hurtable, HurtHttp, HurtInside, wipe
 
 MOST_NEW = 400
 """Items put in by then: one answer can hold them all, and those of the bundle."""
@@ -88,13 +89,16 @@ def _change(connection: Connection, item: Any, label: str) -> None:
         connection.put(item, label)
 
 
-def faults(service: Hurtable, num_faults: int, seed: int) -> dict[str, Any]:
+def faults(
+    service: Hurtable, num_faults: int, seed: int, hurts: Mapping[str, Hurt] = HURTS
+) -> dict[str, Any]:
     """Hurt a store again and again; see above.
 
     Args:
         service: has not been started.
         num_faults: each way to hurt one comes as often, in order.
         seed: of what the client does and where bits flip.
+        hurts: the ways.
 
     Returns:
         The figures; `violations` says what was lost in silence.
@@ -104,7 +108,7 @@ def faults(service: Hurtable, num_faults: int, seed: int) -> dict[str, Any]:
     violations: list[str] = []
     service.start()
     for number in range(num_faults):
-        name, hurt = list(HURTS.items())[number % len(HURTS)]
+        name, hurt = list(hurts.items())[number % len(hurts)]
         client.write(rng.randint(10, 40))
         outcome, found = _one(service, client, hurt, rng)
         outcomes[outcome] += 1

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kills_clients import Service
 from kills_services import HttpService, InsideService, answer_all
@@ -24,7 +24,7 @@ from twotower.serving.live.store import Store
 UNLIMITED = resource.RLIM_INFINITY
 
 
-class Hurtable(Service):
+class Hurtable(Service, Protocol):
     """A service with a store, whose words are kept."""
 
     store: Path
@@ -32,7 +32,8 @@ class Hurtable(Service):
     def told(self) -> str:
         """Return what it has said since it was begun."""
 
-    def process_id(self) -> int: ...
+    def process_id(self) -> int:
+        """Return the process that serves."""
 
     def second(self, store: Path) -> str:
         """Start another one on a store, and return what it says to it; "" where it comes to answer."""
@@ -40,7 +41,8 @@ class Hurtable(Service):
     def item_id(self, number: int) -> Any:
         """Return a new id of the kind of the bundle's."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End it."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A stranger's kind of index: a graph, which takes no ids and cannot remove, and says nothing about either."""
+"""A stranger's kind of index: a graph, which takes no ids, cannot remove, and says nothing about either."""
 
 from typing import Any
 

@@ -114,7 +114,7 @@ def _quality(index: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.nd
 def _life(
     index: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int
 ) -> tuple[int, str, str]:
-    """Save and load an index, and change the copy. Returns the size of the file and what went wrong, if any."""
+    """Save and load an index, and change the copy. Returns the size of the file and what went wrong."""
     queries = queries[:NUM_ROUND_TRIP_QUERIES]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.faiss"

@@ -23,7 +23,7 @@ from twotower.spec import spec_of
 class FaissIndex(Index):
     """An index held by one Faiss object that stores our rows as its ids.
 
-    A kind says nothing of ids and removal: what its Faiss object lacks of both is made up for in `tombstones`.
+    A kind says nothing of ids and removal: what its Faiss object lacks of both `tombstones` makes up for.
 
     Args:
         target_recall: recall@100 that tuning aims at.
@@ -49,7 +49,7 @@ class FaissIndex(Index):
 
     @abstractmethod
     def accepts(self, loaded: Any) -> bool:
-        """Whether a Faiss object read from a file is of this kind; a table of ids around it is looked into."""
+        """Whether a Faiss object read from a file is of this kind; also looked for in a table of ids."""
 
     def stored_rows(self, loaded: Any) -> np.ndarray:
         """Return the ids inside a Faiss object of this kind, int64 [N]; only where it takes ids itself."""

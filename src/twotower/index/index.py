@@ -166,7 +166,7 @@ class Index(ABC):
 
     @property
     def num_tombstones(self) -> int:
-        """Removed vectors that the index still holds and leaves out of what it finds: they cost time and memory."""
+        """Removed vectors that the index still holds, and leaves out of what it finds: at a cost."""
         return 0
 
     @property

@@ -1,8 +1,8 @@
 """Our rows as the ids of any Faiss object, one that takes no ids or cannot remove too.
 
-Such a one (a graph, say) gets Faiss's table of ids, IDMap2, and there a removed vector has the id TOMBSTONE from
-then on: it is searched, left out of what is found, and gone when the index is built anew. The table lies in the
-file of the index, so a tombstone outlives it.
+Such a one (a graph, say) gets Faiss's table of ids, IDMap2, and there a removed vector has the id TOMBSTONE
+from then on: it is met by searches, left out of what they find, and gone when the index is built anew. The
+table lies in the file of the index, and so do the tombstones.
 """
 
 import math
@@ -38,7 +38,8 @@ def ids_in_table(held: Any) -> np.ndarray | None:
     if not isinstance(held, faiss.IndexIDMap):
         return None
     ids = np.asarray(faiss.vector_to_array(held.id_map), dtype=np.int64)
-    return ids[ids != TOMBSTONE]
+    kept: np.ndarray = ids[ids != TOMBSTONE]
+    return kept
 
 
 def take_out(held: Any, rows: np.ndarray) -> None:

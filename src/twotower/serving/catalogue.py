@@ -92,7 +92,7 @@ class Catalogue:
     def _with_sound_values(
         self, records: list[dict[str, Any] | InputError]
     ) -> list[dict[str, Any] | InputError]:
-        """Put what is wrong with values in place of the records that have them; looks at all at once first."""
+        """Put what is wrong with values in place of the records that have it; all are looked at at once."""
         sound_names = [each for each in records if not isinstance(each, InputError)]
         try:
             self._check_values(sound_names)
@@ -154,7 +154,7 @@ class Catalogue:
             for position in kept:
                 self._add(items[position])
             self._towers.append(np.stack([items[position].history_vector for position in kept]))
-        return (~offered).tolist()
+        return [not was for was in offered]
 
     def _add(self, item: PreparedItem) -> None:
         label = None if self._label is None else as_label(item.record.get(self._label))

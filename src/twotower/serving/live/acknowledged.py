@@ -1,4 +1,4 @@
-"""How far a store was acknowledged, kept beside it: so one that has lost something is told from one that has not."""
+"""How far a store was acknowledged, kept beside it: by that one that has lost something is known."""
 
 import contextlib
 import logging
@@ -53,8 +53,8 @@ def promised(store: Path) -> Acknowledged | None:
 class Promises:
     """Writes promises over one another.
 
-    Not synced each time, which would double the wait for the disk: the system has it when `keep` returns, so it
-    outlives the process. After a loss of power it may be behind the store, never before it.
+    Not synced each time, which would double the wait for the disk: the system has it when `keep` returns, so
+    it outlives the process. After a loss of power it may be behind the store, never before it.
 
     Args:
         path: of the file.

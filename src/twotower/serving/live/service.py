@@ -17,7 +17,7 @@ from twotower.serving.retriever import Retriever
 LOG = logging.getLogger("twotower")
 STORE_NAME = "live.db"
 MIN_LEFT_BEHIND, LEFT_BEHIND_SHARE = 1_000, 0.25
-"""Rows of items that are offered no more, and their share of those that are, from which they are let go of."""
+"""So many rows of items that are offered no more, and such a share of those that are, are let go of."""
 CATCH_UPS = 3
 PAUSE_SECONDS = 60.0
 
@@ -102,8 +102,8 @@ class LiveService:
     def rebuild_if_needed(self) -> bool:
         """Begin to build the index anew in the background where it has drifted; one at a time.
 
-        Where changed and removed items have left many rows behind, the bundle is opened anew instead: that lets
-        go of them, but for those in somebody's history.
+        Where changed and removed items have left many rows behind, the bundle is opened anew instead: that
+        lets go of them, but for those in somebody's history.
 
         Returns:
             Whether one was begun.
@@ -148,8 +148,8 @@ class LiveService:
         """Answer from a retriever that has the kept changes, and tell which of them it cannot take."""
         if aside:
             LOG.warning(
-                "%s: %d kept changes cannot be made in this bundle and are set aside (see its table set_aside); "
-                "the first: %s",
+                "%s: %d kept changes cannot be made in this bundle and are set aside, with the reasons in its "
+                "table set_aside; the first: %s",
                 self._store.path,
                 len(aside),
                 aside[0].reason,

@@ -59,8 +59,14 @@ class Store:
     before it returns. So what was committed outlives a killed process and, as far as the disk tells the
     truth, a loss of power; and a transaction that was cut off is wholly absent, because every frame of the
     log has a checksum. Pages of the database itself have none: opening it looks for damage of its structure
-    (`PRAGMA quick_check`), and every row has a CRC-32 of its own that is compared when it is read, so that
-    a flipped bit is an error and no wrong price. It must lie on a local disk (the log needs shared memory).
+    and indexes (`PRAGMA integrity_check`), and every row has a CRC-32 of its own that is compared when it is
+    read, so that a flipped bit is an error and no wrong price. It must lie on a local disk (the log needs
+    shared memory).
+
+    What lies beyond SQLite is looked at too. The number of the latest change that was acknowledged is kept in
+    a file beside it, so that a store which lacks some, or is gone, is refused and not taken for whole. And
+    before and after each commit its files must be those that were opened, as they were left: SQLite itself
+    would write on to a file that was deleted.
 
     It holds the last state of each item and every distinct event, so it grows with those and not with the
     number of changes. Ids are whole numbers of 64 bits or text, and keep their kind. Safe from several
@@ -217,7 +223,7 @@ def _connected(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> str:
-    """Set what makes commits last, make the tables that are not there, and return the identity of the store."""
+    """Set what makes commits last, make the tables that are missing, and return the store's identity."""
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise InputError(f"{path}: this disk takes no write-ahead log; name a file on a local disk")
     connection.execute("PRAGMA synchronous = FULL")

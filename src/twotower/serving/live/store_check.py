@@ -35,8 +35,8 @@ class Content:
 def remedy(path: Path) -> str:
     """Say what can be done about a damaged store."""
     return (
-        f"restore a copy of it, or move it away together with its -wal and -shm files and {beside(path).name} "
-        "to start without the live changes that it holds"
+        "restore a copy of it, or move it away together with its -wal and -shm files and "
+        f"{beside(path).name} to start without the live changes that it holds"
     )
 
 
@@ -74,8 +74,8 @@ def _missing(content: Content | None, promise: Acknowledged | None, frames: Fram
     if promise is None or not promise.last:
         if content is None and frames.num_sound:
             return (
-                f"there is no store, but a write-ahead log of {frames.num_sound} frames; put the store back, or "
-                "move its -wal and -shm files away to start without"
+                f"there is no store, but a write-ahead log of {frames.num_sound} frames; put the store back, "
+                "or move its -wal and -shm files away to start without"
             )
         return None
     if content is None:
@@ -85,13 +85,13 @@ def _missing(content: Content | None, promise: Acknowledged | None, frames: Fram
         )
     if content.identity != promise.store:
         return (
-            f"another store than the one whose {promise.last:,} changes were acknowledged; put that one back, "
-            "or remove {file} to go on with this one"
+            f"another store than the one whose {promise.last:,} changes were acknowledged; put that one "
+            "back, or remove {file} to go on with this one"
         )
     if content.last < promise.last:
         return (
-            f"of {promise.last:,} changes that were acknowledged it has the first {content.last:,}{lost}; restore "
-            "a copy of it, or remove {file} to go on with those"
+            f"of {promise.last:,} changes that were acknowledged it has the first {content.last:,}{lost}; "
+            "restore a copy of it, or remove {file} to go on with those"
         )
     return None
 
@@ -122,7 +122,7 @@ def _sound(connection: sqlite3.Connection, path: Path) -> Content | None:
             f"{path}: a store of format {version}, and this version of twotower reads {FORMAT_VERSION}; "
             "open it with the version that wrote it, or name another file for the store"
         )
-    problem = one("PRAGMA quick_check(1)")
+    problem = one("PRAGMA integrity_check(1)")
     if problem != "ok":
         raise InputError(f"{path}: damaged ({problem}); {remedy(path)}")
     named = one("SELECT 1 FROM sqlite_master WHERE name = 'identity'")

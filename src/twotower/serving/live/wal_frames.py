@@ -1,7 +1,7 @@
 """Which frames of SQLite's write-ahead log check out.
 
-Each frame is a page with a header of 24 bytes; its checksum goes on from the one before, and its salts are the
-log's. SQLite reads a log to the first frame that does not check out and says nothing of what comes after.
+Each frame is a page with a header of 24 bytes; its checksum goes on from the one before, and its salts are
+the log's. SQLite reads a log to the first frame that does not check out and says nothing of what comes after.
 
 Reference: https://www.sqlite.org/fileformat2.html#walformat
 """
@@ -86,7 +86,7 @@ _KNOWN: dict[int, tuple[NDArray[np.uint64], tuple[Sums, Sums]]] = {}
 
 
 def _weights(num_pairs: int) -> tuple[NDArray[np.uint64], tuple[Sums, Sums]]:
-    """Return what each word adds to the sums in the end, [pairs, sums, words], and what they themselves do."""
+    """Return what each word adds to the sums in the end, [pairs, sums, words], and what the sums add."""
     if num_pairs not in _KNOWN:
         weights = np.empty((num_pairs, 2, 2), dtype=np.uint64)
         a, b = (1, 0), (0, 1)  # each sum in the end, from the sums before the last pairs
