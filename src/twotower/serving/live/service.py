@@ -148,8 +148,8 @@ class LiveService:
         """Answer from a retriever that has the kept changes, and tell which of them it cannot take."""
         if aside:
             LOG.warning(
-                "%s: %d kept changes cannot be made in this bundle and are set aside, with the reasons in its "
-                "table set_aside; the first: %s",
+                "%s: %d kept changes cannot be made in this bundle and are set aside (reasons: its table "
+                "set_aside); the first: %s",
                 self._store.path,
                 len(aside),
                 aside[0].reason,
