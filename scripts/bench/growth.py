@@ -33,33 +33,29 @@ def memory_mb(process_id: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1000
 
 
-def pairs(service: HttpService, first: int, count: int) -> None:
+def pairs(service: HttpService, first: int, count: int, text: bool) -> None:
     """Put new items and remove them, one after another."""
     connection = service.connect()
     for number in range(first, first + count):
-        connection.put(item_id(service, number), f"label {number}")
-        connection.remove(item_id(service, number))
+        connection.put(new_id(number, text), f"label {number}")
+        connection.remove(new_id(number, text))
 
 
-def item_id(service: HttpService, number: int) -> Any:
-    """Return a new id of the kind of the bundle's."""
-    known = next(iter(service.connect().offered(None))) if not hasattr(service, "known") else service.known
-    service.known = known  # type: ignore[attr-defined]
-    return f"new {number}" if isinstance(known, str) else 10**9 + number
+def new_id(number: int, text: bool) -> Any:
+    """Return an id that no bundle has, of the kind of this one's."""
+    return f"new {number}" if text else 10**9 + number
 
 
-def grown_mb(service: HttpService, count: int) -> dict[str, float]:
-    """Return by how much a service grows while items come and go."""
-    service.start()
-    pairs(service, 0, WARM_UP)
+def grown_mb(service: HttpService, count: int, text: bool) -> dict[str, float]:
+    """Return by how much a service that has started grows while items come and go."""
+    pairs(service, 0, WARM_UP, text)
     process_id = service._process.pid
     before, most = memory_mb(process_id), 0.0
     for first in range(WARM_UP, WARM_UP + count, TOGETHER):
-        pairs(service, first, min(TOGETHER, WARM_UP + count - first))
+        pairs(service, first, min(TOGETHER, WARM_UP + count - first), text)
         most = max(most, memory_mb(process_id))
     time.sleep(SETTLE_SECONDS)  # what is let go of is let go of every few seconds
     after = memory_mb(process_id)
-    service.kill()
     return {
         "mb_before": before,
         "mb_grown": round(after - before, 1),
@@ -67,12 +63,13 @@ def grown_mb(service: HttpService, count: int) -> dict[str, float]:
     }
 
 
-def start_seconds(service: HttpService, store: Path, label: str, count: int) -> float:
+def start_seconds(service: HttpService, store: Path, count: int, text: bool) -> float:
     """Return how long a start with many kept items takes."""
     with contextlib.closing(Store(store)) as kept:
         for first in range(0, count, TOGETHER):
             numbers = range(first, min(count, first + TOGETHER))
-            kept.commit([ItemPut(item_id(service, number), {label: f"label {number}"}) for number in numbers])
+            features = {number: {service._label: f"label {number}"} for number in numbers}
+            kept.commit([ItemPut(new_id(number, text), features[number]) for number in numbers])
     seconds = service.start()
     service.kill()
     return round(seconds, 1)
@@ -89,12 +86,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         bundle = chosen.bundle or _small_run(Path(name))
         service = HttpService(bundle, Path(name) / "pairs.sqlite")
-        figures: dict[str, Any] = {"pairs": chosen.pairs, **grown_mb(service, chosen.pairs)}
+        service.start()
+        try:
+            text = isinstance(next(iter(service.connect().offered(None))), str)
+            figures = {"pairs": chosen.pairs, **grown_mb(service, chosen.pairs, text)}
+        finally:
+            service.kill()
         store = Path(name) / "kept.sqlite"
-        again = HttpService(bundle, store)
-        again.known = service.known  # type: ignore[attr-defined]
         for count in (0, chosen.items):
-            figures[f"start_seconds_{count}"] = start_seconds(again, store, again._label, count)
+            seconds = start_seconds(HttpService(bundle, store), store, count, text)
+            figures[f"start_seconds_{count}"] = seconds
     print(json.dumps(figures))
     return 0
 
