@@ -22,13 +22,14 @@ from twotower.bundle.manifest import read_manifest
 from twotower.errors import InputError
 from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved
 from twotower.serving.live.service import LiveService
+from twotower.serving.live.store import StoreFailed
 from twotower.serving.recommendation import ItemId, UserId
 from twotower.serving.requests import Request, UnknownUser
 
 HOST = "127.0.0.1"
 MOST_ITEMS = 1000
 """In one answer."""
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 600
 
 
 class Killable(ABC):
@@ -222,7 +223,7 @@ def _answer(live: LiveService, pipe: "connection.Connection[Any, Any]") -> None:
                 else:
                     live.write([_change(live, what, given)])
                     answer = {"found": None}
-            except InputError as error:
+            except (InputError, StoreFailed) as error:
                 answer = {"error": str(error), "nobody": isinstance(error, UnknownUser)}
             pipe.send_bytes(json.dumps(answer).encode())
 

@@ -2,5 +2,6 @@
 
 Purpose: build, search, change, save and load an inner-product index; choose its search arguments; measure it.
 May import: errors, spec, data.atomic (numpy and faiss only, no torch).
-To add one: one file with a subclass of `FaissIndex` (or of `IVF`) and one YAML in conf/index/.
+To add one: one file with a subclass of `FaissIndex` (or of `IVF`) and one YAML in conf/index/. It need not
+take ids nor remove: `tombstones` makes up for both.
 """

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from twotower.errors import InputError
-from twotower.index.faiss_index import FaissIndex, read_faiss
+from twotower.index.faiss_file import read_faiss
+from twotower.index.faiss_index import FaissIndex
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index, Recall, SearchResult
 from twotower.index.ivf_flat import IVFFlat
@@ -94,8 +95,7 @@ class Auto(Index):
         loaded = read_faiss(path)
         for kind in (FlatIP, IVFFlat, IVFPQ):
             candidate = kind(target_recall=self.target_recall, min_recall=self.min_recall)
-            if candidate.accepts(loaded):
-                candidate.adopt(loaded)
+            if candidate.adopt(loaded):
                 self._settle(candidate)
                 return
         raise InputError(f"{path}: holds a {type(loaded).__name__}, which `auto` never chooses")
@@ -163,6 +163,11 @@ class Auto(Index):
     def num_vectors(self) -> int:
         """See `Index.num_vectors`."""
         return self.chosen.num_vectors
+
+    @property
+    def num_tombstones(self) -> int:
+        """See `Index.num_tombstones`."""
+        return self.chosen.num_tombstones
 
     @property
     def dim(self) -> int:

@@ -10,6 +10,7 @@ from twotower.errors import InputError
 from twotower.index.exact import Truth, exact_search, recall_by_row
 from twotower.index.index import Index
 from twotower.index.latency import measure_latency
+from twotower.index.rehearse_changes import problem_of_changes
 from twotower.index.report import IndexReport
 from twotower.index.tune import OperatingPoint
 from twotower.spec import build
@@ -50,12 +51,13 @@ def check(
     if index.dim != queries.shape[1]:
         queries = np.zeros((len(queries), index.dim), dtype=np.float32)
     latency = measure_latency(index, queries, quality.recall_k)
-    round_trip_problem, index_bytes = _round_trip(index, queries, quality.recall_k)
+    index_bytes, round_trip_problem, changes_problem = _life(index, vectors, rows, queries, quality.recall_k)
     facts = _Facts(
         count_ok=np.array_equal(index.rows, np.sort(rows)),
         dim_ok=index.dim == vectors.shape[1],
         metric_ok=index.metric == "inner_product",
         round_trip_ok=not round_trip_problem,
+        changes_ok=not changes_problem,
     )
     return IndexReport(
         type=index.kind,
@@ -74,7 +76,7 @@ def check(
         target_recall=index.target_recall,
         min_recall=index.min_recall,
         points=points or [],
-        problems=_problems(index, vectors, facts, quality, round_trip_problem),
+        problems=_problems(index, vectors, facts, quality, [round_trip_problem, changes_problem]),
     )
 
 
@@ -84,6 +86,7 @@ class _Facts:
     dim_ok: bool
     metric_ok: bool
     round_trip_ok: bool
+    changes_ok: bool
 
 
 @dataclass(frozen=True)
@@ -108,8 +111,10 @@ def _quality(index: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.nd
     )
 
 
-def _round_trip(index: Index, queries: np.ndarray, k: int) -> tuple[str, int]:
-    """Save, load and search again. Returns what went wrong ("" = nothing) and the size of the file."""
+def _life(
+    index: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int
+) -> tuple[int, str, str]:
+    """Save and load an index, and change the copy. Returns the size of the file and what went wrong."""
     queries = queries[:NUM_ROUND_TRIP_QUERIES]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index.faiss"
@@ -118,15 +123,16 @@ def _round_trip(index: Index, queries: np.ndarray, k: int) -> tuple[str, int]:
         loaded = build(index.spec(), Index)
         loaded.load(path)
     if not np.array_equal(loaded.rows, index.rows):
-        return "after saving and loading, the index holds other rows", index_bytes
+        return index_bytes, "after saving and loading, the index holds other rows", ""
     before, after = index.search(queries, k), loaded.search(queries, k)
     if not (np.array_equal(before.rows, after.rows) and np.array_equal(before.scores, after.scores)):
-        return "after saving and loading, the index answers otherwise", index_bytes
-    return "", index_bytes
+        return index_bytes, "after saving and loading, the index answers otherwise", ""
+    comparable = index.dim == vectors.shape[1]
+    return index_bytes, "", problem_of_changes(loaded, vectors, rows, queries, k) if comparable else ""
 
 
 def _problems(
-    index: Index, vectors: np.ndarray, facts: _Facts, quality: _Quality, round_trip_problem: str
+    index: Index, vectors: np.ndarray, facts: _Facts, quality: _Quality, others: list[str]
 ) -> list[str]:
     """Say in a sentence each what failed."""
     found = []
@@ -138,8 +144,7 @@ def _problems(
         found.append(f"the index has dimension {index.dim}, the vectors {vectors.shape[1]}")
     if not facts.metric_ok:
         found.append(f"the index does not search by inner product: {index.metric}")
-    if round_trip_problem:
-        found.append(round_trip_problem)
+    found += filter(None, others)
     if quality.recall_at_100 < index.min_recall:
         found.append(
             f"recall@{quality.recall_k} against exact search is {quality.recall_at_100:.4f}, below"

@@ -11,15 +11,19 @@ import numpy as np
 
 from twotower.data.atomic import write_atomically
 from twotower.errors import InputError
+from twotower.index.faiss_file import read_faiss, size_in_file
 from twotower.index.index import Index, SearchResult
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.index.row_set import RowSet
+from twotower.index.tombstones import ids_in_table, layers, search, take_out, with_ids
 from twotower.index.vector_input import as_rows, as_vectors
 from twotower.spec import spec_of
 
 
 class FaissIndex(Index):
     """An index held by one Faiss object that stores our rows as its ids.
+
+    A kind says nothing of ids and removal: what its Faiss object lacks of both `tombstones` makes up for.
 
     Args:
         target_recall: recall@100 that tuning aims at.
@@ -29,7 +33,8 @@ class FaissIndex(Index):
     def __init__(self, *, target_recall: float, min_recall: float) -> None:
         self.target_recall = target_recall
         self.min_recall = min_recall
-        self._faiss: Any = None
+        self._faiss: Any = None  # what is searched and written
+        self._own: Any = None  # what the kind created: the same, or what is inside of a table of ids
         self._rows = RowSet(np.empty(0, dtype=np.int64))
         self._lock = ReadWriteLock()
         self._build_seconds = 0.0
@@ -44,11 +49,13 @@ class FaissIndex(Index):
 
     @abstractmethod
     def accepts(self, loaded: Any) -> bool:
-        """Whether a Faiss object read from a file is of this kind."""
+        """Whether a Faiss object read from a file is of this kind; also looked for in a table of ids."""
 
-    @abstractmethod
     def stored_rows(self, loaded: Any) -> np.ndarray:
-        """Return the ids inside a Faiss object of this kind, int64 [N]."""
+        """Return the ids inside a Faiss object of this kind, int64 [N]; only where it takes ids itself."""
+        raise NotImplementedError(
+            f"{self.kind}: its Faiss index takes ids, so `stored_rows` must return them"
+        )
 
     @abstractmethod
     def metrics(self) -> dict[str, int]:
@@ -88,11 +95,12 @@ class FaissIndex(Index):
         if found:
             raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
         self.check_range(vectors)
-        built = self.create(dim, num_vectors)
-        built.train(vectors)
-        built.add_with_ids(vectors, rows)
+        own = self.create(dim, num_vectors)
+        own.train(vectors)
+        held = with_ids(own)
+        held.add_with_ids(vectors, rows)
         with self._lock.writing():
-            self._faiss, self._rows = built, RowSet(rows)
+            self._faiss, self._own, self._rows = held, own, RowSet(rows)
             self._build_seconds = time.perf_counter() - started
 
     def search(self, queries: np.ndarray, k: int) -> SearchResult:
@@ -103,9 +111,11 @@ class FaissIndex(Index):
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
         with self._lock.reading():
-            num_found = min(k, int(self._faiss.ntotal))
+            num_live = len(self._rows)
+            num_found = min(k, num_live)
             if num_found and len(queries):
-                scores[:, :num_found], rows[:, :num_found] = self._faiss.search(queries, num_found)
+                found = search(self._faiss, queries, num_found, num_live)
+                scores[:, :num_found], rows[:, :num_found] = found
         scores[rows < 0] = -np.inf
         return SearchResult(scores=scores, rows=rows)
 
@@ -127,29 +137,34 @@ class FaissIndex(Index):
         with self._lock.writing():
             present = rows[self._rows.contains(rows)]
             if len(present):
-                self._built.remove_ids(present)
+                take_out(self._faiss, present)
                 self._rows.remove(present)
         return len(present)
 
     def save(self, path: Path) -> None:
         """See `Index.save`."""
         with self._lock.reading():
-            write_atomically(path, lambda temporary: faiss.write_index(self._built, str(temporary)))
+            write_atomically(path, lambda temporary: faiss.write_index(self._held, str(temporary)))
 
     def load(self, path: Path) -> None:
         """See `Index.load`."""
         loaded = read_faiss(path)
-        if not self.accepts(loaded):
+        if not self.adopt(loaded):
             raise InputError(
                 f"{path}: holds a {type(loaded).__name__}, which is not an index of kind {self.kind}"
             )
-        self.adopt(loaded)
 
-    def adopt(self, loaded: Any) -> None:
-        """Take a Faiss object of this kind as the index."""
+    def adopt(self, loaded: Any) -> bool:
+        """Take a Faiss object as the index if it is of this kind, and tell whether it is."""
+        own = next((each for each in layers(loaded) if self.accepts(each)), None)
+        if own is None:
+            return False
+        rows = ids_in_table(loaded)
         with self._lock.writing():
-            self._faiss, self._rows = loaded, RowSet(self.stored_rows(loaded))
+            self._faiss, self._own = loaded, own
+            self._rows = RowSet(self.stored_rows(own) if rows is None else rows)
             self._build_seconds = 0.0
+        return True
 
     def search_grid(self) -> list[dict[str, int]]:
         """See `Index.search_grid`."""
@@ -194,7 +209,12 @@ class FaissIndex(Index):
     @property
     def num_vectors(self) -> int:
         """See `Index.num_vectors`."""
-        return int(self._built.ntotal)
+        return len(self._rows)
+
+    @property
+    def num_tombstones(self) -> int:
+        """See `Index.num_tombstones`."""
+        return int(self._held.ntotal) - len(self._rows)
 
     @property
     def dim(self) -> int:
@@ -203,17 +223,9 @@ class FaissIndex(Index):
 
     @property
     def size_bytes(self) -> int:
-        """See `Index.size_bytes`; found by writing to a counter, so nothing is copied as a whole."""
-        total = 0
-
-        def count(chunk: bytes) -> int:
-            nonlocal total
-            total += len(chunk)
-            return len(chunk)
-
+        """See `Index.size_bytes`."""
         with self._lock.reading():
-            faiss.write_index(self._built, faiss.PyCallbackIOWriter(count))  # type: ignore[attr-defined]
-        return total
+            return size_in_file(self._held)
 
     @property
     def build_seconds(self) -> float:
@@ -222,20 +234,10 @@ class FaissIndex(Index):
 
     @property
     def _built(self) -> Any:
+        assert self._own is not None, "build() or load() comes first"
+        return self._own
+
+    @property
+    def _held(self) -> Any:
         assert self._faiss is not None, "build() or load() comes first"
         return self._faiss
-
-
-def read_faiss(path: Path) -> Any:
-    """Read a file that Faiss wrote.
-
-    Raises:
-        InputError: it is missing or Faiss cannot read it.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such index file")
-    try:
-        return faiss.read_index(str(path))
-    except (RuntimeError, MemoryError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise InputError(f"{path}: is not a whole index file ({reason}); build the index again") from error

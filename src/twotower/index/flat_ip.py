@@ -3,7 +3,6 @@
 from typing import Any
 
 import faiss
-import numpy as np
 
 from twotower.index.faiss_index import FaissIndex
 from twotower.index.index import Recall
@@ -27,22 +26,16 @@ class FlatIP(FaissIndex):
         return {"target_recall": self.target_recall, "min_recall": self.min_recall}
 
     def create(self, dim: int, num_vectors: int) -> Any:
-        """See `FaissIndex.create`; a bare flat index renumbers on removal, IDMap2 keeps our rows."""
-        return faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
+        """See `FaissIndex.create`."""
+        return faiss.IndexFlatIP(dim)
 
     def accepts(self, loaded: Any) -> bool:
         """See `FaissIndex.accepts`."""
-        return isinstance(loaded, faiss.IndexIDMap2) and isinstance(
-            faiss.downcast_index(loaded.index), faiss.IndexFlat
-        )
-
-    def stored_rows(self, loaded: Any) -> np.ndarray:
-        """See `FaissIndex.stored_rows`."""
-        return np.asarray(faiss.vector_to_array(loaded.id_map), dtype=np.int64)
+        return isinstance(loaded, faiss.IndexFlat)
 
     def metrics(self) -> dict[str, int]:
         """See `FaissIndex.metrics`."""
-        return {"index": self._built.metric_type, "vectors": self._built.index.metric_type}
+        return {"index": self._built.metric_type}
 
     @property
     def is_exact(self) -> bool:

@@ -165,6 +165,11 @@ class Index(ABC):
         """How many vectors are in the index."""
 
     @property
+    def num_tombstones(self) -> int:
+        """Removed vectors that the index still holds, and leaves out of what it finds: at a cost."""
+        return 0
+
+    @property
     @abstractmethod
     def dim(self) -> int:
         """The dimension of the vectors."""

@@ -135,7 +135,7 @@ class IVF(FaissIndex):
         if not 1 <= nprobe <= nlist:
             raise InputError(f"nprobe: {nprobe} is not between 1 and the number of cells {nlist}")
         with self._lock.writing():
-            self._faiss.nprobe = nprobe
+            self._built.nprobe = nprobe
 
     @property
     def search_args(self) -> dict[str, int]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from twotower.errors import InputError
 from twotower.index.index import Index
+from twotower.index.rehearse_changes import problem_of_changes
 from twotower.spec import Spec, build
 
 MAX_VECTORS = 20_000
@@ -15,7 +16,7 @@ REHEARSAL_SEED = 0
 
 
 def rehearse(index: Index | Spec, dim: int, num_vectors: int) -> Index:
-    """Build, search, save and load on random unit vectors of the right dimension and size class.
+    """Build, search, save, load, remove and add on random unit vectors of the right dimension and size class.
 
     Args:
         index: an index, which is left as it is, or a spec.
@@ -26,7 +27,7 @@ def rehearse(index: Index | Spec, dim: int, num_vectors: int) -> Index:
         the rehearsed index, of the concrete kind that the catalogue will get.
 
     Raises:
-        InputError: arguments that do not fit these sizes, all at once.
+        InputError: arguments that do not fit these sizes, all at once; a kind that does not add and remove.
     """
     if not isinstance(index, Index):
         index = build(index, Index)
@@ -50,4 +51,7 @@ def rehearse(index: Index | Spec, dim: int, num_vectors: int) -> Index:
         loaded.load(path)
     if not np.array_equal(loaded.search(queries, k).rows, expected):
         raise RuntimeError(f"index {fresh.factory} answers otherwise after saving and loading")
+    problem = problem_of_changes(loaded, vectors, np.arange(1, size + 1), queries, k)
+    if problem:
+        raise InputError(f"index: {problem}; mend {type(fresh).__name__}, or choose another index")
     return fresh

@@ -22,6 +22,7 @@ class IndexReport:
         dim_ok: the index has the dimension of the vectors.
         metric_ok: index and quantiser use the inner product.
         round_trip_ok: saved and loaded again, it holds the same rows and answers the same.
+        changes_ok: items can be removed and added, and it answers rightly then.
         recall_k: the k of `recall_at_100`: 100, or the number of items where that is less.
         recall_at_100: tie-tolerant recall against exact search, of real queries.
         recall_at_100_by_row: the same with ties counted as misses.
@@ -50,6 +51,7 @@ class IndexReport:
     dim_ok: bool
     metric_ok: bool
     round_trip_ok: bool
+    changes_ok: bool
     recall_k: int
     recall_at_100: float
     recall_at_100_by_row: float

@@ -15,9 +15,9 @@ from twotower.errors import InputError
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes
 from twotower.serving.drift import Drift, DriftCounter, Floats, catch_up, fresh_index
-from twotower.serving.live_items import LiveItems, as_label
+from twotower.serving.live_items import LiveItems, Rows, as_label
 from twotower.serving.recommendation import ItemId
-from twotower.serving.requests import checked_features, checked_id, known_rows
+from twotower.serving.requests import check_values, checked_id, known_rows, named_features
 from twotower.serving.towers import ServingTowers, sound
 
 ITEM_ID = "item_id"
@@ -76,18 +76,37 @@ class Catalogue:
             feature is not known, or the tower or the index can do nothing with its values.
         """
         checked = [self._record(item_id, features) for item_id, features in puts]
+        checked = self._with_sound_values(checked)
         embedded = iter(self._embedded([each for each in checked if not isinstance(each, InputError)]))
         return [each if isinstance(each, InputError) else next(embedded) for each in checked]
 
     def _record(self, item_id: ItemId, features: Mapping[str, Any]) -> dict[str, Any] | InputError:
-        """Return the raw values of an item with its id, or what is wrong with them."""
+        """Return the raw values of an item with its id, or what is wrong with their names."""
         try:
             key = checked_id(item_id, self.items.is_text, "put_item", "item ids of this catalogue")
-            record = checked_features(self._bundle.model.items, features, ITEM_ID, self.attributes.columns)
-            self.attributes.check(record)
+            record = named_features(self._bundle.model.items, features, ITEM_ID, self.attributes.columns)
+            return {**record, ITEM_ID: key}
         except InputError as error:
             return error
-        return {**record, ITEM_ID: key}
+
+    def _with_sound_values(
+        self, records: list[dict[str, Any] | InputError]
+    ) -> list[dict[str, Any] | InputError]:
+        """Put what is wrong with values in place of the records that have it; all are looked at at once."""
+        sound_names = [each for each in records if not isinstance(each, InputError)]
+        try:
+            self._check_values(sound_names)
+        except InputError as error:
+            if len(sound_names) == 1:
+                return [each if isinstance(each, InputError) else error for each in records]
+            return [self._with_sound_values([each])[0] for each in records]
+        return records
+
+    def _check_values(self, records: list[dict[str, Any]]) -> None:
+        given = [{name: value for name, value in each.items() if name != ITEM_ID} for each in records]
+        check_values(self._bundle.model.items, given)
+        for each in given:
+            self.attributes.check(each)
 
     def _embedded(self, records: list[dict[str, Any]]) -> list[PreparedItem | InputError]:
         if not records:
@@ -116,28 +135,39 @@ class Catalogue:
         features = {name: value for name, value in record.items() if name != ITEM_ID}
         return PreparedItem(record[ITEM_ID], features, vector, history_vector)
 
-    def put(self, item: PreparedItem) -> bool:
-        """Offer an item in place of what has its id; True if nothing had. The lock is held for writing."""
-        row = int(self.items.rows([item.item_id])[0])
-        offered = bool(self.items.live(np.array([row]))[0])
-        if offered and self.attributes.is_latest(row, item.record):
-            return False
-        new = np.array([self.items.num_rows + 1], dtype=np.int64)
-        self.index.add(item.vector[None], new)  # first: if it refuses, nothing has changed
-        if offered:
-            self.take_out(row)
+    def put(self, items: Sequence[PreparedItem]) -> list[bool]:
+        """Offer items with different ids, each in place of what has its id; True if nothing had.
+
+        The lock is held for writing. The index takes all at once, first: if it refuses, nothing has changed.
+        """
+        rows = self.items.rows([item.item_id for item in items])
+        offered = self.items.live(rows)
+        kept = [
+            position
+            for position, item in enumerate(items)
+            if not (offered[position] and self.attributes.is_latest(int(rows[position]), item.record))
+        ]
+        if kept:
+            new = self.items.num_rows + 1 + np.arange(len(kept), dtype=np.int64)
+            self.index.add(np.stack([items[position].vector for position in kept]), new)
+            self.take_out(rows[kept][offered[kept]])
+            for position in kept:
+                self._add(items[position])
+            self._towers.append(np.stack([items[position].history_vector for position in kept]))
+        return [not was for was in offered]
+
+    def _add(self, item: PreparedItem) -> None:
         label = None if self._label is None else as_label(item.record.get(self._label))
         self.items.add(item.item_id, item.vector, label)
         self.attributes.add(item.record)
-        self._towers.append(item.history_vector[None])
         self._drift.added(item.vector)
-        return not offered
 
-    def take_out(self, row: int) -> None:
-        """Stop offering the item of a row that is offered. The lock is held for writing."""
-        self.index.remove(np.array([row], dtype=np.int64))
-        self.items.remove(row)
-        self._drift.removed(row, self.items.vectors(np.array([row]))[0])
+    def take_out(self, rows: Rows) -> None:
+        """Stop offering the items of rows that are offered, [n]. The lock is held for writing."""
+        self.index.remove(rows)
+        for row, vector in zip(rows.tolist(), self.items.vectors(rows), strict=True):
+            self.items.remove(row)
+            self._drift.removed(row, vector)
 
     def described(self, item_id: ItemId) -> dict[str, Any]:
         """Return what is known of an item; see `Retriever.item`. The lock is held for reading.
@@ -158,7 +188,7 @@ class Catalogue:
     def drift(self) -> Drift:
         """Return how far the catalogue has moved since its index was built."""
         with self.lock.reading():
-            return self._drift.drift()
+            return self._drift.drift(self.index.num_tombstones)
 
     def rebuild(self) -> None:
         """Build the index anew over what is offered; searches and changes go on meanwhile."""

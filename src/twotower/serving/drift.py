@@ -31,7 +31,8 @@ class Drift:
 
     Args:
         live_share: of the items that are offered, those put in since.
-        tombstone_share: of the items the index was built over, those removed or changed since.
+        tombstone_share: of the items the index was built over, those removed or changed since; of an index
+            that cannot remove, all vectors that it holds for nothing, where their share is larger.
         centroid_shift: distance between the mean of the offered vectors and the mean of those the index was
             built over, in units of the latter's root mean square distance from their mean.
         needs_rebuild: there are 100 changes or more, one of the three is above 0.2, 0.2 or 0.25, and an item
@@ -74,15 +75,22 @@ class DriftCounter:
             self._num_removed += 1
         self._sum = self._sum - vector
 
-    def drift(self) -> Drift:
-        """Return how far the catalogue has moved."""
+    def drift(self, num_tombstones: int = 0) -> Drift:
+        """Return how far the catalogue has moved.
+
+        Args:
+            num_tombstones: vectors that the index holds though they were removed, of items put in later too.
+        """
         num_offered = self._num_built + self._num_added - self._num_removed
         live = self._num_added / max(1, num_offered)
-        tombstones = self._num_removed / max(1, self._num_built)
+        tombstones = max(
+            self._num_removed / max(1, self._num_built),
+            num_tombstones / max(1, num_tombstones + num_offered),
+        )
         distance = float(np.linalg.norm(self._sum / max(1, num_offered) - self._mean)) if num_offered else 0.0
         shift = distance / self._spread if self._spread else 0.0
         moved = live > MAX_LIVE_SHARE or tombstones > MAX_TOMBSTONE_SHARE or shift > MAX_CENTROID_SHIFT
-        enough = self._num_added + self._num_removed >= MIN_CHANGES
+        enough = self._num_added + max(self._num_removed, num_tombstones) >= MIN_CHANGES
         return Drift(live, tombstones, shift, moved and enough and num_offered > 0)
 
 

@@ -38,7 +38,7 @@ class LiveChanges:
                     f"add_item: item {item_id!r} is already in the catalogue; change it with put_item, "
                     "remove it first, or choose another id"
                 )
-            self._catalogue.put(prepared)
+            self._catalogue.put([prepared])
 
     def put_item(self, item_id: ItemId, features: Mapping[str, Any]) -> bool:
         """Put in an item, new or changed; it is found by every request made after this returns.
@@ -75,6 +75,10 @@ class LiveChanges:
 
     def apply_item(self, prepared: PreparedItem) -> bool:
         """Put in an item that this object prepared; see `put_item`."""
+        return self.apply_items([prepared])[0]
+
+    def apply_items(self, prepared: Sequence[PreparedItem]) -> list[bool]:
+        """Put in several items with different ids that this object prepared; see `put_item`."""
         with self._lock.writing():
             return self._catalogue.put(prepared)
 
@@ -91,7 +95,7 @@ class LiveChanges:
         """
         with self._lock.writing():
             rows = known_rows(self._items, [item_id], "remove_item", live=True)
-            self._catalogue.take_out(int(rows[0]))
+            self._catalogue.take_out(rows)
 
     def check_event(self, user_id: UserId, item_id: ItemId | None, time: int) -> None:
         """Raise unless `add_event` would take an event; without an item only the rest is looked at.

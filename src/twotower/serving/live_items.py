@@ -66,9 +66,9 @@ class LiveItems:
         return len(self._vocabulary)
 
     @property
-    def num_superseded(self) -> int:
-        """Rows of items put in since, which a later row of the same item has taken the place of."""
-        return len(self._new_ids) - len(self._new_rows)
+    def num_left_behind(self) -> int:
+        """Rows of items put in since that were removed, or that a later row has taken the place of."""
+        return len(self._new_ids) - int(np.count_nonzero(self.live_mask()[self.num_known :]))
 
     @property
     def is_text(self) -> bool:

@@ -151,6 +151,21 @@ def checked_features(
 ) -> dict[str, Any]:
     """Return raw feature values by column; those left out or None count as missing.
 
+    Args: see `named_features`.
+
+    Raises:
+        InputError: a column is unknown, or a value is not what its feature expects.
+    """
+    given = named_features(table, features, key, others)
+    check_values(table, [given])
+    return given
+
+
+def named_features(
+    table: FeatureTable, features: Mapping[str, Any], key: str, others: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return raw feature values by column, whose values no feature has looked at yet.
+
     Args:
         table: whose features a new entity may give.
         features: column -> raw value.
@@ -158,7 +173,7 @@ def checked_features(
         others: columns that may be given though no feature reads them.
 
     Raises:
-        InputError: a column is unknown, or a value is not what its feature expects.
+        InputError: a column is unknown.
     """
     if not isinstance(features, Mapping):
         raise InputError(f"features: expected column: value pairs, got {features!r:.80}")
@@ -174,10 +189,19 @@ def checked_features(
             raise InputError(
                 f"features: column {column!r}: expected whole numbers of 64 bits, got a longer one"
             )
-    for feature in table.features.values():
-        if feature.column in given and not isinstance(feature, ContextFeature):
-            feature.check(pd.Series([given[feature.column]], dtype=object), "features")
     return given
+
+
+def check_values(table: FeatureTable, given: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse raw values of one or several entities that features cannot use; one pass costs as much as one.
+
+    Raises:
+        InputError: there is one; of which entity it is the message only says where there is but one.
+    """
+    for feature in table.features.values():
+        values = [each[feature.column] for each in given if feature.column in each]
+        if values and not isinstance(feature, ContextFeature):
+            feature.check(pd.Series(values, dtype=object), "features")
 
 
 def _is_short(value: Any) -> bool:

@@ -63,9 +63,9 @@ class Retriever(LiveChanges):
         return self._items.num_live
 
     @property
-    def num_superseded(self) -> int:
-        """Rows of changed items that this object keeps though a later row has taken their place."""
-        return self._items.num_superseded
+    def num_left_behind(self) -> int:
+        """Rows of items put in since that this object keeps though they are offered no more."""
+        return self._items.num_left_behind
 
     @property
     def item_ids(self) -> list[ItemId]:

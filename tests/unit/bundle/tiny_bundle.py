@@ -11,6 +11,7 @@ from twotower.data.vocabulary import Vocabulary
 from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
 from twotower.index.flat_ip import FlatIP
+from twotower.index.index import Index
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_pq import IVFPQ
 from twotower.spec import build
@@ -109,6 +110,8 @@ def towers(data, chosen, seed=1):
 
 
 def index_of(kind):
+    if isinstance(kind, Index):
+        return kind
     if kind == "ivf_pq":
         return IVFPQ(nlist=4, nprobe=4, num_subquantizers=4, num_bits=4)
     return FlatIP() if kind == "flat_ip" else IVFFlat(nlist=4, nprobe=4 if kind == "ivf_flat" else 1)

@@ -76,7 +76,7 @@ def test_searching_while_items_come_and_go(index: FaissIndex) -> None:
 class HaltedSearch:
     """Stands in for a Faiss index whose search has begun and does not end until it may."""
 
-    ntotal, d = 1, 2
+    ntotal, d = 1, 2  # as many vectors as the index that holds it has rows: no tombstones
 
     def __init__(self) -> None:
         self.begun, self.may_end = threading.Event(), threading.Event()
@@ -92,7 +92,8 @@ class HaltedSearch:
 
 def test_adding_waits_for_a_search_to_end() -> None:
     index, halted = FlatIP(), HaltedSearch()
-    index._faiss = halted
+    index._faiss = index._own = halted
+    index._rows = RowSet(np.array([0]))
     vectors = np.ones((1, 2), dtype=np.float32)
     searching = threading.Thread(target=index.search, args=(vectors, 1))
     adding = threading.Thread(target=index.add, args=(vectors, np.array([9])))

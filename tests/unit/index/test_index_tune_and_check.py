@@ -9,6 +9,7 @@ from twotower.errors import InputError
 from twotower.index.check import check
 from twotower.index.exact import exact_search
 from twotower.index.flat_ip import FlatIP
+from twotower.index.index import SearchResult
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.rehearsal import rehearse
 from twotower.index.threads import faiss_versions, single_thread
@@ -96,6 +97,63 @@ def test_report_of_missing_and_foreign_items_says_so() -> None:
         True,
     )
     assert report.problems == ["the index holds 399 items, other than the 400 of the catalogue"]
+
+
+class Forgetful(FlatIP):
+    """Removes what comes after what it is told to."""
+
+    def remove(self, rows: np.ndarray) -> int:
+        return super().remove(np.asarray(rows) + 1)
+
+
+class Stubborn(FlatIP):
+    """Says that it removed, and did not."""
+
+    def remove(self, rows: np.ndarray) -> int:
+        return len(rows)
+
+
+class Refusing(FlatIP):
+    """Cannot remove, by an override that says so."""
+
+    def remove(self, rows: np.ndarray) -> int:
+        raise NotImplementedError("graphs cannot remove")
+
+
+class Muddled(FlatIP):
+    """Once something is gone, says of each item that it is another."""
+
+    def search(self, queries: np.ndarray, k: int) -> SearchResult:
+        found = super().search(queries, k)
+        return found if self.num_vectors == 400 else SearchResult(found.scores, np.roll(found.rows, 1, 1))
+
+
+class Deaf(FlatIP):
+    """Takes the zero vector for every vector that is added."""
+
+    def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
+        super().add(0 * vectors, rows)
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"),
+    [
+        (Refusing, "items cannot be removed and added (NotImplementedError: graphs cannot remove)"),
+        (Forgetful, "of 64 items that were removed, the index still holds some, or it lacks others"),
+        (Stubborn, "of 64 items that were removed, the index still holds some, or it lacks others"),
+        (Muddled, "after items were removed and added, the index answers with the scores of other items"),
+        (Deaf, "after items were removed and added again, the index does not find them"),
+    ],
+)
+def test_an_index_that_does_not_add_and_remove_is_rejected(kind: type[FlatIP], problem: str) -> None:
+    index = kind()
+    index.build(VECTORS, ROWS)
+    report = check(index, VECTORS, ROWS, QUERIES)
+    assert not report.changes_ok
+    assert report.problems == [problem]
+    assert index.num_vectors == 400  # the index itself was left alone
+    with pytest.raises(InputError, match=f"mend {kind.__name__}, or choose another index"):
+        rehearse(index, 8, 400)
 
 
 def test_report_of_another_dimension_says_so() -> None:

@@ -1,4 +1,5 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))  # tiny_bundle
+TESTS = Path(__file__).parents[2]
+sys.path[:0] = [str(TESTS / "unit" / "bundle"), str(TESTS / "contract")]  # tiny_bundle, graph_index

@@ -4,7 +4,7 @@ from contextlib import closing
 import pytest
 
 from twotower.errors import InputError
-from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, replay
+from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, SetAside, replay
 from twotower.serving.live.store import Store, StoreFailed
 from twotower.serving.live.writer import Writer
 from twotower.serving.requests import UnknownItem
@@ -42,6 +42,9 @@ class Shop:
         self.known.add(item_id)
         return new
 
+    def apply_items(self, prepared):
+        return [self.apply_item(each) for each in prepared]
+
     def check_offered(self, item_id):
         if item_id not in self.offered:
             raise UnknownItem(f"item {item_id!r} is not offered")
@@ -76,7 +79,7 @@ def store(tmp_path):
 def test_changes_that_are_made_again_change_nothing_more(shop):
     changes = [ItemPut("c", {"x": 1}), Event("u", "a", 5), ItemRemoved("a"), ItemRemoved("never")]
     for _ in range(2):
-        assert replay(changes, shop) == 0
+        assert replay(changes, shop) == []
         assert shop.offered == {"b": None, "c": {"x": 1}}
         assert shop.events == [("u", "a", 5)]
 
@@ -84,9 +87,32 @@ def test_changes_that_are_made_again_change_nothing_more(shop):
 def test_what_cannot_be_taken_is_counted_and_harms_nothing_else(shop, monkeypatch):
     monkeypatch.setattr("twotower.serving.live.changes.TOGETHER", 2)
     changes = [ItemPut("c", {"bad": 1}), ItemPut("d", {}), ItemPut("e", {}), Event("u", "zzz", 5)]
-    assert replay([*changes, Event("u", "d", 5), ItemRemoved("a")], shop) == 2
+    assert replay([*changes, Event("u", "d", 5), ItemRemoved("a")], shop) == [
+        SetAside(changes[0], "features: 'bad' is no feature"),
+        SetAside(changes[3], "item 'zzz' is not known"),
+    ]
     assert shop.offered == {"b": None, "d": {}, "e": {}}
     assert shop.events == [("u", "d", 5)]
+
+
+def test_whatever_a_change_raises_the_others_are_made(shop, monkeypatch):
+    def broken(real, when):
+        def call(*given):
+            if when(*given):
+                raise RuntimeError("remove_ids not implemented")
+            return real(*given)
+
+        return call
+
+    monkeypatch.setattr(shop, "prepare_items", broken(shop.prepare_items, lambda puts: "odd" in dict(puts)))
+    monkeypatch.setattr(shop, "prepare_item", broken(shop.prepare_item, lambda item, _: item == "odd"))
+    monkeypatch.setattr(shop, "remove_item", broken(shop.remove_item, lambda item: item == "a"))
+    puts = [ItemPut("c", {}), ItemPut("odd", {}), ItemPut("d", {})]
+    reason = "RuntimeError: remove_ids not implemented"
+    found = replay([*puts, Event("u", "c", 5), ItemRemoved("a"), ItemRemoved("b")], shop)
+    assert found == [SetAside(puts[1], reason), SetAside(ItemRemoved("a"), reason)]
+    assert set(shop.offered) == {"a", "c", "d"}
+    assert shop.events == [("u", "c", 5)]
 
 
 def test_a_write_is_checked_then_kept_then_made(shop, store, monkeypatch):

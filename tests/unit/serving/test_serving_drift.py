@@ -3,6 +3,7 @@ import threading
 import numpy as np
 import pytest
 import tiny_bundle
+from graph_index import Graph
 
 from twotower.index.flat_ip import FlatIP
 from twotower.index.ivf_flat import IVFFlat
@@ -10,11 +11,11 @@ from twotower.serving import catalogue
 from twotower.serving.drift import Drift, DriftCounter, fresh_index
 from twotower.serving.retriever import Retriever
 
-KINDS = ["flat_ip", "ivf_flat", "ivf_pq"]
+KINDS = ["flat_ip", "ivf_flat", "ivf_pq", Graph()]
 NEW = {"title": "RED CUP", "price": 3.0, "tags": ["home"]}
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=KINDS, ids=lambda kind: getattr(kind, "kind", kind))
 def retriever(request, tmp_path):
     tiny_bundle.write(tmp_path / "bundle", kind=request.param, history_items="tower")
     return Retriever.open(tmp_path / "bundle")
@@ -64,6 +65,30 @@ def test_a_rebuild_is_called_for_by_shares_and_shift(num_added, num_removed, ste
     for row in range(num_removed):
         counter.removed(row + 1, vectors[row])
     assert counter.drift().needs_rebuild == expected
+
+
+def test_tombstones_of_items_put_in_later_count_too():
+    counter = DriftCounter(np.tile(np.array([[1, 0], [-1, 0]], dtype=np.float32), (250, 1)), 500)
+    assert counter.drift(125).tombstone_share == 0.2  # 125 of 625 vectors in the index
+    assert not counter.drift(125).needs_rebuild
+    assert counter.drift(126).needs_rebuild
+    assert not DriftCounter(np.eye(2, dtype=np.float32), 2).drift(99).needs_rebuild  # of so few it is nothing
+
+
+def test_an_index_that_cannot_remove_is_rebuilt_once_tombstones_pile_up(tmp_path):
+    tiny_bundle.write(tmp_path / "bundle", kind=Graph(), history_items="tower")
+    retriever = Retriever.open(tmp_path / "bundle")
+    index, before = retriever.catalogue.index, retriever.recommend_new(k=1)
+    for number in range(100):
+        retriever.put_item(f"n{number}", NEW | {"price": float(number)})
+        retriever.remove_item(f"n{number}")
+    assert (index.num_tombstones, index.num_vectors, retriever.num_items) == (100, 60, 60)
+    assert [len(retriever.recommend("user-02", k)) for k in (1, 5, 12)] == [1, 5, 12]
+    assert retriever.recommend_new(k=1) == before
+    assert retriever.drift().needs_rebuild
+    retriever.rebuild()
+    assert retriever.catalogue.index.num_tombstones == 0
+    assert not retriever.drift().needs_rebuild
 
 
 def test_everything_gone_has_drifted():

@@ -5,6 +5,7 @@ from contextlib import closing
 
 import pytest
 import tiny_bundle
+from graph_index import Graph
 
 from twotower.errors import InputError
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
@@ -73,7 +74,7 @@ def test_what_was_written_is_seen_and_there_after_a_restart(opened):
     live.close()
     again = opened()
     check_all_is_there(again.retriever)
-    assert again.skipped == 0
+    assert again.num_set_aside == 0
     after = again.retriever.answer([Request(user_id="user-01", k=60), Request(user_id="user-12", k=60)])
     assert [[(e.item_id, round(e.score, 4)) for e in found] for found in after] == [
         [(e.item_id, round(e.score, 4)) for e in found] for found in before
@@ -216,7 +217,7 @@ def test_what_a_bundle_cannot_take_is_left_out_counted_and_kept(root, opened):
     live.write([*CHANGES, ItemPut("second new", NEW)])
     live.reload("numbers")
     # Puts of new, item-001, second new and gone; three events. Removals of what is not there are nothing.
-    assert live.skipped == 7
+    assert live.num_set_aside == 7
     assert len(offered(live.retriever)) == 60
     live.write([ItemPut(5, {"title": "FIVE"})])
     live.close()
@@ -224,7 +225,7 @@ def test_what_a_bundle_cannot_take_is_left_out_counted_and_kept(root, opened):
     check = offered(again.retriever)
     assert check.pop("second new") == "RED CUP"
     assert len(check) == 60
-    assert again.skipped == 1
+    assert again.num_set_aside == 1
 
 
 def test_folders_are_found_by_the_rule_that_is_given(root, tmp_path):
@@ -279,20 +280,80 @@ def test_a_rebuild_that_fails_is_logged_and_the_old_index_goes_on(opened, monkey
 
 
 def test_a_bundle_is_opened_anew_where_changes_of_items_pile_up(opened, monkeypatch):
-    monkeypatch.setattr("twotower.serving.live.service.MIN_SUPERSEDED", 5)
+    monkeypatch.setattr("twotower.serving.live.service.MIN_LEFT_BEHIND", 5)
     live = opened()
     live.write(CHANGES)
     live.write([ItemPut("new", NEW | {"price": float(number)}) for number in range(61)])
     before = live.retriever
-    assert before.num_superseded == 61 == before.num_items + 1  # not of item-001, which came but once
+    assert before.num_left_behind == 62  # 61 of "new", and "gone", which was removed
     assert live.rebuild_if_needed()
     live._rebuild.join(30)
     assert live.retriever is not before
     assert live.retriever.version == before.version
-    assert live.retriever.num_superseded == 0
+    assert live.retriever.num_left_behind == 1  # "gone" is in a history
     assert live.retriever.item("new")["features"]["price"] == 60.0
     check_all_is_there(live.retriever)
     assert not live.rebuild_if_needed()
+
+
+def test_items_that_came_and_went_are_let_go_of(opened, monkeypatch):
+    monkeypatch.setattr("twotower.serving.live.service.MIN_LEFT_BEHIND", 20)
+    live = opened()
+    for number in range(21):
+        live.write([ItemPut(f"n{number}", NEW), ItemRemoved(f"n{number}")])
+    assert live.retriever.num_left_behind == 21
+    assert live.rebuild_if_needed()
+    live._rebuild.join(30)
+    assert live.retriever.num_left_behind == 0
+    assert len(offered(live.retriever)) == 60
+    for number in range(21):  # these stay, in a history, and call for nothing
+        live.write(
+            [ItemPut(f"m{number}", NEW), Event("user-03", f"m{number}", NOW), ItemRemoved(f"m{number}")]
+        )
+    assert live.rebuild_if_needed()
+    live._rebuild.join(30)
+    assert live.retriever.num_left_behind == 21
+    assert not live.rebuild_if_needed()
+
+
+def test_an_index_that_cannot_remove_serves_and_starts_again(root, opened):
+    tiny_bundle.write(root / "graph", kind=Graph(), history_items="tower")
+    live = opened("graph")
+    live.write(CHANGES)
+    check_all_is_there(live.retriever)
+    live.close()
+    again = opened("graph")
+    check_all_is_there(again.retriever)
+    assert again.num_set_aside == 0
+
+
+def test_what_can_no_longer_be_made_keeps_no_service_from_starting(opened, monkeypatch, caplog):
+    live = opened()
+    live.write([*CHANGES, ItemRemoved("item-003")])
+    live.close()
+    remove = Retriever.remove_item
+
+    def fails_for_one(self, item_id):
+        if item_id == "item-003":
+            raise RuntimeError("remove_ids not implemented for this type of index")
+        remove(self, item_id)
+
+    monkeypatch.setattr(Retriever, "remove_item", fails_for_one)
+    with caplog.at_level(logging.WARNING, "twotower"):
+        again = opened()
+    assert again.num_set_aside == 1
+    assert "1 kept changes cannot be made in this bundle and are set aside" in caplog.text
+    assert "RuntimeError: remove_ids not implemented" in caplog.text
+    rows = again._store._connection.execute("SELECT kind, item_id, reason FROM set_aside").fetchall()
+    assert rows == [
+        ("ItemRemoved", "item-003", "RuntimeError: remove_ids not implemented for this type of index")
+    ]
+    again.close()
+    monkeypatch.undo()
+    last = opened()  # it was kept all the same
+    assert last.num_set_aside == 0
+    assert "item-003" not in offered(last.retriever)
+    assert last._store._connection.execute("SELECT count(*) FROM set_aside").fetchone() == (0,)
 
 
 def test_readers_see_one_version_while_bundles_and_items_change(root, opened):

@@ -3,13 +3,17 @@ import threading
 import numpy as np
 import pytest
 import tiny_bundle
+from graph_index import Graph
 
 from twotower.serving.retriever import Retriever
 
 NEW = {"title": "RED CUP", "price": 3.0, "tags": ["home"]}
 
 
-@pytest.fixture(params=["flat_ip", "ivf_flat", "ivf_pq", "ivf_one_cell"])
+@pytest.fixture(
+    params=["flat_ip", "ivf_flat", "ivf_pq", "ivf_one_cell", Graph()],
+    ids=lambda kind: getattr(kind, "kind", kind),
+)
 def retriever(request, tmp_path):
     tiny_bundle.write(tmp_path / "bundle", kind=request.param, history_items="tower")
     return Retriever.open(tmp_path / "bundle")

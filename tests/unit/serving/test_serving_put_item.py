@@ -226,8 +226,8 @@ def test_several_are_prepared_as_each_alone(retriever):
 
 
 def test_changed_rows_are_counted(retriever):
-    assert retriever.num_superseded == 0
+    assert retriever.num_left_behind == 0
     for price in (1.0, 2.0, 3.0):
         retriever.put_item("new", NEW | {"price": price})
         retriever.put_item("item-020", NEW | {"price": price})
-    assert retriever.num_superseded == 4
+    assert retriever.num_left_behind == 4

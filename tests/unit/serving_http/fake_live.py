@@ -57,7 +57,7 @@ class FakeRetriever:
 
 
 class FakeLive:
-    skipped = 0
+    num_set_aside = 0
     root = Path("/srv/bundles")
 
     def __init__(self) -> None:

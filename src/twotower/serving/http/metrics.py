@@ -80,6 +80,6 @@ class _State(Collector):
                 drift.tombstone_share,
             ),
             ("centroid_shift", "How far the mean embedding has moved.", drift.centroid_shift),
-            ("changes_skipped", "Kept changes that this bundle cannot take.", self._live.skipped),
+            ("changes_set_aside", "Kept changes that this bundle cannot take.", self._live.num_set_aside),
         ):
             yield GaugeMetricFamily(f"twotower_{name}", text, value=float(value))

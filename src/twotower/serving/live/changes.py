@@ -5,7 +5,6 @@ import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 from twotower.errors import InputError
@@ -49,6 +48,19 @@ class Event:
 Change = ItemPut | ItemRemoved | Event
 
 
+@dataclass(frozen=True)
+class SetAside:
+    """A change that was kept and cannot be made in the bundle in use.
+
+    Args:
+        change: stays in the store, for other bundles.
+        reason: what the bundle said.
+    """
+
+    change: Change
+    reason: str
+
+
 class Changeable(Protocol):
     """What a change is made to: a retriever. What raises InputError has changed nothing."""
 
@@ -60,6 +72,9 @@ class Changeable(Protocol):
 
     def apply_item(self, prepared: Any) -> bool:
         """Offer an item that was prepared; it is searchable when this returns."""
+
+    def apply_items(self, prepared: Sequence[Any]) -> Sequence[bool]:
+        """Offer several with different ids; where one fails, some or none are offered."""
 
     def check_offered(self, item_id: ItemId) -> None:
         """Raise UnknownItem unless the item is offered."""
@@ -74,37 +89,52 @@ class Changeable(Protocol):
         """Let an event enter the user's history; one that is there already does not come twice."""
 
 
-def replay(changes: Iterable[Change], retriever: Changeable) -> int:
+def replay(changes: Iterable[Change], retriever: Changeable) -> list[SetAside]:
     """Make changes again that were kept; twice is harmless, and so is the removal of what is not offered.
 
-    Items that follow one another are embedded together.
+    Items that follow one another are embedded together. Whatever a change raises, the others are made: who
+    acknowledged them was another bundle, or another version of this program.
 
     Returns:
-        How many the retriever could not take.
+        Those that the retriever could not take.
     """
-    skipped = 0
-    for _, same in itertools.groupby(changes, type):
+    aside: list[SetAside] = []
+    for kind, same in itertools.groupby(changes, type):
         while some := list(itertools.islice(same, TOGETHER)):
-            puts = [(each.item_id, each.features) for each in some if isinstance(each, ItemPut)]
-            steps = [partial(_put, each, retriever) for each in retriever.prepare_items(puts)]
-            steps += [partial(_apply, each, retriever) for each in some if not isinstance(each, ItemPut)]
-            for step in steps:
-                try:
-                    step()
-                except InputError as error:
-                    skipped += 1
-                    LOG.debug("left out for this bundle: %s", error)
-    return skipped
+            together = _put_together(some, retriever) if kind is ItemPut else None
+            aside += _one_by_one(some, retriever) if together is None else together
+    return aside
 
 
-def _put(prepared: Any, retriever: Changeable) -> None:
-    if isinstance(prepared, InputError):
-        raise prepared
-    retriever.apply_item(prepared)
+def _put_together(puts: Sequence[Any], retriever: Changeable) -> list[SetAside] | None:
+    """Put in items in one pass, and return the wrong ones; None where that cannot be done in one."""
+    if len({each.item_id for each in puts}) < len(puts):
+        return None
+    try:
+        prepared = retriever.prepare_items([(each.item_id, each.features) for each in puts])
+        retriever.apply_items([each for each in prepared if not isinstance(each, InputError)])
+    except Exception:  # of one of them, and which one is not known
+        return None
+    pairs = zip(puts, prepared, strict=True)
+    return [SetAside(put, str(found)) for put, found in pairs if isinstance(found, InputError)]
 
 
-def _apply(change: ItemRemoved | Event, retriever: Changeable) -> None:
-    if isinstance(change, ItemRemoved):
+def _one_by_one(changes: Sequence[Change], retriever: Changeable) -> list[SetAside]:
+    aside = []
+    for change in changes:
+        try:
+            _make(change, retriever)
+        except Exception as error:
+            plain = isinstance(error, InputError)
+            aside.append(SetAside(change, str(error) if plain else f"{type(error).__name__}: {error}"))
+            LOG.debug("set aside: %s", change, exc_info=not plain)
+    return aside
+
+
+def _make(change: Change, retriever: Changeable) -> None:
+    if isinstance(change, ItemPut):
+        retriever.apply_item(retriever.prepare_item(change.item_id, change.features))
+    elif isinstance(change, ItemRemoved):
         with contextlib.suppress(UnknownItem):
             retriever.remove_item(change.item_id)
     else:

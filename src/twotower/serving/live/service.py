@@ -9,14 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from twotower.errors import InputError
-from twotower.serving.live.changes import Change, replay
-from twotower.serving.live.store import Store
+from twotower.serving.live.changes import Change, SetAside, replay
+from twotower.serving.live.store import Store, StoreFailed
 from twotower.serving.live.writer import Writer
 from twotower.serving.retriever import Retriever
 
 LOG = logging.getLogger("twotower")
 STORE_NAME = "live.db"
-MIN_SUPERSEDED = 1_000
+MIN_LEFT_BEHIND, LEFT_BEHIND_SHARE = 1_000, 0.25
+"""So many rows of items that are offered no more, and such a share of those that are, are let go of."""
 CATCH_UPS = 3
 PAUSE_SECONDS = 60.0
 
@@ -40,8 +41,8 @@ class LiveService:
     Attributes:
         root: as given, in full.
         retriever: of the bundle in use.
-        skipped: changes in the store that this bundle cannot take (an item it does not know, a column it
-            lacks); they stay there for later bundles.
+        num_set_aside: changes in the store that this bundle cannot take (an item it does not know, a column
+            it lacks); they stay there for later bundles, with the reasons in a table of their own.
 
     Raises:
         InputError: the bundle or the store is damaged, or another process uses the store.
@@ -63,8 +64,8 @@ class LiveService:
                 store = Path(stack.enter_context(tempfile.TemporaryDirectory())) / STORE_NAME
             self._store = stack.enter_context(contextlib.closing(Store(store)))
             self._writer = Writer(self._store)
-            self.retriever = _prepared(Retriever.open(bundle))
-            self.skipped = replay(self._store.changes(), self.retriever)
+            retriever = _prepared(Retriever.open(bundle))
+            self._use(retriever, replay(self._store.changes(), retriever))
             self._open = stack.pop_all()
 
     def write(self, changes: Sequence[Change]) -> None:
@@ -101,8 +102,8 @@ class LiveService:
     def rebuild_if_needed(self) -> bool:
         """Begin to build the index anew in the background where it has drifted; one at a time.
 
-        Where changed items have left more rows behind than there are items, the bundle is opened anew
-        instead: that lets go of them.
+        Where changed and removed items have left many rows behind, the bundle is opened anew instead: that
+        lets go of them, but for those in somebody's history.
 
         Returns:
             Whether one was begun.
@@ -112,7 +113,8 @@ class LiveService:
             busy = self._rebuild is not None and self._rebuild.is_alive()
             if busy or time.monotonic() < self._not_before:
                 return False
-            if retriever.num_superseded > max(MIN_SUPERSEDED, retriever.num_items):
+            left_behind = retriever.num_left_behind - self._left_behind
+            if left_behind > max(MIN_LEFT_BEHIND, LEFT_BEHIND_SHARE * retriever.num_items):
                 work = self._reopen
             elif retriever.drift().needs_rebuild:
                 work = retriever.rebuild
@@ -133,14 +135,31 @@ class LiveService:
     def _switch(self, folder: Path) -> str:
         """Open a bundle, make the live changes in it again, and use it from then on; return its version."""
         retriever = _prepared(self._opened(folder))
-        reached = skipped = 0
+        reached, aside = 0, list[SetAside]()
         for _ in range(CATCH_UPS):  # each is shorter than the one before, and writes go on
             since, reached = reached, self._store.last
-            skipped += replay(self._store.changes(after=since), retriever)
+            aside += replay(self._store.changes(after=since), retriever)
         with self._writer.paused():
-            skipped += replay(self._store.changes(after=reached), retriever)
-            self.retriever, self.skipped = retriever, skipped
+            aside += replay(self._store.changes(after=reached), retriever)
+            self._use(retriever, aside)
         return retriever.version
+
+    def _use(self, retriever: Retriever, aside: Sequence[SetAside]) -> None:
+        """Answer from a retriever that has the kept changes, and tell which of them it cannot take."""
+        if aside:
+            LOG.warning(
+                "%s: %d kept changes cannot be made in this bundle and are set aside (reasons: its table "
+                "set_aside); the first: %s",
+                self._store.path,
+                len(aside),
+                aside[0].reason,
+            )
+        try:
+            self._store.set_aside(aside)
+        except StoreFailed as error:
+            LOG.warning("the changes that are set aside could not be noted: %s", error)
+        self._left_behind = retriever.num_left_behind
+        self.retriever, self.num_set_aside = retriever, len(aside)
 
     def _reopen(self) -> None:
         with self._reloading:

@@ -3,38 +3,49 @@
 import contextlib
 import sqlite3
 import threading
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twotower.errors import InputError
 from twotower.experiments.lock import held
-from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved
-from twotower.serving.live.store_rows import INSERTS, SELECTS, change_of, checksum_of, values_of
+from twotower.serving.live.acknowledged import Acknowledged, Promises, beside
+from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved, SetAside
+from twotower.serving.live.store_check import APPLICATION, FORMAT_VERSION, check, remedy
+from twotower.serving.live.store_file import StoreFiles, locked
+from twotower.serving.live.store_rows import (
+    INSERTS,
+    SELECTS,
+    SET_ASIDE,
+    change_of,
+    checksum_of,
+    noted,
+    values_of,
+)
 from twotower.serving.recommendation import ItemId, UserId
 
-APPLICATION, FORMAT_VERSION = 0x3254_4F57, 1
 SCHEMA = f"""
 BEGIN;
-CREATE TABLE puts (item_id NOT NULL PRIMARY KEY, number INTEGER NOT NULL, features TEXT NOT NULL,
-                   checksum INTEGER NOT NULL);
-CREATE TABLE removals (item_id NOT NULL PRIMARY KEY, number INTEGER NOT NULL, checksum INTEGER NOT NULL);
-CREATE TABLE events (number INTEGER PRIMARY KEY, user_id NOT NULL, item_id NOT NULL, time INTEGER NOT NULL,
-                     checksum INTEGER NOT NULL, UNIQUE (item_id, user_id, time));
+CREATE TABLE IF NOT EXISTS puts (item_id NOT NULL PRIMARY KEY, number INTEGER NOT NULL,
+                                 features TEXT NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS removals (item_id NOT NULL PRIMARY KEY, number INTEGER NOT NULL,
+                                     checksum INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, user_id NOT NULL, item_id NOT NULL,
+                                   time INTEGER NOT NULL, checksum INTEGER NOT NULL,
+                                   UNIQUE (item_id, user_id, time));
+CREATE TABLE IF NOT EXISTS identity (id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS set_aside (kind TEXT NOT NULL, item_id NOT NULL, user_id, time INTEGER,
+                                      reason TEXT NOT NULL);
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT_VERSION};
 COMMIT;
 """
 """Columns of ids have no type, so that SQLite keeps theirs: "1" is not 1."""
 
-LAST = (
-    "SELECT max(number) FROM (SELECT max(number) AS number FROM puts UNION ALL "
-    "SELECT max(number) FROM removals UNION ALL SELECT max(number) FROM events)"
-)
-REMEDY = (
-    "restore a copy of it, or move it away together with its -wal and -shm files "
-    "to start without the live changes that it holds"
-)
+
+TABLES = {"puts", "removals", "events", "identity", "set_aside"}
+TOUCHED = "put it back as it was, or restart the service, which will tell what is missing"
 
 
 class StoreFailed(OSError):  # noqa: N818 - what happened, and to what
@@ -48,8 +59,14 @@ class Store:
     before it returns. So what was committed outlives a killed process and, as far as the disk tells the
     truth, a loss of power; and a transaction that was cut off is wholly absent, because every frame of the
     log has a checksum. Pages of the database itself have none: opening it looks for damage of its structure
-    (`PRAGMA quick_check`), and every row has a CRC-32 of its own that is compared when it is read, so that
-    a flipped bit is an error and no wrong price. It must lie on a local disk (the log needs shared memory).
+    and indexes (`PRAGMA integrity_check`), and every row has a CRC-32 of its own that is compared when it is
+    read, so that a flipped bit is an error and no wrong price. It must lie on a local disk (the log needs
+    shared memory).
+
+    What lies beyond SQLite is looked at too. The number of the latest change that was acknowledged is kept in
+    a file beside it, so that a store which lacks some, or is gone, is refused and not taken for whole. And
+    before and after each commit its files must be those that were opened, as they were left: SQLite itself
+    would write on to a file that was deleted.
 
     It holds the last state of each item and every distinct event, so it grows with those and not with the
     number of changes. Ids are whole numbers of 64 bits or text, and keep their kind. Safe from several
@@ -63,7 +80,7 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).resolve()  # SQLite too puts its log beside the file that a link leads to
         self._lock = threading.Lock()
         with contextlib.ExitStack() as stack:
             try:
@@ -71,11 +88,23 @@ class Store:
             except OSError as error:
                 raise InputError(f"{self.path}: no store can be here ({error})") from error
             try:
+                there = self.path.exists()
+                if there:
+                    stack.enter_context(locked(self.path))
+                content = check(self.path)
+                if not there:  # only now: where one is missed, none is made
+                    stack.enter_context(locked(self.path))
                 self._connection = stack.enter_context(contextlib.closing(_connected(self.path)))
-                _prepare(self._connection, self.path)
-                self._last: int = self._connection.execute(LAST).fetchone()[0] or 0
-            except sqlite3.Error as error:
-                raise InputError(f"{self.path}: not readable as a store ({error}); {REMEDY}") from error
+                identity = _prepare(self._connection, self.path)
+            except (sqlite3.Error, OSError) as error:
+                raise InputError(
+                    f"{self.path}: not readable as a store ({error}); {remedy(self.path)}"
+                ) from error
+            self._last = 0 if content is None else content.last
+            first = Acknowledged(identity, self._last)
+            self._promises = stack.enter_context(contextlib.closing(Promises(beside(self.path), first)))
+            self._files = StoreFiles(self.path)
+            self._closed = False
             self._open = stack.pop_all()
 
     @property
@@ -108,19 +137,27 @@ class Store:
         rows = [values_of(change) for change in changes]
         with self._lock:
             number = self._last
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
+            with self._transaction():
                 for change, row in zip(changes, rows, strict=True):
                     number += self._write(type(change), row, number + 1)
-                self._connection.execute("COMMIT")
-            except BaseException as error:
-                with contextlib.suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise StoreFailed(f"{self.path}: not written, nothing was kept ({error})") from error
-                raise
             self._last = number
+            self._see_to_files()
+            self._promises.keep(number)
             return number
+
+    def set_aside(self, changes: Sequence[SetAside]) -> None:
+        """Keep which changes the bundle in use cannot take, and why, in place of what was noted before.
+
+        The changes themselves stay where they are, for other bundles.
+
+        Raises:
+            StoreFailed: the disk did not take it.
+        """
+        with self._lock:
+            with self._transaction():
+                self._connection.execute("DELETE FROM set_aside")
+                self._connection.executemany(SET_ASIDE, map(noted, changes))
+            self._see_to_files()
 
     def changes(self, after: int = 0) -> Iterator[Change]:
         """Return what leads from the state at a number to the latest one, as few changes as will do.
@@ -141,12 +178,37 @@ class Store:
                     for row in connection.execute(select, {"after": after}):
                         yield change_of(kind, row)
         except (sqlite3.Error, ValueError) as error:
-            raise InputError(f"{self.path}: damaged ({error}); {REMEDY}") from error
+            raise InputError(f"{self.path}: damaged ({error}); {remedy(self.path)}") from error
 
     def close(self) -> None:
         """Let go of the file; twice is harmless."""
         with self._lock:
+            self._closed = True
             self._open.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Write all of what is written within, or nothing."""
+        problem = "the store is closed" if self._closed else self._files.problem()
+        if problem is not None:
+            raise StoreFailed(f"{self.path}: not written, nothing was kept: {problem}; {TOUCHED}")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            self._files.look_after_writing()
+            if isinstance(error, sqlite3.Error):
+                raise StoreFailed(f"{self.path}: not written, nothing was kept ({error})") from error
+            raise
+
+    def _see_to_files(self) -> None:
+        """Raise StoreFailed where what was committed went to files that others have touched."""
+        problem = self._files.look_after_writing()
+        if problem is not None:
+            raise StoreFailed(f"{self.path}: it may be kept or not: {problem}; {TOUCHED}")
 
     def _write(self, kind: type[Change], row: tuple[Any, ...], number: int) -> int:
         """Write one change, and return how many numbers it took: 0 for an event that is there already."""
@@ -160,26 +222,15 @@ def _connected(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Check a database, make its tables if it is new, and set what makes commits last."""
-
-    def one(statement: str) -> Any:
-        return connection.execute(statement).fetchone()[0]
-
-    application, version = one("PRAGMA application_id"), one("PRAGMA user_version")
-    new = one("SELECT count(*) FROM sqlite_master") == 0 and application == version == 0
-    if not new and application != APPLICATION:
-        raise InputError(f"{path}: a database of another program; name another file for the store")
-    if not new and version != FORMAT_VERSION:
-        raise InputError(
-            f"{path}: a store of format {version}, and this version of twotower reads {FORMAT_VERSION}; "
-            "open it with the version that wrote it, or name another file for the store"
-        )
-    problem = one("PRAGMA quick_check(1)")
-    if problem != "ok":
-        raise InputError(f"{path}: damaged ({problem}); {REMEDY}")
-    if one("PRAGMA journal_mode = WAL") != "wal":
+def _prepare(connection: sqlite3.Connection, path: Path) -> str:
+    """Set what makes commits last, make the tables that are missing, and return the store's identity."""
+    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise InputError(f"{path}: this disk takes no write-ahead log; name a file on a local disk")
     connection.execute("PRAGMA synchronous = FULL")
-    if new:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables >= TABLES:
         connection.executescript(SCHEMA)
+    if connection.execute("SELECT id FROM identity").fetchone() is None:
+        connection.execute("INSERT INTO identity VALUES (?)", (uuid.uuid4().hex,))
+    identity: str = connection.execute("SELECT id FROM identity").fetchone()[0]
+    return identity

@@ -6,7 +6,7 @@ from typing import Any
 
 from twotower.data.ids import fits_64_bits
 from twotower.errors import InputError
-from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved
+from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved, SetAside
 
 Values = tuple[Any, ...]
 
@@ -16,6 +16,8 @@ INSERTS: dict[type[Change], str] = {
     Event: "INSERT INTO events (number, user_id, item_id, time, checksum) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (item_id, user_id, time) DO NOTHING",
 }
+
+SET_ASIDE = "INSERT INTO set_aside (kind, item_id, user_id, time, reason) VALUES (?, ?, ?, ?, ?)"
 
 GONE = "item_id IN (SELECT item_id FROM removals)"
 NAMED = "EXISTS (SELECT 1 FROM events WHERE events.item_id = {table}.item_id AND events.number > :after)"
@@ -48,6 +50,13 @@ def values_of(change: Change) -> Values:
     if isinstance(change, ItemRemoved):
         return (item_id,)
     return _kept_id(change.user_id, "user"), item_id, _kept_time(change.time)
+
+
+def noted(each: SetAside) -> Values:
+    """Return what is noted of a change that a bundle cannot take, as its columns stand in `SET_ASIDE`."""
+    change = each.change
+    of_event = (change.user_id, change.time) if isinstance(change, Event) else (None, None)
+    return type(change).__name__, change.item_id, *of_event, each.reason
 
 
 def checksum_of(*values: Any) -> int:

@@ -1,0 +1,68 @@
+"""Removing and adding, rehearsed on a copy of an index: what fails here would fail while it serves."""
+
+import numpy as np
+
+from twotower.index.index import Index, SearchResult
+
+NUM_CHANGED = 64
+TOLERANCE = 1e-4
+"""Of the largest score: codes and sums are the same, but a query may meet them in another order."""
+
+
+def problem_of_changes(
+    copy: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int
+) -> str:
+    """Remove some items and add them again, and return what is wrong then ("" = nothing).
+
+    Args:
+        copy: of an index; it is changed.
+        vectors: [N, D] the catalogue.
+        rows: [N] its rows; those that the index lacks are left out.
+        queries: [Q, D].
+        k: how many items of each query are compared.
+    """
+    there = np.flatnonzero(np.isin(rows, copy.rows))
+    changed = there[np.linspace(0, len(there) - 1, min(len(there), NUM_CHANGED)).astype(np.int64)]
+    try:
+        return _problem(copy, vectors[changed], rows[changed], queries, k)
+    except Exception as error:  # whatever a kind may say: it would say it to whoever removes an item
+        return f"items cannot be removed and added ({type(error).__name__}: {error!s:.200})"
+
+
+def _problem(copy: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> str:
+    all_rows, before = copy.rows, copy.search(queries, k)
+    own = _finds(copy, vectors, rows, k)
+    num_removed, after = copy.remove(rows), copy.search(queries, k)
+    if num_removed != len(rows) or not np.array_equal(copy.rows, np.setdiff1d(all_rows, rows)):
+        return f"of {len(rows)} items that were removed, the index still holds some, or it lacks others"
+    if np.isin(after.rows, rows).any():
+        return "after items were removed, the index still finds them"
+    lost = (before.rows >= 0) & ~np.isin(before.rows, rows)
+    if (lost.sum(axis=1) > (after.rows >= 0).sum(axis=1)).any():
+        return "after items were removed, the index finds fewer of the others"
+    copy.add(vectors, rows)
+    again = copy.search(queries, k)
+    if not np.array_equal(copy.rows, all_rows):
+        return "after items were removed and added again, the index holds other rows"
+    if not (_agree(before, after) and _agree(before, again)):
+        return "after items were removed and added, the index answers with the scores of other items"
+    if own.any() and _finds(copy, vectors, rows, k)[own].mean() < copy.min_recall:
+        return "after items were removed and added again, the index does not find them"
+    return ""
+
+
+def _finds(index: Index, vectors: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
+    """Return which items a query with their own vector finds, [n]."""
+    found: np.ndarray = (index.search(vectors, k).rows == rows[:, None]).any(axis=1)
+    return found
+
+
+def _agree(left: SearchResult, right: SearchResult) -> bool:
+    """Whether a query gives an item the same score both times."""
+    for query in range(len(left.rows)):
+        _, ours, theirs = np.intersect1d(left.rows[query], right.rows[query], return_indices=True)
+        kept = left.rows[query][ours] >= 0
+        scores, others = left.scores[query][ours[kept]], right.scores[query][theirs[kept]]
+        if len(scores) and np.abs(scores - others).max() > TOLERANCE * max(1e-30, np.abs(scores).max()):
+            return False
+    return True

@@ -1,0 +1,129 @@
+"""What is looked at before a store is opened: nothing is changed until all of it is in order."""
+
+import contextlib
+import logging
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twotower.errors import InputError
+from twotower.serving.live.acknowledged import Acknowledged, beside, promised
+from twotower.serving.live.wal_frames import Frames, read_frames
+
+LOG = logging.getLogger("twotower")
+APPLICATION, FORMAT_VERSION = 0x3254_4F57, 1
+LAST = (
+    "SELECT max(number) FROM (SELECT max(number) AS number FROM puts UNION ALL "
+    "SELECT max(number) FROM removals UNION ALL SELECT max(number) FROM events)"
+)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a store says of itself.
+
+    Args:
+        identity: tells it from others; None of one that an earlier version made.
+        last: number of the latest change.
+    """
+
+    identity: str | None
+    last: int
+
+
+def remedy(path: Path) -> str:
+    """Say what can be done about a damaged store."""
+    return (
+        "restore a copy of it, or move it away together with its -wal and -shm files and "
+        f"{beside(path).name} to start without the live changes that it holds"
+    )
+
+
+def check(path: Path) -> Content | None:
+    """Look at a store, its log and what was promised of it, and tell what is missing.
+
+    Args:
+        path: of the file, without links; nobody else has it.
+
+    Returns:
+        What is in it; None where it is new.
+
+    Raises:
+        InputError: it is damaged, no store, of another format, or lacks changes that were acknowledged.
+    """
+    frames, promise = read_frames(path.with_name(f"{path.name}-wal")), promised(path)
+    empty = not path.is_file() or not path.stat().st_size
+    content = None if empty else _content(path)
+    problem = _missing(content, promise, frames)
+    if problem is not None:
+        raise InputError(f"{path}: {problem.format(file=beside(path))}")
+    if frames.num_lost:
+        LOG.warning(
+            "%s: %d frames of its write-ahead log do not check out; what they held is not there%s",
+            path,
+            frames.num_lost,
+            "" if promise is None else ", and all that was acknowledged is",
+        )
+    return content
+
+
+def _missing(content: Content | None, promise: Acknowledged | None, frames: Frames) -> str | None:
+    """Return which changes that were acknowledged are not there, and what to do; None where all are."""
+    lost = f" ({frames.num_lost} frames of its write-ahead log do not check out)" if frames.num_lost else ""
+    if promise is None or not promise.last:
+        if content is None and frames.num_sound:
+            return (
+                f"there is no store, but a write-ahead log of {frames.num_sound} frames; put the store back, "
+                "or move its -wal and -shm files away to start without"
+            )
+        return None
+    if content is None:
+        return (
+            f"there is no store{lost}, but {promise.last:,} changes were acknowledged; restore it, or remove "
+            "{file} to start without them"
+        )
+    if content.identity != promise.store:
+        return (
+            f"another store than the one whose {promise.last:,} changes were acknowledged; put that one "
+            "back, or remove {file} to go on with this one"
+        )
+    if content.last < promise.last:
+        return (
+            f"of {promise.last:,} changes that were acknowledged it has the first {content.last:,}{lost}; "
+            "restore a copy of it, or remove {file} to go on with those"
+        )
+    return None
+
+
+def _content(path: Path) -> Content | None:
+    """Read what a database says of itself, and see that it is sound; None where it has no tables yet."""
+    try:
+        # Opened so, it is not written to, nor is its log moved into it when it is closed.
+        opened = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+        with contextlib.closing(opened) as connection:
+            return _sound(connection, path)
+    except sqlite3.Error as error:
+        raise InputError(f"{path}: not readable as a store ({error}); {remedy(path)}") from error
+
+
+def _sound(connection: sqlite3.Connection, path: Path) -> Content | None:
+    def one(statement: str) -> Any:
+        found = connection.execute(statement).fetchone()
+        return None if found is None else found[0]
+
+    application, version = one("PRAGMA application_id"), one("PRAGMA user_version")
+    if one("SELECT count(*) FROM sqlite_master") == 0 and application == version == 0:
+        return None
+    if application != APPLICATION:
+        raise InputError(f"{path}: a database of another program; name another file for the store")
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path}: a store of format {version}, and this version of twotower reads {FORMAT_VERSION}; "
+            "open it with the version that wrote it, or name another file for the store"
+        )
+    problem = one("PRAGMA integrity_check(1)")
+    if problem != "ok":
+        raise InputError(f"{path}: damaged ({problem}); {remedy(path)}")
+    named = one("SELECT 1 FROM sqlite_master WHERE name = 'identity'")
+    return Content(one("SELECT id FROM identity") if named else None, one(LAST) or 0)

@@ -1,0 +1,339 @@
+"""A store that somebody hurts, while it is open or after a kill, never goes on as if nothing were missing."""
+
+import contextlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from twotower.errors import InputError
+from twotower.serving.live.acknowledged import beside
+from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, SetAside
+from twotower.serving.live.store import Store, StoreFailed
+from twotower.serving.live.wal_frames import Frames, read_frames
+
+WRITE = """
+import os, signal, sys
+from pathlib import Path
+from twotower.serving.live.store import Store
+store = Store(Path(sys.argv[1]))
+for number in range(40):
+    store.put_item(number, {"text": "x" * 300})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "live.db"
+
+
+@pytest.fixture(scope="module")
+def as_killed(tmp_path_factory):
+    """What a process leaves that was killed after forty acknowledged changes."""
+    folder = tmp_path_factory.mktemp("killed")
+    command = [sys.executable, "-c", WRITE, str(folder / "live.db")]
+    assert subprocess.run(command, check=False).returncode == -9
+    return folder
+
+
+@pytest.fixture
+def killed(as_killed, tmp_path):
+    return shutil.copytree(as_killed, tmp_path / "copy") / "live.db"
+
+
+def log_of(path):
+    return path.with_name(f"{path.name}-wal")
+
+
+def put_again(path):
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
+
+
+HURTS = {
+    "deleted": (lambda path: path.unlink(), r"live\.db was deleted or moved away"),
+    "moved": (lambda path: path.rename(path.with_name("old")), r"live\.db was deleted or moved away"),
+    "replaced": (put_again, r"live\.db was replaced by another file"),
+    "cut": (lambda path: os.truncate(path, 0), r"live\.db was cut from [0-9,]+ to 0 bytes"),
+    "log deleted": (lambda path: log_of(path).unlink(), r"live\.db-wal was deleted or moved away"),
+    "log replaced": (lambda path: put_again(log_of(path)), r"live\.db-wal was replaced by another file"),
+    "log cut": (
+        lambda path: os.truncate(log_of(path), 100),
+        r"live\.db-wal was cut from [0-9,]+ to 100 bytes",
+    ),
+    "log written to": (
+        lambda path: os.utime(log_of(path), ns=(1, 1)),
+        r"live\.db-wal was changed by another",
+    ),
+    "written to": (lambda path: os.truncate(path, 10**6), r"live\.db was changed by another program"),
+    "folder moved": (
+        lambda path: path.parent.rename(path.parent.with_name("elsewhere")),
+        r"live\.db was deleted or moved away",
+    ),
+}
+
+
+@pytest.mark.parametrize(("hurt", "problem"), HURTS.values(), ids=HURTS.keys())
+def test_nothing_is_acknowledged_once_a_file_was_touched(tmp_path, hurt, problem):
+    (tmp_path / "folder").mkdir()
+    path = tmp_path / "folder" / "live.db"
+    with closing(Store(path)) as store:
+        store.put_item("a", {})
+        hurt(path)
+        for _ in range(2):
+            with pytest.raises(StoreFailed, match=f"nothing was kept: {problem}.*put it back as it was"):
+                store.put_item("b", {})
+        assert store.last == 1
+
+
+def test_a_store_that_is_put_back_takes_writes_again(path):
+    with closing(Store(path)) as store:
+        store.put_item("a", {})
+        path.rename(path.with_name("moved"))
+        with pytest.raises(StoreFailed):
+            store.put_item("b", {})
+        path.with_name("moved").rename(path)
+        assert store.put_item("c", {}) == 2
+    with closing(Store(path)) as again:
+        assert [change.item_id for change in again.changes()] == ["a", "c"]
+
+
+def test_what_is_touched_within_a_commit_is_not_acknowledged(path, monkeypatch):
+    with closing(Store(path)) as store:
+        store.put_item("a", {})
+        write = store._write
+
+        def meanwhile(*given):
+            path.unlink()
+            return write(*given)
+
+        monkeypatch.setattr(store, "_write", meanwhile)
+        with pytest.raises(StoreFailed, match="it may be kept or not"):
+            store.put_item("b", {})
+
+
+def test_a_failed_commit_is_not_taken_for_another_program(path):
+    with closing(Store(path)) as store:
+        store.put_item("a", {})
+        (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(StoreFailed, match="full"):
+            store.put_item("b", {"text": "x" * 50_000})
+        assert store.put_item("c", {}) == 2
+
+
+def flip(path, at, bit=0):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1 << bit
+    path.write_bytes(content)
+
+
+FRAME = 24 + 4096
+AFTER_A_KILL = {
+    "a bit of the log": (
+        lambda path: flip(log_of(path), 32 + 20 * FRAME + 1000),
+        "frames of its write-ahead log",
+    ),
+    "a bit of the last frame": (lambda path: flip(log_of(path), -5), "it has the first 39"),
+    "the header of the log": (lambda path: flip(log_of(path), 25), "frames of its write-ahead log"),
+    "the tail of the log": (
+        lambda path: os.truncate(log_of(path), log_of(path).stat().st_size - 10 * FRAME),
+        "of 40 changes that were acknowledged it has the first",
+    ),
+    "all of the log": (lambda path: log_of(path).unlink(), "of 40 changes that were acknowledged|no store"),
+    "the store": (lambda path: path.unlink(), "there is no store, but 40 changes were acknowledged"),
+    "all of the store": (
+        lambda path: [each.unlink() for each in path.parent.glob("live.db*")],
+        "there is no store, but 40 changes were acknowledged",
+    ),
+    "emptied": (lambda path: os.truncate(path, 0), "there is no store, but 40 changes were acknowledged"),
+}
+
+
+@pytest.mark.parametrize(("hurt", "problem"), AFTER_A_KILL.values(), ids=AFTER_A_KILL.keys())
+def test_what_was_acknowledged_and_is_not_there_is_told_and_nothing_is_changed(killed, hurt, problem):
+    hurt(killed)
+    before = {
+        each.name: each.read_bytes() for each in killed.parent.glob("live.db*") if "shm" not in each.name
+    }
+    for _ in range(2):
+        with pytest.raises(InputError, match=problem) as caught:
+            Store(killed)
+        assert str(beside(killed)) in str(caught.value)
+    for name, content in before.items():
+        assert (killed.parent / name).read_bytes() == content
+
+
+def test_who_removes_the_promise_goes_on_with_what_is_there_and_is_told(killed, caplog):
+    flip(log_of(killed), 32 + 20 * FRAME + 1000)
+    beside(killed).unlink()
+    with caplog.at_level(logging.WARNING, "twotower"), closing(Store(killed)) as store:
+        held = [change.item_id for change in store.changes()]
+        assert held == list(range(len(held)))
+        assert 0 < len(held) < 40
+    lost = read_frames(log_of(killed)).num_lost
+    assert lost == 0  # the log was moved into the database when it was closed
+    assert "frames of its write-ahead log do not check out; what they held is not there" in caplog.text
+    assert beside(killed).is_file()
+    Store(killed).close()  # it is promised anew
+
+
+def test_a_killed_store_is_whole_and_nothing_is_told(killed, caplog):
+    with caplog.at_level(logging.WARNING, "twotower"), closing(Store(killed)) as store:
+        assert [change.item_id for change in store.changes()] == list(range(40))
+    assert caplog.text == ""
+
+
+def test_what_was_never_acknowledged_is_no_damage(killed, caplog):
+    """A kill within a commit leaves part of a frame, or a whole one whose checksum is not there yet."""
+    size = log_of(killed).stat().st_size
+    with log_of(killed).open("ab") as log:
+        log.write(log_of(killed).read_bytes()[32 : 32 + FRAME])
+    assert log_of(killed).stat().st_size == size + FRAME
+    with caplog.at_level(logging.WARNING, "twotower"), closing(Store(killed)) as store:
+        assert store.last == 40
+    assert caplog.text == ""
+
+
+def test_another_store_or_an_older_one_is_told(path, tmp_path):
+    with closing(Store(path)) as store:
+        store.put_item("a", {})
+    older = path.read_bytes()
+    with closing(Store(path)) as store:
+        store.put_item("b", {})
+    with closing(Store(tmp_path / "other.db")) as other:
+        for number in range(5):
+            other.put_item(number, {})
+    newer = path.read_bytes()
+    path.write_bytes((tmp_path / "other.db").read_bytes())
+    with pytest.raises(InputError, match="another store than the one whose 2 changes were acknowledged"):
+        Store(path)
+    path.write_bytes(older)
+    with pytest.raises(InputError, match=r"of 2 changes that were acknowledged it has the first 1;.*restore"):
+        Store(path)
+    path.write_bytes(newer)
+    with closing(Store(path)) as store:
+        assert store.last == 2
+
+
+def test_a_store_of_an_earlier_version_is_opened_and_promised_from_then_on(path):
+    with closing(Store(path)) as store:
+        store.put_item("a", {})
+        store._connection.execute("DROP TABLE identity")
+        store._connection.execute("DROP TABLE set_aside")
+    beside(path).unlink()
+    with closing(Store(path)) as store:
+        assert store.put_item("b", {}) == 2
+    path.unlink()
+    with pytest.raises(InputError, match="no store, but 2 changes"):
+        Store(path)
+
+
+def test_a_damaged_promise_is_told_and_written_anew(path, caplog):
+    with closing(Store(path)) as store:
+        store.put_item("a", {})
+    flip(beside(path), 40)
+    with caplog.at_level(logging.WARNING, "twotower"), closing(Store(path)) as store:
+        assert store.last == 1
+    assert ".live.db.acknowledged: damaged" in caplog.text
+    caplog.clear()
+    Store(path).close()
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_link_lets_nobody_in(path, tmp_path, link):
+    with closing(Store(path)) as store:
+        link(path, tmp_path / "link.db")
+        with pytest.raises(InputError, match="in use by"):
+            Store(tmp_path / "link.db")
+        store.put_item("a", {})
+    with closing(Store(tmp_path / "link.db")) as again:
+        assert again.last == 1
+
+
+def test_two_services_do_not_share_a_file_whose_lock_was_removed(path):
+    with closing(Store(path)):
+        path.with_name(".live.db.lock").unlink()
+        with pytest.raises(InputError, match="in use by another process"):
+            Store(path)
+
+
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory):
+    """A store of every kind of change, all of it in the database."""
+    path = tmp_path_factory.mktemp("closed") / "live.db"
+    with closing(Store(path)) as store:
+        store.commit([ItemPut(f"item {number}", {"price": number}) for number in range(60)])
+        store.commit([Event("u", f"item {number}", number) for number in range(0, 60, 3)])
+        store.commit([ItemRemoved(f"item {number}") for number in range(0, 60, 4)])
+        changes = list(store.changes())
+    return path.read_bytes(), changes
+
+
+def test_a_flipped_bit_of_an_index_is_found(path, closed):
+    """Rows are found by it: with one wrong id, an item that an event names would be left out."""
+    content, _ = closed
+    leaves = [start for start in range(4096, len(content), 4096) if content[start] == 0x0A]
+    assert len(leaves) == 3
+    for start in leaves:
+        path.write_bytes(content)
+        flip(path, start + 4090, 2)
+        with pytest.raises(InputError, match="damaged"):
+            Store(path)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.floats(0, 1, exclude_max=True), st.integers(0, 7))
+def test_a_flipped_bit_of_the_database_is_harmless_or_told(path, closed, share, bit):
+    content, changes = closed
+    path.write_bytes(content)
+    beside(path).unlink(missing_ok=True)
+    flip(path, int(share * len(content)), bit)
+    with contextlib.suppress(InputError), closing(Store(path)) as store:
+        assert list(store.changes()) == changes
+
+
+def test_frames_by_hand(tmp_path, as_killed):
+    log = tmp_path / "log"
+    whole = log_of(as_killed / "live.db").read_bytes()
+    num = (len(whole) - 32) // FRAME
+
+    def found(content):
+        log.write_bytes(content)
+        return read_frames(log)
+
+    assert read_frames(tmp_path / "none") == found(b"") == found(whole[:31]) == Frames()
+    assert found(whole) == Frames(num, 0)
+    assert found(whole[:-1]) == Frames(num - 1, 0)
+    third = 32 + 2 * FRAME
+    for at in (third, third + 8, third + 16, third + 500):  # page number, salt, checksum, page
+        assert found(whole[:at] + bytes([whole[at] ^ 8]) + whole[at + 1 :]) == Frames(2, num - 2)
+    old = bytearray(whole[third:])
+    for start in range(0, len(old), FRAME):
+        old[start + 8] ^= 1  # of the log before, which this one is written over
+    assert found(whole[:third] + bytes(old)) == Frames(2, 0)
+
+
+def test_what_is_set_aside_is_noted_with_its_reason(path):
+    with closing(Store(path)) as store:
+        store.put_item("a", {})
+        event = Event("u", 5, 7)
+        store.set_aside([SetAside(event, "item 5 is unknown"), SetAside(ItemRemoved("a"), "it cannot")])
+        rows = store._connection.execute("SELECT * FROM set_aside").fetchall()
+        assert rows == [
+            ("Event", 5, "u", 7, "item 5 is unknown"),
+            ("ItemRemoved", "a", None, None, "it cannot"),
+        ]
+        store.set_aside([])
+        assert store._connection.execute("SELECT * FROM set_aside").fetchall() == []
+        assert list(store.changes()) == [ItemPut("a", {})]
+        assert store.last == 1
