@@ -135,7 +135,7 @@ def connects(address: tuple[str, int]) -> bool:
 def test_sigterm_finishes_the_requests_in_flight(runs: tuple[Path, Path]) -> None:
     body = b'{"user_id": "user-03", "k": 5}'
     head = (
-        b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(body)
     )
     with service(runs[0], 'store=""', "console=quiet") as running, ExitStack() as stack:

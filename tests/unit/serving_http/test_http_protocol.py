@@ -17,8 +17,8 @@ from uvicorn.server import ServerState
 from twotower.serving.http.app import Settings, create_app
 from twotower.serving.http.protocol import ImpatientProtocol, Limits, within
 
-GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-POST = b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 RECOMMEND = POST + b"Content-Length: 7\r\n\r\n"
 UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
 
@@ -141,7 +141,7 @@ def test_pipelined_requests_are_answered_in_order(serve: Callable[[Limits], Serv
 
 def test_a_request_that_goes_on_after_its_answer_is_closed(serve: Callable[[Limits], Served]) -> None:
     with serve(Limits()).connected() as client:
-        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n ")
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n ")
         assert all_of(client).startswith(b"HTTP/1.1 200")
 
 
@@ -188,7 +188,7 @@ def test_who_never_reads_is_closed_without_a_word(
     serve: Callable[[Limits], Served], caplog: pytest.LogCaptureFixture
 ) -> None:
     served = serve(Limits(unread_seconds=0.3))
-    page = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n"
+    page = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n"
     with (
         caplog.at_level(logging.WARNING),
         served.connected(4096) as pipelining,
