@@ -28,7 +28,7 @@ from twotower.serving.requests import Request, UnknownUser
 HOST = "127.0.0.1"
 MOST_ITEMS = 1000
 """In one answer."""
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 600
 
 
 class Killable(ABC):
@@ -105,7 +105,7 @@ class HttpConnection:
     """What one client asks over HTTP."""
 
     def __init__(self, port: int, label: str) -> None:
-        self._http, self._label = http.client.HTTPConnection(HOST, port, timeout=30), label
+        self._http, self._label = http.client.HTTPConnection(HOST, port, timeout=600), label
 
     def put(self, item_id: ItemId, label: str) -> None:
         self._ask("PUT", f"/items/{_part(item_id)}", {"features": {self._label: label}})

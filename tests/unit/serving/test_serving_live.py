@@ -146,13 +146,13 @@ def test_writes_during_a_reload_are_in_the_new_version_too(opened, monkeypatch):
     monkeypatch.setattr(Retriever, "open", slow_open)
     reload = threading.Thread(target=live.reload, args=("second",))
     reload.start()
-    assert opening.wait(30)
+    assert opening.wait(600)
     with pytest.raises(InputError, match="under way"):
         live.reload("second")
     live.write([ItemRemoved("item-004")])
     for number in range(10):
         live.write([ItemPut(f"during-{number}", NEW), Event("user-03", f"during-{number}", NOW + number)])
-    reload.join(30)
+    reload.join(600)
     assert live.retriever.bundle.folder.name == "second"
     found = offered(live.retriever)
     assert {f"during-{number}" for number in range(10)} <= set(found)
@@ -253,16 +253,16 @@ def test_a_rebuild_runs_in_the_background_where_needed_and_one_at_a_time(opened,
 
     def slow_rebuild():
         going.set()
-        go.wait(30)
+        go.wait(600)
         rebuild()
 
     monkeypatch.setattr(live.retriever, "rebuild", slow_rebuild)
     assert live.rebuild_if_needed()
-    assert going.wait(30)
+    assert going.wait(600)
     assert not live.rebuild_if_needed()
     assert len(offered(live.retriever)) == 180
     go.set()
-    live._rebuild.join(30)
+    live._rebuild.join(600)
     assert not live.retriever.drift().needs_rebuild
     assert len(offered(live.retriever)) == 180
 
@@ -286,7 +286,7 @@ def test_a_bundle_is_opened_anew_where_changes_of_items_pile_up(opened, monkeypa
     before = live.retriever
     assert before.num_superseded == 61 == before.num_items + 1  # not of item-001, which came but once
     assert live.rebuild_if_needed()
-    live._rebuild.join(30)
+    live._rebuild.join(600)
     assert live.retriever is not before
     assert live.retriever.version == before.version
     assert live.retriever.num_superseded == 0

@@ -17,9 +17,9 @@ HEADER = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{0,5})?")
 class Hosts:
     """Refuses requests in the name of another host.
 
-    Whoever owns a name may have it stand for this machine (DNS rebinding): their page would then be of the same
-    origin as the service for the browsers here, which would let it ask and read everything. A browser tells
-    the name in `Host`. Addresses stand for nothing but themselves, so they are always answered for.
+    Whoever owns a name may have it stand for this machine (DNS rebinding): for the browsers here their page
+    is then of the same origin as the service, and may ask and read everything. A browser tells the name in
+    `Host`. Addresses stand for nothing but themselves, so they are always answered for.
 
     Args:
         allowed: names beside `localhost` and what the service is bound to; `*` for every name.
@@ -35,8 +35,8 @@ class Hosts:
             found = HEADER.fullmatch(name)
             if name != ANY and (found is None or found["name"] != name):
                 raise InputError(
-                    f"allowed_hosts: {name!r:.100} is no name of a host; expected such as shop.example, without "
-                    "http:// and without a port, or * for every name"
+                    f"allowed_hosts: {name!r:.100} is no name of a host; expected such as shop.example, "
+                    "without http:// and without a port, or * for every name"
                 )
         own = socket.gethostname() if bound in WILDCARDS else bound
         self._names = frozenset(_plain(name) for name in (LOCAL, own, *names))

@@ -79,7 +79,7 @@ class ImpatientProtocol(HttpToolsProtocol):
     def _parse(self) -> None:
         """Parse what was received, as far as no request waits for the answers before its own.
 
-        The base class parses all of it: one packet becomes thousands of requests, at a hundred times its size.
+        The base class parses all of it: one packet becomes thousands of requests, a hundred times its size.
         """
         while self._unparsed and not self.pipeline and not self.transport.is_closing():
             piece = bytes(self._unparsed[:PIECE_BYTES])
@@ -90,8 +90,6 @@ class ImpatientProtocol(HttpToolsProtocol):
             super().data_received(piece)
             if self._head_bytes > self.limits.head_bytes and not self.transport.is_closing():
                 self._refuse(self._too_large())
-        if self.pipeline:
-            self._head.stop()  # that more of a request is not read is no delay of its client's
 
     def on_headers_complete(self) -> None:
         """See the base class."""
