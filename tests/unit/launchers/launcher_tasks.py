@@ -99,7 +99,7 @@ def echo(payload: Mapping[str, Any]) -> int:
 
 
 def node(payload: Mapping[str, Any]) -> int:
-    """Return, once as many as are wanted have met, the process of the Ray node that this one's worker is of."""
+    """Return, once as many as are wanted have met, the process of the Ray node that has this worker."""
     if "meeting" in payload:
         meet(payload)
     assert Path.cwd() == Path(payload["folder"])
