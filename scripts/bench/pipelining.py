@@ -180,7 +180,7 @@ def main() -> None:
         wrong = bool(slow or seen.grown_bytes > given.grown_mb * 1e6)
         violations += wrong
         print(
-            f"{name:<38} {seen.sent_bytes / 1e6:7.1f} MB of requests, memory +{seen.grown_bytes / 1e6:.1f} MB; "
+            f"{name:<38} {seen.sent_bytes / 1e6:7.1f} MB sent, memory +{seen.grown_bytes / 1e6:.1f} MB; "
             f"others: {seen.answers} answers, {seen.unanswered} none, at most {seen.longest_seconds:.2f} s"
             f"{'  VIOLATED' * wrong}",
             flush=True,

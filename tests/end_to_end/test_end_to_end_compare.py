@@ -1,36 +1,25 @@
 """scripts/compare.py on made-up run folders: who is called better than whom, bad input, the page."""
 
-import contextlib
 import csv
 import io
 import json
-import runpy
 import subprocess
 import sys
 from itertools import combinations
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pytest
-from compare_runs import INDEXES, Users, write_run
+from compare_runs import Users, write_run
+from in_process import run_script
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "compare.py"
 NUM_SEEDS = 10
 
 
 def compare(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the door in this process: one of its own takes a second to load its libraries."""
-    command, out, err = [str(SCRIPT), *map(str, arguments)], io.StringIO(), io.StringIO()
-    with (
-        mock.patch.object(sys, "argv", command),
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as left,
-    ):
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    return subprocess.CompletedProcess(command, int(left.value.code or 0), out.getvalue(), err.getvalue())
+    return run_script("compare", *arguments)
 
 
 def compared(*arguments: str | Path) -> dict[str, Any]:
@@ -300,26 +289,14 @@ def test_a_run_is_not_written_into(outputs: Path) -> None:
     assert target.read_bytes() == before
 
 
-@pytest.fixture(scope="module")
-def two_hundred(tmp_path_factory: pytest.TempPathFactory, users: Users) -> Path:
-    folder = tmp_path_factory.mktemp("two_hundred")
-    for width in range(10):
-        values = users.recall(0.8 + width / 20, width)
-        for seed in range(5):
-            for index in INDEXES:
-                changes = {"embedding_dim": width, "index": index, "seed": seed}
-                write_run(folder / f"{width},{seed},{index}", users, values, changes=changes)
-    return folder
-
-
-def test_two_hundred_runs_without_torch(two_hundred: Path) -> None:
+def test_it_takes_no_torch(outputs: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", str(SCRIPT), str(two_hundred), "--no-tests"],
+        [sys.executable, "-X", "importtime", str(SCRIPT), str(outputs), "--no-tests"],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.count("FlatIP ") >= 50
+    assert "FlatIP " in done.stdout
     names = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "twotower.experiments.compare.command" in names
     assert not names & {

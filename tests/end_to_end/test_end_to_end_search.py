@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import run_script
 
 from twotower.config import CONF
 
@@ -35,9 +36,7 @@ def command(root: Path, *arguments: str) -> list[str]:
 
 
 def search(root: Path, *arguments: str, status: int = 0) -> str:
-    done = subprocess.run(
-        command(root, *arguments), capture_output=True, text=True, timeout=1200, check=False
-    )
+    done = run_script("train", *TINY, f"output_root={root}", *arguments)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import run_script
 
 from twotower.bundle.read import read_bundle
 from twotower.config import CONF
@@ -23,8 +24,7 @@ INDEX_METRICS = ("index/recall_at_100", "index/latency_ms_p50", "index/bytes_per
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("outputs")
-    command = [*TRAIN, *OVERRIDES, f"output_root={root}", "sweep=indexes"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
+    done = run_script("train", *OVERRIDES, f"output_root={root}", "sweep=indexes")
     assert done.returncode == 0, done.stdout + done.stderr
     return root
 
