@@ -152,6 +152,12 @@ def attacked(url: str, attack: Attack, enough: Callable[[Seen], bool]) -> Seen:
     return seen
 
 
+def after(seconds: float) -> Callable[[Seen], bool]:
+    """Return what says that it is enough once some seconds are over."""
+    until = time.monotonic() + seconds
+    return lambda _: time.monotonic() > until
+
+
 @contextlib.contextmanager
 def guarded(bundle: Path) -> Iterator[str]:
     """Serve a bundle to who has a key, and yield the address."""
@@ -174,8 +180,7 @@ def main() -> None:
     violations = 0
     for name, attack in ATTACKS.items():
         with guarded(given.bundle) as url:
-            until = time.monotonic() + given.seconds
-            seen = attacked(url, attack, lambda _, until=until: time.monotonic() > until)
+            seen = attacked(url, attack, after(given.seconds))
         slow = seen.unanswered or seen.longest_seconds > given.patience
         wrong = bool(slow or seen.grown_bytes > given.grown_mb * 1e6)
         violations += wrong
