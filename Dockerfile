@@ -7,6 +7,7 @@
 # Export first (python scripts/export.py run=outputs/default/RUN), so that the outputs are only read:
 #   docker run --name twotower -p 8080:8080 -v "$PWD/outputs:/outputs:ro" -v twotower-live:/live \
 #     twotower bundle=/outputs/default/RUN
+# It answers for localhost and for any address; who asks for http://twotower:8080 needs allowed_hosts=[twotower].
 # Requests in flight have 20 seconds once it is told to stop; Docker by itself waits for 10:
 #   docker stop -t 30 twotower
 FROM python:3.12-slim

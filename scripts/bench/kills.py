@@ -28,7 +28,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kills_clients import Client, Service  # noqa: E402
+from kills_clients import ACTIONS, Client, Service  # noqa: E402
 from kills_services import HttpService, InsideService  # noqa: E402
 
 SHARE_AT_START = 0.1
@@ -40,6 +40,7 @@ def rounds(
     seed: int,
     most_load_seconds: float = 0.8,
     num_clients: int = 4,
+    least_acknowledged: int = 0,
 ) -> dict[str, Any]:
     """Kill a service again and again.
 
@@ -49,6 +50,7 @@ def rounds(
         seed: of the moments and of what the clients do.
         most_load_seconds: from when the clients begin to the kill.
         num_clients: who ask at the same time.
+        least_acknowledged: no kill comes before the clients were told so often that something is done.
 
     Returns:
         The figures; `violations` says what was not as it must be.
@@ -65,7 +67,7 @@ def rounds(
             time.sleep(rng.uniform(0, max(starts)))
             done["kills while starting"] += 1
         else:
-            _load(clients, service, rng.uniform(0.02, most_load_seconds))
+            _load(clients, service, rng.uniform(0.02, most_load_seconds), least_acknowledged)
         service.kill()
         starts.append(service.start())
         for client in clients:
@@ -82,15 +84,22 @@ def rounds(
     }
 
 
-def _load(clients: Sequence[Client], service: Service, seconds: float) -> None:
+def _load(clients: Sequence[Client], service: Service, seconds: float, least: int) -> None:
     """Have all clients work for a while and kill the service in the middle of it."""
+    before = _num_acknowledged(clients)
     threads = [threading.Thread(target=client.work_until_gone) for client in clients]
     for thread in threads:
         thread.start()
     time.sleep(seconds)
+    while _num_acknowledged(clients) < before + least and any(thread.is_alive() for thread in threads):
+        time.sleep(0.001)
     service.kill()
     for thread in threads:
         thread.join()
+
+
+def _num_acknowledged(clients: Sequence[Client]) -> int:
+    return sum(client.done[f"acknowledged: {action}"] for client in clients for action in ACTIONS)
 
 
 def _small_run(folder: Path) -> Path:

@@ -10,6 +10,7 @@ from twotower.serving.recommendation import ItemId, UserId
 NUM_NEW_ITEMS, NUM_USERS = 12, 6
 FIRST_TIME = 1_500_000_000
 GONE = "(not offered)"
+ACTIONS = ("read", "put", "remove", "event")
 Offered = dict[ItemId, str | None]
 
 
@@ -124,7 +125,7 @@ class Client:
     def _step(self, connection: Connection) -> None:
         """Do one thing; what is acknowledged is known from then on."""
         rng = self._rng
-        action = rng.choices(["read", "put", "remove", "event"], [3, 4, 2, 3])[0]
+        action = rng.choices(ACTIONS, [3, 4, 2, 3])[0]
         item = rng.choice([*self._labels][-NUM_NEW_ITEMS:] if rng.random() < 0.5 else [*self._labels])
         user = rng.choice([*self._seen])
         there = self._labels[item] != GONE

@@ -106,7 +106,7 @@ class HttpConnection:
     """What one client asks over HTTP."""
 
     def __init__(self, port: int, label: str) -> None:
-        self._http, self._label = http.client.HTTPConnection(HOST, port, timeout=30), label
+        self._http, self._label = http.client.HTTPConnection(HOST, port, timeout=600), label
 
     def put(self, item_id: ItemId, label: str) -> None:
         self._ask("PUT", f"/items/{_part(item_id)}", {"features": {self._label: label}})

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SERVE = Path(__file__).parents[1] / "serve.py"
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 600.0
 
 
 def free_port() -> int:

@@ -1,10 +1,11 @@
 """Does a service that switches between two bundles under load ever fail, or mix them in one answer?
 
-  python scripts/bench/swap.py outputs/default/<time> outputs/default/<another> --seconds 60 --every 5
+  python scripts/bench/swap.py outputs/default/<time> outputs/default/<another> --swaps 12 --every 2000
 
 Both runs lie in one folder. Clients recommend one by one and in batches, ask for similar items, put items and
-send events, while POST /reload switches every few seconds. Every answer must succeed, and its header, its
-body, its ids and its scores must belong to one version, whose answers were computed before without a service.
+send events, while POST /reload switches every so many answers. Every answer must succeed, and its
+header, its body, its ids and its scores must belong to one version, whose answers were computed before
+without a service.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import collections
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,22 +107,24 @@ async def ask(client: httpx.AsyncClient, expected: dict[str, Any], rng: random.R
 
 
 async def load(
-    url: str, expected: dict[str, Any], runs: Sequence[Path], seconds: float, every: float
+    url: str, expected: dict[str, Any], runs: Sequence[Path], enough: Callable[[Outcome], bool], every: int
 ) -> Outcome:
-    """Ask from several clients while another switches the bundle."""
-    seen, until = Outcome(), time.monotonic() + seconds
+    """Ask from several clients, while another switches the bundle every so many of their answers."""
+    seen = Outcome()
     async with httpx.AsyncClient(base_url=url, timeout=60) as client:
 
         async def worker(seed: int) -> None:
             rng = random.Random(seed)
-            while time.monotonic() < until:
+            while not enough(seen):
                 await ask(client, expected, rng, seen)
 
         async def switch() -> None:
-            place = 0
-            while time.monotonic() + every < until:
-                await asyncio.sleep(every)
-                place += 1
+            place, asked = 0, 0
+            while not enough(seen):
+                if (now := sum(seen.kinds.values())) < asked + every:
+                    await asyncio.sleep(0.01)
+                    continue
+                place, asked = place + 1, now
                 before = time.monotonic()
                 answer = await client.post("/reload", json={"bundle": runs[place % 2].name})
                 seen.swaps.append(time.monotonic() - before)
@@ -132,12 +135,18 @@ async def load(
     return seen
 
 
-def measure(runs: Sequence[Path], seconds: float, every: float) -> Outcome:
-    """Serve the first of two runs and switch between them under load."""
+def measure(runs: Sequence[Path], enough: Callable[[Outcome], bool], every: int) -> Outcome:
+    """Serve the first of two runs and switch between them under load.
+
+    Args:
+        runs: both in one folder.
+        enough: says when to stop.
+        every: answers, from one switch to the next.
+    """
     users = random.Random(0).sample(users_of(runs[0]), k=min(NUM_USERS, len(users_of(runs[0]))))
     expected = dict(expected_of(run, users) for run in runs)
     with serving(runs[0], f"bundles_root='{runs[0].parent}'", "console=quiet") as url:
-        return asyncio.run(load(url, expected, runs, seconds, every))
+        return asyncio.run(load(url, expected, runs, enough, every))
 
 
 def users_of(run: Path) -> list[Any]:
@@ -153,10 +162,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", type=Path, nargs=2)
-    parser.add_argument("--seconds", type=float, default=30.0)
-    parser.add_argument("--every", type=float, default=5.0)
+    parser.add_argument("--swaps", type=int, default=6)
+    parser.add_argument("--every", type=int, default=2000, help="answers, from one swap to the next")
     given = parser.parse_args()
-    seen = measure([run.resolve() for run in given.runs], given.seconds, given.every)
+    runs = [run.resolve() for run in given.runs]
+    seen = measure(runs, lambda seen: len(seen.swaps) >= given.swaps, given.every)
     for version, number in seen.answers.items():
         print(f"{number:8,} answers of {version}")
     print(f"{sum(seen.kinds.values()):8,} requests: {dict(seen.kinds)}")

@@ -73,6 +73,7 @@ ROOT: dict[str, Any] = {
     "store": (str | None, ...),
     "bundles_root": (str | None, ...),
     "api_keys_file": (str, ...),
+    "allowed_hosts": (list[str], ...),
     "cors_origins": (list[str], ...),
     "rate_limit_per_second": (NonNegativeFloat, ...),
     "max_connections_per_client": (Count | None, ...),

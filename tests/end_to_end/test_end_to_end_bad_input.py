@@ -586,7 +586,7 @@ def test_resume_of_a_run_that_failed_for_its_data(here: Path, door: Door) -> Non
 )
 def test_the_real_command(here: Path, overrides: list[str], said: str) -> None:
     command = [sys.executable, str(SCRIPTS / "train.py"), *OWN_DATA, *overrides]
-    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=1200, check=False)
     assert_one_message(Left(done.returncode, done.stdout, done.stderr), said)
     assert done.stdout == ""
     assert len(runs(here)) == ("data" in overrides[0])

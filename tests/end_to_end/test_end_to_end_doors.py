@@ -42,14 +42,13 @@ KEYS = {
 }
 Door = Callable[..., str]
 
-# Runs a script and then says on standard error what it cost and whether it took torch.
-MEASURED = """
-import resource, runpy, sys
+# Runs a script and then says on standard error which libraries it took.
+WATCHED = """
+import runpy, sys
 try:
     runpy.run_path(sys.argv.pop(1), run_name="__main__")
 finally:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(usage.ru_utime + usage.ru_stime, "torch" in sys.modules, file=sys.stderr)
+    print(*sys.modules, file=sys.stderr)
 """
 
 
@@ -83,17 +82,17 @@ def test_help_names_groups_choices_keys_and_examples(
     assert lines.keys() >= KEYS[script] | GROUPS[script]
     assert lines.keys() <= KEYS[script] | ALL_GROUPS | {"python", "experiment"}
     assert text.count(f"  python scripts/{script}.py") >= 2
+    assert "Groups" in text
+    assert "Keys" in text
     assert "Exit status: 0 done, 1 failed, 2 your input, 3 index rejected" in text
     assert max(map(len, text.splitlines())) <= 120
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_is_quick_and_needs_no_torch(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", MEASURED, str(SCRIPTS / "train.py"), "--help"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
-    seconds, took_torch = done.stderr.split()
-    assert float(seconds) < 3
-    assert took_torch == "False"
+def test_help_takes_no_library_that_is_slow_to_load(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WATCHED, str(SCRIPTS / "train.py"), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=True)
+    assert not {"torch", "pytorch_lightning", "faiss", "pandas", "onnxruntime"} & set(done.stderr.split())
     assert done.stdout.startswith("Train two towers, ")
 
 

@@ -173,7 +173,7 @@ def test_strange_values_everywhere(app: Any) -> None:
 
 
 async def answers(app: Any, asked: list[tuple[str, str, Any]]) -> list[httpx.Response]:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         found = []
         for method, path, body in asked:
             sent = body if isinstance(body, bytes) else body.encode()

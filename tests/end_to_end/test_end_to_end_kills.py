@@ -15,7 +15,7 @@ sys.path[:0] = [str(ROOT / "scripts" / "bench"), str(ROOT / "tests" / "unit" / "
 
 import tiny_bundle  # noqa: E402
 from kills import rounds  # noqa: E402
-from kills_clients import Gone  # noqa: E402
+from kills_clients import ACTIONS, Gone  # noqa: E402
 from kills_services import InsideService  # noqa: E402
 
 
@@ -24,12 +24,12 @@ def test_twenty_kills_lose_nothing_that_was_acknowledged(tmp_path):
     tiny_bundle.write(tmp_path / "bundle", history_items="tower")
     service = InsideService(tmp_path / "bundle", tmp_path / "live.db")
     try:
-        figures = rounds(service, num_kills=20, seed=3, most_load_seconds=0.4)
+        figures = rounds(service, num_kills=20, seed=3, most_load_seconds=0.1, least_acknowledged=40)
     finally:
         service.kill()
     assert figures["violations"] == []
     assert figures["kills"] == 20
-    for action in ("read", "put", "remove", "event"):
+    for action in ACTIONS:
         assert figures[f"acknowledged: {action}"] > 20
     assert figures["under way and kept"] + figures["under way and absent"] <= figures["under way when killed"]
 
@@ -108,5 +108,9 @@ class Forgetful:
     ],
 )
 def test_a_service_that_forgets_is_found_out(fault, message):
-    found = rounds(Forgetful(fault), num_kills=4, seed=0, most_load_seconds=0.05, num_clients=1)["violations"]
+    service = Forgetful(fault)
+    figures = rounds(
+        service, num_kills=4, seed=0, most_load_seconds=0.02, num_clients=1, least_acknowledged=100
+    )
+    found = figures["violations"]
     assert any(message in each for each in found) if message else found == []

@@ -31,7 +31,7 @@ with start() as launcher:
     assert launcher.num_workers == 2, ray.cluster_resources()
     meeting = folder / "meeting"
     meeting.mkdir(parents=True)
-    together = {"do": "meet", "meeting": str(meeting), "wanted": 2, "seconds": 60}
+    together = {"do": "meet", "meeting": str(meeting), "wanted": 2, "seconds": 600}
     running = [launcher.submit(together | {"name": f"job-{number}"}) for number in range(2)]
     assert [handle.result() for handle in running] == [2, 2]
     nodes = ray.nodes()
@@ -45,7 +45,11 @@ with start() as launcher:
     assert dying[1].result() == 3
 
 with start() as launcher:  # the cluster is there as before
-    spread = [launcher.submit({"do": "node", "seconds": 2, "folder": os.getcwd()}) for _ in range(2)]
+    (folder / "again" / "meeting").mkdir(parents=True)
+    node = {"do": "node", "meeting": str(folder / "again" / "meeting"), "wanted": 2, "seconds": 600}
+    spread = [
+        launcher.submit(node | {"folder": os.getcwd(), "name": f"job-{number}"}) for number in range(2)
+    ]
     nodes = {handle.result() for handle in spread}
     assert len(nodes) == 2, f"both on one node: {nodes}"
 try:
@@ -66,7 +70,7 @@ def test_a_ray_cluster_of_two_nodes(tmp_path: Path) -> None:
         env=environment | {"RAY_USAGE_STATS_ENABLED": "0"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=1200,
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert "killed by signal 9 (out of memory?); see /" in ended.stdout

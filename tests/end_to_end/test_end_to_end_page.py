@@ -22,7 +22,7 @@ import tiny_bundle
 
 CHROMIUM = shutil.which("chromium")
 KEY = "a-key-that-may-write"
-WAIT = 5_000
+WAIT = 120_000
 """Milliseconds for anything to appear."""
 
 sync_api = pytest.importorskip(
@@ -53,12 +53,12 @@ def service(root: Path, request: pytest.FixtureRequest) -> Iterator[str]:
         server = uvicorn.Server(uvicorn.Config(application, log_level="error", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        until = time.monotonic() + 10
+        until = time.monotonic() + 600
         while not server.started and time.monotonic() < until:
             time.sleep(0.01)
         yield f"http://127.0.0.1:{port}"
         server.should_exit = True
-        thread.join(10)
+        thread.join(600)
         assert not thread.is_alive()
 
 

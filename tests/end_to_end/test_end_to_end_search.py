@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import run_script
 
 from twotower.config import CONF
 
@@ -35,7 +36,7 @@ def command(root: Path, *arguments: str) -> list[str]:
 
 
 def search(root: Path, *arguments: str, status: int = 0) -> str:
-    done = subprocess.run(command(root, *arguments), capture_output=True, text=True, timeout=300, check=False)
+    done = run_script("train", *TINY, f"output_root={root}", *arguments)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -60,7 +61,7 @@ def test_a_killed_search_goes_on_to_its_number_of_trials(tmp_path: Path) -> None
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    until = time.monotonic() + 120
+    until = time.monotonic() + 900
     while not list(tmp_path.glob("t/*/0001_*/checkpoints/fit/last.ckpt")):
         assert time.monotonic() < until
         assert process.poll() is None
@@ -93,7 +94,7 @@ def test_two_commands_work_on_one_search_and_hopeless_trials_are_stopped(tmp_pat
     )
     processes = [subprocess.Popen(command(tmp_path, *arguments), stderr=subprocess.PIPE) for _ in range(2)]
     for process in processes:
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=1200)
         assert process.returncode == 0, errors.decode()
     search(tmp_path, *arguments)  # nothing left to run
     whole, each = found(tmp_path), results(tmp_path)

@@ -18,6 +18,7 @@ from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
+import pipelining
 import swap
 import tiny_bundle
 from service import free_port
@@ -62,10 +63,11 @@ class Service:
             limited = f'ulimit -Sn {limits[0]} && ulimit -Hn {limits[1]} && exec "$@"'
             command = ["sh", "-c", limited, "sh", *command]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.client = httpx.Client(base_url=self.url, timeout=600)
 
     def wait(self) -> "Service":
-        until = time.monotonic() + 60
+        until = time.monotonic() + 600
         while time.monotonic() < until and self.process.poll() is None:
             try:
                 if self.client.get("/readyz").status_code == 200:
@@ -79,7 +81,7 @@ class Service:
         self.client.close()
         self.process.send_signal(how)
         if not self.process.stdout.closed:
-            self.told = self.process.communicate(timeout=60)
+            self.told = self.process.communicate(timeout=600)
         out, err = self.told
         return self.process.returncode, out, err
 
@@ -96,6 +98,17 @@ def service(run: Path, *overrides: str, limits: tuple[int, int] | None = None) -
         yield started.wait()
     finally:
         started.end(signal.SIGKILL)  # harmless where it has ended
+
+
+@pytest.fixture(scope="module")
+def guarded(runs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service of few open files that wants keys, with a client that has one; tests share it."""
+    keys = tmp_path_factory.mktemp("keys") / "keys.txt"
+    keys.write_text(f"write {KEYS['write']}\nread {pipelining.KEY}\n")
+    settings = ['store=""', "console=quiet", f"api_keys_file={keys}", "allowed_hosts=[shop.example]"]
+    with service(runs[0], *settings, limits=(400, 500)) as running:
+        running.client.headers["Authorization"] = f"Bearer {KEYS['write']}"
+        yield running
 
 
 def test_it_answers_as_the_retriever_and_keeps_what_it_acknowledged(
@@ -126,7 +139,7 @@ def test_it_answers_as_the_retriever_and_keeps_what_it_acknowledged(
 
 def connects(address: tuple[str, int]) -> bool:
     try:
-        socket.create_connection(address, timeout=30).close()
+        socket.create_connection(address, timeout=600).close()
     except ConnectionError:
         return False
     return True
@@ -135,12 +148,12 @@ def connects(address: tuple[str, int]) -> bool:
 def test_sigterm_finishes_the_requests_in_flight(runs: tuple[Path, Path]) -> None:
     body = b'{"user_id": "user-03", "k": 5}'
     head = (
-        b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(body)
     )
     with service(runs[0], 'store=""', "console=quiet") as running, ExitStack() as stack:
         address = ("127.0.0.1", running.port)
-        clients = [stack.enter_context(socket.create_connection(address, timeout=30)) for _ in range(20)]
+        clients = [stack.enter_context(socket.create_connection(address, timeout=600)) for _ in range(20)]
         for client in clients:
             client.sendall(head)
         for client in clients:
@@ -154,7 +167,7 @@ def test_sigterm_finishes_the_requests_in_flight(runs: tuple[Path, Path]) -> Non
             client.sendall(body)
         for client in clients:
             assert client.recv(9999).startswith(b"HTTP/1.1 200 ")
-        assert running.process.wait(timeout=30) == 0
+        assert running.process.wait(timeout=600) == 0
 
 
 def handles(process: subprocess.Popen[str], what: signal.Signals) -> bool:
@@ -164,9 +177,10 @@ def handles(process: subprocess.Popen[str], what: signal.Signals) -> bool:
     return bool(int(caught, 16) >> (what - 1) & 1)
 
 
-def test_sigterm_ends_it_at_once_while_it_loads(runs: tuple[Path, Path]) -> None:
-    starting = Service(runs[0], 'store=""', "console=jsonl")
-    until = time.monotonic() + 30
+def test_sigterm_ends_it_at_once_while_it_loads(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "keys")  # nobody writes into it, so that the loading goes on until the signal
+    starting = Service(runs[0], 'store=""', "console=jsonl", f"api_keys_file={tmp_path / 'keys'}")
+    until = time.monotonic() + 600
     while not handles(starting.process, signal.SIGTERM):
         assert time.monotonic() < until
         assert starting.process.poll() is None
@@ -175,19 +189,34 @@ def test_sigterm_ends_it_at_once_while_it_loads(runs: tuple[Path, Path]) -> None
     assert starting.end(signal.SIGTERM) == (0, "", "")
 
 
-def test_its_limit_on_open_files_is_raised_as_far_as_it_may(runs: tuple[Path, Path]) -> None:
-    with service(runs[0], 'store=""', "console=quiet", limits=(400, 500)) as running:
-        lines = Path(f"/proc/{running.process.pid}/limits").read_text().splitlines()
-        assert next(line.split()[3:5] for line in lines if line.startswith("Max open files")) == [
-            "500",
-            "500",
-        ]
-        # 244 connections, of which a quarter may be of one address: that of this client is one of them
-        address = ("127.0.0.1", running.port)
-        with ExitStack() as stack:
-            clients = [stack.enter_context(socket.create_connection(address, timeout=30)) for _ in range(61)]
-            assert clients[-1].recv(999).startswith(b"HTTP/1.1 503 ")
-            assert running.ok("GET", "/readyz")["status"] == "ready"
+def test_its_limit_on_open_files_is_raised_as_far_as_it_may(guarded: Service) -> None:
+    lines = Path(f"/proc/{guarded.process.pid}/limits").read_text().splitlines()
+    assert next(line.split()[3:5] for line in lines if line.startswith("Max open files")) == ["500", "500"]
+    # 244 connections, of which a quarter may be of one address: that of this client is one of them
+    address = ("127.0.0.1", guarded.port)
+    assert guarded.ok("GET", "/readyz")["status"] == "ready"
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(address, timeout=600)) for _ in range(61)]
+        assert clients[-1].recv(999).startswith(b"HTTP/1.1 503 ")
+        assert guarded.ok("GET", "/readyz")["status"] == "ready"
+
+
+@pytest.mark.parametrize("attack", ["bursts, answers read at once", "no answer read", "bodies nobody reads"])
+def test_asking_ahead_without_a_key_fills_no_memory_and_keeps_nobody_waiting(
+    guarded: Service, attack: str
+) -> None:
+    def enough(seen: pipelining.Seen) -> bool:
+        return seen.answers >= 20 and seen.sent_bytes >= 200_000
+
+    seen = pipelining.attacked(guarded.url, pipelining.ATTACKS[attack], enough)
+    assert seen.unanswered == 0
+    assert seen.grown_bytes < 50e6
+
+
+def test_it_answers_for_the_names_it_was_given_only(guarded: Service) -> None:
+    statuses = {"localhost:1": 200, "shop.example": 200, "evil.example": 421}
+    for host, status in statuses.items():
+        assert guarded.client.get("/items/item-001/similar", headers={"Host": host}).status_code == status
 
 
 def test_keys_guard_it_and_its_log_holds_none(runs: tuple[Path, Path], tmp_path: Path) -> None:
@@ -209,24 +238,22 @@ def test_keys_guard_it_and_its_log_holds_none(runs: tuple[Path, Path], tmp_path:
     assert not any(secret in out + err for secret in (*KEYS.values(), "secret"))
 
 
-def test_no_path_of_a_request_is_opened_and_a_bad_bundle_changes_nothing(runs: tuple[Path, Path]) -> None:
-    with service(runs[0], 'store=""', "console=quiet") as running:
-        before = running.ok("GET", "/readyz")["version"]
-        for name in ("../run-b", "/etc", "run-b/exported", "empty", "nothing", ".", "run-b\0"):
-            answer = running.client.post("/reload", json={"bundle": name})
-            assert answer.status_code == 422
-        assert running.ok("GET", "/readyz")["version"] == before
-        version = running.ok("POST", "/reload", json={"bundle": "run-b"})["version"]
-        assert version != before
-        assert running.ok("POST", "/recommend", json={"user_id": "user-03"})["version"] == version
+def test_no_path_of_a_request_is_opened_and_a_bad_bundle_changes_nothing(guarded: Service) -> None:
+    before = guarded.ok("GET", "/readyz")["version"]
+    for name in ("../run-b", "/etc", "run-b/exported", "empty", "nothing", ".", "run-b\0"):
+        answer = guarded.client.post("/reload", json={"bundle": name})
+        assert answer.status_code == 422
+    assert guarded.ok("GET", "/readyz")["version"] == before
+    version = guarded.ok("POST", "/reload", json={"bundle": "run-b"})["version"]
+    assert version != before
+    assert guarded.ok("POST", "/recommend", json={"user_id": "user-03"})["version"] == version
 
 
 @pytest.mark.slow
 def test_switching_under_load_fails_no_request_and_mixes_no_versions(runs: tuple[Path, Path]) -> None:
-    seen = swap.measure(runs, seconds=6, every=1.0)
+    seen = swap.measure(runs, lambda seen: len(seen.swaps) >= 3, every=50)
     assert seen.mistakes == []
     assert len(seen.answers) == 2
-    assert len(seen.swaps) >= 3  # of five, on a machine that does nothing else
     assert sum(seen.kinds.values()) > 100
 
 
@@ -247,21 +274,26 @@ def test_the_check_of_versions_sees_a_mix(runs: tuple[Path, Path]) -> None:
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["port=70000"], "port: expected less than 65536, got 70000"),
-        (["prot=80"], "prot: unknown key; did you mean 'port'?"),
-        (["api_keys_file=missing.txt"], "api_keys_file: missing.txt cannot be read"),
-        (["threads=0", "max_batch=x"], "2 mistakes"),
-        (["bundle=nowhere"], "nowhere"),
+        (
+            ["port=70000", "prot=80", "threads=0", "max_batch=x"],
+            [
+                "4 mistakes",
+                "port: expected less than 65536, got 70000",
+                "prot: unknown key; did you mean 'port'?",
+            ],
+        ),
+        (["api_keys_file=missing.txt"], ["api_keys_file: missing.txt cannot be read"]),
+        (["bundle=nowhere"], ["nowhere"]),
     ],
 )
 def test_mistakes_are_told_before_it_serves(
-    runs: tuple[Path, Path], overrides: list[str], told: str, tmp_path: Path
+    runs: tuple[Path, Path], overrides: list[str], told: list[str], tmp_path: Path
 ) -> None:
     command = [sys.executable, str(SCRIPTS / "serve.py"), f"bundle={runs[0]}", *overrides]
     ended = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=dict(os.environ), check=False
+        command, capture_output=True, text=True, timeout=600, cwd=tmp_path, env=dict(os.environ), check=False
     )
     assert ended.returncode == 2
     assert ended.stderr.startswith("error: ")
-    assert told in ended.stderr
+    assert all(each in ended.stderr for each in told)
     assert "Traceback" not in ended.stderr

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import run_script
 
 from twotower.bundle.read import read_bundle
 from twotower.config import CONF
@@ -34,9 +35,8 @@ TINY = [
 
 
 def sweep(root: Path, *arguments: str, status: int = 0) -> list[dict[str, Any]]:
-    """Run the real command and return the events it printed."""
-    command = [*TRAIN, *TINY, f"output_root={root}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    """Run the command and return the events it printed."""
+    done = run_script("train", *TINY, f"output_root={root}", *arguments)
     assert done.returncode == status, done.stdout + done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -125,8 +125,7 @@ def test_a_folder_with_another_configuration_is_not_taken_for_the_job(
     text = config.read_text()
     try:
         config.write_text(text.replace("embedding_dim: 64", "embedding_dim: 32"))
-        command = [*TRAIN, *TINY, f"output_root={indexes}", "-m", "index=flat_ip,ivf_flat,ivf_sq"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        done = run_script("train", *TINY, f"output_root={indexes}", "-m", "index=flat_ip,ivf_flat,ivf_sq")
         assert done.returncode == 2
         assert "holds a run with another configuration (embedding_dim)" in done.stderr
     finally:
@@ -135,8 +134,7 @@ def test_a_folder_with_another_configuration_is_not_taken_for_the_job(
 
 def test_rerun_repeats_bit_for_bit(indexes: Path) -> None:
     source = folder_of(indexes) / "index=flat_ip"
-    command = [*TRAIN, f"rerun={source}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = run_script("train", f"rerun={source}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "identical, bit for bit" in done.stdout
     (path,) = folder_of(indexes).glob("*rerun=*/result.json")
@@ -153,8 +151,9 @@ SIX = ["-m", "embedding_dim=16,32,48", "loss.temperature=0.1,0.2", *QUICK]
 @contextlib.contextmanager
 def started(root: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [*TRAIN, *TINY, f"output_root={root}", *arguments]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as the tests themselves
     with (root / "out").open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=one_thread)
         try:
             yield process
         finally:
@@ -163,7 +162,7 @@ def started(root: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def wait_for(root: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 240
+    until = time.monotonic() + 900
     while not list(root.glob(pattern)):
         assert process.poll() is None, "the sweep ended before"
         assert time.monotonic() < until, f"no {pattern}"
@@ -241,16 +240,8 @@ def test_a_failing_job_and_a_damaged_one_end_no_other_and_are_retried_when_asked
 def test_a_sweep_in_use_is_refused_with_its_owner(tmp_path: Path) -> None:
     with started(tmp_path, "-m", "seed=1,2", "trainer.max_epochs=30", *QUICK) as process:
         wait_for(tmp_path, "t/*/seed1/config.yaml", process)
-        command = [
-            *TRAIN,
-            *TINY,
-            f"output_root={tmp_path}",
-            "-m",
-            "seed=1,2",
-            "trainer.max_epochs=30",
-            *QUICK,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        again = [f"output_root={tmp_path}", "-m", "seed=1,2", "trainer.max_epochs=30", *QUICK]
+        done = run_script("train", *TINY, *again)
         assert done.returncode == 2
         assert f"in use by process {process.pid} on " in done.stderr
 

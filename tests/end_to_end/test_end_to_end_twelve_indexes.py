@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from in_process import run_script
 
 from twotower.bundle.read import read_bundle
 from twotower.config import CONF
@@ -23,8 +24,7 @@ INDEX_METRICS = ("index/recall_at_100", "index/latency_ms_p50", "index/bytes_per
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("outputs")
-    command = [*TRAIN, *OVERRIDES, f"output_root={root}", "sweep=indexes"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = run_script("train", *OVERRIDES, f"output_root={root}", "sweep=indexes")
     assert done.returncode == 0, done.stdout + done.stderr
     return root
 
@@ -51,7 +51,7 @@ def tensorboard(root: Path) -> Iterator[str]:
     with (root / "tensorboard.log").open("w") as log:
         process = subprocess.Popen([*command, "--load_fast=false"], stdout=log, stderr=log)
     try:
-        until = time.monotonic() + 90
+        until = time.monotonic() + 900
         while not (found := re.search(r"http://\S+?:\d+/", (root / "tensorboard.log").read_text())):
             assert process.poll() is None
             assert time.monotonic() < until
@@ -68,7 +68,7 @@ def ask(address: str, path: str, body: Any) -> Any:
         json.dumps(body).encode(),
         {"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=600) as answer:
         return json.load(answer)
 
 
@@ -80,7 +80,7 @@ def test_tensorboard_shows_twelve_sessions_with_the_index_s_figures(root: Path, 
         "allowedStatuses": ["STATUS_SUCCESS"],
         "includeMetrics": True,
     }
-    until, groups = time.monotonic() + 60, []
+    until, groups = time.monotonic() + 600, []
     while len(groups) < 12 and time.monotonic() < until:
         columns = [{"hparam": "index"}, *({"metric": {"group": "", "tag": tag}} for tag in INDEX_METRICS)]
         groups = ask(tensorboard, "session_groups", {**everything, "colParams": columns})["sessionGroups"]

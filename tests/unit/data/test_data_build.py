@@ -228,7 +228,7 @@ def test_two_processes_build_at_once(tmp_path):
     processes = [context.Process(target=_build, args=(str(tmp_path), queue)) for _ in range(2)]
     for process in processes:
         process.start()
-    found = [queue.get(timeout=60) for _ in processes]
+    found = [queue.get(timeout=600) for _ in processes]
     for process in processes:
         process.join()
     assert found[0] == found[1]

@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +27,7 @@ with held(Path(sys.argv[1]), "sweep"):
 
 
 @contextmanager
-def another_holds(folder: Path, seconds: float = 60.0) -> Iterator[subprocess.Popen[str]]:
+def another_holds(folder: Path, seconds: float = 3600.0) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", CHILD, str(folder), str(seconds)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     with process:
@@ -92,16 +91,17 @@ def test_a_run_and_a_sweep_do_not_hold_up_each_other(tmp_path: Path) -> None:
 
 
 def test_the_patient_wait_for_the_other_to_end(tmp_path: Path) -> None:
-    with another_holds(tmp_path, seconds=0.3), held(tmp_path, "sweep", patience_seconds=30.0):
+    with another_holds(tmp_path, seconds=0.3), held(tmp_path, "sweep", patience_seconds=600.0):
         assert owner_of(tmp_path)["process"] == os.getpid()
 
 
 def test_patience_has_an_end(tmp_path: Path) -> None:
-    with another_holds(tmp_path):
-        began = time.monotonic()
-        with pytest.raises(InputError, match="in use"), held(tmp_path, "sweep", patience_seconds=0.2):
-            pass
-        assert 0.2 <= time.monotonic() - began < 10.0
+    with (
+        another_holds(tmp_path),
+        pytest.raises(InputError, match="in use"),
+        held(tmp_path, "sweep", patience_seconds=0.2),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null", '{"process": 1}', None])

@@ -41,7 +41,7 @@ def test_torch_then_faiss_in_one_process() -> None:
         env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert (done.stdout.strip(), done.returncode) == ("done", 0), done.stderr
@@ -68,7 +68,7 @@ def test_searching_while_items_come_and_go(index: FaissIndex) -> None:
         assert index.remove(np.arange(200, 1000)) == 800
     stop.set()
     for reader in readers:
-        reader.join(timeout=10)
+        reader.join(timeout=600)
     assert not failures
     assert index.num_vectors == 200
 
@@ -83,7 +83,7 @@ class HaltedSearch:
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         self.begun.set()
-        assert self.may_end.wait(5)
+        assert self.may_end.wait(600)
         return np.zeros((len(queries), k), np.float32), np.zeros((len(queries), k), np.int64)
 
     def add_with_ids(self, vectors: np.ndarray, rows: np.ndarray) -> None:
@@ -98,13 +98,13 @@ def test_adding_waits_for_a_search_to_end() -> None:
     searching = threading.Thread(target=index.search, args=(vectors, 1))
     adding = threading.Thread(target=index.add, args=(vectors, np.array([9])))
     searching.start()
-    assert halted.begun.wait(5)
+    assert halted.begun.wait(600)
     adding.start()
     time.sleep(0.02)
     assert halted.ntotal == 1
     halted.may_end.set()
-    searching.join(timeout=5)
-    adding.join(timeout=5)
+    searching.join(timeout=600)
+    adding.join(timeout=600)
     assert halted.ntotal == 2
 
 
@@ -119,11 +119,11 @@ def test_readers_share_and_writers_do_not() -> None:
     writer = threading.Thread(target=write)
     with lock.reading():
         with ThreadedReader(lock) as reader:
-            assert reader.entered.wait(5)
+            assert reader.entered.wait(600)
         writer.start()
         time.sleep(0.02)
         assert seen == []
-    writer.join(timeout=5)
+    writer.join(timeout=600)
     assert seen == ["written"]
     with lock.reading():
         seen.append("read")
@@ -146,7 +146,7 @@ class ThreadedReader:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.thread.join(timeout=5)
+        self.thread.join(timeout=600)
 
 
 @settings(max_examples=50, deadline=None)

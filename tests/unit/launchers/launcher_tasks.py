@@ -20,17 +20,22 @@ def answer(payload: Mapping[str, Any]) -> int:
 
 
 def meet(payload: Mapping[str, Any]) -> int:
-    """Write one's name, and wait until as many others have as are wanted; return how many were there."""
+    """Write one's name, and wait until as many as are wanted have; return how many were there at once.
+
+    Where so many have met, none leaves before all have seen it.
+    """
     folder = Path(payload["meeting"])
     mine = folder / str(payload["name"])
     mine.touch()
     ends = time.monotonic() + payload["seconds"]
-    seen = 0
-    while time.monotonic() < ends and seen < payload["wanted"]:
-        seen = max(seen, len(list(folder.iterdir())))
+    seen, met = 0, folder.with_name("met")
+    while (seen := max(seen, len(list(folder.iterdir())))) < payload["wanted"] and time.monotonic() < ends:
         time.sleep(0.01)
-    time.sleep(0.1)
-    seen = max(seen, len(list(folder.iterdir())))
+    if seen >= payload["wanted"]:
+        met.mkdir(exist_ok=True)
+        (met / mine.name).touch()
+        while time.monotonic() < ends and len(list(met.iterdir())) < payload["wanted"]:
+            time.sleep(0.01)
     mine.unlink()
     return seen
 
@@ -94,8 +99,9 @@ def echo(payload: Mapping[str, Any]) -> int:
 
 
 def node(payload: Mapping[str, Any]) -> int:
-    """Return, after a while, the process of the Ray node that started the worker that started this one."""
-    time.sleep(payload.get("seconds", 0))
+    """Return, once as many as are wanted have met, the process of the Ray node that has this worker."""
+    if "meeting" in payload:
+        meet(payload)
     assert Path.cwd() == Path(payload["folder"])
     return int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(") ")[2].split()[1])
 

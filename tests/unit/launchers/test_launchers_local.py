@@ -143,7 +143,7 @@ def test_no_worker_outlives_the_parent(number: signal.Signals, tmp_path: Path) -
     )
     written = tmp_path / "written"
     workers: list[int] = []
-    for _ in range(1000):
+    for _ in range(30_000):
         workers = children_of(parent.pid)
         if len(workers) == 2 and written.is_file() and written.with_name("written.child.pid").is_file():
             break
@@ -154,8 +154,8 @@ def test_no_worker_outlives_the_parent(number: signal.Signals, tmp_path: Path) -
         *(int(written.with_name(f"written{end}.pid").read_text()) for end in ("", ".child")),
     ]
     parent.send_signal(number)
-    parent.wait(20)
-    ends = time.monotonic() + 5
+    parent.wait(600)
+    ends = time.monotonic() + 600
     while any(alive(process) for process in everyone) and time.monotonic() < ends:
         time.sleep(0.01)
     assert not any(alive(process) for process in everyone)

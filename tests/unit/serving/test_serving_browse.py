@@ -208,7 +208,7 @@ def test_what_threads_ask_for_at_once_is_made_once():
     once = Once(make)
 
     def ask(_):
-        together.wait(10)
+        together.wait(600)
         return once()
 
     with ThreadPoolExecutor(4) as pool:

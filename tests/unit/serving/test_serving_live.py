@@ -147,13 +147,13 @@ def test_writes_during_a_reload_are_in_the_new_version_too(opened, monkeypatch):
     monkeypatch.setattr(Retriever, "open", slow_open)
     reload = threading.Thread(target=live.reload, args=("second",))
     reload.start()
-    assert opening.wait(30)
+    assert opening.wait(600)
     with pytest.raises(InputError, match="under way"):
         live.reload("second")
     live.write([ItemRemoved("item-004")])
     for number in range(10):
         live.write([ItemPut(f"during-{number}", NEW), Event("user-03", f"during-{number}", NOW + number)])
-    reload.join(30)
+    reload.join(600)
     assert live.retriever.bundle.folder.name == "second"
     found = offered(live.retriever)
     assert {f"during-{number}" for number in range(10)} <= set(found)
@@ -254,16 +254,16 @@ def test_a_rebuild_runs_in_the_background_where_needed_and_one_at_a_time(opened,
 
     def slow_rebuild():
         going.set()
-        go.wait(30)
+        go.wait(600)
         rebuild()
 
     monkeypatch.setattr(live.retriever, "rebuild", slow_rebuild)
     assert live.rebuild_if_needed()
-    assert going.wait(30)
+    assert going.wait(600)
     assert not live.rebuild_if_needed()
     assert len(offered(live.retriever)) == 180
     go.set()
-    live._rebuild.join(30)
+    live._rebuild.join(600)
     assert not live.retriever.drift().needs_rebuild
     assert len(offered(live.retriever)) == 180
 
@@ -287,7 +287,7 @@ def test_a_bundle_is_opened_anew_where_changes_of_items_pile_up(opened, monkeypa
     before = live.retriever
     assert before.num_left_behind == 62  # 61 of "new", and "gone", which was removed
     assert live.rebuild_if_needed()
-    live._rebuild.join(30)
+    live._rebuild.join(600)
     assert live.retriever is not before
     assert live.retriever.version == before.version
     assert live.retriever.num_left_behind == 1  # "gone" is in a history

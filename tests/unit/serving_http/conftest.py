@@ -29,7 +29,7 @@ async def client_of(
     await told.put({"type": "lifespan.startup"})
     assert await answers.get() == {"type": "lifespan.startup.complete"}
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
     await told.put({"type": "lifespan.shutdown"})
     assert await answers.get() == {"type": "lifespan.shutdown.complete"}

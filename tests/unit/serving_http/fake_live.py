@@ -84,7 +84,7 @@ class FakeLive:
         if self.reloading.is_set():
             raise ReloadUnderWay("reload: another one is under way; ask again when it is done")
         self.reloading.set()
-        assert self.go_on.wait(10)
+        assert self.go_on.wait(600)
         self.retriever = FakeRetriever(name)
         self.reloading.clear()
         return name

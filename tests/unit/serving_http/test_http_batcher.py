@@ -21,7 +21,7 @@ class Gated:
     def __call__(self, numbers: Sequence[int]) -> list[int]:
         self.batches.append(list(numbers))
         self.busy.set()
-        assert self.go.wait(10)
+        assert self.go.wait(600)
         if 13 in numbers:
             raise ValueError("thirteen")
         return [number**2 for number in numbers]
@@ -36,7 +36,7 @@ async def busy_with(
         work, name="test", size=4, most_waiting=most, weight=lambda each: 4 if each >= 100 else 1
     )
     task = asyncio.create_task(squares.do([number]))
-    await asyncio.to_thread(work.busy.wait, 10)
+    await asyncio.to_thread(work.busy.wait, 600)
     try:
         yield squares, task
     finally:

@@ -50,7 +50,7 @@ def _asker(live: LiveService) -> Get:
         async def call() -> httpx.Response:
             app = create_app(live, Settings(keys=keys or Keys()))
             transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 return await client.request(method, path, **arguments)
 
         return asyncio.run(call())

@@ -1,6 +1,8 @@
 """Searches over a made-up objective; as a script, one of several processes that work on the same one.
 
-python fake_search.py FOLDER STORAGE NUM_TRIALS SECONDS_A_TRIAL
+python fake_search.py FOLDER STORAGE NUM_TRIALS [TRIAL]
+
+Its so-manieth trial goes on until there is a file `FOLDER/go`.
 """
 
 import json
@@ -21,7 +23,7 @@ from twotower.sweeps.tpe import Tpe
 MONITOR = "valid/recall_at_20"
 RATE, DIM = "optimizer.learning_rate", "embedding_dim"
 VARY = {RATE: "tag(log, interval(1e-4, 1.0))", DIM: "16,32,64,128"}
-TRIALS = "trials.jsonl"
+TRIALS, GO = "trials.jsonl", "go"
 
 
 def settings_of(overrides: Sequence[str], max_epochs: int = 9) -> dict[str, Any]:
@@ -74,18 +76,21 @@ def note(folder: Path, event: str, job: Job) -> None:
     os.close(descriptor)
 
 
-def main(folder: Path, storage: str | None, num_trials: int, seconds: float) -> None:
+def main(folder: Path, storage: str | None, num_trials: int, waits_in: int) -> None:
     plan = Tpe(num_trials=num_trials, storage=storage, pruner="median", num_startup=4).plan(
         request_of(folder)
     )
+    begun = 0
     while (job := plan.next([])) is not None:
+        begun += 1
         note(folder, "began", job)
         assert job.trial is not None
         is_hopeless = watch(job.trial)
         status = "ok"
         for epoch in range(3):
             plan.beat([job])
-            time.sleep(seconds / 3)
+            while begun == waits_in and not (folder / GO).exists():
+                time.sleep(0.01)
             if is_hopeless(epoch, quality(job)):
                 status = "pruned"
                 break
@@ -98,5 +103,5 @@ if __name__ == "__main__":
         Path(sys.argv[1]),
         None if sys.argv[2] == "null" else sys.argv[2],
         int(sys.argv[3]),
-        float(sys.argv[4]),
+        int(sys.argv[4]),
     )

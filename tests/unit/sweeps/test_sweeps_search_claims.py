@@ -59,7 +59,7 @@ def dead(trials: Trials) -> tuple[list[str], bool]:
 
 
 def wait_until_gone(pid: int) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 300
     while started(pid) is not None and time.monotonic() < until:
         time.sleep(0.01)
 

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fake_search import TRIALS, request_of, run
+from fake_search import GO, TRIALS, request_of, run
 
 from twotower.sweeps.sweep import Plan
 from twotower.sweeps.tpe import Tpe
@@ -19,15 +19,16 @@ SCRIPT = Path(__file__).with_name("fake_search.py")
 STORAGES = ["null", "sqlite"]
 
 
-def start(folder: Path, storage: str, num_trials: int, seconds: float) -> subprocess.Popen[str]:
+def start(folder: Path, storage: str, num_trials: int, waits_in: int = 0) -> subprocess.Popen[str]:
+    """A process; one that waits does so in its so-manieth trial, until there is the file `GO`."""
     name = f"sqlite:///{folder}/study.db" if storage == "sqlite" else storage
-    command = [sys.executable, "-W", "error", str(SCRIPT), str(folder), name, str(num_trials), str(seconds)]
+    command = [sys.executable, "-W", "error", str(SCRIPT), str(folder), name, str(num_trials), str(waits_in)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
 def ended_well(*processes: subprocess.Popen[str]) -> bool:
     for process in processes:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
         assert errors == ""
     return True
@@ -39,7 +40,7 @@ def events(folder: Path) -> list[dict[str, object]]:
 
 
 def wait_for(folder: Path, num: int, event: str) -> list[dict[str, object]]:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 600
     while time.monotonic() < until:
         if len(found := [each for each in events(folder) if each["event"] == event]) >= num:
             return found
@@ -61,7 +62,10 @@ def plan_of(folder: Path, storage: str, num_trials: int) -> Plan:
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", STORAGES)
 def test_processes_share_the_trials_and_none_is_run_twice(tmp_path: Path, storage: str) -> None:
-    assert ended_well(*[start(tmp_path, storage, 10, 0.2) for _ in range(2)])
+    processes = [start(tmp_path, storage, 10, waits_in=1) for _ in range(2)]
+    wait_for(tmp_path, 2, "began")
+    (tmp_path / GO).touch()
+    assert ended_well(*processes)
     began = [each for each in events(tmp_path) if each["event"] == "began"]
     assert sorted(str(each["job"])[:5] for each in began) == [f"{number:04d}_" for number in range(10)]
     assert len({str(each["overrides"]) for each in began}) == 10
@@ -73,13 +77,13 @@ def test_processes_share_the_trials_and_none_is_run_twice(tmp_path: Path, storag
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", STORAGES)
 def test_a_killed_trial_is_gone_on_with_by_one_process_in_its_folder(tmp_path: Path, storage: str) -> None:
-    victim = start(tmp_path, storage, 6, 0.3)
+    victim = start(tmp_path, storage, 6, waits_in=3)
     wait_for(tmp_path, 3, "began")
     victim.kill()
     victim.communicate()
     ended = [each for each in events(tmp_path) if each["event"] != "began"]
     interrupted = next(each for each in reversed(events(tmp_path)) if each["event"] == "began")
-    assert ended_well(*[start(tmp_path, storage, 6, 0.1) for _ in range(3)])
+    assert ended_well(*[start(tmp_path, storage, 6) for _ in range(2)])
     began = [each for each in events(tmp_path) if each["event"] == "began"]
     times = Counter(str(each["job"]) for each in began)
     again = [each for each in began if each["job"] == interrupted["job"]]
@@ -93,16 +97,17 @@ def test_a_killed_trial_is_gone_on_with_by_one_process_in_its_folder(tmp_path: P
 
 @pytest.mark.slow
 def test_a_process_that_stands_still_keeps_its_trial(tmp_path: Path) -> None:
-    sleeper = start(tmp_path, "null", 4, 1.5)
+    sleeper = start(tmp_path, "null", 4, waits_in=1)
     wait_for(tmp_path, 1, "began")
-    time.sleep(0.25)  # let it finish its writing: a process that stands still with a lock keeps everyone out
-    os.kill(sleeper.pid, signal.SIGSTOP)
+    plan = plan_of(tmp_path, "null", 4)
+    with plan.trials.alone():  # a process that stands still with the lock keeps everyone out
+        os.kill(sleeper.pid, signal.SIGSTOP)
     try:
-        plan = plan_of(tmp_path, "null", 4)
         taken = {str(each["job"]) for each in events(tmp_path) if each["event"] == "began"}
         jobs = run(plan)
         assert not taken & {job.name for job in jobs}
     finally:
+        (tmp_path / GO).touch()
         os.kill(sleeper.pid, signal.SIGCONT)
     assert ended_well(sleeper)
     assert states(tmp_path, "null", 4).total() == 4

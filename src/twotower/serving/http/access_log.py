@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 import orjson
 
-MOST_LINES = 10_000
+MOST_LINES, MOST_OF_A_PATH = 10_000, 300
 PAUSE_SECONDS = 0.2
 
 
@@ -33,7 +33,7 @@ class AccessLog:
         if self._console == "quiet":
             return
         if len(self._entries) < MOST_LINES:
-            self._entries.append((time.time(), client, method, path, status, seconds))
+            self._entries.append((time.time(), client, method, path[:MOST_OF_A_PATH], status, seconds))
         else:
             self._lost += 1
 
@@ -60,7 +60,6 @@ class AccessLog:
     def _line(self, entry: tuple[float, str, str, str, int, float]) -> str:
         at, client, method, path, status, seconds = entry
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
-        path = path[:300]
         fields: dict[str, Any] = {
             "time": stamp,
             "client": client,

@@ -23,6 +23,7 @@ from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.docs_page import add_docs
 from twotower.serving.http.errors import HttpError, error_response, from_details, from_input, without_folders
 from twotower.serving.http.gate import VERSION_HEADER, Gate, version_header
+from twotower.serving.http.hosts import Hosts
 from twotower.serving.http.limits import RateLimit
 from twotower.serving.http.metrics import Metrics
 from twotower.serving.http.page_routes import add_page
@@ -42,6 +43,7 @@ class Settings:
     """What an application may be told.
 
     Args:
+        hosts: what it answers for.
         keys: who may ask what; without any, everybody may do everything.
         cors_origins: pages of these origins may ask too; none by default.
         rate_limit_per_second: requests of one key or address; 0 for no limit.
@@ -50,6 +52,7 @@ class Settings:
         console: how requests are logged, see `AccessLog`.
     """
 
+    hosts: Hosts = field(default_factory=Hosts)
     keys: Keys = field(default_factory=Keys)
     cors_origins: tuple[str, ...] = ()
     rate_limit_per_second: float = 0.0
@@ -106,6 +109,7 @@ def create_app(
         endpoints,
         direct=direct,
         live=live,
+        hosts=settings.hosts,
         keys=settings.keys,
         rate=RateLimit(settings.rate_limit_per_second),
         max_body_bytes=settings.max_body_bytes,

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twotower.serving.http.access_log import AccessLog
 from twotower.serving.http.errors import HttpError, error_response
+from twotower.serving.http.hosts import Hosts
 from twotower.serving.http.limits import CLOSE, RateLimit, read_body, too_large
 from twotower.serving.http.metrics import Metrics
 from twotower.serving.http.security import Keys, is_open
@@ -29,13 +30,14 @@ Direct = Mapping[tuple[str, str], tuple[Callable[[object], Any], Callable[[Any],
 
 
 class Gate:
-    """Keys, limits, well-formed JSON; then the endpoint; then the version, metrics and the access log.
+    """Hosts, keys, limits, well-formed JSON; then the endpoint; then the version, metrics and the access log.
 
     Args:
         app: the endpoints.
         direct: (method, path) -> what checks a parsed body, and what answers it, for the endpoints that are
             asked most: called without the framework between, which costs more than the answer.
         live: whose version an answer names unless it says otherwise.
+        hosts: what the service answers for.
         keys: who may ask what.
         rate: requests a second of one client.
         max_body_bytes: of a request.
@@ -49,6 +51,7 @@ class Gate:
         *,
         direct: Direct,
         live: LiveService,
+        hosts: Hosts,
         keys: Keys,
         rate: RateLimit,
         max_body_bytes: int,
@@ -56,8 +59,8 @@ class Gate:
         log: AccessLog,
     ) -> None:
         self._app, self._direct, self._live = app, direct, live
-        self._keys, self._rate, self._max_body_bytes = keys, rate, max_body_bytes
-        self._metrics, self._log = metrics, log
+        self._hosts, self._keys, self._rate = hosts, keys, rate
+        self._max_body_bytes, self._metrics, self._log = max_body_bytes, metrics, log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; everything else, such as the lifespan, goes through."""
@@ -112,6 +115,8 @@ class Gate:
         await response(scope, receive, send)
 
     def _admit(self, scope: Scope, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        self._hosts.check(hosts, scope["http_version"])
         key = self._keys.known(headers.get(b"authorization"))
         if not is_open(method, path):
             self._rate.take(key or (scope["client"][0] if scope.get("client") else ""))

@@ -3,18 +3,22 @@
 import functools
 from asyncio import AbstractEventLoop, TimerHandle, Transport
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from twotower.serving.http.errors import HttpError, error_response
 
 VERSION_STATE = "version_header"
 """Key of the lifespan's state: a function that gives the header which names the version."""
+
+PIECE_BYTES = 1024
+"""So much is parsed at once: what asks ahead becomes at most the requests that fit into this."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,12 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._in_head, self._head_bytes = True, 0
         self._refusal: HttpError | None = None
         self._unanswered: deque[RequestResponseCycle] = deque()
+        self._unparsed = bytearray()
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """See the base class."""
         super().connection_made(transport)
+        self.flow = _ReadingNoFurther(transport, self.pipeline)
         self._head = _Deadline(self.loop, self.limits.head_seconds, transport.abort)
         self._unread = _Deadline(self.loop, self.limits.unread_seconds, transport.abort)
         self._head.start()
@@ -67,12 +73,23 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See the base class."""
-        if self._in_head:
-            self._head.start()
-        self._head_bytes += len(data)
-        super().data_received(data)
-        if self._head_bytes > self.limits.head_bytes and not self.transport.is_closing():
-            self._refuse(self._too_large())
+        self._unparsed += data
+        self._parse()
+
+    def _parse(self) -> None:
+        """Parse what was received, as far as no request waits for the answers before its own.
+
+        The base class parses all of it: one packet becomes thousands of requests, a hundred times its size.
+        """
+        while self._unparsed and not self.pipeline and not self.transport.is_closing():
+            piece = bytes(self._unparsed[:PIECE_BYTES])
+            del self._unparsed[:PIECE_BYTES]
+            if self._in_head:
+                self._head.start()
+            self._head_bytes += len(piece)
+            super().data_received(piece)
+            if self._head_bytes > self.limits.head_bytes and not self.transport.is_closing():
+                self._refuse(self._too_large())
 
     def on_headers_complete(self) -> None:
         """See the base class."""
@@ -110,6 +127,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if unread:
             self.transport.close()
+        self._parse()
         self._watch_closing()
 
     def pause_writing(self) -> None:
@@ -179,6 +197,23 @@ class ImpatientProtocol(HttpToolsProtocol):
 def within(limits: Limits) -> type[ImpatientProtocol]:
     """Return the protocol with limits and a count of connections of its own."""
     return type("LimitedProtocol", (ImpatientProtocol,), {"limits": limits, "open_from": Counter()})
+
+
+class _ReadingNoFurther(FlowControl):
+    """Does not read on while requests wait for the answers before their own; every answer asks for it.
+
+    Args:
+        transport: of the connection.
+        pipeline: the requests that wait.
+    """
+
+    def __init__(self, transport: Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        if not self._pipeline:
+            super().resume_reading()
 
 
 class _Deadline:

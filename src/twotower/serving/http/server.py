@@ -15,6 +15,7 @@ import uvicorn
 from twotower.bundle.export import EXPORTED, exported_beside
 from twotower.exits import DONE
 from twotower.serving.http.app import Settings, create_app
+from twotower.serving.http.hosts import Hosts
 from twotower.serving.http.protocol import Limits, within
 from twotower.serving.http.security import Keys
 from twotower.serving.live.service import LiveService
@@ -34,9 +35,10 @@ def serve(settings: Mapping[str, Any]) -> int:
         The exit status.
 
     Raises:
-        InputError: the bundle, the store or the file of keys cannot be used.
+        InputError: the bundle, the store, the file of keys or a name in `allowed_hosts` cannot be used.
     """
     keys = Keys.read(settings["api_keys_file"])
+    hosts = Hosts(settings["allowed_hosts"], settings["host"])
     # So long the loop may wait for the thread that answers: less than the default of 5 ms, since large
     # answers take their time; a quarter of this cost 8 % of the requests a second at 64 connections.
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -45,6 +47,7 @@ def serve(settings: Mapping[str, Any]) -> int:
     live = LiveService(root, bundle, store, exported_beside)
     with contextlib.closing(live):
         application = Settings(
+            hosts=hosts,
             keys=keys,
             cors_origins=tuple(settings["cors_origins"]),
             rate_limit_per_second=float(settings["rate_limit_per_second"]),

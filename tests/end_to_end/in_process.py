@@ -1,0 +1,29 @@
+"""Runs a script of scripts/ in the process of the tests: one of its own takes seconds to load torch."""
+
+import contextlib
+import io
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from twotower.config import CONF
+
+
+def run_script(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a script to its end, and return its exit status and what it wrote, as a process would."""
+    command = [str(CONF.parent / "scripts" / f"{name}.py"), *map(str, arguments)]
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", command),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as left,
+    ):
+        runpy.run_path(command[0], run_name="__main__")
+    status = left.value.code or 0
+    assert isinstance(status, int)
+    return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
