@@ -14,7 +14,7 @@ Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 class Extra(TypedDict, total=False):
     """What else may be said to the Lightning Trainer; its other arguments are ours, or have no use.
 
-    None that cuts an epoch short: batches are addressed by their number, so an epoch is whole, resumed or not.
+    None that cuts an epoch short: batches go by their number, so an epoch is whole, resumed or not.
     """
 
     accumulate_grad_batches: PositiveInt
