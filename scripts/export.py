@@ -18,7 +18,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.bundle.export import export, told
     from twotower.exits import DONE
 
-    print(told(export(Path(settings["run"]))))
+    print(told(export(Path(settings["run"]), settings["trusted_packages"])))
     return DONE
 
 

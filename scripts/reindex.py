@@ -17,7 +17,8 @@ from twotower.exits import leave_on_signals
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.assemble import reindex
 
-    return reindex(Path(settings["run"]), {key: settings[key] for key in ("index", "console")}, overrides)
+    changes = {key: settings[key] for key in ("index", "console")}
+    return reindex(Path(settings["run"]), changes, overrides, settings["trusted_packages"])
 
 
 if __name__ == "__main__":

@@ -22,16 +22,16 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     return train_anew(settings, overrides)
 
 
-def resume(folder: Path) -> int:
+def resume(folder: Path, trusted_packages: Sequence[str]) -> int:
     from twotower.assemble import resume
 
-    return resume(folder)
+    return resume(folder, trusted=trusted_packages)
 
 
-def rerun(folder: Path) -> int:
+def rerun(folder: Path, trusted_packages: Sequence[str]) -> int:
     from twotower.repeat import rerun
 
-    return rerun(folder)
+    return rerun(folder, trusted_packages)
 
 
 if __name__ == "__main__":

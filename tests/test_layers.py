@@ -15,7 +15,7 @@ PACKAGES = [path for path in MODULES if path.name == "__init__.py" and path.pare
 SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
 
 TIERS = [
-    {"errors", "spec", "problems", "exits", "files", "memory"},
+    {"errors", "spec", "problems", "exits", "files", "memory", "trust", "signature"},
     {"data"},
     {"features"},
     {"towers"},
@@ -40,6 +40,11 @@ WITHIN_TIER = {
     ("problems", "errors"): {"twotower.errors"},
     ("exits", "errors"): {"twotower.errors"},
     ("spec", "errors"): {"twotower.errors"},
+    ("files", "errors"): {"twotower.errors"},
+    ("trust", "errors"): {"twotower.errors"},
+    ("trust", "spec"): {"twotower.spec"},
+    ("signature", "errors"): {"twotower.errors"},
+    ("signature", "spec"): {"twotower.spec"},
     ("serving", "experiments"): {"twotower.experiments.lock"},  # one owner at a time, of a store too
 }
 ONLY_IN = {
@@ -49,7 +54,7 @@ ONLY_IN = {
     "pytorch_lightning": {"training"},
     "onnxruntime": {"bundle"},
     "onnx_ir": {"bundle"},
-    "pydantic": {"check", "serving"},
+    "pydantic": {"check", "signature", "serving"},
     "fastapi": {"serving"},
     "starlette": {"serving"},
     "uvicorn": {"serving"},

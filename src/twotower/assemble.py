@@ -1,7 +1,7 @@
 """The pipeline, as it reads: settings in; trained towers, a checked index, a record and a bundle out."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from twotower.training.phases import train_towers, trained_before
 LOG = logging.getLogger("twotower")
 BEGINS_ANEW = "the same command again begins anew, and {} may be deleted"
 Settings = Mapping[str, Any]
+Names = Collection[str]
 
 
 def train(settings: Settings, folder: Path, overrides: Sequence[str] = (), watch: Watch | None = None) -> int:
@@ -51,14 +52,18 @@ def train_anew(settings: Settings, overrides: Sequence[str]) -> int:
     return train(settings, new_folder(settings, overrides), overrides)
 
 
-def resume(folder: Path, watch: Watch | None = None) -> int:
+def resume(folder: Path, watch: Watch | None = None, trusted: Names = ()) -> int:
     """Go on with a run that was interrupted, to the same numbers; returns the exit status.
+
+    Args:
+        folder: of the run.
+        trusted: packages whose classes the run's file of settings may name.
 
     Raises:
         InputError: there is no run, or it has ended.
     """
     with stoppable(lambda: GOES_ON.format(folder)):
-        run = Run.open(folder)
+        run = Run.open(folder, trusted)
         run.refuse_if_ended()
         raise_problems(check(run.settings), f"{folder}/config.yaml")
         return _train(run, watch)
@@ -139,15 +144,16 @@ def _pruned(run: Run, board: Board, pruned: Pruned) -> int:
     return DONE
 
 
-def reindex(source: Path, changes: Settings, overrides: Sequence[str] = ()) -> int:
+def reindex(source: Path, changes: Settings, overrides: Sequence[str] = (), trusted: Names = ()) -> int:
     """Build another index over a run's trained towers, into a new folder beside it; returns the exit status.
 
     Args:
         source: folder of the run that trained the towers.
         changes: the new `index`.
         overrides: what was typed.
+        trusted: packages whose classes the run's files may name.
     """
-    before, run, model = beside(source, changes, overrides)
+    before, run, model = beside(source, changes, overrides, trusted)
     with run.recorded(BEGINS_ANEW), Board(run.folder) as board:
         board.start(run.settings, run.config_text(), run.overrides)
         dataset, evaluator = prepare(run, before)
@@ -160,15 +166,16 @@ def reindex(source: Path, changes: Settings, overrides: Sequence[str] = ()) -> i
         return finish(run, board, dataset, model, indexed, result)
 
 
-def reevaluate(source: Path, changes: Settings, overrides: Sequence[str] = ()) -> int:
+def reevaluate(source: Path, changes: Settings, overrides: Sequence[str] = (), trusted: Names = ()) -> int:
     """Evaluate a run's towers again into a new folder beside it, without a bundle; returns the exit status.
 
     Args:
         source: folder of the run that trained the towers.
         changes: other `metrics` or `baselines`.
         overrides: what was typed.
+        trusted: packages whose classes the run's files may name.
     """
-    before, run, model = beside(source, changes, overrides)
+    before, run, model = beside(source, changes, overrides, trusted)
     with run.recorded(BEGINS_ANEW), Board(run.folder) as board:
         board.start(run.settings, run.config_text(), run.overrides)
         dataset, evaluator = prepare(run, before)
@@ -184,7 +191,9 @@ def reevaluate(source: Path, changes: Settings, overrides: Sequence[str] = ()) -
         return conclude(run, board, result)
 
 
-def beside(source: Path, changes: Settings, overrides: Sequence[str]) -> tuple[dict[str, Any], Run, TwoTower]:
+def beside(
+    source: Path, changes: Settings, overrides: Sequence[str], trusted: Names = ()
+) -> tuple[dict[str, Any], Run, TwoTower]:
     """Return a run's result, a new run beside it with changed settings, and its towers from the bundle.
 
     Raises:
@@ -192,20 +201,17 @@ def beside(source: Path, changes: Settings, overrides: Sequence[str]) -> tuple[d
     """
     from twotower.bundle.read import read_bundle
 
-    run = Run.open(source)
+    run = Run.open(source, trusted)
     result = run.result()
     if result is None or result["status"] not in FINISHED:
-        remedy = (
-            ""
-            if result and result["status"] == "pruned"
-            else f"; finish it with scripts/train.py resume={source}"
-        )
+        pruned = result and result["status"] == "pruned"
+        remedy = "" if pruned else f"; finish it with scripts/train.py resume={source}"
         raise InputError(f"run={source}: this run {became(result)}{remedy}")
     settings = run.settings | dict(changes)
     # Nothing is trained, so other metrics need not hold the one that the training monitored.
     problems = [problem for problem in check(settings) if problem.key != "trainer.monitor"]
     raise_problems(problems, "the run's settings with these changes")
-    model = read_bundle(source / "bundle").model
+    model = read_bundle(source / "bundle", trusted).model
     shown = [text for text in overrides if not text.startswith("run=")]
     folder = run_folder(source.parent, shown)
     return result, Run.create(folder, settings, [*run.overrides, *shown]), model

@@ -11,13 +11,15 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from annotated_types import Le, Lt, MinLen
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ValidationError, create_model
 
 from twotower.errors import InputError
 from twotower.experiments.place import problems_of_place
 from twotower.problems import Problem, nearest
 from twotower.rules import between_rooms
+from twotower.signature import STRICT, arguments_model
 from twotower.spec import TARGET, Count, NonNegativeFloat, PositiveInt, Seed, Threads, Width, build, locate
+from twotower.trust import SETTING as TRUST
 
 ROOMS = {
     "data": "twotower.data.sources.source.Source",
@@ -46,8 +48,8 @@ MAPS = {
 }
 """Mappings from a name of the user's to a spec."""
 
-SWEEP_ONLY = frozenset({"sweep", "launcher", "seeds", "retry_failed"})
-"""Root keys that are about many jobs, and no part of any one's settings."""
+SWEEP_ONLY = frozenset({"sweep", "launcher", "seeds", "retry_failed", TRUST})
+"""Root keys that are about many jobs, or about files of others, and no part of any one's settings."""
 
 ALL_GROUPS = frozenset(ROOMS) | {path[0] for path in MAPS}
 RUN_GROUPS = ALL_GROUPS - SWEEP_ONLY
@@ -66,6 +68,7 @@ ROOT: dict[str, Any] = {
     "cache": (bool, True),  # runs of earlier versions have no such key
     "seeds": (Annotated[PositiveInt, Le(10_000)], ...),
     "retry_failed": (bool, ...),
+    TRUST: (list[str], ...),
     "run": (str, ...),
     "bundle": (Annotated[str, MinLen(1)], ...),
     "host": (Annotated[str, MinLen(1)], ...),
@@ -83,7 +86,6 @@ ROOT: dict[str, Any] = {
 }
 """Keys of the root that are plain values; a door has those that its YAML names."""
 
-STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 LONG_NUMBER = re.compile(r"\d{17,}")
 NOT_SET = "???"
 """How a YAML says that the user must give a value."""
@@ -144,17 +146,6 @@ def check_spec(spec: Any, base: str, path: str) -> list[Problem]:
         return [Problem(f"{path}.{TARGET}", f"{target!r} is what its choices extend; name one of them")]
     arguments = {key: value for key, value in spec.items() if key != TARGET}
     return _validate(arguments_model(kind), arguments, path)  # type: ignore[arg-type]
-
-
-@functools.cache
-def arguments_model(kind: type) -> type[BaseModel]:
-    """Derive the pydantic model of a class's keyword-only parameters."""
-    fields: dict[str, Any] = {}
-    for parameter in inspect.signature(kind).parameters.values():
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-            fields[parameter.name] = (parameter.annotation, default)
-    return create_model(kind.__name__, __config__=STRICT, **fields)
 
 
 @functools.cache

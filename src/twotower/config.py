@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from twotower.check import ALL_GROUPS, OPTIONAL_GROUPS, check
 from twotower.errors import InputError
-from twotower.of_the_run import asked_of_the_run, lend
+from twotower.of_the_run import asked_of_the_run, check_trust, lend
 from twotower.problems import Problem, nearest, raise_problems
 from twotower.sweeps.axis import Axis
 
@@ -72,9 +72,13 @@ def shape(config_name: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the groups and the plain keys that a door's YAML names, itself or in a file it includes."""
     config = _door(config_name)
     groups = {key for entry in config["defaults"] if isinstance(entry, dict) for key in entry}
-    included = [entry for entry in config["defaults"] if isinstance(entry, str) and entry != "_self_"]
-    keys = set(config).union(*(plain_file(CONF / f"{name}.yaml") for name in included))
-    return frozenset(groups & ALL_GROUPS), frozenset(keys - groups - {"defaults", "hydra"})
+    return frozenset(groups & ALL_GROUPS), frozenset(_keys(config_name) - groups - {"defaults", "hydra"})
+
+
+def _keys(name: str) -> set[str]:
+    config = plain_file(CONF / f"{name}.yaml")
+    included = [entry for entry in config.get("defaults", ()) if isinstance(entry, str) and entry != "_self_"]
+    return set(config).union(*map(_keys, included))
 
 
 def checked(
@@ -99,7 +103,10 @@ def checked(
         raise
     unresolved += _misplaced(settings)
     told = {problem.key for problem in unresolved}
-    told |= asked_of_the_run(_door(config_name)) if "run" in told else set()
+    asked = asked_of_the_run(_door(config_name))
+    if asked and "run" not in told:
+        check_trust(settings)
+    told |= asked if "run" in told else set()
     found = [problem for problem in check(settings, *shape(config_name)) if problem.key not in told]
     raise_problems([*problems, *unresolved, *found], NOTHING_DONE)
     return settings

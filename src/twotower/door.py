@@ -9,13 +9,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.check import SWEEP_ONLY
-from twotower.config import CONF, NOTHING_DONE, checked, choices, is_swept, shape, show, sound_overrides
+from twotower.check import SWEEP_ONLY, check
+from twotower.config import (
+    CONF,
+    NOTHING_DONE,
+    checked,
+    choices,
+    compose,
+    is_swept,
+    shape,
+    show,
+    sound_overrides,
+)
 from twotower.door_help import choices_text, help_text
 from twotower.errors import InputError
 from twotower.exits import DONE, exit_status
 from twotower.of_the_run import quoted
 from twotower.problems import NOT_VARIED, nearest, raise_problems
+from twotower.trust import SETTING as TRUST
 
 HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
@@ -24,13 +35,14 @@ FLAGS = (*HELP, *MULTIRUN, *FLAGS_WITH_VALUE, "--resolve")
 FOLDER_KEYS = ("run", "bundle")
 
 Task = Callable[[dict[str, Any], Sequence[str]], int]
+Verb = Callable[[Path, Sequence[str]], int]
 
 
 def run_door(
     config_name: str,
     task: Task,
     description: str,
-    verbs: Mapping[str, Callable[[Path], int]] | None = None,
+    verbs: Mapping[str, Verb] | None = None,
 ) -> None:
     """Run a script and leave with its exit status.
 
@@ -38,7 +50,7 @@ def run_door(
         config_name: the YAML in `conf/` it starts from.
         task: is given the checked settings and what was typed; returns the exit status.
         description: printed by `--help`.
-        verbs: key -> what `key=RUN_FOLDER` calls instead, such as `resume`.
+        verbs: key -> what `key=RUN_FOLDER` calls instead, such as `resume`; it is told whom the user trusts.
     """
     overrides, flags = split_arguments(sys.argv[1:])
     overrides = [_folder_quoted(text) for text in overrides]
@@ -54,7 +66,7 @@ def run_door(
             return DONE
         for verb, call in (verbs or {}).items():
             if folders := [text.partition("=")[2] for text in overrides if text.startswith(f"{verb}=")]:
-                return call(_only(verb, folders[0], overrides))
+                return call(*_only(verb, folders[0], config_name, overrides))
         if others := [flag for flag in flags if flag not in MULTIRUN]:
             return _show(config_name, others, overrides)
         return _run(config_name, task, overrides, multirun=bool(flags))
@@ -79,7 +91,9 @@ def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> 
         from twotower.sweeping import run_sweep
 
         return run_sweep(config_name, fixed, swept, settings)
-    return task({key: value for key, value in settings.items() if key not in SWEEP_ONLY}, overrides)
+    if sweeps:
+        settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+    return task(settings, overrides)
 
 
 def _show(config_name: str, flags: list[str], overrides: list[str]) -> int:
@@ -117,8 +131,12 @@ def _folder_quoted(text: str) -> str:
     return f"{key}={quoted(value)}" if key in FOLDER_KEYS and value and not is_quoted else text
 
 
-def _only(verb: str, folder: str, overrides: list[str]) -> Path:
-    others = [text for text in overrides if not text.startswith((f"{verb}=", "debug="))]
+def _only(verb: str, folder: str, config_name: str, overrides: list[str]) -> tuple[Path, list[str]]:
+    """Return the folder that a verb is given, and the packages that its user trusts."""
+    about_trust = [text for text in overrides if text.startswith(f"{TRUST}=")]
+    others = [text for text in overrides if not text.startswith((f"{verb}=", f"{TRUST}=", "debug="))]
     if others:
         raise InputError(f"{verb}={folder} takes the run as it was configured; leave out {', '.join(others)}")
-    return Path(folder)
+    trusted = {TRUST: compose(config_name, about_trust)[TRUST]}
+    raise_problems(check(trusted, frozenset(), frozenset(trusted)), NOTHING_DONE)
+    return Path(folder), trusted[TRUST]

@@ -69,9 +69,9 @@ def _groups(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _keys(conf: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     keys: dict[str, Any] = {}
-    for entry in config["defaults"]:
+    for entry in config.get("defaults", ()):
         if isinstance(entry, str) and entry != "_self_":
-            keys |= _read(conf / f"{entry}.yaml")
+            keys |= _keys(conf, _read(conf / f"{entry}.yaml"))
     return {key: value for key, value in (keys | dict(config)).items() if key != "defaults"}
 
 

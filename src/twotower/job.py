@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.experiments.run_files import CONFIG
+from twotower.trust import targets
 
 
 def run_job(payload: Mapping[str, Any]) -> int:
@@ -23,5 +24,5 @@ def run_job(payload: Mapping[str, Any]) -> int:
 
         watch = watch_trial(payload["trial"])
     if (folder / CONFIG).is_file():
-        return resume(folder, watch)
+        return resume(folder, watch, [*targets(payload["settings"])])  # what was typed for this job
     return train(payload["settings"], folder, payload["overrides"], watch)

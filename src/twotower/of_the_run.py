@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from twotower.check import ALL_GROUPS, OF_THE_RUN
 from twotower.errors import InputError
 from twotower.problems import Problem
+from twotower.trust import SETTING as TRUST
 
 INTERPOLATION = re.compile(r"(\\*)\$\{")
 
@@ -63,7 +64,22 @@ def _own_settings(overrides: Iterable[str]) -> dict[str, Any]:
     folders = [each.value() for each in typed if each.key_or_group == "run" and not each.is_delete()]
     if not folders:
         raise InputError("required, but not set")
-    return Run.open(Path(str(OmegaConf.create({"run": folders[-1]})["run"]))).settings
+    # Only to look at: whom the user trusts is part of what is being composed; see `check_trust`.
+    return Run.open(Path(str(OmegaConf.create({"run": folders[-1]})["run"])), None).settings
+
+
+def check_trust(settings: Mapping[str, Any]) -> None:
+    """Refuse a run whose settings name classes of packages that are not trusted, before any is imported.
+
+    Args:
+        settings: composed, of a door that asks something of a run.
+
+    Raises:
+        InputError: see `Run.open`.
+    """
+    from twotower.experiments.run import Run
+
+    Run.open(Path(str(settings["run"])), settings[TRUST])
 
 
 def literal(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """A run once more, and whether it came out the same, bit for bit."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,17 @@ from twotower.problems import raise_problems
 EXACT_FILES = ("bundle/towers.safetensors", "bundle/item_vectors.npy")
 
 
-def rerun(source: Path) -> int:
+def rerun(source: Path, trusted_packages: Collection[str] = ()) -> int:
     """Train a run again from its settings, beside it, and compare the two; returns the exit status.
+
+    Args:
+        source: folder of the run.
+        trusted_packages: whose classes its file of settings may name.
 
     Raises:
         InputError: there is no run that ended well, or its settings no longer pass the checks.
     """
-    old = Run.open(source)
+    old = Run.open(source, trusted_packages)
     before = old.result()
     if before is None or before["status"] not in FINISHED:
         raise InputError(
@@ -45,7 +49,7 @@ def rerun(source: Path) -> int:
     if before["data"]["fingerprint"] != after["data"]["fingerprint"]:
         changed.append("data: the content of the files, or the split")
     unequal = not_reproduced(before, after, source, folder)
-    new = Run.open(folder)
+    new = Run.open(folder, None)
     new.write_result(after | {"rerun_of": str(source), "reproduced": not unequal, "changed_since": changed})
     _tell(console, len(after["metrics"]), unequal, changed)
     return FAILED if unequal else DONE

@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from twotower.errors import InputError
 
 TARGET = "_target_"
+OURS = "twotower"
 
 MOST = 2**31 - 1
 """What a row, a length or a number of things may be: 32 bits."""
@@ -44,16 +45,44 @@ T = TypeVar("T")
 def locate(target: str) -> type:
     """Return the class a `_target_` names.
 
+    Its module is imported, which runs it; of files that anybody may have written see `trust`.
+
     Raises:
-        InputError: there is no such module or class.
+        InputError: there is no such module or class, or importing it fails in whatever way.
     """
-    module_name, _, class_name = target.rpartition(".")
+    module_name, _, class_name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
+    if not module_name or not all(part.isidentifier() for part in target.split(".")):
+        raise InputError(f"_target_: there is no class {target!r:.200} (write package.module.Class)")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise InputError(f"_target_: there is no class {target!r} ({error})") from error
+    except (Exception, SystemExit) as error:  # whatever a module does while it is imported
+        raise InputError(
+            f"_target_: there is no class {target!r} ({type(error).__name__}: {error})"
+        ) from error
     if not inspect.isclass(found):
         raise InputError(f"_target_: {target!r} is not a class")
+    if _is_ours(module_name) and not _is_ours(found.__module__):
+        raise InputError(f"_target_: {target!r} is {found.__module__}.{class_name}; name it so")
+    return found
+
+
+def _is_ours(module_name: str) -> bool:
+    return module_name.partition(".")[0] == OURS
+
+
+def class_of(spec: Spec, base: type[T]) -> type[T]:
+    """Return the class that a spec names.
+
+    Raises:
+        InputError: the target does not exist or is not a `base`.
+    """
+    if TARGET not in spec:
+        raise InputError(
+            f"expected a mapping with {TARGET!r} naming a {base.__name__}, got {dict(spec)!r:.200}"
+        )
+    found = locate(spec[TARGET])
+    if not issubclass(found, base):
+        raise InputError(f"_target_: {spec[TARGET]!r} is not a {base.__name__}")
     return found
 
 
@@ -68,12 +97,8 @@ def build(spec: Spec, base: type[T], *runtime: Any) -> T:
     Raises:
         InputError: the target does not exist or is not a `base`.
     """
-    if TARGET not in spec:
-        raise InputError(f"expected a mapping with {TARGET!r} naming a {base.__name__}, got {dict(spec)!r}")
-    found = locate(spec[TARGET])
-    if not issubclass(found, base):
-        raise InputError(f"_target_: {spec[TARGET]!r} is not a {base.__name__}")
-    return found(*runtime, **{key: value for key, value in spec.items() if key != TARGET})
+    kind = class_of(spec, base)
+    return kind(*runtime, **{key: value for key, value in spec.items() if key != TARGET})
 
 
 def all_arguments(spec: Spec) -> dict[str, Any]:

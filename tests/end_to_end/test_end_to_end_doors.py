@@ -35,10 +35,10 @@ GROUPS = {
 }
 KEYS = {
     "train": RUN_KEYS | SWEEP_ONLY - ALL_GROUPS,
-    "reindex": {"run", "console", "debug"},
-    "evaluate": {"run", "console", "debug"},
-    "export": {"run", "debug"},
-    "serve": set(yaml.safe_load((CONF / "serve.yaml").read_text())) - {"defaults"},
+    "reindex": {"run", "console", "debug", "trusted_packages"},
+    "evaluate": {"run", "console", "debug", "trusted_packages"},
+    "export": {"run", "debug", "trusted_packages"},
+    "serve": set(yaml.safe_load((CONF / "serve.yaml").read_text())) - {"defaults"} | {"trusted_packages"},
 }
 Door = Callable[..., str]
 

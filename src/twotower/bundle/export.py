@@ -5,7 +5,7 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,11 +27,12 @@ SOURCE_SUM = "of"
 """Key of an export: the manifest's own SHA-256 of the bundle it was made from."""
 
 
-def export(folder: Path) -> Path:
+def export(folder: Path, trusted_packages: Collection[str] = ()) -> Path:
     """Export a bundle, and return the new folder beside it.
 
     Args:
         folder: of a run, or of a bundle.
+        trusted_packages: see `read_bundle`.
 
     Raises:
         InputError: there is no bundle, it is damaged or exported already, or the exported towers differ.
@@ -41,15 +42,16 @@ def export(folder: Path) -> Path:
         raise InputError(
             f"{target}: already there, and an export is never overwritten; move it away to export again"
         )
-    _export(source, target)
+    _export(source, target, trusted_packages)
     return target
 
 
-def exported_beside(folder: Path) -> Path:
+def exported_beside(folder: Path, trusted_packages: Collection[str] = ()) -> Path:
     """Return the exported bundle of a run or bundle, exporting it if that was not done before.
 
     Args:
         folder: of a run, of a bundle, or of an exported bundle, which is its own.
+        trusted_packages: see `read_bundle`.
 
     Raises:
         InputError: as in `export`, or what lies beside the bundle is the export of another one.
@@ -58,7 +60,7 @@ def exported_beside(folder: Path) -> Path:
     if source == target:
         return target
     if not target.exists():
-        _export(source, target)
+        _export(source, target, trusted_packages)
     if read_manifest(target).get(EXPORT, {}).get(SOURCE_SUM) != read_manifest(source)[OWN_SUM]:
         raise InputError(f"{target}: not an export of {source}; move it away to export this bundle")
     return target
@@ -75,9 +77,9 @@ def _places(folder: Path) -> tuple[Path, Path]:
     return folder, folder.with_name(EXPORTED if folder.name == BUNDLE else f"{folder.name}-{EXPORTED}")
 
 
-def _export(source: Path, target: Path) -> None:
+def _export(source: Path, target: Path, trusted_packages: Collection[str]) -> None:
     _needs_libraries()
-    bundle = read_bundle(source)
+    bundle = read_bundle(source, trusted_packages)
     with _new_folder(target) as temporary:
         for name in bundle.manifest["files"]:
             _link(source / name, temporary / name)

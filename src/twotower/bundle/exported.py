@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.bundle import layout
+from twotower.bundle.arrays import read_array
 from twotower.bundle.bundle import Bundle
 from twotower.bundle.export_modules import EMBEDDING, HISTORY, MASK, TIMES, TOWER_OUTPUT, feature_input
 from twotower.bundle.history_vectors import HistoryVectors
@@ -50,7 +51,7 @@ class ExportedTowers:
         self._item_tower = _session(
             folder / layout.ITEM_TOWER, {*map(feature_input, model.items.names)}, num_threads
         )
-        self._history = HistoryVectors(model, np.load(folder / layout.HISTORY_VECTORS, allow_pickle=False))
+        self._history = HistoryVectors(model, read_array(folder / layout.HISTORY_VECTORS))
 
     def embed_users(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 from twotower.bundle.layout import EXPORT_FILES, FILES, FORMAT_VERSION, MANIFEST, WEIGHTS
 from twotower.data.atomic import sha256_of_file
 from twotower.errors import InputError
+from twotower.files.plain_values import read_json
 
 OWN_SUM = "sha256"
 EXPORT = "export"
@@ -32,6 +33,14 @@ KINDS: dict[str, type | tuple[type, ...]] = {
 }
 """What a manifest must have beside its format version."""
 
+RANGES = {
+    "embedding_dim": (1, 2**20),
+    "num_items": (1, 2**31 - 2),
+    "num_users": (0, 2**31 - 2),
+    "request_time": (-(2**40), 2**40),
+}
+"""Rows are 32-bit integers; the towers' arithmetic wants room for times."""
+
 
 def render(manifest: Mapping[str, Any]) -> str:
     """Return the text of a manifest, with its own checksum put in."""
@@ -43,6 +52,16 @@ def own_sum(manifest: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a manifest without its own checksum, whatever its layout as text."""
     plain = {key: value for key, value in manifest.items() if key != OWN_SUM}
     return hashlib.sha256(_dump(plain, indent=None).encode()).hexdigest()
+
+
+def _own_sum_if_any(manifest: Mapping[str, Any]) -> str | None:
+    try:
+        return own_sum(manifest)
+    except (
+        ValueError,
+        RecursionError,
+    ):  # numbers and texts that we never write: infinity, halves of characters
+        return None
 
 
 def list_files(folder: Path, names: Iterable[str] = FILES) -> dict[str, dict[str, Any]]:
@@ -63,15 +82,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         what = "this folder" if folder.is_dir() else "there is no such folder; a bundle"
         raise InputError(f"{folder}: {what} has no {MANIFEST}; name the bundle/ folder of a run")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error}); {REMEDY}") from error
+    manifest = read_json(path, REMEDY)
     if not isinstance(manifest, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(manifest).__name__}; {REMEDY}")
     _check_version(manifest, path)
     _check_kinds(manifest, path)
-    if manifest[OWN_SUM] != own_sum(manifest):
+    if manifest[OWN_SUM] != _own_sum_if_any(manifest):
         raise InputError(f"{path}: its text does not match its own SHA-256, so it was changed; {REMEDY}")
     _check_listing(manifest["files"], path, exported=EXPORT in manifest)
     return manifest
@@ -81,7 +97,7 @@ def _check_version(manifest: Mapping[str, Any], path: Path) -> None:
     version = manifest.get("format_version")
     if version != FORMAT_VERSION or isinstance(version, bool):
         raise InputError(
-            f"{path}: format_version is {version!r}, and this version of twotower reads {FORMAT_VERSION}; "
+            f"{path}: format_version is {version!r:.9}, and this version of twotower reads {FORMAT_VERSION}; "
             "read it with the version of twotower that wrote it, or train again with this one"
         )
 
@@ -96,6 +112,9 @@ def _check_kinds(manifest: Mapping[str, Any], path: Path) -> None:
             raise InputError(
                 f"{path}: key {key!r} holds {value!r:.80}, of another type than expected; {REMEDY}"
             )
+    for key, (lowest, highest) in RANGES.items():
+        if not lowest <= manifest[key] <= highest:
+            raise InputError(f"{path}: key {key!r} is {manifest[key]!r:.80}, out of range; {REMEDY}")
 
 
 def _check_listing(files: Mapping[str, Any], path: Path, exported: bool) -> None:

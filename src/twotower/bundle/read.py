@@ -1,123 +1,96 @@
 """From a verified folder to towers, index and catalogue, ready to serve."""
 
-import importlib.metadata
-import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import torch
-import yaml
-from safetensors.torch import load_file
-from torch import Tensor
-
 from twotower.bundle import layout
-from twotower.bundle.agreement import check_agreement
+from twotower.bundle.agreement import check_agreement, check_history, check_items
+from twotower.bundle.arrays import read_array
 from twotower.bundle.bundle import Bundle
-from twotower.bundle.manifest import EXPORT
+from twotower.bundle.manifest import EXPORT, REMEDY
+from twotower.bundle.refusal import refusing
+from twotower.bundle.tables import read_table, vocabulary_of
+from twotower.bundle.tensors import checked_spec, read_towers
+from twotower.bundle.trial import check_use
 from twotower.bundle.verify import verify
 from twotower.data.history import History
-from twotower.data.vocabulary import Vocabulary
 from twotower.errors import InputError
-from twotower.features.feature import feature_from_json
-from twotower.features.feature_table import FeatureTable
+from twotower.files.plain_values import read_yaml
 from twotower.index.index import Index
 from twotower.spec import build
-from twotower.towers.build import build_two_tower
-from twotower.towers.two_tower import TwoTower
+from twotower.trust import check_targets
 
 
-def read_bundle(folder: Path) -> Bundle:
+def read_bundle(folder: Path, trusted_packages: Collection[str] = ()) -> Bundle:
     """Verify every file of a bundle, then read it.
+
+    A checksum says that a file is as it was written, not by whom: what files name is only imported where it
+    is ours or trusted, what they promise is compared with their size, and a user and an item are tried.
+
+    Args:
+        folder: of the bundle.
+        trusted_packages: beside this one, packages (or modules, or classes) that its files may name.
 
     Raises:
         InputError: names the file that is damaged, missing or not listed, or that does not fit the others.
     """
     folder = Path(folder)
     manifest = verify(folder)
-    try:
-        bundle = _read(folder, manifest)
-    except (KeyError, TypeError, RuntimeError, AttributeError) as error:
-        # The files are as written, so this code is not what wrote them.
-        wrote, reads = manifest["versions"].get("twotower"), importlib.metadata.version("twotower")
-        raise InputError(
-            f"{folder}: written by twotower {wrote}, and this is {reads}, which cannot read it "
-            f"({type(error).__name__}: {error!s:.300}); use the version that wrote it, or train again"
-        ) from error
+    bundle = _read(folder, manifest, trusted_packages)
     check_agreement(bundle)
+    with refusing(folder / layout.FEATURES, manifest):
+        check_use(bundle)
     return bundle
 
 
-def _read(folder: Path, manifest: dict[str, Any]) -> Bundle:
-    settings = yaml.safe_load((folder / layout.CONFIG).read_text(encoding="utf-8"))
-    user_table, item_table = pd.read_parquet(folder / layout.USERS), pd.read_parquet(folder / layout.ITEMS)
+def _read(folder: Path, manifest: dict[str, Any], trusted_packages: Collection[str]) -> Bundle:
+    settings = read_yaml(folder / layout.CONFIG, REMEDY)
+    if not isinstance(settings, dict):
+        raise InputError(f"{folder / layout.CONFIG}: expected a mapping of settings; {REMEDY}")
+    # Arrays first: their sizes bound those of all else.
+    item_vectors = read_array(folder / layout.ITEM_VECTORS)
+    check_items(folder, manifest, item_vectors)
+    history = History(
+        read_array(folder / layout.HISTORY_OFFSETS),
+        read_array(folder / layout.HISTORY_ITEMS, mapped=True),
+        read_array(folder / layout.HISTORY_TIMES, mapped=True),
+    )
+    check_history(folder, manifest, history)
+    tables, ids = {}, {}
+    for name, key, number in ((layout.USERS, "user_id", "num_users"), (layout.ITEMS, "item_id", "num_items")):
+        with refusing(folder / name, manifest):
+            tables[name] = read_table(folder / name, manifest[number])
+            ids[name] = vocabulary_of(folder / name, tables[name], key)
     return Bundle(
         folder=folder,
         manifest=manifest,
         settings=settings,
-        model=_read_towers(folder, manifest, settings),
-        index=_read_index(folder, manifest["index"]),
-        item_vectors=_load(folder / layout.ITEM_VECTORS),
-        users=_vocabulary(folder / layout.USERS, user_table, "user_id"),
-        items=_vocabulary(folder / layout.ITEMS, item_table, "item_id"),
-        user_table=user_table,
-        item_table=item_table,
+        model=read_towers(folder, manifest, settings, trusted_packages),
+        index=_read_index(folder, manifest, trusted_packages),
+        item_vectors=item_vectors,
+        users=ids[layout.USERS],
+        items=ids[layout.ITEMS],
+        user_table=tables[layout.USERS],
+        item_table=tables[layout.ITEMS],
         item_label=manifest["item_label"],
-        history=History(
-            np.asarray(_load(folder / layout.HISTORY_OFFSETS)),
-            _load(folder / layout.HISTORY_ITEMS, mapped=True),
-            _load(folder / layout.HISTORY_TIMES, mapped=True),
-        ),
+        history=history,
         request_time=manifest["request_time"],
         export=manifest.get(EXPORT),
     )
 
 
-def _read_towers(folder: Path, manifest: Mapping[str, Any], settings: Mapping[str, Any]) -> TwoTower:
-    payload = json.loads((folder / layout.FEATURES).read_text(encoding="utf-8"))
-    encoded = load_file(folder / layout.ENCODED)
-    tables = {
-        side: _feature_table(side, payload[side], encoded, manifest[f"num_{side}s"])
-        for side in ("user", "item")
-    }
-    state = load_file(folder / layout.TOWERS)
-    trained_items = torch.zeros_like(state["trained_items"])
-    model = build_two_tower(settings, tables["user"], tables["item"], trained_items)
-    model.load_state_dict(state)
-    return model.eval().requires_grad_(False)
-
-
-def _feature_table(
-    side: str, payload: Mapping[str, Any], encoded: Mapping[str, Tensor], num_rows: int
-) -> FeatureTable:
-    features = {name: feature_from_json(feature) for name, feature in payload.items()}
-    prefix = f"{side}."
-    values = {key.removeprefix(prefix): tensor for key, tensor in encoded.items() if key.startswith(prefix)}
-    return FeatureTable(features, values, num_rows)
-
-
-def _read_index(folder: Path, entry: Mapping[str, Any]) -> Index:
-    index = build(entry["spec"], Index)
-    index.load(folder / layout.INDEX)
-    if entry["search_args"]:
-        index.set_search_args(entry["search_args"])
+def _read_index(folder: Path, manifest: Mapping[str, Any], trusted_packages: Collection[str]) -> Index:
+    with refusing(folder / layout.MANIFEST, manifest):
+        entry = manifest["index"]
+        check_targets(entry["spec"], folder / layout.MANIFEST, trusted_packages)
+        index = build(checked_spec(entry["spec"], Index, "index.spec"), Index)
+        found = index.problems(manifest["embedding_dim"], manifest["num_items"])
+        if found:
+            raise InputError(f"index.spec.{found[0][0]}: {found[0][1]}")
+    with refusing(folder / layout.INDEX, manifest):
+        index.load(folder / layout.INDEX)
+    with refusing(folder / layout.MANIFEST, manifest):
+        if entry["search_args"]:
+            index.set_search_args(entry["search_args"])
     return index
-
-
-def _load(path: Path, mapped: bool = False) -> np.ndarray:
-    try:
-        array: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
-    except ValueError as error:
-        raise InputError(f"{path}: not a plain numpy array ({error})") from error
-    return array
-
-
-def _vocabulary(path: Path, table: pd.DataFrame, key: str) -> Vocabulary:
-    values = table[key].to_numpy()
-    if values.dtype.kind not in "iu":
-        values = values.astype(np.str_)
-    if not bool(np.all(values[1:] > values[:-1])):
-        raise InputError(f"{path}: column {key!r} must hold distinct ids in ascending order")
-    return Vocabulary(values)

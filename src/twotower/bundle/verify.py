@@ -20,7 +20,16 @@ def verify(folder: Path) -> dict[str, Any]:
         InputError: names the file that is damaged, missing or not listed.
     """
     manifest = read_manifest(folder)
-    files = manifest["files"]
+    try:
+        _check_files(folder, manifest["files"])
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or folder}: cannot be read ({error.strerror}); {REMEDY}"
+        ) from error
+    return manifest
+
+
+def _check_files(folder: Path, files: Mapping[str, Any]) -> None:
     for path in sorted(folder.iterdir()):
         if path.name not in files and path.name != MANIFEST:
             raise InputError(f"{path}: the manifest does not list it; move it out of the bundle")
@@ -28,7 +37,6 @@ def verify(folder: Path) -> dict[str, Any]:
         _check_size(folder / name, expected)
     for name, expected in files.items():
         _check_sum(folder / name, expected)
-    return manifest
 
 
 def _check_size(path: Path, expected: Mapping[str, Any]) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
-import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from twotower.data.dataset import RetrievalDataset
 from twotower.data.history import History
 from twotower.errors import InputError
 from twotower.features.feature_table import FeatureTable
+from twotower.files.plain_values import yaml_text
 from twotower.index.index import Index
 from twotower.index.threads import faiss_versions
 from twotower.towers.two_tower import TwoTower
@@ -96,8 +96,7 @@ def versions() -> dict[str, Any]:
 
 
 def _write_settings(folder: Path, settings: Mapping[str, Any], model: TwoTower) -> None:
-    text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
-    (folder / layout.CONFIG).write_text(text, encoding="utf-8")
+    (folder / layout.CONFIG).write_text(yaml_text(dict(settings)), encoding="utf-8")
     # Not sorted: the order of features is the order in which a tower joins them.
     features = {"user": model.users.to_json(), "item": model.items.to_json()}
     text = json.dumps(features, ensure_ascii=False, allow_nan=False)

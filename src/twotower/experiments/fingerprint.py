@@ -11,7 +11,18 @@ from twotower.spec import TARGET, build
 DEFAULT_MONITOR = "valid/recall_at_20"
 """What `TrainerChoice` monitors if nothing else is said."""
 
-NOT_SHAPING = {"name", "output_root", "debug", "run", "console", "reuse", "cache", "retry_failed", "seeds"}
+NOT_SHAPING = {
+    "name",
+    "output_root",
+    "debug",
+    "run",
+    "console",
+    "reuse",
+    "cache",
+    "retry_failed",
+    "seeds",
+    "trusted_packages",
+}
 """Root keys that change where a run is kept or what it prints, not what it computes."""
 
 AFTER_TRAINING = NOT_SHAPING | {"index", "baselines", "metrics"}

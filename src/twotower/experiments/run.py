@@ -6,12 +6,11 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from twotower.bundle.layout import MANIFEST
 from twotower.data.atomic import clear_temporaries, write_atomically, write_text_atomically
@@ -24,8 +23,11 @@ from twotower.experiments.lock import held
 from twotower.experiments.overrides import key_of
 from twotower.experiments.provenance import peak_rss_bytes, versions
 from twotower.experiments.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG
+from twotower.files.plain_values import load_json, read_yaml, yaml_text
+from twotower.trust import check_targets
 
 LOG = logging.getLogger("twotower")
+REMEDY = "mend it, or delete the run"
 ORPHAN_SECONDS = 10.0
 """How long a job whose parent was killed may take to notice it and let go of its folder."""
 
@@ -52,7 +54,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = load_json(path)
         why = None if isinstance(result, dict) and "status" in result else "no status in it"
     except ValueError as error:
         why = str(error)
@@ -113,27 +115,34 @@ class Run:
         if (folder / CONFIG).exists():
             raise InputError(f"{folder}: already holds a run, and a run is never overwritten")
         folder.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(folder / OVERRIDES, yaml.safe_dump(list(overrides), allow_unicode=True))
-        text = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)
-        write_text_atomically(folder / CONFIG, text)
+        write_text_atomically(folder / OVERRIDES, yaml_text(list(overrides)))
+        write_text_atomically(folder / CONFIG, yaml_text(dict(settings)))
         return cls(folder, settings, overrides)
 
     @classmethod
-    def open(cls, folder: Path) -> "Run":
+    def open(cls, folder: Path, trusted_packages: Collection[str] | None = ()) -> "Run":
         """Open a run that is there.
 
+        Args:
+            folder: of the run.
+            trusted_packages: whose classes its settings may name beside ours; None where the settings are
+                only looked at, and nothing is built from them.
+
         Raises:
-            InputError: the folder holds no run, or it is a bundle, which has a config.yaml too.
+            InputError: the folder holds no run, or it is a bundle, which has a config.yaml too, or its
+                settings are damaged or name a class of a package that is not trusted.
         """
         if (folder / MANIFEST).is_file():
             raise InputError(f"{folder}: a bundle, not a run; name the folder that it is in, {folder.parent}")
         path = folder / CONFIG
         if not path.is_file():
             raise InputError(f"{folder}: no run is here (it has no {CONFIG}); name a folder of outputs/")
-        settings = _read_yaml(path)
+        settings = read_yaml(path, REMEDY)
         if not isinstance(settings, dict):
-            raise InputError(f"{path}: expected a mapping of settings")
-        overrides = _read_yaml(folder / OVERRIDES) if (folder / OVERRIDES).is_file() else []
+            raise InputError(f"{path}: expected a mapping of settings; {REMEDY}")
+        if trusted_packages is not None:
+            check_targets(settings, path, trusted_packages)
+        overrides = read_yaml(folder / OVERRIDES, REMEDY) if (folder / OVERRIDES).is_file() else []
         return cls(folder, settings, overrides if isinstance(overrides, list) else [])
 
     def config_text(self) -> str:
@@ -226,16 +235,6 @@ def _logging_to(path: Path, console: Console) -> Iterator[None]:
             logger.removeHandler(handler)
         LOG.level, lightning.propagate, lightning.handlers = before
         file.close()
-
-
-def _read_yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        why = getattr(error, "problem", None) or "odd characters"
-        line = f", line {where.line + 1}" if where else ""
-        raise InputError(f"{path}{line}: not readable as YAML ({why}); mend it, or delete the run") from error
 
 
 def _copy(source: Path, target: Path) -> None:

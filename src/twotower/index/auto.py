@@ -92,7 +92,7 @@ class Auto(Index):
 
     def load(self, path: Path) -> None:
         """See `Index.load`; takes the file of any kind it could have chosen."""
-        loaded = read_faiss(path)
+        loaded = read_faiss(path, IVFPQ().largest_part)
         for kind in (FlatIP, IVFFlat, IVFPQ):
             candidate = kind(target_recall=self.target_recall, min_recall=self.min_recall)
             if candidate.adopt(loaded):

@@ -1,11 +1,19 @@
-"""Files that Faiss writes."""
+"""Files that Faiss writes, or that say so."""
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import faiss
 
 from twotower.errors import InputError
+
+FREE_BYTES = 64 * 2**20
+"""What a part of any index may take, whatever the size of its file."""
+
+READING = threading.Lock()
+"""Faiss has one limit on what it reads, for all threads."""
 
 
 def size_in_file(held: Any) -> int:
@@ -21,8 +29,12 @@ def size_in_file(held: Any) -> int:
     return total
 
 
-def read_faiss(path: Path) -> Any:
+def read_faiss(path: Path, largest_part: Callable[[int], int]) -> Any:
     """Read a file that Faiss wrote.
+
+    Args:
+        path: of the file.
+        largest_part: bytes of the file -> the most that one part of it may take.
 
     Raises:
         InputError: it is missing or Faiss cannot read it.
@@ -30,7 +42,10 @@ def read_faiss(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: there is no such index file")
     try:
-        return faiss.read_index(str(path))
-    except (RuntimeError, MemoryError) as error:
-        reason = str(error).strip().splitlines()[-1]
+        with READING:
+            limit = max(FREE_BYTES, largest_part(path.stat().st_size))
+            faiss.set_deserialization_vector_byte_limit(limit)  # type: ignore[attr-defined]
+            return faiss.read_index(str(path))
+    except (RuntimeError, MemoryError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise InputError(f"{path}: is not a whole index file ({reason}); build the index again") from error

@@ -15,7 +15,7 @@ from twotower.index.faiss_file import read_faiss, size_in_file
 from twotower.index.index import Index, SearchResult
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.index.row_set import RowSet
-from twotower.index.tombstones import ids_in_table, layers, search, take_out, with_ids
+from twotower.index.tombstones import ids_in_table, layers, search, table_fits, take_out, with_ids
 from twotower.index.vector_input import as_rows, as_vectors
 from twotower.spec import spec_of
 
@@ -148,16 +148,20 @@ class FaissIndex(Index):
 
     def load(self, path: Path) -> None:
         """See `Index.load`."""
-        loaded = read_faiss(path)
+        loaded = read_faiss(path, self.largest_part)
         if not self.adopt(loaded):
             raise InputError(
                 f"{path}: holds a {type(loaded).__name__}, which is not an index of kind {self.kind}"
             )
 
+    def largest_part(self, file_bytes: int) -> int:
+        """Return the bytes that reading a file may make room for at once, whatever its headers say."""
+        return file_bytes
+
     def adopt(self, loaded: Any) -> bool:
         """Take a Faiss object as the index if it is of this kind, and tell whether it is."""
         own = next((each for each in layers(loaded) if self.accepts(each)), None)
-        if own is None:
+        if own is None or not table_fits(loaded):
             return False
         rows = ids_in_table(loaded)
         with self._lock.writing():

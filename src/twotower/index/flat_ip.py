@@ -31,7 +31,7 @@ class FlatIP(FaissIndex):
 
     def accepts(self, loaded: Any) -> bool:
         """See `FaissIndex.accepts`."""
-        return isinstance(loaded, faiss.IndexFlat)
+        return isinstance(loaded, faiss.IndexFlat) and loaded.codes.size() == 4 * loaded.d * loaded.ntotal
 
     def metrics(self) -> dict[str, int]:
         """See `FaissIndex.metrics`."""

@@ -41,6 +41,10 @@ class IVF(FaissIndex):
         self.nlist = nlist
         self.nprobe = nprobe
 
+    def code_size(self, loaded: Any) -> int:
+        """Return the bytes that one vector must have in a Faiss index of this kind."""
+        return int(loaded.code_size)
+
     @abstractmethod
     def create_cells(self, quantiser: Any, dim: int, nlist: int) -> Any:
         """Return the empty Faiss index of this kind over a quantiser."""
@@ -100,8 +104,19 @@ class IVF(FaissIndex):
             clustering.niter = self.training_iterations
 
     def accepts(self, loaded: Any) -> bool:
-        """See `FaissIndex.accepts`."""
-        return type(loaded) is self.faiss_type
+        """See `FaissIndex.accepts`; searching parts that do not fit each other reads beyond their memory."""
+        return type(loaded) is self.faiss_type and self._fits(loaded)
+
+    def _fits(self, loaded: Any) -> bool:
+        quantiser = faiss.downcast_index(loaded.quantizer)
+        return bool(
+            isinstance(quantiser, faiss.IndexFlat)
+            and (quantiser.d, quantiser.ntotal) == (loaded.d, loaded.nlist)
+            and (loaded.invlists.nlist, loaded.invlists.code_size) == (loaded.nlist, loaded.code_size)
+            and loaded.code_size == self.code_size(loaded)
+            and 1 <= loaded.nprobe <= loaded.nlist
+            and loaded.is_trained
+        )
 
     def stored_rows(self, loaded: Any) -> np.ndarray:
         """See `FaissIndex.stored_rows`."""

@@ -32,6 +32,10 @@ class IVFFlat(IVF):
         """See `IVF.create_cells`."""
         return faiss.IndexIVFFlat(quantiser, dim, nlist, faiss.METRIC_INNER_PRODUCT)
 
+    def code_size(self, loaded: Any) -> int:
+        """See `IVF.code_size`."""
+        return int(4 * loaded.d)
+
     @property
     def is_exact(self) -> bool:
         """See `IVF.is_exact`."""

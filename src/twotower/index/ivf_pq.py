@@ -6,7 +6,7 @@ import faiss
 from annotated_types import Ge, Le
 
 from twotower.index.index import Recall
-from twotower.index.ivf import IVF
+from twotower.index.ivf import IVF, automatic_nlist
 from twotower.spec import PositiveInt
 
 
@@ -76,6 +76,18 @@ class IVFPQ(IVF):
         created = faiss.IndexIVFPQ(quantiser, dim, nlist, parts, bits, faiss.METRIC_INNER_PRODUCT)
         self.set_clustering(created.pq.cp)
         return created
+
+    def largest_part(self, file_bytes: int) -> int:
+        """See `FaissIndex.largest_part`: Faiss counts a table of all cells and codes too."""
+        cells = self.nlist or automatic_nlist(file_bytes)  # no vector takes less than a byte
+        return max(file_bytes, 8 * cells * self.num_subquantizers << self.num_bits)
+
+    def code_size(self, loaded: Any) -> int:
+        """See `IVF.code_size`; -1, which none is, where the centroids are not those of such codes."""
+        quantiser = loaded.pq
+        fits = quantiser.d == loaded.d == quantiser.M * quantiser.dsub and 1 <= quantiser.nbits <= 12
+        fits = fits and quantiser.centroids.size() == quantiser.d << quantiser.nbits
+        return int((quantiser.M * quantiser.nbits + 7) // 8) if fits else -1
 
     @property
     def build_args(self) -> dict[str, int]:

@@ -37,6 +37,10 @@ class IVFSQ(IVF):
         codes = faiss.ScalarQuantizer.QT_fp16
         return faiss.IndexIVFScalarQuantizer(quantiser, dim, nlist, codes, faiss.METRIC_INNER_PRODUCT)
 
+    def code_size(self, loaded: Any) -> int:
+        """See `IVF.code_size`; -1, which none is, where the codes are not of this kind."""
+        return int(2 * loaded.d) if loaded.sq.qtype == faiss.ScalarQuantizer.QT_fp16 else -1
+
     def check_range(self, vectors: np.ndarray) -> None:
         """See `Index.check_range`: half precision ends at 65504, and centroids have length 1."""
         largest = float(np.abs(vectors).max(initial=0.0))

@@ -42,6 +42,14 @@ def ids_in_table(held: Any) -> np.ndarray | None:
     return kept
 
 
+def table_fits(held: Any) -> bool:
+    """Tell whether a table of ids, where there is one, has an id for each vector of what it holds."""
+    if not isinstance(held, faiss.IndexIDMap):
+        return True
+    sizes = {held.ntotal, held.index.ntotal, held.id_map.size()}
+    return len(sizes) == 1 and bool(held.d == held.index.d)
+
+
 def take_out(held: Any, rows: np.ndarray) -> None:
     """Remove vectors, or make tombstones of them where the kind cannot.
 

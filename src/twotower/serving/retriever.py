@@ -1,6 +1,6 @@
 """The reader of a bundle: recommends, and takes items and events in while it does."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,25 @@ class Retriever(LiveChanges):
         self._answering = Answering(bundle, towers, catalogue, users)
 
     @classmethod
-    def open(cls, folder: Path | str) -> "Retriever":
+    def open(cls, folder: Path | str, trusted_packages: Collection[str] = ()) -> "Retriever":
         """Verify and read a bundle.
+
+        Args:
+            folder: of the bundle.
+            trusted_packages: beside twotower, packages whose classes its files may name; their code is then
+                run.
 
         Raises:
             InputError: names the file that is damaged, missing or not listed.
         """
-        return cls(read_bundle(Path(folder)))
+        try:
+            return cls(read_bundle(Path(folder), trusted_packages))
+        except InputError:
+            raise
+        except Exception as error:  # what is in the files agrees, and cannot be served all the same
+            raise InputError(
+                f"{folder}: cannot be served ({type(error).__name__}: {error!s:.300})"
+            ) from error
 
     @property
     def num_items(self) -> int:

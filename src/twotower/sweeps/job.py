@@ -124,7 +124,7 @@ def _other_settings(folder: Path, settings: Mapping[str, Any]) -> list[str]:
     if not (folder / CONFIG).is_file():
         return []
     try:
-        before = Run.open(folder).settings
+        before = Run.open(folder, None).settings
     except InputError:  # a job that was not done says so when it is run
         return []
     there, here = flat(before), flat(settings)

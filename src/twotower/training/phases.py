@@ -156,7 +156,7 @@ def same_data(folder: Path, fingerprint: str) -> None:
         InputError: it was begun on other data.
     """
     path = folder / "checkpoints" / "data_fingerprint"
-    if path.is_file() and path.read_text(encoding="utf-8") != fingerprint:
+    if path.is_file() and path.read_bytes() != fingerprint.encode():
         raise InputError(
             f"{folder}: was begun on other data (content or split has changed); bring the data back, or "
             "train again"

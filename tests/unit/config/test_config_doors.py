@@ -76,14 +76,14 @@ class Door:
         self.monkeypatch, self.root = monkeypatch, root
         self.seen: list[tuple[dict[str, Any], list[str]]] = []
         self.statuses: list[int] = []
-        self.resumed: list[Path] = []
+        self.resumed: list[tuple[Path, Sequence[str]]] = []
 
     def task(self, settings: dict[str, Any], overrides: Sequence[str]) -> int:
         self.seen.append((settings, list(overrides)))
         return self.statuses.pop(0) if self.statuses else 0
 
-    def resume(self, folder: Path) -> int:
-        self.resumed.append(folder)
+    def resume(self, folder: Path, trusted_packages: Sequence[str]) -> int:
+        self.resumed.append((folder, trusted_packages))
         return 0
 
     def __call__(self, *arguments: str) -> int:
@@ -152,6 +152,10 @@ def test_hydras_own_folders_are_refused(door: Door, capsys: pytest.CaptureFixtur
 
 def test_resume_takes_the_folder_alone(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
     assert door("resume=outputs/default/then") == 0
-    assert door.resumed == [Path("outputs/default/then")]
     assert door("resume=outputs/default/then", "seed=3") == 2
     assert "leave out seed=3" in capsys.readouterr().err
+    assert door("resume=outputs/default/then", "trusted_packages=[mine]", "debug=true") == 0
+    then = Path("outputs/default/then")
+    assert door.resumed == [(then, []), (then, ["mine"])]
+    assert door("resume=outputs/default/then", "trusted_packages=mine") == 2
+    assert "trusted_packages: expected a valid list" in capsys.readouterr().err

@@ -137,8 +137,8 @@ def test_writes_during_a_reload_are_in_the_new_version_too(opened, monkeypatch):
     live.write(CHANGES)
     read, opening = Retriever.open, threading.Event()
 
-    def slow_open(folder):
-        retriever = read(folder)
+    def slow_open(*given):
+        retriever = read(*given)
         opening.set()
         while "during-9" not in offered(live.retriever):
             pass
@@ -201,7 +201,7 @@ def test_a_bad_bundle_is_refused_and_the_old_one_goes_on(root, opened, damaged, 
         path.write_bytes(content)
         message = r"item_vectors\.npy: damaged"
     else:
-        monkeypatch.setattr("twotower.serving.retriever.read_bundle", lambda folder: 1 / 0)
+        monkeypatch.setattr("twotower.serving.retriever.read_bundle", lambda *given: 1 / 0)
         message = r"second: cannot be served \(ZeroDivisionError"
     with pytest.raises(InputError, match=message):
         live.reload("second")

@@ -31,7 +31,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def others(root: Path) -> OtherBundles:
     served = SimpleNamespace(bundle=SimpleNamespace(folder=root / "first" / "bundle"))
-    return OtherBundles(SimpleNamespace(root=root, retriever=served))  # type: ignore[arg-type]
+    return OtherBundles(SimpleNamespace(root=root, retriever=served, trusted_packages=()))  # type: ignore[arg-type]
 
 
 def test_a_link_to_what_is_served_is_no_other_and_none_leads_out_of_the_root(
@@ -74,7 +74,7 @@ def test_others_stay_open_and_nobody_waits_for_one_to_be_opened(
     begun, go_on = threading.Event(), threading.Event()
     opened: list[Path] = []
 
-    def slow(folder: Path) -> Any:
+    def slow(folder: Path, trusted_packages: tuple[str, ...]) -> Any:
         opened.append(folder)
         if len(opened) == 3:
             begun.set()

@@ -1,6 +1,5 @@
 """What is read of one run: its configuration and its result, or what is wrong with them."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from twotower.experiments.directions import RECORDED
 from twotower.experiments.fingerprint import fingerprint, flat
 from twotower.experiments.outcome import FINISHED, cold_start_figures
 from twotower.experiments.run_files import CONFIG, RESULT
+from twotower.files.plain_values import load_json, load_yaml
 
 Scalar = bool | int | float | str
 UNENDED, DAMAGED = "unended", "damaged"
@@ -103,23 +103,14 @@ def _finite(value: Scalar) -> Scalar:
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        settings = yaml.load(path.read_bytes(), Loader=loader)
-    except (yaml.YAMLError, OSError) as error:
-        raise ValueError(" ".join(str(error).split())) from error
+    settings = load_yaml(path)
     if not isinstance(settings, dict):
         raise ValueError("it holds no mapping of settings")
     return settings
 
 
 def _result(path: Path) -> dict[str, Any]:
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ValueError(str(error)) from error
+    result = load_json(path)
     if not isinstance(result, dict) or not isinstance(result.get("status"), str):
         raise ValueError("it says no status")
     for key, kind in {

@@ -70,7 +70,7 @@ class OtherBundles:
 
     def _opened(self, folder: Path) -> Retriever:
         try:
-            retriever = Retriever.open(folder)
+            retriever = Retriever.open(folder, self._live.trusted_packages)
         except Exception as error:  # whatever a reader of files may say of one
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
             # Where the root lies is not for everybody.

@@ -1,6 +1,7 @@
 """From the settings of scripts/serve.py to a service that runs until it is told to stop."""
 
 import contextlib
+import functools
 import gc
 import resource
 import signal
@@ -42,9 +43,11 @@ def serve(settings: Mapping[str, Any]) -> int:
     # So long the loop may wait for the thread that answers: less than the default of 5 ms, since large
     # answers take their time; a quarter of this cost 8 % of the requests a second at 64 connections.
     sys.setswitchinterval(SWITCH_SECONDS)
-    bundle = exported_beside(Path(settings["bundle"]))
+    trusted = settings["trusted_packages"]
+    bundle = exported_beside(Path(settings["bundle"]), trusted)
     root, store = places(bundle, settings["bundles_root"], settings["store"])
-    live = LiveService(root, bundle, store, exported_beside)
+    bundle_of = functools.partial(exported_beside, trusted_packages=trusted)
+    live = LiveService(root, bundle, store, bundle_of, trusted)
     with contextlib.closing(live):
         application = Settings(
             hosts=hosts,

@@ -5,7 +5,7 @@ import logging
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from twotower.errors import InputError
@@ -37,8 +37,10 @@ class LiveService:
         bundle: the first one.
         store: file of the live changes; None keeps them as long as this object, in a temporary file.
         bundle_of: from a folder below `root` to the folder of its bundle.
+        trusted_packages: whose classes the files of bundles may name, of those switched to later too.
 
     Attributes:
+        trusted_packages: as given.
         root: as given, in full.
         retriever: of the bundle in use.
         num_set_aside: changes in the store that this bundle cannot take (an item it does not know, a column
@@ -54,7 +56,9 @@ class LiveService:
         bundle: Path,
         store: Path | None,
         bundle_of: Callable[[Path], Path] = lambda folder: folder,
+        trusted_packages: Collection[str] = (),
     ) -> None:
+        self.trusted_packages = trusted_packages
         self.root, self._bundle_of = Path(root).resolve(), bundle_of
         self._reloading, self._rebuilding = threading.Lock(), threading.Lock()
         self._rebuild: threading.Thread | None = None
@@ -64,7 +68,7 @@ class LiveService:
                 store = Path(stack.enter_context(tempfile.TemporaryDirectory())) / STORE_NAME
             self._store = stack.enter_context(contextlib.closing(Store(store)))
             self._writer = Writer(self._store)
-            retriever = _prepared(Retriever.open(bundle))
+            retriever = self._opened(bundle, Path)
             self._use(retriever, replay(self._store.changes(), retriever))
             self._open = stack.pop_all()
 
@@ -134,7 +138,7 @@ class LiveService:
 
     def _switch(self, folder: Path) -> str:
         """Open a bundle, make the live changes in it again, and use it from then on; return its version."""
-        retriever = _prepared(self._opened(folder))
+        retriever = self._opened(folder, self._bundle_of)
         reached, aside = 0, list[SetAside]()
         for _ in range(CATCH_UPS):  # each is shorter than the one before, and writes go on
             since, reached = reached, self._store.last
@@ -182,12 +186,12 @@ class LiveService:
         there = ", ".join(name for _, name in sorted(folders)[-5:]) or "none"
         raise InputError(f"reload: {name!r:.80} is no folder of the root of bundles; there is {there}")
 
-    def _opened(self, folder: Path) -> Retriever:
+    def _opened(self, folder: Path, bundle_of: Callable[[Path], Path]) -> Retriever:
         try:
-            return Retriever.open(self._bundle_of(folder))
+            return _prepared(Retriever.open(bundle_of(folder), self.trusted_packages))
         except InputError:
             raise
-        except Exception as error:  # whatever a reader of files may say of one: the bundle in use goes on
+        except Exception as error:  # an export that fails, say: the bundle in use goes on
             raise InputError(
                 f"{folder}: cannot be served ({type(error).__name__}: {error!s:.300})"
             ) from error

@@ -1,0 +1,150 @@
+"""Features and towers of a bundle: settings say how they are made, and the tensors that are there bound it.
+
+Shapes: N users or items, W width of a feature.
+"""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from twotower.bundle import layout
+from twotower.bundle.refusal import refusing
+from twotower.errors import InputError
+from twotower.features.feature import STATE, ContextFeature, Feature, feature_from_json
+from twotower.features.feature_table import FeatureTable, check_name
+from twotower.files.plain_values import read_json
+from twotower.spec import OURS, TARGET, Spec, class_of
+from twotower.towers.build import build_two_tower
+from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.towers.item_bias.item_bias import ItemBias
+from twotower.towers.tower import Tower
+from twotower.towers.two_tower import TwoTower
+from twotower.trust import check_targets
+
+PARTS = {"history": HistoryEncoder, "user_tower": Tower, "item_tower": Tower, "item_bias": ItemBias}
+"""What is built from a bundle's settings; whatever else they name is not looked at."""
+
+MOST_WIDTH = 1_000_000
+"""Of what a feature makes of one value."""
+
+
+def read_towers(
+    folder: Path, manifest: Mapping[str, Any], settings: Mapping[str, Any], trusted_packages: Collection[str]
+) -> TwoTower:
+    """Read the trained towers.
+
+    Args:
+        folder: of the bundle.
+        manifest: as checked.
+        settings: of its run, as read.
+        trusted_packages: whose classes the files may name.
+
+    Raises:
+        InputError: names the file that cannot be read or does not fit.
+    """
+    config, features = folder / layout.CONFIG, folder / layout.FEATURES
+    with refusing(config, manifest):
+        parts: dict[str, Any] = {key: settings[key] for key in PARTS}
+        check_targets(parts, config, trusted_packages)
+        for key, base in PARTS.items():
+            checked_spec(parts[key], base, key)
+        parts["embedding_dim"] = settings["embedding_dim"]
+    with refusing(features, manifest):
+        payload = read_json(features, "train again")
+        check_targets(payload, features, trusted_packages)
+        known = {side: _features(side, payload[side]) for side in ("user", "item")}
+    with refusing(folder / layout.ENCODED, manifest):
+        encoded = load_file(folder / layout.ENCODED)
+        tables = {side: _table(side, known[side], encoded, manifest[f"num_{side}s"]) for side in known}
+        if left := sorted(encoded.keys() - {f"{side}.{name}" for side in known for name in known[side]}):
+            raise InputError(f"{left[0]!r:.100} is no feature of {layout.FEATURES}")
+    with refusing(folder / layout.TOWERS, manifest):
+        state = load_file(folder / layout.TOWERS)
+        _check_state(state, manifest["num_items"])
+    with refusing(config, manifest):
+        return _towers(folder / layout.TOWERS, state, parts, tables)
+
+
+def checked_spec(spec: Any, base: type, key: str) -> Spec:
+    """Return a spec that a file holds, having checked it as one that is typed is checked.
+
+    Args:
+        spec: as read.
+        base: the room's base class.
+        key: where it stands, for the message.
+
+    Raises:
+        InputError: it names no such class, or an argument is none that its class takes.
+    """
+    from twotower.signature import check_arguments  # pydantic is only needed here
+
+    if not isinstance(spec, Mapping):
+        raise InputError(f"{key}: expected a mapping with {TARGET!r}, found {spec!r:.80}")
+    check_arguments(class_of(spec, base), spec, key)
+    return spec
+
+
+def _features(side: str, payload: Mapping[str, Any]) -> dict[str, Feature]:
+    features = {}
+    for name, entry in payload.items():
+        checked_spec({key: value for key, value in entry.items() if key != STATE}, Feature, f"{side}.{name}")
+        feature = features[name] = feature_from_json(entry)
+        check_name(name, feature)
+        feature.encode([None])  # a state that is none is found here
+        if feature.output_dim > MOST_WIDTH:
+            raise InputError(f"{side}.{name}: {feature.output_dim:,} numbers wide; at most {MOST_WIDTH:,}")
+    return features
+
+
+def _table(
+    side: str, features: dict[str, Feature], encoded: Mapping[str, Tensor], num_rows: int
+) -> FeatureTable:
+    values = {}
+    for name, feature in features.items():
+        if isinstance(feature, ContextFeature):
+            continue
+        key, unknown = f"{side}.{name}", feature.encode([None])
+        values[name] = found = encoded[key]
+        if (found.dtype, found.shape) != (unknown.dtype, (num_rows, unknown.shape[1])):
+            raise InputError(
+                f"{key}: expected {unknown.dtype} {(num_rows, unknown.shape[1])}, "
+                f"found {found.dtype} {tuple(found.shape)}"
+            )
+    return FeatureTable(features, values, num_rows)
+
+
+def _check_state(state: Mapping[str, Tensor], num_items: int) -> None:
+    trained = state.get("trained_items", torch.empty(0))
+    if (trained.dtype, tuple(trained.shape)) != (torch.bool, (num_items + 1,)):
+        raise InputError(f"trained_items: expected bool ({num_items + 1},), found {tuple(trained.shape)}")
+    for name, values in state.items():
+        if values.is_floating_point() and not bool(values.isfinite().all()):
+            raise InputError(f"{name!r:.100} holds values that are not finite")
+
+
+def _towers(
+    path: Path, state: dict[str, Tensor], parts: Mapping[str, Any], tables: Mapping[str, FeatureTable]
+) -> TwoTower:
+    trained = torch.zeros_like(state["trained_items"])
+    if all(parts[key][TARGET].startswith(f"{OURS}.") for key in PARTS):
+        # Once without memory: what the settings ask for must be there before room is made for it.
+        with torch.device("meta"):
+            expected = build_two_tower(parts, tables["user"], tables["item"], trained).state_dict()
+        _check_shapes(path, expected, state)
+    model = build_two_tower(parts, tables["user"], tables["item"], trained)
+    model.load_state_dict(state)
+    return model.eval().requires_grad_(False)
+
+
+def _check_shapes(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    for name in sorted(expected.keys() | found.keys()):
+        shapes = [tuple(each[name].shape) if name in each else "nothing" for each in (expected, found)]
+        if shapes[0] != shapes[1]:
+            raise InputError(
+                f"{path}: size mismatch: {name!r:.80} is {shapes[1]}, and {layout.CONFIG} asks "
+                f"for {shapes[0]}; files of two bundles do not mix"
+            )

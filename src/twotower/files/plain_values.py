@@ -1,0 +1,138 @@
+"""Plain values from JSON and YAML files that anybody may have written: no code, no bombs, one way to fail."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twotower.errors import InputError
+
+MOST_YAML_BYTES = 1_000_000
+"""Of one file; what we write has a few thousand."""
+
+MOST_YAML_DEPTH = 100
+BREAKS = set("\r\x85\u2028\u2029")
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: of the file.
+        remedy: what to do about a damaged one.
+
+    Raises:
+        InputError: it cannot be read or is no JSON.
+    """
+    try:
+        return load_json(path)
+    except ValueError as error:
+        raise InputError(f"{path}: not readable as JSON ({error}); {remedy}") from error
+
+
+def read_yaml(path: Path, remedy: str) -> Any:
+    """Read a YAML file as `load_yaml` does.
+
+    Args:
+        path: of the file.
+        remedy: what to do about a damaged one.
+
+    Raises:
+        InputError: `load_yaml` cannot.
+    """
+    try:
+        return load_yaml(path)
+    except ValueError as error:
+        raise InputError(f"{path}: not readable as YAML ({error}); {remedy}") from error
+
+
+def load_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: says why that cannot be done.
+    """
+    try:
+        return json.loads(path.read_bytes().decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(_reason(error)) from error
+
+
+def load_yaml(path: Path) -> Any:
+    """Read a YAML file as mappings with text for keys, lists, texts, numbers, truths and nothing.
+
+    Aliases are refused: ten lines of them stand for more values than any memory holds.
+
+    Raises:
+        ValueError: says why that cannot be done.
+    """
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        text = path.read_bytes().decode("utf-8")
+        why = _unwanted(text, loader)
+        values = None if why else yaml.load(text, Loader=loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise ValueError(f"{line}{getattr(error, 'problem', None) or 'odd characters'}") from error
+    except Exception as error:  # of `!!int ""` and its like PyYAML says what Python says, an IndexError
+        raise ValueError(_reason(error)) from error
+    why = why or _odd(values)
+    if why:
+        raise ValueError(why)
+    return values
+
+
+def yaml_text(values: Any) -> str:
+    """Return plain values as YAML that `read_yaml` takes: what stands twice is written twice."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+        def represent_str(self, data: str) -> yaml.ScalarNode:
+            style = '"' if BREAKS & set(data) else None  # else they are read as the end of a line
+            return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+    Dumper.add_representer(str, Dumper.represent_str)
+    return yaml.dump(values, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _unwanted(text: str, loader: Any) -> str | None:
+    """Return what keeps a text from being loaded, found without building any value."""
+    import yaml
+
+    if len(text) > MOST_YAML_BYTES:
+        return f"{len(text):,} characters, more than the {MOST_YAML_BYTES:,} that settings may have"
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.AliasEvent):
+            line = event.start_mark.line + 1 if event.start_mark else 0
+            return f"line {line}: an alias, *{event.anchor:.50}; write the values out"
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_YAML_DEPTH:
+            return f"nested deeper than {MOST_YAML_DEPTH} levels"
+    return None
+
+
+def _odd(value: Any) -> str | None:
+    """Return what is no plain value; the depth is bounded already."""
+    if isinstance(value, Mapping):
+        wrong = next((key for key in value if not isinstance(key, str)), None)
+        if wrong is not None:
+            return f"key {wrong!r:.80} is no text; put it in quotes"
+        return next(filter(None, map(_odd, value.values())), None)
+    if isinstance(value, list):
+        return next(filter(None, map(_odd, value)), None)
+    if value is None or isinstance(value, str | bool | int | float):
+        return None
+    return f"{value!r:.80} is a {type(value).__name__}, which no setting is; put it in quotes"
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    return f"{getattr(error, 'strerror', None) or str(error) or type(error).__name__}"[:300]

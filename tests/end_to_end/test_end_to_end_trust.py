@@ -1,0 +1,162 @@
+"""Runs and bundles that name classes of others: their code runs where it was typed or is trusted, only."""
+
+import asyncio
+import json
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from twotower import assemble
+from twotower.bundle.manifest import render
+from twotower.check import SWEEP_ONLY
+from twotower.config import CONF, checked
+from twotower.errors import InputError
+from twotower.serving.http.app import Settings, create_app
+from twotower.serving.live.service import LiveService
+from twotower.serving.retriever import Retriever
+
+SCRIPTS = CONF.parent / "scripts"
+PACKAGE = "outsider_of_a_test"
+SOURCE = """
+from pathlib import Path
+
+from twotower.losses.in_batch_softmax import InBatchSoftmax
+from twotower.towers.mlp import Mlp
+
+with (Path(__file__).parent / "imported").open("a") as mark:
+    mark.write("once\\n")
+
+
+class OtherLoss(InBatchSoftmax):
+    pass
+
+
+class OtherTower(Mlp):
+    pass
+"""
+TINY = (
+    *("data=synthetic", "data.num_users=200", "data.num_items=120", "data.num_interactions=3000"),
+    *("trainer.max_epochs=1", "trainer.refit=false", "metrics.num_bootstrap=0", "objective=next_item"),
+    *("embedding_dim=16", "index=flat_ip", "console=quiet"),
+    *(f"loss._target_={PACKAGE}.OtherLoss", f"user_tower._target_={PACKAGE}.OtherTower"),
+)
+
+
+class Left(NamedTuple):
+    status: object
+    err: str
+
+
+Door = Callable[..., Left]
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Door:
+    """Runs a script in this process, as the command line would."""
+
+    def run(script: str, *arguments: str) -> Left:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPTS / script), *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+        return Left(left.value.code, capsys.readouterr().err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("outsiders")
+    (folder / f"{PACKAGE}.py").write_text(SOURCE, encoding="utf-8")
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+    sys.modules.pop(PACKAGE, None)
+
+
+@pytest.fixture(scope="module")
+def run(place: Path) -> Path:
+    """A finished run whose loss and user tower were typed: nothing else had to be said."""
+    settings = checked("train", [*TINY, f"output_root={place / 'outputs'}"])
+    folder = place / "outputs" / "default" / "run"
+    assert assemble.train({key: each for key, each in settings.items() if key not in SWEEP_ONLY}, folder) == 0
+    assert "trusted_packages" not in (folder / "config.yaml").read_text()
+    return folder
+
+
+@pytest.fixture
+def mark(place: Path, run: Path) -> Path:
+    """What appears once the package is imported again."""
+    sys.modules.pop(PACKAGE, None)
+    (place / "imported").unlink(missing_ok=True)
+    return place / "imported"
+
+
+DOORS = (
+    *(("train.py", "resume={run}"), ("train.py", "rerun={run}"), ("evaluate.py", "run={run}")),
+    *(("reindex.py", "run={run}"), ("export.py", "run={run}"), ("serve.py", "bundle={run}")),
+)
+
+
+@pytest.mark.parametrize(("script", "what"), DOORS)
+def test_no_door_imports_what_a_file_names(run: Path, mark: Path, door: Door, script: str, what: str) -> None:
+    left = door(script, what.format(run=run))
+    assert left.status == 2
+    assert left.err.startswith(f"error: {run}/")
+    assert "config.yaml: names " in left.err
+    assert f"'{PACKAGE}.OtherTower'" in left.err
+    assert f"trusted_packages=[{PACKAGE}]" in left.err
+    assert "Traceback" not in left.err
+    assert not mark.exists()
+    assert sorted(path.name for path in run.parent.iterdir()) == ["run"]
+
+
+def test_a_python_program_names_whom_it_trusts_and_the_loss_is_not_asked_for(run: Path, mark: Path) -> None:
+    with pytest.raises(InputError, match=rf"config\.yaml: names '{PACKAGE}\.OtherTower' as"):
+        Retriever.open(run / "bundle")
+    assert not mark.exists()
+    retriever = Retriever.open(run / "bundle", trusted_packages=[f"{PACKAGE}.OtherTower"])
+    assert len(retriever.recommend(retriever.user_ids[0], k=5)) == 5
+
+
+def test_whom_a_user_trusts_is_believed(run: Path, mark: Path, door: Door) -> None:
+    trusted = f"trusted_packages=[{PACKAGE}]"
+    assert "this run has ended" in door("train.py", f"resume={run}", trusted).err
+    assert door("reindex.py", f"run={run}", trusted, "console=quiet").status == 0
+    assert mark.exists()
+    made = next(path for path in run.parent.iterdir() if path != run)
+    assert json.loads((made / "result.json").read_text())["status"] == "ok"
+    assert "trusted_packages" not in made.name + (made / "config.yaml").read_text()
+
+
+def test_reload_of_a_bundle_that_names_others_is_422_and_says_how(place: Path, run: Path, mark: Path) -> None:
+    for name, target in (("ends", "unittest.__main__.X"), ("ours", "twotower.spec.importlib.X")):
+        folder = place / "bundles" / name
+        folder.mkdir(parents=True)
+        for path in (run / "bundle").iterdir():
+            (folder / path.name).hardlink_to(path)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["index"]["spec"]["_target_"] = target
+        (folder / "manifest.json").unlink()
+        (folder / "manifest.json").write_text(render(manifest))
+    trusted = (f"{PACKAGE}.OtherTower",)
+    with closing(LiveService(place / "bundles", run / "bundle", None, trusted_packages=trusted)) as live:
+
+        async def reload(name: str) -> httpx.Response:
+            transport = httpx.ASGITransport(create_app(live, Settings()))
+            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+                return await client.post("/reload", json={"bundle": name})
+
+        for name, why in (("ends", "trusted_packages=[unittest]"), ("ours", "there is no class")):
+            answer = asyncio.run(reload(name))
+            assert answer.status_code == 422
+            assert why in answer.json()["error"]["message"]
+            assert "manifest.json" in answer.json()["error"]["message"]
+            assert str(place) not in answer.text
+        assert live.retriever.num_items == 120

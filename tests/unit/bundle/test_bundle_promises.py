@@ -1,0 +1,245 @@
+"""Files that agree with their checksums and are wrong: refused by name, before room is made for them."""
+
+import io
+import json
+import re
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import tiny_bundle
+import torch
+import yaml
+from safetensors.torch import load, save
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "scripts" / "bench"))
+
+from damaged_bundles import OUT_OF_MEMORY, tried
+
+from twotower.bundle import layout
+from twotower.bundle.layout import MANIFEST
+from twotower.bundle.manifest import list_files, render
+from twotower.bundle.read import read_bundle
+from twotower.errors import InputError
+from twotower.serving.retriever import Retriever
+
+HUGE = 10**9
+Change = Callable[[Any], Any]
+
+
+def seal(folder: Path, **values: Any) -> None:
+    """Make the manifest agree with the files, as whoever changes a bundle on purpose does."""
+    manifest = json.loads((folder / MANIFEST).read_text()) | values
+    manifest["files"] = list_files(folder, manifest["files"])
+    (folder / MANIFEST).write_text(render(manifest))
+
+
+def refusal(folder: Path, name: str) -> str:
+    seal(folder)
+    with pytest.raises(InputError) as refused:
+        read_bundle(folder)
+    assert f"{folder}/{name}: " in str(refused.value)
+    assert not any(word in str(refused.value) for word in OUT_OF_MEMORY)
+    return str(refused.value)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    tiny_bundle.write(tmp_path / "bundle", kind="ivf_pq")
+    return tmp_path / "bundle"
+
+
+def change(path: Path, at: str, value: Any) -> None:
+    """Set a value of a JSON or YAML file, by the keys on the way to it."""
+    values = json.loads(path.read_text()) if path.suffix == ".json" else yaml.safe_load(path.read_text())
+    *way, key = at.split(".")
+    place = values
+    for part in way:
+        place = place[part]
+    place[key] = value
+    path.write_text(json.dumps(values))  # which is YAML too
+
+
+SETTINGS: dict[str, tuple[str, str, Any, str]] = {
+    "layers of gigabytes": (layout.CONFIG, "user_tower.widths", [HUGE], r"size mismatch: .*1000000000"),
+    "more than there are numbers for": (layout.CONFIG, "user_tower.widths", [2**62], ""),
+    "an embedding of gigabytes": (layout.CONFIG, "embedding_dim", HUGE, "size mismatch"),
+    "a history of gigabytes": (layout.CONFIG, "history.length", HUGE, "size mismatch"),
+    "a width that is a text": (layout.CONFIG, "item_tower.widths", ["16"], r"item_tower.widths.0: .*integer"),
+    "a width below one": (layout.CONFIG, "item_tower.widths", [-1], "greater than 0"),
+    "no tower": (layout.CONFIG, "item_tower", None, "item_tower: expected a mapping"),
+    "a tower of another room": (
+        *(layout.CONFIG, "item_tower._target_", "twotower.losses.bce.Bce", "is not a Tower"),
+    ),
+    "an argument that there is not": (layout.CONFIG, "item_bias.x", 1, "item_bias.x: Extra inputs"),
+    "code": (layout.CONFIG, "history._target_", "unittest.__main__.X", r"trusted_packages=\[unittest\]"),
+    "code of a feature": (layout.FEATURES, "item.price._target_", "os.X", r"trusted_packages=\[os\]"),
+    "an encoding of gigabytes": (layout.FEATURES, "item.title.max_tokens", HUGE, "less than or equal to"),
+    "a table of gigabytes": (layout.FEATURES, "item.own.dim", HUGE, "1,000,000,000 numbers wide"),
+    "a state of another kind": (layout.FEATURES, "item.price.state.mean", "3", "cannot read it"),
+    "a division by zero": (layout.FEATURES, "item.price.state.std", 0, ""),
+    "values that cannot be": (layout.FEATURES, "user.country.state.values", [[1], [2], [3]], "TypeError"),
+    "a feature that was renamed": (layout.FEATURES, "item.nothing", None, ""),
+    "a feature of nothing": (layout.FEATURES, "user", None, ""),
+}
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("case", SETTINGS.values(), ids=SETTINGS)
+def test_settings_that_are_refused(bundle: Path, case: tuple[str, str, Any, str]) -> None:
+    name, at, value, why = case
+    change(bundle / name, at, value)
+    named = layout.TOWERS if "size mismatch" in why else name
+    assert re.search(why, refusal(bundle, named))
+
+
+def header_of(text: str, number: int | None = None) -> bytes:
+    size = len(text) + 1 if number is None else number
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", size) + text.encode() + b"\n"
+
+
+VECTORS = "{'descr': '<f4', 'fortran_order': False, 'shape': %s, }"
+ARRAYS: dict[str, tuple[bytes, str]] = {
+    "values of gigabytes": (header_of(VECTORS % "(1073741824, 8)") + bytes(99), "34,359,738,368 bytes"),
+    "more values than there are numbers": (header_of(VECTORS % "(4611686018427387904, 8)"), "promises"),
+    "fewer than none": (header_of(VECTORS % "(-1, 8)"), "promises"),
+    "a header of gigabytes": (
+        b"\x93NUMPY\x02\x00" + struct.pack("<I", 4_100_000_000) + bytes(99),
+        "expected version 1.0",
+    ),
+    "a header that goes on": (header_of(VECTORS % "(60, 8)", 60_000), "not a plain numpy array"),
+    "a shape that is none": (header_of(VECTORS % "'x'"), "not a plain numpy array"),
+    "a header that breaks off": (header_of("{'descr': (" + " " * 50), "not a plain numpy array"),
+    "an archive": (b"PK\x03\x04" + bytes(99), "not a plain numpy array"),
+    "too long": (header_of(VECTORS % "(60, 8)") + bytes(60 * 8 * 4 + 1), "and 1,921 follow"),
+}
+
+
+@pytest.mark.parametrize("case", ARRAYS.values(), ids=ARRAYS)
+@pytest.mark.parametrize("name", [layout.ITEM_VECTORS, layout.HISTORY_TIMES])
+def test_arrays_that_are_refused(bundle: Path, name: str, case: tuple[bytes, str]) -> None:
+    content, why = case
+    (bundle / name).write_bytes(content)
+    assert why in refusal(bundle, name)
+
+
+TENSORS: dict[str, Change] = {
+    "not finite": lambda state: state | {"user_tower.layers.0.bias": torch.full((16,), torch.nan)},
+    "one too few": lambda state: {name: state[name] for name in state if "item_tower" not in name},
+    "one too many": lambda state: state | {"more": torch.zeros(1)},
+    "other items": lambda state: state | {"trained_items": torch.ones(60, dtype=torch.bool)},
+    "numbers for truths": lambda state: state | {"trained_items": torch.ones(61)},
+    "no items": lambda state: {name: state[name] for name in state if name != "trained_items"},
+}
+
+
+@pytest.mark.parametrize("changed", TENSORS.values(), ids=TENSORS)
+def test_towers_that_are_refused(bundle: Path, changed: Change) -> None:
+    path = bundle / layout.TOWERS
+    path.write_bytes(save(changed(load(path.read_bytes()))))
+    refusal(bundle, layout.TOWERS)
+
+
+ENCODED: dict[str, tuple[str, Change, str]] = {
+    "beyond the table": ("item.title", lambda values: values + 10**6, layout.FEATURES),
+    "before the table": ("user.country", lambda values: values - 10, layout.FEATURES),
+    "not finite": ("item.price", lambda values: values * torch.nan, layout.FEATURES),
+    "of another type": ("item.tags", lambda values: values.float(), layout.ENCODED),
+    "of fewer items": ("item.tags", lambda values: values[1:], layout.ENCODED),
+    "wider": ("item.price", lambda values: torch.cat([values, values], 1), layout.ENCODED),
+}
+
+
+@pytest.mark.parametrize("case", ENCODED.values(), ids=ENCODED)
+def test_encoded_features_that_are_refused(bundle: Path, case: tuple[str, Change, str]) -> None:
+    key, changed, named = case
+    path = bundle / layout.ENCODED
+    state = load(path.read_bytes())
+    path.write_bytes(save(state | {key: changed(state[key]).contiguous()}))
+    assert key in refusal(bundle, named) or named == layout.FEATURES
+
+
+def table_bytes(table: pd.DataFrame, **named: Any) -> bytes:
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False, **named)
+    return buffer.getvalue()
+
+
+TABLES: dict[str, tuple[Change, dict[str, Any], str]] = {
+    "an id that makes all ids long": (
+        lambda table: table.assign(item_id=["a" * 10**6, *table["item_id"][1:]]),
+        {},
+        "an id of 1,000,000 characters",
+    ),
+    "a text for everybody": (lambda table: table.assign(more="x" * 10**7), {}, "unpacks to more"),
+    "a list for everybody": (lambda table: table.assign(more=[[0] * 300_000] * len(table)), {}, "unpacks to"),
+    "packed otherwise": (lambda table: table, {"compression": "gzip"}, "packed with GZIP"),
+    "fewer items": (lambda table: table[1:], {}, "expected 60 rows, as the manifest says, found 59"),
+    "no ids": (lambda table: table.drop(columns="item_id"), {}, "there is no column 'item_id'"),
+    "ids of another kind": (lambda table: table.assign(item_id=table["price"]), {}, "whole numbers or text"),
+    "ids in another order": (lambda table: table[::-1], {}, "ascending"),
+    "no name": (lambda table: table.drop(columns="title"), {}, "no column 'title'"),
+}
+
+
+@pytest.mark.parametrize("case", TABLES.values(), ids=TABLES)
+def test_tables_that_are_refused(bundle: Path, case: tuple[Change, dict[str, Any], str]) -> None:
+    changed, named, why = case
+    path = bundle / layout.ITEMS
+    path.write_bytes(table_bytes(changed(pd.read_parquet(path)), **named))
+    assert why in refusal(bundle, layout.ITEMS)
+
+
+def test_an_index_that_promises_gigabytes_is_refused(bundle: Path) -> None:
+    content = (bundle / layout.INDEX).read_bytes()
+    numbers = struct.pack("<Q", tiny_bundle.DIM * 2**4)  # of the centroids that codes stand for
+    assert numbers in content
+    (bundle / layout.INDEX).write_bytes(content.replace(numbers, struct.pack("<Q", HUGE)))
+    assert "not a whole index file" in refusal(bundle, layout.INDEX)
+
+
+MANIFESTS: dict[str, dict[str, Any]] = {
+    "no items": {"num_items": 0},
+    "fewer than no users": {"num_users": -1},
+    "more than rows can count": {"num_items": 2**31},
+    "a time that no clock shows": {"request_time": 2**63},
+    "no class": {"index": {"spec": {}, "search_args": {}}},
+    "a class of others": {"index": {"spec": {"_target_": "os.X"}, "search_args": {}}},
+    "more cells than items": {
+        "index": {"spec": {"_target_": "twotower.index.ivf_flat.IVFFlat", "nlist": HUGE}, "search_args": {}}
+    },
+}
+
+
+@pytest.mark.parametrize("values", MANIFESTS.values(), ids=MANIFESTS)
+def test_manifests_that_are_refused(bundle: Path, values: dict[str, Any]) -> None:
+    seal(bundle, **values)
+    refusal(bundle, MANIFEST)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", '"\\ud800"'])
+def test_a_manifest_that_we_would_not_write_is_refused(bundle: Path, number: str) -> None:
+    text = (bundle / MANIFEST).read_text()
+    (bundle / MANIFEST).write_text(text.replace('"similarity": "dot"', f'"similarity": {number}'))
+    with pytest.raises(InputError, match=MANIFEST):
+        read_bundle(bundle)
+
+
+def test_whatever_cannot_be_served_is_told_of_the_folder(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twotower.serving.retriever.Catalogue", lambda *given: 1 / 0)
+    with pytest.raises(InputError, match=r"bundle: cannot be served \(ZeroDivisionError"):
+        Retriever.open(bundle)
+
+
+def test_eighty_damages_do_no_harm(bundle: Path, tmp_path: Path) -> None:
+    tiny_bundle.write(tmp_path / "other", text=False, history_items="tower")
+    counts, violations, _ = tried([bundle, tmp_path / "other"], range(80))
+    assert violations == []
+    assert counts["refused"] > 40
+    assert sum(counts.values()) == 80

@@ -1,0 +1,106 @@
+"""What a file may name as a class: ours, and what its user trusts; nothing else is even imported."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twotower import job
+from twotower.errors import InputError
+from twotower.experiments.run import Run
+from twotower.spec import build, locate
+from twotower.towers.tower import Tower
+from twotower.trust import check_targets, targets
+
+FILE = Path("run/config.yaml")
+NAMES: dict[str, Any] = {
+    "a module of Python's": "unittest.__main__.X",
+    "a package that begins like ours": "twotower_evil.X",
+    "our own name alone, in other letters": "Twotower.X",
+    "a number": 3,
+    "nothing": None,
+    "a list": ["twotower.losses.bce.Bce"],
+}
+
+
+@pytest.mark.parametrize("target", NAMES.values(), ids=NAMES)
+def test_what_is_not_ours_is_refused_however_deep_it_stands(target: Any) -> None:
+    values = {"a": [{"b": {"_target_": "twotower.losses.bce.Bce", "c": ({"_target_": target},)}}]}
+    with pytest.raises(InputError, match=r"^run/config.yaml: names .*trusted_packages=\["):
+        check_targets(values, FILE, ())
+
+
+def test_a_package_a_module_or_a_class_can_be_trusted() -> None:
+    values = {"a": {"_target_": "mine.losses.Mine"}, "b": {"_target_": "yours.A"}}
+    for trusted in (["mine", "yours"], ["mine.losses", "yours.A"], ["mine.losses.Mine", "yours"]):
+        check_targets(values, FILE, trusted)
+    assert sorted(targets(values)) == ["mine.losses.Mine", "yours.A"]
+    for trusted in ([], ["mine"], ["mine.los", "yours"], ["mine.losses.Mine.x", "yours"], [""]):
+        with pytest.raises(InputError):
+            check_targets(values, FILE, trusted)
+    with pytest.raises(InputError, match=r"names 'yours.A', 'mine.losses.Mine' .*=\[yours,mine\]"):
+        check_targets(values, FILE, ())
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "unittest.__main__.X",  # ends the process that imports it
+        "twotower.spec.importlib.X",
+        "twotower.spec.importlib.import_module",
+        "twotower..spec.InputError",
+        "twotower.towers/../spec.X",
+        ".twotower.X",
+        "",
+        3,
+    ],
+)
+def test_whatever_an_import_does_there_is_no_class(target: Any) -> None:
+    with pytest.raises(InputError, match="there is no class"):
+        locate(target)
+
+
+def test_a_class_of_others_is_not_reached_through_a_module_of_ours() -> None:
+    with pytest.raises(InputError, match=r"'twotower.assemble.Path' is pathlib\w*.Path; name it so"):
+        locate("twotower.assemble.Path")
+    with pytest.raises(InputError, match=r"'twotower\.losses\.bce\.Bce' is not a Tower"):
+        build({"_target_": "twotower.losses.bce.Bce"}, Tower)
+
+
+@pytest.fixture
+def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The mark that importing `evil_of_a_test` leaves."""
+    mark = tmp_path / "mark"
+    (tmp_path / "evil_of_a_test.py").write_text(
+        f"open({str(mark)!r}, 'w')\nclass X: pass\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield mark
+    sys.modules.pop("evil_of_a_test", None)
+
+
+def test_a_run_is_opened_without_importing_what_it_names(tmp_path: Path, evil: Path) -> None:
+    settings = {
+        "console": "quiet",
+        "loss": {"_target_": "evil_of_a_test.X"},
+        "trusted_packages": ["evil_of_a_test"],
+    }
+    Run.create(tmp_path / "run", settings)
+    with pytest.raises(InputError, match=r"run/config\.yaml: names 'evil_of_a_test\.X'"):
+        Run.open(tmp_path / "run")
+    assert Run.open(tmp_path / "run", None).settings == settings  # only to look at
+    assert Run.open(tmp_path / "run", ["evil_of_a_test"]).settings == settings
+    assert not evil.exists()
+
+
+def test_a_job_that_is_gone_on_with_may_name_what_was_typed_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted: list[Any] = []
+    monkeypatch.setattr("twotower.assemble.resume", lambda folder, watch, names: trusted.append(names))
+    settings = {"seed": 1, "loss": {"_target_": "mine.losses.Mine"}}
+    Run.create(tmp_path / "job", settings)
+    payload = {"folder": str(tmp_path / "job"), "settings": settings, "overrides": [], "trial": None}
+    job.run_job(payload)
+    assert trusted == [["mine.losses.Mine"]]
