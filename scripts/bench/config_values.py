@@ -14,9 +14,10 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import is_typeddict
 
-from twotower.check import MAPS, OPTIONAL_GROUPS, ROOMS, ROOT, RUN_GROUPS, RUN_KEYS, STRICT
+from twotower.check import MAPS, OPTIONAL_GROUPS, ROOMS, ROOT, RUN_GROUPS, RUN_KEYS
 from twotower.config import choices, compose, sound_overrides
 from twotower.of_the_run import quoted
+from twotower.signature import STRICT
 from twotower.spec import TARGET, locate
 
 TINY = (
@@ -58,7 +59,7 @@ WITH = {
 FOREIGN = {"data", "features", "launcher", "sweep", "experiment"}
 """Groups whose other choices need files, or are about many jobs."""
 
-ASKED_FOR = {
+ASKED_FOR: dict[str, list[float]] = {
     "trainer.max_epochs": [1, 2, 3],
     "trainer.patience": [1, 2],
     "objective.epoch_examples": [1, 7, 128, 1000],
@@ -133,6 +134,7 @@ def _places(chosen: tuple[str, ...]) -> list[tuple[str, Any]]:
             found = found[part]
         specs |= {".".join([*path, name]): spec for name, spec in found.items()}
     for where, spec in specs.items():
+        assert spec is not None
         for name, parameter in inspect.signature(locate(spec[TARGET])).parameters.items():
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
                 places.append((f"{where}.{name}", parameter.annotation))

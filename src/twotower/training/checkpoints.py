@@ -70,15 +70,20 @@ def read_checkpoint(path: Path, device: Any = "cpu") -> dict[str, Any]:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size - SUM_BYTES
             if _sum(file, size) != file.read():
-                raise _unusable(path, "damaged, or of an earlier version: it does not end with its SHA-256")
+                raise unusable(path, "damaged, or of an earlier version: it does not end with its SHA-256")
             file.seek(0)
             checkpoint: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
     except FileNotFoundError as error:
-        raise _unusable(path, "missing") from error
+        raise unusable(path, "missing") from error
+    except InputError:
+        raise
+    except Exception as error:  # of a file that is another's: torch has many words for it
+        raise unusable(path, f"not readable as a checkpoint ({type(error).__name__})") from error
     return checkpoint
 
 
-def _unusable(path: Path, why: str) -> InputError:
+def unusable(path: Path, why: str) -> InputError:
+    """Return the error of a checkpoint that cannot be used, with what to do."""
     return InputError(f"{path}: {why}; delete {path.parent}, and resume= begins that phase again")
 
 

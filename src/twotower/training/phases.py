@@ -23,7 +23,7 @@ from twotower.training.callbacks.curves import Watch
 from twotower.training.callbacks.index import BuildIndex
 from twotower.training.callbacks.keep import FINAL
 from twotower.training.callbacks.rehearsal import Rehearsal
-from twotower.training.checkpoints import read_checkpoint
+from twotower.training.checkpoints import read_checkpoint, unusable
 from twotower.training.examples import TrainBatches
 from twotower.training.fit import Fitted, fit
 from twotower.training.module import RetrievalModule
@@ -182,8 +182,16 @@ def run_phase(
 
 
 def read_phase(folder: Path, name: str) -> Fitted:
-    """Read how a phase went that has ended."""
-    return Fitted(**read_checkpoint(_final(folder, name))["fitted"])
+    """Read how a phase went that has ended.
+
+    Raises:
+        InputError: its checkpoint is damaged, or another one.
+    """
+    path = _final(folder, name)
+    try:
+        return Fitted(**read_checkpoint(path)["fitted"])
+    except (KeyError, TypeError) as error:
+        raise unusable(path, "does not say how a fit went") from error
 
 
 def load_weights(module: RetrievalModule, folder: Path, name: str) -> None:
