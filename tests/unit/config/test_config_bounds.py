@@ -60,7 +60,7 @@ def test_the_bounds_themselves_are_within() -> None:
                 "optimizer.learning_rate=1e30",
             ),
             *("metrics.num_bootstrap=100000", "objective.batch_size=1000000", "seed=4294967295"),
-            "trainer.extra={accumulate_grad_batches:2,limit_train_batches:3,deterministic:true}",
+            "trainer.extra={accumulate_grad_batches:2,min_epochs:3,deterministic:true}",
         ],
     )
     assert settings["history"]["length"] == 10_000
