@@ -80,7 +80,9 @@ def open_storage(name: str) -> BaseStorage:
         raise
     except (
         AssertionError,
+        AttributeError,
         OSError,
+        TypeError,
         ValueError,
         KeyError,
         ImportError,
