@@ -150,7 +150,7 @@ def test_reload_of_a_bundle_that_names_others_is_422_and_says_how(place: Path, r
 
         async def reload(name: str) -> httpx.Response:
             transport = httpx.ASGITransport(create_app(live, Settings()))
-            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 return await client.post("/reload", json={"bundle": name})
 
         for name, why in (("ends", "trusted_packages=[unittest]"), ("ours", "there is no class")):

@@ -13,9 +13,6 @@ from twotower.bundle.manifest import REMEDY
 from twotower.data.history import History
 from twotower.errors import InputError
 
-MOST_HISTORY = 10_000
-"""Latest items that a tower may look at though nobody has so many."""
-
 
 def check_items(folder: Path, manifest: Mapping[str, Any], vectors: np.ndarray) -> None:
     """Check the vectors of the catalogue.
@@ -66,11 +63,6 @@ def check_agreement(bundle: Bundle) -> None:
         _refuse(folder / layout.INDEX, f"its ids are not the rows 1..{num_items}")
     if bundle.item_label is not None and bundle.item_label not in bundle.item_table:
         _refuse(folder / layout.ITEMS, f"no column {bundle.item_label!r:.80}, which is to name items")
-    length = bundle.model.history.length
-    if length > max(MOST_HISTORY, len(bundle.history)):
-        _refuse(
-            folder / layout.CONFIG, f"history.length: {length:,} items, and there are {len(bundle.history):,}"
-        )
     if bundle.export is not None:
         _check_history_vectors(folder, (num_items + 1, bundle.model.history.dim))
 

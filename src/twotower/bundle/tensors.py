@@ -28,9 +28,6 @@ from twotower.trust import check_targets
 PARTS = {"history": HistoryEncoder, "user_tower": Tower, "item_tower": Tower, "item_bias": ItemBias}
 """What is built from a bundle's settings; whatever else they name is not looked at."""
 
-MOST_WIDTH = 1_000_000
-"""Of what a feature makes of one value."""
-
 
 def read_towers(
     folder: Path, manifest: Mapping[str, Any], settings: Mapping[str, Any], trusted_packages: Collection[str]
@@ -95,8 +92,6 @@ def _features(side: str, payload: Mapping[str, Any]) -> dict[str, Feature]:
         feature = features[name] = feature_from_json(entry)
         check_name(name, feature)
         feature.encode([None])  # a state that is none is found here
-        if feature.output_dim > MOST_WIDTH:
-            raise InputError(f"{side}.{name}: {feature.output_dim:,} numbers wide; at most {MOST_WIDTH:,}")
     return features
 
 
