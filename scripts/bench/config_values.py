@@ -127,7 +127,9 @@ def _places(chosen: tuple[str, ...]) -> list[tuple[str, Any]]:
     """Return every key that may be set beside a choice, with its annotation."""
     settings = compose("train", sound_overrides([*TINY, *chosen])[1])
     places = [(key, ROOT[key][0]) for key in sorted(RUN_KEYS - {"output_root", "console", "debug"})]
-    specs = {room: settings.get(room) for room in ROOMS if room in RUN_GROUPS - OPTIONAL_GROUPS}
+    specs: dict[str, Any] = {
+        room: settings.get(room) for room in ROOMS if room in RUN_GROUPS - OPTIONAL_GROUPS
+    }
     for path in MAPS:
         found: Any = settings
         for part in path:
