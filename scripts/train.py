@@ -5,7 +5,6 @@
   python scripts/train.py -m embedding_dim=32,64 index=flat_ip,ivf_pq     a sweep; also sweep=NAME or seeds=5
   python scripts/train.py resume=RUN_FOLDER           go on with a run that was stopped; rerun= repeats one
   python scripts/train.py --info choices              every group and choice, a line each
-
 Runs go to outputs/<name>/<typed>_<time>/, jobs of a sweep to outputs/<name>/<sweep>-sweep/<job>/.
 """
 

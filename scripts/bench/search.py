@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import twotower  # noqa: F401  # sets threads before torch loads
-from twotower.config import CONF, axis_of, checked, plain_file
+from twotower.config import axis_of, checked, plain_file
 from twotower.data.atomic import write_text_atomically
 from twotower.data.build import build_dataset
 from twotower.data.dataset import RetrievalDataset
@@ -162,7 +162,7 @@ def searches(seed: int, tpe: dict[str, Any]) -> dict[str, Search]:
     """Return both, as their YAMLs are."""
     found = {}
     for name, changes in (("tpe", tpe), ("random", {})):
-        spec = plain_file(CONF / "sweep" / f"{name}.yaml")
+        spec = plain_file(f"sweep/{name}")
         found[name] = build(spec | changes | {"seed": seed, "num_trials": 1000}, Search)
     return found
 

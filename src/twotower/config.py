@@ -41,7 +41,7 @@ def compose(config_name: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
 def _composed(config_name: str, overrides: Iterable[str]) -> tuple[dict[str, Any], list[Problem]]:
     """Compose; a value that cannot be resolved becomes None and a problem with its key."""
     overrides = list(overrides)
-    beginning, problems = lend(config_name, _door(config_name), overrides)
+    beginning, problems = lend(config_name, plain_file(config_name), overrides)
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose(beginning, [*overrides, *_searchpath(overrides)])
@@ -55,9 +55,8 @@ def _composed(config_name: str, overrides: Iterable[str]) -> tuple[dict[str, Any
             if not key or key in problems:
                 raise InputError(_first_line(error)) from error
             name = re.sub(r"\[(\w+)\]", r".\1", key)
-            problems[key] = Problem(
-                name, f"{_first_line(error)}; write the value itself, or a key that is there"
-            )
+            message = f"{_first_line(error)}; write the value itself, or a key that is there"
+            problems[key] = Problem(name, message)
             OmegaConf.update(config, key, None, force_add=True)
 
 
@@ -70,13 +69,13 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 def shape(config_name: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the groups and the plain keys that a door's YAML names, itself or in a file it includes."""
-    config = _door(config_name)
+    config = plain_file(config_name)
     groups = {key for entry in config["defaults"] if isinstance(entry, dict) for key in entry}
     return frozenset(groups & ALL_GROUPS), frozenset(_keys(config_name) - groups - {"defaults", "hydra"})
 
 
 def _keys(name: str) -> set[str]:
-    config = plain_file(CONF / f"{name}.yaml")
+    config = plain_file(name)
     included = [entry for entry in config.get("defaults", ()) if isinstance(entry, str) and entry != "_self_"]
     return set(config).union(*map(_keys, included))
 
@@ -103,7 +102,7 @@ def checked(
         raise
     unresolved += _misplaced(settings)
     told = {problem.key for problem in unresolved}
-    asked = asked_of_the_run(_door(config_name))
+    asked = asked_of_the_run(plain_file(config_name))
     if asked and "run" not in told:
         check_trust(settings)
     told |= asked if "run" in told else set()
@@ -227,7 +226,7 @@ def axis_of(key: str, text: str) -> Axis:
 
 def show(config_name: str, flags: list[str], overrides: list[str]) -> None:
     """Let Hydra print what its own flags ask for, such as `--cfg job`."""
-    beginning, problems = lend(config_name, _door(config_name), overrides)
+    beginning, problems = lend(config_name, plain_file(config_name), overrides)
     raise_problems(problems.values(), NOTHING_DONE)
     sys.argv[1:] = [*flags, *overrides, *_searchpath(overrides)]  # where Hydra looks
     hydra.main(config_path=str(CONF), config_name=beginning, version_base="1.3")(lambda _: None)()
@@ -244,12 +243,8 @@ def _searchpath(overrides: Iterable[str]) -> list[str]:
     return [f"hydra.searchpath=[file://{LOCAL}]"] if LOCAL.is_dir() and not given else []
 
 
-def _door(config_name: str) -> dict[str, Any]:
-    return plain_file(CONF / f"{config_name}.yaml")
-
-
-def plain_file(path: Path) -> dict[str, Any]:
-    """Read one YAML as it stands, interpolations unresolved."""
-    values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+def plain_file(name: str) -> dict[str, Any]:
+    """Read `conf/<name>.yaml` as it stands, interpolations unresolved."""
+    values = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"), resolve=False)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}

@@ -54,7 +54,7 @@ def test_every_choice_says_what_it_is_and_not_only_how_it_is_typed(path: Path) -
 def test_each_door_s_defaults_are_marked_and_nothing_else() -> None:
     for door in DOORS:
         defaults: dict[str, str] = {}
-        for entry in plain_file(CONF / f"{door}.yaml")["defaults"]:
+        for entry in plain_file(door)["defaults"]:
             defaults |= entry if isinstance(entry, dict) else {}
         for group, names in listed(door).items():
             default = defaults[group]
