@@ -18,7 +18,7 @@ NEW = {"title": "RED CUP", "price": 3.0, "tags": ["home"]}
 @pytest.fixture(params=KINDS, ids=lambda kind: getattr(kind, "kind", kind))
 def retriever(request, tmp_path):
     tiny_bundle.write(tmp_path / "bundle", kind=request.param, history_items="tower")
-    return Retriever.open(tmp_path / "bundle")
+    return Retriever.open(tmp_path / "bundle", ["graph_index"])
 
 
 def everything(retriever):
@@ -77,7 +77,7 @@ def test_tombstones_of_items_put_in_later_count_too():
 
 def test_an_index_that_cannot_remove_is_rebuilt_once_tombstones_pile_up(tmp_path):
     tiny_bundle.write(tmp_path / "bundle", kind=Graph(), history_items="tower")
-    retriever = Retriever.open(tmp_path / "bundle")
+    retriever = Retriever.open(tmp_path / "bundle", ["graph_index"])
     index, before = retriever.catalogue.index, retriever.recommend_new(k=1)
     for number in range(100):
         retriever.put_item(f"n{number}", NEW | {"price": float(number)})

@@ -40,7 +40,7 @@ def opened(root, tmp_path):
     services = []
 
     def open_it(bundle="first", store=tmp_path / "live.db"):
-        services.append(LiveService(root, root / bundle, store))
+        services.append(LiveService(root, root / bundle, store, trusted_packages=["graph_index"]))
         return services[-1]
 
     yield open_it

@@ -16,7 +16,7 @@ NEW = {"title": "RED CUP", "price": 3.0, "tags": ["home"]}
 )
 def retriever(request, tmp_path):
     tiny_bundle.write(tmp_path / "bundle", kind=request.param, history_items="tower")
-    return Retriever.open(tmp_path / "bundle")
+    return Retriever.open(tmp_path / "bundle", ["graph_index"])
 
 
 def everything(retriever):
