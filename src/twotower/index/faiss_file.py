@@ -45,6 +45,8 @@ def read_faiss(path: Path, largest_part: Callable[[int], int]) -> Any:
         with READING:
             limit = max(FREE_BYTES, largest_part(path.stat().st_size))
             faiss.set_deserialization_vector_byte_limit(limit)  # type: ignore[attr-defined]
+            # A cell without items takes 8 bytes of the file, and more of the memory.
+            faiss.set_deserialization_loop_limit(path.stat().st_size)  # type: ignore[attr-defined]
             return faiss.read_index(str(path))
     except (RuntimeError, MemoryError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
