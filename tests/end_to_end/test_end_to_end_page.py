@@ -34,11 +34,9 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the page needs Chromiu
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    for name in ("first", "second"):
+    for name in ("numbers", "first", "second"):  # the newest is shown first
         (folder / name).mkdir()
-        tiny_bundle.write(folder / name / "bundle", history_items="tower")
-    (folder / "numbers").mkdir()
-    tiny_bundle.write(folder / "numbers" / "bundle", history_items="tower", text=False)
+        tiny_bundle.write(folder / name / "bundle", history_items="tower", text=name != "numbers")
     return folder
 
 
@@ -208,7 +206,7 @@ def test_the_page_goes_along_with_a_reload(page: Any, service: str) -> None:
     page.select_option("#other", "second")
     page.dispatch_event("#other", "change")
     shown(page, "#version").to_contain_text("second-")
-    shown(page, "#other option").to_have_text(["numbers", "first"])
+    shown(page, "#other option").to_have_text(["first", "numbers"])
     page.select_option("#other", "first")
     shown(page, "#theirs-version").to_contain_text("first-")
     shown(page, "#ours-version").to_contain_text("second-")

@@ -77,9 +77,7 @@ def test_a_metric_that_is_better_when_low_chooses_epochs_trials_and_runs(tmp_pat
     search = ("sweep=random", "sweep.num_trials=2", "trainer.max_epochs=3", "trainer.refit=false")
     own = ("metrics.kinds.first={_target_:strangers.first_place.FirstPlace}", f"trainer.monitor={MONITOR}")
     said = door("train.py", *TINY, *search, *own, f"output_root={tmp_path}", "name=t", strangers=True)
-    results = {
-        path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("t/*/trial_*/result.json")
-    }
+    results = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("t/*/0*/result.json")}
     assert len(results) == 2
     for result in results.values():
         curve = result["curves"][MONITOR]

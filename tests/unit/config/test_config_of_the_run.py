@@ -42,6 +42,7 @@ def test_nothing_typed_is_as_the_run_had_it(own: dict[str, Any], run: Path) -> N
         "console": "quiet",
         "run": str(run),
         "debug": False,
+        "trusted_packages": [],
     }
     found = checked("evaluate", [f"run={run}"])
     assert (found["metrics"], found["baselines"]) == (own["metrics"], own["baselines"])
@@ -102,7 +103,16 @@ def test_text_of_a_run_s_is_taken_as_it_stands(own: dict[str, Any], tmp_path: Pa
     assert str(refused.value).endswith(f", got {text!r}")
 
 
-@pytest.mark.parametrize("index", [None, 3, "flat_ip", [], {}, {1: 2}, {"_target_": 3}])
+@pytest.mark.parametrize("index", [{1: 2}, {"_target_": 3}])
+def test_a_run_that_is_no_configuration_is_told_with_its_file(
+    own: dict[str, Any], tmp_path: Path, index: Any
+) -> None:
+    run = write(tmp_path / "then", own | {"index": index})
+    with pytest.raises(InputError, match=f"{run}/config.yaml: (not readable as YAML|names '3' as _target_)"):
+        checked("reindex", [f"run={run}"])
+
+
+@pytest.mark.parametrize("index", [None, 3, "flat_ip", [], {}])
 def test_a_damaged_run_is_told_with_its_key(own: dict[str, Any], tmp_path: Path, index: Any) -> None:
     run = write(tmp_path / "then", own | {"index": index})
     with pytest.raises(InputError, match=r"\n  index(\._target_)?: "):
@@ -152,5 +162,5 @@ def test_so_may_one_that_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     seen: list[Path] = []
     monkeypatch.setattr(sys, "argv", ["train.py", f"resume={tmp_path / name}"])
     with pytest.raises(SystemExit) as left:
-        run_door("train", lambda *_: 1, "words", {"resume": lambda folder: seen.append(folder) or 0})
+        run_door("train", lambda *_: 1, "words", {"resume": lambda folder, _: seen.append(folder) or 0})
     assert (left.value.code, seen) == (0, [tmp_path / name])
