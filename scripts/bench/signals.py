@@ -37,7 +37,7 @@ AFTER = {
     "refit": "{}/checkpoints/refit/last.ckpt",
     "evaluation": "{}/checkpoints/refit/final.ckpt",
     "bundle": "{}/per_user.parquet",
-    "sweep": "{}/seed=0/train.log",
+    "sweep": "{}/seed0/train.log",
 }
 """Part of a life -> the file that begins it; in a run's folder or a sweep's."""
 PATIENCE_SECONDS = 300.0
@@ -114,7 +114,7 @@ class Trial:
         if self.part == "sweep":
             subprocess.run(self.command, check=True, capture_output=True)
             assert self.folder is not None
-            return [self.folder / "seed=0", self.folder / "seed=1"]
+            return [self.folder / "seed0", self.folder / "seed1"]
         if self.folder is None or not (self.folder / "config.yaml").is_file():
             return []
         folder = self.folder
@@ -142,7 +142,7 @@ def hears(process: int, number: int) -> bool:
 def trained(root: Path) -> dict[str, dict[str, Any]]:
     """Return what a sweep of two seeds gives that is left alone; a single run is its first job."""
     subprocess.run(Trial(root, "sweep", signal.SIGTERM).command, check=True, capture_output=True)
-    return {path.name: seen(path) for path in (root / "default").glob("*/seed=*")}
+    return {path.name: seen(path) for path in (root / "default").glob("*/seed[01]")}
 
 
 def attack(root: Path, num_signals: int, rng: random.Random) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def attack(root: Path, num_signals: int, rng: random.Random) -> dict[str, Any]:
         known = len(violations)
         violations += [f"{what}: {problem}" for problem in trial.problems()]
         for folder in trial.go_on(log):
-            want = expected[folder.name if part == "sweep" else "seed=0"]
+            want = expected[folder.name if part == "sweep" else "seed0"]
             if not (folder / "result.json").is_file():
                 violations.append(f"{what}: did not go on")
                 continue
