@@ -164,9 +164,12 @@ class FaissIndex(Index):
         if own is None or not table_fits(loaded):
             return False
         rows = ids_in_table(loaded)
+        if rows is None:
+            rows = self.stored_rows(own)
+            if len(rows) != own.ntotal:  # damaged, and searches are sized by it
+                return False
         with self._lock.writing():
-            self._faiss, self._own = loaded, own
-            self._rows = RowSet(self.stored_rows(own) if rows is None else rows)
+            self._faiss, self._own, self._rows = loaded, own, RowSet(rows)
             self._build_seconds = 0.0
         return True
 
