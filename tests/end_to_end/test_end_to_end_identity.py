@@ -22,6 +22,8 @@ class Mine(Synthetic):
 """
 TYPED = [
     "trainer=smoke",
+    "trainer.refit=false",
+    "metrics.num_bootstrap=0",
     "console=jsonl",
     "data=synthetic",
     "data._target_=mine_of_a_test.source.Mine",
