@@ -66,7 +66,7 @@ def stoppable(remedy: Callable[[], str]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _install(handler: Handler) -> dict[int, Handler | int | None]:
+def _install(handler: Handler | signal.Handlers) -> dict[int, Handler | int | None]:
     """Set the handler of both signals; returns those that were there before."""
     if threading.current_thread() is not threading.main_thread():
         return {}
@@ -105,7 +105,7 @@ def exit_status(call: Callable[[], int], debug: bool, remedy: str = "debug=true 
     if signal.getsignal(signal.SIGTERM) is _leave_the_door:  # what was done is done, though Python takes a
         with contextlib.suppress(OSError):  # while to end
             sys.stdout.flush()
-        _install(lambda *_: os._exit(status))
+        _install(signal.SIG_IGN)  # which Python, while it ends, leaves as it is; handlers it takes away
     return status
 
 

@@ -87,3 +87,20 @@ def test_handlers_and_hooks_are_put_back() -> None:
     with pytest.raises(Stopped, match="stopped by SIGTERM; outer"):
         strike_twice()
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT), sys.unraisablehook) == before
+
+
+def test_a_signal_while_python_ends_changes_nothing() -> None:
+    code = """
+import os, signal
+from twotower.exits import exit_status, leave_on_signals
+
+class Last:
+    kill = os.kill
+    def __del__(self):
+        Last.kill(os.getpid(), signal.SIGTERM)
+
+last = Last()
+leave_on_signals()
+raise SystemExit(exit_status(lambda: 3, debug=False))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 3
