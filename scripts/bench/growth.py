@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kills import _small_run
+from kills import small_run
 from kills_services import HttpService
 
 from twotower.serving.live.changes import ItemPut
@@ -84,7 +84,7 @@ def main() -> int:
     parser.add_argument("--bundle", type=Path, help="a run's folder, or a bundle")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        bundle = chosen.bundle or _small_run(Path(name))
+        bundle = chosen.bundle or small_run(Path(name))
         service = HttpService(bundle, Path(name) / "pairs.sqlite")
         service.start()
         try:

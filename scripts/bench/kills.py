@@ -102,7 +102,7 @@ def _num_acknowledged(clients: Sequence[Client]) -> int:
     return sum(client.done[f"acknowledged: {action}"] for client in clients for action in ACTIONS)
 
 
-def _small_run(folder: Path) -> Path:
+def small_run(folder: Path) -> Path:
     """Train a run of few items, so that one answer can hold them all."""
     choices = ["data=synthetic", "features=synthetic", "trainer=smoke", "console=quiet"]
     sizes = ["data.num_users=300", "data.num_items=200", "data.num_interactions=5000"]
@@ -122,7 +122,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        bundle = chosen.bundle or _small_run(Path(name))
+        bundle = chosen.bundle or small_run(Path(name))
         kind = InsideService if chosen.inside else HttpService
         figures = rounds(kind(bundle, Path(name) / "live.sqlite"), chosen.kills, chosen.seed)
     print(json.dumps(figures))

@@ -24,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kills import _small_run
+from kills import small_run
 from kills_clients import GONE, Connection, Gone
 from store_hurts import HURTS, Hurt, Hurtable, HurtHttp, HurtInside, wipe
 
@@ -157,7 +157,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        bundle = chosen.bundle or _small_run(Path(name))
+        bundle = chosen.bundle or small_run(Path(name))
         (Path(name) / "store").mkdir()
         kind = HurtInside if chosen.inside else HurtHttp
         service = kind(bundle, Path(name).resolve() / "store" / "live.sqlite")
