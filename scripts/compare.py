@@ -13,8 +13,8 @@ a paired test over the users, corrected for the number of comparisons.
 
 import sys
 
-from twotower.exits import exit_status
-from twotower.experiments.compare.command import run_command
+from twotower.config.exits import exit_status
+from twotower.reports.compare.command import run_command
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]

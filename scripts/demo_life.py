@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from twotower.errors import InputError
-from twotower.exits import exit_status
+from twotower.config.errors import InputError
+from twotower.config.exits import exit_status
 from twotower.serving.recommendation import ItemId, Recommendation, UserId
 from twotower.serving.retriever import Retriever
 

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.door import run_door
+from twotower.commands.door import run_door
 
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.bundle.export import export, told
-    from twotower.exits import DONE
+    from twotower.config.exits import DONE
 
     print(told(export(Path(settings["run"]), settings["trusted_packages"])))
     return DONE

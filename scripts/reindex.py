@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.exits import leave_on_signals
+from twotower.config.exits import leave_on_signals
 
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-    from twotower.assemble import reindex
+    from twotower.pipeline.train import reindex
 
     changes = {key: settings[key] for key in ("index", "console")}
     return reindex(Path(settings["run"]), changes, overrides, settings["trusted_packages"])
@@ -23,6 +23,6 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     leave_on_signals()  # first of all: the rest takes a while to import
-    from twotower.door import run_door
+    from twotower.commands.door import run_door
 
     run_door("reindex", task, __doc__ or "")

@@ -26,6 +26,6 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
 if __name__ == "__main__":
     # First of all: the first process of a container gets no signal that it has no handler for.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    from twotower.door import run_door
+    from twotower.commands.door import run_door
 
     run_door("serve", task, __doc__ or "")

@@ -12,29 +12,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.exits import leave_on_signals
+from twotower.config.exits import leave_on_signals
 
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-    from twotower.assemble import train_anew
+    from twotower.pipeline.train import train_anew
 
     return train_anew(settings, overrides)
 
 
 def resume(folder: Path, trusted_packages: Sequence[str]) -> int:
-    from twotower.assemble import resume
+    from twotower.pipeline.train import resume
 
     return resume(folder, trusted=trusted_packages)
 
 
 def rerun(folder: Path, trusted_packages: Sequence[str]) -> int:
-    from twotower.repeat import rerun
+    from twotower.pipeline.rerun import rerun
 
     return rerun(folder, trusted_packages)
 
 
 if __name__ == "__main__":
     leave_on_signals()  # first of all: the rest takes a while to import
-    from twotower.door import run_door
+    from twotower.commands.door import run_door
 
     run_door("train", task, __doc__ or "", verbs={"resume": resume, "rerun": rerun})

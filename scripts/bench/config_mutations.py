@@ -32,9 +32,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from config_values import TINY, draw
 
-from twotower.check import RUN_GROUPS, RUN_KEYS
-from twotower.config import NOTHING_DONE
-from twotower.door import run_door
+from twotower.commands.compose import NOTHING_DONE
+from twotower.commands.door import run_door
+from twotower.pipeline.check import RUN_GROUPS, RUN_KEYS
 
 MOST_BYTES, MOST_SECONDS = 6 * 2**30, 300
 """Of addresses that the process may have, Python's libraries among them; and of one run."""
@@ -45,7 +45,7 @@ NAMES_A_KEY = re.compile(rf"^  [^ ]+: |\b({'|'.join(RUN_GROUPS | RUN_KEYS)})\b[.
 
 def tried(overrides: Sequence[str], root: Path) -> dict[str, Any]:
     """Ask the door for a run below `root`, and return how that ended."""
-    from twotower.assemble import train_anew
+    from twotower.pipeline.train import train_anew
 
     said, arguments = io.StringIO(), [f"output_root={root}", *overrides]
     before, sys.argv = time.process_time(), ["train.py", *arguments]

@@ -14,11 +14,11 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import is_typeddict
 
-from twotower.check import MAPS, OPTIONAL_GROUPS, ROOMS, ROOT, RUN_GROUPS, RUN_KEYS
-from twotower.config import choices, compose, sound_overrides
-from twotower.of_the_run import quoted
-from twotower.signature import STRICT
-from twotower.spec import TARGET, locate
+from twotower.commands.compose import choices, compose, sound_overrides
+from twotower.commands.of_the_run import quoted
+from twotower.config.signature import STRICT
+from twotower.config.spec import TARGET, locate
+from twotower.pipeline.check import MAPS, OPTIONAL_GROUPS, ROOMS, ROOT, RUN_GROUPS, RUN_KEYS
 
 TINY = (
     *(

@@ -58,7 +58,7 @@ def outcome(folder: Path, raw: bool, before: list[Any]) -> str:
     """Open a damaged bundle in every way, and say what happened; what must not happen begins with `!`."""
     from twotower.bundle.read import read_bundle
     from twotower.bundle.verify import verify
-    from twotower.errors import InputError
+    from twotower.config.errors import InputError
     from twotower.serving.retriever import Retriever
 
     def opened() -> list[Any]:

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.config import axis_of
-from twotower.errors import InputError
+from twotower.commands.compose import axis_of
+from twotower.config.errors import InputError
 from twotower.sweeps.job import Job, Request
 from twotower.sweeps.random_search import Random
 from twotower.sweeps.sweep import Plan

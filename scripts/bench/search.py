@@ -24,15 +24,15 @@ from pathlib import Path
 from typing import Any
 
 import twotower  # noqa: F401  # sets threads before torch loads
-from twotower.config import axis_of, checked, plain_file
-from twotower.data.atomic import write_text_atomically
+from twotower.commands.compose import axis_of, checked, plain_file
+from twotower.config.errors import InputError
+from twotower.config.spec import build
 from twotower.data.build import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
-from twotower.errors import InputError
 from twotower.evaluation.evaluator import Evaluator
-from twotower.spec import build
+from twotower.files.atomic import write_text_atomically
 from twotower.sweeps.job import Job, Request
 from twotower.sweeps.pruning import watch
 from twotower.sweeps.search import Search

@@ -124,7 +124,7 @@ class Trial:
 
 
 def resume(folder: Path) -> int:
-    from twotower.assemble import resume
+    from twotower.pipeline.train import resume
 
     return resume(folder)
 

@@ -18,7 +18,7 @@ from kills_clients import Service
 from kills_services import HttpService, InsideService, answer_all
 from service import SERVE
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.live.store import Store
 
 UNLIMITED = resource.RLIM_INFINITY

@@ -67,8 +67,8 @@ Take = Callable[[Settings, Path], dict[str, int]]
 
 def base_settings() -> Settings:
     """Return the settings that all tables are trained with."""
-    from twotower.check import SWEEP_ONLY
-    from twotower.config import compose
+    from twotower.commands.compose import compose
+    from twotower.pipeline.check import SWEEP_ONLY
 
     forced = [f"++{text}" if "." in text.partition("=")[0] else text for text in OVERRIDES]
     found = {key: value for key, value in compose("train", forced).items() if key not in SWEEP_ONLY}
@@ -93,7 +93,7 @@ def settings_of(case: Case, base: Settings) -> Settings:
 
 def train(settings: Settings, folder: Path) -> dict[str, int]:
     """Take tables all the way to a bundle."""
-    from twotower.assemble import train as train_run
+    from twotower.pipeline.train import train as train_run
 
     run = folder / "outputs" / "run"
     status = train_run(settings, run)
@@ -104,11 +104,11 @@ def train(settings: Settings, folder: Path) -> dict[str, int]:
 
 def fit(settings: Settings, folder: Path) -> dict[str, int]:
     """Take tables until their features are fitted."""
+    from twotower.config.spec import build
     from twotower.data.build import build_dataset
     from twotower.data.sources.source import Source
     from twotower.data.splits.split import Split
-    from twotower.spec import build
-    from twotower.stages import needs_of
+    from twotower.pipeline.stages import needs_of
     from twotower.training.parts import fit_features
 
     source, split = build(settings["data"], Source), build(settings["split"], Split)
@@ -120,9 +120,9 @@ def fit(settings: Settings, folder: Path) -> dict[str, int]:
 
 def attempt(case: Case, settings: Settings, take: Take, folder: Path) -> tuple[str, str]:
     """Take the tables of a case; returns "taken", "refused" or "violated", and what is to be said of it."""
-    from twotower.check import check
-    from twotower.errors import InputError
-    from twotower.problems import raise_problems
+    from twotower.config.errors import InputError
+    from twotower.config.problems import raise_problems
+    from twotower.pipeline.check import check
 
     try:
         raise_problems(check(settings))

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import orjson
 
+from twotower.config.spec import build
 from twotower.data.build import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.ranking import item_popularity
-from twotower.experiments.run import Run
-from twotower.spec import build
+from twotower.runs.run import Run
 
 from service import serving  # isort: skip
 

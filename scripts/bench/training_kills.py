@@ -118,8 +118,8 @@ class Attack:
     """
 
     def __init__(self, name: str, root: Path) -> None:
-        from twotower.check import SWEEP_ONLY
-        from twotower.config import checked
+        from twotower.commands.compose import checked
+        from twotower.pipeline.check import SWEEP_ONLY
 
         self.name, self.root, self.number = name, root, 0
         settings = checked("train", [*SMALL, *PLANS[name], f"output_root={root}"])
@@ -135,13 +135,13 @@ class Attack:
         self.expected = seen(root / "alone")
 
     def train(self, folder: Path) -> int:
-        from twotower.assemble import train
+        from twotower.pipeline.train import train
 
         return train(self.settings, folder)
 
     def go_on(self, folder: Path) -> int:
         """Resume a run, or begin it again where it was killed before it had a configuration."""
-        from twotower.assemble import resume
+        from twotower.pipeline.train import resume
 
         if (folder / "config.yaml").is_file():
             return resume(folder)
@@ -215,7 +215,7 @@ def one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     import torch
 
-    import twotower.assemble  # noqa: F401
+    import twotower.pipeline.train  # noqa: F401
 
     torch.set_num_threads(1)
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import faiss
 
+from twotower.config.spec import PositiveInt
 from twotower.index.faiss_index import FaissIndex
 from twotower.index.index import Recall
-from twotower.spec import PositiveInt
 
 
 class Graph(FaissIndex):

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from twotower.check import ALL_GROUPS, MAPS, OPTIONAL_GROUPS, ROOMS, RUN_KEYS, SWEEP_ONLY, check
-from twotower.config import CONF, checked, compose, shape
-from twotower.spec import TARGET, locate
+from twotower.commands.compose import CONF, checked, compose, shape
+from twotower.config.spec import TARGET, locate
+from twotower.pipeline.check import ALL_GROUPS, MAPS, OPTIONAL_GROUPS, ROOMS, RUN_KEYS, SWEEP_ONLY, check
 
 FILES = sorted(CONF.glob("**/*.yaml"))
 DOORS = {path.stem for path in CONF.glob("*.yaml") if "# @package" not in path.read_text()}

@@ -19,10 +19,10 @@ from twotower.bundle.export import history_vectors
 from twotower.bundle.exported import ExportedTowers
 from twotower.bundle.onnx_files import write_towers
 from twotower.bundle.parity import check_parity
+from twotower.config.spec import TARGET
 from twotower.data.history import History
 from twotower.features.feature import ContextFeature
 from twotower.features.feature_table import FeatureTable
-from twotower.spec import TARGET
 from twotower.towers.build import build_two_tower
 from twotower.towers.two_tower import TwoTower
 

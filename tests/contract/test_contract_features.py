@@ -18,12 +18,12 @@ import torch
 import yaml
 
 import twotower.features
-from twotower.config import compose
-from twotower.errors import InputError
+from twotower.commands.compose import compose
+from twotower.config.errors import InputError
+from twotower.config.spec import TARGET, build
 from twotower.features.feature import REQUEST_TIME, ContextFeature, Feature, feature_from_json
 from twotower.features.feature_table import FeatureTable
 from twotower.features.numeric import Numeric
-from twotower.spec import TARGET, build
 
 CONF = sorted((Path(__file__).parents[2] / "conf" / "features").glob("**/*.yaml"))
 ROOM = "twotower.features."

@@ -8,7 +8,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from twotower.spec import build
+from twotower.config.spec import build
 from twotower.towers.history.history_encoder import HistoryEncoder
 
 FILES = sorted((Path(__file__).parents[2] / "conf" / "history").glob("**/*.yaml"))

@@ -9,13 +9,13 @@ import pytest
 import yaml
 from graph_index import Graph, GraphWithIds
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
+from twotower.config.spec import build
 from twotower.index.check import check
 from twotower.index.exact import Truth, exact_search
 from twotower.index.index import Index
 from twotower.index.rehearsal import rehearse
 from twotower.index.tune import tune
-from twotower.spec import build
 
 CONF = Path(__file__).parents[2] / "conf" / "index"
 PATHS = sorted(CONF.glob("*.yaml"))

@@ -13,10 +13,10 @@ import torch
 import yaml
 from torch import Tensor
 
+from twotower.config.spec import TARGET, build, locate
 from twotower.losses.loss import Loss
 from twotower.negatives.candidates import Candidates, known_pairs
 from twotower.negatives.negatives import Negatives
-from twotower.spec import TARGET, build, locate
 from twotower.towers.build import needs_of_towers
 
 CONF = Path(__file__).parents[2] / "conf"

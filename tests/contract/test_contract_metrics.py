@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from strangers.first_place import FirstPlace
 
 import twotower.metrics
+from twotower.config.spec import build
 from twotower.evaluation.evaluator import Evaluator
-from twotower.experiments.directions import higher_is_better
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
-from twotower.spec import build
+from twotower.runs.directions import higher_is_better
 
 GROUP = sorted((Path(__file__).parents[2] / "conf" / "metrics").glob("*.yaml"))
 

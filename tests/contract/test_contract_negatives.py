@@ -10,8 +10,8 @@ import yaml
 from scipy.stats import chisquare
 from torch import Tensor
 
+from twotower.config.spec import build
 from twotower.negatives.negatives import Negatives
-from twotower.spec import build
 
 FILES = sorted((Path(__file__).parents[2] / "conf" / "negatives").glob("**/*.yaml"))
 N, P = 25, 40

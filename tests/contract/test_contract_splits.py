@@ -9,11 +9,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from twotower.config.errors import InputError
 from twotower.data import splits
 from twotower.data.holdouts import windows_of
 from twotower.data.log import Log
 from twotower.data.splits.split import NONE, TEST, TRAIN, VALID, VALID_ONLY, Split, is_in
-from twotower.errors import InputError
 
 ARGUMENTS = {
     "temporal": {"test": 4.0, "valid": 4.0},

@@ -9,7 +9,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from twotower.spec import TARGET, build
+from twotower.config.spec import TARGET, build
 from twotower.towers.mlp import Mlp
 from twotower.towers.single_block import SingleBlock
 from twotower.towers.tower import Tower

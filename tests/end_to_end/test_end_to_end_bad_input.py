@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from twotower import assemble, stages
-from twotower.check import SWEEP_ONLY
-from twotower.config import CONF, checked
+from twotower.commands.compose import CONF, checked
+from twotower.pipeline import stages
+from twotower.pipeline import train as assemble
+from twotower.pipeline.check import SWEEP_ONLY
 
 SCRIPTS = CONF.parent / "scripts"
 NUM_USERS, NUM_ITEMS, NUM_INTERACTIONS = 60, 30, 1200

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from twotower.assemble import reevaluate, reindex, train
 from twotower.bundle.read import read_bundle
-from twotower.check import SWEEP_ONLY
-from twotower.config import checked
+from twotower.commands.compose import checked
+from twotower.config.errors import InputError
+from twotower.config.spec import build
 from twotower.data.build import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
-from twotower.errors import InputError
-from twotower.spec import build
+from twotower.pipeline.check import SWEEP_ONLY
+from twotower.pipeline.train import reevaluate, reindex, train
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts" / "bench"))

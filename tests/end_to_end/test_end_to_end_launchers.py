@@ -14,7 +14,7 @@ import os, sys
 from pathlib import Path
 from ray.cluster_utils import Cluster
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.launchers.launcher import JobError
 from twotower.launchers.ray import Ray
 

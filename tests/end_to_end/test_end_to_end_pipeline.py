@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from twotower.assemble import reevaluate, reindex, resume, train
-from twotower.check import SWEEP_ONLY
-from twotower.config import checked
-from twotower.errors import InputError
+from twotower.commands.compose import checked
+from twotower.config.errors import InputError
+from twotower.pipeline.check import SWEEP_ONLY
+from twotower.pipeline.train import reevaluate, reindex, resume, train
 from twotower.serving.retriever import Retriever
 
 SMALL = [

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from strangers.cosine_contrastive import CosineContrastive
 
-from twotower.assemble import train
-from twotower.check import SWEEP_ONLY
-from twotower.config import CONF, checked
-from twotower.errors import InputError
+from twotower.commands.compose import CONF, checked
+from twotower.config.errors import InputError
+from twotower.pipeline.check import SWEEP_ONLY
+from twotower.pipeline.train import train
 
 TINY = [
     "data=synthetic",

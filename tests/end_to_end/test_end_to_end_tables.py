@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "scripts" / "bench"))
 from tables import attack, fault_of, fit, train  # noqa: E402
 from tables_mutated import Case  # noqa: E402
 
-from twotower.errors import InputError  # noqa: E402
+from twotower.config.errors import InputError  # noqa: E402
 
 Told = list[tuple[int, str, str]]
 

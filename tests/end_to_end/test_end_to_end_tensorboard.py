@@ -20,11 +20,11 @@ from tensorboard.plugins.hparams.list_session_groups import Handler
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.util import tensor_util
 
-from twotower.assemble import reindex, train
-from twotower.check import SWEEP_ONLY
-from twotower.config import checked
-from twotower.errors import InputError
-from twotower.experiments.tensorboard import HPARAMS, Board
+from twotower.commands.compose import checked
+from twotower.config.errors import InputError
+from twotower.pipeline.check import SWEEP_ONLY
+from twotower.pipeline.train import reindex, train
+from twotower.reports.tensorboard import HPARAMS, Board
 
 TINY = [
     "data=synthetic",

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from twotower import assemble
 from twotower.bundle.manifest import render
-from twotower.check import SWEEP_ONLY
-from twotower.config import CONF, checked
-from twotower.errors import InputError
+from twotower.commands.compose import CONF, checked
+from twotower.config.errors import InputError
+from twotower.pipeline import train as assemble
+from twotower.pipeline.check import SWEEP_ONLY
 from twotower.serving.http.app import Settings, create_app
 from twotower.serving.live.service import LiveService
 from twotower.serving.retriever import Retriever
@@ -136,7 +136,7 @@ def test_whom_a_user_trusts_is_believed(run: Path, mark: Path, door: Door) -> No
 
 
 def test_reload_of_a_bundle_that_names_others_is_422_and_says_how(place: Path, run: Path, mark: Path) -> None:
-    for name, target in (("ends", "unittest.__main__.X"), ("ours", "twotower.spec.importlib.X")):
+    for name, target in (("ends", "unittest.__main__.X"), ("ours", "twotower.config.spec.importlib.X")):
         folder = place / "bundles" / name
         folder.mkdir(parents=True)
         for path in (run / "bundle").iterdir():

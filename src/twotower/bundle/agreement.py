@@ -10,8 +10,8 @@ from twotower.bundle import layout
 from twotower.bundle.arrays import read_array
 from twotower.bundle.bundle import Bundle
 from twotower.bundle.manifest import REMEDY
+from twotower.config.errors import InputError
 from twotower.data.history import History
-from twotower.errors import InputError
 
 
 def check_items(folder: Path, manifest: Mapping[str, Any], vectors: np.ndarray) -> None:

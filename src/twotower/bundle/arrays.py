@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 
 VERSION = (1, 0)
 """Of the format; its headers have at most 64 KB, those of later ones may promise 4 GB."""

@@ -18,8 +18,8 @@ from twotower.bundle.manifest import EXPORT, OWN_SUM, list_files, read_manifest,
 from twotower.bundle.onnx_files import OPSET, write_towers
 from twotower.bundle.parity import check_parity
 from twotower.bundle.read import read_bundle
-from twotower.data.atomic import publish_folder, temporary_folder
-from twotower.errors import InputError
+from twotower.config.errors import InputError
+from twotower.files.atomic import publish_folder, temporary_folder
 
 BUNDLE, EXPORTED = "bundle", "exported"
 DISTRIBUTIONS = ("torch", "onnx", "onnxscript", "onnxruntime")

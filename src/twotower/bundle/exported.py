@@ -17,7 +17,7 @@ from twotower.bundle.bundle import Bundle
 from twotower.bundle.export_modules import EMBEDDING, HISTORY, MASK, TIMES, TOWER_OUTPUT, feature_input
 from twotower.bundle.history_vectors import HistoryVectors
 from twotower.bundle.manifest import REMEDY
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

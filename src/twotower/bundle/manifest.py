@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from twotower.bundle.layout import EXPORT_FILES, FILES, FORMAT_VERSION, MANIFEST, WEIGHTS
-from twotower.data.atomic import sha256_of_file
-from twotower.errors import InputError
+from twotower.config.errors import InputError
+from twotower.files.atomic import sha256_of_file
 from twotower.files.plain_values import read_json
 
 OWN_SUM = "sha256"

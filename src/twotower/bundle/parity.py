@@ -13,7 +13,7 @@ from torch import Tensor
 
 from twotower.bundle.bundle import Bundle
 from twotower.bundle.exported import ExportedTowers
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.towers.two_tower import TwoTower
 
 LARGEST_DIFFERENCE = 1e-5

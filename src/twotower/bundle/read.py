@@ -14,12 +14,12 @@ from twotower.bundle.tables import read_table, vocabulary_of
 from twotower.bundle.tensors import checked_spec, read_towers
 from twotower.bundle.trial import check_use
 from twotower.bundle.verify import verify
+from twotower.config.errors import InputError
+from twotower.config.spec import build
+from twotower.config.trust import check_targets
 from twotower.data.history import History
-from twotower.errors import InputError
 from twotower.files.plain_values import read_yaml
 from twotower.index.index import Index
-from twotower.spec import build
-from twotower.trust import check_targets
 
 
 def read_bundle(folder: Path, trusted_packages: Collection[str] = ()) -> Bundle:

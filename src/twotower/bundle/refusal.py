@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 
 
 @contextmanager

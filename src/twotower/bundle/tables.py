@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from twotower.config.errors import InputError
 from twotower.data.vocabulary import CHARACTER_BYTES, Vocabulary
-from twotower.errors import InputError
 
 FREE_BYTES = 64 * 2**20
 """What any table may unpack to."""

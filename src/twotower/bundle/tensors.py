@@ -13,17 +13,17 @@ from torch import Tensor
 
 from twotower.bundle import layout
 from twotower.bundle.refusal import refusing
-from twotower.errors import InputError
+from twotower.config.errors import InputError
+from twotower.config.spec import OURS, TARGET, Spec, class_of
+from twotower.config.trust import check_targets
 from twotower.features.feature import STATE, ContextFeature, Feature, feature_from_json
 from twotower.features.feature_table import FeatureTable, check_name
 from twotower.files.plain_values import read_json
-from twotower.spec import OURS, TARGET, Spec, class_of
 from twotower.towers.build import build_two_tower
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.tower import Tower
 from twotower.towers.two_tower import TwoTower
-from twotower.trust import check_targets
 
 PARTS = {"history": HistoryEncoder, "user_tower": Tower, "item_tower": Tower, "item_bias": ItemBias}
 """What is built from a bundle's settings; whatever else they name is not looked at."""
@@ -77,7 +77,7 @@ def checked_spec(spec: Any, base: type, key: str) -> Spec:
     Raises:
         InputError: it names no such class, or an argument is none that its class takes.
     """
-    from twotower.signature import check_arguments  # pydantic is only needed here
+    from twotower.config.signature import check_arguments  # pydantic is only needed here
 
     if not isinstance(spec, Mapping):
         raise InputError(f"{key}: expected a mapping with {TARGET!r}, found {spec!r:.80}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from twotower.bundle.bundle import Bundle
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.features.feature_table import FeatureTable
 
 

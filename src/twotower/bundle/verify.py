@@ -9,8 +9,8 @@ from typing import Any
 
 from twotower.bundle.layout import MANIFEST
 from twotower.bundle.manifest import REMEDY, read_manifest
-from twotower.data.atomic import sha256_of_file
-from twotower.errors import InputError
+from twotower.config.errors import InputError
+from twotower.files.atomic import sha256_of_file
 
 
 def verify(folder: Path) -> dict[str, Any]:

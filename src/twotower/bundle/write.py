@@ -16,11 +16,11 @@ from torch import Tensor
 
 from twotower.bundle import layout
 from twotower.bundle.manifest import list_files, render
-from twotower.data.atomic import replace_folder, temporary_folder
+from twotower.config.errors import InputError
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.history import History
-from twotower.errors import InputError
 from twotower.features.feature_table import FeatureTable
+from twotower.files.atomic import replace_folder, temporary_folder
 from twotower.files.plain_values import yaml_text
 from twotower.index.index import Index
 from twotower.index.threads import faiss_versions

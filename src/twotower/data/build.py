@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from twotower.data.atomic import publish_folder, replace_folder, temporary_folder
+from twotower.config.problems import Gathered
 from twotower.data.audit import audit_of
 from twotower.data.check_tables import ENTITIES, Needs, checked, no_needs
 from twotower.data.dataset import RetrievalDataset
@@ -20,8 +20,8 @@ from twotower.data.splits.split import Split
 from twotower.data.store import Built, open_dataset, write_dataset
 from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
+from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
 from twotower.files.code import code_fingerprint
-from twotower.problems import Gathered
 
 LOG = logging.getLogger("twotower")
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from twotower.config.problems import Gathered
 from twotower.data.column import Column, quoted
 from twotower.data.ids import checked_ids
 from twotower.data.tables import (
@@ -18,7 +19,6 @@ from twotower.data.tables import (
     Tables,
     missing_columns,
 )
-from twotower.problems import Gathered
 
 EARLIEST = 86_400
 """1970-01-02: earlier times are missing values or not seconds."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 
 
 def quoted(value: Any) -> str:

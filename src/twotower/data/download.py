@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 
 import pooch
 
-from twotower.data.atomic import replace_folder, sha256_of_file, temporary_folder
-from twotower.errors import InputError
+from twotower.config.errors import InputError
+from twotower.files.atomic import replace_folder, sha256_of_file, temporary_folder
 
 DATA_VARIABLE = "TWOTOWER_DATA_DIR"
 CACHE_VARIABLE = "TWOTOWER_CACHE_DIR"

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from twotower.data.atomic import sha256_of_file
-from twotower.spec import spec_of
+from twotower.config.spec import spec_of
+from twotower.files.atomic import sha256_of_file
 
 
 def arguments_of(instance: object) -> dict[str, Any]:

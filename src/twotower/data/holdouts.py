@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
 from twotower.data.log import Log
@@ -21,7 +22,6 @@ from twotower.data.splits.split import (
     Split,
     is_in,
 )
-from twotower.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from twotower.data.atomic import sha256_of_file
+from twotower.config.errors import InputError
 from twotower.data.dataset import Audit, Holdout, RetrievalDataset
 from twotower.data.fingerprints import fingerprint_of
 from twotower.data.history import History
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
-from twotower.errors import InputError
+from twotower.files.atomic import sha256_of_file
 
 META, OWN_SUM = "meta.json", "sha256"
 HISTORY_ARRAYS = ("offsets", "items", "times")

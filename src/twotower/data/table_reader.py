@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from twotower.config.errors import InputError
+from twotower.config.problems import legible, listed
 from twotower.data.parquet_file import column_names, read_columns
 from twotower.data.tables import missing_columns
-from twotower.errors import InputError
-from twotower.problems import legible, listed
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")

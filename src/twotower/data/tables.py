@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from twotower.config.problems import legible, listed
 from twotower.data.column import Column
-from twotower.problems import legible, listed
 
 USER_ID, ITEM_ID, TIMESTAMP, SPLIT = "user_id", "item_id", "timestamp", "split"
 SPLIT_NAMES = ("train", "valid", "test")

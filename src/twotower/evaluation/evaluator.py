@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from annotated_types import Le
 
+from twotower.config.errors import InputError
+from twotower.config.spec import Count, PositiveInt, build
 from twotower.data.dataset import Holdout
-from twotower.errors import InputError
 from twotower.evaluation.intervals import bootstrap_interval
 from twotower.evaluation.ranking import rank, targets_of
 from twotower.evaluation.report import Report
@@ -16,7 +17,6 @@ from twotower.evaluation.slices import by_item_slice, by_user_slice
 from twotower.evaluation.top_k import Pairs
 from twotower.evaluation.user_values import UserValues, key_of, means_of, user_values
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
-from twotower.spec import Count, PositiveInt, build
 
 
 class Evaluator:

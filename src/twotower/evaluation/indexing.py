@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from twotower.config.spec import build
 from twotower.data.dataset import Holdout
 from twotower.evaluation.encode import encode_catalogue
 from twotower.evaluation.evaluator import Evaluator
@@ -19,7 +20,6 @@ from twotower.index.check import IndexReport, check
 from twotower.index.exact import Truth
 from twotower.index.index import Index
 from twotower.index.tune import OperatingPoint, tune
-from twotower.spec import build
 from twotower.towers.two_tower import TwoTower
 
 RECALL_K = 100

@@ -7,10 +7,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from twotower.config.spec import Width
 from twotower.features.feature import BoolArray, Feature, Missing
 from twotower.features.lookup_encoder import LookupEncoder
 from twotower.features.raw_numbers import as_finite_numbers
-from twotower.spec import Width
 
 
 class Binned(Feature):

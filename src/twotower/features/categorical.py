@@ -7,10 +7,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from twotower.config.spec import DropoutRate, PositiveInt, Width
 from twotower.features.feature import BoolArray, Feature, Missing
 from twotower.features.lookup_encoder import LookupEncoder
 from twotower.features.value_rows import ValueRows, is_value
-from twotower.spec import DropoutRate, PositiveInt, Width
 
 
 class Categorical(Feature):

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 from torch import Tensor, nn
 
+from twotower.config.problems import Gathered
+from twotower.config.spec import build, spec_of
 from twotower.data.column import quoted
-from twotower.problems import Gathered
-from twotower.spec import build, spec_of
 
 REQUEST_TIME = "request_time"
 """Reserved user column: unix seconds of the request, given at call time instead of by the user table."""

@@ -13,10 +13,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from twotower.config.errors import InputError
+from twotower.config.problems import Gathered, listed
 from twotower.data.tables import ITEM_ID, USER_ID
-from twotower.errors import InputError
 from twotower.features.feature import REQUEST_TIME, ContextFeature, Feature
-from twotower.problems import Gathered, listed
 
 PREFIX = "encoded_"
 KEYS = (USER_ID, ITEM_ID)

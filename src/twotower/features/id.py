@@ -1,8 +1,8 @@
 """Who it is: one embedding for each user or item seen in training."""
 
+from twotower.config.spec import DropoutRate, WidthOrNone
 from twotower.features.categorical import Categorical
 from twotower.features.feature import Missing
-from twotower.spec import DropoutRate, WidthOrNone
 
 
 class Id(Categorical):

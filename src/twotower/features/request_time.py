@@ -8,10 +8,10 @@ import torch
 from annotated_types import Le
 from torch import Tensor, nn
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
+from twotower.config.spec import Count
 from twotower.features.feature import REQUEST_TIME, BoolArray, ContextFeature
 from twotower.features.raw_numbers import as_finite_numbers
-from twotower.spec import Count
 
 YEAR_SECONDS = 31_556_952  # 365.2425 days
 DAY_SECONDS = 86_400

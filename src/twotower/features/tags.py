@@ -7,10 +7,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from twotower.config.spec import Length, PositiveInt, Width
 from twotower.features.bag_encoder import BagEncoder
 from twotower.features.feature import BoolArray, Feature, Missing
 from twotower.features.value_rows import ValueRows, is_value
-from twotower.spec import Length, PositiveInt, Width
 
 
 class Tags(Feature):

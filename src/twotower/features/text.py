@@ -10,10 +10,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from twotower.config.spec import Length, PositiveInt, Width
 from twotower.features.bag_encoder import BagEncoder
 from twotower.features.feature import BoolArray, Feature, Missing
 from twotower.features.text_tokens import hashed_tokens
-from twotower.spec import Length, PositiveInt, Width
 
 
 class HashedText(Feature):

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.features.feature import BoolArray, Feature, Missing
 
 FloatMatrix = npt.NDArray[np.float32]

@@ -1,5 +1,5 @@
-"""Purpose: which code a class runs, and files of plain values that anybody may have written.
+"""Purpose: files that are whole or not there, locks, the code that a class runs, plain values of anybody.
 
-May import: errors.
+May import: config.
 To add one: a file named for what it tells of files; it knows nothing of runs, data or towers.
 """

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 
 MOST_YAML_BYTES = 1_000_000
 """Of one file; what we write has a few thousand."""

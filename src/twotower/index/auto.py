@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
+from twotower.config.spec import PositiveInt
 from twotower.index.faiss_file import read_faiss
 from twotower.index.faiss_index import FaissIndex
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index, Recall, SearchResult
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_pq import IVFPQ
-from twotower.spec import PositiveInt
 
 
 class Auto(Index):

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
+from twotower.config.spec import build
 from twotower.index.exact import Truth, exact_search, recall_by_row
 from twotower.index.index import Index
 from twotower.index.latency import measure_latency
 from twotower.index.rehearse_changes import problem_of_changes
 from twotower.index.report import IndexReport
 from twotower.index.tune import OperatingPoint
-from twotower.spec import build
 
 __all__ = ["IndexReport", "check", "exact_search"]
 

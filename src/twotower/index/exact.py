@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.index.index import SearchResult
 from twotower.index.vector_input import as_rows, as_vectors
 

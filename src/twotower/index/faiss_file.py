@@ -7,7 +7,7 @@ from typing import Any
 
 import faiss
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 
 FREE_BYTES = 64 * 2**20
 """What a part of any index may take, whatever the size of its file."""

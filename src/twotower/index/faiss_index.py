@@ -9,15 +9,15 @@ from typing import Any
 import faiss
 import numpy as np
 
-from twotower.data.atomic import write_atomically
-from twotower.errors import InputError
+from twotower.config.errors import InputError
+from twotower.config.spec import spec_of
+from twotower.files.atomic import write_atomically
 from twotower.index.faiss_file import read_faiss, size_in_file
 from twotower.index.index import Index, SearchResult
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.index.row_set import RowSet
 from twotower.index.tombstones import ids_in_table, layers, search, table_fits, take_out, with_ids
 from twotower.index.vector_input import as_rows, as_vectors
-from twotower.spec import spec_of
 
 
 class FaissIndex(Index):

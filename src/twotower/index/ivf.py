@@ -8,7 +8,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.index.faiss_index import FaissIndex
 from twotower.index.index import Index
 

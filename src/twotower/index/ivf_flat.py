@@ -4,9 +4,9 @@ from typing import Any
 
 import faiss
 
+from twotower.config.spec import PositiveInt
 from twotower.index.index import Recall
 from twotower.index.ivf import IVF
-from twotower.spec import PositiveInt
 
 
 class IVFFlat(IVF):

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 import faiss
 from annotated_types import Ge, Le
 
+from twotower.config.spec import PositiveInt
 from twotower.index.index import Recall
 from twotower.index.ivf import IVF, automatic_nlist
-from twotower.spec import PositiveInt
 
 
 class IVFPQ(IVF):

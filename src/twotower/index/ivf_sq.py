@@ -5,10 +5,10 @@ from typing import Any
 import faiss
 import numpy as np
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
+from twotower.config.spec import PositiveInt
 from twotower.index.index import Recall
 from twotower.index.ivf import IVF
-from twotower.spec import PositiveInt
 
 LARGEST_FLOAT16 = 65504.0
 

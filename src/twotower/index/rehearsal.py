@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
+from twotower.config.spec import Spec, build
 from twotower.index.index import Index
 from twotower.index.rehearse_changes import problem_of_changes
-from twotower.spec import Spec, build
 
 MAX_VECTORS = 20_000
 NUM_QUERIES = 32

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 
 
 def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None) -> np.ndarray:

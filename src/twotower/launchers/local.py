@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 from types import TracebackType
 
+from twotower.config.spec import Threads
 from twotower.launchers.cores import num_cores
 from twotower.launchers.launcher import Handle, Launcher, Payload
 from twotower.launchers.process import WorkerProcess
 from twotower.launchers.task import threads_environment
-from twotower.spec import Threads
 
 
 class Local(Launcher):

@@ -11,13 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
+from twotower.config.problems import Problem, raise_problems
+from twotower.config.spec import NonNegativeFloat, PositiveInt
 from twotower.launchers.cores import num_cores
 from twotower.launchers.launcher import Handle, JobError, Launcher, Payload
 from twotower.launchers.process import WorkerProcess
 from twotower.launchers.task import import_path, threads_environment
-from twotower.problems import Problem, raise_problems
-from twotower.spec import NonNegativeFloat, PositiveInt
 
 STOP_SECONDS, OBJECT_STORE_BYTES = 30.0, 100 * 2**20
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from twotower.data.atomic import write_text_atomically
+from twotower.config.problems import Problem, raise_problems
+from twotower.config.spec import Count, PositiveFloat, PositiveInt
+from twotower.files.atomic import write_text_atomically
 from twotower.launchers.launcher import Handle, JobError, Launcher, Payload
 from twotower.launchers.task import answer_of, import_path, status_of, threads_environment
-from twotower.problems import Problem, raise_problems
-from twotower.spec import Count, PositiveFloat, PositiveInt
 
 POLL_SECONDS, ASK_SECONDS, STOP_SECONDS = 0.1, 20.0, 120.0
 SLOW_DISK_SECONDS = {"slurm": 10.0, "local": 0.0}

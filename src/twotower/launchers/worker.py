@@ -13,7 +13,7 @@ import threading
 import traceback
 from typing import NoReturn, TextIO
 
-from twotower.exits import Stopped
+from twotower.config.exits import Stopped
 from twotower.launchers.launcher import Payload
 from twotower.launchers.task import answer_of
 

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from twotower.config.spec import PositiveFloat
 from twotower.losses.kernels.blockwise import blockwise_loss
 from twotower.losses.loss import Loss
 from twotower.losses.temperature import Temperature
 from twotower.negatives.candidates import Candidates
-from twotower.spec import PositiveFloat
 
 
 class Bce(Loss):

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
+from twotower.config.spec import PositiveFloat
 from twotower.losses.kernels.blockwise import blockwise_loss
 from twotower.losses.loss import Loss
 from twotower.losses.temperature import Temperature
 from twotower.negatives.candidates import Candidates
-from twotower.spec import PositiveFloat
 
 
 class InBatchSoftmax(Loss):

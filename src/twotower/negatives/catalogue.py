@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from twotower.config.spec import PositiveInt
 from twotower.negatives.negatives import Negatives
-from twotower.spec import PositiveInt
 
 
 class Catalogue(Negatives):

@@ -7,8 +7,8 @@ import torch
 from annotated_types import Le
 from torch import Tensor, nn
 
+from twotower.config.spec import PositiveInt
 from twotower.negatives.candidates import Candidates, known_pairs
-from twotower.spec import PositiveInt
 
 Draws = Annotated[PositiveInt, Le(1_000_000)]
 """Of a batch."""

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.features.raw_numbers import as_numbers
 from twotower.features.tags import Tags
 from twotower.features.value_rows import is_value

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.features.feature_table import FeatureTable
 from twotower.features.value_rows import is_value
 from twotower.serving.attribute_columns import AttributeColumn, Mask, Numbers, column_of

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from twotower.bundle.bundle import Bundle
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.features.feature_table import FeatureTable
 from twotower.serving.best_items import Best, Choice, best_items
 from twotower.serving.catalogue import Catalogue

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from twotower.bundle.bundle import Bundle
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes
 from twotower.serving.drift import Drift, DriftCounter, Floats, catch_up, fresh_index

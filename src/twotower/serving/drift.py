@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.config.spec import build
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
 from twotower.serving.live_items import LiveItems, Rows
-from twotower.spec import build
 
 MIN_CHANGES = 100
 """Items put in and taken out before which nothing is worth a rebuild."""

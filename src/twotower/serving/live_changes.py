@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.catalogue import Catalogue, PreparedItem
 from twotower.serving.drift import Drift
 from twotower.serving.recommendation import ItemId, UserId

@@ -6,7 +6,7 @@ from typing import Any
 
 from twotower.bundle.bundle import Bundle
 from twotower.bundle.read import read_bundle
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.batch import Answering
 from twotower.serving.best_items import Best, most_alike
 from twotower.serving.catalogue import Catalogue

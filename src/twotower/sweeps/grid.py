@@ -4,11 +4,11 @@ import itertools
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from twotower.errors import InputError
-from twotower.experiments.fingerprint import NOT_SHAPING
-from twotower.experiments.outcome import FINISHED
-from twotower.experiments.overrides import key_of
-from twotower.experiments.run import read_ending
+from twotower.config.errors import InputError
+from twotower.runs.fingerprint import NOT_SHAPING
+from twotower.runs.outcome import FINISHED
+from twotower.runs.overrides import key_of
+from twotower.runs.run import read_ending
 from twotower.sweeps.job import Job, Request
 from twotower.sweeps.sweep import Plan, Sweep
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twotower.errors import InputError
-from twotower.experiments.fingerprint import NOT_SHAPING, flat, shaping_training
-from twotower.experiments.folder_name import folder_name
-from twotower.experiments.run import Run
-from twotower.experiments.run_files import CONFIG
-from twotower.problems import NOT_VARIED, Mistakes, Problem, raise_problems
+from twotower.config.errors import InputError
+from twotower.config.problems import NOT_VARIED, Mistakes, Problem, raise_problems
+from twotower.runs.fingerprint import NOT_SHAPING, flat, shaping_training
+from twotower.runs.folder_name import folder_name
+from twotower.runs.run import Run
+from twotower.runs.run_files import CONFIG
 from twotower.sweeps.axis import Axis
 
 

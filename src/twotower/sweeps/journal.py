@@ -8,7 +8,7 @@ from typing import Any
 from filelock import FileLock
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 
 OF_EVERY_ENTRY = {"op_code", "worker_id"}
 REMEDY = "bring the file back from a copy, or begin a new search with another name= or sweep.storage="

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from twotower.experiments.directions import INDEX_FIGURES, RECORDED, higher_is_better
-from twotower.problems import Problem, nearest, raise_problems
-from twotower.spec import build
+from twotower.config.problems import Problem, nearest, raise_problems
+from twotower.config.spec import build
+from twotower.runs.directions import INDEX_FIGURES, RECORDED, higher_is_better
 
 Direction = Literal["maximize", "minimize"]
 VALID, INDEX, TEST = "valid/", "index/", "test/"

@@ -8,7 +8,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.sweeps.objectives import Direction
 from twotower.sweeps.space import Space
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner

@@ -5,8 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twotower.data.atomic import write_text_atomically
-from twotower.experiments.outcome import Outcome
+from twotower.files.atomic import write_text_atomically
+from twotower.runs.outcome import Outcome
 from twotower.sweeps.job import Request
 from twotower.sweeps.seeds import SeedSummary
 
@@ -29,7 +29,7 @@ def write_sweep(
         seeds: of configurations with several.
         found: what the sweep's plan has to say.
     """
-    from twotower.experiments.tensorboard import SweepBoard
+    from twotower.reports.tensorboard import SweepBoard
 
     jobs = [
         {

@@ -4,12 +4,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from twotower.errors import InputError
-from twotower.experiments.console.console import Console
-from twotower.experiments.lock import held
-from twotower.experiments.outcome import Outcome, outcome_of
-from twotower.experiments.run import read_ending, write_failure
+from twotower.config.errors import InputError
+from twotower.files.lock import held
 from twotower.launchers.launcher import Handle, Launcher
+from twotower.reports.console.console import Console
+from twotower.runs.outcome import Outcome, outcome_of
+from twotower.runs.run import read_ending, write_failure
 from twotower.sweeps.job import Job
 from twotower.sweeps.sweep import Plan
 

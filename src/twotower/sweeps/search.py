@@ -3,8 +3,8 @@
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from twotower.errors import InputError
-from twotower.spec import PositiveInt, Seed
+from twotower.config.errors import InputError
+from twotower.config.spec import PositiveInt, Seed
 from twotower.sweeps.job import Request
 from twotower.sweeps.objectives import Direction, Objectives, way_of
 from twotower.sweeps.pruning import PrunerName

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from twotower.errors import InputError
-from twotower.experiments.fingerprint import NOT_SHAPING, flat
-from twotower.experiments.folder_name import trial_name
-from twotower.experiments.lock import held
-from twotower.experiments.run import read_ending
-from twotower.spec import build
+from twotower.config.errors import InputError
+from twotower.config.spec import build
+from twotower.files.lock import held
+from twotower.runs.fingerprint import NOT_SHAPING, flat
+from twotower.runs.folder_name import trial_name
+from twotower.runs.run import read_ending
 from twotower.sweeps.job import Job, Request
 from twotower.sweeps.journal import REMEDY
 from twotower.sweeps.objectives import Objectives

@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twotower.experiments.folder_name import without_seed
-from twotower.experiments.outcome import Outcome
+from twotower.runs.folder_name import without_seed
+from twotower.runs.outcome import Outcome
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from twotower.problems import Problem, raise_problems
+from twotower.config.problems import Problem, raise_problems
 from twotower.sweeps.axis import Axis
 
 if TYPE_CHECKING:

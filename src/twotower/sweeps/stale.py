@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from twotower.config.errors import InputError
+from twotower.config.spec import build
 from twotower.data.build import build_dataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
-from twotower.errors import InputError
-from twotower.experiments.record import training_identity
-from twotower.experiments.run import read_ending
-from twotower.spec import build
+from twotower.runs.record import training_identity
+from twotower.runs.run import read_ending
 from twotower.sweeps.job import Job
 
 

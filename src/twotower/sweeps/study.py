@@ -14,7 +14,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.sweeps.journal import Journal
 from twotower.sweeps.objectives import Direction
 

@@ -10,7 +10,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from twotower.experiments.lock import held
+from twotower.files.lock import held
 from twotower.sweeps.owner import Watchman, this_process
 from twotower.sweeps.study import quiet, trial_id
 

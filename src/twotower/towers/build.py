@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
+from twotower.config.spec import TARGET, all_arguments, build, locate
 from twotower.features.feature_table import FeatureTable
-from twotower.spec import TARGET, all_arguments, build, locate
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.tower import Tower

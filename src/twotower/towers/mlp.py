@@ -6,7 +6,7 @@ import torch
 from annotated_types import MaxLen
 from torch import Tensor, nn
 
-from twotower.spec import DropoutRate, Width
+from twotower.config.spec import DropoutRate, Width
 from twotower.towers.normalise import NormName, norm_of, provided_by
 from twotower.towers.tower import Tower
 

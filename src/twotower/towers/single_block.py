@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from twotower.spec import DropoutRate
+from twotower.config.spec import DropoutRate
 from twotower.towers.normalise import NormName, norm_of, provided_by
 from twotower.towers.tower import Tower
 

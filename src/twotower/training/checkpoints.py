@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
-from twotower.data.atomic import write_atomically
-from twotower.errors import InputError
+from twotower.config.errors import InputError
+from twotower.files.atomic import write_atomically
 
 SUM_BYTES, CHUNK_BYTES = 64, 2**20
 NO_COMMENT, COMMENT = struct.pack("<H", 0), struct.pack("<H", SUM_BYTES)

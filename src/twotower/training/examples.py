@@ -13,8 +13,8 @@ import torch
 from annotated_types import Le
 from torch import Tensor
 
+from twotower.config.spec import Days, PositiveFloat, PositiveInt
 from twotower.data.history import History
-from twotower.spec import Days, PositiveFloat, PositiveInt
 
 SECONDS_A_DAY = 86_400.0
 

@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from twotower.config.errors import InputError
+from twotower.config.memory import beyond_memory
+from twotower.config.spec import build
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.history import History
-from twotower.errors import InputError
 from twotower.evaluation.evaluator import Evaluator
 from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
 from twotower.losses.loss import Loss
-from twotower.memory import beyond_memory
 from twotower.negatives.negatives import Negatives
-from twotower.spec import build
 from twotower.towers.build import build_two_tower, tower_width
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.training.examples import NextItem, TrainBatches

@@ -8,16 +8,16 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
-from twotower.data.atomic import write_text_atomically
+from twotower.config.errors import InputError
+from twotower.config.spec import build
 from twotower.data.dataset import RetrievalDataset
-from twotower.errors import InputError
 from twotower.evaluation.encode import encode_catalogue
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.predict import rank_all
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.report import Report
+from twotower.files.atomic import write_text_atomically
 from twotower.index.index import Index
-from twotower.spec import build
 from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.curves import Watch
 from twotower.training.callbacks.index import BuildIndex

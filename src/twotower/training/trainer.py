@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
-from twotower.problems import nearest
-from twotower.spec import NonNegativeFloat, PositiveInt
+from twotower.config.problems import nearest
+from twotower.config.spec import NonNegativeFloat, PositiveInt
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
-from twotower.errors import InputError
 from twotower.evaluation.encode import encode_catalogue
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.health import health

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from twotower.config.spec import Fraction, PositiveFloat
 from twotower.losses.kernels.blockwise import blockwise_loss
 from twotower.losses.loss import Loss
 from twotower.negatives.candidates import Candidates
-from twotower.spec import Fraction, PositiveFloat
 
 
 class CosineContrastive(Loss):

@@ -17,7 +17,7 @@ from twotower.bundle.layout import EXPORT_FILES, FILES, MANIFEST, WEIGHTS
 from twotower.bundle.manifest import render
 from twotower.bundle.parity import _difference, check_parity
 from twotower.bundle.read import read_bundle
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 
 N, LENGTH, D = tiny_bundle.NUM_ITEMS, tiny_bundle.LENGTH, tiny_bundle.DIM
 NOW = tiny_bundle.NOW

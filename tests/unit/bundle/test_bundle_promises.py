@@ -24,7 +24,7 @@ from twotower.bundle import layout
 from twotower.bundle.layout import MANIFEST
 from twotower.bundle.manifest import list_files, render
 from twotower.bundle.read import read_bundle
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.retriever import Retriever
 
 HUGE = 10**9

@@ -7,7 +7,7 @@ import torch
 
 from twotower.bundle.layout import FILES, ITEMS, MANIFEST
 from twotower.bundle.read import read_bundle
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 
 
 @pytest.mark.parametrize("text", [True, False])

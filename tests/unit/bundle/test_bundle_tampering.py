@@ -11,7 +11,7 @@ from twotower.bundle.layout import FILES, MANIFEST
 from twotower.bundle.manifest import render
 from twotower.bundle.read import read_bundle
 from twotower.bundle.verify import verify
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 
 
 @pytest.fixture(scope="module")

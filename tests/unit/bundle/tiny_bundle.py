@@ -5,6 +5,7 @@ import pandas as pd
 import torch
 
 from twotower.bundle.write import write_bundle
+from twotower.config.spec import build
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.history import History
 from twotower.data.vocabulary import Vocabulary
@@ -14,7 +15,6 @@ from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_pq import IVFPQ
-from twotower.spec import build
 from twotower.towers.build import build_two_tower
 
 NUM_ITEMS, NUM_USERS, DIM, LENGTH = 60, 12, 8, 5

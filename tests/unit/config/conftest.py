@@ -2,8 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
-from twotower.config import checked
-from twotower.errors import InputError
+from twotower.commands.compose import checked
+from twotower.config.errors import InputError
 
 Refusal = Callable[..., str]
 

@@ -6,8 +6,8 @@ from hydra.core.override_parser.types import QuotedString
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.config import CONF, axis_of, checked, is_swept, sound_overrides
-from twotower.errors import InputError
+from twotower.commands.compose import CONF, axis_of, checked, is_swept, sound_overrides
+from twotower.config.errors import InputError
 from twotower.sweeps.axis import Axis
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from twotower.config import checked
+from twotower.commands.compose import checked
 
 Refusal = Callable[..., str]
 SYNTHETIC = "data=synthetic"

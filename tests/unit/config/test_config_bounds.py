@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from twotower import memory
-from twotower.check import check
-from twotower.config import checked
-from twotower.memory import beyond_memory, usable_bytes
+from twotower.commands.compose import checked, memory
+from twotower.config.memory import beyond_memory, usable_bytes
+from twotower.pipeline.check import check
 
 Refusal = Callable[..., str]
 BEYOND: dict[str, tuple[str, str]] = {

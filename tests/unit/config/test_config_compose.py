@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from twotower.config import CONF, checked, compose, sound_overrides
-from twotower.errors import InputError
+from twotower.commands.compose import CONF, checked, compose, sound_overrides
+from twotower.config.errors import InputError
 
 
 def test_everything_is_plain() -> None:

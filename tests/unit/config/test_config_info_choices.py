@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from twotower.check import OF_THE_RUN
-from twotower.config import CONF, choices, plain_file
-from twotower.door_help import choices_text
+from twotower.commands.compose import CONF, choices, plain_file
+from twotower.commands.help import choices_text
+from twotower.pipeline.check import OF_THE_RUN
 
 FILES = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name != "local")
 DOORS = {

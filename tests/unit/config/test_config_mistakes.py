@@ -77,7 +77,11 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "target that is no path": ("loss._target_=Bce", "loss._target_", "there is no class 'Bce'"),
     "target that is a number": ("loss._target_=3", "loss._target_", "3 is not a Loss"),
-    "target that is no class": ("loss._target_=twotower.spec.build", "loss._target_", "is not a class"),
+    "target that is no class": (
+        "loss._target_=twotower.config.spec.build",
+        "loss._target_",
+        "is not a class",
+    ),
     "target of another room": (
         "loss._target_=twotower.index.flat_ip.FlatIP",
         "loss._target_",

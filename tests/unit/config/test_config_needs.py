@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from torch import Tensor
 
-from twotower.config import checked
+from twotower.commands.compose import checked
 from twotower.losses.in_batch_softmax import InBatchSoftmax
 from twotower.towers.tower import Tower
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from twotower.check import SWEEP_ONLY
-from twotower.config import checked
-from twotower.door import run_door
-from twotower.errors import InputError
+from twotower.commands.compose import checked
+from twotower.commands.door import run_door
+from twotower.config.errors import InputError
+from twotower.pipeline.check import SWEEP_ONLY
 
 Refusal = Callable[..., str]
 IVF = ["index=ivf_flat", "index.nlist=8", "console=quiet"]

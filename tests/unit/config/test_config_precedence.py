@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from twotower import config, door
-from twotower.config import axis_of, checked, choices, sound_overrides
-from twotower.door import run_door
-from twotower.errors import InputError
+from twotower.commands import compose as config
+from twotower.commands import door
+from twotower.commands.compose import axis_of, checked, choices, sound_overrides
+from twotower.commands.door import run_door
+from twotower.config.errors import InputError
 
 GLOBAL = "# @package _global_\n"
 MINE = """# python scripts/train.py loss=mine

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from twotower.exits import Stopped, stoppable
+from twotower.config.exits import Stopped, stoppable
 
 STOPPED = {"SIGTERM": (143, "stopped by SIGTERM"), "SIGINT": (130, "stopped by Ctrl-C")}
 WORK = """
 import signal
 import sys
-from twotower.exits import exit_status, leave_on_signals, stoppable
+from twotower.config.exits import exit_status, leave_on_signals, stoppable
 
 def work():
     with stoppable(lambda: "resume=here"):
@@ -92,7 +92,7 @@ def test_handlers_and_hooks_are_put_back() -> None:
 def test_a_signal_while_python_ends_changes_nothing() -> None:
     code = """
 import os, signal
-from twotower.exits import exit_status, leave_on_signals
+from twotower.config.exits import exit_status, leave_on_signals
 
 class Last:
     kill = os.kill

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
+from twotower.config.spec import TARGET, build, locate, spec_of
 from twotower.losses.bce import Bce
 from twotower.losses.loss import Loss
 from twotower.negatives.negatives import Negatives
 from twotower.negatives.uniform import Uniform
-from twotower.spec import TARGET, build, locate, spec_of
 
 BCE = "twotower.losses.bce.Bce"
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from twotower import job
-from twotower.errors import InputError
-from twotower.experiments.run import Run
-from twotower.spec import build, locate
+from twotower.config.errors import InputError
+from twotower.config.spec import build, locate
+from twotower.config.trust import check_targets, targets
+from twotower.pipeline import job
+from twotower.runs.run import Run
 from twotower.towers.tower import Tower
-from twotower.trust import check_targets, targets
 
 FILE = Path("run/config.yaml")
 NAMES: dict[str, Any] = {
@@ -47,8 +47,8 @@ def test_a_package_a_module_or_a_class_can_be_trusted() -> None:
     "target",
     [
         "unittest.__main__.X",  # ends the process that imports it
-        "twotower.spec.importlib.X",
-        "twotower.spec.importlib.import_module",
+        "twotower.config.spec.importlib.X",
+        "twotower.config.spec.importlib.import_module",
         "twotower..spec.InputError",
         "twotower.towers/../spec.X",
         ".twotower.X",
@@ -62,8 +62,8 @@ def test_whatever_an_import_does_there_is_no_class(target: Any) -> None:
 
 
 def test_a_class_of_others_is_not_reached_through_a_module_of_ours() -> None:
-    with pytest.raises(InputError, match=r"'twotower.assemble.Path' is pathlib\w*.Path; name it so"):
-        locate("twotower.assemble.Path")
+    with pytest.raises(InputError, match=r"'twotower.pipeline.train.Path' is pathlib\w*.Path; name it so"):
+        locate("twotower.pipeline.train.Path")
     with pytest.raises(InputError, match=r"'twotower\.losses\.bce\.Bce' is not a Tower"):
         build({"_target_": "twotower.losses.bce.Bce"}, Tower)
 
@@ -98,7 +98,7 @@ def test_a_job_that_is_gone_on_with_may_name_what_was_typed_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trusted: list[Any] = []
-    monkeypatch.setattr("twotower.assemble.resume", lambda folder, watch, names: trusted.append(names))
+    monkeypatch.setattr("twotower.pipeline.train.resume", lambda folder, watch, names: trusted.append(names))
     settings = {"seed": 1, "loss": {"_target_": "mine.losses.Mine"}}
     Run.create(tmp_path / "job", settings)
     payload = {"folder": str(tmp_path / "job"), "settings": settings, "overrides": [], "trial": None}

@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from twotower.data.atomic import (
+from twotower.files.atomic import (
     clear_temporaries,
     publish_folder,
     replace_folder,

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from twotower.config.errors import InputError
 from twotower.data.audit import audit_table
 from twotower.data.build import build_dataset, cache_key
 from twotower.data.sources.source import Source
@@ -16,7 +17,6 @@ from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.temporal import Temporal
 from twotower.data.splits.user_holdout import UserHoldout
 from twotower.data.tables import Tables
-from twotower.errors import InputError
 
 SMALL = {"num_users": 60, "num_items": 40, "num_interactions": 600, "latent_dim": 4}
 DAY = 86_400

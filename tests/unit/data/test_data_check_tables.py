@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from twotower.config.errors import InputError
 from twotower.data.check_tables import checked
 from twotower.data.tables import Tables, entities_of
-from twotower.errors import InputError
 
 T = 1_700_000_000
 

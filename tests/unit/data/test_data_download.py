@@ -6,9 +6,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from twotower.config.errors import InputError
 from twotower.data.download import CACHE_VARIABLE, DATA_VARIABLE, Archive, data_folder_problem, fetch
 from twotower.data.sources.movielens import MovieLens
-from twotower.errors import InputError
 
 CONTENT = b"1::2::3\n"
 SHA = hashlib.sha256(CONTENT).hexdigest()

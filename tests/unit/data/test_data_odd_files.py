@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from twotower.config.errors import InputError
 from twotower.data.check_tables import checked
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.table_reader import typed
-from twotower.errors import InputError
 
 LOG = "user_id,item_id,timestamp\n1,5,1700000000\n2,6,1700000001\n"
 FRAME = pd.DataFrame({"user_id": [1, 2], "item_id": [5, 6], "timestamp": [1_700_000_000, 1_700_000_001]})

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from twotower.config.errors import InputError
 from twotower.data.build import build_dataset
 from twotower.data.check_tables import checked
 from twotower.data.sources import movielens
@@ -9,7 +10,6 @@ from twotower.data.sources.online_retail import FOLDER, OnlineRetail
 from twotower.data.sources.synthetic import Synthetic, _words
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.temporal import Temporal
-from twotower.errors import InputError
 
 
 def test_online_retail_is_what_its_license_says():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from twotower.config.errors import InputError
 from twotower.data.holdouts import windows_of
 from twotower.data.sources.synthetic import Synthetic
 from twotower.data.sources.table_files import TableFiles
@@ -10,7 +11,6 @@ from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.split import NONE, TEST, TRAIN, VALID, VALID_ONLY
 from twotower.data.splits.temporal import Temporal, date
 from twotower.data.splits.user_holdout import UserHoldout
-from twotower.errors import InputError
 
 DAY = 86_400
 

@@ -3,7 +3,7 @@ import pytest
 import scipy.sparse
 from evaluation_logs import make_history, make_holdout
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.evaluation.baselines import ease
 from twotower.evaluation.baselines.ease import Ease, interaction_matrix
 from twotower.evaluation.baselines.popularity import Popularity

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from evaluation_logs import make_holdout
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.evaluation.evaluator import Evaluator
 
 KINDS: dict[str, dict[str, Any]] = {

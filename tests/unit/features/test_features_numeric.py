@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.features.numeric import Numeric
 from twotower.features.request_time import DAY_SECONDS, YEAR_SECONDS, RequestTime
 from twotower.features.vector import Vector

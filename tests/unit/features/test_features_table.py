@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.features.binned import Binned
 from twotower.features.categorical import Categorical
 from twotower.features.feature import Feature, feature_from_json

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.errors import InputError
-from twotower.experiments.run import Run, read_result
+from twotower.config.errors import InputError
 from twotower.files.plain_values import load_yaml, read_json, read_yaml, yaml_text
+from twotower.runs.run import Run, read_result
 
 BOMB = "\n".join(
     ["a0: &a0 [x,x,x,x,x,x,x,x,x]"] + [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.index.auto import Auto
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.index.exact import Truth, exact_search, recall_by_row
 
 VECTORS = np.array([[1, 0], [0, 1], [1, 1], [1, 0]], dtype=np.float32)

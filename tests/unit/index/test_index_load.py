@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 import pytest
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.index.auto import Auto
 from twotower.index.index import Index
 from twotower.index.ivf_flat import IVFFlat

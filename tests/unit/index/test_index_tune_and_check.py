@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.index.check import check
 from twotower.index.exact import exact_search
 from twotower.index.flat_ip import FlatIP

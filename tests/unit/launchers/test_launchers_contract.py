@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from twotower.check import check_spec
-from twotower.errors import InputError
+from twotower.config.errors import InputError
+from twotower.config.spec import build
 from twotower.launchers.launcher import Handle, JobError, Launcher
 from twotower.launchers.slurm import Slurm
-from twotower.spec import build
+from twotower.pipeline.check import check_spec
 
 CONF = Path(__file__).parents[3] / "conf" / "launcher"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))

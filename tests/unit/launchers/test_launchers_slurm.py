@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.launchers import slurm as module
 from twotower.launchers.launcher import JobError
 from twotower.launchers.slurm import Slurm

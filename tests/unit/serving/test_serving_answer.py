@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tiny_bundle
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.requests import Request, UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
 

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.features.feature_table import FeatureTable
 from twotower.features.numeric import Numeric
 from twotower.features.tags import Tags

@@ -3,7 +3,7 @@ from contextlib import closing
 
 import pytest
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, SetAside, replay
 from twotower.serving.live.store import Store, StoreFailed
 from twotower.serving.live.writer import Writer

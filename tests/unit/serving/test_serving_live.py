@@ -7,7 +7,7 @@ import pytest
 import tiny_bundle
 from graph_index import Graph
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
 from twotower.serving.live.service import LiveService
 from twotower.serving.requests import Request, UnknownItem

@@ -5,7 +5,7 @@ import pytest
 import tiny_bundle
 
 from twotower.bundle.read import read_bundle
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.requests import UnknownItem
 from twotower.serving.retriever import Retriever
 

@@ -1,7 +1,7 @@
 import pytest
 import tiny_bundle
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.retriever import Retriever
 
 

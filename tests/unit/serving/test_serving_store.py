@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.live.acknowledged import beside
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
 from twotower.serving.live.store import Store, StoreFailed

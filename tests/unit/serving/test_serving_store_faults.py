@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.live.acknowledged import beside
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, SetAside
 from twotower.serving.live.store import Store, StoreFailed

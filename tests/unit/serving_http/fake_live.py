@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.live.changes import Change, ItemPut, ItemRemoved
 from twotower.serving.live.service import ReloadUnderWay
 from twotower.serving.live.store import StoreFailed

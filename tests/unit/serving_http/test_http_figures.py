@@ -12,7 +12,7 @@ from fake_live import FakeLive
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.http.access_log import MOST_LINES, AccessLog
 from twotower.serving.http.app import Settings
 from twotower.serving.http.path_ids import id_of

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fake_live import FakeLive
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.http.app import Settings, create_app
 from twotower.serving.http.errors import HttpError
 from twotower.serving.http.hosts import Hosts

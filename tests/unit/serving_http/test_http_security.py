@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.http.security import Keys, is_open, needs_write
 
 Asked = Callable[..., httpx.Response]

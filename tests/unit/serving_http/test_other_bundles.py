@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.http import other_bundles
 from twotower.serving.http.other_bundles import OtherBundles
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.errors import InputError
-from twotower.experiments.outcome import Outcome
-from twotower.sweeping import axes_of, exit_status_of, sweep_name
+from twotower.commands.sweep import axes_of, exit_status_of, sweep_name
+from twotower.config.errors import InputError
+from twotower.runs.outcome import Outcome
 from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid
 from twotower.sweeps.job import Request

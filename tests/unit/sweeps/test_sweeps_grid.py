@@ -10,10 +10,10 @@ from fake_search import request_of, settings_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.config import checked
-from twotower.errors import InputError
-from twotower.experiments.run import Run
-from twotower.problems import Mistakes, Problem
+from twotower.commands.compose import checked
+from twotower.config.errors import InputError
+from twotower.config.problems import Mistakes, Problem
+from twotower.runs.run import Run
 from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid, GridPlan
 from twotower.sweeps.job import Job, Request

@@ -13,7 +13,7 @@ import pytest
 from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.sweeps.owner import LOST_SECONDS, place, started
 from twotower.sweeps.study import open_storage, open_study, quiet, same_or_refuse, storage_name
 from twotower.sweeps.trials import HEARTBEAT, OWNER, Trials

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fake_search import DIM, RATE, VARY, request_of, result_of, run, settings_of
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.sweeps.random_search import Random
 from twotower.sweeps.search import Search
 from twotower.sweeps.tpe import Tpe

@@ -10,9 +10,9 @@ from fake_search import DIM, MONITOR, RATE, VARY, quality, request_of, result_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.data.atomic import write_text_atomically
-from twotower.errors import InputError
-from twotower.experiments.folder_name import trial_name
+from twotower.config.errors import InputError
+from twotower.files.atomic import write_text_atomically
+from twotower.runs.folder_name import trial_name
 from twotower.sweeps import owner
 from twotower.sweeps.job import Job
 from twotower.sweeps.random_search import Random

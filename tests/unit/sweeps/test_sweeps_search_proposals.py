@@ -12,8 +12,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from twotower.config import axis_of
-from twotower.errors import InputError
+from twotower.commands.compose import axis_of
+from twotower.config.errors import InputError
 from twotower.sweeps.objectives import Direction, Objectives
 from twotower.sweeps.proposals import propose
 from twotower.sweeps.search_summary import best

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.sweeps.axis import Axis
 from twotower.sweeps.objectives import Objectives
 from twotower.sweeps.space import Space

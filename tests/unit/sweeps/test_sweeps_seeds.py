@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.experiments.folder_name import folder_name
-from twotower.experiments.outcome import Outcome
+from twotower.runs.folder_name import folder_name
+from twotower.runs.outcome import Outcome
 from twotower.sweeps.seeds import SeedSummary, summarise_seeds
 
 TEST = "test/recall_at_20"

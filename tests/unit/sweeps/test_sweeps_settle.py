@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from twotower.config import checked
+from twotower.commands.compose import checked
+from twotower.config.errors import InputError
+from twotower.config.spec import build
 from twotower.data.build import build_dataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
-from twotower.errors import InputError
-from twotower.experiments.lock import held
-from twotower.experiments.record import training_identity
+from twotower.files.lock import held
 from twotower.launchers.launcher import JobError
-from twotower.spec import build
+from twotower.runs.record import training_identity
 from twotower.sweeps.job import Job
 from twotower.sweeps.schedule import settle
 from twotower.sweeps.stale import stale

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.training.checkpoints import read_checkpoint, write_checkpoint
 
 CONTENT = {"state_dict": {"weight": torch.tensor([1.0, -2.5])}, "fitted": {"epochs": 3}}

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from twotower import memory
+from twotower.commands.compose import memory
+from twotower.config.errors import InputError
 from twotower.data.history import History
-from twotower.errors import InputError
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.training.parts import build_batches, check_weights

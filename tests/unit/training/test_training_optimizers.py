@@ -9,7 +9,7 @@ import yaml
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from twotower.spec import build
+from twotower.config.spec import build
 from twotower.training.optimizers.adagrad import Adagrad
 from twotower.training.optimizers.adamw import AdamW, LazyAdamW
 from twotower.training.optimizers.optimizer import OptimizerChoice

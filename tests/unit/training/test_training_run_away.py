@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.training.callbacks.run_away import RunAway
 
 TRAINER: Any = SimpleNamespace(accumulate_grad_batches=1)

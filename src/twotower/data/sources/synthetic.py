@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from annotated_types import Le
 
+from twotower.config.errors import InputError
+from twotower.config.memory import beyond_memory
+from twotower.config.spec import Days, Fraction, NonNegativeFloat, PositiveInt, Seed
 from twotower.data.fingerprints import fingerprint_of
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
-from twotower.errors import InputError
-from twotower.memory import beyond_memory
-from twotower.spec import Days, Fraction, NonNegativeFloat, PositiveInt, Seed
 
 FIRST_TIME = 1_577_836_800
 """2020-01-01."""

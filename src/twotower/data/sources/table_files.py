@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from twotower.data.atomic import sha256_of_file
+from twotower.config.errors import InputError
+from twotower.config.problems import Gathered
+from twotower.config.spec import PositiveInt
 from twotower.data.column import Column
 from twotower.data.fingerprints import arguments_of, fingerprint_of
 from twotower.data.separators import separator_hint, separator_of, separator_problem
@@ -13,9 +15,7 @@ from twotower.data.sources.source import Source
 from twotower.data.table_columns import IdColumn, TimestampUnit, seconds, tags, unify_ids
 from twotower.data.table_reader import check_kind, column_problems, header, is_parquet, read, typed
 from twotower.data.tables import ITEM_ID, SPLIT, TIMESTAMP, USER_ID, Tables, entities_of, missing_columns
-from twotower.errors import InputError
-from twotower.problems import Gathered
-from twotower.spec import PositiveInt
+from twotower.files.atomic import sha256_of_file
 
 PARAMETERS = {
     USER_ID: "user_column",

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from twotower.config.errors import InputError
 from twotower.data.log import Log
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
-from twotower.errors import InputError
 
 NO_SPLIT = (
     "this data brings no split; for table_files name the column in data.split_column, or use split=temporal"

@@ -4,11 +4,11 @@ from typing import Literal
 
 import numpy as np
 
+from twotower.config.spec import Days, ProperFraction, Seed
 from twotower.data.dataset import Audit
 from twotower.data.log import Log
 from twotower.data.splits.split import NONE, TRAIN, VALID, VALID_ONLY, Parts
 from twotower.data.splits.temporal import Temporal
-from twotower.spec import Days, ProperFraction, Seed
 
 
 class ItemCold(Temporal):

@@ -6,10 +6,10 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.config.errors import InputError
 from twotower.data.dataset import Audit
 from twotower.data.log import Log
 from twotower.data.sources.source import Source
-from twotower.errors import InputError
 
 TRAIN, VALID, TEST, VALID_HISTORY, TEST_HISTORY, VALID_ONLY, NONE = range(7)
 """Parts: `VALID` and `TEST` are targets; a valid target is known later, a `VALID_ONLY` one never.

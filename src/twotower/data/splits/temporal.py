@@ -5,11 +5,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.config.errors import InputError
+from twotower.config.spec import Days
 from twotower.data.dataset import Audit
 from twotower.data.log import Log
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
-from twotower.errors import InputError
-from twotower.spec import Days
 
 SECONDS_A_DAY = 86_400
 

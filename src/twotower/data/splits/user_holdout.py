@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from twotower.config.spec import ProperFraction, Seed
 from twotower.data.dataset import Audit
 from twotower.data.log import Log
 from twotower.data.splits.split import TEST, TEST_HISTORY, TRAIN, VALID, VALID_HISTORY, Parts, Split
-from twotower.spec import ProperFraction, Seed
 
 MIN_INTERACTIONS = 2
 

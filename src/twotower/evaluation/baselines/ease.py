@@ -5,10 +5,10 @@ import scipy.linalg
 import scipy.sparse
 from numpy.typing import NDArray
 
+from twotower.config.errors import InputError
+from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.history import History
-from twotower.errors import InputError
 from twotower.evaluation.baselines.baseline import Baseline
-from twotower.spec import PositiveFloat, PositiveInt
 
 BLOCK_ITEMS = 1024
 

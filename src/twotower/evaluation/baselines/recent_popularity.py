@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.config.spec import Days
 from twotower.data.history import History
 from twotower.evaluation.baselines.baseline import Baseline
 from twotower.evaluation.ranking import item_popularity
-from twotower.spec import Days
 
 DAY_SECONDS = 86_400
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from twotower.config.errors import InputError
+from twotower.config.spec import Spec, build
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
-from twotower.errors import InputError
 from twotower.evaluation.baselines.baseline import Baseline
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.report import Report
 from twotower.evaluation.top_k import top_k_of
-from twotower.spec import Spec, build
 
 
 @dataclass(frozen=True)

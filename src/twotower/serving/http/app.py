@@ -17,7 +17,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.http.access_log import AccessLog
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.docs_page import add_docs

@@ -9,7 +9,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.live.service import ReloadUnderWay
 from twotower.serving.requests import UnknownItem, UnknownUser
 

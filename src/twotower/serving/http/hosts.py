@@ -5,7 +5,7 @@ import re
 import socket
 from collections.abc import Iterable
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.http.errors import HttpError
 
 ANY = "*"

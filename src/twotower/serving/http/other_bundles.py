@@ -6,7 +6,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 from twotower.bundle.layout import MANIFEST
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.live.service import LiveService
 from twotower.serving.retriever import Retriever
 

@@ -3,8 +3,8 @@
 import re
 
 from twotower.bundle.bundle import Bundle
+from twotower.config.errors import InputError
 from twotower.data.ids import fits_64_bits
-from twotower.errors import InputError
 from twotower.serving.recommendation import ItemId, UserId
 
 WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")

@@ -12,7 +12,7 @@ from fastapi.security import HTTPBearer
 from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.http import models
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.errors import (

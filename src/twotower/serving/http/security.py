@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Iterable
 from pathlib import Path
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.http.errors import HttpError
 
 READ, WRITE = "read", "write"

@@ -14,7 +14,7 @@ import orjson
 import uvicorn
 
 from twotower.bundle.export import EXPORTED, exported_beside
-from twotower.exits import DONE
+from twotower.config.exits import DONE
 from twotower.serving.http.app import Settings, create_app
 from twotower.serving.http.hosts import Hosts
 from twotower.serving.http.protocol import Limits, within

@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from twotower.data.atomic import write_text_atomically
+from twotower.files.atomic import write_text_atomically
 
 LOG = logging.getLogger("twotower")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.recommendation import ItemId, UserId
 from twotower.serving.requests import UnknownItem
 

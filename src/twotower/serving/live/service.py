@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.live.changes import Change, SetAside, replay
 from twotower.serving.live.store import Store, StoreFailed
 from twotower.serving.live.writer import Writer

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.errors import InputError
-from twotower.experiments.lock import held
+from twotower.config.errors import InputError
+from twotower.files.lock import held
 from twotower.serving.live.acknowledged import Acknowledged, Promises, beside
 from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved, SetAside
 from twotower.serving.live.store_check import APPLICATION, FORMAT_VERSION, check, remedy

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.serving.live.acknowledged import Acknowledged, beside, promised
 from twotower.serving.live.wal_frames import Frames, read_frames
 

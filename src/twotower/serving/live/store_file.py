@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 
 SUFFIXES = ("", "-wal", "-shm")
 """The database, its write-ahead log, and the memory that its users share."""

@@ -4,8 +4,8 @@ import json
 import zlib
 from typing import Any
 
+from twotower.config.errors import InputError
 from twotower.data.ids import fits_64_bits
-from twotower.errors import InputError
 from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved, SetAside
 
 Values = tuple[Any, ...]

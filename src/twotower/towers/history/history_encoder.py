@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from twotower.spec import DropoutRate, Length
+from twotower.config.spec import DropoutRate, Length
 
 
 class HistoryEncoder(nn.Module, ABC):

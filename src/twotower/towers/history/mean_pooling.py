@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional
 
-from twotower.spec import DropoutRate, Fraction, Length
+from twotower.config.spec import DropoutRate, Fraction, Length
 from twotower.towers.history.history_encoder import HistoryEncoder
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from twotower.spec import DropoutRate, Length
+from twotower.config.spec import DropoutRate, Length
 from twotower.towers.history.history_encoder import HistoryEncoder
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from twotower.config.spec import Fraction, PositiveFloat
 from twotower.data.history import History
-from twotower.spec import Fraction, PositiveFloat
 from twotower.towers.item_bias.item_bias import ItemBias
 
 SECONDS_A_DAY = 86_400.0

@@ -6,7 +6,7 @@ import math
 import pytorch_lightning as pl
 import torch
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.index.index import Index
 from twotower.index.rehearsal import rehearse
 from twotower.training.examples import Batch, TrainBatches

@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from twotower.errors import InputError
+from twotower.config.errors import InputError
 from twotower.losses.temperature import LOWEST
 from twotower.training.examples import Batch
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim import Adagrad as TorchAdagrad
 from torch.optim import Optimizer
 
-from twotower.spec import NonNegativeFloat, PositiveFloat, ProperFraction
+from twotower.config.spec import NonNegativeFloat, PositiveFloat, ProperFraction
 from twotower.training.optimizers.optimizer import OptimizerChoice, Schedule
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from twotower.spec import NonNegativeFloat, PositiveFloat, ProperFraction
+from twotower.config.spec import NonNegativeFloat, PositiveFloat, ProperFraction
 from twotower.training.optimizers.optimizer import OptimizerChoice, Schedule
 
 

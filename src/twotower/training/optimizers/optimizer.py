@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from twotower.spec import PositiveFloat, ProperFraction
+from twotower.config.spec import PositiveFloat, ProperFraction
 
 Schedule = Literal["constant", "one_cycle", "cosine"]
 

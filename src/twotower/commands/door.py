@@ -1,0 +1,142 @@
+"""What every script does before and after its work.
+
+A door is a script with one verb. `run_door` gives every door the same manners: `--help`, all mistakes of the
+configuration at once and before any data is read, and the exit status.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from twotower.commands.compose import (
+    CONF,
+    NOTHING_DONE,
+    checked,
+    choices,
+    compose,
+    is_swept,
+    shape,
+    show,
+    sound_overrides,
+)
+from twotower.commands.help import choices_text, help_text
+from twotower.commands.of_the_run import quoted
+from twotower.config.errors import InputError
+from twotower.config.exits import DONE, exit_status
+from twotower.config.problems import NOT_VARIED, nearest, raise_problems
+from twotower.config.trust import SETTING as TRUST
+from twotower.pipeline.check import SWEEP_ONLY, check
+
+HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
+FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
+FLAGS = (*HELP, *MULTIRUN, *FLAGS_WITH_VALUE, "--resolve")
+
+FOLDER_KEYS = ("run", "bundle")
+
+Task = Callable[[dict[str, Any], Sequence[str]], int]
+Verb = Callable[[Path, Sequence[str]], int]
+
+
+def run_door(
+    config_name: str,
+    task: Task,
+    description: str,
+    verbs: Mapping[str, Verb] | None = None,
+) -> None:
+    """Run a script and leave with its exit status.
+
+    Args:
+        config_name: the YAML in `conf/` it starts from.
+        task: is given the checked settings and what was typed; returns the exit status.
+        description: printed by `--help`.
+        verbs: key -> what `key=RUN_FOLDER` calls instead, such as `resume`; it is told whom the user trusts.
+    """
+    overrides, flags = split_arguments(sys.argv[1:])
+    overrides = [_folder_quoted(text) for text in overrides]
+    debug = "debug=true" in (override.lower() for override in overrides)
+
+    def guarded() -> int:
+        _only_known(flags)
+        if set(HELP) & set(flags):
+            print(help_text(CONF, config_name, description, choices))
+            return DONE
+        if "choices" in flags:
+            print(choices_text(CONF, config_name, choices))
+            return DONE
+        for verb, call in (verbs or {}).items():
+            if folders := [text.partition("=")[2] for text in overrides if text.startswith(f"{verb}=")]:
+                return call(*_only(verb, folders[0], config_name, overrides))
+        if others := [flag for flag in flags if flag not in MULTIRUN]:
+            return _show(config_name, others, overrides)
+        return _run(config_name, task, overrides, multirun=bool(flags))
+
+    raise SystemExit(exit_status(guarded, debug))
+
+
+def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> int:
+    groups, _ = shape(config_name)
+    sweeps = "sweep" in groups
+    if multirun and not sweeps:
+        raise InputError(
+            "--multirun: this script does one thing at a time; sweeps belong to scripts/train.py"
+        )
+    swept: list[str] = []
+    if multirun or (sweeps and any(text.startswith(("sweep=", "seeds=")) for text in overrides)):
+        swept = [text for text in overrides if is_swept(text) or text.startswith(NOT_VARIED)]
+    fixed = [text for text in overrides if text not in swept]
+    problems, _ = sound_overrides(swept, sweep=True)
+    settings = checked(config_name, fixed, problems)
+    if swept or settings.get("sweep") or settings.get("seeds", 1) > 1:
+        from twotower.commands.sweep import run_sweep
+
+        return run_sweep(config_name, fixed, swept, settings)
+    if sweeps:
+        settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+    return task(settings, overrides)
+
+
+def _show(config_name: str, flags: list[str], overrides: list[str]) -> int:
+    """Print what Hydra's flags ask for, then what is wrong with it."""
+    for text in filter(is_swept, overrides):
+        raise InputError(f"{text} has several values, and {flags[0]} shows one job: give one of them")
+    problems, sound = sound_overrides(overrides)
+    raise_problems(problems, NOTHING_DONE)
+    show(config_name, flags, sound)
+    checked(config_name, overrides)
+    return DONE
+
+
+def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the overrides of a command line, and the flags with their values."""
+    overrides: list[str] = []
+    flags: list[str] = []
+    for argument in arguments:
+        is_value = bool(flags) and flags[-1] in FLAGS_WITH_VALUE
+        (flags if argument.startswith("-") or is_value else overrides).append(argument)
+    return overrides, flags
+
+
+def _only_known(flags: list[str]) -> None:
+    for flag in flags:
+        name = flag.partition("=")[0]
+        if flag.startswith("-") and name not in FLAGS:
+            raise InputError(f"{name}: unknown flag; {nearest(name, FLAGS)}")
+
+
+def _folder_quoted(text: str) -> str:
+    """Return an override whose value is a run's folder in quotes, since folder names hold = and commas."""
+    key, _, value = text.partition("=")
+    is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return f"{key}={quoted(value)}" if key in FOLDER_KEYS and value and not is_quoted else text
+
+
+def _only(verb: str, folder: str, config_name: str, overrides: list[str]) -> tuple[Path, list[str]]:
+    """Return the folder that a verb is given, and the packages that its user trusts."""
+    about_trust = [text for text in overrides if text.startswith(f"{TRUST}=")]
+    others = [text for text in overrides if not text.startswith((f"{verb}=", f"{TRUST}=", "debug="))]
+    if others:
+        raise InputError(f"{verb}={folder} takes the run as it was configured; leave out {', '.join(others)}")
+    trusted = {TRUST: compose(config_name, about_trust)[TRUST]}
+    raise_problems(check(trusted, frozenset(), frozenset(trusted)), NOTHING_DONE)
+    return Path(folder), trusted[TRUST]

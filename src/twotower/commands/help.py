@@ -1,0 +1,95 @@
+"""What a door prints for `--help` and `--info choices`."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from twotower.config.errors import InputError
+from twotower.config.spec import TARGET, locate
+from twotower.pipeline.check import NOT_SET, OF_THE_RUN
+
+HEADINGS = {None: "  (none by default)", OF_THE_RUN: "  (as the run had it by default)"}
+
+Choices = Callable[[str], Mapping[str, Path]]
+"""Group -> name -> file of its choices."""
+
+
+def help_text(conf: Path, config_name: str, description: str, choices: Choices) -> str:
+    """Return the door's description, then each group's choices and the plain keys.
+
+    Args:
+        conf: the folder of all choices.
+        config_name: the YAML in it that the door starts from.
+        description: what the door does.
+        choices: of a group.
+    """
+    config = _read(conf / f"{config_name}.yaml")
+    lines = [description.strip(), "", "Groups (group=choice):"]
+    for group, default in _groups(config):
+        names = ", ".join(sorted(choices(group)))
+        lines.append(f"  {group:<12} {names}  [{_shown('none' if default is None else default)}]")
+    lines += ["", "Keys (key=value; every key of a choice too, e.g. loss.temperature=0.05):"]
+    for key, value in _keys(conf, config).items():
+        lines.append(f"  {key:<14} [{_shown(value)}]")
+    lines += ["", "--info choices says what each choice is; --cfg job prints the whole configuration."]
+    lines += ["Exit status: 0 done, 1 failed, 2 your input, 3 index rejected."]
+    return "\n".join(lines)
+
+
+def choices_text(conf: Path, config_name: str, choices: Choices) -> str:
+    """Return every group with its choices, one line each; the default is marked with a star."""
+    lines = []
+    for group, default in _groups(_read(conf / f"{config_name}.yaml")):
+        lines += ["", f"{group}{HEADINGS.get(default, '')}"]
+        found = choices(group)
+        width = max(map(len, found), default=0)
+        for name, path in sorted(found.items()):
+            mark = "*" if name == default else " "
+            lines.append(f" {mark} {name:<{width}}  {_one_line(path)}".rstrip())
+    return "\n".join(lines[1:])
+
+
+def _shown(default: Any) -> Any:
+    return {NOT_SET: "required", OF_THE_RUN: "as the run had it"}.get(str(default), default)
+
+
+def _groups(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield each group and its default; `features: ${data}` means the name that is chosen for data."""
+    defaults: dict[str, Any] = {}
+    for entry in config["defaults"]:
+        defaults |= entry if isinstance(entry, dict) else {}
+    for group, default in defaults.items():
+        if not group.startswith("optional"):
+            yield group, defaults[default[2:-1]] if str(default).startswith("${") else default
+
+
+def _keys(conf: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    for entry in config.get("defaults", ()):
+        if isinstance(entry, str) and entry != "_self_":
+            keys |= _keys(conf, _read(conf / f"{entry}.yaml"))
+    return {key: value for key, value in (keys | dict(config)).items() if key != "defaults"}
+
+
+def _one_line(path: Path) -> str:
+    """Say what a choice is: the first sentence of its comments, or else its class's first line."""
+    comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    own = " ".join(line.lstrip("# ") for line in comments if not re.search(r"@package|python scripts/", line))
+    if own:
+        return own.partition(". ")[0].removesuffix(".") + "."
+    try:
+        target = _read(path).get(TARGET)
+        described = inspect.getdoc(locate(target)) if isinstance(target, str) else None
+    except InputError as error:
+        return f"cannot be used: {error}"
+    return described.splitlines()[0] if described else ""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    config.pop("hydra", None)
+    return config

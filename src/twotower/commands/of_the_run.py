@@ -1,0 +1,96 @@
+"""What a door that starts from a run composes on: the run's own settings, lent to Hydra."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from twotower.config.errors import InputError
+from twotower.config.problems import Problem
+from twotower.config.trust import SETTING as TRUST
+from twotower.pipeline.check import ALL_GROUPS, OF_THE_RUN
+
+INTERPOLATION = re.compile(r"(\\*)\$\{")
+
+
+def asked_of_the_run(door: Mapping[str, Any]) -> set[str]:
+    """Return the groups and keys for which a door's YAML says `of_the_run`."""
+    entries = [door, *(entry for entry in door["defaults"] if isinstance(entry, dict))]
+    return {key for entry in entries for key, value in entry.items() if value == OF_THE_RUN}
+
+
+def lend(
+    config_name: str, door: Mapping[str, Any], overrides: Iterable[str]
+) -> tuple[str, dict[str, Problem]]:
+    """Let Hydra find what a door asks of the run that `run=` names.
+
+    Args:
+        config_name: of the door.
+        door: its YAML.
+        overrides: that can be read, one value each.
+
+    Returns:
+        The name of what Hydra shall compose, and key -> what is wrong with it. Of a run that cannot be read,
+        which is a problem of `run`, everything is empty.
+    """
+    asked = asked_of_the_run(door)
+    if not asked:
+        return config_name, {}
+    own: dict[str, Any] = {}
+    problems: dict[str, Problem] = {}
+    try:
+        own = {key: literal(value) for key, value in _own_settings(overrides).items() if key in asked}
+        OmegaConf.create(own)  # refuses what no configuration can hold
+    except (InputError, OmegaConfBaseException) as error:
+        own, problems = {}, {"run": Problem("run", str(error).strip().split("\n")[0])}
+    store = ConfigStore.instance()
+    for group in asked & ALL_GROUPS:
+        choice = own.get(group)
+        store.store(OF_THE_RUN, choice if isinstance(choice, dict) else {}, group)
+    store.store(OF_THE_RUN, {**door, **{key: own.get(key) for key in asked - ALL_GROUPS}})
+    return OF_THE_RUN, problems
+
+
+def _own_settings(overrides: Iterable[str]) -> dict[str, Any]:
+    from twotower.runs.run import Run  # with pandas, which a mistake in another door need not wait for
+
+    typed = OverridesParser.create().parse_overrides(list(overrides))
+    folders = [each.value() for each in typed if each.key_or_group == "run" and not each.is_delete()]
+    if not folders:
+        raise InputError("required, but not set")
+    # Only to look at: whom the user trusts is part of what is being composed; see `check_trust`.
+    return Run.open(Path(str(OmegaConf.create({"run": folders[-1]})["run"])), None).settings
+
+
+def check_trust(settings: Mapping[str, Any]) -> None:
+    """Refuse a run whose settings name classes of packages that are not trusted, before any is imported.
+
+    Args:
+        settings: composed, of a door that asks something of a run.
+
+    Raises:
+        InputError: see `Run.open`.
+    """
+    from twotower.runs.run import Run
+
+    Run.open(Path(str(settings["run"])), settings[TRUST])
+
+
+def literal(value: Any) -> Any:
+    """Return plain values as OmegaConf must be told them to take them as they stand."""
+    if isinstance(value, dict):
+        return {key: literal(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [literal(each) for each in value]
+    return INTERPOLATION.sub(r"\1\1\\${", value) if isinstance(value, str) else value
+
+
+def quoted(text: str) -> str:
+    """Return a text as an override must say it to mean just this text."""
+    return QuotedString(literal(text), Quote.single).with_quotes()

@@ -1,0 +1,156 @@
+"""A sweep, as it reads: what varies; the jobs, run where the launcher runs them; one record of them all."""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from twotower.commands.compose import axis_of, checked
+from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
+from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
+from twotower.config.spec import build
+from twotower.files.lock import held
+from twotower.launchers.launcher import Launcher
+from twotower.pipeline.check import SWEEP_ONLY
+from twotower.reports.console.choose import console_of
+from twotower.reports.console.findings import Findings
+from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING
+from twotower.runs.folder_name import folder_name
+from twotower.runs.outcome import FINISHED, Outcome
+from twotower.runs.overrides import key_of
+from twotower.sweeps.axis import Axis
+from twotower.sweeps.grid import Grid
+from twotower.sweeps.job import Request
+from twotower.sweeps.record import write_sweep
+from twotower.sweeps.schedule import run_jobs
+from twotower.sweeps.seeds import summarise_seeds
+from twotower.sweeps.stale import stale
+from twotower.sweeps.sweep import Sweep
+
+TASK = "twotower.pipeline.job.run_job"
+MANY = 20
+"""Jobs whose settings take seconds to check."""
+
+
+def run_sweep(
+    config_name: str, fixed: Sequence[str], swept: Sequence[str], settings: Mapping[str, Any]
+) -> int:
+    """Run a sweep, or go on with it; returns the exit status.
+
+    Args:
+        config_name: the YAML in `conf/` that the jobs start from.
+        fixed: overrides that hold for all jobs.
+        swept: overrides with several values.
+        settings: of the fixed overrides, with `sweep` and `launcher`.
+    """
+    began = time.perf_counter()
+    sweep = build(settings["sweep"], Sweep) if settings.get("sweep") else Grid()
+    axes = axes_of(sweep, fixed, swept, settings)
+    shared = tuple(text for text in fixed if _key(text) not in SWEEP_ONLY)
+    request = Request(
+        folder=Path(settings["output_root"]) / settings["name"] / sweep_name(fixed, axes),
+        axes=axes,
+        fixed=shared,
+        compose=lambda overrides: _of_a_job(checked(config_name, overrides)),
+        retry_failed=settings["retry_failed"],
+        monitor=settings["trainer"].get("monitor", DEFAULT_MONITOR),
+    )
+    launcher = build(settings["launcher"], Launcher, TASK, request.folder)
+    raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.problems())
+    console = console_of(settings["console"])
+    if sweep.exclusive and (number := math.prod(len(axis.choices) or 1 for axis in axes)) > MANY:
+        console.say(f"checking the settings of {number} jobs, before the first is run")
+    plan = sweep.plan(request)
+    outdated = stale(plan.done_before())
+
+    def remedy() -> str:
+        return f"the same command again goes on with {request.folder}"
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(stoppable(remedy))
+        if sweep.exclusive:
+            stack.enter_context(held(request.folder, "sweep"))
+        stack.enter_context(console)
+        console.sweep_started(request.folder, plan.num_jobs, request.monitor, plan.num_trainings)
+        if outdated:
+            console.say(
+                f"warning: {len(outdated)} of the jobs that are done were trained by other code or versions, "
+                f"such as {outdated[0]}; delete their folders to run them again"
+            )
+        stack.enter_context(launcher)
+        stack.enter_context(stoppable(remedy))  # once more: Ray takes signals for itself
+        outcomes = run_jobs(plan, launcher, console)
+        metric = request.monitor.removeprefix("valid/")
+        seeds = summarise_seeds(outcomes, [f"best_valid/{metric}", f"test/{metric}"])
+        found = plan.summary()
+        write_sweep(request, [*fixed, *swept], outcomes, seeds, found)
+        findings = Findings(seeds, found.get("search", {}))
+        console.sweep_ended(outcomes, time.perf_counter() - began, findings)
+    return exit_status_of(outcomes)
+
+
+def axes_of(
+    sweep: Sweep, fixed: Sequence[str], swept: Sequence[str], settings: Mapping[str, Any]
+) -> tuple[Axis, ...]:
+    """Return what varies: as the sweep's YAML says, then as the command line does, then the seeds.
+
+    A key that is typed with one value, or after `~sweep.vary.`, is taken out of the YAML's.
+
+    Raises:
+        InputError: an axis cannot be read, is empty, or is no part of a job.
+    """
+    removed = {text.removeprefix(NOT_VARIED) for text in swept if text.startswith(NOT_VARIED)}
+    typed = dict(text.lstrip("+").split("=", 1) for text in swept if not text.startswith(NOT_VARIED))
+    out = removed | {text.lstrip("+").partition("=")[0] for text in fixed}
+    texts = {**{key: text for key, text in sweep.vary.items() if key not in out}, **typed}
+    problems = [
+        Problem(f"{NOT_VARIED}{key}", f"this sweep does not vary it; {nearest(key, sweep.vary)}")
+        for key in sorted(removed - sweep.vary.keys())
+    ]
+    problems += _wrong_axes(texts, settings["seeds"])
+    raise_problems(problems, "what this sweep varies; nothing was run")
+    axes = {key: axis_of(key, text) for key, text in texts.items()}
+    if settings["seeds"] > 1:
+        first = settings["seed"]
+        seeds = tuple(str(seed) for seed in range(first, first + settings["seeds"]))
+        axes["seed"] = Axis("seed", seeds)
+    return tuple(axes.values())
+
+
+def _wrong_axes(texts: Mapping[str, str], seeds: int) -> Iterator[Problem]:
+    for key, text in texts.items():
+        if key.startswith("sweep.vary."):
+            yield Problem(key, f"to vary a key otherwise than the YAML, write {key[11:]}={text}")
+        elif _key(key) in SWEEP_ONLY | NOT_SHAPING:
+            yield Problem(key, "cannot vary: it is about the whole sweep, or about where runs are kept")
+    if "seed" in texts and seeds > 1:
+        yield Problem("seed", f"has several values, and seeds={seeds} asks for others; leave one of them out")
+
+
+def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
+    """Return the folder name: the named sweep or what varies, then what is fixed; the same each time.
+
+    TensorBoard breaks a long name behind a hyphen: in its list of runs the job's own begins a line.
+    """
+    named = [text.removeprefix("sweep=") for text in fixed if text.startswith("sweep=")]
+    kept = [text for text in fixed if _key(text) not in SWEEP_ONLY | NOT_SHAPING and "hydra" not in text]
+    return f"{folder_name([*(named or [axis.key for axis in axes]), *kept])}-sweep".lstrip("-")
+
+
+def exit_status_of(outcomes: Sequence[Outcome]) -> int:
+    """Return the exit status of a sweep: of its worst job."""
+    statuses = {outcome.status for outcome in outcomes}
+    if statuses - {*FINISHED, "pruned"}:
+        return FAILED
+    return INDEX_REJECTED if "index_rejected" in statuses else DONE
+
+
+def _of_a_job(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+
+
+def _key(text: str) -> str:
+    """Return the root key that an override changes."""
+    return key_of(text).partition(".")[0]

@@ -1,0 +1,133 @@
+"""How a command ends: the exit status, and one message for what went wrong or who stopped it."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import NoReturn
+
+from twotower.config.errors import InputError
+
+DONE, FAILED, USER_INPUT, INDEX_REJECTED = 0, 1, 2, 3
+"""Exit status of every door."""
+
+BY_SIGNAL = 128
+"""Added to a signal's number: the exit status of who was stopped by it, as shells have it."""
+WORDS = {int(signal.SIGTERM): "SIGTERM", int(signal.SIGINT): "Ctrl-C"}
+
+Handler = Callable[[int, FrameType | None], object]
+
+
+class Stopped(BaseException):
+    """SIGTERM or Ctrl-C; no `KeyboardInterrupt`, which Lightning turns into an exit status of its own.
+
+    Attributes:
+        status: the exit status it asks for.
+    """
+
+    def __init__(self, number: int, remedy: str) -> None:
+        super().__init__(_message(number, remedy))
+        self.status = BY_SIGNAL + number
+
+
+def leave_on_signals() -> None:
+    """Let SIGTERM and Ctrl-C end a door at once and with one line, while it has begun nothing."""
+    _install(_leave_the_door)
+
+
+@contextlib.contextmanager
+def stoppable(remedy: Callable[[], str]) -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C raise `Stopped`, so that what is open is closed; a second one waits for nothing.
+
+    Args:
+        remedy: returns what to do afterwards, for the message.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        _install(_leaving(remedy))
+        raise Stopped(number, remedy())
+
+    def unraisable(ignored: "sys.UnraisableHookArgs") -> None:
+        if isinstance(ignored.exc_value, Stopped):  # it struck a destructor, whose errors Python drops
+            _leave(ignored.exc_value.status, str(ignored.exc_value))
+        hook(ignored)
+
+    hook, sys.unraisablehook = sys.unraisablehook, unraisable
+    before = _install(stop)
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _install(handler: Handler | signal.Handlers) -> dict[int, Handler | int | None]:
+    """Set the handler of both signals; returns those that were there before."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    # A shell lets its background jobs ignore Ctrl-C, and that is to stay so.
+    heard = [number for number in WORDS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heard}
+
+
+def _leave_the_door(number: int, frame: FrameType | None) -> NoReturn:
+    _leave(BY_SIGNAL + number, _message(number, "nothing had been begun"))
+
+
+def _leaving(remedy: Callable[[], str]) -> Handler:
+    return lambda number, frame: _leave(BY_SIGNAL + number, _message(number, remedy()))
+
+
+def _leave(status: int, message: str) -> NoReturn:
+    with contextlib.suppress(OSError):
+        os.write(2, f"{message}\n".encode())
+    os._exit(status)
+
+
+def _message(number: int, remedy: str) -> str:
+    return f"stopped by {WORDS[number]}; {remedy}"
+
+
+def exit_status(call: Callable[[], int], debug: bool, remedy: str = "debug=true shows where") -> int:
+    """Call, and turn what it raises into the exit status and one message on standard error.
+
+    Args:
+        call: returns the exit status where nothing went wrong.
+        debug: print the traceback too.
+        remedy: what to add to a failure that is not the user's.
+    """
+    status = _status_of(call, debug, remedy)
+    if signal.getsignal(signal.SIGTERM) is _leave_the_door:  # what was done is done, though Python takes a
+        with contextlib.suppress(OSError):  # while to end
+            sys.stdout.flush()
+        _install(signal.SIG_IGN)  # which Python, while it ends, leaves as it is; handlers it takes away
+    return status
+
+
+def _status_of(call: Callable[[], int], debug: bool, remedy: str) -> int:
+    try:
+        return call()
+    except InputError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        return USER_INPUT
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.status
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return BY_SIGNAL + signal.SIGINT
+    except BrokenPipeError:  # the reader, such as head, has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return DONE
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(f"failed: {type(error).__name__}: {error} ({remedy})", file=sys.stderr)
+        return FAILED

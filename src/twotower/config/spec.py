@@ -1,0 +1,118 @@
+"""Specs: plain dictionaries `{"_target_": "module.Class", **keyword_only_arguments}` and what builds them.
+
+A constructor's keyword-only parameters are what YAML may set; its positional parameters are facts known
+only at run time (sizes, dimensions), given by the caller of `build`.
+"""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from twotower.config.errors import InputError
+
+TARGET = "_target_"
+OURS = "twotower"
+
+MOST = 2**31 - 1
+"""What a row, a length or a number of things may be: 32 bits."""
+HUGE = 1e30
+"""What a number may be: far within the range of 32-bit floats."""
+
+Count = Annotated[int, Ge(0), Le(MOST)]
+PositiveInt = Annotated[int, Gt(0), Le(MOST)]
+Seed = Annotated[int, Ge(0), Lt(2**32)]
+Width = Annotated[int, Gt(0), Le(4096)]
+"""Of an embedding or a layer; between two layers of the widest lie 67 MB of weights."""
+WidthOrNone = Annotated[int, Ge(0), Le(4096)]
+Threads = Annotated[int, Gt(0), Le(1024)]
+Length = Annotated[int, Gt(0), Le(10_000)]
+"""Of what is read whole of every user or item: a history, a text, its tags."""
+PositiveFloat = Annotated[float, Gt(0), Le(HUGE)]
+NonNegativeFloat = Annotated[float, Ge(0), Le(HUGE)]
+Days = Annotated[float, Gt(0), Le(1e6)]
+"""A stretch of time; a million days are 2,738 years."""
+Fraction = Annotated[float, Ge(0), Le(1)]
+ProperFraction = Annotated[float, Gt(0), Lt(1)]
+DropoutRate = Annotated[float, Ge(0), Lt(1)]
+
+Spec = Mapping[str, Any]
+T = TypeVar("T")
+
+
+def locate(target: str) -> type:
+    """Return the class a `_target_` names.
+
+    Its module is imported, which runs it; of files that anybody may have written see `trust`.
+
+    Raises:
+        InputError: there is no such module or class, or importing it fails in whatever way.
+    """
+    module_name, _, class_name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
+    if not module_name or not all(part.isidentifier() for part in target.split(".")):
+        raise InputError(f"_target_: there is no class {target!r:.200} (write package.module.Class)")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (Exception, SystemExit) as error:  # whatever a module does while it is imported
+        raise InputError(
+            f"_target_: there is no class {target!r} ({type(error).__name__}: {error})"
+        ) from error
+    if not inspect.isclass(found):
+        raise InputError(f"_target_: {target!r} is not a class")
+    if _is_ours(module_name) and not _is_ours(found.__module__):
+        raise InputError(f"_target_: {target!r} is {found.__module__}.{class_name}; name it so")
+    return found
+
+
+def _is_ours(module_name: str) -> bool:
+    return module_name.partition(".")[0] == OURS
+
+
+def class_of(spec: Spec, base: type[T]) -> type[T]:
+    """Return the class that a spec names.
+
+    Raises:
+        InputError: the target does not exist or is not a `base`.
+    """
+    if TARGET not in spec:
+        raise InputError(
+            f"expected a mapping with {TARGET!r} naming a {base.__name__}, got {dict(spec)!r:.200}"
+        )
+    found = locate(spec[TARGET])
+    if not issubclass(found, base):
+        raise InputError(f"_target_: {spec[TARGET]!r} is not a {base.__name__}")
+    return found
+
+
+def build(spec: Spec, base: type[T], *runtime: Any) -> T:
+    """Construct what a spec names.
+
+    Args:
+        spec: `_target_` and the keyword-only arguments of its constructor.
+        base: the room's base class the target must extend.
+        *runtime: positional arguments known only at run time.
+
+    Raises:
+        InputError: the target does not exist or is not a `base`.
+    """
+    kind = class_of(spec, base)
+    return kind(*runtime, **{key: value for key, value in spec.items() if key != TARGET})
+
+
+def all_arguments(spec: Spec) -> dict[str, Any]:
+    """Return the keyword-only arguments with which a spec builds, the constructor's defaults among them."""
+    parameters = inspect.signature(locate(spec[TARGET])).parameters.values()
+    defaults = {
+        each.name: each.default
+        for each in parameters
+        if each.kind is each.KEYWORD_ONLY and each.default is not each.empty
+    }
+    return defaults | {key: value for key, value in spec.items() if key != TARGET}
+
+
+def spec_of(instance: object, **arguments: Any) -> dict[str, Any]:
+    """Return the spec that builds `instance` again from these keyword-only arguments."""
+    kind = type(instance)
+    return {TARGET: f"{kind.__module__}.{kind.__qualname__}", **arguments}

@@ -1,0 +1,52 @@
+"""One owner at a time for a folder, and a message that says who that is."""
+
+import contextlib
+import datetime
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from twotower.config.errors import InputError
+from twotower.files.atomic import write_text_atomically
+
+
+@contextlib.contextmanager
+def held(folder: Path, what: str, patience_seconds: float = 0.0) -> Iterator[None]:
+    """Hold a folder; the system lets go of it when this process ends, however it ends.
+
+    Args:
+        folder: is made if needed.
+        what: for the message: `sweep` or `run`; names the lock file too.
+        patience_seconds: how long to wait for another owner to end.
+
+    Raises:
+        InputError: another process holds it; says which, on which host and since when.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, owner = FileLock(folder / f".{what}.lock", thread_local=False), folder / f".{what}.owner.json"
+    try:
+        lock.acquire(timeout=patience_seconds)
+    except Timeout as error:
+        raise InputError(
+            f"{folder}: this {what} is in use by {_owner(owner)}; wait for it, or stop that process first"
+        ) from error
+    try:
+        since = datetime.datetime.now().isoformat(timespec="seconds")
+        text = json.dumps({"host": socket.gethostname(), "process": os.getpid(), "since": since})
+        write_text_atomically(owner, text)
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()
+
+
+def _owner(path: Path) -> str:
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {owner['process']} on {owner['host']}, since {owner['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

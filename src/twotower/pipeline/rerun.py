@@ -1,0 +1,116 @@
+"""A run once more, and whether it came out the same, bit for bit."""
+
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from twotower.config.errors import InputError
+from twotower.config.exits import DONE, FAILED
+from twotower.config.problems import raise_problems
+from twotower.files.atomic import sha256_of_file
+from twotower.pipeline.check import check
+from twotower.pipeline.train import train
+from twotower.reports.console.choose import console_of
+from twotower.reports.console.console import Console
+from twotower.runs.outcome import FINISHED, became
+from twotower.runs.provenance import provenance, versions
+from twotower.runs.run import Run, read_result, run_folder
+
+EXACT_FILES = ("bundle/towers.safetensors", "bundle/item_vectors.npy")
+
+
+def rerun(source: Path, trusted_packages: Collection[str] = ()) -> int:
+    """Train a run again from its settings, beside it, and compare the two; returns the exit status.
+
+    Args:
+        source: folder of the run.
+        trusted_packages: whose classes its file of settings may name.
+
+    Raises:
+        InputError: there is no run that ended well, or its settings no longer pass the checks.
+    """
+    old = Run.open(source, trusted_packages)
+    before = old.result()
+    if before is None or before["status"] not in FINISHED:
+        raise InputError(
+            f"rerun={source}: this run {became(before)}; only a run that ended well can be repeated"
+        )
+    settings = old.settings | {"reuse": False}
+    raise_problems(check(settings), f"{source}/config.yaml")
+    console = console_of(settings["console"])
+    _use_threads(before)
+    changed = differences(before, {"provenance": provenance(), "versions": versions()})
+    for line in changed:
+        console.say(f"differs from then: {line}")
+    folder = run_folder(source.parent, [f"rerun={source.name}"])
+    train(settings, folder, old.overrides)
+    after = read_result(folder)
+    assert after is not None
+    if before["data"]["fingerprint"] != after["data"]["fingerprint"]:
+        changed.append("data: the content of the files, or the split")
+    unequal = not_reproduced(before, after, source, folder)
+    new = Run.open(folder, None)
+    new.write_result(after | {"rerun_of": str(source), "reproduced": not unequal, "changed_since": changed})
+    _tell(console, len(after["metrics"]), unequal, changed)
+    return FAILED if unequal else DONE
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say which of code, versions and machine are not what they were.
+
+    Args:
+        before: the run's result.
+        now: `provenance` and `versions` of this process.
+    """
+    then = before.get("provenance", {"code": {}, "machine": {}})
+    found = []
+    if then["code"].get("fingerprint") != now["provenance"]["code"]["fingerprint"]:
+        commits = [place["code"].get("commit") or "unknown" for place in (then, now["provenance"])]
+        found.append(f"code: commit {commits[0][:10]} then, {commits[1][:10]} now, or files changed since")
+    pairs = [("versions", before["versions"], now["versions"])]
+    pairs.append(("machine", then["machine"], now["provenance"]["machine"]))
+    for what, old, new in pairs:
+        found += [
+            f"{what}: {key} {old.get(key)} then, {new.get(key)} now"
+            for key in sorted(old.keys() | new.keys())
+            if old.get(key) != new.get(key)
+        ]
+    return found
+
+
+def not_reproduced(
+    before: Mapping[str, Any], after: Mapping[str, Any], source: Path, folder: Path
+) -> list[str]:
+    """Return the metrics that are not equal to the last bit, and the files of towers that are not."""
+    keys = after["metrics"].keys()
+    if "training_reused_from" not in before:  # else some are of the run that it took towers from
+        keys |= before["metrics"].keys()
+    unequal = [
+        f"{key}: {before['metrics'].get(key)} then, {after['metrics'].get(key)} now"
+        for key in sorted(keys)
+        if before["metrics"].get(key) != after["metrics"].get(key)
+    ]
+    both = [name for name in EXACT_FILES if (source / name).is_file() and (folder / name).is_file()]
+    return unequal + [
+        f"{name}: other bytes"
+        for name in both
+        if sha256_of_file(source / name) != sha256_of_file(folder / name)
+    ]
+
+
+def _use_threads(before: Mapping[str, Any]) -> None:
+    import torch
+
+    threads = before.get("provenance", {}).get("machine", {}).get("threads")
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _tell(console: Console, num_metrics: int, unequal: list[str], changed: list[str]) -> None:
+    if not unequal:
+        console.say(f"repeated: all {num_metrics} metrics and the towers are identical, bit for bit")
+        return
+    print(f"not repeated: {len(unequal)} differ, such as {unequal[0]}", file=sys.stderr)
+    why = "; ".join(changed) or "nothing known: please report this"
+    print(f"what differs from then: {why}", file=sys.stderr)

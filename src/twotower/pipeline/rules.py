@@ -1,0 +1,194 @@
+"""Rules between rooms: what is sound alone and wrong together."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from twotower.config.errors import InputError
+from twotower.config.problems import Problem, nearest
+from twotower.config.spec import TARGET, all_arguments, build, locate
+
+
+def between_rooms(settings: Mapping[str, Any], lenient: bool = False) -> Iterable[Problem]:
+    """Yield what is wrong with the choices together.
+
+    Args:
+        settings: plain values.
+        lenient: some choice is wrong by itself and told already; rules that it spoils are passed over.
+    """
+    for rule in (
+        _check_data,
+        _check_towers,
+        _check_features,
+        _check_needs,
+        _check_trainer,
+        _check_sparse,
+        _check_known_sizes,
+    ):
+        try:
+            yield from list(rule(settings))
+        except Exception:
+            if not lenient:
+                raise
+
+
+def _check_data(settings: Mapping[str, Any]) -> Iterable[Problem]:
+    from twotower.data.splits.split import Split
+
+    source = _source(settings)
+    yield from (Problem(f"data.{key}", message) for key, message in source.problems())
+    split = build(settings["split"], Split)
+    yield from (Problem("split", message) for message in split.problems(source))
+
+
+def _check_known_sizes(settings: Mapping[str, Any]) -> Iterable[Problem]:
+    return check_sizes(settings, _source(settings).num_items())
+
+
+def _source(settings: Mapping[str, Any]) -> Any:
+    from twotower.data.sources.source import Source
+
+    return build(settings["data"], Source)
+
+
+def check_sizes(settings: Mapping[str, Any], num_items: int | None) -> list[Problem]:
+    """Find what does not fit the catalogue; asked again once its size is known for sure.
+
+    Args:
+        settings: plain values.
+        num_items: items of the catalogue, or None while unknown.
+    """
+    from twotower.evaluation.evaluator import Evaluator
+    from twotower.index.index import Index
+    from twotower.negatives.catalogue import Catalogue
+
+    index = build(settings["index"], Index)
+    found = [
+        Problem(f"index.{key}", message)
+        for key, message in index.problems(settings["embedding_dim"], num_items)
+    ]
+    if num_items is None:
+        return found
+    evaluator = build(settings["metrics"], Evaluator)
+    found += [Problem(f"metrics.{key}", message) for key, message in evaluator.problems(num_items)]
+    if issubclass(locate(settings["negatives"][TARGET]), Catalogue):
+        most = settings["negatives"].get("max_items", Catalogue.MAX_ITEMS)
+        if num_items > most:
+            message = (
+                f"scores all {num_items:,} items at every step, more than max_items = {most:,}; "
+                "use negatives=mixed or negatives=uniform, or raise negatives.max_items"
+            )
+            found.append(Problem("negatives", message))
+    return found
+
+
+def _check_towers(settings: Mapping[str, Any]) -> Iterable[Problem]:
+    from twotower.towers.build import tower_width
+    from twotower.towers.history.history_encoder import HistoryEncoder
+
+    if tower_width(settings) < 1 <= settings["embedding_dim"]:
+        yield Problem("embedding_dim", "leaves the towers no column beside the item bias; raise it")
+        return
+    encoder = build(settings["history"], HistoryEncoder, settings["embedding_dim"])
+    history = encoder.block_dims().keys()
+    blocks = {
+        "user_tower": {*settings["features"]["user"], *history},
+        "item_tower": set(settings["features"]["item"]),
+    }
+    if not blocks["item_tower"]:
+        yield Problem("features.item", "the item tower has no input; name at least one feature")
+    for reserved in sorted(history & set(settings["features"]["user"])):
+        yield Problem(f"features.user.{reserved}", "this name is the history encoder's; choose another")
+    for side, names in blocks.items():
+        tower: Any = locate(settings[side][TARGET])
+        found = tower.problems(names, **all_arguments(settings[side]))
+        yield from (Problem(f"{side}.{key}", text) for key, text in found)
+
+
+def _check_features(settings: Mapping[str, Any]) -> Iterable[Problem]:
+    from twotower.features.feature import ContextFeature, Feature
+    from twotower.features.feature_table import check_name
+
+    columns = _source(settings).columns()
+    for side, table in (("user", "users"), ("item", "items")):
+        for name, spec in settings["features"][side].items():
+            feature, key = build(spec, Feature), f"features.{side}.{name}"
+            yield from (Problem(f"{key}.{parameter}", text) for parameter, text in feature.problems())
+            try:
+                check_name(name, feature)
+            except InputError as error:
+                yield Problem(key, str(error))
+                continue
+            column = feature.column
+            if isinstance(feature, ContextFeature):
+                if side == "item":
+                    yield Problem(key, "describes the request, so it belongs to the users")
+            elif columns is not None and column not in columns[table]:
+                text = f"the {table} of this data have no column {column!r}"
+                yield Problem(f"{key}.column", f"{text}; {nearest(column, columns[table])}")
+
+
+def _check_needs(settings: Mapping[str, Any]) -> Iterable[Problem]:
+    import torch
+
+    from twotower.losses.loss import Loss
+    from twotower.negatives.negatives import Negatives
+    from twotower.towers.build import needs_of_towers
+
+    negatives = build(settings["negatives"], Negatives, torch.full((2,), 0.5))
+    lacking = build(settings["loss"], Loss).needs - negatives.provides
+    name = settings["loss"][TARGET].rpartition(".")[2]
+    of_towers = needs_of_towers(settings)
+    for need, remedy in of_towers.items():
+        if need in lacking and remedy:
+            text = f"{name} needs {need}, which the towers as set do not provide; {remedy}"
+            yield Problem("loss", text)
+    if lacking := lacking - of_towers.keys():
+        text = (
+            f"{name} needs {', '.join(sorted(lacking))}, which "
+            f"{settings['negatives'][TARGET].rpartition('.')[2]} as set does not provide; "
+            "choose other negatives, or switch the correction off in the loss"
+        )
+        yield Problem("loss", text)
+
+
+def _check_trainer(settings: Mapping[str, Any]) -> Iterable[Problem]:
+    from twotower.evaluation.evaluator import Evaluator
+    from twotower.evaluation.user_values import name_of
+    from twotower.training.trainer import TrainerChoice
+
+    trainer = build(settings["trainer"], TrainerChoice)
+    yield from (Problem(f"trainer.{key}", message) for key, message in trainer.problems())
+    evaluator = build(settings["metrics"], Evaluator)
+    ways = evaluator.higher_is_better()
+    logged = {f"valid/{key}": ways[name_of(key)] for key in evaluator.keys()}  # noqa: SIM118
+    choosing = [key for key, higher in logged.items() if higher is not None]
+    if trainer.monitor not in logged:
+        text = f"{trainer.monitor!r} is not logged; {nearest(trainer.monitor, choosing)}"
+        yield Problem("trainer.monitor", text)
+    elif logged[trainer.monitor] is None:
+        text = (
+            f"{name_of(trainer.monitor)} does not say whether higher or lower is better (its class has "
+            f"higher_is_better = None), so it chooses no epoch; {nearest(trainer.monitor, choosing)}"
+        )
+        yield Problem("trainer.monitor", text)
+
+
+def _check_sparse(settings: Mapping[str, Any]) -> Iterable[Problem]:
+    from twotower.training.optimizers.optimizer import OptimizerChoice
+
+    sparse = [
+        f"features.{side}.{name}.sparse"
+        for side in ("user", "item")
+        for name, spec in settings["features"][side].items()
+        if spec.get("sparse")
+    ]
+    if not sparse:
+        return
+    optimizer = build(settings["optimizer"], OptimizerChoice)
+    if not optimizer.takes_sparse:
+        name = settings["optimizer"][TARGET].rpartition(".")[2]
+        yield Problem("optimizer", f"{name} as set takes no sparse gradients, which {sparse[0]} gives")
+    if settings["trainer"].get("gradient_clip_val"):
+        yield Problem(
+            "trainer.gradient_clip_val", f"torch cannot clip sparse gradients, which {sparse[0]} gives"
+        )

@@ -1,0 +1,221 @@
+"""What the page's plots show, as plain values; rows are named by their number in the table, from 1."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from twotower.reports.compare.comparison import NOT_COMPARABLE
+from twotower.reports.compare.differences import ABSENT, shown_value, telling_keys
+from twotower.reports.compare.metric import (
+    OF_THE_INDEX,
+    column_of,
+    label,
+    validation_key,
+    written,
+)
+from twotower.reports.compare.record import is_number
+from twotower.reports.compare.report import Report, Row
+from twotower.reports.pareto import front
+
+MOST_CURVES = 8
+MOST_PICKED = 8
+MOST_VALUES = 12
+"""A setting with more different texts than this gets no axis of its own."""
+COSTS = {"latency": "index/latency_ms_p50", "bytes": "index/bytes_per_item"}
+COST_LABELS = {
+    "latency": "latency of one query, ms (median)",
+    "bytes": "index bytes per item",
+}
+
+
+Curves = dict[str, dict[int, list[float | None]]]
+
+
+def page_data(report: Report) -> dict[str, Any]:
+    """Return everything the page's script reads."""
+    return {
+        "rows": [
+            {"name": row.entry.name, "baseline": row.entry is report.baseline, "verdict": row.verdict}
+            for row in report.rows
+        ],
+        "curves": curves(report),
+        "fronts": {name: fronts(report, name) for name in COSTS},
+        "parallel": parallel(report),
+        "slices": slices(report),
+    }
+
+
+def picked(report: Report) -> set[int]:
+    """Return the rows drawn in colour at first: the baseline and the best, once for each training."""
+    comparable = {
+        number: row for number, row in _comparable(report).items() if row.entry.kind != "baseline"
+    }  # which have neither curves nor slices
+    baseline = [number for number, row in comparable.items() if row.entry is report.baseline]
+    by_training: dict[tuple[float | None, ...], int] = {}
+    for number in [*baseline, *comparable]:
+        figures = comparable[number].entry.figures
+        # Curves and slices of one training under several indexes would lie on top of each other.
+        quality = figures.get(report.metric), figures.get(validation_key(report.metric))
+        by_training.setdefault(quality, number)
+    return set(list(by_training.values())[:MOST_PICKED])
+
+
+def _comparable(report: Report) -> dict[int, Row]:
+    """Return the rows with figures that may stand in one plot with the baseline's, by number."""
+    return {
+        number: row
+        for number, row in enumerate(report.rows, start=1)
+        if row.entry.figures and row.verdict != NOT_COMPARABLE
+    }
+
+
+def curves(report: Report) -> Curves:
+    """Return learning curves by key, the metric's own on the validation split first.
+
+    A row of several seeds shows its first. A value that is no number, as of a run that diverged, is None.
+    """
+    found: Curves = {}
+    for number, row in enumerate(report.rows, start=1):
+        of_run = row.entry.run.result.get("curves") if row.entry.kind != "baseline" else None
+        for key, values in of_run.items() if isinstance(of_run, dict) else ():
+            if isinstance(values, list) and any(map(is_number, values)):
+                found.setdefault(key, {})[number] = [
+                    float(f"{value:.5g}") if is_number(value) else None for value in values
+                ]
+    first = [validation_key(report.metric), "valid/recall_at_20", "train/loss", "valid/loss"]
+    order = [key for key in dict.fromkeys(first) if key in found]
+    order += sorted(key for key in found if key not in order)
+    return {key: found[key] for key in order[:MOST_CURVES]}
+
+
+def fronts(report: Report, cost: str) -> list[dict[str, Any]]:
+    """Return for each quality the points (cost, quality) and which rows no other beats in both."""
+    plots = []
+    for name, values in _qualities(report).items():
+        points: list[dict[str, Any]] = []
+        for number, value in values.items():
+            x = report.rows[number - 1].entry.figures.get(COSTS[cost])
+            if x is not None:
+                told = f"{written(COSTS[cost], x)}{' ms' if cost == 'latency' else ' bytes'}, {value:.4f}"
+                points.append({"row": number, "x": x, "y": value, "told": told})
+        points.sort(key=lambda point: point["x"])
+        if points:
+            unbeaten = front([point["x"] for point in points], [point["y"] for point in points])
+            rows = [points[position]["row"] for position in unbeaten]
+            plots.append({"x": COST_LABELS[cost], "y": name, "points": points, "front": rows})
+    return plots
+
+
+def _qualities(report: Report) -> dict[str, dict[int, float]]:
+    """Return the qualities to set against costs, each row number -> value, the more telling one first.
+
+    Where all rows have the same towers, only the index tells them apart.
+    """
+    column = column_of(report.metric)
+    through, exact = {}, {}
+    for number, row in _comparable(report).items():
+        if row.entry.kind == "baseline":
+            continue
+        index = row.entry.run.result.get("index") or {}
+        drop = (index.get("label_metric_drop") or {}).get(column)
+        if column and row.value is not None and isinstance(drop, int | float):
+            through[number] = row.value - drop
+        if (recall := row.entry.figures.get("index/recall_at_100")) is not None:
+            exact[number] = recall
+    found = {f"{label(report.metric)} through the index": through, "index recall@100 of exact search": exact}
+    if len({report.rows[number - 1].value for number in through}) == 1:
+        found = dict(reversed(found.items()))
+    return {name: values for name, values in found.items() if values}
+
+
+def parallel(report: Report) -> dict[str, Any] | None:
+    """Return axes over settings and figures, or None where there are not two runs or no setting differs."""
+    rows = [row for row in _comparable(report).values() if row.entry.kind != "baseline"]
+    rows = [row for row in rows if row.value is not None]
+    keys = [key for key in telling_keys(report.keys, report.records) if key != "seed"]
+    axes = [_setting_axis(key, [shown_value(row.entry.run.settings, key) for row in rows]) for key in keys]
+    settings = [axis for axis in axes if axis]
+    if len(rows) < 2 or not settings:
+        return None
+    shown = dict.fromkeys([report.metric, *report.columns, *OF_THE_INDEX])
+    figures = [axis for key in shown if (axis := _figure_axis(key, rows))]
+    return {
+        "dimensions": [*settings, *figures[:4]],
+        "colour": [row.value for row in rows],
+        "label": label(report.metric),
+    }
+
+
+def _setting_axis(key: str, values: Sequence[str]) -> dict[str, Any] | None:
+    numbers = [_number(value) for value in values]
+    distinct = list(dict.fromkeys(values))
+    if len(distinct) < 2:
+        return None
+    known = [number for number in numbers if number is not None]
+    if len(known) == len(values) and len(distinct) > MOST_VALUES:
+        return {"label": _axis_label(key), "values": known}
+    if len(distinct) > MOST_VALUES:
+        return None
+    # Equal distances, so that 32, 64, 1024 are as easy to tell apart as words.
+    order = sorted(
+        distinct, key=lambda text: (text == ABSENT, _number(text) is None, _number(text) or 0, text)
+    )
+    texts = [text if len(text) <= 16 else f"{text[:15]}…" for text in order]
+    return {
+        "label": _axis_label(key),
+        "values": [order.index(value) for value in values],
+        "tickvals": list(range(len(order))),
+        "ticktext": texts,
+    }
+
+
+def _figure_axis(key: str, rows: Sequence[Row]) -> dict[str, Any] | None:
+    values = [row.entry.figures.get(key) for row in rows]
+    known = [value for value in values if value is not None]
+    if len(known) < len(values) or max(known) == min(known):
+        return None
+    return {"label": _axis_label(label(key)), "values": known}
+
+
+def _axis_label(key: str) -> str:
+    """Return the end of a key, broken into lines: axes stand close together."""
+    parts = key.replace(" ", ".").split(".")
+    return "<br>".join(part if len(part) <= 18 else f"…{part[-17:]}" for part in parts[-2:])
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def slices(report: Report) -> dict[str, Any] | None:
+    """Return the metric of each row over the slices of its split, or None where no run has any."""
+    split, _, column = report.metric.rpartition("/")
+    found = {number: _slices_of(row, split, column) for number, row in _comparable(report).items()}
+    found = {number: values for number, values in found.items() if values}
+    names = list(dict.fromkeys(name for values in found.values() for name in values))
+    if not names:
+        return None
+    breaks = [at - 0.5 for at in range(1, len(names)) if names[at][0] != names[at - 1][0]]
+    users = {name: values[name][1] for values in reversed(found.values()) for name in values}
+    return {
+        "label": label(report.metric),
+        "labels": [f"{name}<br>{group.replace('_', ' ')}" for group, name in names],
+        "users": [users[name] for name in names],
+        "breaks": breaks,
+        "values": {n: [values.get(name, (None,))[0] for name in names] for n, values in found.items()},
+    }
+
+
+def _slices_of(row: Row, split: str, column: str) -> dict[tuple[str, str], tuple[float, int | None]]:
+    """Return (group, slice) -> value and number of users, of a row of one run's own figures."""
+    if row.entry.kind == "baseline" or not row.entry.figures:
+        return {}
+    groups = (row.entry.run.result.get("slices") or {}).get(split) or {}
+    return {
+        (group, name): (float(values[column]), values.get("num_users"))
+        for group, named in groups.items()
+        for name, values in named.items()
+        if isinstance(values, dict) and isinstance(values.get(column), int | float)
+    }

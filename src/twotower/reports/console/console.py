@@ -1,0 +1,91 @@
+"""What a console must be able to do: say how a run goes, and how a sweep goes."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from twotower.reports.console.findings import NOTHING, Findings
+from twotower.runs.outcome import Outcome
+
+
+class Console(ABC):
+    """Where runs and sweeps say how they go; entered as a context, so that what it draws live is closed."""
+
+    def __enter__(self) -> Self:
+        """Open; nothing is drawn yet."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close what is drawn live."""
+        self.close()
+
+    @abstractmethod
+    def handler(self) -> logging.Handler:
+        """Return what shows the log lines of a run; records with `for_file` set are not for the screen."""
+
+    @abstractmethod
+    def say(self, text: str) -> None:
+        """Say one line."""
+
+    @abstractmethod
+    def audit(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Show the audit of the split: name and value."""
+
+    @abstractmethod
+    def result(self, whole_result: Mapping[str, Any], folder: Path, output_root: str) -> None:
+        """Show what a run ends with.
+
+        Args:
+            whole_result: what `result.json` holds.
+            folder: of the run.
+            output_root: of all runs.
+        """
+
+    @abstractmethod
+    def sweep_started(
+        self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
+    ) -> None:
+        """Say that a sweep begins.
+
+        Args:
+            folder: of the sweep.
+            num_jobs: those done before included; None where it is not known.
+            metric: of the validation split, that says which job is best.
+            num_trainings: how many of the jobs must train towers, if known: the others take less time.
+        """
+
+    @abstractmethod
+    def job_started(self, name: str) -> None:
+        """Say that a job begins."""
+
+    @abstractmethod
+    def job_ended(self, outcome: Outcome) -> None:
+        """Say how a job ended, also of those that an earlier start of the sweep had ended."""
+
+    @abstractmethod
+    def beat(self, running: Sequence[str]) -> None:
+        """Take note of what is running; called about once a second."""
+
+    @abstractmethod
+    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
+        """Show what a sweep ends with.
+
+        Args:
+            outcomes: of all its jobs.
+            seconds: since it was started.
+            findings: beyond the jobs' own figures.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what is drawn live, if anything; may be called twice."""
+
+
+class OnScreen(logging.Filter):
+    """Leaves out records that are for the log file only."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is for the screen."""
+        return not getattr(record, "for_file", False)

@@ -1,0 +1,149 @@
+"""What a sweep found beyond its jobs' own figures: means over seeds, and what a search knows."""
+
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from twotower.runs.outcome import Outcome, best_of, by_metric, lowest_is_best
+
+FORMS = {"latency": "{:.3f}", "seconds": "{:.2f}", "bytes": "{:,.0f}", "queries": "{:,.0f}"}
+A_SEED = re.compile(r"seed=?(-?\d+)")
+
+
+class OverSeeds(Protocol):
+    """A metric over the seeds of one configuration; as a text it is said in one line."""
+
+    @property
+    def metric(self) -> str:
+        """Return e.g. `test/recall_at_20`."""
+
+    @property
+    def mean(self) -> float:
+        """Return the mean over the seeds."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the 95 % interval of the mean."""
+
+    @property
+    def num_seeds(self) -> int:
+        """Return how many there are."""
+
+
+class Winner(NamedTuple):
+    """The one job that is better than all others: its name, by which figure, and how good that is."""
+
+    job: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a sweep found.
+
+    Attributes:
+        seeds: of each configuration that has several.
+        search: what `sweep.json` says of a search: its objectives, its best trials and all trials; empty for
+            a grid, whose jobs' names say what varies.
+    """
+
+    seeds: Sequence[OverSeeds] = ()
+    search: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def objectives(self) -> dict[str, str]:
+        """Return the objectives of a search, with `maximize` or `minimize`."""
+        return dict(self.search.get("objectives", {}))
+
+    @property
+    def best(self) -> list[Mapping[str, Any]]:
+        """Return a search's best trial or its Pareto set, each with its command."""
+        return list(self.search.get("best", ()))
+
+    def values(self, job: str) -> dict[str, float]:
+        """Return what a trial reached of each objective; nothing of one without all of them."""
+        return dict(self._trial(job).get("values") or {})
+
+    def settings(self, job: str) -> str:
+        """Return what varies, as this trial has it, shortened to be read; nothing for a job of a grid."""
+        return compact(self._trial(job).get("overrides", ()))
+
+    def _trial(self, job: str) -> Mapping[str, Any]:
+        return next((row for row in self.search.get("trials", ()) if row["job"] == job), {})
+
+    def winner(self, outcomes: Sequence[Outcome], metric: str) -> Winner | None:
+        """Return the best job; None if no job is good, or several objectives or only seeds compete.
+
+        Args:
+            outcomes: of the sweep.
+            metric: of the validation split; a search goes by its own objective.
+        """
+        if self.search:
+            if len(self.objectives) != 1 or not self.best:
+                return None
+            (objective,) = self.objectives
+            return Winner(self.best[0]["job"], objective, self.best[0]["values"][objective])
+        found = None if only_seeds(outcomes) else best_of(outcomes, metric)
+        value = None if found is None else found.figure(metric)
+        return None if found is None or value is None else Winner(found.name, metric, value)
+
+    def goes_by(self, outcomes: Sequence[Outcome], metric: str) -> bool:
+        """Say whether jobs compete by this metric alone, and in the direction that is its better one."""
+        way = "minimize" if lowest_is_best(outcomes, metric) else "maximize"
+        return self.objectives in ({}, {metric: way})
+
+    def ranked(self, outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:
+        """Return outcomes from best to worst; seeds, which do not compete, in their own order."""
+        if only_seeds(outcomes):
+            return sorted(outcomes, key=lambda outcome: int(outcome.name.removeprefix("seed").lstrip("=")))
+        ranked = by_metric(outcomes, metric)
+        if self.goes_by(outcomes, metric):
+            return ranked
+        objective, direction = next(iter(self.objectives.items()))
+        sign = -1.0 if direction == "maximize" else 1.0
+
+        def place(outcome: Outcome) -> tuple[bool, float]:
+            return not outcome.finished, sign * self.values(outcome.name).get(objective, sign * math.inf)
+
+        return sorted(ranked, key=place)
+
+
+NOTHING = Findings()
+
+
+def only_seeds(outcomes: Collection[Outcome]) -> bool:
+    """Say whether jobs differ in nothing but the seed: the best of them would be the luckiest."""
+    return bool(outcomes) and all(A_SEED.fullmatch(outcome.name) for outcome in outcomes)
+
+
+def form_of(key: str) -> str:
+    """Return the format of a figure of `result.json`."""
+    return next((form for word, form in FORMS.items() if key.startswith("index/") and word in key), "{:.4f}")
+
+
+def compact(overrides: Sequence[str]) -> str:
+    """Return overrides to be read: keys by their ends, where these differ, and three digits of a fraction."""
+    pairs = [text.lstrip("+").partition("=") for text in overrides]
+    names = _ends([key for key, _, _ in pairs])
+    return " ".join(f"{name}={_rounded(value)}" for name, (_, _, value) in zip(names, pairs, strict=True))
+
+
+def _ends(keys: Sequence[str]) -> list[str]:
+    parts = [key.split(".") for key in keys]
+
+    def end(own: list[str]) -> str:
+        lengths = range(1, len(own))
+        alone = (n for n in lengths if sum(other[-n:] == own[-n:] for other in parts) == 1)
+        return ".".join(own[-next(alone, len(own)) :])
+
+    return [end(own) for own in parts]
+
+
+def _rounded(text: str) -> str:
+    try:
+        return min(text, f"{float(text):.3g}", key=len)
+    except ValueError:
+        return text

@@ -1,0 +1,195 @@
+"""The tables of a run and of a sweep."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from twotower.reports.console.findings import NOTHING, Findings, form_of, only_seeds
+from twotower.reports.console.folding import shortened
+from twotower.reports.console.sheet import Line, Sheet, plain_table
+from twotower.reports.console.time_left import in_words
+from twotower.runs.outcome import COLD_START, Outcome, lowest_is_best
+
+COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20", "coverage_at_20")
+MOST_COLUMNS, MOST_OF_A_PATH = 5, 60
+INDEX_COLUMNS = {
+    "index/recall_at_100": "index recall",
+    "index/latency_ms_p50": "p50 ms",
+    "index/bytes_per_item": "bytes/item",
+}
+STATUS_STYLES = {"ok": "green", "index_rejected": "yellow", "pruned": "cyan", "failed": "bold red"}
+
+
+def audit_table(rows: Sequence[tuple[str, str]]) -> Table:
+    """Return the audit of the split."""
+    table = plain_table("split audit", show_header=False)
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def quality_table(result: Mapping[str, Any]) -> Table:
+    """Return model and baselines on the test split."""
+    metrics, intervals = result["metrics"], result["intervals"]
+    tested = [key.removeprefix("test/") for key in metrics if key.startswith("test/")]
+    keys = ([key for key in COLUMNS if key in tested] or tested)[:MOST_COLUMNS]
+    table = plain_table("test split")
+    table.add_column("", no_wrap=True)
+    for key in keys:
+        table.add_column(_short(key), justify="right", no_wrap=True)
+    table.add_row("two towers", *(f"{metrics[f'test/{key}']:.4f}" for key in keys), style="bold")
+    half = [_half_width(intervals.get(f"test/{key}")) for key in keys]
+    table.add_row("  95 % interval", *half, style="dim")
+    for name, values in result["baselines"].items():
+        table.add_row(name, *(_figure(values.get(f"test/{key}")) for key in keys))
+    return table
+
+
+def cold_start_table(found: Mapping[str, Any]) -> Table:
+    """Return recall on cold, warm and all items of the test split, of each who was asked."""
+    parts = list(found["num_users"])
+    keys = list(found["random"][parts[0]])
+    keys = [key for key in COLUMNS if key in keys] or keys[:2]
+    table = plain_table(f"cold start: {found['num_cold_items']:,} items that training never saw, added live")
+    table.add_column("", no_wrap=True)
+    for part in parts:
+        for key in keys:
+            table.add_column(f"{part} {_short(key)}", justify="right", no_wrap=True)
+    for who, words in COLD_START.items():
+        if who in found:
+            figures = [_figure(found[who][part].get(key)) for part in parts for key in keys]
+            table.add_row(words, *figures, style="bold" if who == "model" else "")
+    return table
+
+
+def index_table(index: Mapping[str, Any]) -> Table:
+    """Return what the index is and what it costs."""
+    search = ", ".join(f"{key} {value}" for key, value in index["search_args"].items()) or "every item"
+    drop = index["label_metric_drop"]
+    shown = [key for key in ("recall_at_20", "ndcg_at_20") if key in drop] or list(drop)[:2]
+    rows = {
+        "kind": f"{index['type']} ({index['factory']}), searching {search}",
+        f"recall@{index['recall_k']}": f"{index['recall_at_100']:.4f} against exact search",
+        "cost on labels": ", ".join(f"{_short(key)} {0.0 - drop[key]:+.4f}" for key in shown),
+        "latency": f"p50 {index['latency_ms_p50']:.3f} ms, p99 {index['latency_ms_p99']:.3f} ms a query",
+        "throughput": f"{index['queries_per_second']:,.0f} queries/s in a batch",
+        "size": f"{index['index_bytes']:,} bytes, {index['bytes_per_item']:.0f} an item",
+        "checks": "ok" if index["ok"] else "REJECTED: " + "; ".join(index["problems"]),
+    }
+    table = plain_table("index", show_header=False)
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = NOTHING) -> Sheet:
+    """Return the jobs that did not fail, from best to worst; of several objectives, without the Pareto set.
+
+    Args:
+        outcomes: of a sweep.
+        metric: of the validation split, e.g. `valid/recall_at_20`.
+        findings: of a search.
+    """
+    shown = [each for each in findings.ranked(outcomes, metric) if each.status != "failed"]
+    if not findings.goes_by(shown, metric):
+        return _by_objectives(shown, findings)
+    winner = findings.winner(shown, metric)
+    index = [key for key in INDEX_COLUMNS if len({each.figure(key) for each in shown}) > 1]
+    order = ", lowest first" if lowest_is_best(shown, metric) else ""
+    title = f"{len(shown)} jobs by {_short(metric)}{order}" if len(shown) != 1 else "1 job"
+    lines = []
+    for outcome in shown:
+        figures = [_figure(outcome.figure(key)) for key in (metric, metric.replace("valid/", "test/"))]
+        figures += [_figure(outcome.figure(key), form_of(key)) for key in index]
+        seconds = "before" if outcome.skipped else f"{outcome.seconds:.1f}"
+        style = "bold" if winner and winner.job == outcome.name else _style(outcome)
+        settings = findings.settings(outcome.name)
+        lines.append(Line(outcome.name, settings, [outcome.status, *figures, seconds], style))
+    valid = f"valid {_short(metric.removeprefix('valid/'))}"
+    headings = ["status", valid, "test", *(INDEX_COLUMNS[key] for key in index), "seconds"]
+    return Sheet(f"{len(shown)} seeds" if only_seeds(shown) else title, headings, lines)
+
+
+def _by_objectives(shown: Sequence[Outcome], findings: Findings) -> Sheet:
+    best = {row["job"] for row in findings.best} if len(findings.objectives) > 1 else set()
+    left = [outcome for outcome in shown if outcome.name not in best]
+    lines = [
+        Line(
+            outcome.name,
+            findings.settings(outcome.name),
+            [outcome.status, *_reached(outcome.name, findings)],
+            _style(outcome),
+        )
+        for outcome in left
+    ]
+    title = f"{len(left)} {'other job' if best else 'job'}{'' if len(left) == 1 else 's'}"
+    return Sheet(title, ["status", *_headings(findings)], lines)
+
+
+def pareto_table(findings: Findings) -> Sheet:
+    """Return the trials that no other beats in all objectives, with what they reach."""
+    jobs = [row["job"] for row in findings.best]
+    lines = [Line(job, findings.settings(job), _reached(job, findings)) for job in jobs]
+    num_trials = len(findings.search["trials"])
+    title = f"Pareto set: {len(jobs)} of {num_trials} trials, beaten by none in all objectives"
+    return Sheet(title, _headings(findings), lines)
+
+
+def _headings(findings: Findings) -> list[str]:
+    arrows = {"maximize": "↑", "minimize": "↓"}
+    return [f"{_short(key).replace('/', ' ', 1)} {arrows[way]}" for key, way in findings.objectives.items()]
+
+
+def _reached(job: str, findings: Findings) -> list[str]:
+    values = findings.values(job)
+    return [_figure(values.get(key), form_of(key)) for key in findings.objectives]
+
+
+def _style(outcome: Outcome) -> str:
+    return "" if outcome.status == "ok" else STATUS_STYLES.get(outcome.status, "")
+
+
+def ended_line(outcome: Outcome, metric: str) -> str:
+    """Return one line for a job that ended."""
+    value = outcome.figure(metric)
+    parts = [
+        f"{outcome.status:<14}",
+        outcome.name,
+        "" if value is None else f"{_short(metric)} {value:.4f}",
+        "" if outcome.skipped else in_words(outcome.seconds),
+        remark(outcome),
+        (outcome.error or "").partition("\n")[0],
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def remark(outcome: Outcome) -> str:
+    """Return what is special about a job: done before, or whose towers it took."""
+    if outcome.skipped:
+        return "done before"
+    if not outcome.reused_from:
+        return ""
+    return f"towers of {shortened(_from_here(outcome.reused_from, outcome.folder), MOST_OF_A_PATH)}"
+
+
+def _from_here(run: str, job: Path) -> str:
+    """Return a run's path from the sweep's folder if it is in there, else from the folder of all runs."""
+    path, sweep = Path(run).absolute(), job.parent.absolute()
+    for folder in (sweep, *sweep.parents[1:2]):
+        if path.is_relative_to(folder):
+            return str(path.relative_to(folder))
+    return run
+
+
+def _short(key: str) -> str:
+    return key.replace("_at_", "@")
+
+
+def _figure(value: float | None, form: str = "{:.4f}") -> str:
+    return "" if value is None else form.format(value)
+
+
+def _half_width(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f"± {(interval[1] - interval[0]) / 2:.4f}"

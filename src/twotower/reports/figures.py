@@ -1,0 +1,182 @@
+"""Figures of a run and of a sweep, drawn to read on a light and on a dark page, and when shown small."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.ticker import FuncFormatter, LogLocator
+from matplotlib.transforms import Bbox
+
+from twotower.reports.pareto import Point, front
+
+GREY, BLUE, ORANGE = "#8a8a8a", "#2f7ed8", "#e8710a"
+TEXT_SIZE, LABEL_SIZE = 13, 12
+PLACES = ((8, -14), (8, 6), (-8, 6), (-8, -14), (8, -30), (8, 22), (-8, 22), (-8, -30))
+"""Where a label may stand beside its point, in points; to the left it ends there."""
+
+MOST_NUMBERED = 20
+Label = tuple[float, float, str, str]
+"""x, y, text, colour."""
+
+
+def recall_versus_latency(
+    points: list[dict[str, Any]], target_recall: float, chosen: Mapping[str, Any]
+) -> Figure:
+    """Draw one point a setting of the search arguments, the chosen one marked.
+
+    Args:
+        points: each with `search_args`, `recall` and `latency_ms`.
+        target_recall: drawn as a line.
+        chosen: the search arguments in use.
+    """
+    figure = Figure(figsize=(7, 4.5), layout="constrained", facecolor="none")
+    axes = _axes(figure, 1, 1)
+    # In the order they were tried, from fastest to most thorough: measured latencies may cross.
+    axes.plot([p["latency_ms"] for p in points], [p["recall"] for p in points], "o-", color=BLUE, lw=2)
+    labels: list[Label] = []
+    for point in points:
+        text = ", ".join(f"{key} {value}" for key, value in point["search_args"].items()) or "exact"
+        if point["search_args"] == dict(chosen):
+            axes.plot(point["latency_ms"], point["recall"], "o", ms=12, color=ORANGE, label="in use")
+            labels.insert(0, (point["latency_ms"], point["recall"], text, ORANGE))
+        else:
+            labels.append((point["latency_ms"], point["recall"], text, GREY))
+    axes.axhline(target_recall, color=GREY, lw=2, ls="--", label=f"target {target_recall:g}")
+    axes.set_xlabel("latency of one query, ms", color=GREY, size=TEXT_SIZE)
+    axes.set_ylabel("recall against exact search", color=GREY, size=TEXT_SIZE)
+    if len(points) > 1:
+        _log(axes)
+        axes.margins(0.15)
+    else:
+        axes.set_ylim(bottom=0)
+        axes.set_xlim(left=0)
+    axes.legend(frameon=False, labelcolor=GREY, fontsize=TEXT_SIZE, loc="lower right")
+    _place_labels(figure, axes, labels)
+    return figure
+
+
+def pareto(points: Sequence[Point], objective: str) -> Figure:
+    """Draw what the jobs of a sweep reach against latency and against bytes.
+
+    The jobs that none beats in both are joined, numbered from the best on, and named below.
+
+    Args:
+        points: one a job.
+        objective: what `Point.value` is, in words.
+    """
+    values = [point.value for point in points]
+    merits = [point.merit for point in points]
+    costs = {
+        "latency of one query, ms (median)": [point.latency_ms for point in points],
+        "bytes an item": [point.bytes_per_item for point in points],
+    }
+    fronts = {words: front(of_jobs, merits) for words, of_jobs in costs.items()}
+    named = sorted({i for best in fronts.values() for i in best}, key=lambda i: -merits[i])
+    number = {position: str(rank + 1) for rank, position in enumerate(named)}
+    lines = [f"{number[i]}   {points[i].name}" for i in named[:MOST_NUMBERED]]
+    if len(named) > MOST_NUMBERED:
+        lines.append(f"and {len(named) - MOST_NUMBERED} more")
+    figure = Figure(figsize=(12, 5 + 0.24 * len(lines)), layout="constrained", facecolor="none")
+    for column, (words, of_jobs) in enumerate(costs.items()):
+        best = fronts[words]
+        axes = _axes(figure, 2, column + 1)
+        axes.plot(of_jobs, values, "o", color=BLUE, ms=8, label="job")
+        axes.step(
+            [of_jobs[i] for i in best],
+            [values[i] for i in best],
+            "o-",
+            where="post",
+            color=ORANGE,
+            ms=8,
+            lw=2,
+            label="no job is both better and cheaper",
+        )
+        _log(axes)
+        axes.set_xlabel(words, color=GREY, size=TEXT_SIZE)
+        axes.set_ylabel(objective if column == 0 else "", color=GREY, size=TEXT_SIZE)
+        axes.margins(0.12)
+        if column == 0:
+            figure.legend(*axes.get_legend_handles_labels(), **_TOP)
+            figure.supxlabel("\n".join(lines), x=0.02, ha="left", color=GREY, size=LABEL_SIZE)
+        shown = [i for i in best if i in named[:MOST_NUMBERED]]
+        _place_labels(figure, axes, [(of_jobs[i], values[i], number[i], ORANGE) for i in shown])
+    return figure
+
+
+def png_of(figure: Figure) -> tuple[bytes, int, int]:
+    """Return a figure as PNG with its background left clear, its width and its height."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", transparent=True)
+    width, height = figure.canvas.get_width_height()
+    return buffer.getvalue(), width, height
+
+
+_TOP: dict[str, Any] = {
+    "loc": "outside upper left",
+    "ncols": 2,
+    "frameon": False,
+    "labelcolor": GREY,
+    "fontsize": TEXT_SIZE,
+}
+
+
+def _axes(figure: Figure, columns: int, column: int) -> Axes:
+    axes = figure.add_subplot(1, columns, column, facecolor="none")
+    axes.tick_params(colors=GREY, which="both", labelsize=LABEL_SIZE)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    return axes
+
+
+def _log(axes: Axes) -> None:
+    """Make the costs logarithmic, with plain numbers on the ticks."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    subs = (1.0, 2.0, 5.0) if high / low > 4 else tuple(float(i) for i in range(1, 10))
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+
+
+def _place_labels(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
+    """Write labels where they cover neither each other nor a point, and no line if there is such a place.
+
+    One that fits nowhere is left out.
+    """
+    figure.draw_without_rendering()
+    lines = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
+    taken = [_around(axes, x, y) for x, y, _, _ in labels]
+    for own, (x, y, text, color) in enumerate(labels):
+        others = [box for position, box in enumerate(taken) if position != own]
+        found: list[tuple[bool, Annotation, Bbox]] = []
+        for across, up in PLACES:
+            label = axes.annotate(
+                text,
+                (x, y),
+                textcoords="offset points",
+                xytext=(across, up),
+                ha="left" if across > 0 else "right",
+                fontsize=LABEL_SIZE,
+                color=color,
+            )
+            label.set_in_layout(False)
+            box = label.get_window_extent()
+            inside = axes.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+            inside = inside and axes.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
+            if inside and not any(box.overlaps(other) for other in others):
+                crossed = any(path.intersects_bbox(box, filled=False) for path in lines)
+                found.append((crossed, label, box))
+            else:
+                label.remove()
+        found.sort(key=lambda place: place[0])
+        for _, label, _ in found[1:]:
+            label.remove()
+        taken += [box for _, _, box in found[:1]]
+
+
+def _around(axes: Axes, x: float, y: float) -> Bbox:
+    across, up = axes.transData.transform((x, y))
+    return Bbox.from_extents(across - 6, up - 6, across + 6, up + 6)

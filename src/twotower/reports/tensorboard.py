@@ -1,0 +1,198 @@
+"""What a run and a sweep write for TensorBoard beside the curves."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from matplotlib.figure import Figure
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
+from torch.utils.tensorboard import SummaryWriter
+
+from twotower.reports.chart_groups import layout_pb
+from twotower.reports.figures import pareto, png_of, recall_versus_latency
+from twotower.reports.hparams import columns_of, hparams_of, trial_id
+from twotower.reports.pareto import points_of
+from twotower.runs.outcome import Outcome, final_scalars
+
+Status = Literal["ok", "failed", "index_rejected", "pruned", "interrupted"]
+STATUS = {
+    "ok": api_pb2.STATUS_SUCCESS,
+    "index_rejected": api_pb2.STATUS_SUCCESS,
+    "failed": api_pb2.STATUS_FAILURE,
+}
+"""What TensorBoard calls it; it has no word for the others, which it shows as unknown."""
+
+MAX_PROJECTED, RGBA = 2_000, 4
+OF_SWEEP = ".sweep"
+HPARAMS = "for-hparams"
+"""The sub-folder, and so the run of TensorBoard, that is the session of the HPARAMS tab. Behind the hyphen
+TensorBoard breaks a long name, so that it is told from the run with the curves."""
+
+SESSION = ".session"
+"""Ends the name of the event file that holds the hyper-parameters, the figures and how the run ended."""
+
+
+class Board:
+    """The TensorBoard side of a run.
+
+    HPARAMS is fed by one start summary and one hand-built end summary with the true outcome, and no
+    experiment summary: of those TensorBoard takes one at random, and loses the columns that only other runs
+    have. Without one its columns are the union of all runs', with their real types, and every scalar that is
+    in a session's run or below it. So the session is a run of its own below the one with the curves.
+    TensorBoard believes the first summary that it reads, so a session is one file, which is written anew
+    when the run ends or is gone on with.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._forget_session()
+        self.writer = SummaryWriter(str(folder))
+        self.hparams: dict[str, Any] = {}
+        self.columns: dict[str, float] = {}
+        self.trial = ""
+        self.started = time.time()
+        self.outcome: Status = "failed"
+
+    def __enter__(self) -> Self:
+        """Open; unless `outcome` is set before the end, the session counts as failed."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Close the session with how it ended."""
+        if kind is not None and not issubclass(kind, Exception):
+            self.outcome = "interrupted"
+        elif kind is not None:
+            self.outcome = "failed"
+        self._forget_session()
+        figures = [_scalar(tag, value) for tag, value in self.columns.items()]
+        self._write_session(self._start({"status": self.outcome}), *figures, _end(self.outcome))
+        self.writer.close()
+
+    def start(self, settings: Mapping[str, Any], config_text: str, overrides: Iterable[str] = ()) -> None:
+        """Write the hyper-parameters, the layout of the curves, and the resolved config as text.
+
+        Args:
+            settings: plain resolved values.
+            config_text: the same as YAML.
+            overrides: what was typed.
+        """
+        self.hparams = dict(hparams_of(settings, overrides))
+        self.trial = trial_id(settings, self.folder.name)
+        self._write_session(self._start({}))
+        self._add(layout_pb(settings))
+        self.writer.add_text("config", f"```yaml\n{config_text}\n```")
+        self.writer.flush()
+
+    def result(self, result: Mapping[str, Any]) -> None:
+        """Write the final figures, and the curves of the towers where another run trained them.
+
+        Args:
+            result: what `result.json` holds.
+        """
+        for tag, value in final_scalars(result).items():
+            self.writer.add_scalar(tag, value, 0)
+        if "training_reused_from" in result:
+            self._curves(result.get("curves", {}), result.get("training", {}).get("epoch_steps") or 1)
+        self.columns, self.outcome = columns_of(result), result["status"]
+
+    def _curves(self, curves: Mapping[str, Sequence[float]], epoch_steps: int) -> None:
+        """Write curves with one value an epoch where the trainer would have: at its last step."""
+        for tag, values in curves.items():
+            for epoch, value in enumerate(values, 1):
+                self.writer.add_scalar(tag, value, epoch * epoch_steps - 1)
+
+    def index_curve(
+        self, points: list[dict[str, Any]], target_recall: float, chosen: Mapping[str, Any]
+    ) -> None:
+        """Draw recall against latency over the search arguments tried."""
+        if points:
+            figure = recall_versus_latency(points, target_recall, chosen)
+            self._add(_image("index/recall_versus_latency", figure))
+
+    def projector(self, vectors: np.ndarray, labels: list[str]) -> None:
+        """Put a labelled sample of item embeddings into the projector."""
+        step = max(1, len(vectors) // MAX_PROJECTED)
+        self.writer.add_embedding(vectors[::step], [_one_line(text) for text in labels[::step]], tag="items")
+
+    def _start(self, more: Mapping[str, str]) -> Summary:
+        return summary_v2.hparams_pb(
+            {**self.hparams, **more}, trial_id=self.trial, start_time_secs=self.started
+        )
+
+    def _forget_session(self) -> None:
+        for folder in (self.folder, self.folder / HPARAMS):  # in the first it once was
+            for file in folder.glob(f"*{SESSION}"):
+                file.unlink()
+
+    def _write_session(self, *summaries: Summary) -> None:
+        with SummaryWriter(str(self.folder / HPARAMS), filename_suffix=SESSION) as writer:
+            for summary in summaries:
+                writer._get_file_writer().add_summary(summary)
+
+    def _add(self, summary: Any) -> None:
+        self.writer._get_file_writer().add_summary(summary)
+
+
+class SweepBoard:
+    """The TensorBoard side of a sweep: a run of its own, in the sweep's folder.
+
+    Args:
+        folder: of the sweep.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def pareto(
+        self,
+        outcomes: Sequence[Outcome],
+        metric: str = "valid/recall_at_20",
+        objective: str | None = None,
+    ) -> None:
+        """Draw what the jobs reach against what their indexes cost; a sweep that goes on replaces the figure.
+
+        Args:
+            outcomes: of the jobs; those without an index are left out.
+            metric: of the validation split.
+            objective: see `points_of`.
+        """
+        words, points = points_of(outcomes, metric, objective)
+        for file in self.folder.glob(f"*{OF_SWEEP}"):
+            file.unlink()
+        if points:
+            with SummaryWriter(str(self.folder), filename_suffix=OF_SWEEP) as writer:
+                writer._get_file_writer().add_summary(_image("sweep/pareto", pareto(points, words)))
+
+
+def _image(tag: str, figure: Figure) -> Summary:
+    """Return a figure as an image; `add_figure` of torch loses what is clear in it."""
+    png, width, height = png_of(figure)
+    image = Summary.Image(width=width, height=height, colorspace=RGBA, encoded_image_string=png)
+    return Summary(value=[Summary.Value(tag=tag, image=image)])
+
+
+def _scalar(tag: str, value: float) -> Summary:
+    return Summary(value=[Summary.Value(tag=tag, simple_value=value)])
+
+
+def _end(outcome: str) -> Summary:
+    status = STATUS.get(outcome, api_pb2.STATUS_UNKNOWN)
+    ended = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
+    data = plugin_data_pb2.HParamsPluginData(session_end_info=ended)
+    summary = Summary()
+    summary.value.add(
+        tag=metadata.SESSION_END_INFO_TAG,
+        metadata=metadata.create_summary_metadata(data),
+        tensor=metadata.NULL_TENSOR,
+    )
+    return summary
+
+
+def _one_line(text: str) -> str:
+    return " ".join(str(text).split()) or "?"

@@ -1,0 +1,123 @@
+"""Folder names that begin with what distinguishes a run: TensorBoard shows some thirty characters."""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from twotower.runs.overrides import key_of
+
+SHORT = {
+    "embedding_dim": "dim",
+    "index.num_subquantizers": "pq",
+    "index.target_recall": "recall",
+    "item_bias.half_life_days": "bias",
+    "loss.temperature": "temp",
+    "objective.batch_size": "batch",
+    "objective.recency_half_life_days": "recency",
+    "optimizer.learning_rate": "lr",
+    "optimizer.weight_decay": "wd",
+    "seed": "seed",
+    "trainer.max_epochs": "epochs",
+    "user_tower.dropout": "dropout",
+    "user_tower.widths": "widths",
+}
+"""What keys that vary often are called; of others the last part is shown, or all where two share it."""
+
+SEEN = 30
+"""Characters that TensorBoard shows: a name that fits says all that was typed."""
+
+MAX_NAME = 120
+ODD = re.compile(r"[^A-Za-z0-9._=,+\-\[\]]+")
+NUMBERS = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e-?\d{1,3})?|\[[0-9.,-]*\]", re.ASCII)
+PLAIN = re.compile(r"[a-z_][\w.]*=([\w.+-]+|\[[\w.,+-]*\])", re.ASCII)
+BARE = re.compile(rf"(?!({'|'.join(SHORT.values())})([\d.-]|$))[a-z_][\w.]*", re.ASCII)
+WORD = re.compile(r"(?!(true|false|null)$)[A-Za-z]\w*")
+TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{6}"
+HASH = re.compile(r"-[0-9a-f]{8}$")
+SEED = re.compile(r"(^|(?<=[,/]))seed=?-?\d+(,|$|(?=[/_-]))")
+
+
+def folder_name(texts: Sequence[str]) -> str:
+    """Return a folder name for overrides; different ones never share one, nor do null and 'null'.
+
+    What does not fit, or cannot be told from the name again, is told apart by a hash at the end.
+
+    Args:
+        texts: overrides, or keys alone.
+    """
+    exact = [_exact(text) for text in texts]
+    name = ",".join(word or "" for word in exact)
+    if all(exact) and len(name) <= SEEN and not HASH.search(name):
+        return name
+    digest = hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:8]
+    return f"{short_name(texts)}-{digest}"
+
+
+def trial_name(number: int, texts: Sequence[str]) -> str:
+    """Return the folder name of a search's trial: its number, and as much of what it tries as is seen."""
+    name = f"{number:04d}"
+    for word in _words([_rounded(text) for text in texts]):
+        if len(name) + len(word) < SEEN:
+            name += f"_{word}"
+    return ODD.sub("-", name)
+
+
+def short_name(texts: Sequence[str]) -> str:
+    """Return what was typed in short words, which different overrides may share."""
+    return ODD.sub("-", ",".join(_words(texts)))[:MAX_NAME].strip(",.-")
+
+
+def label_of(name: str) -> str:
+    """Return what a run's folder name says of its configuration: it lacks time, hash and seed."""
+    return without_seed(HASH.sub("", re.sub(rf"^{TIME}_?|_?{TIME}$", "", name)))
+
+
+def without_seed(name: str) -> str:
+    """Return a run's name without its seed: of `seed1,dim32`, `dim32/seed1` and, as it once was, `seed=1`."""
+    found = SEED.sub("", name)
+    # The hash is of the seed too.
+    return name if found == name else HASH.sub("", found).strip(",/")
+
+
+def _exact(text: str) -> str | None:
+    """Return a short form of an override that can be told again from it, if it has one."""
+    key, equals, value = text.partition("=")
+    if key in SHORT and (not equals or NUMBERS.fullmatch(value)):
+        return SHORT[key] + _without_zero(value)
+    return text if PLAIN.fullmatch(text) or BARE.fullmatch(text) else None
+
+
+def _words(texts: Sequence[str]) -> list[str]:
+    shared = Counter(_short_key(key_of(text)) for text in texts)
+    return [_word(text, shared) for text in texts]
+
+
+def _word(text: str, shared: Counter[str]) -> str:
+    key, _, value = text.lstrip("+~").partition("=")
+    shown = _short_key(key) if shared[_short_key(key)] == 1 else key
+    value = re.sub("['\"]", "", value)
+    if not value:
+        return f"no_{shown}" if text.startswith("~") else shown
+    if "." not in key and key != "rerun" and WORD.fullmatch(value):  # a choice of a group
+        return value
+    if NUMBERS.fullmatch(value) and not shown[-1:].isdigit():
+        return shown + _without_zero(value)
+    return f"{shown}={value}"
+
+
+def _short_key(key: str) -> str:
+    return SHORT.get(key, key.rpartition(".")[2])
+
+
+def _rounded(text: str) -> str:
+    key, _, value = text.partition("=")
+    try:
+        return f"{key}={float(value):.3g}"
+    except ValueError:
+        return text
+
+
+def _without_zero(number: str) -> str:
+    return re.sub(r"^(-?)0\.", r"\1.", number)

@@ -1,0 +1,131 @@
+"""Which code, libraries and machine made a run."""
+
+import functools
+import hashlib
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from twotower.config.spec import TARGET
+from twotower.data.fingerprints import fingerprint_of
+from twotower.files.atomic import sha256_of_file
+from twotower.files.code import code_fingerprint
+
+PACKAGE = Path(__file__).parents[1]
+DISTRIBUTIONS = (
+    "twotower",
+    "torch",
+    "pytorch-lightning",
+    "hydra-core",
+    "faiss-cpu",
+    "numpy",
+    "scipy",
+    "pandas",
+)
+TRAINING = "twotower.training.phases"
+"""What trains; with it counts all that it imports, and the classes that the settings name."""
+EVALUATION = tuple(f"twotower.evaluation.{name}" for name in ("evaluator", "predict", "baselines.run"))
+"""What measures towers and baselines, likewise."""
+NO_PART_OF_TRAINING = ("twotower.index",)
+"""Training builds an index once before and once after, and goes by neither."""
+
+
+def provenance() -> dict[str, Any]:
+    """Return what must be the same for a run to be repeated bit for bit, beside settings and data."""
+    return {"code": {"fingerprint": package_fingerprint(), **_commit()}, "machine": machine()}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that shape a run."""
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in DISTRIBUTIONS},
+    }
+
+
+def peak_rss_bytes() -> int:
+    """Return the peak memory of this process."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def machine() -> dict[str, Any]:
+    """Return the processor, and how many threads torch computes with here."""
+    import torch
+
+    return {
+        "cpu": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+    }
+
+
+def evaluation_fingerprint(settings: Mapping[str, Any]) -> str:
+    """Return a SHA-256 over all that makes figures of towers: what is measured, and with which code.
+
+    Args:
+        settings: plain checked values; `metrics` and `baselines` count, and the code of what they name.
+    """
+    measuring = {key: settings[key] for key in ("metrics", "baselines")}
+    code = code_fingerprint([*EVALUATION, *_modules_of(measuring)])
+    return fingerprint_of([measuring, code])
+
+
+def training_fingerprint(shaping: Mapping[str, Any], data_fingerprint: str) -> str:
+    """Return a SHA-256 over all that makes towers: equal means that one training does for both.
+
+    Args:
+        shaping: the settings that shape training; the code of the classes that they name counts.
+        data_fingerprint: of the data set and its split.
+    """
+    code = code_fingerprint([TRAINING, *_modules_of(shaping)], apart=NO_PART_OF_TRAINING)
+    return fingerprint_of([shaping, data_fingerprint, code])
+
+
+@functools.cache
+def package_fingerprint() -> str:
+    """Return a SHA-256 over the source of this package, as it is on disk."""
+    found = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        found.update(f"{path.relative_to(PACKAGE).as_posix()} {sha256_of_file(path)}\n".encode())
+    return found.hexdigest()
+
+
+def _modules_of(values: Any) -> Iterator[str]:
+    """Yield the modules of the classes that settings name, at any depth."""
+    if isinstance(values, Mapping):
+        if isinstance(values.get(TARGET), str):
+            yield values[TARGET].rpartition(".")[0]
+        for value in values.values():
+            yield from _modules_of(value)
+
+
+def _commit() -> dict[str, Any]:
+    """Ask git, where the package lies in a checkout."""
+    here = ["git", "-C", str(PACKAGE)]
+    try:
+        commit = subprocess.run([*here, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        status = subprocess.run(
+            [*here, "status", "--porcelain", "--", "."], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {"commit": None, "dirty": None}
+    if commit.returncode or status.returncode:
+        return {"commit": None, "dirty": None}
+    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,163 @@
+"""`result.json`: what every other tool reads of a run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twotower.config.spec import TARGET
+from twotower.data.dataset import RetrievalDataset
+from twotower.evaluation.baselines.run import BaselineReports
+from twotower.evaluation.report import Report
+from twotower.runs.fingerprint import (
+    DATA_KEYS,
+    DEFAULT_MONITOR,
+    configuration,
+    fingerprint,
+    shaping_training,
+)
+from twotower.runs.provenance import (
+    evaluation_fingerprint,
+    peak_rss_bytes,
+    provenance,
+    training_fingerprint,
+    versions,
+)
+
+Settings = Mapping[str, Any]
+QUALITY = ("metrics", "intervals", "slices", "evaluated", "baselines", "baselines_skipped")
+"""Keys that a run with the same towers, metrics and baselines may lend; `training` and `timing` tell of
+the towers alone."""
+
+
+def identity(settings: Settings, data_fingerprint: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what a run is, known before it trains; all of it is in a failed run's result too.
+
+    Args:
+        settings: plain checked values.
+        data_fingerprint: of the data set and its split.
+        overrides: what was typed.
+    """
+    return {
+        "fingerprint": fingerprint(settings, data_fingerprint),
+        "configuration": configuration(settings, data_fingerprint),
+        "training_fingerprint": training_identity(settings, data_fingerprint),
+        "evaluation_fingerprint": evaluation_fingerprint(settings),
+        "seed": settings["seed"],
+        "overrides": list(overrides),
+        "provenance": provenance(),
+    }
+
+
+def training_identity(settings: Settings, data_fingerprint: str) -> str:
+    """Return the fingerprint of a training: equal for runs that can share one."""
+    shaping = {key: value for key, value in shaping_training(settings).items() if key not in DATA_KEYS}
+    return training_fingerprint(shaping, data_fingerprint)
+
+
+def lent(before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what another run's result says of its towers and of how good they are."""
+    return {key: before[key] for key in (*QUALITY, "training", "curves", "timing") if key in before}
+
+
+def data_record(dataset: RetrievalDataset, seen_filter: bool) -> dict[str, Any]:
+    """Return the sizes of the data and the audit of its split."""
+    return {
+        "users": len(dataset.users),
+        "items": len(dataset.items),
+        "interactions": int(dataset.audit["interactions"]),
+        "fingerprint": dataset.fingerprint,
+        "audit": dict(dataset.audit) | {"seen_filter": seen_filter},
+    }
+
+
+def quality_record(
+    valid: Report | None, test: Report, baselines: Mapping[str, BaselineReports]
+) -> dict[str, Any]:
+    """Return metrics, intervals and slices of both splits, and the baselines' metrics under the same keys.
+
+    Args:
+        valid: of the validation split, or None where the towers have seen it.
+        test: of the test split.
+        baselines: `valid` and `test` -> reports.
+    """
+    reports = {name: report for name, report in (("valid", valid), ("test", test)) if report is not None}
+    of_baselines: dict[str, dict[str, float]] = {}
+    for split, found in baselines.items():
+        for name, report in found.reports.items():
+            of_baselines.setdefault(name, {}).update(_prefixed(split, report.metrics))
+    return {
+        "metrics": _joined({split: report.metrics for split, report in reports.items()}),
+        "intervals": _joined({split: report.intervals for split, report in reports.items()}),
+        "slices": {split: report.slices for split, report in reports.items()},
+        "evaluated": {
+            split: {"users": report.num_users, "targets": report.num_targets}
+            for split, report in reports.items()
+        },
+        "baselines": of_baselines,
+        "baselines_skipped": dict(baselines["test"].skipped),
+    }
+
+
+def with_valid_of(before: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result whose validation figures, where it has none of its own, are an earlier run's."""
+    kept = {
+        name: {key: value for key, value in before[name].items() if key.startswith("valid")} | result[name]
+        for name in ("metrics", "intervals", "slices", "evaluated")
+    }
+    return {**result, **kept}
+
+
+def training_record(settings: Settings, epochs: int, refit: bool) -> dict[str, Any]:
+    """Say how the weights came about."""
+    return {
+        "epochs": epochs,
+        "refit": refit,
+        "fitted_on": "train + valid, for the epochs that were best on valid" if refit else "train",
+        "objective": {key: value for key, value in settings["objective"].items() if key != TARGET},
+        "monitor": settings["trainer"].get("monitor", DEFAULT_MONITOR),
+    }
+
+
+def timing_record(seconds: float, interactions: int) -> dict[str, float]:
+    """Return what the training took."""
+    return {
+        "train_seconds": round(seconds, 3),
+        "interactions_per_second": round(interactions / max(seconds, 1e-9), 1),
+    }
+
+
+def whole(result: Mapping[str, Any], status: str, total_seconds: float) -> dict[str, Any]:
+    """Return the finished record, the status first."""
+    timing = dict(result["timing"]) | {"total_seconds": round(total_seconds, 3)}
+    return {"status": status, **result, "timing": timing} | {
+        "versions": versions(),
+        "peak_rss_bytes": peak_rss_bytes(),
+    }
+
+
+def pruned(
+    facts: Mapping[str, Any],
+    settings: Settings,
+    epochs: int,
+    curves: Mapping[str, list[float]],
+    total_seconds: float,
+) -> dict[str, Any]:
+    """Return the record of a run that was stopped in training because others promise more."""
+    return {
+        "status": "pruned",
+        **facts,
+        "training": training_record(settings, epochs, False),
+        "curves": dict(curves),
+        "timing": {"total_seconds": round(total_seconds, 3)},
+        "versions": versions(),
+        "peak_rss_bytes": peak_rss_bytes(),
+    }
+
+
+def _prefixed(split: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{split}/{key}": value for key, value in values.items()}
+
+
+def _joined(of_splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        key: value for split, values in of_splits.items() for key, value in _prefixed(split, values).items()
+    }

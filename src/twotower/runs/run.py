@@ -1,0 +1,240 @@
+"""A run's folder: opened once, never overwritten, every file written whole."""
+
+import contextlib
+import datetime
+import json
+import logging
+import shutil
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from twotower.bundle.layout import MANIFEST
+from twotower.config.errors import InputError
+from twotower.config.exits import Stopped, stoppable
+from twotower.config.trust import check_targets
+from twotower.files.atomic import clear_temporaries, write_atomically, write_text_atomically
+from twotower.files.lock import held
+from twotower.files.plain_values import load_json, read_yaml, yaml_text
+from twotower.runs.fingerprint import NOT_SHAPING
+from twotower.runs.folder_name import short_name
+from twotower.runs.overrides import key_of
+from twotower.runs.provenance import peak_rss_bytes, versions
+from twotower.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG
+
+LOG = logging.getLogger("twotower")
+REMEDY = "mend it, or delete the run"
+ORPHAN_SECONDS = 10.0
+"""How long a job whose parent was killed may take to notice it and let go of its folder."""
+
+
+def run_folder(parent: Path, overrides: Sequence[str] = ()) -> Path:
+    """Return a new run's folder: what was typed but where runs are kept, and the time, to the microsecond."""
+    time = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    name = short_name([text for text in overrides if key_of(text) not in NOT_SHAPING])
+    return parent / (f"{name}_{time}" if name else time)
+
+
+def new_folder(settings: Mapping[str, Any], overrides: Sequence[str]) -> Path:
+    """Return the folder of a single run."""
+    return run_folder(Path(settings["output_root"]) / settings["name"], overrides)
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """Read a run's `result.json`, or None where the run has not ended.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    path = folder / RESULT
+    if not path.is_file():
+        return None
+    try:
+        result = load_json(path)
+        why = None if isinstance(result, dict) and "status" in result else "no status in it"
+    except ValueError as error:
+        why = str(error)
+    if why is not None:
+        raise InputError(
+            f"{path}: damaged ({why}); delete this file, and resume={folder} goes on (in a "
+            "sweep, retry_failed=true does both)"
+        )
+    return dict(result)
+
+
+def read_ending(folder: Path) -> dict[str, Any] | None:
+    """Read as `read_result` does, but take a damaged file for a failure that says so: others go on."""
+    try:
+        return read_result(folder)
+    except InputError as error:
+        return {"status": "failed", "error": str(error)}
+
+
+def write_failure(folder: Path, error: str, facts: Mapping[str, Any]) -> None:
+    """Leave a `result.json` that says how a run failed, with what was known of it by then."""
+    failed = {"status": "failed", "error": error, **facts}
+    failed |= {"versions": versions(), "peak_rss_bytes": peak_rss_bytes()}
+    write_text_atomically(folder / RESULT, json.dumps(failed, indent=2, default=str))
+
+
+GOES_ON = "python scripts/train.py resume={} goes on"
+"""What to say where SIGTERM or Ctrl-C stops a training."""
+
+
+class Run:
+    """One folder of `outputs/`.
+
+    Args:
+        folder: where everything of the run goes.
+        settings: plain values.
+        overrides: what was typed.
+
+    Attributes:
+        facts: what is known of the run so far, for a `result.json` that says it failed.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
+        self.folder = folder
+        self.settings = dict(settings)
+        self.overrides = list(overrides)
+        self.facts: dict[str, Any] = {"seed": settings.get("seed")}
+        self.started = time.perf_counter()
+
+    @classmethod
+    def create(cls, folder: Path, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> "Run":
+        """Open a new run and keep its resolved configuration.
+
+        Raises:
+            InputError: the folder already holds a run.
+        """
+        if (folder / CONFIG).exists():
+            raise InputError(f"{folder}: already holds a run, and a run is never overwritten")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(folder / OVERRIDES, yaml_text(list(overrides)))
+        write_text_atomically(folder / CONFIG, yaml_text(dict(settings)))
+        return cls(folder, settings, overrides)
+
+    @classmethod
+    def open(cls, folder: Path, trusted_packages: Collection[str] | None = ()) -> "Run":
+        """Open a run that is there.
+
+        Args:
+            folder: of the run.
+            trusted_packages: whose classes its settings may name beside ours; None where the settings are
+                only looked at, and nothing is built from them.
+
+        Raises:
+            InputError: the folder holds no run, or it is a bundle, which has a config.yaml too, or its
+                settings are damaged or name a class of a package that is not trusted.
+        """
+        if (folder / MANIFEST).is_file():
+            raise InputError(f"{folder}: a bundle, not a run; name the folder that it is in, {folder.parent}")
+        path = folder / CONFIG
+        if not path.is_file():
+            raise InputError(f"{folder}: no run is here (it has no {CONFIG}); name a folder of outputs/")
+        settings = read_yaml(path, REMEDY)
+        if not isinstance(settings, dict):
+            raise InputError(f"{path}: expected a mapping of settings; {REMEDY}")
+        if trusted_packages is not None:
+            check_targets(settings, path, trusted_packages)
+        overrides = read_yaml(folder / OVERRIDES, REMEDY) if (folder / OVERRIDES).is_file() else []
+        return cls(folder, settings, overrides if isinstance(overrides, list) else [])
+
+    def config_text(self) -> str:
+        """Read the resolved configuration as text."""
+        return (self.folder / CONFIG).read_text(encoding="utf-8")
+
+    def result(self) -> dict[str, Any] | None:
+        """Read `result.json`, or None where the run has not ended."""
+        return read_result(self.folder)
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write `result.json` whole or not at all."""
+        text = json.dumps(dict(result), indent=2, sort_keys=False, allow_nan=False)
+        write_text_atomically(self.folder / RESULT, text)
+
+    def refuse_if_ended(self) -> None:
+        """Keep what a run that has ended holds.
+
+        Raises:
+            InputError: it has.
+        """
+        result = read_ending(self.folder)
+        if result is not None and result["status"] != "failed":
+            raise InputError(
+                f"{self.folder}: this run has ended ({result['status']}); there is nothing to resume"
+            )
+
+    @contextlib.contextmanager
+    def recorded(self, screen: logging.Handler, remedy: str = GOES_ON) -> Iterator[None]:
+        """Own the folder, log to `train.log` and our own lines to the screen too.
+
+        If the body raises, a `result.json` that says so is left and the error goes on.
+
+        Args:
+            screen: shows our own lines; records with `for_file` set are not for it.
+            remedy: what to say where SIGTERM or Ctrl-C stops it, with the folder in it.
+
+        Raises:
+            InputError: another process is at work on this run, or has ended it meanwhile.
+        """
+        words = remedy.format(self.folder)
+        with held(self.folder, "run", ORPHAN_SECONDS), stoppable(lambda: self._told(words)):
+            self.refuse_if_ended()
+            clear_temporaries(self.folder)
+            with _logging_to(self.folder / TRAIN_LOG, screen):
+                (self.folder / RESULT).unlink(missing_ok=True)  # of a failure that is now gone on from
+                try:
+                    yield
+                except Stopped as stopped:
+                    LOG.info("%s", stopped, extra={"for_file": True})
+                    raise
+                except Exception as error:
+                    LOG.exception("the run failed", extra={"for_file": True})
+                    write_failure(self.folder, f"{type(error).__name__}: {error}", self.facts)
+                    raise
+
+    def _told(self, remedy: str) -> str:
+        return f"{self.folder} had ended" if (self.folder / RESULT).is_file() else remedy
+
+    def copy_table(self, source: Path, name: str) -> None:
+        """Copy a table of another run, whole or not at all."""
+        write_atomically(self.folder / name, lambda path: _copy(source / name, path))
+
+    def write_table(self, name: str, table: pd.DataFrame) -> None:
+        """Write a table as Parquet, whole or not at all, with checksums of its pages."""
+        write_atomically(
+            self.folder / name,
+            lambda path: table.to_parquet(path, index=False, write_page_checksum=True),
+        )
+
+    def seconds(self) -> float:
+        """Return the seconds since this process opened the run."""
+        return time.perf_counter() - self.started
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path, screen: logging.Handler) -> Iterator[None]:
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    lightning = logging.getLogger("pytorch_lightning")
+    handlers: list[tuple[logging.Logger, logging.Handler]] = [(LOG, file), (LOG, screen), (lightning, file)]
+    before = LOG.level, lightning.propagate, list(lightning.handlers)
+    LOG.setLevel(logging.INFO)
+    lightning.propagate, lightning.handlers = False, []
+    for logger, handler in handlers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger, handler in handlers:
+            logger.removeHandler(handler)
+        LOG.level, lightning.propagate, lightning.handlers = before
+        file.close()
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)

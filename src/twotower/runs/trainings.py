@@ -1,0 +1,38 @@
+"""Which run trained which towers, so that no towers are trained twice."""
+
+import json
+import os
+from pathlib import Path
+
+from twotower.files.atomic import sha256_of_file, write_text_atomically
+
+CHECKPOINTS = "checkpoints"
+
+
+def remember(root: Path, fingerprint: str, run: Path) -> None:
+    """Note that a run has ended the training with this fingerprint.
+
+    Args:
+        root: the folder of all runs.
+        fingerprint: of the training.
+        run: its folder; what it needs for its towers is in `checkpoints/`.
+    """
+    found = sorted(path for path in (run / CHECKPOINTS).rglob("*") if path.is_file())
+    files = {path.relative_to(run).as_posix(): sha256_of_file(path) for path in found}
+    entry = {"run": os.path.relpath(run, root), "files": files}
+    write_text_atomically(_entry(root, fingerprint), json.dumps(entry, indent=2))
+
+
+def find(root: Path, fingerprint: str) -> Path | None:
+    """Return the run whose towers these are, if its checkpoints are there and unchanged."""
+    try:
+        entry = json.loads(_entry(root, fingerprint).read_text(encoding="utf-8"))
+        run = Path(os.path.normpath(root / entry["run"]))
+        same = all(sha256_of_file(run / name) == digest for name, digest in entry["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged in some way
+        return None
+    return run if same and entry["files"] else None
+
+
+def _entry(root: Path, fingerprint: str) -> Path:
+    return root / ".cache" / "trainings" / f"{fingerprint}.json"

@@ -1,0 +1,299 @@
+"""What a TensorBoard server, asked over HTTP, finds of twelve jobs of a sweep, none of them real."""
+
+import contextlib
+import json
+import re
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twotower.reports.tensorboard import HPARAMS, Board, SweepBoard
+from twotower.runs.outcome import Outcome, outcome_of
+
+SWEEP = "default/by_index"
+PNG = b"\x89PNG\r\n\x1a\n"
+METRIC = "valid/recall_at_20"
+STATUSES = ["UNKNOWN", "SUCCESS", "FAILURE", "RUNNING"]
+
+
+def settings_of(dim: int, index: str, seed: int = 42, **more: Any) -> dict[str, Any]:
+    return {
+        "data": {"_target_": "x.Synthetic"},
+        "loss": {"_target_": "x.InBatchSoftmax", "temperature": 0.1},
+        "index": {"_target_": f"x.{index}"},
+        "trainer": {"_target_": "x.TrainerChoice", "max_epochs": 2, "monitor": METRIC},
+        "embedding_dim": dim,
+        "seed": seed,
+        **more,
+    }
+
+
+def result_of(valid: float, status: str = "ok", **more: Any) -> dict[str, Any]:
+    figures = {
+        METRIC: valid,
+        "valid/recall_at_10": valid / 2,
+        "test/recall_at_20": valid - 0.0625,
+    }
+    index = {
+        "recall_at_100": 1 - valid / 4,
+        "latency_ms_p50": valid,
+        "bytes_per_item": 256 * valid,
+        "dim": 64,
+    }
+    whole = {"status": status, "metrics": figures, "training": {"monitor": METRIC, "epoch_steps": 10}}
+    whole["index"] = index | {"label_metric_drop": {"recall_at_20": 0.0}, "recall_k": 100}
+    return whole | {"timing": {"total_seconds": 2.0}, "curves": {METRIC: [0.03125, valid]}, **more}
+
+
+ENDED_WELL = {
+    **{f"dim{dim},index={index}": (dim, index, 42) for dim in (16, 32) for index in ("A", "B", "C")},
+    **{f"dim64,index=A,seed{seed}": (64, "A", seed) for seed in (1, 2)},
+}
+"""Eight jobs, of which the first of each width trained; the last two are seeds of one configuration."""
+
+TRAINED = ("index=A", "dim64")
+COLUMNS = {
+    " test/monitor",
+    "best_valid/monitor",
+    "index/bytes_per_item",
+    "index/latency_ms_p50",
+    "index/recall_at_100",
+    "timing/total_seconds",
+}
+
+
+def value_of(name: str) -> float:
+    return (1 + list(ENDED_WELL).index(name)) / 16
+
+
+def typed(name: str) -> list[str]:
+    dim, index, seed = ENDED_WELL[name]
+    return [f"embedding_dim={dim}", f"index={index}", f"seed={seed}"]
+
+
+def trained(name: str) -> bool:
+    return any(word in name for word in TRAINED)
+
+
+def end_with(error: BaseException, folder: Path, settings: dict[str, Any], overrides: list[str]) -> None:
+    with contextlib.suppress(type(error)), Board(folder) as board:
+        board.start(settings, "x: 1", overrides)
+        raise error
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve jobs: eight ended well, the others each in their own way."""
+    folder = tmp_path_factory.mktemp("outputs") / SWEEP
+    outcomes: list[Outcome] = []
+    for name, (dim, index, seed) in ENDED_WELL.items():
+        with Board(folder / name) as board:
+            board.start(settings_of(dim, index, seed), "x: 1", typed(name))
+            more = {} if trained(name) else {"training_reused_from": "another"}
+            result = result_of(value_of(name), **more)
+            outcomes.append(outcome_of(name, folder / name, result, 1.0, False))
+            if trained(name):  # as the trainer does
+                for step, value in zip((9, 19), result["curves"][METRIC], strict=True):
+                    board.writer.add_scalar(METRIC, value, step)
+                    board.writer.add_scalar("health/top_1_share", 0.5, step)
+            board.result(result)
+    with Board(folder / "rejected") as board:
+        board.start(settings_of(8, "A"), "x: 1", ["embedding_dim=8"])
+        board.result({"status": "index_rejected", "index": {"recall_at_100": 0.125}})
+    end_with(ValueError("no"), folder / "failed", settings_of(8, "A", more=True), ["more=true"])
+    with Board(folder / "pruned") as board:
+        board.start(settings_of(8, "B"), "x: 1", ["embedding_dim=8"])
+        board.writer.add_scalar(METRIC, 0.25, 9)
+        curves = {METRIC: [0.25]}
+        board.result({"status": "pruned", "curves": curves, "training": {"monitor": METRIC}})
+    interrupted = settings_of(8, "C", other="text")
+    end_with(KeyboardInterrupt(), folder / "interrupted", interrupted, ["other=text"])
+    SweepBoard(folder).pareto(outcomes[:3], METRIC)
+    SweepBoard(folder).pareto(outcomes, METRIC)
+    return folder
+
+
+class Server:
+    """A TensorBoard of its own process."""
+
+    def __init__(self, process: subprocess.Popen[str], address: str) -> None:
+        self.process = process
+        self.address = address
+
+    def get(self, path: str, **query: str | int) -> bytes:
+        """Return what is served under a path of the data API."""
+        with urllib.request.urlopen(f"{self.address}data/{path}?{urllib.parse.urlencode(query)}") as found:
+            return bytes(found.read())
+
+    def ask(self, path: str, question: dict[str, Any]) -> Any:
+        """Return the answer to a question posted as JSON."""
+        posted = urllib.request.Request(
+            f"{self.address}data/{path}",
+            json.dumps(question).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(posted) as found:
+            return json.load(found)
+
+
+@pytest.fixture(scope="module")
+def server(sweep: Path) -> Iterator[Server]:
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(sweep.parents[1]), "--port", "0"]
+    process = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--reload_interval", "0"], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if address := re.search(r"http://\S+", line):
+            break
+    assert address is not None
+    yield Server(process, address[0])
+    process.terminate()
+    process.communicate()
+
+
+def run_of(session: str) -> str:
+    return session.removeprefix(f"{SWEEP}/").removesuffix(f"/{HPARAMS}")
+
+
+@pytest.fixture(scope="module")
+def groups(server: Server) -> dict[str, dict[str, Any]]:
+    """The rows of the HPARAMS tab, by the names of their runs."""
+    question = {"allowedStatuses": [f"STATUS_{each}" for each in STATUSES], "sliceSize": 100}
+    found = server.ask("plugin/hparams/session_groups", question)["sessionGroups"]
+    return {";".join(run_of(session["name"]) for session in group["sessions"]): group for group in found}
+
+
+@pytest.fixture(scope="module")
+def columns(server: Server) -> Any:
+    return server.ask("plugin/hparams/experiment", {})
+
+
+def test_runs_are_named_by_their_folders(server: Server) -> None:
+    runs = json.loads(server.get("runs"))
+    assert f"{SWEEP}/dim16,index=A" in runs
+    assert len(runs) == 2 * 12 + 1  # each with its session, and the sweep's own
+
+
+def test_every_job_that_ended_well_has_its_curve_also_where_another_trained(server: Server) -> None:
+    tags = json.loads(server.get("plugin/scalars/tags"))
+    with_curve = {run.removeprefix(f"{SWEEP}/") for run, of_run in tags.items() if METRIC in of_run}
+    assert with_curve == {*ENDED_WELL, "pruned"}
+    for name in ENDED_WELL:
+        points = json.loads(server.get("plugin/scalars/scalars", run=f"{SWEEP}/{name}", tag=METRIC))
+        assert [(step, value) for _, step, value in points] == [(9, 0.03125), (19, value_of(name))]
+
+
+def test_one_session_a_job_and_seeds_in_one_group(groups: Any) -> None:
+    assert sum(len(group["sessions"]) for group in groups.values()) == 12
+    assert len(groups) == 11
+    seeds = groups["dim64,index=A,seed1;dim64,index=A,seed2"]
+    mean = (value_of("dim64,index=A,seed1") + value_of("dim64,index=A,seed2")) / 2
+    assert metrics_of(seeds)["best_valid/monitor"] == pytest.approx(mean)
+    assert seeds["name"].split()[0] == "dim64,index=A"
+    assert {group["name"].split()[0] for name, group in groups.items() if name in ENDED_WELL} == {
+        name for name in ENDED_WELL if "seed" not in name
+    }
+
+
+def test_every_session_that_ended_well_has_every_column_that_is_shown(columns: Any, groups: Any) -> None:
+    """TensorBoard shows five of each, and leaves a session out of the coordinates that lacks one."""
+    shown = [each["name"]["tag"] for each in columns["metricInfos"][:5]]
+    settings = [each["name"] for each in columns["hparamInfos"][:5]]
+    assert shown[0].strip() == "test/monitor"
+    assert settings[:2] == ["embedding_dim", "index"]  # what varies comes first
+    for name in list(ENDED_WELL)[:6]:
+        assert {*shown} <= metrics_of(groups[name]).keys()
+        assert {*settings} <= groups[name]["hparams"].keys()
+
+
+def metrics_of(group: Any) -> dict[str, float]:
+    return {each["name"]["tag"]: each["value"] for each in group["metricValues"]}
+
+
+def test_every_job_that_ended_well_has_its_index_figures(groups: Any) -> None:
+    for name in list(ENDED_WELL)[:6]:
+        found, value = metrics_of(groups[name]), value_of(name)
+        assert found["index/recall_at_100"] == pytest.approx(1 - value / 4)
+        assert found["index/latency_ms_p50"] == pytest.approx(value)
+        assert found["index/bytes_per_item"] == pytest.approx(256 * value)
+        assert found[" test/monitor"] == pytest.approx(value - 0.0625)
+        assert found["timing/total_seconds"] == 2.0
+
+
+def test_how_each_job_ended(groups: Any) -> None:
+    found = {
+        name: (group["sessions"][0]["status"].removeprefix("STATUS_"), group["hparams"]["status"])
+        for name, group in groups.items()
+    }
+    assert found.pop("rejected") == ("SUCCESS", "index_rejected")
+    assert found.pop("failed") == ("FAILURE", "failed")
+    assert found.pop("pruned") == ("UNKNOWN", "pruned")
+    assert found.pop("interrupted") == ("UNKNOWN", "interrupted")
+    assert set(found.values()) == {("SUCCESS", "ok")}
+    for group in groups.values():
+        for session in group["sessions"]:
+            assert 0 < session["startTimeSecs"] <= session["endTimeSecs"]
+
+
+def test_no_column_is_lost_and_each_has_its_type(columns: Any) -> None:
+    types = {each["name"]: each["type"].removeprefix("DATA_TYPE_") for each in columns["hparamInfos"]}
+    assert types == {
+        "data": "STRING",
+        "embedding_dim": "FLOAT64",
+        "index": "STRING",
+        "index.num_subquantizers": "STRING",
+        "index.target_recall": "STRING",
+        "loss": "STRING",
+        "loss.temperature": "FLOAT64",
+        "more": "BOOL",  # only the failed job has it
+        "other": "STRING",  # only the interrupted one
+        "status": "STRING",
+        "trainer.max_epochs": "FLOAT64",
+        "trainer.monitor": "STRING",
+    }
+    assert {each["name"]["tag"] for each in columns["metricInfos"]} == COLUMNS
+    assert {each["name"].get("group", "") for each in columns["metricInfos"]} == {""}
+
+
+def test_layout_of_the_custom_scalars(server: Server) -> None:
+    layout = json.loads(server.get("plugin/custom_scalars/layout"))
+    charts = {group["title"]: [chart["title"] for chart in group["chart"]] for group in layout["category"]}
+    assert list(charts) == ["train", "valid", "index", "health of the embeddings", "refit"]
+    assert charts["valid"] == ["recall@20", "ndcg@20", "mrr@20", "coverage@20"]
+    run = f"{SWEEP}/dim16,index=B"
+    for chart in layout["category"][2]["chart"]:
+        (tag,) = chart["multiline"]["tag"]
+        found = json.loads(server.get("plugin/custom_scalars/scalars", run=run, tag=tag))
+        assert found["regex_valid"]
+        assert len(found["tag_to_events"]) == 1, chart["title"]
+
+
+def test_the_sweep_has_one_figure_of_its_own(server: Server) -> None:
+    tags = json.loads(server.get("plugin/images/tags"))
+    assert {run: list(of_run) for run, of_run in tags.items()} == {SWEEP: ["sweep/pareto"]}
+    (image,) = json.loads(server.get("plugin/images/images", run=SWEEP, tag="sweep/pareto", sample=0))
+    data = server.get("plugin/images/individualImage", **dict(urllib.parse.parse_qsl(image["query"])))
+    assert data.startswith(PNG)
+
+
+def test_a_run_that_goes_on_has_not_ended(tmp_path: Path) -> None:
+    """Its session file is written anew: what it said of the end before is gone."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "events.out.tfevents.1.session").write_bytes(b"as it once was")
+    for outcome in ("failed", "ok"):
+        with Board(folder) as board:
+            board.start(settings_of(8, "A"), "x: 1")
+            (begun,) = folder.rglob("*.session")
+            assert b"session_end_info" not in begun.read_bytes()
+            board.outcome = outcome  # type: ignore[assignment]
+        (ended,) = folder.rglob("*.session")
+        assert b"session_end_info" in ended.read_bytes()
+        assert outcome.encode() in ended.read_bytes()

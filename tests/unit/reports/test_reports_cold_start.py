@@ -1,0 +1,105 @@
+"""What is shown of items that training never saw, where a run measured it."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rich.console import Console
+
+from twotower.reports.compare.build import compare
+from twotower.reports.compare.export import as_csv, as_json
+from twotower.reports.compare.metric import known_key, label, validation_key
+from twotower.reports.compare.record import read_run
+from twotower.reports.compare.report import Options
+from twotower.reports.compare.table import texts
+from twotower.reports.console.tables import cold_start_table
+from twotower.runs.outcome import cold_start_figures, final_scalars
+
+PARTS = ("cold", "warm", "all")
+FOUND: dict[str, Any] = {
+    **{
+        who: {
+            part: {"recall_at_10": base + at, "recall_at_20": 2 * base + at} for at, part in enumerate(PARTS)
+        }
+        for who, base in (("model", 0.03), ("content", 0.02), ("random", 0.01))
+    },
+    "intervals": {"model": {"cold": {"recall_at_10": [0.0, 0.1]}}},
+    "num_cold_items": 1234,
+    "num_users": dict.fromkeys(PARTS, 7),
+    "num_targets": dict.fromkeys(PARTS, 9),
+}
+RESULT = {
+    "status": "ok",
+    "training": {"monitor": "valid/recall_at_20"},
+    "metrics": {"valid/recall_at_20": 0.3, "test/recall_at_20": 0.25, "test/recall_at_10": 0.2},
+    "cold_start": FOUND,
+}
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump({"seed": 1, "name": folder.name}), encoding="utf-8")
+    (folder / "result.json").write_text(json.dumps(RESULT | changes), encoding="utf-8")
+    return folder
+
+
+def test_figures_have_one_key_each() -> None:
+    figures = cold_start_figures(RESULT)
+    assert len(figures) == 3 * 3 * 2
+    assert figures["cold_start/content/cold/recall_at_20"] == 0.04
+    assert cold_start_figures({"metrics": {}}) == {}
+    # TensorBoard and the table of a sweep get those at the k of the metric that chooses.
+    shown = {key for key in final_scalars(RESULT) if key.startswith("cold_start/")}
+    assert shown == {key for key in figures if key.endswith("_at_20")}
+
+
+@pytest.mark.parametrize(
+    "damaged", [{"model": 3}, {"model": {"cold": None}}, {"model": {"cold": {"x": "y"}}}]
+)
+def test_damaged_parts_are_no_figures(tmp_path: Path, damaged: Any) -> None:
+    run = read_run(write(tmp_path / "run", cold_start=damaged))
+    assert run.state == "ok"
+    assert not any(key.startswith("cold_start/") for key in run.figures)
+    assert read_run(write(tmp_path / "other", cold_start=[1])).state == "damaged"
+
+
+def test_names_of_figures(tmp_path: Path) -> None:
+    key = "cold_start/model/cold/recall_at_20"
+    assert label(key) == "cold recall@20"
+    assert label("cold_start/random/all/recall_at_20") == "random all recall@20"
+    assert known_key("model/cold/recall@20", "--metric", [read_run(write(tmp_path / "run"))]) == key
+    # It is of the test split, so it must not choose the baseline.
+    assert validation_key(key) == "valid/recall_at_20"
+
+
+def test_columns_are_there_where_any_run_has_them(tmp_path: Path) -> None:
+    runs = [write(tmp_path / "cold"), write(tmp_path / "plain", cold_start=None)]
+    report = compare(runs, Options(tests=False))
+    headings, rows, _ = texts(report, [])
+    at = headings.index("cold recall@20")
+    named = ["cold", "warm", "all", "content cold", "random cold"]
+    assert headings[at : at + 5] == [f"{name} recall@20" for name in named]
+    shown = {row[0]: row[at : at + 5] for row in rows}
+    assert shown == {"cold": ["0.0600", "1.0600", "2.0600", "0.0400", "0.0200"], "plain": [""] * 5}
+    assert "cold_start/content/cold/recall_at_20" in as_csv(report).splitlines()[0]
+    by_name = {row["name"]: row["figures"] for row in json.loads(as_json(report))["rows"]}
+    assert by_name["cold"]["cold_start/content/warm/recall_at_10"] == pytest.approx(1.02)
+    assert compare(runs[1:], Options(tests=False)).columns == []
+    asked = compare(runs, Options(metric="test/recall_at_10", tests=False))
+    assert asked.columns[0] == "cold_start/model/cold/recall_at_10"
+
+
+def test_the_console_s_table() -> None:
+    screen = Console(file=io.StringIO(), width=200)
+    screen.print(cold_start_table(FOUND))
+    title, heading, *rows = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert title.strip() == "cold start: 1,234 items that training never saw, added live"
+    assert heading.split() == [word for part in PARTS for k in (10, 20) for word in (part, f"recall@{k}")]
+    assert rows[1].split()[2:] == ["0.0200", "0.0400", "1.0200", "1.0400", "2.0200", "2.0400"]
+    assert [row.split("  ")[0] for row in rows] == ["two towers", "content neighbours", "random (expected)"]
+    without = {key: value for key, value in FOUND.items() if key != "content"}
+    screen.print(cold_start_table(without))
+    assert screen.file.getvalue().count("content neighbours") == 1  # type: ignore[attr-defined]

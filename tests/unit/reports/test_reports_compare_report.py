@@ -1,0 +1,309 @@
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from twotower.config.errors import InputError
+from twotower.reports.compare.baseline import best_by_validation
+from twotower.reports.compare.build import compare
+from twotower.reports.compare.command import run_command
+from twotower.reports.compare.comparison import PairedTest, judged
+from twotower.reports.compare.entries import Entry
+from twotower.reports.compare.export import as_csv, as_json, as_markdown
+from twotower.reports.compare.page import as_html
+from twotower.reports.compare.page_data import curves
+from twotower.reports.compare.page_table import curve_table
+from twotower.reports.compare.record import RunRecord
+from twotower.reports.compare.report import Options
+from twotower.reports.compare.seeds import Luck
+
+KEY = "test/recall_at_20"
+SHOWN = PairedTest(0.01, 0.03, 0.001, 0.01, False)
+NOT_SHOWN = PairedTest(-0.01, 0.03, 0.2, 0.4, False)
+
+
+def entry(
+    name: str, *, configuration: str = "", seed: int = 1, kind: Any = "run", valid: float = 0.0
+) -> Entry:
+    run = RunRecord(Path(name), {}, {"seed": seed}, "ok", configuration=configuration or name)
+    return Entry(name, kind, (run,), {KEY: 0.5, "valid/recall_at_20": valid, "index/latency_ms_p50": valid})
+
+
+@pytest.mark.parametrize(
+    ("key", "delta", "tested", "word"),
+    [
+        (KEY, 0.02, SHOWN, "better"),
+        (KEY, -0.02, SHOWN, "worse"),
+        (KEY, 0.02, NOT_SHOWN, "no difference shown"),
+        ("test/gini_at_20", 0.02, SHOWN, "worse"),
+        ("test/gini_at_20", -0.02, SHOWN, "better"),
+    ],
+)
+def test_a_verdict_knows_which_way_is_better(key: str, delta: float, tested: PairedTest, word: str) -> None:
+    assert judged(entry("a"), entry("b"), key, delta, tested, None).verdict == word
+
+
+FIRST = "test/first_place_at_20"
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "words"),
+    [
+        ({"first_place": False}, {"first_place": False}, ("better", "worse")),
+        ({"first_place": True}, {"first_place": True}, ("worse", "better")),
+        ({"first_place": False}, {}, ("better", "worse")),  # the other ran before runs said it
+        ({}, {}, ("lower", "higher")),  # of a metric of somebody's own nobody knows
+        ({"first_place": None}, {"first_place": None}, ("lower", "higher")),
+        ({"first_place": False}, {"first_place": True}, ("lower", "higher")),
+    ],
+)
+def test_a_metric_of_one_s_own_is_judged_as_its_runs_say(
+    left: dict[str, Any], right: dict[str, Any], words: tuple[str, str]
+) -> None:
+    pair = [
+        replace(entry(name), runs=(replace(entry(name).run, result={"higher_is_better": said}),))
+        for name, said in (("a", left), ("b", right))
+    ]
+    found = [judged(pair[0], pair[1], FIRST, delta, SHOWN, None).verdict for delta in (-0.02, 0.02)]
+    assert tuple(found) == words
+
+
+def test_what_has_no_better_way_is_shown_and_calls_nothing_better(tmp_path: Path) -> None:
+    low = [0.125, 0.25, 0.375, 0.5, 0.125, 0.25, 0.375, 0.5]
+    folders = [
+        write_run(
+            tmp_path / name,
+            [value + more for value in low],
+            valid=1 + more,
+            column="novelty_at_20",
+            loss=name,
+        )
+        for name, more in (("a", 0.0), ("b", 0.125))
+    ]
+    report = compare(folders, Options(metric="novelty_at_20"))
+    assert [(row.entry.name, row.verdict) for row in report.rows] == [("b", "higher"), ("a", "the baseline")]
+    assert (
+        report.chosen == "the first; valid novelty@20 has no better direction, and --baseline names another"
+    )
+    assert any("has no better direction" in note for note in report.notes)
+    assert json.loads(as_json(report))["higher_is_better"] is None
+    assert "neither more nor less is better" in as_html(report)
+    plain = curve_table(report, {"valid/novelty_at_20": {1: [0.5]}, "train/loss": {1: [7.0, 5.0, 6.0]}})
+    assert "best train/loss" in plain
+    assert ">5.0000<" in plain
+    assert curve_table(report, {"valid/novelty_at_20": {1: [0.5]}}) == ""
+
+
+def test_the_lowest_stands_first_and_is_the_baseline_where_lower_is_better(tmp_path: Path) -> None:
+    low = [0.125, 0.25, 0.375, 0.5, 0.125, 0.25, 0.375, 0.5]
+    said = {"higher_is_better": {"first_place": False}}
+    folders = [
+        write_run(
+            tmp_path / name,
+            [value + more for value in low],
+            valid=1 + more,
+            column="first_place_at_20",
+            loss=name,
+            **said,
+        )
+        for name, more in (("a", 0.125), ("b", 0.0), ("c", 0.25))
+    ]
+    report = compare(folders, Options(metric="first_place_at_20"))
+    assert [(row.entry.name, row.verdict) for row in report.rows] == [
+        ("b", "the baseline"),
+        ("a", "worse"),
+        ("c", "worse"),
+    ]
+    assert report.chosen == "the best by valid first_place@20, not by the test split"
+    assert "less is better" in as_html(report)
+    table = curve_table(report, {"valid/first_place_at_20": {1: [9.0, 7.0, 8.0]}})
+    assert ">7.0000<" in table
+
+
+@pytest.mark.parametrize(
+    ("seed", "tested", "word"),
+    [
+        (2, SHOWN, "differs by seed"),
+        (2, NOT_SHOWN, "same configuration: seed only"),
+        (1, SHOWN, "differs, though repeated"),
+        (1, NOT_SHOWN, "same configuration and seed"),
+    ],
+)
+def test_seeds_of_one_configuration_are_never_better(seed: int, tested: PairedTest, word: str) -> None:
+    pair = entry("a", configuration="c"), entry("b", configuration="c", seed=seed)
+    assert judged(*pair, KEY, 0.02, tested, None).verdict == word
+
+
+def test_a_small_difference_is_said_to_be_within_the_luck_of_the_seed() -> None:
+    luck = Luck(sd=0.01, num_seeds=5, reach=0.0283)
+    found = judged(entry("a"), entry("b"), KEY, 0.02, SHOWN, luck)
+    assert (found.verdict, found.reason) == ("better", "within the luck of the seed: sd 0.0100 over 5 seeds")
+    assert judged(entry("a"), entry("b"), KEY, 0.03, SHOWN, luck).reason == ""
+    # A baseline has no seed: only one side of the difference varies, by 1 / sqrt(2) of it.
+    assert judged(entry("a"), entry("ease", kind="baseline"), KEY, 0.021, SHOWN, luck).reason == ""
+    # Where seeds were in the test, there is nothing to warn of.
+    assert judged(entry("a"), entry("b"), KEY, 0.02, replace(SHOWN, with_seeds=True), luck).reason == ""
+
+
+def test_the_baseline_is_chosen_by_validation_and_the_right_way_round() -> None:
+    entries = [entry("a", valid=0.2), entry("b", valid=0.3), entry("c", valid=0.1)]
+    best, chosen = best_by_validation(entries, KEY)
+    assert (best, chosen) == (entries[1], "the best by valid recall@20, not by the test split")
+    assert best_by_validation(entries, "index/latency_ms_p50")[0] is entries[2]
+    assert best_by_validation(entries, "test/mrr_at_20")[0] is entries[0]
+    assert best_by_validation([], KEY) == (None, "")
+
+
+def write_run(
+    folder: Path, values: Sequence[float], *, seed: int = 1, valid: float = 0.5, **more: Any
+) -> Path:
+    folder.mkdir(parents=True)
+    name, column = more.pop("loss", "a"), more.pop("column", "recall_at_20")
+    (folder / "config.yaml").write_text(f"seed: {seed}\nloss: '{name}'\n", encoding="utf-8")
+    table = {"user_id": range(len(values)), column: values}
+    pd.DataFrame(table).to_parquet(folder / "per_user.parquet", index=False)
+    metrics = {f"valid/{column}": valid, f"test/{column}": float(np.mean(values)), "test/coverage_at_20": 0.5}
+    data = {"fingerprint": "d", "audit": {"seen_filter": True}}
+    result = {"status": "ok", "seed": seed, "metrics": metrics, "data": data} | more
+    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Path]:
+    """Three runs over eight users: b is better than a by 1/8 in every user; c is a again."""
+    low = [0.125, 0.25, 0.375, 0.5, 0.125, 0.25, 0.375, 0.5]
+    return [
+        write_run(tmp_path / "a", low, loss="<i>|x"),
+        write_run(tmp_path / "b", [value + 0.125 for value in low], loss="y", valid=0.75),
+        write_run(tmp_path / "c", low, loss="z"),
+    ]
+
+
+def test_a_whole_comparison_by_hand(runs: list[Path]) -> None:
+    report = compare(runs, Options())
+    assert [row.entry.name for row in report.rows] == ["b", "a", "c"]
+    assert report.baseline is report.rows[0].entry
+    assert [row.verdict for row in report.rows] == ["the baseline", "worse", "worse"]
+    # a and c have the same values: one test, in which 2 of 2^8 sign vectors reach the sum.
+    assert report.judgement.num_tests == 1
+    found = report.rows[1].comparison
+    assert found is not None
+    assert found.tested is not None
+    assert (found.delta, found.tested.low, found.tested.high) == pytest.approx((-0.125, -0.125, -0.125))
+    assert found.tested.corrected == 2 / 2**8
+    assert report.keys == ["loss"]
+
+
+def test_metrics_of_the_whole_catalogue_have_no_test(runs: list[Path]) -> None:
+    report = compare(runs, Options(metric="coverage_at_20"))
+    assert report.judgement.num_tests == 0
+    assert {row.reason for row in report.rows if row.comparison} == {
+        "per_user.parquet has no column coverage_at_20; a figure of the whole catalogue has none"
+    }
+    report = compare(runs, Options(metric="valid/recall_at_20"))
+    assert "valid/recall_at_20 is no mean over users of the test split" in report.notes[0]
+    assert report.rows[1].verdict == ""
+
+
+def test_values_that_are_of_another_evaluation_are_not_used(runs: list[Path]) -> None:
+    table = pd.DataFrame({"user_id": range(8), "recall_at_20": [0.9] * 8})
+    table.to_parquet(runs[0] / "per_user.parquet", index=False)
+    row = next(row for row in compare(runs, Options()).rows if row.entry.name == "a")
+    assert row.verdict == "not tested"
+    assert row.reason == f"its per-user values do not average to its {KEY}"
+
+
+def test_runs_none_of_which_ended_are_still_shown(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", [0.5])
+    (run / "result.json").unlink()
+    report = compare([run], Options())
+    assert [row.verdict for row in report.rows] == ["has not ended"]
+    assert report.baseline is None
+
+
+def test_what_is_damaged_is_told_at_length_once(runs: list[Path]) -> None:
+    (runs[0] / "result.json").write_text("{", encoding="utf-8")
+    report = compare(runs, Options())
+    row = next(row for row in report.rows if row.entry.name == "a")
+    why = "result.json is damaged: Expecting property name"
+    assert row.verdict == "damaged"
+    assert row.reason.startswith(why)  # for programs
+    for text in (as_markdown(report), as_html(report)):
+        assert text.count(why) == 1
+    assert [note for note in report.notes if why in note] == [
+        f"{runs[0]}: {row.reason}; shown without figures",
+    ]
+
+
+def test_files_hold_names_that_look_like_markup(runs: list[Path]) -> None:
+    report = compare(runs, Options(pairs=True))
+    rows = list(csv.DictReader(io.StringIO(as_csv(report))))
+    assert [row["loss"] for row in rows] == ["y", "<i>|x", "z"]
+    assert "&lt;i>\\|x" in as_markdown(report)
+    content = json.loads(as_json(report))
+    assert [pair["verdict"] for pair in content["pairs"]] == ["better", "better", "the same in every user"]
+
+
+def test_the_page_cannot_be_broken_by_a_name(runs: list[Path], tmp_path: Path) -> None:
+    from twotower.reports.compare.page import as_html
+
+    named = runs[0].rename(tmp_path / "<script>alert(1)")
+    page = as_html(compare([named, *runs[1:]], Options()))
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+    assert "&lt;i&gt;|x" in page
+
+
+def test_a_run_that_diverged_keeps_the_curve_it_has(tmp_path: Path) -> None:
+    run = write_run(
+        tmp_path / "a", [0.5], curves={"valid/recall_at_20": [0.25, 0.5, None], "train/loss": [None]}
+    )
+    report = compare([run], Options())
+    assert curves(report) == {"valid/recall_at_20": {1: [0.25, 0.5, None]}}
+    table = curve_table(report, curves(report))
+    assert '<td class="number" data-value="2">2</td><td class="number" data-value="3">3</td>' in table
+
+
+def test_a_file_that_cannot_be_written_is_the_users_to_mend(runs: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(InputError, match=r"--csv .*cannot be written .*name another file"):
+        run_command([str(runs[0]), "--csv", str(tmp_path / "file" / "r.csv")], "")
+
+
+def test_the_page_without_plotly_is_refused_before_anything_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"--html needs plotly.*'\.\[report\]'"):
+        run_command([str(tmp_path / "missing"), "--html", str(tmp_path / "r.html")], "")
+
+
+def test_a_terminal_gets_as_many_settings_as_fit(
+    runs: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for columns, expected in ((200, True), (60, False)):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert run_command([str(run) for run in runs], "") == 0
+        printed = capsys.readouterr().out
+        assert ("loss" in printed.split("baseline:")[0].splitlines()[0]) is expected
+        assert ("settings that differ but are not shown: 1 (loss)" in printed) is not expected
+        assert "worse" in printed
+
+
+def test_help_begins_with_what_it_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        run_command(["--help"], "Compare runs.\n\n  an example")
+    assert left.value.code == 0
+    assert "  an example" in capsys.readouterr().out
+    assert "torch" not in run_command.__globals__
+    assert "plotly" not in sys.modules["twotower.reports.compare.command"].__dict__

@@ -1,0 +1,292 @@
+"""What each console prints, and what the importing of it leaves out."""
+
+import io
+import json
+import logging
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console as Screen
+
+from twotower.config.errors import InputError
+from twotower.reports.console.choose import console_of
+from twotower.reports.console.console import Console
+from twotower.reports.console.progress import last_epoch
+from twotower.reports.console.rich import Rich
+from twotower.runs.outcome import Outcome
+
+METRIC = "valid/recall_at_20"
+SWEEP = Path("outputs/default/by_index")
+INDEX = {
+    "type": "ivf_flat",
+    "factory": "IVF8,Flat",
+    "search_args": {"nprobe": 4},
+    "recall_k": 100,
+    "recall_at_100": 0.98,
+    "label_metric_drop": {"recall_at_20": 0.001},
+    "latency_ms_p50": 0.05,
+    "latency_ms_p99": 0.09,
+    "queries_per_second": 1000.0,
+    "index_bytes": 2640,
+    "bytes_per_item": 264.0,
+    "points": [{"recall": 1.0}],
+    "ok": True,
+    "problems": [],
+}
+RESULT = {
+    "status": "ok",
+    "seed": 42,
+    "training": {"monitor": METRIC},
+    "metrics": {"valid/recall_at_20": 0.3, "test/recall_at_20": 0.25, "test/ndcg_at_20": 0.125},
+    "intervals": {"test/recall_at_20": [0.2, 0.3]},
+    "baselines": {"popularity": {"test/recall_at_20": 0.2}},
+    "index": INDEX,
+    "timing": {"total_seconds": 4.0},
+    "slices": {"test": {}},
+}
+
+
+def outcome(name: str, valid: float | None, status: str = "ok", **more: Any) -> Outcome:
+    figures = {} if valid is None else {"best_valid/recall_at_20": valid, "test/recall_at_20": 1.0 - valid}
+    values: dict[str, Any] = {"seconds": 2.0, "reused_from": None, "error": None, "skipped": False} | more
+    return Outcome(name=name, status=status, figures=figures, folder=SWEEP / name, **values)
+
+
+BAD = "InputError: split: no [bold]such[/bold] day\n{line 2}"
+OUTCOMES = [
+    outcome("a", 0.25, skipped=True),
+    outcome("b", 0.375, seconds=61.0),
+    outcome("c", 0.5, "index_rejected", error="recall 0.2 is below 0.8"),
+    outcome("d", 0.625, "pruned"),
+    outcome("e", None, "failed", error=BAD),
+    outcome("f", 0.3125, reused_from="outputs/default/by_index/b"),
+]
+
+
+def run_sweep(console: Console, folder: Path = SWEEP) -> None:
+    with console:
+        console.sweep_started(folder, len(OUTCOMES), METRIC)
+        for each in OUTCOMES:
+            if not each.skipped:
+                console.job_started(each.name)
+                console.beat([each.name])
+            console.job_ended(each)
+        console.sweep_ended(OUTCOMES, 75.0)
+
+
+def row_of(text: str, job: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if line.startswith(f"{job}  ")]
+    return line.split()
+
+
+def test_rich_without_a_terminal_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    run_sweep(console_of("rich"))
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    lines = text.splitlines()
+    assert lines[0] == f"sweep {SWEEP}: 6 jobs, watching {METRIC}"
+    assert "ok              a  valid/recall@20 0.2500  done before" in lines
+    assert "ok              b  valid/recall@20 0.3750  1 min 01 s" in lines
+    assert "ok              f  valid/recall@20 0.3125  2.0 s  towers of b" in lines
+    assert "failed          e  2.0 s  InputError: split: no [bold]such[/bold] day" in lines
+    progress = [line.split("jobs")[0].strip() for line in lines if "best so far" in line]
+    assert progress == ["2/6", "3/6", "4/6", "5/6", "6/6"]
+
+
+def test_rich_ends_with_a_table_from_best_to_worst_then_the_failures(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_sweep(console_of("rich"))
+    table = capsys.readouterr().out.partition("5 jobs by valid/recall@20\n")[2]
+    names = [line.split()[0] for line in table.splitlines()[1:6]]
+    assert names == ["c", "b", "f", "a", "d"]  # the pruned one is last, though its validation is highest
+    assert row_of(table, "b") == ["b", "ok", "0.3750", "0.6250", "61.0"]
+    assert row_of(table, "a")[-1] == "before"
+    after = table.splitlines()[6:]
+    assert after[0].startswith("FAILED  e: InputError: split")
+    assert str(SWEEP / "e" / "train.log") in table
+    assert f"best        b  {METRIC} 0.3750" in after
+    assert after[-1] == "took        1 min 15 s"
+
+
+def test_rich_shows_of_the_index_what_varies(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = {"best_valid/recall_at_20": 0.5, "index/recall_at_100": 1.0, "index/bytes_per_item": 264.0}
+    jobs = [
+        Outcome(name, "ok", 1.0, figures | {"index/bytes_per_item": size}, None, SWEEP, None, False)
+        for name, size in (("a", 264.0), ("b", 72.0))
+    ]
+    with console_of("rich") as console:
+        console.sweep_started(SWEEP, 2, METRIC)
+        console.sweep_ended(jobs, 2.0)
+    text = capsys.readouterr().out
+    assert "bytes/item" in text
+    assert "index recall" not in text
+    assert row_of(text, "b")[3] == "72"
+
+
+def test_rich_in_a_terminal_closes_its_live_view_on_an_error(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "train.log").write_text(
+        "2026-11-25 04:00:00,000 INFO twotower: fit epoch 3/40  loss 6.1\n"
+    )
+    console, screen = Rich(), io.StringIO()
+    console.screen = Screen(file=screen, force_terminal=True, width=120, height=20)
+
+    def interrupted() -> None:
+        with console:
+            console.sweep_started(tmp_path, 3, METRIC)
+            console.job_ended(OUTCOMES[0])
+            console.job_started("b")
+            assert console.live is not None
+            console.live.refresh()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert console.live is None
+    text = screen.getvalue()
+    assert "fit epoch 3/40  loss 6.1" in text
+    assert "1/3 jobs" in text
+    assert "best so far 0.2500" in text
+    assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is shown again
+
+
+def test_rich_result_has_model_baselines_and_index(capsys: pytest.CaptureFixture[str]) -> None:
+    console_of("rich").result(RESULT, Path("outputs/default/x"), "outputs")
+    text = capsys.readouterr().out
+    assert "two towers" in text
+    assert "0.2500   0.1250" in text
+    assert "± 0.0500" in text
+    assert "ivf_flat (IVF8,Flat), searching nprobe 4" in text
+    assert text.endswith("run folder  outputs/default/x\ncompare     tensorboard --logdir outputs\n")
+
+
+@pytest.mark.parametrize("mode", ["rich", "quiet", "jsonl"])
+def test_a_result_without_metrics_is_shown_all_the_same(
+    mode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console_of(mode).result({"status": "failed", "error": "ValueError: no"}, Path("outputs/x"), "outputs")
+    shown = capsys.readouterr()
+    assert "failed" in shown.out
+    assert "ValueError: no" in shown.out + shown.err
+
+
+def test_quiet_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    console = console_of("quiet")
+    console.say("hello")
+    console.audit([("users", "3")])
+    console.result(RESULT, Path("outputs/default/x"), "outputs")
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert shown.out == (
+        "ok  test/recall_at_20 0.2500  test/ndcg_at_20 0.1250  index/recall_at_100 0.9800  "
+        "index/latency_ms_p50 0.0500  outputs/default/x\n"
+    )
+
+
+def test_quiet_sweep_is_one_line_and_failures_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    run_sweep(console_of("quiet"))
+    shown = capsys.readouterr()
+    assert shown.out == (f"best b  {METRIC} 0.3750  3 ok, 1 index_rejected, 1 pruned, 1 failed  {SWEEP}\n")
+    assert shown.err.startswith("e failed: InputError: split")
+    assert str(SWEEP / "e" / "train.log") in shown.err
+
+
+def test_quiet_sweep_in_which_nothing_ended_well(capsys: pytest.CaptureFixture[str]) -> None:
+    with console_of("quiet") as console:
+        console.sweep_started(SWEEP, 1, METRIC)
+        console.sweep_ended([OUTCOMES[4]], 1.0)
+    assert capsys.readouterr().out == f"no best  1 failed  {SWEEP}\n"
+
+
+def log_with(console: Console, level: int, message: str, **extra: Any) -> None:
+    logger = logging.Logger("twotower")
+    logger.addHandler(console.handler())
+    logger.log(level, message, extra=extra)
+
+
+def test_log_lines_go_where_they_belong(capsys: pytest.CaptureFixture[str]) -> None:
+    for mode, level, out, err in (
+        ("rich", logging.INFO, "hello\n", ""),
+        ("quiet", logging.INFO, "", ""),
+        ("quiet", logging.WARNING, "", "WARNING: hello\n"),
+        ("silent", logging.INFO, "", ""),
+        ("silent", logging.WARNING, "", "WARNING: hello\n"),
+    ):
+        log_with(console_of(mode), level, "hello")
+        log_with(console_of(mode), level, "for the file", for_file=True)
+        assert capsys.readouterr() == (out, err), mode
+
+
+def events(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    lines = capsys.readouterr().out.split("\n")
+    assert lines.pop() == ""
+    return [json.loads(line, parse_constant=refuse) for line in lines]
+
+
+def test_jsonl_tells_a_sweep_event_by_event(capsys: pytest.CaptureFixture[str]) -> None:
+    run_sweep(console_of("jsonl"))
+    found = events(capsys)
+    assert [event["event"] for event in found] == [
+        "sweep_started",
+        "job_ended",
+        *["job_started", "job_ended"] * 5,
+        "sweep_ended",
+    ]
+    assert all(event["time"].startswith("20") for event in found)
+    assert found[-1]["best"] == "b"
+    assert found[-1]["value"] == 0.375
+    assert found[-1]["counts"] == {"ok": 3, "index_rejected": 1, "pruned": 1, "failed": 1}
+    assert found[-1]["failed"][0]["error"] == BAD
+    assert found[1]["skipped"] is True
+
+
+def test_jsonl_is_valid_whatever_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    console = console_of("jsonl")
+    odd = 'quote " backslash \\ newline \n tab \t \u2028 日本 \ud800 \x00'
+    console.say(odd)
+    log_with(
+        console, logging.INFO, "epoch", fields={"epoch": 1, "loss": math.nan, "best": -math.inf, "event": "x"}
+    )
+    log_with(console, logging.WARNING, "careful %s", folder=Path("x"))
+    log_with(console, logging.INFO, "for the file", for_file=True)
+    console.audit([("users", "3")])
+    console.result(RESULT | {"metrics": {"test/recall_at_20": math.nan}}, Path("outputs/x"), "outputs")
+    said, epoch, warning, audit, result = events(capsys)
+    assert said["text"] == odd
+    assert (epoch["event"], epoch["epoch"], epoch["loss"], epoch["best"]) == ("epoch", 1, None, None)
+    assert (warning["event"], warning["level"]) == ("log", "warning")
+    assert audit["rows"] == {"users": "3"}
+    assert result["metrics"] == {"test/recall_at_20": None}
+    assert "points" not in result["index"]
+    assert result["index"]["bytes_per_item"] == 264.0
+
+
+def test_a_console_that_is_not_there() -> None:
+    with pytest.raises(InputError, match="expected rich, quiet or jsonl, got 'loud'"):
+        console_of("loud")
+
+
+def test_the_last_epoch_of_a_log(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    assert last_epoch(log) == ""
+    log.write_text("x" * 10_000 + "\n2026 INFO twotower: fit epoch 1/2  loss 6.1\n2026 INFO twotower: done\n")
+    assert last_epoch(log) == "fit epoch 1/2  loss 6.1"
+
+
+def test_a_console_is_light() -> None:
+    code = (
+        "import sys\n"
+        "from twotower.reports.console.choose import console_of\n"
+        "for mode in ('rich', 'quiet', 'jsonl'): console_of(mode)\n"
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(loaded.stdout.split()) & {"torch", "matplotlib", "pytorch_lightning", "hydra", "faiss"}

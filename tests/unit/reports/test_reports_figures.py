@@ -1,0 +1,169 @@
+"""The figures, by what is drawn where."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from PIL import Image
+
+from twotower.reports.figures import ORANGE, pareto, png_of, recall_versus_latency
+from twotower.reports.pareto import Point, front, points_of
+from twotower.runs.outcome import Outcome
+
+CROWDED = [
+    {"search_args": {"nprobe": nprobe}, "recall": recall, "latency_ms": latency}
+    for nprobe, recall, latency in (
+        (1, 0.40, 0.010),
+        (2, 0.66, 0.020),
+        (4, 0.90, 0.030),
+        (8, 0.990, 0.0300),
+        (12, 0.994, 0.0310),
+        (16, 0.996, 0.0312),
+        (24, 0.997, 0.0313),
+        (32, 0.998, 0.0314),
+    )
+]
+
+
+def labels_of(figure: Figure, panel: int = 0) -> dict[str, Annotation]:
+    return {each.get_text(): each for each in figure.axes[panel].texts if isinstance(each, Annotation)}
+
+
+def test_labels_near_the_target_do_not_overlap() -> None:
+    figure = recall_versus_latency(CROWDED, 0.99, {"nprobe": 16})
+    png_of(figure)
+    labels = labels_of(figure)
+    for a, b in itertools.combinations(labels.values(), 2):
+        assert not a.get_window_extent().overlaps(b.get_window_extent()), (a, b)
+    for label in labels.values():
+        box = label.get_window_extent()
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+    assert {"nprobe 1", "nprobe 2", "nprobe 4"} <= labels.keys()
+    assert labels["nprobe 16"].get_color() == ORANGE  # the one in use is there in any crowd
+
+
+def test_one_point_is_drawn_from_zero() -> None:
+    point = {"search_args": {}, "recall": 1.0, "latency_ms": 0.05}
+    figure = recall_versus_latency([point], 1.0, {})
+    (axes,) = figure.axes
+    assert (axes.get_xlim()[0], axes.get_ylim()[0]) == (0, 0)
+    assert list(labels_of(figure)) == ["exact"]
+
+
+def test_the_background_is_clear(tmp_path: Path) -> None:
+    png, width, height = png_of(recall_versus_latency(CROWDED, 0.99, {"nprobe": 16}))
+    (tmp_path / "figure.png").write_bytes(png)
+    with Image.open(tmp_path / "figure.png") as image:
+        assert image.mode == "RGBA"
+        assert image.size == (width, height)
+        assert image.getpixel((0, 0))[3] == 0  # type: ignore[index]
+
+
+def points(*values: tuple[str, float, float, float]) -> list[Point]:
+    return [Point(*value) for value in values]
+
+
+def test_the_pareto_front_is_joined_numbered_and_named() -> None:
+    jobs = points(
+        ("quick", 0.2, 0.01, 256),
+        ("small", 0.25, 0.04, 32),
+        ("best", 0.3, 0.02, 512),
+        ("bad", 0.1, 0.03, 600),
+    )
+    figure = pareto(jobs, "recall@20")
+    (names,) = [each for each in figure.texts if "quick" in each.get_text()]
+    assert names.get_text().split("\n") == ["1   best", "2   small", "3   quick"]
+    for panel, (costs, numbers) in enumerate((([0.01, 0.02], {"1", "3"}), ([32, 512], {"1", "2"}))):
+        joined = figure.axes[panel].lines[1]
+        assert list(joined.get_xdata()) == costs  # type: ignore[arg-type]
+        assert labels_of(figure, panel).keys() == numbers
+        assert len(figure.axes[panel].lines[0].get_xdata()) == 4  # type: ignore[arg-type]
+
+
+def test_a_sweep_of_one_job_and_of_many_with_one_cost() -> None:
+    for jobs in (points(("a", 0.2, 0.01, 256)), points(*[(f"j{i}", i / 50, 0.01, 256) for i in range(50)])):
+        png, width, _ = png_of(pareto(jobs, "recall@20"))
+        assert png
+        assert width == 1200
+
+
+def test_of_many_jobs_the_best_are_numbered_and_named() -> None:
+    points = [Point(f"{i:04d}_dim64_lr.01", (i + 1) / 45, (i + 1) / 45, i + 1.0) for i in range(45)]
+    figure = pareto(points, "recall@20")
+    png, _, height = png_of(figure)
+    assert png.startswith(b"\x89PNG")
+    assert height < 1100
+    numbers = {text.get_text() for axes in figure.axes for text in axes.texts}
+    assert numbers <= {str(number) for number in range(1, 21)}
+    named = figure.get_supxlabel().splitlines()
+    assert (named[0], named[20], len(named)) == ("1   0044_dim64_lr.01", "and 25 more", 21)
+
+
+def test_front_by_hand() -> None:
+    assert front([3, 1, 2, 2, 4], [0.5, 0.1, 0.3, 0.4, 0.5]) == [1, 3, 0]
+    assert front([], []) == []
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12))
+def test_front_is_what_no_other_beats(jobs: list[tuple[int, int]]) -> None:
+    costs, values = [job[0] for job in jobs], [job[1] for job in jobs]
+
+    def beaten(job: tuple[int, int]) -> bool:
+        return any(other[0] <= job[0] and other[1] >= job[1] and other != job for other in jobs)
+
+    assert {jobs[i] for i in front(costs, values)} == {job for job in jobs if not beaten(job)}
+
+
+def outcome(name: str, valid: float, drop: float, recall: float, status: str = "ok") -> Outcome:
+    figures: dict[str, Any] = {
+        "best_valid/recall_at_20": valid,
+        "index/drop_recall_at_20": drop,
+        "index/recall_at_100": recall,
+        "index/latency_ms_p50": 0.1,
+        "index/bytes_per_item": 64.0,
+    }
+    return Outcome(name, status, 1.0, figures, None, Path(name), None, False)
+
+
+def test_one_model_is_compared_by_its_index_and_several_by_what_is_served() -> None:
+    metric = "valid/recall_at_20"
+    same = [outcome("a", 0.5, 0.125, 0.75), outcome("b", 0.5, 0.0, 1.0)]
+    words, found = points_of(same, metric)
+    assert words == "recall@100 against exact search"
+    assert [point.value for point in found] == [0.75, 1.0]
+    words, found = points_of([*same, outcome("c", 0.25, 0.125, 0.5), outcome("d", 1, 0, 1, "pruned")], metric)
+    assert words == "recall@20 on valid, through the index"
+    assert [point.value for point in found] == [0.375, 0.5, 0.125]
+    words, found = points_of(same, metric, "index/recall_at_100")
+    assert [point.value for point in found] == [0.75, 1.0]
+
+
+def test_where_lower_is_better_the_front_holds_the_lowest() -> None:
+    def job(name: str, valid: float, latency: float) -> Outcome:
+        figures = {
+            "best_valid/gini_at_20": valid,
+            "index/latency_ms_p50": latency,
+            "index/bytes_per_item": 64.0,
+        }
+        return Outcome(name, "ok", 1.0, figures, None, Path(name), None, False)
+
+    words, found = points_of(
+        [job("a", 0.5, 0.1), job("b", 0.25, 0.2), job("c", 0.75, 0.3)], "valid/gini_at_20"
+    )
+    assert words == "gini@20 on valid, by exact search (lower is better)"
+    assert [point.value for point in found] == [0.5, 0.25, 0.75]
+    assert front([point.latency_ms for point in found], [point.merit for point in found]) == [0, 1]
+
+
+@pytest.mark.parametrize("objective", ["test/recall_at_20", None])
+def test_jobs_without_the_figure_are_left_out(objective: str | None) -> None:
+    failed = Outcome("a", "failed", 1.0, {}, None, Path("a"), "no", False)
+    assert points_of([failed], "valid/recall_at_20", objective)[1] == []
+    assert points_of([outcome("b", 0.5, 0, 1)], "valid/recall_at_20", "test/ndcg_at_20")[1] == []

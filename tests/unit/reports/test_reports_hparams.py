@@ -1,0 +1,127 @@
+"""Which settings become hyper-parameters, which figures columns, and which runs are one group."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from twotower.commands.compose import CONF
+from twotower.reports.hparams import ALWAYS, SOME_HAVE, columns_of, hparams_of, trial_id
+
+SETTINGS: dict[str, Any] = {
+    "data": {"_target_": "twotower.data.sources.synthetic.Synthetic", "num_users": 300},
+    "features": {"user": {"country": {"_target_": "x.Categorical", "dim": 8}}},
+    "user_tower": {"_target_": "twotower.towers.mlp.Mlp", "widths": [128, 64], "normalise": "none"},
+    "loss": {"_target_": "twotower.losses.in_batch_softmax.InBatchSoftmax", "temperature": 0.1},
+    "index": {"_target_": "twotower.index.ivf_flat.IVFFlat", "target_recall": 0.9},
+    "trainer": {"_target_": "twotower.training.trainer.TrainerChoice", "max_epochs": 3, "refit": False},
+    "baselines": {},
+    "name": "default",
+    "output_root": "outputs",
+    "seed": 42,
+    "embedding_dim": 64,
+}
+SHOWN = {
+    "data": "Synthetic",
+    "user_tower": "Mlp",
+    "user_tower.widths": "[128, 64]",
+    "user_tower.dropout": 0.0,
+    "user_tower.input_dropout": 0.0,
+    "loss": "InBatchSoftmax",
+    "loss.temperature": 0.1,
+    "index": "IVFFlat",
+    "index.num_subquantizers": "-",
+    "index.target_recall": "0.9",
+    "trainer.max_epochs": 3,
+    "trainer.monitor": "valid/recall_at_20",
+    "embedding_dim": 64,
+}
+
+
+def test_what_a_user_always_wants_with_its_own_types() -> None:
+    found = hparams_of(SETTINGS, [])
+    assert found == SHOWN
+    assert type(found["embedding_dim"]) is int
+
+
+@pytest.mark.parametrize(
+    ("override", "more"),
+    [
+        ("index=ivf_flat", {}),
+        ("index.target_recall=0.9", {}),
+        ("index.min_recall=0.5", {"index.min_recall": "0.5"}),
+        ("++trainer.refit=false", {"trainer.refit": False}),
+        ("+experiment=movielens_1m", {"experiment": "movielens_1m"}),
+        ("features=synthetic", {"features": "synthetic"}),
+        ("baselines=none", {"baselines": "none"}),
+        ("~baselines.ease", {"baselines.ease": "(removed)"}),
+        ("features.user.country.dim=8", {"features.user.country.dim": 8}),
+        ("seed=7", {}),
+        ("output_root=/tmp/x", {}),
+        ("hydra.job.num=3", {}),
+        ("launcher.num_workers=3", {}),
+    ],
+)
+def test_what_was_typed(override: str, more: dict[str, Any]) -> None:
+    assert hparams_of(SETTINGS, [override]) == SHOWN | more
+
+
+def test_every_run_has_the_keys_that_one_always_wants_typed_or_not() -> None:
+    """Else TensorBoard leaves it out of the coordinates where another run typed them."""
+    exact = SETTINGS | {"index": {"_target_": "twotower.index.flat_ip.FlatIP"}}
+    assert hparams_of(exact, []) == SHOWN | {"index": "FlatIP", "index.target_recall": "1.0"}
+    quantised = {"_target_": "twotower.index.ivf_pq.IVFPQ", "num_subquantizers": 8}
+    found = hparams_of(SETTINGS | {"index": quantised}, ["index.num_subquantizers=8"])
+    assert (found["index.num_subquantizers"], found["index.target_recall"]) == ("8", "0.95")
+
+
+def test_what_the_sweeps_vary_is_shown_of_every_run() -> None:
+    for path in CONF.glob("sweep/*.yaml"):
+        sweep = yaml.safe_load(path.read_text(encoding="utf-8"))
+        texts = " ".join(sweep.get("cases", [])).split()
+        varied = {*sweep.get("vary", {}), *(text.partition("=")[0] for text in texts)}
+        assert varied <= {*ALWAYS, *SOME_HAVE}, path.name
+
+
+def test_seeds_and_places_share_a_trial_and_nothing_else_does() -> None:
+    trial = trial_id(SETTINGS)
+    assert trial.split()[:-1] == ["Synthetic", "InBatchSoftmax", "IVFFlat", "64"]
+    assert trial_id(SETTINGS | {"seed": 1, "name": "other", "output_root": "/tmp"}) == trial
+    for change in ({"embedding_dim": 65}, {"loss": SETTINGS["loss"] | {"temperature": 0.2}}):
+        assert trial_id(SETTINGS | change) != trial
+
+
+def test_a_trial_is_called_as_its_folder_is_without_time_and_seed() -> None:
+    (one, other) = (trial_id(SETTINGS | {"seed": seed}, f"dim64,lr.01,seed{seed}") for seed in (1, 2))
+    assert one == other
+    assert one.split()[0] == "dim64,lr.01"
+    assert trial_id(SETTINGS, "dim64,lr.01_2026-11-26_04-36-23-123456") == one
+    assert trial_id(SETTINGS | {"embedding_dim": 65}, "dim64,lr.01") != one
+
+
+RESULT: dict[str, Any] = {
+    "status": "ok",
+    "metrics": {"valid/recall_at_20": 0.2, "test/recall_at_20": 0.4, "test/ndcg_at_10": 0.3},
+    "index": {"recall_at_100": 0.9, "latency_ms_p50": 0.1, "latency_ms_p99": 0.2, "bytes_per_item": 64.0},
+    "timing": {"total_seconds": 4.0, "train_seconds": 3.0},
+    "cold_start": {"model": {"cold": {"recall_at_20": 0.5}}},
+}
+REST = {"index/recall_at_100": 0.9, "index/latency_ms_p50": 0.1, "index/bytes_per_item": 64.0}
+
+
+@pytest.mark.parametrize(
+    ("monitor", "best", "test"),
+    [("valid/recall_at_20", 0.2, 0.4), ("valid/ndcg_at_10", 0.25, 0.3)],
+)
+def test_columns_are_the_same_whatever_is_monitored(monitor: str, best: float, test: float) -> None:
+    result = RESULT | {"training": {"monitor": monitor}}
+    result["metrics"] = RESULT["metrics"] | {"valid/ndcg_at_10": 0.25}
+    expected = {" test/monitor": test, "best_valid/monitor": best, **REST, "timing/total_seconds": 4.0}
+    assert columns_of(result) == expected
+    assert sorted(expected)[0].strip() == "test/monitor"  # as TensorBoard sorts them
+
+
+def test_columns_of_runs_that_did_not_end_well() -> None:
+    pruned = {"status": "pruned", "curves": {"valid/recall_at_20": [0.1, 0.3, 0.2]}}
+    assert columns_of(pruned | {"training": {"monitor": "valid/recall_at_20"}}) == {"best_valid/monitor": 0.3}
+    assert columns_of({"status": "failed", "error": "no"}) == {}

@@ -1,0 +1,186 @@
+"""What makes two runs the same, and two trainings: each key of the root has its place, and says so here."""
+
+import copy
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twotower.commands.compose import checked, shape
+from twotower.pipeline.check import SWEEP_ONLY
+from twotower.runs.fingerprint import (
+    DEFAULT_MONITOR,
+    configuration,
+    fingerprint,
+    flat,
+    shaping_training,
+)
+from twotower.runs.record import identity
+from twotower.sweeps.job import training_key
+from twotower.training.trainer import TrainerChoice
+
+SHAPE_TOWERS = {
+    "data",
+    "split",
+    "features",
+    "history",
+    "user_tower",
+    "item_tower",
+    "item_bias",
+    "objective",
+    "negatives",
+    "loss",
+    "optimizer",
+    "trainer",
+    "embedding_dim",
+    "seed",
+}
+SHAPE_FIGURES = {"index", "metrics", "baselines"}
+SHAPE_NOTHING = {"name", "output_root", "console", "debug", "reuse", "cache"}
+DATA = "data fingerprint"
+Settings = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    """A run's, of every key that train.yaml has."""
+    found = checked("train", ["data=synthetic"])
+    return {key: value for key, value in found.items() if key not in SWEEP_ONLY}
+
+
+def changed(settings: Mapping[str, Any], key: str) -> Settings:
+    """Return settings with another value of a root key."""
+    value = settings[key]
+    if isinstance(value, dict):
+        return {**settings, key: {**value, "changed": 1}}
+    return {**settings, key: not value if isinstance(value, bool) else value * 2}
+
+
+def test_every_key_of_the_root_has_its_place(settings: Settings) -> None:
+    groups, keys = shape("train")
+    assert SHAPE_TOWERS | SHAPE_FIGURES | SHAPE_NOTHING == (groups | keys) - SWEEP_ONLY == settings.keys()
+
+
+@given(st.sets(st.sampled_from(sorted(SHAPE_TOWERS | SHAPE_FIGURES | SHAPE_NOTHING)), min_size=1))
+def test_what_changes_decides_which_fingerprints_change(settings: Settings, keys: set[str]) -> None:
+    other: Settings = settings
+    for key in keys:
+        other = changed(other, key)
+    assert other != settings
+    shapes_towers, shapes_figures = bool(keys & SHAPE_TOWERS), bool(keys & (SHAPE_TOWERS | SHAPE_FIGURES))
+    assert (training_key(other) != training_key(settings)) == shapes_towers
+    assert (fingerprint(other, DATA) != fingerprint(settings, DATA)) == shapes_figures
+    shapes_configuration = bool(keys & (SHAPE_TOWERS | SHAPE_FIGURES) - {"seed"})
+    assert (configuration(other, DATA) != configuration(settings, DATA)) == shapes_configuration
+
+
+@pytest.mark.parametrize("key", sorted(SHAPE_TOWERS))
+def test_each_key_alone_makes_other_towers(settings: Settings, key: str) -> None:
+    assert training_key(changed(settings, key)) != training_key(settings)
+
+
+@pytest.mark.parametrize("key", sorted(SHAPE_FIGURES | SHAPE_NOTHING))
+def test_each_key_alone_leaves_the_towers(settings: Settings, key: str) -> None:
+    assert training_key(changed(settings, key)) == training_key(settings)
+
+
+def test_other_data_is_another_run(settings: Settings) -> None:
+    assert fingerprint(settings, DATA) != fingerprint(settings, "other data")
+    assert configuration(settings, DATA) != configuration(settings, "other data")
+    before, after = (identity(settings, data, []) for data in (DATA, "other data"))
+    assert before["training_fingerprint"] != after["training_fingerprint"]
+    assert before["training_fingerprint"] == identity(settings, DATA, ["typed=x"])["training_fingerprint"]
+
+
+def test_the_order_of_keys_means_nothing(settings: Settings) -> None:
+    turned = dict(reversed(settings.items()))
+    turned["loss"] = dict(reversed(settings["loss"].items()))
+    assert list(turned) != list(settings)
+    assert fingerprint(turned, DATA) == fingerprint(settings, DATA)
+    assert training_key(turned) == training_key(settings)
+
+
+@pytest.mark.parametrize("key", ["log_every_steps", "checkpoint_every_steps", "progress_bar"])
+def test_how_often_a_trainer_reports_shapes_nothing_it_trains(settings: Settings, key: str) -> None:
+    assert key in TrainerChoice.__init__.__annotations__
+    other = {**settings, "trainer": {**settings["trainer"], key: 7}}
+    assert training_key(other) == training_key(settings)
+
+
+def with_metrics(settings: Settings, **changes: Any) -> Settings:
+    return {**settings, "metrics": {**settings["metrics"], **changes}}
+
+
+def test_of_the_metrics_the_one_that_chooses_the_epoch_counts(settings: Settings) -> None:
+    kinds = settings["metrics"]["kinds"]
+    recall = {"recall": kinds["recall"]}
+    others = {name: spec for name, spec in kinds.items() if name != "recall"}
+    assert DEFAULT_MONITOR == "valid/recall_at_20"
+    assert shaping_training(settings)["monitored"] == [kinds["recall"]]
+    assert training_key(with_metrics(settings, kinds=recall)) == training_key(settings)
+    assert training_key(with_metrics(settings, kinds=others)) != training_key(settings)
+    ndcg = {**settings, "trainer": {**settings["trainer"], "monitor": "valid/ndcg_at_10"}}
+    assert shaping_training(ndcg)["monitored"] == [kinds["ndcg"]]
+    assert training_key(ndcg) != training_key(settings)
+
+
+@pytest.mark.parametrize("change", [{"ks": [20]}, {"num_bootstrap": 7}])
+def test_how_much_is_evaluated_leaves_the_towers(settings: Settings, change: dict[str, Any]) -> None:
+    other = with_metrics(settings, **change)
+    assert other != settings
+    assert training_key(other) == training_key(settings)
+    assert fingerprint(other, DATA) != fingerprint(settings, DATA)
+
+
+def test_filtering_seen_items_may_choose_another_epoch(settings: Settings) -> None:
+    filtered, unfiltered = (with_metrics(settings, filter_seen=each) for each in (True, False))
+    assert training_key(filtered) != training_key(unfiltered)
+    del filtered["metrics"]["filter_seen"]
+    assert training_key(filtered) == training_key(with_metrics(settings, filter_seen=True))  # the default
+
+
+def test_nothing_is_changed_by_looking(settings: Settings) -> None:
+    before = copy.deepcopy(settings)
+    shaping_training(settings)
+    fingerprint(settings, DATA)
+    configuration(settings, DATA)
+    assert settings == before
+
+
+def test_settings_laid_flat_lose_nothing() -> None:
+    nested = {
+        "loss": {"_target_": "twotower.losses.bce.Bce", "temperature": 0.5, "extra": {}},
+        "ks": [5, 10],
+        "seed": 1,
+        "debug": False,
+        "none": None,
+        "features": {"item": {"price": {"_target_": "a.Numeric", "bins": 3}}},
+    }
+    assert flat(nested) == {
+        "loss": "Bce",
+        "loss.temperature": 0.5,
+        "loss.extra": "{}",
+        "ks": "[5, 10]",
+        "seed": 1,
+        "debug": False,
+        "none": "null",
+        "features.item.price": "Numeric",
+        "features.item.price.bins": 3,
+    }
+
+
+leaves = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
+trees = st.dictionaries(
+    st.sampled_from("abc"),
+    st.recursive(leaves, lambda inner: st.dictionaries(st.sampled_from("xyz"), inner, max_size=3)),
+    max_size=3,
+)
+
+
+@given(trees, trees)
+def test_equal_fingerprints_mean_equal_settings(one: Settings, other: Settings) -> None:
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (fingerprint(one, DATA) == fingerprint(other, DATA)) == same

@@ -1,0 +1,195 @@
+"""Folder names: what distinguishes first, as far as a file system takes it, and never the same for two."""
+
+import hashlib
+import json
+import re
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from twotower.runs.folder_name import (
+    MAX_NAME,
+    SEEN,
+    SHORT,
+    folder_name,
+    label_of,
+    trial_name,
+    without_seed,
+)
+
+SAFE = re.compile(r"[A-Za-z0-9_=,+\[\]-][A-Za-z0-9._=,+\[\]-]*")
+DIGEST = r"-[0-9a-f]{8}$"
+keys = st.from_regex(r"[a-z_]{1,12}(\.[a-z_]{1,12})?", fullmatch=True) | st.sampled_from(
+    [*SHORT, *SHORT.values()]
+)
+plain = (
+    st.integers(-100, 10**6).map(str)
+    | st.floats(-1e3, 1e3).map(repr)
+    | st.from_regex(r"[A-Za-z_]{1,9}", fullmatch=True)
+    | st.lists(st.integers(0, 99), min_size=1, max_size=3).map(lambda each: str(each).replace(" ", ""))
+)
+odd = st.text(max_size=60).filter(lambda text: "'" not in text and "\\" not in text).map(lambda t: f"'{t}'")
+overrides = st.builds(
+    lambda sign, key, value: f"{sign}{key}={value}",
+    st.sampled_from(["", "+", "++"]),
+    keys,
+    plain | odd | plain.map(lambda text: f"'{text}'"),
+)
+numbers = st.sampled_from(["1", "0.1", ".1", "10", "1e-3", "-0.5", "0", "00", "1.0"])
+close = st.builds(lambda key, mark, value: f"{key}{mark}{value}", keys, st.sampled_from(["=", ""]), numbers)
+"""Overrides, and bare words, that look alike once they are short."""
+
+commands = st.lists(overrides | close | keys, min_size=1, max_size=8)
+
+
+@given(commands, commands)
+def test_the_same_overrides_share_a_name_and_others_never(one: list[str], other: list[str]) -> None:
+    assert folder_name(one) == folder_name(tuple(one))
+    assume(one != other)
+    assert folder_name(one) != folder_name(other)
+
+
+@given(st.lists(st.tuples(keys, plain), min_size=1, max_size=3), st.data())
+def test_other_quotes_make_another_name(typed: list[tuple[str, str]], data: st.DataObject) -> None:
+    quotes = st.lists(st.sampled_from(["", "'", '"']), min_size=len(typed), max_size=len(typed))
+    one, other = (
+        [f"{key}={quote}{value}{quote}" for quote, (key, value) in zip(data.draw(quotes), typed, strict=True)]
+        for _ in range(2)
+    )
+    assert (folder_name(one) == folder_name(other)) == (one == other)
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=6))
+def test_a_name_is_one_short_safe_part_of_a_path(texts: list[str]) -> None:
+    name = folder_name(texts)
+    assert SAFE.fullmatch(name)
+    assert name not in (".", "..")
+    assert len(name) <= MAX_NAME + 9
+
+
+@given(st.lists(st.sampled_from(["embedding_dim=128", "loss=bce", "index.target_recall=0.97"]), unique=True))
+def test_a_name_that_fits_what_is_seen_says_all_and_another_has_a_hash(texts: list[str]) -> None:
+    said = ",".join(
+        {"embedding_dim=128": "dim128", "loss=bce": "loss=bce"}.get(text, "recall.97") for text in texts
+    )
+    assert folder_name(texts) == said
+    long = [*texts, "negatives=uniform", "index=ivf_flat"]
+    words = [word for word in [said.replace("loss=", ""), "uniform,ivf_flat"] if word]
+    assert folder_name(long)[:-9] == ",".join(words)
+    assert re.search(DIGEST, folder_name(long))
+
+
+@pytest.mark.parametrize(
+    ("texts", "name"),
+    [
+        (["embedding_dim=128", "optimizer.learning_rate=0.01"], "dim128,lr.01"),
+        (["embedding_dim=32", "user_tower.widths=[256,128]"], "dim32,widths[256,128]"),
+        (["embedding_dim=32", "loss.temperature=0.5", "index=flat_ip"], "dim32,temp.5,index=flat_ip"),
+        (["index=ivf_flat", "index.target_recall=0.97"], "index=ivf_flat,recall.97"),
+        (["loss", "embedding_dim", "data=synthetic"], "loss,dim,data=synthetic"),
+        (["indexes"], "indexes"),
+        (["seed=7"], "seed7"),
+        ([], ""),
+    ],
+)
+def test_what_distinguishes_is_seen(texts: list[str], name: str) -> None:
+    assert folder_name(texts) == name
+
+
+@pytest.mark.parametrize(
+    ("texts", "begin"),
+    [
+        (["loss=bce", "negatives=uniform", "index=flat_ip"], "bce,uniform,flat_ip"),
+        (["user_tower.dropout=0.2", "item_tower.dropout=0.3"], "user_tower.dropout.2,item_tower.dropout.3"),
+        (["user_tower.residual=history", "trainer.refit=false"], "residual=history,refit=false"),
+        (["features.item.item_id.dropout=0.25"], "dropout.25"),
+    ],
+)
+def test_what_is_too_long_is_said_in_short_words_before_a_hash(texts: list[str], begin: str) -> None:
+    assert folder_name(texts)[:-9] == begin
+
+
+def test_a_long_name_is_cut_and_told_apart_by_a_hash() -> None:
+    long, other = [["a=" + "x" * MAX_NAME + end] for end in "yz"]
+    digest = hashlib.sha256(json.dumps(long).encode()).hexdigest()[:8]
+    assert folder_name(long) == f"{'x' * MAX_NAME}-{digest}"
+    assert folder_name(other) != folder_name(long)
+
+
+def test_a_trial_is_named_by_its_number_and_by_what_it_tries() -> None:
+    tried = ["embedding_dim=128", "optimizer.learning_rate=0.0107345", "index=ivf_sq"]
+    assert trial_name(12, tried) == "0012_dim128_lr.0107_ivf_sq"
+    many = [f"room_{number}.some_key=0.12345678" for number in range(9)]
+    assert trial_name(3, many) == "0003_room_0.some_key.123"
+    assert len(trial_name(3, [*tried, "loss.temperature=1.5"])) <= SEEN
+
+
+THEN = "2026-11-26_04-36-23-123456"
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        (f"dim128,lr.01_{THEN}", "dim128,lr.01"),
+        (f"{THEN}_embedding_dim=128", "embedding_dim=128"),  # as it once was
+        (THEN, ""),
+        (f"seed7_{THEN}", ""),
+        ("bce,uniform,flat_ip,seed1-1a2b3c4d", "bce,uniform,flat_ip"),
+        ("dim32,seed2", "dim32"),
+        ("0012_dim128_lr.0107", "0012_dim128_lr.0107"),
+    ],
+)
+def test_the_label_of_a_run_lacks_time_hash_and_seed(name: str, label: str) -> None:
+    assert label_of(name) == label
+
+
+@pytest.mark.parametrize(
+    ("name", "without"),
+    [
+        ("seed=1,embedding_dim=32", "embedding_dim=32"),
+        ("a/embedding_dim=32,seed=11", "a/embedding_dim=32"),
+        ("embedding_dim=32/seed=1", "embedding_dim=32"),
+        ("data.seed=3,x=1", "data.seed=3,x=1"),
+        ("seed1,dim32", "dim32"),
+        ("a/dim32,seed11", "a/dim32"),
+        ("dim32/seed1", "dim32"),
+        ("bce,seed-1-1a2b3c4d", "bce"),
+        ("bce-1a2b3c4d", "bce-1a2b3c4d"),
+        ("seed1", ""),
+    ],
+)
+def test_the_name_of_a_configuration_has_no_seed(name: str, without: str) -> None:
+    assert without_seed(name) == without
+
+
+@pytest.mark.parametrize(
+    ("text", "begin"),
+    [
+        ("data.interactions_path=/data/log.csv", "interactions_path=-data-log.csv"),
+        ("~baselines.ease", "no_ease"),
+        ("name=a b", "name=a-b"),
+        ("name=täglich", "t-glich"),
+        ("..", ""),
+        (".hidden=1", "hidden1"),
+    ],
+)
+def test_what_a_path_cannot_hold_is_replaced_and_hashed(text: str, begin: str) -> None:
+    name = folder_name([text])
+    assert re.search(DIGEST, name)
+    assert name[:-9] == begin
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["user_tower.residual='null'"], ["user_tower.residual=null"]),
+        (["name='1'"], ["name=1"]),
+        (["name='a,seed=1'"], ["name=a", "seed=1"]),
+        (["name='[1,2]'"], ["name=[1,2]"]),
+        (["name=a/b"], ["name=a-b"]),
+        (["name=a b"], ["name=a/b"]),
+    ],
+)
+def test_quotes_and_odd_characters_still_tell_values_apart(one: list[str], other: list[str]) -> None:
+    assert folder_name(one) != folder_name(other)

@@ -1,0 +1,118 @@
+"""One owner of a folder at a time, and nobody after that owner has died."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from twotower.config.errors import InputError
+from twotower.files.lock import held
+
+OWNER = ".sweep.owner.json"
+CHILD = """
+import sys, time
+from pathlib import Path
+from twotower.files.lock import held
+with held(Path(sys.argv[1]), "sweep"):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+@contextmanager
+def another_holds(folder: Path, seconds: float = 3600.0) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", CHILD, str(folder), str(seconds)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def owner_of(folder: Path) -> dict[str, object]:
+    owner = json.loads((folder / OWNER).read_text())
+    assert isinstance(owner, dict)
+    return owner
+
+
+def test_a_second_process_is_told_who_holds_it_and_since_when(tmp_path: Path) -> None:
+    with another_holds(tmp_path) as process:
+        since = owner_of(tmp_path)["since"]
+        with pytest.raises(InputError) as refused, held(tmp_path, "sweep"):
+            pass
+        assert str(refused.value) == (
+            f"{tmp_path}: this sweep is in use by process {process.pid} on {socket.gethostname()}, since "
+            f"{since}; wait for it, or stop that process first"
+        )
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", str(since))
+
+
+def test_the_same_process_holds_it_once(tmp_path: Path) -> None:
+    with held(tmp_path, "sweep"):
+        with pytest.raises(InputError, match=f"process {os.getpid()} on"), held(tmp_path, "sweep"):
+            pass
+        assert owner_of(tmp_path)["process"] == os.getpid()  # the refused one took nothing away
+
+
+def test_a_killed_owner_holds_nothing_and_its_name_is_replaced(tmp_path: Path) -> None:
+    with another_holds(tmp_path) as process:
+        process.kill()
+        process.wait()
+        assert owner_of(tmp_path)["process"] == process.pid  # what is left of it
+        with held(tmp_path, "sweep"):
+            assert owner_of(tmp_path)["process"] == os.getpid()
+        assert not (tmp_path / OWNER).exists()
+
+
+def test_what_is_let_go_of_may_be_held_again(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "sweep"
+    with pytest.raises(ZeroDivisionError), held(folder, "sweep"):
+        raise ZeroDivisionError
+    assert not (folder / OWNER).exists()
+    with held(folder, "sweep"):
+        pass
+
+
+def test_a_run_and_a_sweep_do_not_hold_up_each_other(tmp_path: Path) -> None:
+    with held(tmp_path, "sweep"), held(tmp_path, "run"):
+        assert (tmp_path / ".run.owner.json").is_file()
+    with another_holds(tmp_path), held(tmp_path, "run"):
+        pass
+
+
+def test_the_patient_wait_for_the_other_to_end(tmp_path: Path) -> None:
+    with another_holds(tmp_path, seconds=0.3), held(tmp_path, "sweep", patience_seconds=600.0):
+        assert owner_of(tmp_path)["process"] == os.getpid()
+
+
+def test_patience_has_an_end(tmp_path: Path) -> None:
+    with (
+        another_holds(tmp_path),
+        pytest.raises(InputError, match="in use"),
+        held(tmp_path, "sweep", patience_seconds=0.2),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", "null", '{"process": 1}', None])
+def test_without_a_name_the_owner_is_another_process(tmp_path: Path, text: str | None) -> None:
+    with held(tmp_path, "sweep"):
+        if text is None:
+            (tmp_path / OWNER).unlink()
+        else:
+            (tmp_path / OWNER).write_text(text)
+        with (
+            pytest.raises(InputError, match="in use by another process; wait for it"),
+            held(tmp_path, "sweep"),
+        ):
+            pass

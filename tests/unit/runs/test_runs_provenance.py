@@ -1,0 +1,140 @@
+"""Which code, libraries and machine made a run: what changes is seen, what does not matter is not."""
+
+import importlib.metadata
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from twotower.files import code
+from twotower.files.code import code_of
+from twotower.runs import provenance as module
+from twotower.runs.provenance import (
+    EVALUATION,
+    NO_PART_OF_TRAINING,
+    TRAINING,
+    evaluation_fingerprint,
+    machine,
+    package_fingerprint,
+    peak_rss_bytes,
+    provenance,
+    training_fingerprint,
+    versions,
+)
+
+OWN = "my_losses_of_a_test"
+OWN_LOSS = {"loss": {"_target_": f"{OWN}.Mine"}}
+SHAPING = {"loss": {"_target_": "twotower.losses.bce.Bce"}}
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package in the place of ours."""
+    place = tmp_path / "twotower"
+    place.mkdir()
+    (place / "spec.py").write_text("c = 1\n")
+    monkeypatch.setattr(module, "PACKAGE", place)
+    return place
+
+
+def own_package(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Write the user's own module, and look at it as a new process would."""
+    monkeypatch.syspath_prepend(str(folder))
+    (folder / f"{OWN}.py").write_text(text)
+    code._source.cache_clear()
+    code._syntax.cache_clear()
+
+
+def test_towers_come_from_what_trains_and_from_nothing_else() -> None:
+    found = code_of([TRAINING], apart=NO_PART_OF_TRAINING)
+    rooms = {".".join(name.split(".")[1:2]) for name in found if name.startswith("twotower.")}
+    assert rooms >= {"data", "features", "towers", "training", "evaluation", "negatives", "losses", "metrics"}
+    assert not rooms & {"index", "experiments", "serving", "sweeps", "launchers", "bundle", "check", "stages"}
+    assert not [name for name in found if name.startswith("twotower.evaluation.baselines")]
+    assert found.keys() >= {"torch", "pytorch_lightning", "numpy"}
+
+
+def test_baselines_are_part_of_what_measures() -> None:
+    assert {"twotower.evaluation.baselines.run", "twotower.evaluation.slices"} <= code_of(EVALUATION).keys()
+
+
+def test_settings_and_data_make_other_towers() -> None:
+    before = training_fingerprint(SHAPING, "data")
+    assert training_fingerprint(dict(SHAPING), "data") == before
+    others = [
+        training_fingerprint({**SHAPING, "embedding_dim": 3}, "data"),
+        training_fingerprint(SHAPING, "other data"),
+        training_fingerprint({"deep": SHAPING}, "data"),
+    ]
+    assert len({before, *others}) == 4
+
+
+def test_classes_of_the_user_s_own_count_by_their_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_package(tmp_path, monkeypatch, "class Mine:\n    pass\n")
+    towers, figures = (
+        training_fingerprint(OWN_LOSS, "data"),
+        evaluation_fingerprint({"metrics": {"kinds": OWN_LOSS}, "baselines": {}}),
+    )
+    own_package(tmp_path, monkeypatch, "# mine\nclass Mine:\n    pass\n")
+    assert training_fingerprint(OWN_LOSS, "data") == towers
+    own_package(tmp_path, monkeypatch, "class Mine:\n    x = 1\n")
+    assert training_fingerprint(OWN_LOSS, "data") != towers
+    assert evaluation_fingerprint({"metrics": {"kinds": OWN_LOSS}, "baselines": {}}) != figures
+
+
+def test_another_metric_or_baseline_measures_otherwise() -> None:
+    recall = {"kinds": {"recall": {"_target_": "twotower.metrics.recall.Recall"}}}
+    before = evaluation_fingerprint({"metrics": recall, "baselines": {}, "index": 1})
+    assert evaluation_fingerprint({"metrics": recall, "baselines": {}, "index": 2}) == before
+    assert evaluation_fingerprint({"metrics": {**recall, "ks": [3]}, "baselines": {}}) != before
+    assert evaluation_fingerprint({"metrics": recall, "baselines": {"ease": {}}}) != before
+
+
+def test_a_checkout_knows_its_commit_and_whether_files_changed(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("no git here")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(package.parent))
+    assert module._commit() == {"commit": None, "dirty": None}  # no checkout yet
+    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "x"]):
+        subprocess.run(["git", "-C", str(package), *who, *command], check=True)
+    clean = module._commit()
+    assert re.fullmatch("[0-9a-f]{40}", str(clean["commit"]))
+    assert clean["dirty"] is False
+    (package / "spec.py").write_text("c = 3\n")
+    assert module._commit() == {"commit": clean["commit"], "dirty": True}
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert module._commit() == {"commit": None, "dirty": None}
+
+
+def test_the_machine_is_the_processor_and_the_threads() -> None:
+    assert machine()["threads"] == 1
+    torch.set_num_threads(2)
+    assert machine()["threads"] == 2
+    assert machine()["cpu"]
+    assert machine()["cores"] >= 1
+
+
+def test_a_run_carries_all_of_it() -> None:
+    found = provenance()
+    assert found.keys() == {"code", "machine"}
+    assert found["code"].keys() == {"fingerprint", "commit", "dirty"}
+    assert found["code"]["fingerprint"] == package_fingerprint()
+    assert versions()["torch"] == importlib.metadata.version("torch")
+    assert versions().keys() >= {
+        "python",
+        "faiss-cpu",
+        "torch",
+        "pytorch-lightning",
+        "numpy",
+        "scipy",
+        "pandas",
+    }
+    assert peak_rss_bytes() > 10 * 2**20  # bytes, not kilobytes: torch alone is more

@@ -1,0 +1,217 @@
+"""A run once more: what is compared with what, and what is said of the difference. Nothing is trained."""
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from twotower.config.errors import InputError
+from twotower.pipeline import rerun as repeat
+from twotower.pipeline.rerun import DONE, FAILED, differences, not_reproduced, rerun
+from twotower.runs.provenance import provenance, versions
+from twotower.runs.run import Run, read_result
+
+THEN: dict[str, Any] = {
+    "versions": {"python": "3.11.0", "torch": "2.9.0"},
+    "provenance": {
+        "code": {"fingerprint": "f" * 64, "commit": "a" * 40, "dirty": False},
+        "machine": {"cpu": "A", "cores": 4, "threads": 2},
+    },
+}
+
+
+def now(**changes: Any) -> dict[str, Any]:
+    """The same as then, but for `part__key=value`."""
+    found = copy.deepcopy(THEN)
+    for path, value in changes.items():
+        *parts, key = path.split("__")
+        place = found
+        for part in parts:
+            place = place[part]
+        place[key] = value
+    return found
+
+
+def test_what_is_the_same_differs_in_nothing() -> None:
+    assert differences(THEN, now()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"versions__torch": "2.10.0"}, "versions: torch 2.9.0 then, 2.10.0 now"),
+        ({"versions__scipy": "1.0"}, "versions: scipy None then, 1.0 now"),
+        ({"provenance__machine__cpu": "B"}, "machine: cpu A then, B now"),
+        ({"provenance__machine__threads": 1}, "machine: threads 2 then, 1 now"),
+        (
+            {"provenance__code__fingerprint": "0" * 64, "provenance__code__commit": "b" * 40},
+            "code: commit aaaaaaaaaa then, bbbbbbbbbb now, or files changed since",
+        ),
+        (
+            {"provenance__code__fingerprint": "0" * 64, "provenance__code__commit": None},
+            "code: commit aaaaaaaaaa then, unknown now, or files changed since",
+        ),
+    ],
+)
+def test_each_difference_is_named_with_then_and_now(changes: dict[str, Any], words: str) -> None:
+    assert differences(THEN, now(**changes)) == [words]
+
+
+def test_another_commit_with_the_same_code_is_no_difference() -> None:
+    assert differences(THEN, now(provenance__code__commit="b" * 40, provenance__code__dirty=True)) == []
+
+
+def test_of_a_run_from_before_provenance_code_and_machine_are_unknown() -> None:
+    assert differences({"versions": THEN["versions"]}, now()) == [
+        "code: commit unknown then, aaaaaaaaaa now, or files changed since",
+        "machine: cores None then, 4 now",
+        "machine: cpu None then, A now",
+        "machine: threads None then, 2 now",
+    ]
+
+
+def bundle(folder: Path, towers: bytes) -> Path:
+    (folder / "bundle").mkdir(parents=True)
+    (folder / "bundle" / "towers.safetensors").write_bytes(towers)
+    return folder
+
+
+def test_metrics_are_compared_to_the_last_bit_and_towers_by_their_bytes(tmp_path: Path) -> None:
+    one, same, other = (
+        bundle(tmp_path / name, towers) for name, towers in zip("abc", (b"1", b"1", b"2"), strict=True)
+    )
+    metrics = {"metrics": {"test/recall_at_20": 0.1 + 0.2, "x": 1.0}}
+    assert not_reproduced(metrics, copy.deepcopy(metrics), one, same) == []
+    assert not_reproduced(
+        metrics, {"metrics": {"test/recall_at_20": 0.3, "x": 1.0, "y": 2.0}}, one, same
+    ) == [
+        "test/recall_at_20: 0.30000000000000004 then, 0.3 now",
+        "y: None then, 2.0 now",
+    ]
+    assert not_reproduced(metrics, metrics, one, other) == ["bundle/towers.safetensors: other bytes"]
+    assert not_reproduced(metrics, metrics, one, tmp_path) == []  # no bundle, nothing to compare
+
+
+class Trainings:
+    """Stands for `train`: writes the result it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+        self.root = root
+        self.result: dict[str, Any] = self.ended()
+        self.seen: list[Mapping[str, Any]] = []
+        monkeypatch.setattr(repeat, "train", self)
+        monkeypatch.setattr(repeat, "check", lambda settings: [])
+
+    def ended(self, recall: float = 0.25, data: str = "d") -> dict[str, Any]:
+        return {
+            "status": "ok",
+            "metrics": {"test/recall_at_20": recall},
+            "data": {"fingerprint": data},
+            "provenance": provenance(),
+            "versions": versions(),
+        }
+
+    def __call__(self, settings: Mapping[str, Any], folder: Path, overrides: Sequence[str]) -> int:
+        self.seen.append(settings)
+        Run.create(folder, settings, overrides).write_result(self.result)
+        return DONE
+
+    def before(self, result: dict[str, Any] | None) -> Path:
+        """A run that was there before."""
+        run = Run.create(self.root / "then", {"console": "jsonl", "reuse": True, "seed": 7}, ["seed=7"])
+        if result is not None:
+            run.write_result(result)
+        return run.folder
+
+    def again(self) -> dict[str, Any]:
+        (folder,) = self.root.glob("rerun=then_*")
+        assert Run.open(folder).overrides == ["seed=7"]
+        result = read_result(folder)
+        assert result is not None
+        return result
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Trainings:
+    return Trainings(monkeypatch, tmp_path)
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_repeated_run_says_so(trainings: Trainings, capsys: pytest.CaptureFixture[str]) -> None:
+    source = trainings.before(trainings.ended())
+    assert rerun(source) == DONE
+    result = trainings.again()
+    assert (result["reproduced"], result["rerun_of"], result["changed_since"]) == (True, str(source), [])
+    assert trainings.seen == [{"console": "jsonl", "reuse": False, "seed": 7}]  # its own towers, trained anew
+    assert said(capsys) == ["repeated: all 1 metrics and the towers are identical, bit for bit"]
+
+
+def test_other_numbers_fail_and_are_put_down_to_what_changed(
+    trainings: Trainings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = trainings.ended(0.5, "older")
+    before["versions"]["torch"] = "1.0"
+    assert rerun(trainings.before(before)) == FAILED
+    changed = [
+        f"versions: torch 1.0 then, {versions()['torch']} now",
+        "data: the content of the files, or the split",
+    ]
+    result = trainings.again()
+    assert (result["reproduced"], result["changed_since"]) == (False, changed)
+    assert result["status"] == "ok"  # of the new run itself
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["text"] == f"differs from then: {changed[0]}"
+    assert printed.err.splitlines() == [
+        "not repeated: 1 differ, such as test/recall_at_20: 0.5 then, 0.25 now",
+        f"what differs from then: {'; '.join(changed)}",
+    ]
+
+
+def test_other_numbers_from_the_same_causes_are_ours_to_explain(
+    trainings: Trainings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rerun(trainings.before(trainings.ended(0.5))) == FAILED
+    assert (
+        capsys.readouterr().err.splitlines()[-1]
+        == "what differs from then: nothing known: please report this"
+    )
+
+
+def test_as_many_threads_as_then(trainings: Trainings) -> None:
+    torch.set_num_threads(2)
+    before = trainings.ended()
+    torch.set_num_threads(1)
+    rerun(trainings.before(before))
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (None, "has not ended"),
+        ({"status": "failed"}, "failed"),
+        ({"status": "pruned"}, "was pruned"),
+    ],
+)
+def test_only_what_ended_well_can_be_repeated(
+    trainings: Trainings, result: dict[str, Any] | None, words: str
+) -> None:
+    with pytest.raises(InputError, match=f"this run {words}; only a run that ended well can be repeated"):
+        rerun(trainings.before(result))
+    assert trainings.seen == []
+
+
+def test_settings_that_no_longer_pass_are_refused_before_training(
+    trainings: Trainings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the real checks: these settings are far from whole
+    with pytest.raises(InputError, match=r"mistakes in .*then/config\.yaml\n"):
+        rerun(trainings.before(trainings.ended()))
+    assert not list(trainings.root.glob("*rerun*"))

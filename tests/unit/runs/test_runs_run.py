@@ -1,0 +1,87 @@
+"""A run's folder: who ended it, what a killed process left in it, and what a signal leaves."""
+
+import json
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from twotower.config.errors import InputError
+from twotower.config.exits import Stopped
+from twotower.files.lock import held
+from twotower.runs.run import Run
+
+SETTINGS = {"console": "quiet", "seed": 1}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.create(tmp_path / "run", SETTINGS)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.name != ".run.lock")
+
+
+def test_who_waited_for_a_run_that_was_ended_meanwhile_does_not_end_it_again(run: Run) -> None:
+    """Several `resume=` at once: one goes on with the run, the others find that it has ended."""
+    waiting, ended = Run.open(run.folder), threading.Event()
+
+    def end() -> None:
+        with held(run.folder, "run"):
+            begun.set()
+            ended.wait(60)
+            run.write_result({"status": "ok"})
+
+    begun = threading.Event()
+    owner = threading.Thread(target=end)
+    owner.start()
+    begun.wait(60)
+    waiting.refuse_if_ended()  # it had not, when the process that now waits looked first
+    ended.set()
+    with pytest.raises(InputError, match=r"this run has ended \(ok\); there is nothing to resume"):
+        waiting.recorded(logging.NullHandler()).__enter__()
+    owner.join()
+    assert json.loads((run.folder / "result.json").read_text()) == {"status": "ok"}
+
+
+def test_a_failed_run_is_gone_on_with(run: Run) -> None:
+    run.write_result({"status": "failed", "error": "words"})
+    with run.recorded(logging.NullHandler()):
+        assert not (run.folder / "result.json").exists()
+
+
+def test_what_a_killed_process_left_half_written_is_cleared(run: Run) -> None:
+    (run.folder / "checkpoints" / "fit").mkdir(parents=True)
+    (run.folder / "checkpoints" / "fit" / f".{'a1' * 16}.last.ckpt").write_text("half")
+    (run.folder / f".bundle.{'b2' * 16}").mkdir()
+    (run.folder / f".bundle.{'b2' * 16}" / "config.yaml").write_text("half")
+    with run.recorded(logging.NullHandler()):
+        pass
+    assert names(run.folder) == ["checkpoints", "config.yaml", "overrides.yaml", "train.log"]
+    assert list((run.folder / "checkpoints" / "fit").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_a_run_that_can_be_gone_on_with(run: Run, number: signal.Signals) -> None:
+    with (
+        pytest.raises(Stopped, match=f"; python scripts/train.py resume={run.folder} goes on$") as stopped,
+        run.recorded(logging.NullHandler()),
+    ):
+        os.kill(os.getpid(), number)
+    assert stopped.value.status == 128 + number
+    assert names(run.folder) == ["config.yaml", "overrides.yaml", "train.log"]
+    assert "stopped by" in (run.folder / "train.log").read_text()
+
+
+def test_a_signal_to_a_run_that_has_just_ended_says_so(run: Run) -> None:
+    def end() -> None:
+        with run.recorded(logging.NullHandler()):
+            run.write_result({"status": "ok"})
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped, match=f"stopped by SIGTERM; {run.folder} had ended"):
+        end()

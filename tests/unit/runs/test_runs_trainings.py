@@ -1,0 +1,120 @@
+"""The registry of trainings: towers are taken only from a run that is there, as it was."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twotower.runs.trainings import find, remember
+
+FINGERPRINT = "f" * 64
+
+
+def trained(root: Path, name: str = "default/now", text: str = "weights") -> Path:
+    """A run that has trained."""
+    run = root / name
+    (run / "checkpoints" / "fit").mkdir(parents=True)
+    (run / "checkpoints" / "fit" / "best.ckpt").write_text(text)
+    (run / "checkpoints" / "final.ckpt").write_text(f"final {text}")
+    (run / "result.json").write_text("{}")
+    return run
+
+
+def entry(root: Path) -> Path:
+    return root / ".cache" / "trainings" / f"{FINGERPRINT}.json"
+
+
+def test_what_is_remembered_is_found_by_its_fingerprint_alone(tmp_path: Path) -> None:
+    run = trained(tmp_path)
+    assert find(tmp_path, FINGERPRINT) is None
+    remember(tmp_path, FINGERPRINT, run)
+    assert find(tmp_path, FINGERPRINT) == run
+    assert find(tmp_path, "e" * 64) is None
+    assert find(tmp_path / "elsewhere", FINGERPRINT) is None
+
+
+def test_every_checkpoint_is_noted_with_its_sum_and_nothing_else(tmp_path: Path) -> None:
+    remember(tmp_path, FINGERPRINT, trained(tmp_path))
+    assert json.loads(entry(tmp_path).read_text()) == {
+        "run": "default/now",
+        "files": {
+            "checkpoints/final.ckpt": hashlib.sha256(b"final weights").hexdigest(),
+            "checkpoints/fit/best.ckpt": hashlib.sha256(b"weights").hexdigest(),
+        },
+    }
+
+
+def test_the_latest_run_is_the_one_that_is_found(tmp_path: Path) -> None:
+    remember(tmp_path, FINGERPRINT, trained(tmp_path, "default/first"))
+    second = trained(tmp_path, "default/second", "other weights")
+    remember(tmp_path, FINGERPRINT, second)
+    assert find(tmp_path, FINGERPRINT) == second
+
+
+@given(st.data())
+def test_one_changed_bit_is_enough(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    root = tmp_path_factory.mktemp("root")
+    run = trained(root)
+    remember(root, FINGERPRINT, run)
+    path = run / data.draw(st.sampled_from(["checkpoints/final.ckpt", "checkpoints/fit/best.ckpt"]))
+    before = path.read_bytes()
+    place = data.draw(st.integers(0, len(before) - 1))
+    changed = before[place] ^ (1 << data.draw(st.integers(0, 7)))
+    path.write_bytes(before[:place] + bytes([changed]) + before[place + 1 :])
+    assert find(root, FINGERPRINT) is None
+    path.write_bytes(before)
+    assert find(root, FINGERPRINT) == run
+
+
+def test_a_run_that_is_gone_or_in_pieces_is_not_found(tmp_path: Path) -> None:
+    run = trained(tmp_path)
+    remember(tmp_path, FINGERPRINT, run)
+    renamed = run.rename(tmp_path / "default" / "renamed")
+    assert find(tmp_path, FINGERPRINT) is None
+    renamed.rename(run)
+    assert find(tmp_path, FINGERPRINT) == run
+    (run / "checkpoints" / "final.ckpt").unlink()
+    assert find(tmp_path, FINGERPRINT) is None
+
+
+def test_a_run_without_checkpoints_lends_nothing(tmp_path: Path) -> None:
+    run = tmp_path / "default" / "empty"
+    run.mkdir(parents=True)
+    remember(tmp_path, FINGERPRINT, run)
+    assert find(tmp_path, FINGERPRINT) is None
+
+
+def test_all_runs_may_move_together(tmp_path: Path) -> None:
+    remember(tmp_path / "a", FINGERPRINT, trained(tmp_path / "a"))
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert find(tmp_path / "b", FINGERPRINT) == tmp_path / "b" / "default" / "now"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"run": "default/now", "fi',
+        "{}",
+        "[]",
+        "null",
+        "3",
+        '{"run": 3, "files": {}}',
+        '{"run": "default/now", "files": {}}',
+        '{"run": "default/now", "files": ["checkpoints/final.ckpt"]}',
+        '{"run": "default/now", "files": {"checkpoints/final.ckpt": null}}',
+        '{"run": "default/now", "files": {"checkpoints": "0"}}',
+    ],
+)
+def test_a_damaged_entry_is_no_entry_and_is_replaced(tmp_path: Path, text: str) -> None:
+    run = trained(tmp_path)
+    remember(tmp_path, FINGERPRINT, run)
+    entry(tmp_path).write_text(text)
+    assert find(tmp_path, FINGERPRINT) is None
+    entry(tmp_path).write_bytes(b"\xff\xfe")
+    assert find(tmp_path, FINGERPRINT) is None
+    remember(tmp_path, FINGERPRINT, run)
+    assert find(tmp_path, FINGERPRINT) == run
