@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.spec import TARGET
 
@@ -16,6 +17,8 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 @functools.cache
 def arguments_model(kind: type) -> type[BaseModel]:
     """Derive the pydantic model of a class's keyword-only parameters."""
+    if issubclass(kind, Component):
+        return kind.Config
     fields: dict[str, Any] = {}
     for parameter in inspect.signature(kind).parameters.values():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:

@@ -97,13 +97,20 @@ def build(spec: Spec, base: type[T], *runtime: Any) -> T:
     Raises:
         InputError: the target does not exist or is not a `base`.
     """
-    kind = class_of(spec, base)
-    return kind(*runtime, **{key: value for key, value in spec.items() if key != TARGET})
+    kind: Any = class_of(spec, base)
+    arguments = {key: value for key, value in spec.items() if key != TARGET}
+    config = getattr(kind, "Config", None)
+    built: T = kind(config(**arguments), *runtime) if config else kind(*runtime, **arguments)
+    return built
 
 
 def all_arguments(spec: Spec) -> dict[str, Any]:
     """Return the keyword-only arguments with which a spec builds, the constructor's defaults among them."""
-    parameters = inspect.signature(locate(spec[TARGET])).parameters.values()
+    kind: Any = locate(spec[TARGET])
+    if hasattr(kind, "Config"):
+        arguments = {key: value for key, value in spec.items() if key != TARGET}
+        return {**kind.Config(**arguments).spec()} | arguments
+    parameters = inspect.signature(kind).parameters.values()
     defaults = {
         each.name: each.default
         for each in parameters

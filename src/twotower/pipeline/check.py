@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Le, Lt, MinLen
 from pydantic import BaseModel, ValidationError, create_model
 
+from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
 from twotower.config.signature import STRICT, arguments_model
@@ -209,6 +210,8 @@ def _at(settings: Any, path: tuple[str, ...]) -> Any:
 def _check_built(spec: Mapping[str, Any], path: str) -> list[Problem]:
     """Build what needs nothing of the run time: its constructor may refuse arguments together."""
     kind = locate(spec[TARGET])
+    if issubclass(kind, Component):
+        return []
     parameters = inspect.signature(kind).parameters.values()
     if any(parameter.kind is not inspect.Parameter.KEYWORD_ONLY for parameter in parameters):
         return []

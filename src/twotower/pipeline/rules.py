@@ -35,9 +35,9 @@ def _check_data(settings: Mapping[str, Any]) -> Iterable[Problem]:
     from twotower.data.splits.split import Split
 
     source = _source(settings)
-    yield from (Problem(f"data.{key}", message) for key, message in source.problems())
+    yield from (Problem(f"data.{key}", message) for key, message in asked(source).problems())
     split = build(settings["split"], Split)
-    yield from (Problem("split", message) for message in split.problems(source))
+    yield from (Problem("split", message) for message in asked(split).problems(asked(source)))
 
 
 def _check_known_sizes(settings: Mapping[str, Any]) -> Iterable[Problem]:
@@ -48,6 +48,11 @@ def _source(settings: Mapping[str, Any]) -> Any:
     from twotower.data.sources.source import Source
 
     return build(settings["data"], Source)
+
+
+def asked(component: Any) -> Any:
+    """Return what answers before anything is built: the settings, where a component has them."""
+    return getattr(component, "config", component)
 
 
 def check_sizes(settings: Mapping[str, Any], num_items: int | None) -> list[Problem]:
@@ -64,12 +69,12 @@ def check_sizes(settings: Mapping[str, Any], num_items: int | None) -> list[Prob
     index = build(settings["index"], Index)
     found = [
         Problem(f"index.{key}", message)
-        for key, message in index.problems(settings["embedding_dim"], num_items)
+        for key, message in asked(index).problems(settings["embedding_dim"], num_items)
     ]
     if num_items is None:
         return found
     evaluator = build(settings["metrics"], Evaluator)
-    found += [Problem(f"metrics.{key}", message) for key, message in evaluator.problems(num_items)]
+    found += [Problem(f"metrics.{key}", message) for key, message in asked(evaluator).problems(num_items)]
     if issubclass(locate(settings["negatives"][TARGET]), Catalogue):
         most = settings["negatives"].get("max_items", Catalogue.MAX_ITEMS)
         if num_items > most:
@@ -89,7 +94,7 @@ def _check_towers(settings: Mapping[str, Any]) -> Iterable[Problem]:
         yield Problem("embedding_dim", "leaves the towers no column beside the item bias; raise it")
         return
     encoder = build(settings["history"], HistoryEncoder, settings["embedding_dim"])
-    history = encoder.block_dims().keys()
+    history = asked(encoder).block_dims().keys()
     blocks = {
         "user_tower": {*settings["features"]["user"], *history},
         "item_tower": set(settings["features"]["item"]),
@@ -112,7 +117,7 @@ def _check_features(settings: Mapping[str, Any]) -> Iterable[Problem]:
     for side, table in (("user", "users"), ("item", "items")):
         for name, spec in settings["features"][side].items():
             feature, key = build(spec, Feature), f"features.{side}.{name}"
-            yield from (Problem(f"{key}.{parameter}", text) for parameter, text in feature.problems())
+            yield from (Problem(f"{key}.{parameter}", text) for parameter, text in asked(feature).problems())
             try:
                 check_name(name, feature)
             except InputError as error:
@@ -157,10 +162,10 @@ def _check_trainer(settings: Mapping[str, Any]) -> Iterable[Problem]:
     from twotower.training.trainer import TrainerChoice
 
     trainer = build(settings["trainer"], TrainerChoice)
-    yield from (Problem(f"trainer.{key}", message) for key, message in trainer.problems())
+    yield from (Problem(f"trainer.{key}", message) for key, message in asked(trainer).problems())
     evaluator = build(settings["metrics"], Evaluator)
-    ways = evaluator.higher_is_better()
-    logged = {f"valid/{key}": ways[name_of(key)] for key in evaluator.keys()}  # noqa: SIM118
+    ways = asked(evaluator).higher_is_better()
+    logged = {f"valid/{key}": ways[name_of(key)] for key in asked(evaluator).keys()}  # noqa: SIM118
     choosing = [key for key, higher in logged.items() if higher is not None]
     if trainer.monitor not in logged:
         text = f"{trainer.monitor!r} is not logged; {nearest(trainer.monitor, choosing)}"

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from twotower.commands.compose import checked, memory
+from twotower.commands.compose import checked
+from twotower.config import memory
 from twotower.config.memory import beyond_memory, usable_bytes
 from twotower.pipeline.check import check
 

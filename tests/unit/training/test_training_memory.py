@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from twotower.commands.compose import memory
+from twotower.config import memory
 from twotower.config.errors import InputError
 from twotower.data.history import History
 from twotower.features.feature_table import FeatureTable

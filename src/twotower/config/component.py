@@ -1,0 +1,94 @@
+"""What YAML may choose: a component, and the settings that it is built from, once."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, model_validator
+from pydantic_core import PydanticCustomError
+
+from twotower.config.spec import TARGET, class_of
+
+T = TypeVar("T")
+
+
+class Config(BaseModel):
+    """Settings: frozen, and checked when they are made; an unknown key or another type is refused.
+
+    A field whose type is a component's `Config` takes a choice as YAML writes it, `{_target_: module.Class,
+    ...}`, and becomes the `Config` of the class that is named.
+
+    Attributes:
+        owner: the component that is built from these settings.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
+    owner: ClassVar[type["Component"]]
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _chosen(cls, values: Any, handler: ModelWrapValidatorHandler["Config"]) -> "Config":
+        if isinstance(values, Mapping) and TARGET in values:
+            kind = class_of(values, cls.owner)
+            if inspect.isabstract(kind):
+                raise PydanticCustomError(
+                    "choice",
+                    "{target} is what its choices extend; name one of them",
+                    {"target": values[TARGET]},
+                )
+            return kind.Config.model_validate({key: value for key, value in values.items() if key != TARGET})
+        if isinstance(values, Mapping) and "owner" in vars(cls) and inspect.isabstract(cls.owner):
+            raise PydanticCustomError("choice", "expected a choice with a _target_")
+        return handler(values)
+
+    def spec(self) -> dict[str, Any]:
+        """Return the plain values from which these settings are read again, every field among them."""
+        fields = {name: _plain(getattr(self, name)) for name in type(self).model_fields}
+        return {TARGET: f"{self.owner.__module__}.{self.owner.__qualname__}", **fields}
+
+    def make(self, base: type[T], *facts: object) -> T:
+        """Build the owner; a base class's `build` calls it with the facts that its constructor takes.
+
+        Args:
+            base: the class whose choice this is.
+            *facts: known only at run time, such as the number of items.
+        """
+        made = self.owner(self, *facts)  # type: ignore[call-arg]
+        assert isinstance(made, base)
+        return made
+
+
+_Config = Config
+
+
+class Component:
+    """What YAML may choose by the name of its class.
+
+    The constructor takes its `Config` and then facts of the run. A subclass states in a nested `Config` only
+    the fields that it adds; one that adds none has a `Config` of its own all the same, which knows its owner.
+    """
+
+    class Config(_Config):
+        """Nothing to set."""
+
+    config: Config
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        """Give the class a `Config` of its own and tell it its owner."""
+        super().__init_subclass__(**given)
+        if "Config" not in vars(cls):
+            names = {
+                "__module__": cls.__module__,
+                "__qualname__": f"{cls.__qualname__}.Config",
+                "__doc__": cls.Config.__doc__,
+            }
+            cls.Config = type("Config", (cls.Config,), names)  # type: ignore[assignment,misc]
+        cls.Config.owner = cls
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Config):
+        return value.spec()
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return list(map(_plain, value)) if isinstance(value, list | tuple) else value
