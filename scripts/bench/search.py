@@ -39,7 +39,7 @@ from twotower.sweeps.search import Search
 from twotower.training.callbacks.curves import Pruned
 from twotower.training.fit import fit
 from twotower.training.parts import build_batches, build_module
-from twotower.training.trainer import TrainerChoice
+from twotower.training.training_config import TrainingConfig
 
 MONITOR = "valid/recall_at_20"
 OTHER_METRICS = ("ndcg", "mrr", "hit_rate", "precision", "map", "novelty", "coverage", "gini")
@@ -103,12 +103,12 @@ class Curves:
             return stop(epoch, value)
 
         dataset, evaluator = self.data
-        batches = build_batches(settings, dataset.train)
-        module = build_module(settings, dataset, dataset.train, len(batches), evaluator)
-        choice = build(settings["trainer"], TrainerChoice)
+        config = TrainingConfig.of(settings)
+        batches = build_batches(config, dataset.train)
+        module = build_module(config, dataset, dataset.train, len(batches), evaluator)
         with tempfile.TemporaryDirectory() as folder:
             try:
-                fit(module, batches, choice, Path(folder), "fit", [], watch=seen)
+                fit(module, batches, config.trainer, Path(folder), "fit", [], watch=seen)
             except Pruned:
                 return curve, True
             except InputError:  # it diverged: what it reached until then stands

@@ -113,8 +113,12 @@ def fit(settings: Settings, folder: Path) -> dict[str, int]:
 
     source, split = build(settings["data"], Source), build(settings["split"], Split)
     dataset = build_dataset(source, split, folder, needs=needs_of(settings))
-    fit_features(settings, dataset, "user", dataset.train_users())
-    fit_features(settings, dataset, "item", dataset.train_items())
+    for side, table, rows in (
+        ("user", dataset.user_table, dataset.train_users()),
+        ("item", dataset.item_table, dataset.train_items()),
+    ):
+        origin = dataset.origins.get(f"{side}s", f"{side}s")
+        fit_features(settings["features"][side], table, rows, origin, settings["embedding_dim"])
     return {key: int(dataset.audit[key]) for key in COUNTED}
 
 

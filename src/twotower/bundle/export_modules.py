@@ -30,7 +30,7 @@ class UserTowerModule(nn.Module):
         self.encoders = model.user_encoders
         self.history = model.history
         self.tower = model.user_tower
-        self.bias_width = model.item_bias.width
+        self.bias_width = model.item_bias.config.width
 
     def forward(self, features: dict[str, Tensor], history: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         """Embed users.
@@ -46,7 +46,7 @@ class UserTowerModule(nn.Module):
         """
         blocks = _blocks(self.encoders, features)
         blocks["history"] = self.history.latest(history, mask, times)
-        if self.history.last_item:
+        if self.history.config.last_item:
             blocks["last_item"] = history[:, -1]
         users: Tensor = self.tower(blocks)
         return torch.cat([users, torch.ones_like(users[:, : self.bias_width])], 1)

@@ -42,9 +42,9 @@ class ExportedTowers:
 
     def __init__(self, bundle: Bundle, num_threads: int | None = None) -> None:
         model, folder = bundle.model, bundle.folder
-        self.length = model.history.length
+        self.length = model.history.config.length
         self._users = model.users
-        self._bias_width = model.item_bias.width
+        self._bias_width = model.item_bias.config.width
         user_inputs = {*map(feature_input, model.users.names), HISTORY, MASK, TIMES}
         num_threads = num_threads or torch.get_num_threads()
         self._user_tower = _session(folder / layout.USER_TOWER, user_inputs, num_threads)

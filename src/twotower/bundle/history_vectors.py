@@ -22,11 +22,11 @@ def history_vectors(model: TwoTower, item_vectors: Floats) -> Floats:
         model: the trained towers.
         item_vectors: their embeddings of the catalogue, [N, D].
     """
-    if model.history.items == "table":
+    if model.history.config.items == "table":
         vectors = model.history_table.weight.detach().numpy() * model.trained_items.numpy()[:, None]
         vectors[0] = 0
         return np.asarray(vectors, dtype=np.float32)
-    tower_part = item_vectors[:, : item_vectors.shape[1] - model.item_bias.width]
+    tower_part = item_vectors[:, : item_vectors.shape[1] - model.item_bias.config.width]
     return np.pad(tower_part, ((1, 0), (0, 0)))
 
 
@@ -44,7 +44,7 @@ class HistoryVectors:
     """
 
     def __init__(self, model: TwoTower, vectors: Floats) -> None:
-        self._grows = model.history.items == "tower"
+        self._grows = model.history.config.items == "tower"
         self._vectors = vectors
         self._seen = np.ones(len(vectors), dtype=np.bool_)
         if not self._grows:

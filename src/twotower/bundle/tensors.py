@@ -19,13 +19,10 @@ from twotower.config.trust import check_targets
 from twotower.features.feature import STATE, ContextFeature, Feature, feature_from_json
 from twotower.features.feature_table import FeatureTable, check_name
 from twotower.files.plain_values import read_json
-from twotower.towers.build import build_two_tower
-from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.towers.item_bias.item_bias import ItemBias
-from twotower.towers.tower import Tower
 from twotower.towers.two_tower import TwoTower
+from twotower.towers.two_tower_config import TwoTowerConfig
 
-PARTS = {"history": HistoryEncoder, "user_tower": Tower, "item_tower": Tower, "item_bias": ItemBias}
+PARTS = ("history", "user_tower", "item_tower", "item_bias")
 """What is built from a bundle's settings; whatever else they name is not looked at."""
 
 
@@ -47,9 +44,7 @@ def read_towers(
     with refusing(config, manifest):
         parts: dict[str, Any] = {key: settings[key] for key in PARTS}
         check_targets(parts, config, trusted_packages)
-        for key, base in PARTS.items():
-            checked_spec(parts[key], base, key)
-        parts["embedding_dim"] = settings["embedding_dim"]
+        chosen = TwoTowerConfig.of(settings)
     with refusing(features, manifest):
         payload = read_json(features, "train again")
         check_targets(payload, features, trusted_packages)
@@ -63,7 +58,7 @@ def read_towers(
         state = load_file(folder / layout.TOWERS)
         _check_state(state, manifest["num_items"])
     with refusing(config, manifest):
-        return _towers(folder / layout.TOWERS, state, parts, tables)
+        return _towers(folder / layout.TOWERS, state, chosen, tables)
 
 
 def checked_spec(spec: Any, base: type, key: str) -> Spec:
@@ -122,15 +117,15 @@ def _check_state(state: Mapping[str, Tensor], num_items: int) -> None:
 
 
 def _towers(
-    path: Path, state: dict[str, Tensor], parts: Mapping[str, Any], tables: Mapping[str, FeatureTable]
+    path: Path, state: dict[str, Tensor], chosen: TwoTowerConfig, tables: Mapping[str, FeatureTable]
 ) -> TwoTower:
     trained = torch.zeros_like(state["trained_items"])
-    if all(parts[key][TARGET].startswith(f"{OURS}.") for key in PARTS):
+    if all(getattr(chosen, key).owner.__module__.startswith(f"{OURS}.") for key in PARTS):
         # Once without memory: what the settings ask for must be there before room is made for it.
         with torch.device("meta"):
-            expected = build_two_tower(parts, tables["user"], tables["item"], trained).state_dict()
+            expected = chosen.build_towers(tables["user"], tables["item"], trained).state_dict()
         _check_shapes(path, expected, state)
-    model = build_two_tower(parts, tables["user"], tables["item"], trained)
+    model = chosen.build_towers(tables["user"], tables["item"], trained)
     model.load_state_dict(state)
     return model.eval().requires_grad_(False)
 

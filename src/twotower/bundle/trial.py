@@ -30,7 +30,7 @@ def check_use(bundle: Bundle) -> None:
         _check_finite("items", items, (len(records), dim))
         people = model.users.encode(persons)
         num = len(next(iter(people.values()))) if people else 2
-        rows, times = bundle.history.last(np.zeros(num, dtype=np.int64), model.history.length)
+        rows, times = bundle.history.last(np.zeros(num, dtype=np.int64), model.history.config.length)
         rows[:, -1], times[:, -1] = 1, bundle.request_time  # whoever is asked for, an item came before
         asked = torch.full((num,), bundle.request_time)
         users = model.encode_user_features(people, torch.from_numpy(rows), torch.from_numpy(times), asked)

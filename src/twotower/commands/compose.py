@@ -1,5 +1,6 @@
 """From the command line to plain, checked values; only here and in `of_the_run` is Hydra known."""
 
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +23,10 @@ from twotower.sweeps.axis import Axis
 CONF = Path(__file__).parents[3] / "conf"
 LOCAL = CONF / "local"
 """The user's own choices, not under version control."""
+OTHERS = tuple(
+    Path(folder).absolute() for folder in os.environ.get("TWOTOWER_CONF", "").split(os.pathsep) if folder
+)
+"""Folders of choices that lie elsewhere, as a package of somebody's has them: laid out as `conf/` is."""
 NOTHING_DONE = "the configuration; nothing was read or written"
 OPTIONAL = OPTIONAL_GROUPS | {"experiment"}
 QUOTING = """a value with brackets, commas or = in it needs quotes, as in 'key="value"'"""
@@ -234,13 +239,14 @@ def show(config_name: str, flags: list[str], overrides: list[str]) -> None:
 
 def choices(group: str) -> dict[str, Path]:
     """Return name -> file of a group's choices, the user's own in `conf/local` among them."""
-    places = (CONF / group, LOCAL / group)
+    places = [conf / group for conf in (CONF, *OTHERS, LOCAL)]
     return {path.stem: path for place in places for path in sorted(place.glob("*.yaml"))}
 
 
 def _searchpath(overrides: Iterable[str]) -> list[str]:
     given = any("hydra.searchpath" in override for override in overrides)
-    return [f"hydra.searchpath=[file://{LOCAL}]"] if LOCAL.is_dir() and not given else []
+    places = ",".join(f"file://{conf}" for conf in (LOCAL, *OTHERS) if conf.is_dir())
+    return [f"hydra.searchpath=[{places}]"] if places and not given else []
 
 
 def plain_file(name: str) -> dict[str, Any]:

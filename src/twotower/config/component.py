@@ -2,11 +2,12 @@
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, model_validator
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from twotower.config.errors import InputError
 from twotower.config.spec import TARGET, class_of
 
 T = TypeVar("T")
@@ -40,6 +41,20 @@ class Config(BaseModel):
         if isinstance(values, Mapping) and "owner" in vars(cls) and inspect.isabstract(cls.owner):
             raise PydanticCustomError("choice", "expected a choice with a _target_")
         return handler(values)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Read these settings from a mapping that may hold others beside them.
+
+        Raises:
+            InputError: names the first key that is at fault.
+        """
+        try:
+            return cls.model_validate({key: settings[key] for key in cls.model_fields if key in settings})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise InputError(f"{where:.200}: {first['msg']:.200}, got {first['input']!r:.80}") from error
 
     def spec(self) -> dict[str, Any]:
         """Return the plain values from which these settings are read again, every field among them."""

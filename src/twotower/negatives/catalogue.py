@@ -8,18 +8,23 @@ from twotower.negatives.negatives import Negatives
 
 
 class Catalogue(Negatives):
-    """The whole catalogue: the softmax is exact and q is 1.
+    """The whole catalogue: the softmax is exact and q is 1."""
 
-    Args:
-        frequencies: see `Negatives`.
-        max_items: a larger catalogue is refused, since every step embeds and scores all of it.
-    """
+    class Config(Negatives.Config):
+        """How large a catalogue may be."""
 
-    MAX_ITEMS = 50_000
+        max_items: PositiveInt = 50_000
+        """A larger catalogue is refused, since every step embeds and scores all of it."""
 
-    def __init__(self, frequencies: Tensor, *, max_items: PositiveInt = MAX_ITEMS) -> None:
-        super().__init__(frequencies)
-        self.max_items = max_items
+        def problems(self, num_items: int) -> list[tuple[str, str]]:
+            """Refuse a larger catalogue."""
+            if num_items <= self.max_items:
+                return []
+            message = (
+                f"scores all {num_items:,} items at every step, more than max_items = {self.max_items:,}; "
+                "use negatives=mixed or negatives=uniform, or raise negatives.max_items"
+            )
+            return [("", message)]
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return all rows that training knows, each drawn once."""

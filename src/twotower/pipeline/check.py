@@ -39,7 +39,7 @@ ROOMS = {
     "user_tower": "twotower.towers.tower.Tower",
     "item_tower": "twotower.towers.tower.Tower",
     "item_bias": "twotower.towers.item_bias.item_bias.ItemBias",
-    "objective": "twotower.training.examples.NextItem",
+    "objective": "twotower.training.objectives.objective.Objective",
     "negatives": "twotower.negatives.negatives.Negatives",
     "loss": "twotower.losses.loss.Loss",
     "optimizer": "twotower.training.optimizers.optimizer.OptimizerChoice",

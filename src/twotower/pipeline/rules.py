@@ -5,7 +5,7 @@ from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
-from twotower.config.spec import TARGET, all_arguments, build, locate
+from twotower.config.spec import build
 
 
 def between_rooms(settings: Mapping[str, Any], lenient: bool = False) -> Iterable[Problem]:
@@ -50,6 +50,11 @@ def _source(settings: Mapping[str, Any]) -> Any:
     return build(settings["data"], Source)
 
 
+def config_of(spec: Mapping[str, Any], base: Any) -> Any:
+    """Return the settings of a choice."""
+    return base.Config.model_validate(spec)
+
+
 def asked(component: Any) -> Any:
     """Return what answers before anything is built: the settings, where a component has them."""
     return getattr(component, "config", component)
@@ -64,7 +69,7 @@ def check_sizes(settings: Mapping[str, Any], num_items: int | None) -> list[Prob
     """
     from twotower.evaluation.evaluator import Evaluator
     from twotower.index.index import Index
-    from twotower.negatives.catalogue import Catalogue
+    from twotower.negatives.negatives import Negatives
 
     index = build(settings["index"], Index)
     found = [
@@ -75,26 +80,18 @@ def check_sizes(settings: Mapping[str, Any], num_items: int | None) -> list[Prob
         return found
     evaluator = build(settings["metrics"], Evaluator)
     found += [Problem(f"metrics.{key}", message) for key, message in asked(evaluator).problems(num_items)]
-    if issubclass(locate(settings["negatives"][TARGET]), Catalogue):
-        most = settings["negatives"].get("max_items", Catalogue.MAX_ITEMS)
-        if num_items > most:
-            message = (
-                f"scores all {num_items:,} items at every step, more than max_items = {most:,}; "
-                "use negatives=mixed or negatives=uniform, or raise negatives.max_items"
-            )
-            found.append(Problem("negatives", message))
-    return found
+    negatives = config_of(settings["negatives"], Negatives)
+    return found + [Problem("negatives", text) for _, text in negatives.problems(num_items)]
 
 
 def _check_towers(settings: Mapping[str, Any]) -> Iterable[Problem]:
-    from twotower.towers.build import tower_width
-    from twotower.towers.history.history_encoder import HistoryEncoder
+    from twotower.towers.two_tower_config import TwoTowerConfig
 
-    if tower_width(settings) < 1 <= settings["embedding_dim"]:
+    config = TwoTowerConfig.of(settings)
+    if config.tower_width < 1 <= config.embedding_dim:
         yield Problem("embedding_dim", "leaves the towers no column beside the item bias; raise it")
         return
-    encoder = build(settings["history"], HistoryEncoder, settings["embedding_dim"])
-    history = asked(encoder).block_dims().keys()
+    history = config.history.block_dims(config.tower_width).keys()
     blocks = {
         "user_tower": {*settings["features"]["user"], *history},
         "item_tower": set(settings["features"]["item"]),
@@ -103,10 +100,8 @@ def _check_towers(settings: Mapping[str, Any]) -> Iterable[Problem]:
         yield Problem("features.item", "the item tower has no input; name at least one feature")
     for reserved in sorted(history & set(settings["features"]["user"])):
         yield Problem(f"features.user.{reserved}", "this name is the history encoder's; choose another")
-    for side, names in blocks.items():
-        tower: Any = locate(settings[side][TARGET])
-        found = tower.problems(names, **all_arguments(settings[side]))
-        yield from (Problem(f"{side}.{key}", text) for key, text in found)
+    for side, tower in (("user_tower", config.user_tower), ("item_tower", config.item_tower)):
+        yield from (Problem(f"{side}.{key}", text) for key, text in tower.problems(blocks[side]))
 
 
 def _check_features(settings: Mapping[str, Any]) -> Iterable[Problem]:
@@ -133,25 +128,22 @@ def _check_features(settings: Mapping[str, Any]) -> Iterable[Problem]:
 
 
 def _check_needs(settings: Mapping[str, Any]) -> Iterable[Problem]:
-    import torch
-
     from twotower.losses.loss import Loss
     from twotower.negatives.negatives import Negatives
-    from twotower.towers.build import needs_of_towers
+    from twotower.towers.two_tower_config import TwoTowerConfig
 
-    negatives = build(settings["negatives"], Negatives, torch.full((2,), 0.5))
-    lacking = build(settings["loss"], Loss).needs - negatives.provides
-    name = settings["loss"][TARGET].rpartition(".")[2]
-    of_towers = needs_of_towers(settings)
+    loss, negatives = config_of(settings["loss"], Loss), config_of(settings["negatives"], Negatives)
+    lacking = loss.needs - negatives.provides
+    name = loss.owner.__name__
+    of_towers = TwoTowerConfig.of(settings).remedies()
     for need, remedy in of_towers.items():
         if need in lacking and remedy:
             text = f"{name} needs {need}, which the towers as set do not provide; {remedy}"
             yield Problem("loss", text)
     if lacking := lacking - of_towers.keys():
         text = (
-            f"{name} needs {', '.join(sorted(lacking))}, which "
-            f"{settings['negatives'][TARGET].rpartition('.')[2]} as set does not provide; "
-            "choose other negatives, or switch the correction off in the loss"
+            f"{name} needs {', '.join(sorted(lacking))}, which {negatives.owner.__name__} as set does not "
+            "provide; choose other negatives, or switch the correction off in the loss"
         )
         yield Problem("loss", text)
 
@@ -161,8 +153,8 @@ def _check_trainer(settings: Mapping[str, Any]) -> Iterable[Problem]:
     from twotower.evaluation.user_values import name_of
     from twotower.training.trainer import TrainerChoice
 
-    trainer = build(settings["trainer"], TrainerChoice)
-    yield from (Problem(f"trainer.{key}", message) for key, message in asked(trainer).problems())
+    trainer = config_of(settings["trainer"], TrainerChoice)
+    yield from (Problem(f"trainer.{key}", message) for key, message in trainer.problems())
     evaluator = build(settings["metrics"], Evaluator)
     ways = asked(evaluator).higher_is_better()
     logged = {f"valid/{key}": ways[name_of(key)] for key in asked(evaluator).keys()}  # noqa: SIM118
@@ -189,9 +181,9 @@ def _check_sparse(settings: Mapping[str, Any]) -> Iterable[Problem]:
     ]
     if not sparse:
         return
-    optimizer = build(settings["optimizer"], OptimizerChoice)
+    optimizer = config_of(settings["optimizer"], OptimizerChoice)
     if not optimizer.takes_sparse:
-        name = settings["optimizer"][TARGET].rpartition(".")[2]
+        name = optimizer.owner.__name__
         yield Problem("optimizer", f"{name} as set takes no sparse gradients, which {sparse[0]} gives")
     if settings["trainer"].get("gradient_clip_val"):
         yield Problem(

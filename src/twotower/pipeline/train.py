@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, stoppable
 from twotower.config.problems import raise_problems
 from twotower.evaluation.indexing import Indexed
+from twotower.index.rehearsal import rehearse
 from twotower.pipeline.check import check
 from twotower.pipeline.stages import (
     conclude,
@@ -28,6 +30,7 @@ from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.curves import Pruned, Watch
 from twotower.training.phases import train_towers, trained_before
+from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
 BEGINS_ANEW = "the same command again begins anew, and {} may be deleted"
@@ -75,6 +78,7 @@ def _train(run: Run, watch: Watch | None) -> int:
     with run.recorded(screen_of(settings)), Board(run.folder) as board:
         board.start(settings, run.config_text(), run.overrides)
         dataset, evaluator = prepare(run)
+        config = TrainingConfig.of(settings)
         source = trained_by(run)
         indexed: list[Indexed] = []
 
@@ -83,12 +87,14 @@ def _train(run: Run, watch: Watch | None) -> int:
 
         try:
             if source is None:
-                trained = train_towers(settings, dataset, evaluator, run.folder, index, watch)
+                rehearsal = partial(rehearse, settings["index"], config.embedding_dim, len(dataset.items))
+                bar = settings["console"] == "rich"
+                trained = train_towers(config, dataset, evaluator, run.folder, rehearsal, index, watch, bar)
                 trainings.remember(
                     Path(settings["output_root"]), run.facts["training_fingerprint"], run.folder
                 )
             else:
-                trained = trained_before(settings, dataset, evaluator, source)
+                trained = trained_before(config, dataset, evaluator, source)
         except Pruned as pruned:
             return _pruned(run, board, pruned)
         if not indexed:  # the towers are another run's, or all phases had ended in an earlier process

@@ -52,7 +52,7 @@ class Catalogue:
         self._bundle = bundle
         self._towers = towers
         self._label = bundle.item_label
-        self._bias_width = bundle.model.item_bias.width
+        self._bias_width = bundle.model.item_bias.config.width
         labels = None if self._label is None else bundle.item_table[self._label]
         vectors = bundle.item_vectors
         self.items = LiveItems(bundle.items, labels, vectors, vectors.shape[1] - self._bias_width)

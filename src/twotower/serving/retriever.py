@@ -41,7 +41,7 @@ class Retriever(LiveChanges):
         self.version = f"{run.name}-{bundle.manifest['sha256'][:NUM_SUM_DIGITS]}"
         towers = towers_of(bundle)
         catalogue = Catalogue(bundle, towers)
-        by_table = bundle.model.history.items == "table"
+        by_table = bundle.model.history.config.items == "table"
         users = UserHistories(bundle.users, bundle.history, catalogue.items, by_table)
         super().__init__(catalogue, users)
         self.bundle, self.catalogue, self.users = bundle, catalogue, users

@@ -70,7 +70,7 @@ class TorchTowers:
 
     def __init__(self, bundle: Bundle) -> None:
         self._model = bundle.model
-        self.length = self._model.history.length
+        self.length = self._model.history.config.length
         self._history = HistoryVectors(self._model, history_vectors(self._model, bundle.item_vectors))
 
     def embed_users(
@@ -92,7 +92,7 @@ class TorchTowers:
         """See `ServingTowers.embed_items`."""
         with torch.inference_mode():
             embeddings = _array(self._model.encode_item_features(encoded))
-        tower = embeddings[:, : embeddings.shape[1] - self._model.item_bias.width]
+        tower = embeddings[:, : embeddings.shape[1] - self._model.item_bias.config.width]
         return embeddings, self._history.of_new(tower)
 
     def append(self, history_vectors: Floats) -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import FrozenTrial, TrialState
 
 from twotower.config.errors import InputError
-from twotower.config.spec import build
 from twotower.files.lock import held
 from twotower.runs.fingerprint import NOT_SHAPING, flat
 from twotower.runs.folder_name import trial_name
@@ -225,6 +224,6 @@ def _facts_of_trials(
         "pruner": search.pruner,
         "monitor": request.monitor,
         "direction": next(iter(objectives.directions.values())),
-        "max_epochs": build(settings["trainer"], TrainerChoice).max_epochs,
+        "max_epochs": TrainerChoice.Config.model_validate(settings["trainer"]).max_epochs,
         "num_startup": search.num_startup,
     }

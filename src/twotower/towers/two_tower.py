@@ -56,7 +56,7 @@ class TwoTower(nn.Module):
         self.item_tower = item_tower
         self.item_bias = item_bias
         self.register_buffer("trained_items", trained_items)
-        if history.items == "table":
+        if history.config.items == "table":
             self.history_table = nn.Embedding(len(trained_items), history.dim, padding_idx=0)
             nn.init.normal_(self.history_table.weight[1:], std=history.dim**-0.5)
 
@@ -71,7 +71,7 @@ class TwoTower(nn.Module):
 
     def item_queries(self, embeddings: Tensor) -> Tensor:
         """Turn item embeddings [B, D] into queries for similar items: the bias asks for nothing."""
-        width = self.item_bias.width
+        width = self.item_bias.config.width
         return torch.cat(
             [embeddings[:, : embeddings.shape[1] - width], torch.zeros_like(embeddings[:, :width])], 1
         )
@@ -82,7 +82,7 @@ class TwoTower(nn.Module):
         return output
 
     def _with_bias(self, output: Tensor, rows: Tensor) -> Tensor:
-        if not self.item_bias.width:
+        if not self.item_bias.config.width:
             return output
         return torch.cat([output, self.item_bias(rows).to(output.dtype)], 1)
 
@@ -140,12 +140,12 @@ class TwoTower(nn.Module):
     ) -> Tensor:
         blocks = blocks | self.history.blocks(table, positions, history_times)
         users: Tensor = self.user_tower(blocks)
-        ones = users.new_ones((len(users), self.item_bias.width))
-        return torch.cat([users, ones], 1) if self.item_bias.width else users
+        ones = users.new_ones((len(users), self.item_bias.config.width))
+        return torch.cat([users, ones], 1) if self.item_bias.config.width else users
 
     def _history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return embeddings [R, H] and the place of each history item among them, [B, L], 0 = none."""
-        if self.history.items == "table":
+        if self.history.config.items == "table":
             # Live items, added after training, lie beyond the table: unknown to it, as are untrained ones.
             rows = torch.where(rows < len(self.trained_items), rows, 0)
             return self.history_table.weight, torch.where(self.trained_items[rows], rows, 0)

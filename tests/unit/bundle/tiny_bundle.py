@@ -15,7 +15,7 @@ from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_pq import IVFPQ
-from twotower.towers.build import build_two_tower
+from twotower.towers.two_tower_config import TwoTowerConfig
 
 NUM_ITEMS, NUM_USERS, DIM, LENGTH = 60, 12, 8, 5
 NOW = 1_600_000_000
@@ -106,7 +106,7 @@ def towers(data, chosen, seed=1):
         tables[side] = FeatureTable.fit(features, table, np.arange(1, len(table) + 1), side)
     trained = torch.arange(NUM_ITEMS + 1) > 0
     trained[7] = False
-    return build_two_tower(chosen, tables["user"], tables["item"], trained).eval()
+    return TwoTowerConfig.of(chosen).build_towers(tables["user"], tables["item"], trained).eval()
 
 
 def index_of(kind):

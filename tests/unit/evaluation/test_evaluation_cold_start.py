@@ -25,8 +25,8 @@ from twotower.features.id import Id
 from twotower.features.numeric import Numeric
 from twotower.features.tags import Tags
 from twotower.features.vector import Vector
-from twotower.towers.build import build_two_tower
 from twotower.towers.two_tower import TwoTower
+from twotower.towers.two_tower_config import TwoTowerConfig
 
 FLAT = {"_target_": "twotower.index.flat_ip.FlatIP"}
 KINDS = {"recall": {"_target_": "twotower.metrics.recall.Recall"}}
@@ -54,7 +54,7 @@ def world(bias: str = "no_bias.NoBias") -> tuple[TwoTower, RetrievalDataset]:
         "item_bias": {"_target_": f"twotower.towers.item_bias.{bias}"},
     }
     trained = torch.tensor([False, True, True, True, False, False])
-    model = build_two_tower(settings, FeatureTable({}, {}, 4), items, trained)
+    model = TwoTowerConfig.of(settings).build_towers(FeatureTable({}, {}, 4), items, trained)
     log = make_history(HISTORIES)
     model.item_bias.initialise(log)
     test = make_holdout(targets=[[4, 2], [4, 3], [3]], histories=HISTORIES)

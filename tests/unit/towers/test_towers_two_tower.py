@@ -13,8 +13,8 @@ from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.features.numeric import Numeric
 from twotower.features.request_time import RequestTime
-from twotower.towers.build import build_two_tower
 from twotower.towers.two_tower import TwoTower
+from twotower.towers.two_tower_config import TwoTowerConfig
 
 MLP = {"_target_": "twotower.towers.mlp.Mlp", "widths": [8]}
 MEAN = {"_target_": "twotower.towers.history.mean_pooling.MeanPooling", "length": 3}
@@ -44,7 +44,7 @@ def two_tower(**history: Any) -> TwoTower:
         "item_tower": MLP,
         "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
     }
-    return build_two_tower(settings, users, items, TRAINED).eval()
+    return TwoTowerConfig.of(settings).build_towers(users, items, TRAINED).eval()
 
 
 def encode(model: TwoTower, *histories: list[int], users: list[int] | None = None) -> Tensor:
@@ -144,7 +144,7 @@ def test_live_items(model: TwoTower) -> None:
     known = encode(model, [0, 2, 5])
     assert known.isfinite().all()
     unknown_to_history = torch.allclose(known, encode(model, [0, 2, 0]))
-    assert unknown_to_history == (model.history.items == "table")
+    assert unknown_to_history == (model.history.config.items == "table")
 
 
 def test_only_features_of_a_live_item_decide() -> None:
@@ -167,6 +167,6 @@ def test_what_a_checkpoint_holds(model: TwoTower) -> None:
     names = set(model.state_dict())
     assert "trained_items" in names
     assert not any("encoded_" in name for name in names)  # the data has them
-    twin = two_tower(items=model.history.items)
+    twin = two_tower(items=model.history.config.items)
     twin.load_state_dict(model.state_dict())
     assert torch.equal(encode(model, [0, 1, 2]), encode(twin, [0, 1, 2]))

@@ -222,7 +222,7 @@ class Browser:
     @property
     def _width(self) -> int:
         """Columns of an embedding that are the tower's; what follows is the bias, which is no likeness."""
-        return int(self._bundle.item_vectors.shape[1]) - self._bundle.model.item_bias.width
+        return int(self._bundle.item_vectors.shape[1]) - self._bundle.model.item_bias.config.width
 
     def _vectors(self, rows: Rows) -> Floats:
         return self._catalogue.items.vectors(rows)[:, : self._width]

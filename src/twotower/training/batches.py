@@ -1,4 +1,4 @@
-"""Training examples and the batches they come in.
+"""The batches that training examples come in.
 
 Shapes: P examples of a batch, L history positions, K known items.
 """
@@ -6,17 +6,14 @@ Shapes: P examples of a batch, L history positions, K known items.
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from annotated_types import Le
 from torch import Tensor
 
-from twotower.config.spec import Days, PositiveFloat, PositiveInt
 from twotower.data.history import History
-
-SECONDS_A_DAY = 86_400.0
+from twotower.training.objectives.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -55,72 +52,23 @@ class Batch:
         return Batch(**moved, number=self.number)
 
 
-class NextItem:
-    """One example an interaction: its item is the positive, what came before it is the history.
-
-    Args:
-        batch_size: P, examples of a batch.
-        recency_half_life_days: an example this much older than the newest one weighs half.
-        recency: how a weight acts: `loss` (all examples are seen and weighted) or `sample` (they are drawn in
-            proportion, with replacement; old ones cost no time).
-        epoch_examples: draws of an epoch with `recency: sample`; null for the effective number of examples,
-            (sum of weights)^2 / sum of their squares.
-        max_age_days: older interactions make no examples (they stay in histories).
-    """
-
-    def __init__(
-        self,
-        *,
-        batch_size: Annotated[PositiveInt, Le(1_000_000)] = 1024,
-        recency_half_life_days: PositiveFloat | None = None,
-        recency: Literal["loss", "sample"] = "loss",
-        epoch_examples: Annotated[PositiveInt, Le(100_000_000)] | None = None,
-        max_age_days: Days | None = None,
-    ) -> None:
-        self.batch_size = batch_size
-        self.recency_half_life_days = recency_half_life_days
-        self.sampled = recency == "sample"
-        self.epoch_examples = epoch_examples
-        self.max_age_days = max_age_days
-
-    def weights(self, log: History) -> np.ndarray:
-        """Return each interaction's weight as an example, [n] float32; the mean over examples is 1."""
-        age_days = (log.times.max() - log.times) / SECONDS_A_DAY
-        weights = np.ones(len(age_days))
-        if self.recency_half_life_days is not None:
-            weights = 0.5 ** (age_days / self.recency_half_life_days)
-        if self.max_age_days is not None:
-            weights[age_days > self.max_age_days] = 0
-        scaled: np.ndarray = (weights / weights[weights > 0].mean()).astype(np.float32)
-        return scaled
-
-    def frequencies(self, log: History, num_items: int) -> Tensor:
-        """Return the probability with which each item row is an example's positive, [num_items + 1]."""
-        weights = self.weights(log)
-        drawn = weights if self.sampled else (weights > 0)
-        counts = np.bincount(log.items, weights=drawn, minlength=num_items + 1)
-        return torch.from_numpy((counts / counts.sum()).astype(np.float32))
-
-
 class Order:
     """Which examples an epoch has, and in what order; depends on (seed, epoch) alone.
 
     Args:
         weights: [n] of the log's interactions; those with 0 are no examples.
-        objective: whether weights act by sampling.
+        num_draws: see `Objective.num_draws`.
         seed: of all orders.
     """
 
-    def __init__(self, weights: np.ndarray, objective: NextItem, seed: int) -> None:
+    def __init__(self, weights: np.ndarray, num_draws: int | None, seed: int) -> None:
         self.seed = seed
         self.examples = np.flatnonzero(weights > 0)
-        self.size = len(self.examples)
+        self.size = len(self.examples) if num_draws is None else num_draws
         self.cumulative: np.ndarray | None = None
-        if objective.sampled:
+        if num_draws is not None:
             drawn = weights[self.examples].astype(np.float64)
             self.cumulative = np.cumsum(drawn) / drawn.sum()
-            effective = round(drawn.sum() ** 2 / (drawn**2).sum())
-            self.size = objective.epoch_examples or max(1, effective)
 
     def epoch(self, number: int) -> np.ndarray:
         """Return positions in the log, [size]."""
@@ -147,14 +95,15 @@ class TrainBatches:
     """
 
     def __init__(
-        self, log: History, objective: NextItem, *, history_length: int, strict: bool, seed: int
+        self, log: History, objective: Objective, *, history_length: int, strict: bool, seed: int
     ) -> None:
         self.log = log
-        self.batch_size = objective.batch_size
+        self.batch_size = objective.config.batch_size
         self.history_length = history_length
         weights = objective.weights(log)
-        self.order = Order(weights, objective, seed)
-        self.weights = np.ones_like(weights) if objective.sampled else weights
+        num_draws = objective.num_draws(weights)
+        self.order = Order(weights, num_draws, seed)
+        self.weights = weights if num_draws is None else np.ones_like(weights)
         self.user_of = log.user_rows()
         self.history_end = _first_of_equal_times(log, self.user_of) if strict else np.arange(len(log.items))
         self.number = 0
