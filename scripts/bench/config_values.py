@@ -14,8 +14,10 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import is_typeddict
 
-from twotower.commands.compose import choices, compose, sound_overrides
+from twotower.commands.compose import compose
+from twotower.commands.conf import choices
 from twotower.commands.of_the_run import quoted
+from twotower.commands.overrides import sound_overrides
 from twotower.config.signature import STRICT
 from twotower.config.spec import TARGET, locate
 from twotower.pipeline.check import MAPS, OPTIONAL_GROUPS, ROOMS, ROOT, RUN_GROUPS, RUN_KEYS

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.commands.compose import axis_of
+from twotower.commands.overrides import axis_of
 from twotower.config.errors import InputError
 from twotower.sweeps.job import Job, Request
 from twotower.sweeps.random_search import Random

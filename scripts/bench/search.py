@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import twotower  # noqa: F401  # sets threads before torch loads
-from twotower.commands.compose import axis_of, checked, plain_file
+from twotower.commands.compose import checked
+from twotower.commands.conf import plain_file
+from twotower.commands.overrides import axis_of
 from twotower.config.errors import InputError
 from twotower.config.spec import build
 from twotower.data.build import build_dataset

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from twotower.commands.compose import CONF, checked, compose, shape
+from twotower.commands.compose import checked, compose
+from twotower.commands.conf import CONF, shape
 from twotower.config.spec import TARGET, locate
 from twotower.pipeline.check import ALL_GROUPS, MAPS, OPTIONAL_GROUPS, ROOMS, RUN_KEYS, SWEEP_ONLY, check
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from twotower.commands.compose import CONF, OTHERS
+from twotower.commands.conf import CONF, OTHERS
 
 CONFS = (CONF, Path(__file__).parent / "strangers" / "conf", *OTHERS)
 

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from twotower.commands.compose import CONF, checked
+from twotower.commands.compose import checked
+from twotower.commands.conf import CONF
 from twotower.pipeline import stages
 from twotower.pipeline import train as assemble
 from twotower.pipeline.check import SWEEP_ONLY

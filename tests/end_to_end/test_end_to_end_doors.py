@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from twotower.commands.compose import CONF, checked
+from twotower.commands.compose import checked
+from twotower.commands.conf import CONF
 from twotower.pipeline.check import ALL_GROUPS, OPTIONAL_GROUPS, RUN_KEYS, SWEEP_ONLY
 
 SCRIPTS = CONF.parent / "scripts"

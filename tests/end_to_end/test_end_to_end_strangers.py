@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from strangers.cosine_contrastive import CosineContrastive
 
-from twotower.commands.compose import CONF, checked
+from twotower.commands.compose import checked
+from twotower.commands.conf import CONF
 from twotower.config.errors import InputError
 from twotower.pipeline.check import SWEEP_ONLY
 from twotower.pipeline.train import train

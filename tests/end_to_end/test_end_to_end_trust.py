@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from twotower.bundle.manifest import render
-from twotower.commands.compose import CONF, checked
+from twotower.commands.compose import checked
+from twotower.commands.conf import CONF
 from twotower.config.errors import InputError
 from twotower.pipeline import train as assemble
 from twotower.pipeline.check import SWEEP_ONLY

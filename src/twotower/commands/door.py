@@ -9,19 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.commands.compose import (
-    CONF,
-    NOTHING_DONE,
-    checked,
-    choices,
-    compose,
-    is_swept,
-    shape,
-    show,
-    sound_overrides,
-)
+from twotower.commands.compose import NOTHING_DONE, checked, compose, show
+from twotower.commands.conf import CONF, choices, shape
 from twotower.commands.help import choices_text, help_text
 from twotower.commands.of_the_run import quoted
+from twotower.commands.overrides import is_swept, sound_overrides
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
 from twotower.config.problems import NOT_VARIED, nearest, raise_problems

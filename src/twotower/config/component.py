@@ -1,13 +1,14 @@
 """What YAML may choose: a component, and the settings that it is built from, once."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.config.spec import TARGET, class_of
 
 T = TypeVar("T")
@@ -32,11 +33,7 @@ class Config(BaseModel):
         if isinstance(values, Mapping) and TARGET in values:
             kind = class_of(values, cls.owner)
             if inspect.isabstract(kind):
-                raise PydanticCustomError(
-                    "choice",
-                    "{target} is what its choices extend; name one of them",
-                    {"target": values[TARGET]},
-                )
+                raise InputError(f"{TARGET}: {values[TARGET]!r} is what its choices extend; name one of them")
             return kind.Config.model_validate({key: value for key, value in values.items() if key != TARGET})
         if isinstance(values, Mapping) and "owner" in vars(cls) and inspect.isabstract(cls.owner):
             raise PydanticCustomError("choice", "expected a choice with a _target_")
@@ -60,6 +57,13 @@ class Config(BaseModel):
         """Return the plain values from which these settings are read again, every field among them."""
         fields = {name: _plain(getattr(self, name)) for name in type(self).model_fields}
         return {TARGET: f"{self.owner.__module__}.{self.owner.__qualname__}", **fields}
+
+    def problems(self, facts: Facts) -> Iterable[tuple[str, str]]:
+        """Yield (field, message) of what goes wrong beside the other choices; field "" is all of this one.
+
+        Asked before any data is read, and once more when the catalogue's size is known.
+        """
+        return ()
 
     def make(self, base: type[T], *facts: object) -> T:
         """Build the owner; a base class's `build` calls it with the facts that its constructor takes.

@@ -26,8 +26,12 @@ class TwoTowerConfig(Config):
         """The width of the towers' output: the embedding without the column of the item bias."""
         return self.embedding_dim - self.item_bias.width
 
+    def provides(self) -> frozenset[str]:
+        """Return what these towers provide of what a loss may need."""
+        return frozenset(need for need, remedy in self.remedies().items() if not remedy)
+
     def remedies(self) -> dict[str, str]:
-        """Return what a loss may need of towers -> what to set for it, empty where these provide it."""
+        """Return what a loss may need of towers -> what to set for it; empty where these do."""
         towers = {"user_tower": self.user_tower, "item_tower": self.item_tower}
         lacking = [tower.remedy(key) for key, tower in towers.items() if "unit_vectors" not in tower.provides]
         return {

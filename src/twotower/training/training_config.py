@@ -1,5 +1,6 @@
 """The settings of a training: the towers', and how they are trained."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from twotower.config.component import Config
@@ -30,3 +31,17 @@ class TrainingConfig(TwoTowerConfig):
     loss: Loss.Config
     optimizer: OptimizerChoice.Config
     trainer: TrainerChoice.Config
+
+    def block_names(self) -> dict[str, set[str]]:
+        """Return `user_tower`, `item_tower` -> the names of its inputs."""
+        history = self.history.block_dims(1).keys()
+        return {"user_tower": {*self.features.user, *history}, "item_tower": set(self.features.item)}
+
+    def input_problems(self) -> Iterator[tuple[str, str]]:
+        """Yield (key, message) of what keeps the towers from being put together."""
+        if self.tower_width < 1:
+            yield "embedding_dim", "leaves the towers no column beside the item bias; raise it"
+        if not self.features.item:
+            yield "features.item", "the item tower has no input; name at least one feature"
+        for reserved in sorted(self.history.block_dims(1).keys() & self.features.user.keys()):
+            yield f"features.user.{reserved}", "this name is the history encoder's; choose another"

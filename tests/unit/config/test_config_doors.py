@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from twotower.commands.compose import CONF
+from twotower.commands.conf import CONF
 from twotower.commands.door import exit_status, run_door, split_arguments
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from twotower.commands.compose import CONF, choices, plain_file
+from twotower.commands.conf import CONF, choices, plain_file
 from twotower.commands.help import choices_text
 from twotower.pipeline.check import OF_THE_RUN
 

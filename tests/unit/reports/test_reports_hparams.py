@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from twotower.commands.compose import CONF
+from twotower.commands.conf import CONF
 from twotower.reports.hparams import ALWAYS, SOME_HAVE, columns_of, hparams_of, trial_id
 
 SETTINGS: dict[str, Any] = {

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.commands.compose import checked, shape
+from twotower.commands.compose import checked
+from twotower.commands.conf import shape
 from twotower.pipeline.check import SWEEP_ONLY
 from twotower.runs.fingerprint import (
     DEFAULT_MONITOR,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.commands.compose import axis_of
+from twotower.commands.overrides import axis_of
 from twotower.sweeps.job import Job, Request
 from twotower.sweeps.pruning import watch
 from twotower.sweeps.sweep import Plan
