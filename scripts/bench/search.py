@@ -35,6 +35,7 @@ from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.evaluation.evaluator import Evaluator
 from twotower.files.atomic import write_text_atomically
+from twotower.runs.result import Result, Status
 from twotower.sweeps.job import Job, Request
 from twotower.sweeps.pruning import watch
 from twotower.sweeps.search import Search
@@ -155,8 +156,8 @@ def run(search: Search, vary: dict[str, str], folder: Path, curves: Curves, budg
         spent.pruned += stopped
         if not stopped or search.pruner == "none":
             spent.best = max(spent.best, *curve)
-        status = "pruned" if stopped else "ok" if curve else "failed"
-        plan.ended(job, {"status": status, "metrics": {MONITOR: max(curve, default=0.0)}})
+        status: Status = "pruned" if stopped else "ok" if curve else "failed"
+        plan.ended(job, Result(status=status, metrics={MONITOR: max(curve, default=0.0)}))
     return spent
 
 

@@ -19,7 +19,7 @@ from twotower.reports.console.choose import console_of
 from twotower.reports.console.findings import Findings
 from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING
 from twotower.runs.folder_name import folder_name
-from twotower.runs.outcome import FINISHED, Outcome
+from twotower.runs.outcome import Outcome
 from twotower.runs.overrides import key_of
 from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid
@@ -143,7 +143,7 @@ def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
 def exit_status_of(outcomes: Sequence[Outcome]) -> int:
     """Return the exit status of a sweep: of its worst job."""
     statuses = {outcome.status for outcome in outcomes}
-    if statuses - {*FINISHED, "pruned"}:
+    if statuses - {"ok", "index_rejected", "pruned"}:
         return FAILED
     return INDEX_REJECTED if "index_rejected" in statuses else DONE
 

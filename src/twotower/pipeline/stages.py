@@ -35,7 +35,7 @@ from twotower.pipeline.rules import check_sizes
 from twotower.reports.console.choose import console_of
 from twotower.reports.tensorboard import Board
 from twotower.runs import record
-from twotower.runs.directions import RECORDED
+from twotower.runs.result import Result, write_result
 from twotower.runs.run import Run
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.towers.two_tower import TwoTower
@@ -44,7 +44,7 @@ LOG = logging.getLogger("twotower")
 Settings = Mapping[str, Any]
 
 
-def prepare(run: Run, before: Mapping[str, Any] | None = None) -> tuple[RetrievalDataset, Evaluator]:
+def prepare(run: Run, before: Result | None = None) -> tuple[RetrievalDataset, Evaluator]:
     """Load and split the data, print the audit, and check what depends on the catalogue's size.
 
     Args:
@@ -57,8 +57,8 @@ def prepare(run: Run, before: Mapping[str, Any] | None = None) -> tuple[Retrieva
     split = build(settings["split"], Split)
     anew = not settings.get("cache", True)
     dataset = build_dataset(source, split, cache, anew=anew, needs=needs_of(settings))
-    run.facts |= record.identity(settings, dataset.fingerprint, run.overrides)
-    if before is not None and before["data"]["fingerprint"] != dataset.fingerprint:
+    run.known = run.known.having(**record.identity(settings, dataset.fingerprint, run.overrides))
+    if before is not None and before.data.fingerprint != dataset.fingerprint:
         raise InputError(
             "data: not what these towers were trained on (content or split has changed, or the run is of an "
             "earlier version), so rows could name other items; bring the data back, or train again"
@@ -70,8 +70,9 @@ def prepare(run: Run, before: Mapping[str, Any] | None = None) -> tuple[Retrieva
     raise_problems(check_sizes(settings, len(dataset.items)))
     if holds_items_out(dataset):  # so there will be an index without them, too
         raise_problems(check_sizes(settings, len(np.unique(dataset.train_and_valid.items))))
-    known = (before or {}).get(RECORDED, {}) | evaluator.higher_is_better()
-    run.facts |= {"data": record.data_record(dataset, evaluator.filter_seen), RECORDED: known}
+    ways = (before.higher_is_better if before else {}) | evaluator.higher_is_better()
+    data = record.data_record(dataset, evaluator.filter_seen)
+    run.known = run.known.having(data=data, higher_is_better=ways)
     return dataset, evaluator
 
 
@@ -171,7 +172,7 @@ def finish(
     write_bundle(
         bundle,
         settings=run.settings,
-        fingerprint=run.facts["fingerprint"],
+        fingerprint=run.known.fingerprint,
         model=model,
         index=indexed.index,
         item_vectors=indexed.vectors,
@@ -189,8 +190,8 @@ def finish(
 def conclude(run: Run, board: Board, result: Mapping[str, Any]) -> int:
     """Write `result.json` and TensorBoard's final figures, print the table; returns the exit status."""
     ok = result["index"]["ok"]
-    whole = record.whole(run.facts | dict(result), "ok" if ok else "index_rejected", run.seconds())
+    whole = record.ended(run.known, "ok" if ok else "index_rejected", run.seconds(), **result)
     board.result(whole)
-    run.write_result(whole)
+    write_result(run.folder, whole)
     console_of(run.settings["console"]).result(whole, run.folder, run.settings["output_root"])
     return DONE if ok else INDEX_REJECTED

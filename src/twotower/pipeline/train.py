@@ -24,8 +24,8 @@ from twotower.pipeline.stages import (
 from twotower.reports.console.choose import console_of, screen_of
 from twotower.reports.tensorboard import Board
 from twotower.runs import record, trainings
-from twotower.runs.outcome import FINISHED, became
-from twotower.runs.run import GOES_ON, Run, new_folder, read_result, run_folder
+from twotower.runs.result import Result, ending_of, read_result, write_result
+from twotower.runs.run import GOES_ON, Run, new_folder, run_folder
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.curves import Pruned, Watch
@@ -91,7 +91,7 @@ def _train(run: Run, watch: Watch | None) -> int:
                 bar = settings["console"] == "rich"
                 trained = train_towers(config, dataset, evaluator, run.folder, rehearsal, index, watch, bar)
                 trainings.remember(
-                    Path(settings["output_root"]), run.facts["training_fingerprint"], run.folder
+                    Path(settings["output_root"]), run.known.training_fingerprint, run.folder
                 )
             else:
                 trained = trained_before(config, dataset, evaluator, source)
@@ -107,7 +107,7 @@ def _train(run: Run, watch: Watch | None) -> int:
         }
         if source is not None:
             result["training_reused_from"] = str(source)
-        quality = borrowed(run, source)
+        quality = known_quality(run, source)
         result |= quality or evaluate_on_test(run, trained.model, trained.valid(), dataset, evaluator)
         result |= measure_cold_start(trained.model, settings, dataset, evaluator)
         return finish(run, board, dataset, trained.model, indexed[0], result)
@@ -117,14 +117,14 @@ def trained_by(run: Run) -> Path | None:
     """Return the run that trained these very towers, if one did and reuse is on."""
     if not run.settings["reuse"]:
         return None
-    found = trainings.find(Path(run.settings["output_root"]), run.facts["training_fingerprint"])
+    found = trainings.find(Path(run.settings["output_root"]), run.known.training_fingerprint)
     if found is None or found.resolve() == run.folder.resolve():
         return None
     LOG.info("towers are those of %s (reuse=false trains them again)", found)
     return found
 
 
-def borrowed(run: Run, source: Path | None) -> dict[str, Any] | None:
+def known_quality(run: Run, source: Path | None) -> dict[str, Any] | None:
     """Return the quality of a run with the same towers, if it was evaluated in the same way."""
     if source is None:
         return None
@@ -133,20 +133,22 @@ def borrowed(run: Run, source: Path | None) -> dict[str, Any] | None:
     except InputError as error:
         LOG.warning("warning: %s; its figures are computed again", error)
         return None
-    key = "evaluation_fingerprint"
-    same = before is not None and before.get(key) == run.facts[key]
     tables = [source / PER_USER, source / PER_USER_BASELINES]
-    if before is None or before["status"] not in FINISHED or not same or not all(map(Path.is_file, tables)):
+    if before is None or not before.finished or not all(map(Path.is_file, tables)):
+        return None
+    if before.evaluation_fingerprint != run.known.evaluation_fingerprint:
         return None
     for table in tables:
         run.copy_table(source, table.name)
-    return {key: before[key] for key in record.QUALITY}
+    return before.plain(*record.QUALITY)
 
 
 def _pruned(run: Run, board: Board, pruned: Pruned) -> int:
-    result = record.pruned(run.facts, run.settings, pruned.epochs, pruned.curves, run.seconds())
+    training = record.training_record(run.settings, pruned.epochs, False)
+    curves = dict(pruned.curves)
+    result = record.ended(run.known, "pruned", run.seconds(), training=training, curves=curves)
     board.result(result)
-    run.write_result(result)
+    write_result(run.folder, result)
     console_of(run.settings["console"]).result(result, run.folder, run.settings["output_root"])
     return DONE
 
@@ -160,7 +162,7 @@ def reindex(source: Path, changes: Settings, overrides: Sequence[str] = (), trus
         overrides: what was typed.
         trusted: packages whose classes the run's files may name.
     """
-    before, run, model = beside(source, changes, overrides, trusted)
+    before, run, model = run_beside(source, changes, overrides, trusted)
     with run.recorded(screen_of(run.settings), BEGINS_ANEW), Board(run.folder) as board:
         board.start(run.settings, run.config_text(), run.overrides)
         dataset, evaluator = prepare(run, before)
@@ -168,7 +170,7 @@ def reindex(source: Path, changes: Settings, overrides: Sequence[str] = (), trus
         for name in (PER_USER, PER_USER_BASELINES):
             if (source / name).is_file():
                 run.copy_table(source, name)
-        result = record.lent(before) | {"training_reused_from": str(source)}
+        result = before.plain(*record.OF_TOWERS) | {"training_reused_from": str(source)}
         result |= measure_cold_start(model, run.settings, dataset, evaluator)
         return finish(run, board, dataset, model, indexed, result)
 
@@ -182,25 +184,23 @@ def reevaluate(source: Path, changes: Settings, overrides: Sequence[str] = (), t
         overrides: what was typed.
         trusted: packages whose classes the run's files may name.
     """
-    before, run, model = beside(source, changes, overrides, trusted)
+    before, run, model = run_beside(source, changes, overrides, trusted)
     with run.recorded(screen_of(run.settings), BEGINS_ANEW), Board(run.folder) as board:
         board.start(run.settings, run.config_text(), run.overrides)
         dataset, evaluator = prepare(run, before)
         # After a refit these towers have seen the validation split; its figures are then the first phase's.
-        seen = before["training"]["refit"]
+        seen = before.training.refit
         valid = None if seen else evaluate(model, dataset.valid, evaluator, dataset.train)
         quality = evaluate_on_test(run, model, valid, dataset, evaluator)
-        result = record.with_valid_of(before, record.lent(before) | quality) | {
-            "index": before["index"],
-            "training_reused_from": str(source),
-        }
+        result = before.plain(*record.OF_TOWERS, "index") | record.valid_figures(before, quality)
+        result |= {"training_reused_from": str(source)}
         result |= measure_cold_start(model, run.settings, dataset, evaluator)
         return conclude(run, board, result)
 
 
-def beside(
+def run_beside(
     source: Path, changes: Settings, overrides: Sequence[str], trusted: Names = ()
-) -> tuple[dict[str, Any], Run, TwoTower]:
+) -> tuple[Result, Run, TwoTower]:
     """Return a run's result, a new run beside it with changed settings, and its towers from the bundle.
 
     Raises:
@@ -209,11 +209,11 @@ def beside(
     from twotower.bundle.read import read_bundle
 
     run = Run.open(source, trusted)
-    result = run.result()
-    if result is None or result["status"] not in FINISHED:
-        pruned = result and result["status"] == "pruned"
+    result = read_result(source)
+    if result is None or not result.finished:
+        pruned = result is not None and result.status == "pruned"
         remedy = "" if pruned else f"; finish it with scripts/train.py resume={source}"
-        raise InputError(f"run={source}: this run {became(result)}{remedy}")
+        raise InputError(f"run={source}: this run {ending_of(result)}{remedy}")
     settings = run.settings | dict(changes)
     # Nothing is trained, so other metrics need not hold the one that the training monitored.
     problems = [problem for problem in check(settings) if problem.key != "trainer.monitor"]

@@ -8,7 +8,7 @@ from twotower.config.errors import InputError
 from twotower.config.spec import TARGET, locate
 from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, configuration, flat
 from twotower.runs.folder_name import label_of
-from twotower.runs.outcome import VALID, final_scalars
+from twotower.runs.result import VALID, Result
 
 Value = bool | int | float | str
 
@@ -94,16 +94,16 @@ def trial_id(settings: Mapping[str, Any], name: str = "") -> str:
     return f"{words} {configuration(settings, '')[:8]}"
 
 
-def columns_of(result: Mapping[str, Any]) -> dict[str, float]:
+def columns_of(result: Result) -> dict[str, float]:
     """Return the figures that HPARAMS has columns of: the same for every run, whatever it monitors.
 
     TensorBoard orders them by name, and shows the first five: all but the seconds.
 
     Args:
-        result: what `result.json` holds, of a run that ended in any way.
+        result: of a run that ended in any way.
     """
-    kind = str(result.get("training", {}).get("monitor", DEFAULT_MONITOR)).removeprefix(VALID)
-    figures = final_scalars(result)
+    kind = (result.training.monitor or DEFAULT_MONITOR).removeprefix(VALID)
+    figures = result.final_figures()
     found = {BEST_VALID: figures.get(f"best_valid/{kind}"), TEST: figures.get(f"test/{kind}")}
     found |= {
         key: figures.get(key) for key in (*(f"index/{key}" for key in OF_INDEX), "timing/total_seconds")

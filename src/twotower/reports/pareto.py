@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from twotower.runs.outcome import BEST_VALID, VALID, Outcome, lowest_is_best
+from twotower.runs.outcome import Outcome, lowest_is_best
+from twotower.runs.result import BEST_VALID, VALID
 
 INDEX_RECALL = "index/recall_at_100"
 

@@ -1,14 +1,12 @@
 """Every combination of the values."""
 
 import itertools
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from twotower.config.errors import InputError
 from twotower.runs.fingerprint import NOT_SHAPING
-from twotower.runs.outcome import FINISHED
 from twotower.runs.overrides import key_of
-from twotower.runs.run import read_ending
+from twotower.runs.result import Result, read_ending
 from twotower.sweeps.job import Job, Request
 from twotower.sweeps.sweep import Plan, Sweep
 
@@ -57,11 +55,11 @@ class GridPlan(Plan):
 
     def __init__(self, jobs: list[Job], retry_failed: bool) -> None:
         self.jobs = jobs
-        skipped = {*FINISHED, "pruned"} | (set() if retry_failed else {"failed"})
-        status = {job.name: _status(job) for job in jobs}
-        self.skipped = [job for job in jobs if status[job.name] in skipped]
-        self.waiting = [job for job in jobs if status[job.name] not in skipped]
-        self.trained = {job.training for job in jobs if status[job.name] in FINISHED}
+        results = [(job, read_ending(job.folder)) for job in jobs]
+        again = {None, "failed"} if retry_failed else {None}
+        self.waiting = [job for job, result in results if (result and result.status) in again]
+        self.skipped = [job for job in jobs if job not in self.waiting]
+        self.trained = {job.training for job, result in results if result and result.finished}
 
     def done_before(self) -> list[Job]:
         """Return the jobs that need not run."""
@@ -76,9 +74,9 @@ class GridPlan(Plan):
                 return job
         return None
 
-    def ended(self, job: Job, result: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, result: Result | None) -> None:
         """Remember that the towers are there."""
-        if result is not None and result["status"] in FINISHED:
+        if result is not None and result.finished:
             self.trained.add(job.training)
 
     @property
@@ -92,8 +90,3 @@ class GridPlan(Plan):
     def num_jobs(self) -> int:
         """Return how many jobs there are."""
         return len(self.jobs)
-
-
-def _status(job: Job) -> str | None:
-    result = read_ending(job.folder)
-    return None if result is None else str(result["status"])

@@ -1,12 +1,12 @@
 """What a search makes as large or as small as it can."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.config.spec import build
-from twotower.runs.directions import INDEX_FIGURES, RECORDED, higher_is_better
+from twotower.runs.directions import INDEX_FIGURES, higher_is_better
+from twotower.runs.result import Result
 
 Direction = Literal["maximize", "minimize"]
 VALID, INDEX, TEST = "valid/", "index/", "test/"
@@ -56,27 +56,18 @@ class Objectives:
             if way is not None and way != self.directions[key]
         )
 
-    def values(self, result: Mapping[str, Any]) -> list[float] | None:
+    def values(self, result: Result) -> list[float] | None:
         """Return a run's figures in the objectives' order; None if one is missing or no number."""
-        found = [_figure(result, key) for key in self.directions]
-        if any(not isinstance(value, int | float) or not math.isfinite(value) for value in found):
-            return None
-        return [float(value) for value in found]
+        figures = result.figures()
+        return [figures[key] for key in self.directions] if self.directions.keys() <= figures.keys() else None
 
 
 def way_of(key: str, settings: Mapping[str, Any]) -> Direction | None:
     """Return where a figure of runs with these settings should go; None where neither way is better."""
     from twotower.evaluation.evaluator import Evaluator
 
-    said = {RECORDED: build(settings["metrics"], Evaluator).higher_is_better()}
-    higher = higher_is_better(key, [said])
+    higher = higher_is_better(key, [build(settings["metrics"], Evaluator).higher_is_better()])
     return None if higher is None else "maximize" if higher else "minimize"
-
-
-def _figure(result: Mapping[str, Any], key: str) -> Any:
-    if key.startswith(INDEX):
-        return result.get("index", {}).get(key.removeprefix(INDEX))
-    return result.get("metrics", {}).get(key)
 
 
 def _refusal(key: str, known: list[str]) -> str:

@@ -1,15 +1,14 @@
 """Runs a plan's jobs on a launcher, as many at a time as it takes."""
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.files.lock import held
 from twotower.launchers.launcher import Handle, Launcher
 from twotower.reports.console.console import Console
 from twotower.runs.outcome import Outcome, outcome_of
-from twotower.runs.run import read_ending, write_failure
+from twotower.runs.record import failure
+from twotower.runs.result import Result, read_ending, write_result
 from twotower.sweeps.job import Job
 from twotower.sweeps.sweep import Plan
 
@@ -53,7 +52,7 @@ def run_jobs(plan: Plan, launcher: Launcher, console: Console) -> list[Outcome]:
         time.sleep(POLL_SECONDS)
 
 
-def settle(job: Job, handle: Handle) -> Mapping[str, Any] | None:
+def settle(job: Job, handle: Handle) -> Result | None:
     """Return the result of a job that has ended; one that died without a word is given a failed one."""
     died = "the job ended without a result"
     try:
@@ -63,10 +62,11 @@ def settle(job: Job, handle: Handle) -> Mapping[str, Any] | None:
     result = read_ending(job.folder)
     if result is not None:
         return result
-    failed = {"status": "failed", "error": died}
+    failed = Result(status="failed", error=died)
     try:
         with held(job.folder, "run"):
-            write_failure(job.folder, died, {"seed": job.settings["seed"], "overrides": list(job.overrides)})
+            known = failed.having(seed=job.settings["seed"], overrides=list(job.overrides))
+            write_result(job.folder, failure(died, known))
     except InputError:  # another process is at work on this run, and will say how it ended
         return failed
     return read_ending(job.folder)

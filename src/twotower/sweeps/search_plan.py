@@ -13,7 +13,7 @@ from twotower.config.errors import InputError
 from twotower.files.lock import held
 from twotower.runs.fingerprint import NOT_SHAPING, flat
 from twotower.runs.folder_name import trial_name
-from twotower.runs.run import read_ending
+from twotower.runs.result import Result, read_ending
 from twotower.sweeps.job import Job, Request
 from twotower.sweeps.journal import REMEDY
 from twotower.sweeps.objectives import Objectives
@@ -92,7 +92,7 @@ class SearchPlan(Plan):
             self.trials.take_over(trial)
             job = self._job(trial)
             result = read_ending(job.folder)
-            if result is None or (trial.user_attrs[AGAIN] and result["status"] == "failed"):
+            if result is None or (trial.user_attrs[AGAIN] and result.status == "failed"):
                 LOG.info("trial %s goes on: the process that ran it is gone", job.name)
                 return job, False
             self._end(trial, result)
@@ -142,7 +142,7 @@ class SearchPlan(Plan):
         about = self.about | {"number": trial.number}
         return self.request.job(trial.user_attrs[OVERRIDES], trial.user_attrs[JOB], about)
 
-    def ended(self, job: Job, result: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, result: Result | None) -> None:
         """Tell the study how a job ended."""
         self.looked = float("-inf")
         with self.trials.alone():
@@ -154,13 +154,13 @@ class SearchPlan(Plan):
                     "warning: trial %s was taken over by another process; its end is not told", job.name
                 )
 
-    def _end(self, trial: FrozenTrial, result: Mapping[str, Any] | None) -> None:
-        status = "failed" if result is None else str(result["status"])
-        values = self.objectives.values(result) if result and status in ("ok", "index_rejected") else None
+    def _end(self, trial: FrozenTrial, result: Result | None) -> None:
+        status = "failed" if result is None else result.status
+        values = self.objectives.values(result) if result and result.finished else None
         if status == "pruned":
             self.trials.end(trial, TrialState.PRUNED, None, status, None)
         elif values is None:
-            error = "died without a result" if result is None else result.get("error")
+            error = "died without a result" if result is None else result.error
             keys = ", ".join(self.objectives.directions)
             error = str(error or f"its result has no number for {keys}")
             self.trials.end(trial, TrialState.FAIL, None, status, error)

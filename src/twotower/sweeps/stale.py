@@ -10,7 +10,7 @@ from twotower.data.build import build_dataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.runs.record import training_identity
-from twotower.runs.run import read_ending
+from twotower.runs.result import read_ending
 from twotower.sweeps.job import Job
 
 
@@ -26,8 +26,8 @@ def stale(jobs: Iterable[Job]) -> list[str]:
     outdated: list[str] = []
     fingerprints: dict[str, str] = {}  # of the data, which the jobs of a sweep mostly share
     for job in jobs:
-        result = read_ending(job.folder) or {}
-        if "data" not in result:
+        result = read_ending(job.folder)
+        if result is None or result.data.fingerprint is None:
             continue
         specs = json.dumps([job.settings["data"], job.settings["split"]])
         if specs not in fingerprints:
@@ -35,11 +35,11 @@ def stale(jobs: Iterable[Job]) -> list[str]:
             cache = Path(job.settings["output_root"]) / ".cache"
             fingerprints[specs] = build_dataset(source, split, cache).fingerprint
         data = fingerprints[specs]
-        if result["data"]["fingerprint"] != data:
+        if result.data.fingerprint != data:
             raise InputError(
                 f"{job.folder.parent}: the data, or the way it is split, is not what {job.name} was run on; "
                 "give this sweep another name=, or move that folder away"
             )
-        if result["training_fingerprint"] != training_identity(job.settings, data):
+        if result.training_fingerprint != training_identity(job.settings, data):
             outdated.append(job.name)
     return outdated

@@ -16,7 +16,7 @@ from twotower.reports.compare.record import read_run
 from twotower.reports.compare.report import Options
 from twotower.reports.compare.table import texts
 from twotower.reports.console.tables import cold_start_table
-from twotower.runs.outcome import cold_start_figures, final_scalars
+from twotower.runs.result import Result
 
 PARTS = ("cold", "warm", "all")
 FOUND: dict[str, Any] = {
@@ -31,7 +31,7 @@ FOUND: dict[str, Any] = {
     "num_users": dict.fromkeys(PARTS, 7),
     "num_targets": dict.fromkeys(PARTS, 9),
 }
-RESULT = {
+RESULT: dict[str, Any] = {
     "status": "ok",
     "training": {"monitor": "valid/recall_at_20"},
     "metrics": {"valid/recall_at_20": 0.3, "test/recall_at_20": 0.25, "test/recall_at_10": 0.2},
@@ -47,12 +47,12 @@ def write(folder: Path, **changes: Any) -> Path:
 
 
 def test_figures_have_one_key_each() -> None:
-    figures = cold_start_figures(RESULT)
+    figures = Result(**RESULT).cold_start_figures()
     assert len(figures) == 3 * 3 * 2
     assert figures["cold_start/content/cold/recall_at_20"] == 0.04
-    assert cold_start_figures({"metrics": {}}) == {}
+    assert Result(status="ok").cold_start_figures() == {}
     # TensorBoard and the table of a sweep get those at the k of the metric that chooses.
-    shown = {key for key in final_scalars(RESULT) if key.startswith("cold_start/")}
+    shown = {key for key in Result(**RESULT).final_figures() if key.startswith("cold_start/")}
     assert shown == {key for key in figures if key.endswith("_at_20")}
 
 

@@ -24,6 +24,7 @@ from twotower.reports.compare.page_table import curve_table
 from twotower.reports.compare.record import RunRecord
 from twotower.reports.compare.report import Options
 from twotower.reports.compare.seeds import Luck
+from twotower.runs.result import Result
 
 KEY = "test/recall_at_20"
 SHOWN = PairedTest(0.01, 0.03, 0.001, 0.01, False)
@@ -33,7 +34,7 @@ NOT_SHOWN = PairedTest(-0.01, 0.03, 0.2, 0.4, False)
 def entry(
     name: str, *, configuration: str = "", seed: int = 1, kind: Any = "run", valid: float = 0.0
 ) -> Entry:
-    run = RunRecord(Path(name), {}, {"seed": seed}, "ok", configuration=configuration or name)
+    run = RunRecord(Path(name), {}, Result(status="ok", seed=seed), "ok", configuration=configuration or name)
     return Entry(name, kind, (run,), {KEY: 0.5, "valid/recall_at_20": valid, "index/latency_ms_p50": valid})
 
 
@@ -69,7 +70,10 @@ def test_a_metric_of_one_s_own_is_judged_as_its_runs_say(
     left: dict[str, Any], right: dict[str, Any], words: tuple[str, str]
 ) -> None:
     pair = [
-        replace(entry(name), runs=(replace(entry(name).run, result={"higher_is_better": said}),))
+        replace(
+            entry(name),
+            runs=(replace(entry(name).run, result=Result(status="ok", higher_is_better=said)),),
+        )
         for name, said in (("a", left), ("b", right))
     ]
     found = [judged(pair[0], pair[1], FIRST, delta, SHOWN, None).verdict for delta in (-0.02, 0.02)]
@@ -265,7 +269,7 @@ def test_the_page_cannot_be_broken_by_a_name(runs: list[Path], tmp_path: Path) -
 
 def test_a_run_that_diverged_keeps_the_curve_it_has(tmp_path: Path) -> None:
     run = write_run(
-        tmp_path / "a", [0.5], curves={"valid/recall_at_20": [0.25, 0.5, None], "train/loss": [None]}
+        tmp_path / "a", [0.5], curves={"valid/recall_at_20": [0.25, 0.5, np.nan], "train/loss": [np.nan]}
     )
     report = compare([run], Options())
     assert curves(report) == {"valid/recall_at_20": {1: [0.25, 0.5, None]}}

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
+from twotower.runs.result import Result
 from twotower.sweeps.axis import Axis
 from twotower.sweeps.objectives import Objectives
 from twotower.sweeps.space import Space
@@ -88,17 +89,15 @@ SETTINGS = {
 def test_objectives_are_read_from_a_result() -> None:
     objectives = Objectives({"valid/recall_at_20": "maximize", "index/latency_ms_p50": "minimize"})
     objectives.check(SETTINGS)
-    result = {
-        "metrics": {"valid/recall_at_20": 0.25, "test/recall_at_20": 0.5},
-        "index": {"latency_ms_p50": 2},
-    }
-    assert objectives.values(result) == [0.25, 2.0]
-    assert objectives.values(result | {"index": {}}) is None
-    assert (
-        objectives.values({"metrics": {"valid/recall_at_20": math.nan}, "index": {"latency_ms_p50": 2}})
-        is None
+    result = Result(
+        status="ok",
+        metrics={"valid/recall_at_20": 0.25, "test/recall_at_20": 0.5},
+        index={"latency_ms_p50": 2},
     )
-    assert objectives.values({}) is None
+    assert objectives.values(result) == [0.25, 2.0]
+    assert objectives.values(result.having(index={})) is None
+    assert objectives.values(result.having(metrics={"valid/recall_at_20": math.nan})) is None
+    assert objectives.values(Result(status="failed")) is None
 
 
 @pytest.mark.parametrize(

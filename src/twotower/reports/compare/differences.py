@@ -66,9 +66,7 @@ def _typed(records: Sequence[RunRecord]) -> Counter[str]:
     """Count the keys that users typed; those that vary within the overrides tell more than fixed ones."""
     counts: Counter[str] = Counter()
     for record in records:
-        overrides = record.result.get("overrides")
-        for text in overrides if isinstance(overrides, list) else []:
-            counts[key_of(str(text))] += 1
+        counts.update(map(key_of, record.result.overrides))
     return counts
 
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from twotower.reports.compare.record import RunRecord, figures_of
+from twotower.reports.compare.record import RunRecord
 from twotower.runs.directions import higher_is_better
 from twotower.runs.folder_name import without_seed
+from twotower.runs.result import is_number
 
 Kind = Literal["run", "configuration", "baseline"]
 
@@ -41,7 +42,7 @@ class Entry:
 
 def direction_of(key: str, entries: Iterable[Entry]) -> bool | None:
     """Say whether the higher of two figures of these rows is the better one; None where neither is."""
-    return higher_is_better(key, [run.result for entry in entries for run in entry.runs])
+    return higher_is_better(key, (run.result.higher_is_better for entry in entries for run in entry.runs))
 
 
 def run_entries(records: Sequence[RunRecord], names: Mapping[Path, str]) -> list[Entry]:
@@ -99,10 +100,9 @@ def baseline_entries(records: Sequence[RunRecord]) -> list[Entry]:
     """
     found: dict[str, Entry] = {}
     for record in records:
-        for name, figures in (record.result.get("baselines") or {}).items() if record.ended else ():
-            if isinstance(figures, dict):
-                entry = Entry(name, "baseline", (record,), figures_of({"metrics": figures}))
-                found.setdefault(name, entry)
+        for name, figures in record.result.baselines.items() if record.ended else ():
+            known = {key: value for key, value in figures.items() if is_number(value)}
+            found.setdefault(name, Entry(name, "baseline", (record,), known))
     return list(found.values())
 
 

@@ -12,9 +12,9 @@ from twotower.reports.compare.metric import (
     validation_key,
     written,
 )
-from twotower.reports.compare.record import is_number
 from twotower.reports.compare.report import Report, Row
 from twotower.reports.pareto import front
+from twotower.runs.result import is_number
 
 MOST_CURVES = 8
 MOST_PICKED = 8
@@ -75,9 +75,8 @@ def curves(report: Report) -> Curves:
     """
     found: Curves = {}
     for number, row in enumerate(report.rows, start=1):
-        of_run = row.entry.run.result.get("curves") if row.entry.kind != "baseline" else None
-        for key, values in of_run.items() if isinstance(of_run, dict) else ():
-            if isinstance(values, list) and any(map(is_number, values)):
+        for key, values in row.entry.run.result.curves.items() if row.entry.kind != "baseline" else ():
+            if any(map(is_number, values)):
                 found.setdefault(key, {})[number] = [
                     float(f"{value:.5g}") if is_number(value) else None for value in values
                 ]
@@ -115,8 +114,7 @@ def _qualities(report: Report) -> dict[str, dict[int, float]]:
     for number, row in _comparable(report).items():
         if row.entry.kind == "baseline":
             continue
-        index = row.entry.run.result.get("index") or {}
-        drop = (index.get("label_metric_drop") or {}).get(column)
+        drop = row.entry.run.result.index.get("label_metric_drop", {}).get(column)
         if column and row.value is not None and isinstance(drop, int | float):
             through[number] = row.value - drop
         if (recall := row.entry.figures.get("index/recall_at_100")) is not None:
@@ -208,14 +206,13 @@ def slices(report: Report) -> dict[str, Any] | None:
     }
 
 
-def _slices_of(row: Row, split: str, column: str) -> dict[tuple[str, str], tuple[float, int | None]]:
+def _slices_of(row: Row, split: str, column: str) -> dict[tuple[str, str], tuple[float, float | None]]:
     """Return (group, slice) -> value and number of users, of a row of one run's own figures."""
     if row.entry.kind == "baseline" or not row.entry.figures:
         return {}
-    groups = (row.entry.run.result.get("slices") or {}).get(split) or {}
     return {
-        (group, name): (float(values[column]), values.get("num_users"))
-        for group, named in groups.items()
+        (group, name): (value, values.get("num_users"))
+        for group, named in row.entry.run.result.slices.get(split, {}).items()
         for name, values in named.items()
-        if isinstance(values, dict) and isinstance(values.get(column), int | float)
+        if (value := values.get(column)) is not None
     }

@@ -76,4 +76,4 @@ class Report:
 
     def higher_is_better(self, key: str) -> bool | None:
         """Say whether the higher of two figures is the better one; None where neither is."""
-        return higher_is_better(key, [record.result for record in self.records])
+        return higher_is_better(key, (record.result.higher_is_better for record in self.records))

@@ -2,12 +2,13 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from twotower.reports.console.findings import NOTHING, Findings
 from twotower.runs.outcome import Outcome
+from twotower.runs.result import Result
 
 
 class Console(ABC):
@@ -34,11 +35,11 @@ class Console(ABC):
         """Show the audit of the split: name and value."""
 
     @abstractmethod
-    def result(self, whole_result: Mapping[str, Any], folder: Path, output_root: str) -> None:
+    def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Show what a run ends with.
 
         Args:
-            whole_result: what `result.json` holds.
+            result: of the run.
             folder: of the run.
             output_root: of all runs.
         """

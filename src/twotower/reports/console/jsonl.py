@@ -12,6 +12,7 @@ from twotower.reports.console.console import Console, OnScreen
 from twotower.reports.console.findings import NOTHING, Findings
 from twotower.reports.console.quiet import counted
 from twotower.runs.outcome import Outcome
+from twotower.runs.result import Result
 
 OF_A_RESULT = (
     "status",
@@ -27,6 +28,7 @@ OF_A_RESULT = (
     "cold_start",
     "training",
     "timing",
+    "index",
 )
 
 
@@ -48,11 +50,11 @@ class JsonLines(Console):
         """Emit the audit as one object."""
         emit("audit", rows=dict(rows))
 
-    def result(self, whole_result: Mapping[str, Any], folder: Path, output_root: str) -> None:
+    def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Emit the figures; slices, curves and versions are in `result.json`."""
-        shown = {key: whole_result[key] for key in OF_A_RESULT if key in whole_result}
-        index = {key: value for key, value in whole_result.get("index", {}).items() if key != "points"}
-        emit("result", folder=str(folder), **shown, **({"index": index} if index else {}))
+        shown = result.plain(*OF_A_RESULT)
+        shown.get("index", {}).pop("points", None)
+        emit("result", folder=str(folder), **shown)
 
     def sweep_started(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None

@@ -2,15 +2,16 @@
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from twotower.reports.console.findings import NOTHING, Findings, form_of, only_seeds
 from twotower.reports.console.silent import Silent
-from twotower.runs.outcome import Outcome, final_scalars
+from twotower.runs.outcome import Ending, Outcome
+from twotower.runs.result import Result
 from twotower.runs.run_files import TRAIN_LOG
 
+ENDINGS: tuple[Ending, ...] = ("ok", "index_rejected", "pruned", "failed", "interrupted")
 SHOWN = ("test/recall_at_20", "test/ndcg_at_20", "index/recall_at_100", "index/latency_ms_p50")
 
 
@@ -21,14 +22,14 @@ class Quiet(Silent):
         self.folder = Path()
         self.metric = ""
 
-    def result(self, whole_result: Mapping[str, Any], folder: Path, output_root: str) -> None:
+    def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Print the status, the main figures and the folder."""
-        figures = final_scalars(whole_result)
+        figures = result.final_figures()
         main = [key for key in SHOWN if key in figures] or [key for key in figures if key[:5] == "test/"][:2]
         shown = (f"{key} {figures[key]:.4f}" for key in main)
-        print("  ".join([str(whole_result["status"]), *shown, str(folder)]))
-        if whole_result.get("error"):
-            print(f"{folder}: {whole_result['error']}", file=sys.stderr)
+        print("  ".join([result.status, *shown, str(folder)]))
+        if result.error:
+            print(f"{folder}: {result.error}", file=sys.stderr)
 
     def sweep_started(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
@@ -76,7 +77,4 @@ def _between(interval: tuple[float, float]) -> str:
 def counted(outcomes: Sequence[Outcome]) -> dict[str, int]:
     """Return how many jobs ended how, the good ones first."""
     counts = Counter(outcome.status for outcome in outcomes)
-    order = ("ok", "index_rejected", "pruned", "failed", "interrupted")
-    return {
-        status: counts[status] for status in (*order, *sorted(counts.keys() - set(order))) if counts[status]
-    }
+    return {status: counts[status] for status in ENDINGS if counts[status]}

@@ -3,9 +3,8 @@
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console as Screen
 from rich.live import Live
@@ -18,6 +17,7 @@ from twotower.reports.console.folding import folded
 from twotower.reports.console.progress import SweepView
 from twotower.reports.console.time_left import in_words
 from twotower.runs.outcome import Outcome
+from twotower.runs.result import Result
 from twotower.runs.run_files import TRAIN_LOG
 
 WIDTH_OF_FILES = 240
@@ -57,16 +57,16 @@ class Rich(Console):
         """Print the audit as a table."""
         self.screen.print(tables.audit_table(rows))
 
-    def result(self, whole_result: Mapping[str, Any], folder: Path, output_root: str) -> None:
+    def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Print model and baselines on the test split, then the index, then where all that is."""
-        if "metrics" in whole_result:
-            self.screen.print(tables.quality_table(whole_result))
+        if result.metrics:
+            self.screen.print(tables.quality_table(result))
         else:
-            self.say(f"{whole_result['status']}  {whole_result.get('error', '')}".rstrip())
-        if "cold_start" in whole_result:
-            self.screen.print(tables.cold_start_table(whole_result["cold_start"]))
-        if "index" in whole_result:
-            self.screen.print(tables.index_table(whole_result["index"]))
+            self.say(f"{result.status}  {result.error or ''}".rstrip())
+        if result.cold_start:
+            self.screen.print(tables.cold_start_table(result.cold_start))
+        if result.index:
+            self.screen.print(tables.index_table(result.index))
         self.say(f"run folder  {folder}")
         self.say(f"compare     tensorboard --logdir {output_root}")
 

@@ -2,13 +2,13 @@
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from twotower.reports.console.console import Console, OnScreen
 from twotower.reports.console.findings import NOTHING, Findings
 from twotower.runs.outcome import Outcome
+from twotower.runs.result import Result
 
 
 class Silent(Console):
@@ -28,7 +28,7 @@ class Silent(Console):
     def audit(self, rows: Sequence[tuple[str, str]]) -> None:
         """Show nothing."""
 
-    def result(self, whole_result: Mapping[str, Any], folder: Path, output_root: str) -> None:
+    def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Show nothing."""
 
     def sweep_started(

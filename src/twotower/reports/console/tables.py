@@ -10,7 +10,8 @@ from twotower.reports.console.findings import NOTHING, Findings, form_of, only_s
 from twotower.reports.console.folding import shortened
 from twotower.reports.console.sheet import Line, Sheet, plain_table
 from twotower.reports.console.time_left import in_words
-from twotower.runs.outcome import COLD_START, Outcome, lowest_is_best
+from twotower.runs.outcome import Outcome, lowest_is_best
+from twotower.runs.result import COLD_START, Result
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20", "coverage_at_20")
 MOST_COLUMNS, MOST_OF_A_PATH = 5, 60
@@ -30,9 +31,9 @@ def audit_table(rows: Sequence[tuple[str, str]]) -> Table:
     return table
 
 
-def quality_table(result: Mapping[str, Any]) -> Table:
+def quality_table(result: Result) -> Table:
     """Return model and baselines on the test split."""
-    metrics, intervals = result["metrics"], result["intervals"]
+    metrics, intervals = result.metrics, result.intervals
     tested = [key.removeprefix("test/") for key in metrics if key.startswith("test/")]
     keys = ([key for key in COLUMNS if key in tested] or tested)[:MOST_COLUMNS]
     table = plain_table("test split")
@@ -42,7 +43,7 @@ def quality_table(result: Mapping[str, Any]) -> Table:
     table.add_row("two towers", *(f"{metrics[f'test/{key}']:.4f}" for key in keys), style="bold")
     half = [_half_width(intervals.get(f"test/{key}")) for key in keys]
     table.add_row("  95 % interval", *half, style="dim")
-    for name, values in result["baselines"].items():
+    for name, values in result.baselines.items():
         table.add_row(name, *(_figure(values.get(f"test/{key}")) for key in keys))
     return table
 
