@@ -87,7 +87,7 @@ def train_towers(
     choice.progress_bar &= settings["console"] == "rich"
     batches = build_batches(settings, dataset.train)
     module = build_module(settings, dataset, dataset.train, len(batches), evaluator)
-    index = build(settings["index"], Index)
+    index = Index.Config.model_validate(settings["index"])
     callbacks: list[Callback] = [Rehearsal(index, settings["embedding_dim"], len(dataset.items), batches)]
     last = BuildIndex(index_catalogue)
     warn_of_empty_histories(batches)

@@ -21,13 +21,15 @@ class Rehearsal(pl.Callback):
     What would fail after an hour fails in the first second instead.
 
     Args:
-        index: the choice of index, not yet built.
+        index: the choice of index.
         embedding_dim: D.
         num_items: N.
         batches: where the one batch comes from.
     """
 
-    def __init__(self, index: Index, embedding_dim: int, num_items: int, batches: TrainBatches) -> None:
+    def __init__(
+        self, index: Index.Config, embedding_dim: int, num_items: int, batches: TrainBatches
+    ) -> None:
         self.index = index
         self.embedding_dim = embedding_dim
         self.num_items = num_items
