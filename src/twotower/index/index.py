@@ -206,8 +206,8 @@ class Index(Component, ABC):
 
     @property
     def largest_search_arg(self) -> int:
-        """The value of the search argument with which a search is as thorough as can be."""
-        return int(self._held.inner.ntotal)
+        """The search argument of the most thorough search: all vectors, or more where the kind said so."""
+        return max([self._held.inner.ntotal, *self.search_args.values()])
 
     @property
     def build_args(self) -> dict[str, int]:
