@@ -207,7 +207,7 @@ class Index(Component, ABC):
     @property
     def largest_search_arg(self) -> int:
         """The search argument of the most thorough search: all vectors, or more where the kind said so."""
-        return max([self._held.inner.ntotal, *self.search_args.values()])
+        return max([int(self._held.inner.ntotal), *self.search_args.values()])
 
     @property
     def build_args(self) -> dict[str, int]:

@@ -76,7 +76,7 @@ def test_tombstones_of_items_put_in_later_count_too():
 
 
 def test_an_index_that_cannot_remove_is_rebuilt_once_tombstones_pile_up(tmp_path):
-    tiny_bundle.write(tmp_path / "bundle", kind=HNSW.Config().build(), history_items="tower")
+    tiny_bundle.write(tmp_path / "bundle", kind=HNSW.Config(links=64).build(), history_items="tower")
     retriever = Retriever.open(tmp_path / "bundle", ["strangers"])
     index, before = retriever.catalogue.index, retriever.recommend_new(k=1)
     for number in range(100):
