@@ -43,7 +43,9 @@ def _is_not_set(value: Any) -> bool:
     return isinstance(value, str) and value == NOT_SET
 
 
-def _sound(kind: type[Config], values: Mapping[str, Any], found: Sequence[Problem]) -> Iterator[tuple[str, Any]]:
+def _sound(
+    kind: type[Config], values: Mapping[str, Any], found: Sequence[Problem]
+) -> Iterator[tuple[str, Any]]:
     """Yield the fields that nothing is wrong with; the defaults of others must not stand in for them."""
     wrong = {problem.key.partition(".")[0] for problem in found}
     fields: dict[str, Any] = {

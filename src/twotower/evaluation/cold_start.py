@@ -35,7 +35,7 @@ RECALL = Recall()
 
 
 def cold_start(
-    model: TwoTower, spec: Mapping[str, Any], dataset: RetrievalDataset, evaluator: Evaluator
+    model: TwoTower, config: Index.Config, dataset: RetrievalDataset, evaluator: Evaluator
 ) -> dict[str, Any]:
     """Return recall on cold, warm and all items of the test split, of the towers and of what knows less.
 
@@ -45,7 +45,7 @@ def cold_start(
 
     Args:
         model: fitted on all that came before the test split.
-        spec: the choice of index.
+        config: the choice of index.
         dataset: with its test split.
         evaluator: gives k, the seen filter and the number of resamples.
 
@@ -60,7 +60,7 @@ def cold_start(
     targets = targets_of(holdout, len(dataset.items))
     parts = {"cold": is_cold, "warm": popularity > 0, "all": np.arange(len(is_cold)) > 0}
     parts = {name: mask for name, mask in parts.items() if targets.counts(among=mask).any()}
-    index = live_index(model, spec, dataset, np.flatnonzero(is_cold))
+    index = live_index(model, config, dataset, np.flatnonzero(is_cold))
     tops = {"model": indexed_top(index, encode_every_user(model, holdout), holdout, evaluator)}
     content = content_of(model.items, popularity[1:] > 0)
     if content is not None:
@@ -80,19 +80,19 @@ def cold_start(
 
 
 def live_index(
-    model: TwoTower, spec: Mapping[str, Any], dataset: RetrievalDataset, cold: NDArray[np.int64]
+    model: TwoTower, config: Index.Config, dataset: RetrievalDataset, cold: NDArray[np.int64]
 ) -> Index:
     """Build and tune an index without the cold items, then add these as a running service adds new ones.
 
     Args:
         model: the towers.
-        spec: the choice of index.
+        config: the choice of index.
         dataset: gives the raw content, and in its validation users the queries that tune.
         cold: rows of the items that come later.
     """
     vectors = encode_catalogue(model).cpu().numpy()
     warm = np.setdiff1d(np.arange(1, len(vectors) + 1), cold)
-    index, _ = tuned_index(spec, vectors[warm - 1], warm, encode_every_user(model, dataset.valid))
+    index, _ = tuned_index(config, vectors[warm - 1], warm, encode_every_user(model, dataset.valid))
     if len(cold):
         index.add(embed_as_new(model, dataset.item_table.iloc[cold - 1]), cold)
     return index

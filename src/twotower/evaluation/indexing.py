@@ -4,13 +4,10 @@ Shapes: N items, Q holdout users, D embedding.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from twotower.config.spec import build
 from twotower.data.dataset import Holdout
 from twotower.evaluation.encode import encode_catalogue
 from twotower.evaluation.evaluator import Evaluator
@@ -37,7 +34,7 @@ class Indexed:
 
 
 def index_catalogue(
-    model: TwoTower, spec: Mapping[str, Any], holdout: Holdout, evaluator: Evaluator, popularity: np.ndarray
+    model: TwoTower, config: Index.Config, holdout: Holdout, evaluator: Evaluator, popularity: np.ndarray
 ) -> Indexed:
     """Embed the catalogue, build the index, choose its search arguments and check it.
 
@@ -46,7 +43,7 @@ def index_catalogue(
 
     Args:
         model: with the weights to index.
-        spec: the choice of index.
+        config: the choice of index.
         holdout: whose users ask; its targets judge what the index costs in metrics.
         evaluator: computes these metrics.
         popularity: [N + 1] train interactions of each item row.
@@ -58,30 +55,26 @@ def index_catalogue(
     rows = np.arange(1, len(vectors) + 1, dtype=np.int64)
     tuning, checking = queries[::2], queries[1::2][:MAX_QUERIES]
     checking = checking if len(checking) else tuning[:MAX_QUERIES]
-    index, points = tuned_index(spec, vectors, rows, tuning)
-    k = min(RECALL_K, len(vectors))
-    report = check(index, vectors, rows, checking, k, points=points)
+    index, points = tuned_index(config, vectors, rows, tuning)
+    report = check(index, vectors, rows, checking, RECALL_K, points=points)
     drop = label_metric_drop(index, queries, exact_top, holdout, evaluator, popularity)
     return Indexed(index, vectors, dataclasses.replace(report, label_metric_drop=drop))
 
 
 def tuned_index(
-    spec: Mapping[str, Any], vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray
+    config: Index.Config, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray
 ) -> tuple[Index, list[OperatingPoint]]:
     """Build an index and choose its search arguments; returns it with all that were measured.
 
     Args:
-        spec: the choice of index.
+        config: the choice of index.
         vectors: [N, D].
         rows: [N] of the items.
         queries: [n, D], of which the first few thousand tune.
     """
-    index = build(spec, Index).for_size(len(vectors))
+    index = config.for_size(len(vectors)).build()
     index.build(vectors, rows)
-    k = min(RECALL_K, len(vectors))
-    tuning = queries[:MAX_QUERIES]
-    truth = Truth.of(vectors, rows, tuning, k)
-    return index, tune(index, tuning, truth.exact.rows, k, index.target_recall, truth=truth)
+    return index, tune(index, Truth.of(vectors, rows, queries[:MAX_QUERIES], RECALL_K))
 
 
 def label_metric_drop(

@@ -31,6 +31,7 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.report import Report
 from twotower.features.feature import Feature
 from twotower.features.feature_table import column_faults
+from twotower.index.index import Index
 from twotower.pipeline.rules import check_sizes
 from twotower.reports.console.choose import console_of
 from twotower.reports.tensorboard import Board
@@ -91,7 +92,8 @@ def index_model(
 ) -> Indexed:
     """Build, tune and check the index with the validation users as queries."""
     popularity = item_popularity(dataset.train, len(dataset.items))
-    return index_catalogue(model, settings["index"], dataset.valid, evaluator, popularity)
+    config = Index.Config.model_validate(settings["index"])
+    return index_catalogue(model, config, dataset.valid, evaluator, popularity)
 
 
 def evaluate(model: TwoTower, holdout: Holdout, evaluator: Evaluator, log: History) -> Report:
@@ -133,7 +135,9 @@ def measure_cold_start(
     """Return the part `cold_start` of the record; nothing where the split holds no items out."""
     if not holds_items_out(dataset):
         return {}
-    return {"cold_start": cold_start(model, settings["index"], dataset, evaluator)}
+    return {
+        "cold_start": cold_start(model, Index.Config.model_validate(settings["index"]), dataset, evaluator)
+    }
 
 
 def run_all_baselines(

@@ -10,6 +10,7 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, stoppable
 from twotower.config.problems import raise_problems
 from twotower.evaluation.indexing import Indexed
+from twotower.index.index import Index
 from twotower.index.rehearsal import rehearse
 from twotower.pipeline.check import check
 from twotower.pipeline.stages import (
@@ -78,7 +79,7 @@ def _train(run: Run, watch: Watch | None) -> int:
     with run.recorded(screen_of(settings)), Board(run.folder) as board:
         board.start(settings, run.config_text(), run.overrides)
         dataset, evaluator = prepare(run)
-        config = TrainingConfig.of(settings)
+        config, index_config = TrainingConfig.of(settings), Index.Config.model_validate(settings["index"])
         source = trained_by(run)
         indexed: list[Indexed] = []
 
@@ -87,12 +88,10 @@ def _train(run: Run, watch: Watch | None) -> int:
 
         try:
             if source is None:
-                rehearsal = partial(rehearse, settings["index"], config.embedding_dim, len(dataset.items))
+                rehearsal = partial(rehearse, index_config, config.embedding_dim, len(dataset.items))
                 bar = settings["console"] == "rich"
                 trained = train_towers(config, dataset, evaluator, run.folder, rehearsal, index, watch, bar)
-                trainings.remember(
-                    Path(settings["output_root"]), run.known.training_fingerprint, run.folder
-                )
+                trainings.remember(Path(settings["output_root"]), run.known.training_fingerprint, run.folder)
             else:
                 trained = trained_before(config, dataset, evaluator, source)
         except Pruned as pruned:

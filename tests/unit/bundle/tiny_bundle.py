@@ -113,8 +113,10 @@ def index_of(kind):
     if isinstance(kind, Index):
         return kind
     if kind == "ivf_pq":
-        return IVFPQ(nlist=4, nprobe=4, num_subquantizers=4, num_bits=4)
-    return FlatIP() if kind == "flat_ip" else IVFFlat(nlist=4, nprobe=4 if kind == "ivf_flat" else 1)
+        return IVFPQ.Config(nlist=4, nprobe=4, num_subquantizers=4, num_bits=4).build()
+    if kind == "flat_ip":
+        return FlatIP.Config().build()
+    return IVFFlat.Config(nlist=4, nprobe=4 if kind == "ivf_flat" else 1).build()
 
 
 def write(folder, *, text=True, kind="flat_ip", history_items="table", seed=1):

@@ -25,10 +25,11 @@ from twotower.features.id import Id
 from twotower.features.numeric import Numeric
 from twotower.features.tags import Tags
 from twotower.features.vector import Vector
+from twotower.index.flat_ip import FlatIP
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 
-FLAT = {"_target_": "twotower.index.flat_ip.FlatIP"}
+FLAT = FlatIP.Config()
 KINDS = {"recall": {"_target_": "twotower.metrics.recall.Recall"}}
 BLOCK = "twotower.towers.single_block.SingleBlock"
 PLACES = [[1.0, 0.0], [0.0, 1.0], [0.8, 0.2], [0.9, 0.3], [0.1, 0.8]]
@@ -128,8 +129,6 @@ def test_items_put_in_live_equal_their_rows_since_training_gave_them_no_id(bias:
 
 
 def test_the_index_is_built_without_the_cold_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    from twotower.index.flat_ip import FlatIP
-
     model, dataset = world()
     built, build = [], FlatIP.build
 

@@ -1,6 +1,7 @@
 """Turn what callers hand over into what Faiss takes, or say what is wrong with it."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 
@@ -49,3 +50,11 @@ def as_rows(rows: np.ndarray, num_vectors: int) -> np.ndarray:
     if len(values) < num_vectors:
         raise InputError(f"rows: {values[counts > 1][0]} is given more than once; a row holds one vector")
     return converted
+
+
+def contains(ordered: np.ndarray, values: np.ndarray) -> NDArray[np.bool_]:
+    """Return which of some values (any shape) are in an ascending array; quick for few in a large one."""
+    if not len(ordered):
+        return np.zeros(values.shape, dtype=np.bool_)
+    places = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    return np.asarray(ordered[places] == values)
