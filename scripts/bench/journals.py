@@ -37,7 +37,9 @@ def settings_of(overrides: Sequence[str]) -> dict[str, Any]:
 
 def plan_of(folder: Path) -> Plan:
     axes = tuple(axis_of(key, text) for key, text in VARY.items())
-    return Random(num_trials=NUM_TRIALS).plan(Request(folder, axes, (), settings_of, False, MONITOR))
+    return Random(Random.Config(num_trials=NUM_TRIALS)).plan(
+        Request(folder, axes, (), settings_of, False, MONITOR)
+    )
 
 
 def run(plan: Plan, most: int) -> int:

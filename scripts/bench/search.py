@@ -154,7 +154,7 @@ def run(search: Search, vary: dict[str, str], folder: Path, curves: Curves, budg
         curve, stopped = curves.play(job, stop)
         spent.epochs, spent.trials = spent.epochs + len(curve), spent.trials + 1
         spent.pruned += stopped
-        if not stopped or search.pruner == "none":
+        if not stopped or search.config.pruner == "none":
             spent.best = max(spent.best, *curve)
         status: Status = "pruned" if stopped else "ok" if curve else "failed"
         plan.ended(job, Result(status=status, metrics={MONITOR: max(curve, default=0.0)}))
@@ -195,7 +195,7 @@ def main() -> None:
         for name, search in searches(seed, changes).items():
             if given.only in (None, name):
                 folder = given.folder / f"{name}_{seed}"
-                row[name] = vars(run(search, search.vary, folder, curves, budgets[name]))
+                row[name] = vars(run(search, search.config.vary or {}, folder, curves, budgets[name]))
                 print(f"seed {seed}  {name:6}  {row[name]}", flush=True)
         rows.append(row)
     print(f"trained here: {curves.num_trained} epochs in {curves.seconds:.0f} s")

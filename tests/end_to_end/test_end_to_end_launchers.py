@@ -23,7 +23,7 @@ cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_
 cluster.add_node(num_cpus=1)
 cluster.wait_for_nodes()
 def start(**arguments):
-    return Ray("launcher_tasks.run", folder, address=cluster.address, **arguments)
+    return Ray.Config(address=cluster.address, **arguments).build("launcher_tasks.run", folder)
 
 with start() as launcher:
     import ray
@@ -64,7 +64,12 @@ cluster.shutdown()
 @pytest.mark.slow
 @pytest.mark.skipif(NO_RAY, reason="launcher=ray needs the extra: pip install -e '.[ray]'")
 def test_a_ray_cluster_of_two_nodes(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": TASKS, "RAY_AUTH_MODE": "disabled", "HOME": str(tmp_path)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([TASKS, *sys.path]),
+        "RAY_AUTH_MODE": "disabled",
+        "HOME": str(tmp_path),
+    }
     ended = subprocess.run(
         [sys.executable, "-c", ON_TWO_NODES, str(tmp_path / "sweep")],
         env=environment | {"RAY_USAGE_STATS_ENABLED": "0"},

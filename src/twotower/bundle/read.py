@@ -15,6 +15,7 @@ from twotower.bundle.tensors import checked_spec, read_towers
 from twotower.bundle.trial import check_use
 from twotower.bundle.verify import verify
 from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.config.trust import check_targets
 from twotower.data.history import History
 from twotower.files.plain_values import read_yaml
@@ -84,7 +85,9 @@ def _read_index(folder: Path, manifest: Mapping[str, Any], trusted_packages: Col
         entry = manifest["index"]
         check_targets(entry["spec"], folder / layout.MANIFEST, trusted_packages)
         config = Index.Config.model_validate(checked_spec(entry["spec"], Index, "index.spec"))
-        if found := config.problems(manifest["embedding_dim"], manifest["num_items"]):
+        if found := config.problems(
+            Facts(embedding_dim=manifest["embedding_dim"], num_items=manifest["num_items"])
+        ):
             raise InputError(f"index.spec.{found[0][0]}: {found[0][1]}")
         index = config.for_size(manifest["num_items"]).build()  # bundles of early versions hold a chooser
     with refusing(folder / layout.INDEX, manifest):

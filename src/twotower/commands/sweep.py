@@ -10,6 +10,7 @@ from typing import Any
 from twotower.commands.compose import checked
 from twotower.commands.overrides import axis_of
 from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
+from twotower.config.facts import Facts
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
 from twotower.config.spec import build
 from twotower.files.lock import held
@@ -47,7 +48,7 @@ def run_sweep(
         settings: of the fixed overrides, with `sweep` and `launcher`.
     """
     began = time.perf_counter()
-    sweep = build(settings["sweep"], Sweep) if settings.get("sweep") else Grid()
+    sweep = build(settings["sweep"], Sweep) if settings.get("sweep") else Grid(Grid.Config())
     axes = axes_of(sweep, fixed, swept, settings)
     shared = tuple(text for text in fixed if _key(text) not in SWEEP_ONLY)
     request = Request(
@@ -59,7 +60,7 @@ def run_sweep(
         monitor=settings["trainer"].get("monitor", DEFAULT_MONITOR),
     )
     launcher = build(settings["launcher"], Launcher, TASK, request.folder)
-    raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.problems())
+    raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.config.problems(Facts()))
     console = console_of(settings["console"])
     if sweep.exclusive and (number := math.prod(len(axis.choices) or 1 for axis in axes)) > MANY:
         console.say(f"checking the settings of {number} jobs, before the first is run")
@@ -102,13 +103,14 @@ def axes_of(
     Raises:
         InputError: an axis cannot be read, is empty, or is no part of a job.
     """
+    varied = sweep.config.vary or {}
     removed = {text.removeprefix(NOT_VARIED) for text in swept if text.startswith(NOT_VARIED)}
     typed = dict(text.lstrip("+").split("=", 1) for text in swept if not text.startswith(NOT_VARIED))
     out = removed | {text.lstrip("+").partition("=")[0] for text in fixed}
-    texts = {**{key: text for key, text in sweep.vary.items() if key not in out}, **typed}
+    texts = {**{key: text for key, text in varied.items() if key not in out}, **typed}
     problems = [
-        Problem(f"{NOT_VARIED}{key}", f"this sweep does not vary it; {nearest(key, sweep.vary)}")
-        for key in sorted(removed - sweep.vary.keys())
+        Problem(f"{NOT_VARIED}{key}", f"this sweep does not vary it; {nearest(key, varied)}")
+        for key in sorted(removed - varied.keys())
     ]
     problems += _wrong_axes(texts, settings["seeds"])
     raise_problems(problems, "what this sweep varies; nothing was run")

@@ -12,6 +12,7 @@ from annotated_types import Gt, Le
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.files.atomic import write_atomically
 from twotower.index.exact import SearchResult
 from twotower.index.faiss_file import read_faiss
@@ -50,8 +51,8 @@ class Index(Component, ABC):
         min_recall: RecallTarget = 0.95
         """recall@100 below which the index is rejected."""
 
-        def problems(self, dim: int | None, num_items: int | None) -> list[tuple[str, str]]:
-            """List what is wrong with the settings: (name, message); None = size not yet known."""
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+            """List what does not fit the sizes; see `Component.Config.problems`."""
             if self.min_recall <= self.target_recall:
                 return []
             target = f"target_recall {self.target_recall}"
@@ -120,7 +121,7 @@ class Index(Component, ABC):
         if not num_vectors:
             raise InputError("item vectors: there are none, so there is nothing to index")
         rows = as_rows(rows, num_vectors)
-        if found := self.config.problems(dim, num_vectors):
+        if found := self.config.problems(Facts(embedding_dim=dim, num_items=num_vectors)):
             raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
         self.check_range(vectors)
         own = self.create(dim, num_vectors)

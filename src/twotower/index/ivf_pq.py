@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import faiss
 from annotated_types import Ge, Le
 
+from twotower.config.facts import Facts
 from twotower.config.spec import PositiveInt
 from twotower.index.index import RecallTarget
 from twotower.index.ivf import IVF, automatic_nlist
@@ -27,10 +28,10 @@ class IVFPQ(IVF):
         """See `Index.Config`; where the codes cannot reach it, tuning settles for their best."""
         min_recall: RecallTarget = 0.8
 
-        def problems(self, dim: int | None, num_items: int | None) -> list[tuple[str, str]]:
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
             """See `Index.Config.problems`."""
-            found = super().problems(dim, num_items)
-            parts = self.num_subquantizers
+            found, num_items = super().problems(facts), facts.num_items
+            parts, dim = self.num_subquantizers, facts.embedding_dim
             if dim is not None and dim % parts:
                 near = " or ".join(str(divisor) for divisor in nearest_divisors(dim, parts))
                 message = f"{parts} does not divide the embedding dimension {dim}: choose {near}"

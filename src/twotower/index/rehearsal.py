@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.index.exact import SearchResult
 from twotower.index.index import Index
 
@@ -32,7 +33,7 @@ def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     Raises:
         InputError: settings that do not fit these sizes, all at once; a kind that does not add and remove.
     """
-    if found := config.problems(dim, num_items):
+    if found := list(config.problems(Facts(embedding_dim=dim, num_items=num_items))):
         raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
     if num_items < 1:
         raise InputError("index: the catalogue has no items, so there is nothing to index")

@@ -6,6 +6,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from twotower.config.component import Component
+from twotower.config.facts import Facts
+
 Payload = Mapping[str, Any]
 """A job as plain values that JSON can hold: what the task is called with."""
 
@@ -28,17 +31,32 @@ class Handle(Protocol):
         """
 
 
-class Launcher(ABC):
+class Launcher(Component, ABC):
     """Runs jobs, several at a time; entered before the first, left after the last.
 
     Constructing one starts nothing and imports nothing heavy.
 
     Args:
+        config: how.
         task: dotted path of the function that runs one payload and returns an exit status.
         folder: the sweep's, for the launcher's own files and logs.
     """
 
-    def __init__(self, task: str, folder: Path) -> None:
+    class Config(Component.Config):
+        """Settings of every launcher: none."""
+
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+            """Return (field, message) for what can be known to be wrong before anything runs."""
+            return []
+
+        def build(self, task: str, folder: Path) -> "Launcher":
+            """Build the launcher of a sweep."""
+            return self.make(Launcher, task, folder)
+
+    config: Config
+
+    def __init__(self, config: Config, task: str, folder: Path) -> None:
+        self.config = config
         self.task = task
         self.folder = folder.absolute()
 
@@ -50,10 +68,6 @@ class Launcher(ABC):
     @abstractmethod
     def submit(self, payload: Payload) -> Handle:
         """Start a job; at most `num_workers` are under way."""
-
-    def problems(self) -> list[tuple[str, str]]:
-        """Return (parameter, message) for what can be known to be wrong before anything runs."""
-        return []
 
     def __enter__(self) -> "Launcher":
         """Get ready.

@@ -14,24 +14,22 @@ from twotower.launchers.task import threads_environment
 class Local(Launcher):
     """Worker processes that start when needed and take one job after the other.
 
-    Args:
-        task: see `Launcher`.
-        folder: see `Launcher`; what jobs print goes to `workers/<n>.log` in it.
-        num_workers: jobs at once; None for one a core.
-        threads_per_worker: None divides the cores evenly, and leaves a single worker as a run by itself is.
+    What jobs print goes to `workers/<n>.log` in the folder.
     """
 
-    def __init__(
-        self,
-        task: str,
-        folder: Path,
-        *,
-        num_workers: Threads | None = None,
-        threads_per_worker: Threads | None = None,
-    ) -> None:
-        super().__init__(task, folder)
-        self._num_workers = num_workers or num_cores()
-        self.threads_per_worker = threads_per_worker
+    class Config(Launcher.Config):
+        """How many workers, and with what."""
+
+        num_workers: Threads | None = None
+        """Jobs at once; None for one a core."""
+        threads_per_worker: Threads | None = None
+        """None divides the cores evenly, and leaves a single worker as a run by itself is."""
+
+    config: Config
+
+    def __init__(self, config: Config, task: str, folder: Path) -> None:
+        super().__init__(config, task, folder)
+        self._num_workers = config.num_workers or num_cores()
         self.workers: list[WorkerProcess] = []
 
     @property
@@ -58,8 +56,8 @@ class Local(Launcher):
 
     def environment(self) -> dict[str, str]:
         """Return what divides the cores among workers."""
-        if self.threads_per_worker is not None:
-            return threads_environment(self.threads_per_worker)
+        if self.config.threads_per_worker is not None:
+            return threads_environment(self.config.threads_per_worker)
         if self.num_workers == 1:
             return {}
         share = max(1, num_cores() // self.num_workers)

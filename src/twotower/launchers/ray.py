@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.config.problems import Problem, raise_problems
 from twotower.config.spec import NonNegativeFloat, PositiveInt
 from twotower.launchers.cores import num_cores
@@ -39,56 +40,59 @@ def private_environment() -> dict[str, str]:
 class Ray(Launcher):
     """One Ray task a job.
 
-    Args:
-        task: see `Launcher`.
-        folder: see `Launcher`; the same on all nodes. What jobs print goes to `workers/ray-<n>.log` in it.
-        address: of a running cluster, `auto` for the one of this machine; None starts one here and stops it.
-        num_cpus: a job's, and its threads.
-        num_gpus: a job's; a fraction shares one.
-        max_jobs: at once; None for as many as the cluster has room for.
+    The folder is the same on all nodes; what jobs print goes to `workers/ray-<n>.log` in it.
     """
 
-    def __init__(
-        self,
-        task: str,
-        folder: Path,
-        *,
-        address: str | None = None,
-        num_cpus: PositiveInt = 1,
-        num_gpus: NonNegativeFloat = 0,
-        max_jobs: PositiveInt | None = None,
-    ) -> None:
-        super().__init__(task, folder)
-        self.address, self.max_jobs = address, max_jobs
-        self.num_cpus = num_cpus
-        self.needs: dict[str, float] = {"CPU": num_cpus} | ({"GPU": num_gpus} if num_gpus else {})
+    class Config(Launcher.Config):
+        """Which cluster, and what a job takes of it."""
+
+        address: str | None = None
+        """Of a running cluster, `auto` for the one of this machine; None starts one here and stops it."""
+        num_cpus: PositiveInt = 1
+        """A job's, and its threads."""
+        num_gpus: NonNegativeFloat = 0
+        """A job's; a fraction shares one."""
+        max_jobs: PositiveInt | None = None
+        """At once; None for as many as the cluster has room for."""
+
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+            """Return what is missing on this machine."""
+            if importlib.util.find_spec("ray") is None:
+                return [("_target_", "needs Ray: pip install -e '.[ray]'")]
+            return []
+
+    config: Config
+
+    def __init__(self, config: Config, task: str, folder: Path) -> None:
+        super().__init__(config, task, folder)
+        self.needs: dict[str, float] = {"CPU": config.num_cpus}
+        if config.num_gpus:
+            self.needs["GPU"] = config.num_gpus
         self.handles: list[RayHandle] = []
         self.submitted = 0
         self.before: dict[str, str] = {}
 
-    def problems(self) -> list[tuple[str, str]]:
-        """Return what is missing on this machine."""
-        if importlib.util.find_spec("ray") is None:
-            return [("_target_", "needs Ray: pip install -e '.[ray]'")]
-        return []
-
     def __enter__(self) -> "Ray":
         """Join the cluster, or start one that only this process can use."""
-        raise_problems(Problem(f"launcher.{key}", message) for key, message in self.problems())
+        raise_problems(Problem(f"launcher.{key}", message) for key, message in self.config.problems(Facts()))
         self.before = dict(os.environ)
         for key, value in (
-            quiet_environment() | (private_environment() if self.address is None else {})
+            quiet_environment() | (private_environment() if self.config.address is None else {})
         ).items():
             os.environ.setdefault(key, value)
         import ray
 
         own = {"num_cpus": num_cores(), "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-        arguments: dict[str, Any] = {"address": self.address} if self.address else {"address": "local", **own}
+        arguments: dict[str, Any] = (
+            {"address": self.config.address} if self.config.address else {"address": "local", **own}
+        )
         try:
             ray.init(**arguments, log_to_driver=False, logging_level=logging.CRITICAL)
         except (ConnectionError, RuntimeError, ValueError) as error:
             self._leave()
-            raise InputError(f"launcher.address: no Ray cluster at {self.address!r} ({error})") from error
+            raise InputError(
+                f"launcher.address: no Ray cluster at {self.config.address!r} ({error})"
+            ) from error
         self._require_room()
         return self
 
@@ -109,19 +113,19 @@ class Ray(Launcher):
     @property
     def num_workers(self) -> int:
         """Return how many jobs run at once; follows a cluster that grows."""
-        return self.max_jobs or max(1, self._room())
+        return self.config.max_jobs or max(1, self._room())
 
     def submit(self, payload: Payload) -> Handle:
         """Start a task."""
         import ray
 
         log = self.folder / "workers" / f"ray-{self.submitted}.log"
-        options = {"num_cpus": self.num_cpus, "num_gpus": self.needs.get("GPU", 0), "max_retries": 0}
+        options = {"num_cpus": self.config.num_cpus, "num_gpus": self.needs.get("GPU", 0), "max_retries": 0}
         arguments = (
             self.task,
             json.dumps(dict(payload)),
             str(log),
-            self.num_cpus,
+            self.config.num_cpus,
             (str(Path.cwd()), import_path()),
         )
         remote: Any = ray.remote(**options)(run_apart)  # type: ignore[call-overload]

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from twotower.config.facts import Facts
 from twotower.config.problems import Problem, raise_problems
 from twotower.config.spec import Count, PositiveFloat, PositiveInt
 from twotower.files.atomic import write_text_atomically
@@ -84,45 +85,56 @@ class SlurmHandle:
 class Slurm(Launcher):
     """One SLURM job a job of the sweep, submitted as there is room.
 
-    Args:
-        task: see `Launcher`.
-        folder: see `Launcher`; on a disk that all nodes see. Logs are in `.submitit` in it.
-        partition: None for the cluster's default.
-        timeout_min: after this a job is queued again, up to three times, and goes on where it was.
-        cpus_per_task: also the threads of a job.
-        mem_gb: of a job.
-        gpus: of a job.
-        max_jobs: queued or running at once.
-        extra: other options of sbatch, by their long names.
-        cluster: `local` runs processes on this machine instead, to try it out.
+    The folder is on a disk that all nodes see; logs are in `.submitit` in it.
     """
 
-    def __init__(
-        self,
-        task: str,
-        folder: Path,
-        *,
-        partition: str | None = None,
-        timeout_min: PositiveInt = 240,
-        cpus_per_task: PositiveInt = 4,
-        mem_gb: PositiveFloat = 16,
-        gpus: Count = 0,
-        max_jobs: PositiveInt = 16,
-        extra: dict[str, Any] | None = None,
-        cluster: Literal["slurm", "local"] = "slurm",
-    ) -> None:
-        super().__init__(task, folder)
-        self.cluster, self.max_jobs, self.cpus_per_task = cluster, max_jobs, cpus_per_task
+    class Config(Launcher.Config):
+        """What a job asks of the cluster."""
+
+        partition: str | None = None
+        """None for the cluster's default."""
+        timeout_min: PositiveInt = 240
+        """After this a job is queued again, up to three times, and goes on where it was."""
+        cpus_per_task: PositiveInt = 4
+        """Also the threads of a job."""
+        mem_gb: PositiveFloat = 16
+        """Of a job."""
+        gpus: Count = 0
+        """Of a job."""
+        max_jobs: PositiveInt = 16
+        """Queued or running at once."""
+        extra: dict[str, Any] | None = None
+        """Other options of sbatch, by their long names."""
+        cluster: Literal["slurm", "local"] = "slurm"
+        """`local` runs processes on this machine instead, to try it out."""
+
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+            """Return what is missing on this machine."""
+            if importlib.util.find_spec("submitit") is None:
+                return [("_target_", "needs submitit: pip install -e '.[slurm]'")]
+            missing = [name for name in ("sbatch", "srun", "scancel", "squeue") if shutil.which(name) is None]
+            if self.cluster == "local" or not missing:
+                return []
+            message = (
+                f"there is no {missing[0]} here; start the sweep on a login node of the cluster, or run the "
+                "jobs on this machine with launcher=local"
+            )
+            return [("cluster", message)]
+
+    config: Config
+
+    def __init__(self, config: Config, task: str, folder: Path) -> None:
+        super().__init__(config, task, folder)
         self.parameters: dict[str, Any] = {
             "name": "twotower",
-            "timeout_min": timeout_min,
-            "cpus_per_task": cpus_per_task,
-            "mem_gb": mem_gb,
-            "gpus_per_node": gpus,
-            "slurm_additional_parameters": dict(extra or {}),
+            "timeout_min": config.timeout_min,
+            "cpus_per_task": config.cpus_per_task,
+            "mem_gb": config.mem_gb,
+            "gpus_per_node": config.gpus,
+            "slurm_additional_parameters": dict(config.extra or {}),
         }
-        if partition is not None:
-            self.parameters["slurm_partition"] = partition
+        if config.partition is not None:
+            self.parameters["slurm_partition"] = config.partition
         self.logs = self.folder / ".submitit"
         self.submitted = self.logs / "submitted"
         self.handles: list[SlurmHandle] = []
@@ -131,28 +143,13 @@ class Slurm(Launcher):
     @property
     def num_workers(self) -> int:
         """Return how many jobs are queued or running at once."""
-        return self.max_jobs
-
-    def problems(self) -> list[tuple[str, str]]:
-        """Return what is missing on this machine."""
-        if importlib.util.find_spec("submitit") is None:
-            return [("_target_", "needs submitit: pip install -e '.[slurm]'")]
-        missing = [name for name in ("sbatch", "srun", "scancel", "squeue") if shutil.which(name) is None]
-        if self.cluster == "slurm" and missing:
-            return [
-                (
-                    "cluster",
-                    f"there is no {missing[0]} here; start the sweep on a login node of the cluster, or run "
-                    "the jobs on this machine with launcher=local",
-                )
-            ]
-        return []
+        return self.config.max_jobs
 
     def __enter__(self) -> "Slurm":
         """Cancel what an earlier process, killed while its jobs ran, left queued or running."""
-        raise_problems(Problem(f"launcher.{key}", message) for key, message in self.problems())
+        raise_problems(Problem(f"launcher.{key}", message) for key, message in self.config.problems(Facts()))
         self.logs.mkdir(parents=True, exist_ok=True)
-        if self.cluster == "slurm" and self.submitted.is_file():
+        if self.config.cluster == "slurm" and self.submitted.is_file():
             cancel(self.submitted.read_text(encoding="ascii").split())
         self.submitted.unlink(missing_ok=True)
         return self
@@ -161,15 +158,15 @@ class Slurm(Launcher):
         """Submit a job."""
         import submitit
 
-        executor = submitit.AutoExecutor(self.logs, cluster=self.cluster)
+        executor = submitit.AutoExecutor(self.logs, cluster=self.config.cluster)
         executor.update_parameters(**self.parameters)
         answer = self.logs / f"answer-{time.time_ns()}.json"
-        call = Call(self.task, dict(payload), answer, self.cpus_per_task, import_path())
+        call = Call(self.task, dict(payload), answer, self.config.cpus_per_task, import_path())
         job = executor.submit(call)
         with self.submitted.open("a", encoding="ascii") as file:
             file.write(f"{job.job_id}\n")
         self.handles = [handle for handle in self.handles if not handle.done()]
-        self.handles.append(SlurmHandle(job, answer, self._has_ended, SLOW_DISK_SECONDS[self.cluster]))
+        self.handles.append(SlurmHandle(job, answer, self._has_ended, SLOW_DISK_SECONDS[self.config.cluster]))
         return self.handles[-1]
 
     def _has_ended(self, job: Any) -> bool:
@@ -187,7 +184,7 @@ class Slurm(Launcher):
     ) -> None:
         """Cancel what is queued or running, and wait until the cluster has no more of it."""
         running = [handle for handle in self.handles if not handle.done()]
-        if self.cluster == "slurm":
+        if self.config.cluster == "slurm":
             cancel([handle.job.job_id for handle in running])
         else:
             for handle in running:

@@ -1,10 +1,12 @@
 """What every loss is given and what it returns."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
 from twotower.config.component import Component
+from twotower.config.facts import Facts
 from twotower.negatives.candidates import Candidates
 
 
@@ -34,6 +36,18 @@ class Loss(Component, nn.Module, ABC):
             cosines needs both.
             """
             return frozenset()
+
+        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+            """Refuse negatives and towers that do not provide what is needed."""
+            if facts.provided is None or facts.remedies is None:
+                return
+            name, lacking = self.owner.__name__, self.needs - facts.provided
+            for need, remedy in facts.remedies.items():
+                if need in lacking:
+                    yield "", f"{name} needs {need}, which the towers as set do not provide; {remedy}"
+            if others := lacking - facts.remedies.keys():
+                text = f"{name} needs {', '.join(sorted(others))}, which {facts.negatives} as set does not "
+                yield "", f"{text}provide; choose other negatives, or switch the correction off in the loss"
 
         def build(self) -> "Loss":
             """Build the loss."""

@@ -1,8 +1,11 @@
 """Every item that training knows is a candidate, each exactly once."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from twotower.config.facts import Facts
 from twotower.config.spec import PositiveInt
 from twotower.negatives.negatives import Negatives
 
@@ -16,15 +19,15 @@ class Catalogue(Negatives):
         max_items: PositiveInt = 50_000
         """A larger catalogue is refused, since every step embeds and scores all of it."""
 
-        def problems(self, num_items: int) -> list[tuple[str, str]]:
+        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse a larger catalogue."""
-            if num_items <= self.max_items:
-                return []
-            message = (
-                f"scores all {num_items:,} items at every step, more than max_items = {self.max_items:,}; "
-                "use negatives=mixed or negatives=uniform, or raise negatives.max_items"
-            )
-            return [("", message)]
+            if facts.num_items is not None and facts.num_items > self.max_items:
+                yield (
+                    "",
+                    f"scores all {facts.num_items:,} items at every step, more than max_items = "
+                    f"{self.max_items:,}; use negatives=mixed or negatives=uniform, or raise "
+                    "negatives.max_items",
+                )
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return all rows that training knows, each drawn once."""

@@ -33,10 +33,6 @@ class Negatives(Component, nn.Module, ABC):
             """What a loss may need of these candidates (`Loss.Config.needs`)."""
             return frozenset({"log_q"})
 
-        def problems(self, num_items: int) -> list[tuple[str, str]]:
-            """Return (parameter, message) of what cannot work with a catalogue of this size."""
-            return []
-
         def build(self, frequencies: Tensor) -> "Negatives":
             """Build the source."""
             return self.make(Negatives, frequencies)

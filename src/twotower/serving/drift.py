@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.config.facts import Facts
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
 from twotower.serving.live_items import LiveItems, Rows
@@ -107,7 +108,9 @@ def fresh_index(
         rows: [N] of the items.
     """
     config = Index.Config.model_validate(spec)
-    if len(rows) < config.min_items or config.problems(vectors.shape[1], len(rows)):
+    if len(rows) < config.min_items or config.problems(
+        Facts(embedding_dim=vectors.shape[1], num_items=len(rows))
+    ):
         config = FlatIP.Config()
     fresh = config.for_size(len(rows)).build()
     fresh.build(vectors, rows)

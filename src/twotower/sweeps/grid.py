@@ -12,17 +12,16 @@ from twotower.sweeps.sweep import Plan, Sweep
 
 
 class Grid(Sweep):
-    """Every combination of the values, and of the cases where there are some.
+    """Every combination of the values, and of the cases where there are some; it takes no intervals."""
 
-    Args:
-        vary: see `Sweep`; no intervals.
-        cases: jobs that are no plain product: each is a list of overrides, separated by spaces, e.g.
-            `index=ivf_flat index.target_recall=0.9`.
-    """
+    class Config(Sweep.Config):
+        """A grid's settings."""
 
-    def __init__(self, *, vary: dict[str, str] | None = None, cases: list[str] | None = None) -> None:
-        super().__init__(vary=vary)
-        self.cases = cases or []
+        cases: list[str] | None = None
+        """Jobs that are no plain product: each is a list of overrides, separated by spaces, e.g.
+        `index=ivf_flat index.target_recall=0.9`."""
+
+    config: Config
 
     def plan(self, request: Request) -> Plan:
         """Compose and check all jobs."""
@@ -32,7 +31,7 @@ class Grid(Sweep):
                     f"{axis.key}: an interval has no end of values; list some, or search with sweep=tpe or "
                     "sweep=random"
                 )
-        cases = [tuple(case.split()) for case in self.cases] or [()]
+        cases = [tuple(case.split()) for case in self.config.cases or ()] or [()]
         names = {key_of(text) for case in cases for text in case}
         if both := names & {key_of(text) for text in request.fixed}:
             raise InputError(f"{min(both)}: the cases of this sweep set it; leave it out")

@@ -20,41 +20,29 @@ class Search(Sweep):
 
     The same command started several times, on one machine or on several that see the same folder, works on
     the same trials; started again after it was killed, it goes on.
-
-    Args:
-        vary: see `Sweep`; intervals too.
-        num_trials: how many different configurations to try, all processes together.
-        objectives: key of `result.json` -> `maximize` or `minimize`: `valid/...` metrics, or the index's
-            figures such as `index/recall_at_100`, `index/latency_ms_p50`, `index/bytes_per_item`. With
-            several, the result is the Pareto set. None = the metric that the trainer monitors, as good as can
-            be.
-        pruner: which trainings to stop early, by the monitored metric: `hyperband`, `median`, `none`.
-        storage: of the study: path of a journal file or a URL as in `sqlite:///outputs/study.db`; null for a
-            journal in the sweep's folder.
-        seed: of the search; the trainings have the root's.
-        num_startup: trials before the search and the median rule have an opinion.
     """
 
-    exclusive = False
+    class Config(Sweep.Config):
+        """Settings of every search; what varies may be an interval."""
 
-    def __init__(
-        self,
-        *,
-        vary: dict[str, str] | None = None,
-        num_trials: PositiveInt = 40,
-        objectives: dict[str, Direction] | None = None,
-        pruner: PrunerName = "none",
-        storage: str | None = None,
-        seed: Seed = 0,
-        num_startup: PositiveInt = 10,
-    ) -> None:
-        super().__init__(vary=vary)
-        self.num_trials = num_trials
-        self.objectives = objectives or {}
-        self.pruner = pruner
-        self.storage = storage
-        self.seed = seed
-        self.num_startup = num_startup
+        num_trials: PositiveInt = 40
+        """How many different configurations to try, all processes together."""
+        objectives: dict[str, Direction] | None = None
+        """Key of `result.json` -> `maximize` or `minimize`: `valid/...` metrics, or the index's figures such
+        as `index/recall_at_100`, `index/latency_ms_p50`, `index/bytes_per_item`. With several, the result is
+        the Pareto set. None = the metric that the trainer monitors, as good as can be."""
+        pruner: PrunerName = "none"
+        """Which trainings to stop early, by the monitored metric."""
+        storage: str | None = None
+        """Of the study: path of a journal file or a URL as in `sqlite:///outputs/study.db`; None for a
+        journal in the sweep's folder."""
+        seed: Seed = 0
+        """Of the search; the trainings have the root's."""
+        num_startup: PositiveInt = 10
+        """Trials before the search and the median rule have an opinion."""
+
+    config: Config
+    exclusive = False
 
     @abstractmethod
     def sampler(self, seed: int) -> "BaseSampler":
@@ -70,7 +58,7 @@ class Search(Sweep):
         first = request.jobs(space.corners(), "the corners of this search")[0]
         chosen = way_of(request.monitor, first.settings)
         # A monitor without a better way is refused where settings are checked, an unknown one here.
-        objectives = Objectives(self.objectives or {request.monitor: chosen or "maximize"})
+        objectives = Objectives(self.config.objectives or {request.monitor: chosen or "maximize"})
         objectives.check(first.settings)
         self._check_pruner(objectives, request.monitor, chosen)
         objectives.check_ways(first.settings)
@@ -83,7 +71,7 @@ class Search(Sweep):
         return SearchPlan(self, request, space, objectives, first.settings)
 
     def _check_pruner(self, objectives: Objectives, monitor: str, way: Direction | None) -> None:
-        if self.pruner == "none" or objectives.directions == {monitor: way}:
+        if self.config.pruner == "none" or objectives.directions == {monitor: way}:
             return
         why = (
             "with several objectives no trial is worse than another by one metric alone"

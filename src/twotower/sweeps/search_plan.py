@@ -54,7 +54,7 @@ class SearchPlan(Plan):
     ) -> None:
         self.search, self.request, self.space, self.objectives = search, request, space, objectives
         self.directions = list(objectives.directions.values())
-        self.size = min(search.num_trials, space.size() or search.num_trials)
+        self.size = min(search.config.num_trials, space.size() or search.config.num_trials)
         self.trials = _open(search, request, space, objectives, settings)
         self.about = _facts_of_trials(search, self.trials, request, objectives, settings)
         by_job = self.trials.by_job()
@@ -123,7 +123,7 @@ class SearchPlan(Plan):
         trials = self.trials.all()
         try:
             params, job = propose(
-                self.space, trials, self.directions, self.search.sampler, self.search.seed, accept
+                self.space, trials, self.directions, self.search.sampler, self.search.config.seed, accept
             )
         except ExhaustedError as error:
             why = next(
@@ -183,7 +183,7 @@ def _open(
     search: "Search", request: Request, space: Space, objectives: Objectives, settings: Mapping[str, Any]
 ) -> Trials:
     """Open the study, which must be about the same as it was."""
-    storage = storage_name(search.storage, request.folder)
+    storage = storage_name(search.config.storage, request.folder)
     with held(request.folder, LOCK, LOCK_SECONDS), quiet():
         opened = open_storage(storage)
         study = open_study(opened, _study_name(request.folder), list(objectives.directions.values()))
@@ -219,11 +219,11 @@ def _facts_of_trials(
     from twotower.training.trainer import TrainerChoice
 
     return {
-        "storage": storage_name(search.storage, request.folder),
+        "storage": storage_name(search.config.storage, request.folder),
         "study": trials.study.study_name,
-        "pruner": search.pruner,
+        "pruner": search.config.pruner,
         "monitor": request.monitor,
         "direction": next(iter(objectives.directions.values())),
         "max_epochs": TrainerChoice.Config.model_validate(settings["trainer"]).max_epochs,
-        "num_startup": search.num_startup,
+        "num_startup": search.config.num_startup,
     }

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import Any
 
+from twotower.config.component import Component
 from twotower.runs.result import Result
 from twotower.sweeps.job import Job, Request
 
@@ -41,19 +42,26 @@ class Plan(ABC):
         return {}
 
 
-class Sweep(ABC):
-    """What varies and how the jobs are chosen.
+class Sweep(Component, ABC):
+    """What varies and how the jobs are chosen; Args: config."""
 
-    Args:
-        vary: key -> its values, in the grammar of the command line: `32,64,128`, `range(1, 5)`,
-            `interval(0.1, 0.9)`, `tag(log, interval(1e-4, 1e-2))`.
-    """
+    class Config(Component.Config):
+        """Settings of every sweep."""
 
+        vary: dict[str, str] | None = None
+        """Key -> its values, in the grammar of the command line: `32,64,128`, `range(1, 5)`,
+        `interval(0.1, 0.9)`, `tag(log, interval(1e-4, 1e-2))`."""
+
+        def build(self) -> "Sweep":
+            """Build the sweep."""
+            return self.make(Sweep)
+
+    config: Config
     exclusive = True
     """Whether one process at a time may work on the sweep's folder."""
 
-    def __init__(self, *, vary: dict[str, str] | None = None) -> None:
-        self.vary = vary or {}
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     @abstractmethod
     def plan(self, request: Request) -> Plan:

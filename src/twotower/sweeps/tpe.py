@@ -22,7 +22,7 @@ class Tpe(Search):
         from optuna.samplers import TPESampler
 
         return TPESampler(
-            n_startup_trials=self.num_startup,
+            n_startup_trials=self.config.num_startup,
             multivariate=True,
             constant_liar=True,
             seed=seed,

@@ -1,14 +1,15 @@
 """The tower of this house: join the blocks, run an MLP, scale."""
 
-from collections.abc import Set
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import torch
 from annotated_types import MaxLen
 from torch import Tensor, nn
 
+from twotower.config.facts import Facts
 from twotower.config.spec import DropoutRate, Width
-from twotower.towers.scaled_tower import ScaledTower, refuse_unknown
+from twotower.towers.scaled_tower import ScaledTower, unknown_block
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
@@ -47,9 +48,9 @@ class Mlp(ScaledTower):
         residual: str | None = None
         """Name of the block added to the output (projected if its width differs)."""
 
-        def problems(self, blocks: Set[str]) -> list[tuple[str, str]]:
+        def problems(self, facts: Facts) -> Iterable[tuple[str, str]]:
             """Refuse a residual that is no block."""
-            return [] if self.residual is None else refuse_unknown("residual", self.residual, blocks)
+            return () if self.residual is None else unknown_block("residual", self.residual, facts)
 
     config: Config
 

@@ -1,12 +1,13 @@
 """Towers that end by scaling the embedding, before the score."""
 
 from abc import ABC
-from collections.abc import Set
+from collections.abc import Iterator
 from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
 
+from twotower.config.facts import Facts
 from twotower.towers.tower import Tower
 
 
@@ -50,8 +51,8 @@ class ScaledTower(Tower, ABC):
         self.norm: nn.Module = norms[config.normalise]
 
 
-def refuse_unknown(parameter: str, block: str, blocks: Set[str]) -> list[tuple[str, str]]:
-    """Return the problem of a parameter that names a block which is not there."""
-    if block in blocks:
-        return []
-    return [(parameter, f"{block!r} is no input of this tower; it has {', '.join(sorted(blocks))}")]
+def unknown_block(field: str, block: str, facts: Facts) -> Iterator[tuple[str, str]]:
+    """Yield the problem of a field that names a block which is not there, if it does."""
+    blocks = (facts.blocks or {}).get(facts.key, {block})
+    if block not in blocks:
+        yield field, f"{block!r} is no input of this tower; it has {', '.join(sorted(blocks))}"

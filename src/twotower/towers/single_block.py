@@ -1,12 +1,13 @@
 """The smallest tower: one block, as it is."""
 
-from collections.abc import Set
+from collections.abc import Iterator
 from typing import Literal
 
 from torch import Tensor, nn
 
+from twotower.config.facts import Facts
 from twotower.config.spec import DropoutRate
-from twotower.towers.scaled_tower import ScaledTower, refuse_unknown
+from twotower.towers.scaled_tower import ScaledTower, unknown_block
 
 
 class SingleBlock(ScaledTower):
@@ -30,9 +31,9 @@ class SingleBlock(ScaledTower):
         normalise: Literal["l2", "layer_norm", "none"] = "none"
         """See `ScaledTower`."""
 
-        def problems(self, blocks: Set[str]) -> list[tuple[str, str]]:
+        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse a name that is no block."""
-            return refuse_unknown("block", self.block, blocks)
+            return unknown_block("block", self.block, facts)
 
     config: Config
 

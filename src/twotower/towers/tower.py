@@ -1,7 +1,6 @@
 """What every tower is given and what it returns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Set
 
 from torch import Tensor, nn
 
@@ -28,10 +27,6 @@ class Tower(Component, nn.Module, ABC):
         def remedy(self, key: str) -> str:
             """Return what to set for unit vectors; `key` is where this choice stands."""
             return f"choose a {key} of unit vectors"
-
-        def problems(self, blocks: Set[str]) -> list[tuple[str, str]]:
-            """Return (parameter, message) of what is wrong with these blocks, before any data is read."""
-            return []
 
         def build(self, block_dims: dict[str, int], embedding_dim: int) -> "Tower":
             """Build the tower, untrained."""

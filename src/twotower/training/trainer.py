@@ -1,11 +1,13 @@
 """What YAML may say of the Lightning Trainer, and how long to train."""
 
 import inspect
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
 from twotower.config.component import Component
+from twotower.config.facts import Facts
 from twotower.config.problems import nearest
 from twotower.config.spec import NonNegativeFloat, PositiveInt
 
@@ -72,13 +74,33 @@ class TrainerChoice(Component):
                 **(self.extra or {}),
             }
 
-        def problems(self) -> list[tuple[str, str]]:
-            """Return (parameter, message) for what can be known to be wrong before any data is read."""
+        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+            """Refuse a metric that cannot choose, and what the Trainer or this machine cannot do."""
             accelerator = self.arguments()["accelerator"]
-            found = [*_extra_problems(self.extra or {}), *_accelerator_problems(accelerator)]
+            yield from _extra_problems(self.extra or {})
+            yield from _accelerator_problems(accelerator)
             if self.precision == "16-mixed" and accelerator == "cpu":
-                found.append(("precision", "16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true"))
-            return found
+                yield "precision", "16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true"
+            if self.gradient_clip_val and facts.sparse:
+                yield (
+                    "gradient_clip_val",
+                    f"torch cannot clip sparse gradients, which {facts.sparse[0]} gives",
+                )
+            if facts.logged is not None:
+                yield from _monitor_problems(self.monitor, facts.logged)
+
+
+def _monitor_problems(monitor: str, logged: Mapping[str, bool | None]) -> Iterator[tuple[str, str]]:
+    choosing = [key for key, higher in logged.items() if higher is not None]
+    if monitor not in logged:
+        yield "monitor", f"{monitor!r} is not logged; {nearest(monitor, choosing)}"
+    elif logged[monitor] is None:
+        name = monitor.removeprefix("valid/").rpartition("_at_")[0]
+        text = (
+            f"{name} does not say whether higher or lower is better (its class has "
+            f"higher_is_better = None), so it chooses no epoch; {nearest(monitor, choosing)}"
+        )
+        yield "monitor", text
 
 
 def _extra_problems(extra: Extra) -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     entered: list[Local] = []
 
     def start(task: str = "launcher_tasks.run", **arguments: int) -> Local:
-        entered.append(Local(task, tmp_path, **arguments))
+        entered.append(Local(Local.Config(**arguments), task, tmp_path))
         entered[-1].__enter__()
         return entered[-1]
 
@@ -96,7 +96,7 @@ def test_cores_are_divided_among_workers(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if limit is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", limit)
-    environment = Local("a.b", tmp_path, **arguments).environment()
+    environment = Local(Local.Config(**arguments), "a.b", tmp_path).environment()
     assert [environment.get(name) for name in THREADS] == [expected and str(expected)] * len(THREADS)
 
 
@@ -127,7 +127,7 @@ import sys, time
 from pathlib import Path
 from twotower.launchers.local import Local
 
-with Local("launcher_tasks.run", Path(sys.argv[1]), num_workers=2) as launcher:
+with Local(Local.Config(num_workers=2), "launcher_tasks.run", Path(sys.argv[1])) as launcher:
     launcher.submit({"do": "write_on", "file": sys.argv[1] + "/written"})
     assert launcher.submit({"do": "process"}).result()  # and an idle one
     time.sleep(60)
@@ -138,12 +138,13 @@ with Local("launcher_tasks.run", Path(sys.argv[1]), num_workers=2) as launcher:
 def test_no_worker_outlives_the_parent(number: signal.Signals, tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": HERE},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([HERE, *sys.path])},
         stderr=subprocess.DEVNULL,
     )
     written = tmp_path / "written"
     workers: list[int] = []
     for _ in range(30_000):
+        assert parent.poll() is None
         workers = children_of(parent.pid)
         if len(workers) == 2 and written.is_file() and written.with_name("written.child.pid").is_file():
             break

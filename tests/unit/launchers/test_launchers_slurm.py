@@ -36,24 +36,26 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_it_says_where_to_start_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    launcher = Slurm("launcher_tasks.run", tmp_path)
-    assert [key for key, _ in launcher.problems()] == ["cluster"]
+    launcher = Slurm(Slurm.Config(), "launcher_tasks.run", tmp_path)
+    assert [key for key, _ in launcher.config.problems()] == ["cluster"]
     with pytest.raises(InputError, match=r"launcher\.cluster: there is no sbatch here"), launcher:
         pass
-    assert Slurm("launcher_tasks.run", tmp_path, cluster="local").problems() == []
+    assert Slurm.Config(cluster="local").problems() == []
 
 
 @pytest.mark.slow
 def test_jobs_go_through_the_cluster_s_commands(cluster: Path, tmp_path: Path) -> None:
     launcher = Slurm(
+        Slurm.Config(
+            partition="night",
+            timeout_min=30,
+            cpus_per_task=3,
+            mem_gb=1.5,
+            gpus=2,
+            extra={"qos": "high", "nice": 10},
+        ),
         "launcher_tasks.run",
         tmp_path / "sweep",
-        partition="night",
-        timeout_min=30,
-        cpus_per_task=3,
-        mem_gb=1.5,
-        gpus=2,
-        extra={"qos": "high", "nice": 10},
     )
     with launcher:
         handles = [
@@ -76,14 +78,14 @@ def test_jobs_go_through_the_cluster_s_commands(cluster: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_jobs_that_a_killed_process_left_are_cancelled_first(cluster: Path, tmp_path: Path) -> None:
     written = tmp_path / "written"
-    killed = Slurm("launcher_tasks.run", tmp_path / "sweep")
+    killed = Slurm(Slurm.Config(), "launcher_tasks.run", tmp_path / "sweep")
     killed.__enter__()
     killed.submit({"do": "write_on", "file": str(written)})
     ends = time.monotonic() + 600
     while not written.is_file():
         assert time.monotonic() < ends
         time.sleep(0.02)
-    with Slurm("launcher_tasks.run", tmp_path / "sweep"):
+    with Slurm(Slurm.Config(), "launcher_tasks.run", tmp_path / "sweep"):
         size = written.stat().st_size
         time.sleep(0.2)
         assert written.stat().st_size == size
@@ -92,6 +94,6 @@ def test_jobs_that_a_killed_process_left_are_cancelled_first(cluster: Path, tmp_
 @pytest.mark.slow
 def test_a_job_that_is_preempted_is_called_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path, str(HERE)])
-    with Slurm("launcher_tasks.run", tmp_path / "sweep", cluster="local") as launcher:
+    with Slurm(Slurm.Config(cluster="local"), "launcher_tasks.run", tmp_path / "sweep") as launcher:
         handle = launcher.submit({"do": "be_preempted_once", "file": str(tmp_path / "calls")})
         assert handle.result() == 2

@@ -78,7 +78,7 @@ def note(folder: Path, event: str, job: Job) -> None:
 
 
 def main(folder: Path, storage: str | None, num_trials: int, waits_in: int) -> None:
-    plan = Tpe(num_trials=num_trials, storage=storage, pruner="median", num_startup=4).plan(
+    plan = Tpe(Tpe.Config(num_trials=num_trials, storage=storage, pruner="median", num_startup=4)).plan(
         request_of(folder)
     )
     begun = 0

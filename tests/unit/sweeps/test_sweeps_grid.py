@@ -41,7 +41,7 @@ def plan_again(
     compose: Compose = settings_of,
     **vary: str,
 ) -> GridPlan:
-    plan = Grid(cases=cases).plan(request_of(folder, vary, compose, retry_failed))
+    plan = Grid(Grid.Config(cases=cases)).plan(request_of(folder, vary, compose, retry_failed))
     assert isinstance(plan, GridPlan)
     return plan
 
@@ -122,7 +122,7 @@ def test_every_combination_is_there_once(
 def test_fixed_overrides_are_of_every_job_but_not_of_its_name(tmp_path: Path) -> None:
     request = request_of(tmp_path, {DIM: "16"})
     request = type(request)(**{**vars(request), "fixed": ("loss=bce",)})
-    (job,) = Grid().plan(request).jobs  # type: ignore[attr-defined]
+    (job,) = Grid(Grid.Config()).plan(request).jobs  # type: ignore[attr-defined]
     assert (job.name, job.overrides) == ("dim16", ("loss=bce", "embedding_dim=16"))
     assert job.settings["loss"] == "bce"
 
@@ -284,7 +284,7 @@ def test_a_key_of_the_sweep_s_that_a_choice_lacks_is_told_once_with_what_takes_i
         Path("x"), axes, fixed, lambda texts: checked("train", texts), False, "valid/recall_at_20"
     )
     with pytest.raises(InputError) as told:
-        Grid().plan(request)
+        Grid(Grid.Config()).plan(request)
     (line,) = str(told.value).splitlines()[1:]
     assert line.strip().startswith("item_bias.half_life_days: unknown key")
     assert line.endswith("~sweep.vary.item_bias.half_life_days takes it out")

@@ -56,7 +56,9 @@ def states(folder: Path, storage: str, num_trials: int) -> Counter[str]:
 
 def plan_of(folder: Path, storage: str, num_trials: int) -> Plan:
     name = f"sqlite:///{folder}/study.db" if storage == "sqlite" else None
-    return Tpe(num_trials=num_trials, storage=name, pruner="median", num_startup=4).plan(request_of(folder))
+    return Tpe(Tpe.Config(num_trials=num_trials, storage=name, pruner="median", num_startup=4)).plan(
+        request_of(folder)
+    )
 
 
 @pytest.mark.slow

@@ -76,15 +76,17 @@ def test_the_interval_that_a_search_without_one_recommends_can_be_searched(tmp_p
         return settings
 
     with pytest.raises(InputError, match="nothing varies") as refused:
-        Tpe().plan(request_of(tmp_path / "none", {}))
+        Tpe(Tpe.Config()).plan(request_of(tmp_path / "none", {}))
     example = str(refused.value).split("'")[1]
     key, _, text = example.partition("=")
-    job = Tpe().plan(request_of(tmp_path / "one", {key: text}, compose)).next([])
+    job = Tpe(Tpe.Config()).plan(request_of(tmp_path / "one", {key: text}, compose)).next([])
     assert job is not None
     with pytest.raises(
         InputError, match=r"corners of this search; nothing was run(.|\n)*expected a valid integer"
     ):
-        Tpe().plan(request_of(tmp_path / "other", {"embedding_dim": "interval(16, 128)"}, compose))
+        Tpe(Tpe.Config()).plan(
+            request_of(tmp_path / "other", {"embedding_dim": "interval(16, 128)"}, compose)
+        )
 
 
 SPACE = Space([axis_of("a", "1,2,3"), axis_of("b", "x,y")])

@@ -23,7 +23,7 @@ def train(plan: Plan, job: Job, values: list[float], begin: int = 0) -> int:
 
 
 def plan_of(folder: Path, pruner: PrunerName, num_trials: int = 4, storage: str | None = None) -> Plan:
-    search = Random(num_trials=num_trials, pruner=pruner, num_startup=2, storage=storage)
+    search = Random(Random.Config(num_trials=num_trials, pruner=pruner, num_startup=2, storage=storage))
     return search.plan(request_of(folder))
 
 

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from torch import nn
@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from twotower.config.component import Component
+from twotower.config.facts import Facts
 from twotower.config.spec import PositiveFloat, ProperFraction
 
 
@@ -35,6 +36,12 @@ class OptimizerChoice(Component, ABC):
         def takes_sparse(self) -> bool:
             """Whether it takes the gradients of tables with `sparse: true`."""
             return False
+
+        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+            """Refuse tables whose gradients it does not take."""
+            if facts.sparse and not self.takes_sparse:
+                name = self.owner.__name__
+                yield "", f"{name} as set takes no sparse gradients, which {facts.sparse[0]} gives"
 
         def build(self) -> "OptimizerChoice":
             """Build the choice; `optimizer` builds what torch steps with."""
