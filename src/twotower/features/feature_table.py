@@ -25,8 +25,8 @@ KEYS = (USER_ID, ITEM_ID)
 class FeatureTable(nn.Module):
     """Encoded features by row; row 0 = unknown, with every feature missing.
 
-    Build one with `fit` or `restore`. The encoded values are buffers that move with the module and stay out
-    of its `state_dict`: the data has them.
+    Build one with `fit`. The encoded values are buffers that move with the module and stay out of its
+    `state_dict`: the data has them.
 
     Args:
         features: fitted, by name; a context feature has no values here.
@@ -63,17 +63,8 @@ class FeatureTable(nn.Module):
         for name, feature in _tabled(features).items():
             values = _column(table, name, feature, origin)
             feature.fit(values.iloc[np.asarray(train_rows) - 1], origin)
-        return cls.restore(features, table)
-
-    @classmethod
-    def restore(cls, features: dict[str, Feature], table: pd.DataFrame) -> "FeatureTable":
-        """Encode every row of a table with features fitted before.
-
-        Raises:
-            InputError: the table lacks a column.
-        """
         encoded = {
-            name: feature.encode(_column(table, name, feature, "table"))
+            name: feature.encode(_column(table, name, feature, origin))
             for name, feature in _tabled(features).items()
         }
         return cls(features, encoded, len(table))
@@ -89,7 +80,7 @@ class FeatureTable(nn.Module):
         Consecutive rows (a catalogue, or a chunk of it) give views: nothing is copied, and an encoder can
         tell that it saw them before.
         """
-        run = _run(rows, self.num_rows)
+        run = _consecutive(rows, self.num_rows)
         if run is not None:
             return {name: values[run] for name, values in self._encoded().items()}
         flat = rows.reshape(-1)
@@ -116,16 +107,6 @@ class FeatureTable(nn.Module):
     def encoders(self) -> nn.ModuleDict:
         """Return fresh encoders by name, context features included."""
         return nn.ModuleDict({name: feature.encoder() for name, feature in self.features.items()})
-
-    def append(self, encoded: Mapping[str, Tensor]) -> None:
-        """Add rows at the end, encoded by `encode`; the first gets row `num_rows + 1`."""
-        present = self._encoded()
-        assert set(encoded) == set(present), f"expected {sorted(present)}, got {sorted(encoded)}"
-        for name, values in present.items():
-            added = encoded[name].to(device=values.device, dtype=values.dtype)
-            setattr(self, PREFIX + name, torch.cat([values, added]))
-        if encoded:
-            self.num_rows += len(next(iter(encoded.values())))
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON of each feature by name; `feature_from_json` builds them again."""
@@ -188,7 +169,7 @@ def check_name(name: str, feature: Feature) -> None:
         )
 
 
-def _run(rows: Tensor, largest: int) -> slice | None:
+def _consecutive(rows: Tensor, largest: int) -> slice | None:
     """Return rows that are consecutive and there as a slice; on the CPU only, where looking costs nothing."""
     if rows.device.type != "cpu" or rows.dim() != 1 or len(rows) < 2 or torch.compiler.is_compiling():
         return None

@@ -118,8 +118,7 @@ def fit_features(
         side: `user` or `item`.
         train_rows: rows that training sees.
     """
-    features = {name: build(spec, Feature) for name, spec in settings["features"][side].items()}
-    for feature in features.values():
-        feature.widen(tower_width(settings))
+    width, specs = tower_width(settings), settings["features"][side]
+    features = {name: Feature.Config.model_validate(spec).build(width) for name, spec in specs.items()}
     table = dataset.user_table if side == "user" else dataset.item_table
     return FeatureTable.fit(features, table, train_rows, dataset.origins.get(f"{side}s", f"{side}s"))

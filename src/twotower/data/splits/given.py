@@ -20,14 +20,14 @@ class Given(Split):
     same time.
     """
 
+    class Config(Split.Config):
+        """Nothing to set."""
+
+        def problems(self, source: Source.Config) -> list[str]:
+            """Tell whether the source gives a split."""
+            return [] if source.gives_split() else [NO_SPLIT]
+
     name = "given"
-
-    def __init__(self) -> None:
-        pass
-
-    def problems(self, source: Source) -> list[str]:
-        """Tell whether the source gives a split."""
-        return [] if source.gives_split() else [NO_SPLIT]
 
     def assign(self, log: Log) -> Parts:
         """Return the part of each interaction.
