@@ -16,8 +16,8 @@ from twotower.bundle.refusal import refusing
 from twotower.config.errors import InputError
 from twotower.config.spec import OURS, TARGET, Spec, class_of
 from twotower.config.trust import check_targets
-from twotower.features.feature import STATE, ContextFeature, Feature, feature_from_json
-from twotower.features.feature_table import FeatureTable, check_name
+from twotower.features.feature import STATE, ContextFeature, Feature, check_name, feature_from_json
+from twotower.features.feature_table import FeatureTable
 from twotower.files.plain_values import read_json
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
@@ -85,7 +85,7 @@ def _features(side: str, payload: Mapping[str, Any]) -> dict[str, Feature]:
     for name, entry in payload.items():
         checked_spec({key: value for key, value in entry.items() if key != STATE}, Feature, f"{side}.{name}")
         feature = features[name] = feature_from_json(entry)
-        check_name(name, feature)
+        check_name(name, feature.config)
         feature.encode([None])  # a state that is none is found here
     return features
 

@@ -1,6 +1,6 @@
 """What is known of a run before its data is read, for rules between its choices."""
 
-from collections.abc import Container, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 
@@ -25,7 +25,7 @@ class Facts:
     key: str = ""
     embedding_dim: int | None = None
     num_items: int | None = None
-    columns: Mapping[str, Container[str]] | None = None
+    columns: Mapping[str, Set[str]] | None = None
     gives_split: bool | None = None
     blocks: Mapping[str, Set[str]] | None = None
     provided: Set[str] | None = None

@@ -6,7 +6,7 @@ import numpy as np
 
 from twotower.data.dataset import Audit
 from twotower.data.history import History
-from twotower.data.holdouts import Asked, Windows
+from twotower.data.holdouts import Window, Windows
 from twotower.data.log import Log
 from twotower.data.odd_times import WARNING
 from twotower.data.splits.split import NONE, Split
@@ -96,8 +96,8 @@ def _shown(key: str, value: object) -> str:
     return str(value)
 
 
-def _cold(train: History, asked: Asked) -> tuple[int, int]:
-    holdout = asked.holdout
+def _cold(train: History, window: Window) -> tuple[int, int]:
+    holdout = window.holdout
     users = int((train.counts()[holdout.users] == 0).sum())
     return users, len(np.setdiff1d(holdout.target_items, train.items))
 

@@ -44,7 +44,7 @@ def checked(tables: Tables, needs: Needs = no_needs) -> Tables:
 
     A source with a table of users or items must name every user or item of the interactions in it: an id
     that is missing there is more often a mistake in a join than a wish. A source without a table uses
-    `entities_of`.
+    `Tables.of`.
 
     Args:
         tables: of a source.
@@ -84,11 +84,7 @@ def _check_columns(tables: Tables, told: Gathered) -> None:
 
 
 def _sound(
-    tables: Tables,
-    table: str,
-    key: str,
-    check: Callable[[Column], "pd.Series[Any]"],
-    told: Gathered,
+    tables: Tables, table: str, key: str, check: Callable[[Column], "pd.Series[Any]"], told: Gathered
 ) -> "pd.Series[Any] | None":
     """Return what a check makes of a column, or None where the check, or the source before, refuses it."""
     if (table, key) in tables.faults:
@@ -120,20 +116,22 @@ def _checked_entities(
 
 
 def _check_known(entities: Column, ids: "pd.Series[Any]", named: Column, log_ids: "pd.Series[Any]") -> None:
-    if len(ids) and _kind(ids) != _kind(log_ids):
-        raise named.refusal(
-            0,
-            f"holds {_kind(log_ids)} ({quoted(log_ids.iloc[0])}), but {entities.name!r} in {entities.origin} "
-            f"holds {_kind(ids)} ({quoted(ids.iloc[0])}); make both of one type",
-        )
+    kind, known = _kind(log_ids), _kind(ids)
+    named.refuse(
+        np.arange(len(log_ids)) < int(len(ids) > 0 and kind != known),  # the first row speaks for its column
+        lambda row: (
+            f"holds {kind} ({quoted(log_ids.iloc[row])}), but {entities.name!r} in {entities.origin} "
+            f"holds {known} ({quoted(ids.iloc[0])}); make both of one type"
+        ),
+    )
     unknown = ~log_ids.isin(ids).to_numpy()
-    if unknown.any():
-        position = int(unknown.argmax())
-        raise named.refusal(
-            position,
-            f"{quoted(log_ids.iloc[position])} is not in {entities.origin} ({log_ids[unknown].nunique()} "
-            "such ids in all); add them there, or drop their interactions",
-        )
+    named.refuse(
+        unknown,
+        lambda row: (
+            f"{quoted(log_ids.iloc[row])} is not in {entities.origin} ({log_ids[unknown].nunique()} "
+            "such ids in all); add them there, or drop their interactions"
+        ),
+    )
 
 
 def _kind(ids: "pd.Series[Any]") -> str:
@@ -141,16 +139,13 @@ def _kind(ids: "pd.Series[Any]") -> str:
 
 
 def _check_unique(column: Column, ids: "pd.Series[Any]") -> None:
-    again = ids.duplicated().to_numpy()
-    if again.any():
-        second = int(again.argmax())
-        first = int((ids == ids.iloc[second]).to_numpy().argmax())
-        raise column.refusal(
-            second,
-            f"duplicate id {quoted(ids.iloc[second])}, first seen at {column.place(first)}; "
-            "keep one row an id",
-            int(again.sum()),
+    def say(row: int) -> str:
+        first = int((ids == ids.iloc[row]).to_numpy().argmax())
+        return (
+            f"duplicate id {quoted(ids.iloc[row])}, first seen at {column.place(first)}; keep one row an id"
         )
+
+    column.refuse(ids.duplicated().to_numpy(), say)
 
 
 def _checked_times(column: Column) -> "pd.Series[int]":
@@ -158,39 +153,28 @@ def _checked_times(column: Column) -> "pd.Series[int]":
     if not pd.api.types.is_integer_dtype(times.dtype) or times.isna().any():
         numbers = pd.to_numeric(times, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         wrong = numbers != np.floor(numbers)
-        position = int(wrong.argmax()) if wrong.any() else 0
-        raise column.refusal(
-            position,
-            f"expected whole unix seconds (an integer column), found {column.found(position)}",
-            int(wrong.sum()),
+        column.refuse(
+            wrong if wrong.any() else np.arange(len(times)) < 1,
+            lambda row: f"expected whole unix seconds (an integer column), found {column.found(row)}",
         )
     outside = ((times < EARLIEST) | (times >= LATEST)).to_numpy(dtype=np.bool_)
-    if outside.any():
-        position = int(outside.argmax())
-        value = int(times.iloc[position])
-        raise column.refusal(
-            position,
-            f"expected unix seconds between 1970-01-02 and 2100, found {value}{_unit_hint(value)}",
-            int(outside.sum()),
-        )
+    column.refuse(outside, lambda row: _out_of_range(int(times.iloc[row])))
     return times.astype(np.int64)
 
 
-def _unit_hint(value: int) -> str:
+def _out_of_range(value: int) -> str:
+    hint = ""
     for name, factor in (("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9)):
         if EARLIEST <= value // factor < LATEST:
             setting = ", data.timestamp_unit=ms in table_files" if factor == 10**3 else ""
-            return f", which looks like {name}: divide by {factor:,}{setting}"
-    return ""
+            hint = f", which looks like {name}: divide by {factor:,}{setting}"
+            break
+    return f"expected unix seconds between 1970-01-02 and 2100, found {value}{hint}"
 
 
 def _check_split(column: Column) -> None:
-    if SPLIT not in column.frame.columns:
-        return
-    wrong = ~column.values.isin(SPLIT_NAMES).to_numpy()
-    if wrong.any():
-        position = int(wrong.argmax())
-        expected = ", ".join(SPLIT_NAMES)
-        raise column.refusal(
-            position, f"expected one of {expected}, found {column.found(position)}", int(wrong.sum())
+    if SPLIT in column.frame.columns:
+        column.refuse(
+            ~column.values.isin(SPLIT_NAMES).to_numpy(),
+            lambda row: f"expected one of {', '.join(SPLIT_NAMES)}, found {column.found(row)}",
         )

@@ -1,9 +1,12 @@
 """A column, as messages name it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 
@@ -46,7 +49,18 @@ class Column:
         value = self.values.iloc[position]
         return quoted(value) if isinstance(value, str) else f"{quoted(value)} ({type(value).__name__})"
 
-    def refusal(self, position: int, message: str, num_rows: int = 1) -> InputError:
-        """Return the error about one value, and about the number of rows that have the like of it."""
-        rows = f" ({num_rows:,} such rows in all)" if num_rows > 1 else ""
-        return InputError(f"{self.origin}: column {self.name!r}, {self.place(position)}: {message}{rows}")
+    def refuse(self, wrong: NDArray[np.bool_], say: Callable[[int], str]) -> None:
+        """Refuse rows, if there are any: the first by its place, and how many there are.
+
+        Args:
+            wrong: [n] which rows.
+            say: position of the first -> what is wrong with it.
+
+        Raises:
+            InputError: there are some.
+        """
+        if wrong.any():
+            position, number = int(wrong.argmax()), int(wrong.sum())
+            rows = f" ({number:,} such rows in all)" if number > 1 else ""
+            place = f"{self.origin}: column {self.name!r}, {self.place(position)}"
+            raise InputError(f"{place}: {say(position)}{rows}")

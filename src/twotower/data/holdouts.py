@@ -25,7 +25,7 @@ from twotower.data.splits.split import (
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class Window:
     """A holdout, and what the audit wants to know of it.
 
     Args:
@@ -54,8 +54,8 @@ class Windows:
     parts: Parts
     train: History
     train_and_valid: History
-    valid: Asked
-    test: Asked
+    valid: Window
+    test: Window
 
 
 def windows_of(log: Log, split: Split) -> Windows:
@@ -82,7 +82,7 @@ def holdout_of(
     targets: Collection[int],
     known: Collection[int],
     later: Collection[int],
-) -> Asked:
+) -> Window:
     """Build the holdout of one window.
 
     Args:
@@ -112,7 +112,7 @@ def holdout_of(
         request_times=split.request_times(log, is_target)[users],
         history=history,
     )
-    return Asked(holdout, log.times[kept], int(is_target.sum() - kept.sum()))
+    return Window(holdout, log.times[kept], int(is_target.sum() - kept.sum()))
 
 
 def _first_of_pair(log: Log, considered: NDArray[np.bool_]) -> NDArray[np.bool_]:

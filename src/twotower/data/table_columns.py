@@ -1,11 +1,12 @@
-"""What columns of the user's own files become: ids of one type, unix seconds, lists of tags."""
+"""What columns of the user's own files become: ids of one type, unix seconds, lists of tags, numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from twotower.config.errors import InputError
 from twotower.data.column import Column
 
 TimestampUnit = Literal["s", "ms", "iso"]
@@ -14,60 +15,57 @@ WHOLE_NUMBER = r"-?[1-9]\d{0,17}|0"
 FLOAT_LIKE = r"-?\d+\.0*"
 BARE_NUMBER = r"-?\d+(\.\d*)?"
 YEAR_FIRST = r"\s*\d{4}"
-EXACT = 2.0**53
+EXACT = 2**53
+"""Beyond it a float is no longer one whole number."""
 ISO_TIMES: dict[str, Any] = {"format": "ISO8601", "utc": True, "errors": "coerce"}
 
 
-class IdColumn:
-    """The ids of one kind of entity in one file.
+def unify_ids(columns: Mapping[str, tuple[Column, bool]]) -> dict[str, str]:
+    """Make the ids of all files whole numbers in place, if all of them can be; CSV cannot say what it means.
 
     Args:
-        column: replaced in its frame by `make_whole`.
-        untyped: it is from CSV, text until all files agree on whole numbers.
+        columns: table -> its ids, and whether they are text from CSV.
+
+    Returns:
+        Table -> what is wrong with its ids; where there is any, nothing is changed.
+    """
+    faults, unified = {}, []
+    for table, (column, is_text) in columns.items():
+        try:
+            unified.append(_whole_ids(column) if is_text else _integers(column.values))
+        except InputError as error:
+            faults[table] = str(error)
+    if not faults and all(values is not None for values in unified):
+        for (column, _), values in zip(columns.values(), unified, strict=True):
+            column.frame[column.key] = values
+    return faults
+
+
+def _integers(values: "pd.Series[Any]") -> "pd.Series[Any] | None":
+    return values if pd.api.types.is_integer_dtype(values.dtype) else None
+
+
+def _whole_ids(column: Column) -> Any:
+    """Return text ids as whole numbers, None where one that is there is none in its usual spelling.
 
     Raises:
-        InputError: an id in CSV is a decimal number.
+        InputError: an id is a decimal number.
     """
-
-    def __init__(self, column: Column, *, untyped: bool) -> None:
-        self.column = column
-        self.untyped = untyped
-        if untyped:
-            self._codes, distinct = pd.factorize(column.values)
-            self._distinct = pd.Series(distinct)
-            self._refuse_decimals()
-
-    def can_be_whole(self) -> bool:
-        """Tell whether every id that is there is a whole number, in its usual spelling."""
-        if self.untyped:
-            return bool(self._distinct.str.fullmatch(WHOLE_NUMBER).all())
-        return pd.api.types.is_integer_dtype(self.column.values.dtype)
-
-    def make_whole(self) -> None:
-        """Turn CSV text into whole numbers."""
-        if self.untyped:
-            numbers = np.append(self._distinct.to_numpy(dtype=object).astype(np.int64), 0)[self._codes]
-            missing = self._codes < 0
-            whole = pd.arrays.IntegerArray(numbers, missing) if missing.any() else numbers
-            self.column.frame[self.column.key] = whole
-
-    def _refuse_decimals(self) -> None:
-        decimal = self._distinct.str.fullmatch(FLOAT_LIKE).to_numpy(dtype=np.bool_)
-        if decimal.any():
-            code = int(decimal.argmax())
-            raise self.column.refusal(
-                int((self._codes == code).argmax()),
-                f"id {self._distinct[code]!r} is a decimal number; ids must be whole numbers or text (a "
-                "column with gaps is often saved so: fill the gaps and save whole numbers)",
-                int(decimal[self._codes[self._codes >= 0]].sum()),
-            )
-
-
-def unify_ids(columns: Sequence[IdColumn]) -> None:
-    """Make the ids of all files whole numbers, if all of them can be; CSV cannot say which it means."""
-    if all(column.can_be_whole() for column in columns):
-        for column in columns:
-            column.make_whole()
+    codes, found = pd.factorize(column.values)
+    distinct = pd.Series(found)
+    is_decimal = distinct.str.fullmatch(FLOAT_LIKE).to_numpy(dtype=np.bool_)
+    column.refuse(
+        np.append(is_decimal, False)[codes],  # missing: code -1
+        lambda row: (
+            f"id {distinct[codes[row]]!r} is a decimal number; ids must be whole numbers or text (a column "
+            "with gaps is often saved so: fill the gaps and save whole numbers)"
+        ),
+    )
+    if not distinct.str.fullmatch(WHOLE_NUMBER).all():
+        return None
+    numbers = np.append(distinct.to_numpy(dtype=object).astype(np.int64), 0)[codes]
+    missing = codes < 0
+    return pd.arrays.IntegerArray(numbers, missing) if missing.any() else numbers
 
 
 def seconds(column: Column, unit: TimestampUnit) -> "pd.Series[int]":
@@ -90,10 +88,7 @@ def seconds(column: Column, unit: TimestampUnit) -> "pd.Series[int]":
         wrong = ~((numbers == np.floor(numbers)) & (np.abs(numbers) < EXACT))
         expected = f"whole unix {'seconds' if unit == 's' else 'milliseconds'}"
         hint = "for dates set data.timestamp_unit=iso"
-    if wrong.any():
-        position = int(wrong.argmax())
-        message = f"expected {expected}, found {column.found(position)}; {hint}"
-        raise column.refusal(position, message, int(wrong.sum()))
+    column.refuse(wrong, lambda row: f"expected {expected}, found {column.found(row)}; {hint}")
     if unit == "iso":
         whole = times.astype("datetime64[us, UTC]").astype(np.int64).to_numpy() // 10**6
     else:
@@ -110,6 +105,24 @@ def tags(values: "pd.Series[Any]", separator: str) -> "pd.Series[Any]":
         return [part.strip() for part in value.split(separator) if part.strip()]
 
     return pd.Series([split(value) for value in values], index=values.index, dtype=object)
+
+
+def typed(values: pd.Series) -> pd.Series:
+    """Return a text column as numbers, if each of its values is one; codes like 007 stay text.
+
+    So do whole numbers that none of our types holds: beyond 64 bits, and beyond 53 beside missing values.
+    """
+    present = values.dropna()
+    if present.str.fullmatch(r"-?0\d+").any():
+        return values
+    numbers = pd.to_numeric(present, errors="coerce")
+    if numbers.isna().any() or len(present) == 0:
+        return values
+    if present.str.fullmatch(r"-?\d+").all():
+        exact = len(present) == len(values) and numbers.dtype == np.int64
+        if not exact and (numbers.abs() > EXACT).any():
+            return values
+    return pd.to_numeric(values)
 
 
 def _numbers(values: "pd.Series[Any]") -> np.ndarray:

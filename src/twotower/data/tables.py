@@ -1,8 +1,10 @@
 """The three tables every source returns."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 
@@ -39,6 +41,29 @@ class Tables:
     file_columns: dict[str, str] = field(default_factory=dict)
     faults: dict[tuple[str, str], str] = field(default_factory=dict)
 
+    @classmethod
+    def of(
+        cls,
+        interactions: pd.DataFrame,
+        users: pd.DataFrame | None = None,
+        items: pd.DataFrame | None = None,
+        origins: Mapping[str, str | None] = MappingProxyType({}),
+        **others: Any,
+    ) -> "Tables":
+        """Return the tables of a source that may have none of users or of items.
+
+        Those are then the distinct ids of the interactions, without features, and come from the same place.
+        Arguments are those of the class.
+        """
+        place = origins.get("interactions") or "interactions"
+        return cls(
+            interactions,
+            _entities(interactions, USER_ID) if users is None else users,
+            _entities(interactions, ITEM_ID) if items is None else items,
+            {name: origins.get(name) or place for name in ("interactions", "users", "items")},
+            **others,
+        )
+
     def column(self, table: str, key: str) -> Column:
         """Return a column as messages name it.
 
@@ -49,12 +74,11 @@ class Tables:
         return Column(getattr(self, table), key, self.origins[table], self.file_columns.get(key, key))
 
 
-def entities_of(interactions: pd.DataFrame, key: str) -> pd.DataFrame:
-    """Return the table of a source that has none: the distinct ids of the interactions, without features."""
+def _entities(interactions: pd.DataFrame, key: str) -> pd.DataFrame:
     try:
         return interactions[[key]].drop_duplicates()
-    except TypeError:  # lists and the like, which `checked` refuses to take for ids
-        return interactions[[key]].iloc[:0]
+    except (KeyError, TypeError):  # no such column, or lists and the like in it: `checked` refuses both
+        return interactions.iloc[:0]
 
 
 def missing_columns(columns: Iterable[str], needed: Iterable[str]) -> str | None:

@@ -41,7 +41,7 @@ def _check_data(settings: Mapping[str, Any]) -> Iterable[Problem]:
 
 
 def _check_known_sizes(settings: Mapping[str, Any]) -> Iterable[Problem]:
-    return check_sizes(settings, _source(settings).num_items())
+    return check_sizes(settings, asked(_source(settings)).catalogue_size())
 
 
 def _source(settings: Mapping[str, Any]) -> Any:
@@ -108,7 +108,7 @@ def _check_features(settings: Mapping[str, Any]) -> Iterable[Problem]:
     from twotower.features.feature import ContextFeature, Feature
     from twotower.features.feature_table import check_name
 
-    columns = _source(settings).columns()
+    columns = asked(_source(settings)).columns()
     for side, table in (("user", "users"), ("item", "items")):
         for name, spec in settings["features"][side].items():
             feature, key = build(spec, Feature), f"features.{side}.{name}"

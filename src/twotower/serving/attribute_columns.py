@@ -196,7 +196,7 @@ def truths(values: pd.Series) -> bool:
 
 def tags_of(name: str) -> Tags:
     """Return what finds the tags in a raw value of a column that no feature reads as tags."""
-    return Tags(column=name, dim=1, separator=TAG_SEPARATOR)
+    return Tags(Tags.Config(column=name, dim=1, separator=TAG_SEPARATOR))
 
 
 def _hashable(value: Any) -> Any:

@@ -1,7 +1,6 @@
 """From settings and a data set to a module ready to train."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +8,6 @@ import torch
 
 from twotower.config.errors import InputError
 from twotower.config.memory import beyond_memory
-from twotower.config.spec import build
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.history import History
 from twotower.evaluation.evaluator import Evaluator
@@ -116,7 +114,11 @@ def build_batches(config: TrainingConfig, log: History) -> TrainBatches:
 
 
 def fit_features(
-    choices: Mapping[str, Any], table: pd.DataFrame, train_rows: np.ndarray, origin: str, tower_width: int
+    choices: Mapping[str, Feature.Config],
+    table: pd.DataFrame,
+    train_rows: np.ndarray,
+    origin: str,
+    tower_width: int,
 ) -> FeatureTable:
     """Fit one side's features on train rows and encode its whole table.
 
@@ -127,7 +129,5 @@ def fit_features(
         origin: of the table, for messages.
         tower_width: of the towers' output.
     """
-    features = {name: build(spec, Feature) for name, spec in choices.items()}
-    for feature in features.values():
-        feature.widen(tower_width)
+    features = {name: choice.build(tower_width) for name, choice in choices.items()}
     return FeatureTable.fit(features, table, train_rows, origin)

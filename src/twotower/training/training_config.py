@@ -1,10 +1,10 @@
 """The settings of a training: the towers', and how they are trained."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from twotower.config.component import Config
 from twotower.config.spec import Seed
+from twotower.features.feature import Feature
 from twotower.losses.loss import Loss
 from twotower.negatives.negatives import Negatives
 from twotower.towers.two_tower_config import TwoTowerConfig
@@ -16,8 +16,8 @@ from twotower.training.trainer import TrainerChoice
 class FeaturesConfig(Config):
     """The features of both sides, by name."""
 
-    user: dict[str, Any]
-    item: dict[str, Any]
+    user: dict[str, Feature.Config]
+    item: dict[str, Feature.Config]
 
 
 class TrainingConfig(TwoTowerConfig):

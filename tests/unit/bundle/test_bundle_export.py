@@ -18,6 +18,7 @@ from twotower.bundle.manifest import render
 from twotower.bundle.parity import _difference, check_parity
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
+from twotower.features.feature_table import PREFIX
 
 N, LENGTH, D = tiny_bundle.NUM_ITEMS, tiny_bundle.LENGTH, tiny_bundle.DIM
 NOW = tiny_bundle.NOW
@@ -153,8 +154,10 @@ def test_new_items_are_embedded_and_enter_histories(runs, items):
     assert np.abs(embeddings - expected).max() <= 1e-5
     for count in (1, 1, 1000):  # the last of them beyond what was kept free
         towers.append(np.concatenate([vectors] * count))
-    model.items.append({name: values.repeat(1002, 1) for name, values in encoded.items()})
-    assert model.items.num_rows == N + 3006
+    for name, values in encoded.items():  # the same rows for the trained towers
+        known = model.items.get_buffer(PREFIX + name)
+        setattr(model.items, PREFIX + name, torch.cat([known, values.repeat(1002, 1)]))
+    model.items.num_rows = N + 3006
     features, rows, times, now = asked(bundle, [0, 3])
     rows[:, -3:] = [N + 1, 4, N + 3006]
     times[:, -3:] = NOW

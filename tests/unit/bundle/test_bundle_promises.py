@@ -82,7 +82,12 @@ SETTINGS: dict[str, tuple[str, str, Any, str]] = {
     "a table of gigabytes": (layout.FEATURES, "item.own.dim", HUGE, "less than or equal to"),
     "a state of another kind": (layout.FEATURES, "item.price.state.mean", "3", "cannot read it"),
     "a division by zero": (layout.FEATURES, "item.price.state.std", 0, ""),
-    "values that cannot be": (layout.FEATURES, "user.country.state.values", [[1], [2], [3]], "TypeError"),
+    "values that cannot be": (
+        layout.FEATURES,
+        "user.country.state.values",
+        [[1], [2], [3]],
+        "cannot read it",
+    ),
     "a feature that was renamed": (layout.FEATURES, "item.nothing", None, ""),
     "a feature of nothing": (layout.FEATURES, "user", None, ""),
 }

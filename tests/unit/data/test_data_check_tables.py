@@ -6,7 +6,7 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.data.check_tables import checked
-from twotower.data.tables import Tables, entities_of
+from twotower.data.tables import Tables
 
 T = 1_700_000_000
 
@@ -160,10 +160,7 @@ def test_what_the_source_found_is_told_once_and_with_the_rest():
 
 def test_a_hole_in_an_id_that_makes_its_own_table_is_told_once_by_its_row():
     given = tables(user_id=[1, 1, None])
-    own = replace(
-        given,
-        users=entities_of(given.interactions, "user_id"),
-        origins={name: "log.parquet" if name != "items" else "items.csv" for name in given.origins},
-    )
+    origins = {"interactions": "log.parquet", "items": "items.csv"}
+    own = Tables.of(given.interactions, items=given.items, origins=origins)
     with pytest.raises(InputError, match=r"^log.parquet: column 'user_id', row 3: [^\n]*$"):
         checked(own)

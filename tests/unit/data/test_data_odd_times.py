@@ -55,9 +55,11 @@ def test_the_warning_is_kept_with_the_data_set(tmp_path, monkeypatch) -> None:
     times = [T * 1_000, T, T * 1_000 + 5_000, T * 1_000 + 9_000]
     log = pd.DataFrame({"user_id": [1, 1, 1, 1], "item_id": [1, 2, 3, 4], "timestamp": times})
     log.to_csv("log.csv", index=False)
-    source = TableFiles(interactions_path="log.csv", timestamp_unit="ms")
+    source = TableFiles(TableFiles.Config(interactions_path="log.csv", timestamp_unit="ms"))
     for _ in "built", "from the cache":
-        warning = build_dataset(source, LeaveOneOut(), tmp_path / "cache").audit["warning"]
+        warning = build_dataset(source, LeaveOneOut(LeaveOneOut.Config()), tmp_path / "cache").audit[
+            "warning"
+        ]
         assert str(warning).startswith(
             "log.csv: column 'timestamp': 1 of 4 rows (line 3 is the first) are 53"
         )

@@ -39,7 +39,10 @@ ITEMS = pd.DataFrame({"item_id": list("abcde"), "place": PLACES})
 
 def world(bias: str = "no_bias.NoBias") -> tuple[TwoTower, RetrievalDataset]:
     """Towers that give items their place and users the mean of their items' places."""
-    features: dict[str, Feature] = {"own": Id(column="item_id", dim=2), "place": Vector(column="place")}
+    features: dict[str, Feature] = {
+        "own": Id(Id.Config(column="item_id", dim=2)),
+        "place": Vector(Vector.Config(column="place")),
+    }
     known = np.array([1, 2, 3])
     items = FeatureTable.fit(features, ITEMS, known, "items")
     users = pd.DataFrame({"user_id": [1, 2, 3, 4]})
@@ -167,9 +170,9 @@ def test_content_is_tf_idf_of_tags_and_categories_without_the_id() -> None:
         }
     )
     features: dict[str, Feature] = {
-        "own": Id(column="item_id", dim=2),
-        "tags": Tags(column="tags", dim=2),
-        "price": Numeric(column="price"),
+        "own": Id(Id.Config(column="item_id", dim=2)),
+        "tags": Tags(Tags.Config(column="tags", dim=2)),
+        "price": Numeric(Numeric.Config(column="price")),
     }
     known = np.array([True, True, True, False])
     content = content_of(FeatureTable.fit(features, table, np.array([1, 2, 3]), "items"), known)
@@ -183,7 +186,9 @@ def test_content_is_tf_idf_of_tags_and_categories_without_the_id() -> None:
 
 def test_numbers_count_where_there_is_nothing_else() -> None:
     table = pd.DataFrame({"item_id": [1, 2, 3], "price": [1.0, 3.0, 5.0]})
-    items = FeatureTable.fit({"price": Numeric(column="price")}, table, np.array([1, 2]), "items")
+    items = FeatureTable.fit(
+        {"price": Numeric(Numeric.Config(column="price"))}, table, np.array([1, 2]), "items"
+    )
     content = content_of(items, np.array([True, True, False]))
     assert content is not None
     np.testing.assert_allclose(content.toarray(), [[-1, 0], [1, 0], [1, 0]])
@@ -191,15 +196,15 @@ def test_numbers_count_where_there_is_nothing_else() -> None:
 
 def test_items_known_by_id_alone_have_no_content() -> None:
     table = pd.DataFrame({"item_id": [1, 2]})
-    items = FeatureTable.fit({"own": Id(column="item_id", dim=2)}, table, np.array([1]), "items")
+    items = FeatureTable.fit({"own": Id(Id.Config(column="item_id", dim=2))}, table, np.array([1]), "items")
     assert content_of(items, np.array([True, False])) is None
 
 
 def test_each_kind_of_content_weighs_the_same() -> None:
     table = pd.DataFrame({"item_id": [1, 2], "kind": ["p", "q"], "place": [[3.0, 4.0], [6.0, 8.0]]})
     features: dict[str, Feature] = {
-        "kind": Categorical(column="kind", dim=2),
-        "place": Vector(column="place"),
+        "kind": Categorical(Categorical.Config(column="kind", dim=2)),
+        "place": Vector(Vector.Config(column="place")),
     }
     content = content_of(FeatureTable.fit(features, table, np.array([1, 2]), "i"), np.array([True, True]))
     assert content is not None

@@ -89,7 +89,7 @@ def test_the_longest_number_is_found():
 
 
 def test_facets_count_values_and_take_in_ranges():
-    tags = Tags(column="tags", dim=1, separator="|")
+    tags = Tags(Tags.Config(column="tags", dim=1, separator="|"))
     numbers = pd.Series([2.0, np.nan, -1.5])
     assert _facet(numbers, "number", None) == {"min": -1.5, "max": 2.0}
     assert _facet(numbers[1:2], "number", None) == {"min": None, "max": None}

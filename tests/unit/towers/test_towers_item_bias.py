@@ -29,7 +29,10 @@ def bias() -> RecentPopularity:
 
 def two_tower() -> TwoTower:
     items = FeatureTable.fit(
-        {"price": Numeric(column="price")}, pd.DataFrame({"price": [1.0, 2.0, 4.0]}), np.array([1, 2, 3]), "i"
+        {"price": Numeric(Numeric.Config(column="price"))},
+        pd.DataFrame({"price": [1.0, 2.0, 4.0]}),
+        np.array([1, 2, 3]),
+        "i",
     )
     users = FeatureTable({}, {}, 2)
     settings = {

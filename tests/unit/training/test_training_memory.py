@@ -41,7 +41,7 @@ def test_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.array([1, 2, 3])
     users = FeatureTable.fit({}, pd.DataFrame({"user_id": [1, 2, 3]}), rows, "users")
     table = pd.DataFrame({"item_id": ["a", "b", "c"]})
-    items = FeatureTable.fit({"item_id": Id(column="item_id", dim=5)}, table, rows, "items")
+    items = FeatureTable.fit({"item_id": Id(Id.Config(column="item_id", dim=5))}, table, rows, "items")
     # the history's table (3 + 1) x 4, the user tower 8 x 4 + 4, ids (3 + 1) x 5, the item tower 5 x 4 + 4
     number = 16 + 36 + 20 + 24
     limit(monkeypatch, number * 28)

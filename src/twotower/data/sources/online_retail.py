@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from twotower.data.fingerprints import fingerprint_of_files
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
 
@@ -18,7 +17,6 @@ TYPES = {
     "description": "str",
     "price": "float64",
 }
-NUM_ITEMS = 3_659
 
 
 class OnlineRetail(Source):
@@ -27,8 +25,16 @@ class OnlineRetail(Source):
     Reference: Chen, Sain and Guo, Online Retail, 2012, https://doi.org/10.24432/C5BW33, CC BY 4.0.
     """
 
-    def __init__(self) -> None:
-        pass
+    class Config(Source.Config):
+        """Nothing to set."""
+
+        def catalogue_size(self) -> int:
+            """Return the stock codes."""
+            return 3_659
+
+        def columns(self) -> dict[str, set[str]]:
+            """Return the columns of the two tables."""
+            return {"users": {"user_id", "country"}, "items": {"item_id", "description", "price"}}
 
     def load(self) -> Tables:
         """Read the three bundled files."""
@@ -41,17 +47,9 @@ class OnlineRetail(Source):
             item_label="description",
         )
 
-    def num_items(self) -> int:
-        """Return the stock codes."""
-        return NUM_ITEMS
-
-    def columns(self) -> dict[str, set[str]]:
-        """Return the columns of the two tables."""
-        return {"users": {"user_id", "country"}, "items": {"item_id", "description", "price"}}
-
-    def fingerprint(self) -> str:
-        """Return a SHA-256 over the files."""
-        return fingerprint_of_files(self, FILES.values())
+    def files(self) -> list[Path]:
+        """Return the three bundled files."""
+        return list(FILES.values())
 
 
 def _read(name: str) -> pd.DataFrame:
