@@ -68,7 +68,7 @@ Take = Callable[[Settings, Path], dict[str, int]]
 def base_settings() -> Settings:
     """Return the settings that all tables are trained with."""
     from twotower.commands.compose import compose
-    from twotower.pipeline.check import SWEEP_ONLY
+    from twotower.commands.doors import SWEEP_ONLY
 
     forced = [f"++{text}" if "." in text.partition("=")[0] else text for text in OVERRIDES]
     found = {key: value for key, value in compose("train", forced).items() if key not in SWEEP_ONLY}

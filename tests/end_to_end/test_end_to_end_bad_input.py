@@ -17,7 +17,7 @@ from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
 from twotower.pipeline import stages
 from twotower.pipeline import train as assemble
-from twotower.pipeline.check import SWEEP_ONLY
+from twotower.commands.doors import SWEEP_ONLY
 
 SCRIPTS = CONF.parent / "scripts"
 NUM_USERS, NUM_ITEMS, NUM_INTERACTIONS = 60, 30, 1200

@@ -17,7 +17,7 @@ from twotower.data.build import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
-from twotower.pipeline.check import SWEEP_ONLY
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.pipeline.train import reevaluate, reindex, train
 
 ROOT = Path(__file__).parents[2]

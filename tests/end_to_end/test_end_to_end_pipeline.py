@@ -10,7 +10,7 @@ import pytest
 
 from twotower.commands.compose import checked
 from twotower.config.errors import InputError
-from twotower.pipeline.check import SWEEP_ONLY
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.pipeline.train import reevaluate, reindex, resume, train
 from twotower.serving.retriever import Retriever
 

@@ -14,7 +14,7 @@ from strangers.cosine_contrastive import CosineContrastive
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
 from twotower.config.errors import InputError
-from twotower.pipeline.check import SWEEP_ONLY
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.pipeline.train import train
 
 TINY = [

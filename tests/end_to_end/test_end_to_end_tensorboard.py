@@ -22,7 +22,7 @@ from tensorboard.util import tensor_util
 
 from twotower.commands.compose import checked
 from twotower.config.errors import InputError
-from twotower.pipeline.check import SWEEP_ONLY
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.pipeline.train import reindex, train
 from twotower.reports.tensorboard import HPARAMS, Board
 

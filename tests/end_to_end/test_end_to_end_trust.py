@@ -17,7 +17,7 @@ from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
 from twotower.config.errors import InputError
 from twotower.pipeline import train as assemble
-from twotower.pipeline.check import SWEEP_ONLY
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.serving.http.app import Settings, create_app
 from twotower.serving.live.service import LiveService
 from twotower.serving.retriever import Retriever

@@ -11,7 +11,7 @@ from twotower.bundle.bundle import Bundle
 from twotower.bundle.manifest import EXPORT, REMEDY
 from twotower.bundle.refusal import refusing
 from twotower.bundle.tables import read_table, vocabulary_of
-from twotower.bundle.tensors import checked_spec, read_towers
+from twotower.bundle.tensors import read_towers
 from twotower.bundle.trial import check_use
 from twotower.bundle.verify import verify
 from twotower.config.errors import InputError
@@ -84,7 +84,7 @@ def _read_index(folder: Path, manifest: Mapping[str, Any], trusted_packages: Col
     with refusing(folder / layout.MANIFEST, manifest):
         entry = manifest["index"]
         check_targets(entry["spec"], folder / layout.MANIFEST, trusted_packages)
-        config = Index.Config.model_validate(checked_spec(entry["spec"], Index, "index.spec"))
+        config = Index.Config.chosen(entry["spec"], "index.spec")
         if found := config.problems(
             Facts(embedding_dim=manifest["embedding_dim"], num_items=manifest["num_items"])
         ):

@@ -14,9 +14,9 @@ from torch import Tensor
 from twotower.bundle import layout
 from twotower.bundle.refusal import refusing
 from twotower.config.errors import InputError
-from twotower.config.spec import OURS, TARGET, Spec, class_of
+from twotower.config.spec import OURS
 from twotower.config.trust import check_targets
-from twotower.features.feature import STATE, ContextFeature, Feature, check_name, feature_from_json
+from twotower.features.feature import ContextFeature, Feature, check_name, feature_from_json
 from twotower.features.feature_table import FeatureTable
 from twotower.files.plain_values import read_json
 from twotower.towers.two_tower import TwoTower
@@ -61,30 +61,10 @@ def read_towers(
         return _towers(folder / layout.TOWERS, state, chosen, tables)
 
 
-def checked_spec(spec: Any, base: type, key: str) -> Spec:
-    """Return a spec that a file holds, having checked it as one that is typed is checked.
-
-    Args:
-        spec: as read.
-        base: the room's base class.
-        key: where it stands, for the message.
-
-    Raises:
-        InputError: it names no such class, or an argument is none that its class takes.
-    """
-    from twotower.config.signature import check_arguments  # pydantic is only needed here
-
-    if not isinstance(spec, Mapping):
-        raise InputError(f"{key}: expected a mapping with {TARGET!r}, found {spec!r:.80}")
-    check_arguments(class_of(spec, base), spec, key)
-    return spec
-
-
 def _features(side: str, payload: Mapping[str, Any]) -> dict[str, Feature]:
     features = {}
     for name, entry in payload.items():
-        checked_spec({key: value for key, value in entry.items() if key != STATE}, Feature, f"{side}.{name}")
-        feature = features[name] = feature_from_json(entry)
+        feature = features[name] = feature_from_json(entry, f"{side}.{name}")
         check_name(name, feature.config)
         feature.encode([None])  # a state that is none is found here
     return features

@@ -10,12 +10,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from twotower.commands.conf import CONF, LOCAL, plain_file, searchpath, shape
+from twotower.commands.conf import CONF, LOCAL, groups, plain_file, searchpath, shape
+from twotower.commands.doors import DOORS
 from twotower.commands.of_the_run import asked_of_the_run, check_trust, lend
 from twotower.commands.overrides import first_line, sound_overrides
 from twotower.config.errors import InputError
-from twotower.config.problems import Problem, raise_problems
-from twotower.pipeline.check import check
+from twotower.config.problems import Problem, nearest, raise_problems
+from twotower.config.reading import read
+from twotower.runs.overrides import key_of
+from twotower.runs.place import problems_of_place
 
 NOTHING_DONE = "the configuration; nothing was read or written"
 
@@ -65,6 +68,9 @@ def checked(
 ) -> dict[str, Any]:
     """Compose and check, gathering every mistake: of the overrides, of the values and between the rooms.
 
+    Where nothing but plain keys was typed and one of them is wrong, that is told at once: the choices, whose
+    classes take seconds to import, are those of the house.
+
     Args:
         config_name: the YAML in `conf/` to start from.
         overrides: one value each.
@@ -86,9 +92,38 @@ def checked(
     if asked and "run" not in told:
         check_trust(settings)
     told |= asked if "run" in told else set()
-    found = [problem for problem in check(settings, *shape(config_name)) if problem.key not in told]
-    raise_problems([*problems, *unresolved, *found], NOTHING_DONE)
+    problems += unresolved
+    early = [problem for problem in _of_plain_keys(config_name, settings) if problem.key not in told]
+    if (problems or early) and not any(map(_about_choices, sound)):
+        raise_problems([*problems, *early], NOTHING_DONE)
+    found = [problem for problem in _of_choices(config_name, settings) if problem.key not in told]
+    raise_problems([*problems, *early, *found], NOTHING_DONE)
     return settings
+
+
+def _about_choices(override: str) -> bool:
+    """Whether an override chooses something, or changes a choice."""
+    return key_of(override).partition(".")[0] in groups() | {"experiment"}
+
+
+def _of_plain_keys(config_name: str, settings: Mapping[str, Any]) -> list[Problem]:
+    chosen, keys = shape(config_name)
+    known = chosen | keys
+    found = [Problem(key, f"unknown key; {nearest(key, known)}") for key in settings if key not in known]
+    plain = {key: value for key, value in settings.items() if key in keys}
+    return [*found, *read(DOORS[config_name].keys, plain)[1], *problems_of_place(plain)]
+
+
+def _of_choices(config_name: str, settings: Mapping[str, Any]) -> list[Problem]:
+    known = frozenset().union(*shape(config_name))
+    kind = DOORS[config_name].kind()
+    config, found = read(kind, {key: value for key, value in settings.items() if key in known})
+    if config_name != "train":
+        return found
+    from twotower.pipeline.run_config import RunConfig  # with torch, which the rest need not wait for
+
+    assert isinstance(config, RunConfig)
+    return [*found, *config.between(whole=not found)]
 
 
 def _misplaced(settings: Mapping[str, Any]) -> Iterator[Problem]:

@@ -7,8 +7,6 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from twotower.pipeline.check import ALL_GROUPS
-
 CONF = Path(__file__).parents[3] / "conf"
 LOCAL = CONF / "local"
 """The user's own choices, not under version control."""
@@ -16,6 +14,11 @@ OTHERS = tuple(
     Path(folder).absolute() for folder in os.environ.get("TWOTOWER_CONF", "").split(os.pathsep) if folder
 )
 """Folders of choices that lie elsewhere, as a package of somebody's has them: laid out as `conf/` is."""
+
+
+def groups() -> frozenset[str]:
+    """Return the groups that a choice is made of: the folders of `conf/`."""
+    return frozenset(path.name for path in CONF.iterdir() if path.is_dir()) - {"experiment", LOCAL.name}
 
 
 def choices(group: str) -> dict[str, Path]:
@@ -41,8 +44,8 @@ def plain_file(name: str) -> dict[str, Any]:
 def shape(config_name: str) -> tuple[frozenset[str], frozenset[str]]:
     """Return the groups and the plain keys that a door's YAML names, itself or in a file it includes."""
     config = plain_file(config_name)
-    groups = {key for entry in config["defaults"] if isinstance(entry, dict) for key in entry}
-    return frozenset(groups & ALL_GROUPS), frozenset(_keys(config_name) - groups - {"defaults", "hydra"})
+    named = {key for entry in config["defaults"] if isinstance(entry, dict) for key in entry}
+    return frozenset(named & groups()), frozenset(_keys(config_name) - named - {"defaults", "hydra"})
 
 
 def _keys(name: str) -> set[str]:

@@ -6,13 +6,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from twotower.commands.conf import CONF, choices
+from twotower.commands.conf import CONF, choices, groups
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
-from twotower.pipeline.check import ALL_GROUPS, OPTIONAL_GROUPS
 from twotower.sweeps.axis import Axis
 
-OPTIONAL = OPTIONAL_GROUPS | {"experiment"}
+OPTIONAL = frozenset({"sweep", "experiment"})
+"""Groups of which nothing need be chosen."""
 QUOTING = """a value with brackets, commas or = in it needs quotes, as in 'key="value"'"""
 
 
@@ -51,7 +51,7 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
         return Problem(
             key, "runs and sweeps are kept in <output_root>/<name>/; see name, sweep, launcher"
         ), None
-    if override.is_delete() and key in ALL_GROUPS - OPTIONAL_GROUPS:
+    if override.is_delete() and key in groups() - OPTIONAL:
         message = "expected a choice with a _target_, and this takes it away"
         return Problem(key, f"{message}; {nearest('', choices(key))}"), None
     if override.is_delete() or not (CONF / key).is_dir():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.commands.compose import checked
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.commands.overrides import axis_of
 from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
 from twotower.config.facts import Facts
@@ -15,7 +16,6 @@ from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problem
 from twotower.config.spec import build
 from twotower.files.lock import held
 from twotower.launchers.launcher import Launcher
-from twotower.pipeline.check import SWEEP_ONLY
 from twotower.reports.console.choose import console_of
 from twotower.reports.console.findings import Findings
 from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING

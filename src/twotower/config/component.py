@@ -46,12 +46,26 @@ class Config(BaseModel):
         Raises:
             InputError: names the first key that is at fault.
         """
+        return cls.chosen({key: settings[key] for key in cls.model_fields if key in settings}, "")
+
+    @classmethod
+    def chosen(cls, spec: Any, key: str) -> Self:
+        """Read a choice that a file holds.
+
+        Args:
+            spec: as read.
+            key: where it stands, for the message.
+
+        Raises:
+            InputError: it names no such class, or a value is none that the class takes.
+        """
         try:
-            return cls.model_validate({key: settings[key] for key in cls.model_fields if key in settings})
+            return cls.model_validate(spec)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise InputError(f"{where:.200}: {first['msg']:.200}, got {first['input']!r:.80}") from error
+            where = ".".join([*filter(None, [key]), *map(str, first["loc"])])
+            message = first["msg"].removeprefix("Value error, ")
+            raise InputError(f"{where:.200}: {message:.200}, got {first['input']!r:.80}") from error
 
     def spec(self) -> dict[str, Any]:
         """Return the plain values from which these settings are read again, every field among them."""

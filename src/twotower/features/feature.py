@@ -14,7 +14,6 @@ from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered, nearest
-from twotower.config.spec import build
 from twotower.data.column import quoted
 
 REQUEST_TIME = "request_time"
@@ -195,9 +194,10 @@ class ContextFeature(Feature):
         """Encode request times [B], unix seconds, 0 = not known -> [B, width]."""
 
 
-def feature_from_json(payload: Mapping[str, Any]) -> Feature:
-    """Build a fitted feature, of any kind, from what `Feature.to_json` returned."""
-    feature = build({key: value for key, value in payload.items() if key != STATE}, Feature)
+def feature_from_json(payload: Mapping[str, Any], key: str) -> Feature:
+    """Build a fitted feature, of any kind, from what `Feature.to_json` returned; `key` is for messages."""
+    spec = {name: value for name, value in payload.items() if name != STATE}
+    feature = Feature.Config.chosen(spec, key).make(Feature)
     feature.state = feature.State.model_validate(payload[STATE])
     return feature
 

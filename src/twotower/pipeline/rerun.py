@@ -8,7 +8,7 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, FAILED
 from twotower.config.problems import raise_problems
 from twotower.files.atomic import sha256_of_file
-from twotower.pipeline.check import check
+from twotower.pipeline.run_config import problems_of
 from twotower.pipeline.train import train
 from twotower.reports.console.choose import console_of
 from twotower.reports.console.console import Console
@@ -36,7 +36,7 @@ def rerun(source: Path, trusted_packages: Collection[str] = ()) -> int:
             f"rerun={source}: this run {ending_of(before)}; only a run that ended well can be repeated"
         )
     settings = old.settings | {"reuse": False}
-    raise_problems(check(settings), f"{source}/config.yaml")
+    raise_problems(problems_of(settings), f"{source}/config.yaml")
     console = console_of(settings["console"])
     _use_threads(before)
     changed = differences(before, Provenance(**provenance()), versions())

@@ -8,6 +8,7 @@ from typing import Any
 from twotower.config.component import Component, Config
 from twotower.config.facts import Facts
 from twotower.config.problems import Problem
+from twotower.config.reading import read
 from twotower.config.run_keys import RunKeys
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
@@ -15,6 +16,7 @@ from twotower.evaluation.baselines.baseline import Baseline
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.user_values import name_of
 from twotower.index.index import Index
+from twotower.runs.place import problems_of_place
 from twotower.training.training_config import TrainingConfig
 
 
@@ -49,6 +51,12 @@ class RunConfig(RunKeys, TrainingConfig):
         if num_items is not None:
             known["num_items"] = num_items
         return Facts(**known)
+
+
+def problems_of(settings: Mapping[str, Any]) -> list[Problem]:
+    """Find every mistake in the settings of a run, each alone and all together."""
+    config, found = read(RunConfig, settings)
+    return [*found, *problems_of_place(settings), *config.between(whole=not found)]
 
 
 def _unless(whole: bool) -> contextlib.AbstractContextManager[None]:

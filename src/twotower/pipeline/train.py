@@ -12,7 +12,7 @@ from twotower.config.problems import raise_problems
 from twotower.evaluation.indexing import Indexed
 from twotower.index.index import Index
 from twotower.index.rehearsal import rehearse
-from twotower.pipeline.check import check
+from twotower.pipeline.run_config import problems_of
 from twotower.pipeline.stages import (
     conclude,
     evaluate,
@@ -70,7 +70,7 @@ def resume(folder: Path, watch: Watch | None = None, trusted: Names = ()) -> int
     with stoppable(lambda: GOES_ON.format(folder)):
         run = Run.open(folder, trusted)
         run.refuse_if_ended()
-        raise_problems(check(run.settings), f"{folder}/config.yaml")
+        raise_problems(problems_of(run.settings), f"{folder}/config.yaml")
         return _train(run, watch)
 
 
@@ -215,7 +215,7 @@ def run_beside(
         raise InputError(f"run={source}: this run {ending_of(result)}{remedy}")
     settings = run.settings | dict(changes)
     # Nothing is trained, so other metrics need not hold the one that the training monitored.
-    problems = [problem for problem in check(settings) if problem.key != "trainer.monitor"]
+    problems = [problem for problem in problems_of(settings) if problem.key != "trainer.monitor"]
     raise_problems(problems, "the run's settings with these changes")
     model = read_bundle(source / "bundle", trusted).model
     shown = [text for text in overrides if not text.startswith("run=")]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from twotower.commands.compose import checked
 from twotower.commands.conf import shape
-from twotower.pipeline.check import SWEEP_ONLY
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.runs.fingerprint import (
     DEFAULT_MONITOR,
     configuration,
