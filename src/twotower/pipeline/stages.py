@@ -21,6 +21,7 @@ from twotower.data.history import History
 from twotower.data.odd_times import WARNING
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
+from twotower.evaluation.baselines.baseline import Baseline
 from twotower.evaluation.baselines.run import BaselineReports, request_time, run_baselines
 from twotower.evaluation.cold_start import cold_start
 from twotower.evaluation.encode import encode_catalogue
@@ -67,12 +68,14 @@ def prepare(run: Run, before: Mapping[str, Any] | None = None) -> tuple[Retrieva
     evaluator = build(settings["metrics"], Evaluator)
     if WARNING in dataset.audit:
         LOG.warning("warning: %s", dataset.audit[WARNING])
-    console_of(settings["console"]).audit(audit_table(dataset.audit | {"seen_filter": evaluator.filter_seen}))
+    console_of(settings["console"]).audit(
+        audit_table(dataset.audit | {"seen_filter": evaluator.config.filter_seen})
+    )
     raise_problems(check_sizes(settings, len(dataset.items)))
     if holds_items_out(dataset):  # so there will be an index without them, too
         raise_problems(check_sizes(settings, len(np.unique(dataset.train_and_valid.items))))
-    known = (before or {}).get(RECORDED, {}) | evaluator.higher_is_better()
-    run.facts |= {"data": record.data_record(dataset, evaluator.filter_seen), RECORDED: known}
+    known = (before or {}).get(RECORDED, {}) | evaluator.config.higher_is_better()
+    run.facts |= {"data": record.data_record(dataset, evaluator.config.filter_seen), RECORDED: known}
     return dataset, evaluator
 
 
@@ -98,7 +101,7 @@ def index_model(
 def evaluate(model: TwoTower, holdout: Holdout, evaluator: Evaluator, log: History) -> Report:
     """Evaluate towers by exact search; `log`, what came before the holdout, says what is popular or cold."""
     items = encode_catalogue(model)
-    _, top = rank_all(model, items, holdout, evaluator.max_k, evaluator.filter_seen)
+    _, top = rank_all(model, items, holdout, evaluator.max_k, evaluator.config.filter_seen)
     return evaluator.evaluate(top, holdout, item_popularity(log, len(items)))
 
 
@@ -143,9 +146,10 @@ def run_all_baselines(
     settings: Settings, dataset: RetrievalDataset, evaluator: Evaluator
 ) -> dict[str, BaselineReports]:
     """Run the baselines on both splits, each fitted on all that came before its split."""
+    configs = {name: Baseline.Config.model_validate(spec) for name, spec in settings["baselines"].items()}
     before = {"valid": (dataset.valid, dataset.train), "test": (dataset.test, dataset.train_and_valid)}
     return {
-        name: run_baselines(settings["baselines"], evaluator, holdout, log, len(dataset.items))
+        name: run_baselines(configs, evaluator, holdout, log, len(dataset.items))
         for name, (holdout, log) in before.items()
     }
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from twotower.config.problems import Problem, nearest, raise_problems
-from twotower.config.spec import build
 from twotower.runs.directions import INDEX_FIGURES, RECORDED, higher_is_better
 
 Direction = Literal["maximize", "minimize"]
@@ -35,7 +34,7 @@ class Objectives:
         """
         from twotower.evaluation.evaluator import Evaluator
 
-        keys = build(settings["metrics"], Evaluator).keys()
+        keys = Evaluator.Config.model_validate(settings["metrics"]).keys()
         known = [f"{VALID}{key}" for key in keys] + [f"{INDEX}{name}" for name in INDEX_FIGURES]
         raise_problems(
             Problem(f"sweep.objectives.{key}", _refusal(key, known))
@@ -68,7 +67,7 @@ def way_of(key: str, settings: Mapping[str, Any]) -> Direction | None:
     """Return where a figure of runs with these settings should go; None where neither way is better."""
     from twotower.evaluation.evaluator import Evaluator
 
-    said = {RECORDED: build(settings["metrics"], Evaluator).higher_is_better()}
+    said = {RECORDED: Evaluator.Config.model_validate(settings["metrics"]).higher_is_better()}
     higher = higher_is_better(key, [said])
     return None if higher is None else "maximize" if higher else "minimize"
 
