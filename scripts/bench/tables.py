@@ -110,15 +110,18 @@ def fit(settings: Settings, folder: Path) -> dict[str, int]:
     from twotower.data.splits.split import Split
     from twotower.pipeline.stages import needs_of
     from twotower.training.parts import fit_features
+    from twotower.training.training_config import FeaturesConfig
 
+    choices = FeaturesConfig.of(settings["features"])
     source, split = build(settings["data"], Source), build(settings["split"], Split)
-    dataset = build_dataset(source, split, folder, needs=needs_of(settings))
+    dataset = build_dataset(source, split, folder, needs=needs_of(choices))
+    features = {"user": choices.user, "item": choices.item}
     for side, table, rows in (
         ("user", dataset.user_table, dataset.train_users()),
         ("item", dataset.item_table, dataset.train_items()),
     ):
         origin = dataset.origins.get(f"{side}s", f"{side}s")
-        fit_features(settings["features"][side], table, rows, origin, settings["embedding_dim"])
+        fit_features(features[side], table, rows, origin, settings["embedding_dim"])
     return {key: int(dataset.audit[key]) for key in COUNTED}
 
 
@@ -126,10 +129,10 @@ def attempt(case: Case, settings: Settings, take: Take, folder: Path) -> tuple[s
     """Take the tables of a case; returns "taken", "refused" or "violated", and what is to be said of it."""
     from twotower.config.errors import InputError
     from twotower.config.problems import raise_problems
-    from twotower.pipeline.check import check
+    from twotower.pipeline.run_config import problems_of
 
     try:
-        raise_problems(check(settings))
+        raise_problems(problems_of(settings))
         counts = take(settings, folder)
     except InputError as error:
         wrong = fault_of(str(error))

@@ -46,7 +46,7 @@ def top_rows(url: str, dataset: RetrievalDataset, evaluator: Evaluator) -> np.nd
     k = evaluator.max_k
     users = dataset.users.values[dataset.test.users - 1].tolist()
     requests = [
-        {"user_id": user, "k": k, "request_time": time, "exclude_seen": evaluator.filter_seen}
+        {"user_id": user, "k": k, "request_time": time, "exclude_seen": evaluator.config.filter_seen}
         for user, time in zip(users, dataset.test.request_times.tolist(), strict=True)
     ]
     rows = np.zeros((len(requests), k), dtype=np.int64)

@@ -11,14 +11,15 @@ import pytest
 
 from twotower.bundle.read import read_bundle
 from twotower.commands.compose import checked
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
 from twotower.config.spec import build
 from twotower.data.build import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
-from twotower.commands.doors import SWEEP_ONLY
-from twotower.pipeline.train import reevaluate, reindex, train
+from twotower.pipeline.again import reevaluate, reindex
+from twotower.pipeline.train import train
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts" / "bench"))

@@ -13,8 +13,8 @@ from strangers.cosine_contrastive import CosineContrastive
 
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
-from twotower.config.errors import InputError
 from twotower.commands.doors import SWEEP_ONLY
+from twotower.config.errors import InputError
 from twotower.pipeline.train import train
 
 TINY = [

@@ -15,9 +15,9 @@ import pytest
 from twotower.bundle.manifest import render
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
 from twotower.pipeline import train as assemble
-from twotower.commands.doors import SWEEP_ONLY
 from twotower.serving.http.app import Settings, create_app
 from twotower.serving.live.service import LiveService
 from twotower.serving.retriever import Retriever

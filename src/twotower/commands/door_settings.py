@@ -12,7 +12,7 @@ from twotower.sweeps.sweep import Sweep
 class TrainSettings(TrainKeys, RunConfig):
     """Of scripts/train.py: one run, or what its sweep varies."""
 
-    sweep: Sweep.Config | None
+    sweep: Sweep.Config | None = None
     launcher: Launcher.Config
 
 

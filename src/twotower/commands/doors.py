@@ -49,7 +49,7 @@ class Door:
 
     Attributes:
         keys: its plain keys.
-        settings: the class of all of its settings, by name, since to import it takes torch; empty if `keys` are all.
+        settings: the class of all of its settings, by name: to import it takes torch. Empty if that is all.
     """
 
     keys: type[Config]

@@ -31,7 +31,7 @@ Masks = Mapping[str, NDArray[np.bool_]]
 OfParts = dict[str, UserValues]
 """cold, warm, all -> the values of the users who have a target there, by key."""
 
-RECALL = Recall()
+RECALL = Recall(Recall.Config())
 
 
 def cold_start(
@@ -72,7 +72,9 @@ def cold_start(
     return {
         **{who: {name: means_of(of) for name, of in found.items()} for who, found in values.items()},
         "random": {name: means_of(of) for name, of in drawn.items()},
-        "intervals": {who: _intervals(found, evaluator.num_bootstrap) for who, found in values.items()},
+        "intervals": {
+            who: _intervals(found, evaluator.config.num_bootstrap) for who, found in values.items()
+        },
         "num_cold_items": int(is_cold.sum()),
         "num_users": {name: int((each > 0).sum()) for name, each in counts.items()},
         "num_targets": {name: int(each.sum()) for name, each in counts.items()},

@@ -39,7 +39,7 @@ class RunConfig(RunKeys, TrainingConfig):
         facts = self._facts(num_items, whole)
         with _unless(whole):
             yield from (Problem(key, message) for key, message in self.input_problems())
-        for key, choice in _choices(self):
+        for key, choice in choices_of(self):
             for field, message in choice.problems(dataclasses.replace(facts, key=key)):
                 yield Problem(f"{key}.{field}" if field else key, message)
 
@@ -93,7 +93,7 @@ FACTS: dict[str, Callable[[RunConfig], Any]] = {
 }
 
 
-def _choices(settings: Config, prefix: str = "") -> Iterator[tuple[str, Config]]:
+def choices_of(settings: Config, prefix: str = "") -> Iterator[tuple[str, Config]]:
     """Yield the key and the settings of every choice, however deep."""
     values: Mapping[str, Any] = {
         name: getattr(settings, name) for name in type(settings).model_fields if hasattr(settings, name)
@@ -106,7 +106,7 @@ def _choices(settings: Config, prefix: str = "") -> Iterator[tuple[str, Config]]
         elif isinstance(value, Config):
             if isinstance(value, _CHOICE):
                 yield key, value
-            yield from _choices(value, f"{key}.")
+            yield from choices_of(value, f"{key}.")
 
 
 _CHOICE = Component.Config

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from twotower.config.problems import Problem, nearest, raise_problems
-from twotower.config.spec import build
 from twotower.runs.directions import INDEX_FIGURES, higher_is_better
 from twotower.runs.result import Result
 
@@ -35,7 +34,7 @@ class Objectives:
         """
         from twotower.evaluation.evaluator import Evaluator
 
-        keys = build(settings["metrics"], Evaluator).keys()
+        keys = Evaluator.Config.model_validate(settings["metrics"]).keys()
         known = [f"{VALID}{key}" for key in keys] + [f"{INDEX}{name}" for name in INDEX_FIGURES]
         raise_problems(
             Problem(f"sweep.objectives.{key}", _refusal(key, known))
@@ -66,7 +65,8 @@ def way_of(key: str, settings: Mapping[str, Any]) -> Direction | None:
     """Return where a figure of runs with these settings should go; None where neither way is better."""
     from twotower.evaluation.evaluator import Evaluator
 
-    higher = higher_is_better(key, [build(settings["metrics"], Evaluator).higher_is_better()])
+    ways = Evaluator.Config.model_validate(settings["metrics"]).higher_is_better()
+    higher = higher_is_better(key, [ways])
     return None if higher is None else "maximize" if higher else "minimize"
 
 

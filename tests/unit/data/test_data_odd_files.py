@@ -11,11 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from twotower.config.component import Config
 from twotower.config.errors import InputError
+from twotower.config.reading import read
 from twotower.data.check_tables import checked
+from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.table_columns import typed
-from twotower.pipeline.check import ROOMS, check_spec
+
+
+class Held(Config):
+    data: Source.Config
+
 
 LOG = "user_id,item_id,timestamp\n1,5,1700000000\n2,6,1700000001\n"
 FRAME = pd.DataFrame({"user_id": [1, 2], "item_id": [5, 6], "timestamp": [1_700_000_000, 1_700_000_001]})
@@ -245,7 +252,7 @@ def test_separators(separator):
 @pytest.mark.parametrize("separator", ["", "::", r"\s+", "é", '"', "\n", "\0"])
 def test_separators_that_cannot_be(separator):
     spec = {"_target_": "twotower.data.sources.table_files.TableFiles", "interactions_path": "log.csv"}
-    (problem,) = check_spec(spec | {"separator": separator}, ROOMS["data"], "data")
+    _, (problem,) = read(Held, {"data": spec | {"separator": separator}})
     assert problem.key == "data.separator"
     assert problem.message == rf"expected one ASCII character (\t for a tab), got {separator!r}"
 

@@ -79,7 +79,7 @@ def world(bias: str = "no_bias.NoBias") -> tuple[TwoTower, RetrievalDataset]:
 
 
 def evaluator(**arguments: Any) -> Evaluator:
-    return Evaluator(**{"ks": [1, 2], "kinds": KINDS, "num_bootstrap": 50, **arguments})
+    return Evaluator.Config(**{"ks": [1, 2], "kinds": KINDS, "num_bootstrap": 50, **arguments}).build()
 
 
 def figures(at_1: float, at_2: float) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from twotower.config.errors import InputError
-from twotower.config.spec import Spec, build
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
 from twotower.evaluation.baselines.baseline import Baseline
@@ -26,7 +25,7 @@ class BaselineReports:
 
 
 def run_baselines(
-    specs: Mapping[str, Spec],
+    configs: Mapping[str, Baseline.Config],
     evaluator: Evaluator,
     holdout: Holdout,
     train: History,
@@ -36,7 +35,7 @@ def run_baselines(
     """Fit each baseline on `train` and evaluate it on `holdout`.
 
     Args:
-        specs: name -> spec of a `Baseline`.
+        configs: name -> settings of the baseline.
         evaluator: metrics and seen filter.
         holdout: users, their histories and targets.
         train: the log the model was fitted on too.
@@ -49,11 +48,11 @@ def run_baselines(
     when = request_time(holdout, train) if now is None else now
     popularity = item_popularity(train, num_items)
     reports, skipped = {}, {}
-    for name, spec in specs.items():
-        baseline: Baseline = build(spec, Baseline)
-        if reason := baseline.skip_reason(num_items):
+    for name, config in configs.items():
+        if reason := config.skip_reason(num_items):
             skipped[name] = reason
             continue
+        baseline = config.build()
         try:
             baseline.fit(train, num_items, when)
         except InputError as error:
