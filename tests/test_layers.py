@@ -39,7 +39,6 @@ ONLY_IN = {
     "pytorch_lightning": {"training"},
     "onnxruntime": {"bundle"},
     "onnx_ir": {"bundle"},
-    "pydantic": {"config", "features", "index", "evaluation", "runs", "serving"},
     "fastapi": {"serving"},
     "starlette": {"serving"},
     "uvicorn": {"serving"},

@@ -165,7 +165,7 @@ def test_what_is_missing_embeds_as_nothing_until_trained(spec: dict[str, Any]) -
 def test_json_round_trip(spec: dict[str, Any]) -> None:
     feature, values = fitted(spec)
     text = json.dumps(feature.to_json(), allow_nan=False)
-    again = feature_from_json(json.loads(text))
+    again = feature_from_json(json.loads(text), "here")
     assert type(again) is type(feature)
     assert json.dumps(again.to_json()) == text
     assert torch.equal(again.encode([*values, *ODD]), feature.encode([*values, *ODD]))

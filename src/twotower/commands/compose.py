@@ -94,7 +94,8 @@ def checked(
     told |= asked if "run" in told else set()
     problems += unresolved
     early = [problem for problem in _of_plain_keys(config_name, settings) if problem.key not in told]
-    if (problems or early) and not any(map(_about_choices, sound)):
+    of_the_house = not any(map(_about_choices, sound)) and not (LOCAL / "default.yaml").is_file()
+    if (problems or early) and of_the_house:
         raise_problems([*problems, *early], NOTHING_DONE)
     found = [problem for problem in _of_choices(config_name, settings) if problem.key not in told]
     raise_problems([*problems, *early, *found], NOTHING_DONE)

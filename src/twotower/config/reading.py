@@ -59,6 +59,8 @@ def _sound(
 def _problem(kind: type[Config], values: Mapping[str, Any], details: Any) -> Problem:
     *parents, last = where = [str(part) for part in details["loc"]] or [""]
     key, given = ".".join(where), details.get("input")
+    if _is_not_set(given):
+        return Problem(key, "required, but not set")
     if details["type"] == "extra_forbidden":
         return Problem(key, f"unknown key; {nearest(last, _fields_at(kind, values, parents))}")
     if details["type"] == "missing":

@@ -39,7 +39,7 @@ class RunConfig(RunKeys, TrainingConfig):
         facts = self._facts(num_items, whole)
         with _unless(whole):
             yield from (Problem(key, message) for key, message in self.input_problems())
-        for key, choice in choices_of(self):
+        for key, choice in choices_of(self, RunConfig):
             for field, message in choice.problems(dataclasses.replace(facts, key=key)):
                 yield Problem(f"{key}.{field}" if field else key, message)
 
@@ -93,11 +93,18 @@ FACTS: dict[str, Callable[[RunConfig], Any]] = {
 }
 
 
-def choices_of(settings: Config, prefix: str = "") -> Iterator[tuple[str, Config]]:
-    """Yield the key and the settings of every choice, however deep."""
-    values: Mapping[str, Any] = {
-        name: getattr(settings, name) for name in type(settings).model_fields if hasattr(settings, name)
-    }
+def choices_of(
+    settings: Config, kind: type[Config] | None = None, prefix: str = ""
+) -> Iterator[tuple[str, Config]]:
+    """Yield the key and the settings of every choice, however deep.
+
+    Args:
+        settings: that hold choices.
+        kind: whose fields are looked at; None for all that the settings have.
+        prefix: of the keys.
+    """
+    fields = (kind or type(settings)).model_fields
+    values: Mapping[str, Any] = {name: getattr(settings, name) for name in fields if hasattr(settings, name)}
     waiting = [(f"{prefix}{name}", value) for name, value in values.items()]
     while waiting:
         key, value = waiting.pop(0)
@@ -106,7 +113,7 @@ def choices_of(settings: Config, prefix: str = "") -> Iterator[tuple[str, Config
         elif isinstance(value, Config):
             if isinstance(value, _CHOICE):
                 yield key, value
-            yield from choices_of(value, f"{key}.")
+            yield from choices_of(value, prefix=f"{key}.")
 
 
 _CHOICE = Component.Config
