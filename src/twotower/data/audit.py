@@ -8,34 +8,26 @@ from twotower.data.dataset import Audit
 from twotower.data.history import History
 from twotower.data.holdouts import Window, Windows
 from twotower.data.log import Log
-from twotower.data.odd_times import WARNING
 from twotower.data.splits.split import NONE, Split
-from twotower.data.splits.temporal import date
+from twotower.data.times import date
 
 LABELS = {
-    "split": "split",
     "interactions": "rows (interactions)",
-    "users": "users",
-    "items": "items",
-    "density": "density",
     "first_time": "first interaction",
     "last_time": "last interaction",
-    "train_interactions": "train interactions",
     "valid_interactions": "valid targets",
     "test_interactions": "test targets",
-    "valid_users": "valid users",
-    "test_users": "test users",
     "cold_users": "cold test users",
     "cold_items": "cold test items",
-    "valid_cold_users": "cold valid users",
-    "valid_cold_items": "cold valid items",
     "repeat_targets": "repeat targets (dropped)",
-    "unused_interactions": "unused interactions",
     "equal_timestamp_rate": "equal-timestamp rate",
     "future_leak_rate": "future-leak rate",
     "seen_filter": "seen-filter",
 }
-"""Audit key -> what the console calls it, in the order of the console."""
+"""Audit key -> what the console calls it, where that is not the key in words."""
+
+WARNING = "warning"
+"""Key of the audit that has a line of its own elsewhere."""
 
 RATES = {"density", "equal_timestamp_rate", "future_leak_rate"}
 
@@ -76,14 +68,9 @@ def audit_of(log: Log, windows: Windows, split: Split) -> Audit:
 
 
 def audit_table(audit: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Return (label, value) rows for the console; keys unknown here come last, under their own name.
-
-    A warning has a line of its own elsewhere. A caller may add `seen_filter`, True or False.
-    """
-    keys = [key for key in LABELS if key in audit] + [
-        key for key in audit if key not in LABELS and key != WARNING
-    ]
-    return [(LABELS.get(key, key.replace("_", " ")), _shown(key, audit[key])) for key in keys]
+    """Return (label, value) rows for the console; a caller may add `seen_filter`, True or False."""
+    shown = {key: value for key, value in audit.items() if key != WARNING}
+    return [(LABELS.get(key, key.replace("_", " ")), _shown(key, value)) for key, value in shown.items()]
 
 
 def _shown(key: str, value: object) -> str:

@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 
 from twotower.config.problems import Gathered
-from twotower.data.audit import audit_of
+from twotower.data.audit import WARNING, audit_of
 from twotower.data.check_tables import ENTITIES, Needs, checked, no_needs
 from twotower.data.dataset import Audit, RetrievalDataset
 from twotower.data.fingerprints import fingerprint_of
 from twotower.data.holdouts import Windows, windows_of
 from twotower.data.log import log_of
-from twotower.data.odd_times import odd_times
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.data.store import open_dataset, write_dataset
 from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
+from twotower.data.times import oddity_of_times
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
 from twotower.files.code import code_fingerprint
@@ -56,14 +56,12 @@ def build_dataset(
     tables, windows, audit = _built(checked(source.load(), needs), split)
     temporary = temporary_folder(final)
     try:
-        fingerprint = write_dataset(tables, windows, audit, temporary)
-        publish_folder(temporary, final)
-        found = open_dataset(final)
-        if found is None or (anew and found.fingerprint != fingerprint):  # what was there is broken or old
-            temporary.mkdir()
-            write_dataset(tables, windows, audit, temporary)
+        write_dataset(tables, windows, audit, temporary)
+        if final.exists():  # broken or old
             replace_folder(temporary, final)
-            found = open_dataset(final)
+        else:
+            publish_folder(temporary, final)
+        found = open_dataset(final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     assert found is not None
@@ -89,9 +87,11 @@ def _built(tables: Tables, split: Split) -> tuple[Tables, Windows, Audit]:
     users, items = Vocabulary.fit(tables.users[USER_ID]), Vocabulary.fit(tables.items[ITEM_ID])
     log = log_of(tables, users, items)
     windows = windows_of(log, split)
-    audit = audit_of(log, windows, split) | odd_times(tables.column("interactions", TIMESTAMP))
+    audit = audit_of(log, windows, split)
     users_table = _in_row_order(tables.users, USER_ID, users)
     items_table = _in_row_order(tables.items, ITEM_ID, items)
+    if oddity := oddity_of_times(tables.column("interactions", TIMESTAMP)):
+        audit[WARNING] = oddity
     return replace(tables, users=users_table, items=items_table), windows, audit
 
 

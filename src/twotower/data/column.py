@@ -21,26 +21,19 @@ class Column:
     """A column of a table that came from a file.
 
     Args:
-        frame: the table; a named index says where its rows come from ("line" 7).
-        key: of the column in the table.
+        values: [n]; a named index says where its rows come from ("line" 7).
         origin: the file.
         name: of the column in the file.
     """
 
-    frame: pd.DataFrame
-    key: str
+    values: "pd.Series[Any]"
     origin: str
     name: str
 
-    @property
-    def values(self) -> "pd.Series[Any]":
-        """The column."""
-        return self.frame[self.key]
-
     def place(self, position: int) -> str:
         """Return where a row is: the value of a named index, or its number from 1."""
-        index = self.frame.index
-        return f"row {position + 1}" if index.name is None else f"{index.name} {index[position]}"
+        index = self.values.index
+        return f"row {position + 1}" if index.name is None else f"{index.name} {quoted(index[position])}"
 
     def found(self, position: int) -> str:
         """Return a value as a message quotes it."""

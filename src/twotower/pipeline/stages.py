@@ -13,12 +13,11 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.config.problems import raise_problems
 from twotower.config.spec import build
-from twotower.data.audit import audit_table
+from twotower.data.audit import WARNING, audit_table
 from twotower.data.build import build_dataset
 from twotower.data.check_tables import Needs
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.history import History
-from twotower.data.odd_times import WARNING
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.evaluation.baselines.run import BaselineReports, request_time, run_baselines

@@ -14,7 +14,7 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.data.check_tables import checked
 from twotower.data.sources.table_files import TableFiles
-from twotower.data.table_columns import typed
+from twotower.data.table_reader import typed
 from twotower.pipeline.check import ROOMS, check_spec
 
 LOG = "user_id,item_id,timestamp\n1,5,1700000000\n2,6,1700000001\n"

@@ -9,8 +9,9 @@ from twotower.data.splits.given import Given
 from twotower.data.splits.item_cold import ItemCold
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.split import NONE, TEST, TRAIN, VALID, VALID_ONLY
-from twotower.data.splits.temporal import Temporal, date
+from twotower.data.splits.temporal import Temporal
 from twotower.data.splits.user_holdout import UserHoldout
+from twotower.data.times import date
 
 DAY = 86_400
 
