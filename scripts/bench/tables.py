@@ -104,6 +104,8 @@ def train(settings: Settings, folder: Path) -> dict[str, int]:
 
 def fit(settings: Settings, folder: Path) -> dict[str, int]:
     """Take tables until their features are fitted."""
+    import numpy as np
+
     from twotower.config.spec import build
     from twotower.data.build import build_dataset
     from twotower.data.sources.source import Source
@@ -113,8 +115,8 @@ def fit(settings: Settings, folder: Path) -> dict[str, int]:
 
     source, split = build(settings["data"], Source), build(settings["split"], Split)
     dataset = build_dataset(source, split, folder, needs=needs_of(settings))
-    fit_features(settings, dataset, "user", dataset.train_users())
-    fit_features(settings, dataset, "item", dataset.train_items())
+    fit_features(settings, dataset, "user", np.flatnonzero(dataset.train.counts()))
+    fit_features(settings, dataset, "item", np.unique(dataset.train.items))
     return {key: int(dataset.audit[key]) for key in COUNTED}
 
 
