@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from twotower.config.problems import Gathered
 from twotower.data.audit import WARNING, audit_of
@@ -56,12 +55,14 @@ def build_dataset(
     tables, windows, audit = _built(checked(source.load(), needs), split)
     temporary = temporary_folder(final)
     try:
-        write_dataset(tables, windows, audit, temporary)
-        if final.exists():  # broken or old
-            replace_folder(temporary, final)
-        else:
-            publish_folder(temporary, final)
+        fingerprint = write_dataset(tables, windows, audit, temporary)
+        publish_folder(temporary, final)
         found = open_dataset(final)
+        if found is None or (anew and found.fingerprint != fingerprint):  # what was there is broken or old
+            temporary.mkdir()
+            write_dataset(tables, windows, audit, temporary)
+            replace_folder(temporary, final)
+            found = open_dataset(final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     assert found is not None
@@ -88,12 +89,10 @@ def _built(tables: Tables, split: Split) -> tuple[Tables, Windows, Audit]:
     log = log_of(tables, users, items)
     windows = windows_of(log, split)
     audit = audit_of(log, windows, split)
-    users_table = _in_row_order(tables.users, USER_ID, users)
-    items_table = _in_row_order(tables.items, ITEM_ID, items)
     if oddity := oddity_of_times(tables.column("interactions", TIMESTAMP)):
         audit[WARNING] = oddity
-    return replace(tables, users=users_table, items=items_table), windows, audit
-
-
-def _in_row_order(table: pd.DataFrame, key: str, vocabulary: Vocabulary) -> pd.DataFrame:
-    return table.iloc[np.argsort(vocabulary.rows(table[key]))].reset_index(drop=True)
+    user_table, item_table = (
+        table.iloc[np.argsort(vocabulary.rows(table[key]))].reset_index(drop=True)
+        for table, key, vocabulary in ((tables.users, USER_ID, users), (tables.items, ITEM_ID, items))
+    )
+    return replace(tables, users=user_table, items=item_table), windows, audit

@@ -42,12 +42,13 @@ class Column:
         value = self.values.iloc[position]
         return quoted(value) if isinstance(value, str) else f"{quoted(value)} ({type(value).__name__})"
 
-    def refuse(self, wrong: NDArray[np.bool_], say: Callable[[int], str]) -> None:
+    def refuse(self, wrong: NDArray[np.bool_], say: Callable[[int], str], remedy: str = "") -> None:
         """Refuse rows, if there are any: the first by its place, and how many there are.
 
         Args:
             wrong: [n] which rows.
             say: position of the first -> what is wrong with it.
+            remedy: what to say last.
 
         Raises:
             InputError: there are some.
@@ -56,4 +57,4 @@ class Column:
             position, number = int(wrong.argmax()), int(wrong.sum())
             rows = f" ({number:,} such rows in all)" if number > 1 else ""
             place = f"{self.origin}: column {self.name!r}, {self.place(position)}"
-            raise InputError(f"{place}: {say(position)}{rows}")
+            raise InputError(f"{place}: {say(position)}{rows}{remedy}")

@@ -38,7 +38,7 @@ def write_dataset(tables: Tables, windows: Windows, audit: Audit, folder: Path) 
     Raises:
         InputError: a feature column mixes kinds of values.
     """
-    holdouts = {"valid": windows.valid.holdout, "test": windows.test.holdout}
+    holdouts = {"valid": windows.valid, "test": windows.test}
     histories = {"train": windows.train, "train_and_valid": windows.train_and_valid}
     histories |= {name: holdout.history for name, holdout in holdouts.items()}
     names: dict[str, str] = {}
