@@ -104,6 +104,8 @@ def train(settings: Settings, folder: Path) -> dict[str, int]:
 
 def fit(settings: Settings, folder: Path) -> dict[str, int]:
     """Take tables until their features are fitted."""
+    import numpy as np
+
     from twotower.config.spec import build
     from twotower.data.build import build_dataset
     from twotower.data.sources.source import Source
@@ -117,8 +119,8 @@ def fit(settings: Settings, folder: Path) -> dict[str, int]:
     dataset = build_dataset(source, split, folder, needs=needs_of(choices))
     features = {"user": choices.user, "item": choices.item}
     for side, table, rows in (
-        ("user", dataset.user_table, dataset.train_users()),
-        ("item", dataset.item_table, dataset.train_items()),
+        ("user", dataset.user_table, np.flatnonzero(dataset.train.counts())),
+        ("item", dataset.item_table, np.unique(dataset.train.items)),
     ):
         origin = dataset.origins.get(f"{side}s", f"{side}s")
         fit_features(features[side], table, rows, origin, settings["embedding_dim"])

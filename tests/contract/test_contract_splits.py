@@ -84,10 +84,9 @@ def test_no_history_knows_its_target_or_anything_after(kind, arguments, log):
         windows = windows_of(log, kind(kind.Config(**arguments)))
     except InputError:
         assume(False)
-    for asked, codes in ((windows.valid, (VALID, VALID_ONLY)), (windows.test, (TEST,))):
-        holdout = asked.holdout
+    for holdout, codes in ((windows.valid, (VALID, VALID_ONLY)), (windows.test, (TEST,))):
         is_target = is_in(windows.parts, codes)
-        assert len(holdout.target_items) + asked.num_repeats == is_target.sum()
+        assert len(holdout.target_items) + holdout.num_repeats == is_target.sum()
         assert (np.diff(holdout.target_offsets) > 0).all()
         assert (np.diff(holdout.users) > 0).all()
         for query, user in enumerate(holdout.users):

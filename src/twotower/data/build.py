@@ -6,21 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
-from twotower.data.audit import audit_of
+from twotower.data.audit import WARNING, audit_of
 from twotower.data.check_tables import ENTITIES, Needs, checked, no_needs
 from twotower.data.dataset import Audit, RetrievalDataset
 from twotower.data.fingerprints import fingerprint_of
 from twotower.data.holdouts import Windows, windows_of
 from twotower.data.log import log_of
-from twotower.data.odd_times import odd_times
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.data.store import open_dataset, write_dataset
 from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
+from twotower.data.times import oddity_of_times
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
 from twotower.files.code import code_fingerprint
@@ -90,11 +89,11 @@ def _built(tables: Tables, split: Split) -> tuple[Tables, Windows, Audit]:
     users, items = Vocabulary.fit(tables.users[USER_ID]), Vocabulary.fit(tables.items[ITEM_ID])
     log = log_of(tables, users, items)
     windows = windows_of(log, split)
-    audit = audit_of(log, windows, split) | odd_times(tables.column("interactions", TIMESTAMP))
-    users_table = _in_row_order(tables.users, USER_ID, users)
-    items_table = _in_row_order(tables.items, ITEM_ID, items)
-    return replace(tables, users=users_table, items=items_table), windows, audit
-
-
-def _in_row_order(table: pd.DataFrame, key: str, vocabulary: Vocabulary) -> pd.DataFrame:
-    return table.iloc[np.argsort(vocabulary.rows(table[key]))].reset_index(drop=True)
+    audit = audit_of(log, windows, split)
+    if oddity := oddity_of_times(tables.column("interactions", TIMESTAMP)):
+        audit[WARNING] = oddity
+    user_table, item_table = (
+        table.iloc[np.argsort(vocabulary.rows(table[key]))].reset_index(drop=True)
+        for table, key, vocabulary in ((tables.users, USER_ID, users), (tables.items, ITEM_ID, items))
+    )
+    return replace(tables, users=user_table, items=item_table), windows, audit

@@ -1,5 +1,6 @@
 """What may be an id: a whole number or a text, of one kind in a column."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,17 @@ from twotower.data.column import Column
 MAX_LENGTH = 256
 """Characters of a text id; longer ones are texts, not keys, and would bloat every map from ids to rows."""
 INT64 = np.iinfo(np.int64)
+WHOLE_NUMBER = r"-?[1-9]\d{0,17}|0"
+"""In its usual spelling; 007 is a code."""
+DECIMAL = r"-?\d+\.0*"
 
 
-def checked_ids(column: Column) -> "pd.Series[Any]":
+def checked_ids(column: Column, is_csv: bool) -> "pd.Series[Any]":
     """Return an id column as int64 or as text.
+
+    Args:
+        column: of any type.
+        is_csv: it is text only because CSV has no types.
 
     Raises:
         InputError: an id is missing, a fraction, neither a whole number nor text, too long, or of another
@@ -25,6 +33,14 @@ def checked_ids(column: Column) -> "pd.Series[Any]":
         return f"ids must be {kinds}; found {column.found(row)}"
 
     values = column.values
+    if is_csv:
+        column.refuse(
+            values.str.fullmatch(DECIMAL).to_numpy(dtype=np.bool_, na_value=False),
+            lambda row: (
+                f"id {values.iloc[row]!r} is a decimal number; ids must be whole numbers or text (a column "
+                "with gaps is often saved so: fill the gaps and save whole numbers)"
+            ),
+        )
     column.refuse(values.isna().to_numpy(), say)
     whole = pd.api.types.is_integer_dtype(values.dtype)
     if not whole:
@@ -38,6 +54,25 @@ def checked_ids(column: Column) -> "pd.Series[Any]":
     outside = ((numbers > INT64.max) | (numbers < INT64.min)).to_numpy(dtype=np.bool_)
     column.refuse(outside, lambda row: f"{values.iloc[row]} does not fit 64 bits; store these ids as text")
     return numbers.astype(np.int64)
+
+
+def unified_ids(
+    ids: Mapping[str, "pd.Series[Any]"], from_csv: Collection[str]
+) -> Mapping[str, "pd.Series[Any]"]:
+    """Return ids as whole numbers if all of them can be, in every table: CSV cannot say which it means.
+
+    Args:
+        ids: table -> its checked ids.
+        from_csv: tables whose ids are text only because CSV has no types.
+    """
+    for table, values in ids.items():
+        if table in from_csv:
+            whole = bool(pd.Series(values.unique()).str.fullmatch(WHOLE_NUMBER).all())
+        else:
+            whole = values.dtype == np.int64
+        if not whole:
+            return ids
+    return {table: values.astype(np.int64) for table, values in ids.items()}
 
 
 def is_whole(value: Any) -> bool:

@@ -38,7 +38,7 @@ def write_dataset(tables: Tables, windows: Windows, audit: Audit, folder: Path) 
     Raises:
         InputError: a feature column mixes kinds of values.
     """
-    holdouts = {"valid": windows.valid.holdout, "test": windows.test.holdout}
+    holdouts = {"valid": windows.valid, "test": windows.test}
     histories = {"train": windows.train, "train_and_valid": windows.train_and_valid}
     histories |= {name: holdout.history for name, holdout in holdouts.items()}
     names: dict[str, str] = {}
@@ -51,13 +51,13 @@ def write_dataset(tables: Tables, windows: Windows, audit: Audit, folder: Path) 
     for name, holdout in holdouts.items():
         content |= _save(folder / name, holdout, TARGET_ARRAYS)
     for name, frame in {"users": tables.users, "items": tables.items}.items():
-        content[name] = _save_table(frame, folder / f"{name}.parquet", tables.origins[name])
+        content[name] = _save_table(frame, folder / f"{name}.parquet", tables.origin(name))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     meta = {
         "fingerprint": fingerprint_of(content),
         "audit": audit,
         "item_label": tables.item_label,
-        "origins": tables.origins,
+        "origins": {name: tables.origin(name) for name in ("interactions", "users", "items")},
         "histories": names,
         "files": {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in files},
     }

@@ -19,6 +19,7 @@ from twotower.config.errors import InputError
 from twotower.config.problems import legible, listed
 from twotower.data.parquet_file import column_names, read_columns
 from twotower.data.tables import missing_columns
+from twotower.data.times import EXACT
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
@@ -130,6 +131,35 @@ def read(
     return frame.assign(
         **{name: frame[name].mask(frame[name].isin([""] if name in ids else MISSING)) for name in columns}
     )
+
+
+def tags(values: "pd.Series[Any]", separator: str) -> "pd.Series[Any]":
+    """Return text as lists of the parts between separators; lists and missing values stay as they are."""
+
+    def split(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return [part.strip() for part in value.split(separator) if part.strip()]
+
+    return pd.Series([split(value) for value in values], index=values.index, dtype=object)
+
+
+def typed(values: pd.Series) -> pd.Series:
+    """Return a text column as numbers, if each of its values is one; codes like 007 stay text.
+
+    So do whole numbers that none of our types holds: beyond 64 bits, and beyond 53 beside missing values.
+    """
+    present = values.dropna()
+    if present.str.fullmatch(r"-?0\d+").any():
+        return values
+    numbers = pd.to_numeric(present, errors="coerce")
+    if numbers.isna().any() or len(present) == 0:
+        return values
+    if present.str.fullmatch(r"-?\d+").all():
+        exact = len(present) == len(values) and numbers.dtype == np.int64
+        if not exact and (numbers.abs() > EXACT).any():
+            return values
+    return pd.to_numeric(values)
 
 
 def _read_csv(

@@ -7,23 +7,21 @@ from pydantic import Field
 from torch import Tensor
 
 from twotower.config.spec import Width
-from twotower.features.feature import BoolArray, Feature
+from twotower.features.feature import BoolArray, EmbeddedFeature
 from twotower.features.lookup_encoder import LookupEncoder
 from twotower.features.raw_numbers import as_finite_numbers
 
 
-class Binned(Feature):
+class Binned(EmbeddedFeature):
     """A learned embedding for each quantile bin of the train values; bin 0 = missing."""
 
-    class Config(Feature.Config):
+    class Config(EmbeddedFeature.Config):
         """Settings of quantile bins."""
 
-        dim: Width
-        """Width of the embedding."""
         num_bins: Width = 10
         """Bins of equal count; fewer where many values are equal."""
 
-    class State(Feature.State):
+    class State(EmbeddedFeature.State):
         """The lower edges of all bins but the first."""
 
         edges: list[float] = Field(default_factory=list)
@@ -31,11 +29,6 @@ class Binned(Feature):
     config: Config
     state: State
     expected = "a finite number"
-
-    @property
-    def output_dim(self) -> int:
-        """Width of the embedding."""
-        return self.config.dim
 
     def encoder(self) -> LookupEncoder:
         """Return a fresh embedding table, one row a bin."""

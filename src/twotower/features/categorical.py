@@ -5,20 +5,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from twotower.config.spec import DropoutRate, PositiveInt, Width
-from twotower.features.feature import BoolArray, Feature
+from twotower.config.spec import DropoutRate, PositiveInt
+from twotower.features.feature import BoolArray, EmbeddedFeature
 from twotower.features.lookup_encoder import LookupEncoder
 from twotower.features.value_rows import ValueRows, is_value
 
 
-class Categorical(Feature):
+class Categorical(EmbeddedFeature):
     """A learned embedding for each value seen in training."""
 
-    class Config(Feature.Config):
+    class Config(EmbeddedFeature.Config):
         """Settings of one of a set of values."""
 
-        dim: Width
-        """Width of the embedding."""
         min_count: PositiveInt = 1
         """Train entities a value needs to get its own embedding; rarer ones are unknown."""
         dropout: DropoutRate = 0.0
@@ -37,11 +35,6 @@ class Categorical(Feature):
     config: Config
     state: State
     expected = "text or a finite number"
-
-    @property
-    def output_dim(self) -> int:
-        """Width of the embedding."""
-        return self.config.dim
 
     def encoder(self) -> LookupEncoder:
         """Return a fresh embedding table, row 0 = unknown."""

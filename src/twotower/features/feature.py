@@ -14,7 +14,8 @@ from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered, nearest
-from twotower.data.column import quoted
+from twotower.config.spec import Width
+from twotower.data.column import Column, quoted
 
 REQUEST_TIME = "request_time"
 """Reserved user column: unix seconds of the request, given at call time instead of by the user table."""
@@ -110,11 +111,18 @@ class Feature(Component, ABC):
         Returns:
             At most two messages: values are missing (unless `missing` is `allow`), or not what is expected.
         """
+        column, told = Column(values, origin, self.column), Gathered(origin)
         absent = values.isna().to_numpy()
         wrong = np.zeros(len(values), dtype=np.bool_)
         wrong[~absent] = self._wrong(values[~absent])
-        kinds = [absent] if self.config.missing == "error" else []
-        return [self._refusal(values, rows, origin) for rows in (*kinds, wrong) if rows.any()]
+        expected, remedy = f"expected {self.expected}, found", "; mend the value"
+        if self.config.missing == "error":
+            with told.refusals():
+                allow = f"{remedy}, or set `missing: allow`"
+                column.refuse(absent, lambda _: f"{expected} nothing (NaN)", allow)
+        with told.refusals():
+            column.refuse(wrong, lambda row: f"{expected} {quoted(values.iloc[row])}", remedy)
+        return told.messages
 
     def check(self, values: pd.Series, origin: str) -> None:
         """Refuse a column this feature cannot use; see `faults`.
@@ -162,17 +170,22 @@ class Feature(Component, ABC):
     def _encode(self, values: pd.Series) -> Tensor:
         """See `encode`."""
 
-    def _refusal(self, values: pd.Series, rows: BoolArray, origin: str) -> str:
-        """Return what to say about rows [n] that are wrong in one way."""
-        position, index = int(rows.argmax()), values.index
-        # A table of entities is in the order of its ids, which need not be its file's.
-        place = f"{index.name} {quoted(index[position])}" if index.name else f"row {position + 1}"
-        missing = bool(values.isna().iloc[position])
-        found = "nothing (NaN)" if missing else quoted(values.iloc[position])
-        remedy = "mend the value" + (", or set `missing: allow`" if missing else "")
-        num = f" ({int(rows.sum()):,} such rows in all)" if rows.sum() > 1 else ""
-        wrong = f"expected {self.expected}, found {found}{num}; {remedy}"
-        return f"{origin}: column {self.column!r}, {place}: {wrong}"
+
+class EmbeddedFeature(Feature):
+    """A feature whose encoder is a table of embeddings."""
+
+    class Config(Feature.Config):
+        """Settings of every such feature."""
+
+        dim: Width
+        """Width of an embedding."""
+
+    config: Config
+
+    @property
+    def output_dim(self) -> int:
+        """Width of an embedding."""
+        return self.config.dim
 
 
 class ContextFeature(Feature):

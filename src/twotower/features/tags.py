@@ -7,20 +7,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from twotower.config.spec import Length, PositiveInt, Width
+from twotower.config.spec import Length, PositiveInt
 from twotower.features.bag_encoder import BagEncoder
-from twotower.features.feature import BoolArray, Feature
+from twotower.features.feature import BoolArray, EmbeddedFeature
 from twotower.features.value_rows import ValueRows, is_value
 
 
-class Tags(Feature):
+class Tags(EmbeddedFeature):
     """The mean of the embeddings of the tags seen in training; others are dropped, no tags give zeros."""
 
-    class Config(Feature.Config):
+    class Config(EmbeddedFeature.Config):
         """Settings of several values at once: `column` is of lists, or of text that `separator` splits."""
 
-        dim: Width
-        """Width of an embedding."""
         separator: str | None = None
         """Between tags in text; without one, a text is one tag."""
         max_tags: Length = 16
@@ -34,11 +32,6 @@ class Tags(Feature):
     config: Config
     state: State
     expected = "a list of tags (text or finite numbers), or text"
-
-    @property
-    def output_dim(self) -> int:
-        """Width of an embedding."""
-        return self.config.dim
 
     def encoder(self) -> BagEncoder:
         """Return a fresh table of embeddings, averaged."""

@@ -1,10 +1,10 @@
 """Titles and descriptions, without a language model: hashed words and parts of words."""
 
+import functools
 import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -14,15 +14,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from twotower.config.spec import Length, PositiveInt, Width
+from twotower.config.spec import Length, PositiveInt
 from twotower.features.bag_encoder import BagEncoder
-from twotower.features.feature import BoolArray, Feature
+from twotower.features.feature import BoolArray, EmbeddedFeature
 
 WORD = re.compile(r"[^\W_]+")
 GRAM_SIZES = (3, 4, 5)
 
 
-class HashedText(Feature):
+class HashedText(EmbeddedFeature):
     """The mean of the embeddings of a text's words and character n-grams.
 
     Only tokens that training can learn something from get an embedding: those of at least `min_count` train
@@ -31,11 +31,9 @@ class HashedText(Feature):
     Reference: Weinberger et al., Feature Hashing for Large Scale Multitask Learning, ICML 2009.
     """
 
-    class Config(Feature.Config):
+    class Config(EmbeddedFeature.Config):
         """Settings of hashed text."""
 
-        dim: Width
-        """Width of an embedding."""
         buckets: PositiveInt = 1_000_000
         """Range of the hash; two tokens with one hash share an embedding."""
         max_tokens: Length = 64
@@ -47,14 +45,14 @@ class HashedText(Feature):
         weighting: Literal["mean", "idf"] = "mean"
         """`mean`, or `idf` to weigh rare tokens more: 1 + ln((1 + texts) / (1 + texts with it))."""
 
-    class State(Feature.State):
+    class State(EmbeddedFeature.State):
         """The known tokens (hashes) in row order, the train texts that hold each, and all train texts."""
 
         tokens: list[int] = Field(default_factory=list)
         counts: list[int] = Field(default_factory=list)
         num_texts: int = 0
 
-        @cached_property
+        @functools.cached_property
         def row_of(self) -> dict[int, int]:
             """Token -> row."""
             return {token: row for row, token in enumerate(self.tokens, start=1)}
@@ -62,11 +60,6 @@ class HashedText(Feature):
     config: Config
     state: State
     expected = "text"
-
-    @property
-    def output_dim(self) -> int:
-        """Width of an embedding."""
-        return self.config.dim
 
     def encoder(self) -> BagEncoder:
         """Return a fresh table of embeddings, averaged with the token weights."""
@@ -96,38 +89,35 @@ class HashedText(Feature):
         return torch.from_numpy(encoded)
 
     def _tokenise(self, values: pd.Series) -> Iterator[list[int]]:
-        memo: dict[str, list[int]] = {}
         for value in values:
             known = isinstance(value, str)
-            yield hashed_tokens(value, self.config.buckets, self.config.char_ngrams, memo) if known else []
+            yield hashed_tokens(value, self.config.buckets, self.config.char_ngrams) if known else []
 
 
-def hashed_tokens(text: str, buckets: int, char_ngrams: bool, memo: dict[str, list[int]]) -> list[int]:
-    """Return the distinct hashes of a text's tokens, words first.
+def hashed_tokens(text: str, buckets: int, char_ngrams: bool) -> list[int]:
+    """Return the distinct hashes of a text's tokens, words first; case does not count.
 
     Args:
-        text: any text; case does not count.
+        text: any text.
         buckets: hashes are in 0..buckets-1, the same on every machine.
         char_ngrams: add the character n-grams (3 to 5) of each word with its edges marked.
-        memo: keeps the hashes of words seen before; one for each setting of the other arguments.
 
     Reference: Bojanowski et al., Enriching Word Vectors with Subword Information, TACL 2017, section 3.2.
     """
     hashes: dict[int, None] = {}
     grams: dict[int, None] = {}
     for word in WORD.findall(text.lower()):
-        tokens = memo.get(word)
-        if tokens is None:
-            tokens = memo[word] = _hash_word(word, buckets, char_ngrams)
-        hashes[tokens[0]] = None
-        grams.update(dict.fromkeys(tokens[1:]))
+        first, *others = _hash_word(word, buckets, char_ngrams)
+        hashes[first] = None
+        grams.update(dict.fromkeys(others))
     return list(hashes | grams)
 
 
-def _hash_word(word: str, buckets: int, char_ngrams: bool) -> list[int]:
+@functools.lru_cache(100_000)
+def _hash_word(word: str, buckets: int, char_ngrams: bool) -> tuple[int, ...]:
     tokens = [f"w{word}"]
     if char_ngrams:
         marked = f"<{word}>"
         tokens += [f"g{marked[i : i + n]}" for n in GRAM_SIZES for i in range(len(marked) - n + 1)]
     # crc32 is the same in every process; Python's own hash is not.
-    return [zlib.crc32(token.encode("utf-8", "replace")) % buckets for token in tokens]
+    return tuple(zlib.crc32(token.encode("utf-8", "replace")) % buckets for token in tokens)

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from twotower.config.errors import InputError
-from twotower.data.check_tables import EARLIEST, LATEST
 from twotower.data.ids import MAX_LENGTH, fits_64_bits, is_text_id
+from twotower.data.times import EARLIEST, LATEST
 from twotower.features.feature import ContextFeature
 from twotower.features.feature_table import FeatureTable
 from twotower.serving.live_items import LiveItems, Rows, as_id, as_label

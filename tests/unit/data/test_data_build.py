@@ -61,8 +61,6 @@ def test_by_hand(tmp_path):
     assert [list(tags) for tags in dataset.item_table["tags"]] == [["y", "x"], [], ["x"], ["z"]]
     assert dataset.item_label == "item_id"
     assert dataset.train.items.tolist() == [1, 2, 2]
-    assert dataset.train_users().tolist() == [1, 2]
-    assert dataset.train_items().tolist() == [1, 2]
     assert dataset.valid.users.tolist() == [1]
     assert dataset.test.users.tolist() == [2, 3]
     assert dataset.test.target_items.tolist() == [3, 1]
@@ -265,11 +263,11 @@ def test_the_audit_for_the_console():
         "seen_filter": True,
     }
     assert audit_table(audit) == [
-        ("split", "x"),
-        ("users", "6,040"),
         ("equal-timestamp rate", "53.214%"),
-        ("seen-filter", "on"),
         ("extra fact", "3"),
+        ("users", "6,040"),
+        ("split", "x"),
+        ("seen-filter", "on"),
     ]
 
 

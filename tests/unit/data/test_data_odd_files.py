@@ -17,7 +17,7 @@ from twotower.config.reading import read
 from twotower.data.check_tables import checked
 from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
-from twotower.data.table_columns import typed
+from twotower.data.table_reader import typed
 
 
 class Held(Config):

@@ -3,9 +3,9 @@ import pytest
 
 from twotower.data.build import build_dataset
 from twotower.data.column import Column
-from twotower.data.odd_times import odd_times
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
+from twotower.data.times import oddity_of_times
 
 DAY = 86_400
 YEAR = 365 * DAY
@@ -13,8 +13,8 @@ T = 1_700_000_000
 
 
 def warned(times: list[int]) -> str:
-    frame = pd.DataFrame({"timestamp": times}, index=pd.RangeIndex(2, 2 + len(times), name="line"))
-    return str(odd_times(Column(frame, "timestamp", "log.csv", "when")).get("warning", ""))
+    values = pd.Series(times, index=pd.RangeIndex(2, 2 + len(times), name="line"))
+    return oddity_of_times(Column(values, "log.csv", "when")) or ""
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from twotower.data.splits.given import Given
 from twotower.data.splits.item_cold import ItemCold
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.split import NONE, TEST, TRAIN, VALID, VALID_ONLY
-from twotower.data.splits.temporal import Temporal, date
+from twotower.data.splits.temporal import Temporal
 from twotower.data.splits.user_holdout import UserHoldout
+from twotower.data.times import date
 
 DAY = 86_400
 
@@ -35,12 +36,12 @@ def test_temporal_by_hand(log):
     assert windows.parts.tolist() == [TRAIN, TRAIN, VALID, TEST, TEST]
     assert items_of(windows.train, 1) == [1, 2]
     assert items_of(windows.train_and_valid, 1) == [1, 2, 3]
-    assert targets_of(windows.valid.holdout) == {1: [3]}
-    assert targets_of(windows.test.holdout) == {1: [4], 2: [5]}
-    assert windows.valid.holdout.request_times.tolist() == [80 * DAY + 1]
-    assert windows.test.holdout.request_times.tolist() == [90 * DAY + 1] * 2
-    assert items_of(windows.test.holdout.history, 1) == [1, 2, 3]
-    assert items_of(windows.test.holdout.history, 2) == []
+    assert targets_of(windows.valid) == {1: [3]}
+    assert targets_of(windows.test) == {1: [4], 2: [5]}
+    assert windows.valid.request_times.tolist() == [80 * DAY + 1]
+    assert windows.test.request_times.tolist() == [90 * DAY + 1] * 2
+    assert items_of(windows.test.history, 1) == [1, 2, 3]
+    assert items_of(windows.test.history, 2) == []
 
 
 def test_temporal_shares(log):
@@ -59,11 +60,11 @@ def test_leave_one_out_breaks_ties_by_the_order_of_rows(log):
     windows = windows_of(log(rows), LeaveOneOut(LeaveOneOut.Config()))
     assert items_of(windows.train, 1) == [3, 1]
     assert items_of(windows.train, 2) == [2, 1]  # two interactions: only train
-    assert targets_of(windows.valid.holdout) == {1: [2]}
-    assert targets_of(windows.test.holdout) == {1: [4]}
-    assert windows.valid.holdout.request_times.tolist() == [5]
-    assert windows.test.holdout.request_times.tolist() == [9]
-    assert items_of(windows.test.holdout.history, 1) == [3, 1, 2]
+    assert targets_of(windows.valid) == {1: [2]}
+    assert targets_of(windows.test) == {1: [4]}
+    assert windows.valid.request_times.tolist() == [5]
+    assert windows.test.request_times.tolist() == [9]
+    assert items_of(windows.test.history, 1) == [3, 1, 2]
     assert LeaveOneOut(LeaveOneOut.Config()).facts(log(rows)) == {"users_only_in_train": 1}
 
 
@@ -72,7 +73,7 @@ def test_user_holdout_by_hand(log):
     windows = windows_of(
         log([*rows, (11, 1, 1)]), UserHoldout(UserHoldout.Config(share=0.4, fold_in=0.6, seed=1))
     )
-    valid, test = windows.valid.holdout, windows.test.holdout
+    valid, test = windows.valid, windows.test
     assert (len(valid.users), len(test.users)) == (2, 2)
     assert set(map(tuple, targets_of(test).values())) == {(4, 5)}
     for holdout in (valid, test):
@@ -96,8 +97,8 @@ def test_cold_items_are_in_no_log_and_no_history(log):
     for history in (
         windows.train,
         windows.train_and_valid,
-        windows.valid.holdout.history,
-        windows.test.holdout.history,
+        windows.valid.history,
+        windows.test.history,
     ):
         assert not cold & set(history.items.tolist())
     plain = Temporal(Temporal.Config(test=5, valid=5)).assign(made)
@@ -105,15 +106,15 @@ def test_cold_items_are_in_no_log_and_no_history(log):
     assert (windows.parts[~is_cold] == plain[~is_cold]).all()
     assert (windows.parts[is_cold & (plain == TRAIN)] == NONE).all()
     assert (windows.parts[is_cold & (plain == VALID)] == VALID_ONLY).all()
-    assert cold & set(windows.test.holdout.target_items.tolist())
+    assert cold & set(windows.test.target_items.tolist())
 
 
 def test_given(log):
     made = log([(1, 1, 5), (1, 2, 5), (1, 3, 5), (1, 4, 6)], given=[0, 1, 2, 0])
     windows = windows_of(made, Given(Given.Config()))
     assert items_of(windows.train, 1) == [1, 4]
-    assert items_of(windows.valid.holdout.history, 1) == [1]  # 4 comes after the target
-    assert items_of(windows.test.holdout.history, 1) == [1, 2]
+    assert items_of(windows.valid.history, 1) == [1]  # 4 comes after the target
+    assert items_of(windows.test.history, 1) == [1, 2]
     with pytest.raises(InputError, match=r"split=given: .*data\.split_column"):
         windows_of(log([(1, 1, 5)]), Given(Given.Config()))
     assert "data.split_column" in Given.Config().problems(Synthetic.Config())[0]
@@ -127,8 +128,8 @@ def test_repeats_are_no_targets(log):
     rows = [(1, 1, DAY), (1, 2, 85 * DAY), (1, 1, 86 * DAY)]
     rows += [(1, 1, 95 * DAY), (1, 2, 96 * DAY), (1, 4, 97 * DAY), (1, 4, 98 * DAY), (1, 5, 100 * DAY)]
     windows = windows_of(log(rows), Temporal(Temporal.Config(test=10, valid=10)))
-    assert targets_of(windows.valid.holdout) == {1: [2]}
-    assert targets_of(windows.test.holdout) == {1: [4, 5]}
+    assert targets_of(windows.valid) == {1: [2]}
+    assert targets_of(windows.test) == {1: [4, 5]}
     assert (windows.valid.num_repeats, windows.test.num_repeats) == (1, 3)
     assert windows.test.target_times.tolist() == [97 * DAY, 100 * DAY]
 
@@ -139,8 +140,8 @@ def test_a_test_target_of_valid_only_is_a_repeat(log):
     (warm, _), (cold, other) = np.flatnonzero(~is_cold) + 1, np.flatnonzero(is_cold) + 1
     rows = [(1, warm, DAY), (1, cold, 85 * DAY), (1, cold, 95 * DAY), (1, other, 100 * DAY)]
     windows = windows_of(log(rows, num_items=4), split)
-    assert targets_of(windows.valid.holdout) == {1: [cold]}
-    assert targets_of(windows.test.holdout) == {1: [other]}
+    assert targets_of(windows.valid) == {1: [cold]}
+    assert targets_of(windows.test) == {1: [other]}
     assert windows.test.num_repeats == 1
 
 

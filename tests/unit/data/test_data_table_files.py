@@ -88,7 +88,7 @@ def test_parquet_and_gzip_and_other_names(tmp_path, monkeypatch):
 )
 def test_units_of_time(files, unit, times, expected):
     log = "user_id,item_id,timestamp\n" + "".join(f"1,2,{time}\n" for time in times)
-    assert files(log=log, timestamp_unit=unit).load().interactions["timestamp"].tolist() == expected
+    assert checked(files(log=log, timestamp_unit=unit).load()).interactions["timestamp"].tolist() == expected
 
 
 def test_the_split_column(files):
@@ -217,7 +217,7 @@ def test_all_that_is_wrong_with_the_files_is_one_message(files):
         "interactions.csv: column 'timestamp', line 2: expected whole unix seconds",
         "interactions.csv: column 'user_id', line 2: id '1.0' is a decimal number",
         "interactions.csv: column 'item_id', line 2: ids must be",
-        "users.csv: column 'user_id', line 4: duplicate id '2', first seen at line 3; ",
+        "users.csv: column 'user_id', line 4: duplicate id 2, first seen at line 3; ",
         "items.csv: column 'item_id', line 3: duplicate id 3",
     ):
         assert part in str(caught.value)

@@ -111,9 +111,9 @@ def test_unknown_tags_do_not_take_the_place_of_known_ones() -> None:
 
 
 def test_text_tokens_are_words_then_ngrams() -> None:
-    words = hashed_tokens("Red MUG, red!", 10**9, False, {})
-    assert words == hashed_tokens("red-mug", 10**9, False, {})
-    both = hashed_tokens("red mug", 10**9, True, {})
+    words = hashed_tokens("Red MUG, red!", 10**9, False)
+    assert words == hashed_tokens("red-mug", 10**9, False)
+    both = hashed_tokens("red mug", 10**9, True)
     assert both[:2] == words
     assert len(both) == 2 + 2 * (3 + 2 + 1)  # <red>: 3 of size 3, 2 of size 4, 1 of size 5
 

@@ -10,13 +10,7 @@ from twotower.data.tables import Tables
 FOLDER = Path(__file__).parents[1] / "bundled" / "online_retail"
 FILES = {name: FOLDER / f"{name}.csv.gz" for name in ("interactions", "users", "items")}
 NAMES = {"CustomerID": "user_id", "StockCode": "item_id"}
-TYPES = {
-    "CustomerID": "int64",
-    "StockCode": "str",
-    "timestamp": "int64",
-    "description": "str",
-    "price": "float64",
-}
+TYPES = {"StockCode": "str", "description": "str"}
 
 
 class OnlineRetail(Source):
@@ -38,20 +32,13 @@ class OnlineRetail(Source):
 
     def load(self) -> Tables:
         """Read the three bundled files."""
-        log = ["CustomerID", "StockCode", "timestamp"]
-        return Tables(
-            interactions=_read("interactions")[[NAMES.get(name, name) for name in log]],
-            users=_read("users"),
-            items=_read("items"),
-            origins={name: path.name for name, path in FILES.items()},
-            item_label="description",
+        log, users, items = (
+            pd.read_csv(path, dtype=TYPES, keep_default_na=False).rename(columns=NAMES)
+            for path in FILES.values()
         )
+        origins = {name: path.name for name, path in FILES.items()}
+        return Tables(log[["user_id", "item_id", "timestamp"]], users, items, origins, "description")
 
     def files(self) -> list[Path]:
         """Return the three bundled files."""
         return list(FILES.values())
-
-
-def _read(name: str) -> pd.DataFrame:
-    frame = pd.read_csv(FILES[name], dtype=TYPES, keep_default_na=False)
-    return frame.rename(columns=NAMES)

@@ -121,10 +121,11 @@ class Synthetic(Source):
 
     def _pairs(self, planted: Planted, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return distinct pairs in random order; saturated tastes are filled up with even draws."""
-        activity = np.cumsum(rng.lognormal(sigma=0.7, size=self.config.num_users))
+        config = self.config
+        activity = np.cumsum(rng.lognormal(sigma=0.7, size=config.num_users))
         keys = np.zeros(0, dtype=np.int64)
         for round_number in range(1_000):
-            lacking = self.config.num_interactions - len(keys)
+            lacking = config.num_interactions - len(keys)
             if lacking <= 0:
                 break
             count = round(1.3 * lacking) + 16
@@ -132,19 +133,16 @@ class Synthetic(Source):
                 users = np.searchsorted(activity, rng.random(count) * activity[-1], side="right")
                 items = self._draw_items(planted, users, rng)
             else:
-                users, items = (
-                    rng.integers(self.config.num_users, size=count),
-                    rng.integers(self.config.num_items, size=count),
-                )
-            keys = np.union1d(keys, users * self.config.num_items + items)
-        chosen = rng.permutation(keys)[: self.config.num_interactions]
-        return chosen // self.config.num_items, chosen % self.config.num_items
+                users = rng.integers(config.num_users, size=count)
+                items = rng.integers(config.num_items, size=count)
+            keys = np.union1d(keys, users * config.num_items + items)
+        chosen = rng.permutation(keys)[: config.num_interactions]
+        return chosen // config.num_items, chosen % config.num_items
 
     def _draw_items(self, planted: Planted, users: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         topics = _draw_topics(planted.users, users, rng)
-        topics[rng.random(len(users)) >= self.config.preference] = (
-            self.config.latent_dim
-        )  # no topic: popularity alone
+        no_topic = self.config.latent_dim  # popularity alone
+        topics[rng.random(len(users)) >= self.config.preference] = no_topic
         masses = np.column_stack([planted.items * planted.popularity[:, None], planted.popularity])
         items = np.empty(len(users), dtype=np.int64)
         for topic in range(self.config.latent_dim + 1):
@@ -155,23 +153,20 @@ class Synthetic(Source):
         return items
 
     def _item_table(self, planted: Planted, rng: np.random.Generator) -> pd.DataFrame:
+        config = self.config
         order = np.argsort(-planted.items, axis=1)[:, :3]
         category = order[:, 0]
         topic_of_word = np.column_stack(
-            [_draw_topics(planted.items, np.arange(self.config.num_items), rng) for _ in range(WORDS_A_TITLE)]
+            [_draw_topics(planted.items, np.arange(config.num_items), rng) for _ in range(WORDS_A_TITLE)]
         )
-        words = _words(self.config.latent_dim)[
-            topic_of_word, rng.integers(WORDS_A_TOPIC, size=topic_of_word.shape)
-        ]
-        noise = rng.normal(scale=self.config.feature_noise, size=planted.items.shape)
-        price = np.exp(
-            rng.normal(size=self.config.latent_dim)[category]
-            + 0.3 * rng.normal(size=self.config.num_items)
-            + 2
-        )
+        word_of_topic = rng.integers(WORDS_A_TOPIC, size=topic_of_word.shape)
+        words = _words(config.latent_dim)[topic_of_word, word_of_topic]
+        noise = rng.normal(scale=config.feature_noise, size=planted.items.shape)
+        price_of_category = rng.normal(size=config.latent_dim)
+        price = np.exp(price_of_category[category] + 0.3 * rng.normal(size=config.num_items) + 2)
         return pd.DataFrame(
             {
-                "item_id": np.arange(1, self.config.num_items + 1),
+                "item_id": np.arange(1, config.num_items + 1),
                 "title": [f"{' '.join(row)} {number}".capitalize() for number, row in enumerate(words, 1)],
                 "category": [f"category {topic}" for topic in category],
                 "tags": [[f"topic {topic}" for topic in row] for row in order],

@@ -10,12 +10,12 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
 from twotower.config.spec import PositiveInt
-from twotower.data.column import Column
+from twotower.data.check_tables import ENTITIES
 from twotower.data.fingerprints import fingerprint_of
 from twotower.data.sources.source import Source
-from twotower.data.table_columns import TimestampUnit, seconds, tags, typed, unify_ids
-from twotower.data.table_reader import Separator, header, header_problems, is_parquet, read
+from twotower.data.table_reader import Separator, header, header_problems, is_parquet, read, tags, typed
 from twotower.data.tables import ITEM_ID, SPLIT, TIMESTAMP, USER_ID, Tables, missing_columns
+from twotower.data.times import TimestampUnit
 from twotower.files.atomic import sha256_of_file
 
 ROLES = {
@@ -125,14 +125,12 @@ class TableFiles(Source):
         def features(self, table: str) -> list[str]:
             """Return the columns that are read of "users" or "items", beside their key."""
             path = self.paths().get(table)
-            if path is None:
+            if path is None or table not in ENTITIES:
                 return []
-            chosen, key = {
-                "users": (self.user_features, self.user_column),
-                "items": (self.item_features, self.item_column),
-            }[table]
+            chosen = self.user_features if table == "users" else self.item_features
+            keys = ("", self.roles()[ENTITIES[table]], USER_ID, ITEM_ID)
             present = header(path, self.separator) if chosen is None else chosen
-            return [name for name in present if name not in ("", key, USER_ID, ITEM_ID)]
+            return [name for name in present if name not in keys]
 
         def _header_problems(
             self, parameter: str, path: Path, needed: Mapping[str, list[str] | None]
@@ -153,30 +151,20 @@ class TableFiles(Source):
 
     def load(self) -> Tables:
         """Read the files, columns under the names of `Tables`."""
-        config, told = self.config, Gathered("the data")
+        config, roles, told = self.config, self.config.roles(), Gathered("the data")
         frames: dict[str, pd.DataFrame] = {}
-        for table, key in (("interactions", None), ("users", USER_ID), ("items", ITEM_ID)):
-            if table in config.paths():
-                with told.refusals():  # files that cannot be read are told together
-                    frames[table] = self._entities(table, key) if key else self._read(table, config.roles())
+        for table, path in config.paths().items():
+            keys = {ENTITIES[table]: roles[ENTITIES[table]]} if table in ENTITIES else roles
+            with told.refusals():  # files that cannot be read are told together
+                frames[table] = self._read(path, keys, config.features(table))
         told.tell()
-        faults: dict[tuple[str, str], str] = {}
-        for key, table in ((USER_ID, "users"), (ITEM_ID, "items")):
-            faults |= self._unify(
-                key, {name: frames[name] for name in ("interactions", table) if name in frames}
-            )
-        place = str(config.paths()["interactions"])
-        times = Column(frames["interactions"], TIMESTAMP, place, config.timestamp_column)
-        try:
-            frames["interactions"][TIMESTAMP] = seconds(times, config.timestamp_unit)
-        except InputError as error:
-            faults["interactions", TIMESTAMP] = str(error)
-        return Tables.of(
+        return Tables(
             **frames,
             origins={table: str(path) for table, path in config.paths().items()},
             item_label=config.item_label,
-            file_columns=config.roles(),
-            faults=faults,
+            file_columns=roles,
+            timestamp_unit=config.timestamp_unit,
+            from_csv=[table for table, path in config.paths().items() if not is_parquet(path)],
         )
 
     def fingerprint(self) -> str:
@@ -185,30 +173,16 @@ class TableFiles(Source):
         content = {table: [path.name, sha256_of_file(path)] for table, path in self.config.paths().items()}
         return fingerprint_of([settings, content])
 
-    def _read(self, table: str, columns: Mapping[str, str]) -> pd.DataFrame:
-        """Return columns of a file: name to have -> name in the file."""
+    def _read(self, path: Path, keys: Mapping[str, str], features: list[str]) -> pd.DataFrame:
+        """Return keys (name to have -> name in the file) and features; those of CSV get their types."""
         config = self.config
         ids = (config.user_column, config.item_column)
-        names = list(columns.values())
-        frame = read(config.paths()[table], names, config.separator, config.chunk_rows, ids)
-        return frame.set_axis(list(columns), axis=1)
-
-    def _entities(self, table: str, key: str) -> pd.DataFrame:
-        config = self.config
-        features = config.features(table)
-        frame = self._read(table, {key: config.roles()[key]} | {name: name for name in features})
+        columns = [*keys.values(), *features]
+        frame = read(path, columns, config.separator, config.chunk_rows, ids)
+        frame.columns = pd.Index([*keys, *features], dtype=object)
         for name in features:
             if name in (config.tag_columns or []):
                 frame[name] = tags(frame[name], config.tag_separator)
-            elif not is_parquet(config.paths()[table]) and name != config.item_label:
+            elif not is_parquet(path) and name != config.item_label:
                 frame[name] = typed(frame[name])
         return frame
-
-    def _unify(self, key: str, frames: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str], str]:
-        """Make the ids of all tables of one type; returns (table, key) -> what is wrong with its ids."""
-        paths, name = self.config.paths(), self.config.roles()[key]
-        columns = {
-            table: (Column(frame, key, str(paths[table]), name), not is_parquet(paths[table]))
-            for table, frame in frames.items()
-        }
-        return {(table, key): fault for table, fault in unify_ids(columns).items()}

@@ -10,8 +10,7 @@ from twotower.config.spec import Days
 from twotower.data.dataset import Audit
 from twotower.data.log import Log
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
-
-SECONDS_A_DAY = 86_400
+from twotower.data.times import SECONDS_A_DAY, date
 
 
 class Temporal(Split):
@@ -88,8 +87,3 @@ def _start(ordered: np.ndarray, share: float) -> int:
     """Return the time of the first of the last `share` of ascending times."""
     count = min(max(round(len(ordered) * share), 1), len(ordered))
     return int(ordered[len(ordered) - count])
-
-
-def date(seconds: int) -> str:
-    """Return unix seconds as a date with its time in UTC."""
-    return str(np.datetime64(seconds, "s")).replace("T", " ")  # of any year, which datetime is not
