@@ -26,9 +26,8 @@ from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid
 from twotower.sweeps.job import Request
 from twotower.sweeps.record import write_sweep
-from twotower.sweeps.schedule import run_jobs
+from twotower.sweeps.schedule import run_jobs, stale
 from twotower.sweeps.seeds import summarise_seeds
-from twotower.sweeps.stale import stale
 from twotower.sweeps.sweep import Sweep
 
 TASK = "twotower.pipeline.job.run_job"

@@ -2,33 +2,24 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Self
 
 from twotower.config.component import Component
 from twotower.config.facts import Facts
+from twotower.config.problems import Problem, raise_problems
 
 Payload = Mapping[str, Any]
 """A job as plain values that JSON can hold: what the task is called with."""
 
+MOST_JOBS = 10_000
+"""At once; each is waited for by a thread, which starts when it is needed."""
+STOPPED = "stopped with its launcher"
+
 
 class JobError(Exception):
     """A job ended without an exit status: its task raised, or its process was killed."""
-
-
-class Handle(Protocol):
-    """A job under way."""
-
-    def done(self) -> bool:
-        """Say, without waiting, whether it has ended, in whatever way."""
-
-    def result(self) -> int:
-        """Return the task's exit status, waiting for it.
-
-        Raises:
-            JobError: there is none; the message says how it died and where its log is.
-        """
 
 
 class Launcher(Component, ABC):
@@ -59,6 +50,7 @@ class Launcher(Component, ABC):
         self.config = config
         self.task = task
         self.folder = folder.absolute()
+        self.threads = ThreadPoolExecutor(MOST_JOBS, "job")
 
     @property
     @abstractmethod
@@ -66,22 +58,31 @@ class Launcher(Component, ABC):
         """Return how many jobs run at once; asked when entered."""
 
     @abstractmethod
-    def submit(self, payload: Payload) -> Handle:
-        """Start a job; at most `num_workers` are under way."""
+    def run(self, payload: Payload) -> int:
+        """Run a job to its end and return the task's exit status; called in a thread of its own.
 
-    def __enter__(self) -> "Launcher":
+        Raises:
+            JobError: there is none; the message says how it died and where its log is.
+        """
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End what still runs, and wait until it has ended; no job is begun any more."""
+
+    def submit(self, payload: Payload) -> "Future[int]":
+        """Start a job; at most `num_workers` are under way."""
+        return self.threads.submit(self.run, payload)
+
+    def __enter__(self) -> Self:
         """Get ready.
 
         Raises:
-            InputError: something that `problems` tells of, or a cluster that does not answer.
+            InputError: something that `Config.problems` tells of, or a cluster that does not answer.
         """
+        raise_problems(Problem(f"launcher.{key}", message) for key, message in self.config.problems(Facts()))
         return self
 
-    @abstractmethod
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop what is still running, and wait until it has stopped: nothing writes afterwards."""
+        self.stop()
+        self.threads.shutdown()

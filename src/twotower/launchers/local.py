@@ -1,14 +1,13 @@
 """Jobs in processes on this machine, its cores divided among them."""
 
 import os
+import threading
 from pathlib import Path
-from types import TracebackType
 
 from twotower.config.spec import Threads
-from twotower.launchers.cores import num_cores
-from twotower.launchers.launcher import Handle, Launcher, Payload
+from twotower.launchers.environment import num_cores, threads_environment
+from twotower.launchers.launcher import STOPPED, JobError, Launcher, Payload
 from twotower.launchers.process import WorkerProcess
-from twotower.launchers.task import threads_environment
 
 
 class Local(Launcher):
@@ -25,53 +24,63 @@ class Local(Launcher):
         threads_per_worker: Threads | None = None
         """None divides the cores evenly, and leaves a single worker as a run by itself is."""
 
+        def environment(self) -> dict[str, str]:
+            """Return what divides the cores among workers."""
+            if self.threads_per_worker is not None:
+                return threads_environment(self.threads_per_worker)
+            num_workers = self.num_workers or num_cores()
+            if num_workers == 1:
+                return {}
+            share = max(1, num_cores() // num_workers)
+            limit = os.environ.get("OMP_NUM_THREADS", "")  # the user's own, for the whole command
+            return threads_environment(min(share, int(limit)) if limit.isdigit() else share)
+
     config: Config
 
     def __init__(self, config: Config, task: str, folder: Path) -> None:
         super().__init__(config, task, folder)
-        self._num_workers = config.num_workers or num_cores()
-        self.workers: list[WorkerProcess] = []
+        self.idle: dict[int, WorkerProcess] = {}
+        self.busy: dict[int, WorkerProcess] = {}
+        self.lock, self.stopped = threading.Lock(), False
 
     @property
     def num_workers(self) -> int:
         """Return how many jobs run at once."""
-        return self._num_workers
+        return self.config.num_workers or num_cores()
 
-    def submit(self, payload: Payload) -> Handle:
-        """Start a job in an idle worker, or in a new one where there is none."""
-        for worker in self.workers:
-            worker.advance()
-        for dead in [worker for worker in self.workers if not worker.alive()]:
-            self.workers.remove(dead)
-            dead.stop()
-        idle = next((worker for worker in self.workers if worker.job is None), None)
-        return (idle or self._new_worker()).start(payload)
+    def run(self, payload: Payload) -> int:
+        """Run a job in an idle worker, or in a new one where there is none."""
+        number = self._take_worker()
+        try:
+            return self.busy[number].run(payload)
+        finally:
+            with self.lock:
+                self.idle[number] = self.busy.pop(number)
 
-    def _new_worker(self) -> WorkerProcess:
-        assert len(self.workers) < self.num_workers, "more jobs under way than workers"
-        number = min(set(range(self.num_workers)) - {worker.number for worker in self.workers})
-        log = self.folder / "workers" / f"{number}.log"
-        self.workers.append(WorkerProcess(number, self.task, log, self.environment()))
-        return self.workers[-1]
+    def _take_worker(self) -> int:
+        with self.lock:
+            if self.stopped:
+                raise JobError(STOPPED)
+            for number in [each for each, worker in self.idle.items() if not worker.end.is_alive()]:
+                self.idle.pop(number).close()
+            if not self.idle:
+                number = min(set(range(self.num_workers)) - self.busy.keys())
+                log = self.folder / "workers" / f"{number}.log"
+                self.idle[number] = WorkerProcess(self.task, log, self.config.environment())
+            number, self.busy[number] = self.idle.popitem()
+            return number
 
-    def environment(self) -> dict[str, str]:
-        """Return what divides the cores among workers."""
-        if self.config.threads_per_worker is not None:
-            return threads_environment(self.config.threads_per_worker)
-        if self.num_workers == 1:
-            return {}
-        share = max(1, num_cores() // self.num_workers)
-        limit = os.environ.get("OMP_NUM_THREADS", "")  # the user's own, for the whole command
-        return threads_environment(min(share, int(limit)) if limit.isdigit() else share)
+    def stop(self) -> None:
+        """Stop the workers that have a job."""
+        with self.lock:
+            self.stopped, busy = True, list(self.busy.values())
+        for worker in busy:
+            worker.terminate()
+        for worker in busy:
+            worker.wait()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop all workers and wait for them."""
-        for worker in self.workers:
-            worker.ask_to_stop()
-        while self.workers:
-            self.workers.pop().stop()
+        super().__exit__(*error)
+        for worker in self.idle.values():
+            worker.close()

@@ -2,34 +2,30 @@
 
 import functools
 import importlib.util
-import json
+import itertools
 import logging
 import os
 import secrets
-from collections.abc import Mapping
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
-from twotower.config.problems import Problem, raise_problems
 from twotower.config.spec import NonNegativeFloat, PositiveInt
-from twotower.launchers.cores import num_cores
-from twotower.launchers.launcher import Handle, JobError, Launcher, Payload
+from twotower.launchers.environment import import_path, num_cores, threads_environment
+from twotower.launchers.launcher import STOPPED, JobError, Launcher, Payload
 from twotower.launchers.process import WorkerProcess
-from twotower.launchers.task import import_path, threads_environment
 
-STOP_SECONDS, OBJECT_STORE_BYTES = 30.0, 100 * 2**20
-
-
-def quiet_environment() -> dict[str, str]:
-    """Return the environment in which Ray sends no statistics and warns of no change of its own."""
-    return {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+POLL_SECONDS, STOP_SECONDS, OBJECT_STORE_BYTES = 0.05, 30.0, 100 * 2**20
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+"""The environment in which Ray sends no statistics and warns of no change of its own."""
 
 
 @functools.cache  # Ray reads it once a process
-def private_environment() -> dict[str, str]:
+def _private_environment() -> dict[str, str]:
     """Return the environment in which a Ray started here obeys this process alone.
 
     It listens on the network all the same. By itself it would keep a token in the user's home.
@@ -68,38 +64,31 @@ class Ray(Launcher):
         self.needs: dict[str, float] = {"CPU": config.num_cpus}
         if config.num_gpus:
             self.needs["GPU"] = config.num_gpus
-        self.handles: list[RayHandle] = []
-        self.submitted = 0
+        self.running: set[Any] = set()
+        self.numbers = itertools.count()
+        self.lock, self.stopped = threading.Lock(), False
         self.before: dict[str, str] = {}
 
-    def __enter__(self) -> "Ray":
+    def __enter__(self) -> Self:
         """Join the cluster, or start one that only this process can use."""
-        raise_problems(Problem(f"launcher.{key}", message) for key, message in self.config.problems(Facts()))
+        super().__enter__()
         self.before = dict(os.environ)
-        for key, value in (
-            quiet_environment() | (private_environment() if self.config.address is None else {})
-        ).items():
+        address = self.config.address
+        for key, value in (QUIET | (_private_environment() if address is None else {})).items():
             os.environ.setdefault(key, value)
         import ray
 
         own = {"num_cpus": num_cores(), "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-        arguments: dict[str, Any] = (
-            {"address": self.config.address} if self.config.address else {"address": "local", **own}
-        )
+        arguments: dict[str, Any] = {"address": address} if address else {"address": "local", **own}
         try:
             ray.init(**arguments, log_to_driver=False, logging_level=logging.CRITICAL)
         except (ConnectionError, RuntimeError, ValueError) as error:
             self._leave()
-            raise InputError(
-                f"launcher.address: no Ray cluster at {self.config.address!r} ({error})"
-            ) from error
-        self._require_room()
-        return self
-
-    def _require_room(self) -> None:
+            raise InputError(f"launcher.address: no Ray cluster at {address!r} ({error})") from error
         if self._room() < 1:
             self._leave()
             raise InputError(f"launcher.num_cpus, num_gpus: a job needs {self.needs}, more than any node has")
+        return self
 
     def _room(self) -> int:
         """Return how many jobs fit; each needs all its cores and GPUs on one node."""
@@ -115,123 +104,84 @@ class Ray(Launcher):
         """Return how many jobs run at once; follows a cluster that grows."""
         return self.config.max_jobs or max(1, self._room())
 
-    def submit(self, payload: Payload) -> Handle:
-        """Start a task."""
+    def run(self, payload: Payload) -> int:
+        """Run a job as a task of the cluster."""
         import ray
 
-        log = self.folder / "workers" / f"ray-{self.submitted}.log"
-        options = {"num_cpus": self.config.num_cpus, "num_gpus": self.needs.get("GPU", 0), "max_retries": 0}
-        arguments = (
-            self.task,
-            json.dumps(dict(payload)),
-            str(log),
-            self.config.num_cpus,
-            (str(Path.cwd()), import_path()),
-        )
-        remote: Any = ray.remote(**options)(run_apart)  # type: ignore[call-overload]
-        reference = remote.remote(*arguments)
-        self.submitted += 1
-        self.handles = [handle for handle in self.handles if not handle.done()]
-        self.handles.append(RayHandle(reference, log))
-        return self.handles[-1]
+        log = self.folder / "workers" / f"ray-{next(self.numbers)}.log"
+        num_cpus = self.config.num_cpus
+        options = {"num_cpus": num_cpus, "num_gpus": self.config.num_gpus, "max_retries": 0}
+        remote: Any = ray.remote(**options)(_run_apart)  # type: ignore[call-overload]
+        with self.lock:
+            if self.stopped:
+                raise JobError(STOPPED)
+            reference = remote.remote(
+                self.task, dict(payload), str(log), num_cpus, str(Path.cwd()), import_path()
+            )
+            self.running.add(reference)
+        try:
+            ended: int | str = ray.get(reference)
+        except ray.exceptions.RayError as error:
+            first_line = str(error).strip().partition("\n")[0]
+            raise JobError(f"{type(error).__name__}: {first_line or STOPPED}; see {log}") from error
+        finally:
+            self.running.discard(reference)
+        if isinstance(ended, str):
+            raise JobError(ended)
+        return ended
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop what runs, wait for it, and stop the cluster if it was started here."""
+    def stop(self) -> None:
+        """Cancel what runs, and wait for it."""
         import ray
 
-        running = [handle.reference for handle in self.handles if not handle.done()]
+        with self.lock:
+            self.stopped, running = True, list(self.running)
         for force in (False, True):  # asked, Ray's worker stops the job's process and what that has started
             for reference in running:
                 ray.cancel(reference, force=force)
             if running:
                 _, running = ray.wait(running, num_returns=len(running), timeout=STOP_SECONDS)
-        for handle in self.handles:
-            handle.settle()
+
+    def __exit__(self, *error: object) -> None:
+        """Stop what runs, and the cluster if it was started here."""
+        super().__exit__(*error)
         self._leave()
 
     def _leave(self) -> None:
         import ray
 
         ray.shutdown()
-        for key in (quiet_environment() | private_environment()).keys() - self.before.keys():
+        for key in (QUIET | _private_environment()).keys() - self.before.keys():
             os.environ.pop(key, None)
 
 
-class RayHandle:
-    """A task of the cluster.
-
-    Args:
-        reference: Ray's, to what `run_apart` returns.
-        log: what the job prints.
-    """
-
-    def __init__(self, reference: Any, log: Path) -> None:
-        self.reference, self.log = reference, log
-        self.answer: Mapping[str, Any] | None = None
-        self.died: str | None = None
-
-    def done(self) -> bool:
-        """Say whether it has ended."""
-        if self.answer is None and self.died is None:
-            import ray
-
-            if ray.wait([self.reference], timeout=0)[0]:
-                self.settle()
-        return self.answer is not None or self.died is not None
-
-    def settle(self) -> None:
-        """Take in how it ended, waiting for it."""
-        import ray
-
-        if self.answer is not None or self.died is not None:
-            return
-        try:
-            self.answer = json.loads(ray.get(self.reference, timeout=STOP_SECONDS))
-        except ray.exceptions.RayError as error:
-            first_line = str(error).strip().partition("\n")[0]
-            self.died = f"{type(error).__name__}: {first_line or 'stopped with its launcher'}"
-
-    def result(self) -> int:
-        """Return the exit status, waiting for it."""
-        import ray
-
-        if not self.done():
-            ray.wait([self.reference])
-            self.settle()
-        if self.answer is None:
-            raise JobError(f"{self.died}; see {self.log}")
-        if "died" in self.answer:
-            raise JobError(self.answer["died"])
-        return int(self.answer["status"])
-
-
-def run_apart(task: str, payload: str, log: str, num_threads: int, place: tuple[str, str]) -> str:
+def _run_apart(
+    task: str, payload: dict[str, Any], log: str, num_threads: int, folder: str, modules: str
+) -> int | str:
     """Run a payload on a node, in a process of its own: it may die, and Ray's worker can tell how.
 
     Ray itself would say no more than that a worker died, and print that over our console.
 
     Args:
         task: dotted path.
-        payload: as JSON.
+        payload: of the job.
         log: the file for what it prints; its folder is made.
         num_threads: of torch and Faiss.
-        place: the folder that relative paths start from, and the folders that modules are looked for in too.
+        folder: that relative paths start from.
+        modules: the folders that modules are looked for in too.
 
     Returns:
-        `status`, or how it died as `died`, as JSON.
+        The exit status, or how it died.
     """
-    folder, modules = place
     os.chdir(folder)
-    environment = threads_environment(num_threads) | {"PYTHONPATH": modules}
-    worker = WorkerProcess(0, task, Path(log), environment)
+    worker = WorkerProcess(task, Path(log), threads_environment(num_threads) | {"PYTHONPATH": modules})
+    ended = ThreadPoolExecutor(1).submit(worker.run, payload)
     try:
-        return json.dumps({"status": worker.start(json.loads(payload)).result()})
+        while not ended.done():
+            time.sleep(POLL_SECONDS)  # which Ray interrupts to cancel a task, as it does nothing that waits
+        return ended.result()
     except JobError as error:
-        return json.dumps({"died": str(error)})
+        return str(error)
     finally:
-        worker.stop()
+        worker.terminate()
+        worker.close()

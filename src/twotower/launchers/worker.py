@@ -1,8 +1,10 @@
-"""A worker process of `launcher=local`: jobs come in on standard input, answers go out on standard output.
+"""The far end of every launcher: finds the task, calls it, and says in plain values how it went.
 
-Both are JSON, a line each. Whatever a job prints, from C++ too, goes to the worker's log.
+As a script it is a worker process: jobs come in on standard input, answers go out on standard output, both as
+JSON, a line each. Whatever a job prints, from C++ too, goes to the worker's log.
 """
 
+import importlib
 import io
 import json
 import os
@@ -11,51 +13,69 @@ import signal
 import sys
 import threading
 import traceback
-from typing import NoReturn, TextIO
+from collections.abc import Mapping
+from typing import Any, NoReturn, TextIO
 
 from twotower.config.exits import Stopped
-from twotower.launchers.launcher import Payload
-from twotower.launchers.task import answer_of
+from twotower.launchers.launcher import JobError, Payload
+
+Answer = Mapping[str, Any]
+"""`{"status": int}`, or `{"error": str}` of a task that raised."""
 
 
-def main(task: str) -> None:
-    """Run jobs until standard input ends.
+def answer_of(task: str, payload: Payload) -> Answer:
+    """Run a payload; what it raises is printed with its traceback and returned as text.
 
     Args:
-        task: dotted path of the function that runs one.
+        task: dotted path of the function that runs it.
+        payload: what it is called with.
     """
-    lines, answers = take_over_streams()
+    try:
+        module, _, name = task.rpartition(".")
+        return {"status": int(getattr(importlib.import_module(module), name)(payload))}
+    except Exception as error:
+        traceback.print_exc()
+        return {"error": f"{type(error).__name__}: {error}"}
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def status_of(answer: Answer, log: object) -> int:
+    """Return the exit status that an answer says.
+
+    Raises:
+        JobError: the task raised.
+    """
+    if "error" in answer:
+        raise JobError(f"the task raised {answer['error']}; see {log}")
+    return int(answer["status"])
+
+
+def main(task: str) -> NoReturn:
+    """Run jobs until standard input ends; leaves without waiting for threads."""
+    lines, answers = _take_over_streams()
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=watch, args=(lines, jobs), daemon=True).start()
+    threading.Thread(target=_watch, args=(lines, jobs), daemon=True).start()
+    status = 1
     try:
         while True:
-            work(task, json.loads(jobs.get()), answers)
+            payload = json.loads(jobs.get())
+            print(f"==== {payload.get('folder', 'a job')}")
+            print(json.dumps(answer_of(task, payload)), file=answers, flush=True)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
-        leave(stopped.status)
+        status = stopped.status
     except SystemExit as stop:
-        leave(stop.code if isinstance(stop.code, int) else 1)
+        status = stop.code if isinstance(stop.code, int) else 1
     except BaseException:
         traceback.print_exc()
-        leave(1)
-
-
-def work(task: str, payload: Payload, answers: TextIO) -> None:
-    """Run one job and answer how it went."""
-    print(f"==== {payload.get('folder', 'a job')}")
-    answer = answer_of(task, payload)
-    answers.write(json.dumps(answer) + "\n")
-    answers.flush()
-
-
-def leave(code: int) -> NoReturn:
-    """End without waiting for threads."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    os._exit(status)
 
 
-def take_over_streams() -> tuple[TextIO, TextIO]:
+def _take_over_streams() -> tuple[TextIO, TextIO]:
     """Return the streams to the parent; jobs get an empty input, and print to the log (standard error)."""
     lines = os.fdopen(os.dup(0), encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -68,7 +88,7 @@ def take_over_streams() -> tuple[TextIO, TextIO]:
     return lines, answers
 
 
-def watch(lines: TextIO, jobs: "queue.SimpleQueue[str]") -> None:
+def _watch(lines: TextIO, jobs: "queue.SimpleQueue[str]") -> None:
     """Queue jobs; at the end of input the parent is gone or wants no more: end at once, with all children."""
     for line in lines:
         jobs.put(line)

@@ -1,18 +1,26 @@
 """Runs a plan's jobs on a launcher, as many at a time as it takes."""
 
+import json
 import time
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
 
 from twotower.config.errors import InputError
+from twotower.config.spec import build
+from twotower.data.build import build_dataset
+from twotower.data.sources.source import Source
+from twotower.data.splits.split import Split
 from twotower.files.lock import held
-from twotower.launchers.launcher import Handle, Launcher
+from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import Console
 from twotower.runs.outcome import Outcome, outcome_of
-from twotower.runs.record import failure
+from twotower.runs.record import failure, training_identity
 from twotower.runs.result import Result, read_ending, write_result
 from twotower.sweeps.job import Job
 from twotower.sweeps.sweep import Plan
 
-POLL_SECONDS, BEAT_SECONDS = 0.05, 1.0
+BEAT_SECONDS = 1.0
 
 
 def run_jobs(plan: Plan, launcher: Launcher, console: Console) -> list[Outcome]:
@@ -28,40 +36,36 @@ def run_jobs(plan: Plan, launcher: Launcher, console: Console) -> list[Outcome]:
     ]
     for outcome in outcomes:
         console.job_ended(outcome)
-    running: dict[str, tuple[Job, Handle, float]] = {}
+    running: dict[Future[int], tuple[Job, float]] = {}
     beat = 0.0
     while True:
         while len(running) < launcher.num_workers:
-            job = plan.next([job for job, _, _ in running.values()])
+            job = plan.next([job for job, _ in running.values()])
             if job is None:
                 break
             console.job_started(job.name)
-            running[job.name] = job, launcher.submit(job.payload()), time.perf_counter()
+            running[launcher.submit(job.payload())] = job, time.perf_counter()
         if not running:
             return outcomes
-        for name in [name for name, (_, handle, _) in running.items() if handle.done()]:
-            job, handle, began = running.pop(name)
-            result = settle(job, handle)
+        for future in wait(running, BEAT_SECONDS, FIRST_COMPLETED).done:
+            job, began = running.pop(future)
+            result = settle(job, future)
             plan.ended(job, result)
-            outcomes.append(outcome_of(name, job.folder, result, time.perf_counter() - began, False))
+            outcomes.append(outcome_of(job.name, job.folder, result, time.perf_counter() - began, False))
             console.job_ended(outcomes[-1])
         if time.perf_counter() - beat > BEAT_SECONDS:
-            plan.beat([job for job, _, _ in running.values()])
-            console.beat(list(running))
+            jobs = [job for job, _ in running.values()]
+            plan.beat(jobs)
+            console.beat([job.name for job in jobs])
             beat = time.perf_counter()
-        time.sleep(POLL_SECONDS)
 
 
-def settle(job: Job, handle: Handle) -> Result | None:
+def settle(job: Job, ended: "Future[int]") -> Result | None:
     """Return the result of a job that has ended; one that died without a word is given a failed one."""
-    died = "the job ended without a result"
-    try:
-        handle.result()
-    except Exception as error:
-        died = str(error)
     result = read_ending(job.folder)
     if result is not None:
         return result
+    died = str(ended.exception() or "the job ended without a result")
     failed = Result(status="failed", error=died)
     try:
         with held(job.folder, "run"):
@@ -70,3 +74,34 @@ def settle(job: Job, handle: Handle) -> Result | None:
     except InputError:  # another process is at work on this run, and will say how it ended
         return failed
     return read_ending(job.folder)
+
+
+def stale(jobs: Iterable[Job]) -> list[str]:
+    """Return the names of jobs whose towers the code of today would not make.
+
+    Args:
+        jobs: that an earlier process ended.
+
+    Raises:
+        InputError: the data has changed since, so that the figures of the sweep would not be comparable.
+    """
+    outdated: list[str] = []
+    fingerprints: dict[str, str] = {}  # of the data, which the jobs of a sweep mostly share
+    for job in jobs:
+        result = read_ending(job.folder)
+        if result is None or result.data.fingerprint is None:
+            continue
+        specs = json.dumps([job.settings["data"], job.settings["split"]])
+        if specs not in fingerprints:
+            source, split = build(job.settings["data"], Source), build(job.settings["split"], Split)
+            cache = Path(job.settings["output_root"]) / ".cache"
+            fingerprints[specs] = build_dataset(source, split, cache).fingerprint
+        data = fingerprints[specs]
+        if result.data.fingerprint != data:
+            raise InputError(
+                f"{job.folder.parent}: the data, or the way it is split, is not what {job.name} was run on; "
+                "give this sweep another name=, or move that folder away"
+            )
+        if result.training_fingerprint != training_identity(job.settings, data):
+            outdated.append(job.name)
+    return outdated

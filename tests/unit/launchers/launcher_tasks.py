@@ -9,10 +9,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 
 def run(payload: Mapping[str, Any]) -> int:
     """Do what `payload["do"]` says."""
     return int(globals()[payload["do"]](payload))
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether there is such a process, and no zombie."""
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def answer(payload: Mapping[str, Any]) -> int:
@@ -103,7 +110,7 @@ def node(payload: Mapping[str, Any]) -> int:
     if "meeting" in payload:
         meet(payload)
     assert Path.cwd() == Path(payload["folder"])
-    return int(Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(") ")[2].split()[1])
+    return psutil.Process(os.getppid()).ppid()
 
 
 def be_preempted_once(payload: Mapping[str, Any]) -> int:

@@ -6,15 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
 STATE = Path(os.environ["SLURM_DOUBLE"])
 
 
 def alive(job: str) -> bool:
     try:
-        stat = Path(f"/proc/{(STATE / job / 'pid').read_text()}/stat").read_text()
-    except FileNotFoundError:
+        return psutil.Process(int((STATE / job / "pid").read_text())).status() != psutil.STATUS_ZOMBIE
+    except (FileNotFoundError, psutil.NoSuchProcess):
         return False
-    return stat.rpartition(") ")[2][0] != "Z"
 
 
 def sbatch(script: str) -> None:

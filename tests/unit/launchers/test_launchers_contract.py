@@ -5,15 +5,17 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from launcher_tasks import is_alive
 
 from twotower.config.errors import InputError
 from twotower.config.spec import build
-from twotower.launchers.launcher import Handle, JobError, Launcher
+from twotower.launchers.launcher import JobError, Launcher
 from twotower.launchers.slurm import Slurm
 
 CONF = Path(__file__).parents[3] / "conf" / "launcher"
@@ -46,6 +48,8 @@ def launcher(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     if library is not None and importlib.util.find_spec(library) is None:
         pytest.skip(f"launcher={request.param} needs the extra: pip install -e '.[{request.param}]'")
     monkeypatch.setattr(sys, "path", [*sys.path, HERE])
+    if library == "submitit":
+        monkeypatch.setattr("submitit.core.core.Job._results_timeout_s", 0)
     spec = yaml.safe_load((CONF / f"{request.param}.yaml").read_text(encoding="utf-8"))
     return build(spec | TWO_AT_ONCE[request.param], Launcher, "launcher_tasks.run", tmp_path / "sweep")
 
@@ -64,10 +68,10 @@ def test_a_missing_extra_is_told_before_anything_runs(
     assert list(tmp_path.iterdir()) == []
 
 
-def in_turn(launcher: Launcher, payloads: list[dict[str, Any]]) -> Iterator[Handle]:
+def in_turn(launcher: Launcher, payloads: list[dict[str, Any]]) -> Iterator[Future[int]]:
     """Run as many at a time as the launcher takes; yields ended handles in the order of payloads."""
-    running: list[Handle] = []
-    handles: list[Handle] = []
+    running: list[Future[int]] = []
+    handles: list[Future[int]] = []
     for payload in payloads:
         while len(running) >= launcher.num_workers:
             running = [handle for handle in running if not handle.done()]
@@ -132,7 +136,7 @@ def test_leaving_stops_what_runs_and_nothing_writes_afterwards(launcher: Launche
     sizes = {file: file.stat().st_size for file in [*(file for file, _ in running), *children]}
     time.sleep(0.3)
     assert {file: file.stat().st_size for file in sizes} == sizes
-    assert not any(alive(process_of(file)) for file in sizes)
+    assert not any(is_alive(process_of(file)) for file in sizes)
     for _, handle in running:
         assert handle.done()
         with pytest.raises(JobError):
@@ -141,14 +145,6 @@ def test_leaving_stops_what_runs_and_nothing_writes_afterwards(launcher: Launche
 
 def process_of(file: Path) -> int:
     return int(Path(f"{file}.pid").read_text())
-
-
-def alive(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 def test_a_payload_is_what_json_holds(launcher: Launcher) -> None:

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+from launcher_tasks import is_alive
 
-from twotower.launchers.cores import num_cores
+from twotower.launchers.environment import THREADS, num_cores
 from twotower.launchers.launcher import JobError
 from twotower.launchers.local import Local
 from twotower.launchers.process import how_it_ended
-from twotower.launchers.task import THREADS
 
 HERE = str(Path(__file__).parent)
 
@@ -34,10 +35,10 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 def test_a_worker_is_started_once_and_only_when_there_is_a_job(local: Callable[..., Local]) -> None:
     launcher = local(num_workers=4)
-    assert launcher.workers == []
+    assert launcher.idle == {}
     processes = {launcher.submit({"do": "process"}).result() for _ in range(3)}
-    assert len(processes) == len(launcher.workers) == 1
-    assert processes == {launcher.workers[0].process.pid}
+    assert len(processes) == len(launcher.idle) == 1
+    assert processes == {launcher.idle[0].process.pid}
 
 
 def test_a_dead_worker_is_replaced_under_its_number(local: Callable[..., Local], tmp_path: Path) -> None:
@@ -48,8 +49,8 @@ def test_a_dead_worker_is_replaced_under_its_number(local: Callable[..., Local],
     with pytest.raises(JobError, match=rf"ended with exit status 7; see {log}"):
         launcher.submit({"do": "leave", "status": 7}).result()
     assert launcher.submit({"do": "answer", "status": 4}).result() == 4
-    os.kill(launcher.workers[0].process.pid, signal.SIGKILL)  # while idle
-    launcher.workers[0].process.wait()
+    os.kill(launcher.idle[0].process.pid, signal.SIGKILL)  # while idle
+    launcher.idle[0].end.join()
     assert launcher.submit({"do": "answer", "status": 5}).result() == 5
 
 
@@ -89,14 +90,13 @@ def test_cores_are_divided_among_workers(
     arguments: dict[str, int],
     limit: str | None,
     expected: int | None,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("twotower.launchers.local.num_cores", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if limit is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", limit)
-    environment = Local(Local.Config(**arguments), "a.b", tmp_path).environment()
+    environment = Local.Config(**arguments).environment()
     assert [environment.get(name) for name in THREADS] == [expected and str(expected)] * len(THREADS)
 
 
@@ -145,7 +145,7 @@ def test_no_worker_outlives_the_parent(number: signal.Signals, tmp_path: Path) -
     workers: list[int] = []
     for _ in range(30_000):
         assert parent.poll() is None
-        workers = children_of(parent.pid)
+        workers = [child.pid for child in psutil.Process(parent.pid).children()]
         if len(workers) == 2 and written.is_file() and written.with_name("written.child.pid").is_file():
             break
         time.sleep(0.02)
@@ -157,21 +157,9 @@ def test_no_worker_outlives_the_parent(number: signal.Signals, tmp_path: Path) -
     parent.send_signal(number)
     parent.wait(600)
     ends = time.monotonic() + 600
-    while any(alive(process) for process in everyone) and time.monotonic() < ends:
+    while any(is_alive(process) for process in everyone) and time.monotonic() < ends:
         time.sleep(0.01)
-    assert not any(alive(process) for process in everyone)
+    assert not any(is_alive(process) for process in everyone)
     size = written.stat().st_size
     time.sleep(0.2)
     assert written.stat().st_size == size
-
-
-def children_of(process: int) -> list[int]:
-    children = Path(f"/proc/{process}/task/{process}/children")
-    return [int(child) for child in children.read_text().split()] if children.exists() else []
-
-
-def alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0] != "Z"
-    except FileNotFoundError:
-        return False

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.launchers import slurm as module
 from twotower.launchers.launcher import JobError
 from twotower.launchers.slurm import Slurm
 
@@ -29,8 +28,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_DOUBLE", str(state))
     monkeypatch.setattr(sys, "path", [*sys.path, str(HERE)])
-    monkeypatch.setattr(module, "ASK_SECONDS", 0.1)
-    monkeypatch.setitem(module.SLOW_DISK_SECONDS, "slurm", 0.5)
+    monkeypatch.setattr("submitit.core.core.Job._results_timeout_s", 0)
     return state
 
 

@@ -1,6 +1,7 @@
 """How a job ended, whatever became of it; and whether jobs done before can stand beside new ones."""
 
 import json
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,13 @@ from twotower.launchers.launcher import JobError
 from twotower.runs.record import training_identity
 from twotower.runs.result import Result
 from twotower.sweeps.job import Job
-from twotower.sweeps.schedule import settle
-from twotower.sweeps.stale import stale
+from twotower.sweeps.schedule import settle, stale
 
 
-class Died:
-    def done(self) -> bool:
-        return True
-
-    def result(self) -> int:
-        raise JobError("the worker was killed")
+def died() -> "Future[int]":
+    future: Future[int] = Future()
+    future.set_exception(JobError("the worker was killed"))
+    return future
 
 
 def job(folder: Path, settings: dict[str, Any] | None = None) -> Job:
@@ -34,7 +32,7 @@ def job(folder: Path, settings: dict[str, Any] | None = None) -> Job:
 
 
 def test_a_job_that_died_without_a_word_leaves_a_failure(tmp_path: Path) -> None:
-    result = settle(job(tmp_path), Died())
+    result = settle(job(tmp_path), died())
     assert result is not None
     assert (result.status, result.error, result.seed) == ("failed", "the worker was killed", 3)
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "failed"
@@ -42,19 +40,19 @@ def test_a_job_that_died_without_a_word_leaves_a_failure(tmp_path: Path) -> None
 
 def test_what_a_job_said_itself_stands(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text('{"status": "ok"}')
-    assert settle(job(tmp_path), Died()) == Result(status="ok")
+    assert settle(job(tmp_path), died()) == Result(status="ok")
 
 
 def test_nothing_is_written_to_a_run_that_another_process_works_on(tmp_path: Path) -> None:
     with held(tmp_path, "run"):
-        result = settle(job(tmp_path), Died())
+        result = settle(job(tmp_path), died())
     assert result == Result(status="failed", error="the worker was killed")
     assert not (tmp_path / "result.json").exists()
 
 
 def test_a_damaged_result_is_a_failure_that_names_the_file(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text('{"status": "o')
-    result = settle(job(tmp_path), Died())
+    result = settle(job(tmp_path), died())
     assert result is not None
     assert result.status == "failed"
     assert f"{tmp_path}/result.json: damaged" in str(result.error)
