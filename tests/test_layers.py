@@ -39,7 +39,7 @@ ONLY_IN = {
     "pytorch_lightning": {"training"},
     "onnxruntime": {"bundle"},
     "onnx_ir": {"bundle"},
-    "pydantic": {"config", "pipeline", "runs", "serving"},
+    "pydantic": {"config", "pipeline", "reports", "runs", "serving"},
     "fastapi": {"serving"},
     "starlette": {"serving"},
     "uvicorn": {"serving"},

@@ -121,17 +121,20 @@ function pick(row, wanted) {
   return true;
 }
 
+/* What a figure, the beginning of an interval or "<.0001" says. */
+const number = text => parseFloat(text.replace(/^[[<]|,(?=\d{3})/g, ""));
+
 function sortBy(table, column, button) {
   const heading = button.closest("th"), down = heading.getAttribute("aria-sort") !== "descending" && heading.classList.contains("number");
   const direction = heading.getAttribute("aria-sort") === "ascending" ? "descending" : heading.getAttribute("aria-sort") === "descending" ? "ascending" : down ? "descending" : "ascending";
   for (const other of table.tHead.querySelectorAll("th")) other.removeAttribute("aria-sort");
   heading.setAttribute("aria-sort", direction);
-  const sign = direction === "ascending" ? 1 : -1, value = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+  const sign = direction === "ascending" ? 1 : -1, value = row => row.cells[column].textContent;
   const compare = (a, b) => {
     const [x, y] = [value(a), value(b)];
-    if ((x === "") !== (y === "")) return x === "" ? 1 : -1;  // what is missing stays last
-    const numbers = x !== "" && !Number.isNaN(Number(x)) && !Number.isNaN(Number(y));
-    return sign * (numbers ? Number(x) - Number(y) : x.localeCompare(y, "en", { numeric: true }));
+    if (x === "" || y === "") return (x === "") - (y === "");  // what is missing stays last
+    const numbers = heading.classList.contains("number");
+    return sign * (numbers ? number(x) - number(y) : x.localeCompare(y, "en", { numeric: true }));
   };
   const body = table.tBodies[0];
   body.append(...[...body.rows].sort(compare));
