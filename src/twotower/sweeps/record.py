@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twotower.files.atomic import write_text_atomically
+from twotower.reports.console.findings import SeedSummary
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.job import Request
-from twotower.sweeps.seeds import SeedSummary
 
 SWEEP = "sweep.json"
 
