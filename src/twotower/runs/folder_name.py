@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from twotower.runs.overrides import key_of
+from twotower.runs.fingerprint import key_of
 
 SHORT = {
     "embedding_dim": "dim",

@@ -4,8 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from twotower.reports.compare.record import RunRecord, Scalar
-from twotower.runs.fingerprint import NOT_SHAPING
-from twotower.runs.overrides import key_of
+from twotower.runs.fingerprint import NOT_SHAPING, key_of
 
 MOST_IN_CONSOLE = 6
 IGNORED = NOT_SHAPING | {"sweep", "launcher", "resume", "rerun"}

@@ -105,6 +105,21 @@ function drawSlices() {
   }), CONFIG);
 }
 
+/* The page has a place for everything; what these runs have nothing for is taken away. */
+function furnish() {
+  const options = (id, texts) => element(id).append(...texts.map(([value, text]) => new Option(text, value)));
+  const plots = Object.values(data.fronts).find(each => each.length) || [];
+  options("curve", Object.keys(data.curves).map(key => [key, key]));
+  options("front-y", plots.map((plot, at) => [at, plot.y]));
+  const gone = (id, what) => element(id).closest(what).remove();
+  if (!element("pairs").children.length) gone("pairs", "section");
+  if (!element("curve").length) gone("curve", "section");
+  for (const id of ["latency", "bytes"]) if (!data.fronts[id].length) gone(id, "figure");
+  if (!plots.length) gone("front-y", "section");
+  for (const id of ["parallel", "slices"]) if (!data[id]) gone(id, "section");
+  if (!document.querySelector(".extra")) gone("all-settings", "label");
+}
+
 function draw() {
   for (const box of document.querySelectorAll("input.pick")) {
     box.nextElementSibling.style.background = colourOf.has(Number(box.value)) ? colour(Number(box.value)) : "none";
@@ -140,6 +155,7 @@ function sortBy(table, column, button) {
   body.append(...[...body.rows].sort(compare));
 }
 
+furnish();
 for (const table of document.querySelectorAll("table.sortable")) {
   [...table.tHead.rows[0].cells].forEach((heading, column) => {
     const button = heading.querySelector("button");

@@ -14,9 +14,6 @@ from twotower.reports.compare.metric import written
 from twotower.reports.compare.page_data import Curves, page_data, picked
 from twotower.reports.compare.table import Column, columns_of, pair_columns, reason_beside, summary, told_of
 
-SEVERAL_SETTINGS = (
-    '<label><input id="all-settings" type="checkbox"> all {number} settings that differ</label>'
-)
 WAYS = {True: "more", False: "less", None: "neither more nor less"}
 LONGEST_PILL, LONG = 40, 40
 Cells = Sequence[str]
@@ -29,15 +26,16 @@ def as_html(comparison: Comparison) -> str:
 
     data = page_data(comparison)
     telling = telling_keys(comparison.keys, comparison.records)
-    several = SEVERAL_SETTINGS.format(number=len(comparison.keys))
     way = WAYS[comparison.higher_is_better(comparison.metric)]
     return Template(_file("page.html")).substitute(
         title=escape(f"Comparison of {len(comparison.records)} runs"),
         lead=escape(f"Compared by {comparison.metric}; {way} is better."),
         summary=_summary(comparison),
-        more_settings=several if len(telling) < len(comparison.keys) else "",
+        num_settings=len(comparison.keys) if len(telling) < len(comparison.keys) else "",
         table=_run_table(comparison, telling),
-        sections="\n".join(filter(None, _sections(comparison, data))),
+        pairs=_pairs(comparison) if comparison.pairs else "",
+        best_epochs=curve_table(comparison, data["curves"]) if data["curves"] else "",
+        slice_table=_slice_table(comparison, data["slices"]) if data["slices"] else "",
         css=_file("page.css"),
         js=_file("page.js"),
         plotly=get_plotlyjs(),
@@ -55,86 +53,20 @@ def _summary(comparison: Comparison) -> str:
     return f"<ul>{''.join(items)}</ul>" if items else ""
 
 
-def _sections(comparison: Comparison, data: dict[str, Any]) -> list[str]:
-    pairs = ""
-    if comparison.pairs:
-        name, *numbers, _ = pair_columns(comparison)
-        told = [(pair.verdict, pair.reason) for pair in comparison.pairs]
-        pairs = _table("All pairs", [*map(_cells, [name, *numbers]), _verdicts(told)])
-    return [
-        _section("pairs", "All pairs", pairs) if pairs else "",
-        _curves(comparison, data["curves"]) if data["curves"] else "",
-        _fronts(data["fronts"]) if any(data["fronts"].values()) else "",
-        _parallel() if data["parallel"] else "",
-        _slices(comparison, data["slices"]) if data["slices"] else "",
-    ]
+def _pairs(comparison: Comparison) -> str:
+    name, *numbers, _ = pair_columns(comparison)
+    told = [(pair.verdict, pair.reason) for pair in comparison.pairs]
+    return _table("All pairs", [*map(_cells, [name, *numbers]), _verdicts(told)])
 
 
-def _section(name: str, title: str, content: str) -> str:
-    return f'<section aria-labelledby="h-{name}"><h2 id="h-{name}">{title}</h2>\n{content}\n</section>'
-
-
-def _plot(name: str, told: str) -> str:
-    return f'<div class="plot" id="{name}" role="img" aria-label="{escape(told)}"></div>'
-
-
-def _select(name: str, title: str, options: list[tuple[str, str]]) -> str:
-    chosen = "".join(f'<option value="{escape(value)}">{escape(text)}</option>' for value, text in options)
-    return f'<p class="controls"><label>{title} <select id="{name}">{chosen}</select></label></p>'
-
-
-def _curves(comparison: Comparison, curves: Curves) -> str:
-    select = _select("curve", "Figure", [(key, key) for key in curves])
-    hint = '<p class="hint">Of the first phase, an epoch a point; rows without a tick are grey.</p>'
-    plot = _plot("curves", "Learning curves; the best epoch of each run is in the table below")
-    content = f"{hint}{select}<figure>{plot}</figure>{curve_table(comparison, curves)}"
-    return _section("curves", "Learning curves", content)
-
-
-def _fronts(fronts: dict[str, list[dict[str, Any]]]) -> str:
-    shown = {name: plots for name, plots in fronts.items() if plots}
-    qualities = [(str(at), plot["y"]) for at, plot in enumerate(next(iter(shown.values())))]
-    titles = {"latency": "against latency", "bytes": "against size"}
-    figures = "".join(
-        f"<figure><h3>Recall {title}</h3>{_plot(name, f'Recall {title}; the front is listed below')}"
-        f'<figcaption class="front" id="{name}-front"></figcaption></figure>'
-        for name, title in titles.items()
-        if name in shown
-    )
-    hint = (
-        '<p class="hint">The front (filled, numbered as in the table) holds the runs that no other is both '
-        "cheaper and better than. “Through the index” is the test figure less what the index cost on the "
-        "validation split.</p>"
-    )
-    content = f'{hint}{_select("front-y", "Quality", qualities)}<div class="two">{figures}</div>'
-    return _section("fronts", "Recall against cost", content)
-
-
-def _parallel() -> str:
-    hint = (
-        '<p class="hint">A line is a run. Drag along an axis to keep only some of its values, drag an axis '
-        "by its name to move it, click the axis to clear.</p>"
-    )
-    plot = _plot(
-        "parallel", "Parallel coordinates of settings and figures; all of them are in the table of runs"
-    )
-    return _section("parallel", "Settings and figures", f"{hint}<figure>{plot}</figure>")
-
-
-def _slices(comparison: Comparison, slices: dict[str, Any]) -> str:
-    hint = (
-        '<p class="hint">For which items and users a result holds; the ticked rows. Item slices count only '
-        "the targets inside them.</p>"
-    )
-    plot = _plot("slices", "The metric over slices of items and users; the figures are in the table below")
+def _slice_table(comparison: Comparison, slices: dict[str, Any]) -> str:
     names = [text.replace("<br>", ", ") for text in slices["labels"]]
     users = [f" ({count:,} users)" if count is not None else "" for count in slices["users"]]
     figures = [
         Column(name + count, [written(comparison.metric, values[at]) for values in slices["values"].values()])
         for at, (name, count) in enumerate(zip(names, users, strict=True))
     ]
-    table = _folded_table(comparison, "Slices", list(slices["values"]), figures)
-    return _section("slices", "Slices", f"{hint}<figure>{plot}</figure>{table}")
+    return _folded_table(comparison, "Slices", list(slices["values"]), figures)
 
 
 def curve_table(comparison: Comparison, curves: Curves) -> str:
