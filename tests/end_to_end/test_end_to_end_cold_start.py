@@ -125,7 +125,7 @@ def test_tensorboard_and_compare_show_it(run: Path) -> None:
         (scalar,) = events.Scalars(f"cold_start/{who}/{part}/recall_at_20")
         assert scalar.value == pytest.approx(cold[who][part]["recall_at_20"], rel=1e-6)
     shown = subprocess.run(
-        [sys.executable, "scripts/compare.py", str(run), "--markdown", "-"],
+        [sys.executable, "scripts/compare.py", str(run), "markdown=-"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -94,9 +94,7 @@ def test_a_metric_that_is_better_when_low_chooses_epochs_trials_and_runs(tmp_pat
     assert found["objectives"] == {MONITOR: "minimize"}
     assert [row["job"] for row in found["best"]] == [best]
     assert f"best {best}  {MONITOR} {reached[best]:.4f}" in said
-    compared = door(
-        "compare.py", f"{tmp_path}/t", "--metric", "first_place_at_20", "--json", "-", strangers=False
-    )
+    compared = door("compare.py", f"{tmp_path}/t", "metric=first_place_at_20", "json=-", strangers=False)
     report = json.loads(compared)
     values = [row["test/first_place_at_20"] for row in report["rows"]]
     assert report["higher_is_better"] is False

@@ -18,10 +18,9 @@ from twotower.files.lock import held
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.choose import console_of
 from twotower.reports.console.findings import Findings
-from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING
+from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, key_of
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
-from twotower.runs.overrides import key_of
 from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid
 from twotower.sweeps.job import Request

@@ -1,11 +1,10 @@
 """What a run is compared by: its hyper-parameters, its figures, and the group that its seeds form."""
 
-import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.config.spec import TARGET, locate
+from twotower.config.spec import all_arguments
 from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, configuration, flat
 from twotower.runs.folder_name import label_of
 from twotower.runs.result import VALID, Result
@@ -112,13 +111,12 @@ def columns_of(result: Result) -> dict[str, float]:
 
 
 def _default(settings: Mapping[str, Any], key: str) -> Any:
-    """Return the default of a key that the settings leave out, which is in the constructor of its choice."""
+    """Return the default of a key that the settings leave out, which its choice has."""
     *path, name = key.split(".")
     choice: Any = settings
     try:
         for part in path:
             choice = choice[part]
-        parameter = inspect.signature(locate(choice[TARGET])).parameters[name]
+        return all_arguments(choice).get(name)
     except (InputError, KeyError, TypeError):
         return None
-    return None if parameter.default is inspect.Parameter.empty else parameter.default

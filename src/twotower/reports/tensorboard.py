@@ -135,35 +135,22 @@ class Board:
         self.writer._get_file_writer().add_summary(summary)
 
 
-class SweepBoard:
-    """The TensorBoard side of a sweep: a run of its own, in the sweep's folder.
+def draw_sweep(folder: Path, outcomes: Sequence[Outcome], metric: str) -> None:
+    """Draw what the jobs of a sweep reach against what their indexes cost, as a run in the sweep's folder.
+
+    A sweep that goes on replaces the figure.
 
     Args:
         folder: of the sweep.
+        outcomes: of the jobs; those without an index are left out.
+        metric: of the validation split.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def pareto(
-        self,
-        outcomes: Sequence[Outcome],
-        metric: str = "valid/recall_at_20",
-        objective: str | None = None,
-    ) -> None:
-        """Draw what the jobs reach against what their indexes cost; a sweep that goes on replaces the figure.
-
-        Args:
-            outcomes: of the jobs; those without an index are left out.
-            metric: of the validation split.
-            objective: see `points_of`.
-        """
-        words, points = points_of(outcomes, metric, objective)
-        for file in self.folder.glob(f"*{OF_SWEEP}"):
-            file.unlink()
-        if points:
-            with SummaryWriter(str(self.folder), filename_suffix=OF_SWEEP) as writer:
-                writer._get_file_writer().add_summary(_image("sweep/pareto", pareto(points, words)))
+    words, points = points_of(outcomes, metric)
+    for file in folder.glob(f"*{OF_SWEEP}"):
+        file.unlink()
+    if points:
+        with SummaryWriter(str(folder), filename_suffix=OF_SWEEP) as writer:
+            writer._get_file_writer().add_summary(_image("sweep/pareto", pareto(points, words)))
 
 
 def _image(tag: str, figure: Figure) -> Summary:

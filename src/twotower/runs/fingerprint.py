@@ -70,6 +70,11 @@ def shaping_training(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def key_of(override: str) -> str:
+    """Return the key that an override is about: `loss.temperature` of `+loss.temperature=1`."""
+    return override.lstrip("+~").partition("=")[0]
+
+
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
     """Flatten nested settings to `key.path -> plain value`; lists become text, nothing is dropped.
 

@@ -18,9 +18,8 @@ from twotower.config.trust import check_targets
 from twotower.files.atomic import clear_temporaries, write_atomically, write_text_atomically
 from twotower.files.lock import held
 from twotower.files.plain_values import read_yaml, yaml_text
-from twotower.runs.fingerprint import NOT_SHAPING
+from twotower.runs.fingerprint import NOT_SHAPING, key_of
 from twotower.runs.folder_name import short_name
-from twotower.runs.overrides import key_of
 from twotower.runs.record import failure
 from twotower.runs.result import Result, read_ending, write_result
 from twotower.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG

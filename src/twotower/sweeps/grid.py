@@ -4,8 +4,7 @@ import itertools
 from collections.abc import Collection
 
 from twotower.config.errors import InputError
-from twotower.runs.fingerprint import NOT_SHAPING
-from twotower.runs.overrides import key_of
+from twotower.runs.fingerprint import NOT_SHAPING, key_of
 from twotower.runs.result import Result, read_ending
 from twotower.sweeps.job import Job, Request
 from twotower.sweeps.sweep import Plan, Sweep

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twotower.files.atomic import write_text_atomically
+from twotower.reports.console.findings import SeedSummary
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.job import Request
-from twotower.sweeps.seeds import SeedSummary
 
 SWEEP = "sweep.json"
 
@@ -29,7 +29,7 @@ def write_sweep(
         seeds: of configurations with several.
         found: what the sweep's plan has to say.
     """
-    from twotower.reports.tensorboard import SweepBoard
+    from twotower.reports.tensorboard import draw_sweep
 
     jobs = [
         {
@@ -44,4 +44,4 @@ def write_sweep(
     whole = {"overrides": list(overrides), "monitor": request.monitor, **found}
     whole |= {"seeds": [dataclasses.asdict(each) for each in seeds], "jobs": jobs}
     write_text_atomically(request.folder / SWEEP, json.dumps(whole, indent=2))
-    SweepBoard(request.folder).pareto(outcomes, request.monitor)
+    draw_sweep(request.folder, outcomes, request.monitor)

@@ -2,39 +2,10 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from twotower.reports.console.findings import SeedSummary
 from twotower.runs.folder_name import without_seed
 from twotower.runs.outcome import Outcome
-
-
-@dataclass(frozen=True)
-class SeedSummary:
-    """A metric over the seeds of one configuration.
-
-    Attributes:
-        configuration: the varied overrides without the seed; empty where only the seed varies.
-        metric: e.g. `test/recall_at_20`.
-        mean: over the seeds.
-        sd: sample standard deviation over the seeds.
-        interval: 95 % interval of the mean, by Student's t.
-        num_seeds: how many.
-    """
-
-    configuration: str
-    metric: str
-    mean: float
-    sd: float
-    interval: tuple[float, float]
-    num_seeds: int
-
-    def __str__(self) -> str:
-        """Say it in one line."""
-        low, high = self.interval
-        return (
-            f"{self.num_seeds} seeds     {self.metric.replace('_at_', '@')} {self.mean:.4f} "
-            f"[{low:.4f}, {high:.4f}], sd {self.sd:.4f}  {self.configuration}".rstrip()
-        )
 
 
 def summarise_seeds(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[SeedSummary]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from twotower.reports.tensorboard import HPARAMS, Board, SweepBoard
+from twotower.reports.tensorboard import HPARAMS, Board, draw_sweep
 from twotower.runs.outcome import Outcome, outcome_of
 from twotower.runs.result import Result, Training
 
@@ -116,8 +116,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
         board.result(pruned)
     interrupted = settings_of(8, "C", other="text")
     end_with(KeyboardInterrupt(), folder / "interrupted", interrupted, ["other=text"])
-    SweepBoard(folder).pareto(outcomes[:3], METRIC)
-    SweepBoard(folder).pareto(outcomes, METRIC)
+    draw_sweep(folder, outcomes[:3], METRIC)
+    draw_sweep(folder, outcomes, METRIC)
     return folder
 
 

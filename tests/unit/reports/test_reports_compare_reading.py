@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from twotower.config.errors import InputError
-from twotower.reports.compare.comparable import largest_group, other_data
-from twotower.reports.compare.differences import differing_keys, shown_value, telling_keys
+from twotower.reports.compare.differences import differing_keys, telling_keys
 from twotower.reports.compare.entries import Entry, by_configuration, configuration_entries
 from twotower.reports.compare.find import run_folders
 from twotower.reports.compare.metric import (
@@ -21,7 +20,14 @@ from twotower.reports.compare.metric import (
     written,
 )
 from twotower.reports.compare.per_user import UnpairedError, other_users, read_values
-from twotower.reports.compare.record import NOTHING, RunRecord, display_names, read_run
+from twotower.reports.compare.record import (
+    NOTHING,
+    RunRecord,
+    display_names,
+    largest_group,
+    other_data,
+    read_run,
+)
 from twotower.reports.compare.seeds import luck, spreads
 from twotower.runs.directions import higher_is_better
 from twotower.runs.result import Data, Result
@@ -172,8 +178,8 @@ def test_settings_that_differ_come_in_telling_order() -> None:
 
 
 def test_settings_as_text() -> None:
-    settings = {"a": True, "b": 1e-05, "c": 0.1, "d": 3}
-    assert [shown_value(settings, key) for key in "abcde"] == ["true", "1e-05", "0.1", "3", "–"]
+    run = RunRecord(Path("a"), {"a": True, "b": 1e-05, "c": 0.1, "d": 3}, NOTHING, "ok")
+    assert [run.shown(key) for key in "abcde"] == ["true", "1e-05", "0.1", "3", "–"]
 
 
 @pytest.mark.parametrize(
@@ -204,12 +210,12 @@ def test_what_a_figure_is(
 
 def test_figures_are_found_by_short_names() -> None:
     runs = [RunRecord(Path("a"), {}, NOTHING, "ok", figures=Result(**RESULT).figures())]
-    assert known_key("recall@20", "--metric", runs) == "test/recall_at_20"
-    assert known_key("bytes_per_item", "--metric", runs) == "index/bytes_per_item"
+    assert known_key("recall@20", "metric", runs) == "test/recall_at_20"
+    assert known_key("bytes_per_item", "metric", runs) == "index/bytes_per_item"
     with pytest.raises(InputError, match="did you mean 'index/bytes_per_item'"):
-        known_key("index/byte_per_item", "--metric", runs)
+        known_key("index/byte_per_item", "metric", runs)
     with pytest.raises(InputError, match="none of these runs has ended"):
-        known_key("recall@20", "--metric", [RunRecord(Path("a"), {}, NOTHING, "failed")])
+        known_key("recall@20", "metric", [RunRecord(Path("a"), {}, NOTHING, "failed")])
     assert default_metric(runs) == "test/recall_at_20"
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.reports.console.time_left import TimeLeft, in_words
+from twotower.reports.console.progress import TimeLeft, in_words
 from twotower.runs.outcome import Outcome
 
 

@@ -1,6 +1,7 @@
-"""What is read of one run: its configuration and its result, or what is wrong with them."""
+"""What is read of one run, or what is wrong with it; and whether figures of two may be set side by side."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,9 @@ from twotower.runs.run_files import CONFIG, RESULT
 
 Scalar = bool | int | float | str
 UNENDED, DAMAGED = "unended", "damaged"
-OF_DATA = "data", "split"
+ABSENT = "–"
 NOTHING = Result(status="failed")
+UNKNOWN = str(None)
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class RunRecord:
     Args:
         folder: of the run.
         settings: flattened configuration, empty if config.yaml is damaged.
-        result: `NOTHING` if it is missing or damaged.
+        result: `NOTHING` if result.json is missing or damaged.
         state: `ok`, `index_rejected`, `failed`, `pruned`, `unended` or `damaged`.
         problem: what is wrong, in words, where something is.
         configuration: equal for runs whose settings differ in the seed alone, if in anything.
@@ -56,6 +58,13 @@ class RunRecord:
         data = self.result.data
         return str(data.fingerprint), str(data.audit.get("seen_filter"))
 
+    def shown(self, key: str) -> str:
+        """Return a setting as text for a table, a dash where the run has no such key."""
+        value = self.settings.get(key, ABSENT)
+        if isinstance(value, bool):
+            return str(value).lower()
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
 
 def read_run(folder: Path) -> RunRecord:
     """Read a run's folder; what is damaged is said in the record and never raises."""
@@ -78,6 +87,46 @@ def read_run(folder: Path) -> RunRecord:
     return RunRecord(folder, plain, result, result.status, _problem(result), configuration, figures)
 
 
+def display_names(records: Sequence[RunRecord]) -> dict[Path, str]:
+    """Return a short name of each run: its path below the deepest folder that holds all of them."""
+    parts = [record.folder.resolve().parts for record in records]
+    shared = 0
+    for level in zip(*(each[:-1] for each in parts), strict=False):
+        if len(set(level)) > 1:
+            break
+        shared += 1
+    return {record.folder: "/".join(each[shared:]) for record, each in zip(records, parts, strict=True)}
+
+
+def other_data(run: RunRecord, other: RunRecord) -> str:
+    """Say how the data that two runs were judged on differ, or nothing if they do not."""
+    (data, seen), (others_data, others_seen) = run.data, other.data
+    if UNKNOWN in (data, others_data):
+        return "a result does not say which data it was judged on"
+    if data != others_data:
+        return _other_settings(run, other) or "other data: its content has changed"
+    if seen != others_seen:
+        return (
+            f"seen items are filtered in one and not in the other (seen_filter {seen} against {others_seen})"
+        )
+    return ""
+
+
+def largest_group(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return the runs with metrics of the data that most of them were judged on; of equals, the first."""
+    ended = [record for record in records if record.ended and record.data[0] != UNKNOWN]
+    most = Counter(record.data for record in ended).most_common(1)
+    return [record for record in ended if record.data == most[0][0]]
+
+
+def _other_settings(run: RunRecord, other: RunRecord) -> str:
+    for part in ("split", "data"):
+        for key in {**run.settings, **other.settings}:
+            if key.split(".")[0] == part and run.settings.get(key) != other.settings.get(key):
+                return f"other {part}: {key} {run.shown(key)} against {other.shown(key)}"
+    return ""
+
+
 def _finite(value: Scalar) -> Scalar:
     """Return a setting as it is, but infinity as text, which JSON has no number for."""
     return value if not isinstance(value, float) or math.isfinite(value) else str(value)
@@ -92,23 +141,8 @@ def _settings(path: Path) -> dict[str, Any]:
 
 def _problem(result: Result) -> str:
     if result.status == "failed":
-        return f"failed: {_one_line(result.error or 'it does not say why')}"
+        return f"failed: {' '.join((result.error or 'it does not say why').split())}"
     if result.status == "pruned":
         epochs = result.training.epochs
         return "pruned" if epochs is None else f"pruned at epoch {epochs}"
     return "index rejected" if result.status == "index_rejected" else ""
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
-
-
-def display_names(records: Sequence[RunRecord]) -> dict[Path, str]:
-    """Return a short name of each run: its path below the deepest folder that holds all of them."""
-    parts = [record.folder.resolve().parts for record in records]
-    shared = 0
-    for level in zip(*(each[:-1] for each in parts), strict=False):
-        if len(set(level)) > 1:
-            break
-        shared += 1
-    return {record.folder: "/".join(each[shared:]) for record, each in zip(records, parts, strict=True)}

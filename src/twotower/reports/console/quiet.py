@@ -1,21 +1,19 @@
 """One line a run or a sweep on standard output, for scripts; failures on standard error."""
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from twotower.reports.console.findings import NOTHING, Findings, form_of, only_seeds
-from twotower.reports.console.silent import Silent
-from twotower.runs.outcome import Ending, Outcome
+from twotower.reports.console.console import Console
+from twotower.reports.console.findings import NOTHING, Findings, counted, form_of, only_seeds
+from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
 from twotower.runs.run_files import TRAIN_LOG
 
-ENDINGS: tuple[Ending, ...] = ("ok", "index_rejected", "pruned", "failed", "interrupted")
 SHOWN = ("test/recall_at_20", "test/ndcg_at_20", "index/recall_at_100", "index/latency_ms_p50")
 
 
-class Quiet(Silent):
+class Quiet(Console):
     """The last line says it all: status, figures, folder."""
 
     def __init__(self) -> None:
@@ -61,20 +59,13 @@ class Quiet(Silent):
         if len(findings.objectives) > 1:
             return f"Pareto set of {len(findings.best)}"
         if only_seeds(outcomes):
-            means = (f"{each.metric} {each.mean:.4f} {_between(each.interval)}" for each in findings.seeds)
+            means = (
+                f"{each.metric} {each.mean:.4f} [{each.interval[0]:.4f}, {each.interval[1]:.4f}]"
+                for each in findings.seeds
+            )
             return "  ".join(["mean", *means]) if findings.seeds else "no mean"
         best = findings.winner(outcomes, self.metric)
         if best is None:
             return "no best"
         value = form_of(best.metric).format(best.value)
         return f"best {best.job}  {best.metric} {value}  {findings.settings(best.job)}".rstrip()
-
-
-def _between(interval: tuple[float, float]) -> str:
-    return f"[{interval[0]:.4f}, {interval[1]:.4f}]"
-
-
-def counted(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """Return how many jobs ended how, the good ones first."""
-    counts = Counter(outcome.status for outcome in outcomes)
-    return {status: counts[status] for status in ENDINGS if counts[status]}

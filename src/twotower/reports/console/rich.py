@@ -11,11 +11,9 @@ from rich.live import Live
 from rich.text import Text
 
 from twotower.reports.console import tables
-from twotower.reports.console.console import Console, OnScreen
+from twotower.reports.console.console import Console, for_screen
 from twotower.reports.console.findings import NOTHING, Findings, form_of
-from twotower.reports.console.folding import folded
-from twotower.reports.console.progress import SweepView
-from twotower.reports.console.time_left import in_words
+from twotower.reports.console.progress import SweepView, in_words
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
 from twotower.runs.run_files import TRAIN_LOG
@@ -23,7 +21,7 @@ from twotower.runs.run_files import TRAIN_LOG
 WIDTH_OF_FILES = 240
 """Nothing that goes to a file or a pipe needs folding at 80 columns."""
 
-SWEEP, INDENT = "sweep.json", 12
+SWEEP = "sweep.json"
 
 
 class Rich(Console):
@@ -46,7 +44,7 @@ class Rich(Console):
     def handler(self) -> logging.Handler:
         """Return a handler that prints plain lines."""
         handler = logging.StreamHandler(sys.stdout)
-        handler.addFilter(OnScreen())
+        handler.addFilter(for_screen)
         return handler
 
     def say(self, text: str) -> None:
@@ -129,8 +127,7 @@ class Rich(Console):
         if best is None:
             return
         self.say(f"best        {best.job}  {best.metric} {form_of(best.metric).format(best.value)}")
-        settings = findings.settings(best.job)
-        for line in [*(folded(settings, self.screen.width - INDENT) if settings else ()), folder / best.job]:
-            self.say(f"{'':<{INDENT}}{line}")
+        for line in filter(None, (findings.settings(best.job), folder / best.job)):
+            self.say(f"            {line}")
         if findings.best:
             self.say(f"again       {findings.best[0]['command']}")
