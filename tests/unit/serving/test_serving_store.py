@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from twotower.config.errors import InputError
-from twotower.serving.live.acknowledged import beside
+from twotower.serving.live.acknowledged import promise_file
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
 from twotower.serving.live.store import Store, StoreFailed
 
@@ -176,7 +176,7 @@ def test_what_is_no_sound_store_is_refused_by_name(path, spoil, parts):
         assert part in str(caught.value)
     assert path.read_bytes() == before
     path.unlink()
-    beside(path).unlink()
+    promise_file(path).unlink()
     Store(path).close()  # the lock was let go
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
-from twotower.serving.live.acknowledged import beside
+from twotower.serving.live.acknowledged import promise_file
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, SetAside
 from twotower.serving.live.store import Store, StoreFailed
 from twotower.serving.live.wal_frames import Frames, read_frames
@@ -167,14 +167,14 @@ def test_what_was_acknowledged_and_is_not_there_is_told_and_nothing_is_changed(k
     for _ in range(2):
         with pytest.raises(InputError, match=problem) as caught:
             Store(killed)
-        assert str(beside(killed)) in str(caught.value)
+        assert str(promise_file(killed)) in str(caught.value)
     for name, content in before.items():
         assert (killed.parent / name).read_bytes() == content
 
 
 def test_who_removes_the_promise_goes_on_with_what_is_there_and_is_told(killed, caplog):
     flip(log_of(killed), 32 + 20 * FRAME + 1000)
-    beside(killed).unlink()
+    promise_file(killed).unlink()
     with caplog.at_level(logging.WARNING, "twotower"), closing(Store(killed)) as store:
         held = [change.item_id for change in store.changes()]
         assert held == list(range(len(held)))
@@ -182,7 +182,7 @@ def test_who_removes_the_promise_goes_on_with_what_is_there_and_is_told(killed, 
     lost = read_frames(log_of(killed)).num_lost
     assert lost == 0  # the log was moved into the database when it was closed
     assert "frames of its write-ahead log do not check out; what they held is not there" in caplog.text
-    assert beside(killed).is_file()
+    assert promise_file(killed).is_file()
     Store(killed).close()  # it is promised anew
 
 
@@ -229,7 +229,7 @@ def test_a_store_of_an_earlier_version_is_opened_and_promised_from_then_on(path)
         store.put_item("a", {})
         store._connection.execute("DROP TABLE identity")
         store._connection.execute("DROP TABLE set_aside")
-    beside(path).unlink()
+    promise_file(path).unlink()
     with closing(Store(path)) as store:
         assert store.put_item("b", {}) == 2
     path.unlink()
@@ -240,7 +240,7 @@ def test_a_store_of_an_earlier_version_is_opened_and_promised_from_then_on(path)
 def test_a_damaged_promise_is_told_and_written_anew(path, caplog):
     with closing(Store(path)) as store:
         store.put_item("a", {})
-    flip(beside(path), 40)
+    flip(promise_file(path), 40)
     with caplog.at_level(logging.WARNING, "twotower"), closing(Store(path)) as store:
         assert store.last == 1
     assert ".live.db.acknowledged: damaged" in caplog.text
@@ -296,7 +296,7 @@ def test_a_flipped_bit_of_an_index_is_found(path, closed):
 def test_a_flipped_bit_of_the_database_is_harmless_or_told(path, closed, share, bit):
     content, changes = closed
     path.write_bytes(content)
-    beside(path).unlink(missing_ok=True)
+    promise_file(path).unlink(missing_ok=True)
     flip(path, int(share * len(content)), bit)
     with contextlib.suppress(InputError), closing(Store(path)) as store:
         assert list(store.changes()) == changes

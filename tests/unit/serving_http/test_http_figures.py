@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
 from twotower.serving.http.access_log import MOST_LINES, AccessLog
-from twotower.serving.http.app import Settings
 from twotower.serving.http.path_ids import id_of
 
 
 def test_metrics_count_by_route_and_status() -> None:
     async def main() -> str:
-        async with client_of(FakeLive(), Settings()) as client:
+        async with client_of(FakeLive()) as client:
             for user in (1, 2, 99):
                 await client.post("/recommend", json={"user_id": user})
             await client.get("/items/7/similar")

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from twotower.serving.http.app import Settings, create_app
+from twotower.serving.http.app import ServiceConfig, create_app
 from twotower.serving.http.page_routes import FOLDER
 from twotower.serving.http.security import Keys
 from twotower.serving.live.service import LiveService
@@ -48,7 +48,7 @@ def get(live: LiveService) -> Get:
 def _asker(live: LiveService) -> Get:
     def asked(path: str, keys: Keys | None = None, method: str = "GET", **arguments: Any) -> httpx.Response:
         async def call() -> httpx.Response:
-            app = create_app(live, Settings(keys=keys or Keys()))
+            app = create_app(live, ServiceConfig(console="quiet"), keys)
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 return await client.request(method, path, **arguments)

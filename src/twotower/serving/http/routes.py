@@ -33,7 +33,7 @@ from twotower.serving.retriever import Retriever
 
 WHERE: TypeAdapter[dict[str, Any]] = TypeAdapter(models.Where)
 
-Asked = tuple[Retriever, Request]
+VersionedRequest = tuple[Retriever, Request]
 """A request and the version that answers it: all of one body are answered by one."""
 Answer = orjson.Fragment | InputError
 """Items as JSON already, or a mistake."""
@@ -58,7 +58,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def answer(asked: Sequence[Asked]) -> list[Answer]:
+def answer(asked: Sequence[VersionedRequest]) -> list[Answer]:
     """Answer several requests, those of one version in one go, and write the answers down."""
     answers: list[Answer] = []
     for retriever, group in itertools.groupby(asked, key=lambda each: each[0]):
@@ -68,7 +68,7 @@ def answer(asked: Sequence[Asked]) -> list[Answer]:
     return answers
 
 
-def weight(asked: Asked) -> int:
+def weight(asked: VersionedRequest) -> int:
     """Return how much of a batch a request is: finding many items takes longer than embedding a user."""
     return 1 + asked[1].k // K_PER_WEIGHT
 
@@ -84,7 +84,7 @@ def said(version: str, **content: Any) -> Response:
 
 
 def add_recommend(
-    router: APIRouter, live: LiveService, batcher: Batcher[Asked, Answer], max_batch: int
+    router: APIRouter, live: LiveService, batcher: Batcher[VersionedRequest, Answer], max_batch: int
 ) -> Direct:
     """Add the endpoints that recommend, and return them for calls without the framework."""
 
@@ -194,7 +194,7 @@ def where_of(text: str | None) -> dict[str, Any]:
 def add_routes(
     app: FastAPI,
     live: LiveService,
-    batcher: Batcher[Asked, Answer],
+    batcher: Batcher[VersionedRequest, Answer],
     metrics: Metrics,
     max_batch: int,
 ) -> Direct:

@@ -10,7 +10,7 @@ from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.files.lock import held
-from twotower.serving.live.acknowledged import Acknowledged, Promises, beside
+from twotower.serving.live.acknowledged import Acknowledged, Promises, promise_file
 from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved, SetAside
 from twotower.serving.live.store_check import APPLICATION, FORMAT_VERSION, check, remedy
 from twotower.serving.live.store_file import StoreFiles, locked
@@ -64,7 +64,7 @@ class Store:
     shared memory).
 
     What lies beyond SQLite is looked at too. The number of the latest change that was acknowledged is kept in
-    a file beside it, so that a store which lacks some, or is gone, is refused and not taken for whole. And
+    a file promise_file it, so that a store which lacks some, or is gone, is refused and not taken for whole. And
     before and after each commit its files must be those that were opened, as they were left: SQLite itself
     would write on to a file that was deleted.
 
@@ -80,7 +80,7 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path).resolve()  # SQLite too puts its log beside the file that a link leads to
+        self.path = Path(path).resolve()  # SQLite too puts its log promise_file the file that a link leads to
         self._lock = threading.Lock()
         with contextlib.ExitStack() as stack:
             try:
@@ -102,7 +102,7 @@ class Store:
                 ) from error
             self._last = 0 if content is None else content.last
             first = Acknowledged(identity, self._last)
-            self._promises = stack.enter_context(contextlib.closing(Promises(beside(self.path), first)))
+            self._promises = stack.enter_context(contextlib.closing(Promises(promise_file(self.path), first)))
             self._files = StoreFiles(self.path)
             self._closed = False
             self._open = stack.pop_all()

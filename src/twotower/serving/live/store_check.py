@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.serving.live.acknowledged import Acknowledged, beside, promised
+from twotower.serving.live.acknowledged import Acknowledged, promise_file, promised
 from twotower.serving.live.wal_frames import Frames, read_frames
 
 LOG = logging.getLogger("twotower")
@@ -36,7 +36,7 @@ def remedy(path: Path) -> str:
     """Say what can be done about a damaged store."""
     return (
         "restore a copy of it, or move it away together with its -wal and -shm files and "
-        f"{beside(path).name} to start without the live changes that it holds"
+        f"{promise_file(path).name} to start without the live changes that it holds"
     )
 
 
@@ -57,7 +57,7 @@ def check(path: Path) -> Content | None:
     content = None if empty else _content(path)
     problem = _missing(content, promise, frames)
     if problem is not None:
-        raise InputError(f"{path}: {problem.format(file=beside(path))}")
+        raise InputError(f"{path}: {problem.format(file=promise_file(path))}")
     if frames.num_lost:
         LOG.warning(
             "%s: %d frames of its write-ahead log do not check out; what they held is not there%s",
