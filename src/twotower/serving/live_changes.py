@@ -58,7 +58,7 @@ class LiveChanges:
         Raises:
             InputError: the id is of another kind, or a feature is not known.
         """
-        return self.apply_item(self.prepare_item(item_id, features))
+        return self.apply_items([self.prepare_item(item_id, features)])[0]
 
     def prepare_item(self, item_id: ItemId, features: Mapping[str, Any]) -> PreparedItem:
         """Check and embed an item as `put_item` does, and change nothing."""
@@ -72,10 +72,6 @@ class LiveChanges:
     ) -> list[PreparedItem | InputError]:
         """Prepare several items in one pass, each with its id; of one that cannot be, return why."""
         return self._catalogue.prepare(puts)
-
-    def apply_item(self, prepared: PreparedItem) -> bool:
-        """Put in an item that this object prepared; see `put_item`."""
-        return self.apply_items([prepared])[0]
 
     def apply_items(self, prepared: Sequence[PreparedItem]) -> list[bool]:
         """Put in several items with different ids that this object prepared; see `put_item`."""

@@ -108,7 +108,7 @@ def test_prepared_items_wait_until_they_are_applied(retriever):
     with pytest.raises(UnknownItem):
         retriever.check_offered("new")
     assert retriever.num_items == 60
-    assert retriever.apply_item(prepared) is True
+    assert retriever.apply_items([prepared])[0] is True
     retriever.check_offered("new")
 
 
@@ -200,7 +200,7 @@ def test_an_item_that_the_index_does_not_take_takes_nobodys_place(retriever, mon
     prepared = retriever.prepare_item("item-020", NEW)
     monkeypatch.setattr(retriever.bundle.index, "add", refuse)
     with pytest.raises(InputError, match="beyond what this index holds"):
-        retriever.apply_item(prepared)
+        retriever.apply_items([prepared])[0]
     assert scores(retriever) == before
 
 

@@ -1,4 +1,4 @@
-"""How far a store was acknowledged, kept promise_file it: by that one that has lost something is known."""
+"""How far a store was acknowledged, kept beside it: by that a store which has lost something is known."""
 
 import contextlib
 import logging

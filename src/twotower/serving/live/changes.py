@@ -5,11 +5,12 @@ import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.serving.recommendation import ItemId, UserId
 from twotower.serving.requests import UnknownItem
+from twotower.serving.retriever import Retriever
 
 LOG = logging.getLogger("twotower")
 TOGETHER = 256
@@ -61,35 +62,7 @@ class SetAside:
     reason: str
 
 
-class Changeable(Protocol):
-    """What a change is made to: a retriever. What raises InputError has changed nothing."""
-
-    def prepare_item(self, item_id: ItemId, features: Mapping[str, Any]) -> Any:
-        """Check and embed an item, and change nothing."""
-
-    def prepare_items(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> Sequence[Any]:
-        """Prepare several items, each with its id; of one that cannot be, return the InputError."""
-
-    def apply_item(self, prepared: Any) -> bool:
-        """Offer an item that was prepared; it is searchable when this returns."""
-
-    def apply_items(self, prepared: Sequence[Any]) -> Sequence[bool]:
-        """Offer several with different ids; where one fails, some or none are offered."""
-
-    def check_offered(self, item_id: ItemId) -> None:
-        """Raise UnknownItem unless the item is offered."""
-
-    def remove_item(self, item_id: ItemId) -> None:
-        """Stop offering an item."""
-
-    def check_event(self, user_id: UserId, item_id: ItemId | None, time: int) -> None:
-        """Raise unless `add_event` would take it; without an item only the rest is looked at."""
-
-    def add_event(self, user_id: UserId, item_id: ItemId, time: int) -> None:
-        """Let an event enter the user's history; one that is there already does not come twice."""
-
-
-def replay(changes: Iterable[Change], retriever: Changeable) -> list[SetAside]:
+def replay(changes: Iterable[Change], retriever: Retriever) -> list[SetAside]:
     """Make changes again that were kept; twice is harmless, and so is the removal of what is not offered.
 
     Items that follow one another are embedded together. Whatever a change raises, the others are made: who
@@ -106,7 +79,7 @@ def replay(changes: Iterable[Change], retriever: Changeable) -> list[SetAside]:
     return aside
 
 
-def _put_together(puts: Sequence[Any], retriever: Changeable) -> list[SetAside] | None:
+def _put_together(puts: Sequence[Any], retriever: Retriever) -> list[SetAside] | None:
     """Put in items in one pass, and return the wrong ones; None where that cannot be done in one."""
     if len({each.item_id for each in puts}) < len(puts):
         return None
@@ -119,7 +92,7 @@ def _put_together(puts: Sequence[Any], retriever: Changeable) -> list[SetAside] 
     return [SetAside(put, str(found)) for put, found in pairs if isinstance(found, InputError)]
 
 
-def _one_by_one(changes: Sequence[Change], retriever: Changeable) -> list[SetAside]:
+def _one_by_one(changes: Sequence[Change], retriever: Retriever) -> list[SetAside]:
     aside = []
     for change in changes:
         try:
@@ -131,9 +104,9 @@ def _one_by_one(changes: Sequence[Change], retriever: Changeable) -> list[SetAsi
     return aside
 
 
-def _make(change: Change, retriever: Changeable) -> None:
+def _make(change: Change, retriever: Retriever) -> None:
     if isinstance(change, ItemPut):
-        retriever.apply_item(retriever.prepare_item(change.item_id, change.features))
+        retriever.apply_items([retriever.prepare_item(change.item_id, change.features)])
     elif isinstance(change, ItemRemoved):
         with contextlib.suppress(UnknownItem):
             retriever.remove_item(change.item_id)

@@ -4,14 +4,13 @@ import contextlib
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.files.lock import held
 from twotower.serving.live.acknowledged import Acknowledged, Promises, promise_file
-from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved, SetAside
+from twotower.serving.live.changes import Change, ItemPut, SetAside
 from twotower.serving.live.store_check import APPLICATION, FORMAT_VERSION, check, remedy
 from twotower.serving.live.store_file import StoreFiles, locked
 from twotower.serving.live.store_rows import (
@@ -23,7 +22,6 @@ from twotower.serving.live.store_rows import (
     noted,
     values_of,
 )
-from twotower.serving.recommendation import ItemId, UserId
 
 SCHEMA = f"""
 BEGIN;
@@ -64,7 +62,7 @@ class Store:
     shared memory).
 
     What lies beyond SQLite is looked at too. The number of the latest change that was acknowledged is kept in
-    a file promise_file it, so that a store which lacks some, or is gone, is refused and not taken for whole. And
+    a file beside it, so that a store which lacks some, or is gone, is refused and not taken for whole. And
     before and after each commit its files must be those that were opened, as they were left: SQLite itself
     would write on to a file that was deleted.
 
@@ -80,14 +78,11 @@ class Store:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = Path(path).resolve()  # SQLite too puts its log promise_file the file that a link leads to
+        self.path = Path(path).resolve()  # SQLite too puts its log beside the file that a link leads to
         self._lock = threading.Lock()
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(held(self.path.parent, self.path.name))
-            except OSError as error:
-                raise InputError(f"{self.path}: no store can be here ({error})") from error
-            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
                 there = self.path.exists()
                 if there:
                     stack.enter_context(locked(self.path))
@@ -111,18 +106,6 @@ class Store:
     def last(self) -> int:
         """The number of the latest change; 0 where there is none."""
         return self._last
-
-    def put_item(self, item_id: ItemId, features: Mapping[str, Any]) -> int:
-        """Keep an item that is offered, and return the number of this change."""
-        return self.commit([ItemPut(item_id, features)])
-
-    def remove_item(self, item_id: ItemId) -> int:
-        """Keep that an item is offered no more, and return the number of this change."""
-        return self.commit([ItemRemoved(item_id)])
-
-    def add_event(self, user_id: UserId, item_id: ItemId, time: int) -> int:
-        """Keep an event; one that is there already changes nothing. Return the latest number."""
-        return self.commit([Event(user_id, item_id, time)])
 
     def commit(self, changes: Sequence[Change]) -> int:
         """Keep all of some changes or none, in one transaction; they are on the disk when this returns.
