@@ -22,7 +22,6 @@ from twotower.config.spec import Count, NonNegativeFloat, PositiveInt
 from twotower.serving.http.access_log import AccessLog
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.connections import VERSION
-from twotower.serving.http.docs_page import add_docs
 from twotower.serving.http.errors import HttpError, error_response, from_details, from_input, without_folders
 from twotower.serving.http.gate import VERSION_HEADER, Gate, version_header
 from twotower.serving.http.hosts import Hosts
@@ -117,7 +116,6 @@ def create_app(
     )
     direct = add_routes(endpoints, live, batcher, metrics, config.max_batch)
     _add_errors(endpoints, live.root)
-    add_docs(endpoints)
     add_page(endpoints, live)
     gate = Gate(
         endpoints,

@@ -114,8 +114,8 @@ def _checked(
         item_id = change.item_id
         waiting = since.get(item_id, offered.get(item_id))
         if isinstance(change, ItemPut):
-            prepared = retriever.prepare_item(item_id, change.features)
-            steps.append(partial(retriever.apply_items, [prepared]))
+            prepared = retriever.prepare_items([(item_id, change.features)])
+            steps.append(partial(retriever.apply_items, prepared))
             since[item_id] = True
         elif isinstance(change, ItemRemoved):
             if waiting is None:
