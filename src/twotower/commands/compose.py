@@ -17,7 +17,7 @@ from twotower.commands.overrides import first_line, sound_overrides
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.config.reading import read
-from twotower.runs.overrides import key_of
+from twotower.runs.fingerprint import key_of
 from twotower.runs.place import problems_of_place
 
 NOTHING_DONE = "the configuration; nothing was read or written"

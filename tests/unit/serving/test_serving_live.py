@@ -238,7 +238,7 @@ def test_folders_are_found_by_the_rule_that_is_given(root, tmp_path):
 
 def test_a_store_in_use_is_refused_and_a_failed_start_lets_go_of_it(root, opened, tmp_path):
     opened()
-    with pytest.raises(InputError, match="in use by process"):
+    with pytest.raises(InputError, match="in use by another process"):
         opened()
     with pytest.raises(InputError, match="missing"):
         LiveService(root, root / "missing", tmp_path / "other.db")

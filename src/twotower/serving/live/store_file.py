@@ -32,7 +32,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
     except BlockingIOError as error:
         raise InputError(
-            f"{path}: this file is in use by another process, under another name; stop that process first"
+            f"{path}: in use by another process, perhaps under another name; stop that one first"
         ) from error
     finally:
         os.close(descriptor)
