@@ -39,7 +39,7 @@ ONLY_IN = {
     "pytorch_lightning": {"training"},
     "onnxruntime": {"bundle"},
     "onnx_ir": {"bundle"},
-    "pydantic": {"config", "evaluation", "pipeline", "serving"},
+    "pydantic": {"bundle", "config", "evaluation", "pipeline", "serving"},
     "fastapi": {"serving"},
     "starlette": {"serving"},
     "uvicorn": {"serving"},

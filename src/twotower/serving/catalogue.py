@@ -192,14 +192,14 @@ class Catalogue:
 
     def rebuild(self) -> None:
         """Build the index anew over what is offered; searches and changes go on meanwhile."""
-        entry = self._bundle.manifest["index"]
+        entry = self._bundle.manifest.index
         with self._rebuilding:
             with self.lock.reading():
                 rows, num_rows = self.items.live_rows(), self.items.num_rows
                 vectors = self.items.vectors(rows)
             if not len(rows):
                 return
-            fresh = fresh_index(entry["spec"], entry["search_args"], vectors, rows)
+            fresh = fresh_index(entry.spec, entry.search_args, vectors, rows)
             counter = DriftCounter(vectors, num_rows)
             with self.lock.writing():
                 catch_up(fresh, counter, self.items, rows, num_rows)

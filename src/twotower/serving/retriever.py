@@ -38,7 +38,7 @@ class Retriever(LiveChanges):
     def __init__(self, bundle: Bundle) -> None:
         folder = bundle.folder.resolve()
         run = folder.parent if folder.name in ("bundle", "exported") else folder
-        self.version = f"{run.name}-{bundle.manifest['sha256'][:NUM_SUM_DIGITS]}"
+        self.version = f"{run.name}-{bundle.manifest.sha256[:NUM_SUM_DIGITS]}"
         towers = towers_of(bundle)
         catalogue = Catalogue(bundle, towers)
         by_table = bundle.model.history.items == "table"

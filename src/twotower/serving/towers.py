@@ -106,7 +106,7 @@ class TorchTowers:
 
 def towers_of(bundle: Bundle) -> ServingTowers:
     """Return the exported towers of a bundle that has some, else its towers in torch."""
-    if bundle.export is None:
+    if bundle.manifest.export is None:
         return TorchTowers(bundle)
     from twotower.bundle.exported import ExportedTowers  # ONNX Runtime is only needed here
 
