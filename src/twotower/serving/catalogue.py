@@ -52,10 +52,10 @@ class Catalogue:
         self._bundle = bundle
         self._towers = towers
         self._label = bundle.item_label
-        self._bias_width = bundle.model.item_bias.width
+        self._layout = bundle.model.layout
         labels = None if self._label is None else bundle.item_table[self._label]
         vectors = bundle.item_vectors
-        self.items = LiveItems(bundle.items, labels, vectors, vectors.shape[1] - self._bias_width)
+        self.items = LiveItems(bundle.items, labels, vectors, self._layout.tower_width)
         table = bundle.item_table.drop(columns=ITEM_ID)
         self.attributes = Attributes(table, bundle.model.items, self._label)
         self.index = bundle.index
@@ -114,9 +114,8 @@ class Catalogue:
         vectors, history_vectors = self._towers.embed_items(self._bundle.model.items.encode(records))
         vectors = vectors.copy()
         known = self._bundle.items.rows([record[ITEM_ID] for record in records])
-        if self._bias_width and known.any():
-            of_known = self._bundle.item_vectors[known[known > 0] - 1, -self._bias_width :]
-            vectors[known > 0, -self._bias_width :] = of_known
+        biases = self._layout.bias(self._bundle.item_vectors)
+        self._layout.bias(vectors)[known > 0] = biases[known[known > 0] - 1]
         fits = sound(vectors) & sound(history_vectors)
         return [
             self._fitting(record, vector, history_vector) if fit else _unsound(record)

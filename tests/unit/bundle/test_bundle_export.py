@@ -176,14 +176,6 @@ def test_towers_take_as_many_threads_as_torch_unless_told(runs, monkeypatch):
             assert session.get_session_options().intra_op_num_threads == expected
 
 
-def test_queries_for_similar_items_ask_for_no_bias(runs):
-    towers = ExportedTowers(read_bundle(runs["tower"] / "exported"))
-    embeddings = np.arange(2 * D, dtype=np.float32).reshape(2, D)
-    queries = towers.item_queries(embeddings)
-    assert queries.tolist() == [[0, 1, 2, 3, 4, 5, 6, 0], [8, 9, 10, 11, 12, 13, 14, 0]]
-    assert embeddings[0, -1] == 7
-
-
 @pytest.mark.parametrize("row", [-1, -N, N + 1, 2**40, -(2**63)])
 def test_a_row_of_no_item_is_refused(runs, row):
     bundle = read_bundle(runs["tower"] / "exported")

@@ -45,7 +45,7 @@ class Browser:
         self._catalogue, self._histories = retriever.catalogue, retriever.users
         self.facets = Once(lambda: facets_of(self._bundle, retriever.attributes))
         self._texts = Once(self._lowered)
-        self._plane = Once(lambda: CatalogueMap.of(np.asarray(self._bundle.item_vectors[:, : self._width])))
+        self._plane = Once(self._map)
         self._sample = Once(lambda: drawn(len(self._bundle.items)) + 1)
 
     @property
@@ -219,13 +219,12 @@ class Browser:
         found: list[list[float]] = plane.place(vectors).tolist()
         return found
 
-    @property
-    def _width(self) -> int:
-        """Columns of an embedding that are the tower's; what follows is the bias, which is no likeness."""
-        return int(self._bundle.item_vectors.shape[1]) - self._bundle.model.item_bias.width
+    def _map(self) -> CatalogueMap:
+        return CatalogueMap.of(self._bundle.model.layout.tower(self._bundle.item_vectors))
 
     def _vectors(self, rows: Rows) -> Floats:
-        return self._catalogue.items.vectors(rows)[:, : self._width]
+        """Return what the tower says; the bias is no likeness."""
+        return self._bundle.model.layout.tower(self._catalogue.items.vectors(rows))
 
 
 def as_shown(recommendation: Recommendation) -> dict[str, Any]:
