@@ -26,8 +26,7 @@ def history_vectors(model: TwoTower, item_vectors: Floats) -> Floats:
         vectors = model.history_table.weight.detach().numpy() * model.trained_items.numpy()[:, None]
         vectors[0] = 0
         return np.asarray(vectors, dtype=np.float32)
-    tower_part = item_vectors[:, : item_vectors.shape[1] - model.item_bias.config.width]
-    return np.pad(tower_part, ((1, 0), (0, 0)))
+    return np.pad(model.layout.tower(item_vectors), ((1, 0), (0, 0)))
 
 
 class HistoryVectors:

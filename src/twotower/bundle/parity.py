@@ -119,8 +119,7 @@ def _of_items(model: TwoTower, exported: ExportedTowers, case: dict[str, Tensor]
     expected = model.encode_item_features(case)
     difference = _difference(expected, embeddings)
     if model.history.config.items == "tower":
-        tower_part = expected[:, : expected.shape[1] - model.item_bias.config.width]
-        return max(difference, _difference(tower_part, vectors))
+        return max(difference, _difference(model.layout.tower(expected), vectors))
     return difference
 
 

@@ -1,19 +1,15 @@
 """From a verified folder to towers, index and catalogue, ready to serve."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from twotower.bundle import layout
-from twotower.bundle.agreement import check_agreement, check_history, check_items
+from twotower.bundle.agreement import check_agreement, check_history, check_items, check_use
 from twotower.bundle.arrays import read_array
 from twotower.bundle.bundle import Bundle
-from twotower.bundle.manifest import EXPORT, REMEDY
-from twotower.bundle.refusal import refusing
+from twotower.bundle.manifest import REMEDY, Manifest, refusing, verify
 from twotower.bundle.tables import read_table, vocabulary_of
 from twotower.bundle.tensors import read_towers
-from twotower.bundle.trial import check_use
-from twotower.bundle.verify import verify
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.trust import check_targets
@@ -44,7 +40,7 @@ def read_bundle(folder: Path, trusted_packages: Collection[str] = ()) -> Bundle:
     return bundle
 
 
-def _read(folder: Path, manifest: dict[str, Any], trusted_packages: Collection[str]) -> Bundle:
+def _read(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -> Bundle:
     settings = read_yaml(folder / layout.CONFIG, REMEDY)
     if not isinstance(settings, dict):
         raise InputError(f"{folder / layout.CONFIG}: expected a mapping of settings; {REMEDY}")
@@ -58,9 +54,10 @@ def _read(folder: Path, manifest: dict[str, Any], trusted_packages: Collection[s
     )
     check_history(folder, manifest, history)
     tables, ids = {}, {}
-    for name, key, number in ((layout.USERS, "user_id", "num_users"), (layout.ITEMS, "item_id", "num_items")):
+    sizes = ((layout.USERS, "user_id", manifest.num_users), (layout.ITEMS, "item_id", manifest.num_items))
+    for name, key, num_rows in sizes:
         with refusing(folder / name, manifest):
-            tables[name] = read_table(folder / name, manifest[number])
+            tables[name] = read_table(folder / name, num_rows)
             ids[name] = vocabulary_of(folder / name, tables[name], key)
     return Bundle(
         folder=folder,
@@ -73,26 +70,23 @@ def _read(folder: Path, manifest: dict[str, Any], trusted_packages: Collection[s
         items=ids[layout.ITEMS],
         user_table=tables[layout.USERS],
         item_table=tables[layout.ITEMS],
-        item_label=manifest["item_label"],
+        item_label=manifest.item_label,
         history=history,
-        request_time=manifest["request_time"],
-        export=manifest.get(EXPORT),
+        request_time=manifest.request_time,
     )
 
 
-def _read_index(folder: Path, manifest: Mapping[str, Any], trusted_packages: Collection[str]) -> Index:
+def _read_index(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -> Index:
     with refusing(folder / layout.MANIFEST, manifest):
-        entry = manifest["index"]
-        check_targets(entry["spec"], folder / layout.MANIFEST, trusted_packages)
-        config = Index.Config.chosen(entry["spec"], "index.spec")
-        if found := config.problems(
-            Facts(embedding_dim=manifest["embedding_dim"], num_items=manifest["num_items"])
-        ):
+        entry = manifest.index
+        check_targets(entry.spec, folder / layout.MANIFEST, trusted_packages)
+        config = Index.Config.chosen(entry.spec, "index.spec")
+        sizes = Facts(embedding_dim=manifest.embedding_dim, num_items=manifest.num_items)
+        if found := list(config.problems(sizes)):
             raise InputError(f"index.spec.{found[0][0]}: {found[0][1]}")
-        index = config.for_size(manifest["num_items"]).build()  # bundles of early versions hold a chooser
+        index = config.for_size(manifest.num_items).build()  # bundles of early versions hold a chooser
     with refusing(folder / layout.INDEX, manifest):
         index.load(folder / layout.INDEX)
     with refusing(folder / layout.MANIFEST, manifest):
-        if entry["search_args"]:
-            index.set_search_args(entry["search_args"])
+        index.set_search_args(entry.search_args)
     return index

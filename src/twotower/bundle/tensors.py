@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from twotower.bundle import layout
-from twotower.bundle.refusal import refusing
+from twotower.bundle.manifest import Manifest, refusing
 from twotower.config.errors import InputError
 from twotower.config.spec import OURS
 from twotower.config.trust import check_targets
@@ -27,7 +27,7 @@ PARTS = ("history", "user_tower", "item_tower", "item_bias")
 
 
 def read_towers(
-    folder: Path, manifest: Mapping[str, Any], settings: Mapping[str, Any], trusted_packages: Collection[str]
+    folder: Path, manifest: Manifest, settings: Mapping[str, Any], trusted_packages: Collection[str]
 ) -> TwoTower:
     """Read the trained towers.
 
@@ -51,12 +51,13 @@ def read_towers(
         known = {side: _features(side, payload[side]) for side in ("user", "item")}
     with refusing(folder / layout.ENCODED, manifest):
         encoded = load_file(folder / layout.ENCODED)
-        tables = {side: _table(side, known[side], encoded, manifest[f"num_{side}s"]) for side in known}
+        sizes = {"user": manifest.num_users, "item": manifest.num_items}
+        tables = {side: _table(side, known[side], encoded, sizes[side]) for side in known}
         if left := sorted(encoded.keys() - {f"{side}.{name}" for side in known for name in known[side]}):
             raise InputError(f"{left[0]!r:.100} is no feature of {layout.FEATURES}")
     with refusing(folder / layout.TOWERS, manifest):
         state = load_file(folder / layout.TOWERS)
-        _check_state(state, manifest["num_items"])
+        _check_state(state, manifest.num_items)
     with refusing(config, manifest):
         return _towers(folder / layout.TOWERS, state, chosen, tables)
 

@@ -13,10 +13,9 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.spec import Count, PositiveInt
 from twotower.data.dataset import Holdout
-from twotower.evaluation.intervals import bootstrap_interval
-from twotower.evaluation.ranking import rank, targets_of
+from twotower.evaluation.intervals import intervals_of
+from twotower.evaluation.ranking import rank, seen_pairs, targets_of
 from twotower.evaluation.report import Report
-from twotower.evaluation.seen import seen_pairs
 from twotower.evaluation.slices import by_item_slice, by_user_slice
 from twotower.evaluation.top_k import Pairs
 from twotower.evaluation.user_values import UserValues, key_of, means_of, user_values
@@ -113,7 +112,7 @@ class Evaluator(Component):
         return Report(
             metrics=self._metrics(ranking, values),
             per_user=pd.DataFrame({"user": np.asarray(holdout.users), **values}),
-            intervals=self._intervals(values),
+            intervals=intervals_of(values, self.config.num_bootstrap),
             slices=by_item | by_user,
             num_users=len(holdout.users),
             num_targets=int(ranking.num_relevant.sum()),
@@ -124,9 +123,3 @@ class Evaluator(Component):
             key_of(metric, k): metric.value(ranking, k) for metric in self._catalogue_metrics for k in self.ks
         }
         return means_of(values) | of_catalogue
-
-    def _intervals(self, values: UserValues) -> dict[str, list[float]]:
-        if not self.config.num_bootstrap or not values:
-            return {}
-        bounds = bootstrap_interval(np.stack(list(values.values()), axis=1), self.config.num_bootstrap)
-        return dict(zip(values, bounds.tolist(), strict=True))

@@ -12,7 +12,8 @@ from twotower.data.dataset import Holdout
 from twotower.evaluation.encode import encode_catalogue
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.predict import rank_all
-from twotower.evaluation.seen import without_seen
+from twotower.evaluation.ranking import without_seen
+from twotower.evaluation.user_values import name_of
 from twotower.index.check import IndexReport, check
 from twotower.index.exact import Truth
 from twotower.index.index import Index
@@ -57,7 +58,7 @@ def index_catalogue(
     checking = checking if len(checking) else tuning[:MAX_QUERIES]
     index, points = tuned_index(config, vectors, rows, tuning)
     report = check(index, vectors, rows, checking, RECALL_K, points=points)
-    drop = label_metric_drop(index, queries, exact_top, holdout, evaluator, popularity)
+    drop = _metric_drop(index, queries, exact_top, holdout, evaluator, popularity)
     return Indexed(index, vectors, dataclasses.replace(report, label_metric_drop=drop))
 
 
@@ -77,7 +78,7 @@ def tuned_index(
     return index, tune(index, Truth.of(vectors, rows, queries[:MAX_QUERIES], RECALL_K))
 
 
-def label_metric_drop(
+def _metric_drop(
     index: Index,
     queries: np.ndarray,
     exact_top: np.ndarray,
@@ -85,20 +86,11 @@ def label_metric_drop(
     evaluator: Evaluator,
     popularity: np.ndarray,
 ) -> dict[str, float]:
-    """Compute what recall and NDCG lose when the index answers instead of exact search (positive = lost).
-
-    Args:
-        index: built, with its search arguments set.
-        queries: [Q, D] embeddings of the holdout's users.
-        exact_top: [Q, max_k] what exact search recommends them.
-        holdout: their targets.
-        evaluator: metrics and seen filter.
-        popularity: [N + 1] train interactions of each item row.
-    """
+    """Compute what recall and NDCG lose when the index answers instead of exact search (positive = lost)."""
     found = indexed_top(index, queries, holdout, evaluator)
     exact = evaluator.means(exact_top, holdout, popularity)
     indexed = evaluator.means(found, holdout, popularity)
-    return {key: exact[key] - indexed[key] for key in exact if key.split("_at_")[0] in DROP_METRICS}
+    return {key: exact[key] - indexed[key] for key in exact if name_of(key) in DROP_METRICS}
 
 
 def indexed_top(index: Index, queries: np.ndarray, holdout: Holdout, evaluator: Evaluator) -> np.ndarray:

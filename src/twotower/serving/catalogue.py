@@ -52,10 +52,10 @@ class Catalogue:
         self._bundle = bundle
         self._towers = towers
         self._label = bundle.item_label
-        self._bias_width = bundle.model.item_bias.config.width
+        self._layout = bundle.model.layout
         labels = None if self._label is None else bundle.item_table[self._label]
         vectors = bundle.item_vectors
-        self.items = LiveItems(bundle.items, labels, vectors, vectors.shape[1] - self._bias_width)
+        self.items = LiveItems(bundle.items, labels, vectors, self._layout.tower_width)
         table = bundle.item_table.drop(columns=ITEM_ID)
         self.attributes = Attributes(table, bundle.model.items, self._label)
         self.index = bundle.index
@@ -87,9 +87,8 @@ class Catalogue:
         vectors, history_vectors = self._towers.embed_items(encoded)
         vectors = vectors.copy()
         known = self._bundle.items.rows(keys)
-        if self._bias_width and known.any():
-            of_known = self._bundle.item_vectors[known[known > 0] - 1, -self._bias_width :]
-            vectors[known > 0, -self._bias_width :] = of_known
+        biases = self._layout.bias(self._bundle.item_vectors)
+        self._layout.bias(vectors)[known > 0] = biases[known[known > 0] - 1]
         for key, fits in zip(keys, sound(vectors) & sound(history_vectors), strict=True):
             if not fits:
                 raise InputError(
@@ -156,14 +155,14 @@ class Catalogue:
 
     def rebuild(self) -> None:
         """Build the index anew over what is offered; searches and changes go on meanwhile."""
-        entry = self._bundle.manifest["index"]
+        entry = self._bundle.manifest.index
         with self._rebuilding:
             with self.lock.reading():
                 rows, num_rows = self.items.live_rows(), self.items.num_rows
                 vectors = self.items.vectors(rows)
             if not len(rows):
                 return
-            fresh = fresh_index(entry["spec"], entry["search_args"], vectors, rows)
+            fresh = fresh_index(entry.spec, entry.search_args, vectors, rows)
             counter = DriftCounter(vectors, num_rows)
             with self.lock.writing():
                 catch_up(fresh, counter, self.items, rows, num_rows)

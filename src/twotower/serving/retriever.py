@@ -38,7 +38,7 @@ class Retriever(LiveChanges):
     def __init__(self, bundle: Bundle) -> None:
         folder = bundle.folder.resolve()
         run = folder.parent if folder.name in ("bundle", "exported") else folder
-        self.version = f"{run.name}-{bundle.manifest['sha256'][:NUM_SUM_DIGITS]}"
+        self.version = f"{run.name}-{bundle.manifest.sha256[:NUM_SUM_DIGITS]}"
         towers = towers_of(bundle)
         catalogue = Catalogue(bundle, towers)
         by_table = bundle.model.history.config.items == "table"
@@ -214,7 +214,7 @@ class Retriever(LiveChanges):
         with self._lock.reading():
             rows = known_rows(self._items, [item_id], "similar", live=True)
             choice = self._answering.choice(k, None, [item_id], where)
-            query = self._towers.item_queries(self._items.vectors(rows))[0]
+            query = self.bundle.model.layout.item_queries(self._items.vectors(rows))[0]
             return self._listed(most_alike(self._items, int(rows[0]), query, choice))
 
     def answer_one(self, request: Request) -> list[Recommendation]:

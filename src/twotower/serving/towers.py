@@ -55,9 +55,6 @@ class ServingTowers(Protocol):
     def append(self, history_vectors: Floats) -> None:
         """Take in what histories see of the next rows of the catalogue, [B, H]."""
 
-    def item_queries(self, embeddings: Floats) -> Floats:
-        """Turn item embeddings [B, D] into queries for similar items: the bias asks for nothing."""
-
 
 class TorchTowers:
     """The towers of a bundle, run by torch; see `ServingTowers`.
@@ -92,21 +89,16 @@ class TorchTowers:
         """See `ServingTowers.embed_items`."""
         with torch.inference_mode():
             embeddings = _array(self._model.encode_item_features(encoded))
-        tower = embeddings[:, : embeddings.shape[1] - self._model.item_bias.config.width]
-        return embeddings, self._history.of_new(tower)
+        return embeddings, self._history.of_new(self._model.layout.tower(embeddings))
 
     def append(self, history_vectors: Floats) -> None:
         """See `ServingTowers.append`."""
         self._history.append(history_vectors)
 
-    def item_queries(self, embeddings: Floats) -> Floats:
-        """See `ServingTowers.item_queries`."""
-        return _array(self._model.item_queries(torch.from_numpy(embeddings)))
-
 
 def towers_of(bundle: Bundle) -> ServingTowers:
     """Return the exported towers of a bundle that has some, else its towers in torch."""
-    if bundle.export is None:
+    if bundle.manifest.export is None:
         return TorchTowers(bundle)
     from twotower.bundle.exported import ExportedTowers  # ONNX Runtime is only needed here
 

@@ -45,9 +45,6 @@ def test_items_are_embedded_as_the_model_does(opened):
     np.testing.assert_array_equal(
         history_vectors, expected[:, :-1] if tower else np.zeros_like(history_vectors)
     )
-    queries = towers.item_queries(embeddings)
-    np.testing.assert_array_equal(queries[:, :-1], expected[:, :-1])
-    assert not queries[:, -1].any()
 
 
 def test_appended_items_count_where_histories_read_item_towers(opened, monkeypatch):

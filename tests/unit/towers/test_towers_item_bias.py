@@ -92,5 +92,8 @@ def test_the_history_does_not_pool_biases() -> None:
 
 def test_similar_items_do_not_ask_for_popularity() -> None:
     model = two_tower()
-    queries = model.item_queries(model.encode_items(torch.tensor([1, 2])))
+    embeddings = model.encode_items(torch.tensor([1, 2])).detach().numpy()
+    queries = model.layout.item_queries(embeddings)
     assert queries[:, 4].tolist() == [0, 0]
+    assert queries[:, :4].tolist() == model.layout.tower(embeddings).tolist() == embeddings[:, :4].tolist()
+    assert model.layout.bias(embeddings).all()  # what was asked with is as it was

@@ -30,7 +30,6 @@ def run_baselines(
     holdout: Holdout,
     train: History,
     num_items: int,
-    now: int | None = None,
 ) -> BaselineReports:
     """Fit each baseline on `train` and evaluate it on `holdout`.
 
@@ -40,12 +39,10 @@ def run_baselines(
         holdout: users, their histories and targets.
         train: the log the model was fitted on too.
         num_items: N.
-        now: unix seconds of the request; by default `request_time(holdout, train)`.
 
     Raises:
         InputError: a setting of one does not suit the data.
     """
-    when = request_time(holdout, train) if now is None else now
     popularity = item_popularity(train, num_items)
     reports, skipped = {}, {}
     for name, config in configs.items():
@@ -54,10 +51,10 @@ def run_baselines(
             continue
         baseline = config.build()
         try:
-            baseline.fit(train, num_items, when)
+            baseline.fit(train, num_items, request_time(holdout, train))
         except InputError as error:
             raise InputError(f"baselines.{name}.{error}") from error
-        rows = top_rows(baseline, evaluator, holdout, num_items)
+        rows = _top_rows(baseline, evaluator, holdout, num_items)
         reports[name] = evaluator.evaluate(rows, holdout, popularity)
     return BaselineReports(reports, skipped)
 
@@ -68,7 +65,7 @@ def request_time(holdout: Holdout, train: History) -> int:
     return int(last) if first == last else int(train.times.max(initial=0)) + 1
 
 
-def top_rows(baseline: Baseline, evaluator: Evaluator, holdout: Holdout, num_items: int) -> np.ndarray:
+def _top_rows(baseline: Baseline, evaluator: Evaluator, holdout: Holdout, num_items: int) -> np.ndarray:
     """Return the best rows [Q, max_k] of a fitted baseline, seen items filtered as the evaluator says."""
 
     def score(queries: slice) -> torch.Tensor:

@@ -193,7 +193,7 @@ class Browser:
 
     @cached_property
     def _plane(self) -> CatalogueMap:
-        return CatalogueMap.of(np.asarray(self._bundle.item_vectors[:, : self._width]))
+        return CatalogueMap.of(np.asarray(self._bundle.model.layout.tower(self._bundle.item_vectors)))
 
     def map(self) -> dict[str, Any]:
         """Return the catalogue in two dimensions as it is now, on the axes of the bundle's items.
@@ -224,13 +224,9 @@ class Browser:
         found: list[list[float]] = plane.place(vectors).tolist()
         return found
 
-    @property
-    def _width(self) -> int:
-        """Columns of an embedding that are the tower's; what follows is the bias, which is no likeness."""
-        return int(self._bundle.item_vectors.shape[1]) - self._bundle.model.item_bias.config.width
-
     def _vectors(self, rows: Rows) -> Floats:
-        return self._catalogue.items.vectors(rows)[:, : self._width]
+        """Return what the tower says; the bias is no likeness."""
+        return self._bundle.model.layout.tower(self._catalogue.items.vectors(rows))
 
 
 def as_shown(recommendation: Recommendation) -> dict[str, Any]:
