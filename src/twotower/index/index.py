@@ -55,8 +55,8 @@ class Index(Component, ABC):
             """List what does not fit the sizes; see `Component.Config.problems`."""
             if self.min_recall <= self.target_recall:
                 return []
-            target = f"target_recall {self.target_recall}"
-            return [("min_recall", f"{self.min_recall} is above {target}: lower it, or aim higher")]
+            above = f"{self.min_recall} is above target_recall {self.target_recall}: lower it, or aim higher"
+            return [("min_recall", above)]
 
         def for_size(self, num_items: int) -> "Index.Config":
             """Return the settings that a catalogue of this size gets, nothing left to be chosen by size."""
@@ -93,12 +93,10 @@ class Index(Component, ABC):
 
     def stored_rows(self, own: Any) -> np.ndarray:
         """Return the ids inside a Faiss object, int64 [N]; only asked of kinds that take and remove ids."""
-        raise NotImplementedError(
-            f"{self.kind}: its Faiss object has the ids; `stored_rows` must return them"
-        )
+        raise NotImplementedError(f"{self.kind}: its Faiss object has the ids; return them here")
 
     def check_range(self, vectors: np.ndarray) -> None:
-        """Raise InputError for values that this kind cannot store; the default stores any float32."""
+        """Raise InputError for values that this kind cannot store."""
 
     def largest_part(self, file_bytes: int) -> int:
         """Return the bytes that reading a file may make room for at once, whatever its headers say."""

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.data.holdouts import windows_of
-from twotower.data.sources.synthetic import Synthetic
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.given import Given
 from twotower.data.splits.item_cold import ItemCold
@@ -50,7 +50,7 @@ def test_temporal_shares(log):
     assert parts.tolist() == [TRAIN] * 7 + [VALID] + [TEST] * 2
     ties = log([(1, item, 1000 + item // 8) for item in range(1, 11)])
     assert (Temporal(Temporal.Config(test=0.1, valid=0.1, unit="share")).assign(ties) != VALID).all()
-    (said,) = Temporal.Config(test=0.5, valid=0.5, unit="share").problems(Synthetic.Config())
+    ((_, said),) = Temporal.Config(test=0.5, valid=0.5, unit="share").problems(Facts(gives_split=False))
     assert said.startswith("test + valid must be below 1")
     assert said.endswith("got 0.5 + 0.5")
 
@@ -117,10 +117,10 @@ def test_given(log):
     assert items_of(windows.test.history, 1) == [1, 2]
     with pytest.raises(InputError, match=r"split=given: .*data\.split_column"):
         windows_of(log([(1, 1, 5)]), Given(Given.Config()))
-    assert "data.split_column" in Given.Config().problems(Synthetic.Config())[0]
-    with_split = TableFiles.Config(interactions_path="a.csv", split_column="part")
-    assert Given.Config().problems(with_split) == []
-    assert Temporal.Config().problems(Synthetic.Config()) == []
+    assert "data.split_column" in Given.Config().problems(Facts(gives_split=False))[0][1]
+    assert TableFiles.Config(interactions_path="a.csv", split_column="part").gives_split()
+    assert Given.Config().problems(Facts(gives_split=True)) == []
+    assert Temporal.Config().problems(Facts(gives_split=False)) == []
 
 
 def test_repeats_are_no_targets(log):

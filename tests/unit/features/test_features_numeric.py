@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.features.numeric import Numeric
 from twotower.features.request_time import DAY_SECONDS, YEAR_SECONDS, RequestTime
 from twotower.features.vector import Vector
+
+HERE = Facts(key="features.user.when")
 
 
 def test_numbers_are_standardised_with_train_moments() -> None:
@@ -96,10 +99,10 @@ def test_request_time_keeps_minutes_apart() -> None:
 
 
 def test_request_time_without_harmonics_is_refused() -> None:
-    assert RequestTime.Config(year=0).problems() == [
+    assert list(RequestTime.Config(year=0).problems(HERE)) == [
         ("year", "year, week and day are all 0; give one of them harmonics")
     ]
-    assert RequestTime.Config().problems() == []
+    assert list(RequestTime.Config().problems(HERE)) == []
 
 
 def test_numbers_whose_squares_no_float_holds() -> None:

@@ -108,7 +108,7 @@ class Trainings:
         self.result = self.ended()
         self.seen: list[Mapping[str, Any]] = []
         monkeypatch.setattr(repeat, "train", self)
-        monkeypatch.setattr(repeat, "check", lambda settings: [])
+        monkeypatch.setattr(repeat, "problems_of", lambda settings: [])
 
     def ended(self, recall: float = 0.25, data: str = "d") -> Result:
         return Result(

@@ -132,7 +132,7 @@ def test_keys_are_in_no_log_and_no_dump(
 def test_other_origins_are_refused_unless_named(ask: Callable[..., Ask]) -> None:
     preflight = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in ask()("OPTIONS", "/recommend", headers=preflight).headers
-    named = ask(cors_origins=("https://shop.example",), keys=Keys(LINES))
+    named = ask(cors_origins=["https://shop.example"], keys=Keys(LINES))
     allowed = named("OPTIONS", "/recommend", headers=preflight)
     assert allowed.headers["access-control-allow-origin"] == "https://shop.example"
     other = named("OPTIONS", "/recommend", headers=preflight | {"Origin": "https://evil.example"})
