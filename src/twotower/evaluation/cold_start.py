@@ -69,7 +69,7 @@ def cold_start(
         ranking = rank(top, targets, popularity)
         for part, mask in parts.items():
             values[who][part], _ = values_inside(ranking, targets, mask, [RECALL], evaluator.ks)
-    drawn = expected_recalls(candidates_left(holdout, evaluator, len(dataset.items)), counts, evaluator.ks)
+    drawn = expected_recalls(_candidates_left(holdout, evaluator, len(dataset.items)), counts, evaluator.ks)
     return {
         **{who: {part: means_of(of) for part, of in found.items()} for who, found in values.items()},
         "random": {part: means_of(of) for part, of in drawn.items()},
@@ -142,7 +142,7 @@ def expected_recalls(
     return found
 
 
-def candidates_left(holdout: Holdout, evaluator: Evaluator, num_items: int) -> NDArray[np.int64]:
+def _candidates_left(holdout: Holdout, evaluator: Evaluator, num_items: int) -> NDArray[np.int64]:
     """Return how many items each user [Q] may be recommended."""
     seen = evaluator.excluded(holdout)
     left = np.full(len(holdout.users), num_items)
