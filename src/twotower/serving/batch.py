@@ -19,12 +19,13 @@ from twotower.serving.catalogue import Catalogue
 from twotower.serving.live_items import Rows
 from twotower.serving.requests import (
     Request,
-    checked_features,
+    check_values,
     checked_k,
     checked_time,
     checked_times,
     known_rows,
     listed,
+    named_features,
 )
 from twotower.serving.towers import ServingTowers, sound
 from twotower.serving.user_histories import UserHistories
@@ -121,7 +122,8 @@ class Answering:
             now = checked_time(request.request_time, "request_time")
         user_row, features = 0, None
         if request.user_id is None:
-            features = checked_features(self._users, request.features, "user_id")
+            features = named_features(self._users, request.features, "user_id")
+            check_values(self._users, [features])
             rows = known_rows(self._catalogue.items, request.history, "history", live=False)
             given = checked_times(request.history_times, len(rows), now)
             times = np.array(given, dtype=np.int64)

@@ -146,21 +146,6 @@ def checked_id(value: Any, is_text: bool, name: str, what: str) -> int | str:
     return key
 
 
-def checked_features(
-    table: FeatureTable, features: Mapping[str, Any], key: str, others: Iterable[str] = ()
-) -> dict[str, Any]:
-    """Return raw feature values by column; those left out or None count as missing.
-
-    Args: see `named_features`.
-
-    Raises:
-        InputError: a column is unknown, or a value is not what its feature expects.
-    """
-    given = named_features(table, features, key, others)
-    check_values(table, [given])
-    return given
-
-
 def named_features(
     table: FeatureTable, features: Mapping[str, Any], key: str, others: Iterable[str] = ()
 ) -> dict[str, Any]:

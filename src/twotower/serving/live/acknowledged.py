@@ -14,7 +14,7 @@ LOG = logging.getLogger("twotower")
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """What was promised.
+    """How far a store goes, or was promised to.
 
     Args:
         store: the identity of the store.

@@ -182,14 +182,14 @@ class Store:
         except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
-            self._files.look_after_writing()
+            self._files.problem(written=True)
             if isinstance(error, sqlite3.Error):
                 raise StoreFailed(f"{self.path}: not written, nothing was kept ({error})") from error
             raise
 
     def _see_to_files(self) -> None:
         """Raise StoreFailed where what was committed went to files that others have touched."""
-        problem = self._files.look_after_writing()
+        problem = self._files.problem(written=True)
         if problem is not None:
             raise StoreFailed(f"{self.path}: it may be kept or not: {problem}; {TOUCHED}")
 

@@ -2,31 +2,17 @@
 
 import contextlib
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.serving.live.acknowledged import promise_file, promised
+from twotower.serving.live.acknowledged import Acknowledged, promise_file, promised
 
 APPLICATION, FORMAT_VERSION = 0x3254_4F57, 1
 LAST = (
     "SELECT max(number) FROM (SELECT max(number) AS number FROM puts UNION ALL "
     "SELECT max(number) FROM removals UNION ALL SELECT max(number) FROM events)"
 )
-
-
-@dataclass(frozen=True)
-class Content:
-    """What a store says of itself.
-
-    Args:
-        identity: tells it from others; None of one that an earlier version made.
-        last: number of the latest change.
-    """
-
-    identity: str | None
-    last: int
 
 
 def remedy(path: Path) -> str:
@@ -37,14 +23,14 @@ def remedy(path: Path) -> str:
     )
 
 
-def check(path: Path) -> Content | None:
+def check(path: Path) -> Acknowledged | None:
     """Look at a store and what was promised of it, and tell what is missing.
 
     Args:
         path: of the file, without links; nobody else has it.
 
     Returns:
-        What is in it; None where it is new.
+        Its identity ("" of one that an earlier version made) and how far it goes; None where it is new.
 
     Raises:
         InputError: it is damaged, no store, of another format, or lacks changes that were acknowledged.
@@ -60,7 +46,7 @@ def check(path: Path) -> Content | None:
             f"{path}: there is no store, but a write-ahead log; put the store back, or move its -wal and "
             "-shm files away to start without"
         )
-    elif content is not None and last and promise is not None and content.identity != promise.store:
+    elif content is not None and last and promise is not None and content.store != promise.store:
         problem = (
             f"another store than the one whose {last:,} changes were acknowledged; put that one back, "
             "or remove "
@@ -75,7 +61,7 @@ def check(path: Path) -> Content | None:
     return content
 
 
-def _content(path: Path) -> Content | None:
+def _content(path: Path) -> Acknowledged | None:
     """Read what a database says of itself, and see that it is sound; None where it has no tables yet."""
     try:
         # Opened so, it is not written to, nor is its log moved into it when it is closed.
@@ -86,7 +72,7 @@ def _content(path: Path) -> Content | None:
         raise InputError(f"{path}: not readable as a store ({error}); {remedy(path)}") from error
 
 
-def _sound(connection: sqlite3.Connection, path: Path) -> Content | None:
+def _sound(connection: sqlite3.Connection, path: Path) -> Acknowledged | None:
     def one(statement: str) -> Any:
         found = connection.execute(statement).fetchone()
         return None if found is None else found[0]
@@ -105,4 +91,4 @@ def _sound(connection: sqlite3.Connection, path: Path) -> Content | None:
     if problem != "ok":
         raise InputError(f"{path}: damaged ({problem}); {remedy(path)}")
     named = one("SELECT 1 FROM sqlite_master WHERE name = 'identity'")
-    return Content(one("SELECT id FROM identity") if named else None, one(LAST) or 0)
+    return Acknowledged(one("SELECT id FROM identity") if named else "", one(LAST) or 0)
