@@ -23,14 +23,13 @@ from twotower.runs.provenance import (
 )
 from twotower.runs.result import Result, Status
 
-Settings = Mapping[str, Any]
 QUALITY = ("metrics", "intervals", "slices", "evaluated", "baselines", "baselines_skipped")
 """Keys that are equal for runs with the same towers, metrics and baselines."""
 OF_TOWERS = (*QUALITY, "training", "curves", "timing")
 """Keys that tell of towers and of how good they are, whatever the index."""
 
 
-def identity(settings: Settings, data_fingerprint: str, overrides: Sequence[str]) -> dict[str, Any]:
+def identity(settings: Mapping[str, Any], data_fingerprint: str, overrides: Sequence[str]) -> dict[str, Any]:
     """Return what a run is, known before it trains; all of it is in a failed run's result too.
 
     Args:
@@ -49,7 +48,7 @@ def identity(settings: Settings, data_fingerprint: str, overrides: Sequence[str]
     }
 
 
-def training_identity(settings: Settings, data_fingerprint: str) -> str:
+def training_identity(settings: Mapping[str, Any], data_fingerprint: str) -> str:
     """Return the fingerprint of a training: equal for runs that can share one."""
     shaping = {key: value for key, value in shaping_training(settings).items() if key not in DATA_KEYS}
     return training_fingerprint(shaping, data_fingerprint)
@@ -103,7 +102,7 @@ def valid_figures(before: Result, quality: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def training_record(settings: Settings, epochs: int, refit: bool) -> dict[str, Any]:
+def training_record(settings: Mapping[str, Any], epochs: int, refit: bool) -> dict[str, Any]:
     """Say how the weights came about."""
     return {
         "epochs": epochs,

@@ -147,8 +147,6 @@ def _check(outputs: Mapping[str, str]) -> None:
         path = Path(text)
         if text == STDOUT and name == "html":
             raise InputError("html=-: name a file, as in html=report.html")
-        if text != STDOUT and path.is_dir():
-            raise InputError(f"{name}={text}: a folder is there; name a file")
         if text != STDOUT and is_run(path.parent):
             raise InputError(
                 f"{name}={text}: a run folder holds only what the run wrote; name a file elsewhere"

@@ -190,16 +190,9 @@ def remark(outcome: Outcome) -> str:
         return "done before"
     if not outcome.reused_from:
         return ""
-    return f"towers of {_from_here(outcome.reused_from, outcome.folder)}"
-
-
-def _from_here(run: str, job: Path) -> str:
-    """Return a run's path from the sweep's folder if it is in there, else from the folder of all runs."""
-    path, sweep = Path(run).absolute(), job.parent.absolute()
-    for folder in (sweep, *sweep.parents[1:2]):
-        if path.is_relative_to(folder):
-            return str(path.relative_to(folder))
-    return run
+    source = Path(outcome.reused_from).absolute()
+    inside = source.parent == outcome.folder.parent.absolute()
+    return f"towers of {source.name if inside else outcome.reused_from}"
 
 
 def _short(key: str) -> str:
