@@ -60,13 +60,11 @@ class FeatureTable(nn.Module):
             InputError: a name or column is not usable, or any row (of train or not) holds a bad value.
         """
         Gathered(origin, column_faults(features, table, origin)).tell()
+        encoded = {}
         for name, feature in _tabled(features).items():
             values = _column(table, name, feature, origin)
             feature.fit(values.iloc[np.asarray(train_rows) - 1], origin)
-        encoded = {
-            name: feature.encode(_column(table, name, feature, origin))
-            for name, feature in _tabled(features).items()
-        }
+            encoded[name] = feature.encode(values)
         return cls(features, encoded, len(table))
 
     @property
@@ -80,13 +78,13 @@ class FeatureTable(nn.Module):
         Consecutive rows (a catalogue, or a chunk of it) give views: nothing is copied, and an encoder can
         tell that it saw them before.
         """
+        encoded = {name: self.get_buffer(PREFIX + name) for name in _tabled(self.features)}
         run = _consecutive(rows, self.num_rows)
         if run is not None:
-            return {name: values[run] for name, values in self._encoded().items()}
-        flat = rows.reshape(-1)
+            return {name: values[run] for name, values in encoded.items()}
         return {
-            name: values.index_select(0, flat).reshape(*rows.shape, values.shape[1])
-            for name, values in self._encoded().items()
+            name: values.index_select(0, rows.reshape(-1)).reshape(*rows.shape, values.shape[1])
+            for name, values in encoded.items()
         }
 
     def encode(self, records: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -111,9 +109,6 @@ class FeatureTable(nn.Module):
     def to_json(self) -> dict[str, Any]:
         """Return the JSON of each feature by name; `feature_from_json` builds them again."""
         return {name: feature.to_json() for name, feature in self.features.items()}
-
-    def _encoded(self) -> dict[str, Tensor]:
-        return {name: self.get_buffer(PREFIX + name) for name in _tabled(self.features)}
 
 
 def _tabled(features: Mapping[str, Feature]) -> dict[str, Feature]:
@@ -146,10 +141,8 @@ def _column(table: pd.DataFrame, name: str, feature: Feature, origin: str) -> pd
             f"{origin}: feature {name!r} needs column {feature.column!r}, which is not there; there is {near}"
         )
     values: pd.Series = table[feature.column]
-    for key in KEYS:
-        if key in table.columns:
-            return values.set_axis(pd.Index(table[key], name=key))
-    return values
+    key = next((key for key in KEYS if key in table.columns), None)
+    return values if key is None else values.set_axis(pd.Index(table[key], name=key))
 
 
 def _consecutive(rows: Tensor, largest: int) -> slice | None:
