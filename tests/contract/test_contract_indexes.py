@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from variants import files_of
 
 from twotower.config.errors import InputError
 from twotower.index.check import check
@@ -15,9 +16,8 @@ from twotower.index.rehearsal import rehearse
 from twotower.index.tune import search_grid, tune
 
 CONF = Path(__file__).parents[2] / "conf" / "index"
-STRANGERS = Path(__file__).parent / "strangers" / "conf" / "index"
-"""Of a package of somebody else's: one takes no ids and cannot remove, and no code of its says so."""
-PATHS = sorted(CONF.glob("*.yaml")) + sorted(STRANGERS.glob("*.yaml"))
+PATHS = files_of("index")
+"""One of somebody else's takes no ids and cannot remove, and no code of its says so."""
 DIM, NUM_VECTORS, NUM_QUERIES = 32, 600, 40
 ROWS = np.arange(1, NUM_VECTORS + 1) * 7
 LEAST_RECALL = {"ivf_sq": 0.99, "ivf_pq": 0.9, "hnsw": 0.99}

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strangers.first_place import FirstPlace
+from variants import specs_of
 
 import twotower.metrics
 from twotower.evaluation.evaluator import Evaluator
@@ -35,7 +35,13 @@ def found_metrics() -> list[Metric]:
 
 
 OURS = found_metrics()
-METRICS = [*OURS, FirstPlace.Config().build()]
+THEIRS = [
+    metric
+    for choice in specs_of("metrics").values()
+    for spec in choice["kinds"].values()
+    if type(metric := Metric.Config.model_validate(spec).build()) not in map(type, OURS)
+]
+METRICS = [*OURS, *THEIRS]
 USER_METRICS = [metric for metric in METRICS if isinstance(metric, UserMetric)]
 SHARES = [metric for metric in OURS if isinstance(metric, UserMetric) and metric.name != "novelty"]
 CATALOGUE_METRICS = [metric for metric in METRICS if isinstance(metric, CatalogueMetric)]

@@ -51,10 +51,7 @@ def promised(store: Path) -> Acknowledged | None:
 
 
 class Promises:
-    """Writes promises over one another.
-
-    Not synced each time, which would double the wait for the disk: the system has it when `keep` returns, so
-    it outlives the process. After a loss of power it may be behind the store, never before it.
+    """Writes promises over one another; each is on the disk when `keep` returns, as its change is.
 
     Args:
         path: of the file.
@@ -70,11 +67,10 @@ class Promises:
         """Remember that the change of this number was kept; the change itself is on the disk already."""
         try:
             os.pwrite(self._descriptor, Acknowledged(self._store, last).line(), 0)
+            os.fdatasync(self._descriptor)
         except OSError as error:  # one change later is told of the less
             LOG.warning("how far the store was acknowledged could not be written (%s)", error)
 
     def close(self) -> None:
-        """Sync it and let go."""
-        with contextlib.suppress(OSError):
-            os.fsync(self._descriptor)
+        """Let go of the file."""
         os.close(self._descriptor)

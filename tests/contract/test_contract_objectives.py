@@ -1,0 +1,61 @@
+"""What every objective promises, for each entry of `conf/objective/` and its settings."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from variants import specs_of
+
+from twotower.data.history import History
+from twotower.training.batches import TrainBatches
+from twotower.training.objectives.objective import Objective
+
+DAY = 86_400
+LOG = History.of(np.repeat([1, 2, 3], 20), np.arange(60) % 15 + 1, np.tile(np.arange(20) * DAY, 3), 3)
+
+
+def cases() -> dict[str, dict[str, Any]]:
+    small = {"batch_size": 8, "epoch_examples": 24}
+    specs = {
+        name: spec | {key: small[key] for key in small if key in spec}
+        for name, spec in specs_of("objective").items()
+    }
+    recent = {f"{name}, at most 10 days": {**spec, "max_age_days": 10.0} for name, spec in specs.items()}
+    return specs | recent
+
+
+@pytest.fixture(params=cases().values(), ids=cases().keys())
+def objective(request: pytest.FixtureRequest) -> Objective:
+    return Objective.Config.model_validate(request.param).build()
+
+
+def test_there_are_objectives() -> None:
+    assert {"next_item", "recent_interactions"} <= cases().keys()
+
+
+def test_weights_are_of_interactions_and_one_on_average(objective: Objective) -> None:
+    weights = objective.weights(LOG)
+    assert weights.dtype == np.float32
+    assert weights.shape == LOG.items.shape
+    assert (weights >= 0).all()
+    assert weights[weights > 0].mean() == pytest.approx(1)
+
+
+def test_frequencies_are_what_an_epoch_does(objective: Objective) -> None:
+    frequencies = objective.frequencies(LOG, 20).numpy()
+    assert frequencies.shape == (21,)
+    assert frequencies.sum() == pytest.approx(1)
+    assert (frequencies[16:] == 0).all()
+    batches = TrainBatches(LOG, objective, history_length=4, strict=False, seed=1)
+    counted = np.zeros(21)
+    for _ in range(300):
+        for batch in batches:
+            counted += np.bincount(batch.positives.numpy(), minlength=21)
+    assert counted / counted.sum() == pytest.approx(frequencies, abs=0.02)
+
+
+def test_an_epoch_has_as_many_examples_as_it_says(objective: Objective) -> None:
+    weights = objective.weights(LOG)
+    expected = objective.num_draws(weights) or int((weights > 0).sum())
+    batches = TrainBatches(LOG, objective, history_length=4, strict=False, seed=1)
+    assert sum(len(batch.positives) for batch in batches) == expected
