@@ -15,11 +15,13 @@ from typing_extensions import is_typeddict
 
 from twotower.commands.compose import compose
 from twotower.commands.conf import choices
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.commands.of_the_run import quoted
 from twotower.commands.overrides import sound_overrides
 from twotower.config.component import Config
 from twotower.config.run_keys import RunKeys
-from twotower.pipeline.run_config import RunConfig, choices_of
+from twotower.config.spec import TARGET, locate
+from twotower.pipeline.run_config import RunConfig
 
 TINY = (
     *(
@@ -127,18 +129,26 @@ def draw(rng: random.Random) -> list[str]:
 def _places(chosen: tuple[str, ...]) -> list[tuple[str, Any]]:
     """Return every key that may be set beside a choice, with its annotation."""
     settings = compose("train", sound_overrides([*TINY, *chosen])[1])
-    owned = RunConfig.of(settings)
-    found = [
-        (key, _annotation(owned, key))
-        for key in sorted(RunKeys.model_fields.keys() - {"output_root", "console", "debug"})
-    ]
-    for where, choice in choices_of(owned):
-        found += [(f"{where}.{name}", _annotation(choice, name)) for name in type(choice).model_fields]
-    return found
+    plain = sorted(RunKeys.model_fields.keys() - {"output_root", "console", "debug"})
+    places = [(key, _annotation(RunKeys, key)) for key in plain]
+    for where, spec in _choices(settings):
+        kind: Any = locate(spec[TARGET])
+        places += [(f"{where}.{name}", _annotation(kind.Config, name)) for name in kind.Config.model_fields]
+    return places
 
 
-def _annotation(settings: Config, name: str) -> Any:
-    field = type(settings).model_fields[name]
+def _choices(values: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the key and the values of every choice of a run, however deep."""
+    if isinstance(values, dict):
+        if TARGET in values:
+            yield where, values
+        for key, each in values.items():
+            if key not in SWEEP_ONLY:
+                yield from _choices(each, f"{where}.{key}".strip("."))
+
+
+def _annotation(settings: type[Config], name: str) -> Any:
+    field = settings.model_fields[name]
     return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
 
 

@@ -80,7 +80,7 @@ def test_cold_items_reach_neither_training_nor_histories(run: Path, dataset: Ret
         assert not np.isin(log.items, cold).any()
     assert not model.trained_items[cold].any()
     assert np.isin(cold, dataset.test.target_items).sum() > 20
-    known = set(model.items.features["item_id"].state()["values"])
+    known = set(model.items.features["item_id"].state.values)
     assert known.isdisjoint(dataset.items.ids(cold).tolist())
 
 

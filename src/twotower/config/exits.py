@@ -47,9 +47,12 @@ def stoppable(remedy: Callable[[], str]) -> Iterator[None]:
         remedy: returns what to do afterwards, for the message.
     """
 
+    stopped: list[Stopped] = []
+
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         _install(_leaving(remedy))
-        raise Stopped(number, remedy())
+        stopped.append(Stopped(number, remedy()))
+        raise stopped[0]
 
     def unraisable(ignored: "sys.UnraisableHookArgs") -> None:
         if isinstance(ignored.exc_value, Stopped):  # it struck a destructor, whose errors Python drops
@@ -60,6 +63,12 @@ def stoppable(remedy: Callable[[], str]) -> Iterator[None]:
     before = _install(stop)
     try:
         yield
+    except SystemExit:
+        if (
+            stopped
+        ):  # what struck was dropped on the way, but Lightning had heard of it and leaves with status 0
+            raise stopped[0] from None
+        raise
     finally:
         sys.unraisablehook = hook
         for number, handler in before.items():

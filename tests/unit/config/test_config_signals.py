@@ -43,6 +43,13 @@ def test_what_is_open_is_closed_and_the_message_says_how_to_go_on(name: str) -> 
     assert ended(f"signal.raise_signal(signal.{name})") == (status, "closed\n", f"{words}; resume=here\n")
 
 
+def test_a_library_that_drops_what_struck_and_leaves_is_told_so() -> None:
+    """Lightning hears of SIGTERM too, and soon leaves with status 0 where our exception was lost."""
+    lost = "with contextlib.suppress(BaseException): signal.raise_signal(signal.SIGTERM)"
+    body = "\n            ".join(["import contextlib", lost, "raise SystemExit"])
+    assert ended(body) == (143, "closed\n", "stopped by SIGTERM; resume=here\n")
+
+
 @pytest.mark.parametrize("name", STOPPED)
 def test_before_anything_is_begun_a_door_leaves_at_once(name: str) -> None:
     status, words = STOPPED[name]
