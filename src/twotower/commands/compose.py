@@ -8,7 +8,7 @@ from typing import Any
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -17,7 +17,7 @@ from twotower.commands.of_the_run import asked_of_the_run, check_trust, lend
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.pipeline.check import ALL_GROUPS, OPTIONAL_GROUPS, check
-from twotower.sweeps.axis import Axis
+from twotower.sweeps.space import Axis
 
 CONF = Path(__file__).parents[3] / "conf"
 LOCAL = CONF / "local"
@@ -217,10 +217,6 @@ def axis_of(key: str, text: str) -> Axis:
     values = tuple(_values(override))
     if not values or any(value in ("", "''", '""') for value in values):
         raise InputError(f"{key}: an empty choice in {text!r}; write values with commas between them")
-    if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None:
-        last = float(values[-1])
-        whole = all("." not in each and "e" not in each for each in values)
-        return Axis(key, values, float(values[0]), last, whole, "log" in value.tags)
     return Axis(key, values)
 
 

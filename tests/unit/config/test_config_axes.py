@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from twotower.commands.compose import CONF, axis_of, checked, is_swept, sound_overrides
 from twotower.config.errors import InputError
-from twotower.sweeps.axis import Axis
+from twotower.sweeps.space import Axis
 
 
 @pytest.mark.parametrize(

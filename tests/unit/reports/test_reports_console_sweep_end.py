@@ -18,7 +18,7 @@ from twotower.reports.console.folding import folded, shortened
 from twotower.reports.console.rich import Rich
 from twotower.reports.console.tables import remark
 from twotower.runs.outcome import Outcome
-from twotower.sweeps.seeds import SeedSummary
+from twotower.sweeps.record import SeedSummary
 
 METRIC, BYTES = "valid/recall_at_20", "index/bytes_per_item"
 SWEEP = Path("outputs/default/tpe")
