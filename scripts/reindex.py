@@ -15,7 +15,7 @@ from twotower.config.exits import leave_on_signals
 
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-    from twotower.pipeline.train import reindex
+    from twotower.pipeline.again import reindex
 
     changes = {key: settings[key] for key in ("index", "console")}
     return reindex(Path(settings["run"]), changes, overrides, settings["trusted_packages"])

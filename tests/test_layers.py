@@ -39,7 +39,6 @@ ONLY_IN = {
     "pytorch_lightning": {"training"},
     "onnxruntime": {"bundle"},
     "onnx_ir": {"bundle"},
-    "pydantic": {"config", "pipeline", "serving"},
     "fastapi": {"serving"},
     "starlette": {"serving"},
     "uvicorn": {"serving"},
@@ -187,7 +186,7 @@ def test_importing_twotower_takes_no_library() -> None:
         (
             "twotower.serving.retriever",
             {"pytorch_lightning", "lightning_fabric", "hydra", "omegaconf", "fastapi", "uvicorn"}
-            | {"onnx", "onnxruntime", "sqlite3", "pydantic"},
+            | {"onnx", "onnxruntime", "sqlite3"},
         ),
         ("twotower.serving.http.server", {"pytorch_lightning", "hydra", "onnx", "onnxscript", "tensorboard"}),
     ],

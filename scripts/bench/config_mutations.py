@@ -34,13 +34,13 @@ from config_values import TINY, draw
 
 from twotower.commands.compose import NOTHING_DONE
 from twotower.commands.door import run_door
-from twotower.pipeline.check import RUN_GROUPS, RUN_KEYS
+from twotower.pipeline.run_config import RunConfig
 
 MOST_BYTES, MOST_SECONDS = 6 * 2**30, 300
 """Of addresses that the process may have, Python's libraries among them; and of one run."""
 GIVEN_UP = 1800
 """Seconds by the clock after which a run is ended."""
-NAMES_A_KEY = re.compile(rf"^  [^ ]+: |\b({'|'.join(RUN_GROUPS | RUN_KEYS)})\b[.:= ]", re.MULTILINE)
+NAMES_A_KEY = re.compile(rf"^  [^ ]+: |\b({'|'.join(RunConfig.model_fields)})\b[.:= ]", re.MULTILINE)
 
 
 def tried(overrides: Sequence[str], root: Path) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import inspect
 import math
 import random
 import types
@@ -14,11 +13,13 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import is_typeddict
 
-from twotower.commands.compose import choices, compose, sound_overrides
+from twotower.commands.compose import compose
+from twotower.commands.conf import choices
 from twotower.commands.of_the_run import quoted
-from twotower.config.signature import STRICT
-from twotower.config.spec import TARGET, locate
-from twotower.pipeline.check import MAPS, OPTIONAL_GROUPS, ROOMS, ROOT, RUN_GROUPS, RUN_KEYS
+from twotower.commands.overrides import sound_overrides
+from twotower.config.component import Config
+from twotower.config.run_keys import RunKeys
+from twotower.pipeline.run_config import RunConfig, choices_of
 
 TINY = (
     *(
@@ -107,7 +108,7 @@ def draw(rng: random.Random) -> list[str]:
     """Return the overrides of a small run with one to three changes, of which any may be a mistake."""
     chosen: tuple[str, ...] = ()
     if rng.random() < 0.5:
-        group = rng.choice(sorted(RUN_GROUPS - FOREIGN))
+        group = rng.choice(sorted(RunConfig.model_fields.keys() - RunKeys.model_fields.keys() - FOREIGN))
         choice = f"{group}={rng.choice(sorted(choices(group)))}"
         chosen = (choice, *WITH.get(choice, ()))
     overrides, places = [*TINY, *chosen], _places(chosen)
@@ -126,27 +127,25 @@ def draw(rng: random.Random) -> list[str]:
 def _places(chosen: tuple[str, ...]) -> list[tuple[str, Any]]:
     """Return every key that may be set beside a choice, with its annotation."""
     settings = compose("train", sound_overrides([*TINY, *chosen])[1])
-    places = [(key, ROOT[key][0]) for key in sorted(RUN_KEYS - {"output_root", "console", "debug"})]
-    specs: dict[str, Any] = {
-        room: settings.get(room) for room in ROOMS if room in RUN_GROUPS - OPTIONAL_GROUPS
-    }
-    for path in MAPS:
-        found: Any = settings
-        for part in path:
-            found = found[part]
-        specs |= {".".join([*path, name]): spec for name, spec in found.items()}
-    for where, spec in specs.items():
-        assert spec is not None
-        for name, parameter in inspect.signature(locate(spec[TARGET])).parameters.items():
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-                places.append((f"{where}.{name}", parameter.annotation))
-    return places
+    owned = RunConfig.of(settings)
+    found = [
+        (key, _annotation(owned, key))
+        for key in sorted(RunKeys.model_fields.keys() - {"output_root", "console", "debug"})
+    ]
+    for where, choice in choices_of(owned):
+        found += [(f"{where}.{name}", _annotation(choice, name)) for name in type(choice).model_fields]
+    return found
+
+
+def _annotation(settings: Config, name: str) -> Any:
+    field = type(settings).model_fields[name]
+    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
 
 
 def _values(key: str, annotation: Any) -> tuple[list[str], list[str]]:
     """Return values of a key as they are typed, and those of them that its annotation allows."""
     any_value = [str(value) for value in ASKED_FOR.get(key, ())] or list(_fitting(annotation, []))
-    allows = TypeAdapter(annotation, config=None if is_typeddict(annotation) else STRICT)
+    allows = TypeAdapter(annotation, config=None if is_typeddict(annotation) else Config.model_config)
     within = []
     for value in any_value:
         with contextlib.suppress(ValidationError, yaml.YAMLError):

@@ -56,8 +56,8 @@ def answers(retriever: Any) -> list[Any]:
 
 def outcome(folder: Path, raw: bool, before: list[Any]) -> str:
     """Open a damaged bundle in every way, and say what happened; what must not happen begins with `!`."""
+    from twotower.bundle.manifest import verify
     from twotower.bundle.read import read_bundle
-    from twotower.bundle.verify import verify
     from twotower.config.errors import InputError
     from twotower.serving.retriever import Retriever
 

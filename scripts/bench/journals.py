@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.commands.compose import axis_of
+from twotower.commands.overrides import axis_of
 from twotower.config.errors import InputError
+from twotower.runs.result import Result
 from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.random_search import Random
 from twotower.sweeps.sweep import Sweep
@@ -46,7 +47,7 @@ def run(plan: Sweep, most: int) -> int:
     number = 0
     running: list[Job] = []
     while number < most and (job := plan.next(running)) is not None:
-        plan.ended(job, {"status": "ok", "metrics": {MONITOR: 0.5}})
+        plan.ended(job, Result(status="ok", metrics={MONITOR: 0.5}))
         number, running = number + 1, [job]
     return number
 

@@ -84,7 +84,7 @@ class HttpService(Killable):
         super().__init__()
         self._bundle, self._store = bundle, store
         folder = bundle if (bundle / "manifest.json").is_file() else bundle / "bundle"
-        self._label = read_manifest(folder)["item_label"]
+        self._label = read_manifest(folder).item_label or "item_id"
 
     def connect(self) -> "HttpConnection":
         return HttpConnection(self._port, self._label)

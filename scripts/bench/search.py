@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import twotower  # noqa: F401  # sets threads before torch loads
-from twotower.commands.compose import axis_of, checked, plain_file
+from twotower.commands.compose import checked
+from twotower.commands.conf import plain_file
+from twotower.commands.overrides import axis_of
 from twotower.config.errors import InputError
 from twotower.config.spec import build
 from twotower.data.build import build_dataset
@@ -33,13 +35,14 @@ from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.evaluation.evaluator import Evaluator
 from twotower.files.atomic import write_text_atomically
+from twotower.runs.result import Result, Status
 from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.pruning import watch
 from twotower.sweeps.search import Search
 from twotower.training.callbacks.curves import Pruned
 from twotower.training.fit import fit
 from twotower.training.parts import build_batches, build_module
-from twotower.training.trainer import TrainerChoice
+from twotower.training.training_config import TrainingConfig
 
 MONITOR = "valid/recall_at_20"
 OTHER_METRICS = ("ndcg", "mrr", "hit_rate", "precision", "map", "novelty", "coverage", "gini")
@@ -103,12 +106,12 @@ class Curves:
             return stop(epoch, value)
 
         dataset, evaluator = self.data
-        batches = build_batches(settings, dataset.train)
-        module = build_module(settings, dataset, dataset.train, len(batches), evaluator)
-        choice = build(settings["trainer"], TrainerChoice)
+        config = TrainingConfig.of(settings)
+        batches = build_batches(config, dataset.train)
+        module = build_module(config, dataset, dataset.train, len(batches), evaluator)
         with tempfile.TemporaryDirectory() as folder:
             try:
-                fit(module, batches, choice, Path(folder), "fit", [], watch=seen)
+                fit(module, batches, config.trainer, Path(folder), "fit", [], watch=seen)
             except Pruned:
                 return curve, True
             except InputError:  # it diverged: what it reached until then stands
@@ -153,8 +156,8 @@ def run(search: Search.Config, vary: dict[str, str], folder: Path, curves: Curve
         spent.pruned += stopped
         if not stopped or search.pruner == "none":
             spent.best = max(spent.best, *curve)
-        status = "pruned" if stopped else "ok" if curve else "failed"
-        plan.ended(job, {"status": status, "metrics": {MONITOR: max(curve, default=0.0)}})
+        status: Status = "pruned" if stopped else "ok" if curve else "failed"
+        plan.ended(job, Result(status=status, metrics={MONITOR: max(curve, default=0.0)}))
     return spent
 
 

@@ -19,6 +19,7 @@ from kills_services import HttpService, InsideService, answer_all
 from service import SERVE
 
 from twotower.config.errors import InputError
+from twotower.serving.live.changes import ItemPut
 from twotower.serving.live.store import Store
 
 UNLIMITED = resource.RLIM_INFINITY
@@ -80,7 +81,7 @@ def _another(service: Hurtable, _: random.Random) -> None:
     other = service.store.parent / "other" / "live.sqlite"
     with contextlib.closing(Store(other)) as store:
         for number in range(50):
-            store.put_item(service.item_id(10**6 + number), {})
+            store.commit([ItemPut(service.item_id(10**6 + number), {})])
     other.replace(service.store)
     _log(service.store).unlink(missing_ok=True)
     shutil.rmtree(other.parent)

@@ -68,7 +68,7 @@ Take = Callable[[Settings, Path], dict[str, int]]
 def base_settings() -> Settings:
     """Return the settings that all tables are trained with."""
     from twotower.commands.compose import compose
-    from twotower.pipeline.check import SWEEP_ONLY
+    from twotower.commands.doors import SWEEP_ONLY
 
     forced = [f"++{text}" if "." in text.partition("=")[0] else text for text in OVERRIDES]
     found = {key: value for key, value in compose("train", forced).items() if key not in SWEEP_ONLY}
@@ -104,17 +104,26 @@ def train(settings: Settings, folder: Path) -> dict[str, int]:
 
 def fit(settings: Settings, folder: Path) -> dict[str, int]:
     """Take tables until their features are fitted."""
+    import numpy as np
+
     from twotower.config.spec import build
     from twotower.data.build import build_dataset
     from twotower.data.sources.source import Source
     from twotower.data.splits.split import Split
     from twotower.pipeline.stages import needs_of
     from twotower.training.parts import fit_features
+    from twotower.training.training_config import FeaturesConfig
 
+    choices = FeaturesConfig.of(settings["features"])
     source, split = build(settings["data"], Source), build(settings["split"], Split)
-    dataset = build_dataset(source, split, folder, needs=needs_of(settings))
-    fit_features(settings, dataset, "user", dataset.train_users())
-    fit_features(settings, dataset, "item", dataset.train_items())
+    dataset = build_dataset(source, split, folder, needs=needs_of(choices))
+    features = {"user": choices.user, "item": choices.item}
+    for side, table, rows in (
+        ("user", dataset.user_table, np.flatnonzero(dataset.train.counts())),
+        ("item", dataset.item_table, np.unique(dataset.train.items)),
+    ):
+        origin = dataset.origins.get(f"{side}s", f"{side}s")
+        fit_features(features[side], table, rows, origin, settings["embedding_dim"])
     return {key: int(dataset.audit[key]) for key in COUNTED}
 
 
@@ -122,10 +131,10 @@ def attempt(case: Case, settings: Settings, take: Take, folder: Path) -> tuple[s
     """Take the tables of a case; returns "taken", "refused" or "violated", and what is to be said of it."""
     from twotower.config.errors import InputError
     from twotower.config.problems import raise_problems
-    from twotower.pipeline.check import check
+    from twotower.pipeline.run_config import problems_of
 
     try:
-        raise_problems(check(settings))
+        raise_problems(problems_of(settings))
         counts = take(settings, folder)
     except InputError as error:
         wrong = fault_of(str(error))

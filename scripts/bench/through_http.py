@@ -22,6 +22,7 @@ from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.ranking import item_popularity
+from twotower.runs.result import read_result
 from twotower.runs.run import Run
 
 from service import serving  # isort: skip
@@ -45,7 +46,7 @@ def top_rows(url: str, dataset: RetrievalDataset, evaluator: Evaluator) -> np.nd
     k = evaluator.max_k
     users = dataset.users.values[dataset.test.users - 1].tolist()
     requests = [
-        {"user_id": user, "k": k, "request_time": time, "exclude_seen": evaluator.filter_seen}
+        {"user_id": user, "k": k, "request_time": time, "exclude_seen": evaluator.config.filter_seen}
         for user, time in zip(users, dataset.test.request_times.tolist(), strict=True)
     ]
     rows = np.zeros((len(requests), k), dtype=np.int64)
@@ -58,7 +59,7 @@ def top_rows(url: str, dataset: RetrievalDataset, evaluator: Evaluator) -> np.nd
 def compare(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
     """Return a run's test metrics as its result.json has them, and as clients of the service get them."""
     run = Run.open(folder)
-    settings, result = run.settings, run.result()
+    settings, result = run.settings, read_result(run.folder)
     if result is None:
         raise SystemExit(f"{folder}: the run has not ended")
     cache = Path(settings["output_root"]) / ".cache"
@@ -68,7 +69,7 @@ def compare(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
         rows = top_rows(url, dataset, evaluator)
     popularity = item_popularity(dataset.train_and_valid, len(dataset.items))
     told = {f"test/{key}": value for key, value in evaluator.means(rows, dataset.test, popularity).items()}
-    return {key: result["metrics"][key] for key in told}, told
+    return {key: result.metrics[key] for key in told}, told
 
 
 def main() -> None:

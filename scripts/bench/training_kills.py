@@ -119,7 +119,7 @@ class Attack:
 
     def __init__(self, name: str, root: Path) -> None:
         from twotower.commands.compose import checked
-        from twotower.pipeline.check import SWEEP_ONLY
+        from twotower.commands.doors import SWEEP_ONLY
 
         self.name, self.root, self.number = name, root, 0
         settings = checked("train", [*SMALL, *PLANS[name], f"output_root={root}"])

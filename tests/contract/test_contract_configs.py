@@ -6,9 +6,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from twotower.commands.compose import CONF, checked, compose, shape
+from twotower.commands.compose import checked, compose
+from twotower.commands.conf import CONF, groups, shape
+from twotower.commands.doors import DOORS as KINDS
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.spec import TARGET, locate
-from twotower.pipeline.check import ALL_GROUPS, MAPS, OPTIONAL_GROUPS, ROOMS, RUN_KEYS, SWEEP_ONLY, check
+from twotower.pipeline.run_config import RunConfig, problems_of
 
 FILES = sorted(CONF.glob("**/*.yaml"))
 DOORS = {path.stem for path in CONF.glob("*.yaml") if "# @package" not in path.read_text()}
@@ -40,8 +43,7 @@ def overrides_for(path: Path, files: list[str]) -> list[str]:
 
 
 def test_there_are_choices_of_every_group() -> None:
-    groups = {path.parent.name for path in FILES if path.parent != CONF}
-    assert groups >= ALL_GROUPS
+    assert {path.parent.name for path in FILES if path.parent != CONF} >= groups()
     assert {"train", "evaluate", "reindex"} <= DOORS
     assert len(FILES) > 40
 
@@ -70,8 +72,8 @@ def test_it_is_not_deep(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent != CONF], ids=named)
 def test_every_choice_composes_and_checks(path: Path, files: list[str]) -> None:
     settings = checked("train", overrides_for(path, files))
-    assert set(settings) | OPTIONAL_GROUPS == ALL_GROUPS | RUN_KEYS | SWEEP_ONLY
-    assert check({key: value for key, value in settings.items() if key not in SWEEP_ONLY}) == []
+    assert set(settings) | {"sweep"} == RunConfig.model_fields.keys() | SWEEP_ONLY
+    assert problems_of({key: value for key, value in settings.items() if key not in SWEEP_ONLY}) == []
 
 
 @pytest.mark.parametrize("door", sorted(DOORS))
@@ -79,7 +81,7 @@ def test_every_door_composes_and_checks(door: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(checked("train", [])))
     overrides = [f"{key}={tmp_path}" for key in ("run", "bundle") if key in shape(door)[1]]
     settings = checked(door, overrides)
-    assert set(settings) == set.union(*map(set, shape(door))) - OPTIONAL_GROUPS
+    assert set(settings) == set.union(*map(set, shape(door))) - {"sweep"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=named)
@@ -96,9 +98,9 @@ def test_targets_are_files_named_after_their_class(path: Path) -> None:
         assert f"{locate(target).__module__}.{locate(target).__qualname__}" == target
 
 
-@pytest.mark.parametrize("base", [*ROOMS.values(), *MAPS.values()])
-def test_the_base_of_every_room_is_there(base: str) -> None:
-    assert locate(base)
+@pytest.mark.parametrize("door", sorted(DOORS))
+def test_its_settings_are_typed(door: str) -> None:
+    assert KINDS[door].kind().model_fields.keys() == frozenset().union(*shape(door))
 
 
 def test_every_data_set_has_features_of_its_own_name() -> None:

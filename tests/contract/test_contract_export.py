@@ -23,8 +23,8 @@ from twotower.config.spec import TARGET
 from twotower.data.history import History
 from twotower.features.feature import ContextFeature
 from twotower.features.feature_table import FeatureTable
-from twotower.towers.build import build_two_tower
 from twotower.towers.two_tower import TwoTower
+from twotower.towers.two_tower_config import TwoTowerConfig
 
 CONF = Path(__file__).parents[2] / "conf"
 ROOMS = ("history", "user_tower", "item_tower", "item_bias")
@@ -84,7 +84,7 @@ def table_of(specs: dict[str, Spec], context: bool) -> FeatureTable:
 def trained(settings: Spec, specs: dict[str, Spec]) -> TwoTower:
     users, items = table_of(specs, True), table_of(specs | {"item_id": OWN_ID}, False)
     known = torch.arange(items.num_rows + 1) % 4 > 0
-    model = build_two_tower(settings | {"embedding_dim": D}, users, items, known)
+    model = TwoTowerConfig.of(settings | {"embedding_dim": D}).build_towers(users, items, known)
     for parameter in model.parameters():  # as after some training: nothing is left at zero
         torch.nn.init.normal_(parameter, std=0.5)
     return model.eval().requires_grad_(False)

@@ -44,9 +44,7 @@ NONSENSE = [{}, object(), 1j, pd.NaT]
 
 def built(spec: dict[str, Any]) -> Feature:
     """Build as the pipeline does: a width left open becomes the tower's."""
-    feature: Feature = build(spec, Feature)
-    feature.widen(8)
-    return feature
+    return Feature.Config.model_validate(spec).build(8)
 
 
 def configured() -> dict[str, dict[str, Any]]:
@@ -167,7 +165,7 @@ def test_what_is_missing_embeds_as_nothing_until_trained(spec: dict[str, Any]) -
 def test_json_round_trip(spec: dict[str, Any]) -> None:
     feature, values = fitted(spec)
     text = json.dumps(feature.to_json(), allow_nan=False)
-    again = feature_from_json(json.loads(text))
+    again = feature_from_json(json.loads(text), "here")
     assert type(again) is type(feature)
     assert json.dumps(again.to_json()) == text
     assert torch.equal(again.encode([*values, *ODD]), feature.encode([*values, *ODD]))
@@ -213,7 +211,7 @@ def test_gradients_reach_every_parameter(spec: dict[str, Any]) -> None:
 def test_missing_values_are_refused_unless_allowed(spec: dict[str, Any]) -> None:
     feature: Feature = built(spec)
     values = pd.Series([*sample_for(feature), None], dtype=object)
-    if feature.missing == "error":
+    if feature.config.missing == "error":
         with pytest.raises(
             InputError, match=rf"table\.csv: column '{feature.column}', row 7: .*missing: allow"
         ):

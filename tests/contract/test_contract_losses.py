@@ -3,36 +3,30 @@
 It holds for a loss of somebody else's too: one of cosines, with a margin beyond which nothing is learned.
 """
 
-import inspect
 import itertools
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import Tensor
+from variants import specs_of
 
-from twotower.config.spec import TARGET, build, locate
 from twotower.losses.loss import Loss
 from twotower.negatives.candidates import Candidates, known_pairs
 from twotower.negatives.negatives import Negatives
-from twotower.towers.build import needs_of_towers
+from twotower.towers.two_tower_config import TwoTowerConfig
 
-CONF = Path(__file__).parents[2] / "conf"
-STRANGERS = Path(__file__).parent / "strangers" / "conf"
-FILES = sorted(path for conf in (CONF, STRANGERS) for path in (conf / "loss").glob("**/*.yaml"))
 OF_TOWERS = {"unit_vectors", "no_item_bias"}
 N, P, D = 12, 6, 8
 ALL = torch.arange(1, N + 1)
 
 
 def cases() -> dict[str, dict[str, Any]]:
-    specs = {path.stem: yaml.safe_load(path.read_text()) for path in FILES}
+    specs = specs_of("loss")
     learned = {
         f"{name}, learned": {**spec, "learned_temperature": True}
         for name, spec in specs.items()
-        if "learned_temperature" in inspect.signature(locate(spec[TARGET])).parameters
+        if "learned_temperature" in type(Loss.Config.model_validate(spec)).model_fields
     }
     return specs | learned
 
@@ -43,7 +37,7 @@ def test_there_are_losses() -> None:
 
 @pytest.fixture(params=cases().values(), ids=cases().keys())
 def loss(request: pytest.FixtureRequest) -> Loss:
-    return build(request.param, Loss)
+    return Loss.Config.model_validate(request.param).build()
 
 
 def candidates_of(positives: Tensor, rows: Tensor = ALL) -> Candidates:
@@ -206,22 +200,22 @@ def test_weights_count_only_by_their_ratio(loss: Loss) -> None:
 
 
 def test_its_needs_are_met_by_some_negatives_and_towers(loss: Loss) -> None:
-    sources = [yaml.safe_load(path.read_text()) for path in (CONF / "negatives").glob("**/*.yaml")]
-    provided = [build(spec, Negatives, torch.full((N + 1,), 1 / N)).provides for spec in sources]
-    assert any(loss.needs <= names | OF_TOWERS for names in provided)
+    provided = [Negatives.Config.model_validate(spec).provides for spec in specs_of("negatives").values()]
+    assert any(loss.config.needs <= names | OF_TOWERS for names in provided)
 
 
 def test_what_losses_may_need_of_towers_there_are_towers_for() -> None:
     choices = {
         group: [
-            {**yaml.safe_load(path.read_text()), **more}
-            for path in (CONF / group).glob("*.yaml")
+            {**spec, **more}
+            for spec in specs_of(group).values()
             for more in ({}, {"normalise": "l2"} if "tower" in group else {})
         ]
         for group in ("user_tower", "item_tower", "item_bias")
     }
+    fixed = {"embedding_dim": 8, "history": specs_of("history")["mean_pooling"]}
     told = [
-        needs_of_towers(dict(zip(choices, each, strict=True)))
+        TwoTowerConfig.of(fixed | dict(zip(choices, each, strict=True))).remedies()
         for each in itertools.product(*choices.values())
     ]
     assert all(needs.keys() == OF_TOWERS for needs in told)

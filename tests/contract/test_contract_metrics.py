@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from strangers.first_place import FirstPlace
 
 import twotower.metrics
-from twotower.config.spec import build
 from twotower.evaluation.evaluator import Evaluator
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
 from twotower.runs.directions import higher_is_better
@@ -32,11 +31,11 @@ def found_metrics() -> list[Metric]:
         for _, kind in inspect.getmembers(importlib.import_module(f"twotower.metrics.{module.name}")):
             if inspect.isclass(kind) and issubclass(kind, Metric) and not inspect.isabstract(kind):
                 metrics.append(kind)
-    return [kind() for kind in dict.fromkeys(metrics) if kind is not Metric]
+    return [kind.Config().build() for kind in dict.fromkeys(metrics) if kind is not Metric]
 
 
 OURS = found_metrics()
-METRICS = [*OURS, FirstPlace()]
+METRICS = [*OURS, FirstPlace.Config().build()]
 USER_METRICS = [metric for metric in METRICS if isinstance(metric, UserMetric)]
 SHARES = [metric for metric in OURS if isinstance(metric, UserMetric) and metric.name != "novelty"]
 CATALOGUE_METRICS = [metric for metric in METRICS if isinstance(metric, CatalogueMetric)]
@@ -193,7 +192,7 @@ def test_yaml_builds_an_evaluator_that_names_its_keys(path: Path) -> None:
     text = path.read_text()
     assert text.startswith("# python scripts/")
     assert len(text.splitlines()) <= 25
-    evaluator = build(yaml.safe_load(text), Evaluator)
-    keys = evaluator.keys()
-    assert f"recall_at_{evaluator.ks[0]}" in keys
+    config = Evaluator.Config.model_validate(yaml.safe_load(text))
+    keys = config.keys()
+    assert f"recall_at_{config.ks[0]}" in keys
     assert len(keys) == len(set(keys))

@@ -1,19 +1,16 @@
 """What every source of negatives promises, for each entry of `conf/negatives/` and its settings."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from scipy.stats import chisquare
 from torch import Tensor
+from variants import specs_of
 
-from twotower.config.spec import build
 from twotower.negatives.negatives import Negatives
 
-FILES = sorted((Path(__file__).parents[2] / "conf" / "negatives").glob("**/*.yaml"))
 N, P = 25, 40
 FREQUENCIES = np.append(0.0, 1 / np.arange(2, N + 2))
 FREQUENCIES /= FREQUENCIES.sum()
@@ -21,7 +18,7 @@ ALL = torch.arange(1, N + 1)
 
 
 def cases() -> dict[str, dict[str, Any]]:
-    specs = {path.stem: yaml.safe_load(path.read_text()) for path in FILES}
+    specs = specs_of("negatives")
     small = dict.fromkeys(("num_negatives", "num_uniform"), 60)
     few = {
         f"{stem}, {key} 60": {**spec, key: small[key]}
@@ -42,7 +39,7 @@ CASES = cases()
 
 @pytest.fixture(params=CASES.values(), ids=CASES.keys())
 def negatives(request: pytest.FixtureRequest) -> Negatives:
-    return build(request.param, Negatives, torch.from_numpy(FREQUENCIES).float())
+    return Negatives.Config.model_validate(request.param).build(torch.from_numpy(FREQUENCIES).float())
 
 
 def positives_of(number: int, seed: int = 0) -> Tensor:
@@ -55,7 +52,7 @@ def generator(seed: int = 7) -> torch.Generator:
 
 
 def test_there_are_negatives() -> None:
-    assert len(FILES) >= 4
+    assert len(CASES) >= 4
 
 
 def test_rows_are_distinct_ascending_items_with_counts(negatives: Negatives) -> None:
@@ -92,7 +89,7 @@ def test_q_is_what_the_draws_do(negatives: Negatives) -> None:
         # the whole catalogue is no draw but a certainty: each item once, q = 1
         expected += q * int(count.sum()) / (1.0 if q.sum() < 2 else N)
     total = expected.sum()
-    if "log_q" in negatives.provides:
+    if "log_q" in negatives.config.provides:
         assert total / counted.sum() == pytest.approx(1, rel=0.1)
     if (counted == counted[0]).all():
         assert expected == pytest.approx(counted)

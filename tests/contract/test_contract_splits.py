@@ -69,11 +69,11 @@ def test_every_split_was_found():
 @settings(max_examples=50, deadline=None)
 @given(log=logs())
 def test_the_parts_are_a_partition_and_the_same_each_time(kind, arguments, log):
-    parts = kind(**arguments).assign(log)
+    parts = kind(kind.Config(**arguments)).assign(log)
     assert parts.shape == log.users.shape
     assert parts.dtype == np.int8
     assert ((parts >= TRAIN) & (parts <= NONE)).all()
-    assert (kind(**arguments).assign(log) == parts).all()
+    assert (kind(kind.Config(**arguments)).assign(log) == parts).all()
 
 
 @pytest.mark.parametrize(("kind", "arguments"), CHOICES)
@@ -81,13 +81,12 @@ def test_the_parts_are_a_partition_and_the_same_each_time(kind, arguments, log):
 @given(log=logs())
 def test_no_history_knows_its_target_or_anything_after(kind, arguments, log):
     try:
-        windows = windows_of(log, kind(**arguments))
+        windows = windows_of(log, kind(kind.Config(**arguments)))
     except InputError:
         assume(False)
-    for asked, codes in ((windows.valid, (VALID, VALID_ONLY)), (windows.test, (TEST,))):
-        holdout = asked.holdout
+    for holdout, codes in ((windows.valid, (VALID, VALID_ONLY)), (windows.test, (TEST,))):
         is_target = is_in(windows.parts, codes)
-        assert len(holdout.target_items) + asked.num_repeats == is_target.sum()
+        assert len(holdout.target_items) + holdout.num_repeats == is_target.sum()
         assert (np.diff(holdout.target_offsets) > 0).all()
         assert (np.diff(holdout.users) > 0).all()
         for query, user in enumerate(holdout.users):
@@ -111,7 +110,7 @@ def test_no_history_knows_its_target_or_anything_after(kind, arguments, log):
 @given(log=logs())
 def test_the_train_log_holds_the_train_part_and_valid_adds_to_it(kind, arguments, log):
     try:
-        windows = windows_of(log, kind(**arguments))
+        windows = windows_of(log, kind(kind.Config(**arguments)))
     except InputError:
         assume(False)
     train = windows.parts == TRAIN

@@ -1,31 +1,25 @@
 """What every tower promises, for each entry of `conf/user_tower/` and `conf/item_tower/` and its settings."""
 
-import inspect
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import yaml
 from torch import Tensor
+from variants import specs_of
 
-from twotower.config.spec import TARGET, build
+from twotower.config.facts import Facts
+from twotower.config.spec import TARGET
 from twotower.towers.mlp import Mlp
 from twotower.towers.single_block import SingleBlock
 from twotower.towers.tower import Tower
 
-CONF = Path(__file__).parents[2] / "conf"
-FILES = {side: sorted((CONF / side).glob("**/*.yaml")) for side in ("user_tower", "item_tower")}
+SIDES = {side: specs_of(side) for side in ("user_tower", "item_tower")}
 DIMS, D, B = {"one": 3, "two": 6, "three": 1, "history": 6, "item_id": 6}, 6, 5
 MLP = f"{Mlp.__module__}.{Mlp.__qualname__}"
 
 
 def cases() -> dict[str, dict[str, Any]]:
-    specs = {
-        f"{side}-{path.stem}": yaml.safe_load(path.read_text())
-        for side, paths in FILES.items()
-        for path in paths
-    }
+    specs = {f"{side}-{name}": spec for side, specs in SIDES.items() for name, spec in specs.items()}
     settings: dict[str, dict[str, Any]] = {
         "linear": {"widths": []},
         "deep": {"widths": [7, 5, 3], "activation": "silu", "dropout": 0.2, "input_dropout": 0.2},
@@ -41,7 +35,7 @@ CASES = cases()
 @pytest.fixture(params=CASES.values(), ids=CASES.keys())
 def tower(request: pytest.FixtureRequest) -> Tower:
     torch.manual_seed(2)
-    built = build(request.param, Tower, DIMS, D)
+    built = Tower.Config.model_validate(request.param).build(DIMS, D)
     for parameter in built.parameters():  # as after some training: a residual's MLP starts at zero
         torch.nn.init.normal_(parameter, std=0.5)
     return built.eval()
@@ -53,7 +47,7 @@ def blocks_of(seed: int = 0) -> dict[str, Tensor]:
 
 
 def test_there_are_towers() -> None:
-    assert all(FILES.values())
+    assert all(SIDES.values())
 
 
 def test_it_embeds_every_row_by_itself(tower: Tower) -> None:
@@ -75,7 +69,7 @@ def test_the_order_of_blocks_is_the_tower_s_own(tower: Tower) -> None:
 def test_the_gradient_reaches_every_block_and_parameter(tower: Tower) -> None:
     blocks = blocks_of()
     (tower(blocks) * torch.randn(B, D)).sum().backward()
-    used = [blocks[tower.block]] if isinstance(tower, SingleBlock) else list(blocks.values())
+    used = [blocks[tower.config.block]] if isinstance(tower, SingleBlock) else list(blocks.values())
     for values in (*used, *tower.parameters()):
         assert values.grad is not None
         assert values.grad.isfinite().all()
@@ -91,6 +85,7 @@ def test_blocks_of_zeros_are_finite(tower: Tower) -> None:
 
 
 def test_its_problems_name_its_own_parameters(tower: Tower) -> None:
-    assert type(tower).problems(set(DIMS), block="one") == []
-    for name, _ in type(tower).problems(set(DIMS), block="none", residual="none"):
-        assert name in inspect.signature(type(tower)).parameters
+    facts = Facts(key="user_tower", blocks={"user_tower": set(DIMS)})
+    assert list(tower.config.problems(facts)) == []
+    for name, _ in tower.config.problems(Facts(key="user_tower", blocks={"user_tower": set()})):
+        assert name in type(tower.config).model_fields

@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from twotower.commands.compose import CONF
+from twotower.commands.conf import CONF
 
 
 def run_script(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

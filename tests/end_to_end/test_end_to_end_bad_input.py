@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from twotower.commands.compose import CONF, checked
+from twotower.commands.compose import checked
+from twotower.commands.conf import CONF
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.pipeline import stages
 from twotower.pipeline import train as assemble
-from twotower.pipeline.check import SWEEP_ONLY
 
 SCRIPTS = CONF.parent / "scripts"
 NUM_USERS, NUM_ITEMS, NUM_INTERACTIONS = 60, 30, 1200

@@ -11,14 +11,15 @@ import pytest
 
 from twotower.bundle.read import read_bundle
 from twotower.commands.compose import checked
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
 from twotower.config.spec import build
 from twotower.data.build import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
-from twotower.pipeline.check import SWEEP_ONLY
-from twotower.pipeline.train import reevaluate, reindex, train
+from twotower.pipeline.again import reevaluate, reindex
+from twotower.pipeline.train import train
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts" / "bench"))
@@ -124,7 +125,7 @@ def test_tensorboard_and_compare_show_it(run: Path) -> None:
         (scalar,) = events.Scalars(f"cold_start/{who}/{part}/recall_at_20")
         assert scalar.value == pytest.approx(cold[who][part]["recall_at_20"], rel=1e-6)
     shown = subprocess.run(
-        [sys.executable, "scripts/compare.py", str(run), "--markdown", "-"],
+        [sys.executable, "scripts/compare.py", str(run), "markdown=-"],
         cwd=ROOT,
         capture_output=True,
         text=True,

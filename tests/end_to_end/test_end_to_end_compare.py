@@ -23,7 +23,7 @@ def compare(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def compared(*arguments: str | Path) -> dict[str, Any]:
-    done = compare(*arguments, "--json", "-")
+    done = compare(*arguments, "json=-")
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
 
@@ -70,7 +70,7 @@ def metrics_of(valid: float, values: np.ndarray) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def all_pairs(outputs: Path) -> dict[str, Any]:
-    return compared(outputs, "--pairs", "--with-baselines")
+    return compared(outputs, "pairs=true", "with_baselines=true")
 
 
 def test_the_made_up_values_are_like_those_of_a_real_run(users: Users) -> None:
@@ -95,7 +95,7 @@ def test_seeds_that_truly_differ_are_not_called_better_either(tmp_path: Path, us
     for seed in range(NUM_SEEDS):
         quality = 1 + 0.06 * np.cos(2.4 * seed)
         write_run(tmp_path / f"{seed}", users, users.recall(quality, seed), changes={"seed": seed})
-    pairs = compared(tmp_path, "--pairs")["pairs"]
+    pairs = compared(tmp_path, "pairs=true")["pairs"]
     shown = [pair for pair in pairs if pair["corrected_p_value"] <= 0.05]
     assert 1 < len(shown) < 45
     assert {pair["verdict"] for pair in shown} == {"differs by seed"}
@@ -113,7 +113,7 @@ def test_a_model_is_better_than_popularity(all_pairs: dict[str, Any], outputs: P
     against = [pair for pair in all_pairs["pairs"] if pair["right"] == "popularity"]
     assert len(against) == 22
     assert {pair["verdict"] for pair in against} == {"better"}
-    rows = rows_of(compared(outputs, "--baseline", "popularity"))
+    rows = rows_of(compared(outputs, "baseline=popularity"))
     assert rows.pop("popularity")["verdict"] == "the baseline"
     assert {row["verdict"] for row in rows.values()} == {"better"}
 
@@ -126,7 +126,7 @@ def test_two_percent_in_every_user_is_better(all_pairs: dict[str, Any], outputs:
     assert 0 < planted["low"] < planted["difference"] < planted["high"]
     # True of these two runs, yet less than what another seed changes: a user is told both.
     assert planted["reason"].startswith("within the luck of the seed: sd 0.00")
-    row = rows_of(compared(outputs, "--baseline", "seeds/seed=3"))["planted"]
+    row = rows_of(compared(outputs, "baseline=seeds/seed=3"))["planted"]
     assert row["verdict"] == "better"
 
 
@@ -145,7 +145,7 @@ def test_the_baseline_is_the_best_by_validation_not_by_test(all_pairs: dict[str,
 
 
 def test_by_configuration_averages_seeds_and_counts_them_as_luck(outputs: Path, users: Users) -> None:
-    rows = rows_of(compared(outputs, "--by", "configuration", "--baseline", "ease"))
+    rows = rows_of(compared(outputs, "by=configuration", "baseline=ease"))
     seeds = rows["seeds (10 seeds)"]
     each = [users.recall(1, seed).mean() for seed in range(NUM_SEEDS)]
     assert seeds["test/recall_at_20"] == pytest.approx(np.mean(each))
@@ -167,7 +167,7 @@ def test_two_configurations_with_seeds_of_their_own(tmp_path: Path, users: Users
                 values,
                 changes={"seed": seed, "embedding_dim": width},
             )
-    rows = rows_of(compared(tmp_path, "--by", "configuration", "--baseline", "64"))
+    rows = rows_of(compared(tmp_path, "by=configuration", "baseline=64"))
     assert rows["65/0 (3 seeds)"]["verdict"] == "no difference shown"
     assert rows["128/0 (3 seeds)"]["verdict"] == "better"
     assert rows["128/0 (3 seeds)"]["low"] > 0
@@ -200,7 +200,7 @@ def bad_runs(folder: Path, users: Users) -> None:
 
 def test_what_is_wrong_with_a_run_is_said_and_the_others_are_shown(tmp_path: Path, users: Users) -> None:
     bad_runs(tmp_path, users)
-    report = compared(tmp_path, "--baseline", "good")
+    report = compared(tmp_path, "baseline=good")
     rows = rows_of(report)
     verdicts = {name: f"{row['verdict']}: {row['reason']}" for name, row in rows.items()}
     assert len(rows) == 11
@@ -226,11 +226,11 @@ def test_what_is_wrong_with_a_run_is_said_and_the_others_are_shown(tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--metric", "test/recal_at_20"], "did you mean 'test/recall_at_20'?"),
-        (["--columns", "nothing"], "--columns nothing: no run has this figure"),
-        (["--baseline", "eas"], "did you mean 'ease'?"),
-        (["--baseline", "seed="], "10 runs have this in their name"),
-        (["--csv", "-", "--json", "-"], "only one of them can go to standard output"),
+        (["metric=test/recal_at_20"], "did you mean 'test/recall_at_20'?"),
+        (["columns=nothing"], "columns=nothing: no run has this figure"),
+        (["baseline=eas"], "did you mean 'ease'?"),
+        (["baseline=seed="], "10 runs have this in their name"),
+        (["csv=-", "json=-"], "only one of them can go to standard output"),
     ],
 )
 def test_unknown_names_are_told_with_the_nearest(outputs: Path, arguments: list[str], told: str) -> None:
@@ -250,12 +250,12 @@ def test_places_without_runs(outputs: Path, tmp_path: Path) -> None:
         done = compare(path)
         assert (done.returncode, done.stdout) == (2, "")
         assert told in done.stderr
-    assert "no run is in this folder" in compare(outputs, tmp_path / "empty", "--no-tests").stdout
+    assert "no run is in this folder" in compare(outputs, tmp_path / "empty", "tests=false").stdout
 
 
 def test_a_glob_and_folders_together_count_each_run_once(outputs: Path) -> None:
     report = compared(
-        f"{outputs}/seeds/seed=[0-4]", outputs / "seeds" / "seed=4", outputs / "planted", "--no-tests"
+        f"{outputs}/seeds/seed=[0-4]", outputs / "seeds" / "seed=4", outputs / "planted", "tests=false"
     )
     assert len(report["rows"]) == 6
     assert {row["verdict"] for row in report["rows"]} == {"", "the baseline"}
@@ -263,7 +263,7 @@ def test_a_glob_and_folders_together_count_each_run_once(outputs: Path) -> None:
 
 def test_every_form_of_file(outputs: Path, tmp_path: Path) -> None:
     files = {form: tmp_path / "new" / f"report.{form}" for form in ("html", "csv", "json", "markdown")}
-    done = compare(outputs, *(word for form, path in files.items() for word in (f"--{form}", path)))
+    done = compare(outputs, *(f"{form}={path}" for form, path in files.items()))
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(io.StringIO(files["csv"].read_text(encoding="utf-8"))))
     assert len(rows) == 20
@@ -283,7 +283,7 @@ def test_every_form_of_file(outputs: Path, tmp_path: Path) -> None:
 def test_a_run_is_not_written_into(outputs: Path) -> None:
     target = outputs / "planted" / "result.json"
     before = target.read_bytes()
-    done = compare(outputs, "--json", target)
+    done = compare(outputs, f"json={target}")
     assert done.returncode == 2
     assert "a run folder holds only what the run wrote" in done.stderr
     assert target.read_bytes() == before
@@ -291,7 +291,7 @@ def test_a_run_is_not_written_into(outputs: Path) -> None:
 
 def test_it_takes_no_torch(outputs: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", str(SCRIPT), str(outputs), "--no-tests"],
+        [sys.executable, "-X", "importtime", str(SCRIPT), str(outputs), "tests=false"],
         capture_output=True,
         text=True,
         check=True,

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from twotower.commands.compose import CONF, checked
-from twotower.pipeline.check import ALL_GROUPS, OPTIONAL_GROUPS, RUN_KEYS, SWEEP_ONLY
+from twotower.commands.compose import checked
+from twotower.commands.conf import CONF, groups
+from twotower.commands.doors import SWEEP_ONLY
+from twotower.config.run_keys import RunKeys
 
 SCRIPTS = CONF.parent / "scripts"
 TINY = [
@@ -27,14 +29,14 @@ TINY = [
     "metrics.num_bootstrap=0",
 ]
 GROUPS = {
-    "train": set(ALL_GROUPS),
+    "train": set(groups()),
     "reindex": {"index"},
     "evaluate": {"metrics", "baselines"},
     "export": set(),
     "serve": set(),
 }
 KEYS = {
-    "train": RUN_KEYS | SWEEP_ONLY - ALL_GROUPS,
+    "train": set(RunKeys.model_fields) | SWEEP_ONLY - groups(),
     "reindex": {"run", "console", "debug", "trusted_packages"},
     "evaluate": {"run", "console", "debug", "trusted_packages"},
     "export": {"run", "debug", "trusted_packages"},
@@ -80,7 +82,7 @@ def test_help_names_groups_choices_keys_and_examples(
         for choice in (CONF / group).glob("*.yaml"):
             assert choice.stem in lines[group]
     assert lines.keys() >= KEYS[script] | GROUPS[script]
-    assert lines.keys() <= KEYS[script] | ALL_GROUPS | {"python", "experiment"}
+    assert lines.keys() <= KEYS[script] | groups() | {"python", "experiment"}
     assert text.count(f"  python scripts/{script}.py") >= 2
     assert "Groups" in text
     assert "Keys" in text
@@ -104,7 +106,7 @@ def test_cfg_job_prints_the_whole_configuration(
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(checked("train", [])))
     run = [f"{key}={tmp_path}" for key in ("run", "bundle") if key in KEYS[script]]
     config = yaml.safe_load(door(script, "--cfg", "job", "debug=true", *run))
-    assert config.keys() | OPTIONAL_GROUPS == KEYS[script] | GROUPS[script] | OPTIONAL_GROUPS
+    assert config.keys() | {"sweep"} == KEYS[script] | GROUPS[script] | {"sweep"}
     assert config["debug"] is True
     for group in GROUPS[script] - {"features", "baselines", "sweep"}:
         assert config[group]["_target_"].startswith("twotower.")

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
 import tiny_bundle
 
-from twotower.serving.http.app import Settings, create_app
+from twotower.serving.http.app import create_app
 from twotower.serving.http.hosts import Hosts
+from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.service import LiveService
 
 JSON = {"Content-Type": "application/json"}
@@ -32,7 +33,8 @@ def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def app(root: Path) -> Iterator[Any]:
     live = LiveService(root, root / "run" / "bundle", None, lambda folder: folder / "bundle")
-    yield create_app(live, Settings(max_body_bytes=100_000, hosts=Hosts(["testserver"])))
+    config = ServiceConfig(bundle="run", console="quiet", max_body_bytes=100_000)
+    yield create_app(live, config, hosts=Hosts(["testserver"]))
     live.close()
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import uvicorn
 
-from twotower.serving.http.app import Settings, create_app
+from twotower.serving.http.app import create_app
 from twotower.serving.http.security import Keys
+from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.service import LiveService
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
@@ -44,7 +45,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def service(root: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """Serve on a free port, in a thread, with the keys of the test's parameter."""
     live = LiveService(root, root / "first" / "bundle", None, lambda folder: folder / "bundle")
-    application = create_app(live, Settings(keys=Keys(getattr(request, "param", []))))
+    application = create_app(
+        live, ServiceConfig(bundle="run", console="quiet"), Keys(getattr(request, "param", []))
+    )
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]

@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from twotower.commands.compose import checked
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
-from twotower.pipeline.check import SWEEP_ONLY
-from twotower.pipeline.train import reevaluate, reindex, resume, train
+from twotower.pipeline.again import reevaluate, reindex
+from twotower.pipeline.train import resume, train
 from twotower.serving.retriever import Retriever
 
 SMALL = [

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from in_process import run_script
 
-from twotower.commands.compose import CONF
+from twotower.commands.conf import CONF
 
 TINY = [
     "data=synthetic",

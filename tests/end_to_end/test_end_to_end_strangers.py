@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from strangers.cosine_contrastive import CosineContrastive
 
-from twotower.commands.compose import CONF, checked
+from twotower.commands.compose import checked
+from twotower.commands.conf import CONF
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
-from twotower.pipeline.check import SWEEP_ONLY
 from twotower.pipeline.train import train
 
 TINY = [
@@ -34,7 +35,10 @@ STRANGERS = CONF.parent / "tests" / "contract"
 class Careless(CosineContrastive):
     """It needs unit vectors and does not say so."""
 
-    needs = frozenset()
+    class Config(CosineContrastive.Config):
+        @property
+        def needs(self) -> frozenset[str]:
+            return frozenset()
 
 
 def settings_of(root: Path, loss: str, *overrides: str) -> dict[str, Any]:
@@ -90,9 +94,7 @@ def test_a_metric_that_is_better_when_low_chooses_epochs_trials_and_runs(tmp_pat
     assert found["objectives"] == {MONITOR: "minimize"}
     assert [row["job"] for row in found["best"]] == [best]
     assert f"best {best}  {MONITOR} {reached[best]:.4f}" in said
-    compared = door(
-        "compare.py", f"{tmp_path}/t", "--metric", "first_place_at_20", "--json", "-", strangers=False
-    )
+    compared = door("compare.py", f"{tmp_path}/t", "metric=first_place_at_20", "json=-", strangers=False)
     report = json.loads(compared)
     values = [row["test/first_place_at_20"] for row in report["rows"]]
     assert report["higher_is_better"] is False

@@ -15,7 +15,7 @@ import pytest
 from in_process import run_script
 
 from twotower.bundle.read import read_bundle
-from twotower.commands.compose import CONF
+from twotower.commands.conf import CONF
 
 TRAIN = [sys.executable, str(CONF.parent / "scripts" / "train.py")]
 TINY = [

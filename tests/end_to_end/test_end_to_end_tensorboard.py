@@ -21,9 +21,10 @@ from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 from tensorboard.util import tensor_util
 
 from twotower.commands.compose import checked
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
-from twotower.pipeline.check import SWEEP_ONLY
-from twotower.pipeline.train import reindex, train
+from twotower.pipeline.again import reindex
+from twotower.pipeline.train import train
 from twotower.reports.tensorboard import HPARAMS, Board
 
 TINY = [

@@ -13,11 +13,13 @@ import httpx
 import pytest
 
 from twotower.bundle.manifest import render
-from twotower.commands.compose import CONF, checked
+from twotower.commands.compose import checked
+from twotower.commands.conf import CONF
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
 from twotower.pipeline import train as assemble
-from twotower.pipeline.check import SWEEP_ONLY
-from twotower.serving.http.app import Settings, create_app
+from twotower.serving.http.app import create_app
+from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.service import LiveService
 from twotower.serving.retriever import Retriever
 
@@ -149,7 +151,7 @@ def test_reload_of_a_bundle_that_names_others_is_422_and_says_how(place: Path, r
     with closing(LiveService(place / "bundles", run / "bundle", None, trusted_packages=trusted)) as live:
 
         async def reload(name: str) -> httpx.Response:
-            transport = httpx.ASGITransport(create_app(live, Settings()))
+            transport = httpx.ASGITransport(create_app(live, ServiceConfig(bundle="run", console="quiet")))
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 return await client.post("/reload", json={"bundle": name})
 

@@ -14,7 +14,7 @@ import pytest
 from in_process import run_script
 
 from twotower.bundle.read import read_bundle
-from twotower.commands.compose import CONF
+from twotower.commands.conf import CONF
 
 TRAIN = [sys.executable, str(CONF.parent / "scripts" / "train.py")]
 OVERRIDES = ["data=synthetic", "trainer=smoke", "metrics.num_bootstrap=0", "console=quiet", "name=t"]

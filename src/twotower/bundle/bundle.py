@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from twotower.bundle.manifest import Manifest
 from twotower.data.history import History
 from twotower.data.vocabulary import Vocabulary
 from twotower.index.index import Index
@@ -31,11 +32,10 @@ class Bundle:
         item_label: the column of `item_table` that names an item for people.
         history: what was known of every user; memory-mapped.
         request_time: unix seconds at which a request is taken to be made, unless it says otherwise.
-        export: how the towers were exported and compared; None where they were not.
     """
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     settings: dict[str, Any]
     model: TwoTower
     index: Index
@@ -47,4 +47,3 @@ class Bundle:
     item_label: str | None
     history: History
     request_time: int
-    export: dict[str, Any] | None = None

@@ -14,7 +14,7 @@ import numpy as np
 from twotower.bundle import layout
 from twotower.bundle.exported import ExportedTowers
 from twotower.bundle.history_vectors import history_vectors
-from twotower.bundle.manifest import EXPORT, OWN_SUM, list_files, read_manifest, render
+from twotower.bundle.manifest import list_files, read_manifest, render
 from twotower.bundle.onnx_files import OPSET, write_towers
 from twotower.bundle.parity import check_parity
 from twotower.bundle.read import read_bundle
@@ -61,7 +61,7 @@ def exported_beside(folder: Path, trusted_packages: Collection[str] = ()) -> Pat
         return target
     if not target.exists():
         _export(source, target, trusted_packages)
-    if read_manifest(target).get(EXPORT, {}).get(SOURCE_SUM) != read_manifest(source)[OWN_SUM]:
+    if (read_manifest(target).export or {}).get(SOURCE_SUM) != read_manifest(source).sha256:
         raise InputError(f"{target}: not an export of {source}; move it away to export this bundle")
     return target
 
@@ -71,7 +71,7 @@ def _places(folder: Path) -> tuple[Path, Path]:
     folder = Path(folder)
     if (folder / BUNDLE / layout.MANIFEST).is_file() and not (folder / layout.MANIFEST).is_file():
         folder = folder / BUNDLE
-    if EXPORT in read_manifest(folder):
+    if read_manifest(folder).export is not None:
         return folder, folder
     folder = folder.absolute()
     return folder, folder.with_name(EXPORTED if folder.name == BUNDLE else f"{folder.name}-{EXPORTED}")
@@ -81,17 +81,16 @@ def _export(source: Path, target: Path, trusted_packages: Collection[str]) -> No
     _needs_libraries()
     bundle = read_bundle(source, trusted_packages)
     with _new_folder(target) as temporary:
-        for name in bundle.manifest["files"]:
+        for name in bundle.manifest.files:
             _link(source / name, temporary / name)
         new = [*write_towers(temporary, bundle.model), layout.HISTORY_VECTORS]
         np.save(temporary / layout.HISTORY_VECTORS, history_vectors(bundle.model, bundle.item_vectors))
         towers = ExportedTowers(dataclasses.replace(bundle, folder=temporary))
-        entry = {SOURCE_SUM: bundle.manifest[OWN_SUM], "opset": OPSET, "versions": _versions()}
-        manifest = bundle.manifest | {
-            EXPORT: entry | check_parity(bundle, towers),
-            # Of the others as they were listed: what was copied wrongly is found out.
-            "files": bundle.manifest["files"] | list_files(temporary, new),
-        }
+        entry = {SOURCE_SUM: bundle.manifest.sha256, "opset": OPSET, "versions": _versions()}
+        manifest = bundle.manifest.model_dump()
+        manifest["export"] = entry | check_parity(bundle, towers)
+        # Of the others as they were listed: what was copied wrongly is found out.
+        manifest["files"] |= list_files(temporary, new)
         (temporary / layout.MANIFEST).write_text(render(manifest), encoding="utf-8")
         publish_folder(temporary, target)
 
@@ -131,7 +130,7 @@ def _versions() -> dict[str, str]:
 
 def told(folder: Path) -> str:
     """Return a line for people about an exported bundle."""
-    entry = read_manifest(folder)[EXPORT]
+    entry = read_manifest(folder).export or {}
     return (
         f"ok  {entry['users_compared']:,} users and {entry['items_compared']:,} items compared, "
         f"largest difference {entry['largest_difference']:.1e}  {folder}"

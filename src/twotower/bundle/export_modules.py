@@ -30,7 +30,7 @@ class UserTowerModule(nn.Module):
         self.encoders = model.user_encoders
         self.history = model.history
         self.tower = model.user_tower
-        self.bias_width = model.item_bias.width
+        self.layout = model.layout
 
     def forward(self, features: dict[str, Tensor], history: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         """Embed users.
@@ -46,10 +46,9 @@ class UserTowerModule(nn.Module):
         """
         blocks = _blocks(self.encoders, features)
         blocks["history"] = self.history.latest(history, mask, times)
-        if self.history.last_item:
+        if self.history.config.last_item:
             blocks["last_item"] = history[:, -1]
-        users: Tensor = self.tower(blocks)
-        return torch.cat([users, torch.ones_like(users[:, : self.bias_width])], 1)
+        return self.layout.of_users(self.tower(blocks))
 
 
 class ItemTowerModule(nn.Module):
@@ -65,13 +64,14 @@ class ItemTowerModule(nn.Module):
         super().__init__()
         self.encoders = model.item_encoders
         self.tower = model.item_tower
+        self.layout = model.layout
         # All new items have one bias, so that how it comes about (a quantile, say) need not be exported.
         self.register_buffer("bias", model.item_bias(torch.zeros(1, dtype=torch.int64)).detach().float())
 
     def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Embed new items from encoded features, each [B, W] -> [B, D] and the tower's output [B, H]."""
         output: Tensor = self.tower(_blocks(self.encoders, features))
-        return torch.cat([output, self.bias.expand(output.shape[0], -1)], 1), output
+        return self.layout.of_items(output, self.bias.expand(output.shape[0], -1)), output
 
 
 def _blocks(encoders: nn.ModuleDict, features: dict[str, Tensor]) -> dict[str, Tensor]:

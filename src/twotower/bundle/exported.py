@@ -42,9 +42,8 @@ class ExportedTowers:
 
     def __init__(self, bundle: Bundle, num_threads: int | None = None) -> None:
         model, folder = bundle.model, bundle.folder
-        self.length = model.history.length
+        self.length = model.history.config.length
         self._users = model.users
-        self._bias_width = model.item_bias.width
         user_inputs = {*map(feature_input, model.users.names), HISTORY, MASK, TIMES}
         num_threads = num_threads or torch.get_num_threads()
         self._user_tower = _session(folder / layout.USER_TOWER, user_inputs, num_threads)
@@ -101,12 +100,6 @@ class ExportedTowers:
     def append(self, history_vectors: Floats) -> None:
         """Take in what histories see of the next rows of the catalogue, [B, H]."""
         self._history.append(history_vectors)
-
-    def item_queries(self, embeddings: Floats) -> Floats:
-        """Turn item embeddings [B, D] into queries for similar items: the bias asks for nothing."""
-        queries = np.array(embeddings, dtype=np.float32)
-        queries[:, queries.shape[1] - self._bias_width :] = 0
-        return queries
 
     @property
     def _dim(self) -> int:

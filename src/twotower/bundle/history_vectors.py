@@ -22,12 +22,11 @@ def history_vectors(model: TwoTower, item_vectors: Floats) -> Floats:
         model: the trained towers.
         item_vectors: their embeddings of the catalogue, [N, D].
     """
-    if model.history.items == "table":
+    if model.history.config.items == "table":
         vectors = model.history_table.weight.detach().numpy() * model.trained_items.numpy()[:, None]
         vectors[0] = 0
         return np.asarray(vectors, dtype=np.float32)
-    tower_part = item_vectors[:, : item_vectors.shape[1] - model.item_bias.width]
-    return np.pad(tower_part, ((1, 0), (0, 0)))
+    return np.pad(model.layout.tower(item_vectors), ((1, 0), (0, 0)))
 
 
 class HistoryVectors:
@@ -40,23 +39,19 @@ class HistoryVectors:
         vectors: as `history_vectors` gives them.
 
     Attributes:
+        vectors: all of them, and room for more: [num_rows + 1 or more, H].
         num_rows: the highest row that there is.
     """
 
     def __init__(self, model: TwoTower, vectors: Floats) -> None:
-        self._grows = model.history.items == "tower"
-        self._vectors = vectors
+        self._grows = model.history.config.items == "tower"
+        self.vectors = vectors
         self._seen = np.ones(len(vectors), dtype=np.bool_)
         if not self._grows:
             self._seen[:] = model.trained_items.numpy()
         self._seen[0] = False
         self.num_rows = len(vectors) - 1
         self._growing = threading.Lock()
-
-    @property
-    def vectors(self) -> Floats:
-        """All vectors, and room for more: [num_rows + 1 or more, H]."""
-        return self._vectors
 
     def seen(self, rows: Integers) -> NDArray[np.bool_]:
         """Return which positions [B, L] hold an item that a history sees."""
@@ -67,17 +62,17 @@ class HistoryVectors:
         """Return what histories see of new items whose tower says [B, H']: zeros beside a table."""
         if self._grows:
             return tower_outputs
-        return np.zeros((len(tower_outputs), self._vectors.shape[1]), dtype=np.float32)
+        return np.zeros((len(tower_outputs), self.vectors.shape[1]), dtype=np.float32)
 
     def append(self, vectors: Floats) -> None:
         """Take in the vectors of the next rows, [B, H]."""
-        assert vectors.shape[1] == self._vectors.shape[1]
+        assert vectors.shape[1] == self.vectors.shape[1]
         with self._growing:
             start, end = self.num_rows + 1, self.num_rows + 1 + len(vectors)
-            if end > len(self._vectors):
-                spare = max(SPARE_ROWS, end // 4) + end - len(self._vectors)
+            if end > len(self.vectors):
+                spare = max(SPARE_ROWS, end // 4) + end - len(self.vectors)
                 self._seen = np.pad(self._seen, (0, spare))
-                self._vectors = np.pad(self._vectors, ((0, spare), (0, 0)))
-            self._vectors[start:end] = vectors
+                self.vectors = np.pad(self.vectors, ((0, spare), (0, 0)))
+            self.vectors[start:end] = vectors
             self._seen[start:end] = self._grows
             self.num_rows = end - 1  # last: until now nobody may ask for the new rows

@@ -1,67 +1,72 @@
 """The manifest: what a bundle is, what it holds, and the checksum of every file, its own text included."""
 
 import hashlib
+import importlib.metadata
 import json
-from collections.abc import Iterable, Mapping
-from pathlib import Path, PurePosixPath
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Le
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from twotower.bundle.layout import EXPORT_FILES, FILES, FORMAT_VERSION, MANIFEST, WEIGHTS
 from twotower.config.errors import InputError
+from twotower.config.spec import MOST
 from twotower.files.atomic import sha256_of_file
 from twotower.files.plain_values import read_json
 
 OWN_SUM = "sha256"
-EXPORT = "export"
-"""What an exported bundle says of its export; other bundles have no such key."""
 REMEDY = "copy the bundle here again from where it is whole, or train again with the run's config.yaml"
 
-KINDS: dict[str, type | tuple[type, ...]] = {
-    "fingerprint": str,
-    "similarity": str,
-    "embedding_dim": int,
-    "num_items": int,
-    "num_users": int,
-    "item_label": (str, type(None)),
-    "request_time": int,
-    "index": dict,
-    "versions": dict,
-    "files": dict,
-    OWN_SUM: str,
-}
-"""What a manifest must have beside its format version."""
 
-RANGES = {
-    "embedding_dim": (1, 2**20),
-    "num_items": (1, 2**31 - 2),
-    "num_users": (0, 2**31 - 2),
-    "request_time": (-(2**40), 2**40),
-}
-"""Rows are 32-bit integers; the towers' arithmetic wants room for times."""
+class _Checked(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class ListedFile(_Checked):
+    """A file of a bundle."""
+
+    sha256: str
+    bytes: int
+
+
+class ListedIndex(_Checked):
+    """The index of a bundle."""
+
+    spec: Any
+    """Of its concrete kind; what it names is imported by who reads it."""
+    search_args: dict[str, int]
+    report: dict[str, Any] | None = None
+    """Figures of its check."""
+
+
+class Manifest(_Checked):
+    """What a bundle says of itself; sizes are such that rows are 32-bit integers."""
+
+    format_version: int
+    fingerprint: str
+    similarity: str
+    embedding_dim: Annotated[int, Ge(1), Le(2**20)]
+    num_items: Annotated[int, Ge(1), Le(MOST - 1)]
+    num_users: Annotated[int, Ge(0), Le(MOST - 1)]
+    item_label: str | None
+    request_time: Annotated[int, Ge(-(2**40)), Le(2**40)]
+    """Unix seconds at which a request is taken to be made, unless it says otherwise."""
+    index: ListedIndex
+    versions: dict[str, Any]
+    files: dict[str, ListedFile]
+    sha256: str
+    """Of the manifest itself, without this."""
+    export: dict[str, Any] | None = None
+    """How the towers were exported and compared; None where they were not."""
 
 
 def render(manifest: Mapping[str, Any]) -> str:
     """Return the text of a manifest, with its own checksum put in."""
-    plain = {key: value for key, value in manifest.items() if key != OWN_SUM}
-    return _dump(plain | {OWN_SUM: own_sum(plain)}, indent=2)
-
-
-def own_sum(manifest: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a manifest without its own checksum, whatever its layout as text."""
-    plain = {key: value for key, value in manifest.items() if key != OWN_SUM}
-    return hashlib.sha256(_dump(plain, indent=None).encode()).hexdigest()
-
-
-def _own_sum_if_any(manifest: Mapping[str, Any]) -> str | None:
-    try:
-        return own_sum(manifest)
-    except (
-        ValueError,
-        RecursionError,
-    ):  # numbers and texts that we never write: infinity, halves of characters
-        return None
+    return _dump({key: value for key, value in manifest.items() if key != OWN_SUM} | _own_sum(manifest), 2)
 
 
 def list_files(folder: Path, names: Iterable[str] = FILES) -> dict[str, dict[str, Any]]:
@@ -72,7 +77,7 @@ def list_files(folder: Path, names: Iterable[str] = FILES) -> dict[str, dict[str
     }
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> Manifest:
     """Read a manifest and check its form; no other file is touched.
 
     Raises:
@@ -82,64 +87,109 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         what = "this folder" if folder.is_dir() else "there is no such folder; a bundle"
         raise InputError(f"{folder}: {what} has no {MANIFEST}; name the bundle/ folder of a run")
-    manifest = read_json(path, REMEDY)
-    if not isinstance(manifest, dict):
-        raise InputError(f"{path}: expected a JSON object, found {type(manifest).__name__}; {REMEDY}")
-    _check_version(manifest, path)
-    _check_kinds(manifest, path)
-    if manifest[OWN_SUM] != _own_sum_if_any(manifest):
-        raise InputError(f"{path}: its text does not match its own SHA-256, so it was changed; {REMEDY}")
-    _check_listing(manifest["files"], path, exported=EXPORT in manifest)
-    return manifest
-
-
-def _check_version(manifest: Mapping[str, Any], path: Path) -> None:
-    version = manifest.get("format_version")
+    values = read_json(path, REMEDY)
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(values).__name__}; {REMEDY}")
+    version = values.get("format_version")
     if version != FORMAT_VERSION or isinstance(version, bool):
         raise InputError(
             f"{path}: format_version is {version!r:.9}, and this version of twotower reads {FORMAT_VERSION}; "
             "read it with the version of twotower that wrote it, or train again with this one"
         )
-
-
-def _check_kinds(manifest: Mapping[str, Any], path: Path) -> None:
-    kinds = KINDS | ({EXPORT: dict} if EXPORT in manifest else {})
-    for key, kind in kinds.items():
-        if key not in manifest:
-            raise InputError(f"{path}: key {key!r} is missing; {REMEDY}")
-        value = manifest[key]
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise InputError(
-                f"{path}: key {key!r} holds {value!r:.80}, of another type than expected; {REMEDY}"
-            )
-    for key, (lowest, highest) in RANGES.items():
-        if not lowest <= manifest[key] <= highest:
-            raise InputError(f"{path}: key {key!r} is {manifest[key]!r:.80}, out of range; {REMEDY}")
-
-
-def _check_listing(files: Mapping[str, Any], path: Path, exported: bool) -> None:
-    for name, entry in files.items():
-        if PurePosixPath(name).name != name or "\\" in name or name == MANIFEST:
-            raise InputError(f"{path}: lists {name!r}; a bundle's files lie in its own folder; {REMEDY}")
-        sound = isinstance(entry, dict) and isinstance(entry.get("sha256"), str)
-        if not sound or type(entry.get("bytes")) is not int:
-            raise InputError(
-                f"{path}: files.{name} must hold sha256 and bytes, found {entry!r:.80}; {REMEDY}"
-            )
-    needed, possible = (FILES + EXPORT_FILES, WEIGHTS) if exported else (FILES, ())
+    manifest = _checked(values, path)
+    needed, possible = (FILES + EXPORT_FILES, WEIGHTS) if manifest.export is not None else (FILES, ())
     for name in needed:
-        if name not in files:
+        if name not in manifest.files:
             raise InputError(f"{path}: does not list {name}; {REMEDY}")
-    unknown = sorted(set(files) - {*needed, *possible})
-    if unknown:
-        raise InputError(f"{path}: lists {unknown[0]}, which is no file of this format; {REMEDY}")
+    if unknown := sorted(set(manifest.files) - {*needed, *possible}):
+        raise InputError(f"{path}: lists {unknown[0]!r}, which is no file of this format; {REMEDY}")
+    return manifest
+
+
+def _checked(values: Mapping[str, Any], path: Path) -> Manifest:
+    try:
+        manifest = Manifest.model_validate(values)
+        whole = manifest.sha256 == _own_sum(values)[OWN_SUM]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise InputError(f"{path}: key {key!r:.100}: {first['msg']:.200}; {REMEDY}") from error
+    except (ValueError, RecursionError) as error:  # of infinity, or of halves of characters
+        raise InputError(f"{path}: {error!s:.200}; {REMEDY}") from error
+    if not whole:
+        raise InputError(f"{path}: its text does not match its own SHA-256, so it was changed; {REMEDY}")
+    return manifest
+
+
+def verify(folder: Path) -> Manifest:
+    """Check that a bundle is what was written, before any library reads a file, and return its manifest.
+
+    One flipped bit loads without an error in Faiss, safetensors and numpy, and then gives wrong answers.
+
+    Raises:
+        InputError: names the file that is damaged, missing or not listed.
+    """
+    manifest = read_manifest(folder)
+    try:
+        _verify_files(folder, manifest.files)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or folder}: cannot be read ({error.strerror}); {REMEDY}"
+        ) from error
+    return manifest
+
+
+def _verify_files(folder: Path, files: Mapping[str, ListedFile]) -> None:
+    for path in sorted(folder.iterdir()):
+        if path.name not in files and path.name != MANIFEST:
+            raise InputError(f"{path}: the manifest does not list it; move it out of the bundle")
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise InputError(f"{path}: missing, though the manifest lists it; {REMEDY}")
+        if (size := path.stat().st_size) != expected.bytes:
+            raise InputError(f"{path}: expected {expected.bytes:,} bytes, found {size:,}; {REMEDY}")
+    for name, expected in files.items():
+        if (found := sha256_of_file(folder / name)) != expected.sha256:
+            raise InputError(
+                f"{folder / name}: damaged or changed: expected SHA-256 {expected.sha256[:16]}…, "
+                f"found {found[:16]}…; {REMEDY}"
+            )
+
+
+@contextmanager
+def refusing(path: Path, manifest: Manifest) -> Iterator[None]:
+    """Turn whatever a reader says of a file into an `InputError` that names it.
+
+    Args:
+        path: of a file that agrees with its checksum.
+        manifest: of its bundle.
+    """
+    try:
+        yield
+    except InputError as error:
+        if str(path.parent) in str(error):
+            raise
+        raise InputError(f"{path}: {error}") from error
+    except Exception as error:  # the errors of the libraries that read have no class in common
+        wrote, reads = manifest.versions.get("twotower"), importlib.metadata.version("twotower")
+        why = " ".join(f"{type(error).__name__}: {error!s:.300}".split())
+        raise InputError(
+            f"{path}: written by twotower {wrote!s:.20}, and this is {reads}, which cannot read it ({why}); "
+            "use the version that wrote it, or train again"
+        ) from error
+
+
+def _own_sum(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return the checksum of a manifest without its own, whatever its layout as text."""
+    plain = {key: value for key, value in manifest.items() if key != OWN_SUM}
+    return {OWN_SUM: hashlib.sha256(_dump(plain, None).encode()).hexdigest()}
 
 
 def _dump(manifest: Mapping[str, Any], indent: int | None) -> str:
-    return json.dumps(manifest, indent=indent, ensure_ascii=False, allow_nan=False, default=_plain)
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.generic | np.ndarray):
+            return value.tolist()
+        raise TypeError(f"a manifest cannot hold {type(value).__name__}")
 
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"a manifest cannot hold {type(value).__name__}")
+    return json.dumps(manifest, indent=indent, ensure_ascii=False, allow_nan=False, default=plain)

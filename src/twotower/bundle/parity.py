@@ -64,7 +64,7 @@ def check_parity(bundle: Bundle, exported: ExportedTowers) -> dict[str, Any]:
 
 def _users(bundle: Bundle, rng: np.random.Generator) -> Iterator[Users]:
     """Yield known users and the unknown one in batches, some alone, these without one feature; new users."""
-    length, num_users = bundle.model.history.length, len(bundle.users)
+    length, num_users = bundle.model.history.config.length, len(bundle.users)
     drawn = rng.choice(num_users, min(NUM_DRAWN, num_users), replace=False) + 1
     rows = np.append(0, np.sort(drawn)).astype(np.int64)
     batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
@@ -80,7 +80,7 @@ def _users(bundle: Bundle, rng: np.random.Generator) -> Iterator[Users]:
 
 def _new_users(bundle: Bundle, rng: np.random.Generator) -> Iterator[Users]:
     """Yield users without any feature, with histories of no item, one and as many as fit, at any width."""
-    length, num_items, now = bundle.model.history.length, len(bundle.items), bundle.request_time
+    length, num_items, now = bundle.model.history.config.length, len(bundle.items), bundle.request_time
     lengths = sorted({0, 1, min(2, length), length // 2, length})
     rows = rng.integers(1, num_items + 1, (len(lengths), length))
     rows[-1, -1] = num_items
@@ -118,9 +118,8 @@ def _of_items(model: TwoTower, exported: ExportedTowers, case: dict[str, Tensor]
     embeddings, vectors = exported.embed_items(case)
     expected = model.encode_item_features(case)
     difference = _difference(expected, embeddings)
-    if model.history.items == "tower":
-        tower_part = expected[:, : expected.shape[1] - model.item_bias.width]
-        return max(difference, _difference(tower_part, vectors))
+    if model.history.config.items == "tower":
+        return max(difference, _difference(model.layout.tower(expected), vectors))
     return difference
 
 

@@ -1,23 +1,27 @@
-"""From a verified folder to towers, index and catalogue, ready to serve."""
+"""From a folder to towers, index and catalogue, ready to serve: verified, read, and tried.
 
-from collections.abc import Collection, Mapping
+Shapes: N users or items, W width of a feature, D embedding.
+"""
+
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor, nn
+
 from twotower.bundle import layout
-from twotower.bundle.agreement import check_agreement, check_history, check_items
 from twotower.bundle.arrays import read_array
 from twotower.bundle.bundle import Bundle
-from twotower.bundle.manifest import EXPORT, REMEDY
-from twotower.bundle.refusal import refusing
+from twotower.bundle.manifest import REMEDY, Manifest, refusing, verify
 from twotower.bundle.tables import read_table, vocabulary_of
-from twotower.bundle.tensors import checked_spec, read_towers
-from twotower.bundle.trial import check_use
-from twotower.bundle.verify import verify
+from twotower.bundle.tensors import read_towers
 from twotower.config.errors import InputError
-from twotower.config.spec import build
+from twotower.config.facts import Facts
 from twotower.config.trust import check_targets
 from twotower.data.history import History
+from twotower.features.feature_table import FeatureTable
 from twotower.files.plain_values import read_yaml
 from twotower.index.index import Index
 
@@ -38,29 +42,31 @@ def read_bundle(folder: Path, trusted_packages: Collection[str] = ()) -> Bundle:
     folder = Path(folder)
     manifest = verify(folder)
     bundle = _read(folder, manifest, trusted_packages)
-    check_agreement(bundle)
+    _check_agreement(bundle)
     with refusing(folder / layout.FEATURES, manifest):
-        check_use(bundle)
+        _check_use(bundle)
     return bundle
 
 
-def _read(folder: Path, manifest: dict[str, Any], trusted_packages: Collection[str]) -> Bundle:
+def _read(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -> Bundle:
     settings = read_yaml(folder / layout.CONFIG, REMEDY)
     if not isinstance(settings, dict):
         raise InputError(f"{folder / layout.CONFIG}: expected a mapping of settings; {REMEDY}")
     # Arrays first: their sizes bound those of all else.
     item_vectors = read_array(folder / layout.ITEM_VECTORS)
-    check_items(folder, manifest, item_vectors)
+    shape = manifest.num_items, manifest.embedding_dim
+    _check_numbers(folder / layout.ITEM_VECTORS, item_vectors, shape)
     history = History(
         read_array(folder / layout.HISTORY_OFFSETS),
         read_array(folder / layout.HISTORY_ITEMS, mapped=True),
         read_array(folder / layout.HISTORY_TIMES, mapped=True),
     )
-    check_history(folder, manifest, history)
+    _check_history(folder, manifest, history)
     tables, ids = {}, {}
-    for name, key, number in ((layout.USERS, "user_id", "num_users"), (layout.ITEMS, "item_id", "num_items")):
+    sizes = ((layout.USERS, "user_id", manifest.num_users), (layout.ITEMS, "item_id", manifest.num_items))
+    for name, key, num_rows in sizes:
         with refusing(folder / name, manifest):
-            tables[name] = read_table(folder / name, manifest[number])
+            tables[name] = read_table(folder / name, num_rows)
             ids[name] = vocabulary_of(folder / name, tables[name], key)
     return Bundle(
         folder=folder,
@@ -73,24 +79,109 @@ def _read(folder: Path, manifest: dict[str, Any], trusted_packages: Collection[s
         items=ids[layout.ITEMS],
         user_table=tables[layout.USERS],
         item_table=tables[layout.ITEMS],
-        item_label=manifest["item_label"],
+        item_label=manifest.item_label,
         history=history,
-        request_time=manifest["request_time"],
-        export=manifest.get(EXPORT),
+        request_time=manifest.request_time,
     )
 
 
-def _read_index(folder: Path, manifest: Mapping[str, Any], trusted_packages: Collection[str]) -> Index:
+def _read_index(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -> Index:
+    entry = manifest.index
     with refusing(folder / layout.MANIFEST, manifest):
-        entry = manifest["index"]
-        check_targets(entry["spec"], folder / layout.MANIFEST, trusted_packages)
-        index = build(checked_spec(entry["spec"], Index, "index.spec"), Index)
-        found = index.problems(manifest["embedding_dim"], manifest["num_items"])
-        if found:
+        check_targets(entry.spec, folder / layout.MANIFEST, trusted_packages)
+        config = Index.Config.chosen(entry.spec, "index.spec")
+        sizes = Facts(embedding_dim=manifest.embedding_dim, num_items=manifest.num_items)
+        if found := list(config.problems(sizes)):
             raise InputError(f"index.spec.{found[0][0]}: {found[0][1]}")
+        index = config.for_size(manifest.num_items).build()  # bundles of early versions may hold a chooser
     with refusing(folder / layout.INDEX, manifest):
         index.load(folder / layout.INDEX)
     with refusing(folder / layout.MANIFEST, manifest):
-        if entry["search_args"]:
-            index.set_search_args(entry["search_args"])
+        index.set_search_args(entry.search_args)
     return index
+
+
+def _check_history(folder: Path, manifest: Manifest, history: History) -> None:
+    offsets, items, times = history.offsets, history.items, history.times
+    _check_array(folder / layout.HISTORY_OFFSETS, offsets, "int64", (manifest.num_users + 2,))
+    _check_array(folder / layout.HISTORY_ITEMS, items, "int32", (len(items) if items.ndim else 0,))
+    _check_array(folder / layout.HISTORY_TIMES, times, "int64", items.shape)
+    if int(offsets[0]) != 0 or (offsets[1:] < offsets[:-1]).any() or int(offsets[-1]) != len(items):
+        _refuse(folder / layout.HISTORY_OFFSETS, f"does not divide the {len(items)} history items")
+    if len(items) and (items.min() < 0 or items.max() > manifest.num_items):
+        _refuse(folder / layout.HISTORY_ITEMS, f"holds rows outside 0..{manifest.num_items}")
+
+
+def _check_agreement(bundle: Bundle) -> None:
+    """Files that are each whole must also belong together."""
+    folder, index = bundle.folder, bundle.index
+    num_items, dim = bundle.manifest.num_items, bundle.manifest.embedding_dim
+    for name, what, found, expected in (
+        (layout.CONFIG, "embedding_dim", bundle.settings["embedding_dim"], dim),
+        (layout.INDEX, "dimension", index.dim, dim),
+        (layout.INDEX, "vectors", index.num_vectors, num_items),
+        (layout.INDEX, "metric", index.metric, "inner_product"),
+    ):
+        if found != expected:
+            _refuse(folder / name, f"{what}: expected {expected}, found {found!r:.80}")
+    if not np.array_equal(index.rows, np.arange(1, num_items + 1)):
+        _refuse(folder / layout.INDEX, f"its ids are not the rows 1..{num_items}")
+    if bundle.item_label is not None and bundle.item_label not in bundle.item_table:
+        _refuse(folder / layout.ITEMS, f"no column {bundle.item_label!r:.80}, which is to name items")
+    if bundle.manifest.export is not None:
+        path = folder / layout.HISTORY_VECTORS
+        vectors = read_array(path, mapped=True)
+        _check_numbers(path, vectors, (num_items + 1, bundle.model.history.dim))
+        if vectors[0].any():
+            _refuse(path, "holds values that are not zeros for row 0")
+
+
+def _check_use(bundle: Bundle) -> None:
+    """Encode, embed and search a little of everything: what a first request would find is found now."""
+    model, dim = bundle.model, bundle.manifest.embedding_dim
+    records: list[Any] = [{}, *bundle.item_table.head(1).to_dict("records")]
+    persons: list[Any] = [{}, *bundle.user_table.head(1).to_dict("records")]
+    with torch.inference_mode():
+        _check_encoded("user", model.users, model.user_encoders)
+        _check_encoded("item", model.items, model.item_encoders)
+        items = model.encode_item_features(model.items.encode(records))
+        _check_finite("items", items, (len(records), dim))
+        people = model.users.encode(persons)
+        num = len(next(iter(people.values()))) if people else 2
+        rows, times = bundle.history.last(np.zeros(num, dtype=np.int64), model.history.config.length)
+        rows[:, -1], times[:, -1] = 1, bundle.request_time  # whoever is asked for, an item came before
+        asked = torch.full((num,), bundle.request_time)
+        users = model.encode_user_features(people, torch.from_numpy(rows), torch.from_numpy(times), asked)
+        _check_finite("users", users, (num, dim))
+    found = bundle.index.search(users.float().numpy(), 1).rows.max()
+    if found > bundle.manifest.num_items:
+        raise InputError(f"the index finds item {found}, and there are {bundle.manifest.num_items}")
+
+
+def _check_encoded(side: str, table: FeatureTable, encoders: nn.ModuleDict) -> None:
+    """Check that each encoder takes the least and the largest of what it is given, and so all of it."""
+    for name, values in table.gather(torch.arange(table.num_rows + 1)).items():
+        embedded = encoders[name](torch.stack([values.amin(0), values.amax(0)]))
+        _check_finite(f"{side}.{name}", embedded, (2, table.output_dims[name]))
+
+
+def _check_finite(what: str, values: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(values.shape) != shape or not bool(values.isfinite().all()):
+        raise InputError(
+            f"{what}: expected finite numbers {shape}, found {values.dtype} {tuple(values.shape)}"
+        )
+
+
+def _check_numbers(path: Path, array: np.ndarray, shape: tuple[int, ...]) -> None:
+    _check_array(path, array, "float32", shape)
+    if not np.isfinite(array).all():
+        _refuse(path, "holds values that are not finite")
+
+
+def _check_array(path: Path, array: np.ndarray, dtype: str, shape: tuple[int, ...]) -> None:
+    if (str(array.dtype), array.shape) != (dtype, shape):
+        _refuse(path, f"expected {dtype} {shape}, found {array.dtype} {array.shape}")
+
+
+def _refuse(path: Path, problem: str) -> None:
+    raise InputError(f"{path}: does not fit the other files: {problem}; {REMEDY}")

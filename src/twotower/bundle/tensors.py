@@ -12,25 +12,22 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from twotower.bundle import layout
-from twotower.bundle.refusal import refusing
+from twotower.bundle.manifest import Manifest, refusing
 from twotower.config.errors import InputError
-from twotower.config.spec import OURS, TARGET, Spec, class_of
+from twotower.config.spec import OURS
 from twotower.config.trust import check_targets
-from twotower.features.feature import STATE, ContextFeature, Feature, feature_from_json
-from twotower.features.feature_table import FeatureTable, check_name
+from twotower.features.feature import ContextFeature, Feature, check_name, feature_from_json
+from twotower.features.feature_table import FeatureTable
 from twotower.files.plain_values import read_json
-from twotower.towers.build import build_two_tower
-from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.towers.item_bias.item_bias import ItemBias
-from twotower.towers.tower import Tower
 from twotower.towers.two_tower import TwoTower
+from twotower.towers.two_tower_config import TwoTowerConfig
 
-PARTS = {"history": HistoryEncoder, "user_tower": Tower, "item_tower": Tower, "item_bias": ItemBias}
+PARTS = ("history", "user_tower", "item_tower", "item_bias")
 """What is built from a bundle's settings; whatever else they name is not looked at."""
 
 
 def read_towers(
-    folder: Path, manifest: Mapping[str, Any], settings: Mapping[str, Any], trusted_packages: Collection[str]
+    folder: Path, manifest: Manifest, settings: Mapping[str, Any], trusted_packages: Collection[str]
 ) -> TwoTower:
     """Read the trained towers.
 
@@ -47,50 +44,29 @@ def read_towers(
     with refusing(config, manifest):
         parts: dict[str, Any] = {key: settings[key] for key in PARTS}
         check_targets(parts, config, trusted_packages)
-        for key, base in PARTS.items():
-            checked_spec(parts[key], base, key)
-        parts["embedding_dim"] = settings["embedding_dim"]
+        chosen = TwoTowerConfig.of(settings)
     with refusing(features, manifest):
         payload = read_json(features, "train again")
         check_targets(payload, features, trusted_packages)
         known = {side: _features(side, payload[side]) for side in ("user", "item")}
     with refusing(folder / layout.ENCODED, manifest):
         encoded = load_file(folder / layout.ENCODED)
-        tables = {side: _table(side, known[side], encoded, manifest[f"num_{side}s"]) for side in known}
+        sizes = {"user": manifest.num_users, "item": manifest.num_items}
+        tables = {side: _table(side, known[side], encoded, sizes[side]) for side in known}
         if left := sorted(encoded.keys() - {f"{side}.{name}" for side in known for name in known[side]}):
             raise InputError(f"{left[0]!r:.100} is no feature of {layout.FEATURES}")
     with refusing(folder / layout.TOWERS, manifest):
         state = load_file(folder / layout.TOWERS)
-        _check_state(state, manifest["num_items"])
+        _check_state(state, manifest.num_items)
     with refusing(config, manifest):
-        return _towers(folder / layout.TOWERS, state, parts, tables)
-
-
-def checked_spec(spec: Any, base: type, key: str) -> Spec:
-    """Return a spec that a file holds, having checked it as one that is typed is checked.
-
-    Args:
-        spec: as read.
-        base: the room's base class.
-        key: where it stands, for the message.
-
-    Raises:
-        InputError: it names no such class, or an argument is none that its class takes.
-    """
-    from twotower.config.signature import check_arguments  # pydantic is only needed here
-
-    if not isinstance(spec, Mapping):
-        raise InputError(f"{key}: expected a mapping with {TARGET!r}, found {spec!r:.80}")
-    check_arguments(class_of(spec, base), spec, key)
-    return spec
+        return _towers(folder / layout.TOWERS, state, chosen, tables)
 
 
 def _features(side: str, payload: Mapping[str, Any]) -> dict[str, Feature]:
     features = {}
     for name, entry in payload.items():
-        checked_spec({key: value for key, value in entry.items() if key != STATE}, Feature, f"{side}.{name}")
-        feature = features[name] = feature_from_json(entry)
-        check_name(name, feature)
+        feature = features[name] = feature_from_json(entry, f"{side}.{name}")
+        check_name(name, feature.config)
         feature.encode([None])  # a state that is none is found here
     return features
 
@@ -122,15 +98,15 @@ def _check_state(state: Mapping[str, Tensor], num_items: int) -> None:
 
 
 def _towers(
-    path: Path, state: dict[str, Tensor], parts: Mapping[str, Any], tables: Mapping[str, FeatureTable]
+    path: Path, state: dict[str, Tensor], chosen: TwoTowerConfig, tables: Mapping[str, FeatureTable]
 ) -> TwoTower:
     trained = torch.zeros_like(state["trained_items"])
-    if all(parts[key][TARGET].startswith(f"{OURS}.") for key in PARTS):
+    if all(getattr(chosen, key).owner.__module__.startswith(f"{OURS}.") for key in PARTS):
         # Once without memory: what the settings ask for must be there before room is made for it.
         with torch.device("meta"):
-            expected = build_two_tower(parts, tables["user"], tables["item"], trained).state_dict()
+            expected = chosen.build_towers(tables["user"], tables["item"], trained).state_dict()
         _check_shapes(path, expected, state)
-    model = build_two_tower(parts, tables["user"], tables["item"], trained)
+    model = chosen.build_towers(tables["user"], tables["item"], trained)
     model.load_state_dict(state)
     return model.eval().requires_grad_(False)
 

@@ -22,8 +22,8 @@ from twotower.data.history import History
 from twotower.features.feature_table import FeatureTable
 from twotower.files.atomic import replace_folder, temporary_folder
 from twotower.files.plain_values import yaml_text
+from twotower.index.faiss_file import faiss_versions
 from twotower.index.index import Index
-from twotower.index.threads import faiss_versions
 from twotower.towers.two_tower import TwoTower
 
 SIMILARITY = "dot"
@@ -72,7 +72,11 @@ def write_bundle(
         "num_users": len(dataset.users),
         "item_label": dataset.item_label,
         "request_time": int(request_time),
-        "index": {"spec": index.spec(), "search_args": index.search_args, "report": dict(index_report)},
+        "index": {
+            "spec": index.config.spec(),
+            "search_args": index.search_args,
+            "report": dict(index_report),
+        },
         "versions": versions(),
     }
     temporary = temporary_folder(folder)

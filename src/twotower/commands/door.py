@@ -9,24 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.commands.compose import (
-    CONF,
-    NOTHING_DONE,
-    checked,
-    choices,
-    compose,
-    is_swept,
-    shape,
-    show,
-    sound_overrides,
-)
+from twotower.commands.compose import NOTHING_DONE, checked, show
+from twotower.commands.conf import CONF, choices, shape
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.commands.help import choices_text, help_text
 from twotower.commands.of_the_run import quoted
+from twotower.commands.overrides import is_swept, sound_overrides
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
 from twotower.config.problems import NOT_VARIED, nearest, raise_problems
 from twotower.config.trust import SETTING as TRUST
-from twotower.pipeline.check import SWEEP_ONLY, check
 
 HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
@@ -137,6 +129,5 @@ def _only(verb: str, folder: str, config_name: str, overrides: list[str]) -> tup
     others = [text for text in overrides if not text.startswith((f"{verb}=", f"{TRUST}=", "debug="))]
     if others:
         raise InputError(f"{verb}={folder} takes the run as it was configured; leave out {', '.join(others)}")
-    trusted = {TRUST: compose(config_name, about_trust)[TRUST]}
-    raise_problems(check(trusted, frozenset(), frozenset(trusted)), NOTHING_DONE)
-    return Path(folder), trusted[TRUST]
+    trusted: list[str] = checked(config_name, about_trust)[TRUST]
+    return Path(folder), trusted

@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
+from twotower.commands.of_the_run import OF_THE_RUN
 from twotower.config.errors import InputError
+from twotower.config.reading import NOT_SET
 from twotower.config.spec import TARGET, locate
-from twotower.pipeline.check import NOT_SET, OF_THE_RUN
 
 HEADINGS = {None: "  (none by default)", OF_THE_RUN: "  (as the run had it by default)"}
 

@@ -11,11 +11,13 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from twotower.commands.conf import groups
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem
 from twotower.config.trust import SETTING as TRUST
-from twotower.pipeline.check import ALL_GROUPS, OF_THE_RUN
 
+OF_THE_RUN = "of_the_run"
+"""How a door's YAML says that a group or a key is as the run had it, unless something is typed."""
 INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
@@ -50,10 +52,10 @@ def lend(
     except (InputError, OmegaConfBaseException) as error:
         own, problems = {}, {"run": Problem("run", str(error).strip().split("\n")[0])}
     store = ConfigStore.instance()
-    for group in asked & ALL_GROUPS:
+    for group in asked & groups():
         choice = own.get(group)
         store.store(OF_THE_RUN, choice if isinstance(choice, dict) else {}, group)
-    store.store(OF_THE_RUN, {**door, **{key: own.get(key) for key in asked - ALL_GROUPS}})
+    store.store(OF_THE_RUN, {**door, **{key: own.get(key) for key in asked - groups()}})
     return OF_THE_RUN, problems
 
 

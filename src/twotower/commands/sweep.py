@@ -7,19 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.commands.compose import axis_of, checked
+from twotower.commands.compose import checked
+from twotower.commands.doors import SWEEP_ONLY
+from twotower.commands.overrides import axis_of
 from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
+from twotower.config.facts import Facts
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
 from twotower.config.spec import build
 from twotower.files.lock import held
 from twotower.launchers.launcher import Launcher
-from twotower.pipeline.check import SWEEP_ONLY
 from twotower.reports.console.choose import console_of
 from twotower.reports.console.findings import Findings
-from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING
+from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, key_of
 from twotower.runs.folder_name import folder_name
-from twotower.runs.outcome import FINISHED, Outcome
-from twotower.runs.overrides import key_of
+from twotower.runs.outcome import Outcome
 from twotower.sweeps.grid import Grid
 from twotower.sweeps.job import SweepContext
 from twotower.sweeps.record import summarise_seeds, write_sweep
@@ -56,7 +57,7 @@ def run_sweep(
         monitor=settings["trainer"].get("monitor", DEFAULT_MONITOR),
     )
     launcher = build(settings["launcher"], Launcher, TASK, context.folder)
-    raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.config.problems())
+    raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.config.problems(Facts()))
     console = console_of(settings["console"])
     if chosen.exclusive and (number := math.prod(len(axis.choices) or 1 for axis in axes)) > MANY:
         console.say(f"checking the settings of {number} jobs, before the first is run")
@@ -141,7 +142,7 @@ def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
 def exit_status_of(outcomes: Sequence[Outcome]) -> int:
     """Return the exit status of a sweep: of its worst job."""
     statuses = {outcome.status for outcome in outcomes}
-    if statuses - {*FINISHED, "pruned"}:
+    if statuses - {"ok", "index_rejected", "pruned"}:
         return FAILED
     return INDEX_REJECTED if "index_rejected" in statuses else DONE
 

@@ -1,12 +1,14 @@
 """What YAML may choose: a component, and the settings that it is built from, once."""
 
 import inspect
-from collections.abc import Mapping
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, model_validator
+from pydantic import BaseModel, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.config.spec import TARGET, class_of
 
 T = TypeVar("T")
@@ -31,20 +33,51 @@ class Config(BaseModel):
         if isinstance(values, Mapping) and TARGET in values:
             kind = class_of(values, cls.owner)
             if inspect.isabstract(kind):
-                raise PydanticCustomError(
-                    "choice",
-                    "{target} is what its choices extend; name one of them",
-                    {"target": values[TARGET]},
-                )
+                raise InputError(f"{TARGET}: {values[TARGET]!r} is what its choices extend; name one of them")
             return kind.Config.model_validate({key: value for key, value in values.items() if key != TARGET})
         if isinstance(values, Mapping) and "owner" in vars(cls) and inspect.isabstract(cls.owner):
             raise PydanticCustomError("choice", "expected a choice with a _target_")
         return handler(values)
 
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Read these settings from a mapping that may hold others beside them.
+
+        Raises:
+            InputError: names the first key that is at fault.
+        """
+        return cls.chosen({key: settings[key] for key in cls.model_fields if key in settings}, "")
+
+    @classmethod
+    def chosen(cls, spec: Any, key: str) -> Self:
+        """Read a choice that a file holds.
+
+        Args:
+            spec: as read.
+            key: where it stands, for the message.
+
+        Raises:
+            InputError: it names no such class, or a value is none that the class takes.
+        """
+        try:
+            return cls.model_validate(spec)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join([*filter(None, [key]), *map(str, first["loc"])])
+            message = first["msg"].removeprefix("Value error, ")
+            raise InputError(f"{where:.200}: {message:.200}, got {first['input']!r:.80}") from error
+
     def spec(self) -> dict[str, Any]:
         """Return the plain values from which these settings are read again, every field among them."""
         fields = {name: _plain(getattr(self, name)) for name in type(self).model_fields}
         return {TARGET: f"{self.owner.__module__}.{self.owner.__qualname__}", **fields}
+
+    def problems(self, facts: Facts) -> Iterable[tuple[str, str]]:
+        """Yield (field, message) of what goes wrong beside the other choices; field "" is all of this one.
+
+        Asked before any data is read, and once more when the catalogue's size is known.
+        """
+        return ()
 
     def make(self, base: type[T], *facts: object) -> T:
         """Build the owner; a base class's `build` calls it with the facts that its constructor takes.

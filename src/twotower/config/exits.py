@@ -93,15 +93,14 @@ def _message(number: int, remedy: str) -> str:
     return f"stopped by {WORDS[number]}; {remedy}"
 
 
-def exit_status(call: Callable[[], int], debug: bool, remedy: str = "debug=true shows where") -> int:
+def exit_status(call: Callable[[], int], debug: bool) -> int:
     """Call, and turn what it raises into the exit status and one message on standard error.
 
     Args:
         call: returns the exit status where nothing went wrong.
         debug: print the traceback too.
-        remedy: what to add to a failure that is not the user's.
     """
-    status = _status_of(call, debug, remedy)
+    status = _status_of(call, debug)
     if signal.getsignal(signal.SIGTERM) is _leave_the_door:  # what was done is done, though Python takes a
         with contextlib.suppress(OSError):  # while to end
             sys.stdout.flush()
@@ -109,7 +108,7 @@ def exit_status(call: Callable[[], int], debug: bool, remedy: str = "debug=true 
     return status
 
 
-def _status_of(call: Callable[[], int], debug: bool, remedy: str) -> int:
+def _status_of(call: Callable[[], int], debug: bool) -> int:
     try:
         return call()
     except InputError as error:
@@ -129,5 +128,5 @@ def _status_of(call: Callable[[], int], debug: bool, remedy: str) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        print(f"failed: {type(error).__name__}: {error} ({remedy})", file=sys.stderr)
+        print(f"failed: {type(error).__name__}: {error} (debug=true shows where)", file=sys.stderr)
         return FAILED

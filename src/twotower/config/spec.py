@@ -16,6 +16,9 @@ from twotower.config.errors import InputError
 TARGET = "_target_"
 OURS = "twotower"
 
+MOVED = {"twotower.training.examples.NextItem": "twotower.training.objectives.next_item.NextItem"}
+"""Classes that runs of earlier versions name by where they were."""
+
 MOST = 2**31 - 1
 """What a row, a length or a number of things may be: 32 bits."""
 HUGE = 1e30
@@ -50,6 +53,8 @@ def locate(target: str) -> type:
     Raises:
         InputError: there is no such module or class, or importing it fails in whatever way.
     """
+    if isinstance(target, str):
+        target = MOVED.get(target, target)
     module_name, _, class_name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
     if not module_name or not all(part.isidentifier() for part in target.split(".")):
         raise InputError(f"_target_: there is no class {target!r:.200} (write package.module.Class)")

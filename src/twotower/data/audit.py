@@ -5,37 +5,28 @@ from collections.abc import Mapping
 import numpy as np
 
 from twotower.data.dataset import Audit
-from twotower.data.history import History
-from twotower.data.holdouts import Asked, Windows
+from twotower.data.holdouts import Windows
 from twotower.data.log import Log
-from twotower.data.odd_times import WARNING
 from twotower.data.splits.split import NONE, Split
-from twotower.data.splits.temporal import date
+from twotower.data.times import date
 
 LABELS = {
-    "split": "split",
     "interactions": "rows (interactions)",
-    "users": "users",
-    "items": "items",
-    "density": "density",
     "first_time": "first interaction",
     "last_time": "last interaction",
-    "train_interactions": "train interactions",
     "valid_interactions": "valid targets",
     "test_interactions": "test targets",
-    "valid_users": "valid users",
-    "test_users": "test users",
     "cold_users": "cold test users",
     "cold_items": "cold test items",
-    "valid_cold_users": "cold valid users",
-    "valid_cold_items": "cold valid items",
     "repeat_targets": "repeat targets (dropped)",
-    "unused_interactions": "unused interactions",
     "equal_timestamp_rate": "equal-timestamp rate",
     "future_leak_rate": "future-leak rate",
     "seen_filter": "seen-filter",
 }
-"""Audit key -> what the console calls it, in the order of the console."""
+"""Audit key -> what the console calls it, where that is not the key in words."""
+
+WARNING = "warning"
+"""Key of the audit that has a line of its own elsewhere."""
 
 RATES = {"density", "equal_timestamp_rate", "future_leak_rate"}
 
@@ -49,7 +40,8 @@ def audit_of(log: Log, windows: Windows, split: Split) -> Audit:
     targets that are earlier than some train interaction of anybody.
     """
     train, valid, test = windows.train, windows.valid, windows.test
-    valid_cold, test_cold = _cold(train, valid), _cold(train, test)
+    same_user = log.users[1:] == log.users[:-1]
+    same_time = same_user & (log.times[1:] == log.times[:-1])
     return {
         "split": split.name,
         "interactions": len(log),
@@ -61,29 +53,24 @@ def audit_of(log: Log, windows: Windows, split: Split) -> Audit:
         "train_interactions": len(train),
         "valid_interactions": len(valid.target_times),
         "test_interactions": len(test.target_times),
-        "valid_users": len(valid.holdout.users),
-        "test_users": len(test.holdout.users),
-        "cold_users": test_cold[0],
-        "cold_items": test_cold[1],
-        "valid_cold_users": valid_cold[0],
-        "valid_cold_items": valid_cold[1],
+        "valid_users": len(valid.users),
+        "test_users": len(test.users),
+        "cold_users": int((train.counts()[test.users] == 0).sum()),
+        "cold_items": len(np.setdiff1d(test.target_items, train.items)),
+        "valid_cold_users": int((train.counts()[valid.users] == 0).sum()),
+        "valid_cold_items": len(np.setdiff1d(valid.target_items, train.items)),
         "repeat_targets": valid.num_repeats + test.num_repeats,
         "unused_interactions": int((windows.parts == NONE).sum()),
-        "equal_timestamp_rate": _equal_timestamp_rate(log),
+        "equal_timestamp_rate": float(same_time.sum() / max(int(same_user.sum()), 1)),
         "future_leak_rate": float((train.times.max() > test.target_times).mean()),
         **split.facts(log),
     }
 
 
 def audit_table(audit: Mapping[str, object]) -> list[tuple[str, str]]:
-    """Return (label, value) rows for the console; keys unknown here come last, under their own name.
-
-    A warning has a line of its own elsewhere. A caller may add `seen_filter`, True or False.
-    """
-    keys = [key for key in LABELS if key in audit] + [
-        key for key in audit if key not in LABELS and key != WARNING
-    ]
-    return [(LABELS.get(key, key.replace("_", " ")), _shown(key, audit[key])) for key in keys]
+    """Return (label, value) rows for the console; a caller may add `seen_filter`, True or False."""
+    shown = {key: value for key, value in audit.items() if key != WARNING}
+    return [(LABELS.get(key, key.replace("_", " ")), _shown(key, value)) for key, value in shown.items()]
 
 
 def _shown(key: str, value: object) -> str:
@@ -94,15 +81,3 @@ def _shown(key: str, value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3%}" if key in RATES else f"{value:.4g}"
     return str(value)
-
-
-def _cold(train: History, asked: Asked) -> tuple[int, int]:
-    holdout = asked.holdout
-    users = int((train.counts()[holdout.users] == 0).sum())
-    return users, len(np.setdiff1d(holdout.target_items, train.items))
-
-
-def _equal_timestamp_rate(log: Log) -> float:
-    same_user = log.users[1:] == log.users[:-1]
-    equal = same_user & (log.times[1:] == log.times[:-1])
-    return float(equal.sum() / max(int(same_user.sum()), 1))

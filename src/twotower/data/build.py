@@ -2,23 +2,24 @@
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
+from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
-from twotower.data.audit import audit_of
+from twotower.data.audit import WARNING, audit_of
 from twotower.data.check_tables import ENTITIES, Needs, checked, no_needs
-from twotower.data.dataset import RetrievalDataset
-from twotower.data.fingerprints import arguments_of, fingerprint_of
-from twotower.data.holdouts import windows_of
+from twotower.data.dataset import Audit, RetrievalDataset
+from twotower.data.fingerprints import fingerprint_of
+from twotower.data.holdouts import Windows, windows_of
 from twotower.data.log import log_of
-from twotower.data.odd_times import odd_times
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
-from twotower.data.store import Built, open_dataset, write_dataset
+from twotower.data.store import open_dataset, write_dataset
 from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
+from twotower.data.times import oddity_of_times
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
 from twotower.files.code import code_fingerprint
@@ -44,6 +45,7 @@ def build_dataset(
     Raises:
         InputError: the data or the split's settings are at fault.
     """
+    Gathered("the data", (message for _, message in source.config.problems(Facts()))).tell()
     final = cache_root / cache_key(source, split)
     found = None if anew else open_dataset(final)
     if found is not None:
@@ -51,15 +53,15 @@ def build_dataset(
         return found
     if final.exists() and not anew:
         LOG.warning("warning: %s: this stored data set is damaged, and is built again", final)
-    built = _built(checked(source.load(), needs), split)
+    tables, windows, audit = _built(checked(source.load(), needs), split)
     temporary = temporary_folder(final)
     try:
-        fingerprint = write_dataset(built, temporary)
+        fingerprint = write_dataset(tables, windows, audit, temporary)
         publish_folder(temporary, final)
         found = open_dataset(final)
         if found is None or (anew and found.fingerprint != fingerprint):  # what was there is broken or old
             temporary.mkdir()
-            write_dataset(built, temporary)
+            write_dataset(tables, windows, audit, temporary)
             replace_folder(temporary, final)
             found = open_dataset(final)
     finally:
@@ -79,29 +81,19 @@ def _check_needs(dataset: RetrievalDataset, needs: Needs) -> None:
 def cache_key(source: Source, split: Split) -> str:
     """Return the SHA-256 of what makes a data set: the source and its content, the split, and the code."""
     code = code_fingerprint([type(source).__module__, type(split).__module__, __name__])
-    return fingerprint_of([source.fingerprint(), arguments_of(split), code])
+    return fingerprint_of([source.fingerprint(), split.config.spec(), code])
 
 
-def _built(tables: Tables, split: Split) -> Built:
+def _built(tables: Tables, split: Split) -> tuple[Tables, Windows, Audit]:
+    """Return the tables of entities in row order, the log cut by the split, and the audit."""
     users, items = Vocabulary.fit(tables.users[USER_ID]), Vocabulary.fit(tables.items[ITEM_ID])
     log = log_of(tables, users, items)
     windows = windows_of(log, split)
-    ordered = Tables(
-        interactions=tables.interactions.iloc[:0],
-        users=_in_row_order(tables.users, USER_ID, users),
-        items=_in_row_order(tables.items, ITEM_ID, items),
-        origins=tables.origins,
-        item_label=tables.item_label,
+    audit = audit_of(log, windows, split)
+    if oddity := oddity_of_times(tables.column("interactions", TIMESTAMP)):
+        audit[WARNING] = oddity
+    user_table, item_table = (
+        table.iloc[np.argsort(vocabulary.rows(table[key]))].reset_index(drop=True)
+        for table, key, vocabulary in ((tables.users, USER_ID, users), (tables.items, ITEM_ID, items))
     )
-    return Built(
-        tables=ordered,
-        train=windows.train,
-        train_and_valid=windows.train_and_valid,
-        valid=windows.valid.holdout,
-        test=windows.test.holdout,
-        audit=audit_of(log, windows, split) | odd_times(tables.column("interactions", TIMESTAMP)),
-    )
-
-
-def _in_row_order(table: pd.DataFrame, key: str, vocabulary: Vocabulary) -> pd.DataFrame:
-    return table.iloc[np.argsort(vocabulary.rows(table[key]))].reset_index(drop=True)
+    return replace(tables, users=user_table, items=item_table), windows, audit

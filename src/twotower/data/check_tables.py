@@ -9,21 +9,10 @@ import pandas as pd
 
 from twotower.config.problems import Gathered
 from twotower.data.column import Column, quoted
-from twotower.data.ids import checked_ids
-from twotower.data.tables import (
-    ITEM_ID,
-    SPLIT,
-    SPLIT_NAMES,
-    TIMESTAMP,
-    USER_ID,
-    Tables,
-    missing_columns,
-)
+from twotower.data.ids import checked_ids, unified_ids
+from twotower.data.tables import ITEM_ID, SPLIT, SPLIT_NAMES, TIMESTAMP, USER_ID, Tables, missing_columns
+from twotower.data.times import checked_times
 
-EARLIEST = 86_400
-"""1970-01-02: earlier times are missing values or not seconds."""
-LATEST = 4_102_444_800
-"""2100-01-01: later times are not seconds."""
 ENTITIES = {"users": USER_ID, "items": ITEM_ID}
 """Table -> its key."""
 
@@ -40,11 +29,10 @@ def no_needs(table: str, frame: pd.DataFrame, origin: str) -> Iterable[str]:
 
 
 def checked(tables: Tables, needs: Needs = no_needs) -> Tables:
-    """Check tables and bring ids to int64 or text and timestamps to int64.
+    """Check tables, bring ids to int64 or text and timestamps to unix seconds, and make tables not given.
 
-    A source with a table of users or items must name every user or item of the interactions in it: an id
-    that is missing there is more often a mistake in a join than a wish. A source without a table uses
-    `entities_of`.
+    A table of users or items must name every user or item of the interactions: an id that is missing there
+    is more often a mistake in a join than a wish.
 
     Args:
         tables: of a source.
@@ -55,13 +43,17 @@ def checked(tables: Tables, needs: Needs = no_needs) -> Tables:
     """
     told = Gathered("the data")
     _check_columns(tables, told)
+    columns: dict[str, Any] = {}
+    if SPLIT in tables.interactions.columns:
+        with told.refusals():
+            _check_split(tables.column("interactions", SPLIT))
     with told.refusals():
-        _check_split(tables.column("interactions", SPLIT))
-    columns = {TIMESTAMP: _sound(tables, "interactions", TIMESTAMP, _checked_times, told)}
+        times = tables.column("interactions", TIMESTAMP)
+        columns[TIMESTAMP] = checked_times(times, tables.timestamp_unit)
     frames: dict[str, Any] = {}
     for table, key in ENTITIES.items():
         frames[table], columns[key] = _checked_entities(tables, table, key, told)
-        told.messages += needs(table, frames[table], tables.origins[table])
+        told.messages += needs(table, frames[table], tables.origin(table))
     told.tell()
     return replace(tables, interactions=tables.interactions.assign(**columns), **frames)
 
@@ -74,29 +66,14 @@ def _check_columns(tables: Tables, told: Gathered) -> None:
         "users": (USER_ID,),
         "items": (ITEM_ID, *label),
     }.items():
-        problem = missing_columns(getattr(tables, table).columns, needed)
-        told.messages += [f"{tables.origins[table]}: {problem}"] if problem else []
+        columns = getattr(tables, table).columns
+        problem = missing_columns(columns, needed) if table == "interactions" or len(columns) else None
+        told.messages += [f"{tables.origin(table)}: {problem}"] if problem else []
     if len(tables.interactions) == 0:
         told.messages.append(
-            f"{tables.origins['interactions']}: holds no interactions; at least one is needed"
+            f"{tables.origin('interactions')}: holds no interactions; at least one is needed"
         )
     told.tell()
-
-
-def _sound(
-    tables: Tables,
-    table: str,
-    key: str,
-    check: Callable[[Column], "pd.Series[Any]"],
-    told: Gathered,
-) -> "pd.Series[Any] | None":
-    """Return what a check makes of a column, or None where the check, or the source before, refuses it."""
-    if (table, key) in tables.faults:
-        told.messages.append(tables.faults[table, key])
-        return None
-    with told.refusals():
-        return check(tables.column(table, key))
-    return None
 
 
 def _checked_entities(
@@ -104,36 +81,43 @@ def _checked_entities(
 ) -> tuple[pd.DataFrame, "pd.Series[Any] | None"]:
     """Return the table of users or items, without its key where that is wrong, and the log's ids."""
     frame: pd.DataFrame = getattr(tables, table)
-    log_ids = _sound(tables, "interactions", key, checked_ids, told)
-    if log_ids is None and tables.origins[table] == tables.origins["interactions"]:
-        return frame.drop(columns=key), None  # the table is made of what was refused
-    ids = _sound(tables, table, key, checked_ids, told)
-    if ids is None:
+    is_given = len(frame.columns) > 0
+    found: dict[str, pd.Series[Any]] = {}
+    for name in ("interactions", table) if is_given else ("interactions",):
+        with told.refusals():
+            found[name] = checked_ids(tables.column(name, key), name in tables.from_csv)
+    ids = unified_ids(found, tables.from_csv)
+    log_ids = ids.get("interactions")
+    if not is_given:
+        return frame if log_ids is None else log_ids.drop_duplicates().to_frame(key), log_ids
+    if table not in ids:
         return frame.drop(columns=key), log_ids
     entities, named = tables.column(table, key), tables.column("interactions", key)
     with told.refusals():
-        _check_unique(entities, ids)
+        _check_unique(entities, ids[table])
     if log_ids is not None:
         with told.refusals():
-            _check_known(entities, ids, named, log_ids)
-    return frame.assign(**{key: ids}), log_ids
+            _check_known(entities, ids[table], named, log_ids)
+    return frame.assign(**{key: ids[table]}), log_ids
 
 
 def _check_known(entities: Column, ids: "pd.Series[Any]", named: Column, log_ids: "pd.Series[Any]") -> None:
-    if len(ids) and _kind(ids) != _kind(log_ids):
-        raise named.refusal(
-            0,
-            f"holds {_kind(log_ids)} ({quoted(log_ids.iloc[0])}), but {entities.name!r} in {entities.origin} "
-            f"holds {_kind(ids)} ({quoted(ids.iloc[0])}); make both of one type",
-        )
+    kind, known = _kind(log_ids), _kind(ids)
+    named.refuse(
+        np.arange(len(log_ids)) < int(len(ids) > 0 and kind != known),  # the first row speaks for its column
+        lambda row: (
+            f"holds {kind} ({quoted(log_ids.iloc[row])}), but {entities.name!r} in {entities.origin} "
+            f"holds {known} ({quoted(ids.iloc[0])}); make both of one type"
+        ),
+    )
     unknown = ~log_ids.isin(ids).to_numpy()
-    if unknown.any():
-        position = int(unknown.argmax())
-        raise named.refusal(
-            position,
-            f"{quoted(log_ids.iloc[position])} is not in {entities.origin} ({log_ids[unknown].nunique()} "
-            "such ids in all); add them there, or drop their interactions",
-        )
+    named.refuse(
+        unknown,
+        lambda row: (
+            f"{quoted(log_ids.iloc[row])} is not in {entities.origin} ({log_ids[unknown].nunique()} "
+            "such ids in all); add them there, or drop their interactions"
+        ),
+    )
 
 
 def _kind(ids: "pd.Series[Any]") -> str:
@@ -141,56 +125,17 @@ def _kind(ids: "pd.Series[Any]") -> str:
 
 
 def _check_unique(column: Column, ids: "pd.Series[Any]") -> None:
-    again = ids.duplicated().to_numpy()
-    if again.any():
-        second = int(again.argmax())
-        first = int((ids == ids.iloc[second]).to_numpy().argmax())
-        raise column.refusal(
-            second,
-            f"duplicate id {quoted(ids.iloc[second])}, first seen at {column.place(first)}; "
-            "keep one row an id",
-            int(again.sum()),
+    def say(row: int) -> str:
+        first = int((ids == ids.iloc[row]).to_numpy().argmax())
+        return (
+            f"duplicate id {quoted(ids.iloc[row])}, first seen at {column.place(first)}; keep one row an id"
         )
 
-
-def _checked_times(column: Column) -> "pd.Series[int]":
-    times = column.values
-    if not pd.api.types.is_integer_dtype(times.dtype) or times.isna().any():
-        numbers = pd.to_numeric(times, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-        wrong = numbers != np.floor(numbers)
-        position = int(wrong.argmax()) if wrong.any() else 0
-        raise column.refusal(
-            position,
-            f"expected whole unix seconds (an integer column), found {column.found(position)}",
-            int(wrong.sum()),
-        )
-    outside = ((times < EARLIEST) | (times >= LATEST)).to_numpy(dtype=np.bool_)
-    if outside.any():
-        position = int(outside.argmax())
-        value = int(times.iloc[position])
-        raise column.refusal(
-            position,
-            f"expected unix seconds between 1970-01-02 and 2100, found {value}{_unit_hint(value)}",
-            int(outside.sum()),
-        )
-    return times.astype(np.int64)
-
-
-def _unit_hint(value: int) -> str:
-    for name, factor in (("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9)):
-        if EARLIEST <= value // factor < LATEST:
-            setting = ", data.timestamp_unit=ms in table_files" if factor == 10**3 else ""
-            return f", which looks like {name}: divide by {factor:,}{setting}"
-    return ""
+    column.refuse(ids.duplicated().to_numpy(), say)
 
 
 def _check_split(column: Column) -> None:
-    if SPLIT not in column.frame.columns:
-        return
-    wrong = ~column.values.isin(SPLIT_NAMES).to_numpy()
-    if wrong.any():
-        position = int(wrong.argmax())
-        expected = ", ".join(SPLIT_NAMES)
-        raise column.refusal(
-            position, f"expected one of {expected}, found {column.found(position)}", int(wrong.sum())
-        )
+    column.refuse(
+        ~column.values.isin(SPLIT_NAMES).to_numpy(),
+        lambda row: f"expected one of {', '.join(SPLIT_NAMES)}, found {column.found(row)}",
+    )

@@ -1,9 +1,12 @@
 """A column, as messages name it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 
@@ -18,26 +21,19 @@ class Column:
     """A column of a table that came from a file.
 
     Args:
-        frame: the table; a named index says where its rows come from ("line" 7).
-        key: of the column in the table.
+        values: [n]; a named index says where its rows come from ("line" 7).
         origin: the file.
         name: of the column in the file.
     """
 
-    frame: pd.DataFrame
-    key: str
+    values: "pd.Series[Any]"
     origin: str
     name: str
 
-    @property
-    def values(self) -> "pd.Series[Any]":
-        """The column."""
-        return self.frame[self.key]
-
     def place(self, position: int) -> str:
         """Return where a row is: the value of a named index, or its number from 1."""
-        index = self.frame.index
-        return f"row {position + 1}" if index.name is None else f"{index.name} {index[position]}"
+        index = self.values.index
+        return f"row {position + 1}" if index.name is None else f"{index.name} {quoted(index[position])}"
 
     def found(self, position: int) -> str:
         """Return a value as a message quotes it."""
@@ -46,7 +42,19 @@ class Column:
         value = self.values.iloc[position]
         return quoted(value) if isinstance(value, str) else f"{quoted(value)} ({type(value).__name__})"
 
-    def refusal(self, position: int, message: str, num_rows: int = 1) -> InputError:
-        """Return the error about one value, and about the number of rows that have the like of it."""
-        rows = f" ({num_rows:,} such rows in all)" if num_rows > 1 else ""
-        return InputError(f"{self.origin}: column {self.name!r}, {self.place(position)}: {message}{rows}")
+    def refuse(self, wrong: NDArray[np.bool_], say: Callable[[int], str], remedy: str = "") -> None:
+        """Refuse rows, if there are any: the first by its place, and how many there are.
+
+        Args:
+            wrong: [n] which rows.
+            say: position of the first -> what is wrong with it.
+            remedy: what to say last.
+
+        Raises:
+            InputError: there are some.
+        """
+        if wrong.any():
+            position, number = int(wrong.argmax()), int(wrong.sum())
+            rows = f" ({number:,} such rows in all)" if number > 1 else ""
+            place = f"{self.origin}: column {self.name!r}, {self.place(position)}"
+            raise InputError(f"{place}: {say(position)}{rows}{remedy}")

@@ -9,7 +9,6 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from twotower.data.history import History
 from twotower.data.vocabulary import Vocabulary
@@ -72,11 +71,3 @@ class RetrievalDataset:
     def test(self) -> Holdout:
         """Predicted from train and valid logs; its arrays are opened on first use."""
         return self.open_test()
-
-    def train_users(self) -> NDArray[np.int64]:
-        """Return the rows of users with train interactions, ascending."""
-        return np.flatnonzero(self.train.counts() > 0)
-
-    def train_items(self) -> NDArray[np.int64]:
-        """Return the rows of items with train interactions, ascending."""
-        return np.unique(np.asarray(self.train.items)).astype(np.int64)

@@ -6,10 +6,9 @@ The only module that reads the environment for where data is.
 import logging
 import os
 import shutil
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pooch
 
@@ -58,34 +57,25 @@ def data_folder_problem() -> str | None:
     return f"{DATA_VARIABLE}={folder} is not a folder; correct it, or unset it to download"
 
 
-def fetch(archive: Archive, base_url: str | None = None) -> dict[str, Path]:
+def fetch(archive: Archive) -> dict[str, Path]:
     """Return where the files of an archive are; downloads them if neither user nor cache has them.
-
-    Args:
-        archive: what is wanted.
-        base_url: another place to download from.
 
     Raises:
         InputError: a file is not the published one, or the download failed; says where to put files by hand.
     """
-    for folder in (_in_data_folder(archive), cache_folder() / archive.name):
-        if folder is not None and all((folder / name).is_file() for name in archive.files):
-            return _verified(archive, folder)
-    zipped = _download(archive, f"{base_url or archive.base_url}/{archive.name}.zip")
     final = cache_folder() / archive.name
+    own = data_folder()
+    for folder in (*([own / archive.name] if own else []), final):
+        if all((folder / name).is_file() for name in archive.files):
+            return _verified(archive, folder)
     temporary = temporary_folder(final)
     try:
-        _extract(archive, zipped, temporary)
-        _verified(archive, temporary)
-        replace_folder(temporary, final)
+        _download(archive, temporary)
+        _verified(archive, temporary / archive.name)
+        replace_folder(temporary / archive.name, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return {name: final / name for name in archive.files}
-
-
-def _in_data_folder(archive: Archive) -> Path | None:
-    folder = data_folder()
-    return None if folder is None else folder / archive.name
 
 
 def _verified(archive: Archive, folder: Path) -> dict[str, Path]:
@@ -99,41 +89,26 @@ def _verified(archive: Archive, folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in archive.files}
 
 
-def _download(archive: Archive, url: str) -> Path:
+def _download(archive: Archive, folder: Path) -> None:
+    """Download the zip, whose hash is known, and unpack what is needed of it into a folder of the cache."""
     logging.getLogger("pooch").setLevel(logging.WARNING)
+    url = f"{archive.base_url}/{archive.name}.zip"
     by_hand = (
-        f"to do it by hand, get {archive.base_url}/{archive.name}.zip and unpack it so that "
+        f"to do it by hand, get {url} and unpack it so that "
         f"{cache_folder() / archive.name / next(iter(archive.files))} is there, or point {DATA_VARIABLE} at "
         f"a folder that holds {archive.name}/"
     )
+    members = [f"{archive.name}/{name}" for name in archive.files]
     try:
-        path = pooch.retrieve(
+        pooch.retrieve(
             url=url,
             known_hash=archive.zip_hash,
             fname=f"{archive.name}.zip",
             path=cache_folder() / "downloads",
             downloader=pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS),
+            processor=pooch.Unzip(members=members, extract_dir=f"../{folder.name}"),
         )
     except OSError as error:  # the errors of a request are OSErrors, a few of them ValueErrors as well
         raise InputError(f"{url}: the download failed ({error}); {by_hand}") from error
     except ValueError as error:
         raise InputError(f"{url}: {error} {by_hand}") from error
-    return Path(path)
-
-
-def _extract(archive: Archive, zipped: Path, folder: Path) -> None:
-    """Write the needed files under their own plain names, wherever the zip would have them go."""
-    try:
-        with zipfile.ZipFile(zipped) as content:
-            members = {
-                PurePosixPath(info.filename).name: info
-                for info in content.infolist()
-                if PurePosixPath(info.filename).parent.name == archive.name
-            }
-            for name in archive.files:
-                if name not in members:
-                    raise InputError(f"{zipped}: holds no {archive.name}/{name}; remove it to download again")
-                with content.open(members[name]) as source, (folder / name).open("wb") as target:
-                    shutil.copyfileobj(source, target)
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{zipped}: {error}; remove it to download again") from error

@@ -25,16 +25,14 @@ from twotower.data.splits.split import (
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class Window(Holdout):
     """A holdout, and what the audit wants to know of it.
 
     Args:
-        holdout: see `Holdout`.
         target_times: int64 [T] of the kept targets.
         num_repeats: targets dropped because the user had the item before, in the history or as a target.
     """
 
-    holdout: Holdout
     target_times: NDArray[np.int64]
     num_repeats: int
 
@@ -54,15 +52,15 @@ class Windows:
     parts: Parts
     train: History
     train_and_valid: History
-    valid: Asked
-    test: Asked
+    valid: Window
+    test: Window
 
 
 def windows_of(log: Log, split: Split) -> Windows:
     """Cut a log.
 
     Raises:
-        InputError: train, valid or test holds nothing, or nothing new.
+        InputError: train, valid or test holds nothing, or every target repeats an item the user had before.
     """
     parts = split.parts(log)
     unseen_by_valid = (*TEST_TARGETS, TEST_HISTORY)
@@ -70,32 +68,20 @@ def windows_of(log: Log, split: Split) -> Windows:
         parts=parts,
         train=log.only(is_in(parts, TRAIN_PARTS)),
         train_and_valid=log.only(is_in(parts, TRAIN_AND_VALID_PARTS)),
-        valid=holdout_of(log, parts, split, VALID_TARGETS, KNOWN_TO_VALID, unseen_by_valid),
-        test=holdout_of(log, parts, split, TEST_TARGETS, KNOWN_TO_TEST, ()),
+        valid=_window(log, parts, split, VALID_TARGETS, KNOWN_TO_VALID, unseen_by_valid),
+        test=_window(log, parts, split, TEST_TARGETS, KNOWN_TO_TEST, ()),
     )
 
 
-def holdout_of(
+def _window(
     log: Log,
     parts: Parts,
     split: Split,
     targets: Collection[int],
     known: Collection[int],
     later: Collection[int],
-) -> Asked:
-    """Build the holdout of one window.
-
-    Args:
-        log: everything.
-        parts: int8 [n] of its interactions.
-        split: gives the request times.
-        targets: parts that are asked for.
-        known: parts that may be history.
-        later: parts that this window must not know of, not even to tell a repeat.
-
-    Raises:
-        InputError: every target repeats an item the user had before.
-    """
+) -> Window:
+    """Build a window of targets, of what may be history, and of what it must not know of even as a repeat."""
     is_target = is_in(parts, targets)
     kept = is_target & _first_of_pair(log, ~is_in(parts, later))
     if not kept.any():
@@ -104,15 +90,15 @@ def holdout_of(
             "had before, so nothing new is left to recommend; use another split or other data"
         )
     users, starts = np.unique(log.users[kept], return_index=True)
-    history = log.only(is_in(parts, known) & _before_targets(log, is_target))
-    holdout = Holdout(
+    return Window(
         users=users.astype(np.int32),
         target_offsets=np.append(starts, kept.sum()).astype(np.int64),
         target_items=log.items[kept],
         request_times=split.request_times(log, is_target)[users],
-        history=history,
+        history=log.only(is_in(parts, known) & _before_targets(log, is_target)),
+        target_times=log.times[kept],
+        num_repeats=int(is_target.sum() - kept.sum()),
     )
-    return Asked(holdout, log.times[kept], int(is_target.sum() - kept.sum()))
 
 
 def _first_of_pair(log: Log, considered: NDArray[np.bool_]) -> NDArray[np.bool_]:

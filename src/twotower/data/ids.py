@@ -1,43 +1,78 @@
 """What may be an id: a whole number or a text, of one kind in a column."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from twotower.config.errors import InputError
 from twotower.data.column import Column
 
 MAX_LENGTH = 256
 """Characters of a text id; longer ones are texts, not keys, and would bloat every map from ids to rows."""
 INT64 = np.iinfo(np.int64)
+WHOLE_NUMBER = r"-?[1-9]\d{0,17}|0"
+"""In its usual spelling; 007 is a code."""
+DECIMAL = r"-?\d+\.0*"
 
 
-def checked_ids(column: Column) -> "pd.Series[Any]":
+def checked_ids(column: Column, is_csv: bool) -> "pd.Series[Any]":
     """Return an id column as int64 or as text.
+
+    Args:
+        column: of any type.
+        is_csv: it is text only because CSV has no types.
 
     Raises:
         InputError: an id is missing, a fraction, neither a whole number nor text, too long, or of another
             kind than the ids before it.
     """
+
+    def say(row: int) -> str:
+        kinds = f"whole numbers or text (1 to {MAX_LENGTH} characters), of one kind in a column"
+        return f"ids must be {kinds}; found {column.found(row)}"
+
     values = column.values
-    missing = values.isna().to_numpy()
-    if missing.any():
-        raise _refusal(column, missing)
-    if pd.api.types.is_integer_dtype(values.dtype):
-        return _as_int64(column, values)
-    if not (pd.api.types.is_string_dtype(values.dtype) or pd.api.types.is_object_dtype(values.dtype)):
-        if len(values) == 0:
-            return values.astype(np.int64)
-        raise _refusal(column, np.ones(len(values), dtype=np.bool_))
-    objects = values.to_numpy(dtype=object)
-    whole = len(objects) > 0 and is_whole(objects[0])
-    fits = is_whole if whole else is_text_id
-    wrong = np.array([not fits(value) for value in objects], dtype=np.bool_)
-    if wrong.any():
-        raise _refusal(column, wrong)
-    return _as_int64(column, values.infer_objects()) if whole else values.astype("str")
+    if is_csv:
+        column.refuse(
+            values.str.fullmatch(DECIMAL).to_numpy(dtype=np.bool_, na_value=False),
+            lambda row: (
+                f"id {values.iloc[row]!r} is a decimal number; ids must be whole numbers or text (a column "
+                "with gaps is often saved so: fill the gaps and save whole numbers)"
+            ),
+        )
+    column.refuse(values.isna().to_numpy(), say)
+    whole = pd.api.types.is_integer_dtype(values.dtype)
+    if not whole:
+        objects = values.to_numpy(dtype=object)
+        whole = len(objects) > 0 and is_whole(objects[0])
+        fits = is_whole if whole else is_text_id
+        column.refuse(np.array([not fits(value) for value in objects], dtype=np.bool_), say)
+    if not whole:
+        return values.astype("str")
+    numbers = values.infer_objects()
+    outside = ((numbers > INT64.max) | (numbers < INT64.min)).to_numpy(dtype=np.bool_)
+    column.refuse(outside, lambda row: f"{values.iloc[row]} does not fit 64 bits; store these ids as text")
+    return numbers.astype(np.int64)
+
+
+def unified_ids(
+    ids: Mapping[str, "pd.Series[Any]"], from_csv: Collection[str]
+) -> Mapping[str, "pd.Series[Any]"]:
+    """Return ids as whole numbers if all of them can be, in every table: CSV cannot say which it means.
+
+    Args:
+        ids: table -> its checked ids.
+        from_csv: tables whose ids are text only because CSV has no types.
+    """
+    for table, values in ids.items():
+        if table in from_csv:
+            whole = bool(pd.Series(values.unique()).str.fullmatch(WHOLE_NUMBER).all())
+        else:
+            whole = values.dtype == np.int64
+        if not whole:
+            return ids
+    return {table: values.astype(np.int64) for table, values in ids.items()}
 
 
 def is_whole(value: Any) -> bool:
@@ -53,25 +88,3 @@ def fits_64_bits(number: int) -> bool:
 def is_text_id(value: Any) -> bool:
     """Tell whether a value is a text that may be an id."""
     return isinstance(value, str) and 0 < len(value) <= MAX_LENGTH and "\0" not in value
-
-
-def _as_int64(column: Column, values: "pd.Series[Any]") -> "pd.Series[int]":
-    outside = ((values > INT64.max) | (values < INT64.min)).to_numpy(dtype=np.bool_)
-    if outside.any():
-        position = int(outside.argmax())
-        raise column.refusal(
-            position,
-            f"{values.iloc[position]} does not fit 64 bits; store these ids as text",
-            int(outside.sum()),
-        )
-    return values.astype(np.int64)
-
-
-def _refusal(column: Column, wrong: NDArray[np.bool_]) -> InputError:
-    position = int(wrong.argmax())
-    return column.refusal(
-        position,
-        f"ids must be whole numbers or text (1 to {MAX_LENGTH} characters), of one kind in a column; "
-        f"found {column.found(position)}",
-        int(wrong.sum()),
-    )

@@ -19,14 +19,14 @@ def column_names(path: Path) -> list[str]:
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Return some columns, each of which the file has once."""
+    """Return some columns, each of which the file has once; whole numbers with gaps are no floats."""
     with pq.ParquetFile(path) as file:
         ranges = _ranges(file)
         stored = [name for name in columns if name not in ranges]
         table = file.read(columns=stored).select(stored)
         num_rows = file.metadata.num_rows
     table.validate(full=True)
-    found = {name: pd.Series(ranges[name]) if name in ranges else _series(table[name]) for name in columns}
+    found = {name: ranges[name] if name in ranges else _series(table[name]) for name in columns}
     return pd.DataFrame(found, index=pd.RangeIndex(num_rows), columns=list(columns))
 
 
@@ -47,7 +47,7 @@ def _ranges(file: pq.ParquetFile) -> dict[str, range]:
 
 
 def _series(column: pa.ChunkedArray) -> "pd.Series[Any]":
-    """Return a column: a categorical one as its values, whole numbers with gaps not as floats."""
+    """Return a column of somebody's own type as it is stored, a categorical one as its values."""
     if isinstance(column.type, pa.BaseExtensionType):
         column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
     if pa.types.is_dictionary(column.type):

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from twotower.config.errors import InputError
 from twotower.data.dataset import Audit, Holdout, RetrievalDataset
 from twotower.data.fingerprints import fingerprint_of
 from twotower.data.history import History
+from twotower.data.holdouts import Windows
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.atomic import sha256_of_file
@@ -24,20 +23,14 @@ HISTORY_ARRAYS = ("offsets", "items", "times")
 TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times")
 
 
-@dataclass(frozen=True, eq=False)
-class Built:
-    """A data set in memory, as it is written; the tables are in row order."""
-
-    tables: Tables
-    train: History
-    train_and_valid: History
-    valid: Holdout
-    test: Holdout
-    audit: Audit
-
-
-def write_dataset(built: Built, folder: Path) -> str:
+def write_dataset(tables: Tables, windows: Windows, audit: Audit, folder: Path) -> str:
     """Write into an empty folder; equal histories are written once.
+
+    Args:
+        tables: of users and of items, in row order.
+        windows: the log, cut by a split.
+        audit: facts about both.
+        folder: where to.
 
     Returns:
         The fingerprint of the content: equal for equal values, wherever they come from.
@@ -45,27 +38,28 @@ def write_dataset(built: Built, folder: Path) -> str:
     Raises:
         InputError: a feature column mixes kinds of values.
     """
-    histories = {"train": built.train, "train_and_valid": built.train_and_valid}
-    histories |= {"valid": built.valid.history, "test": built.test.history}
+    holdouts = {"valid": windows.valid, "test": windows.test}
+    histories = {"train": windows.train, "train_and_valid": windows.train_and_valid}
+    histories |= {name: holdout.history for name, holdout in holdouts.items()}
     names: dict[str, str] = {}
-    content: dict[str, Any] = {"histories": names, "item_label": built.tables.item_label}
+    content: dict[str, Any] = {"histories": names, "item_label": tables.item_label}
     for name, history in histories.items():
         twin = next((other for other in names if _equal(histories[other], history)), name)
         names[name] = twin
         if twin == name:
             content |= _save(folder / f"history_{name}", history, HISTORY_ARRAYS)
-    content |= _save(folder / "valid", built.valid, TARGET_ARRAYS)
-    content |= _save(folder / "test", built.test, TARGET_ARRAYS)
-    for table in ("users", "items"):
-        frame, origin = getattr(built.tables, table), built.tables.origins[table]
-        content[table] = _save_table(frame, folder / f"{table}.parquet", origin)
+    for name, holdout in holdouts.items():
+        content |= _save(folder / name, holdout, TARGET_ARRAYS)
+    for name, frame in {"users": tables.users, "items": tables.items}.items():
+        content[name] = _save_table(frame, folder / f"{name}.parquet", tables.origin(name))
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
     meta = {
         "fingerprint": fingerprint_of(content),
-        "audit": built.audit,
-        "item_label": built.tables.item_label,
-        "origins": built.tables.origins,
+        "audit": audit,
+        "item_label": tables.item_label,
+        "origins": {name: tables.origin(name) for name in ("interactions", "users", "items")},
         "histories": names,
-        "files": {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in _files(folder)},
+        "files": {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in files},
     }
     meta[OWN_SUM] = fingerprint_of(meta)
     (folder / META).write_text(json.dumps(meta, indent=1))
@@ -79,11 +73,11 @@ def open_dataset(folder: Path) -> RetrievalDataset | None:
         return None
     user_table = pd.read_parquet(folder / "users.parquet")
     item_table = pd.read_parquet(folder / "items.parquet")
+    names = meta["histories"]
     histories = {
         name: History(**_load(folder / f"history_{name}", HISTORY_ARRAYS))
-        for name in {meta["histories"][key] for key in ("train", "train_and_valid", "valid")}
+        for name in {names[key] for key in ("train", "train_and_valid", "valid")}
     }
-    names = meta["histories"]
 
     def open_test() -> Holdout:
         if _whole_meta(folder) != meta:
@@ -128,10 +122,6 @@ def _equal(one: History, other: History) -> bool:
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in HISTORY_ARRAYS)
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
 def _save(folder: Path, holder: object, names: tuple[str, ...]) -> dict[str, Any]:
     """Write arrays; returns name -> what tells their values apart."""
     folder.mkdir()
@@ -144,13 +134,12 @@ def _save(folder: Path, holder: object, names: tuple[str, ...]) -> dict[str, Any
     return content
 
 
-def _load(folder: Path, names: tuple[str, ...]) -> Mapping[str, Any]:
-    return {name: _map(folder / f"{name}.npy") for name in names}
-
-
-def _map(path: Path) -> np.ndarray:
-    """Return a file's array, memory-mapped, as a plain array: the subclass costs at every indexing."""
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+def _load(folder: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Map arrays into memory, as plain ones: NumPy's subclass for them costs at every indexing."""
+    paths = {name: folder / f"{name}.npy" for name in names}
+    return {
+        name: np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)) for name, path in paths.items()
+    }
 
 
 def _save_table(table: pd.DataFrame, path: Path, origin: str) -> str:

@@ -5,18 +5,21 @@ import gzip
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 from twotower.config.errors import InputError
 from twotower.config.problems import legible, listed
 from twotower.data.parquet_file import column_names, read_columns
 from twotower.data.tables import missing_columns
+from twotower.data.times import EXACT
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
@@ -24,11 +27,6 @@ MISSING = ["", "NA", "NaN", "nan", "null", "NULL"]
 FIRST_LINE = 2
 """Of the data: line 1 is the header."""
 LONGEST_REASON = 300
-EXACT = 2**53
-"""Beyond it a float is no longer one whole number."""
-
-FILLED = ""
-"""Column of a chunk, of a name that no column of a file has: whether anything stands in the line."""
 
 PARSING: dict[str, Any] = {"index_col": False, "dtype": "str", "na_filter": False, "skip_blank_lines": False}
 """Every field as the text it is: what is missing is decided afterwards, by column."""
@@ -45,46 +43,64 @@ READING_ERRORS = (
 )
 
 
+def _separator(setting: str) -> str:
+    mark = "\t" if setting == r"\t" else setting
+    if len(mark) == 1 and mark.isascii() and mark not in '"\r\n\0':  # which mean something else in CSV
+        return mark
+    raise PydanticCustomError("separator", r"one ASCII character (\t for a tab)")
+
+
+Separator = Annotated[str, AfterValidator(_separator)]
+r"""What stands between the fields of CSV; `\t`, two characters, is how a command line writes a tab."""
+
+
 def is_parquet(path: Path) -> bool:
     """Tell whether a file is read as Parquet; otherwise as CSV."""
     return path.name.lower().endswith(PARQUET)
 
 
-def check_kind(path: Path) -> None:
-    """Refuse a path without a file, or with one whose name says no kind that is known.
-
-    Raises:
-        InputError: it is one of these.
-    """
-    if not path.is_file():
-        raise InputError(f"there is no file {path} (looked in {Path.cwd()})")
-    if not path.name.lower().endswith((*PARQUET, *CSV)):
-        raise InputError(f"{path}: unknown kind of file; expected {', '.join((*PARQUET, *CSV))}")
-
-
 def header(path: Path, separator: str) -> list[str]:
-    """Return the columns of a file that have a name, without reading its rows.
+    """Return the names of all columns without reading rows, "" where a column has none.
 
     The index that pandas saves has none: in CSV nothing stands above it, in Parquet `__index_level_0__`.
 
     Raises:
         InputError: the file is not there, of an unknown kind, or not readable.
     """
-    return [name for name in _fields(path, separator) if name]
+    if not path.is_file():
+        raise InputError(f"there is no file {path} (looked in {Path.cwd()})")
+    if not path.name.lower().endswith((*PARQUET, *CSV)):
+        raise InputError(f"{path}: unknown kind of file; expected {', '.join((*PARQUET, *CSV))}")
+    try:
+        if is_parquet(path):
+            return column_names(path)
+        first = pd.read_csv(path, sep=separator, header=None, nrows=1, **PARSING)
+        return [str(name) for name in first.iloc[0]]
+    except READING_ERRORS as error:
+        raise _unreadable(path, error) from error
 
 
-def column_problems(present: Sequence[str], needed: Iterable[str]) -> list[str]:
-    """Return what to say about needed columns that a file does not have, or has more than once."""
-    names = list(dict.fromkeys(needed))
-    missing = missing_columns(present, names)
-    counts = Counter(present)
-    twice = [name for name in names if counts[name] > 1]
+def header_problems(path: Path, names: Sequence[str], needed: Iterable[str]) -> list[str]:
+    """Return what to say about needed columns that a file does not have, or has more than once.
+
+    Args:
+        path: of the file.
+        names: its header.
+        needed: names of columns.
+    """
+    needed = list(dict.fromkeys(needed))
+    counts = Counter(names)
+    twice = [name for name in needed if counts[name] > 1]
+    missing = missing_columns([name for name in names if name], needed)
     found = [missing] if missing else []
-    return found + ([f"more than one column is called {listed(twice)}; rename all but one"] if twice else [])
+    found += [f"more than one column is called {listed(twice)}; rename all but one"] if twice else []
+    mark = next((mark for mark in "\t;|," if mark in names[0]), None) if len(names) == 1 else None
+    hint = f"; if {mark!r} stands between its fields, set data.separator={mark!r}"
+    return [f"{path}: {problem}{hint if mark and not is_parquet(path) else ''}" for problem in found]
 
 
 def read(
-    path: Path, columns: Sequence[str], separator: str, chunk_rows: int, whole: Sequence[str]
+    path: Path, columns: Sequence[str], separator: str, chunk_rows: int, ids: Collection[str]
 ) -> pd.DataFrame:
     """Return some columns of a file.
 
@@ -93,7 +109,7 @@ def read(
         columns: to read.
         separator: of CSV.
         chunk_rows: rows of CSV parsed at a time.
-        whole: columns in which only an empty field is missing, words like NA are values.
+        ids: columns in which only an empty field is missing, words like NA are values.
 
     Returns:
         Parquet: as typed there. CSV: all text, indexed by "line"; empty lines at the end are dropped.
@@ -101,22 +117,31 @@ def read(
     Raises:
         InputError: the file lacks a column, has it twice or is not readable.
     """
-    fields = _fields(path, separator)
-    for problem in column_problems(fields, columns):
-        raise InputError(f"{path}: {problem}")
+    names = header(path, separator)
+    for problem in header_problems(path, names, columns):
+        raise InputError(problem)
     try:
         if is_parquet(path):
             return read_columns(path, columns)
-        places = {name: fields.index(name) for name in columns}
-        frame = pd.concat(list(_chunks(path, places, len(fields), separator, chunk_rows)))
+        frame, is_filled = _read_csv(path, names, columns, separator, chunk_rows)
     except READING_ERRORS as error:
         raise _unreadable(path, error) from error
     frame.index = pd.RangeIndex(FIRST_LINE, FIRST_LINE + len(frame), name="line")
-    filled = frame.pop(FILLED).to_numpy()
-    frame = frame.iloc[: len(frame) - int(filled[::-1].argmax()) if filled.any() else 0]
+    frame = frame.iloc[: int(is_filled.nonzero()[0].max(initial=-1)) + 1]
     return frame.assign(
-        **{name: frame[name].mask(frame[name].isin([""] if name in whole else MISSING)) for name in columns}
+        **{name: frame[name].mask(frame[name].isin([""] if name in ids else MISSING)) for name in columns}
     )
+
+
+def tags(values: "pd.Series[Any]", separator: str) -> "pd.Series[Any]":
+    """Return text as lists of the parts between separators; lists and missing values stay as they are."""
+
+    def split(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return [part.strip() for part in value.split(separator) if part.strip()]
+
+    return pd.Series([split(value) for value in values], index=values.index, dtype=object)
 
 
 def typed(values: pd.Series) -> pd.Series:
@@ -137,32 +162,20 @@ def typed(values: pd.Series) -> pd.Series:
     return pd.to_numeric(values)
 
 
-def _chunks(
-    path: Path, places: dict[str, int], num_fields: int, separator: str, chunk_rows: int
-) -> Iterator[pd.DataFrame]:
+def _read_csv(
+    path: Path, names: list[str], columns: Sequence[str], separator: str, chunk_rows: int
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return columns of a file, and in which lines anything stands, in those columns or others."""
     # Without `usecols`, which would let lines with too many fields pass.
+    places = [names.index(name) for name in columns]
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        chunks = pd.read_csv(
-            path, sep=separator, header=0, names=list(range(num_fields)), chunksize=chunk_rows, **PARSING
-        )
-        with chunks:
-            for chunk in chunks:
-                frame = chunk[list(places.values())].set_axis(pd.Index(list(places), dtype=object), axis=1)
-                frame[FILLED] = (chunk != "").any(axis=1)
-                yield frame
-
-
-def _fields(path: Path, separator: str) -> list[str]:
-    """Return the names of all columns, "" where a column has none."""
-    check_kind(path)
-    try:
-        if is_parquet(path):
-            return column_names(path)
-        first = pd.read_csv(path, sep=separator, header=None, nrows=1, **PARSING)
-        return [str(name) for name in first.iloc[0]]
-    except READING_ERRORS as error:
-        raise _unreadable(path, error) from error
+        with pd.read_csv(
+            path, sep=separator, header=0, names=range(len(names)), chunksize=chunk_rows, **PARSING
+        ) as chunks:
+            parts = [(chunk[places], (chunk != "").any(axis=1).to_numpy()) for chunk in chunks]
+    frame = pd.concat([frame for frame, _ in parts]).set_axis(pd.Index(list(columns), dtype=object), axis=1)
+    return frame, np.concatenate([is_filled for _, is_filled in parts])
 
 
 def _undecodable_line(path: Path) -> int | None:

@@ -1,13 +1,14 @@
 """The three tables every source returns."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
 
 from twotower.config.problems import legible, listed
 from twotower.data.column import Column
+from twotower.data.times import TimestampUnit
 
 USER_ID, ITEM_ID, TIMESTAMP, SPLIT = "user_id", "item_id", "timestamp", "split"
 SPLIT_NAMES = ("train", "valid", "test")
@@ -15,46 +16,39 @@ SPLIT_NAMES = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class Tables:
-    """What a source holds, in its own ids.
+    """What a source holds, in its own ids; `interactions` are enough.
 
     Rows keep the order of the source: among equal timestamps of a user the earlier row counts as earlier.
     A named index of a frame says where its rows come from ("line" 7) and is quoted in messages.
 
     Args:
-        interactions: `user_id`, `item_id`, `timestamp` (unix seconds), perhaps `split`.
-        users: `user_id`, unique, and feature columns; holds every user of the interactions.
+        interactions: `user_id`, `item_id`, `timestamp`, perhaps `split`.
+        users: `user_id`, unique, and feature columns; holds every user of the interactions. Without any
+            column: the users of the interactions, without features.
         items: `item_id`, unique, and feature columns; ditto. The catalogue.
         origins: "interactions", "users", "items" -> file name, for messages.
         item_label: the column of `items` that names an item for people.
         file_columns: `user_id` and so on -> the column's name in the files, where it differs.
-        faults: ("interactions", "timestamp") and so on -> what the source itself found wrong with that
-            column; `checked` tells it with all the rest.
+        timestamp_unit: `s` or `ms` since 1970, or `iso` dates and times.
+        from_csv: tables whose ids are text only because CSV has no types.
     """
 
     interactions: pd.DataFrame
-    users: pd.DataFrame
-    items: pd.DataFrame
-    origins: dict[str, str]
+    users: pd.DataFrame = field(default_factory=pd.DataFrame)
+    items: pd.DataFrame = field(default_factory=pd.DataFrame)
+    origins: Mapping[str, str] = field(default_factory=dict)
     item_label: str | None = None
-    file_columns: dict[str, str] = field(default_factory=dict)
-    faults: dict[tuple[str, str], str] = field(default_factory=dict)
+    file_columns: Mapping[str, str] = field(default_factory=dict)
+    timestamp_unit: TimestampUnit = "s"
+    from_csv: Collection[str] = ()
+
+    def origin(self, table: str) -> str:
+        """Return where "interactions", "users" or "items" come from."""
+        return self.origins.get(table, self.origins.get("interactions", "interactions"))
 
     def column(self, table: str, key: str) -> Column:
-        """Return a column as messages name it.
-
-        Args:
-            table: "interactions", "users" or "items".
-            key: of the column in that table.
-        """
-        return Column(getattr(self, table), key, self.origins[table], self.file_columns.get(key, key))
-
-
-def entities_of(interactions: pd.DataFrame, key: str) -> pd.DataFrame:
-    """Return the table of a source that has none: the distinct ids of the interactions, without features."""
-    try:
-        return interactions[[key]].drop_duplicates()
-    except TypeError:  # lists and the like, which `checked` refuses to take for ids
-        return interactions[[key]].iloc[:0]
+        """Return a column of "interactions", "users" or "items" as messages name it."""
+        return Column(getattr(self, table)[key], self.origin(table), self.file_columns.get(key, key))
 
 
 def missing_columns(columns: Iterable[str], needed: Iterable[str]) -> str | None:

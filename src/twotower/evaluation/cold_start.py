@@ -4,7 +4,6 @@ Shapes: N items, Q users of the test split, D embedding.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,24 +17,22 @@ from twotower.evaluation.cold_start_content import content_of, content_top
 from twotower.evaluation.encode import CHUNK, encode_catalogue, encode_every_user
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import indexed_top, tuned_index
-from twotower.evaluation.intervals import bootstrap_interval
-from twotower.evaluation.ranking import Targets, item_popularity, rank, targets_of
-from twotower.evaluation.user_values import UserValues, key_of, means_of, user_values
+from twotower.evaluation.intervals import intervals_of
+from twotower.evaluation.ranking import item_popularity, rank, targets_of
+from twotower.evaluation.slices import values_inside
+from twotower.evaluation.user_values import UserValues, key_of, means_of
 from twotower.index.index import Index
 from twotower.metrics.recall import Recall
 from twotower.towers.two_tower import TwoTower
 
-Masks = Mapping[str, NDArray[np.bool_]]
-"""cold, warm, all -> which item rows [N + 1] are; row 0 is none of them."""
-
 OfParts = dict[str, UserValues]
 """cold, warm, all -> the values of the users who have a target there, by key."""
 
-RECALL = Recall()
+RECALL = Recall(Recall.Config())
 
 
 def cold_start(
-    model: TwoTower, spec: Mapping[str, Any], dataset: RetrievalDataset, evaluator: Evaluator
+    model: TwoTower, config: Index.Config, dataset: RetrievalDataset, evaluator: Evaluator
 ) -> dict[str, Any]:
     """Return recall on cold, warm and all items of the test split, of the towers and of what knows less.
 
@@ -45,7 +42,7 @@ def cold_start(
 
     Args:
         model: fitted on all that came before the test split.
-        spec: the choice of index.
+        config: the choice of index.
         dataset: with its test split.
         evaluator: gives k, the seen filter and the number of resamples.
 
@@ -59,40 +56,49 @@ def cold_start(
     is_cold = np.concatenate([[False], popularity[1:] == 0])
     targets = targets_of(holdout, len(dataset.items))
     parts = {"cold": is_cold, "warm": popularity > 0, "all": np.arange(len(is_cold)) > 0}
-    parts = {name: mask for name, mask in parts.items() if targets.counts(among=mask).any()}
-    index = live_index(model, spec, dataset, np.flatnonzero(is_cold))
+    counts = {part: targets.counts(among=mask) for part, mask in parts.items()}
+    counts = {part: each for part, each in counts.items() if each.any()}
+    parts = {part: mask for part, mask in parts.items() if part in counts}
+    index = live_index(model, config, dataset, np.flatnonzero(is_cold))
     tops = {"model": indexed_top(index, encode_every_user(model, holdout), holdout, evaluator)}
     content = content_of(model.items, popularity[1:] > 0)
     if content is not None:
         tops["content"] = content_top(content, holdout, evaluator)
-    values = {name: recalls(top, targets, parts, popularity, evaluator.ks) for name, top in tops.items()}
-    left = candidates_left(holdout, evaluator, len(dataset.items))
-    drawn = expected_recalls(left, targets, parts, evaluator.ks)
-    counts = {name: targets.counts(among=mask) for name, mask in parts.items()}
+    values: dict[str, OfParts] = {who: {} for who in tops}
+    for who, top in tops.items():
+        ranking = rank(top, targets, popularity)
+        for part, mask in parts.items():
+            values[who][part], _ = values_inside(ranking, targets, mask, [RECALL], evaluator.ks)
+    drawn = expected_recalls(_candidates_left(holdout, evaluator, len(dataset.items)), counts, evaluator.ks)
     return {
-        **{who: {name: means_of(of) for name, of in found.items()} for who, found in values.items()},
-        "random": {name: means_of(of) for name, of in drawn.items()},
-        "intervals": {who: _intervals(found, evaluator.num_bootstrap) for who, found in values.items()},
+        **{who: {part: means_of(of) for part, of in found.items()} for who, found in values.items()},
+        "random": {part: means_of(of) for part, of in drawn.items()},
+        "intervals": {who: _intervals(found, evaluator) for who, found in values.items()},
         "num_cold_items": int(is_cold.sum()),
-        "num_users": {name: int((each > 0).sum()) for name, each in counts.items()},
-        "num_targets": {name: int(each.sum()) for name, each in counts.items()},
+        "num_users": {part: int((each > 0).sum()) for part, each in counts.items()},
+        "num_targets": {part: int(each.sum()) for part, each in counts.items()},
     }
 
 
+def _intervals(found: OfParts, evaluator: Evaluator) -> dict[str, dict[str, list[float]]]:
+    by_part = {part: intervals_of(of, evaluator.config.num_bootstrap) for part, of in found.items()}
+    return by_part if evaluator.config.num_bootstrap else {}
+
+
 def live_index(
-    model: TwoTower, spec: Mapping[str, Any], dataset: RetrievalDataset, cold: NDArray[np.int64]
+    model: TwoTower, config: Index.Config, dataset: RetrievalDataset, cold: NDArray[np.int64]
 ) -> Index:
     """Build and tune an index without the cold items, then add these as a running service adds new ones.
 
     Args:
         model: the towers.
-        spec: the choice of index.
+        config: the choice of index.
         dataset: gives the raw content, and in its validation users the queries that tune.
         cold: rows of the items that come later.
     """
     vectors = encode_catalogue(model).cpu().numpy()
     warm = np.setdiff1d(np.arange(1, len(vectors) + 1), cold)
-    index, _ = tuned_index(spec, vectors[warm - 1], warm, encode_every_user(model, dataset.valid))
+    index, _ = tuned_index(config, vectors[warm - 1], warm, encode_every_user(model, dataset.valid))
     if len(cold):
         index.add(embed_as_new(model, dataset.item_table.iloc[cold - 1]), cold)
     return index
@@ -106,11 +112,7 @@ def embed_as_new(model: TwoTower, table: pd.DataFrame) -> NDArray[np.float32]:
         model: the towers.
         table: lines of the item table.
     """
-    columns = sorted(model.items.columns - {ITEM_ID})
-    content = [table[column].tolist() for column in columns]
-    records = [
-        dict(zip(columns, (values[at] for values in content), strict=True)) for at in range(len(table))
-    ]
+    records: list[Any] = table[sorted(model.items.columns - {ITEM_ID})].to_dict("records")
     device, found = model.trained_items.device, []
     for start in range(0, len(records), CHUNK):
         encoded = model.items.encode(records[start : start + CHUNK])
@@ -119,35 +121,28 @@ def embed_as_new(model: TwoTower, table: pd.DataFrame) -> NDArray[np.float32]:
     return np.concatenate(found)
 
 
-def recalls(
-    top: np.ndarray, targets: Targets, parts: Masks, popularity: np.ndarray, ks: list[int]
+def expected_recalls(
+    left: NDArray[np.int64], counts: Mapping[str, NDArray[np.int64]], ks: list[int]
 ) -> OfParts:
-    """Return recall of each part's targets in lists [Q, K] over the whole catalogue, best first."""
-    ranking = rank(top, targets, popularity)
-    found = {}
-    for name, mask in parts.items():
-        counts = targets.counts(among=mask)
-        inside = replace(ranking, hits=ranking.hits & mask[ranking.items], num_relevant=counts)
-        found[name] = user_values(inside.take(counts > 0), [RECALL], ks)
-    return found
-
-
-def expected_recalls(left: NDArray[np.int64], targets: Targets, parts: Masks, ks: list[int]) -> OfParts:
-    """Return the exact expected recall of k different items drawn at random from the `left` [Q] of a user.
+    """Return the exact expected recall of k different items drawn at random.
 
     Each of R targets is drawn with probability k / left, so that R k / left are.
+
+    Args:
+        left: [Q] items that a user may be recommended.
+        counts: part -> the targets [Q] that a user has there.
+        ks: numbers of items drawn.
     """
-    found: OfParts = {name: {} for name in parts}
-    for name, mask in parts.items():
-        counts = targets.counts(among=mask)
-        asked, choice = counts[counts > 0], np.maximum(left[counts > 0], 1)
+    found: OfParts = {part: {} for part in counts}
+    for part, each in counts.items():
+        asked, choice = each[each > 0], np.maximum(left[each > 0], 1)
         for k in ks:
             share = np.minimum(k, choice) / choice
-            found[name][key_of(RECALL, k)] = asked * share / np.minimum(asked, k)
+            found[part][key_of(RECALL, k)] = asked * share / np.minimum(asked, k)
     return found
 
 
-def candidates_left(holdout: Holdout, evaluator: Evaluator, num_items: int) -> NDArray[np.int64]:
+def _candidates_left(holdout: Holdout, evaluator: Evaluator, num_items: int) -> NDArray[np.int64]:
     """Return how many items each user [Q] may be recommended."""
     seen = evaluator.excluded(holdout)
     left = np.full(len(holdout.users), num_items)
@@ -155,18 +150,3 @@ def candidates_left(holdout: Holdout, evaluator: Evaluator, num_items: int) -> N
         distinct = np.unique(np.stack(seen), axis=1)
         left -= np.bincount(distinct[0], minlength=len(left))
     return left
-
-
-def _intervals(found: OfParts, num_bootstrap: int) -> dict[str, dict[str, list[float]]]:
-    if not num_bootstrap:
-        return {}
-    return {
-        name: dict(zip(values, _bounds(values, num_bootstrap), strict=True)) for name, values in found.items()
-    }
-
-
-def _bounds(values: UserValues, num_bootstrap: int) -> list[list[float]]:
-    bounds: list[list[float]] = bootstrap_interval(
-        np.stack(list(values.values()), axis=1), num_bootstrap
-    ).tolist()
-    return bounds

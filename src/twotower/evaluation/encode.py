@@ -35,7 +35,7 @@ def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> 
     model.eval()
     device = model.trained_items.device
     users = np.asarray(holdout.users[positions], dtype=np.int64)
-    rows, times = holdout.history.last(users, model.history.length)
+    rows, times = holdout.history.last(users, model.history.config.length)
     request_times = np.asarray(holdout.request_times[positions], dtype=np.int64)
     embeddings = model.encode_users(
         *(torch.from_numpy(values).to(device) for values in (users, rows, times, request_times))
@@ -47,6 +47,6 @@ def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> 
 def encode_every_user(model: TwoTower, holdout: Holdout) -> NDArray[np.float32]:
     """Embed all users of a holdout, in chunks. Returns float32 [Q, D]."""
     every = np.arange(len(holdout.users))
-    chunk = min(CHUNK, max(1, CHUNK_PLACES // model.history.length))
+    chunk = min(CHUNK, max(1, CHUNK_PLACES // model.history.config.length))
     chunks = np.split(every, range(chunk, len(every), chunk))
     return np.concatenate([encode_holdout(model, holdout, chunk).cpu().numpy() for chunk in chunks])

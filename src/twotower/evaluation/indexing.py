@@ -4,18 +4,16 @@ Shapes: N items, Q holdout users, D embedding.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from twotower.config.spec import build
 from twotower.data.dataset import Holdout
 from twotower.evaluation.encode import encode_catalogue
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.predict import rank_all
-from twotower.evaluation.seen import without_seen
+from twotower.evaluation.ranking import without_seen
+from twotower.evaluation.user_values import name_of
 from twotower.index.check import IndexReport, check
 from twotower.index.exact import Truth
 from twotower.index.index import Index
@@ -37,7 +35,7 @@ class Indexed:
 
 
 def index_catalogue(
-    model: TwoTower, spec: Mapping[str, Any], holdout: Holdout, evaluator: Evaluator, popularity: np.ndarray
+    model: TwoTower, config: Index.Config, holdout: Holdout, evaluator: Evaluator, popularity: np.ndarray
 ) -> Indexed:
     """Embed the catalogue, build the index, choose its search arguments and check it.
 
@@ -46,45 +44,41 @@ def index_catalogue(
 
     Args:
         model: with the weights to index.
-        spec: the choice of index.
+        config: the choice of index.
         holdout: whose users ask; its targets judge what the index costs in metrics.
         evaluator: computes these metrics.
         popularity: [N + 1] train interactions of each item row.
     """
     items = encode_catalogue(model)
     vectors = items.numpy()
-    users, exact_top = rank_all(model, items, holdout, evaluator.max_k, evaluator.filter_seen)
+    users, exact_top = rank_all(model, items, holdout, evaluator.max_k, evaluator.config.filter_seen)
     queries = users.numpy()
     rows = np.arange(1, len(vectors) + 1, dtype=np.int64)
     tuning, checking = queries[::2], queries[1::2][:MAX_QUERIES]
     checking = checking if len(checking) else tuning[:MAX_QUERIES]
-    index, points = tuned_index(spec, vectors, rows, tuning)
-    k = min(RECALL_K, len(vectors))
-    report = check(index, vectors, rows, checking, k, points=points)
-    drop = label_metric_drop(index, queries, exact_top, holdout, evaluator, popularity)
+    index, points = tuned_index(config, vectors, rows, tuning)
+    report = check(index, vectors, rows, checking, RECALL_K, points=points)
+    drop = _metric_drop(index, queries, exact_top, holdout, evaluator, popularity)
     return Indexed(index, vectors, dataclasses.replace(report, label_metric_drop=drop))
 
 
 def tuned_index(
-    spec: Mapping[str, Any], vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray
+    config: Index.Config, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray
 ) -> tuple[Index, list[OperatingPoint]]:
     """Build an index and choose its search arguments; returns it with all that were measured.
 
     Args:
-        spec: the choice of index.
+        config: the choice of index.
         vectors: [N, D].
         rows: [N] of the items.
         queries: [n, D], of which the first few thousand tune.
     """
-    index = build(spec, Index).for_size(len(vectors))
+    index = config.for_size(len(vectors)).build()
     index.build(vectors, rows)
-    k = min(RECALL_K, len(vectors))
-    tuning = queries[:MAX_QUERIES]
-    truth = Truth.of(vectors, rows, tuning, k)
-    return index, tune(index, tuning, truth.exact.rows, k, index.target_recall, truth=truth)
+    return index, tune(index, Truth.of(vectors, rows, queries[:MAX_QUERIES], RECALL_K))
 
 
-def label_metric_drop(
+def _metric_drop(
     index: Index,
     queries: np.ndarray,
     exact_top: np.ndarray,
@@ -92,20 +86,11 @@ def label_metric_drop(
     evaluator: Evaluator,
     popularity: np.ndarray,
 ) -> dict[str, float]:
-    """Compute what recall and NDCG lose when the index answers instead of exact search (positive = lost).
-
-    Args:
-        index: built, with its search arguments set.
-        queries: [Q, D] embeddings of the holdout's users.
-        exact_top: [Q, max_k] what exact search recommends them.
-        holdout: their targets.
-        evaluator: metrics and seen filter.
-        popularity: [N + 1] train interactions of each item row.
-    """
+    """Compute what recall and NDCG lose when the index answers instead of exact search (positive = lost)."""
     found = indexed_top(index, queries, holdout, evaluator)
     exact = evaluator.means(exact_top, holdout, popularity)
     indexed = evaluator.means(found, holdout, popularity)
-    return {key: exact[key] - indexed[key] for key in exact if key.split("_at_")[0] in DROP_METRICS}
+    return {key: exact[key] - indexed[key] for key in exact if name_of(key) in DROP_METRICS}
 
 
 def indexed_top(index: Index, queries: np.ndarray, holdout: Holdout, evaluator: Evaluator) -> np.ndarray:

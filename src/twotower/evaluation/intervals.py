@@ -3,10 +3,20 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.evaluation.user_values import UserValues
+
 # Above this many users percentiles of resampled means and the normal interval agree to three digits.
 LARGE = 200_000
 BLOCK_DRAWS = 2**20
 Z_95 = 1.959963984540054
+
+
+def intervals_of(values: UserValues, num_bootstrap: int) -> dict[str, list[float]]:
+    """Return key -> [low, high] as in `bootstrap_interval`; nothing where no resamples are asked for."""
+    if not values or not num_bootstrap:
+        return {}
+    bounds = bootstrap_interval(np.stack(list(values.values()), axis=1), num_bootstrap)
+    return dict(zip(values, bounds.tolist(), strict=True))
 
 
 def bootstrap_interval(values: np.ndarray, num_bootstrap: int, seed: int = 0) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from twotower.data.dataset import Holdout
 from twotower.evaluation.encode import encode_holdout
-from twotower.evaluation.seen import seen_pairs
+from twotower.evaluation.ranking import seen_pairs
 from twotower.evaluation.top_k import exact_top_k
 from twotower.towers.two_tower import TwoTower
 

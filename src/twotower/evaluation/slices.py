@@ -66,24 +66,37 @@ def user_slices(history_lengths: np.ndarray) -> Masks:
     }
 
 
+def values_inside(
+    ranking: Ranking, targets: Targets, mask: np.ndarray, metrics: Sequence[UserMetric], ks: Sequence[int]
+) -> tuple[UserValues, NDArray[np.int64]]:
+    """Return what users find of the targets in a slice of the catalogue, in lists over all of it.
+
+    Args:
+        ranking: the lists.
+        targets: all of them.
+        mask: [N + 1] the item rows of the slice.
+        metrics: such as are `by_target`.
+        ks: list lengths.
+
+    Returns:
+        the values of the users who have a target in the slice, and how many they have.
+    """
+    counts = targets.counts(among=mask)
+    inside = replace(ranking, hits=ranking.hits & mask[ranking.items], num_relevant=counts)
+    return user_values(inside.take(counts > 0), metrics, ks), counts[counts > 0]
+
+
 def by_item_slice(
     ranking: Ranking, targets: Targets, metrics: Sequence[UserMetric], ks: Sequence[int]
 ) -> Slices:
-    """Return the metrics `by_target` with only the targets inside each item slice counted.
-
-    Averaged over the users who have a target in the slice; the lists are the same, over the whole catalogue.
-    """
+    """Return the metrics `by_target` over each slice of the catalogue that has a target."""
     countable = [metric for metric in metrics if metric.by_target]
     slices: Slices = {}
     for group, masks in item_slices(ranking.popularity).items():
-        slices[group] = {}
-        for name, mask in masks.items():
-            counts = targets.counts(among=mask)
-            if not counts.any():
-                continue
-            inside = replace(ranking, hits=ranking.hits & mask[ranking.items], num_relevant=counts)
-            means = means_of(user_values(inside.take(counts > 0), countable, ks))
-            slices[group][name] = means | _sizes(counts[counts > 0])
+        found = {name: values_inside(ranking, targets, mask, countable, ks) for name, mask in masks.items()}
+        slices[group] = {
+            name: means_of(values) | _sizes(counts) for name, (values, counts) in found.items() if len(counts)
+        }
     return slices
 
 

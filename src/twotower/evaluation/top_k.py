@@ -3,7 +3,7 @@
 Shapes: Q users (queries), B users of a chunk, D embedding, N items; item row r stands at position r - 1.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -16,20 +16,11 @@ Pairs = tuple[np.ndarray, np.ndarray]
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Item rows and scores, both [Q, k]."""
 
-# 2 ** 24 float32 scores are 64 MiB.
 CHUNK_SCORES = 2**24
+"""Of a chunk of users; as float32 they are 64 MiB."""
 
 
-def chunks(num_queries: int, num_items: int, chunk: int | None = None) -> Iterator[slice]:
-    """Yield slices over the users; by default so large that a chunk's scores [B, N] take 64 MiB at most."""
-    size = chunk if chunk is not None else max(1, CHUNK_SCORES // max(num_items, 1))
-    for start in range(0, num_queries, size):
-        yield slice(start, min(start + size, num_queries))
-
-
-def exact_top_k(
-    user_vectors: Tensor, item_vectors: Tensor, k: int, exclude: Pairs | None = None, chunk: int | None = None
-) -> Found:
+def exact_top_k(user_vectors: Tensor, item_vectors: Tensor, k: int, exclude: Pairs | None = None) -> Found:
     """Return the k best items of each user by dot product.
 
     Args:
@@ -37,7 +28,6 @@ def exact_top_k(
         item_vectors: [N, D], item row r at position r - 1.
         k: places wanted; places beyond the items left for a user hold row 0.
         exclude: items that must not be returned.
-        chunk: users scored at once; by default as many as 64 MiB of scores hold.
 
     Returns:
         Item rows int64 [Q, k], best first and equal scores lower row first, and their scores float32 [Q, k]
@@ -48,17 +38,12 @@ def exact_top_k(
     def score(queries: slice) -> Tensor:
         return user_vectors[queries].float() @ items
 
-    return top_k_of(score, len(user_vectors), len(item_vectors), k, exclude, chunk)
+    return top_k_of(score, len(user_vectors), len(item_vectors), k, exclude)
 
 
 @torch.inference_mode()
 def top_k_of(
-    score: Callable[[slice], Tensor],
-    num_queries: int,
-    num_items: int,
-    k: int,
-    exclude: Pairs | None = None,
-    chunk: int | None = None,
+    score: Callable[[slice], Tensor], num_queries: int, num_items: int, k: int, exclude: Pairs | None = None
 ) -> Found:
     """Return the k best items of each user for any scorer; see `exact_top_k`.
 
@@ -68,20 +53,21 @@ def top_k_of(
         num_items: N.
         k: places wanted.
         exclude: items that must not be returned.
-        chunk: users scored at once.
     """
     found_rows = np.zeros((num_queries, k), dtype=np.int64)
     found_scores = np.full((num_queries, k), -np.inf, dtype=np.float32)
-    for queries in chunks(num_queries, num_items, chunk):
+    size = max(1, CHUNK_SCORES // max(num_items, 1))
+    for start in range(0, num_queries, size):
+        queries = slice(start, min(start + size, num_queries))
         scores = score(queries)
         if exclude is not None:
-            mask_pairs(scores, queries, exclude)
-        rows, values = best(scores, k)
+            _mask(scores, queries, exclude)
+        rows, values = _best(scores, k)
         found_rows[queries], found_scores[queries] = rows.cpu().numpy(), values.cpu().numpy()
     return found_rows, found_scores
 
 
-def mask_pairs(scores: Tensor, queries: slice, exclude: Pairs) -> None:
+def _mask(scores: Tensor, queries: slice, exclude: Pairs) -> None:
     """Set the scores [B, N] of the excluded items of these users to -inf, in place."""
     positions, rows = exclude
     first, last = np.searchsorted(positions, [queries.start, queries.stop])
@@ -90,7 +76,7 @@ def mask_pairs(scores: Tensor, queries: slice, exclude: Pairs) -> None:
     scores.index_put_((query, item), torch.tensor(-torch.inf, device=scores.device, dtype=scores.dtype))
 
 
-def best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return rows and scores [B, k] of the best items; equal scores lower row first, -inf as row 0.
 
     `torch.topk` promises no order among equal scores, so ties are put in order afterwards: inside the list

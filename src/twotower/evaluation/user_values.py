@@ -10,7 +10,7 @@ from twotower.metrics.metric import Metric, Ranking, UserMetric
 UserValues = dict[str, NDArray[np.float64]]
 
 
-def key_of(metric: Metric, k: int) -> str:
+def key_of(metric: Metric | type[Metric], k: int) -> str:
     """Return the key of a metric at k: `recall_at_20`."""
     return f"{metric.name}_at_{k}"
 

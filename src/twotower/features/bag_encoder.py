@@ -1,13 +1,14 @@
-"""The mean of the embeddings of a bag of tokens.
+"""The mean of the embeddings of a bag of tokens, quick in both directions.
 
-Shapes: N bags, W width, V rows of the table, D embedding.
+Shapes: N bags, W width, T tokens in all bags, V rows of the table, D embedding.
 """
+
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding
-
-from twotower.features.bag_plan import BagPlan, BagSum
+from torch.nn.functional import embedding, embedding_bag
 
 
 class BagEncoder(nn.Module):
@@ -50,15 +51,57 @@ class BagEncoder(nn.Module):
         weights_NW = weights_NW / weights_NW.sum(1, keepdim=True).clamp_min(1e-12)
         return torch.einsum("nw,nwd->nd", weights_NW, embedding(encoded_NW, self.weight))
 
-    def _plan(self, encoded_NW: Tensor) -> BagPlan:
+    def _plan(self, encoded_NW: Tensor) -> "BagPlan":
         if encoded_NW.is_inference():  # has no version: a change in place could not be seen
             return BagPlan(encoded_NW, self.token_weights)
         kept = self._planned
-        if kept is not None and _is_same(encoded_NW, kept[0]) and encoded_NW._version == kept[1]:
+        if kept is not None and encoded_NW._version == kept[1] and _is_same(encoded_NW, kept[0]):
             return kept[2]
         plan = BagPlan(encoded_NW, self.token_weights)
         self._planned = (encoded_NW, encoded_NW._version, plan)
         return plan
+
+
+class BagPlan:
+    """Which rows each bag sums and with what weights, and for each row, which bags it is summed into.
+
+    Args:
+        encoded_NW: integer rows, 0 = padding.
+        token_weights_V: weight of each row; a bag's weights are scaled to sum to 1. Weight 0 for row 0.
+    """
+
+    def __init__(self, encoded_NW: Tensor, token_weights_V: Tensor) -> None:
+        present = encoded_NW != 0
+        counts = present.sum(1)
+        self.num_rows = len(token_weights_V)
+        self.tokens_T = encoded_NW[present]
+        bags_N = torch.arange(len(encoded_NW), dtype=encoded_NW.dtype, device=encoded_NW.device)
+        self.bags_T = torch.repeat_interleave(bags_N, counts)
+        weights_NW = token_weights_V[encoded_NW]
+        self.weights_T = (weights_NW / weights_NW.sum(1, keepdim=True))[present]
+        self.bag_starts_N = _starts(counts, encoded_NW.dtype)
+
+    @cached_property
+    def transposed(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Bags [T] ordered by row, where each row starts [V], and the weights [T] in that order."""
+        order = torch.argsort(self.tokens_T, stable=True)
+        counts_V = torch.bincount(self.tokens_T, minlength=self.num_rows)
+        return self.bags_T[order], _starts(counts_V, self.tokens_T.dtype), self.weights_T[order]
+
+
+class BagSum(torch.autograd.Function):
+    """Sum table rows as planned; the gradient of the table is itself a bag sum, over the bags of each row."""
+
+    @staticmethod
+    def forward(ctx: Any, table_VD: Tensor, plan: BagPlan) -> Tensor:
+        """Compute [N, D]."""
+        ctx.plan = plan
+        return _sum(table_VD, plan.tokens_T, plan.bag_starts_N, plan.weights_T)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+        """Compute the gradient of the table [V, D] from that of the bags [N, D]."""
+        return _sum(grad_outputs[0], *ctx.plan.transposed), None
 
 
 def _is_same(left: Tensor, right: Tensor) -> bool:
@@ -70,3 +113,11 @@ def _is_same(left: Tensor, right: Tensor) -> bool:
         and left.dtype == right.dtype
         and left.device == right.device
     )
+
+
+def _sum(source: Tensor, rows: Tensor, starts: Tensor, weights: Tensor) -> Tensor:
+    return embedding_bag(rows, source, starts, mode="sum", per_sample_weights=weights.to(source.dtype))
+
+
+def _starts(counts: Tensor, dtype: torch.dtype) -> Tensor:
+    return (counts.cumsum(0) - counts).to(dtype)

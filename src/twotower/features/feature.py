@@ -1,47 +1,105 @@
 """What every feature kind does: learn from train values, encode any value, embed what it encoded."""
 
-import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from twotower.config.problems import Gathered
-from twotower.config.spec import build, spec_of
-from twotower.data.column import quoted
+from twotower.config.component import Component
+from twotower.config.errors import InputError
+from twotower.config.facts import Facts
+from twotower.config.problems import Gathered, nearest
+from twotower.config.spec import Width
+from twotower.data.column import Column, quoted
 
 REQUEST_TIME = "request_time"
 """Reserved user column: unix seconds of the request, given at call time instead of by the user table."""
 
 STATE = "state"
 
-Missing = Literal["error", "allow"]
 Values = pd.Series | Sequence[Any]
 BoolArray = npt.NDArray[np.bool_]
 
 
-class Feature(ABC):
-    """One feature of users or of items.
+class Feature(Component, ABC):
+    """One feature of users or of items: what YAML sets is its `Config`, what it learned its `State`."""
 
-    A subclass keeps every constructor argument as an attribute of the same name, and what it learned in
-    `state`; both together are its JSON.
+    class Config(Component.Config):
+        """Settings of every feature."""
 
-    Args:
-        column: of the user or item table.
-        missing: `error` refuses a table with missing values in the column; `allow` encodes them as unknown.
-    """
+        column: str
+        """Of the user or item table."""
+        missing: Literal["error", "allow"] = "error"
+        """`error` refuses a table with missing values in the column; `allow` encodes them as unknown."""
 
-    def __init__(self, *, column: str, missing: Missing = "error") -> None:
-        self.column = column
-        self.missing = missing
+        def build(self, width: int) -> "Feature":
+            """Build the feature for a tower whose output has this width."""
+            return self.make(Feature)
 
-    def problems(self) -> list[tuple[str, str]]:
-        """Return (parameter, message) of what is known to be wrong before data is read; never raises."""
-        return []
+        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+            """Yield what is wrong with its name and its column."""
+            _, side, name = facts.key.split(".", 2)
+            try:
+                check_name(name, self)
+            except InputError as error:
+                yield "", str(error)
+                return
+            columns = None if facts.columns is None else facts.columns[f"{side}s"]
+            if self.describes_request:
+                if side == "item":
+                    yield "", "describes the request, so it belongs to the users"
+            elif columns is not None and self.column not in columns:
+                text = f"the {side}s of this data have no column {self.column!r}"
+                yield "column", f"{text}; {nearest(self.column, columns)}"
+
+        @property
+        def gives_sparse_gradients(self) -> bool:
+            """Whether the optimizer must take sparse gradients."""
+            return False
+
+        @property
+        def describes_request(self) -> bool:
+            """Whether it is told of the request itself, and no table has it."""
+            return False
+
+    class State(BaseModel):
+        """What `fit` learned, as plain values; before that, of an empty train split."""
+
+        model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    config: Config
+    state: State
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.state = self.State()
+
+    @property
+    def column(self) -> str:
+        """The column it reads."""
+        return self.config.column
+
+    @property
+    @abstractmethod
+    def expected(self) -> str:
+        """What a value must be, for error messages."""
+
+    @property
+    @abstractmethod
+    def output_dim(self) -> int:
+        """Width of what the encoder returns."""
+
+    def encoder(self) -> nn.Module:
+        """Return a fresh module, encoded [..., width] -> [..., output_dim]; call it after `fit`.
+
+        Here the identity: the encoded values are the block.
+        """
+        return nn.Identity()
 
     def faults(self, values: pd.Series, origin: str) -> list[str]:
         """Return why this feature cannot use a column; reads every row, of train or not.
@@ -53,18 +111,21 @@ class Feature(ABC):
         Returns:
             At most two messages: values are missing (unless `missing` is `allow`), or not what is expected.
         """
+        column, told = Column(values, origin, self.column), Gathered(origin)
         absent = values.isna().to_numpy()
         wrong = np.zeros(len(values), dtype=np.bool_)
         wrong[~absent] = self._wrong(values[~absent])
-        kinds = [absent] if self.missing == "error" else []
-        return [self._refusal(values, rows, origin) for rows in (*kinds, wrong) if rows.any()]
+        expected, remedy = f"expected {self.expected}, found", "; mend the value"
+        if self.config.missing == "error":
+            with told.refusals():
+                allow = f"{remedy}, or set `missing: allow`"
+                column.refuse(absent, lambda _: f"{expected} nothing (NaN)", allow)
+        with told.refusals():
+            column.refuse(wrong, lambda row: f"{expected} {quoted(values.iloc[row])}", remedy)
+        return told.messages
 
     def check(self, values: pd.Series, origin: str) -> None:
-        """Refuse a column this feature cannot use.
-
-        Args:
-            values: see `faults`.
-            origin: see `faults`.
+        """Refuse a column this feature cannot use; see `faults`.
 
         Raises:
             InputError: a value is missing or not what is expected.
@@ -72,17 +133,13 @@ class Feature(ABC):
         Gathered(origin, self.faults(values, origin)).tell()
 
     def fit(self, values: pd.Series, origin: str) -> None:
-        """Learn from the values of train entities only.
-
-        Args:
-            values: [n] of train entities.
-            origin: file or table the values come from, for the message.
+        """Learn from the values [n] of train entities only.
 
         Raises:
             InputError: see `check`.
         """
         self.check(values, origin)
-        self._learn(values)
+        self.state = self._learn(values)
 
     def encode(self, values: Values) -> Tensor:
         """Encode values; unseen, missing and odd ones become row 0 or a neutral value, never an exception.
@@ -97,81 +154,79 @@ class Feature(ABC):
             values if isinstance(values, pd.Series) else pd.Series(list(values), dtype=object)
         )
 
-    def widen(self, width: int) -> None:  # noqa: B027  an optional hook
-        """Hear the width of the tower's output, before `encoder` is asked for."""
-
     def to_json(self) -> dict[str, Any]:
-        """Return the spec that builds this feature again, with its `state`."""
-        names = [
-            name
-            for name, parameter in inspect.signature(type(self)).parameters.items()
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-        ]
-        return {**spec_of(self, **{name: getattr(self, name) for name in names}), STATE: self.state()}
-
-    @classmethod
-    def from_json(cls, payload: Mapping[str, Any]) -> "Feature":
-        """Build a fitted feature from `to_json`; called on `Feature`, of any kind."""
-        spec = {key: value for key, value in payload.items() if key != STATE}
-        feature = build(spec, cls)
-        feature.set_state(payload[STATE])
-        return feature
-
-    @property
-    @abstractmethod
-    def expected(self) -> str:
-        """What a value must be, for error messages."""
-
-    @property
-    @abstractmethod
-    def output_dim(self) -> int:
-        """Width of what the encoder returns."""
-
-    @abstractmethod
-    def encoder(self) -> nn.Module:
-        """Return a fresh module, encoded [..., width] -> [..., output_dim]; call it after `fit`."""
-
-    @abstractmethod
-    def state(self) -> dict[str, Any]:
-        """Return what `fit` learned as plain values."""
-
-    @abstractmethod
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Take what `state` returned."""
+        """Return the spec that builds this feature again, with its state."""
+        return {**self.config.spec(), STATE: self.state.model_dump()}
 
     @abstractmethod
     def _wrong(self, values: pd.Series) -> BoolArray:
         """Return which of these values, none of them missing, are not what is expected."""
 
     @abstractmethod
-    def _learn(self, values: pd.Series) -> None:
+    def _learn(self, values: pd.Series) -> State:
         """Learn from checked train values."""
 
     @abstractmethod
     def _encode(self, values: pd.Series) -> Tensor:
         """See `encode`."""
 
-    def _refusal(self, values: pd.Series, rows: BoolArray, origin: str) -> str:
-        """Return what to say about rows [n] that are wrong in one way."""
-        position, index = int(rows.argmax()), values.index
-        # A table of entities is in the order of its ids, which need not be its file's.
-        place = f"{index.name} {quoted(index[position])}" if index.name else f"row {position + 1}"
-        missing = bool(values.isna().iloc[position])
-        found = "nothing (NaN)" if missing else quoted(values.iloc[position])
-        remedy = "mend the value" + (", or set `missing: allow`" if missing else "")
-        num = f" ({int(rows.sum()):,} such rows in all)" if rows.sum() > 1 else ""
-        wrong = f"expected {self.expected}, found {found}{num}; {remedy}"
-        return f"{origin}: column {self.column!r}, {place}: {wrong}"
+
+class EmbeddedFeature(Feature):
+    """A feature whose encoder is a table of embeddings."""
+
+    class Config(Feature.Config):
+        """Settings of every such feature."""
+
+        dim: Width
+        """Width of an embedding."""
+
+    config: Config
+
+    @property
+    def output_dim(self) -> int:
+        """Width of an embedding."""
+        return self.config.dim
 
 
 class ContextFeature(Feature):
     """A feature of the request itself: reads the reserved column `request_time`, never a table."""
+
+    class Config(Feature.Config):
+        """Settings of every feature of the request; the column is given, and may be missing."""
+
+        column: Literal["request_time"] = "request_time"
+        missing: Literal["allow"] = "allow"
+
+        @property
+        def describes_request(self) -> bool:
+            """It does."""
+            return True
 
     @abstractmethod
     def encode_times(self, times: Tensor) -> Tensor:
         """Encode request times [B], unix seconds, 0 = not known -> [B, width]."""
 
 
-def feature_from_json(payload: Mapping[str, Any]) -> Feature:
-    """Build any fitted feature from `Feature.to_json`."""
-    return Feature.from_json(payload)
+def feature_from_json(payload: Mapping[str, Any], key: str) -> Feature:
+    """Build a fitted feature, of any kind, from what `Feature.to_json` returned; `key` is for messages."""
+    spec = {name: value for name, value in payload.items() if name != STATE}
+    feature = Feature.Config.chosen(spec, key).make(Feature)
+    feature.state = feature.State.model_validate(payload[STATE])
+    return feature
+
+
+def check_name(name: str, config: Feature.Config) -> None:
+    """Refuse a name that no module can have, and a table's feature that reads the reserved column.
+
+    Raises:
+        InputError: it is one of these.
+    """
+    if "." in name or not name or hasattr(nn.ModuleDict, name):
+        raise InputError(
+            f"feature {name!r}: this name is taken or not possible; choose another, like '{name}_'"
+        )
+    if config.column == REQUEST_TIME and not config.describes_request:
+        raise InputError(
+            f"feature {name!r}: column {REQUEST_TIME!r} is reserved for "
+            "twotower.features.request_time.RequestTime; use that, or another column"
+        )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from twotower.config.errors import InputError
 from twotower.config.problems import Gathered, listed
 from twotower.data.tables import ITEM_ID, USER_ID
-from twotower.features.feature import REQUEST_TIME, ContextFeature, Feature
+from twotower.features.feature import ContextFeature, Feature, check_name
 
 PREFIX = "encoded_"
 KEYS = (USER_ID, ITEM_ID)
@@ -25,8 +25,8 @@ KEYS = (USER_ID, ITEM_ID)
 class FeatureTable(nn.Module):
     """Encoded features by row; row 0 = unknown, with every feature missing.
 
-    Build one with `fit` or `restore`. The encoded values are buffers that move with the module and stay out
-    of its `state_dict`: the data has them.
+    Build one with `fit`. The encoded values are buffers that move with the module and stay out of its
+    `state_dict`: the data has them.
 
     Args:
         features: fitted, by name; a context feature has no values here.
@@ -60,22 +60,11 @@ class FeatureTable(nn.Module):
             InputError: a name or column is not usable, or any row (of train or not) holds a bad value.
         """
         Gathered(origin, column_faults(features, table, origin)).tell()
+        encoded = {}
         for name, feature in _tabled(features).items():
             values = _column(table, name, feature, origin)
             feature.fit(values.iloc[np.asarray(train_rows) - 1], origin)
-        return cls.restore(features, table)
-
-    @classmethod
-    def restore(cls, features: dict[str, Feature], table: pd.DataFrame) -> "FeatureTable":
-        """Encode every row of a table with features fitted before.
-
-        Raises:
-            InputError: the table lacks a column.
-        """
-        encoded = {
-            name: feature.encode(_column(table, name, feature, "table"))
-            for name, feature in _tabled(features).items()
-        }
+            encoded[name] = feature.encode(values)
         return cls(features, encoded, len(table))
 
     @property
@@ -89,13 +78,13 @@ class FeatureTable(nn.Module):
         Consecutive rows (a catalogue, or a chunk of it) give views: nothing is copied, and an encoder can
         tell that it saw them before.
         """
-        run = _run(rows, self.num_rows)
+        encoded = {name: self.get_buffer(PREFIX + name) for name in _tabled(self.features)}
+        run = _consecutive(rows, self.num_rows)
         if run is not None:
-            return {name: values[run] for name, values in self._encoded().items()}
-        flat = rows.reshape(-1)
+            return {name: values[run] for name, values in encoded.items()}
         return {
-            name: values.index_select(0, flat).reshape(*rows.shape, values.shape[1])
-            for name, values in self._encoded().items()
+            name: values.index_select(0, rows.reshape(-1)).reshape(*rows.shape, values.shape[1])
+            for name, values in encoded.items()
         }
 
     def encode(self, records: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -117,22 +106,9 @@ class FeatureTable(nn.Module):
         """Return fresh encoders by name, context features included."""
         return nn.ModuleDict({name: feature.encoder() for name, feature in self.features.items()})
 
-    def append(self, encoded: Mapping[str, Tensor]) -> None:
-        """Add rows at the end, encoded by `encode`; the first gets row `num_rows + 1`."""
-        present = self._encoded()
-        assert set(encoded) == set(present), f"expected {sorted(present)}, got {sorted(encoded)}"
-        for name, values in present.items():
-            added = encoded[name].to(device=values.device, dtype=values.dtype)
-            setattr(self, PREFIX + name, torch.cat([values, added]))
-        if encoded:
-            self.num_rows += len(next(iter(encoded.values())))
-
     def to_json(self) -> dict[str, Any]:
         """Return the JSON of each feature by name; `feature_from_json` builds them again."""
         return {name: feature.to_json() for name, feature in self.features.items()}
-
-    def _encoded(self) -> dict[str, Tensor]:
-        return {name: self.get_buffer(PREFIX + name) for name in _tabled(self.features)}
 
 
 def _tabled(features: Mapping[str, Feature]) -> dict[str, Feature]:
@@ -150,7 +126,7 @@ def column_faults(features: Mapping[str, Feature], table: pd.DataFrame, origin: 
     told = Gathered(origin)
     for name, feature in _tabled(features).items():
         with told.refusals():
-            check_name(name, feature)
+            check_name(name, feature.config)
             if feature.column in table.columns or feature.column not in KEYS:
                 told.messages += feature.faults(_column(table, name, feature, origin), origin)
     return list(dict.fromkeys(told.messages))
@@ -165,30 +141,11 @@ def _column(table: pd.DataFrame, name: str, feature: Feature, origin: str) -> pd
             f"{origin}: feature {name!r} needs column {feature.column!r}, which is not there; there is {near}"
         )
     values: pd.Series = table[feature.column]
-    for key in KEYS:
-        if key in table.columns:
-            return values.set_axis(pd.Index(table[key], name=key))
-    return values
+    key = next((key for key in KEYS if key in table.columns), None)
+    return values if key is None else values.set_axis(pd.Index(table[key], name=key))
 
 
-def check_name(name: str, feature: Feature) -> None:
-    """Refuse a name that no module can have, and a table's feature that reads the reserved column.
-
-    Raises:
-        InputError: it is one of these.
-    """
-    if "." in name or not name or hasattr(nn.ModuleDict, name):
-        raise InputError(
-            f"feature {name!r}: this name is taken or not possible; choose another, like '{name}_'"
-        )
-    if feature.column == REQUEST_TIME and not isinstance(feature, ContextFeature):
-        raise InputError(
-            f"feature {name!r}: column {REQUEST_TIME!r} is reserved for "
-            "twotower.features.request_time.RequestTime; use that, or another column"
-        )
-
-
-def _run(rows: Tensor, largest: int) -> slice | None:
+def _consecutive(rows: Tensor, largest: int) -> slice | None:
     """Return rows that are consecutive and there as a slice; on the CPU only, where looking costs nothing."""
     if rows.device.type != "cpu" or rows.dim() != 1 or len(rows) < 2 or torch.compiler.is_compiling():
         return None

@@ -1,13 +1,13 @@
 """A quantity: a price, an age, a year."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from twotower.features.feature import BoolArray, Feature, Missing
+from twotower.features.feature import BoolArray, Feature
 from twotower.features.raw_numbers import FloatArray, as_finite_numbers
 
 LARGEST = 10.0
@@ -17,64 +17,50 @@ SQUARED_SAFELY = 1e100
 
 
 class Numeric(Feature):
-    """The standardised value, and whether it is missing: (value - mean) / std of train, 0 where missing.
+    """The standardised value, and whether it is missing: (value - mean) / std of train, 0 where missing."""
 
-    Args:
-        column: see `Feature`.
-        transform: `log1p` takes log(1 + value) first, for amounts that span magnitudes; they must exceed -1.
-        missing: see `Feature`.
-    """
+    class Config(Feature.Config):
+        """Settings of a quantity."""
 
-    def __init__(
-        self, *, column: str, transform: Literal["none", "log1p"] = "none", missing: Missing = "error"
-    ) -> None:
-        super().__init__(column=column, missing=missing)
-        self.transform = transform
-        self.mean = 0.0
-        self.std = 1.0
+        transform: Literal["none", "log1p"] = "none"
+        """`log1p` takes log(1 + value) first, for amounts that span magnitudes; they must exceed -1."""
+
+    class State(Feature.State):
+        """Mean and standard deviation of the transformed train values."""
+
+        mean: float = 0.0
+        std: float = 1.0
+
+    config: Config
+    state: State
+    output_dim = 2
 
     @property
     def expected(self) -> str:
         """What a value must be."""
-        return "a finite number" + (" above -1 (for log1p)" if self.transform == "log1p" else "")
-
-    @property
-    def output_dim(self) -> int:
-        """Two: the value and whether it is missing."""
-        return 2
-
-    def encoder(self) -> nn.Module:
-        """Return the identity: the encoded value is the block."""
-        return nn.Identity()
-
-    def state(self) -> dict[str, Any]:
-        """Return mean and standard deviation of train."""
-        return {"mean": self.mean, "std": self.std}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Take mean and standard deviation."""
-        self.mean, self.std = state["mean"], state["std"]
+        return "a finite number" + (" above -1 (for log1p)" if self.config.transform == "log1p" else "")
 
     def _wrong(self, values: pd.Series) -> BoolArray:
         return np.isnan(self._transformed(values))
 
-    def _learn(self, values: pd.Series) -> None:
+    def _learn(self, values: pd.Series) -> State:
         numbers = self._transformed(values)
         known = numbers[~np.isnan(numbers)]
-        if len(known):
-            scale = max(1.0, float(np.abs(known).max()) / SQUARED_SAFELY)
-            self.mean = float((known / scale).mean() * scale)
-            self.std = float((known / scale).std() * scale) or 1.0
+        if not len(known):
+            return self.State()
+        scale = max(1.0, float(np.abs(known).max()) / SQUARED_SAFELY)
+        known = known / scale
+        return self.State(mean=float(known.mean() * scale), std=float(known.std() * scale) or 1.0)
 
     def _encode(self, values: pd.Series) -> Tensor:
-        numbers = self._transformed(values)
+        numbers, mean = self._transformed(values), self.state.mean
         absent = np.isnan(numbers)
         with np.errstate(over="ignore"):  # infinite is beyond LARGEST, too
-            scaled = np.clip((np.where(absent, self.mean, numbers) - self.mean) / self.std, -LARGEST, LARGEST)
+            scaled = np.clip((np.where(absent, mean, numbers) - mean) / self.state.std, -LARGEST, LARGEST)
         return torch.from_numpy(np.stack([scaled, absent], axis=1).astype(np.float32))
 
     def _transformed(self, values: pd.Series) -> FloatArray:
         numbers = as_finite_numbers(values)
-        if self.transform == "none":
+        if self.config.transform == "none":
             return numbers
         return np.log1p(np.where(numbers > -1, numbers, np.nan))

@@ -1,16 +1,17 @@
 """When the user asks: season, day of the week, hour of the day."""
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 import torch
 from annotated_types import Le
-from torch import Tensor, nn
+from torch import Tensor
 
-from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.config.spec import Count
-from twotower.features.feature import REQUEST_TIME, BoolArray, ContextFeature
+from twotower.features.feature import BoolArray, ContextFeature
 from twotower.features.raw_numbers import as_finite_numbers
 
 YEAR_SECONDS = 31_556_952  # 365.2425 days
@@ -21,40 +22,38 @@ Harmonics = Annotated[Count, Le(1000)]
 
 
 class RequestTime(ContextFeature):
-    """Harmonics sin(k phase), cos(k phase), k = 1..n, of each cycle of the request time; zeros if not known.
+    """Harmonics sin(k phase), cos(k phase), k = 1..n, of each cycle of the request time; 0 if not known."""
 
-    Args:
-        year: number of harmonics of the year; 4 tells months apart.
-        week: number of harmonics of the week.
-        day: number of harmonics of the day (UTC).
-    """
+    class Config(ContextFeature.Config):
+        """How many harmonics each cycle has."""
 
+        year: Harmonics = 4
+        """4 tells months apart."""
+        week: Harmonics = 0
+        day: Harmonics = 0
+        """In UTC."""
+
+        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+            """Tell whether there is none at all."""
+            yield from super().problems(facts)
+            if not self.year + self.week + self.day:
+                yield "year", "year, week and day are all 0; give one of them harmonics"
+
+    config: Config
     expected = "unix seconds"
-
-    def __init__(self, *, year: Harmonics = 4, week: Harmonics = 0, day: Harmonics = 0) -> None:
-        super().__init__(column=REQUEST_TIME, missing="allow")
-        if year + week + day == 0:
-            raise InputError("RequestTime: year, week and day are all 0; give one of them harmonics")
-        self.year = year
-        self.week = week
-        self.day = day
 
     @property
     def output_dim(self) -> int:
         """Two for each harmonic."""
-        return 2 * (self.year + self.week + self.day)
-
-    def encoder(self) -> nn.Module:
-        """Return the identity: the harmonics are the block."""
-        return nn.Identity()
+        return 2 * (self.config.year + self.config.week + self.config.day)
 
     def encode_times(self, times: Tensor) -> Tensor:
         """Encode unix seconds [B], 0 or less = not known -> [B, output_dim]."""
         waves = []
         for seconds, harmonics in (
-            (YEAR_SECONDS, self.year),
-            (WEEK_SECONDS, self.week),
-            (DAY_SECONDS, self.day),
+            (YEAR_SECONDS, self.config.year),
+            (WEEK_SECONDS, self.config.week),
+            (DAY_SECONDS, self.config.day),
         ):
             if not harmonics:
                 continue
@@ -64,18 +63,11 @@ class RequestTime(ContextFeature):
             waves += [angles.sin(), angles.cos()]
         return torch.cat(waves, 1) * (times > 0)[:, None]
 
-    def state(self) -> dict[str, Any]:
-        """Return nothing: a cycle is not learned."""
-        return {}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Take nothing."""
-
     def _wrong(self, values: pd.Series) -> BoolArray:
         return np.isnan(as_finite_numbers(values))
 
-    def _learn(self, values: pd.Series) -> None:
-        pass
+    def _learn(self, values: pd.Series) -> ContextFeature.State:
+        return self.State()
 
     def _encode(self, values: pd.Series) -> Tensor:
         seconds = np.nan_to_num(np.clip(as_finite_numbers(values), 0, 2.0**52), nan=0.0)

@@ -1,109 +1,123 @@
 """Titles and descriptions, without a language model: hashed words and parts of words."""
 
+import functools
+import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from twotower.config.spec import Length, PositiveInt, Width
+from twotower.config.spec import Length, PositiveInt
 from twotower.features.bag_encoder import BagEncoder
-from twotower.features.feature import BoolArray, Feature, Missing
-from twotower.features.text_tokens import hashed_tokens
+from twotower.features.feature import BoolArray, EmbeddedFeature
+
+WORD = re.compile(r"[^\W_]+")
+GRAM_SIZES = (3, 4, 5)
 
 
-class HashedText(Feature):
+class HashedText(EmbeddedFeature):
     """The mean of the embeddings of a text's words and character n-grams.
 
     Only tokens that training can learn something from get an embedding: those of at least `min_count` train
     texts. All others are dropped; a text without known tokens gives zeros.
 
-    Args:
-        column: see `Feature`.
-        dim: width of an embedding.
-        buckets: range of the hash; two tokens with one hash share an embedding.
-        max_tokens: of one text, words first; further ones are dropped.
-        min_count: train texts a token needs to get an embedding.
-        char_ngrams: use the character n-grams (3 to 5) of words too: kin of unseen words are then known.
-        weighting: `mean`, or `idf` to weigh rare tokens more: 1 + ln((1 + texts) / (1 + texts with it)).
-        missing: see `Feature`.
-
     Reference: Weinberger et al., Feature Hashing for Large Scale Multitask Learning, ICML 2009.
     """
 
+    class Config(EmbeddedFeature.Config):
+        """Settings of hashed text."""
+
+        buckets: PositiveInt = 1_000_000
+        """Range of the hash; two tokens with one hash share an embedding."""
+        max_tokens: Length = 64
+        """Of one text, words first; further ones are dropped."""
+        min_count: PositiveInt = 2
+        """Train texts a token needs to get an embedding."""
+        char_ngrams: bool = True
+        """Use the character n-grams (3 to 5) of words too: kin of unseen words are then known."""
+        weighting: Literal["mean", "idf"] = "mean"
+        """`mean`, or `idf` to weigh rare tokens more: 1 + ln((1 + texts) / (1 + texts with it))."""
+
+    class State(EmbeddedFeature.State):
+        """The known tokens (hashes) in row order, the train texts that hold each, and all train texts."""
+
+        tokens: list[int] = Field(default_factory=list)
+        counts: list[int] = Field(default_factory=list)
+        num_texts: int = 0
+
+        @functools.cached_property
+        def row_of(self) -> dict[int, int]:
+            """Token -> row."""
+            return {token: row for row, token in enumerate(self.tokens, start=1)}
+
+    config: Config
+    state: State
     expected = "text"
-
-    def __init__(
-        self,
-        *,
-        column: str,
-        dim: Width,
-        buckets: PositiveInt = 1_000_000,
-        max_tokens: Length = 64,
-        min_count: PositiveInt = 2,
-        char_ngrams: bool = True,
-        weighting: Literal["mean", "idf"] = "mean",
-        missing: Missing = "error",
-    ) -> None:
-        super().__init__(column=column, missing=missing)
-        self.dim = dim
-        self.buckets = buckets
-        self.max_tokens = max_tokens
-        self.min_count = min_count
-        self.char_ngrams = char_ngrams
-        self.weighting = weighting
-        self.set_state({"tokens": [], "counts": [], "num_texts": 0})
-
-    @property
-    def output_dim(self) -> int:
-        """Width of an embedding."""
-        return self.dim
 
     def encoder(self) -> BagEncoder:
         """Return a fresh table of embeddings, averaged with the token weights."""
-        weights = np.ones(len(self.tokens) + 1)
-        if self.weighting == "idf":
-            weights[1:] += np.log((1 + self.num_texts) / (1 + np.asarray(self.counts, dtype=np.float64)))
-        return BagEncoder(torch.from_numpy(weights.astype(np.float32)), self.dim)
-
-    def state(self) -> dict[str, Any]:
-        """Return the known tokens (hashes) in row order, train texts that hold each, and train texts."""
-        return {"tokens": self.tokens, "counts": self.counts, "num_texts": self.num_texts}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Take what `state` returned."""
-        self.tokens: list[int] = state["tokens"]
-        self.counts: list[int] = state["counts"]
-        self.num_texts: int = state["num_texts"]
-        self._row_of = {token: row for row, token in enumerate(self.tokens, start=1)}
+        state, weights = self.state, np.ones(len(self.state.tokens) + 1)
+        if self.config.weighting == "idf":
+            weights[1:] += np.log((1 + state.num_texts) / (1 + np.asarray(state.counts, dtype=np.float64)))
+        return BagEncoder(torch.from_numpy(weights.astype(np.float32)), self.config.dim)
 
     def _wrong(self, values: pd.Series) -> BoolArray:
         return np.array([not isinstance(value, str) for value in values], dtype=np.bool_)
 
-    def _learn(self, values: pd.Series) -> None:
+    def _learn(self, values: pd.Series) -> State:
         counts = Counter(token for tokens in self._tokenise(values) for token in tokens)
-        tokens = sorted(token for token, count in counts.items() if count >= self.min_count)
-        self.set_state(
-            {
-                "tokens": tokens,
-                "counts": [counts[token] for token in tokens],
-                "num_texts": int(values.notna().sum()),
-            }
+        tokens = sorted(token for token, count in counts.items() if count >= self.config.min_count)
+        return self.State(
+            tokens=tokens,
+            counts=[counts[token] for token in tokens],
+            num_texts=int(values.notna().sum()),
         )
 
     def _encode(self, values: pd.Series) -> Tensor:
-        encoded: npt.NDArray[np.int32] = np.zeros((len(values), self.max_tokens), dtype=np.int32)
+        width, row_of = self.config.max_tokens, self.state.row_of
+        encoded: npt.NDArray[np.int32] = np.zeros((len(values), width), dtype=np.int32)
         for position, tokens in enumerate(self._tokenise(values)):
-            rows = [self._row_of[token] for token in tokens if token in self._row_of][: self.max_tokens]
+            rows = [row_of[token] for token in tokens if token in row_of][:width]
             encoded[position, : len(rows)] = rows
         return torch.from_numpy(encoded)
 
     def _tokenise(self, values: pd.Series) -> Iterator[list[int]]:
-        memo: dict[str, list[int]] = {}
         for value in values:
             known = isinstance(value, str)
-            yield hashed_tokens(value, self.buckets, self.char_ngrams, memo) if known else []
+            yield hashed_tokens(value, self.config.buckets, self.config.char_ngrams) if known else []
+
+
+def hashed_tokens(text: str, buckets: int, char_ngrams: bool) -> list[int]:
+    """Return the distinct hashes of a text's tokens, words first; case does not count.
+
+    Args:
+        text: any text.
+        buckets: hashes are in 0..buckets-1, the same on every machine.
+        char_ngrams: add the character n-grams (3 to 5) of each word with its edges marked.
+
+    Reference: Bojanowski et al., Enriching Word Vectors with Subword Information, TACL 2017, section 3.2.
+    """
+    hashes: dict[int, None] = {}
+    grams: dict[int, None] = {}
+    for word in WORD.findall(text.lower()):
+        first, *others = _hash_word(word, buckets, char_ngrams)
+        hashes[first] = None
+        grams.update(dict.fromkeys(others))
+    return list(hashes | grams)
+
+
+@functools.lru_cache(100_000)
+def _hash_word(word: str, buckets: int, char_ngrams: bool) -> tuple[int, ...]:
+    tokens = [f"w{word}"]
+    if char_ngrams:
+        marked = f"<{word}>"
+        tokens += [f"g{marked[i : i + n]}" for n in GRAM_SIZES for i in range(len(marked) - n + 1)]
+    # crc32 is the same in every process; Python's own hash is not.
+    return tuple(zlib.crc32(token.encode("utf-8", "replace")) % buckets for token in tokens)

@@ -3,11 +3,13 @@
 import math
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
+from pydantic import Field
 
-Value = str | int | float
+from twotower.features.feature import Feature
 
 
 def is_value(value: Any) -> bool:
@@ -20,30 +22,29 @@ def is_value(value: Any) -> bool:
         return False
 
 
-class ValueRows:
+class ValueRows(Feature.State):
     """Known values, at rows 1..n in a fixed order; row 0 = unknown.
 
     1, 1.0 and numpy's 1 are one value; "1" is another.
     """
 
-    def __init__(self, values: Iterable[Value] = ()) -> None:
-        self.values = list(values)
-        self._row_of = {value: row for row, value in enumerate(self.values, start=1)}
+    values: list[str | bool | int | float] = Field(default_factory=list)
 
     @classmethod
-    def fit(cls, values: Iterable[Any], min_count: int = 1) -> "ValueRows":
+    def fit(cls, values: Iterable[Any], min_count: int = 1) -> Self:
         """Give a row to every value that occurs at least `min_count` times, numbers first, in order."""
         counts = Counter(value.item() if isinstance(value, np.generic) else value for value in values)
         kept = (value for value, count in counts.items() if count >= min_count)
-        return cls(sorted(kept, key=lambda value: (isinstance(value, str), value)))
+        return cls(values=sorted(kept, key=lambda value: (isinstance(value, str), value)))
 
-    def __len__(self) -> int:
-        """Return the number of known values, without the unknown row."""
-        return len(self.values)
+    @cached_property
+    def row_of(self) -> dict[str | bool | int | float, int]:
+        """Value -> row."""
+        return {value: row for row, value in enumerate(self.values, start=1)}
 
     def row(self, value: Any) -> int:
         """Return the row of a value, 0 where it is not known or cannot be."""
         try:
-            return self._row_of.get(value, 0)
+            return self.row_of.get(value, 0)
         except TypeError:  # not hashable
             return 0

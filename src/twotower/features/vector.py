@@ -1,5 +1,6 @@
 """Dense vectors made elsewhere: sentence or image embeddings."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,102 +9,102 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from pydantic import Field
+from torch import Tensor
 
 from twotower.config.errors import InputError
-from twotower.features.feature import BoolArray, Feature, Missing
+from twotower.config.facts import Facts
+from twotower.features.feature import BoolArray, Feature
 
 FloatMatrix = npt.NDArray[np.float32]
 
 
 class Vector(Feature):
-    """A given vector, as it is or standardised; zeros where it is missing.
+    """A given vector, as it is or standardised; zeros where it is missing."""
 
-    Args:
-        column: of vectors of one length; or, with `path`, of row numbers into that file, from 0.
-        path: of a `.npy` file holding a matrix. A new entity may still bring its vector itself.
-        standardise: scale each component to mean 0 and standard deviation 1 on train.
-        missing: see `Feature`.
-    """
+    class Config(Feature.Config):
+        """Settings of given vectors.
 
-    def __init__(
-        self, *, column: str, path: str | None = None, standardise: bool = False, missing: Missing = "error"
-    ) -> None:
-        super().__init__(column=column, missing=missing)
-        self.path = path
-        self.standardise = standardise
-        self.mean: list[float] = []
-        self.std: list[float] = []
+        `column` is of vectors of one length; or, with `path`, of row numbers into that file, from 0.
+        """
 
-    def problems(self) -> list[tuple[str, str]]:
-        """Tell whether there is a matrix at `path`."""
-        try:
-            if self.path is not None:
-                self._matrix  # noqa: B018  reads the header
-        except InputError as error:
-            return [("path", str(error))]
-        return []
+        path: str | None = None
+        """Of a `.npy` file holding a matrix. A new entity may still bring its vector itself."""
+        standardise: bool = False
+        """Scale each component to mean 0 and standard deviation 1 on train."""
+
+        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+            """Tell whether there is a matrix at `path`."""
+            yield from super().problems(facts)
+            try:
+                if self.path is not None:
+                    self.matrix  # noqa: B018  reads the header
+            except InputError as error:
+                yield "path", str(error)
+
+        @cached_property
+        def matrix(self) -> npt.NDArray[Any]:
+            """What `path` holds, memory-mapped.
+
+            Raises:
+                InputError: it is no matrix of numbers.
+            """
+            if self.path is None or not Path(self.path).is_file():
+                raise InputError(
+                    f"column {self.column!r}: there is no file {self.path}; `path` names a .npy matrix"
+                )
+            try:
+                matrix: npt.NDArray[Any] = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            except ValueError as error:
+                raise InputError(f"{self.path}: expected a .npy matrix of numbers ({error})") from error
+            if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.number):
+                raise InputError(
+                    f"{self.path}: expected a matrix of numbers, found {matrix.dtype} {matrix.shape}"
+                )
+            return matrix
+
+    class State(Feature.State):
+        """What is subtracted from and what divides each component."""
+
+        mean: list[float] = Field(default_factory=list)
+        std: list[float] = Field(default_factory=list)
+
+    config: Config
+    state: State
 
     @property
     def expected(self) -> str:
         """What a value must be."""
-        length = f" of length {self.output_dim}" if self.mean else ""
-        if self.path is None:
+        length = f" of length {self.output_dim}" if self.output_dim else ""
+        path = self.config.path
+        if path is None:
             return f"a vector of finite numbers{length}, as long as all others"
-        return f"a row number of {self.path}, 0 to {len(self._matrix) - 1}, with finite numbers in that row"
+        last = len(self.config.matrix) - 1
+        return f"a row number of {path}, 0 to {last}, with finite numbers in that row"
 
     @property
     def output_dim(self) -> int:
         """Length of a vector; known after `fit`."""
-        return len(self.mean)
-
-    def encoder(self) -> nn.Module:
-        """Return the identity: the vector is the block."""
-        return nn.Identity()
-
-    def state(self) -> dict[str, Any]:
-        """Return what is subtracted from and what divides each component."""
-        return {"mean": self.mean, "std": self.std}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Take what is subtracted from and what divides each component."""
-        self.mean, self.std = state["mean"], state["std"]
-
-    @cached_property
-    def _matrix(self) -> npt.NDArray[Any]:
-        if self.path is None or not Path(self.path).is_file():
-            raise InputError(
-                f"column {self.column!r}: there is no file {self.path}; `path` names a .npy matrix"
-            )
-        try:
-            matrix: npt.NDArray[Any] = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except ValueError as error:
-            raise InputError(f"{self.path}: expected a .npy matrix of numbers ({error})") from error
-        if matrix.ndim != 2 or not np.issubdtype(matrix.dtype, np.number):
-            raise InputError(
-                f"{self.path}: expected a matrix of numbers, found {matrix.dtype} {matrix.shape}"
-            )
-        return matrix
+        return len(self.state.mean)
 
     def _wrong(self, values: pd.Series) -> BoolArray:
         vectors = [self._vector(value) for value in values]
         dim = next((len(vector) for vector in vectors if vector is not None), 0)
         return np.array([vector is None or len(vector) != dim for vector in vectors], dtype=np.bool_)
 
-    def _learn(self, values: pd.Series) -> None:
+    def _learn(self, values: pd.Series) -> State:
         vectors = [vector for vector in map(self._vector, values) if vector is not None]
         if not vectors:
             raise InputError(f"column {self.column!r}: no train row has a vector; leave this feature out")
-        dim = len(vectors[0])
-        self.mean, self.std = [0.0] * dim, [1.0] * dim
-        if self.standardise:
-            matrix = np.stack(vectors).astype(np.float64)
-            std = matrix.std(0)
-            self.mean = matrix.mean(0).tolist()
-            self.std = np.where(std > 0, std, 1.0).tolist()
+        if not self.config.standardise:
+            dim = len(vectors[0])
+            return self.State(mean=[0.0] * dim, std=[1.0] * dim)
+        matrix = np.stack(vectors).astype(np.float64)
+        std = matrix.std(0)
+        return self.State(mean=matrix.mean(0).tolist(), std=np.where(std > 0, std, 1.0).tolist())
 
     def _encode(self, values: pd.Series) -> Tensor:
-        mean, std = np.asarray(self.mean), np.asarray(self.std)
+        mean, std = np.asarray(self.state.mean), np.asarray(self.state.std)
         encoded: FloatMatrix = np.zeros((len(values), self.output_dim), dtype=np.float32)
         for position, value in enumerate(values):
             vector = self._vector(value)
@@ -113,10 +114,11 @@ class Vector(Feature):
 
     def _vector(self, value: Any) -> FloatMatrix | None:
         """Return the vector a value gives or points at; None if it is no finite vector."""
-        if self.path is not None and isinstance(value, int | float | np.integer | np.floating):
-            if not 0 <= value < len(self._matrix) or value != int(value):
+        if self.config.path is not None and isinstance(value, int | float | np.integer | np.floating):
+            matrix = self.config.matrix
+            if not 0 <= value < len(matrix) or value != int(value):
                 return None
-            value = self._matrix[int(value)]
+            value = matrix[int(value)]
         if not isinstance(value, list | tuple | np.ndarray):
             return None
         try:

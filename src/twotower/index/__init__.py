@@ -1,7 +1,7 @@
 """Faiss indexes over item embeddings, how they are tuned, and the check that they deserve trust.
 
 Purpose: build, search, change, save and load an inner-product index; choose its search arguments; measure it.
-May import: errors, spec, data.atomic (numpy and faiss only, no torch).
-To add one: one file with a subclass of `FaissIndex` (or of `IVF`) and one YAML in conf/index/. It need not
-take ids nor remove: `tombstones` makes up for both.
+May import: config, files (numpy and faiss only, no torch).
+To add one: one file with a subclass of `Index` (or of `IVF`) and one YAML in conf/index/. It need not
+take ids nor remove: `Held` makes up for both.
 """

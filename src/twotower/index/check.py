@@ -1,23 +1,91 @@
 """Check that a built index deserves trust, and measure what it costs."""
 
-import tempfile
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
 from twotower.config.errors import InputError
-from twotower.config.spec import build
-from twotower.index.exact import Truth, exact_search, recall_by_row
+from twotower.index.exact import Truth, recall_by_row
 from twotower.index.index import Index
-from twotower.index.latency import measure_latency
-from twotower.index.rehearse_changes import problem_of_changes
-from twotower.index.report import IndexReport
+from twotower.index.latency import batch_rate, latency_ms
+from twotower.index.rehearsal import problem_of_changes, problem_of_copy, saved_and_loaded
 from twotower.index.tune import OperatingPoint
 
-__all__ = ["IndexReport", "check", "exact_search"]
-
 NUM_ROUND_TRIP_QUERIES = 64
+MIN_BATCH_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """Everything a run says about its index.
+
+    Attributes:
+        type: the concrete kind.
+        factory: Faiss's description.
+        build_args: with automatic values filled in.
+        search_args: in force, tuned or given.
+        num_vectors: in the index.
+        dim: of the vectors.
+        metric: `inner_product`, or what disagrees.
+        count_ok: every item is in the index.
+        dim_ok: the index has the dimension of the vectors.
+        metric_ok: index and quantiser use the inner product.
+        round_trip_ok: saved and loaded again, it holds the same rows and answers the same.
+        changes_ok: items can be removed and added, and it answers rightly then.
+        recall_k: the k of `recall_at_100`: 100, or the number of items where that is less.
+        recall_at_100: tie-tolerant recall against exact search, of real queries.
+        recall_at_100_by_row: the same with ties counted as misses.
+        missing_rate: share of places that the searched cells could not fill.
+        queries_per_second: of a batch, all threads.
+        latency_ms_p50: of one query, one thread.
+        latency_ms_p99: of one query, one thread.
+        build_seconds: training and adding.
+        index_bytes: size of the saved file.
+        bytes_per_item: the same, per vector.
+        target_recall: that tuning aimed at.
+        min_recall: below which the index is rejected.
+        points: the curve of recall against latency.
+        problems: one sentence for each failed check.
+        label_metric_drop: metric key -> exact value less the index's value; filled in by who has labels.
+    """
+
+    type: str
+    factory: str
+    build_args: dict[str, int]
+    search_args: dict[str, int]
+    num_vectors: int
+    dim: int
+    metric: str
+    count_ok: bool
+    dim_ok: bool
+    metric_ok: bool
+    round_trip_ok: bool
+    changes_ok: bool
+    recall_k: int
+    recall_at_100: float
+    recall_at_100_by_row: float
+    missing_rate: float
+    queries_per_second: float
+    latency_ms_p50: float
+    latency_ms_p99: float
+    build_seconds: float
+    index_bytes: int
+    bytes_per_item: float
+    target_recall: float
+    min_recall: float
+    points: list[OperatingPoint]
+    problems: list[str]
+    label_metric_drop: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check held and recall is at least `min_recall`."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as JSON takes them, with `ok`."""
+        return {**asdict(self), "ok": self.ok}
 
 
 def check(
@@ -47,107 +115,84 @@ def check(
     if not len(queries):
         raise InputError("queries: there are none, so the index cannot be checked")
     queries = queries[np.linspace(0, len(queries) - 1, min(len(queries), max_queries)).astype(np.int64)]
-    quality = _quality(index, vectors, rows, queries, k)
-    if index.dim != queries.shape[1]:
+    truth = Truth.of(vectors, rows, queries, k)
+    if index.dim == vectors.shape[1]:
+        found = index.search(queries, truth.k).rows
+    else:  # such an index finds nothing
+        found = np.full((len(queries), truth.k), -1)
         queries = np.zeros((len(queries), index.dim), dtype=np.float32)
-    latency = measure_latency(index, queries, quality.recall_k)
-    index_bytes, round_trip_problem, changes_problem = _life(index, vectors, rows, queries, quality.recall_k)
-    facts = _Facts(
-        count_ok=np.array_equal(index.rows, np.sort(rows)),
-        dim_ok=index.dim == vectors.shape[1],
-        metric_ok=index.metric == "inner_product",
-        round_trip_ok=not round_trip_problem,
-        changes_ok=not changes_problem,
-    )
+    copy, index_bytes = saved_and_loaded(index)
+    few = queries[:NUM_ROUND_TRIP_QUERIES]
+    of_copy, of_changes = problem_of_copy(index, copy, few, truth.k), ""
+    if index.dim == vectors.shape[1] and not of_copy:
+        of_changes = problem_of_changes(copy, vectors, rows, few, truth.k)
+    quality: dict[str, Any] = {
+        "recall_k": truth.k,
+        "recall_at_100": truth.recall(found),
+        "recall_at_100_by_row": recall_by_row(found, truth.exact.rows),
+        "missing_rate": float((found < 0).mean()),
+    }
+    facts: dict[str, Any] = {
+        "count_ok": np.array_equal(index.rows, np.sort(rows)),
+        "dim_ok": index.dim == vectors.shape[1],
+        "metric_ok": index.metric == "inner_product",
+        "round_trip_ok": not of_copy,
+        "changes_ok": not of_changes,
+    }
     return IndexReport(
-        type=index.kind,
-        factory=index.factory,
-        build_args=index.build_args,
-        search_args=index.search_args,
-        num_vectors=index.num_vectors,
-        dim=index.dim,
-        metric=index.metric,
-        **asdict(facts),
-        **asdict(quality),
-        **asdict(latency),
-        build_seconds=index.build_seconds,
+        **_settings(index),
+        **facts,
+        **quality,
+        **_costs(index, queries, truth.k),
         index_bytes=index_bytes,
         bytes_per_item=index_bytes / max(1, index.num_vectors),
-        target_recall=index.target_recall,
-        min_recall=index.min_recall,
         points=points or [],
-        problems=_problems(index, vectors, facts, quality, [round_trip_problem, changes_problem]),
+        problems=_problems(index, vectors, facts, quality, [of_copy, of_changes]),
     )
 
 
-@dataclass(frozen=True)
-class _Facts:
-    count_ok: bool
-    dim_ok: bool
-    metric_ok: bool
-    round_trip_ok: bool
-    changes_ok: bool
+def _settings(index: Index) -> dict[str, Any]:
+    return {
+        "type": index.kind,
+        "factory": index.factory,
+        "build_args": index.build_args,
+        "search_args": index.search_args,
+        "num_vectors": index.num_vectors,
+        "dim": index.dim,
+        "metric": index.metric,
+        "target_recall": index.config.target_recall,
+        "min_recall": index.config.min_recall,
+    }
 
 
-@dataclass(frozen=True)
-class _Quality:
-    recall_k: int
-    recall_at_100: float
-    recall_at_100_by_row: float
-    missing_rate: float
-
-
-def _quality(index: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> _Quality:
-    """Compare search results with exact ones; an index of another dimension finds nothing."""
-    truth = Truth.of(vectors, rows, queries, k)
-    if index.dim != queries.shape[1]:
-        return _Quality(truth.k, 0.0, 0.0, 1.0)
-    found = index.search(queries, truth.k).rows
-    return _Quality(
-        recall_k=truth.k,
-        recall_at_100=truth.recall(found),
-        recall_at_100_by_row=recall_by_row(found, truth.exact.rows),
-        missing_rate=float((found < 0).mean()),
-    )
-
-
-def _life(
-    index: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int
-) -> tuple[int, str, str]:
-    """Save and load an index, and change the copy. Returns the size of the file and what went wrong."""
-    queries = queries[:NUM_ROUND_TRIP_QUERIES]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "index.faiss"
-        index.save(path)
-        index_bytes = path.stat().st_size
-        loaded = build(index.spec(), Index)
-        loaded.load(path)
-    if not np.array_equal(loaded.rows, index.rows):
-        return index_bytes, "after saving and loading, the index holds other rows", ""
-    before, after = index.search(queries, k), loaded.search(queries, k)
-    if not (np.array_equal(before.rows, after.rows) and np.array_equal(before.scores, after.scores)):
-        return index_bytes, "after saving and loading, the index answers otherwise", ""
-    comparable = index.dim == vectors.shape[1]
-    return index_bytes, "", problem_of_changes(loaded, vectors, rows, queries, k) if comparable else ""
+def _costs(index: Index, queries: np.ndarray, k: int) -> dict[str, Any]:
+    p50, p99 = latency_ms(index, queries, k)
+    _, rate = batch_rate(index, queries, k, MIN_BATCH_SECONDS)
+    return {
+        "queries_per_second": rate,
+        "latency_ms_p50": p50,
+        "latency_ms_p99": p99,
+        "build_seconds": index.build_seconds,
+    }
 
 
 def _problems(
-    index: Index, vectors: np.ndarray, facts: _Facts, quality: _Quality, others: list[str]
+    index: Index, vectors: np.ndarray, facts: dict[str, Any], quality: dict[str, Any], others: list[str]
 ) -> list[str]:
-    """Say in a sentence each what failed."""
     found = []
-    if not facts.count_ok:
+    if not facts["count_ok"]:
         found.append(
             f"the index holds {index.num_vectors} items, other than the {len(vectors)} of the catalogue"
         )
-    if not facts.dim_ok:
+    if not facts["dim_ok"]:
         found.append(f"the index has dimension {index.dim}, the vectors {vectors.shape[1]}")
-    if not facts.metric_ok:
+    if not facts["metric_ok"]:
         found.append(f"the index does not search by inner product: {index.metric}")
     found += filter(None, others)
-    if quality.recall_at_100 < index.min_recall:
+    if quality["recall_at_100"] < index.config.min_recall:
         found.append(
-            f"recall@{quality.recall_k} against exact search is {quality.recall_at_100:.4f}, below"
-            f" index.min_recall {index.min_recall}: search more thoroughly, choose finer codes, or lower it"
+            f"recall@{quality['recall_k']} against exact search is {quality['recall_at_100']:.4f}, below"
+            f" index.min_recall {index.config.min_recall}: search more thoroughly, choose finer codes, or"
+            " lower it"
         )
     return found

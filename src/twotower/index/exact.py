@@ -6,13 +6,25 @@ import faiss
 import numpy as np
 
 from twotower.config.errors import InputError
-from twotower.index.index import SearchResult
-from twotower.index.vector_input import as_rows, as_vectors
+from twotower.index.vectors_and_rows import as_rows, as_vectors
 
 TIE_TOLERANCE = 1e-6
 """Relative to the lengths of query and item vector: what float32 sums of a few hundred terms differ by."""
 
 QUERIES_PER_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The k best items of each query, best first.
+
+    Attributes:
+        scores: float32 [Q, K] dot products; -inf where there is no item.
+        rows: int64 [Q, K] item rows; -1 where there are fewer than K, or the searched cells ran out of items.
+    """
+
+    scores: np.ndarray
+    rows: np.ndarray
 
 
 def exact_search(vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> SearchResult:

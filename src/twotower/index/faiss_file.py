@@ -1,5 +1,6 @@
-"""Files that Faiss writes, or that say so."""
+"""Files that Faiss writes, or that say so, and which Faiss it is."""
 
+import platform
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,19 +15,6 @@ FREE_BYTES = 64 * 2**20
 
 READING = threading.Lock()
 """Faiss has one limit on what it reads, for all threads."""
-
-
-def size_in_file(held: Any) -> int:
-    """Return the bytes of a Faiss object's file; written to a counter, so nothing is copied as a whole."""
-    total = 0
-
-    def count(chunk: bytes) -> int:
-        nonlocal total
-        total += len(chunk)
-        return len(chunk)
-
-    faiss.write_index(held, faiss.PyCallbackIOWriter(count))  # type: ignore[attr-defined]
-    return total
 
 
 def read_faiss(path: Path, largest_part: Callable[[int], int]) -> Any:
@@ -51,3 +39,14 @@ def read_faiss(path: Path, largest_part: Callable[[int], int]) -> Any:
     except (RuntimeError, MemoryError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise InputError(f"{path}: is not a whole index file ({reason}); build the index again") from error
+
+
+def faiss_versions() -> dict[str, str | int]:
+    """Return what decides how an index computes: version, SIMD level, compile options, threads, machine."""
+    return {
+        "faiss": faiss.__version__,
+        "simd_level": faiss.SIMDConfig.get_level_name(),
+        "compile_options": faiss.get_compile_options().strip(),
+        "num_threads": faiss.omp_get_max_threads(),
+        "machine": platform.machine(),
+    }

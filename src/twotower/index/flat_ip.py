@@ -4,45 +4,26 @@ from typing import Any
 
 import faiss
 
-from twotower.index.faiss_index import FaissIndex
-from twotower.index.index import Recall
+from twotower.index.index import Index, RecallTarget
 
 
-class FlatIP(FaissIndex):
-    """All vectors as they are; exact, and fast enough to about a million items.
+class FlatIP(Index):
+    """All vectors as they are; exact, and fast enough to about a million items."""
 
-    Args:
-        target_recall: recall@100 that tuning aims at (it has nothing to choose here).
-        min_recall: recall@100 below which the index is rejected.
-    """
+    class Config(Index.Config):
+        """Settings of exact search, which tuning has nothing to choose of."""
+
+        target_recall: RecallTarget = 1.0
+        min_recall: RecallTarget = 1.0
 
     kind = "flat_ip"
-
-    def __init__(self, *, target_recall: Recall = 1.0, min_recall: Recall = 1.0) -> None:
-        super().__init__(target_recall=target_recall, min_recall=min_recall)
-
-    def arguments(self) -> dict[str, Any]:
-        """See `FaissIndex.arguments`."""
-        return {"target_recall": self.target_recall, "min_recall": self.min_recall}
+    faiss_type = faiss.IndexFlatIP
+    is_exact = True
 
     def create(self, dim: int, num_vectors: int) -> Any:
-        """See `FaissIndex.create`."""
+        """See `Index.create`."""
         return faiss.IndexFlatIP(dim)
 
-    def accepts(self, loaded: Any) -> bool:
-        """See `FaissIndex.accepts`."""
-        return isinstance(loaded, faiss.IndexFlat) and loaded.codes.size() == 4 * loaded.d * loaded.ntotal
-
-    def metrics(self) -> dict[str, int]:
-        """See `FaissIndex.metrics`."""
-        return {"index": self._built.metric_type}
-
-    @property
-    def is_exact(self) -> bool:
-        """See `Index.is_exact`."""
-        return True
-
-    @property
-    def factory(self) -> str:
-        """See `Index.factory`."""
-        return "IDMap2,Flat"
+    def fits(self, own: Any) -> bool:
+        """See `Index.fits`."""
+        return bool(own.codes.size() == 4 * own.d * own.ntotal)

@@ -1,66 +1,107 @@
-"""What every index offers, whatever it is made of."""
+"""What every index offers; a kind adds how its Faiss object is made, and what it may be told."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
+import faiss
 import numpy as np
 from annotated_types import Gt, Le
 
-Recall = Annotated[float, Gt(0), Le(1)]
+from twotower.config.component import Component
+from twotower.config.errors import InputError
+from twotower.config.facts import Facts
+from twotower.files.atomic import write_atomically
+from twotower.index.exact import SearchResult
+from twotower.index.faiss_file import read_faiss
+from twotower.index.held import Held
+from twotower.index.read_write_lock import ReadWriteLock
+from twotower.index.vectors_and_rows import as_rows, as_vectors
+
+RecallTarget = Annotated[float, Gt(0), Le(1)]
 
 
-@dataclass(frozen=True)
-class SearchResult:
-    """The k best items of each query, best first.
-
-    Attributes:
-        scores: float32 [Q, K] dot products; -inf where there is no item.
-        rows: int64 [Q, K] item rows; -1 where the searched cells ran out of items.
-    """
-
-    scores: np.ndarray
-    rows: np.ndarray
-
-
-class Index(ABC):
+class Index(Component, ABC):
     """Item vectors under their rows, searched by dot product.
 
     Build arguments are fixed once vectors are in; search arguments can change at any time. Inputs are never
     modified. Searching, adding and removing are safe from several threads.
 
+    A kind makes an empty Faiss object and says nothing of ids and removal: what that lacks of both is made up
+    for (`Held`). It promises that all parts search by METRIC_INNER_PRODUCT, and that the same vectors
+    give the same file.
+
     Attributes:
-        kind: the name of the concrete kind, such as `ivf_flat`.
-        target_recall: recall@100 against exact search that tuning aims at.
-        min_recall: recall@100 below which the index is rejected.
+        kind: its name, such as `ivf_flat`.
+        faiss_type: the class of its Faiss object; a file that holds another is refused.
+        search_arg: the attribute of the Faiss object that says how thoroughly it searches, such as `nprobe`
+            or `hnsw.efSearch`, from 1 up; empty where there is none. Tuning chooses it, unless the settings
+            have a value of that name.
+        build_seconds: how long `build` took; 0.0 after `load`.
         training_iterations: k-means iterations in `build`; None leaves Faiss's defaults. Rehearsals use few.
     """
 
-    kind: str
-    target_recall: float
-    min_recall: float
+    class Config(Component.Config):
+        """Settings of every index."""
+
+        target_recall: RecallTarget = 0.995
+        """recall@100 against exact search that tuning aims at."""
+        min_recall: RecallTarget = 0.95
+        """recall@100 below which the index is rejected."""
+
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+            """List what does not fit the sizes; see `Component.Config.problems`."""
+            if self.min_recall <= self.target_recall:
+                return []
+            above = f"{self.min_recall} is above target_recall {self.target_recall}: lower it, or aim higher"
+            return [("min_recall", above)]
+
+        def for_size(self, num_items: int) -> "Index.Config":
+            """Return the settings that a catalogue of this size gets, nothing left to be chosen by size."""
+            return self
+
+        @property
+        def min_items(self) -> int:
+            """The fewest items that an index is built of."""
+            return 1
+
+        def build(self) -> "Index":
+            """Return an index without items."""
+            return self.make(Index)
+
+    config: Config
+    kind: ClassVar[str]
+    faiss_type: ClassVar[type]
+    search_arg: ClassVar[str] = ""
     training_iterations: int | None = None
 
-    @abstractmethod
-    def problems(self, dim: int | None, num_vectors: int | None) -> list[tuple[str, str]]:
-        """List what is wrong with the arguments: (parameter name, message); None = size not yet known."""
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.build_seconds = 0.0
+        self._held: Held  # once `build` or `load` was called
+        self._lock = ReadWriteLock()
 
     @abstractmethod
-    def for_size(self, num_vectors: int) -> "Index":
-        """Return a fresh, empty index of the concrete kind that this many vectors get."""
+    def create(self, dim: int, num_vectors: int) -> Any:
+        """Return an empty Faiss object for this many training vectors, without a table of ids."""
 
-    @abstractmethod
-    def spec(self) -> dict[str, Any]:
-        """Return the spec (`_target_` and arguments) of the concrete kind: what `load` needs."""
+    def fits(self, own: Any) -> bool:
+        """Whether the parts of a file's Faiss object fit each other; else searches read other memory."""
+        return True
 
-    @property
-    @abstractmethod
-    def min_training_vectors(self) -> int:
-        """The fewest vectors that `build` accepts."""
+    def stored_rows(self, own: Any) -> np.ndarray:
+        """Return the ids inside a Faiss object, int64 [N]; only asked of kinds that take and remove ids."""
+        raise NotImplementedError(f"{self.kind}: its Faiss object has the ids; return them here")
 
-    @abstractmethod
+    def check_range(self, vectors: np.ndarray) -> None:
+        """Raise InputError for values that this kind cannot store."""
+
+    def largest_part(self, file_bytes: int) -> int:
+        """Return the bytes that reading a file may make room for at once, whatever its headers say."""
+        return file_bytes
+
     def build(self, vectors: np.ndarray, rows: np.ndarray) -> None:
         """Train on the vectors where the kind needs it, and add them.
 
@@ -69,11 +110,25 @@ class Index(ABC):
             rows: integers [N], distinct and not negative.
 
         Raises:
-            InputError: no or too few vectors, values that are not finite, repeated rows, arguments that do
-                not fit these sizes.
+            InputError: no or too few vectors, values that are not finite, repeated rows, settings that do not
+                fit these sizes.
         """
+        started = time.perf_counter()
+        vectors = as_vectors(vectors, "item vectors")
+        num_vectors, dim = vectors.shape
+        if not num_vectors:
+            raise InputError("item vectors: there are none, so there is nothing to index")
+        rows = as_rows(rows, num_vectors)
+        if found := self.config.problems(Facts(embedding_dim=dim, num_items=num_vectors)):
+            raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
+        self.check_range(vectors)
+        own = self.create(dim, num_vectors)
+        own.train(vectors)
+        held = Held.of_trained(own)
+        held.add(vectors, rows)
+        with self._lock.writing():
+            self._held, self.build_seconds = held, time.perf_counter() - started
 
-    @abstractmethod
     def search(self, queries: np.ndarray, k: int) -> SearchResult:
         """Return the k items with the highest dot product; k above the number of items is padded.
 
@@ -84,102 +139,111 @@ class Index(ABC):
         Raises:
             InputError: k below 1, queries of another dimension or not finite.
         """
+        if k < 1:
+            raise InputError(f"k: {k} items asked for; expected at least 1")
+        queries = as_vectors(queries, "queries", self.dim)
+        with self._lock.reading():
+            return self._held.search(queries, k)
 
-    def check_range(self, vectors: np.ndarray) -> None:  # noqa: B027 - most kinds store any
-        """Raise InputError for values that this kind cannot store; the default stores any float32."""
-
-    @abstractmethod
     def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
         """Add items without training again.
 
         Raises:
             InputError: as `build`, or a row that is already in the index.
         """
+        vectors = as_vectors(vectors, "new item vectors", self.dim)
+        rows = as_rows(rows, len(vectors))
+        self.check_range(vectors)
+        with self._lock.writing():
+            self._held.add(vectors, rows)
 
-    @abstractmethod
     def remove(self, rows: np.ndarray) -> int:
         """Remove items; absent rows are ignored. Returns how many were removed."""
+        with self._lock.writing():
+            return self._held.remove(np.asarray(rows, dtype=np.int64))
 
-    @abstractmethod
     def save(self, path: Path) -> None:
         """Write the index to a file (temporary name, then renamed)."""
+        with self._lock.reading():
+            write_atomically(path, lambda temporary: faiss.write_index(self._held.outer, str(temporary)))
 
-    @abstractmethod
     def load(self, path: Path) -> None:
         """Read what `save` wrote. A damaged file may load with wrong content: verify its checksum first.
 
         Raises:
             InputError: the file is missing, unreadable or holds another kind of index.
         """
+        held = Held(read_faiss(path, self.largest_part))
+        sound = type(held.inner) is self.faiss_type and self.fits(held.inner)
+        if not sound or not held.find_rows(self.stored_rows):
+            found = type(held.outer).__name__
+            raise InputError(f"{path}: holds a {found}, which is not an index of kind {self.kind}")
+        with self._lock.writing():
+            self._held, self.build_seconds = held, 0.0
 
-    @abstractmethod
-    def search_grid(self) -> list[dict[str, int]]:
-        """List search arguments from fastest to most thorough; `[{}]` where there is nothing to choose."""
+    @property
+    def search_args(self) -> dict[str, int]:
+        """The search arguments in force, such as `{"nprobe": 8}`; empty where the kind has none."""
+        part, name = self._held.attribute(self.search_arg)
+        return {name: int(getattr(part, name))} if name else {}
 
-    @abstractmethod
     def set_search_args(self, search_args: Mapping[str, int]) -> None:
         """Change search arguments.
 
         Raises:
             InputError: an unknown name or a value out of range.
         """
+        part, known = self._held.attribute(self.search_arg)
+        largest = self.largest_search_arg
+        for name, value in search_args.items():
+            if name != known:
+                raise InputError(f"search_args: {self.kind} has {known or 'none'}, got {name}")
+            if not 1 <= value <= largest:
+                raise InputError(f"{name}: {value} is not between 1 and {largest}")
+            with self._lock.writing():
+                setattr(part, name, value)
 
     @property
-    @abstractmethod
-    def search_args(self) -> dict[str, int]:
-        """The search arguments in force."""
+    def largest_search_arg(self) -> int:
+        """The search argument of the most thorough search: all vectors, or more where the kind said so."""
+        return max([int(self._held.inner.ntotal), *self.search_args.values()])
 
     @property
-    @abstractmethod
-    def search_args_given(self) -> bool:
-        """Whether the configuration fixed the search arguments, so that tuning leaves them alone."""
-
-    @property
-    @abstractmethod
     def build_args(self) -> dict[str, int]:
         """The build arguments in force, with automatic ones filled in."""
+        return {}
 
     @property
-    @abstractmethod
     def is_exact(self) -> bool:
         """Whether search looks at every item with its full vector."""
+        return False
 
     @property
-    @abstractmethod
     def factory(self) -> str:
         """Faiss's own description of the index (its index_factory string)."""
+        return self._held.factory
 
     @property
-    @abstractmethod
     def metric(self) -> str:
         """`inner_product` when index and quantiser both use it, else what disagrees."""
+        return self._held.metric
 
     @property
-    @abstractmethod
     def rows(self) -> np.ndarray:
         """The rows in the index, int64 [N], ascending."""
+        return self._held.rows
 
     @property
-    @abstractmethod
     def num_vectors(self) -> int:
         """How many vectors are in the index."""
+        return len(self.rows)
 
     @property
     def num_tombstones(self) -> int:
         """Removed vectors that the index still holds, and leaves out of what it finds: at a cost."""
-        return 0
+        return int(self._held.outer.ntotal) - self.num_vectors
 
     @property
-    @abstractmethod
     def dim(self) -> int:
         """The dimension of the vectors."""
-
-    @property
-    @abstractmethod
-    def size_bytes(self) -> int:
-        """The size of the saved file."""
-
-    @property
-    @abstractmethod
-    def build_seconds(self) -> float:
-        """How long `build` took; 0.0 after `load`."""
+        return int(self._held.outer.d)

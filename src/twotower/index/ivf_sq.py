@@ -6,40 +6,25 @@ import faiss
 import numpy as np
 
 from twotower.config.errors import InputError
-from twotower.config.spec import PositiveInt
-from twotower.index.index import Recall
 from twotower.index.ivf import IVF
 
 LARGEST_FLOAT16 = 65504.0
 
 
 class IVFSQ(IVF):
-    """As `IVFFlat` with 16-bit codes: half the memory, faster, and next to no loss of recall.
-
-    Args: see `IVF`.
-    """
+    """As `IVFFlat` with 16-bit codes: half the memory, faster, and next to no loss of recall."""
 
     kind = "ivf_sq"
     faiss_type = faiss.IndexIVFScalarQuantizer
-
-    def __init__(
-        self,
-        *,
-        nlist: PositiveInt | None = None,
-        nprobe: PositiveInt | None = None,
-        target_recall: Recall = 0.995,
-        min_recall: Recall = 0.95,
-    ) -> None:
-        super().__init__(nlist=nlist, nprobe=nprobe, target_recall=target_recall, min_recall=min_recall)
 
     def create_cells(self, quantiser: Any, dim: int, nlist: int) -> Any:
         """See `IVF.create_cells`."""
         codes = faiss.ScalarQuantizer.QT_fp16
         return faiss.IndexIVFScalarQuantizer(quantiser, dim, nlist, codes, faiss.METRIC_INNER_PRODUCT)
 
-    def code_size(self, loaded: Any) -> int:
-        """See `IVF.code_size`; -1, which none is, where the codes are not of this kind."""
-        return int(2 * loaded.d) if loaded.sq.qtype == faiss.ScalarQuantizer.QT_fp16 else -1
+    def code_size(self, own: Any) -> int:
+        """See `IVF.code_size`."""
+        return int(2 * own.d) if own.sq.qtype == faiss.ScalarQuantizer.QT_fp16 else -1
 
     def check_range(self, vectors: np.ndarray) -> None:
         """See `Index.check_range`: half precision ends at 65504, and centroids have length 1."""
@@ -49,8 +34,3 @@ class IVFSQ(IVF):
                 f"item vectors: value {largest:.6g} is beyond half precision ({LARGEST_FLOAT16:.0f});"
                 " normalise the towers' output or choose index=ivf_flat"
             )
-
-    @property
-    def factory(self) -> str:
-        """See `Index.factory`."""
-        return f"IVF{self.build_args['nlist']},SQfp16"

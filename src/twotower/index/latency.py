@@ -1,42 +1,37 @@
 """How long searches take."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import faiss
 import numpy as np
 
-from twotower.index.index import Index, SearchResult
-from twotower.index.threads import single_thread
+from twotower.index.exact import SearchResult
+from twotower.index.index import Index
 
 NUM_WARM_UP = 20
-MIN_BATCH_SECONDS = 0.1
+NUM_SINGLE = 300
+"""Queries that are timed one by one, after a warm-up."""
 
 
-@dataclass(frozen=True)
-class Latency:
-    """Milliseconds of one query on one thread, and queries per second of a batch on all threads."""
-
-    latency_ms_p50: float
-    latency_ms_p99: float
-    queries_per_second: float
-
-
-def measure_latency(index: Index, queries: np.ndarray, k: int, num_single: int = 300) -> Latency:
-    """Search one query at a time, then all at once.
+def latency_ms(index: Index, queries: np.ndarray, k: int) -> tuple[float, float]:
+    """Search one query at a time on one thread, and return the median and the 99th percentile, milliseconds.
 
     Args:
         index: built.
         queries: [Q, D], Q at least 1; repeated where there are fewer than needed.
         k: how many items.
-        num_single: how many single queries are timed, after a warm-up.
     """
+    times = []
     with single_thread():
-        for turn in range(NUM_WARM_UP):
-            _search_one(index, queries, turn, k)
-        times_ms = [1000 * _search_one(index, queries, turn, k) for turn in range(num_single)]
-    p50, p99 = np.percentile(times_ms, [50, 99])
-    _, rate = batch_rate(index, queries, k, MIN_BATCH_SECONDS)
-    return Latency(float(p50), float(p99), rate)
+        for turn in range(NUM_WARM_UP + NUM_SINGLE):
+            query = queries[turn % len(queries)][None]
+            started = time.perf_counter()
+            index.search(query, k)
+            times.append(1000 * (time.perf_counter() - started))
+    p50, p99 = np.percentile(times[NUM_WARM_UP:], [50, 99])
+    return float(p50), float(p99)
 
 
 def batch_rate(index: Index, queries: np.ndarray, k: int, min_seconds: float) -> tuple[SearchResult, float]:
@@ -51,9 +46,12 @@ def batch_rate(index: Index, queries: np.ndarray, k: int, min_seconds: float) ->
             return result, num_searched / seconds
 
 
-def _search_one(index: Index, queries: np.ndarray, turn: int, k: int) -> float:
-    position = turn % len(queries)
-    query = queries[position : position + 1]
-    started = time.perf_counter()
-    index.search(query, k)
-    return time.perf_counter() - started
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Let the calling thread's Faiss work run on one core: what a latency per query means."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)

@@ -1,14 +1,10 @@
 """Choose search arguments that reach a recall target, and draw the curve of recall against latency."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
-
-from twotower.index.exact import Truth, recall_by_row
+from twotower.index.exact import Truth
 from twotower.index.index import Index
-from twotower.index.latency import batch_rate
-from twotower.index.threads import single_thread
+from twotower.index.latency import batch_rate, single_thread
 
 SATURATED = 0.9999
 MIN_POINT_SECONDS = 0.03
@@ -22,7 +18,7 @@ class OperatingPoint:
 
     Attributes:
         search_args: such as `{"nprobe": 8}`.
-        recall: recall@k against exact search.
+        recall: recall@k against exact search, fair to ties.
         latency_ms: per query, in a batch.
         queries_per_second: the same, inverted.
     """
@@ -32,50 +28,47 @@ class OperatingPoint:
     latency_ms: float
     queries_per_second: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
+
+def search_grid(index: Index) -> list[dict[str, int]]:
+    """List search arguments from fastest to most thorough: 1, 2, 3, 4, 6, 8, 12 ... the largest.
+
+    `[{}]` where there is nothing to choose.
+    """
+    if not index.search_args:
+        return [{}]
+    largest = index.largest_search_arg
+    powers = [2**exponent for exponent in range(largest.bit_length())]
+    steps = {largest, *powers, *(3 * power // 2 for power in powers)}
+    (name,) = index.search_args
+    return [{name: step} for step in sorted(steps) if step <= largest]
 
 
-def tune(
-    index: Index,
-    queries: np.ndarray,
-    exact_rows: np.ndarray,
-    k: int,
-    target_recall: float,
-    *,
-    truth: Truth | None = None,
-) -> list[OperatingPoint]:
-    """Measure the index's grid of search arguments and set the fastest that reaches the target.
+def tune(index: Index, truth: Truth) -> list[OperatingPoint]:
+    """Measure the grid of search arguments and set the fastest that reaches the index's target recall.
 
-    The sweep ends early once the target is reached and recall is saturated. Arguments that the configuration
-    fixed are kept; the curve is measured all the same.
+    The sweep ends early once the target is reached and recall is saturated. Arguments that the settings fix
+    are kept; the curve is measured all the same. Where no point reaches the target, the fastest within .001
+    of the best recall is set.
 
     Args:
         index: built.
-        queries: [Q, D] held-out queries, not those of the check.
-        exact_rows: [Q, K] results of exact search for them.
-        k: at most K.
-        target_recall: where no point reaches it, the fastest within .001 of the best recall is set.
-        truth: of the same queries and k, makes recall fair to ties; without it rows must be equal.
+        truth: of held-out queries, not those of the check.
 
     Returns:
         the measured points, fastest arguments first.
     """
-    given = dict(index.search_args)
-    k = min(k, exact_rows.shape[1])
+    given, target_recall = index.search_args, index.config.target_recall
     points: list[OperatingPoint] = []
-    for search_args in index.search_grid():
+    for search_args in search_grid(index):
         index.set_search_args(search_args)
         with single_thread():
-            found, rate = batch_rate(index, queries, k, MIN_POINT_SECONDS)
-        recall = truth.recall(found.rows) if truth else recall_by_row(found.rows, exact_rows[:, :k])
-        points.append(OperatingPoint(dict(search_args), recall, 1000 / rate, rate))
+            found, rate = batch_rate(index, truth.queries, truth.k, MIN_POINT_SECONDS)
+        recall = truth.recall(found.rows)
+        points.append(OperatingPoint(search_args, recall, 1000 / rate, rate))
         if recall >= max(target_recall, SATURATED):
             break
-    index.set_search_args(
-        given if index.search_args_given else chosen_point(points, target_recall).search_args
-    )
+    fixed = all(getattr(index.config, name, None) is not None for name in given)
+    index.set_search_args(given if fixed else chosen_point(points, target_recall).search_args)
     return points
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.config.spec import NonNegativeFloat, PositiveInt
 from twotower.launchers.environment import import_path, num_cores, threads_environment
 from twotower.launchers.launcher import STOPPED, JobError, Launcher, Payload
@@ -50,7 +51,7 @@ class Ray(Launcher):
         max_jobs: PositiveInt | None = None
         """At once; None for as many as the cluster has room for."""
 
-        def problems(self) -> list[tuple[str, str]]:
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
             """Return what is missing on this machine."""
             if importlib.util.find_spec("ray") is None:
                 return [("_target_", "needs Ray: pip install -e '.[ray]'")]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from twotower.config.facts import Facts
 from twotower.config.spec import Count, PositiveFloat, PositiveInt
 from twotower.launchers.environment import import_path, threads_environment
 from twotower.launchers.launcher import STOPPED, JobError, Launcher, Payload
@@ -68,7 +69,7 @@ class Slurm(Launcher):
         cluster: Literal["slurm", "local"] = "slurm"
         """`local` runs processes on this machine instead, to try it out."""
 
-        def problems(self) -> list[tuple[str, str]]:
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
             """Return what is missing on this machine."""
             if importlib.util.find_spec("submitit") is None:
                 return [("_target_", "needs submitit: pip install -e '.[slurm]'")]

@@ -6,33 +6,24 @@ from torch.nn import functional as F
 
 from twotower.config.spec import PositiveFloat
 from twotower.losses.kernels.blockwise import blockwise_loss
-from twotower.losses.loss import Loss
-from twotower.losses.temperature import Temperature
+from twotower.losses.temperature import TemperatureLoss
 from twotower.negatives.candidates import Candidates
 
 
-class Bce(Loss):
+class Bce(TemperatureLoss):
     """L = -log sigma(s+) - w * (mean over drawn negatives of log(1 - sigma(s_j))), s = score / temperature.
-
-    Args:
-        temperature: what scores are divided by; 1 suits towers without a norm, 0.1 or less suits `l2`.
-        learned_temperature: train it, starting from `temperature`.
-        negative_weight: w, the weight of all negatives together against the one positive.
 
     When to prefer: when scores should read as probabilities; for ranking the softmax is better.
     Reference: He et al., Neural Collaborative Filtering, WWW 2017, section 3.1.
     """
 
-    def __init__(
-        self,
-        *,
-        temperature: PositiveFloat = 0.1,
-        learned_temperature: bool = False,
-        negative_weight: PositiveFloat = 1.0,
-    ) -> None:
-        super().__init__()
-        self.temperature = Temperature(temperature, learned_temperature)
-        self.negative_weight = negative_weight
+    class Config(TemperatureLoss.Config):
+        """Settings of a binary cross-entropy."""
+
+        negative_weight: PositiveFloat = 1.0
+        """w, the weight of all negatives together against the one positive."""
+
+    config: Config
 
     def forward(
         self, users: Tensor, positives: Tensor, items: Tensor, candidates: Candidates, weights: Tensor
@@ -43,7 +34,7 @@ class Bce(Loss):
         count = candidates.log_count.exp()
 
         def block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            return bce_block(logits, positive, count, self.negative_weight)
+            return bce_block(logits, positive, count, self.config.negative_weight)
 
         return blockwise_loss(
             block,

@@ -5,12 +5,11 @@ from torch import Tensor
 
 from twotower.config.spec import PositiveFloat
 from twotower.losses.kernels.blockwise import blockwise_loss
-from twotower.losses.loss import Loss
-from twotower.losses.temperature import Temperature
+from twotower.losses.temperature import TemperatureLoss
 from twotower.negatives.candidates import Candidates
 
 
-class InBatchSoftmax(Loss):
+class InBatchSoftmax(TemperatureLoss):
     """-log of the positive's share: L = -s+ + log(exp(s+) + sum over negatives of n_j exp(s_j)).
 
     s = score / temperature - log q, where q is the probability with which the negatives draw the item and
@@ -18,31 +17,25 @@ class InBatchSoftmax(Loss):
     the batch, and runs on whichever candidates the negatives give; with the whole catalogue it is the exact
     softmax.
 
-    Args:
-        temperature: what scores are divided by, before the correction.
-        learned_temperature: train it, starting from `temperature`.
-        log_q_correction: subtract log q, without which popular items are pushed down for being drawn often.
-
     Needs: `log_q` when corrected.
     When to prefer: always first; it ranks the positive against all candidates at once.
     Reference: Yi et al., Sampling-Bias-Corrected Neural Modeling, RecSys 2019, section 3.
     """
 
-    def __init__(
-        self,
-        *,
-        temperature: PositiveFloat = 0.07,
-        learned_temperature: bool = False,
-        log_q_correction: bool = True,
-    ) -> None:
-        super().__init__()
-        self.temperature = Temperature(temperature, learned_temperature)
-        self.log_q_correction = log_q_correction
+    class Config(TemperatureLoss.Config):
+        """Settings of a softmax."""
 
-    @property
-    def needs(self) -> frozenset[str]:
-        """`log_q` when the correction is on."""
-        return frozenset({"log_q"} if self.log_q_correction else ())
+        temperature: PositiveFloat = 0.07
+        """What scores are divided by, before the correction."""
+        log_q_correction: bool = True
+        """Subtract log q, without which popular items are pushed down for being drawn often."""
+
+        @property
+        def needs(self) -> frozenset[str]:
+            """`log_q` when the correction is on."""
+            return frozenset({"log_q"} if self.log_q_correction else ())
+
+    config: Config
 
     def forward(
         self, users: Tensor, positives: Tensor, items: Tensor, candidates: Candidates, weights: Tensor
@@ -51,7 +44,7 @@ class InBatchSoftmax(Loss):
         users = self.temperature(users)
         positive_logits = (users * positives).sum(-1, dtype=torch.promote_types(users.dtype, torch.float32))
         bias = candidates.log_count
-        if self.log_q_correction:
+        if self.config.log_q_correction:
             positive_logits = positive_logits - candidates.positive_log_q
             bias = bias - candidates.log_q
         return blockwise_loss(

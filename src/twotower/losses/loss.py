@@ -1,26 +1,63 @@
 """What every loss is given and what it returns."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
+from twotower.config.component import Component
+from twotower.config.facts import Facts
 from twotower.negatives.candidates import Candidates
 
 
-class Loss(nn.Module, ABC):
+class Loss(Component, nn.Module, ABC):
     """A scalar from a batch of users, their positives and the candidates they are ranked against.
 
     Subclasses are written in the order: temperature, log-q correction, masks, formula.
+
+    A loss is finite, and its gradients too, whatever the scores; only the ratios of `weights` count; a higher
+    score of the positive never raises it, a higher score of a negative never lowers it, and one as hard as
+    can be raises it; masked candidates do not count. It may have no slope beyond a margin, be negative, and
+    have no temperature.
+
+    Args:
+        config: the choice.
     """
 
-    @property
-    def needs(self) -> frozenset[str]:
-        """What it must be given, checked before any data is read; a plain attribute does as well.
+    class Config(Component.Config):
+        """Settings of every loss."""
 
-        Of the negatives `log_q` (see `Negatives.provides`). Of the towers `unit_vectors`: what both put out
-        has length 1; and `no_item_bias`: no column of a bias is joined to it. A loss of cosines needs both.
-        """
-        return frozenset()
+        @property
+        def needs(self) -> frozenset[str]:
+            """What it must be given, checked before any data is read.
+
+            Of the negatives `log_q` (see `Negatives.Config.provides`). Of the towers `unit_vectors`: what
+            both put out has length 1; and `no_item_bias`: no column of a bias is joined to it. A loss of
+            cosines needs both.
+            """
+            return frozenset()
+
+        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+            """Refuse negatives and towers that do not provide what is needed."""
+            if facts.provided is None or facts.remedies is None:
+                return
+            name, lacking = self.owner.__name__, self.needs - facts.provided
+            for need, remedy in facts.remedies.items():
+                if need in lacking:
+                    yield "", f"{name} needs {need}, which the towers as set do not provide; {remedy}"
+            if others := lacking - facts.remedies.keys():
+                text = f"{name} needs {', '.join(sorted(others))}, which {facts.negatives} as set does not "
+                yield "", f"{text}provide; choose other negatives, or switch the correction off in the loss"
+
+        def build(self) -> "Loss":
+            """Build the loss."""
+            return self.make(Loss)
+
+    config: Config
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
 
     @abstractmethod
     def forward(

@@ -1,9 +1,13 @@
-"""The temperature that scores are divided by: fixed, or learned within bounds."""
+"""The temperature that scores are divided by: fixed, or learned within bounds; and losses that have one."""
 
 import math
+from abc import ABC
 
 import torch
 from torch import Tensor, nn
+
+from twotower.config.spec import PositiveFloat
+from twotower.losses.loss import Loss
 
 LOWEST, HIGHEST = 0.01, 10.0
 
@@ -35,3 +39,25 @@ class Temperature(nn.Module):
             with torch.no_grad():  # the parameter itself: one beyond a clamp has no gradient to come back by
                 self.logarithm.clamp_(self.lowest, self.highest)
         return embeddings / self.value
+
+
+class TemperatureLoss(Loss, ABC):
+    """A loss of scores that are divided by `self.temperature` first.
+
+    Args:
+        config: says which.
+    """
+
+    class Config(Loss.Config):
+        """The temperature."""
+
+        temperature: PositiveFloat = 0.1
+        """What scores are divided by, first of all; 1 suits towers without a norm, 0.1 or less `l2`."""
+        learned_temperature: bool = False
+        """Train it, starting from `temperature`."""
+
+    config: Config
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.temperature = Temperature(config.temperature, config.learned_temperature)

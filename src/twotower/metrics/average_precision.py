@@ -1,7 +1,5 @@
 """Average precision: the precision at every hit, averaged; its mean over users is MAP."""
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,14 +14,13 @@ class AveragePrecision(UserMetric):
 
     Reference: Manning, Raghavan and Schütze (2008), Introduction to Information Retrieval, section 8.4.
 
-    >>> from twotower.metrics.metric import Ranking
     >>> ranking = Ranking.of([[3, 1, 2]], relevant=[{1, 2}], popularity=[1, 1, 1])
-    >>> AveragePrecision().per_user(ranking, k=3).round(4).tolist()
+    >>> AveragePrecision.Config().build().per_user(ranking, k=3).round(4).tolist()
     [0.5833]
     """
 
-    name: ClassVar[str] = "map"
-    higher_is_better: ClassVar[bool | None] = True
+    name = "map"
+    higher_is_better = True
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return average precision@k per user [Q]."""

@@ -1,7 +1,5 @@
 """Coverage: how much of the catalogue anybody gets to see."""
 
-from typing import ClassVar
-
 import numpy as np
 
 from twotower.metrics.metric import CatalogueMetric, Ranking
@@ -12,14 +10,13 @@ class Coverage(CatalogueMetric):
 
     Grows with the number of users: compare only over the same holdout. 0 when nothing was recommended.
 
-    >>> from twotower.metrics.metric import Ranking
     >>> ranking = Ranking.of([[3, 1], [3, 2]], relevant=[{1}, {1}], popularity=[1, 1, 1, 1])
-    >>> Coverage().value(ranking, k=1), Coverage().value(ranking, k=2)
+    >>> Coverage.Config().build().value(ranking, k=1), Coverage.Config().build().value(ranking, k=2)
     (0.25, 0.75)
     """
 
-    name: ClassVar[str] = "coverage"
-    higher_is_better: ClassVar[bool | None] = True
+    name = "coverage"
+    higher_is_better = True
 
     def value(self, ranking: Ranking, k: int) -> float:
         """Return the share of the catalogue that is recommended."""

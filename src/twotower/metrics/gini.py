@@ -1,7 +1,5 @@
 """Gini: how unequally recommendations are spread over the catalogue."""
 
-from typing import ClassVar
-
 import numpy as np
 
 from twotower.metrics.metric import CatalogueMetric, Ranking
@@ -16,14 +14,13 @@ class Gini(CatalogueMetric):
 
     Reference: Fleder and Hosanagar (2009), Blockbuster culture's next rise or fall, section 4.
 
-    >>> from twotower.metrics.metric import Ranking
     >>> ranking = Ranking.of([[1], [1], [1]], relevant=[{1}, {1}, {1}], popularity=[1, 1, 1, 1])
-    >>> Gini().value(ranking, k=1)
+    >>> Gini.Config().build().value(ranking, k=1)
     0.75
     """
 
-    name: ClassVar[str] = "gini"
-    higher_is_better: ClassVar[bool | None] = False
+    name = "gini"
+    higher_is_better = False
 
     def value(self, ranking: Ranking, k: int) -> float:
         """Return the Gini coefficient of recommendation counts over the catalogue."""

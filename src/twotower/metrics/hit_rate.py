@@ -1,7 +1,5 @@
 """Hit rate: whether anything was found at all."""
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,15 +11,14 @@ class HitRate(UserMetric):
 
     Under leave-one-out it equals recall@k.
 
-    >>> from twotower.metrics.metric import Ranking
     >>> ranking = Ranking.of([[3, 1, 2], [1, 2, 3]], relevant=[{1, 2}, {3}], popularity=[1, 1, 1])
-    >>> HitRate().per_user(ranking, k=2).tolist()
+    >>> HitRate.Config().build().per_user(ranking, k=2).tolist()
     [1.0, 0.0]
     """
 
-    name: ClassVar[str] = "hit_rate"
-    higher_is_better: ClassVar[bool | None] = True
-    by_target: ClassVar[bool] = True
+    name = "hit_rate"
+    higher_is_better = True
+    by_target = True
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return 1.0 or 0.0 per user [Q]."""

@@ -11,6 +11,8 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.config.component import Component
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -82,29 +84,50 @@ class Ranking:
         assert 1 <= k <= self.max_k, f"k = {k}, but the lists hold {self.max_k} places"
 
 
-class Metric(ABC):
-    """A metric at k; `name` gives its keys, as in `recall_at_20`."""
+class Metric(Component, ABC):
+    """A metric at k; its values are finite, and no user's depends on the others.
 
+    They need not lie between 0 and 1. Where a metric looks at hits, `higher_is_better` is the way in which a
+    list with more of them is no worse; one of the items alone says None.
+
+    Attributes:
+        name: gives its keys, as in `recall_at_20`.
+        higher_is_better: which of two values is the better one; None: neither, or not said. Such a metric is
+            shown, but it chooses no epoch, and no run is called better by it.
+    """
+
+    class Config(Component.Config):
+        """Settings of every metric: none."""
+
+        def build(self) -> "Metric":
+            """Build the metric."""
+            return self.make(Metric)
+
+    config: Config
     name: ClassVar[str]
     higher_is_better: ClassVar[bool | None] = None
-    """Which of two values is the better one; None: neither, or not said. Such a metric is shown, but it
-    chooses no epoch, and no run is called better by it."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
 
 class UserMetric(Metric):
-    """A metric with one value per user, so that slices, intervals and paired tests come for free."""
+    """A metric with one value per user, so that slices, intervals and paired tests come for free.
+
+    Attributes:
+        by_target: whether it keeps its meaning when only some of a user's targets count, as in item slices.
+    """
 
     by_target: ClassVar[bool] = False
-    """Whether it keeps its meaning when only some of a user's targets count, as in item slices."""
 
     @abstractmethod
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
-        """Return the value of each user, float64 [Q]; finite for every user."""
+        """Return the value of each user, float64 [Q]; also where nothing was recommended or relevant."""
 
 
 class CatalogueMetric(Metric):
-    """A metric of all users' lists together."""
+    """A metric of all users' lists together, in whatever order."""
 
     @abstractmethod
     def value(self, ranking: Ranking, k: int) -> float:
-        """Return the value over all users; finite, also when nothing was recommended."""
+        """Return the value over all users; also when nothing was recommended, or there is no user."""

@@ -1,7 +1,5 @@
 """MRR: how far down the first hit is."""
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,14 +9,13 @@ from twotower.metrics.metric import Ranking, UserMetric
 class Mrr(UserMetric):
     """MRR@k = 1 / place of the first hit, 0 when the first k places hold none.
 
-    >>> from twotower.metrics.metric import Ranking
     >>> ranking = Ranking.of([[3, 1, 2], [1, 2, 3]], relevant=[{1, 2}, {3}], popularity=[1, 1, 1])
-    >>> Mrr().per_user(ranking, k=2).tolist()
+    >>> Mrr.Config().build().per_user(ranking, k=2).tolist()
     [0.5, 0.0]
     """
 
-    name: ClassVar[str] = "mrr"
-    higher_is_better: ClassVar[bool | None] = True
+    name = "mrr"
+    higher_is_better = True
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return the reciprocal place of the first hit per user [Q]."""

@@ -1,7 +1,5 @@
 """NDCG: hits count more the nearer they are to the top."""
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,14 +13,13 @@ class Ndcg(UserMetric):
 
     Reference: Järvelin and Kekäläinen (2002), Cumulated gain-based evaluation of IR techniques.
 
-    >>> from twotower.metrics.metric import Ranking
     >>> ranking = Ranking.of([[3, 1, 2]], relevant=[{1}], popularity=[1, 1, 1])
-    >>> Ndcg().per_user(ranking, k=3).round(4).tolist()
+    >>> Ndcg.Config().build().per_user(ranking, k=3).round(4).tolist()
     [0.6309]
     """
 
-    name: ClassVar[str] = "ndcg"
-    higher_is_better: ClassVar[bool | None] = True
+    name = "ndcg"
+    higher_is_better = True
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return NDCG@k per user [Q]."""

@@ -1,7 +1,5 @@
 """Novelty: how little known the recommended items are."""
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,14 +17,13 @@ class Novelty(UserMetric):
     Reference: Vargas and Castells (2011), Rank and relevance in novelty and diversity metrics for
     recommender systems, section 4.1 (free discovery).
 
-    >>> from twotower.metrics.metric import Ranking
     >>> ranking = Ranking.of([[1, 2]], relevant=[{1}], popularity=[3, 0, 0, 1])
-    >>> Novelty().per_user(ranking, k=2).tolist()
+    >>> Novelty.Config().build().per_user(ranking, k=2).tolist()
     [2.0]
     """
 
-    name: ClassVar[str] = "novelty"
-    higher_is_better: ClassVar[bool | None] = None
+    name = "novelty"
+    higher_is_better = None
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return the mean surprise of the recommended items per user [Q], bits."""

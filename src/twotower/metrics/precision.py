@@ -1,7 +1,5 @@
 """Precision: the share of the list that was right."""
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,14 +12,13 @@ class Precision(UserMetric):
     Divides by k also when the list ran out, or when fewer than k items are relevant: a perfect list may
     score below 1 (compare recall).
 
-    >>> from twotower.metrics.metric import Ranking
     >>> ranking = Ranking.of([[3, 1, 2, 0]], relevant=[{1, 2}], popularity=[1, 1, 1])
-    >>> Precision().per_user(ranking, k=4).tolist()
+    >>> Precision.Config().build().per_user(ranking, k=4).tolist()
     [0.5]
     """
 
-    name: ClassVar[str] = "precision"
-    higher_is_better: ClassVar[bool | None] = True
+    name = "precision"
+    higher_is_better = True
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return hits / k per user [Q]."""

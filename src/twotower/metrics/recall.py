@@ -1,7 +1,5 @@
 """Recall: the share of what could be found that was found."""
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,15 +12,14 @@ class Recall(UserMetric):
     With the smaller of the two below the line, a perfect list scores 1 at every k. Where every user has at
     most k relevant items (leave-one-out) this is the plain recall. A user with nothing relevant scores 0.
 
-    >>> from twotower.metrics.metric import Ranking
     >>> ranking = Ranking.of([[3, 1, 2]], relevant=[{1, 2, 4}], popularity=[1, 1, 1, 1])
-    >>> Recall().per_user(ranking, k=2).tolist()
+    >>> Recall.Config().build().per_user(ranking, k=2).tolist()
     [0.5]
     """
 
-    name: ClassVar[str] = "recall"
-    higher_is_better: ClassVar[bool | None] = True
-    by_target: ClassVar[bool] = True
+    name = "recall"
+    higher_is_better = True
+    by_target = True
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         """Return hits / min(k, relevant) per user [Q]."""

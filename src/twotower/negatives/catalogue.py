@@ -1,25 +1,33 @@
 """Every item that training knows is a candidate, each exactly once."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from twotower.config.facts import Facts
 from twotower.config.spec import PositiveInt
 from twotower.negatives.negatives import Negatives
 
 
 class Catalogue(Negatives):
-    """The whole catalogue: the softmax is exact and q is 1.
+    """The whole catalogue: the softmax is exact and q is 1."""
 
-    Args:
-        frequencies: see `Negatives`.
-        max_items: a larger catalogue is refused, since every step embeds and scores all of it.
-    """
+    class Config(Negatives.Config):
+        """How large a catalogue may be."""
 
-    MAX_ITEMS = 50_000
+        max_items: PositiveInt = 50_000
+        """A larger catalogue is refused, since every step embeds and scores all of it."""
 
-    def __init__(self, frequencies: Tensor, *, max_items: PositiveInt = MAX_ITEMS) -> None:
-        super().__init__(frequencies)
-        self.max_items = max_items
+        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+            """Refuse a larger catalogue."""
+            if facts.num_items is not None and facts.num_items > self.max_items:
+                yield (
+                    "",
+                    f"scores all {facts.num_items:,} items at every step, more than max_items = "
+                    f"{self.max_items:,}; use negatives=mixed or negatives=uniform, or raise "
+                    "negatives.max_items",
+                )
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return all rows that training knows, each drawn once."""

@@ -13,20 +13,27 @@ class InBatch(Negatives):
     """The batch's own positives; q = how often an item is a positive.
 
     Args:
+        config: see `Config`.
         frequencies: see `Negatives`.
-        frequency: `empirical` (counted in the train log), `streaming` (estimated while training, for logs
-            that drift or cannot be counted) or `none` (no q is stated; a loss that corrects is refused).
     """
 
-    def __init__(self, frequencies: Tensor, *, frequency: FrequencyName = "empirical") -> None:
-        super().__init__(frequencies)
-        self.frequency_name = frequency
-        self.frequency = frequency_of(frequency, frequencies)
+    class Config(Negatives.Config):
+        """Where q comes from."""
 
-    @property
-    def provides(self) -> frozenset[str]:
-        """`log_q`, unless the frequency is `none`."""
-        return frozenset() if self.frequency_name == "none" else frozenset({"log_q"})
+        frequency: FrequencyName = "empirical"
+        """`empirical` (counted in the train log), `streaming` (estimated while training, for logs that drift
+        or cannot be counted) or `none` (no q is stated; a loss that corrects is refused)."""
+
+        @property
+        def provides(self) -> frozenset[str]:
+            """`log_q`, unless the frequency is `none`."""
+            return frozenset() if self.frequency == "none" else super().provides
+
+    config: Config
+
+    def __init__(self, config: Config, frequencies: Tensor) -> None:
+        super().__init__(config, frequencies)
+        self.frequency = frequency_of(config.frequency, frequencies)
 
     def observe(self, positives: Tensor) -> None:
         """Feed the streaming estimate."""

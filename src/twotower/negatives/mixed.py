@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from twotower.negatives.frequency import FrequencyName
 from twotower.negatives.in_batch import RAREST, InBatch
 from twotower.negatives.negatives import Draws, distinct, draw_evenly
 
@@ -14,26 +13,25 @@ class Mixed(InBatch):
     q = a f + (1 - a) / trained items with a = P / (P + num_uniform): rare items are drawn too, and popular
     ones are corrected by what the whole mixture does, not by one of its parts.
 
-    Args:
-        frequencies: see `Negatives`.
-        frequency: see `InBatch`.
-        num_uniform: uniform draws a batch.
-
     Reference: Yang et al., Mixed Negative Sampling, WWW 2020 companion, section 3.
     """
 
-    def __init__(
-        self, frequencies: Tensor, *, frequency: FrequencyName = "empirical", num_uniform: Draws = 1024
-    ) -> None:
-        super().__init__(frequencies, frequency=frequency)
-        self.num_uniform = num_uniform
+    class Config(InBatch.Config):
+        """How many of each."""
+
+        num_uniform: Draws = 1024
+        """Uniform draws a batch."""
+
+    config: Config
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return the distinct items of both parts and how often each was drawn."""
-        return distinct(torch.cat([positives, draw_evenly(self.trained_rows, self.num_uniform, generator)]))
+        return distinct(
+            torch.cat([positives, draw_evenly(self.trained_rows, self.config.num_uniform, generator)])
+        )
 
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
         """Return the log of the mixture's probability."""
-        share = num_positives / (num_positives + self.num_uniform)
+        share = num_positives / (num_positives + self.config.num_uniform)
         in_batch = self.frequency.probability(rows)
         return (share * in_batch + (1 - share) / len(self.trained_rows)).clamp(min=RAREST).log()

@@ -7,6 +7,7 @@ import torch
 from annotated_types import Le
 from torch import Tensor, nn
 
+from twotower.config.component import Component
 from twotower.config.spec import PositiveInt
 from twotower.negatives.candidates import Candidates, known_pairs
 
@@ -14,27 +15,37 @@ Draws = Annotated[PositiveInt, Le(1_000_000)]
 """Of a batch."""
 
 
-class Negatives(nn.Module, ABC):
+class Negatives(Component, nn.Module, ABC):
     """Draws the candidates of a batch and states the probability q of one draw.
 
     Args:
+        config: the choice.
         frequencies: [N + 1] probability with which each item row is a positive of an example; row 0 has 0. An
             item that never is one is never a candidate: it would only be pushed down, and with it every new
             item, since they share the unknown id.
     """
 
+    class Config(Component.Config):
+        """Settings of every source of negatives."""
+
+        @property
+        def provides(self) -> frozenset[str]:
+            """What a loss may need of these candidates (`Loss.Config.needs`)."""
+            return frozenset({"log_q"})
+
+        def build(self, frequencies: Tensor) -> "Negatives":
+            """Build the source."""
+            return self.make(Negatives, frequencies)
+
+    config: Config
     frequencies: Tensor
     trained_rows: Tensor
 
-    def __init__(self, frequencies: Tensor) -> None:
+    def __init__(self, config: Config, frequencies: Tensor) -> None:
         super().__init__()
+        self.config = config
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.register_buffer("trained_rows", frequencies.nonzero().flatten(), persistent=False)
-
-    @property
-    def provides(self) -> frozenset[str]:
-        """What a loss may need of these candidates."""
-        return frozenset({"log_q"})
 
     @property
     def num_items(self) -> int:

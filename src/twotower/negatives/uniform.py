@@ -7,20 +7,19 @@ from twotower.negatives.negatives import Draws, Negatives, distinct, draw_evenly
 
 
 class Uniform(Negatives):
-    """`num_negatives` draws a batch with replacement, shared by all its positives; q = 1 / trained items.
+    """`num_negatives` draws a batch with replacement, shared by all its positives; q = 1 / trained items."""
 
-    Args:
-        frequencies: see `Negatives`.
-        num_negatives: draws a batch.
-    """
+    class Config(Negatives.Config):
+        """How many."""
 
-    def __init__(self, frequencies: Tensor, *, num_negatives: Draws = 1024) -> None:
-        super().__init__(frequencies)
-        self.num_negatives = num_negatives
+        num_negatives: Draws = 1024
+        """Draws a batch."""
+
+    config: Config
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw with replacement."""
-        return distinct(draw_evenly(self.trained_rows, self.num_negatives, generator))
+        return distinct(draw_evenly(self.trained_rows, self.config.num_negatives, generator))
 
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
         """Return log(1 / trained items) for every row."""

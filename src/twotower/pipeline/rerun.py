@@ -3,19 +3,18 @@
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, FAILED
 from twotower.config.problems import raise_problems
 from twotower.files.atomic import sha256_of_file
-from twotower.pipeline.check import check
+from twotower.pipeline.run_config import problems_of
 from twotower.pipeline.train import train
 from twotower.reports.console.choose import console_of
 from twotower.reports.console.console import Console
-from twotower.runs.outcome import FINISHED, became
 from twotower.runs.provenance import provenance, versions
-from twotower.runs.run import Run, read_result, run_folder
+from twotower.runs.result import Provenance, Result, ending_of, read_result, write_result
+from twotower.runs.run import Run, run_folder
 
 EXACT_FILES = ("bundle/towers.safetensors", "bundle/item_vectors.npy")
 
@@ -31,46 +30,48 @@ def rerun(source: Path, trusted_packages: Collection[str] = ()) -> int:
         InputError: there is no run that ended well, or its settings no longer pass the checks.
     """
     old = Run.open(source, trusted_packages)
-    before = old.result()
-    if before is None or before["status"] not in FINISHED:
+    before = read_result(source)
+    if before is None or not before.finished:
         raise InputError(
-            f"rerun={source}: this run {became(before)}; only a run that ended well can be repeated"
+            f"rerun={source}: this run {ending_of(before)}; only a run that ended well can be repeated"
         )
     settings = old.settings | {"reuse": False}
-    raise_problems(check(settings), f"{source}/config.yaml")
+    raise_problems(problems_of(settings), f"{source}/config.yaml")
     console = console_of(settings["console"])
     _use_threads(before)
-    changed = differences(before, {"provenance": provenance(), "versions": versions()})
+    changed = differences(before, Provenance(**provenance()), versions())
     for line in changed:
         console.say(f"differs from then: {line}")
     folder = run_folder(source.parent, [f"rerun={source.name}"])
     train(settings, folder, old.overrides)
     after = read_result(folder)
     assert after is not None
-    if before["data"]["fingerprint"] != after["data"]["fingerprint"]:
+    if before.data.fingerprint != after.data.fingerprint:
         changed.append("data: the content of the files, or the split")
     unequal = not_reproduced(before, after, source, folder)
-    new = Run.open(folder, None)
-    new.write_result(after | {"rerun_of": str(source), "reproduced": not unequal, "changed_since": changed})
-    _tell(console, len(after["metrics"]), unequal, changed)
+    told = after.having(rerun_of=str(source), reproduced=not unequal, changed_since=changed)
+    write_result(folder, told)
+    _tell(console, len(after.metrics), unequal, changed)
     return FAILED if unequal else DONE
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(before: Result, now: Provenance, versions: Mapping[str, str]) -> list[str]:
     """Say which of code, versions and machine are not what they were.
 
     Args:
         before: the run's result.
-        now: `provenance` and `versions` of this process.
+        now: the provenance of this process.
+        versions: its.
     """
-    then = before.get("provenance", {"code": {}, "machine": {}})
+    then = before.provenance
     found = []
-    if then["code"].get("fingerprint") != now["provenance"]["code"]["fingerprint"]:
-        commits = [place["code"].get("commit") or "unknown" for place in (then, now["provenance"])]
+    if then.code.get("fingerprint") != now.code["fingerprint"]:
+        commits = [place.code.get("commit") or "unknown" for place in (then, now)]
         found.append(f"code: commit {commits[0][:10]} then, {commits[1][:10]} now, or files changed since")
-    pairs = [("versions", before["versions"], now["versions"])]
-    pairs.append(("machine", then["machine"], now["provenance"]["machine"]))
-    for what, old, new in pairs:
+    for what, old, new in (
+        ("versions", before.versions, versions),
+        ("machine", then.machine, now.machine),
+    ):
         found += [
             f"{what}: {key} {old.get(key)} then, {new.get(key)} now"
             for key in sorted(old.keys() | new.keys())
@@ -79,17 +80,15 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def not_reproduced(
-    before: Mapping[str, Any], after: Mapping[str, Any], source: Path, folder: Path
-) -> list[str]:
+def not_reproduced(before: Result, after: Result, source: Path, folder: Path) -> list[str]:
     """Return the metrics that are not equal to the last bit, and the files of towers that are not."""
-    keys = after["metrics"].keys()
-    if "training_reused_from" not in before:  # else some are of the run that it took towers from
-        keys |= before["metrics"].keys()
+    keys = set(after.metrics)
+    if before.training_reused_from is None:  # else some are of the run that it took towers from
+        keys |= before.metrics.keys()
     unequal = [
-        f"{key}: {before['metrics'].get(key)} then, {after['metrics'].get(key)} now"
+        f"{key}: {before.metrics.get(key)} then, {after.metrics.get(key)} now"
         for key in sorted(keys)
-        if before["metrics"].get(key) != after["metrics"].get(key)
+        if before.metrics.get(key) != after.metrics.get(key)
     ]
     both = [name for name in EXACT_FILES if (source / name).is_file() and (folder / name).is_file()]
     return unequal + [
@@ -99,10 +98,10 @@ def not_reproduced(
     ]
 
 
-def _use_threads(before: Mapping[str, Any]) -> None:
+def _use_threads(before: Result) -> None:
     import torch
 
-    threads = before.get("provenance", {}).get("machine", {}).get("threads")
+    threads = before.provenance.machine.get("threads")
     if threads:
         torch.set_num_threads(threads)
 

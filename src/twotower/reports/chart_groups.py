@@ -13,11 +13,7 @@ VALID_KINDS = ("recall", "ndcg", "mrr", "coverage")
 
 
 def layout_pb(settings: Mapping[str, Any]) -> Summary:
-    """Return the layout as a summary; TensorBoard merges those of all runs, equal charts into one.
-
-    Args:
-        settings: plain resolved values: the valid charts are at the k of the metric that chooses.
-    """
+    """Return the layout as a summary; TensorBoard merges those of all runs, equal charts into one."""
     layout = {
         category: {title: ["Multiline", [f"^{tag}$" for tag in tags]] for title, tags in charts.items()}
         for category, charts in charts_of(settings).items()
@@ -26,12 +22,12 @@ def layout_pb(settings: Mapping[str, Any]) -> Summary:
 
 
 def charts_of(settings: Mapping[str, Any]) -> dict[str, Charts]:
-    """Return category -> chart title -> patterns of tags."""
+    """Return category -> chart title -> patterns of tags, at the k of the metric that chooses."""
     trainer = settings.get("trainer", {})
     monitor = str(trainer.get("monitor", DEFAULT_MONITOR))
     k = monitor.rpartition("_at_")[2]
     valid = {f"{kind}@{k}": [f"valid/{kind}_at_{k}"] for kind in VALID_KINDS}
-    chosen = {_title(monitor): [monitor]}
+    chosen = {monitor.removeprefix("valid/").replace("_at_", "@"): [monitor]}
     groups = {
         "train": {
             "loss": ["train/loss"],
@@ -52,7 +48,3 @@ def charts_of(settings: Mapping[str, Any]) -> dict[str, Charts]:
         },
     }
     return groups | ({"refit": {"loss": ["refit-train/loss"]}} if trainer.get("refit", True) else {})
-
-
-def _title(monitor: str) -> str:
-    return monitor.removeprefix("valid/").replace("_at_", "@")

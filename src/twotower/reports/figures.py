@@ -6,7 +6,6 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator
 from matplotlib.transforms import Bbox
 
@@ -14,7 +13,7 @@ from twotower.reports.pareto import Point, front
 
 GREY, BLUE, ORANGE = "#8a8a8a", "#2f7ed8", "#e8710a"
 TEXT_SIZE, LABEL_SIZE = 13, 12
-PLACES = ((8, -14), (8, 6), (-8, 6), (-8, -14), (8, -30), (8, 22), (-8, 22), (-8, -30))
+PLACES = ((8, -14), (8, 6), (-8, 6), (-8, -14))
 """Where a label may stand beside its point, in points; to the left it ends there."""
 
 MOST_NUMBERED = 20
@@ -84,22 +83,20 @@ def pareto(points: Sequence[Point], objective: str) -> Figure:
         best = fronts[words]
         axes = _axes(figure, 2, column + 1)
         axes.plot(of_jobs, values, "o", color=BLUE, ms=8, label="job")
-        axes.step(
-            [of_jobs[i] for i in best],
-            [values[i] for i in best],
-            "o-",
-            where="post",
-            color=ORANGE,
-            ms=8,
-            lw=2,
-            label="no job is both better and cheaper",
-        )
+        style: dict[str, Any] = {
+            "color": ORANGE,
+            "ms": 8,
+            "lw": 2,
+            "label": "no job is both better and cheaper",
+        }
+        axes.step([of_jobs[i] for i in best], [values[i] for i in best], "o-", where="post", **style)
         _log(axes)
         axes.set_xlabel(words, color=GREY, size=TEXT_SIZE)
         axes.set_ylabel(objective if column == 0 else "", color=GREY, size=TEXT_SIZE)
         axes.margins(0.12)
         if column == 0:
-            figure.legend(*axes.get_legend_handles_labels(), **_TOP)
+            look: dict[str, Any] = {"frameon": False, "labelcolor": GREY, "fontsize": TEXT_SIZE}
+            figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2, **look)
             figure.supxlabel("\n".join(lines), x=0.02, ha="left", color=GREY, size=LABEL_SIZE)
         shown = [i for i in best if i in named[:MOST_NUMBERED]]
         _place_labels(figure, axes, [(of_jobs[i], values[i], number[i], ORANGE) for i in shown])
@@ -112,15 +109,6 @@ def png_of(figure: Figure) -> tuple[bytes, int, int]:
     figure.savefig(buffer, format="png", transparent=True)
     width, height = figure.canvas.get_width_height()
     return buffer.getvalue(), width, height
-
-
-_TOP: dict[str, Any] = {
-    "loc": "outside upper left",
-    "ncols": 2,
-    "frameon": False,
-    "labelcolor": GREY,
-    "fontsize": TEXT_SIZE,
-}
 
 
 def _axes(figure: Figure, columns: int, column: int) -> Axes:
@@ -142,16 +130,10 @@ def _log(axes: Axes) -> None:
 
 
 def _place_labels(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
-    """Write labels where they cover neither each other nor a point, and no line if there is such a place.
-
-    One that fits nowhere is left out.
-    """
+    """Write labels beside their points, the first ones first; one that would cover another is left out."""
     figure.draw_without_rendering()
-    lines = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
-    taken = [_around(axes, x, y) for x, y, _, _ in labels]
-    for own, (x, y, text, color) in enumerate(labels):
-        others = [box for position, box in enumerate(taken) if position != own]
-        found: list[tuple[bool, Annotation, Bbox]] = []
+    taken: list[Bbox] = []
+    for x, y, text, color in labels:
         for across, up in PLACES:
             label = axes.annotate(
                 text,
@@ -164,19 +146,9 @@ def _place_labels(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
             )
             label.set_in_layout(False)
             box = label.get_window_extent()
-            inside = axes.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
-            inside = inside and axes.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
-            if inside and not any(box.overlaps(other) for other in others):
-                crossed = any(path.intersects_bbox(box, filled=False) for path in lines)
-                found.append((crossed, label, box))
-            else:
-                label.remove()
-        found.sort(key=lambda place: place[0])
-        for _, label, _ in found[1:]:
+            fits = axes.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+            fits = fits and axes.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
+            if fits and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
             label.remove()
-        taken += [box for _, _, box in found[:1]]
-
-
-def _around(axes: Axes, x: float, y: float) -> Bbox:
-    across, up = axes.transData.transform((x, y))
-    return Bbox.from_extents(across - 6, up - 6, across + 6, up + 6)

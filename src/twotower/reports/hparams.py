@@ -1,14 +1,13 @@
 """What a run is compared by: its hyper-parameters, its figures, and the group that its seeds form."""
 
-import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.config.spec import TARGET, locate
+from twotower.config.spec import all_arguments
 from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, configuration, flat
 from twotower.runs.folder_name import label_of
-from twotower.runs.outcome import VALID, final_scalars
+from twotower.runs.result import VALID, Result
 
 Value = bool | int | float | str
 
@@ -94,16 +93,16 @@ def trial_id(settings: Mapping[str, Any], name: str = "") -> str:
     return f"{words} {configuration(settings, '')[:8]}"
 
 
-def columns_of(result: Mapping[str, Any]) -> dict[str, float]:
+def columns_of(result: Result) -> dict[str, float]:
     """Return the figures that HPARAMS has columns of: the same for every run, whatever it monitors.
 
     TensorBoard orders them by name, and shows the first five: all but the seconds.
 
     Args:
-        result: what `result.json` holds, of a run that ended in any way.
+        result: of a run that ended in any way.
     """
-    kind = str(result.get("training", {}).get("monitor", DEFAULT_MONITOR)).removeprefix(VALID)
-    figures = final_scalars(result)
+    kind = (result.training.monitor or DEFAULT_MONITOR).removeprefix(VALID)
+    figures = result.final_figures()
     found = {BEST_VALID: figures.get(f"best_valid/{kind}"), TEST: figures.get(f"test/{kind}")}
     found |= {
         key: figures.get(key) for key in (*(f"index/{key}" for key in OF_INDEX), "timing/total_seconds")
@@ -112,13 +111,12 @@ def columns_of(result: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _default(settings: Mapping[str, Any], key: str) -> Any:
-    """Return the default of a key that the settings leave out, which is in the constructor of its choice."""
+    """Return the default of a key that the settings leave out, which its choice has."""
     *path, name = key.split(".")
     choice: Any = settings
     try:
         for part in path:
             choice = choice[part]
-        parameter = inspect.signature(locate(choice[TARGET])).parameters[name]
+        return all_arguments(choice).get(name)
     except (InputError, KeyError, TypeError):
         return None
-    return None if parameter.default is inspect.Parameter.empty else parameter.default

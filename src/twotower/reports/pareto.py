@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from twotower.runs.outcome import BEST_VALID, VALID, Outcome, lowest_is_best
+from twotower.runs.outcome import Outcome, lowest_is_best
+from twotower.runs.result import VALID
 
 INDEX_RECALL = "index/recall_at_100"
 
@@ -32,35 +33,33 @@ class Point:
         return self.value if self.higher_is_better else -self.value
 
 
-def points_of(
-    outcomes: Iterable[Outcome], metric: str, objective: str | None = None
-) -> tuple[str, list[Point]]:
+def points_of(outcomes: Iterable[Outcome], metric: str) -> tuple[str, list[Point]]:
     """Return what is compared, in words, and a point for each job that has an index.
+
+    That is the index's recall where all jobs have the same towers, and else the metric as it is through the
+    index: the best checkpoint's less what the index costs.
 
     Args:
         outcomes: of a sweep.
         metric: of the validation split, e.g. `valid/recall_at_20`.
-        objective: a figure's name. By default the index's recall where all jobs have the same towers, and
-            else the metric as it is through the index: the best checkpoint's less what the index costs.
     """
     able = [each for each in outcomes if each.finished and each.figure("index/latency_ms_p50") is not None]
-    served = {each.name: _served(each, metric) for each in able}
-    if objective is None and len({each.figure(metric) for each in able}) <= 1:
-        objective = INDEX_RECALL
-    name = f"{metric.removeprefix(VALID).replace('_at_', '@')} on valid"
-    by_index = any(_cost(each, metric) is not None for each in able)
-    words = {
-        None: f"{name}, {'through the index' if by_index else 'by exact search'}",
-        INDEX_RECALL: "recall@100 against exact search",
-    }
-    higher = not lowest_is_best(able, objective or metric)
+    same_towers = len({each.figure(metric) for each in able}) <= 1
+    drop = f"index/drop_{metric.removeprefix(VALID)}"
+    words = "recall@100 against exact search"
+    if not same_towers:
+        through = any(drop in each.figures for each in able)
+        name = f"{metric.removeprefix(VALID).replace('_at_', '@')} on valid"
+        words = f"{name}, {'through the index' if through else 'by exact search'}"
+    higher = same_towers or not lowest_is_best(able, metric)
     points = []
     for each in able:
-        value = served[each.name] if objective is None else each.figure(objective)
+        value = each.figure(INDEX_RECALL if same_towers else metric)
         if value is not None:
+            served = value if same_towers else value - each.figures.get(drop, 0.0)
             latency, size = each.figures["index/latency_ms_p50"], each.figures["index/bytes_per_item"]
-            points.append(Point(each.name, value, latency, size, higher))
-    return words.get(objective, str(objective)) + ("" if higher else " (lower is better)"), points
+            points.append(Point(each.name, served, latency, size, higher))
+    return words + ("" if higher else " (lower is better)"), points
 
 
 def front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
@@ -77,13 +76,3 @@ def front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
             best = values[position]
             kept.append(position)
     return kept
-
-
-def _served(outcome: Outcome, metric: str) -> float | None:
-    value = outcome.figure(metric)
-    return None if value is None else value - (_cost(outcome, metric) or 0.0)
-
-
-def _cost(outcome: Outcome, metric: str) -> float | None:
-    """Return what the index loses of a metric, where that was measured."""
-    return outcome.figures.get(f"index/drop_{metric.removeprefix(VALID).removeprefix(BEST_VALID)}")

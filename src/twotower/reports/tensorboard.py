@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,9 +15,9 @@ from twotower.reports.chart_groups import layout_pb
 from twotower.reports.figures import pareto, png_of, recall_versus_latency
 from twotower.reports.hparams import columns_of, hparams_of, trial_id
 from twotower.reports.pareto import points_of
-from twotower.runs.outcome import Outcome, final_scalars
+from twotower.runs.outcome import Ending, Outcome
+from twotower.runs.result import Result
 
-Status = Literal["ok", "failed", "index_rejected", "pruned", "interrupted"]
 STATUS = {
     "ok": api_pb2.STATUS_SUCCESS,
     "index_rejected": api_pb2.STATUS_SUCCESS,
@@ -57,7 +57,7 @@ class Board:
         self.columns: dict[str, float] = {}
         self.trial = ""
         self.started = time.time()
-        self.outcome: Status = "failed"
+        self.outcome: Ending = "failed"
 
     def __enter__(self) -> Self:
         """Open; unless `outcome` is set before the end, the session counts as failed."""
@@ -89,23 +89,19 @@ class Board:
         self.writer.add_text("config", f"```yaml\n{config_text}\n```")
         self.writer.flush()
 
-    def result(self, result: Mapping[str, Any]) -> None:
+    def result(self, result: Result) -> None:
         """Write the final figures, and the curves of the towers where another run trained them.
 
-        Args:
-            result: what `result.json` holds.
+        A curve has its values where the trainer would have written them: at the last step of each epoch.
         """
-        for tag, value in final_scalars(result).items():
+        for tag, value in result.final_figures().items():
             self.writer.add_scalar(tag, value, 0)
-        if "training_reused_from" in result:
-            self._curves(result.get("curves", {}), result.get("training", {}).get("epoch_steps") or 1)
-        self.columns, self.outcome = columns_of(result), result["status"]
-
-    def _curves(self, curves: Mapping[str, Sequence[float]], epoch_steps: int) -> None:
-        """Write curves with one value an epoch where the trainer would have: at its last step."""
-        for tag, values in curves.items():
-            for epoch, value in enumerate(values, 1):
-                self.writer.add_scalar(tag, value, epoch * epoch_steps - 1)
+        if result.training_reused_from is not None:
+            epoch_steps = result.training.epoch_steps or 1
+            for tag, values in result.curves.items():
+                for epoch, value in enumerate(values, 1):
+                    self.writer.add_scalar(tag, value, epoch * epoch_steps - 1)
+        self.columns, self.outcome = columns_of(result), result.status
 
     def index_curve(
         self, points: list[dict[str, Any]], target_recall: float, chosen: Mapping[str, Any]
@@ -139,35 +135,22 @@ class Board:
         self.writer._get_file_writer().add_summary(summary)
 
 
-class SweepBoard:
-    """The TensorBoard side of a sweep: a run of its own, in the sweep's folder.
+def draw_sweep(folder: Path, outcomes: Sequence[Outcome], metric: str) -> None:
+    """Draw what the jobs of a sweep reach against what their indexes cost, as a run in the sweep's folder.
+
+    A sweep that goes on replaces the figure.
 
     Args:
         folder: of the sweep.
+        outcomes: of the jobs; those without an index are left out.
+        metric: of the validation split.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def pareto(
-        self,
-        outcomes: Sequence[Outcome],
-        metric: str = "valid/recall_at_20",
-        objective: str | None = None,
-    ) -> None:
-        """Draw what the jobs reach against what their indexes cost; a sweep that goes on replaces the figure.
-
-        Args:
-            outcomes: of the jobs; those without an index are left out.
-            metric: of the validation split.
-            objective: see `points_of`.
-        """
-        words, points = points_of(outcomes, metric, objective)
-        for file in self.folder.glob(f"*{OF_SWEEP}"):
-            file.unlink()
-        if points:
-            with SummaryWriter(str(self.folder), filename_suffix=OF_SWEEP) as writer:
-                writer._get_file_writer().add_summary(_image("sweep/pareto", pareto(points, words)))
+    words, points = points_of(outcomes, metric)
+    for file in folder.glob(f"*{OF_SWEEP}"):
+        file.unlink()
+    if points:
+        with SummaryWriter(str(folder), filename_suffix=OF_SWEEP) as writer:
+            writer._get_file_writer().add_summary(_image("sweep/pareto", pareto(points, words)))
 
 
 def _image(tag: str, figure: Figure) -> Summary:

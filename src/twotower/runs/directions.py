@@ -1,12 +1,8 @@
 """Which way a figure of a run is better: a metric as its run recorded it, all else as is said here."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from twotower.evaluation.user_values import name_of
-
-RECORDED = "higher_is_better"
-"""Key of `result.json` under which a run says it of its metrics by name: their classes may be elsewhere."""
 
 INDEX_FIGURES = {
     "recall_at_100": True,
@@ -37,23 +33,21 @@ BEFORE_IT_WAS_RECORDED: dict[str, bool | None] = {
 }
 """Metrics of results that do not say it; of others nobody knows."""
 
-Results = Iterable[Mapping[str, Any]]
 
-
-def higher_is_better(key: str, results: Results = ()) -> bool | None:
+def higher_is_better(key: str, recorded: Iterable[Mapping[str, bool | None]] = ()) -> bool | None:
     """Say whether the higher of two figures is the better one; None where neither is, or nobody knows.
 
     Args:
         key: e.g. `test/recall_at_20`, `index/latency_ms_p50`.
-        results: what `result.json` holds, of the runs that have it; if they contradict one another, nobody
-            knows.
+        recorded: what the runs that have it recorded of their metrics by name, whose classes may be
+            elsewhere; if they contradict one another, nobody knows.
     """
     if key in FIGURES:
         return FIGURES[key]
     if key.startswith(OF_COLD_START):
         return True
     name = name_of(key)
-    said = [found[name] for result in results if name in (found := result.get(RECORDED) or {})]
+    said = [found[name] for found in recorded if name in found]
     if not said:
         return BEFORE_IT_WAS_RECORDED.get(name)
     return next((way for way in (True, False) if all(each is way for each in said)), None)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from twotower.config.spec import TARGET, build
+from twotower.config.spec import TARGET, class_of
 from twotower.metrics.metric import Metric
 
 DEFAULT_MONITOR = "valid/recall_at_20"
@@ -63,9 +63,16 @@ def shaping_training(settings: Mapping[str, Any]) -> dict[str, Any]:
     kinds = settings["metrics"]["kinds"].values()
     monitor = settings["trainer"].get("monitor", DEFAULT_MONITOR)
     return shaping | {
-        "monitored": [spec for spec in kinds if monitor.startswith(f"valid/{build(spec, Metric).name}_at_")],
+        "monitored": [
+            spec for spec in kinds if monitor.startswith(f"valid/{class_of(spec, Metric).name}_at_")
+        ],
         "filter_seen": settings["metrics"].get("filter_seen", True),
     }
+
+
+def key_of(override: str) -> str:
+    """Return the key that an override is about: `loss.temperature` of `+loss.temperature=1`."""
+    return override.lstrip("+~").partition("=")[0]
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from twotower.runs.overrides import key_of
+from twotower.runs.fingerprint import key_of
 
 SHORT = {
     "embedding_dim": "dim",
@@ -58,10 +58,15 @@ def folder_name(texts: Sequence[str]) -> str:
 def trial_name(number: int, texts: Sequence[str]) -> str:
     """Return the folder name of a search's trial: its number, and as much of what it tries as is seen."""
     name = f"{number:04d}"
-    for word in _words([_rounded(text) for text in texts]):
+    for word in short_words(texts):
         if len(name) + len(word) < SEEN:
             name += f"_{word}"
     return ODD.sub("-", name)
+
+
+def short_words(texts: Sequence[str]) -> list[str]:
+    """Return what a trial tries, to be read: in short words, with three digits of a fraction."""
+    return _words([_rounded(text) for text in texts])
 
 
 def short_name(texts: Sequence[str]) -> str:
@@ -114,7 +119,7 @@ def _short_key(key: str) -> str:
 def _rounded(text: str) -> str:
     key, _, value = text.partition("=")
     try:
-        return f"{key}={float(value):.3g}"
+        return f"{key}={min(value, f'{float(value):.3g}', key=len)}"
     except ValueError:
         return text
 

@@ -1,4 +1,4 @@
-"""`result.json`: what every other tool reads of a run."""
+"""What a run's `result.json` is made of."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,14 +21,15 @@ from twotower.runs.provenance import (
     training_fingerprint,
     versions,
 )
+from twotower.runs.result import Result, Status
 
-Settings = Mapping[str, Any]
 QUALITY = ("metrics", "intervals", "slices", "evaluated", "baselines", "baselines_skipped")
-"""Keys that a run with the same towers, metrics and baselines may lend; `training` and `timing` tell of
-the towers alone."""
+"""Keys that are equal for runs with the same towers, metrics and baselines."""
+OF_TOWERS = (*QUALITY, "training", "curves", "timing")
+"""Keys that tell of towers and of how good they are, whatever the index."""
 
 
-def identity(settings: Settings, data_fingerprint: str, overrides: Sequence[str]) -> dict[str, Any]:
+def identity(settings: Mapping[str, Any], data_fingerprint: str, overrides: Sequence[str]) -> dict[str, Any]:
     """Return what a run is, known before it trains; all of it is in a failed run's result too.
 
     Args:
@@ -47,15 +48,10 @@ def identity(settings: Settings, data_fingerprint: str, overrides: Sequence[str]
     }
 
 
-def training_identity(settings: Settings, data_fingerprint: str) -> str:
+def training_identity(settings: Mapping[str, Any], data_fingerprint: str) -> str:
     """Return the fingerprint of a training: equal for runs that can share one."""
     shaping = {key: value for key, value in shaping_training(settings).items() if key not in DATA_KEYS}
     return training_fingerprint(shaping, data_fingerprint)
-
-
-def lent(before: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what another run's result says of its towers and of how good they are."""
-    return {key: before[key] for key in (*QUALITY, "training", "curves", "timing") if key in before}
 
 
 def data_record(dataset: RetrievalDataset, seen_filter: bool) -> dict[str, Any]:
@@ -97,16 +93,16 @@ def quality_record(
     }
 
 
-def with_valid_of(before: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a result whose validation figures, where it has none of its own, are an earlier run's."""
-    kept = {
-        name: {key: value for key, value in before[name].items() if key.startswith("valid")} | result[name]
-        for name in ("metrics", "intervals", "slices", "evaluated")
+def valid_figures(before: Result, quality: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the quality of towers with an earlier run's validation figures where it has none of its own."""
+    earlier = before.plain("metrics", "intervals", "slices", "evaluated")
+    return dict(quality) | {
+        name: {key: value for key, value in values.items() if key.startswith("valid")} | quality[name]
+        for name, values in earlier.items()
     }
-    return {**result, **kept}
 
 
-def training_record(settings: Settings, epochs: int, refit: bool) -> dict[str, Any]:
+def training_record(settings: Mapping[str, Any], epochs: int, refit: bool) -> dict[str, Any]:
     """Say how the weights came about."""
     return {
         "epochs": epochs,
@@ -125,32 +121,26 @@ def timing_record(seconds: float, interactions: int) -> dict[str, float]:
     }
 
 
-def whole(result: Mapping[str, Any], status: str, total_seconds: float) -> dict[str, Any]:
-    """Return the finished record, the status first."""
-    timing = dict(result["timing"]) | {"total_seconds": round(total_seconds, 3)}
-    return {"status": status, **result, "timing": timing} | {
-        "versions": versions(),
-        "peak_rss_bytes": peak_rss_bytes(),
-    }
+def ended(known: Result, status: Status, total_seconds: float, **more: Any) -> Result:
+    """Return the whole result of a run that ends now.
+
+    Args:
+        known: what was known of it until then.
+        status: how it ends.
+        total_seconds: that it took.
+        **more: keys of the result.
+    """
+    timing = more.pop("timing", {}) | {"total_seconds": round(total_seconds, 3)}
+    return known.having(status=status, **more, timing=timing, **_process())
 
 
-def pruned(
-    facts: Mapping[str, Any],
-    settings: Settings,
-    epochs: int,
-    curves: Mapping[str, list[float]],
-    total_seconds: float,
-) -> dict[str, Any]:
-    """Return the record of a run that was stopped in training because others promise more."""
-    return {
-        "status": "pruned",
-        **facts,
-        "training": training_record(settings, epochs, False),
-        "curves": dict(curves),
-        "timing": {"total_seconds": round(total_seconds, 3)},
-        "versions": versions(),
-        "peak_rss_bytes": peak_rss_bytes(),
-    }
+def failure(error: str, known: Result) -> Result:
+    """Return the result of a run that failed."""
+    return known.having(status="failed", error=error, **_process())
+
+
+def _process() -> dict[str, Any]:
+    return {"versions": versions(), "peak_rss_bytes": peak_rss_bytes()}
 
 
 def _prefixed(split: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import json
 import logging
 import shutil
 import time
@@ -18,11 +17,11 @@ from twotower.config.exits import Stopped, stoppable
 from twotower.config.trust import check_targets
 from twotower.files.atomic import clear_temporaries, write_atomically, write_text_atomically
 from twotower.files.lock import held
-from twotower.files.plain_values import load_json, read_yaml, yaml_text
-from twotower.runs.fingerprint import NOT_SHAPING
+from twotower.files.plain_values import read_yaml, yaml_text
+from twotower.runs.fingerprint import NOT_SHAPING, key_of
 from twotower.runs.folder_name import short_name
-from twotower.runs.overrides import key_of
-from twotower.runs.provenance import peak_rss_bytes, versions
+from twotower.runs.record import failure
+from twotower.runs.result import Result, read_ending, write_result
 from twotower.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG
 
 LOG = logging.getLogger("twotower")
@@ -43,43 +42,6 @@ def new_folder(settings: Mapping[str, Any], overrides: Sequence[str]) -> Path:
     return run_folder(Path(settings["output_root"]) / settings["name"], overrides)
 
 
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """Read a run's `result.json`, or None where the run has not ended.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    path = folder / RESULT
-    if not path.is_file():
-        return None
-    try:
-        result = load_json(path)
-        why = None if isinstance(result, dict) and "status" in result else "no status in it"
-    except ValueError as error:
-        why = str(error)
-    if why is not None:
-        raise InputError(
-            f"{path}: damaged ({why}); delete this file, and resume={folder} goes on (in a "
-            "sweep, retry_failed=true does both)"
-        )
-    return dict(result)
-
-
-def read_ending(folder: Path) -> dict[str, Any] | None:
-    """Read as `read_result` does, but take a damaged file for a failure that says so: others go on."""
-    try:
-        return read_result(folder)
-    except InputError as error:
-        return {"status": "failed", "error": str(error)}
-
-
-def write_failure(folder: Path, error: str, facts: Mapping[str, Any]) -> None:
-    """Leave a `result.json` that says how a run failed, with what was known of it by then."""
-    failed = {"status": "failed", "error": error, **facts}
-    failed |= {"versions": versions(), "peak_rss_bytes": peak_rss_bytes()}
-    write_text_atomically(folder / RESULT, json.dumps(failed, indent=2, default=str))
-
-
 GOES_ON = "python scripts/train.py resume={} goes on"
 """What to say where SIGTERM or Ctrl-C stops a training."""
 
@@ -93,14 +55,14 @@ class Run:
         overrides: what was typed.
 
     Attributes:
-        facts: what is known of the run so far, for a `result.json` that says it failed.
+        known: the result so far, which says that the run failed.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
         self.folder = folder
         self.settings = dict(settings)
         self.overrides = list(overrides)
-        self.facts: dict[str, Any] = {"seed": settings.get("seed")}
+        self.known = Result(status="failed")
         self.started = time.perf_counter()
 
     @classmethod
@@ -147,15 +109,6 @@ class Run:
         """Read the resolved configuration as text."""
         return (self.folder / CONFIG).read_text(encoding="utf-8")
 
-    def result(self) -> dict[str, Any] | None:
-        """Read `result.json`, or None where the run has not ended."""
-        return read_result(self.folder)
-
-    def write_result(self, result: Mapping[str, Any]) -> None:
-        """Write `result.json` whole or not at all."""
-        text = json.dumps(dict(result), indent=2, sort_keys=False, allow_nan=False)
-        write_text_atomically(self.folder / RESULT, text)
-
     def refuse_if_ended(self) -> None:
         """Keep what a run that has ended holds.
 
@@ -163,9 +116,9 @@ class Run:
             InputError: it has.
         """
         result = read_ending(self.folder)
-        if result is not None and result["status"] != "failed":
+        if result is not None and result.status != "failed":
             raise InputError(
-                f"{self.folder}: this run has ended ({result['status']}); there is nothing to resume"
+                f"{self.folder}: this run has ended ({result.status}); there is nothing to resume"
             )
 
     @contextlib.contextmanager
@@ -185,6 +138,7 @@ class Run:
         with held(self.folder, "run", ORPHAN_SECONDS), stoppable(lambda: self._told(words)):
             self.refuse_if_ended()
             clear_temporaries(self.folder)
+            self.known = self.known.having(seed=self.settings.get("seed"))
             with _logging_to(self.folder / TRAIN_LOG, screen):
                 (self.folder / RESULT).unlink(missing_ok=True)  # of a failure that is now gone on from
                 try:
@@ -194,7 +148,7 @@ class Run:
                     raise
                 except Exception as error:
                     LOG.exception("the run failed", extra={"for_file": True})
-                    write_failure(self.folder, f"{type(error).__name__}: {error}", self.facts)
+                    write_result(self.folder, failure(f"{type(error).__name__}: {error}", self.known))
                     raise
 
     def _told(self, remedy: str) -> str:

@@ -18,7 +18,7 @@ from twotower.features.raw_numbers import as_numbers
 from twotower.features.tags import Tags
 from twotower.features.value_rows import is_value
 from twotower.features.vector import Vector
-from twotower.serving.live_items import Rows, as_label
+from twotower.serving.live_items import as_label
 
 TAG_SEPARATOR = "|"
 """Text that holds it is taken for several tags, unless a feature says otherwise."""
@@ -120,15 +120,14 @@ class Values(AttributeColumn):
         super().__init__(name)
         self.kind = "text" if tags is None else "tags"
         self._tags = tags
-        hashable = values if tags is None else values.map(_hashable, na_action="ignore")
-        codes, distinct = pd.factorize(hashable)  # few are: each is looked at once
-        parts = [self._parts(value) for value in distinct]
-        flat = [part for each in parts for part in each]
-        self._codes = {value: code for code, value in enumerate(dict.fromkeys(flat))}
-        flat_codes = np.array([self._codes[part] for part in flat], dtype=np.int64)
-        rows, places = _expanded(codes, np.array([len(each) for each in parts], dtype=np.int64))
-        self._rows = rows[np.argsort(flat_codes[places], kind="stable")]
-        self._ends = np.cumsum(np.bincount(flat_codes[places], minlength=len(self._codes)))
+        parts = values.astype(object).reset_index(drop=True)
+        if tags is not None:
+            parts = parts.map(self._parts).explode()
+        codes, distinct = pd.factorize(parts)
+        self._codes = {value: code for code, value in enumerate(distinct)}
+        there = codes >= 0
+        self._rows = parts.index.to_numpy()[there][np.argsort(codes[there], kind="stable")]
+        self._ends = np.cumsum(np.bincount(codes[there], minlength=len(distinct)))
         self._added: dict[Any, list[int]] = {}
         self._num_rows = len(values)
 
@@ -196,25 +195,7 @@ def truths(values: pd.Series) -> bool:
 
 def tags_of(name: str) -> Tags:
     """Return what finds the tags in a raw value of a column that no feature reads as tags."""
-    return Tags(column=name, dim=1, separator=TAG_SEPARATOR)
-
-
-def _hashable(value: Any) -> Any:
-    return value if isinstance(value, str) else tuple(value)
-
-
-def _expanded(codes: NDArray[np.int64], counts: NDArray[np.int64]) -> tuple[Rows, Rows]:
-    """Return the row of each part of each row, and the part's place among the parts of all codes.
-
-    Args:
-        codes: [n] of each row's value, -1 = none.
-        counts: parts of each code.
-    """
-    there = np.flatnonzero(codes >= 0)
-    num_parts = counts[codes[there]]
-    starts = (np.cumsum(counts) - counts)[codes[there]]
-    within = np.arange(num_parts.sum()) - np.repeat(np.cumsum(num_parts) - num_parts, num_parts)
-    return np.repeat(there, num_parts), np.repeat(starts, num_parts) + within
+    return Tags(Tags.Config(column=name, dim=1, separator=TAG_SEPARATOR))
 
 
 def _several(condition: Any) -> list[Any]:

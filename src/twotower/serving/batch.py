@@ -19,12 +19,13 @@ from twotower.serving.catalogue import Catalogue
 from twotower.serving.live_items import Rows
 from twotower.serving.requests import (
     Request,
-    checked_features,
+    check_values,
     checked_k,
     checked_time,
     checked_times,
     known_rows,
     listed,
+    named_features,
 )
 from twotower.serving.towers import ServingTowers, sound
 from twotower.serving.user_histories import UserHistories
@@ -37,7 +38,7 @@ UNSOUND = (
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class CheckedRequest:
     """A request that is right.
 
     Args:
@@ -78,8 +79,8 @@ class Answering:
 
     def best(self, requests: Sequence[Request]) -> list[Best | InputError]:
         """Answer each request, or say what is wrong with it; one pass of the user tower for all."""
-        found: list[Asked | InputError] = [self._asked(request) for request in requests]
-        asked = [each for each in found if isinstance(each, Asked)]
+        found: list[CheckedRequest | InputError] = [self._asked(request) for request in requests]
+        asked = [each for each in found if isinstance(each, CheckedRequest)]
         if not asked:
             return [each for each in found if isinstance(each, InputError)]
         queries = self._towers.embed_users(
@@ -109,19 +110,20 @@ class Answering:
         excluded = np.unique(np.concatenate([items.latest(seen), items.rows(listed(deny, "deny"))]))
         return Choice(k, excluded[items.live(excluded)], allowed)
 
-    def _asked(self, request: Request) -> Asked | InputError:
+    def _asked(self, request: Request) -> CheckedRequest | InputError:
         try:
             return self._checked(request)
         except InputError as error:
             return error
 
-    def _checked(self, request: Request) -> Asked:
+    def _checked(self, request: Request) -> CheckedRequest:
         now = self._request_time
         if request.request_time is not None:
             now = checked_time(request.request_time, "request_time")
         user_row, features = 0, None
         if request.user_id is None:
-            features = checked_features(self._users, request.features, "user_id")
+            features = named_features(self._users, request.features, "user_id")
+            check_values(self._users, [features])
             rows = known_rows(self._catalogue.items, request.history, "history", live=False)
             given = checked_times(request.history_times, len(rows), now)
             times = np.array(given, dtype=np.int64)
@@ -139,10 +141,10 @@ class Answering:
         seen = rows if request.exclude_seen else NO_ROWS
         choice = self.choice(request.k, request.allow, request.deny, request.where, seen)
         latest = self._histories.for_towers(rows, times, self._towers.length)
-        return Asked(user_row, features, *latest, now, choice)
+        return CheckedRequest(user_row, features, *latest, now, choice)
 
 
-def user_features(users: FeatureTable, asked: Sequence[Asked]) -> dict[str, Tensor]:
+def user_features(users: FeatureTable, asked: Sequence[CheckedRequest]) -> dict[str, Tensor]:
     """Return the encoded features of all that ask, each [B, W]: known ones by row, others from raw values."""
     features = users.gather(torch.tensor([each.user_row for each in asked]))
     new = [place for place, each in enumerate(asked) if each.features]

@@ -52,10 +52,10 @@ class Catalogue:
         self._bundle = bundle
         self._towers = towers
         self._label = bundle.item_label
-        self._bias_width = bundle.model.item_bias.width
+        self._layout = bundle.model.layout
         labels = None if self._label is None else bundle.item_table[self._label]
         vectors = bundle.item_vectors
-        self.items = LiveItems(bundle.items, labels, vectors, vectors.shape[1] - self._bias_width)
+        self.items = LiveItems(bundle.items, labels, vectors, self._layout.tower_width)
         table = bundle.item_table.drop(columns=ITEM_ID)
         self.attributes = Attributes(table, bundle.model.items, self._label)
         self.index = bundle.index
@@ -63,7 +63,7 @@ class Catalogue:
         self._drift = DriftCounter(vectors, len(vectors))
         self._rebuilding = threading.Lock()
 
-    def prepare(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> list[PreparedItem | InputError]:
+    def prepare(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> list[PreparedItem]:
         """Check items and embed them in one pass, and change nothing.
 
         An item that the bundle knows keeps its own embedded id and bias; another gets those of unknown ones.
@@ -71,69 +71,32 @@ class Catalogue:
         Args:
             puts: id and raw features of each.
 
-        Returns:
-            For each the item, or what is wrong with it: the id is of another kind than the catalogue's, a
-            feature is not known, or the tower or the index can do nothing with its values.
+        Raises:
+            InputError: an id is of another kind than the catalogue's, a feature is not known, or the tower or
+                the index can do nothing with a value.
         """
-        checked = [self._record(item_id, features) for item_id, features in puts]
-        checked = self._with_sound_values(checked)
-        embedded = iter(self._embedded([each for each in checked if not isinstance(each, InputError)]))
-        return [each if isinstance(each, InputError) else next(embedded) for each in checked]
-
-    def _record(self, item_id: ItemId, features: Mapping[str, Any]) -> dict[str, Any] | InputError:
-        """Return the raw values of an item with its id, or what is wrong with their names."""
-        try:
-            key = checked_id(item_id, self.items.is_text, "put_item", "item ids of this catalogue")
-            record = named_features(self._bundle.model.items, features, ITEM_ID, self.attributes.columns)
-            return {**record, ITEM_ID: key}
-        except InputError as error:
-            return error
-
-    def _with_sound_values(
-        self, records: list[dict[str, Any] | InputError]
-    ) -> list[dict[str, Any] | InputError]:
-        """Put what is wrong with values in place of the records that have it; all are looked at at once."""
-        sound_names = [each for each in records if not isinstance(each, InputError)]
-        try:
-            self._check_values(sound_names)
-        except InputError as error:
-            if len(sound_names) == 1:
-                return [each if isinstance(each, InputError) else error for each in records]
-            return [self._with_sound_values([each])[0] for each in records]
-        return records
-
-    def _check_values(self, records: list[dict[str, Any]]) -> None:
-        given = [{name: value for name, value in each.items() if name != ITEM_ID} for each in records]
-        check_values(self._bundle.model.items, given)
+        table = self._bundle.model.items
+        keys = [
+            checked_id(each, self.items.is_text, "put_item", "item ids of this catalogue") for each, _ in puts
+        ]
+        given = [named_features(table, each, ITEM_ID, self.attributes.columns) for _, each in puts]
+        check_values(table, given)
         for each in given:
             self.attributes.check(each)
-
-    def _embedded(self, records: list[dict[str, Any]]) -> list[PreparedItem | InputError]:
-        if not records:
-            return []
-        vectors, history_vectors = self._towers.embed_items(self._bundle.model.items.encode(records))
+        encoded = table.encode([{**each, ITEM_ID: key} for each, key in zip(given, keys, strict=True)])
+        vectors, history_vectors = self._towers.embed_items(encoded)
         vectors = vectors.copy()
-        known = self._bundle.items.rows([record[ITEM_ID] for record in records])
-        if self._bias_width and known.any():
-            of_known = self._bundle.item_vectors[known[known > 0] - 1, -self._bias_width :]
-            vectors[known > 0, -self._bias_width :] = of_known
-        fits = sound(vectors) & sound(history_vectors)
-        return [
-            self._fitting(record, vector, history_vector) if fit else _unsound(record)
-            for record, vector, history_vector, fit in zip(
-                records, vectors, history_vectors, fits, strict=True
-            )
-        ]
-
-    def _fitting(
-        self, record: dict[str, Any], vector: Floats, history_vector: Floats
-    ) -> PreparedItem | InputError:
-        try:
-            self.index.check_range(vector[None])
-        except InputError as error:
-            return error
-        features = {name: value for name, value in record.items() if name != ITEM_ID}
-        return PreparedItem(record[ITEM_ID], features, vector, history_vector)
+        known = self._bundle.items.rows(keys)
+        biases = self._layout.bias(self._bundle.item_vectors)
+        self._layout.bias(vectors)[known > 0] = biases[known[known > 0] - 1]
+        for key, fits in zip(keys, sound(vectors) & sound(history_vectors), strict=True):
+            if not fits:
+                raise InputError(
+                    "features: the item tower makes no embedding with finite scores of item "
+                    f"{key!r:.80}; give values of the size that the training data have"
+                )
+        self.index.check_range(vectors)
+        return [PreparedItem(*each) for each in zip(keys, given, vectors, history_vectors, strict=True)]
 
     def put(self, items: Sequence[PreparedItem]) -> list[bool]:
         """Offer items with different ids, each in place of what has its id; True if nothing had.
@@ -192,22 +155,15 @@ class Catalogue:
 
     def rebuild(self) -> None:
         """Build the index anew over what is offered; searches and changes go on meanwhile."""
-        entry = self._bundle.manifest["index"]
+        entry = self._bundle.manifest.index
         with self._rebuilding:
             with self.lock.reading():
                 rows, num_rows = self.items.live_rows(), self.items.num_rows
                 vectors = self.items.vectors(rows)
             if not len(rows):
                 return
-            fresh = fresh_index(entry["spec"], entry["search_args"], vectors, rows)
+            fresh = fresh_index(entry.spec, entry.search_args, vectors, rows)
             counter = DriftCounter(vectors, num_rows)
             with self.lock.writing():
                 catch_up(fresh, counter, self.items, rows, num_rows)
                 self.index, self._drift = fresh, counter
-
-
-def _unsound(record: Mapping[str, Any]) -> InputError:
-    return InputError(
-        f"features: the item tower makes no embedding with finite scores of item {record[ITEM_ID]!r:.80}; "
-        "give values of the size that the training data have"
-    )

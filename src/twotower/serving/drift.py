@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.config.spec import build
+from twotower.config.facts import Facts
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
 from twotower.serving.live_items import LiveItems, Rows
@@ -103,18 +103,21 @@ def fresh_index(
 
     Args:
         spec: of the bundle's index.
-        search_args: ditto; cells visited are at most all there are.
+        search_args: ditto; none is larger than there are cells, or items.
         vectors: float32 [N, D], N > 0.
         rows: [N] of the items.
     """
-    fresh = build(spec, Index)
-    if len(rows) < fresh.min_training_vectors or fresh.problems(vectors.shape[1], len(rows)):
-        fresh = FlatIP()
+    config = Index.Config.model_validate(spec)
+    if len(rows) < config.min_items or config.problems(
+        Facts(embedding_dim=vectors.shape[1], num_items=len(rows))
+    ):
+        config = FlatIP.Config()
+    fresh = config.for_size(len(rows)).build()
     fresh.build(vectors, rows)
-    wanted = {name: value for name, value in search_args.items() if name in fresh.search_args}
-    if "nprobe" in wanted:
-        wanted["nprobe"] = min(wanted["nprobe"], fresh.build_args["nlist"])
-    fresh.set_search_args(wanted)
+    largest = fresh.largest_search_arg
+    fresh.set_search_args(
+        {name: min(search_args.get(name, most), largest) for name, most in fresh.search_args.items()}
+    )
     return fresh
 
 

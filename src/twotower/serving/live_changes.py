@@ -31,7 +31,7 @@ class LiveChanges:
         Raises:
             InputError: the id is offered already or of another kind, or a feature is not known.
         """
-        prepared = self.prepare_item(item_id, features)
+        (prepared,) = self.prepare_items([(item_id, features)])
         with self._lock.writing():
             if self._items.live(self._items.rows([prepared.item_id]))[0]:
                 raise InputError(
@@ -58,24 +58,11 @@ class LiveChanges:
         Raises:
             InputError: the id is of another kind, or a feature is not known.
         """
-        return self.apply_item(self.prepare_item(item_id, features))
+        return self.apply_items(self.prepare_items([(item_id, features)]))[0]
 
-    def prepare_item(self, item_id: ItemId, features: Mapping[str, Any]) -> PreparedItem:
-        """Check and embed an item as `put_item` does, and change nothing."""
-        (prepared,) = self.prepare_items([(item_id, features)])
-        if isinstance(prepared, InputError):
-            raise prepared
-        return prepared
-
-    def prepare_items(
-        self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]
-    ) -> list[PreparedItem | InputError]:
-        """Prepare several items in one pass, each with its id; of one that cannot be, return why."""
+    def prepare_items(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> list[PreparedItem]:
+        """Check and embed items in one pass, each with its id, as `put_item` does, and change nothing."""
         return self._catalogue.prepare(puts)
-
-    def apply_item(self, prepared: PreparedItem) -> bool:
-        """Put in an item that this object prepared; see `put_item`."""
-        return self.apply_items([prepared])[0]
 
     def apply_items(self, prepared: Sequence[PreparedItem]) -> list[bool]:
         """Put in several items with different ids that this object prepared; see `put_item`."""

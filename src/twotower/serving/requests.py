@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from twotower.config.errors import InputError
-from twotower.data.check_tables import EARLIEST, LATEST
 from twotower.data.ids import MAX_LENGTH, fits_64_bits, is_text_id
+from twotower.data.times import EARLIEST, LATEST
 from twotower.features.feature import ContextFeature
 from twotower.features.feature_table import FeatureTable
 from twotower.serving.live_items import LiveItems, Rows, as_id, as_label
@@ -144,21 +144,6 @@ def checked_id(value: Any, is_text: bool, name: str, what: str) -> int | str:
     if key is None or not sound:
         raise InputError(f"{name}: {what} are {kind}, got {value!r:.80}")
     return key
-
-
-def checked_features(
-    table: FeatureTable, features: Mapping[str, Any], key: str, others: Iterable[str] = ()
-) -> dict[str, Any]:
-    """Return raw feature values by column; those left out or None count as missing.
-
-    Args: see `named_features`.
-
-    Raises:
-        InputError: a column is unknown, or a value is not what its feature expects.
-    """
-    given = named_features(table, features, key, others)
-    check_values(table, [given])
-    return given
 
 
 def named_features(

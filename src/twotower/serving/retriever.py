@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from twotower.bundle.bundle import Bundle
 from twotower.bundle.read import read_bundle
@@ -17,6 +17,16 @@ from twotower.serving.towers import towers_of
 from twotower.serving.user_histories import UserHistories
 
 NUM_SUM_DIGITS = 12
+
+
+class Rules(TypedDict, total=False):
+    """What a request says of the items; see `Request`."""
+
+    allow: Iterable[ItemId] | None
+    deny: Iterable[ItemId]
+    where: Mapping[str, Any]
+    exclude_seen: bool
+    request_time: int | None
 
 
 class Retriever(LiveChanges):
@@ -38,10 +48,10 @@ class Retriever(LiveChanges):
     def __init__(self, bundle: Bundle) -> None:
         folder = bundle.folder.resolve()
         run = folder.parent if folder.name in ("bundle", "exported") else folder
-        self.version = f"{run.name}-{bundle.manifest['sha256'][:NUM_SUM_DIGITS]}"
+        self.version = f"{run.name}-{bundle.manifest.sha256[:NUM_SUM_DIGITS]}"
         towers = towers_of(bundle)
         catalogue = Catalogue(bundle, towers)
-        by_table = bundle.model.history.items == "table"
+        by_table = bundle.model.history.config.items == "table"
         users = UserHistories(bundle.users, bundle.history, catalogue.items, by_table)
         super().__init__(catalogue, users)
         self.bundle, self.catalogue, self.users = bundle, catalogue, users
@@ -128,16 +138,7 @@ class Retriever(LiveChanges):
         with self._lock.reading():
             return self._items.ids_of(self._users.all(self._users.find(user_id))[1])
 
-    def recommend(
-        self,
-        user_id: UserId,
-        k: int = 10,
-        allow: Iterable[ItemId] | None = None,
-        deny: Iterable[ItemId] = (),
-        exclude_seen: bool = True,
-        request_time: int | None = None,
-        where: Mapping[str, Any] = NOTHING,
-    ) -> list[Recommendation]:
+    def recommend(self, user_id: UserId, k: int = 10, **rules: Unpack[Rules]) -> list[Recommendation]:
         """Recommend to a user whom the bundle or an event knows; for the arguments see `Request`.
 
         Raises:
@@ -145,48 +146,22 @@ class Retriever(LiveChanges):
         """
         if user_id is None:  # which would mean a user who is described
             raise UnknownUser("user None: expected the id of a user; use recommend_new for one without")
-        return self.answer_one(
-            Request(
-                user_id,
-                k=k,
-                allow=allow,
-                deny=deny,
-                where=where,
-                exclude_seen=exclude_seen,
-                request_time=request_time,
-            )
-        )
+        return self.answer_one(Request(user_id, k=k, **rules))
 
     def recommend_new(
         self,
         features: Mapping[str, Any] = NOTHING,
         history: Sequence[ItemId] = (),
         k: int = 10,
-        allow: Iterable[ItemId] | None = None,
-        deny: Iterable[ItemId] = (),
-        exclude_seen: bool = True,
-        request_time: int | None = None,
         history_times: Sequence[int] | None = None,
-        where: Mapping[str, Any] = NOTHING,
+        **rules: Unpack[Rules],
     ) -> list[Recommendation]:
         """Recommend to a user who is described; for the arguments see `Request`.
 
         Raises:
             InputError: an argument is wrong, or names a feature, column or item that is not known.
         """
-        return self.answer_one(
-            Request(
-                features=features,
-                history=history,
-                history_times=history_times,
-                request_time=request_time,
-                k=k,
-                allow=allow,
-                deny=deny,
-                where=where,
-                exclude_seen=exclude_seen,
-            )
-        )
+        return self.answer_one(Request(None, features, history, history_times, k=k, **rules))
 
     def answer(self, requests: Sequence[Request]) -> list[list[Recommendation] | InputError]:
         """Answer several requests of one state of the catalogue; a wrong one does not harm the others.
@@ -214,7 +189,7 @@ class Retriever(LiveChanges):
         with self._lock.reading():
             rows = known_rows(self._items, [item_id], "similar", live=True)
             choice = self._answering.choice(k, None, [item_id], where)
-            query = self._towers.item_queries(self._items.vectors(rows))[0]
+            query = self.bundle.model.layout.item_queries(self._items.vectors(rows))[0]
             return self._listed(most_alike(self._items, int(rows[0]), query, choice))
 
     def answer_one(self, request: Request) -> list[Recommendation]:

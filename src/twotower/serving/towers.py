@@ -3,7 +3,7 @@
 Shapes: B users or items, L history positions, N items, W width of a feature, D embedding, H history vector.
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -14,69 +14,44 @@ from twotower.bundle.bundle import Bundle
 from twotower.bundle.history_vectors import HistoryVectors, history_vectors
 from twotower.serving.live_items import Rows
 
+if TYPE_CHECKING:
+    from twotower.bundle.exported import ExportedTowers
+
 Floats = NDArray[np.float32]
 
 LARGEST = 1e15
 """A score of embeddings whose numbers are below this is finite in float32."""
 
 
-class ServingTowers(Protocol):
-    """What answering needs of two towers; safe from several threads, but for `append`, which is called alone.
+class TorchTowers:
+    """The towers of a bundle, run by torch.
+
+    Safe from several threads, but for `append`, which is called alone. Histories are read from
+    vectors, which grow in place, so no item is embedded twice.
+
+    Args:
+        bundle: as read.
 
     Attributes:
         length: L, the latest items of a history that are looked at.
     """
 
-    length: int
+    def __init__(self, bundle: Bundle) -> None:
+        self._model = bundle.model
+        self.length = self._model.history.config.length
+        self._history = HistoryVectors(self._model, history_vectors(self._model, bundle.item_vectors))
 
     def embed_users(
         self, features: dict[str, Tensor], history_rows: Rows, history_times: Rows, request_times: Rows
     ) -> Floats:
-        """Embed users.
+        """Embed users, [B, D].
 
         Args:
             features: as `users.gather` or `users.encode` give them, each [B, W].
             history_rows: [B, L] item rows, right-aligned, 0 = padding.
             history_times: [B, L] unix seconds, 0 where padding.
             request_times: [B] unix seconds.
-
-        Returns:
-            [B, D].
         """
-
-    def embed_items(self, encoded: dict[str, Tensor]) -> tuple[Floats, Floats]:
-        """Embed new items from encoded features, each [B, W].
-
-        Returns:
-            Embeddings [B, D], and what a history sees of the items [B, H]: zeros where its encoder has a
-            table of its own.
-        """
-
-    def append(self, history_vectors: Floats) -> None:
-        """Take in what histories see of the next rows of the catalogue, [B, H]."""
-
-    def item_queries(self, embeddings: Floats) -> Floats:
-        """Turn item embeddings [B, D] into queries for similar items: the bias asks for nothing."""
-
-
-class TorchTowers:
-    """The towers of a bundle, run by torch; see `ServingTowers`.
-
-    Histories are read from vectors, which grow in place, so no item is embedded twice.
-
-    Args:
-        bundle: as read.
-    """
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._model = bundle.model
-        self.length = self._model.history.length
-        self._history = HistoryVectors(self._model, history_vectors(self._model, bundle.item_vectors))
-
-    def embed_users(
-        self, features: dict[str, Tensor], history_rows: Rows, history_times: Rows, request_times: Rows
-    ) -> Floats:
-        """See `ServingTowers.embed_users`."""
         rows = np.where(self._history.seen(history_rows), history_rows, 0)
         with torch.inference_mode():
             users = self._model.encode_user_histories(
@@ -89,29 +64,31 @@ class TorchTowers:
         return _array(users)
 
     def embed_items(self, encoded: dict[str, Tensor]) -> tuple[Floats, Floats]:
-        """See `ServingTowers.embed_items`."""
+        """Embed new items from encoded features, each [B, W].
+
+        Returns:
+            Embeddings [B, D], and what a history sees of the items [B, H]: zeros where its encoder has a
+            table of its own.
+        """
         with torch.inference_mode():
             embeddings = _array(self._model.encode_item_features(encoded))
-        tower = embeddings[:, : embeddings.shape[1] - self._model.item_bias.width]
-        return embeddings, self._history.of_new(tower)
+        return embeddings, self._history.of_new(self._model.layout.tower(embeddings))
 
     def append(self, history_vectors: Floats) -> None:
-        """See `ServingTowers.append`."""
+        """Take in what histories see of the next rows of the catalogue, [B, H]."""
         self._history.append(history_vectors)
 
-    def item_queries(self, embeddings: Floats) -> Floats:
-        """See `ServingTowers.item_queries`."""
-        return _array(self._model.item_queries(torch.from_numpy(embeddings)))
+
+ServingTowers: TypeAlias = "TorchTowers | ExportedTowers"
 
 
 def towers_of(bundle: Bundle) -> ServingTowers:
     """Return the exported towers of a bundle that has some, else its towers in torch."""
-    if bundle.export is None:
+    if bundle.manifest.export is None:
         return TorchTowers(bundle)
     from twotower.bundle.exported import ExportedTowers  # ONNX Runtime is only needed here
 
-    towers: ServingTowers = ExportedTowers(bundle)
-    return towers
+    return ExportedTowers(bundle)
 
 
 def sound(embeddings: Floats) -> NDArray[np.bool_]:

@@ -1,14 +1,11 @@
 """Every combination of the values."""
 
 import itertools
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from twotower.config.errors import InputError
-from twotower.runs.fingerprint import NOT_SHAPING
-from twotower.runs.outcome import FINISHED
-from twotower.runs.overrides import key_of
-from twotower.runs.run import read_ending
+from twotower.runs.fingerprint import NOT_SHAPING, key_of
+from twotower.runs.result import Result, read_ending
 from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.sweep import Sweep
 
@@ -31,12 +28,11 @@ class Grid(Sweep):
     def __init__(self, config: Config, context: SweepContext) -> None:
         super().__init__(config, context)
         self.jobs = context.jobs(self._combinations(), "the jobs of this sweep")
-        endings = {job.name: read_ending(job.folder) or {} for job in self.jobs}
-        status = {name: ending.get("status") for name, ending in endings.items()}
-        skipped = {*FINISHED, "pruned"} | (set() if context.retry_failed else {"failed"})
-        self.skipped = [job for job in self.jobs if status[job.name] in skipped]
-        self.waiting = [job for job in self.jobs if status[job.name] not in skipped]
-        self.trained = {job.training for job in self.jobs if status[job.name] in FINISHED}
+        results = [(job, read_ending(job.folder)) for job in self.jobs]
+        again = {None, "failed"} if context.retry_failed else {None}
+        self.waiting = [job for job, result in results if (result and result.status) in again]
+        self.skipped = [job for job in self.jobs if job not in self.waiting]
+        self.trained = {job.training for job, result in results if result and result.finished}
 
     def _combinations(self) -> list[tuple[str, ...]]:
         """Return the varied overrides of each job."""
@@ -73,9 +69,9 @@ class Grid(Sweep):
                 return job
         return None
 
-    def ended(self, job: Job, result: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, result: Result | None) -> None:
         """Remember that the towers are there."""
-        if result is not None and result["status"] in FINISHED:
+        if result is not None and result.finished:
             self.trained.add(job.training)
 
     @property

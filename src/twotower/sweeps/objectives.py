@@ -1,12 +1,14 @@
 """What a search makes as large or as small as it can: figures of a run, and where they should go."""
 
-import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from twotower.config.problems import Problem, nearest
-from twotower.config.spec import build
-from twotower.runs.directions import INDEX_FIGURES, RECORDED, higher_is_better
+from twotower.runs.directions import INDEX_FIGURES, higher_is_better
+from twotower.runs.result import Result
+
+if TYPE_CHECKING:
+    from twotower.evaluation.evaluator import Evaluator
 
 Direction = Literal["maximize", "minimize"]
 Objectives = Mapping[str, Direction]
@@ -29,25 +31,21 @@ def objective_problems(objectives: Objectives, settings: Mapping[str, Any]) -> I
 
 def way_of(key: str, settings: Mapping[str, Any]) -> Direction | None:
     """Return where a figure of runs with these settings should go; None where neither way is better."""
-    higher = higher_is_better(key, [{RECORDED: _evaluator(settings).higher_is_better()}])
+    higher = higher_is_better(key, [_evaluator(settings).higher_is_better()])
     return None if higher is None else "maximize" if higher else "minimize"
 
 
-def values_of(objectives: Objectives, result: Mapping[str, Any]) -> list[float] | None:
+def values_of(objectives: Objectives, result: Result) -> list[float] | None:
     """Return a run's figures in the objectives' order; None if one is missing or no number."""
-    figures = {f"{INDEX}{key}": value for key, value in result.get("index", {}).items()}
-    found = [(figures | result.get("metrics", {})).get(key) for key in objectives]
-    if all(isinstance(value, int | float) and math.isfinite(value) for value in found):
-        return list(map(float, found))
-    return None
+    figures = result.figures()
+    return [figures[key] for key in objectives] if objectives.keys() <= figures.keys() else None
 
 
-def _evaluator(settings: Mapping[str, Any]) -> Any:
+def _evaluator(settings: Mapping[str, Any]) -> "Evaluator.Config":
     """Return what tells of the metrics before they are built."""
     from twotower.evaluation.evaluator import Evaluator
 
-    evaluator = build(settings["metrics"], Evaluator)
-    return getattr(evaluator, "config", evaluator)
+    return Evaluator.Config.model_validate(settings["metrics"])
 
 
 def _refusal(key: str, known: list[str]) -> str:

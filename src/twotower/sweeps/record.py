@@ -4,44 +4,15 @@ import dataclasses
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from twotower.files.atomic import write_text_atomically
+from twotower.reports.console.findings import SeedSummary
 from twotower.runs.folder_name import without_seed
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.job import SweepContext
 
 SWEEP = "sweep.json"
-
-
-@dataclass(frozen=True)
-class SeedSummary:
-    """A metric over the seeds of one configuration.
-
-    Attributes:
-        configuration: the varied overrides without the seed; empty where only the seed varies.
-        metric: e.g. `test/recall_at_20`.
-        mean: over the seeds.
-        sd: sample standard deviation over the seeds.
-        interval: 95 % interval of the mean, by Student's t.
-        num_seeds: how many.
-    """
-
-    configuration: str
-    metric: str
-    mean: float
-    sd: float
-    interval: tuple[float, float]
-    num_seeds: int
-
-    def __str__(self) -> str:
-        """Say it in one line."""
-        low, high = self.interval
-        return (
-            f"{self.num_seeds} seeds     {self.metric.replace('_at_', '@')} {self.mean:.4f} "
-            f"[{low:.4f}, {high:.4f}], sd {self.sd:.4f}  {self.configuration}".rstrip()
-        )
 
 
 def summarise_seeds(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> list[SeedSummary]:
@@ -89,7 +60,7 @@ def write_sweep(
         seeds: of configurations with several.
         found: what the sweep's plan has to say.
     """
-    from twotower.reports.tensorboard import SweepBoard
+    from twotower.reports.tensorboard import draw_sweep
 
     jobs = [
         {
@@ -104,4 +75,4 @@ def write_sweep(
     whole = {"overrides": list(overrides), "monitor": context.monitor, **found}
     whole |= {"seeds": [dataclasses.asdict(each) for each in seeds], "jobs": jobs}
     write_text_atomically(context.folder / SWEEP, json.dumps(whole, indent=2))
-    SweepBoard(context.folder).pareto(outcomes, context.monitor)
+    draw_sweep(context.folder, outcomes, context.monitor)

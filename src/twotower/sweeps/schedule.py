@@ -2,10 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
-from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.config.spec import build
@@ -16,8 +15,8 @@ from twotower.files.lock import held
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import Console
 from twotower.runs.outcome import Outcome, outcome_of
-from twotower.runs.record import training_identity
-from twotower.runs.run import read_ending, write_failure
+from twotower.runs.record import failure, training_identity
+from twotower.runs.result import Result, read_ending, write_result
 from twotower.sweeps.job import Job
 from twotower.sweeps.sweep import Sweep
 
@@ -61,17 +60,19 @@ def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome
             beat = time.perf_counter()
 
 
-def settle(job: Job, ended: "Future[int]") -> Mapping[str, Any] | None:
+def settle(job: Job, ended: "Future[int]") -> Result | None:
     """Return the result of a job that has ended; one that died without a word is given a failed one."""
     result = read_ending(job.folder)
     if result is not None:
         return result
     died = str(ended.exception() or "the job ended without a result")
+    failed = Result(status="failed", error=died)
     try:
         with held(job.folder, "run"):
-            write_failure(job.folder, died, {"seed": job.settings["seed"], "overrides": list(job.overrides)})
+            known = failed.having(seed=job.settings["seed"], overrides=list(job.overrides))
+            write_result(job.folder, failure(died, known))
     except InputError:  # another process is at work on this run, and will say how it ended
-        return {"status": "failed", "error": died}
+        return failed
     return read_ending(job.folder)
 
 
@@ -87,8 +88,8 @@ def stale(jobs: Iterable[Job]) -> list[str]:
     outdated: list[str] = []
     fingerprints: dict[str, str] = {}  # of the data, which the jobs of a sweep mostly share
     for job in jobs:
-        result = read_ending(job.folder) or {}
-        if "data" not in result:
+        result = read_ending(job.folder)
+        if result is None or result.data.fingerprint is None:
             continue
         specs = json.dumps([job.settings["data"], job.settings["split"]])
         if specs not in fingerprints:
@@ -96,11 +97,11 @@ def stale(jobs: Iterable[Job]) -> list[str]:
             cache = Path(job.settings["output_root"]) / ".cache"
             fingerprints[specs] = build_dataset(source, split, cache).fingerprint
         data = fingerprints[specs]
-        if result["data"]["fingerprint"] != data:
+        if result.data.fingerprint != data:
             raise InputError(
                 f"{job.folder.parent}: the data, or the way it is split, is not what {job.name} was run on; "
                 "give this sweep another name=, or move that folder away"
             )
-        if result["training_fingerprint"] != training_identity(job.settings, data):
+        if result.training_fingerprint != training_identity(job.settings, data):
             outdated.append(job.name)
     return outdated

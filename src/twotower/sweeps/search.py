@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, raise_problems
-from twotower.config.spec import PositiveInt, Seed, all_arguments
+from twotower.config.spec import PositiveInt, Seed
 from twotower.runs.fingerprint import NOT_SHAPING, flat
 from twotower.runs.folder_name import trial_name
-from twotower.runs.outcome import FINISHED
-from twotower.runs.run import read_ending
+from twotower.runs.result import Result, read_ending
 from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.objectives import Direction, objective_problems, values_of, way_of
 from twotower.sweeps.pruning import PrunerName
@@ -77,6 +76,7 @@ class Search(Sweep):
             raise InputError("sweep: a search needs Optuna; pip install -e '.[search]'")
         from twotower.sweeps.study import storage_name
         from twotower.sweeps.trials import open_trials
+        from twotower.training.trainer import TrainerChoice
 
         storage = storage_name(config.storage, context.folder)
         kept = flat({key: value for key, value in settings.items() if key not in NOT_SHAPING})
@@ -88,7 +88,7 @@ class Search(Sweep):
             "pruner": config.pruner,
             "monitor": context.monitor,
             "direction": next(iter(self.objectives.values())),
-            "max_epochs": all_arguments(settings["trainer"])["max_epochs"],
+            "max_epochs": TrainerChoice.Config.model_validate(settings["trainer"]).max_epochs,
             "num_startup": config.num_startup,
         }
         self.size = min(config.num_trials, self.space.size() or config.num_trials)
@@ -141,7 +141,7 @@ class Search(Sweep):
             self.trials.take_over(trial)
             job = self._job(trial)
             result = read_ending(job.folder)
-            if result is None or (trial.user_attrs["again"] and result["status"] == "failed"):
+            if result is None or (trial.user_attrs["again"] and result.status == "failed"):
                 LOG.info("trial %s goes on: the process that ran it is gone", job.name)
                 return job, False
             self._end(trial, result)
@@ -189,7 +189,7 @@ class Search(Sweep):
         about = self.about | {"number": trial.number}
         return self.context.job(trial.user_attrs["overrides"], trial.user_attrs["job"], about)
 
-    def ended(self, job: Job, result: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, result: Result | None) -> None:
         """Tell the study how a job ended."""
         self.looked = float("-inf")
         with self.trials.alone():
@@ -200,12 +200,12 @@ class Search(Sweep):
                 message = "warning: trial %s was taken over by another process; its end is not told"
                 LOG.warning(message, job.name)
 
-    def _end(self, trial: "FrozenTrial", result: Mapping[str, Any] | None) -> None:
-        status = "failed" if result is None else str(result["status"])
-        values = values_of(self.objectives, result) if result and status in FINISHED else None
+    def _end(self, trial: "FrozenTrial", result: Result | None) -> None:
+        status = "failed" if result is None else result.status
+        values = values_of(self.objectives, result) if result and result.finished else None
         error = None
         if values is None and status != "pruned":
-            error = "died without a result" if result is None else result.get("error")
+            error = "died without a result" if result is None else result.error
             error = str(error or f"its result has no number for {', '.join(self.objectives)}")
         self.trials.end(trial, status, values, error)
 

@@ -1,10 +1,11 @@
 """What a choice of conf/sweep must be able to do."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from twotower.config.component import Component
+from twotower.runs.result import Result
 from twotower.sweeps.job import Job, SweepContext
 
 
@@ -49,7 +50,7 @@ class Sweep(Component, ABC):
         """Return a job to start now, or None: there is none, or it must wait for one that is running."""
 
     @abstractmethod
-    def ended(self, job: Job, result: Mapping[str, Any] | None) -> None:
+    def ended(self, job: Job, result: Result | None) -> None:
         """Take note of how a job ended; `result` is its `result.json`, None if it died without one."""
 
     @property

@@ -4,33 +4,41 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from twotower.config.component import Component
 
-class Tower(nn.Module, ABC):
+
+class Tower(Component, nn.Module, ABC):
     """From blocks (encoded features, a pooled history) to one embedding.
 
     Args:
+        config: the choice.
         block_dims: name -> width of each block, in the order they are joined.
         embedding_dim: D, the width of the embedding.
     """
 
-    def __init__(self, block_dims: dict[str, int], embedding_dim: int) -> None:
+    class Config(Component.Config):
+        """Settings of every tower."""
+
+        @property
+        def provides(self) -> frozenset[str]:
+            """What a loss may need of a tower's output (`Loss.Config.needs`): `unit_vectors`, or nothing."""
+            return frozenset()
+
+        def remedy(self, key: str) -> str:
+            """Return what to set for unit vectors; `key` is where this choice stands."""
+            return f"choose a {key} of unit vectors"
+
+        def build(self, block_dims: dict[str, int], embedding_dim: int) -> "Tower":
+            """Build the tower, untrained."""
+            return self.make(Tower, block_dims, embedding_dim)
+
+    config: Config
+
+    def __init__(self, config: Config, block_dims: dict[str, int], embedding_dim: int) -> None:
         super().__init__()
+        self.config = config
         self.block_dims = dict(block_dims)
         self.embedding_dim = embedding_dim
-
-    @classmethod
-    def problems(cls, blocks: set[str], **arguments: object) -> list[tuple[str, str]]:
-        """Return (parameter, message) for what can be known to be wrong before any data is read."""
-        return []
-
-    @classmethod
-    def provides(cls, **arguments: object) -> frozenset[str]:
-        """Return what a loss may need of a tower's output (`Loss.needs`): `unit_vectors`, or nothing.
-
-        Args:
-            arguments: all keyword-only arguments of the constructor.
-        """
-        return frozenset()
 
     @abstractmethod
     def forward(self, blocks: dict[str, Tensor]) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from twotower.features.feature_table import FeatureTable
+from twotower.towers.embedding_layout import EmbeddingLayout
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.tower import Tower
@@ -29,7 +30,7 @@ class TwoTower(nn.Module):
         history: encoder of a user's earlier items.
         user_tower: takes the user features, `history` and `last_item`.
         item_tower: takes the item features.
-        item_bias: joined to the item tower's output, against a 1 in the user's.
+        item_bias: joined to the item tower's output, see `EmbeddingLayout`.
         trained_items: [N + 1] bool, items with interactions in training; the others have no embedding worth
             reading in the history's own table and count as unknown there.
     """
@@ -55,36 +56,26 @@ class TwoTower(nn.Module):
         self.user_tower = user_tower
         self.item_tower = item_tower
         self.item_bias = item_bias
+        self.layout = EmbeddingLayout(history.dim, item_bias.config.width)
         self.register_buffer("trained_items", trained_items)
-        if history.items == "table":
+        if history.config.items == "table":
             self.history_table = nn.Embedding(len(trained_items), history.dim, padding_idx=0)
             nn.init.normal_(self.history_table.weight[1:], std=history.dim**-0.5)
 
     def encode_items(self, rows: Tensor) -> Tensor:
         """Embed items of the catalogue by row [B] -> [B, D]."""
-        return self._with_bias(self._item_tower_output(self.items.gather(rows)), rows)
+        return self.layout.of_items(self._item_tower_output(self.items.gather(rows)), self.item_bias(rows))
 
     def encode_item_features(self, features: dict[str, Tensor]) -> Tensor:
         """Embed new items from encoded features, each [B, width] -> [B, D]."""
         output = self._item_tower_output(features)
-        return self._with_bias(output, output.new_zeros(len(output), dtype=torch.int64))
-
-    def item_queries(self, embeddings: Tensor) -> Tensor:
-        """Turn item embeddings [B, D] into queries for similar items: the bias asks for nothing."""
-        width = self.item_bias.width
-        return torch.cat(
-            [embeddings[:, : embeddings.shape[1] - width], torch.zeros_like(embeddings[:, :width])], 1
-        )
+        unknown = output.new_zeros(len(output), dtype=torch.int64)
+        return self.layout.of_items(output, self.item_bias(unknown))
 
     def _item_tower_output(self, features: dict[str, Tensor]) -> Tensor:
         blocks = {name: self.item_encoders[name](values) for name, values in features.items()}
         output: Tensor = self.item_tower(blocks)
         return output
-
-    def _with_bias(self, output: Tensor, rows: Tensor) -> Tensor:
-        if not self.item_bias.width:
-            return output
-        return torch.cat([output, self.item_bias(rows).to(output.dtype)], 1)
 
     def encode_users(
         self, rows: Tensor, history_rows: Tensor, history_times: Tensor, request_times: Tensor
@@ -139,13 +130,11 @@ class TwoTower(nn.Module):
         self, blocks: dict[str, Tensor], table: Tensor, positions: Tensor, history_times: Tensor
     ) -> Tensor:
         blocks = blocks | self.history.blocks(table, positions, history_times)
-        users: Tensor = self.user_tower(blocks)
-        ones = users.new_ones((len(users), self.item_bias.width))
-        return torch.cat([users, ones], 1) if self.item_bias.width else users
+        return self.layout.of_users(self.user_tower(blocks))
 
     def _history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return embeddings [R, H] and the place of each history item among them, [B, L], 0 = none."""
-        if self.history.items == "table":
+        if self.history.config.items == "table":
             # Live items, added after training, lie beyond the table: unknown to it, as are untrained ones.
             rows = torch.where(rows < len(self.trained_items), rows, 0)
             return self.history_table.weight, torch.where(self.trained_items[rows], rows, 0)

@@ -13,12 +13,12 @@ from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
+from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.curves import Curves, Watch
 from twotower.training.callbacks.epoch_lines import EpochLines
 from twotower.training.callbacks.keep import FINAL, LAST, Keep
 from twotower.training.callbacks.run_away import RunAway
 from twotower.training.checkpoints import CheckedCheckpoints, write_checkpoint
-from twotower.training.examples import TrainBatches
 from twotower.training.module import RetrievalModule
 from twotower.training.trainer import TrainerChoice
 
@@ -99,12 +99,13 @@ class StopAfter(pl.Callback):
 def fit(
     module: RetrievalModule,
     batches: TrainBatches,
-    choice: TrainerChoice,
+    choice: TrainerChoice.Config,
     folder: Path,
     name: str,
     callbacks: list[pl.Callback],
     epochs: int | None = None,
     watch: Watch | None = None,
+    progress_bar: bool = False,
 ) -> Fitted:
     """Train until the monitored metric gets no better, or for a given number of epochs.
 
@@ -120,6 +121,7 @@ def fit(
         callbacks: to add.
         epochs: stop after this many, without validation.
         watch: may stop the training for good.
+        progress_bar: show one, if the settings say so too and this is a terminal.
 
     Raises:
         Pruned: it did.
@@ -128,7 +130,7 @@ def fit(
     mode = None if module.validation is None else module.validation.mode(choice.monitor)
     keep = Keep(choice, checkpoints, batches, mode)
     clock, curves = Clock(batches), Curves(choice.monitor, watch)
-    bar = [RichProgressBar(leave=False)] if choice.progress_bar and Console().is_terminal else []
+    bar = _progress_bar() if progress_bar and choice.progress_bar else []
     trainer = pl.Trainer(
         max_epochs=choice.max_epochs,
         logger=Scalars(folder, name="", version="", default_hp_metric=False, prefix=_prefix(name)),
@@ -149,7 +151,7 @@ def fit(
         enable_model_summary=False,
         limit_val_batches=None if mode else 0,
         use_distributed_sampler=False,
-        **choice.arguments,
+        **choice.arguments(),
     )
     last = checkpoints / LAST
     if last.is_file():
@@ -174,6 +176,10 @@ def _run(trainer: pl.Trainer, module: RetrievalModule, batches: TrainBatches, la
             ckpt_path=None if last is None else str(last),
             weights_only=True,
         )
+
+
+def _progress_bar() -> list[pl.Callback]:
+    return [RichProgressBar(leave=False)] if Console().is_terminal else []
 
 
 def _prefix(name: str) -> str:

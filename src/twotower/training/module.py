@@ -10,7 +10,7 @@ from twotower.losses.loss import Loss
 from twotower.losses.temperature import Temperature
 from twotower.negatives.negatives import Negatives
 from twotower.towers.two_tower import TwoTower
-from twotower.training.examples import Batch
+from twotower.training.batches import Batch
 from twotower.training.optimizers.optimizer import OptimizerChoice
 from twotower.training.validation import Validation
 

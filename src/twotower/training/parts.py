@@ -1,29 +1,23 @@
 """From settings and a data set to a module ready to train."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from twotower.config.errors import InputError
 from twotower.config.memory import beyond_memory
-from twotower.config.spec import build
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.history import History
 from twotower.evaluation.evaluator import Evaluator
 from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
-from twotower.losses.loss import Loss
-from twotower.negatives.negatives import Negatives
-from twotower.towers.build import build_two_tower, tower_width
-from twotower.towers.history.history_encoder import HistoryEncoder
-from twotower.training.examples import NextItem, TrainBatches
+from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
-from twotower.training.optimizers.optimizer import OptimizerChoice
+from twotower.training.training_config import TrainingConfig
 from twotower.training.validation import Validation
-
-Settings = Mapping[str, Any]
 
 BYTES_A_WEIGHT = 28
 """Of a weight: itself, its gradient, two moments, and all but the gradient once more in a checkpoint."""
@@ -32,16 +26,16 @@ BYTES_A_PLACE = 56
 
 
 def build_module(
-    settings: Settings,
+    config: TrainingConfig,
     dataset: RetrievalDataset,
     log: History,
     epoch_batches: int,
     evaluator: Evaluator | None,
 ) -> RetrievalModule:
-    """Build towers, negatives, loss and optimizer, with everything random drawn from `settings.seed`.
+    """Build towers, negatives, loss and optimizer, with everything random drawn from `config.seed`.
 
     Args:
-        settings: plain checked values.
+        config: what to build.
         dataset: gives the tables.
         log: what is trained on; features are fitted on its users and items only.
         epoch_batches: batches of an epoch.
@@ -52,26 +46,38 @@ def build_module(
     """
     num_items = len(dataset.items)
     trained_items = np.bincount(log.items, minlength=num_items + 1) > 0
-    users = fit_features(settings, dataset, "user", np.flatnonzero(log.counts()))
-    items = fit_features(settings, dataset, "item", np.flatnonzero(trained_items))
-    check_weights(settings, users, items)
-    torch.manual_seed(settings["seed"])
-    model = build_two_tower(settings, users, items, torch.from_numpy(trained_items))
+    width, origins = config.tower_width, dataset.origins
+    users = fit_features(
+        config.features.user,
+        dataset.user_table,
+        np.flatnonzero(log.counts()),
+        origins.get("users", "users"),
+        width,
+    )
+    items = fit_features(
+        config.features.item,
+        dataset.item_table,
+        np.flatnonzero(trained_items),
+        origins.get("items", "items"),
+        width,
+    )
+    check_weights(config, users, items)
+    torch.manual_seed(config.seed)
+    model = config.build_towers(users, items, torch.from_numpy(trained_items))
     model.item_bias.initialise(log)
-    objective = build(settings["objective"], NextItem)
-    frequencies = objective.frequencies(log, num_items)
+    frequencies = config.objective.build().frequencies(log, num_items)
     return RetrievalModule(
         model,
-        build(settings["negatives"], Negatives, frequencies),
-        build(settings["loss"], Loss),
-        build(settings["optimizer"], OptimizerChoice),
+        config.negatives.build(frequencies),
+        config.loss.build(),
+        config.optimizer.build(),
         Validation(dataset.valid, evaluator, log, num_items) if evaluator else None,
         epoch_batches,
-        settings["seed"],
+        config.seed,
     )
 
 
-def check_weights(settings: Settings, users: FeatureTable, items: FeatureTable) -> None:
+def check_weights(config: TwoTowerConfig, users: FeatureTable, items: FeatureTable) -> None:
     """Refuse towers that training cannot hold, before their memory is asked for.
 
     Raises:
@@ -79,26 +85,26 @@ def check_weights(settings: Settings, users: FeatureTable, items: FeatureTable) 
     """
     with torch.device("meta"):
         trained_items = torch.ones(items.num_rows + 1, dtype=torch.bool)
-        model = build_two_tower(settings, users, items, trained_items)
+        model = config.build_towers(users, items, trained_items)
     number = sum(parameter.numel() for parameter in model.parameters())
     if said := beyond_memory(f"{number:,} weights", number * BYTES_A_WEIGHT):
         keys = "embedding_dim, user_tower.widths, item_tower.widths, features"
         raise InputError(f"{keys}: {said}; make them narrower")
 
 
-def build_batches(settings: Settings, log: History) -> TrainBatches:
+def build_batches(config: TrainingConfig, log: History) -> TrainBatches:
     """Build the batches of a log.
 
     Raises:
         InputError: one takes more memory than there is.
     """
-    history = build(settings["history"], HistoryEncoder, 1)
+    history = config.history
     batches = TrainBatches(
         log,
-        build(settings["objective"], NextItem),
+        config.objective.build(),
         history_length=history.length,
         strict=history.strict,
-        seed=settings["seed"],
+        seed=config.seed,
     )
     size = min(batches.batch_size, batches.order.size)
     what = f"the histories of a batch, {size:,} of {history.length:,} items,"
@@ -108,18 +114,20 @@ def build_batches(settings: Settings, log: History) -> TrainBatches:
 
 
 def fit_features(
-    settings: Settings, dataset: RetrievalDataset, side: str, train_rows: np.ndarray
+    choices: Mapping[str, Feature.Config],
+    table: pd.DataFrame,
+    train_rows: np.ndarray,
+    origin: str,
+    tower_width: int,
 ) -> FeatureTable:
     """Fit one side's features on train rows and encode its whole table.
 
     Args:
-        settings: with `features`.
-        dataset: gives the table.
-        side: `user` or `item`.
+        choices: name -> feature.
+        table: of users or items.
         train_rows: rows that training sees.
+        origin: of the table, for messages.
+        tower_width: of the towers' output.
     """
-    features = {name: build(spec, Feature) for name, spec in settings["features"][side].items()}
-    for feature in features.values():
-        feature.widen(tower_width(settings))
-    table = dataset.user_table if side == "user" else dataset.item_table
-    return FeatureTable.fit(features, table, train_rows, dataset.origins.get(f"{side}s", f"{side}s"))
+    features = {name: choice.build(tower_width) for name, choice in choices.items()}
+    return FeatureTable.fit(features, table, train_rows, origin)

@@ -1,15 +1,14 @@
 """The two phases of a training: choose on the validation split, then fit again on all before the test."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pytorch_lightning import Callback
 
 from twotower.config.errors import InputError
-from twotower.config.spec import build
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.encode import encode_catalogue
 from twotower.evaluation.evaluator import Evaluator
@@ -17,18 +16,18 @@ from twotower.evaluation.predict import rank_all
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.report import Report
 from twotower.files.atomic import write_text_atomically
-from twotower.index.index import Index
 from twotower.towers.two_tower import TwoTower
+from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.curves import Watch
 from twotower.training.callbacks.index import BuildIndex
 from twotower.training.callbacks.keep import FINAL
 from twotower.training.callbacks.rehearsal import Rehearsal
 from twotower.training.checkpoints import read_checkpoint, unusable
-from twotower.training.examples import TrainBatches
 from twotower.training.fit import Fitted, fit
 from twotower.training.module import RetrievalModule
 from twotower.training.parts import build_batches, build_module
 from twotower.training.trainer import TrainerChoice
+from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
 FIT, REFIT = "fit", "refit"
@@ -61,78 +60,88 @@ class Trained:
 
 
 def train_towers(
-    settings: Mapping[str, Any],
+    config: TrainingConfig,
     dataset: RetrievalDataset,
     evaluator: Evaluator,
     folder: Path,
+    rehearse_index: Callable[[], object],
     index_catalogue: Callable[[TwoTower], None],
     watch: Watch | None = None,
+    progress_bar: bool = False,
 ) -> Trained:
     """Train, choosing the epoch on the validation split; refit on train + valid if the settings say so.
 
     A phase that ended before is not run again, one that was interrupted goes on from its last checkpoint.
 
     Args:
-        settings: plain checked values.
+        config: of the training.
         dataset: split and encoded.
         evaluator: of the validation split.
         folder: the run's.
+        rehearse_index: called before anything is trained.
         index_catalogue: called with the final weights at the end of the last phase.
         watch: is shown the monitored metric after each epoch of the first phase; may stop the training.
+        progress_bar: show one on a terminal.
 
     Raises:
         Pruned: the watcher did.
     """
-    choice = build(settings["trainer"], TrainerChoice)
-    choice.progress_bar &= settings["console"] == "rich"
-    batches = build_batches(settings, dataset.train)
-    module = build_module(settings, dataset, dataset.train, len(batches), evaluator)
-    index = build(settings["index"], Index)
-    callbacks: list[Callback] = [Rehearsal(index, settings["embedding_dim"], len(dataset.items), batches)]
-    last = BuildIndex(index_catalogue)
+    batches = build_batches(config, dataset.train)
+    module = build_module(config, dataset, dataset.train, len(batches), evaluator)
     warn_of_empty_histories(batches)
     same_data(folder, dataset.fingerprint)
-    callbacks += [] if choice.refit else [last]
-    fitted = run_phase(FIT, module, batches, choice, folder, callbacks, watch=watch)
-    if choice.refit:
-        log = dataset.train_and_valid
-        batches = build_batches(settings, log)
-        module = build_module(settings, dataset, log, len(batches), None)
-        run_phase(REFIT, module, batches, choice, folder, [last], fitted.epochs)
-    return trained_before(settings, dataset, evaluator, folder)
+    last = BuildIndex(index_catalogue)
+    refit = config.trainer.refit
+    phase = partial(run_phase, config.trainer, folder, progress_bar=progress_bar)
+    rehearsal = Rehearsal(rehearse_index, batches)
+    first = phase(FIT, module, batches, [rehearsal] if refit else [rehearsal, last], watch=watch)
+    valid = evaluate_valid(module.model.eval(), dataset, evaluator)
+    fitted = [first]
+    if refit:
+        batches = build_batches(config, dataset.train_and_valid)
+        module = build_module(config, dataset, dataset.train_and_valid, len(batches), None)
+        fitted.append(phase(REFIT, module, batches, [last], epochs=first.epochs))
+    return _trained(module, fitted, lambda: valid)
 
 
 def trained_before(
-    settings: Mapping[str, Any], dataset: RetrievalDataset, evaluator: Evaluator, folder: Path
+    config: TrainingConfig, dataset: RetrievalDataset, evaluator: Evaluator, folder: Path
 ) -> Trained:
     """Load the towers of a run whose phases have ended.
 
     Args:
-        settings: plain checked values that shape training as the run's did.
+        config: shapes training as the run's did.
         dataset: the one it was trained on.
         evaluator: of the validation split.
         folder: of the run; only read.
     """
-    refit = build(settings["trainer"], TrainerChoice).refit
-    first, *again = [read_phase(folder, name) for name in (FIT, REFIT)[: 1 + refit]]
 
-    def chosen() -> TwoTower:
-        module = build_module(settings, dataset, dataset.train, 1, evaluator)
-        load_weights(module, folder, FIT)
-        return module.model.eval()
+    def module_of(name: str) -> tuple[RetrievalModule, Fitted]:
+        log, judge = (dataset.train_and_valid, None) if name == REFIT else (dataset.train, evaluator)
+        module = build_module(config, dataset, log, 1, judge)
+        return module, load_phase(module, folder, name)
 
-    def fitted_again() -> TwoTower:
-        module = build_module(settings, dataset, dataset.train_and_valid, 1, None)
-        load_weights(module, folder, REFIT)
-        return module.model.eval()
+    module, *fitted = module_of(FIT)
+    if config.trainer.refit:
+        module, again = module_of(REFIT)
+        fitted.append(again)
 
+    def valid() -> Report:
+        first = module_of(FIT)[0] if config.trainer.refit else module
+        return evaluate_valid(first.model.eval(), dataset, evaluator)
+
+    return _trained(module, fitted, valid)
+
+
+def _trained(module: RetrievalModule, fitted: Sequence[Fitted], valid: Callable[[], Report]) -> Trained:
+    first = fitted[0]
     return Trained(
-        fitted_again() if refit else chosen(),
-        lambda: evaluate_valid(chosen(), dataset, evaluator),
+        module.model.eval(),
+        valid,
         first.epochs,
-        refit,
-        sum(phase.seconds for phase in [first, *again]),
-        sum(phase.interactions for phase in [first, *again]),
+        len(fitted) > 1,
+        sum(phase.seconds for phase in fitted),
+        sum(phase.interactions for phase in fitted),
         first.curves,
         first.epoch_steps,
     )
@@ -165,38 +174,40 @@ def same_data(folder: Path, fingerprint: str) -> None:
 
 
 def run_phase(
+    choice: TrainerChoice.Config,
+    folder: Path,
     name: str,
     module: RetrievalModule,
     batches: TrainBatches,
-    choice: TrainerChoice,
-    folder: Path,
     callbacks: list[Callback],
     epochs: int | None = None,
     watch: Watch | None = None,
+    progress_bar: bool = False,
 ) -> Fitted:
-    """Run a phase, or read how it went if it ended in an earlier process."""
+    """Run a phase, or load what it ended with in an earlier process; see `fit`."""
     if _final(folder, name).is_file():
         LOG.info("%s had ended before", name)
-        return read_phase(folder, name)
-    return fit(module, batches, choice, folder, name, callbacks, epochs, watch)
+        return load_phase(module, folder, name)
+    return fit(module, batches, choice, folder, name, callbacks, epochs, watch, progress_bar)
 
 
-def read_phase(folder: Path, name: str) -> Fitted:
-    """Read how a phase went that has ended.
+def load_phase(module: RetrievalModule, folder: Path, name: str) -> Fitted:
+    """Load the weights a phase ended with: its best, or its last where nothing was monitored.
+
+    Returns:
+        How the phase went.
 
     Raises:
         InputError: its checkpoint is damaged, or another one.
     """
     path = _final(folder, name)
+    checkpoint = read_checkpoint(path, module.device)
     try:
-        return Fitted(**read_checkpoint(path)["fitted"])
+        fitted = Fitted(**checkpoint["fitted"])
     except (KeyError, TypeError) as error:
         raise unusable(path, "does not say how a fit went") from error
-
-
-def load_weights(module: RetrievalModule, folder: Path, name: str) -> None:
-    """Load the weights a phase ended with: its best, or its last where nothing was monitored."""
-    module.load_state_dict(read_checkpoint(_final(folder, name), module.device)["state_dict"])
+    module.load_state_dict(checkpoint["state_dict"])
+    return fitted
 
 
 def _final(folder: Path, name: str) -> Path:
@@ -206,5 +217,5 @@ def _final(folder: Path, name: str) -> Path:
 def evaluate_valid(model: TwoTower, dataset: RetrievalDataset, evaluator: Evaluator) -> Report:
     """Evaluate on the validation split."""
     items = encode_catalogue(model)
-    _, top = rank_all(model, items, dataset.valid, evaluator.max_k, evaluator.filter_seen)
+    _, top = rank_all(model, items, dataset.valid, evaluator.max_k, evaluator.config.filter_seen)
     return evaluator.evaluate(top, dataset.valid, item_popularity(dataset.train, len(items)))

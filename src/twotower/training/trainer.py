@@ -1,14 +1,15 @@
 """What YAML may say of the Lightning Trainer, and how long to train."""
 
 import inspect
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
+from twotower.config.component import Component
+from twotower.config.facts import Facts
 from twotower.config.problems import nearest
 from twotower.config.spec import NonNegativeFloat, PositiveInt
-
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 class Extra(TypedDict, total=False):
@@ -32,63 +33,74 @@ class Extra(TypedDict, total=False):
 Extra.__pydantic_config__ = {"extra": "allow", "strict": True}  # type: ignore[attr-defined]
 
 
-class TrainerChoice:
-    """Arguments of the Lightning Trainer, stopping and checkpoints.
+class TrainerChoice(Component):
+    """Arguments of the Lightning Trainer, stopping and checkpoints; all is in its settings."""
 
-    Args:
-        max_epochs: the most epochs; the learning-rate schedule spans them.
-        patience: epochs without a better `monitor` before training stops.
-        monitor: the metric that chooses the best checkpoint, e.g. `valid/recall_at_20`; its class says which
-            way is better.
-        precision: `32-true`, `bf16-mixed` (on a CPU too), `16-mixed` (GPU).
-        gradient_clip_val: clip the gradient's norm; null or 0 for not.
-        accelerator: as Lightning names them.
-        refit: after choosing the number of epochs on the validation split, train again from the start on
-            train + valid for that many; the result says so.
-        checkpoint_every_steps: how often the checkpoint to resume from is written.
-        log_every_steps: how often scalars are written.
-        progress_bar: show one on a terminal.
-        extra: further arguments of `pytorch_lightning.Trainer`, see `Extra`.
-    """
+    class Config(Component.Config):
+        """How long to train, and on what."""
 
-    def __init__(
-        self,
-        *,
-        max_epochs: PositiveInt = 20,
-        patience: PositiveInt = 3,
-        monitor: str = "valid/recall_at_20",
-        precision: Precision = "32-true",
-        gradient_clip_val: NonNegativeFloat | None = None,
-        accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "cpu",
-        refit: bool = True,
-        checkpoint_every_steps: PositiveInt = 200,
-        log_every_steps: PositiveInt = 20,
-        progress_bar: bool = True,
-        extra: Extra | None = None,
-    ) -> None:
-        self.max_epochs = max_epochs
-        self.patience = patience
-        self.monitor = monitor
-        self.gradient_clip_val = gradient_clip_val
-        self.refit = refit
-        self.checkpoint_every_steps = checkpoint_every_steps
-        self.progress_bar = progress_bar
-        self.arguments: dict[str, Any] = {
-            "precision": precision,
-            "gradient_clip_val": gradient_clip_val or None,
-            "accelerator": accelerator,
-            "devices": 1,  # training on several comes with the negatives gathered across them
-            "log_every_n_steps": log_every_steps,
-            **(extra or {}),
-        }
-        self.extra: Extra = extra or {}
+        max_epochs: PositiveInt = 20
+        """The most epochs; the learning-rate schedule spans them."""
+        patience: PositiveInt = 3
+        """Epochs without a better `monitor` before training stops."""
+        monitor: str = "valid/recall_at_20"
+        """The metric that chooses the best checkpoint; its class says which way is better."""
+        precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+        """`bf16-mixed` runs on a CPU too, `16-mixed` on a GPU only."""
+        gradient_clip_val: NonNegativeFloat | None = None
+        """Clip the gradient's norm; null or 0 for not."""
+        accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "cpu"
+        """As Lightning names them."""
+        refit: bool = True
+        """After choosing the number of epochs on the validation split, train again from the start on train +
+        valid for that many; the result says so."""
+        checkpoint_every_steps: PositiveInt = 200
+        """How often the checkpoint to resume from is written."""
+        log_every_steps: PositiveInt = 20
+        """How often scalars are written."""
+        progress_bar: bool = True
+        """Show one on a terminal."""
+        extra: Extra | None = None
+        """Further arguments of `pytorch_lightning.Trainer`, see `Extra`."""
 
-    def problems(self) -> list[tuple[str, str]]:
-        """Return (parameter, message) for what can be known to be wrong before any data is read."""
-        found = [*_extra_problems(self.extra), *_accelerator_problems(self.arguments["accelerator"])]
-        if self.arguments["precision"] == "16-mixed" and self.arguments["accelerator"] == "cpu":
-            found.append(("precision", "16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true"))
-        return found
+        def arguments(self) -> dict[str, Any]:
+            """Return arguments of `pytorch_lightning.Trainer`."""
+            return {
+                "precision": self.precision,
+                "gradient_clip_val": self.gradient_clip_val or None,
+                "accelerator": self.accelerator,
+                "devices": 1,  # training on several comes with the negatives gathered across them
+                "log_every_n_steps": self.log_every_steps,
+                **(self.extra or {}),
+            }
+
+        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+            """Refuse a metric that cannot choose, and what the Trainer or this machine cannot do."""
+            accelerator = self.arguments()["accelerator"]
+            yield from _extra_problems(self.extra or {})
+            yield from _accelerator_problems(accelerator)
+            if self.precision == "16-mixed" and accelerator == "cpu":
+                yield "precision", "16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true"
+            if self.gradient_clip_val and facts.sparse:
+                yield (
+                    "gradient_clip_val",
+                    f"torch cannot clip sparse gradients, which {facts.sparse[0]} gives",
+                )
+            if facts.logged is not None:
+                yield from _monitor_problems(self.monitor, facts.logged)
+
+
+def _monitor_problems(monitor: str, logged: Mapping[str, bool | None]) -> Iterator[tuple[str, str]]:
+    choosing = [key for key, higher in logged.items() if higher is not None]
+    if monitor not in logged:
+        yield "monitor", f"{monitor!r} is not logged; {nearest(monitor, choosing)}"
+    elif logged[monitor] is None:
+        name = monitor.removeprefix("valid/").rpartition("_at_")[0]
+        text = (
+            f"{name} does not say whether higher or lower is better (its class has "
+            f"higher_is_better = None), so it chooses no epoch; {nearest(monitor, choosing)}"
+        )
+        yield "monitor", text
 
 
 def _extra_problems(extra: Extra) -> list[tuple[str, str]]:

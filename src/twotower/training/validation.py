@@ -50,7 +50,7 @@ class Validation:
 
     def mode(self, monitor: str) -> Mode:
         """Return which values of a metric are its best, e.g. of `valid/recall_at_20`."""
-        return "max" if self.evaluator.higher_is_better()[name_of(monitor)] else "min"
+        return "max" if self.evaluator.config.higher_is_better()[name_of(monitor)] else "min"
 
     def start(self, model: TwoTower) -> None:
         """Embed the catalogue."""
@@ -62,7 +62,7 @@ class Validation:
         evaluator, positions = self.evaluator, chunk.cpu().numpy()
         with full_precision(model):
             users, top = top_rows(
-                model, self._items, self.holdout, positions, evaluator.max_k, evaluator.filter_seen
+                model, self._items, self.holdout, positions, evaluator.max_k, evaluator.config.filter_seen
             )
         self._users.append(users)
         self._top.append(top)

@@ -12,20 +12,21 @@ from twotower.negatives.candidates import Candidates
 class CosineContrastive(Loss):
     """L = 1 - s+ + w * (mean over drawn negatives of max(0, s_j - margin)); the scores are cosines.
 
-    Args:
-        margin: negatives below it are left alone.
-        negative_weight: w.
-
     Reference: Mao et al., SimpleX: A Simple and Strong Baseline for Collaborative Filtering, CIKM 2021,
     section 3.2.
     """
 
-    needs = frozenset({"unit_vectors", "no_item_bias"})
+    class Config(Loss.Config):
+        margin: Fraction = 0.4
+        """Negatives below it are left alone."""
+        negative_weight: PositiveFloat = 1.0
+        """w."""
 
-    def __init__(self, *, margin: Fraction = 0.4, negative_weight: PositiveFloat = 1.0) -> None:
-        super().__init__()
-        self.margin = margin
-        self.negative_weight = negative_weight
+        @property
+        def needs(self) -> frozenset[str]:
+            return frozenset({"unit_vectors", "no_item_bias"})
+
+    config: Config
 
     def forward(
         self, users: Tensor, positives: Tensor, items: Tensor, candidates: Candidates, weights: Tensor
@@ -35,8 +36,8 @@ class CosineContrastive(Loss):
 
         def block(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             share = ~scores.isneginf() * count
-            share = self.negative_weight * share / share.sum(1, keepdim=True).clamp(min=1)
-            above = (scores - self.margin).clamp(min=0)
+            share = self.config.negative_weight * share / share.sum(1, keepdim=True).clamp(min=1)
+            above = (scores - self.config.margin).clamp(min=0)
             loss = 1 - positive + (share * above).sum(1)
             return loss, share * (above > 0), torch.full_like(positive, -1.0)
 

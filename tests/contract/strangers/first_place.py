@@ -1,7 +1,5 @@
 """A metric of somebody else's: in places, not a share, and the lower the better."""
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,14 +9,13 @@ from twotower.metrics.metric import Ranking, UserMetric
 class FirstPlace(UserMetric):
     """first_place@k = place of the first hit, k + 1 when the first k places hold none.
 
-    >>> from twotower.metrics.metric import Ranking
     >>> ranking = Ranking.of([[3, 1, 2], [1, 2, 3]], relevant=[{1, 2}, {3}], popularity=[1, 1, 1])
-    >>> FirstPlace().per_user(ranking, k=2).tolist()
+    >>> FirstPlace.Config().build().per_user(ranking, k=2).tolist()
     [2.0, 3.0]
     """
 
-    name: ClassVar[str] = "first_place"
-    higher_is_better: ClassVar[bool | None] = False
+    name = "first_place"
+    higher_is_better = False
 
     def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
         hits = ranking.top_hits(k)

@@ -67,11 +67,11 @@ def change(path: Path, at: str, value: Any) -> None:
 SETTINGS: dict[str, tuple[str, str, Any, str]] = {
     "layers of gigabytes": (layout.CONFIG, "user_tower.widths", [4096] * 9, r"size mismatch: .*4096"),
     "more than there are numbers for": (layout.CONFIG, "user_tower.widths", [2**62], ""),
-    "an embedding of gigabytes": (layout.CONFIG, "embedding_dim", HUGE, "size mismatch"),
+    "an embedding of gigabytes": (layout.CONFIG, "embedding_dim", HUGE, "less than or equal to"),
     "a history of gigabytes": (layout.CONFIG, "history.length", HUGE, "less than or equal to"),
     "a width that is a text": (layout.CONFIG, "item_tower.widths", ["16"], r"item_tower.widths.0: .*integer"),
     "a width below one": (layout.CONFIG, "item_tower.widths", [-1], "greater than 0"),
-    "no tower": (layout.CONFIG, "item_tower", None, "item_tower: expected a mapping"),
+    "no tower": (layout.CONFIG, "item_tower", None, "item_tower: Input should be a valid dict"),
     "a tower of another room": (
         *(layout.CONFIG, "item_tower._target_", "twotower.losses.bce.Bce", "is not a Tower"),
     ),
@@ -82,7 +82,12 @@ SETTINGS: dict[str, tuple[str, str, Any, str]] = {
     "a table of gigabytes": (layout.FEATURES, "item.own.dim", HUGE, "less than or equal to"),
     "a state of another kind": (layout.FEATURES, "item.price.state.mean", "3", "cannot read it"),
     "a division by zero": (layout.FEATURES, "item.price.state.std", 0, ""),
-    "values that cannot be": (layout.FEATURES, "user.country.state.values", [[1], [2], [3]], "TypeError"),
+    "values that cannot be": (
+        layout.FEATURES,
+        "user.country.state.values",
+        [[1], [2], [3]],
+        "cannot read it",
+    ),
     "a feature that was renamed": (layout.FEATURES, "item.nothing", None, ""),
     "a feature of nothing": (layout.FEATURES, "user", None, ""),
 }

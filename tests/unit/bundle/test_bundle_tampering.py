@@ -8,9 +8,8 @@ import tiny_bundle
 
 from twotower.bundle import layout
 from twotower.bundle.layout import FILES, MANIFEST
-from twotower.bundle.manifest import render
+from twotower.bundle.manifest import render, verify
 from twotower.bundle.read import read_bundle
-from twotower.bundle.verify import verify
 from twotower.config.errors import InputError
 
 

@@ -15,7 +15,7 @@ from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_pq import IVFPQ
-from twotower.towers.build import build_two_tower
+from twotower.towers.two_tower_config import TwoTowerConfig
 
 NUM_ITEMS, NUM_USERS, DIM, LENGTH = 60, 12, 8, 5
 NOW = 1_600_000_000
@@ -106,15 +106,17 @@ def towers(data, chosen, seed=1):
         tables[side] = FeatureTable.fit(features, table, np.arange(1, len(table) + 1), side)
     trained = torch.arange(NUM_ITEMS + 1) > 0
     trained[7] = False
-    return build_two_tower(chosen, tables["user"], tables["item"], trained).eval()
+    return TwoTowerConfig.of(chosen).build_towers(tables["user"], tables["item"], trained).eval()
 
 
 def index_of(kind):
     if isinstance(kind, Index):
         return kind
     if kind == "ivf_pq":
-        return IVFPQ(nlist=4, nprobe=4, num_subquantizers=4, num_bits=4)
-    return FlatIP() if kind == "flat_ip" else IVFFlat(nlist=4, nprobe=4 if kind == "ivf_flat" else 1)
+        return IVFPQ.Config(nlist=4, nprobe=4, num_subquantizers=4, num_bits=4).build()
+    if kind == "flat_ip":
+        return FlatIP.Config().build()
+    return IVFFlat.Config(nlist=4, nprobe=4 if kind == "ivf_flat" else 1).build()
 
 
 def write(folder, *, text=True, kind="flat_ip", history_items="table", seed=1):

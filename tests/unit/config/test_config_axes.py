@@ -6,7 +6,9 @@ from hydra.core.override_parser.types import QuotedString
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.commands.compose import CONF, axis_of, checked, is_swept, sound_overrides
+from twotower.commands.compose import checked
+from twotower.commands.conf import CONF
+from twotower.commands.overrides import axis_of, is_swept, sound_overrides
 from twotower.config.errors import InputError
 from twotower.sweeps.space import Axis
 

@@ -115,7 +115,7 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "metric twice": (
         "metrics.kinds.again={_target_:twotower.metrics.recall.Recall}",
-        "metrics",
+        "metrics.kinds",
         "'recall' is there twice",
     ),
     "more interactions than pairs": (

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from twotower.commands.compose import CONF, checked, compose, sound_overrides
+from twotower.commands.compose import checked, compose
+from twotower.commands.conf import CONF
+from twotower.commands.overrides import sound_overrides
 from twotower.config.errors import InputError
 
 

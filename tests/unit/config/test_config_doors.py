@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from twotower.commands.compose import CONF
+from twotower.commands.conf import CONF
 from twotower.commands.door import exit_status, run_door, split_arguments
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped
-from twotower.pipeline.check import SWEEP_ONLY
 
 SCRIPTS = CONF.parent / "scripts"
 DATA = "data=synthetic"

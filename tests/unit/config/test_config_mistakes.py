@@ -76,7 +76,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "No module named",
     ),
     "target that is no path": ("loss._target_=Bce", "loss._target_", "there is no class 'Bce'"),
-    "target that is a number": ("loss._target_=3", "loss._target_", "3 is not a Loss"),
+    "target that is a number": ("loss._target_=3", "loss._target_", "there is no class 3"),
     "target that is no class": (
         "loss._target_=twotower.config.spec.build",
         "loss._target_",

@@ -24,7 +24,10 @@ BIAS = (
 
 
 class Demanding(InBatchSoftmax):
-    needs = frozenset({"log_q", "unit_vectors"})  # type: ignore[assignment]
+    class Config(InBatchSoftmax.Config):
+        @property
+        def needs(self) -> frozenset[str]:
+            return frozenset({"log_q", "unit_vectors"})
 
 
 class OwnTower(Tower):
@@ -37,9 +40,10 @@ class OwnTower(Tower):
 class OwnUnitTower(OwnTower):
     """One that says it."""
 
-    @classmethod
-    def provides(cls, **arguments: object) -> frozenset[str]:
-        return frozenset({"unit_vectors"})
+    class Config(OwnTower.Config):
+        @property
+        def provides(self) -> frozenset[str]:
+            return frozenset({"unit_vectors"})
 
 
 def test_all_that_a_loss_lacks_is_told_with_what_to_set(refusal: Refusal) -> None:

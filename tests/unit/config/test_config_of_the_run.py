@@ -11,8 +11,8 @@ import yaml
 
 from twotower.commands.compose import checked
 from twotower.commands.door import run_door
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
-from twotower.pipeline.check import SWEEP_ONLY
 
 Refusal = Callable[..., str]
 IVF = ["index=ivf_flat", "index.nlist=8", "console=quiet"]

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from twotower.commands import compose as config
-from twotower.commands import door
-from twotower.commands.compose import axis_of, checked, choices, sound_overrides
+from twotower.commands import compose, door, overrides
+from twotower.commands import conf as files
+from twotower.commands.compose import checked
+from twotower.commands.conf import CONF, choices
 from twotower.commands.door import run_door
+from twotower.commands.overrides import axis_of, sound_overrides
 from twotower.config.errors import InputError
 
 GLOBAL = "# @package _global_\n"
@@ -44,11 +46,21 @@ class Conf:
 @pytest.fixture
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conf:
     place = tmp_path / "conf"
-    shutil.copytree(config.CONF, place, ignore=shutil.ignore_patterns("local"))
-    monkeypatch.setattr(config, "CONF", place)
-    monkeypatch.setattr(config, "LOCAL", place / "local")
-    monkeypatch.setattr(door, "CONF", place)
+    shutil.copytree(CONF, place, ignore=shutil.ignore_patterns("local"))
+    for module in (compose, door, files, overrides):
+        monkeypatch.setattr(module, "CONF", place)
+    for module in (compose, files):
+        monkeypatch.setattr(module, "LOCAL", place / "local")
+    monkeypatch.setattr(files, "OTHERS", (tmp_path / "theirs",))
     return Conf(place)
+
+
+def test_choices_of_a_package_elsewhere(conf: Conf) -> None:
+    conf.write("../theirs/loss/theirs.yaml", MINE.replace("mine", "theirs"))
+    assert "theirs" in choices("loss")
+    assert conf.of("loss=theirs")["loss"]["temperature"] == 0.7
+    conf.write("local/loss/mine.yaml", MINE)
+    assert conf.of("loss=mine") == conf.of("loss=theirs")
 
 
 def test_each_place_wins_over_those_before_it(conf: Conf) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from twotower.config.errors import InputError
-from twotower.config.spec import TARGET, build, locate, spec_of
+from twotower.config.spec import TARGET, build, locate
 from twotower.losses.bce import Bce
 from twotower.losses.loss import Loss
 from twotower.negatives.negatives import Negatives
@@ -16,18 +16,19 @@ BCE = "twotower.losses.bce.Bce"
 def test_what_a_spec_names_is_built() -> None:
     loss = build({TARGET: BCE, "negative_weight": 3}, Loss)
     assert isinstance(loss, Bce)
-    assert loss.negative_weight == 3
+    assert loss.config.negative_weight == 3
 
 
 def test_facts_of_the_run_time_are_positional() -> None:
     spec = {TARGET: "twotower.negatives.uniform.Uniform", "num_negatives": 4}
     negatives = build(spec, Negatives, torch.full((11,), 0.1))
     assert isinstance(negatives, Uniform)
-    assert (negatives.num_items, negatives.num_negatives) == (10, 4)
+    assert (negatives.num_items, negatives.config.num_negatives) == (10, 4)
 
 
 def test_a_spec_comes_back() -> None:
-    assert spec_of(Bce(), temperature=2.0) == {TARGET: BCE, "temperature": 2.0}
+    spec = {TARGET: BCE, "temperature": 2.0, "learned_temperature": False, "negative_weight": 1.0}
+    assert Bce.Config(temperature=2.0).spec() == spec
     assert locate(BCE) is Bce
 
 

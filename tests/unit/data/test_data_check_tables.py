@@ -1,12 +1,10 @@
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
 from twotower.data.check_tables import checked
-from twotower.data.tables import Tables, entities_of
+from twotower.data.tables import Tables
 
 T = 1_700_000_000
 
@@ -147,23 +145,9 @@ def test_rows_like_the_one_that_is_named_are_counted():
         checked(tables(item_id=["a", None, None]))
 
 
-def test_what_the_source_found_is_told_once_and_with_the_rest():
-    given = tables(item_id=["a", None, "b"])
-    known = {("interactions", "timestamp"): "log.csv: column 'timestamp', row 1: no date"}
-    with pytest.raises(InputError) as caught:
-        checked(replace(given, faults=known))
-    first, *lines = str(caught.value).splitlines()
-    assert first == "2 mistakes in the data"
-    assert lines[0] == "  log.csv: column 'timestamp', row 1: no date"
-    assert lines[1].startswith("  log.csv: column 'item_id', row 2: ")
-
-
 def test_a_hole_in_an_id_that_makes_its_own_table_is_told_once_by_its_row():
     given = tables(user_id=[1, 1, None])
-    own = replace(
-        given,
-        users=entities_of(given.interactions, "user_id"),
-        origins={name: "log.parquet" if name != "items" else "items.csv" for name in given.origins},
-    )
+    origins = {"interactions": "log.parquet", "items": "items.csv"}
+    own = Tables(given.interactions, items=given.items, origins=origins)
     with pytest.raises(InputError, match=r"^log.parquet: column 'user_id', row 3: [^\n]*$"):
         checked(own)

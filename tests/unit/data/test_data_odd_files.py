@@ -11,10 +11,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from twotower.config.component import Config
 from twotower.config.errors import InputError
+from twotower.config.facts import Facts
+from twotower.config.reading import read
 from twotower.data.check_tables import checked
+from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.table_reader import typed
+
+
+class Held(Config):
+    data: Source.Config
+
 
 LOG = "user_id,item_id,timestamp\n1,5,1700000000\n2,6,1700000001\n"
 FRAME = pd.DataFrame({"user_id": [1, 2], "item_id": [5, 6], "timestamp": [1_700_000_000, 1_700_000_001]})
@@ -28,12 +37,12 @@ def here(tmp_path, monkeypatch):
 
 def from_csv(content, name="log.csv", **arguments):
     Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    return TableFiles(interactions_path=name, **arguments)
+    return TableFiles(TableFiles.Config(interactions_path=name, **arguments))
 
 
 def from_table(table, **arguments):
     pq.write_table(table, "log.parquet")
-    return TableFiles(interactions_path="log.parquet", **arguments)
+    return TableFiles(TableFiles.Config(interactions_path="log.parquet", **arguments))
 
 
 def arrow(**columns):
@@ -53,17 +62,15 @@ def log_of(source):
 @pytest.mark.parametrize("key", [["user_id"], ["user_id", "item_id"], ["timestamp"]], ids=str)
 def test_an_index_that_pandas_saved_is_a_column(key):
     FRAME.set_index(key).to_parquet("log.parquet")
-    assert log_of(TableFiles(interactions_path="log.parquet")) == FRAME.to_dict("list")
+    assert log_of(TableFiles(TableFiles.Config(interactions_path="log.parquet"))) == FRAME.to_dict("list")
 
 
 def test_an_index_of_even_steps_is_kept_in_the_notes_alone():
     items = pd.DataFrame({"price": [1.5, 2.5, 3.5]}, index=pd.RangeIndex(4, 10, 2, name="item_id"))
     items.to_parquet("items.parquet")
     assert pq.read_schema("items.parquet").names == ["price"]
-    source = TableFiles(
-        interactions_path=from_csv(LOG.replace(",5,", ",4,")).interactions_path, items_path="items.parquet"
-    )
-    assert source.columns()["items"] == {"item_id", "price"}
+    source = from_csv(LOG.replace(",5,", ",4,"), items_path="items.parquet")
+    assert source.config.columns()["items"] == {"item_id", "price"}
     assert checked(source.load()).items.to_dict("list") == {"item_id": [4, 6, 8], "price": [1.5, 2.5, 3.5]}
 
 
@@ -73,8 +80,8 @@ def test_an_index_without_a_name_is_none():
     items.to_parquet("items.parquet")
     items.to_csv("items.csv")
     for name in ("items.parquet", "items.csv"):
-        source = TableFiles(interactions_path="log.parquet", items_path=name)
-        assert source.columns() == {"users": {"user_id"}, "items": {"item_id", "price"}}
+        source = TableFiles(TableFiles.Config(interactions_path="log.parquet", items_path=name))
+        assert source.config.columns() == {"users": {"user_id"}, "items": {"item_id", "price"}}
         assert checked(source.load()).items.to_dict("list") == items.to_dict("list")
 
 
@@ -146,9 +153,7 @@ def test_words_that_a_parser_takes_for_dates(word):
 def test_whole_numbers_with_gaps_stay_whole():
     items = pa.table({"item_id": [5, 6], "code": pa.array([2**60 + 1, None], pa.int64())})
     pq.write_table(items, "items.parquet")
-    tables = checked(
-        TableFiles(interactions_path=from_csv(LOG).interactions_path, items_path="items.parquet").load()
-    )
+    tables = checked(from_csv(LOG, items_path="items.parquet").load())
     assert tables.items["code"].iloc[0] == 2**60 + 1
     assert pd.isna(tables.items["code"].iloc[1])
 
@@ -222,13 +227,11 @@ def test_what_is_wrong_with_a_file_is_said(case):
 
 
 def test_a_column_twice_that_would_be_read_is_known_from_the_header():
-    log = from_csv(LOG).interactions_path
     Path("items.csv").write_text("item_id,price,price\n5,1,2\n6,1,2\n")
-    source = TableFiles(interactions_path=log, items_path="items.csv")
-    assert source.problems() == [
+    assert from_csv(LOG, items_path="items.csv").config.problems(Facts()) == [
         ("item_features", "items.csv: more than one column is called price; rename all but one")
     ]
-    assert TableFiles(interactions_path=log, items_path="items.csv", item_features=[]).problems() == []
+    assert from_csv(LOG, items_path="items.csv", item_features=[]).config.problems(Facts()) == []
 
 
 def test_a_column_twice_that_is_not_needed_is_none_of_ours():
@@ -249,17 +252,21 @@ def test_separators(separator):
 
 @pytest.mark.parametrize("separator", ["", "::", r"\s+", "é", '"', "\n", "\0"])
 def test_separators_that_cannot_be(separator):
-    source = from_csv(LOG, separator=separator)
-    assert "expected one ASCII character" in dict(source.problems())["separator"]
-    assert source.columns() is None
-    assert "expected one ASCII character" in told(source)
+    spec = {"_target_": "twotower.data.sources.table_files.TableFiles", "interactions_path": "log.csv"}
+    _, (problem,) = read(Held, {"data": spec | {"separator": separator}})
+    assert problem.key == "data.separator"
+    assert problem.message == rf"expected one ASCII character (\t for a tab), got {separator!r}"
 
 
 def test_the_header_of_a_file_that_is_no_table_is_cut_to_a_readable_length():
     names = ",".join(f"\x00\x1b[{number}m" + "x" * 200 for number in range(300))
     source = from_csv(names + "\n")
-    assert {key for key, _ in source.problems()} == {"user_column", "item_column", "timestamp_column"}
-    for _, message in source.problems():
+    assert {key for key, _ in source.config.problems(Facts())} == {
+        "user_column",
+        "item_column",
+        "timestamp_column",
+    }
+    for _, message in source.config.problems(Facts()):
         assert len(message) < 600
         assert message.isprintable()
         assert message.endswith(" more")

@@ -3,9 +3,9 @@ import pytest
 
 from twotower.data.build import build_dataset
 from twotower.data.column import Column
-from twotower.data.odd_times import odd_times
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
+from twotower.data.times import oddity_of_times
 
 DAY = 86_400
 YEAR = 365 * DAY
@@ -13,8 +13,8 @@ T = 1_700_000_000
 
 
 def warned(times: list[int]) -> str:
-    frame = pd.DataFrame({"timestamp": times}, index=pd.RangeIndex(2, 2 + len(times), name="line"))
-    return str(odd_times(Column(frame, "timestamp", "log.csv", "when")).get("warning", ""))
+    values = pd.Series(times, index=pd.RangeIndex(2, 2 + len(times), name="line"))
+    return oddity_of_times(Column(values, "log.csv", "when")) or ""
 
 
 @pytest.mark.parametrize(
@@ -55,9 +55,11 @@ def test_the_warning_is_kept_with_the_data_set(tmp_path, monkeypatch) -> None:
     times = [T * 1_000, T, T * 1_000 + 5_000, T * 1_000 + 9_000]
     log = pd.DataFrame({"user_id": [1, 1, 1, 1], "item_id": [1, 2, 3, 4], "timestamp": times})
     log.to_csv("log.csv", index=False)
-    source = TableFiles(interactions_path="log.csv", timestamp_unit="ms")
+    source = TableFiles(TableFiles.Config(interactions_path="log.csv", timestamp_unit="ms"))
     for _ in "built", "from the cache":
-        warning = build_dataset(source, LeaveOneOut(), tmp_path / "cache").audit["warning"]
+        warning = build_dataset(source, LeaveOneOut(LeaveOneOut.Config()), tmp_path / "cache").audit[
+            "warning"
+        ]
         assert str(warning).startswith(
             "log.csv: column 'timestamp': 1 of 4 rows (line 3 is the first) are 53"
         )

@@ -2,15 +2,16 @@ import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.data.holdouts import windows_of
-from twotower.data.sources.synthetic import Synthetic
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.given import Given
 from twotower.data.splits.item_cold import ItemCold
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.split import NONE, TEST, TRAIN, VALID, VALID_ONLY
-from twotower.data.splits.temporal import Temporal, date
+from twotower.data.splits.temporal import Temporal
 from twotower.data.splits.user_holdout import UserHoldout
+from twotower.data.times import date
 
 DAY = 86_400
 
@@ -29,47 +30,50 @@ def test_temporal_by_hand(log):
     made = log(
         [(1, 1, 50 * DAY), (1, 2, 80 * DAY), (1, 3, 80 * DAY + 1), (1, 4, 90 * DAY + 1), (2, 5, 100 * DAY)]
     )
-    split = Temporal(test=10, valid=10)
+    split = Temporal(Temporal.Config(test=10, valid=10))
     assert split.cutoffs(made) == (80 * DAY + 1, 90 * DAY + 1)
     windows = windows_of(made, split)
     assert windows.parts.tolist() == [TRAIN, TRAIN, VALID, TEST, TEST]
     assert items_of(windows.train, 1) == [1, 2]
     assert items_of(windows.train_and_valid, 1) == [1, 2, 3]
-    assert targets_of(windows.valid.holdout) == {1: [3]}
-    assert targets_of(windows.test.holdout) == {1: [4], 2: [5]}
-    assert windows.valid.holdout.request_times.tolist() == [80 * DAY + 1]
-    assert windows.test.holdout.request_times.tolist() == [90 * DAY + 1] * 2
-    assert items_of(windows.test.holdout.history, 1) == [1, 2, 3]
-    assert items_of(windows.test.holdout.history, 2) == []
+    assert targets_of(windows.valid) == {1: [3]}
+    assert targets_of(windows.test) == {1: [4], 2: [5]}
+    assert windows.valid.request_times.tolist() == [80 * DAY + 1]
+    assert windows.test.request_times.tolist() == [90 * DAY + 1] * 2
+    assert items_of(windows.test.history, 1) == [1, 2, 3]
+    assert items_of(windows.test.history, 2) == []
 
 
 def test_temporal_shares(log):
     made = log([(1, item, 1000 + item) for item in range(1, 11)])
-    parts = Temporal(test=0.2, valid=0.1, unit="share").assign(made)
+    parts = Temporal(Temporal.Config(test=0.2, valid=0.1, unit="share")).assign(made)
     assert parts.tolist() == [TRAIN] * 7 + [VALID] + [TEST] * 2
     ties = log([(1, item, 1000 + item // 8) for item in range(1, 11)])
-    assert (Temporal(test=0.1, valid=0.1, unit="share").assign(ties) != VALID).all()
-    with pytest.raises(InputError, match=r"test \+ valid must be below 1 .*got 0\.5 \+ 0\.5"):
-        Temporal(test=0.5, valid=0.5, unit="share")
+    assert (Temporal(Temporal.Config(test=0.1, valid=0.1, unit="share")).assign(ties) != VALID).all()
+    ((_, said),) = Temporal.Config(test=0.5, valid=0.5, unit="share").problems(Facts(gives_split=False))
+    assert said.startswith("test + valid must be below 1")
+    assert said.endswith("got 0.5 + 0.5")
 
 
 def test_leave_one_out_breaks_ties_by_the_order_of_rows(log):
     rows = [(1, 4, 9), (1, 3, 5), (1, 1, 5), (1, 2, 5), (2, 1, 7), (2, 2, 6)]
-    windows = windows_of(log(rows), LeaveOneOut())
+    windows = windows_of(log(rows), LeaveOneOut(LeaveOneOut.Config()))
     assert items_of(windows.train, 1) == [3, 1]
     assert items_of(windows.train, 2) == [2, 1]  # two interactions: only train
-    assert targets_of(windows.valid.holdout) == {1: [2]}
-    assert targets_of(windows.test.holdout) == {1: [4]}
-    assert windows.valid.holdout.request_times.tolist() == [5]
-    assert windows.test.holdout.request_times.tolist() == [9]
-    assert items_of(windows.test.holdout.history, 1) == [3, 1, 2]
-    assert LeaveOneOut().facts(log(rows)) == {"users_only_in_train": 1}
+    assert targets_of(windows.valid) == {1: [2]}
+    assert targets_of(windows.test) == {1: [4]}
+    assert windows.valid.request_times.tolist() == [5]
+    assert windows.test.request_times.tolist() == [9]
+    assert items_of(windows.test.history, 1) == [3, 1, 2]
+    assert LeaveOneOut(LeaveOneOut.Config()).facts(log(rows)) == {"users_only_in_train": 1}
 
 
 def test_user_holdout_by_hand(log):
     rows = [(user, item, 10 * user + item) for user in range(1, 11) for item in range(1, 6)]
-    windows = windows_of(log([*rows, (11, 1, 1)]), UserHoldout(share=0.4, fold_in=0.6, seed=1))
-    valid, test = windows.valid.holdout, windows.test.holdout
+    windows = windows_of(
+        log([*rows, (11, 1, 1)]), UserHoldout(UserHoldout.Config(share=0.4, fold_in=0.6, seed=1))
+    )
+    valid, test = windows.valid, windows.test
     assert (len(valid.users), len(test.users)) == (2, 2)
     assert set(map(tuple, targets_of(test).values())) == {(4, 5)}
     for holdout in (valid, test):
@@ -86,74 +90,79 @@ def test_cold_items_are_in_no_log_and_no_history(log):
     rows = [(user, item, DAY * (10 * item + user)) for user in range(1, 6) for item in range(1, 11)]
     rows += [(user, item, DAY * (110 + item)) for user in (6, 7) for item in range(1, 11)]
     made = log(rows)
-    split = ItemCold(share=0.3, seed=3, test=5, valid=5)
+    split = ItemCold(ItemCold.Config(share=0.3, seed=3, test=5, valid=5))
     windows = windows_of(made, split)
     cold = set(np.flatnonzero(split._is_cold(made)).tolist())
     assert len(cold) == split.facts(made)["held_out_items"] == 3
     for history in (
         windows.train,
         windows.train_and_valid,
-        windows.valid.holdout.history,
-        windows.test.holdout.history,
+        windows.valid.history,
+        windows.test.history,
     ):
         assert not cold & set(history.items.tolist())
-    plain = Temporal(test=5, valid=5).assign(made)
+    plain = Temporal(Temporal.Config(test=5, valid=5)).assign(made)
     is_cold = np.isin(made.items, list(cold))
     assert (windows.parts[~is_cold] == plain[~is_cold]).all()
     assert (windows.parts[is_cold & (plain == TRAIN)] == NONE).all()
     assert (windows.parts[is_cold & (plain == VALID)] == VALID_ONLY).all()
-    assert cold & set(windows.test.holdout.target_items.tolist())
+    assert cold & set(windows.test.target_items.tolist())
 
 
 def test_given(log):
     made = log([(1, 1, 5), (1, 2, 5), (1, 3, 5), (1, 4, 6)], given=[0, 1, 2, 0])
-    windows = windows_of(made, Given())
+    windows = windows_of(made, Given(Given.Config()))
     assert items_of(windows.train, 1) == [1, 4]
-    assert items_of(windows.valid.holdout.history, 1) == [1]  # 4 comes after the target
-    assert items_of(windows.test.holdout.history, 1) == [1, 2]
+    assert items_of(windows.valid.history, 1) == [1]  # 4 comes after the target
+    assert items_of(windows.test.history, 1) == [1, 2]
     with pytest.raises(InputError, match=r"split=given: .*data\.split_column"):
-        windows_of(log([(1, 1, 5)]), Given())
-    assert "data.split_column" in Given().problems(Synthetic())[0]
-    assert Given().problems(TableFiles(interactions_path="a.csv", split_column="part")) == []
-    assert Temporal().problems(Synthetic()) == []
+        windows_of(log([(1, 1, 5)]), Given(Given.Config()))
+    assert "data.split_column" in Given.Config().problems(Facts(gives_split=False))[0][1]
+    assert TableFiles.Config(interactions_path="a.csv", split_column="part").gives_split()
+    assert Given.Config().problems(Facts(gives_split=True)) == []
+    assert Temporal.Config().problems(Facts(gives_split=False)) == []
 
 
 def test_repeats_are_no_targets(log):
     # Test repeats item 1 of train, item 2 of valid, and item 4 within the window.
     rows = [(1, 1, DAY), (1, 2, 85 * DAY), (1, 1, 86 * DAY)]
     rows += [(1, 1, 95 * DAY), (1, 2, 96 * DAY), (1, 4, 97 * DAY), (1, 4, 98 * DAY), (1, 5, 100 * DAY)]
-    windows = windows_of(log(rows), Temporal(test=10, valid=10))
-    assert targets_of(windows.valid.holdout) == {1: [2]}
-    assert targets_of(windows.test.holdout) == {1: [4, 5]}
+    windows = windows_of(log(rows), Temporal(Temporal.Config(test=10, valid=10)))
+    assert targets_of(windows.valid) == {1: [2]}
+    assert targets_of(windows.test) == {1: [4, 5]}
     assert (windows.valid.num_repeats, windows.test.num_repeats) == (1, 3)
     assert windows.test.target_times.tolist() == [97 * DAY, 100 * DAY]
 
 
 def test_a_test_target_of_valid_only_is_a_repeat(log):
-    split = ItemCold(share=0.5, test=10, valid=10)
+    split = ItemCold(ItemCold.Config(share=0.5, test=10, valid=10))
     is_cold = split._is_cold(log([(1, 1, 1)], num_items=4))[1:]
     (warm, _), (cold, other) = np.flatnonzero(~is_cold) + 1, np.flatnonzero(is_cold) + 1
     rows = [(1, warm, DAY), (1, cold, 85 * DAY), (1, cold, 95 * DAY), (1, other, 100 * DAY)]
     windows = windows_of(log(rows, num_items=4), split)
-    assert targets_of(windows.valid.holdout) == {1: [cold]}
-    assert targets_of(windows.test.holdout) == {1: [other]}
+    assert targets_of(windows.valid) == {1: [cold]}
+    assert targets_of(windows.test) == {1: [other]}
     assert windows.test.num_repeats == 1
 
 
 EMPTY = {
     "short log": (
-        Temporal(),
+        Temporal(Temporal.Config()),
         [(1, 1, 0), (1, 2, 10 * DAY)],
         ["split=temporal: train", "10.0 days", "split.test"],
     ),
-    "gap": (Temporal(test=5, valid=5), [(1, 1, 0), (1, 2, 10 * DAY), (1, 3, 20 * DAY)], ["temporal: valid"]),
+    "gap": (
+        Temporal(Temporal.Config(test=5, valid=5)),
+        [(1, 1, 0), (1, 2, 10 * DAY), (1, 3, 20 * DAY)],
+        ["temporal: valid"],
+    ),
     "few": (
-        LeaveOneOut(),
+        LeaveOneOut(LeaveOneOut.Config()),
         [(1, 1, 1), (1, 2, 2)],
         ["split=leave_one_out: valid", "no user has 3", "temporal"],
     ),
     "users": (
-        UserHoldout(share=0.1),
+        UserHoldout(UserHoldout.Config(share=0.1)),
         [(1, 1, 1), (1, 2, 2), (2, 1, 1)],
         ["user_holdout: valid", "1 users", "split.share"],
     ),
@@ -173,12 +182,12 @@ def test_given_without_valid(log):
     with pytest.raises(
         InputError, match="split=given: valid holds none of the 2 interactions; mark some rows"
     ):
-        windows_of(log([(1, 1, 1), (1, 2, 2)], given=[0, 2]), Given())
+        windows_of(log([(1, 1, 1), (1, 2, 2)], given=[0, 2]), Given(Given.Config()))
 
 
 def test_nothing_new_to_recommend(log):
     with pytest.raises(InputError, match="all 1 targets of a window repeat"):
-        windows_of(log([(1, 1, 1), (1, 1, 2), (1, 1, 3)]), LeaveOneOut())
+        windows_of(log([(1, 1, 1), (1, 1, 2), (1, 1, 3)]), LeaveOneOut(LeaveOneOut.Config()))
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,11 @@ import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
+from twotower.config.facts import Facts
+from twotower.data.build import build_dataset
 from twotower.data.check_tables import checked
 from twotower.data.sources.table_files import TableFiles
+from twotower.data.splits.leave_one_out import LeaveOneOut
 
 LOG = "user_id,item_id,timestamp,junk\n7,A1,1700000000,\n8,007,1700000001,x\n7,007,1700000002,\n"
 ITEMS = 'item_id,name,genres,price,code\nA1,"Alpha, beta",x| y,1.5,007\n007,Gamma,,2,100\n'
@@ -22,14 +25,14 @@ def files(tmp_path, monkeypatch):
                 content = text if isinstance(text, bytes) else text.encode()
                 (tmp_path / f"{name}.csv").write_bytes(content)
                 arguments.setdefault(f"{name}_path", f"{name}.csv")
-        return TableFiles(**arguments)
+        return TableFiles(TableFiles.Config(**arguments))
 
     return write
 
 
 def test_csv(files):
     source = files(items=ITEMS, users=USERS, tag_columns=["genres"], item_label="name", chunk_rows=2)
-    assert source.problems() == []
+    assert source.config.problems(Facts()) == []
     tables = checked(source.load())
     assert tables.interactions.columns.tolist() == ["user_id", "item_id", "timestamp"]
     assert tables.interactions["user_id"].tolist() == [7, 8, 7]
@@ -41,7 +44,7 @@ def test_csv(files):
     assert tables.items["price"].tolist() == [1.5, 2.0]
     assert tables.items["code"].tolist() == ["007", "100"]
     assert pd.isna(tables.users["country"].iloc[1])
-    assert source.columns() == {
+    assert source.config.columns() == {
         "users": {"user_id", "country"},
         "items": {"item_id", "name", "genres", "price", "code"},
     }
@@ -60,13 +63,15 @@ def test_parquet_and_gzip_and_other_names(tmp_path, monkeypatch):
     log.to_parquet("log.parquet")
     (tmp_path / "items.csv.gz").write_bytes(gzip.compress(b"what,price\n5,1\n6,2\n9,3\n"))
     source = TableFiles(
-        interactions_path="log.parquet",
-        items_path="items.csv.gz",
-        user_column="who",
-        item_column="what",
-        timestamp_column="when",
-        timestamp_unit="iso",
-        item_features=[],
+        TableFiles.Config(
+            interactions_path="log.parquet",
+            items_path="items.csv.gz",
+            user_column="who",
+            item_column="what",
+            timestamp_column="when",
+            timestamp_unit="iso",
+            item_features=[],
+        )
     )
     tables = checked(source.load())
     assert tables.interactions["timestamp"].tolist() == [1_704_067_200, 1_704_153_600]
@@ -84,7 +89,7 @@ def test_parquet_and_gzip_and_other_names(tmp_path, monkeypatch):
 )
 def test_units_of_time(files, unit, times, expected):
     log = "user_id,item_id,timestamp\n" + "".join(f"1,2,{time}\n" for time in times)
-    assert files(log=log, timestamp_unit=unit).load().interactions["timestamp"].tolist() == expected
+    assert checked(files(log=log, timestamp_unit=unit).load()).interactions["timestamp"].tolist() == expected
 
 
 def test_the_split_column(files):
@@ -196,12 +201,10 @@ def test_what_headers_show_is_known_before_reading(files, tmp_path, name):
     (tmp_path / "items.xlsx").write_text("")
     (tmp_path / "bad.parquet").write_text("not parquet at all")
     source = files(**arguments)
-    problems = dict(source.problems())
+    problems = dict(source.config.problems(Facts()))
     assert part in problems[key]
     with pytest.raises(InputError):
-        source.load()
-    with pytest.raises(InputError):
-        source.fingerprint()
+        build_dataset(source, LeaveOneOut(LeaveOneOut.Config()), tmp_path / "cache")
 
 
 def test_all_that_is_wrong_with_the_files_is_one_message(files):
@@ -215,15 +218,15 @@ def test_all_that_is_wrong_with_the_files_is_one_message(files):
         "interactions.csv: column 'timestamp', line 2: expected whole unix seconds",
         "interactions.csv: column 'user_id', line 2: id '1.0' is a decimal number",
         "interactions.csv: column 'item_id', line 2: ids must be",
-        "users.csv: column 'user_id', line 4: duplicate id '2', first seen at line 3; ",
+        "users.csv: column 'user_id', line 4: duplicate id 2, first seen at line 3; ",
         "items.csv: column 'item_id', line 3: duplicate id 3",
     ):
         assert part in str(caught.value)
 
 
-def test_all_missing_columns_of_all_files_are_known_from_the_headers(files):
+def test_all_missing_columns_of_all_files_are_known_from_the_headers(files, tmp_path):
     source = files(log="a\n", users="who,b\n", user_column="who", user_features=["age", "b", "city"])
-    said = [message for _, message in source.problems()]
+    said = [message for _, message in source.config.problems(Facts())]
     assert said == [
         "interactions.csv: column 'who' is missing; there is a",
         "interactions.csv: column 'item_id' is missing; there is a",
@@ -231,7 +234,7 @@ def test_all_missing_columns_of_all_files_are_known_from_the_headers(files):
         "users.csv: columns age, city are missing; there is who, b",
     ]
     with pytest.raises(InputError, match=r"^4 mistakes in the data"):
-        source.load()
+        build_dataset(source, LeaveOneOut(LeaveOneOut.Config()), tmp_path / "cache")
 
 
 def test_files_that_cannot_be_read_are_told_together(files):

@@ -5,23 +5,23 @@ from evaluation_logs import make_history, make_holdout
 
 from twotower.config.errors import InputError
 from twotower.evaluation.baselines import ease
+from twotower.evaluation.baselines.baseline import Baseline
 from twotower.evaluation.baselines.ease import Ease, interaction_matrix
 from twotower.evaluation.baselines.popularity import Popularity
 from twotower.evaluation.baselines.recent_popularity import DAY_SECONDS, RecentPopularity
 from twotower.evaluation.baselines.run import request_time, run_baselines
 from twotower.evaluation.evaluator import Evaluator
+from twotower.metrics.recall import Recall
 
-SPECS = {
-    "popularity": {"_target_": "twotower.evaluation.baselines.popularity.Popularity"},
-    "ease": {"_target_": "twotower.evaluation.baselines.ease.Ease", "max_items": 3},
+CONFIGS = {
+    "popularity": Popularity.Config(),
+    "ease": Ease.Config(max_items=3),
 }
-EVALUATOR = Evaluator(
-    ks=[1, 2], kinds={"recall": {"_target_": "twotower.metrics.recall.Recall"}}, num_bootstrap=10
-)
+EVALUATOR = Evaluator.Config(ks=[1, 2], kinds={"recall": Recall.Config()}, num_bootstrap=10).build()
 
 
 def test_popularity_counts() -> None:
-    baseline = Popularity()
+    baseline = Popularity.Config().build()
     baseline.fit(make_history([[1, 3], [3]]), 4, now=9)
     scores = baseline.scores(make_history([[], []]), np.array([1, 2]))
     assert scores.tolist() == [[1, 0, 2, 0]] * 2
@@ -31,7 +31,7 @@ def test_popularity_counts() -> None:
 def test_recent_popularity_counts_only_the_window() -> None:
     day = DAY_SECONDS
     train = make_history([[1, 1, 2, 3, 4]], times=[0, 0, 9 * day, 9 * day, 10 * day])
-    baseline = RecentPopularity(days=1)
+    baseline = RecentPopularity.Config(days=1).build()
     baseline.fit(train, 4, now=10 * day)
     scores = baseline.scores(train, np.array([1]))[0]
     assert np.floor(scores).tolist() == [0, 1, 1, 0]  # item 4 comes at `now`, which is too late
@@ -40,7 +40,7 @@ def test_recent_popularity_counts_only_the_window() -> None:
 
 def test_recent_popularity_of_an_empty_window_is_popularity() -> None:
     train = make_history([[2, 2, 1]])
-    baseline = RecentPopularity(days=1)
+    baseline = RecentPopularity.Config(days=1).build()
     baseline.fit(train, 3, now=100 * DAY_SECONDS)
     assert np.argsort(-baseline.scores(train, np.array([1]))[0]).tolist() == [1, 0, 2]
 
@@ -50,14 +50,14 @@ def test_ease_equals_the_closed_form() -> None:
     X = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 0, 1]], dtype=np.float64)
     P = np.linalg.inv(X.T @ X + 2.0 * np.eye(4))
     B = np.eye(4) - P / np.diag(P)
-    baseline = Ease(regularisation=2.0)
+    baseline = Ease.Config(regularisation=2.0).build()
     baseline.fit(train, 4, now=9)
     np.testing.assert_allclose(baseline.weights, B, atol=1e-6)
     np.testing.assert_allclose(baseline.scores(train, np.arange(1, 5)), X @ B, atol=1e-6)
 
 
 def test_ease_gives_popularity_to_users_without_history() -> None:
-    baseline = Ease(regularisation=2.0)
+    baseline = Ease.Config(regularisation=2.0).build()
     baseline.fit(make_history([[1, 2], [2]]), 3, now=9)
     assert baseline.scores(make_history([[1], []]), np.array([2]))[0].tolist() == [1, 2, 0]
 
@@ -82,11 +82,11 @@ def test_interaction_matrix_holds_ones() -> None:
 
 def test_run_reports_and_skips() -> None:
     holdout = make_holdout(targets=[[3], [2]], histories=[[1, 2], [1]])
-    found = run_baselines(SPECS, EVALUATOR, holdout, holdout.history, num_items=4)
+    found = run_baselines(CONFIGS, EVALUATOR, holdout, holdout.history, num_items=4)
     assert found.skipped == {"ease": "4 items are above max_items = 3"}
     # popularity 2 1 0 0; seen items filtered: user 1 is shown 3 4, user 2 is shown 2 3
     assert found.reports["popularity"].metrics == {"recall_at_1": 1.0, "recall_at_2": 1.0}
-    assert run_baselines(SPECS, EVALUATOR, holdout, holdout.history, num_items=3).skipped == {}
+    assert run_baselines(CONFIGS, EVALUATOR, holdout, holdout.history, num_items=3).skipped == {}
 
 
 def test_request_time_is_the_cutoff_or_the_end_of_the_log() -> None:
@@ -97,13 +97,13 @@ def test_request_time_is_the_cutoff_or_the_end_of_the_log() -> None:
     assert request_time(holdout, train) == 51
 
 
-@pytest.mark.parametrize("kind", [Popularity(), RecentPopularity(), Ease()])
-def test_only_ease_minds_the_size(kind: Popularity) -> None:
-    assert (kind.skip_reason(10**6) is None) == (not isinstance(kind, Ease))
+@pytest.mark.parametrize("kind", [Popularity, RecentPopularity, Ease])
+def test_only_ease_minds_the_size(kind: type[Baseline]) -> None:
+    assert (kind.Config().skip_reason(10**6) is None) == (kind is not Ease)
 
 
 def test_a_regularisation_that_vanishes_beside_the_counts_is_told_with_its_key() -> None:
     train = make_history([[1, 2], [3]])  # who has 1 has 2, too
-    spec = SPECS["ease"] | {"regularisation": 1e-30}
+    config = Ease.Config(regularisation=1e-30)
     with pytest.raises(InputError, match=r"^baselines\.ease\.regularisation: too small for these data"):
-        run_baselines({"ease": spec}, EVALUATOR, make_holdout([[3]], [[1]]), train, 3)
+        run_baselines({"ease": config}, EVALUATOR, make_holdout([[3]], [[1]]), train, 3)

@@ -16,8 +16,6 @@ from twotower.data.vocabulary import Vocabulary
 from twotower.evaluation.cold_start import cold_start, embed_as_new, expected_recalls, live_index
 from twotower.evaluation.cold_start_content import content_of
 from twotower.evaluation.evaluator import Evaluator
-from twotower.evaluation.ranking import Targets
-from twotower.evaluation.seen import pair_keys
 from twotower.features.categorical import Categorical
 from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
@@ -25,10 +23,11 @@ from twotower.features.id import Id
 from twotower.features.numeric import Numeric
 from twotower.features.tags import Tags
 from twotower.features.vector import Vector
-from twotower.towers.build import build_two_tower
+from twotower.index.flat_ip import FlatIP
 from twotower.towers.two_tower import TwoTower
+from twotower.towers.two_tower_config import TwoTowerConfig
 
-FLAT = {"_target_": "twotower.index.flat_ip.FlatIP"}
+FLAT = FlatIP.Config()
 KINDS = {"recall": {"_target_": "twotower.metrics.recall.Recall"}}
 BLOCK = "twotower.towers.single_block.SingleBlock"
 PLACES = [[1.0, 0.0], [0.0, 1.0], [0.8, 0.2], [0.9, 0.3], [0.1, 0.8]]
@@ -38,7 +37,10 @@ ITEMS = pd.DataFrame({"item_id": list("abcde"), "place": PLACES})
 
 def world(bias: str = "no_bias.NoBias") -> tuple[TwoTower, RetrievalDataset]:
     """Towers that give items their place and users the mean of their items' places."""
-    features: dict[str, Feature] = {"own": Id(column="item_id", dim=2), "place": Vector(column="place")}
+    features: dict[str, Feature] = {
+        "own": Id(Id.Config(column="item_id", dim=2)),
+        "place": Vector(Vector.Config(column="place")),
+    }
     known = np.array([1, 2, 3])
     items = FeatureTable.fit(features, ITEMS, known, "items")
     users = pd.DataFrame({"user_id": [1, 2, 3, 4]})
@@ -54,7 +56,7 @@ def world(bias: str = "no_bias.NoBias") -> tuple[TwoTower, RetrievalDataset]:
         "item_bias": {"_target_": f"twotower.towers.item_bias.{bias}"},
     }
     trained = torch.tensor([False, True, True, True, False, False])
-    model = build_two_tower(settings, FeatureTable({}, {}, 4), items, trained)
+    model = TwoTowerConfig.of(settings).build_towers(FeatureTable({}, {}, 4), items, trained)
     log = make_history(HISTORIES)
     model.item_bias.initialise(log)
     test = make_holdout(targets=[[4, 2], [4, 3], [3]], histories=HISTORIES)
@@ -75,7 +77,7 @@ def world(bias: str = "no_bias.NoBias") -> tuple[TwoTower, RetrievalDataset]:
 
 
 def evaluator(**arguments: Any) -> Evaluator:
-    return Evaluator(**{"ks": [1, 2], "kinds": KINDS, "num_bootstrap": 50, **arguments})
+    return Evaluator.Config(**{"ks": [1, 2], "kinds": KINDS, "num_bootstrap": 50, **arguments}).build()
 
 
 def figures(at_1: float, at_2: float) -> dict[str, Any]:
@@ -128,8 +130,6 @@ def test_items_put_in_live_equal_their_rows_since_training_gave_them_no_id(bias:
 
 
 def test_the_index_is_built_without_the_cold_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    from twotower.index.flat_ip import FlatIP
-
     model, dataset = world()
     built, build = [], FlatIP.build
 
@@ -150,10 +150,7 @@ def test_the_index_is_built_without_the_cold_items(monkeypatch: pytest.MonkeyPat
 )
 def test_chance_is_the_mean_over_all_draws(left: int, relevant: int, k: int) -> None:
     relevant = min(relevant, left)
-    keys = pair_keys(np.zeros(relevant, dtype=np.int64), np.arange(1, relevant + 1), left)
-    targets = Targets(keys, num_queries=1, num_items=left)
-    parts = {"all": np.arange(left + 1) > 0}
-    found = expected_recalls(np.array([left]), targets, parts, [k])["all"][f"recall_at_{k}"]
+    found = expected_recalls(np.array([left]), {"all": np.array([relevant])}, [k])["all"][f"recall_at_{k}"]
     draws = [set(drawn) for drawn in combinations(range(1, left + 1), min(k, left))]
     hits = [len(drawn & set(range(1, relevant + 1))) / min(k, relevant) for drawn in draws]
     assert found.tolist() == [pytest.approx(np.mean(hits))]
@@ -168,9 +165,9 @@ def test_content_is_tf_idf_of_tags_and_categories_without_the_id() -> None:
         }
     )
     features: dict[str, Feature] = {
-        "own": Id(column="item_id", dim=2),
-        "tags": Tags(column="tags", dim=2),
-        "price": Numeric(column="price"),
+        "own": Id(Id.Config(column="item_id", dim=2)),
+        "tags": Tags(Tags.Config(column="tags", dim=2)),
+        "price": Numeric(Numeric.Config(column="price")),
     }
     known = np.array([True, True, True, False])
     content = content_of(FeatureTable.fit(features, table, np.array([1, 2, 3]), "items"), known)
@@ -184,7 +181,9 @@ def test_content_is_tf_idf_of_tags_and_categories_without_the_id() -> None:
 
 def test_numbers_count_where_there_is_nothing_else() -> None:
     table = pd.DataFrame({"item_id": [1, 2, 3], "price": [1.0, 3.0, 5.0]})
-    items = FeatureTable.fit({"price": Numeric(column="price")}, table, np.array([1, 2]), "items")
+    items = FeatureTable.fit(
+        {"price": Numeric(Numeric.Config(column="price"))}, table, np.array([1, 2]), "items"
+    )
     content = content_of(items, np.array([True, True, False]))
     assert content is not None
     np.testing.assert_allclose(content.toarray(), [[-1, 0], [1, 0], [1, 0]])
@@ -192,15 +191,15 @@ def test_numbers_count_where_there_is_nothing_else() -> None:
 
 def test_items_known_by_id_alone_have_no_content() -> None:
     table = pd.DataFrame({"item_id": [1, 2]})
-    items = FeatureTable.fit({"own": Id(column="item_id", dim=2)}, table, np.array([1]), "items")
+    items = FeatureTable.fit({"own": Id(Id.Config(column="item_id", dim=2))}, table, np.array([1]), "items")
     assert content_of(items, np.array([True, False])) is None
 
 
 def test_each_kind_of_content_weighs_the_same() -> None:
     table = pd.DataFrame({"item_id": [1, 2], "kind": ["p", "q"], "place": [[3.0, 4.0], [6.0, 8.0]]})
     features: dict[str, Feature] = {
-        "kind": Categorical(column="kind", dim=2),
-        "place": Vector(column="place"),
+        "kind": Categorical(Categorical.Config(column="kind", dim=2)),
+        "place": Vector(Vector.Config(column="place")),
     }
     content = content_of(FeatureTable.fit(features, table, np.array([1, 2]), "i"), np.array([True, True]))
     assert content is not None

@@ -3,8 +3,9 @@ from typing import Any
 import numpy as np
 import pytest
 from evaluation_logs import make_holdout
+from pydantic import ValidationError
 
-from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.evaluation.evaluator import Evaluator
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -17,7 +18,7 @@ POPULARITY = np.array([0, 5, 3, 2, 0])
 
 
 def make(**arguments: Any) -> Evaluator:
-    return Evaluator(**{"ks": [2, 1], "kinds": KINDS, "num_bootstrap": 50, **arguments})
+    return Evaluator.Config(**{"ks": [2, 1], "kinds": KINDS, "num_bootstrap": 50, **arguments}).build()
 
 
 def test_report_by_hand() -> None:
@@ -29,7 +30,7 @@ def test_report_by_hand() -> None:
     assert report.metrics["recall_at_2"] == 0.75
     assert report.metrics["coverage_at_2"] == 3 / 4
     assert (report.num_users, report.num_targets) == (2, 3)
-    assert list(report.metrics) == make().keys()
+    assert list(report.metrics) == make().config.keys()
     assert set(report.intervals) == {key for key in report.metrics if "coverage" not in key}
     low, high = report.intervals["recall_at_2"]
     assert 0.5 <= low <= 0.75 <= high <= 1.0
@@ -77,9 +78,11 @@ def test_no_intervals_when_none_are_asked_for() -> None:
 
 def test_keys_and_max_k_are_known_before_anything_runs() -> None:
     assert make().max_k == 2
-    assert make().keys()[:3] == ["recall_at_1", "recall_at_2", "ndcg_at_1"]
-    assert make().problems(1) == [("ks", "2 is above the 1 items of the catalogue; use k <= 1")]
-    assert make().problems(2) == make().problems(None) == []
+    assert make().config.keys()[:3] == ["recall_at_1", "recall_at_2", "ndcg_at_1"]
+    assert list(make().config.problems(Facts(num_items=1))) == [
+        ("ks", "2 is above the 1 items of the catalogue; use k <= 1")
+    ]
+    assert list(make().config.problems(Facts(num_items=2))) == list(make().config.problems(Facts())) == []
 
 
 def test_seen_filter_is_a_setting() -> None:
@@ -94,5 +97,5 @@ def test_seen_filter_is_a_setting() -> None:
     "arguments", [{"ks": []}, {"kinds": {}}, {"kinds": {**KINDS, "again": KINDS["recall"]}}]
 )
 def test_empty_or_double_choices_are_refused(arguments: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="metrics"):
+    with pytest.raises(ValidationError, match=r"at least 1 item|'recall' is there twice"):
         make(**arguments)

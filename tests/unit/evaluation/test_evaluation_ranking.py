@@ -1,8 +1,7 @@
 import numpy as np
 from evaluation_logs import make_history, make_holdout
 
-from twotower.evaluation.ranking import item_popularity, rank, targets_of
-from twotower.evaluation.seen import seen_pairs, without_seen
+from twotower.evaluation.ranking import item_popularity, rank, seen_pairs, targets_of, without_seen
 
 
 def test_hits_and_counts_by_hand() -> None:

@@ -1,8 +1,11 @@
+from unittest import mock
+
 import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from twotower.evaluation import top_k
 from twotower.evaluation.top_k import exact_top_k, top_k_of
 
 
@@ -20,19 +23,19 @@ def naive(scores: np.ndarray, k: int, excluded: set[tuple[int, int]]) -> list[li
     num_queries=st.integers(0, 6),
     num_items=st.integers(1, 9),
     k=st.integers(1, 11),
-    chunk=st.sampled_from([None, 1, 2, 4]),
+    chunk=st.sampled_from([1, 2, 4, 2**24]),
 )
 @settings(max_examples=80, deadline=None)
 def test_equals_a_full_sort_with_many_ties(
-    seed: int, num_queries: int, num_items: int, k: int, chunk: int | None
+    seed: int, num_queries: int, num_items: int, k: int, chunk: int
 ) -> None:
     generator = np.random.default_rng(seed)
     users = generator.integers(-1, 2, (num_queries, 2)).astype(np.float32)
     items = generator.integers(-1, 2, (num_items, 2)).astype(np.float32)
     positions, columns = np.nonzero(generator.random((num_queries, num_items)) < 0.4)
-    rows, scores = exact_top_k(
-        torch.from_numpy(users), torch.from_numpy(items), k, (positions, columns + 1), chunk
-    )
+    with mock.patch.object(top_k, "CHUNK_SCORES", chunk * num_items):
+        found = exact_top_k(torch.from_numpy(users), torch.from_numpy(items), k, (positions, columns + 1))
+    rows, scores = found
     excluded = set(zip(positions.tolist(), (columns + 1).tolist(), strict=True))
     assert rows.tolist() == naive(users @ items.T, k, excluded)
     assert (np.isneginf(scores) == (rows == 0)).all()

@@ -5,11 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.features.bag_encoder import BagEncoder
-from twotower.features.bag_plan import BagPlan, BagSum
+from twotower.features.bag_encoder import BagEncoder, BagPlan, BagSum
 from twotower.features.tags import Tags
-from twotower.features.text import HashedText
-from twotower.features.text_tokens import hashed_tokens
+from twotower.features.text import HashedText, hashed_tokens
 
 TABLE = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [4.0, 4.0]])
 
@@ -98,7 +96,7 @@ def test_half_precision() -> None:
 
 
 def test_tags_as_lists_sets_arrays_or_separated_text() -> None:
-    feature = Tags(column="genres", dim=2, separator="|", max_tags=3)
+    feature = Tags(Tags.Config(column="genres", dim=2, separator="|", max_tags=3))
     feature.fit(pd.Series(["b|a", ["c"], [], ""]), "items")
     values = ["a|b", ("b", "b", "new"), {"c", "a"}, np.array(["a", "b", "c"], dtype=object), None, 3, [["a"]]]
     assert feature.encode(values).tolist() == [
@@ -107,23 +105,23 @@ def test_tags_as_lists_sets_arrays_or_separated_text() -> None:
 
 
 def test_unknown_tags_do_not_take_the_place_of_known_ones() -> None:
-    feature = Tags(column="t", dim=2, max_tags=1, min_count=2)
+    feature = Tags(Tags.Config(column="t", dim=2, max_tags=1, min_count=2))
     feature.fit(pd.Series([["rare", "often", "often"], ["often"]]), "items")
     assert feature.encode([["rare", "often"], "often", ["rare"]]).tolist() == [[1], [1], [0]]
 
 
 def test_text_tokens_are_words_then_ngrams() -> None:
-    words = hashed_tokens("Red MUG, red!", 10**9, False, {})
-    assert words == hashed_tokens("red-mug", 10**9, False, {})
-    both = hashed_tokens("red mug", 10**9, True, {})
+    words = hashed_tokens("Red MUG, red!", 10**9, False)
+    assert words == hashed_tokens("red-mug", 10**9, False)
+    both = hashed_tokens("red mug", 10**9, True)
     assert both[:2] == words
     assert len(both) == 2 + 2 * (3 + 2 + 1)  # <red>: 3 of size 3, 2 of size 4, 1 of size 5
 
 
 def test_text_learns_tokens_of_several_train_texts() -> None:
-    feature = HashedText(column="d", dim=4, char_ngrams=False, max_tokens=2)
+    feature = HashedText(HashedText.Config(column="d", dim=4, char_ngrams=False, max_tokens=2))
     feature.fit(pd.Series(["red mug", "red cup", "blue cup"]), "items")
-    assert sorted(feature.counts) == [2, 2]
+    assert sorted(feature.state.counts) == [2, 2]
     red, cup = feature.encode(["red", "cup"])[:, 0].tolist()
     assert {red, cup} == {1, 2}
     assert feature.encode(["blue RED mug", "cup & red", "mug", "", None, 3]).tolist() == [
@@ -132,14 +130,16 @@ def test_text_learns_tokens_of_several_train_texts() -> None:
 
 
 def test_ngrams_know_the_kin_of_unseen_words() -> None:
-    feature = HashedText(column="d", dim=4)
+    feature = HashedText(HashedText.Config(column="d", dim=4))
     feature.fit(pd.Series(["candle", "candles"]), "items")
     assert feature.encode(["candleholder"]).count_nonzero() > 0
     assert feature.encode(["mug"]).count_nonzero() == 0
 
 
 def test_idf_weighs_rare_tokens_more() -> None:
-    feature = HashedText(column="d", dim=4, char_ngrams=False, min_count=1, weighting="idf")
+    feature = HashedText(
+        HashedText.Config(column="d", dim=4, char_ngrams=False, min_count=1, weighting="idf")
+    )
     feature.fit(pd.Series(["red mug", "red cup", "red"]), "items")
     encoded = feature.encode(["red mug cup"])[0, :3]
     weights = feature.encoder().token_weights[encoded.long()].tolist()

@@ -13,7 +13,7 @@ from twotower.features.value_rows import ValueRows
 
 
 def test_rows_follow_the_sorted_train_values() -> None:
-    feature = Categorical(column="c", dim=4)
+    feature = Categorical(Categorical.Config(column="c", dim=4))
     feature.fit(pd.Series(["b", "a", "b"]), "users")
     assert feature.encode(["a", "b", "c", None, float("nan"), ["a"], 3]).tolist() == [
         [1], [2], [0], [0], [0], [0], [0]
@@ -21,13 +21,13 @@ def test_rows_follow_the_sorted_train_values() -> None:
 
 
 def test_rare_values_are_unknown() -> None:
-    feature = Categorical(column="c", dim=4, min_count=2)
+    feature = Categorical(Categorical.Config(column="c", dim=4, min_count=2))
     feature.fit(pd.Series(["b", "a", "b"]), "users")
     assert feature.encode(["a", "b"]).tolist() == [[0], [1]]
 
 
 def test_one_is_one_in_any_numeric_type_but_not_in_text() -> None:
-    feature = Id(column="item_id", dim=4)
+    feature = Id(Id.Config(column="item_id", dim=4))
     feature.fit(pd.Series([7, 1]), "items")
     assert feature.encode([1, 1.0, np.int64(1), np.float32(7), "1"]).flatten().tolist() == [1, 1, 1, 2, 0]
     assert feature.encode(pd.Series([1.0, np.nan, 7.0])).flatten().tolist() == [1, 0, 2]
@@ -55,17 +55,17 @@ def test_sparse_gives_sparse_gradients() -> None:
 
 
 def test_bins_are_quantiles_of_train() -> None:
-    feature = Binned(column="age", dim=2, num_bins=4)
+    feature = Binned(Binned.Config(column="age", dim=2, num_bins=4))
     feature.fit(pd.Series(range(1, 9)), "users")
-    assert feature.edges == pytest.approx([3, 5, 7])
+    assert feature.state.edges == pytest.approx([3, 5, 7])
     values = [1, 3, 5, 8, 1e9, -1e9, None, float("inf"), "x", "5"]
     assert feature.encode(values).flatten().tolist() == [1, 2, 3, 4, 4, 1, 0, 0, 0, 3]
 
 
 def test_equal_values_share_a_bin() -> None:
-    feature = Binned(column="age", dim=2, num_bins=10)
+    feature = Binned(Binned.Config(column="age", dim=2, num_bins=10))
     feature.fit(pd.Series([3, 3, 3, 3, 5]), "users")
-    assert feature.edges == pytest.approx([5])
+    assert feature.state.edges == pytest.approx([5])
 
 
 @settings(max_examples=50, deadline=None)
@@ -73,5 +73,7 @@ def test_equal_values_share_a_bin() -> None:
 def test_value_rows_number_distinct_values_from_one(values: list[object]) -> None:
     rows = ValueRows.fit(values)
     numbered = {rows.row(value) for value in values}
-    assert numbered == set(range(1, len(rows) + 1))
-    assert [ValueRows(rows.values).row(value) for value in values] == [rows.row(value) for value in values]
+    assert numbered == set(range(1, len(rows.values) + 1))
+    assert [ValueRows(values=rows.values).row(value) for value in values] == [
+        rows.row(value) for value in values
+    ]

@@ -7,13 +7,16 @@ import pytest
 import torch
 
 from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.features.numeric import Numeric
 from twotower.features.request_time import DAY_SECONDS, YEAR_SECONDS, RequestTime
 from twotower.features.vector import Vector
 
+HERE = Facts(key="features.user.when")
+
 
 def test_numbers_are_standardised_with_train_moments() -> None:
-    feature = Numeric(column="price")
+    feature = Numeric(Numeric.Config(column="price"))
     feature.fit(pd.Series([1.0, 3.0]), "items")
     encoded = feature.encode([1, 2, "3", None, float("inf"), "x", 1e30, True])
     expected = [[-1, 0], [0, 0], [1, 0], [0, 1], [0, 1], [0, 1], [10, 0], [-1, 0]]
@@ -21,28 +24,28 @@ def test_numbers_are_standardised_with_train_moments() -> None:
 
 
 def test_log1p_comes_first() -> None:
-    feature = Numeric(column="price", transform="log1p")
+    feature = Numeric(Numeric.Config(column="price", transform="log1p"))
     feature.fit(pd.Series([0.0, math.e**2 - 1]), "items")
-    assert feature.mean == pytest.approx(1)
+    assert feature.state.mean == pytest.approx(1)
     assert feature.encode([math.e - 1, -3]).tolist() == [pytest.approx([0, 0], abs=1e-6), [0, 1]]
 
 
 def test_constant_and_empty_columns_are_neutral() -> None:
-    constant = Numeric(column="x")
+    constant = Numeric(Numeric.Config(column="x"))
     constant.fit(pd.Series([5, 5]), "items")
     assert constant.encode([5]).tolist() == [[0, 0]]
-    empty = Numeric(column="x", missing="allow")
+    empty = Numeric(Numeric.Config(column="x", missing="allow"))
     empty.fit(pd.Series([np.nan, np.nan]), "items")
     assert empty.encode([None]).tolist() == [[0, 1]]
 
 
 def test_vectors_keep_their_values_or_are_standardised() -> None:
     values = pd.Series([[1.0, 2.0], np.array([3.0, 2.0])])
-    plain = Vector(column="v")
+    plain = Vector(Vector.Config(column="v"))
     plain.fit(values, "items")
     assert plain.output_dim == 2
     assert plain.encode([[1, 2], [1, 2, 3], None, "x", [float("nan"), 1]]).tolist() == [[1, 2]] + [[0, 0]] * 4
-    scaled = Vector(column="v", standardise=True)
+    scaled = Vector(Vector.Config(column="v", standardise=True))
     scaled.fit(values, "items")
     assert scaled.encode([(1, 2), (3, 5)]).tolist() == [[-1, 0], [1, 3]]
 
@@ -50,7 +53,7 @@ def test_vectors_keep_their_values_or_are_standardised() -> None:
 def test_vectors_come_from_a_file_by_row_number(tmp_path) -> None:
     path = tmp_path / "v.npy"
     np.save(path, np.arange(6, dtype=np.float16).reshape(3, 2))
-    feature = Vector(column="image_row", path=str(path))
+    feature = Vector(Vector.Config(column="image_row", path=str(path)))
     feature.fit(pd.Series([2, 0]), "items")
     assert feature.encode([1, 1.0, 3, -1, 0.5, None, [7, 8]]).tolist() == [
         [2, 3], [2, 3], [0, 0], [0, 0], [0, 0], [0, 0], [7, 8]
@@ -71,11 +74,11 @@ def test_a_file_that_is_no_matrix_is_refused(tmp_path, content) -> None:
     elif content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"v\.npy"):
-        Vector(column="row", path=str(path)).fit(pd.Series([0]), "items")
+        Vector(Vector.Config(column="row", path=str(path))).fit(pd.Series([0]), "items")
 
 
 def test_request_time_is_cyclical() -> None:
-    feature = RequestTime(year=2, day=1)
+    feature = RequestTime(RequestTime.Config(year=2, day=1))
     assert feature.output_dim == 6
     encoded = feature.encode_times(torch.tensor([YEAR_SECONDS, YEAR_SECONDS + YEAR_SECONDS // 4, 0]))
     day = 2 * math.pi * (YEAR_SECONDS % DAY_SECONDS) / DAY_SECONDS
@@ -89,21 +92,23 @@ def test_request_time_is_cyclical() -> None:
 
 def test_request_time_keeps_minutes_apart() -> None:
     now = 1_764_000_000
-    encoded = RequestTime(day=1, year=0).encode_times(torch.tensor([now, now + 60]))
+    encoded = RequestTime(RequestTime.Config(day=1, year=0)).encode_times(torch.tensor([now, now + 60]))
     angle = 2 * math.pi * 60 / DAY_SECONDS
     assert float(encoded[0] @ encoded[1]) == pytest.approx(math.cos(angle), abs=1e-6)
     assert not torch.equal(encoded[0], encoded[1])
 
 
 def test_request_time_without_harmonics_is_refused() -> None:
-    with pytest.raises(InputError, match="year, week and day"):
-        RequestTime(year=0)
+    assert list(RequestTime.Config(year=0).problems(HERE)) == [
+        ("year", "year, week and day are all 0; give one of them harmonics")
+    ]
+    assert list(RequestTime.Config().problems(HERE)) == []
 
 
 def test_numbers_whose_squares_no_float_holds() -> None:
-    feature = Numeric(column="x")
+    feature = Numeric(Numeric.Config(column="x"))
     feature.fit(pd.Series([1e300, 3e300]), "items")
-    assert (feature.mean, feature.std) == pytest.approx((2e300, 1e300))
+    assert (feature.state.mean, feature.state.std) == pytest.approx((2e300, 1e300))
     assert feature.encode([1e300, 3e300, 0.0]).tolist() == [[-1, 0], [1, 0], [-2, 0]]
     feature.fit(pd.Series([-1.7e308, 1.7e308]), "items")
     assert feature.encode([-1.7e308, 1.7e308]).tolist() == [[-1, 0], [1, 0]]
@@ -112,4 +117,4 @@ def test_numbers_whose_squares_no_float_holds() -> None:
 
 def test_a_vector_of_numbers_beyond_its_precision_is_none() -> None:
     with pytest.raises(InputError, match=r"row 2: expected a vector of finite numbers"):
-        Vector(column="v").check(pd.Series([[1.0, 2.0], np.array([1e300, 2.0])]), "items.csv")
+        Vector(Vector.Config(column="v")).check(pd.Series([[1.0, 2.0], np.array([1e300, 2.0])]), "items.csv")

@@ -1,9 +1,8 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.index.auto import Auto
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
@@ -11,6 +10,7 @@ from twotower.index.ivf import automatic_nlist
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.ivf_pq import IVFPQ, nearest_divisors
 from twotower.index.ivf_sq import IVFSQ
+from twotower.index.tune import search_grid
 
 
 def vectors(count: int, dim: int = 16) -> np.ndarray:
@@ -31,37 +31,38 @@ def test_nearest_divisors() -> None:
 
 
 def test_no_problem_while_sizes_are_unknown() -> None:
-    for index in (FlatIP(), IVFFlat(nlist=4096), IVFSQ(nlist=8), IVFPQ(num_subquantizers=7), Auto()):
-        assert index.problems(None, None) == []
+    many = (FlatIP.Config(), IVFFlat.Config(nlist=4096), IVFPQ.Config(num_subquantizers=7), Auto.Config())
+    for config in many:
+        assert config.problems(Facts()) == []
 
 
 def test_problems_name_parameter_and_remedy() -> None:
-    assert IVFPQ(num_subquantizers=7).problems(64, None) == [
+    assert IVFPQ.Config(num_subquantizers=7).problems(Facts(embedding_dim=64)) == [
         ("num_subquantizers", "7 does not divide the embedding dimension 64: choose 4 or 8")
     ]
-    assert IVFFlat(nlist=5000).problems(64, 3659) == [
+    assert IVFFlat.Config(nlist=5000).problems(Facts(embedding_dim=64, num_items=3659)) == [
         (
             "nlist",
             "5000 cells are more than the 3659 vectors to index: choose at most 3659, or null for about its"
             " square root",
         )
     ]
-    assert IVFPQ(num_subquantizers=8, num_bits=8).problems(64, 200) == [
+    assert IVFPQ.Config(num_subquantizers=8, num_bits=8).problems(Facts(embedding_dim=64, num_items=200)) == [
         ("num_bits", "2**8 centroids a part are more than the 200 vectors to train on: choose at most 7")
     ]
-    assert IVFSQ(nprobe=61).problems(64, 3659) == [
+    assert IVFSQ.Config(nprobe=61).problems(Facts(embedding_dim=64, num_items=3659)) == [
         ("nprobe", "61 is above the number of cells 60: choose at most that")
     ]
-    assert FlatIP(target_recall=0.9, min_recall=0.95).problems(None, None) == [
+    assert FlatIP.Config(target_recall=0.9, min_recall=0.95).problems(Facts()) == [
         ("min_recall", "0.95 is above target_recall 0.9: lower it, or aim higher")
     ]
-    assert Auto(ivf_flat_from=10, ivf_pq_from=5).problems(None, None) == [
+    assert Auto.Config(ivf_flat_from=10, ivf_pq_from=5).problems(Facts()) == [
         ("ivf_pq_from", "5 is below ivf_flat_from 10: thresholds must ascend")
     ]
 
 
 def test_build_raises_every_problem_at_once() -> None:
-    index = IVFPQ(num_subquantizers=3, nlist=500)
+    index = IVFPQ.Config(num_subquantizers=3, nlist=500).build()
     with pytest.raises(InputError) as caught:
         index.build(vectors(20), np.arange(20))
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
@@ -71,61 +72,52 @@ def test_build_raises_every_problem_at_once() -> None:
     ]
 
 
-@pytest.mark.parametrize(("count", "kind"), [(29, "flat_ip"), (30, "ivf_flat"), (300, "ivf_pq")])
-def test_auto_chooses_by_size(count: int, kind: str, tmp_path: Path) -> None:
-    index = Auto(ivf_flat_from=30, ivf_pq_from=300)
-    assert index.kind == "auto"
-    assert index.for_size(count).kind == kind
-    index.build(vectors(count, 32), np.arange(count))
-    assert index.kind == kind
-    assert index.spec()["_target_"].endswith(f"index.{kind}.{type(index.chosen).__name__}")
-    index.save(tmp_path / "index.faiss")
-    loaded = Auto()
-    loaded.load(tmp_path / "index.faiss")
-    assert loaded.kind == kind
-    np.testing.assert_array_equal(loaded.rows, np.arange(count))
+@pytest.mark.parametrize(("count", "kind"), [(29, FlatIP), (30, IVFFlat), (300, IVFPQ)])
+def test_auto_chooses_by_size(count: int, kind: type[Index]) -> None:
+    config = Auto.Config(ivf_flat_from=30, ivf_pq_from=300, target_recall=0.9).for_size(count)
+    assert config.owner is kind
+    assert (config.target_recall, config.min_recall) == (0.9, 0.8)
+    assert config.problems(Facts(embedding_dim=32, num_items=count)) == Auto.Config(
+        ivf_flat_from=30, ivf_pq_from=300
+    ).problems(Facts(embedding_dim=32, num_items=count))
 
 
-def test_auto_refuses_a_kind_it_never_chooses(tmp_path: Path) -> None:
-    index = IVFSQ()
-    index.build(vectors(50), np.arange(50))
-    index.save(tmp_path / "index.faiss")
-    with pytest.raises(InputError, match="which `auto` never chooses"):
-        Auto().load(tmp_path / "index.faiss")
+def test_an_automatic_number_of_cells_is_settled_by_size() -> None:
+    assert IVFFlat.Config().for_size(3659).spec()["nlist"] == 60
+    assert IVFFlat.Config(nlist=7).for_size(3659) == IVFFlat.Config(nlist=7)
 
 
 def test_factory_and_arguments_are_what_was_built() -> None:
-    index = IVFPQ(num_subquantizers=4, num_bits=4, nlist=3, nprobe=2)
+    index = IVFPQ.Config(num_subquantizers=4, num_bits=4, nlist=3, nprobe=2).build()
     index.build(vectors(50), np.arange(50))
     assert index.factory == "IVF3,PQ4x4np"
     assert index.build_args == {"nlist": 3, "num_subquantizers": 4, "num_bits": 4}
     assert index.search_args == {"nprobe": 2}
     assert index.dim == 16
     assert index.build_seconds > 0
-    assert index.imbalance_factor >= 1.0
 
 
 def test_grid_reaches_from_one_cell_to_all() -> None:
-    index = IVFFlat(nlist=13)
+    index = IVFFlat.Config(nlist=13).build()
     index.build(vectors(50), np.arange(50))
-    assert [point["nprobe"] for point in index.search_grid()] == [1, 2, 3, 4, 6, 8, 12, 13]
+    assert [point["nprobe"] for point in search_grid(index)] == [1, 2, 3, 4, 6, 8, 12, 13]
 
 
 def test_search_arguments_have_a_range() -> None:
-    index = IVFFlat(nlist=5)
+    index = IVFFlat.Config(nlist=5).build()
     index.build(vectors(50), np.arange(50))
     assert not index.is_exact
     index.set_search_args({"nprobe": 5})
     assert index.is_exact
     for nprobe in (0, 6):
-        with pytest.raises(InputError, match=f"nprobe: {nprobe} is not between 1 and the number of cells 5"):
+        with pytest.raises(InputError, match=f"nprobe: {nprobe} is not between 1 and 5"):
             index.set_search_args({"nprobe": nprobe})
     with pytest.raises(InputError, match="ivf_flat has nprobe, got efSearch"):
         index.set_search_args({"efSearch": 5})
 
 
 def test_few_cells_may_run_out_of_items() -> None:
-    index = IVFFlat(nlist=5, nprobe=1)
+    index = IVFFlat.Config(nlist=5, nprobe=1).build()
     index.build(vectors(50), np.arange(50))
     result = index.search(vectors(3), 50)
     missing = result.rows < 0
@@ -137,11 +129,14 @@ def test_half_precision_refuses_values_it_cannot_hold() -> None:
     large = vectors(50)
     large[3, 3] = 70_000
     with pytest.raises(InputError, match="value 70000 is beyond half precision"):
-        IVFSQ().build(large, np.arange(50))
+        IVFSQ.Config().build().build(large, np.arange(50))
 
 
-@pytest.mark.parametrize("index", [IVFFlat(nlist=20), IVFSQ(), IVFPQ(num_subquantizers=4, num_bits=5)])
-def test_small_catalogues_print_no_warning(index: Index, capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "config", [IVFFlat.Config(nlist=20), IVFSQ.Config(), IVFPQ.Config(num_subquantizers=4, num_bits=5)]
+)
+def test_small_catalogues_print_no_warning(config: Index.Config, capfd: pytest.CaptureFixture[str]) -> None:
+    index = config.build()
     index.build(vectors(40), np.arange(40))
     index.search(vectors(2), 3)
     assert capfd.readouterr() == ("", "")

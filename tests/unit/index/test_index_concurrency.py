@@ -6,14 +6,14 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.index.faiss_index import FaissIndex
 from twotower.index.flat_ip import FlatIP
+from twotower.index.held import Held
+from twotower.index.index import Index
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.read_write_lock import ReadWriteLock
-from twotower.index.row_set import RowSet
 
 TRAIN_THEN_INDEX = """
 import torch
@@ -24,7 +24,7 @@ for _ in range(20):
     optimizer.zero_grad(); loss.backward(); optimizer.step()
 import numpy as np
 from twotower.index.ivf_flat import IVFFlat
-index = IVFFlat()
+index = IVFFlat.Config().build()
 with torch.no_grad():
     vectors = model(torch.randn(3000, 16)).numpy()
 index.build(vectors, np.arange(3000))
@@ -47,8 +47,9 @@ def test_torch_then_faiss_in_one_process() -> None:
     assert (done.stdout.strip(), done.returncode) == ("done", 0), done.stderr
 
 
-@pytest.mark.parametrize("index", [FlatIP(), IVFFlat(nlist=8)])
-def test_searching_while_items_come_and_go(index: FaissIndex) -> None:
+@pytest.mark.parametrize("config", [FlatIP.Config(), IVFFlat.Config(nlist=8)])
+def test_searching_while_items_come_and_go(config: Index.Config) -> None:
+    index = config.build()
     vectors = np.random.default_rng(0).standard_normal((1000, 64)).astype(np.float32)
     index.build(vectors[:200], np.arange(200))
     stop, failures = threading.Event(), []
@@ -91,9 +92,9 @@ class HaltedSearch:
 
 
 def test_adding_waits_for_a_search_to_end() -> None:
-    index, halted = FlatIP(), HaltedSearch()
-    index._faiss = index._own = halted
-    index._rows = RowSet(np.array([0]))
+    index, halted = FlatIP.Config().build(), HaltedSearch()
+    index._held = Held(halted)
+    index._held.rows = np.array([0])
     vectors = np.ones((1, 2), dtype=np.float32)
     searching = threading.Thread(target=index.search, args=(vectors, 1))
     adding = threading.Thread(target=index.add, args=(vectors, np.array([9])))
@@ -149,17 +150,21 @@ class ThreadedReader:
         self.thread.join(timeout=600)
 
 
-@settings(max_examples=50, deadline=None)
 @given(
-    st.sets(st.integers(0, 30)),
+    st.sets(st.integers(0, 30), min_size=1),
     st.lists(st.tuples(st.booleans(), st.sets(st.integers(0, 30))), max_size=8),
 )
-def test_row_set_is_a_set(start: set[int], changes: list[tuple[bool, set[int]]]) -> None:
-    rows, model = RowSet(np.array(list(start), dtype=np.int64)), set(start)
+def test_an_index_holds_the_rows_of_a_set(start: set[int], changes: list[tuple[bool, set[int]]]) -> None:
+    index, vectors, model = FlatIP.Config().build(), np.eye(31, dtype=np.float32), set(start)
+    index.build(vectors[list(start)], np.array(list(start)))
     for adds, changed in changes:
-        touched = changed - model if adds else changed & model
-        (rows.add if adds else rows.remove)(np.array(list(touched), dtype=np.int64))
-        model = model | touched if adds else model - touched
-    everything = np.arange(31)
-    assert everything[rows.contains(everything)].tolist() == rows.values().tolist() == sorted(model)
-    assert len(rows) == len(model)
+        touched = list(changed - model if adds else changed)
+        if adds:
+            index.add(vectors[touched], np.array(touched, dtype=np.int64))
+        else:
+            assert index.remove(np.array(touched, dtype=np.int64)) == len(changed & model)
+        model = model | changed if adds else model - changed
+    assert index.rows.tolist() == sorted(model)
+    assert index.num_vectors == len(model)
+    found = index.search(vectors, 1).rows[:, 0]
+    assert [row for row, best in enumerate(found.tolist()) if best == row] == sorted(model)

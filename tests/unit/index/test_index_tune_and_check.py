@@ -7,21 +7,23 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.index.check import check
-from twotower.index.exact import exact_search
+from twotower.index.exact import SearchResult, Truth
+from twotower.index.faiss_file import faiss_versions
 from twotower.index.flat_ip import FlatIP
-from twotower.index.index import SearchResult
 from twotower.index.ivf_flat import IVFFlat
+from twotower.index.latency import single_thread
 from twotower.index.rehearsal import rehearse
-from twotower.index.threads import faiss_versions, single_thread
 from twotower.index.tune import OperatingPoint, chosen_point, tune
 
 ROWS = np.arange(1, 401)
 VECTORS = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
 QUERIES = np.random.default_rng(1).standard_normal((60, 8)).astype(np.float32)
 
+TRUTH = Truth.of(VECTORS, ROWS, QUERIES, 20)
+
 
 def built(**arguments: Any) -> IVFFlat:
-    index = IVFFlat(**arguments)
+    index = IVFFlat.Config(**arguments).build()
     index.build(VECTORS, ROWS)
     return index
 
@@ -42,9 +44,8 @@ def test_short_of_the_target_the_fastest_near_the_best_is_chosen() -> None:
 
 
 def test_tuning_sets_the_smallest_nprobe_that_reaches_the_target() -> None:
-    index = built(nlist=10)
-    exact = exact_search(VECTORS, ROWS, QUERIES, 20).rows
-    curve = tune(index, QUERIES, exact, 20, 0.9)
+    index = built(nlist=10, target_recall=0.9, min_recall=0.8)
+    curve = tune(index, TRUTH)
     reached = [point.search_args["nprobe"] for point in curve if point.recall >= 0.9]
     assert index.search_args == {"nprobe": reached[0]}
     assert 1 < reached[0] < 10
@@ -54,14 +55,14 @@ def test_tuning_sets_the_smallest_nprobe_that_reaches_the_target() -> None:
 
 def test_tuning_keeps_what_the_configuration_fixed() -> None:
     index = built(nlist=10, nprobe=2)
-    tune(index, QUERIES, exact_search(VECTORS, ROWS, QUERIES, 20).rows, 20, 1.0)
+    tune(index, TRUTH)
     assert index.search_args == {"nprobe": 2}
 
 
 def test_flat_has_one_point() -> None:
-    index = FlatIP()
+    index = FlatIP.Config().build()
     index.build(VECTORS, ROWS)
-    (point,) = tune(index, QUERIES, exact_search(VECTORS, ROWS, QUERIES, 20).rows, 20, 1.0)
+    (point,) = tune(index, TRUTH)
     assert (point.search_args, point.recall) == ({}, 1.0)
 
 
@@ -70,7 +71,6 @@ def test_report_of_a_sound_index() -> None:
     report = check(index, VECTORS, ROWS, QUERIES)
     assert report.ok
     assert (report.recall_k, report.recall_at_100, report.missing_rate) == (100, 1.0, 0.0)
-    assert report.index_bytes == index.size_bytes
     assert report.bytes_per_item == report.index_bytes / 400
     merged = dataclasses.replace(report, label_metric_drop={"recall_at_20": 0.01})
     assert json.loads(json.dumps(merged.to_dict()))["label_metric_drop"] == {"recall_at_20": 0.01}
@@ -146,14 +146,14 @@ class Deaf(FlatIP):
     ],
 )
 def test_an_index_that_does_not_add_and_remove_is_rejected(kind: type[FlatIP], problem: str) -> None:
-    index = kind()
+    index = kind.Config().build()
     index.build(VECTORS, ROWS)
     report = check(index, VECTORS, ROWS, QUERIES)
     assert not report.changes_ok
     assert report.problems == [problem]
     assert index.num_vectors == 400  # the index itself was left alone
     with pytest.raises(InputError, match=f"mend {kind.__name__}, or choose another index"):
-        rehearse(index, 8, 400)
+        rehearse(index.config, 8, 400)
 
 
 def test_report_of_another_dimension_says_so() -> None:
@@ -168,7 +168,7 @@ def test_check_needs_queries() -> None:
 
 
 def test_recall_k_is_the_catalogue_where_that_is_smaller() -> None:
-    index = FlatIP()
+    index = FlatIP.Config().build()
     index.build(VECTORS[:30], ROWS[:30])
     report = check(index, VECTORS[:30], ROWS[:30], QUERIES)
     assert (report.recall_k, report.recall_at_100) == (30, 1.0)
@@ -176,13 +176,13 @@ def test_recall_k_is_the_catalogue_where_that_is_smaller() -> None:
 
 def test_rehearsal_raises_problems_before_it_builds() -> None:
     with pytest.raises(InputError, match=r"index\.nlist: 500 cells are more than the 400 vectors"):
-        rehearse({"_target_": "twotower.index.ivf_flat.IVFFlat", "nlist": 500}, 8, 400)
+        rehearse(IVFFlat.Config(nlist=500), 8, 400)
     with pytest.raises(InputError, match="the catalogue has no items"):
-        rehearse(FlatIP(), 8, 0)
+        rehearse(FlatIP.Config(), 8, 0)
 
 
 def test_rehearsal_has_the_cells_of_the_real_size() -> None:
-    rehearsed = rehearse(IVFFlat(nprobe=300), 4, 100_000)
+    rehearsed = rehearse(IVFFlat.Config(nprobe=300), 4, 100_000)
     assert rehearsed.build_args == {"nlist": 316}
     assert rehearsed.search_args == {"nprobe": 300}
     assert rehearsed.num_vectors == 20_000

@@ -14,10 +14,10 @@ import yaml
 from launcher_tasks import is_alive
 
 from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.config.spec import build
 from twotower.launchers.launcher import JobError, Launcher
 from twotower.launchers.slurm import Slurm
-from twotower.pipeline.check import check_spec
 
 CONF = Path(__file__).parents[3] / "conf" / "launcher"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -40,7 +40,7 @@ def test_every_choice_is_tested() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_its_yaml_fits_its_class(name: str) -> None:
     spec = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
-    assert check_spec(spec, "twotower.launchers.launcher.Launcher", "launcher") == []
+    assert spec.items() <= Launcher.Config.model_validate(spec).spec().items()
 
 
 @pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * (name in NEEDS)) for name in NAMES])
@@ -62,7 +62,7 @@ def test_a_missing_extra_is_told_before_anything_runs(
     spec = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
     launcher = build(spec, Launcher, "launcher_tasks.run", tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    (problem,) = launcher.config.problems()
+    (problem,) = launcher.config.problems(Facts())
     assert f"pip install -e '.[{name}]'" in problem[1]
     with pytest.raises(InputError, match=rf"'\.\[{name}\]'"), launcher:
         pass
@@ -102,7 +102,7 @@ def test_jobs_run_side_by_side_and_one_that_dies_fails_alone(launcher: Launcher,
         {"do": "answer", "status": 4},
     ]
     with launcher:
-        assert launcher.config.problems() == []
+        assert launcher.config.problems(Facts()) == []
         num_workers = launcher.num_workers
         wanted = {"wanted": num_workers, "seconds": SECONDS if num_workers > 1 else 0}
         payloads += [meet | wanted | {"name": f"first-{name}"} for name in range(num_workers)]

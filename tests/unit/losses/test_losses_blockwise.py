@@ -82,7 +82,11 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("loss", [InBatchSoftmax(learned_temperature=True), Bce()], ids=["softmax", "bce"])
+@pytest.mark.parametrize(
+    "loss",
+    [InBatchSoftmax(InBatchSoftmax.Config(learned_temperature=True)), Bce(Bce.Config())],
+    ids=["softmax", "bce"],
+)
 def test_the_whole_matrix_is_never_built(loss: Loss) -> None:
     num_positives, num_candidates = 900, 2000
     users = torch.randn(num_positives, 4, requires_grad=True)

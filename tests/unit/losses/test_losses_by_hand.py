@@ -37,13 +37,13 @@ def loss_of(loss: Loss, masked: tuple[int, ...] = ()) -> float:
 def test_softmax_corrects_after_the_temperature(learned: bool) -> None:
     # s+ = 1.2 - log .25; s1 = 2 - log .5, twice; s2 = 0 - log .125
     expected = math.log((E_POSITIVE / 0.25 + 2 * E_TWO / 0.5 + 1 / 0.125) / (E_POSITIVE / 0.25))
-    loss = InBatchSoftmax(temperature=0.5, learned_temperature=learned)
+    loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5, learned_temperature=learned))
     assert loss_of(loss) == pytest.approx(expected, abs=1e-5)
     assert expected == pytest.approx(1.342324, abs=1e-5)
 
 
 def test_softmax_is_none_of_the_plausible_mistakes() -> None:
-    got = loss_of(InBatchSoftmax(temperature=0.5))
+    got = loss_of(InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5)))
     log = math.log
 
     def cross_entropy(positive: float, *negatives: tuple[int, float]) -> float:
@@ -62,41 +62,49 @@ def test_softmax_is_none_of_the_plausible_mistakes() -> None:
 
 def test_softmax_without_correction_still_counts_draws() -> None:
     expected = math.log((E_POSITIVE + 2 * E_TWO + 1) / E_POSITIVE)
-    assert loss_of(InBatchSoftmax(temperature=0.5, log_q_correction=False)) == pytest.approx(
-        expected, abs=1e-5
-    )
+    assert loss_of(
+        InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5, log_q_correction=False))
+    ) == pytest.approx(expected, abs=1e-5)
 
 
 def test_softmax_leaves_masked_candidates_out() -> None:
     expected = math.log((E_POSITIVE / 0.25 + 1 / 0.125) / (E_POSITIVE / 0.25))
-    assert loss_of(InBatchSoftmax(temperature=0.5), masked=(0,)) == pytest.approx(expected, abs=1e-5)
-    assert loss_of(InBatchSoftmax(temperature=0.5), masked=(0, 1)) == pytest.approx(0, abs=1e-6)
+    assert loss_of(InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5)), masked=(0,)) == pytest.approx(
+        expected, abs=1e-5
+    )
+    assert loss_of(InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5)), masked=(0, 1)) == pytest.approx(
+        0, abs=1e-6
+    )
 
 
 def test_bce_is_one_yes_against_the_mean_no() -> None:
     mean_no = (2 * SOFTPLUS_TWO + SOFTPLUS_ZERO) / 3
-    assert loss_of(Bce(temperature=0.5)) == pytest.approx(SOFTPLUS_MINUS_POSITIVE + mean_no, abs=1e-5)
-    assert loss_of(Bce(temperature=0.5, negative_weight=2.5)) == pytest.approx(
+    assert loss_of(Bce(Bce.Config(temperature=0.5))) == pytest.approx(
+        SOFTPLUS_MINUS_POSITIVE + mean_no, abs=1e-5
+    )
+    assert loss_of(Bce(Bce.Config(temperature=0.5, negative_weight=2.5))) == pytest.approx(
         SOFTPLUS_MINUS_POSITIVE + 2.5 * mean_no, abs=1e-5
     )
 
 
 def test_bce_means_over_the_negatives_that_are_left() -> None:
-    assert loss_of(Bce(temperature=0.5), masked=(0,)) == pytest.approx(
+    assert loss_of(Bce(Bce.Config(temperature=0.5)), masked=(0,)) == pytest.approx(
         SOFTPLUS_MINUS_POSITIVE + SOFTPLUS_ZERO, abs=1e-5
     )
-    assert loss_of(Bce(temperature=0.5), masked=(0, 1)) == pytest.approx(SOFTPLUS_MINUS_POSITIVE, abs=1e-5)
+    assert loss_of(Bce(Bce.Config(temperature=0.5)), masked=(0, 1)) == pytest.approx(
+        SOFTPLUS_MINUS_POSITIVE, abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.004, 0.07, 1.0, 25.0])
 def test_a_fixed_temperature_is_what_it_says(temperature: float) -> None:
-    loss = InBatchSoftmax(temperature=temperature)
+    loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=temperature))
     assert loss.temperature.value.item() == pytest.approx(temperature, rel=1e-5)
     assert not any(parameter.requires_grad for parameter in loss.parameters())
 
 
 def test_a_learned_temperature_moves_within_bounds_and_comes_back() -> None:
-    loss = InBatchSoftmax(temperature=0.02, learned_temperature=True)
+    loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=0.02, learned_temperature=True))
     parameter = loss.temperature.logarithm
     embeddings = torch.ones(1, 1)
     for direction in (-1, 1):

@@ -17,7 +17,7 @@ def naive_softmax(
     temperature = loss.temperature.logarithm.exp()
     positive = (users * positives).sum(1) / temperature
     logits = users @ items.T / temperature + candidates.log_count
-    if loss.log_q_correction:
+    if loss.config.log_q_correction:
         positive = positive - candidates.positive_log_q
         logits = logits - candidates.log_q
     logits = logits.masked_fill(mask_of(candidates, logits), -torch.inf)
@@ -32,7 +32,7 @@ def naive_bce(loss: Bce, users: Tensor, positives: Tensor, items: Tensor, candid
     count = candidates.log_count.exp() * ~mask_of(candidates, logits)
     no = F.binary_cross_entropy_with_logits(logits, torch.zeros_like(logits), reduction="none")
     yes = F.binary_cross_entropy_with_logits(positive, torch.ones_like(positive), reduction="none")
-    return yes + loss.negative_weight * (count * no).sum(1) / count.sum(1).clamp(min=1)
+    return yes + loss.config.negative_weight * (count * no).sum(1) / count.sum(1).clamp(min=1)
 
 
 def mask_of(candidates: Candidates, logits: Tensor) -> Tensor:
@@ -67,11 +67,13 @@ def test_value_and_gradients_are_the_plain_formula_s(
 ) -> None:
     loss: Loss
     if name == "bce":
-        loss = Bce(temperature=0.4, learned_temperature=learned, negative_weight=0.7).double()
+        loss = Bce(Bce.Config(temperature=0.4, learned_temperature=learned, negative_weight=0.7)).double()
         plain = naive_bce
     else:
         corrected = name == "softmax"
-        loss = InBatchSoftmax(temperature=0.4, learned_temperature=learned, log_q_correction=corrected)
+        loss = InBatchSoftmax(
+            InBatchSoftmax.Config(temperature=0.4, learned_temperature=learned, log_q_correction=corrected)
+        )
         loss, plain = loss.double(), naive_softmax
     tensors, candidates, weights = case(*shape)
     wanted = [*tensors, loss.temperature.logarithm] if learned else tensors

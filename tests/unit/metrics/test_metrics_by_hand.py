@@ -31,22 +31,22 @@ IDEAL_3 = 1 + 1 / log2(3) + 1 / 2
 @pytest.mark.parametrize(
     ("metric", "k", "expected"),
     [
-        (Recall(), 1, [1, 0, 0]),
-        (Recall(), 2, [1 / 2, 1, 0]),
-        (Recall(), 4, [2 / 3, 1, 0]),
-        (Ndcg(), 1, [1, 0, 0]),
-        (Ndcg(), 4, [1.5 / IDEAL_3, 1 / log2(3), 0]),
-        (Mrr(), 1, [1, 0, 0]),
-        (Mrr(), 4, [1, 1 / 2, 0]),
-        (HitRate(), 1, [1, 0, 0]),
-        (HitRate(), 4, [1, 1, 0]),
-        (Precision(), 2, [1 / 2, 1 / 2, 0]),
-        (Precision(), 4, [2 / 4, 1 / 4, 0]),
-        (AveragePrecision(), 2, [1 / 2, 1 / 2, 0]),
-        (AveragePrecision(), 4, [(1 + 2 / 3) / 3, 1 / 2, 0]),
+        (Recall.Config().build(), 1, [1, 0, 0]),
+        (Recall.Config().build(), 2, [1 / 2, 1, 0]),
+        (Recall.Config().build(), 4, [2 / 3, 1, 0]),
+        (Ndcg.Config().build(), 1, [1, 0, 0]),
+        (Ndcg.Config().build(), 4, [1.5 / IDEAL_3, 1 / log2(3), 0]),
+        (Mrr.Config().build(), 1, [1, 0, 0]),
+        (Mrr.Config().build(), 4, [1, 1 / 2, 0]),
+        (HitRate.Config().build(), 1, [1, 0, 0]),
+        (HitRate.Config().build(), 4, [1, 1, 0]),
+        (Precision.Config().build(), 2, [1 / 2, 1 / 2, 0]),
+        (Precision.Config().build(), 4, [2 / 4, 1 / 4, 0]),
+        (AveragePrecision.Config().build(), 2, [1 / 2, 1 / 2, 0]),
+        (AveragePrecision.Config().build(), 4, [(1 + 2 / 3) / 3, 1 / 2, 0]),
         # p = (8, 4, 2, 2, 1, 1) / 18
-        (Novelty(), 1, [log2(18 / 8), log2(18 / 8), log2(18 / 4)]),
-        (Novelty(), 4, [log2(18) - 7 / 4, log2(18) - (3 + 0 + 2 + 1) / 4, log2(18) - 5 / 2]),
+        (Novelty.Config().build(), 1, [log2(18 / 8), log2(18 / 8), log2(18 / 4)]),
+        (Novelty.Config().build(), 4, [log2(18) - 7 / 4, log2(18) - (3 + 0 + 2 + 1) / 4, log2(18) - 5 / 2]),
     ],
     ids=lambda value: value.name if isinstance(value, UserMetric) else str(value)[:12],
 )
@@ -57,11 +57,11 @@ def test_user_metric(metric: UserMetric, k: int, expected: list[float]) -> None:
 @pytest.mark.parametrize(
     ("metric", "k", "expected"),
     [
-        (Coverage(), 1, 2 / 6),
-        (Coverage(), 4, 5 / 6),
+        (Coverage.Config().build(), 1, 2 / 6),
+        (Coverage.Config().build(), 4, 5 / 6),
         # counts 0 0 0 0 1 2 and 0 1 1 2 3 3
-        (Gini(), 1, (3 * 1 + 5 * 2) / (6 * 3)),
-        (Gini(), 4, (-3 * 1 - 1 * 1 + 1 * 2 + 3 * 3 + 5 * 3) / (6 * 10)),
+        (Gini.Config().build(), 1, (3 * 1 + 5 * 2) / (6 * 3)),
+        (Gini.Config().build(), 4, (-3 * 1 - 1 * 1 + 1 * 2 + 3 * 3 + 5 * 3) / (6 * 10)),
     ],
 )
 def test_catalogue_metric(metric: CatalogueMetric, k: int, expected: float) -> None:
@@ -70,9 +70,9 @@ def test_catalogue_metric(metric: CatalogueMetric, k: int, expected: float) -> N
 
 def test_k_beyond_the_lists_is_refused() -> None:
     with pytest.raises(AssertionError, match="hold 4 places"):
-        Recall().per_user(RANKING, 5)
+        Recall.Config().build().per_user(RANKING, 5)
 
 
 def test_ranking_keeps_the_users_taken() -> None:
     taken = RANKING.take(np.array([False, True, True]))
-    assert Recall().per_user(taken, 4).tolist() == [1.0, 0.0]
+    assert Recall.Config().build().per_user(taken, 4).tolist() == [1.0, 0.0]

@@ -40,12 +40,12 @@ def oracle(measure: object, ranking: Ranking, relevant: list[set[int]]) -> np.nd
 @pytest.mark.parametrize(
     ("ours", "theirs", "divides_by_all_relevant"),
     [
-        (Recall(), R, True),
-        (AveragePrecision(), AP, True),
-        (Ndcg(), nDCG, False),
-        (Mrr(), RR, False),
-        (Precision(), P, False),
-        (HitRate(), Success, False),
+        (Recall.Config().build(), R, True),
+        (AveragePrecision.Config().build(), AP, True),
+        (Ndcg.Config().build(), nDCG, False),
+        (Mrr.Config().build(), RR, False),
+        (Precision.Config().build(), P, False),
+        (HitRate.Config().build(), Success, False),
     ],
     ids=lambda value: value.name if isinstance(value, UserMetric) else "",
 )

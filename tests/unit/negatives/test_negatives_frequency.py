@@ -61,13 +61,13 @@ def test_the_short_batch_of_an_epoch_s_end_changes_little() -> None:
 
 
 def test_nothing_seen_yet_is_usable() -> None:
-    negatives = InBatch(torch.from_numpy(TRUE).float(), frequency="streaming")
+    negatives = InBatch(InBatch.Config(frequency="streaming"), torch.from_numpy(TRUE).float())
     assert negatives.log_q(torch.arange(1, N + 1), P).isfinite().all()
 
 
 def test_a_resumed_estimate_goes_on_as_if_never_stopped() -> None:
     frequencies = torch.from_numpy(TRUE).float()
-    whole, first, second = (InBatch(frequencies, frequency="streaming") for _ in range(3))
+    whole, first, second = (InBatch(InBatch.Config(frequency="streaming"), frequencies) for _ in range(3))
     drawn = batches(40)
     for positives in drawn[:20]:
         whole.observe(positives)
@@ -81,4 +81,4 @@ def test_a_resumed_estimate_goes_on_as_if_never_stopped() -> None:
 
 
 def test_counted_frequencies_are_not_part_of_a_checkpoint() -> None:
-    assert InBatch(torch.from_numpy(TRUE).float()).state_dict() == {}
+    assert InBatch(InBatch.Config(), torch.from_numpy(TRUE).float()).state_dict() == {}

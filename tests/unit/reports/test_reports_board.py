@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from twotower.reports.tensorboard import HPARAMS, Board, SweepBoard
+from twotower.reports.tensorboard import HPARAMS, Board, draw_sweep
 from twotower.runs.outcome import Outcome, outcome_of
+from twotower.runs.result import Result, Training
 
 SWEEP = "default/by_index"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -34,7 +35,7 @@ def settings_of(dim: int, index: str, seed: int = 42, **more: Any) -> dict[str, 
     }
 
 
-def result_of(valid: float, status: str = "ok", **more: Any) -> dict[str, Any]:
+def result_of(valid: float, status: str = "ok", **more: Any) -> Result:
     figures = {
         METRIC: valid,
         "valid/recall_at_10": valid / 2,
@@ -48,7 +49,8 @@ def result_of(valid: float, status: str = "ok", **more: Any) -> dict[str, Any]:
     }
     whole = {"status": status, "metrics": figures, "training": {"monitor": METRIC, "epoch_steps": 10}}
     whole["index"] = index | {"label_metric_drop": {"recall_at_20": 0.0}, "recall_k": 100}
-    return whole | {"timing": {"total_seconds": 2.0}, "curves": {METRIC: [0.03125, valid]}, **more}
+    whole |= {"timing": {"total_seconds": 2.0}, "curves": {METRIC: [0.03125, valid]}}
+    return Result(**(whole | more))
 
 
 ENDED_WELL = {
@@ -99,23 +101,23 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
             result = result_of(value_of(name), **more)
             outcomes.append(outcome_of(name, folder / name, result, 1.0, False))
             if trained(name):  # as the trainer does
-                for step, value in zip((9, 19), result["curves"][METRIC], strict=True):
+                for step, value in zip((9, 19), result.curves[METRIC], strict=True):
                     board.writer.add_scalar(METRIC, value, step)
                     board.writer.add_scalar("health/top_1_share", 0.5, step)
             board.result(result)
     with Board(folder / "rejected") as board:
         board.start(settings_of(8, "A"), "x: 1", ["embedding_dim=8"])
-        board.result({"status": "index_rejected", "index": {"recall_at_100": 0.125}})
+        board.result(Result(status="index_rejected", index={"recall_at_100": 0.125}))
     end_with(ValueError("no"), folder / "failed", settings_of(8, "A", more=True), ["more=true"])
     with Board(folder / "pruned") as board:
         board.start(settings_of(8, "B"), "x: 1", ["embedding_dim=8"])
         board.writer.add_scalar(METRIC, 0.25, 9)
-        curves = {METRIC: [0.25]}
-        board.result({"status": "pruned", "curves": curves, "training": {"monitor": METRIC}})
+        pruned = Result(status="pruned", curves={METRIC: [0.25]}, training=Training(monitor=METRIC))
+        board.result(pruned)
     interrupted = settings_of(8, "C", other="text")
     end_with(KeyboardInterrupt(), folder / "interrupted", interrupted, ["other=text"])
-    SweepBoard(folder).pareto(outcomes[:3], METRIC)
-    SweepBoard(folder).pareto(outcomes, METRIC)
+    draw_sweep(folder, outcomes[:3], METRIC)
+    draw_sweep(folder, outcomes, METRIC)
     return folder
 
 

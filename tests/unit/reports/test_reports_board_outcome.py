@@ -2,42 +2,44 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 from twotower.reports.console.findings import Findings
 from twotower.reports.console.tables import sweep_table
-from twotower.runs.outcome import Outcome, best_of, by_metric, final_scalars, outcome_of
+from twotower.runs.outcome import Outcome, best_of, by_metric, outcome_of
+from twotower.runs.result import Result, Status, Training
 
 METRIC = "valid/recall_at_20"
-RESULT: dict[str, Any] = {
-    "status": "ok",
-    "training": {"monitor": METRIC},
-    "training_reused_from": "outputs/default/s/a",
-    "metrics": {
-        "valid/recall_at_10": 0.1,
-        "valid/recall_at_20": 0.2,
-        "valid/ndcg_at_20": 0.15,
-        "test/recall_at_10": 0.3,
-        "test/recall_at_20": 0.4,
-        "test/ndcg_at_20": 0.5,
-    },
-    "index": {
-        "recall_at_100": 0.9,
-        "latency_ms_p50": 0.1,
-        "bytes_per_item": 64.0,
-        "dim": 64,
-        "num_vectors": 1000,
-        "min_recall": 0.8,
-        "ok": True,
-        "label_metric_drop": {"recall_at_10": 0.0, "recall_at_20": 0.01},
-        "problems": [],
-    },
-    "timing": {"total_seconds": 4},
-}
+RESULT = Result(
+    **{
+        "status": "ok",
+        "training": {"monitor": METRIC},
+        "training_reused_from": "outputs/default/s/a",
+        "metrics": {
+            "valid/recall_at_10": 0.1,
+            "valid/recall_at_20": 0.2,
+            "valid/ndcg_at_20": 0.15,
+            "test/recall_at_10": 0.3,
+            "test/recall_at_20": 0.4,
+            "test/ndcg_at_20": 0.5,
+        },
+        "index": {
+            "recall_at_100": 0.9,
+            "latency_ms_p50": 0.1,
+            "bytes_per_item": 64.0,
+            "dim": 64,
+            "num_vectors": 1000,
+            "min_recall": 0.8,
+            "ok": True,
+            "label_metric_drop": {"recall_at_10": 0.0, "recall_at_20": 0.01},
+            "problems": [],
+        },
+        "timing": {"total_seconds": 4},
+    }
+)
 
 
 def test_final_figures_are_those_at_the_k_that_chooses() -> None:
-    assert final_scalars(RESULT) == {
+    assert RESULT.final_figures() == {
         "best_valid/recall_at_20": 0.2,
         "test/recall_at_20": 0.4,
         "test/ndcg_at_20": 0.5,
@@ -51,24 +53,31 @@ def test_final_figures_are_those_at_the_k_that_chooses() -> None:
 
 def test_a_pruned_job_has_its_best_epoch_and_a_failed_one_nothing() -> None:
     curves = {METRIC: [0.1, 0.3, 0.2], "valid/ndcg_at_20": [0.5], "train/loss": [6.0]}
-    pruned = {"status": "pruned", "curves": curves, "training": {"monitor": METRIC}}
-    assert final_scalars(pruned) == {"best_valid/recall_at_20": 0.3}
-    assert final_scalars({"status": "failed", "error": "no"}) == {}
+    pruned = Result(status="pruned", curves=curves, training=Training(monitor=METRIC))
+    assert pruned.final_figures() == {"best_valid/recall_at_20": 0.3}
+    assert Result(status="failed", error="no").final_figures() == {}
 
 
 LOWER = "valid/first_place_at_20"
-SAID = {"higher_is_better": {"first_place": False}}
+SAID: dict[str, bool | None] = {"first_place": False}
 
 
 def test_a_pruned_job_s_best_epoch_is_its_lowest_where_lower_is_better() -> None:
-    pruned = {"status": "pruned", "curves": {LOWER: [9.0, 7.0, 8.0]}, "training": {"monitor": LOWER}}
-    assert final_scalars(pruned | SAID) == {"best_valid/first_place_at_20": 7.0}
+    pruned = Result(
+        status="pruned",
+        curves={LOWER: [9.0, 7.0, 8.0]},
+        training=Training(monitor=LOWER),
+        higher_is_better=SAID,
+    )
+    assert pruned.final_figures() == {"best_valid/first_place_at_20": 7.0}
 
 
 def test_the_lowest_is_the_best_where_the_run_says_so() -> None:
-    def job(name: str, valid: float, status: str = "ok") -> Outcome:
-        result = {"status": status, "metrics": {LOWER: valid}, "training": {"monitor": LOWER}}
-        return outcome_of(name, Path(name), result | (SAID if name != "old" else {}), 1.0, False)
+    def job(name: str, valid: float, status: Status = "ok") -> Outcome:
+        said = SAID if name != "old" else {}
+        training = Training(monitor=LOWER)
+        result = Result(status=status, metrics={LOWER: valid}, training=training, higher_is_better=said)
+        return outcome_of(name, Path(name), result, 1.0, False)
 
     jobs = [job("a", 9.0), job("old", 8.0), job("b", 7.0), job("c", 1.0, "failed")]
     assert [each.name for each in by_metric(jobs, LOWER)] == ["b", "old", "a", "c"]
@@ -92,14 +101,14 @@ def test_outcomes_of_results() -> None:
     )
     assert done.figure(METRIC) == done.figure("best_valid/recall_at_20") == 0.2
     assert done.figure("test/mrr_at_20") is None
-    rejected = RESULT | {"status": "index_rejected", "index": {"problems": ["recall is low", "and slow"]}}
+    rejected = RESULT.having(status="index_rejected", index={"problems": ["recall is low", "and slow"]})
     assert outcome_of("c", Path("s/c"), rejected, 2.0, False).error == "recall is low; and slow"
     lost = outcome_of("d", Path("s/d"), None, 2.0, False)
     assert (lost.status, lost.finished, lost.figures) == ("interrupted", False, {})
 
 
 def test_the_best_is_chosen_by_validation_among_those_that_ended_well() -> None:
-    def job(name: str, valid: float, status: str = "ok") -> Outcome:
+    def job(name: str, valid: float, status: Status = "ok") -> Outcome:
         figures = {"best_valid/recall_at_20": valid, "test/recall_at_20": 1 - valid}
         return Outcome(name, status, 1.0, figures, None, Path(name), None, False)
 

@@ -10,13 +10,13 @@ import yaml
 from rich.console import Console
 
 from twotower.reports.compare.build import compare
+from twotower.reports.compare.comparison import Options
 from twotower.reports.compare.export import as_csv, as_json
 from twotower.reports.compare.metric import known_key, label, validation_key
 from twotower.reports.compare.record import read_run
-from twotower.reports.compare.report import Options
-from twotower.reports.compare.table import texts
+from twotower.reports.compare.table import columns_of
 from twotower.reports.console.tables import cold_start_table
-from twotower.runs.outcome import cold_start_figures, final_scalars
+from twotower.runs.result import Result
 
 PARTS = ("cold", "warm", "all")
 FOUND: dict[str, Any] = {
@@ -31,7 +31,7 @@ FOUND: dict[str, Any] = {
     "num_users": dict.fromkeys(PARTS, 7),
     "num_targets": dict.fromkeys(PARTS, 9),
 }
-RESULT = {
+RESULT: dict[str, Any] = {
     "status": "ok",
     "training": {"monitor": "valid/recall_at_20"},
     "metrics": {"valid/recall_at_20": 0.3, "test/recall_at_20": 0.25, "test/recall_at_10": 0.2},
@@ -47,12 +47,12 @@ def write(folder: Path, **changes: Any) -> Path:
 
 
 def test_figures_have_one_key_each() -> None:
-    figures = cold_start_figures(RESULT)
+    figures = Result(**RESULT).cold_start_figures()
     assert len(figures) == 3 * 3 * 2
     assert figures["cold_start/content/cold/recall_at_20"] == 0.04
-    assert cold_start_figures({"metrics": {}}) == {}
+    assert Result(status="ok").cold_start_figures() == {}
     # TensorBoard and the table of a sweep get those at the k of the metric that chooses.
-    shown = {key for key in final_scalars(RESULT) if key.startswith("cold_start/")}
+    shown = {key for key in Result(**RESULT).final_figures() if key.startswith("cold_start/")}
     assert shown == {key for key in figures if key.endswith("_at_20")}
 
 
@@ -70,7 +70,7 @@ def test_names_of_figures(tmp_path: Path) -> None:
     key = "cold_start/model/cold/recall_at_20"
     assert label(key) == "cold recall@20"
     assert label("cold_start/random/all/recall_at_20") == "random all recall@20"
-    assert known_key("model/cold/recall@20", "--metric", [read_run(write(tmp_path / "run"))]) == key
+    assert known_key("model/cold/recall@20", "metric", [read_run(write(tmp_path / "run"))]) == key
     # It is of the test split, so it must not choose the baseline.
     assert validation_key(key) == "valid/recall_at_20"
 
@@ -78,11 +78,11 @@ def test_names_of_figures(tmp_path: Path) -> None:
 def test_columns_are_there_where_any_run_has_them(tmp_path: Path) -> None:
     runs = [write(tmp_path / "cold"), write(tmp_path / "plain", cold_start=None)]
     report = compare(runs, Options(tests=False))
-    headings, rows, _ = texts(report, [])
-    at = headings.index("cold recall@20")
+    names, *columns = columns_of(report, [])
+    at = [column.heading for column in columns].index("cold recall@20")
     named = ["cold", "warm", "all", "content cold", "random cold"]
-    assert headings[at : at + 5] == [f"{name} recall@20" for name in named]
-    shown = {row[0]: row[at : at + 5] for row in rows}
+    assert [column.heading for column in columns[at : at + 5]] == [f"{name} recall@20" for name in named]
+    shown = {name: [each.cells[row] for each in columns[at : at + 5]] for row, name in enumerate(names.cells)}
     assert shown == {"cold": ["0.0600", "1.0600", "2.0600", "0.0400", "0.0200"], "plain": [""] * 5}
     assert "cold_start/content/cold/recall_at_20" in as_csv(report).splitlines()[0]
     by_name = {row["name"]: row["figures"] for row in json.loads(as_json(report))["rows"]}

@@ -15,7 +15,7 @@ from twotower.reports.compare.paired import (
     holm,
     sign_flip_p_values,
 )
-from twotower.reports.compare.seed_test import difference_over_seeds
+from twotower.reports.compare.seeds import difference_over_seeds
 
 PAIR = np.array([[0, 1]], dtype=np.intp)
 P_VALUES = hnp.arrays(np.float64, st.integers(1, 30), elements=st.floats(0, 1))

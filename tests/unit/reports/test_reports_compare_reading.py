@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from twotower.config.errors import InputError
-from twotower.reports.compare.comparable import largest_group, other_data
-from twotower.reports.compare.differences import differing_keys, shown_value, telling_keys
+from twotower.reports.compare.differences import differing_keys, telling_keys
 from twotower.reports.compare.entries import Entry, by_configuration, configuration_entries
 from twotower.reports.compare.find import run_folders
 from twotower.reports.compare.metric import (
@@ -21,11 +20,23 @@ from twotower.reports.compare.metric import (
     written,
 )
 from twotower.reports.compare.per_user import UnpairedError, other_users, read_values
-from twotower.reports.compare.record import RunRecord, display_names, figures_of, read_run
+from twotower.reports.compare.record import (
+    NOTHING,
+    RunRecord,
+    display_names,
+    largest_group,
+    other_data,
+    read_run,
+)
 from twotower.reports.compare.seeds import luck, spreads
 from twotower.runs.directions import higher_is_better
+from twotower.runs.result import Data, Result
 
-RESULT = {"status": "ok", "metrics": {"test/recall_at_20": 0.25}, "index": {"ok": True, "bytes_per_item": 64}}
+RESULT: dict[str, Any] = {
+    "status": "ok",
+    "metrics": {"test/recall_at_20": 0.25},
+    "index": {"ok": True, "bytes_per_item": 64},
+}
 
 
 def make_run(folder: Path, result: object = None, **settings: Any) -> Path:
@@ -37,9 +48,16 @@ def make_run(folder: Path, result: object = None, **settings: Any) -> Path:
 
 
 def record(
-    name: str, value: float = 0.5, *, data: str = "d", seen: bool = True, **settings: Any
+    name: str,
+    value: float = 0.5,
+    *,
+    data: str = "d",
+    seen: bool = True,
+    overrides: list[str] = [],  # noqa: B006
+    **settings: Any,
 ) -> RunRecord:
-    result = {"data": {"fingerprint": data, "audit": {"seen_filter": seen}}, "seed": settings.get("seed", 1)}
+    of_data = Data(fingerprint=data, audit={"seen_filter": seen})
+    result = Result(status="ok", data=of_data, seed=settings.get("seed", 1), overrides=overrides)
     configuration = str(sorted((key, each) for key, each in settings.items() if key != "seed"))
     figures = {"test/recall_at_20": value}
     return RunRecord(Path(name), settings, result, "ok", "", configuration, figures)
@@ -74,12 +92,20 @@ def test_a_bundle_or_a_stray_file_is_no_run(tmp_path: Path) -> None:
         (None, "unended", "has not ended"),
         ([], "damaged", "result.json is damaged: it says no status"),
         ({"status": "ok"}, "damaged", "result.json is damaged: it has no metrics"),
-        ({"status": "ok", "metrics": [1]}, "damaged", "result.json is damaged: 'metrics' is no mapping"),
+        (
+            {"status": "ok", "metrics": [1]},
+            "damaged",
+            "result.json is damaged: metrics: Input should be a valid dictionary",
+        ),
         ({"status": "failed", "error": "E:\n two  lines"}, "failed", "failed: E: two lines"),
         ({"status": "pruned", "training": {"epochs": 3}}, "pruned", "pruned at epoch 3"),
         ({"status": "pruned"}, "pruned", "pruned"),
         (RESULT | {"status": "index_rejected"}, "index_rejected", "index rejected"),
-        ({"status": "later"}, "later", "unknown status 'later'"),
+        (
+            {"status": "later"},
+            "damaged",
+            "result.json is damaged: status: Input should be 'ok', 'index_rejected', 'failed' or 'pruned'",
+        ),
         (RESULT, "ok", ""),
     ],
 )
@@ -98,7 +124,7 @@ def test_numbers_that_no_file_can_hold(tmp_path: Path) -> None:
 
 
 def test_figures_have_their_group_and_are_numbers() -> None:
-    assert figures_of(RESULT) == {"test/recall_at_20": 0.25, "index/bytes_per_item": 64.0}
+    assert Result(**RESULT).figures() == {"test/recall_at_20": 0.25, "index/bytes_per_item": 64.0}
 
 
 def test_runs_are_of_one_configuration_if_only_the_seed_and_the_name_differ(tmp_path: Path) -> None:
@@ -130,11 +156,18 @@ def test_names_are_what_is_below_the_folder_of_all() -> None:
 
 def test_settings_that_differ_come_in_telling_order() -> None:
     runs = [
-        record("1", seed=1, index="Flat", embedding_dim=32, console="rich", **{"metrics.x": 1}),
+        record(
+            "1",
+            overrides=["embedding_dim=32"],
+            seed=1,
+            index="Flat",
+            embedding_dim=32,
+            console="rich",
+            **{"metrics.x": 1},
+        ),
         record("2", seed=2, index="IVF", **{"index.nlist": 8}, embedding_dim=32),
         record("3", seed=3, index="IVF", **{"index.nlist": 9}, embedding_dim=64),
     ]
-    runs[0].result["overrides"] = ["embedding_dim=32"]  # type: ignore[index]
     assert differing_keys(runs)[:3] == ["embedding_dim", "index", "index.nlist"]
     # What only changes the measuring comes late; what only changes the console is left out.
     assert differing_keys(runs)[3:] == ["metrics.x", "seed"]
@@ -145,8 +178,8 @@ def test_settings_that_differ_come_in_telling_order() -> None:
 
 
 def test_settings_as_text() -> None:
-    settings = {"a": True, "b": 1e-05, "c": 0.1, "d": 3}
-    assert [shown_value(settings, key) for key in "abcde"] == ["true", "1e-05", "0.1", "3", "–"]
+    run = RunRecord(Path("a"), {"a": True, "b": 1e-05, "c": 0.1, "d": 3}, NOTHING, "ok")
+    assert [run.shown(key) for key in "abcde"] == ["true", "1e-05", "0.1", "3", "–"]
 
 
 @pytest.mark.parametrize(
@@ -176,13 +209,13 @@ def test_what_a_figure_is(
 
 
 def test_figures_are_found_by_short_names() -> None:
-    runs = [RunRecord(Path("a"), {}, {}, "ok", figures=figures_of(RESULT))]
-    assert known_key("recall@20", "--metric", runs) == "test/recall_at_20"
-    assert known_key("bytes_per_item", "--metric", runs) == "index/bytes_per_item"
+    runs = [RunRecord(Path("a"), {}, NOTHING, "ok", figures=Result(**RESULT).figures())]
+    assert known_key("recall@20", "metric", runs) == "test/recall_at_20"
+    assert known_key("bytes_per_item", "metric", runs) == "index/bytes_per_item"
     with pytest.raises(InputError, match="did you mean 'index/bytes_per_item'"):
-        known_key("index/byte_per_item", "--metric", runs)
+        known_key("index/byte_per_item", "metric", runs)
     with pytest.raises(InputError, match="none of these runs has ended"):
-        known_key("recall@20", "--metric", [RunRecord(Path("a"), {}, {}, "failed")])
+        known_key("recall@20", "metric", [RunRecord(Path("a"), {}, NOTHING, "failed")])
     assert default_metric(runs) == "test/recall_at_20"
 
 
@@ -204,7 +237,7 @@ def test_what_other_data_is_said_to_be() -> None:
     same_settings = record("2", data="e", **{"split.test": 28})
     assert "other data" in other_data(record("1", **{"split.test": 28}), same_settings)
     assert "seen items are filtered in one" in other_data(one, record("2", seen=False))
-    nameless = RunRecord(Path("3"), {}, {}, "ok")
+    nameless = RunRecord(Path("3"), {}, Result(status="ok"), "ok")
     assert "does not say which data" in other_data(one, nameless)
     assert largest_group([record("1", data="e"), one, record("2")]) == [one, record("2")]
     assert largest_group([nameless]) == []
@@ -224,7 +257,7 @@ def test_spread_over_seeds_by_hand() -> None:
 
 
 def entry_of(folder: Path) -> Entry:
-    return Entry(folder.name, "run", (RunRecord(folder, {}, {}, "ok"),), {})
+    return Entry(folder.name, "run", (RunRecord(folder, {}, NOTHING, "ok"),), {})
 
 
 def write_users(folder: Path, users: object, values: object) -> Entry:

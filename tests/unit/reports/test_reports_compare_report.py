@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,18 +13,17 @@ import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.reports.compare.baseline import best_by_validation
 from twotower.reports.compare.build import compare
-from twotower.reports.compare.command import run_command
-from twotower.reports.compare.comparison import PairedTest, judged
-from twotower.reports.compare.entries import Entry
+from twotower.reports.compare.command import WORDS, run_command, split_words
+from twotower.reports.compare.comparison import Options
+from twotower.reports.compare.entries import Entry, best_by_validation
 from twotower.reports.compare.export import as_csv, as_json, as_markdown
-from twotower.reports.compare.page import as_html
+from twotower.reports.compare.judge import PairedTest, judged
+from twotower.reports.compare.page import as_html, curve_table
 from twotower.reports.compare.page_data import curves
-from twotower.reports.compare.page_table import curve_table
 from twotower.reports.compare.record import RunRecord
-from twotower.reports.compare.report import Options
 from twotower.reports.compare.seeds import Luck
+from twotower.runs.result import Result
 
 KEY = "test/recall_at_20"
 SHOWN = PairedTest(0.01, 0.03, 0.001, 0.01, False)
@@ -33,7 +33,7 @@ NOT_SHOWN = PairedTest(-0.01, 0.03, 0.2, 0.4, False)
 def entry(
     name: str, *, configuration: str = "", seed: int = 1, kind: Any = "run", valid: float = 0.0
 ) -> Entry:
-    run = RunRecord(Path(name), {}, {"seed": seed}, "ok", configuration=configuration or name)
+    run = RunRecord(Path(name), {}, Result(status="ok", seed=seed), "ok", configuration=configuration or name)
     return Entry(name, kind, (run,), {KEY: 0.5, "valid/recall_at_20": valid, "index/latency_ms_p50": valid})
 
 
@@ -69,7 +69,10 @@ def test_a_metric_of_one_s_own_is_judged_as_its_runs_say(
     left: dict[str, Any], right: dict[str, Any], words: tuple[str, str]
 ) -> None:
     pair = [
-        replace(entry(name), runs=(replace(entry(name).run, result={"higher_is_better": said}),))
+        replace(
+            entry(name),
+            runs=(replace(entry(name).run, result=Result(status="ok", higher_is_better=said)),),
+        )
         for name, said in (("a", left), ("b", right))
     ]
     found = [judged(pair[0], pair[1], FIRST, delta, SHOWN, None).verdict for delta in (-0.02, 0.02)]
@@ -90,9 +93,7 @@ def test_what_has_no_better_way_is_shown_and_calls_nothing_better(tmp_path: Path
     ]
     report = compare(folders, Options(metric="novelty_at_20"))
     assert [(row.entry.name, row.verdict) for row in report.rows] == [("b", "higher"), ("a", "the baseline")]
-    assert (
-        report.chosen == "the first; valid novelty@20 has no better direction, and --baseline names another"
-    )
+    assert report.chosen == "the first; valid novelty@20 has no better direction, and baseline= names another"
     assert any("has no better direction" in note for note in report.notes)
     assert json.loads(as_json(report))["higher_is_better"] is None
     assert "neither more nor less is better" in as_html(report)
@@ -195,7 +196,7 @@ def test_a_whole_comparison_by_hand(runs: list[Path]) -> None:
     assert [row.verdict for row in report.rows] == ["the baseline", "worse", "worse"]
     # a and c have the same values: one test, in which 2 of 2^8 sign vectors reach the sum.
     assert report.judgement.num_tests == 1
-    found = report.rows[1].comparison
+    found = report.rows[1].difference
     assert found is not None
     assert found.tested is not None
     assert (found.delta, found.tested.low, found.tested.high) == pytest.approx((-0.125, -0.125, -0.125))
@@ -206,7 +207,7 @@ def test_a_whole_comparison_by_hand(runs: list[Path]) -> None:
 def test_metrics_of_the_whole_catalogue_have_no_test(runs: list[Path]) -> None:
     report = compare(runs, Options(metric="coverage_at_20"))
     assert report.judgement.num_tests == 0
-    assert {row.reason for row in report.rows if row.comparison} == {
+    assert {row.reason for row in report.rows if row.difference} == {
         "per_user.parquet has no column coverage_at_20; a figure of the whole catalogue has none"
     }
     report = compare(runs, Options(metric="valid/recall_at_20"))
@@ -254,8 +255,6 @@ def test_files_hold_names_that_look_like_markup(runs: list[Path]) -> None:
 
 
 def test_the_page_cannot_be_broken_by_a_name(runs: list[Path], tmp_path: Path) -> None:
-    from twotower.reports.compare.page import as_html
-
     named = runs[0].rename(tmp_path / "<script>alert(1)")
     page = as_html(compare([named, *runs[1:]], Options()))
     assert "<script>alert" not in page
@@ -265,26 +264,26 @@ def test_the_page_cannot_be_broken_by_a_name(runs: list[Path], tmp_path: Path) -
 
 def test_a_run_that_diverged_keeps_the_curve_it_has(tmp_path: Path) -> None:
     run = write_run(
-        tmp_path / "a", [0.5], curves={"valid/recall_at_20": [0.25, 0.5, None], "train/loss": [None]}
+        tmp_path / "a", [0.5], curves={"valid/recall_at_20": [0.25, 0.5, np.nan], "train/loss": [np.nan]}
     )
     report = compare([run], Options())
     assert curves(report) == {"valid/recall_at_20": {1: [0.25, 0.5, None]}}
     table = curve_table(report, curves(report))
-    assert '<td class="number" data-value="2">2</td><td class="number" data-value="3">3</td>' in table
+    assert '<td class="number">2</td><td class="number">3</td>' in table
 
 
 def test_a_file_that_cannot_be_written_is_the_users_to_mend(runs: list[Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(InputError, match=r"--csv .*cannot be written .*name another file"):
-        run_command([str(runs[0]), "--csv", str(tmp_path / "file" / "r.csv")], "")
+    with pytest.raises(InputError, match=r"csv=.*cannot be written .*name another file"):
+        run_command([str(runs[0]), f"csv={tmp_path}/file/r.csv"], "")
 
 
 def test_the_page_without_plotly_is_refused_before_anything_is_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"--html needs plotly.*'\.\[report\]'"):
-        run_command([str(tmp_path / "missing"), "--html", str(tmp_path / "r.html")], "")
+    with pytest.raises(InputError, match=r"html= needs plotly.*'\.\[report\]'"):
+        run_command([str(tmp_path / "missing"), f"html={tmp_path}/r.html"], "")
 
 
 def test_a_terminal_gets_as_many_settings_as_fit(
@@ -301,9 +300,43 @@ def test_a_terminal_gets_as_many_settings_as_fit(
 
 
 def test_help_begins_with_what_it_is_given(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        run_command(["--help"], "Compare runs.\n\n  an example")
-    assert left.value.code == 0
-    assert "  an example" in capsys.readouterr().out
+    assert run_command(["--help"], "Compare runs.\n\n  an example") == 0
+    printed = capsys.readouterr().out
+    assert "  an example" in printed
+    assert all(f"  {key} " in printed for key in WORDS)
     assert "torch" not in run_command.__globals__
     assert "plotly" not in sys.modules["twotower.reports.compare.command"].__dict__
+
+
+def test_a_folder_s_name_may_hold_an_equals_sign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "seed=1").mkdir()
+    monkeypatch.chdir(tmp_path)
+    words = ["seed=1", "a/dim=2,loss=x", "a/dim=*", "baseline=seed=1", "csv=a/b=c.csv"]
+    assert split_words(words) == (
+        ["seed=1", "a/dim=2,loss=x", "a/dim=*"],
+        {"baseline": "seed=1", "csv": "a/b=c.csv"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--baseline", "ease"], "--baseline: write baseline=ease"),
+        (["--by=configuration"], "--by=configuration: write by=configuration"),
+        (["--no-tests"], "--no-tests: write tests=false"),
+        (["--with-baselines"], "--with-baselines: write with_baselines=true"),
+        (["--metrik"], "unknown flag; did you mean 'metric'?"),
+        (["metrik=x"], "metrik: unknown key; did you mean 'metric'?"),
+        (["seed=*"], "(a path: ./seed=*)"),
+        (["pairs=perhaps"], "pairs=perhaps: expected a valid boolean"),
+        (["by=seed"], "by=seed: expected 'run' or 'configuration'"),
+    ],
+)
+def test_what_is_not_understood_is_told_with_what_to_write(words: list[str], told: str) -> None:
+    with pytest.raises(InputError, match=re.escape(told)):
+        run_command(["outputs", *words], "")
+
+
+def test_without_a_path_there_is_nothing_to_compare() -> None:
+    with pytest.raises(InputError, match="name a run, a sweep, a folder above them"):
+        run_command(["tests=false"], "")

@@ -18,6 +18,7 @@ from twotower.reports.console.console import Console
 from twotower.reports.console.progress import last_epoch
 from twotower.reports.console.rich import Rich
 from twotower.runs.outcome import Outcome
+from twotower.runs.result import Result
 
 METRIC = "valid/recall_at_20"
 SWEEP = Path("outputs/default/by_index")
@@ -37,17 +38,19 @@ INDEX = {
     "ok": True,
     "problems": [],
 }
-RESULT = {
-    "status": "ok",
-    "seed": 42,
-    "training": {"monitor": METRIC},
-    "metrics": {"valid/recall_at_20": 0.3, "test/recall_at_20": 0.25, "test/ndcg_at_20": 0.125},
-    "intervals": {"test/recall_at_20": [0.2, 0.3]},
-    "baselines": {"popularity": {"test/recall_at_20": 0.2}},
-    "index": INDEX,
-    "timing": {"total_seconds": 4.0},
-    "slices": {"test": {}},
-}
+RESULT = Result(
+    **{
+        "status": "ok",
+        "seed": 42,
+        "training": {"monitor": METRIC},
+        "metrics": {"valid/recall_at_20": 0.3, "test/recall_at_20": 0.25, "test/ndcg_at_20": 0.125},
+        "intervals": {"test/recall_at_20": [0.2, 0.3]},
+        "baselines": {"popularity": {"test/recall_at_20": 0.2}},
+        "index": INDEX,
+        "timing": {"total_seconds": 4.0},
+        "slices": {"test": {}},
+    }
+)
 
 
 def outcome(name: str, valid: float | None, status: str = "ok", **more: Any) -> Outcome:
@@ -169,7 +172,7 @@ def test_rich_result_has_model_baselines_and_index(capsys: pytest.CaptureFixture
 def test_a_result_without_metrics_is_shown_all_the_same(
     mode: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    console_of(mode).result({"status": "failed", "error": "ValueError: no"}, Path("outputs/x"), "outputs")
+    console_of(mode).result(Result(status="failed", error="ValueError: no"), Path("outputs/x"), "outputs")
     shown = capsys.readouterr()
     assert "failed" in shown.out
     assert "ValueError: no" in shown.out + shown.err
@@ -258,7 +261,7 @@ def test_jsonl_is_valid_whatever_is_said(capsys: pytest.CaptureFixture[str]) -> 
     log_with(console, logging.WARNING, "careful %s", folder=Path("x"))
     log_with(console, logging.INFO, "for the file", for_file=True)
     console.audit([("users", "3")])
-    console.result(RESULT | {"metrics": {"test/recall_at_20": math.nan}}, Path("outputs/x"), "outputs")
+    console.result(RESULT.having(metrics={"test/recall_at_20": math.nan}), Path("outputs/x"), "outputs")
     said, epoch, warning, audit, result = events(capsys)
     assert said["text"] == odd
     assert (epoch["event"], epoch["epoch"], epoch["loss"], epoch["best"]) == ("epoch", 1, None, None)

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import yaml
 
-from twotower.commands.compose import CONF
+from twotower.commands.conf import CONF
 from twotower.reports.hparams import ALWAYS, SOME_HAVE, columns_of, hparams_of, trial_id
+from twotower.runs.result import Result, Training
 
 SETTINGS: dict[str, Any] = {
     "data": {"_target_": "twotower.data.sources.synthetic.Synthetic", "num_users": 300},
@@ -99,13 +100,15 @@ def test_a_trial_is_called_as_its_folder_is_without_time_and_seed() -> None:
     assert trial_id(SETTINGS | {"embedding_dim": 65}, "dim64,lr.01") != one
 
 
-RESULT: dict[str, Any] = {
-    "status": "ok",
-    "metrics": {"valid/recall_at_20": 0.2, "test/recall_at_20": 0.4, "test/ndcg_at_10": 0.3},
-    "index": {"recall_at_100": 0.9, "latency_ms_p50": 0.1, "latency_ms_p99": 0.2, "bytes_per_item": 64.0},
-    "timing": {"total_seconds": 4.0, "train_seconds": 3.0},
-    "cold_start": {"model": {"cold": {"recall_at_20": 0.5}}},
-}
+RESULT = Result(
+    **{
+        "status": "ok",
+        "metrics": {"valid/recall_at_20": 0.2, "test/recall_at_20": 0.4, "test/ndcg_at_10": 0.3},
+        "index": {"recall_at_100": 0.9, "latency_ms_p50": 0.1, "latency_ms_p99": 0.2, "bytes_per_item": 64.0},
+        "timing": {"total_seconds": 4.0, "train_seconds": 3.0},
+        "cold_start": {"model": {"cold": {"recall_at_20": 0.5}}},
+    }
+)
 REST = {"index/recall_at_100": 0.9, "index/latency_ms_p50": 0.1, "index/bytes_per_item": 64.0}
 
 
@@ -114,14 +117,15 @@ REST = {"index/recall_at_100": 0.9, "index/latency_ms_p50": 0.1, "index/bytes_pe
     [("valid/recall_at_20", 0.2, 0.4), ("valid/ndcg_at_10", 0.25, 0.3)],
 )
 def test_columns_are_the_same_whatever_is_monitored(monitor: str, best: float, test: float) -> None:
-    result = RESULT | {"training": {"monitor": monitor}}
-    result["metrics"] = RESULT["metrics"] | {"valid/ndcg_at_10": 0.25}
+    metrics = RESULT.metrics | {"valid/ndcg_at_10": 0.25}
+    result = RESULT.having(training={"monitor": monitor}, metrics=metrics)
     expected = {" test/monitor": test, "best_valid/monitor": best, **REST, "timing/total_seconds": 4.0}
     assert columns_of(result) == expected
     assert sorted(expected)[0].strip() == "test/monitor"  # as TensorBoard sorts them
 
 
 def test_columns_of_runs_that_did_not_end_well() -> None:
-    pruned = {"status": "pruned", "curves": {"valid/recall_at_20": [0.1, 0.3, 0.2]}}
-    assert columns_of(pruned | {"training": {"monitor": "valid/recall_at_20"}}) == {"best_valid/monitor": 0.3}
-    assert columns_of({"status": "failed", "error": "no"}) == {}
+    curves = {"valid/recall_at_20": [0.1, 0.3, 0.2]}
+    pruned = Result(status="pruned", curves=curves, training=Training(monitor="valid/recall_at_20"))
+    assert columns_of(pruned) == {"best_valid/monitor": 0.3}
+    assert columns_of(Result(status="failed", error="no")) == {}

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.commands.compose import checked, shape
-from twotower.pipeline.check import SWEEP_ONLY
+from twotower.commands.compose import checked
+from twotower.commands.conf import shape
+from twotower.commands.doors import SWEEP_ONLY
 from twotower.runs.fingerprint import (
     DEFAULT_MONITOR,
     configuration,
@@ -105,7 +106,7 @@ def test_the_order_of_keys_means_nothing(settings: Settings) -> None:
 
 @pytest.mark.parametrize("key", ["log_every_steps", "checkpoint_every_steps", "progress_bar"])
 def test_how_often_a_trainer_reports_shapes_nothing_it_trains(settings: Settings, key: str) -> None:
-    assert key in TrainerChoice.__init__.__annotations__
+    assert key in TrainerChoice.Config.model_fields
     other = {**settings, "trainer": {**settings["trainer"], key: 7}}
     assert training_key(other) == training_key(settings)
 

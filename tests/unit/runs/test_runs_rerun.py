@@ -13,7 +13,8 @@ from twotower.config.errors import InputError
 from twotower.pipeline import rerun as repeat
 from twotower.pipeline.rerun import DONE, FAILED, differences, not_reproduced, rerun
 from twotower.runs.provenance import provenance, versions
-from twotower.runs.run import Run, read_result
+from twotower.runs.result import Data, Provenance, Result, Status, read_result, write_result
+from twotower.runs.run import Run
 
 THEN: dict[str, Any] = {
     "versions": {"python": "3.11.0", "torch": "2.9.0"},
@@ -22,6 +23,10 @@ THEN: dict[str, Any] = {
         "machine": {"cpu": "A", "cores": 4, "threads": 2},
     },
 }
+
+
+def differences_from(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    return differences(Result(status="ok", **before), Provenance(**now["provenance"]), now["versions"])
 
 
 def now(**changes: Any) -> dict[str, Any]:
@@ -37,7 +42,7 @@ def now(**changes: Any) -> dict[str, Any]:
 
 
 def test_what_is_the_same_differs_in_nothing() -> None:
-    assert differences(THEN, now()) == []
+    assert differences_from(THEN, now()) == []
 
 
 @pytest.mark.parametrize(
@@ -58,15 +63,15 @@ def test_what_is_the_same_differs_in_nothing() -> None:
     ],
 )
 def test_each_difference_is_named_with_then_and_now(changes: dict[str, Any], words: str) -> None:
-    assert differences(THEN, now(**changes)) == [words]
+    assert differences_from(THEN, now(**changes)) == [words]
 
 
 def test_another_commit_with_the_same_code_is_no_difference() -> None:
-    assert differences(THEN, now(provenance__code__commit="b" * 40, provenance__code__dirty=True)) == []
+    assert differences_from(THEN, now(provenance__code__commit="b" * 40, provenance__code__dirty=True)) == []
 
 
 def test_of_a_run_from_before_provenance_code_and_machine_are_unknown() -> None:
-    assert differences({"versions": THEN["versions"]}, now()) == [
+    assert differences_from({"versions": THEN["versions"]}, now()) == [
         "code: commit unknown then, aaaaaaaaaa now, or files changed since",
         "machine: cores None then, 4 now",
         "machine: cpu None then, A now",
@@ -84,11 +89,10 @@ def test_metrics_are_compared_to_the_last_bit_and_towers_by_their_bytes(tmp_path
     one, same, other = (
         bundle(tmp_path / name, towers) for name, towers in zip("abc", (b"1", b"1", b"2"), strict=True)
     )
-    metrics = {"metrics": {"test/recall_at_20": 0.1 + 0.2, "x": 1.0}}
-    assert not_reproduced(metrics, copy.deepcopy(metrics), one, same) == []
-    assert not_reproduced(
-        metrics, {"metrics": {"test/recall_at_20": 0.3, "x": 1.0, "y": 2.0}}, one, same
-    ) == [
+    metrics = Result(status="ok", metrics={"test/recall_at_20": 0.1 + 0.2, "x": 1.0})
+    assert not_reproduced(metrics, metrics, one, same) == []
+    more = metrics.having(metrics={"test/recall_at_20": 0.3, "x": 1.0, "y": 2.0})
+    assert not_reproduced(metrics, more, one, same) == [
         "test/recall_at_20: 0.30000000000000004 then, 0.3 now",
         "y: None then, 2.0 now",
     ]
@@ -101,33 +105,34 @@ class Trainings:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
         self.root = root
-        self.result: dict[str, Any] = self.ended()
+        self.result = self.ended()
         self.seen: list[Mapping[str, Any]] = []
         monkeypatch.setattr(repeat, "train", self)
-        monkeypatch.setattr(repeat, "check", lambda settings: [])
+        monkeypatch.setattr(repeat, "problems_of", lambda settings: [])
 
-    def ended(self, recall: float = 0.25, data: str = "d") -> dict[str, Any]:
-        return {
-            "status": "ok",
-            "metrics": {"test/recall_at_20": recall},
-            "data": {"fingerprint": data},
-            "provenance": provenance(),
-            "versions": versions(),
-        }
+    def ended(self, recall: float = 0.25, data: str = "d") -> Result:
+        return Result(
+            status="ok",
+            metrics={"test/recall_at_20": recall},
+            data=Data(fingerprint=data),
+            provenance=Provenance(**provenance()),
+            versions=versions(),
+        )
 
     def __call__(self, settings: Mapping[str, Any], folder: Path, overrides: Sequence[str]) -> int:
         self.seen.append(settings)
-        Run.create(folder, settings, overrides).write_result(self.result)
+        Run.create(folder, settings, overrides)
+        write_result(folder, self.result)
         return DONE
 
-    def before(self, result: dict[str, Any] | None) -> Path:
+    def before(self, result: Result | None) -> Path:
         """A run that was there before."""
         run = Run.create(self.root / "then", {"console": "jsonl", "reuse": True, "seed": 7}, ["seed=7"])
         if result is not None:
-            run.write_result(result)
+            write_result(run.folder, result)
         return run.folder
 
-    def again(self) -> dict[str, Any]:
+    def again(self) -> Result:
         (folder,) = self.root.glob("rerun=then_*")
         assert Run.open(folder).overrides == ["seed=7"]
         result = read_result(folder)
@@ -148,7 +153,7 @@ def test_a_repeated_run_says_so(trainings: Trainings, capsys: pytest.CaptureFixt
     source = trainings.before(trainings.ended())
     assert rerun(source) == DONE
     result = trainings.again()
-    assert (result["reproduced"], result["rerun_of"], result["changed_since"]) == (True, str(source), [])
+    assert (result.reproduced, result.rerun_of, result.changed_since) == (True, str(source), [])
     assert trainings.seen == [{"console": "jsonl", "reuse": False, "seed": 7}]  # its own towers, trained anew
     assert said(capsys) == ["repeated: all 1 metrics and the towers are identical, bit for bit"]
 
@@ -156,16 +161,15 @@ def test_a_repeated_run_says_so(trainings: Trainings, capsys: pytest.CaptureFixt
 def test_other_numbers_fail_and_are_put_down_to_what_changed(
     trainings: Trainings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = trainings.ended(0.5, "older")
-    before["versions"]["torch"] = "1.0"
+    before = trainings.ended(0.5, "older").having(versions=versions() | {"torch": "1.0"})
     assert rerun(trainings.before(before)) == FAILED
     changed = [
         f"versions: torch 1.0 then, {versions()['torch']} now",
         "data: the content of the files, or the split",
     ]
     result = trainings.again()
-    assert (result["reproduced"], result["changed_since"]) == (False, changed)
-    assert result["status"] == "ok"  # of the new run itself
+    assert (result.reproduced, result.changed_since) == (False, changed)
+    assert result.status == "ok"  # of the new run itself
     printed = capsys.readouterr()
     assert json.loads(printed.out)["text"] == f"differs from then: {changed[0]}"
     assert printed.err.splitlines() == [
@@ -193,18 +197,13 @@ def test_as_many_threads_as_then(trainings: Trainings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("result", "words"),
-    [
-        (None, "has not ended"),
-        ({"status": "failed"}, "failed"),
-        ({"status": "pruned"}, "was pruned"),
-    ],
+    ("status", "words"), [(None, "has not ended"), ("failed", "failed"), ("pruned", "was pruned")]
 )
 def test_only_what_ended_well_can_be_repeated(
-    trainings: Trainings, result: dict[str, Any] | None, words: str
+    trainings: Trainings, status: Status | None, words: str
 ) -> None:
     with pytest.raises(InputError, match=f"this run {words}; only a run that ended well can be repeated"):
-        rerun(trainings.before(result))
+        rerun(trainings.before(status and Result(status=status)))
     assert trainings.seen == []
 
 

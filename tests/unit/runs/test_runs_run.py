@@ -12,6 +12,7 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped
 from twotower.files.lock import held
+from twotower.runs.result import Result, write_result
 from twotower.runs.run import Run
 
 SETTINGS = {"console": "quiet", "seed": 1}
@@ -34,7 +35,7 @@ def test_who_waited_for_a_run_that_was_ended_meanwhile_does_not_end_it_again(run
         with held(run.folder, "run"):
             begun.set()
             ended.wait(60)
-            run.write_result({"status": "ok"})
+            write_result(run.folder, Result(status="ok"))
 
     begun = threading.Event()
     owner = threading.Thread(target=end)
@@ -49,7 +50,7 @@ def test_who_waited_for_a_run_that_was_ended_meanwhile_does_not_end_it_again(run
 
 
 def test_a_failed_run_is_gone_on_with(run: Run) -> None:
-    run.write_result({"status": "failed", "error": "words"})
+    write_result(run.folder, Result(status="failed", error="words"))
     with run.recorded(logging.NullHandler()):
         assert not (run.folder / "result.json").exists()
 
@@ -80,7 +81,7 @@ def test_a_signal_leaves_a_run_that_can_be_gone_on_with(run: Run, number: signal
 def test_a_signal_to_a_run_that_has_just_ended_says_so(run: Run) -> None:
     def end() -> None:
         with run.recorded(logging.NullHandler()):
-            run.write_result({"status": "ok"})
+            write_result(run.folder, Result(status="ok"))
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Stopped, match=f"stopped by SIGTERM; {run.folder} had ended"):

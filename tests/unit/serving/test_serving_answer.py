@@ -93,10 +93,10 @@ def test_an_id_of_another_type_is_nobodys(tmp_path, user_id):
 def test_the_version_names_the_run_and_the_manifest(tmp_path):
     tiny_bundle.write(tmp_path / "2026-01-31" / "bundle")
     retriever = Retriever.open(tmp_path / "2026-01-31" / "bundle")
-    assert retriever.version == f"2026-01-31-{retriever.bundle.manifest['sha256'][:12]}"
+    assert retriever.version == f"2026-01-31-{retriever.bundle.manifest.sha256[:12]}"
     tiny_bundle.write(tmp_path / "other", kind="ivf_flat")
     other = Retriever.open(tmp_path / "other")
-    assert other.version == f"other-{other.bundle.manifest['sha256'][:12]}"
+    assert other.version == f"other-{other.bundle.manifest.sha256[:12]}"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -3e38])

@@ -28,9 +28,9 @@ TABLE = pd.DataFrame(
 @pytest.fixture
 def attributes():
     features = {
-        "price": Numeric(column="price", missing="allow"),
-        "place": Tags(column="place", dim=2, separator="/"),
-        "picture": Vector(column="picture"),
+        "price": Numeric(Numeric.Config(column="price", missing="allow")),
+        "place": Tags(Tags.Config(column="place", dim=2, separator="/")),
+        "picture": Vector(Vector.Config(column="picture")),
     }
     table = FeatureTable.fit(features, TABLE, np.arange(1, 5), "items")
     return Attributes(TABLE, table, "title")

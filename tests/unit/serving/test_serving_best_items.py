@@ -36,7 +36,7 @@ def rows(draw_from, values):
 @settings(max_examples=60, deadline=None)
 def test_the_best_allowed_are_found_whatever_is_left_out(seed, k, excluded, allowed, removed):
     items, vectors = catalogue(seed)
-    index = FlatIP()
+    index = FlatIP.Config().build()
     index.build(vectors, ROWS)
     for row in removed:
         items.remove(row)
@@ -57,7 +57,7 @@ def test_the_best_allowed_are_found_whatever_is_left_out(seed, k, excluded, allo
 @pytest.mark.parametrize("num_excluded", [0, 1, 4])
 def test_cells_that_run_out_are_made_good_by_a_scan(num_excluded):
     items, vectors = catalogue(3)
-    index = IVFFlat(nlist=20, nprobe=1)
+    index = IVFFlat.Config(nlist=20, nprobe=1).build()
     index.build(vectors, ROWS)
     query = vectors[10]
     lists_short = index.search(query[None], 15 + num_excluded).rows[0]
@@ -71,7 +71,7 @@ def test_equal_scores_are_in_the_order_of_rows():
     items, _ = catalogue(0)
     same = LiveItems(Vocabulary(ROWS), None, np.ones((NUM_ITEMS, DIM), dtype=np.float32))
     query = np.ones((1, DIM), dtype=np.float32)
-    ((found, _),) = best_items(FlatIP(), same, query, [Choice(5, ROWS[:2], ROWS)])
+    ((found, _),) = best_items(FlatIP.Config().build(), same, query, [Choice(5, ROWS[:2], ROWS)])
     assert found.tolist() == [3, 4, 5, 6, 7]
     assert items.num_live == NUM_ITEMS
 
@@ -118,7 +118,7 @@ def test_a_batch_is_searched_as_each_alone(seed, wanted, smallest):
         np.float32
     )  # no ties, which an index breaks as it likes
     items = LiveItems(Vocabulary(ROWS), None, vectors)
-    index = IVFFlat(nlist=8, nprobe=2)
+    index = IVFFlat.Config(nlist=8, nprobe=2).build()
     index.build(vectors, ROWS)
     queries = rng.normal(size=(len(wanted), DIM)).astype(np.float32)
     choices = [Choice(k, rows(ROWS, out), ROWS[10:] if some else None) for k, out, some in wanted]

@@ -1,9 +1,5 @@
 """The map, the facets, the search by prefix and what lies near, by hand."""
 
-import time
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,11 +11,9 @@ from twotower.bundle.read import read_bundle
 from twotower.data.vocabulary import Vocabulary
 from twotower.features.tags import Tags
 from twotower.serving.browsing.browser import MOST_HISTORY, Browser
-from twotower.serving.browsing.catalogue_map import CatalogueMap, drawn
+from twotower.serving.browsing.catalogue_map import CatalogueMap, drawn, nearest
 from twotower.serving.browsing.facets import MOST_VALUES, _facet
 from twotower.serving.browsing.id_prefix import with_prefix
-from twotower.serving.browsing.nearest import nearest
-from twotower.serving.browsing.once import Once
 from twotower.serving.requests import UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
 
@@ -89,7 +83,7 @@ def test_the_longest_number_is_found():
 
 
 def test_facets_count_values_and_take_in_ranges():
-    tags = Tags(column="tags", dim=1, separator="|")
+    tags = Tags(Tags.Config(column="tags", dim=1, separator="|"))
     numbers = pd.Series([2.0, np.nan, -1.5])
     assert _facet(numbers, "number", None) == {"min": -1.5, "max": 2.0}
     assert _facet(numbers[1:2], "number", None) == {"min": None, "max": None}
@@ -195,21 +189,3 @@ def test_users_are_counted_with_those_of_events(browser):
     assert browser.num_users == len(browser.retriever.user_ids) == tiny_bundle.NUM_USERS + 2
     assert list(browser.retriever.users.new_ids) == ["late", "later"]
     assert [user["user_id"] for user in browser.users("late", 1)] == ["late"]
-
-
-def test_what_threads_ask_for_at_once_is_made_once():
-    together, made = Barrier(4), []
-
-    def make():
-        made.append(1)
-        time.sleep(0.05)  # long enough for the others to come in, were they let
-        return len(made)
-
-    once = Once(make)
-
-    def ask(_):
-        together.wait(600)
-        return once()
-
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(ask, range(4))) == [1, 1, 1, 1]

@@ -19,20 +19,11 @@ class Shop:
         self.events = []
         self.calls = []
 
-    def prepare_item(self, item_id, features):
-        self.calls.append("prepare")
-        if "bad" in features:
-            raise InputError("features: 'bad' is no feature")
-        return item_id, features
-
     def prepare_items(self, puts):
-        found = []
-        for item_id, features in puts:
-            try:
-                found.append(self.prepare_item(item_id, features))
-            except InputError as error:
-                found.append(error)
-        return found
+        self.calls.append("prepare")
+        if any("bad" in features for _, features in puts):
+            raise InputError("features: 'bad' is no feature")
+        return list(puts)
 
     def apply_item(self, prepared):
         self.calls.append("apply")
@@ -105,7 +96,6 @@ def test_whatever_a_change_raises_the_others_are_made(shop, monkeypatch):
         return call
 
     monkeypatch.setattr(shop, "prepare_items", broken(shop.prepare_items, lambda puts: "odd" in dict(puts)))
-    monkeypatch.setattr(shop, "prepare_item", broken(shop.prepare_item, lambda item, _: item == "odd"))
     monkeypatch.setattr(shop, "remove_item", broken(shop.remove_item, lambda item: item == "a"))
     puts = [ItemPut("c", {}), ItemPut("odd", {}), ItemPut("d", {})]
     reason = "RuntimeError: remove_ids not implemented"

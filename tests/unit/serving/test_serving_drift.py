@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 import tiny_bundle
-from graph_index import Graph
+from strangers.hnsw import HNSW
 
 from twotower.index.flat_ip import FlatIP
 from twotower.index.ivf_flat import IVFFlat
@@ -11,14 +11,14 @@ from twotower.serving import catalogue
 from twotower.serving.drift import Drift, DriftCounter, fresh_index
 from twotower.serving.retriever import Retriever
 
-KINDS = ["flat_ip", "ivf_flat", "ivf_pq", Graph()]
+KINDS = ["flat_ip", "ivf_flat", "ivf_pq", HNSW.Config().build()]
 NEW = {"title": "RED CUP", "price": 3.0, "tags": ["home"]}
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: getattr(kind, "kind", kind))
 def retriever(request, tmp_path):
     tiny_bundle.write(tmp_path / "bundle", kind=request.param, history_items="tower")
-    return Retriever.open(tmp_path / "bundle", ["graph_index"])
+    return Retriever.open(tmp_path / "bundle", ["strangers"])
 
 
 def everything(retriever):
@@ -76,8 +76,8 @@ def test_tombstones_of_items_put_in_later_count_too():
 
 
 def test_an_index_that_cannot_remove_is_rebuilt_once_tombstones_pile_up(tmp_path):
-    tiny_bundle.write(tmp_path / "bundle", kind=Graph(), history_items="tower")
-    retriever = Retriever.open(tmp_path / "bundle", ["graph_index"])
+    tiny_bundle.write(tmp_path / "bundle", kind=HNSW.Config(links=64).build(), history_items="tower")
+    retriever = Retriever.open(tmp_path / "bundle", ["strangers"])
     index, before = retriever.catalogue.index, retriever.recommend_new(k=1)
     for number in range(100):
         retriever.put_item(f"n{number}", NEW | {"price": float(number)})
@@ -122,7 +122,7 @@ def test_a_rebuilt_index_holds_what_is_offered(retriever):
     retriever.rebuild()
     index = retriever._catalogue.index
     assert index is not old
-    assert index.spec() == old.spec()
+    assert index.config == old.config
     assert index.search_args == old.search_args
     np.testing.assert_array_equal(index.rows, retriever._items.live_rows())
     assert retriever.recommend_new(k=10_000) == before
@@ -157,7 +157,7 @@ def test_so_few_items_that_the_spec_does_not_fit_are_searched_exactly(tmp_path):
 
 
 def test_no_more_cells_are_visited_than_there_are():
-    spec = IVFFlat(nlist=None).spec()
+    spec = IVFFlat.Config(nlist=None).spec()
     vectors = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
     fresh = fresh_index(spec, {"nprobe": 7}, vectors, np.arange(1, 101))
     assert fresh.build_args == {"nlist": 2}  # 39 vectors a cell

@@ -36,8 +36,8 @@ class Shadow:
         self.ever = {item: vector for item, (vector, _, _) in self.items.items()}
 
     def put(self, item, price, tags):
-        prepared = self.retriever.prepare_item(item, {"price": price, "tags": tags})
-        assert self.retriever.apply_item(prepared) == (item not in self.items)
+        (prepared,) = self.retriever.prepare_items([(item, {"price": price, "tags": tags})])
+        assert self.retriever.apply_items([prepared])[0] == (item not in self.items)
         self.items[item] = prepared.vector, price, set(tags)
         self.ever[item] = prepared.vector
 

@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 import tiny_bundle
-from graph_index import Graph
+from strangers.hnsw import HNSW
 
 from twotower.config.errors import InputError
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
@@ -40,7 +40,7 @@ def opened(root, tmp_path):
     services = []
 
     def open_it(bundle="first", store=tmp_path / "live.db"):
-        services.append(LiveService(root, root / bundle, store, trusted_packages=["graph_index"]))
+        services.append(LiveService(root, root / bundle, store, trusted_packages=["strangers"]))
         return services[-1]
 
     yield open_it
@@ -238,7 +238,7 @@ def test_folders_are_found_by_the_rule_that_is_given(root, tmp_path):
 
 def test_a_store_in_use_is_refused_and_a_failed_start_lets_go_of_it(root, opened, tmp_path):
     opened()
-    with pytest.raises(InputError, match="in use by process"):
+    with pytest.raises(InputError, match="in use by another process"):
         opened()
     with pytest.raises(InputError, match="missing"):
         LiveService(root, root / "missing", tmp_path / "other.db")
@@ -317,7 +317,7 @@ def test_items_that_came_and_went_are_let_go_of(opened, monkeypatch):
 
 
 def test_an_index_that_cannot_remove_serves_and_starts_again(root, opened):
-    tiny_bundle.write(root / "graph", kind=Graph(), history_items="tower")
+    tiny_bundle.write(root / "graph", kind=HNSW.Config().build(), history_items="tower")
     live = opened("graph")
     live.write(CHANGES)
     check_all_is_there(live.retriever)

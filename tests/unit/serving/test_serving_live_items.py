@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 import tiny_bundle
-from graph_index import Graph
+from strangers.hnsw import HNSW
 
 from twotower.serving.retriever import Retriever
 
@@ -11,12 +11,12 @@ NEW = {"title": "RED CUP", "price": 3.0, "tags": ["home"]}
 
 
 @pytest.fixture(
-    params=["flat_ip", "ivf_flat", "ivf_pq", "ivf_one_cell", Graph()],
+    params=["flat_ip", "ivf_flat", "ivf_pq", "ivf_one_cell", HNSW.Config().build()],
     ids=lambda kind: getattr(kind, "kind", kind),
 )
 def retriever(request, tmp_path):
     tiny_bundle.write(tmp_path / "bundle", kind=request.param, history_items="tower")
-    return Retriever.open(tmp_path / "bundle", ["graph_index"])
+    return Retriever.open(tmp_path / "bundle", ["strangers"])
 
 
 def everything(retriever):

@@ -1,5 +1,3 @@
-import re
-
 import numpy as np
 import pytest
 import tiny_bundle
@@ -62,7 +60,7 @@ def test_a_changed_item_keeps_its_bias_and_a_new_one_has_none_of_its_own(tmp_pat
     retriever.put_item("item-020", features)
     retriever.put_item("new", features)
     assert scores(retriever, deny=["new"]) == pytest.approx(before, abs=1e-5)
-    assert retriever.prepare_item("new", features).vector[-1] == 0.0
+    assert retriever.prepare_items([("new", features)])[0].vector[-1] == 0.0
 
 
 def test_a_changed_item_stays_what_users_have(retriever):
@@ -103,12 +101,12 @@ def test_the_same_again_changes_nothing(retriever):
 
 
 def test_prepared_items_wait_until_they_are_applied(retriever):
-    prepared = retriever.prepare_item("new", NEW)
+    prepared = retriever.prepare_items([("new", NEW)])
     retriever.check_offered("item-001")
     with pytest.raises(UnknownItem):
         retriever.check_offered("new")
     assert retriever.num_items == 60
-    assert retriever.apply_item(prepared) is True
+    assert retriever.apply_items(prepared) == [True]
     retriever.check_offered("new")
 
 
@@ -196,33 +194,24 @@ def test_an_item_that_the_index_does_not_take_takes_nobodys_place(retriever, mon
     with monkeypatch.context() as patch:
         patch.setattr(retriever.bundle.index, "check_range", refuse)
         with pytest.raises(InputError, match="beyond what this index holds"):
-            retriever.prepare_item("item-020", NEW)
-    prepared = retriever.prepare_item("item-020", NEW)
+            retriever.prepare_items([("item-020", NEW)])
+    prepared = retriever.prepare_items([("item-020", NEW)])
     monkeypatch.setattr(retriever.bundle.index, "add", refuse)
     with pytest.raises(InputError, match="beyond what this index holds"):
-        retriever.apply_item(prepared)
+        retriever.apply_items(prepared)
     assert scores(retriever) == before
 
 
 def test_several_are_prepared_as_each_alone(retriever):
-    puts = [
-        ("new", NEW),
-        ("item-007", {}),
-        ("bad", {"colour": 1}),
-        ("item-020", NEW | {"price": 9.0}),
-        (5, {}),
-    ]
-    together = retriever.prepare_items(puts)
-    for (item_id, features), found in zip(puts, together, strict=True):
-        if isinstance(found, InputError):
-            with pytest.raises(InputError, match=re.escape(str(found))):
-                retriever.prepare_item(item_id, features)
-            continue
-        alone = retriever.prepare_item(item_id, features)
+    puts = [("new", NEW), ("item-007", {}), ("item-020", NEW | {"price": 9.0})]
+    for put, found in zip(puts, retriever.prepare_items(puts), strict=True):
+        (alone,) = retriever.prepare_items([put])
         assert (found.item_id, found.record) == (alone.item_id, alone.record)
         np.testing.assert_allclose(found.vector, alone.vector, atol=1e-6)
         np.testing.assert_allclose(found.history_vector, alone.history_vector, atol=1e-6)
-    assert [isinstance(each, InputError) for each in together] == [False, False, True, False, True]
+    for wrong in (("bad", {"colour": 1}), (5, {})):
+        with pytest.raises(InputError):
+            retriever.prepare_items([*puts, wrong])
 
 
 def test_changed_rows_are_counted(retriever):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from twotower.config.errors import InputError
-from twotower.serving.live.acknowledged import beside
+from twotower.serving.live.acknowledged import promise_file
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
 from twotower.serving.live.store import Store, StoreFailed
 
@@ -32,14 +32,14 @@ def store(path):
 
 def test_the_last_state_of_each_item_and_every_event_once(store):
     assert store.last == 0
-    assert store.put_item("a", {"price": 1}) == 1
-    assert store.put_item("b", {}) == 2
-    assert store.add_event("u", "a", 10) == 3
-    assert store.add_event("u", "a", 11) == 4
-    assert store.put_item("a", {"price": 2}) == 5
-    assert store.remove_item("b") == 6
-    assert store.add_event("u", "a", 10) == 6  # there already
-    assert store.remove_item("c") == 7
+    assert store.commit([ItemPut("a", {"price": 1})]) == 1
+    assert store.commit([ItemPut("b", {})]) == 2
+    assert store.commit([Event("u", "a", 10)]) == 3
+    assert store.commit([Event("u", "a", 11)]) == 4
+    assert store.commit([ItemPut("a", {"price": 2})]) == 5
+    assert store.commit([ItemRemoved("b")]) == 6
+    assert store.commit([Event("u", "a", 10)]) == 6  # there already
+    assert store.commit([ItemRemoved("c")]) == 7
     events = [Event("u", "a", 10), Event("u", "a", 11)]
     assert list(store.changes()) == [ItemPut("a", {"price": 2}), *events, ItemRemoved("b"), ItemRemoved("c")]
     assert list(store.changes(after=4)) == [ItemPut("a", {"price": 2}), ItemRemoved("b"), ItemRemoved("c")]
@@ -56,13 +56,13 @@ def test_a_removed_item_comes_with_its_features_where_an_event_names_it(store):
     store.commit([ItemPut("a", {"x": 1}), Event("u", "a", 10), ItemRemoved("a")])
     assert list(store.changes()) == [ItemPut("a", {"x": 1}), Event("u", "a", 10), ItemRemoved("a")]
     assert list(store.changes(after=2)) == [ItemRemoved("a")]
-    store.add_event("v", "a", 11)  # since then: whoever has left it out needs it now
+    store.commit([Event("v", "a", 11)])  # since then: whoever has left it out needs it now
     assert list(store.changes(after=3)) == [ItemPut("a", {"x": 1}), Event("v", "a", 11), ItemRemoved("a")]
 
 
 def test_ids_keep_their_kind(store, path):
     store.commit([ItemPut(1, {}), ItemPut("1", {}), ItemRemoved("1"), Event(2, 1, 5), Event("2", 1, 5)])
-    store.put_item(np.int64(2**63 - 1), {"v": np.float32(0.5), "w": np.array([1, 2])})
+    store.commit([ItemPut(np.int64(2**63 - 1), {"v": np.float32(0.5), "w": np.array([1, 2])})])
     store.close()
     with closing(Store(path)) as again:
         found = list(again.changes())
@@ -97,14 +97,14 @@ def test_what_cannot_be_kept_is_refused_before_anything_is(store, change, parts)
 
 
 def test_a_commit_that_fails_keeps_nothing(store):
-    store.put_item("a", {})
+    store.commit([ItemPut("a", {})])
     (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
     store._connection.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StoreFailed, match=r"live\.db: not written.*full"):
         store.commit([ItemPut("b", {}), ItemPut("c", {"text": "x" * 50_000})])
     assert store.last == 1
     assert list(store.changes()) == [ItemPut("a", {})]
-    assert store.remove_item("a") == 2
+    assert store.commit([ItemRemoved("a")]) == 2
 
 
 def test_commits_are_brought_to_the_disk(store):
@@ -115,8 +115,9 @@ def test_commits_are_brought_to_the_disk(store):
 def test_a_killed_process_keeps_what_it_committed_and_frees_the_store(path):
     code = (
         "import os, signal, sys; from pathlib import Path\n"
+        "from twotower.serving.live.changes import ItemPut\n"
         "from twotower.serving.live.store import Store\n"
-        "store = Store(Path(sys.argv[1])); store.put_item('a', {'x': 1})\n"
+        "store = Store(Path(sys.argv[1])); store.commit([ItemPut('a', {'x': 1})])\n"
         "store._connection.execute('BEGIN IMMEDIATE')\n"
         "store._connection.execute('DELETE FROM puts')\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
@@ -127,7 +128,7 @@ def test_a_killed_process_keeps_what_it_committed_and_frees_the_store(path):
 
 
 def test_one_process_at_a_time_and_the_message_says_which(store, path):
-    with pytest.raises(InputError, match=r"live\.db is in use by process \d+"):
+    with pytest.raises(InputError, match=r"live\.db: in use by another process"):
         Store(path)
     closer = threading.Thread(target=store.close)  # another thread than the one that opened it
     closer.start()
@@ -138,7 +139,7 @@ def test_one_process_at_a_time_and_the_message_says_which(store, path):
 def test_a_closed_store_takes_nothing(store):
     store.close()
     with pytest.raises(StoreFailed, match="closed"):
-        store.put_item("a", {})
+        store.commit([ItemPut("a", {})])
 
 
 def written(path, statement):
@@ -176,13 +177,13 @@ def test_what_is_no_sound_store_is_refused_by_name(path, spoil, parts):
         assert part in str(caught.value)
     assert path.read_bytes() == before
     path.unlink()
-    beside(path).unlink()
+    promise_file(path).unlink()
     Store(path).close()  # the lock was let go
 
 
 def test_a_flipped_bit_in_a_row_is_found_when_it_is_read(path):
     with closing(Store(path)) as store:
-        store.put_item("a", {"price": 100})
+        store.commit([ItemPut("a", {"price": 100})])
     content = path.read_bytes()
     assert content.count(b'{"price": 100}') == 1
     path.write_bytes(content.replace(b'{"price": 100}', b'{"price": 900}'))
@@ -194,7 +195,7 @@ def test_a_folder_is_no_store(tmp_path):
     with pytest.raises(InputError, match="not readable"):
         Store(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="no store can be here"):
+    with pytest.raises(InputError, match="not readable as a store"):
         Store(tmp_path / "file" / "live.db")
 
 
@@ -202,8 +203,12 @@ def test_reading_goes_on_while_others_write(store):
     store.commit([ItemPut(number, {}) for number in range(3)])
     reading = store.changes()
     assert next(reading) == ItemPut(0, {})
+
+    def commit(item_id):
+        store.commit([ItemPut(item_id, {})])
+
     writers = [
-        threading.Thread(target=lambda first=first: [store.put_item(first + n, {}) for n in range(20)])
+        threading.Thread(target=lambda first=first: [commit(first + number) for number in range(20)])
         for first in (100, 200, 300)
     ]
     for writer in writers:

@@ -13,18 +13,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
-from twotower.serving.live.acknowledged import beside
+from twotower.serving.live.acknowledged import promise_file
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, SetAside
 from twotower.serving.live.store import Store, StoreFailed
-from twotower.serving.live.wal_frames import Frames, read_frames
 
 WRITE = """
 import os, signal, sys
 from pathlib import Path
+from twotower.serving.live.changes import ItemPut
 from twotower.serving.live.store import Store
 store = Store(Path(sys.argv[1]))
 for number in range(40):
-    store.put_item(number, {"text": "x" * 300})
+    store.commit([ItemPut(number, {"text": "x" * 300})])
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -86,29 +86,29 @@ def test_nothing_is_acknowledged_once_a_file_was_touched(tmp_path, hurt, problem
     (tmp_path / "folder").mkdir()
     path = tmp_path / "folder" / "live.db"
     with closing(Store(path)) as store:
-        store.put_item("a", {})
+        store.commit([ItemPut("a", {})])
         hurt(path)
         for _ in range(2):
             with pytest.raises(StoreFailed, match=f"nothing was kept: {problem}.*put it back as it was"):
-                store.put_item("b", {})
+                store.commit([ItemPut("b", {})])
         assert store.last == 1
 
 
 def test_a_store_that_is_put_back_takes_writes_again(path):
     with closing(Store(path)) as store:
-        store.put_item("a", {})
+        store.commit([ItemPut("a", {})])
         path.rename(path.with_name("moved"))
         with pytest.raises(StoreFailed):
-            store.put_item("b", {})
+            store.commit([ItemPut("b", {})])
         path.with_name("moved").rename(path)
-        assert store.put_item("c", {}) == 2
+        assert store.commit([ItemPut("c", {})]) == 2
     with closing(Store(path)) as again:
         assert [change.item_id for change in again.changes()] == ["a", "c"]
 
 
 def test_what_is_touched_within_a_commit_is_not_acknowledged(path, monkeypatch):
     with closing(Store(path)) as store:
-        store.put_item("a", {})
+        store.commit([ItemPut("a", {})])
         write = store._write
 
         def meanwhile(*given):
@@ -117,17 +117,17 @@ def test_what_is_touched_within_a_commit_is_not_acknowledged(path, monkeypatch):
 
         monkeypatch.setattr(store, "_write", meanwhile)
         with pytest.raises(StoreFailed, match="it may be kept or not"):
-            store.put_item("b", {})
+            store.commit([ItemPut("b", {})])
 
 
 def test_a_failed_commit_is_not_taken_for_another_program(path):
     with closing(Store(path)) as store:
-        store.put_item("a", {})
+        store.commit([ItemPut("a", {})])
         (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
         store._connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(StoreFailed, match="full"):
-            store.put_item("b", {"text": "x" * 50_000})
-        assert store.put_item("c", {}) == 2
+            store.commit([ItemPut("b", {"text": "x" * 50_000})])
+        assert store.commit([ItemPut("c", {})]) == 2
 
 
 def flip(path, at, bit=0):
@@ -140,10 +140,13 @@ FRAME = 24 + 4096
 AFTER_A_KILL = {
     "a bit of the log": (
         lambda path: flip(log_of(path), 32 + 20 * FRAME + 1000),
-        "frames of its write-ahead log",
+        "of 40 changes that were acknowledged it has the first",
     ),
     "a bit of the last frame": (lambda path: flip(log_of(path), -5), "it has the first 39"),
-    "the header of the log": (lambda path: flip(log_of(path), 25), "frames of its write-ahead log"),
+    "the header of the log": (
+        lambda path: flip(log_of(path), 25),
+        "of 40 changes that were acknowledged|no store",
+    ),
     "the tail of the log": (
         lambda path: os.truncate(log_of(path), log_of(path).stat().st_size - 10 * FRAME),
         "of 40 changes that were acknowledged it has the first",
@@ -167,23 +170,28 @@ def test_what_was_acknowledged_and_is_not_there_is_told_and_nothing_is_changed(k
     for _ in range(2):
         with pytest.raises(InputError, match=problem) as caught:
             Store(killed)
-        assert str(beside(killed)) in str(caught.value)
+        assert str(promise_file(killed)) in str(caught.value)
     for name, content in before.items():
         assert (killed.parent / name).read_bytes() == content
 
 
-def test_who_removes_the_promise_goes_on_with_what_is_there_and_is_told(killed, caplog):
+def test_who_removes_the_promise_as_told_goes_on_with_what_is_there(killed):
     flip(log_of(killed), 32 + 20 * FRAME + 1000)
-    beside(killed).unlink()
-    with caplog.at_level(logging.WARNING, "twotower"), closing(Store(killed)) as store:
+    promise_file(killed).unlink()
+    with closing(Store(killed)) as store:
         held = [change.item_id for change in store.changes()]
         assert held == list(range(len(held)))
         assert 0 < len(held) < 40
-    lost = read_frames(log_of(killed)).num_lost
-    assert lost == 0  # the log was moved into the database when it was closed
-    assert "frames of its write-ahead log do not check out; what they held is not there" in caplog.text
-    assert beside(killed).is_file()
+    assert promise_file(killed).is_file()
     Store(killed).close()  # it is promised anew
+
+
+def test_a_log_without_its_store_is_not_thrown_away(killed):
+    killed.unlink()
+    promise_file(killed).unlink()
+    with pytest.raises(InputError, match="no store, but a write-ahead log"):
+        Store(killed)
+    assert log_of(killed).stat().st_size
 
 
 def test_a_killed_store_is_whole_and_nothing_is_told(killed, caplog):
@@ -205,13 +213,13 @@ def test_what_was_never_acknowledged_is_no_damage(killed, caplog):
 
 def test_another_store_or_an_older_one_is_told(path, tmp_path):
     with closing(Store(path)) as store:
-        store.put_item("a", {})
+        store.commit([ItemPut("a", {})])
     older = path.read_bytes()
     with closing(Store(path)) as store:
-        store.put_item("b", {})
+        store.commit([ItemPut("b", {})])
     with closing(Store(tmp_path / "other.db")) as other:
         for number in range(5):
-            other.put_item(number, {})
+            other.commit([ItemPut(number, {})])
     newer = path.read_bytes()
     path.write_bytes((tmp_path / "other.db").read_bytes())
     with pytest.raises(InputError, match="another store than the one whose 2 changes were acknowledged"):
@@ -226,12 +234,12 @@ def test_another_store_or_an_older_one_is_told(path, tmp_path):
 
 def test_a_store_of_an_earlier_version_is_opened_and_promised_from_then_on(path):
     with closing(Store(path)) as store:
-        store.put_item("a", {})
+        store.commit([ItemPut("a", {})])
         store._connection.execute("DROP TABLE identity")
         store._connection.execute("DROP TABLE set_aside")
-    beside(path).unlink()
+    promise_file(path).unlink()
     with closing(Store(path)) as store:
-        assert store.put_item("b", {}) == 2
+        assert store.commit([ItemPut("b", {})]) == 2
     path.unlink()
     with pytest.raises(InputError, match="no store, but 2 changes"):
         Store(path)
@@ -239,8 +247,8 @@ def test_a_store_of_an_earlier_version_is_opened_and_promised_from_then_on(path)
 
 def test_a_damaged_promise_is_told_and_written_anew(path, caplog):
     with closing(Store(path)) as store:
-        store.put_item("a", {})
-    flip(beside(path), 40)
+        store.commit([ItemPut("a", {})])
+    flip(promise_file(path), 40)
     with caplog.at_level(logging.WARNING, "twotower"), closing(Store(path)) as store:
         assert store.last == 1
     assert ".live.db.acknowledged: damaged" in caplog.text
@@ -255,16 +263,9 @@ def test_a_link_lets_nobody_in(path, tmp_path, link):
         link(path, tmp_path / "link.db")
         with pytest.raises(InputError, match="in use by"):
             Store(tmp_path / "link.db")
-        store.put_item("a", {})
+        store.commit([ItemPut("a", {})])
     with closing(Store(tmp_path / "link.db")) as again:
         assert again.last == 1
-
-
-def test_two_services_do_not_share_a_file_whose_lock_was_removed(path):
-    with closing(Store(path)):
-        path.with_name(".live.db.lock").unlink()
-        with pytest.raises(InputError, match="in use by another process"):
-            Store(path)
 
 
 @pytest.fixture(scope="module")
@@ -296,36 +297,15 @@ def test_a_flipped_bit_of_an_index_is_found(path, closed):
 def test_a_flipped_bit_of_the_database_is_harmless_or_told(path, closed, share, bit):
     content, changes = closed
     path.write_bytes(content)
-    beside(path).unlink(missing_ok=True)
+    promise_file(path).unlink(missing_ok=True)
     flip(path, int(share * len(content)), bit)
     with contextlib.suppress(InputError), closing(Store(path)) as store:
         assert list(store.changes()) == changes
 
 
-def test_frames_by_hand(tmp_path, as_killed):
-    log = tmp_path / "log"
-    whole = log_of(as_killed / "live.db").read_bytes()
-    num = (len(whole) - 32) // FRAME
-
-    def found(content):
-        log.write_bytes(content)
-        return read_frames(log)
-
-    assert read_frames(tmp_path / "none") == found(b"") == found(whole[:31]) == Frames()
-    assert found(whole) == Frames(num, 0)
-    assert found(whole[:-1]) == Frames(num - 1, 0)
-    third = 32 + 2 * FRAME
-    for at in (third, third + 8, third + 16, third + 500):  # page number, salt, checksum, page
-        assert found(whole[:at] + bytes([whole[at] ^ 8]) + whole[at + 1 :]) == Frames(2, num - 2)
-    old = bytearray(whole[third:])
-    for start in range(0, len(old), FRAME):
-        old[start + 8] ^= 1  # of the log before, which this one is written over
-    assert found(whole[:third] + bytes(old)) == Frames(2, 0)
-
-
 def test_what_is_set_aside_is_noted_with_its_reason(path):
     with closing(Store(path)) as store:
-        store.put_item("a", {})
+        store.commit([ItemPut("a", {})])
         event = Event("u", 5, 7)
         store.set_aside([SetAside(event, "item 5 is unknown"), SetAside(ItemRemoved("a"), "it cannot")])
         rows = store._connection.execute("SELECT * FROM set_aside").fetchall()

@@ -12,17 +12,26 @@ sys.path.insert(0, str(Path(__file__).parent))  # fake_live
 
 from fake_live import FakeLive
 
-from twotower.serving.http.app import Settings, create_app
+from twotower.serving.http.app import create_app
+from twotower.serving.http.hosts import Hosts
+from twotower.serving.http.security import Keys
+from twotower.serving.http.service_config import ServiceConfig
 
-Asked = Callable[..., httpx.Response]
+Ask = Callable[..., httpx.Response]
 
 
 @contextlib.asynccontextmanager
 async def client_of(
-    live: Any, settings: Settings, changed: Callable[[], None] = lambda: None
+    live: Any,
+    keys: Keys | None = None,
+    hosts: Hosts | None = None,
+    changed: Callable[[], None] = lambda: None,
+    **settings: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application in this process, whose threads end with it."""
-    app = create_app(live, settings, changed)
+    app = create_app(
+        live, ServiceConfig(**{"bundle": "run", "console": "quiet"} | settings), keys, hosts, changed
+    )
     told: asyncio.Queue[Any] = asyncio.Queue()
     answers: asyncio.Queue[Any] = asyncio.Queue()
     lifespan = asyncio.create_task(app({"type": "lifespan", "state": {}}, told.get, answers.put))
@@ -42,13 +51,13 @@ def live() -> FakeLive:
 
 
 @pytest.fixture
-def ask(live: FakeLive) -> Callable[..., Asked]:
+def ask(live: FakeLive) -> Callable[..., Ask]:
     """Ask the application in this process: ask(settings)(method, path, **as httpx has it)."""
 
-    def with_settings(**settings: Any) -> Asked:
+    def with_settings(**settings: Any) -> Ask:
         def asked(method: str, path: str, **arguments: Any) -> httpx.Response:
             async def call() -> httpx.Response:
-                async with client_of(live, Settings(**settings)) as client:
+                async with client_of(live, **settings) as client:
                     live.retriever.batches.clear()  # of the warm-up
                     return await client.request(method, path, **arguments)
 

@@ -11,16 +11,15 @@ import pytest
 from conftest import client_of
 from fake_live import FakeLive, FakeRetriever
 
-from twotower.serving.http.app import Settings
 from twotower.serving.http.models import RecommendRequest
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
 from twotower.serving.requests import Request
 
-Asked = Callable[..., httpx.Response]
+Ask = Callable[..., httpx.Response]
 
 
 @pytest.fixture
-def asked(ask: Callable[..., Asked]) -> Asked:
+def asked(ask: Callable[..., Ask]) -> Ask:
     return ask()
 
 
@@ -32,7 +31,7 @@ def test_a_request_has_the_fields_that_the_retriever_takes() -> None:
         assert (list(default) if default == [] else default) == (list(ours) if ours == () else ours)
 
 
-def test_recommend(asked: Asked) -> None:
+def test_recommend(asked: Ask) -> None:
     answer = asked("POST", "/recommend", json={"user_id": 1, "k": 2})
     assert answer.status_code == 200
     assert answer.headers["x-bundle-version"] == "run-1"
@@ -46,7 +45,7 @@ def test_recommend(asked: Asked) -> None:
     }
 
 
-def test_a_batch_is_answered_in_order_and_its_mistakes_one_by_one(asked: Asked, live: FakeLive) -> None:
+def test_a_batch_is_answered_in_order_and_its_mistakes_one_by_one(asked: Ask, live: FakeLive) -> None:
     body = {"requests": [{"user_id": 1, "k": 1}, {"user_id": 77}, {"where": {"colour": "red"}}, {"k": 1}]}
     answer = asked("POST", "/recommend/batch", json=body)
     assert answer.status_code == 200
@@ -63,13 +62,13 @@ def test_a_batch_is_answered_in_order_and_its_mistakes_one_by_one(asked: Asked, 
     assert live.retriever.batches == [4]
 
 
-def test_a_batch_is_limited(ask: Callable[..., Asked]) -> None:
+def test_a_batch_is_limited(ask: Callable[..., Ask]) -> None:
     asked = ask(max_batch=2)
     assert asked("POST", "/recommend/batch", json={"requests": [{}, {}]}).status_code == 200
     assert asked("POST", "/recommend/batch", json={"requests": [{}, {}, {}]}).status_code == 413
 
 
-def test_a_batch_is_counted_before_any_of_it_is_looked_at(ask: Callable[..., Asked]) -> None:
+def test_a_batch_is_counted_before_any_of_it_is_looked_at(ask: Callable[..., Ask]) -> None:
     answer = ask(max_batch=2)("POST", "/recommend/batch", json={"requests": [1, {"k": 0}, None]})
     assert (answer.status_code, answer.json()["error"]["key"]) == (413, "requests")
 
@@ -78,7 +77,7 @@ def test_a_large_batch_is_answered_by_one_version_though_another_comes_meanwhile
     live = FakeLive()
 
     async def main() -> httpx.Response:
-        async with client_of(live, Settings()) as client:
+        async with client_of(live) as client:
             answer = first.answer
 
             def switching(requests: Sequence[Request]) -> Any:
@@ -97,13 +96,13 @@ def test_a_large_batch_is_answered_by_one_version_though_another_comes_meanwhile
     assert live.retriever.batches == []
 
 
-def test_similar(asked: Asked) -> None:
+def test_similar(asked: Ask) -> None:
     answer = asked("GET", "/items/7/similar", params={"k": 3, "where": '{"price":{"max":2}}'})
     assert answer.json() == {"version": "run-1", "items": [{"item_id": 8, "score": 0.5, "label": None}]}
     assert answer.headers["x-bundle-version"] == "run-1"
 
 
-def test_writes_reach_the_service(asked: Asked, live: FakeLive) -> None:
+def test_writes_reach_the_service(asked: Ask, live: FakeLive) -> None:
     written = {"version": "run-1", "written": 1}
     assert asked("PUT", "/items/12", json={"features": {"price": 1.5, "tags": ["a"]}}).json() == written
     assert asked("DELETE", "/items/12").json() == written
@@ -115,7 +114,7 @@ def test_writes_reach_the_service(asked: Asked, live: FakeLive) -> None:
     ]
 
 
-def test_ids_of_text_may_hold_anything(asked: Asked, live: FakeLive) -> None:
+def test_ids_of_text_may_hold_anything(asked: Ask, live: FakeLive) -> None:
     live.retriever.bundle.items.is_text = True
     for text, path in {
         "a/b": "a%2Fb",
@@ -130,7 +129,7 @@ def test_ids_of_text_may_hold_anything(asked: Asked, live: FakeLive) -> None:
     assert asked("DELETE", "/items/%ff").status_code == 400
 
 
-def test_reload(asked: Asked) -> None:
+def test_reload(asked: Ask) -> None:
     answer = asked("POST", "/reload", json={"bundle": "run-2"})
     assert answer.json() == {"version": "run-2", "status": "ready"}
     assert answer.headers["x-bundle-version"] == "run-2"
@@ -142,7 +141,7 @@ def test_a_reload_while_another_is_under_way_is_refused() -> None:
     live = FakeLive()
 
     async def main() -> tuple[httpx.Response, httpx.Response]:
-        async with client_of(live, Settings()) as client:
+        async with client_of(live) as client:
             live.go_on.clear()
             first = asyncio.create_task(client.post("/reload", json={"bundle": "run-2"}))
             assert await asyncio.to_thread(live.reloading.wait, 10)
@@ -169,7 +168,7 @@ def test_whoever_switches_to_another_bundle_it_is_told_once(
         await asyncio.sleep(0.02)  # for what should not come
 
     async def main() -> None:
-        async with client_of(live, Settings(), lambda: told.append(live.retriever.version)) as client:
+        async with client_of(live, changed=lambda: told.append(live.retriever.version)) as client:
             await until(1)
             await client.post("/reload", json={"bundle": "run-2"})
             await until(2)
@@ -180,7 +179,7 @@ def test_whoever_switches_to_another_bundle_it_is_told_once(
     assert told == ["run-1", "run-2", "run-3"]
 
 
-def test_no_error_tells_where_on_this_machine_files_are(asked: Asked) -> None:
+def test_no_error_tells_where_on_this_machine_files_are(asked: Ask) -> None:
     told = asked("POST", "/reload", json={"bundle": "damaged"}).json()["error"]["message"]
     assert told == "damaged/manifest.json: does not exist beside run-1"
     told = asked("PUT", "/items/507", json={"features": {}}).json()["error"]["message"]
@@ -188,17 +187,17 @@ def test_no_error_tells_where_on_this_machine_files_are(asked: Asked) -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_health(asked: Asked, path: str) -> None:
+def test_health(asked: Ask, path: str) -> None:
     assert asked("GET", path).json()["version"] == "run-1"
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/items/7/similar"])
-def test_what_can_be_got_has_a_head(asked: Asked, path: str) -> None:
+def test_what_can_be_got_has_a_head(asked: Ask, path: str) -> None:
     assert asked("HEAD", path).status_code == 200
     assert asked("HEAD", "/recommend").status_code == 405
 
 
-def test_the_openapi_page_has_examples_for_every_body_and_no_framework_error(asked: Asked) -> None:
+def test_the_openapi_page_has_examples_for_every_body_and_no_framework_error(asked: Ask) -> None:
     page = asked("GET", "/openapi.json").json()
     schemas = page["components"]["schemas"]
     assert "HTTPValidationError" not in schemas
@@ -217,7 +216,7 @@ def test_the_openapi_page_has_examples_for_every_body_and_no_framework_error(ask
     ] == {"$ref": "#/components/schemas/Problem"}
 
 
-def test_the_page_of_the_api_is_complete_and_names_no_other_host(asked: Asked) -> None:
+def test_the_page_of_the_api_is_complete_and_names_no_other_host(asked: Ask) -> None:
     page = asked("GET", "/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert page.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self';")

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import threading
+from types import SimpleNamespace
 
 import pytest
 from conftest import client_of
@@ -14,13 +15,12 @@ from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
 from twotower.serving.http.access_log import MOST_LINES, AccessLog
-from twotower.serving.http.app import Settings
 from twotower.serving.http.path_ids import id_of
 
 
 def test_metrics_count_by_route_and_status() -> None:
     async def main() -> str:
-        async with client_of(FakeLive(), Settings()) as client:
+        async with client_of(FakeLive()) as client:
             for user in (1, 2, 99):
                 await client.post("/recommend", json={"user_id": user})
             await client.get("/items/7/similar")
@@ -95,7 +95,7 @@ def test_lines_that_nobody_can_write_are_counted() -> None:
 
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_a_whole_number_has_one_name(number: int) -> None:
-    assert id_of(str(number), False, "item") == number
+    assert id_of(str(number), SimpleNamespace(is_text=False), "item") == number
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,12 @@ def test_a_whole_number_has_one_name(number: int) -> None:
 )
 def test_other_names_of_numbers_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="whole numbers of 64 bits"):
-        id_of(text, False, "item")
+        id_of(text, SimpleNamespace(is_text=False), "item")
     if text:
-        assert id_of(text, True, "item") == text
+        assert id_of(text, SimpleNamespace(is_text=True), "item") == text
 
 
 @pytest.mark.parametrize("text", ["", " ", "\t\n", "\u00a0\u2003"])
 def test_what_nobody_can_see_is_no_id(text: str) -> None:
     with pytest.raises(InputError, match="item_id: expected more than white space"):
-        id_of(text, True, "item")
+        id_of(text, SimpleNamespace(is_text=True), "item")

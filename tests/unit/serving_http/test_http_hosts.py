@@ -9,11 +9,12 @@ import pytest
 from fake_live import FakeLive
 
 from twotower.config.errors import InputError
-from twotower.serving.http.app import Settings, create_app
+from twotower.serving.http.app import create_app
 from twotower.serving.http.errors import HttpError
 from twotower.serving.http.hosts import Hosts
+from twotower.serving.http.service_config import ServiceConfig
 
-Asked = Callable[..., httpx.Response]
+Ask = Callable[..., httpx.Response]
 
 OURS = [
     b"localhost",
@@ -106,7 +107,7 @@ def test_what_is_no_name_is_refused_before_it_serves(wrong: str) -> None:
     ],
 )
 def test_the_application_answers_no_page_of_another_name(
-    ask: Callable[..., Asked], live: FakeLive, method: str, path: str
+    ask: Callable[..., Ask], live: FakeLive, method: str, path: str
 ) -> None:
     body = {"json": {"user_id": 1}} if method == "POST" else {}
     for host, status in (("evil.example", 421), ("127.0.0.1:8080", 200)):
@@ -165,7 +166,9 @@ def test_a_binary_header_is_not_told_back(name: bytes, method: str, path: str) -
         "query_string": b"",
         "headers": [*headers.items()],
     }
-    app = create_app(FakeLive(), Settings(cors_origins=("https://shop.example",)))  # type: ignore[arg-type]
+    app = create_app(
+        FakeLive(), ServiceConfig(bundle="run", console="quiet", cors_origins=["https://shop.example"])
+    )  # type: ignore[arg-type]
     asyncio.run(app(scope, receive, send))
     start, *bodies = sent
     assert start["status"] < 500

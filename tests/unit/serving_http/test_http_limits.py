@@ -9,11 +9,10 @@ from conftest import client_of
 from fake_live import FakeLive
 from starlette.types import Message
 
-from twotower.serving.http.app import Settings
 from twotower.serving.http.errors import HttpError
 from twotower.serving.http.limits import MAX_CLIENTS, RateLimit, read_body
 
-Asked = Callable[..., httpx.Response]
+Ask = Callable[..., httpx.Response]
 
 
 def test_tokens_are_refilled_steadily() -> None:
@@ -65,7 +64,7 @@ def test_no_rate_is_no_limit_and_clients_are_forgotten() -> None:
 
 def test_the_application_limits_a_client_but_not_what_anybody_may_get(live: FakeLive) -> None:
     async def main() -> list[int]:
-        async with client_of(live, Settings(rate_limit_per_second=2)) as client:
+        async with client_of(live, rate_limit_per_second=2) as client:
             page = [(await client.get(path)).status_code for path in ("/", "/page/style.css", "/docs")]
             asked = [(await client.get("/items/7/similar")).status_code for _ in range(3)]
             return [*page, *asked, (await client.get("/healthz")).status_code]
@@ -73,7 +72,7 @@ def test_the_application_limits_a_client_but_not_what_anybody_may_get(live: Fake
     assert asyncio.run(main()) == [200, 200, 200, 200, 200, 429, 200]
 
 
-def test_a_body_is_refused_while_it_arrives(ask: Callable[..., Asked]) -> None:
+def test_a_body_is_refused_while_it_arrives(ask: Callable[..., Ask]) -> None:
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:

@@ -12,13 +12,13 @@ from pydantic import BaseModel, ValidationError
 from twotower.serving.http import gate
 from twotower.serving.http.models import BatchRequest, PutItemRequest, RecommendRequest
 
-Asked = Callable[..., httpx.Response]
+Ask = Callable[..., httpx.Response]
 JSON = {"Content-Type": "application/json"}
 ZIPPED = JSON | {"Content-Encoding": "gzip"}
 
 
 @pytest.fixture
-def asked(ask: Callable[..., Asked]) -> Asked:
+def asked(ask: Callable[..., Ask]) -> Ask:
     return ask()
 
 
@@ -71,7 +71,7 @@ WRONG: list[tuple[str, str, dict[str, Any], int, str | None]] = [
 
 @pytest.mark.parametrize(("method", "path", "arguments", "status", "key"), WRONG)
 def test_a_mistake_is_told_with_its_key(
-    asked: Asked, method: str, path: str, arguments: dict[str, Any], status: int, key: str | None
+    asked: Ask, method: str, path: str, arguments: dict[str, Any], status: int, key: str | None
 ) -> None:
     answer = asked(method, path, **arguments)
     assert answer.status_code == status, answer.text
@@ -99,18 +99,18 @@ MALFORMED = [
 
 @pytest.mark.parametrize("body", MALFORMED, ids=lambda body: repr(body[:30]))
 @pytest.mark.parametrize("path", ["/recommend", "/recommend/batch", "/users/1/events", "/reload"])
-def test_what_is_no_json_is_refused(asked: Asked, path: str, body: bytes) -> None:
+def test_what_is_no_json_is_refused(asked: Ask, path: str, body: bytes) -> None:
     answer = asked("POST", path, content=body, headers=JSON)
     assert (answer.status_code, answer.json()["error"]["key"]) == (400, "body")
 
 
 @pytest.mark.parametrize("digits", [20, 30, 400])
-def test_numbers_beyond_64_bits_are_no_ids(asked: Asked, digits: int) -> None:
+def test_numbers_beyond_64_bits_are_no_ids(asked: Ask, digits: int) -> None:
     body = b'{"user_id": ' + b"9" * digits + b"}"
     assert asked("POST", "/recommend", content=body, headers=JSON).status_code in (400, 422)
 
 
-def test_one_parser_decides_what_a_number_is(asked: Asked, live: FakeLive) -> None:
+def test_one_parser_decides_what_a_number_is(asked: Ask, live: FakeLive) -> None:
     body = b'{"features": {"price": 100000000000000000000}}'
     assert asked("PUT", "/items/12", content=body, headers=JSON).status_code == 200
     assert repr(live.written[-1].features["price"]) == "1e+20"  # type: ignore[union-attr]
@@ -146,7 +146,7 @@ def test_a_body_of_many_mistakes_has_few(model: type[BaseModel], given: object) 
 
 @pytest.mark.parametrize(("path", "content"), [("/recommend", b'{"k": 1}'), ("/reload", b'{"bundle": "b"}')])
 def test_large_bodies_are_read_off_the_loop(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch, path: str, content: bytes
+    asked: Ask, monkeypatch: pytest.MonkeyPatch, path: str, content: bytes
 ) -> None:
     parsed, threads = gate._parsed, []
 
@@ -160,7 +160,7 @@ def test_large_bodies_are_read_off_the_loop(
     assert threads == [True, False]
 
 
-def test_a_failure_of_ours_is_told_without_its_inside(asked: Asked) -> None:
+def test_a_failure_of_ours_is_told_without_its_inside(asked: Ask) -> None:
     answer = asked("POST", "/recommend", json={"user_id": 666})
     assert answer.status_code == 500
     assert answer.json() == {"error": {"message": "the service failed; its log says how", "key": None}}

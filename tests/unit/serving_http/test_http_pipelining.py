@@ -1,6 +1,8 @@
 """Whoever asks ahead of the answers is answered in order, and takes no more of the service than others."""
 
 import asyncio
+import io
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -12,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from twotower.serving.http.access_log import AccessLog
+from twotower.serving.http.connections import PIECE_BYTES, Connection, Connections, Limits
 from twotower.serving.http.limits import read_body
-from twotower.serving.http.protocol import PIECE_BYTES, ImpatientProtocol, Limits, within
 
 GET = b"GET /%d HTTP/1.1\r\nHost:x\r\n\r\n"
 MOST_TURNS = 50_000
@@ -36,11 +38,13 @@ class Wire(asyncio.Transport):
         super().__init__({"peername": ("127.0.0.1", 1)})
         self.packets, self.received = packets, b""
         self.reading, self.closed, self.aborted = True, False, False
+        self.unread_bytes = 0
         self.most_waiting = self.most_unparsed = 0
 
-    def begin(self, limits: Limits) -> ImpatientProtocol:
-        config = uvicorn.Config(echo, log_config=None)
-        self.protocol = within(limits)(config, ServerState(), {})
+    def begin(self, limits: Limits) -> Connection:
+        connections = Connections(echo, limits)
+        config = uvicorn.Config(connections, log_config=None)
+        self.protocol = connections.protocol(config=config, server_state=ServerState(), app_state={})
         self.protocol.connection_made(self)
         self._deliver_soon()
         return self.protocol
@@ -51,7 +55,7 @@ class Wire(asyncio.Transport):
     def _deliver(self) -> None:
         if self.reading and self.packets and not self.closed:
             self.protocol.data_received(self.packets.pop(0))
-            self.most_waiting = max(self.most_waiting, len(self.protocol.pipeline))
+            self.most_waiting = max(self.most_waiting, len(self.protocol._parser.pipeline))
             self.most_unparsed = max(self.most_unparsed, len(self.protocol._unparsed))
             self._deliver_soon()
 
@@ -62,11 +66,16 @@ class Wire(asyncio.Transport):
         self.reading = True
         self._deliver_soon()
 
+    def is_reading(self) -> bool:
+        return self.reading
+
     def write(self, data: Any) -> None:
+        if self.closed:  # as uvloop has it
+            raise RuntimeError("the handler is closed")
         self.received += bytes(data)
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unread_bytes
 
     def is_closing(self) -> bool:
         return self.closed
@@ -126,7 +135,7 @@ def test_no_answer_is_made_for_who_reads_none() -> None:
             await asyncio.sleep(0)
         assert wire.answers == []
         assert len(wire.packets) == 19
-        assert len(protocol.pipeline) <= MOST_AT_ONCE
+        assert len(protocol._parser.pipeline) <= MOST_AT_ONCE
         protocol.resume_writing()
         await wire.until(lambda: len(wire.answers) == 1000)
         protocol.connection_lost(None)
@@ -202,13 +211,36 @@ def test_however_requests_are_cut_and_joined_they_are_answered_alike(
     run(main())
 
 
-def test_a_log_that_nobody_reads_keeps_little_of_a_long_path() -> None:
-    class Stuck:
-        def write(self, text: str) -> None: ...
-        def flush(self) -> None: ...
+def test_the_last_of_an_answer_does_not_wait_for_ever_either() -> None:
+    async def main() -> None:
+        wire = Wire([])
+        protocol = wire.begin(Limits(head_seconds=3600, unread_seconds=0.05))
+        wire.unread_bytes = 10  # too little for the transport to tell
+        wire.close()
+        async with asyncio.timeout(600):
+            while not wire.aborted:
+                await asyncio.sleep(0.01)
+        protocol.connection_lost(None)
 
-    log = AccessLog("quiet", Stuck())  # type: ignore[arg-type]
-    log._console = "jsonl"  # without the thread that takes lines out
+    run(main())
+
+
+def test_what_is_sent_before_the_end_is_known_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        wire = Wire([GET % 1 * 3])
+        protocol = wire.begin(Limits())
+        await wire.until(lambda: bool(protocol._parser.tasks))
+        wire.abort()  # the protocol is told later
+        await asyncio.gather(*protocol._parser.tasks)
+        protocol.connection_lost(ConnectionResetError())
+
+    with caplog.at_level(logging.WARNING):
+        run(main())
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+def test_a_log_that_nobody_reads_keeps_little_of_a_long_path() -> None:
+    log = AccessLog("jsonl", io.StringIO())
+    log.close()  # the thread that takes lines out has ended
     log.write("127.0.0.1", "GET", "/" + "x" * 60_000, 404, 0.1)
-    ((_, _, _, path, _, _),) = log._entries
-    assert len(path) == 300
+    assert len(log._lines[0]) < 500

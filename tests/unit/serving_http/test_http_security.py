@@ -11,7 +11,7 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.serving.http.security import Keys, is_open, needs_write
 
-Asked = Callable[..., httpx.Response]
+Ask = Callable[..., httpx.Response]
 READ_KEY, WRITE_KEY = "r" * 32, "w" * 32
 LINES = ["# keys", "", f"read {READ_KEY}", f"write {WRITE_KEY}"]
 RECOMMEND = {"json": {"user_id": 1}}
@@ -35,7 +35,7 @@ def bearer(key: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(("method", "path", "body"), [*READS, *WRITES])
 def test_a_key_is_needed_and_a_wrong_one_is_none(
-    ask: Callable[..., Asked], method: str, path: str, body: dict[str, object]
+    ask: Callable[..., Ask], method: str, path: str, body: dict[str, object]
 ) -> None:
     asked = ask(keys=Keys(LINES))
     wrong = [
@@ -55,7 +55,7 @@ def test_a_key_is_needed_and_a_wrong_one_is_none(
 
 @pytest.mark.parametrize(("method", "path", "body"), WRITES)
 def test_a_key_for_reading_changes_nothing(
-    ask: Callable[..., Asked], live: object, method: str, path: str, body: dict[str, object]
+    ask: Callable[..., Ask], live: object, method: str, path: str, body: dict[str, object]
 ) -> None:
     assert ask(keys=Keys(LINES))(method, path, headers=bearer(READ_KEY), **body).status_code == 403
     assert live.written == []  # type: ignore[attr-defined]
@@ -63,13 +63,13 @@ def test_a_key_for_reading_changes_nothing(
 
 @pytest.mark.parametrize(("method", "path", "body"), READS)
 def test_a_key_for_reading_reads(
-    ask: Callable[..., Asked], method: str, path: str, body: dict[str, object]
+    ask: Callable[..., Ask], method: str, path: str, body: dict[str, object]
 ) -> None:
     assert ask(keys=Keys(LINES))(method, path, headers=bearer(READ_KEY), **body).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json", "/docs", "/docs/start.js"])
-def test_what_tells_nothing_of_users_and_items_is_open(ask: Callable[..., Asked], path: str) -> None:
+def test_what_tells_nothing_of_users_and_items_is_open(ask: Callable[..., Ask], path: str) -> None:
     assert ask(keys=Keys(LINES))("GET", path).status_code == 200
 
 
@@ -113,7 +113,7 @@ def test_a_file_of_keys_is_checked_and_its_keys_are_never_told(tmp_path: Path) -
 
 
 def test_keys_are_in_no_log_and_no_dump(
-    ask: Callable[..., Asked], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ask: Callable[..., Ask], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = Keys(LINES)
     out = io.StringIO()
@@ -129,17 +129,17 @@ def test_keys_are_in_no_log_and_no_dump(
     assert READ_KEY not in dumped
 
 
-def test_other_origins_are_refused_unless_named(ask: Callable[..., Asked]) -> None:
+def test_other_origins_are_refused_unless_named(ask: Callable[..., Ask]) -> None:
     preflight = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in ask()("OPTIONS", "/recommend", headers=preflight).headers
-    named = ask(cors_origins=("https://shop.example",), keys=Keys(LINES))
+    named = ask(cors_origins=["https://shop.example"], keys=Keys(LINES))
     allowed = named("OPTIONS", "/recommend", headers=preflight)
     assert allowed.headers["access-control-allow-origin"] == "https://shop.example"
     other = named("OPTIONS", "/recommend", headers=preflight | {"Origin": "https://evil.example"})
     assert "access-control-allow-origin" not in other.headers
 
 
-def test_a_form_of_another_page_cannot_ask(ask: Callable[..., Asked]) -> None:
+def test_a_form_of_another_page_cannot_ask(ask: Callable[..., Ask]) -> None:
     # a page may send text/plain to any address without asking first
     answer = ask()("POST", "/users/1/events", content='{"item_id":1}', headers={"Content-Type": "text/plain"})
     assert answer.status_code == 415

@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from twotower.serving.http.app import Settings, create_app
+from twotower.serving.http.app import create_app
 from twotower.serving.http.page_routes import FOLDER
 from twotower.serving.http.security import Keys
+from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.service import LiveService
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))
@@ -48,7 +49,7 @@ def get(live: LiveService) -> Get:
 def _asker(live: LiveService) -> Get:
     def asked(path: str, keys: Keys | None = None, method: str = "GET", **arguments: Any) -> httpx.Response:
         async def call() -> httpx.Response:
-            app = create_app(live, Settings(keys=keys or Keys()))
+            app = create_app(live, ServiceConfig(bundle="run", console="quiet"), keys)
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 return await client.request(method, path, **arguments)

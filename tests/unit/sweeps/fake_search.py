@@ -14,7 +14,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.commands.compose import axis_of
+from twotower.commands.overrides import axis_of
+from twotower.runs.result import Result, Status
 from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.pruning import watch
 from twotower.sweeps.sweep import Sweep
@@ -55,8 +56,8 @@ def quality(job: Job) -> float:
     return 1.0 - abs(math.log10(float(chosen[RATE])) + 2.0) - abs(math.log2(int(chosen[DIM])) - 6.0) / 4.0
 
 
-def result_of(job: Job, status: str = "ok", **index: float) -> dict[str, Any]:
-    return {"status": status, "metrics": {MONITOR: quality(job)}, "index": index}
+def result_of(job: Job, status: Status = "ok", **index: float) -> Result:
+    return Result(status=status, metrics={MONITOR: quality(job)}, index=index)
 
 
 def run(plan: Sweep, num: int | None = None, running: Collection[Job] = ()) -> list[Job]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from twotower.commands.compose import checked
 from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes, Problem
+from twotower.runs.result import Result, Status, write_result
 from twotower.runs.run import Run
 from twotower.sweeps.grid import Grid
 from twotower.sweeps.job import Job, SweepContext
@@ -20,7 +21,7 @@ from twotower.sweeps.space import Axis
 
 DIM, INDEX = "embedding_dim", "index"  # the first shapes the towers, the second does not
 Compose = Callable[[Sequence[str]], dict[str, Any]]
-OK, REJECTED, FAILED = {"status": "ok"}, {"status": "index_rejected"}, {"status": "failed"}
+OK, REJECTED, FAILED = (Result(status=status) for status in ("ok", "index_rejected", "failed"))
 
 
 def without_reuse(overrides: Sequence[str]) -> dict[str, Any]:
@@ -55,11 +56,11 @@ def next_of(plan: Grid, running: Sequence[Job] = ()) -> Job:
     return job
 
 
-def leave(job: Job, status: str | None) -> None:
+def leave(job: Job, status: Status | None) -> None:
     """Leave in a job's folder what an earlier process would have; None for one that was interrupted."""
     run = Run.create(job.folder, job.settings, job.overrides)
     if status is not None:
-        run.write_result({"status": status})
+        write_result(run.folder, Result(status=status))
 
 
 def test_the_last_key_varies_fastest(tmp_path: Path) -> None:
@@ -182,7 +183,7 @@ def test_jobs_with_the_same_towers_wait_while_one_trains_them(tmp_path: Path) ->
     ("result", "trained"), [(OK, True), (REJECTED, True), (FAILED, False), (None, False)]
 )
 def test_towers_are_there_when_their_training_ended_well(
-    tmp_path: Path, result: dict[str, Any] | None, trained: bool
+    tmp_path: Path, result: Result | None, trained: bool
 ) -> None:
     plan = plan_of(tmp_path, index="a,b,c")
     plan.ended(next_of(plan), result)
@@ -230,7 +231,7 @@ def test_a_sweep_started_again_runs_what_did_not_end(
     ("status", "trained"),
     [("ok", True), ("index_rejected", True), ("failed", False), ("pruned", False), (None, False)],
 )
-def test_only_what_ended_well_has_left_towers(tmp_path: Path, status: str | None, trained: bool) -> None:
+def test_only_what_ended_well_has_left_towers(tmp_path: Path, status: Status | None, trained: bool) -> None:
     first, *_ = plan_of(tmp_path, **VARY).jobs
     leave(first, status)
     plan = plan_again(tmp_path, False, **VARY)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from twotower.config.errors import InputError
 from twotower.files.atomic import write_text_atomically
 from twotower.runs.folder_name import trial_name
+from twotower.runs.result import Result
 from twotower.sweeps import trials
 from twotower.sweeps.job import Job
 from twotower.sweeps.random_search import Random
@@ -75,7 +76,7 @@ def test_a_search_makes_what_the_trainer_monitors_as_good_as_can_be(tmp_path: Pa
         assert job is not None
         assert job.trial is not None
         assert job.trial["direction"] == "minimize"  # what prunes, too
-        plan.ended(job, {"status": "ok", "metrics": {LOWER: value}})
+        plan.ended(job, Result(status="ok", metrics={LOWER: value}))
     summary = found(plan)
     assert summary["objectives"] == {LOWER: "minimize"}
     assert [row["values"] for row in summary["best"]] == [{LOWER: 0.25}]
@@ -210,10 +211,10 @@ def test_heartbeats_are_of_the_jobs_that_run_here(tmp_path: Path) -> None:
 def test_how_a_job_ended_is_how_its_trial_ends(tmp_path: Path) -> None:
     plan = plan_of(Random.Config(num_trials=5), tmp_path)
     results = [
-        {"status": "ok", "metrics": {MONITOR: 0.2}},
-        {"status": "index_rejected", "metrics": {MONITOR: 0.9}},
-        {"status": "failed", "error": "ValueError: no"},
-        {"status": "ok", "metrics": {}},
+        Result(status="ok", metrics={MONITOR: 0.2}),
+        Result(status="index_rejected", metrics={MONITOR: 0.9}),
+        Result(status="failed", error="ValueError: no"),
+        Result(status="ok"),
         None,
     ]
     for result in results:
@@ -256,7 +257,7 @@ def test_the_pareto_set(tmp_path: Path) -> None:
     for recall, size in points:
         job = plan.next([])
         assert job is not None
-        plan.ended(job, {"status": "ok", "metrics": {MONITOR: recall}, "index": {"bytes_per_item": size}})
+        plan.ended(job, Result(status="ok", metrics={MONITOR: recall}, index={"bytes_per_item": size}))
     best = [tuple(row["values"].values()) for row in found(plan)["best"]]
     assert best == [(0.6, 64.0), (0.5, 16.0), (0.3, 8.0)]
 

@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from twotower.commands.compose import axis_of
+from twotower.commands.overrides import axis_of
 from twotower.config.errors import InputError
 from twotower.sweeps.objectives import Direction, Objectives
 from twotower.sweeps.proposals import propose

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from fake_search import request_of, result_of
 
+from twotower.runs.result import Result
 from twotower.sweeps.job import Job
 from twotower.sweeps.pruning import PrunerName, watch
 from twotower.sweeps.random_search import Random
@@ -15,7 +16,7 @@ def train(plan: Sweep, job: Job, values: list[float], begin: int = 0) -> int:
     is_hopeless = watch(job.trial)
     for epoch, value in enumerate(values[begin:], start=begin):
         if is_hopeless(epoch, value):
-            plan.ended(job, {"status": "pruned", "curves": {}})
+            plan.ended(job, Result(status="pruned"))
             return epoch + 1
     plan.ended(job, result_of(job))
     return len(values)

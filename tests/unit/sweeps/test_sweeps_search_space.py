@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
+from twotower.runs.result import Result
 from twotower.sweeps.objectives import Objectives, objective_problems, values_of
 from twotower.sweeps.space import Axis, Space
 
@@ -87,17 +88,15 @@ SETTINGS = {
 def test_objectives_are_read_from_a_result() -> None:
     objectives: Objectives = {"valid/recall_at_20": "maximize", "index/latency_ms_p50": "minimize"}
     assert list(objective_problems(objectives, SETTINGS)) == []
-    result = {
-        "metrics": {"valid/recall_at_20": 0.25, "test/recall_at_20": 0.5},
-        "index": {"latency_ms_p50": 2},
-    }
-    assert values_of(objectives, result) == [0.25, 2.0]
-    assert values_of(objectives, result | {"index": {}}) is None
-    assert (
-        values_of(objectives, {"metrics": {"valid/recall_at_20": math.nan}, "index": {"latency_ms_p50": 2}})
-        is None
+    result = Result(
+        status="ok",
+        metrics={"valid/recall_at_20": 0.25, "test/recall_at_20": 0.5},
+        index={"latency_ms_p50": 2},
     )
-    assert values_of(objectives, {}) is None
+    assert values_of(objectives, result) == [0.25, 2.0]
+    assert values_of(objectives, result.having(index={})) is None
+    assert values_of(objectives, result.having(metrics={"valid/recall_at_20": math.nan})) is None
+    assert values_of(objectives, Result(status="failed")) is None
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from twotower.data.splits.split import Split
 from twotower.files.lock import held
 from twotower.launchers.launcher import JobError
 from twotower.runs.record import training_identity
+from twotower.runs.result import Result
 from twotower.sweeps.job import Job
 from twotower.sweeps.schedule import settle, stale
 
@@ -33,19 +34,19 @@ def job(folder: Path, settings: dict[str, Any] | None = None) -> Job:
 def test_a_job_that_died_without_a_word_leaves_a_failure(tmp_path: Path) -> None:
     result = settle(job(tmp_path), died())
     assert result is not None
-    assert (result["status"], result["error"], result["seed"]) == ("failed", "the worker was killed", 3)
+    assert (result.status, result.error, result.seed) == ("failed", "the worker was killed", 3)
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "failed"
 
 
 def test_what_a_job_said_itself_stands(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text('{"status": "ok"}')
-    assert settle(job(tmp_path), died()) == {"status": "ok"}
+    assert settle(job(tmp_path), died()) == Result(status="ok")
 
 
 def test_nothing_is_written_to_a_run_that_another_process_works_on(tmp_path: Path) -> None:
     with held(tmp_path, "run"):
         result = settle(job(tmp_path), died())
-    assert result == {"status": "failed", "error": "the worker was killed"}
+    assert result == Result(status="failed", error="the worker was killed")
     assert not (tmp_path / "result.json").exists()
 
 
@@ -53,9 +54,9 @@ def test_a_damaged_result_is_a_failure_that_names_the_file(tmp_path: Path) -> No
     (tmp_path / "result.json").write_text('{"status": "o')
     result = settle(job(tmp_path), died())
     assert result is not None
-    assert result["status"] == "failed"
-    assert f"{tmp_path}/result.json: damaged" in result["error"]
-    assert "retry_failed=true" in result["error"]
+    assert result.status == "failed"
+    assert f"{tmp_path}/result.json: damaged" in str(result.error)
+    assert "retry_failed=true" in str(result.error)
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import torch
 from twotower.data.history import History
 from twotower.features.feature_table import FeatureTable
 from twotower.features.numeric import Numeric
-from twotower.towers.build import build_two_tower, tower_width
 from twotower.towers.item_bias.no_bias import NoBias
 from twotower.towers.item_bias.recent_popularity import RecentPopularity
 from twotower.towers.two_tower import TwoTower, score
+from twotower.towers.two_tower_config import TwoTowerConfig
 
 DAY = 86_400
 MLP = {"_target_": "twotower.towers.mlp.Mlp", "widths": [], "normalise": "none"}
@@ -22,14 +22,17 @@ LOG = History.of(np.array([1, 1, 2]), np.array([1, 2, 1]), np.array([0, 7 * DAY,
 
 
 def bias() -> RecentPopularity:
-    built = RecentPopularity(3, half_life_days=7)
+    built = RecentPopularity(RecentPopularity.Config(half_life_days=7), 3)
     built.initialise(LOG)
     return built
 
 
 def two_tower() -> TwoTower:
     items = FeatureTable.fit(
-        {"price": Numeric(column="price")}, pd.DataFrame({"price": [1.0, 2.0, 4.0]}), np.array([1, 2, 3]), "i"
+        {"price": Numeric(Numeric.Config(column="price"))},
+        pd.DataFrame({"price": [1.0, 2.0, 4.0]}),
+        np.array([1, 2, 3]),
+        "i",
     )
     users = FeatureTable({}, {}, 2)
     settings = {
@@ -39,8 +42,9 @@ def two_tower() -> TwoTower:
         "item_tower": MLP,
         "item_bias": {"_target_": "twotower.towers.item_bias.recent_popularity.RecentPopularity"},
     }
-    assert tower_width(settings) == 4
-    model = build_two_tower(settings, users, items, torch.ones(4, dtype=torch.bool)).eval()
+    config = TwoTowerConfig.of(settings)
+    assert config.tower_width == 4
+    model = config.build_towers(users, items, torch.ones(4, dtype=torch.bool)).eval()
     model.item_bias.initialise(LOG)
     return model
 
@@ -63,8 +67,8 @@ def test_the_gradient_reaches_known_items_only() -> None:
 
 
 def test_no_bias_takes_no_column() -> None:
-    assert NoBias(3).width == 0
-    assert NoBias(3)(torch.tensor([1, 2])).shape == (2, 0)
+    assert NoBias.Config().width == 0
+    assert NoBias(NoBias.Config(), 3)(torch.tensor([1, 2])).shape == (2, 0)
 
 
 def test_the_score_is_the_towers_product_plus_the_bias() -> None:
@@ -88,5 +92,8 @@ def test_the_history_does_not_pool_biases() -> None:
 
 def test_similar_items_do_not_ask_for_popularity() -> None:
     model = two_tower()
-    queries = model.item_queries(model.encode_items(torch.tensor([1, 2])))
+    embeddings = model.encode_items(torch.tensor([1, 2])).detach().numpy()
+    queries = model.layout.item_queries(embeddings)
     assert queries[:, 4].tolist() == [0, 0]
+    assert queries[:, :4].tolist() == model.layout.tower(embeddings).tolist() == embeddings[:, :4].tolist()
+    assert model.layout.bias(embeddings).all()  # what was asked with is as it was

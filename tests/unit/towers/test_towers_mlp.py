@@ -1,11 +1,13 @@
 """The MLP tower: joins, residual, norms."""
 
+from typing import Literal
+
 import pytest
 import torch
 from torch import nn
 
+from twotower.config.facts import Facts
 from twotower.towers.mlp import Mlp
-from twotower.towers.normalise import norm_of
 from twotower.towers.two_tower import score
 
 BLOCKS = {"item_id": torch.tensor([[3.0, 4.0], [0.0, 2.0]]), "price": torch.tensor([[1.0], [-1.0]])}
@@ -13,7 +15,7 @@ DIMS = {"item_id": 2, "price": 1}
 
 
 def test_one_linear_layer_by_hand() -> None:
-    tower = Mlp(DIMS, 2, widths=[], normalise="none")
+    tower = Mlp(Mlp.Config(widths=[], normalise="none"), DIMS, 2)
     (linear,) = tower.layers
     with torch.no_grad():
         linear.weight.copy_(torch.tensor([[1.0, 0, 10], [0, 2, 0]]))
@@ -25,14 +27,14 @@ def test_one_linear_layer_by_hand() -> None:
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 def test_a_residual_starts_as_the_block_itself(dropout: float) -> None:
-    tower = Mlp(DIMS, 2, widths=[8], residual="item_id", dropout=dropout, normalise="none").eval()
+    tower = Mlp(Mlp.Config(widths=[8], residual="item_id", dropout=dropout, normalise="none"), DIMS, 2).eval()
     assert torch.equal(tower(BLOCKS), BLOCKS["item_id"])
-    cosine = Mlp(DIMS, 2, widths=[8, 4], residual="item_id", normalise="l2")
+    cosine = Mlp(Mlp.Config(widths=[8, 4], residual="item_id", normalise="l2"), DIMS, 2)
     torch.testing.assert_close(cosine(BLOCKS), torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
 
 
 def test_a_residual_learns_all_its_layers() -> None:
-    tower = Mlp(DIMS, 2, widths=[8], residual="item_id", normalise="none")
+    tower = Mlp(Mlp.Config(widths=[8], residual="item_id", normalise="none"), DIMS, 2)
     optimizer = torch.optim.SGD(tower.parameters(), lr=0.1)
     for _ in range(2):  # the first step moves the last layer only, which started at zero
         optimizer.zero_grad()
@@ -42,22 +44,23 @@ def test_a_residual_learns_all_its_layers() -> None:
 
 
 def test_a_residual_of_another_width_is_projected() -> None:
-    tower = Mlp(DIMS, 5, widths=[8], residual="item_id", normalise="none")
+    tower = Mlp(Mlp.Config(widths=[8], residual="item_id", normalise="none"), DIMS, 5)
     assert isinstance(tower.projection, nn.Linear)
     torch.testing.assert_close(tower(BLOCKS), tower.projection(BLOCKS["item_id"]))
 
 
 def test_a_residual_that_is_no_block_is_a_problem() -> None:
-    assert Mlp.problems({"a", "b"}, widths=[], residual=None) == []
-    assert Mlp.problems({"a", "b"}, widths=[], residual="b") == []
-    ((key, message),) = Mlp.problems({"a", "b"}, residual="c")
-    assert key == "residual"
+    facts = Facts(key="user_tower", blocks={"user_tower": {"a", "b"}})
+    assert list(Mlp.Config(widths=[]).problems(facts)) == []
+    assert list(Mlp.Config(widths=[], residual="b").problems(facts)) == []
+    ((field, message),) = Mlp.Config(widths=[], residual="c").problems(facts)
+    assert field == "residual"
     assert "'c'" in message
     assert "a, b" in message
 
 
 def test_widths_are_the_hidden_layers() -> None:
-    tower = Mlp(DIMS, 5, widths=[7, 6], activation="tanh", dropout=0.3)
+    tower = Mlp(Mlp.Config(widths=[7, 6], activation="tanh", dropout=0.3), DIMS, 5)
     sizes = [(m.in_features, m.out_features) for m in tower.layers if isinstance(m, nn.Linear)]
     assert sizes == [(3, 7), (7, 6), (6, 5)]
     assert sum(isinstance(m, nn.Tanh) for m in tower.layers) == 2
@@ -66,21 +69,25 @@ def test_widths_are_the_hidden_layers() -> None:
 
 @pytest.mark.parametrize("kind", ["dropout", "input_dropout"])
 def test_dropout_acts_in_training_only(kind: str) -> None:
-    tower = Mlp(DIMS, 4, widths=[64], **{kind: 0.5})
+    tower = Mlp(Mlp.Config(widths=[64], **{kind: 0.5}), DIMS, 4)
     assert not torch.equal(tower(BLOCKS), tower(BLOCKS))
     tower.eval()
     assert torch.equal(tower(BLOCKS), tower(BLOCKS))
 
 
+def norm_of(name: Literal["l2", "layer_norm", "none"]) -> nn.Module:
+    return Mlp(Mlp.Config(widths=[], normalise=name), DIMS, 2).norm
+
+
 def test_norms() -> None:
     vectors = torch.tensor([[3.0, 4.0], [0.0, 0.0]], requires_grad=True)
-    assert norm_of("none", 2)(vectors) is vectors
-    unit = norm_of("l2", 2)(vectors)
+    assert norm_of("none")(vectors) is vectors
+    unit = norm_of("l2")(vectors)
     torch.testing.assert_close(unit, torch.tensor([[0.6, 0.8], [0, 0]]))
     unit.sum().backward()
     assert vectors.grad is not None
     assert vectors.grad.isfinite().all()
-    centred = norm_of("layer_norm", 2)(vectors)
+    centred = norm_of("layer_norm")(vectors)
     torch.testing.assert_close(centred[0], torch.tensor([-1.0, 1.0]), rtol=1e-3, atol=1e-3)
 
 

@@ -13,8 +13,8 @@ from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.features.numeric import Numeric
 from twotower.features.request_time import RequestTime
-from twotower.towers.build import build_two_tower
 from twotower.towers.two_tower import TwoTower
+from twotower.towers.two_tower_config import TwoTowerConfig
 
 MLP = {"_target_": "twotower.towers.mlp.Mlp", "widths": [8]}
 MEAN = {"_target_": "twotower.towers.history.mean_pooling.MeanPooling", "length": 3}
@@ -25,14 +25,17 @@ def two_tower(**history: Any) -> TwoTower:
     torch.manual_seed(4)
     user_table = pd.DataFrame({"user_id": [10, 20, 30], "country": ["de", "fr", "de"]})
     users = FeatureTable.fit(
-        {"country": Categorical(column="country", dim=4), "request_time": RequestTime()},
+        {
+            "country": Categorical(Categorical.Config(column="country", dim=4)),
+            "request_time": RequestTime(RequestTime.Config()),
+        },
         user_table,
         np.array([1, 2, 3]),
         "users",
     )
     item_table = pd.DataFrame({"item_id": ["a", "b", "c", "d"], "price": [1.0, 2.0, 4.0, 8.0]})
     items = FeatureTable.fit(
-        {"item_id": Id(column="item_id", dim=5), "price": Numeric(column="price")},
+        {"item_id": Id(Id.Config(column="item_id", dim=5)), "price": Numeric(Numeric.Config(column="price"))},
         item_table,
         np.array([1, 2, 3]),
         "items",
@@ -44,7 +47,7 @@ def two_tower(**history: Any) -> TwoTower:
         "item_tower": MLP,
         "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
     }
-    return build_two_tower(settings, users, items, TRAINED).eval()
+    return TwoTowerConfig.of(settings).build_towers(users, items, TRAINED).eval()
 
 
 def encode(model: TwoTower, *histories: list[int], users: list[int] | None = None) -> Tensor:
@@ -135,25 +138,6 @@ def test_the_tower_s_history_is_what_the_tower_says() -> None:
         assert positions[0, 0] == 0
 
 
-def test_live_items(model: TwoTower) -> None:
-    encoded = model.items.encode([{"item_id": "new", "price": 3.0}])
-    model.items.append(encoded)
-    embedding = model.encode_items(torch.tensor([5]))
-    torch.testing.assert_close(embedding, model.encode_item_features(encoded))
-    torch.testing.assert_close(model.encode_items(torch.arange(1, 6))[4], embedding[0])
-    known = encode(model, [0, 2, 5])
-    assert known.isfinite().all()
-    unknown_to_history = torch.allclose(known, encode(model, [0, 2, 0]))
-    assert unknown_to_history == (model.history.items == "table")
-
-
-def test_only_features_of_a_live_item_decide() -> None:
-    model = two_tower(items="tower")
-    model.items.append(model.items.encode([{"item_id": "new", "price": 2.0}, {"price": 2.0}]))
-    embeddings = model.encode_items(torch.tensor([5, 6]))
-    torch.testing.assert_close(embeddings[0], embeddings[1])
-
-
 def test_padding_of_the_table_is_zero_and_stays_so() -> None:
     model = two_tower(items="table").train()
     assert (model.history_table.weight[0] == 0).all()
@@ -167,6 +151,6 @@ def test_what_a_checkpoint_holds(model: TwoTower) -> None:
     names = set(model.state_dict())
     assert "trained_items" in names
     assert not any("encoded_" in name for name in names)  # the data has them
-    twin = two_tower(items=model.history.items)
+    twin = two_tower(items=model.history.config.items)
     twin.load_state_dict(model.state_dict())
     assert torch.equal(encode(model, [0, 1, 2]), encode(twin, [0, 1, 2]))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.data.history import History
-from twotower.training.examples import Batch, NextItem, TrainBatches
+from twotower.training.batches import Batch, TrainBatches
+from twotower.training.objectives.next_item import NextItem
 
 DAY = 86_400
 NUM_ITEMS = 8
@@ -27,7 +28,7 @@ def history_of(log: Log) -> History:
 def batches_of(
     log: Log, batch_size: int = 3, length: int = 3, strict: bool = False, **more: Any
 ) -> TrainBatches:
-    objective = NextItem(batch_size=batch_size, **more)
+    objective = NextItem(NextItem.Config(batch_size=batch_size, **more))
     return TrainBatches(history_of(log), objective, history_length=length, strict=strict, seed=5)
 
 
@@ -113,7 +114,11 @@ def test_epochs_differ_and_seeds_differ() -> None:
     (first,), (second,) = list(batches), list(batches)
     assert not torch.equal(first.request_times, second.request_times)
     other = TrainBatches(
-        history_of(TWO_USERS), NextItem(batch_size=100), history_length=3, strict=False, seed=6
+        history_of(TWO_USERS),
+        NextItem(NextItem.Config(batch_size=100)),
+        history_length=3,
+        strict=False,
+        seed=6,
     )
     assert not torch.equal(next(iter(other)).request_times, first.request_times)
 
@@ -146,14 +151,14 @@ FOUR_AGES = history_of([[(0, 1), (10 * DAY, 2)], [(20 * DAY, 3), (30 * DAY, 3)]]
 
 
 def test_a_half_life_halves() -> None:
-    weights = NextItem(recency_half_life_days=10).weights(FOUR_AGES)
+    weights = NextItem(NextItem.Config(recency_half_life_days=10)).weights(FOUR_AGES)
     assert weights.dtype == np.float32
     assert weights / weights[3] == pytest.approx([1 / 8, 1 / 4, 1 / 2, 1])
     assert weights.mean() == pytest.approx(1)
 
 
 def test_what_is_too_old_makes_no_example_but_stays_history() -> None:
-    objective = NextItem(batch_size=9, max_age_days=20)
+    objective = NextItem(NextItem.Config(batch_size=9, max_age_days=20))
     assert objective.weights(FOUR_AGES) == pytest.approx([0, 1, 1, 1])  # 20 days is not older than 20 days
     (batch,) = TrainBatches(FOUR_AGES, objective, history_length=1, strict=False, seed=0)
     histories = dict(zip(batch.request_times.tolist(), batch.history_rows.tolist(), strict=True))
@@ -163,18 +168,18 @@ def test_what_is_too_old_makes_no_example_but_stays_history() -> None:
 
 
 def test_both_together() -> None:
-    weights = NextItem(recency_half_life_days=10, max_age_days=15).weights(FOUR_AGES)
+    weights = NextItem(NextItem.Config(recency_half_life_days=10, max_age_days=15)).weights(FOUR_AGES)
     assert weights == pytest.approx([0, 0, 2 / 3, 4 / 3])
 
 
 def test_without_either_all_count_the_same() -> None:
-    assert NextItem().weights(FOUR_AGES) == pytest.approx([1, 1, 1, 1])
-    frequencies = NextItem().frequencies(FOUR_AGES, 4)
+    assert NextItem(NextItem.Config()).weights(FOUR_AGES) == pytest.approx([1, 1, 1, 1])
+    frequencies = NextItem(NextItem.Config()).frequencies(FOUR_AGES, 4)
     assert frequencies.tolist() == pytest.approx([0, 0.25, 0.25, 0.5, 0])
 
 
 def test_weights_reach_the_batch() -> None:
-    objective = NextItem(batch_size=9, recency_half_life_days=10)
+    objective = NextItem(NextItem.Config(batch_size=9, recency_half_life_days=10))
     (batch,) = TrainBatches(FOUR_AGES, objective, history_length=1, strict=False, seed=0)
     of_time = dict(zip(batch.request_times.tolist(), batch.weights.tolist(), strict=True))
     assert of_time[30 * DAY] / of_time[0] == pytest.approx(8)
@@ -182,7 +187,7 @@ def test_weights_reach_the_batch() -> None:
 
 def test_examples_too_old_to_weigh_anything_are_left_out() -> None:
     log = history_of([[(0, 1), (100_000 * DAY, 2)]])
-    objective = NextItem(recency_half_life_days=1)
+    objective = NextItem(NextItem.Config(recency_half_life_days=1))
     (batch,) = TrainBatches(log, objective, history_length=1, strict=False, seed=0)
     assert batch.positives.tolist() == [2]
     assert batch.weights.isfinite().all()
@@ -194,13 +199,17 @@ def test_the_log_may_be_memory_mapped(tmp_path: Any) -> None:
     for name in ("offsets", "items", "times"):
         np.save(tmp_path / f"{name}.npy", getattr(log, name))
         mapped.append(np.load(tmp_path / f"{name}.npy", mmap_mode="r", allow_pickle=False))
-    batches = TrainBatches(History(*mapped), NextItem(batch_size=3), history_length=3, strict=True, seed=5)
+    batches = TrainBatches(
+        History(*mapped), NextItem(NextItem.Config(batch_size=3)), history_length=3, strict=True, seed=5
+    )
     assert_same(list(batches), list(batches_of(TWO_USERS, strict=True)))
 
 
 def test_drawn_by_recency() -> None:
     log: Log = [[(0, 1), (10 * DAY, 2)], [(10 * DAY, 3)]]  # the first is two half-lives old: 1 to 4 to 4
-    objective = NextItem(batch_size=100, recency_half_life_days=5, recency="sample", epoch_examples=9_000)
+    objective = NextItem(
+        NextItem.Config(batch_size=100, recency_half_life_days=5, recency="sample", epoch_examples=9_000)
+    )
     batches = TrainBatches(history_of(log), objective, history_length=2, strict=False, seed=1)
     assert len(batches) == 90
     drawn = list(batches)
@@ -213,7 +222,7 @@ def test_drawn_by_recency() -> None:
 
 def test_an_epoch_of_draws_is_the_effective_number_of_examples() -> None:
     log: Log = [[(0, 1), (10 * DAY, 2)], [(10 * DAY, 3)]]
-    objective = NextItem(batch_size=1, recency_half_life_days=5, recency="sample")
+    objective = NextItem(NextItem.Config(batch_size=1, recency_half_life_days=5, recency="sample"))
     batches = TrainBatches(history_of(log), objective, history_length=2, strict=False, seed=1)
     assert len(batches) == round((0.25 + 1 + 1) ** 2 / (0.25**2 + 1 + 1))
 

@@ -12,6 +12,7 @@ from twotower.data.history import History
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.training.parts import build_batches, check_weights
+from twotower.training.training_config import TrainingConfig
 
 LINEAR = {"_target_": "twotower.towers.mlp.Mlp", "widths": []}
 SETTINGS: dict[str, Any] = {
@@ -21,8 +22,15 @@ SETTINGS: dict[str, Any] = {
     "user_tower": LINEAR,
     "item_tower": LINEAR,
     "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
-    "objective": {"_target_": "twotower.training.examples.NextItem", "batch_size": 4},
+    "features": {"user": {}, "item": {}},
+    "negatives": {"_target_": "twotower.negatives.catalogue.Catalogue"},
+    "loss": {"_target_": "twotower.losses.bce.Bce"},
+    "optimizer": {"_target_": "twotower.training.optimizers.adamw.AdamW"},
+    "trainer": {"_target_": "twotower.training.trainer.TrainerChoice"},
+    "objective": {"_target_": "twotower.training.objectives.next_item.NextItem", "batch_size": 4},
 }
+
+CONFIG = TrainingConfig.of(SETTINGS)
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, usable: int) -> None:
@@ -33,28 +41,28 @@ def test_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.array([1, 2, 3])
     users = FeatureTable.fit({}, pd.DataFrame({"user_id": [1, 2, 3]}), rows, "users")
     table = pd.DataFrame({"item_id": ["a", "b", "c"]})
-    items = FeatureTable.fit({"item_id": Id(column="item_id", dim=5)}, table, rows, "items")
+    items = FeatureTable.fit({"item_id": Id(Id.Config(column="item_id", dim=5))}, table, rows, "items")
     # the history's table (3 + 1) x 4, the user tower 8 x 4 + 4, ids (3 + 1) x 5, the item tower 5 x 4 + 4
     number = 16 + 36 + 20 + 24
     limit(monkeypatch, number * 28)
-    check_weights(SETTINGS, users, items)
+    check_weights(CONFIG, users, items)
     limit(monkeypatch, number * 28 - 1)
     with pytest.raises(
         InputError, match=r"^embedding_dim, .*: 96 weights take about .*; make them narrower$"
     ):
-        check_weights(SETTINGS, users, items)
+        check_weights(CONFIG, users, items)
 
 
 def test_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     ones = np.ones(5, int)
     log = History.of(ones, ones, np.arange(5), num_users=1)
     limit(monkeypatch, 4 * 10 * 56)
-    assert len(build_batches(SETTINGS, log)) == 2
+    assert len(build_batches(CONFIG, log)) == 2
     limit(monkeypatch, 4 * 10 * 56 - 1)
     told = r"^objective\.batch_size, history\.length: the histories of a batch, 4 of 10 items, take about "
     with pytest.raises(InputError, match=told):
-        build_batches(SETTINGS, log)
+        build_batches(CONFIG, log)
     # no batch is larger than there are examples
     large = SETTINGS | {"objective": SETTINGS["objective"] | {"batch_size": 1_000_000}}
     limit(monkeypatch, 5 * 10 * 56)
-    assert len(build_batches(large, log)) == 1
+    assert len(build_batches(TrainingConfig.of(large), log)) == 1

@@ -137,7 +137,7 @@ def factors(choice: OptimizerChoice, num_steps: int) -> list[float]:
 
 
 def test_one_cycle_rises_and_falls_to_zero() -> None:
-    shape = factors(AdamW(schedule="one_cycle", warmup_share=0.25), 100)
+    shape = factors(AdamW(AdamW.Config(schedule="one_cycle", warmup_share=0.25)), 100)
     assert shape[0] == pytest.approx(0.04)
     assert shape[25] == 1 == max(shape)
     assert shape[100] == pytest.approx(0, abs=1e-9)
@@ -147,7 +147,7 @@ def test_one_cycle_rises_and_falls_to_zero() -> None:
 
 
 def test_cosine_falls_alone() -> None:
-    shape = factors(AdamW(schedule="cosine"), 10)
+    shape = factors(AdamW(AdamW.Config(schedule="cosine")), 10)
     assert shape[0] == 1
     assert shape[5] == pytest.approx(0.5)
     assert shape[10] == pytest.approx(0, abs=1e-9)
@@ -155,23 +155,23 @@ def test_cosine_falls_alone() -> None:
 
 
 def test_constant_stays() -> None:
-    assert set(factors(Adagrad(), 10)) == {1.0}
+    assert set(factors(Adagrad(Adagrad.Config()), 10)) == {1.0}
 
 
 @pytest.mark.parametrize("schedule", ["constant", "one_cycle", "cosine"])
 @pytest.mark.parametrize("num_steps", [1, 2, 3])
 def test_short_trainings_are_defined(schedule: Any, num_steps: int) -> None:
-    choice = AdamW(schedule=schedule)
+    choice = AdamW(AdamW.Config(schedule=schedule))
     assert all(0 <= choice.factor(step, num_steps) <= 1 for step in range(num_steps + 5))
     assert choice.factor(0, num_steps) > 0
 
 
 def test_only_what_takes_sparse_gradients_says_so() -> None:
-    assert AdamW(weight_decay=0.1).takes_sparse
-    assert Adagrad().takes_sparse
-    assert not Adagrad(weight_decay=0.1).takes_sparse
+    assert AdamW.Config(weight_decay=0.1).takes_sparse
+    assert Adagrad.Config().takes_sparse
+    assert not Adagrad.Config(weight_decay=0.1).takes_sparse
     table = nn.Embedding(5, 3, sparse=True)
-    run_sparse(table, Adagrad().optimizer(table.parameters()), ROWS)
+    run_sparse(table, Adagrad(Adagrad.Config()).optimizer(table.parameters()), ROWS)
 
 
 def test_there_are_optimizers() -> None:
@@ -201,7 +201,7 @@ def test_each_choice_trains_follows_its_schedule_and_resumes(path: Path) -> None
 
     whole, first, second = start(), start(), start()
     rates = train(whole, num_steps)
-    assert rates == pytest.approx([choice.learning_rate * f for f in factors(choice, num_steps)[:-1]])
+    assert rates == pytest.approx([choice.config.learning_rate * f for f in factors(choice, num_steps)[:-1]])
     assert (whole[0].detach().abs() < torch.tensor([1.0, 2.0])).all()
     train(first, 5)
     with torch.no_grad():

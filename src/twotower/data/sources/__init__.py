@@ -1,5 +1,5 @@
 """Purpose: where data comes from; each file knows one format and returns `Tables`.
 
-May import: errors, spec, other files of data.
-To add one: a file with a subclass of `source.Source`, and a YAML in `conf/data/` that names it.
+May import: config, files, other files of data.
+To add one: a file with a subclass of `source.Source` (a `Config` and `load`), and a YAML in `conf/data/` that names it.
 """

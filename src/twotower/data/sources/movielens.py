@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from annotated_types import Ge, Le
 
+from twotower.config.facts import Facts
 from twotower.data.download import Archive, data_folder_problem, fetch
-from twotower.data.fingerprints import arguments_of, fingerprint_of
+from twotower.data.fingerprints import fingerprint_of
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
 
@@ -63,51 +64,50 @@ class MovieLens(Source):
     `title`, `year` (missing for one movie of 100K) and `genres` (a list). Ratings keep the row order of the
     file, which is the tie rule: in 1M half of all consecutive ratings of a user have equal times.
 
-    Args:
-        variant: `1m` or `100k`.
-        min_rating: stars; 1 keeps all.
-
     Reference: Harper and Konstan, The MovieLens Datasets: History and Context, 2015.
     """
 
-    def __init__(
-        self, *, variant: Literal["1m", "100k"] = "1m", min_rating: Annotated[int, Ge(1), Le(5)] = 1
-    ) -> None:
-        self.variant = variant
-        self.min_rating = min_rating
+    class Config(Source.Config):
+        """Which ratings."""
+
+        variant: Literal["1m", "100k"] = "1m"
+        min_rating: Annotated[int, Ge(1), Le(5)] = 1
+        """Stars; 1 keeps all."""
+
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+            """Tell whether `TWOTOWER_DATA_DIR` is a folder, if it is set."""
+            problem = data_folder_problem()
+            return [("variant", problem)] if problem else []
+
+        def catalogue_size(self) -> int | None:
+            """Return the rated movies, if all ratings are kept."""
+            return RATED_ITEMS[self.variant] if self.min_rating == 1 else None
+
+        def columns(self) -> dict[str, set[str]]:
+            """Return the columns of the two tables."""
+            return {
+                "users": {"user_id", "gender", "age", "occupation", "zip"},
+                "items": {"item_id", "title", "year", "genres"},
+            }
+
+    config: Config
 
     def load(self) -> Tables:
         """Read the files, from `TWOTOWER_DATA_DIR`, the cache or the network."""
-        archive = ARCHIVES[self.variant]
+        archive = ARCHIVES[self.config.variant]
         files = list(fetch(archive).values())
-        read = read_1m if self.variant == "1m" else read_100k
+        read = read_1m if self.config.variant == "1m" else read_100k
         ratings, users, movies = read(*files)
-        interactions = ratings.loc[ratings["rating"] >= self.min_rating].drop(columns="rating")
+        interactions = ratings.loc[ratings["rating"] >= self.config.min_rating].drop(columns="rating")
         rated = movies[movies["item_id"].isin(interactions["item_id"])]
         names = dict(zip(("interactions", "users", "items"), archive.files, strict=True))
         return Tables(
             interactions.reset_index(drop=True), users, rated.reset_index(drop=True), names, "title"
         )
 
-    def problems(self) -> list[tuple[str, str]]:
-        """Tell whether `TWOTOWER_DATA_DIR` is a folder, if it is set."""
-        problem = data_folder_problem()
-        return [("variant", problem)] if problem else []
-
-    def num_items(self) -> int | None:
-        """Return the rated movies, if all ratings are kept."""
-        return RATED_ITEMS[self.variant] if self.min_rating == 1 else None
-
-    def columns(self) -> dict[str, set[str]]:
-        """Return the columns of the two tables."""
-        return {
-            "users": {"user_id", "gender", "age", "occupation", "zip"},
-            "items": {"item_id", "title", "year", "genres"},
-        }
-
     def fingerprint(self) -> str:
-        """Return a SHA-256 over the arguments and the published files, which `load` verifies."""
-        return fingerprint_of([arguments_of(self), dict(ARCHIVES[self.variant].files)])
+        """Return a SHA-256 over the settings and the published files, which `load` verifies."""
+        return fingerprint_of([self.config.spec(), dict(ARCHIVES[self.config.variant].files)])
 
 
 def read_1m(ratings: Path, users: Path, movies: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

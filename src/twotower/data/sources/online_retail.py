@@ -4,21 +4,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from twotower.data.fingerprints import fingerprint_of_files
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
 
 FOLDER = Path(__file__).parents[1] / "bundled" / "online_retail"
 FILES = {name: FOLDER / f"{name}.csv.gz" for name in ("interactions", "users", "items")}
 NAMES = {"CustomerID": "user_id", "StockCode": "item_id"}
-TYPES = {
-    "CustomerID": "int64",
-    "StockCode": "str",
-    "timestamp": "int64",
-    "description": "str",
-    "price": "float64",
-}
-NUM_ITEMS = 3_659
+TYPES = {"StockCode": "str", "description": "str"}
 
 
 class OnlineRetail(Source):
@@ -27,33 +19,26 @@ class OnlineRetail(Source):
     Reference: Chen, Sain and Guo, Online Retail, 2012, https://doi.org/10.24432/C5BW33, CC BY 4.0.
     """
 
-    def __init__(self) -> None:
-        pass
+    class Config(Source.Config):
+        """Nothing to set."""
+
+        def catalogue_size(self) -> int:
+            """Return the stock codes."""
+            return 3_659
+
+        def columns(self) -> dict[str, set[str]]:
+            """Return the columns of the two tables."""
+            return {"users": {"user_id", "country"}, "items": {"item_id", "description", "price"}}
 
     def load(self) -> Tables:
         """Read the three bundled files."""
-        log = ["CustomerID", "StockCode", "timestamp"]
-        return Tables(
-            interactions=_read("interactions")[[NAMES.get(name, name) for name in log]],
-            users=_read("users"),
-            items=_read("items"),
-            origins={name: path.name for name, path in FILES.items()},
-            item_label="description",
+        log, users, items = (
+            pd.read_csv(path, dtype=TYPES, keep_default_na=False).rename(columns=NAMES)
+            for path in FILES.values()
         )
+        origins = {name: path.name for name, path in FILES.items()}
+        return Tables(log[["user_id", "item_id", "timestamp"]], users, items, origins, "description")
 
-    def num_items(self) -> int:
-        """Return the stock codes."""
-        return NUM_ITEMS
-
-    def columns(self) -> dict[str, set[str]]:
-        """Return the columns of the two tables."""
-        return {"users": {"user_id", "country"}, "items": {"item_id", "description", "price"}}
-
-    def fingerprint(self) -> str:
-        """Return a SHA-256 over the files."""
-        return fingerprint_of_files(self, FILES.values())
-
-
-def _read(name: str) -> pd.DataFrame:
-    frame = pd.read_csv(FILES[name], dtype=TYPES, keep_default_na=False)
-    return frame.rename(columns=NAMES)
+    def files(self) -> list[Path]:
+        """Return the three bundled files."""
+        return list(FILES.values())

@@ -1,15 +1,45 @@
 """Where data comes from."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from pathlib import Path
 
+from twotower.config.component import Component
+from twotower.data.fingerprints import fingerprint_of
 from twotower.data.tables import Tables
+from twotower.files.atomic import sha256_of_file
 
 
-class Source(ABC):
-    """A source of interactions and of the tables of users and items.
+class Source(Component, ABC):
+    """A source of interactions and of the tables of users and items: a `Config` and `load`.
 
-    A subclass keeps every constructor argument as an attribute of the same name.
+    The methods of its `Config` say what is known before data is read; each has an answer that does for any
+    source.
     """
+
+    class Config(Component.Config):
+        """Settings of every source."""
+
+        def build(self) -> "Source":
+            """Build the source."""
+            return self.make(Source)
+
+        def gives_split(self) -> bool:
+            """Tell whether the interactions come with a `split` column, for split=given."""
+            return False
+
+        def catalogue_size(self) -> int | None:
+            """Return how many items there are if that is known without reading, else None."""
+            return None
+
+        def columns(self) -> dict[str, set[str]] | None:
+            """Return "users" and "items" -> columns, if they are known without reading, else None."""
+            return None
+
+    config: Config
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     @abstractmethod
     def load(self) -> Tables:
@@ -19,22 +49,14 @@ class Source(ABC):
             InputError: names file, column and row of what is wrong.
         """
 
-    @abstractmethod
+    def files(self) -> Iterable[Path]:
+        """Return the files that `load` reads: where their content changes, the data is another.
+
+        Here those that a setting names by its path.
+        """
+        texts = (value for value in self.config.spec().values() if isinstance(value, str))
+        return [path for path in map(Path, texts) if path.is_file()]
+
     def fingerprint(self) -> str:
-        """Return a SHA-256 over the arguments and the content of the files."""
-
-    def problems(self) -> list[tuple[str, str]]:
-        """Return (parameter, message) of what is known to be wrong before data is read; never raises."""
-        return []
-
-    def gives_split(self) -> bool:
-        """Tell whether the interactions come with a `split` column, for split=given."""
-        return False
-
-    def num_items(self) -> int | None:
-        """Return the size of the catalogue if it is known without reading, else None."""
-        return None
-
-    def columns(self) -> dict[str, set[str]] | None:
-        """Return "users" and "items" -> columns, if they are known without reading the data, else None."""
-        return None
+        """Return a SHA-256 over the settings and the content of the files; the code counts beside it."""
+        return fingerprint_of([self.config.spec(), [sha256_of_file(path) for path in self.files()]])

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 from annotated_types import Le
 
-from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.config.memory import beyond_memory
 from twotower.config.spec import Days, Fraction, NonNegativeFloat, PositiveInt, Seed
-from twotower.data.fingerprints import fingerprint_of
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
 
@@ -44,84 +43,67 @@ class Synthetic(Source):
     No (user, item) pair occurs twice. Item features tell the topics: `category` (the largest), `tags` (the
     three largest), `title` (words of the topics), `price` (noise about the category) and `vector` (noisy
     weights); `segment` is the user's largest topic.
-
-    Args:
-        num_users: U.
-        num_items: N, all of them in the catalogue.
-        num_interactions: distinct pairs, at most half of U x N.
-        latent_dim: T.
-        preference: share of the draws that follow the user's topics; the others follow popularity alone.
-        popularity_exponent: of the power law; 0 = all items alike.
-        feature_noise: standard deviation of what is added to the weights in `vector`.
-        days: length of the log, which starts on 2020-01-01.
-        seed: of everything.
     """
 
-    def __init__(
-        self,
-        *,
-        num_users: PositiveInt = 2_000,
-        num_items: PositiveInt = 1_000,
-        num_interactions: PositiveInt = 60_000,
-        latent_dim: Annotated[PositiveInt, Le(1000)] = 16,
-        preference: Fraction = 0.9,
-        popularity_exponent: NonNegativeFloat = 0.8,
-        feature_noise: NonNegativeFloat = 0.05,
-        days: Days = 365.0,
-        seed: Seed = 0,
-    ) -> None:
-        self.num_users = num_users
-        self.size = num_items  # `num_items` is a method of every source
-        self.num_interactions = num_interactions
-        self.latent_dim = latent_dim
-        self.preference = preference
-        self.popularity_exponent = popularity_exponent
-        self.feature_noise = feature_noise
-        self.days = days
-        self.seed = seed
+    class Config(Source.Config):
+        """Settings of made-up data."""
 
-    def problems(self) -> list[tuple[str, str]]:
-        """Tell whether there is memory for them, and whether there are enough pairs."""
-        entries = (self.num_users + self.size) * (
-            self.latent_dim + ENTRIES_A_ROW
-        ) + 20 * self.num_interactions
-        if said := beyond_memory(f"{self.num_users:,} users and {self.size:,} items", entries * 8):
-            return [("num_users", f"{said}; lower num_users, num_items, num_interactions or latent_dim")]
-        most = int(MAX_DENSITY * self.num_users * self.size)
-        if self.num_interactions <= most:
-            return []
-        message = (
-            f"at most half of all pairs, {self.num_users:,} x {self.size:,} / 2 = {most:,}, "
-            f"got {self.num_interactions:,}"
-        )
-        return [("num_interactions", message)]
+        num_users: PositiveInt = 2_000
+        """U."""
+        num_items: PositiveInt = 1_000
+        """N, all of them in the catalogue."""
+        num_interactions: PositiveInt = 60_000
+        """Distinct pairs, at most half of U x N."""
+        latent_dim: Annotated[PositiveInt, Le(1000)] = 16
+        """T."""
+        preference: Fraction = 0.9
+        """Share of the draws that follow the user's topics; the others follow popularity alone."""
+        popularity_exponent: NonNegativeFloat = 0.8
+        """Of the power law; 0 = all items alike."""
+        feature_noise: NonNegativeFloat = 0.05
+        """Standard deviation of what is added to the weights in `vector`."""
+        days: Days = 365.0
+        """Length of the log, which starts on 2020-01-01."""
+        seed: Seed = 0
+        """Of everything."""
 
-    def num_items(self) -> int:
-        """Return N."""
-        return self.size
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+            """Tell whether there is memory for them, and whether there are enough pairs."""
+            numbers_a_row = self.latent_dim + ENTRIES_A_ROW
+            entries = (self.num_users + self.num_items) * numbers_a_row + 20 * self.num_interactions
+            if said := beyond_memory(f"{self.num_users:,} users and {self.num_items:,} items", entries * 8):
+                return [("num_users", f"{said}; lower num_users, num_items, num_interactions or latent_dim")]
+            most = int(MAX_DENSITY * self.num_users * self.num_items)
+            if self.num_interactions <= most:
+                return []
+            message = (
+                f"at most half of all pairs, {self.num_users:,} x {self.num_items:,} / 2 = {most:,}, "
+                f"got {self.num_interactions:,}"
+            )
+            return [("num_interactions", message)]
 
-    def columns(self) -> dict[str, set[str]]:
-        """Return the columns of the two tables."""
-        return {
-            "users": {"user_id", "segment"},
-            "items": {"item_id", "title", "category", "tags", "price", "vector"},
-        }
+        def catalogue_size(self) -> int:
+            """Return N."""
+            return self.num_items
 
-    def fingerprint(self) -> str:
-        """Return a SHA-256 over the arguments."""
-        return fingerprint_of(["synthetic", vars(self)])
+        def columns(self) -> dict[str, set[str]]:
+            """Return the columns of the two tables."""
+            return {
+                "users": {"user_id", "segment"},
+                "items": {"item_id", "title", "category", "tags", "price", "vector"},
+            }
+
+    config: Config
 
     def load(self) -> Tables:
         """Draw everything anew from the seed."""
-        for name, message in self.problems():
-            raise InputError(f"data.{name}: {message}")
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng(self.config.seed)
         planted = self._plant(rng)
         users, items = self._pairs(planted, rng)
-        times = np.sort(rng.integers(0, max(round(self.days * 86_400), 1), len(users))) + FIRST_TIME
-        interactions = pd.DataFrame({"user_id": users + 1, "item_id": items + 1, "timestamp": times})
+        seconds = max(round(self.config.days * 86_400), 1)
+        times = np.sort(rng.integers(0, seconds, len(users))) + FIRST_TIME
         return Tables(
-            interactions=interactions,
+            interactions=pd.DataFrame({"user_id": users + 1, "item_id": items + 1, "timestamp": times}),
             users=_user_table(planted),
             items=self._item_table(planted, rng),
             origins={name: f"synthetic {name}" for name in ("interactions", "users", "items")},
@@ -129,20 +111,21 @@ class Synthetic(Source):
         )
 
     def _plant(self, rng: np.random.Generator) -> Planted:
-        popularity = (1.0 + rng.permutation(self.size)) ** -self.popularity_exponent
-        concentration = np.full(self.latent_dim, CONCENTRATION)
+        popularity = (1.0 + rng.permutation(self.config.num_items)) ** -self.config.popularity_exponent
+        concentration = np.full(self.config.latent_dim, CONCENTRATION)
         return Planted(
-            users=rng.dirichlet(concentration, self.num_users),
-            items=rng.dirichlet(concentration, self.size),
+            users=rng.dirichlet(concentration, self.config.num_users),
+            items=rng.dirichlet(concentration, self.config.num_items),
             popularity=popularity / popularity.sum(),
         )
 
     def _pairs(self, planted: Planted, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return distinct pairs in random order; saturated tastes are filled up with even draws."""
-        activity = np.cumsum(rng.lognormal(sigma=0.7, size=self.num_users))
+        config = self.config
+        activity = np.cumsum(rng.lognormal(sigma=0.7, size=config.num_users))
         keys = np.zeros(0, dtype=np.int64)
         for round_number in range(1_000):
-            lacking = self.num_interactions - len(keys)
+            lacking = config.num_interactions - len(keys)
             if lacking <= 0:
                 break
             count = round(1.3 * lacking) + 16
@@ -150,35 +133,40 @@ class Synthetic(Source):
                 users = np.searchsorted(activity, rng.random(count) * activity[-1], side="right")
                 items = self._draw_items(planted, users, rng)
             else:
-                users, items = rng.integers(self.num_users, size=count), rng.integers(self.size, size=count)
-            keys = np.union1d(keys, users * self.size + items)
-        chosen = rng.permutation(keys)[: self.num_interactions]
-        return chosen // self.size, chosen % self.size
+                users = rng.integers(config.num_users, size=count)
+                items = rng.integers(config.num_items, size=count)
+            keys = np.union1d(keys, users * config.num_items + items)
+        chosen = rng.permutation(keys)[: config.num_interactions]
+        return chosen // config.num_items, chosen % config.num_items
 
     def _draw_items(self, planted: Planted, users: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         topics = _draw_topics(planted.users, users, rng)
-        topics[rng.random(len(users)) >= self.preference] = self.latent_dim  # no topic: popularity alone
+        no_topic = self.config.latent_dim  # popularity alone
+        topics[rng.random(len(users)) >= self.config.preference] = no_topic
         masses = np.column_stack([planted.items * planted.popularity[:, None], planted.popularity])
         items = np.empty(len(users), dtype=np.int64)
-        for topic in range(self.latent_dim + 1):
+        for topic in range(self.config.latent_dim + 1):
             drawn = np.flatnonzero(topics == topic)
             cumulative = np.cumsum(masses[:, topic])
             chosen = np.searchsorted(cumulative, rng.random(len(drawn)) * cumulative[-1], side="right")
-            items[drawn] = np.minimum(chosen, self.size - 1)
+            items[drawn] = np.minimum(chosen, self.config.num_items - 1)
         return items
 
     def _item_table(self, planted: Planted, rng: np.random.Generator) -> pd.DataFrame:
+        config = self.config
         order = np.argsort(-planted.items, axis=1)[:, :3]
         category = order[:, 0]
         topic_of_word = np.column_stack(
-            [_draw_topics(planted.items, np.arange(self.size), rng) for _ in range(WORDS_A_TITLE)]
+            [_draw_topics(planted.items, np.arange(config.num_items), rng) for _ in range(WORDS_A_TITLE)]
         )
-        words = _words(self.latent_dim)[topic_of_word, rng.integers(WORDS_A_TOPIC, size=topic_of_word.shape)]
-        noise = rng.normal(scale=self.feature_noise, size=planted.items.shape)
-        price = np.exp(rng.normal(size=self.latent_dim)[category] + 0.3 * rng.normal(size=self.size) + 2)
+        word_of_topic = rng.integers(WORDS_A_TOPIC, size=topic_of_word.shape)
+        words = _words(config.latent_dim)[topic_of_word, word_of_topic]
+        noise = rng.normal(scale=config.feature_noise, size=planted.items.shape)
+        price_of_category = rng.normal(size=config.latent_dim)
+        price = np.exp(price_of_category[category] + 0.3 * rng.normal(size=config.num_items) + 2)
         return pd.DataFrame(
             {
-                "item_id": np.arange(1, self.size + 1),
+                "item_id": np.arange(1, config.num_items + 1),
                 "title": [f"{' '.join(row)} {number}".capitalize() for number, row in enumerate(words, 1)],
                 "category": [f"category {topic}" for topic in category],
                 "tags": [[f"topic {topic}" for topic in row] for row in order],

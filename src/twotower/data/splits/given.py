@@ -3,8 +3,8 @@
 import numpy as np
 
 from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.data.log import Log
-from twotower.data.sources.source import Source
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 
 NO_SPLIT = (
@@ -20,14 +20,14 @@ class Given(Split):
     same time.
     """
 
+    class Config(Split.Config):
+        """Nothing to set."""
+
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+            """Tell whether the source gives a split."""
+            return [("", NO_SPLIT)] if facts.gives_split is False else []
+
     name = "given"
-
-    def __init__(self) -> None:
-        pass
-
-    def problems(self, source: Source) -> list[str]:
-        """Tell whether the source gives a split."""
-        return [] if source.gives_split() else [NO_SPLIT]
 
     def assign(self, log: Log) -> Parts:
         """Return the part of each interaction.

@@ -1,10 +1,8 @@
 """Items never seen in training, to be found by their features alone."""
 
-from typing import Literal
-
 import numpy as np
 
-from twotower.config.spec import Days, ProperFraction, Seed
+from twotower.config.spec import ProperFraction, Seed
 from twotower.data.dataset import Audit
 from twotower.data.log import Log
 from twotower.data.splits.split import NONE, TRAIN, VALID, VALID_ONLY, Parts
@@ -18,28 +16,18 @@ class ItemCold(Temporal):
     one, so that metrics on cold items measure what features alone give. What users did with them before the
     windows is dropped. Warm items are targets as well: compare the slices.
 
-    Args:
-        share: of the catalogue that is cold.
-        seed: of the choice of items.
-        test: see `Temporal`.
-        valid: see `Temporal`.
-        unit: see `Temporal`.
     """
 
-    name = "item_cold"
+    class Config(Temporal.Config):
+        """Which items are cold."""
 
-    def __init__(
-        self,
-        *,
-        share: ProperFraction = 0.2,
-        seed: Seed = 0,
-        test: Days = 28.0,
-        valid: Days = 28.0,
-        unit: Literal["days", "share"] = "days",
-    ) -> None:
-        super().__init__(test=test, valid=valid, unit=unit)
-        self.share = share
-        self.seed = seed
+        share: ProperFraction = 0.2
+        """Of the catalogue that is cold."""
+        seed: Seed = 0
+        """Of the choice of items."""
+
+    config: Config
+    name = "item_cold"
 
     def assign(self, log: Log) -> Parts:
         """Return the part of each interaction, by its time and its item."""
@@ -55,10 +43,10 @@ class ItemCold(Temporal):
 
     def remedy(self, log: Log) -> str:
         """Return the windows, and which settings move them."""
-        return f"{super().remedy(log)}, or split.share (now {self.share} of the items are cold)"
+        return f"{super().remedy(log)}, or split.share (now {self.config.share} of the items are cold)"
 
     def _is_cold(self, log: Log) -> np.ndarray:
         cold = np.zeros(log.num_items + 1, dtype=np.bool_)
-        shuffled = np.random.default_rng(self.seed).permutation(np.arange(1, log.num_items + 1))
-        cold[shuffled[: round(log.num_items * self.share)]] = True
+        shuffled = np.random.default_rng(self.config.seed).permutation(np.arange(1, log.num_items + 1))
+        cold[shuffled[: round(log.num_items * self.config.share)]] = True
         return cold

@@ -19,9 +19,6 @@ class LeaveOneOut(Split):
 
     name = "leave_one_out"
 
-    def __init__(self) -> None:
-        pass
-
     def assign(self, log: Log) -> Parts:
         """Return the part of each interaction, by its place in the user's log."""
         counts = log.counts[log.users]

@@ -6,10 +6,10 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.data.dataset import Audit
 from twotower.data.log import Log
-from twotower.data.sources.source import Source
 
 TRAIN, VALID, TEST, VALID_HISTORY, TEST_HISTORY, VALID_ONLY, NONE = range(7)
 """Parts: `VALID` and `TEST` are targets; a valid target is known later, a `VALID_ONLY` one never.
@@ -27,14 +27,22 @@ KNOWN_TO_TEST = (*TRAIN_AND_VALID_PARTS, TEST_HISTORY)
 Parts = NDArray[np.int8]
 
 
-class Split(ABC):
-    """Which interactions train, which are histories and which are targets; the same log gives the same parts.
+class Split(Component, ABC):
+    """Which interactions train, are histories and are targets; the same log gives the same parts."""
 
-    A subclass keeps every constructor argument as an attribute of the same name.
-    """
+    class Config(Component.Config):
+        """Settings of every split."""
 
+        def build(self) -> "Split":
+            """Build the split."""
+            return self.make(Split)
+
+    config: Config
     name: str
     """Of its choice in `conf/split/`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     @abstractmethod
     def assign(self, log: Log) -> Parts:
@@ -43,10 +51,6 @@ class Split(ABC):
     @abstractmethod
     def remedy(self, log: Log) -> str:
         """Return what to say when this log leaves a part empty: what the parts are and what to change."""
-
-    def problems(self, source: Source) -> list[str]:
-        """Return what is known to be wrong with this split of this source, before data is read."""
-        return []
 
     def request_times(self, log: Log, targets: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return when each user row asks, unix seconds [num_users + 1]; 0 for users without targets.

@@ -5,13 +5,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.config.errors import InputError
+from twotower.config.facts import Facts
 from twotower.config.spec import Days
 from twotower.data.dataset import Audit
 from twotower.data.log import Log
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
-
-SECONDS_A_DAY = 86_400
+from twotower.data.times import SECONDS_A_DAY, date
 
 
 class Temporal(Split):
@@ -20,29 +19,30 @@ class Temporal(Split):
     Every user asks at the cutoff, whatever the time of the targets; so nothing of the future trains, and the
     future-leak rate is 0.
 
-    Args:
-        test: length of the test window, which ends with the last interaction.
-        valid: length of the valid window before it.
-        unit: `days`, or `share` of all interactions (equal times at a cutoff go to the later window).
     """
 
-    name = "temporal"
+    class Config(Split.Config):
+        """The two windows."""
 
-    def __init__(
-        self,
-        *,
-        test: Days = 28.0,
-        valid: Days = 28.0,
-        unit: Literal["days", "share"] = "days",
-    ) -> None:
-        if unit == "share" and test + valid >= 1:
-            raise InputError(
-                f"test + valid must be below 1 with unit=share, so that some interactions are left to train; "
-                f"got {test} + {valid}"
+        test: Days = 28.0
+        """Length of the test window, which ends with the last interaction."""
+        valid: Days = 28.0
+        """Length of the valid window before it."""
+        unit: Literal["days", "share"] = "days"
+        """`days`, or `share` of all interactions (equal times at a cutoff go to the later window)."""
+
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+            """Tell whether the windows leave something to train."""
+            if self.unit == "days" or self.test + self.valid < 1:
+                return []
+            message = (
+                "test + valid must be below 1 with unit=share, so that some interactions are left to train; "
+                f"got {self.test} + {self.valid}"
             )
-        self.test = test
-        self.valid = valid
-        self.unit = unit
+            return [("", message)]
+
+    config: Config
+    name = "temporal"
 
     def assign(self, log: Log) -> Parts:
         """Return the part of each interaction, by its time alone."""
@@ -54,12 +54,12 @@ class Temporal(Split):
 
     def cutoffs(self, log: Log) -> tuple[int, int]:
         """Return the first second of the valid window and of the test window."""
-        if self.unit == "days":
+        if self.config.unit == "days":
             end = int(log.times.max()) + 1
-            test_from = end - round(self.test * SECONDS_A_DAY)
-            return test_from - round(self.valid * SECONDS_A_DAY), test_from
-        ordered = np.sort(log.times)
-        return _start(ordered, self.test + self.valid), _start(ordered, self.test)
+            test_from = end - round(self.config.test * SECONDS_A_DAY)
+            return test_from - round(self.config.valid * SECONDS_A_DAY), test_from
+        config, ordered = self.config, np.sort(log.times)
+        return _start(ordered, config.test + config.valid), _start(ordered, config.test)
 
     def request_times(self, log: Log, targets: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the cutoff of the window the targets are in, for every user row."""
@@ -79,7 +79,7 @@ class Temporal(Split):
         return (
             f"the log runs from {date(first)} to {date(last)} ({(last - first) / SECONDS_A_DAY:.1f} days), "
             f"valid from {date(valid_from)}, test from {date(test_from)}; change split.test and split.valid "
-            f"(now {self.test} and {self.valid} {self.unit})"
+            f"(now {self.config.test} and {self.config.valid} {self.config.unit})"
         )
 
 
@@ -87,8 +87,3 @@ def _start(ordered: np.ndarray, share: float) -> int:
     """Return the time of the first of the last `share` of ascending times."""
     count = min(max(round(len(ordered) * share), 1), len(ordered))
     return int(ordered[len(ordered) - count])
-
-
-def date(seconds: int) -> str:
-    """Return unix seconds as a date with its time in UTC."""
-    return str(np.datetime64(seconds, "s")).replace("T", " ")  # of any year, which datetime is not

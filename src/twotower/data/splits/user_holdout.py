@@ -16,25 +16,26 @@ class UserHoldout(Split):
     The earliest interactions of such a user are the history, the rest are targets. Users with a single
     interaction are never held out. Valid users count as known when test users are predicted.
 
-    Args:
-        share: of the users with at least two interactions, valid and test together.
-        fold_in: share of a held-out user's interactions that is history; at least one, and not all.
-        seed: of the choice of users.
-
     Reference: Liang et al., Variational Autoencoders for Collaborative Filtering, 2018, section 4.2.
     """
 
-    name = "user_holdout"
+    class Config(Split.Config):
+        """Which users are held out, and how much of them is shown."""
 
-    def __init__(self, *, share: ProperFraction = 0.2, fold_in: ProperFraction = 0.8, seed: Seed = 0) -> None:
-        self.share = share
-        self.fold_in = fold_in
-        self.seed = seed
+        share: ProperFraction = 0.2
+        """Of the users with at least two interactions, valid and test together."""
+        fold_in: ProperFraction = 0.8
+        """Share of a held-out user's interactions that is history; at least one, and not all."""
+        seed: Seed = 0
+        """Of the choice of users."""
+
+    config: Config
+    name = "user_holdout"
 
     def assign(self, log: Log) -> Parts:
         """Return the part of each interaction, by its user and its place in the user's log."""
         valid_users, test_users = self._held_out(log)
-        shown = np.clip(np.round(log.counts * self.fold_in), 1, np.maximum(log.counts - 1, 1))
+        shown = np.clip(np.round(log.counts * self.config.fold_in), 1, np.maximum(log.counts - 1, 1))
         is_shown = log.ordinals < shown[log.users]
         parts = np.full(len(log), TRAIN, dtype=np.int8)
         for users, history, target in (
@@ -54,7 +55,7 @@ class UserHoldout(Split):
         """Return how many users there are to hold out."""
         return (
             f"{len(self._eligible(log))} users have {MIN_INTERACTIONS} interactions or more, and "
-            f"split.share = {self.share} of them are held out, half for valid and half for test; "
+            f"split.share = {self.config.share} of them are held out, half for valid and half for test; "
             "change split.share"
         )
 
@@ -62,6 +63,6 @@ class UserHoldout(Split):
         return np.flatnonzero(log.counts >= MIN_INTERACTIONS)
 
     def _held_out(self, log: Log) -> tuple[np.ndarray, np.ndarray]:
-        shuffled = np.random.default_rng(self.seed).permutation(self._eligible(log))
-        half = round(len(shuffled) * self.share / 2)
+        shuffled = np.random.default_rng(self.config.seed).permutation(self._eligible(log))
+        half = round(len(shuffled) * self.config.share / 2)
         return shuffled[:half], shuffled[half : 2 * half]

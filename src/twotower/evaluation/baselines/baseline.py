@@ -5,15 +5,28 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.config.component import Component
 from twotower.data.history import History
 
 
-class Baseline(ABC):
+class Baseline(Component, ABC):
     """A recommender without training by gradient."""
 
-    def skip_reason(self, num_items: int) -> str | None:
-        """Return why it cannot run on a catalogue of this size, None if it can."""
-        return None
+    class Config(Component.Config):
+        """Settings of every baseline."""
+
+        def skip_reason(self, num_items: int) -> str | None:
+            """Return why it cannot run on a catalogue of this size, None if it can."""
+            return None
+
+        def build(self) -> "Baseline":
+            """Build the baseline, which has learned nothing yet."""
+            return self.make(Baseline)
+
+    config: Config
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
 
     @abstractmethod
     def fit(self, train: History, num_items: int, now: int) -> None:
@@ -23,6 +36,9 @@ class Baseline(ABC):
             train: the log of every user.
             num_items: N.
             now: unix seconds at which recommendations are asked for.
+
+        Raises:
+            InputError: a setting does not suit the log; begins with its name.
         """
 
     @abstractmethod

@@ -18,29 +18,30 @@ class Ease(Baseline):
 
     A user without history gets popularity. Costs N^2 memory and N^3 time, hence `max_items`.
 
-    Args:
-        regularisation: L2 penalty; 100 to 1000 is usual.
-        max_items: largest catalogue it is run on.
-
     Reference: Steck (2019), Embarrassingly shallow autoencoders for sparse data, equation 8.
     """
 
-    def __init__(self, *, regularisation: PositiveFloat = 500, max_items: PositiveInt = 20_000) -> None:
-        self.regularisation = regularisation
-        self.max_items = max_items
+    class Config(Baseline.Config):
+        """Settings of EASE."""
 
-    def skip_reason(self, num_items: int) -> str | None:
-        """Return a reason above `max_items`."""
-        if num_items <= self.max_items:
-            return None
-        return f"{num_items} items are above max_items = {self.max_items}"
+        regularisation: PositiveFloat = 500
+        """L2 penalty; 100 to 1000 is usual."""
+        max_items: PositiveInt = 20_000
+        """Largest catalogue it is run on."""
+
+        def skip_reason(self, num_items: int) -> str | None:
+            """See `Baseline.Config.skip_reason`."""
+            above = f"{num_items} items are above max_items = {self.max_items}"
+            return above if num_items > self.max_items else None
+
+    config: Config
 
     def fit(self, train: History, num_items: int, now: int) -> None:
         """Solve for the item weights, float32 [N, N]."""
         taken = interaction_matrix(train, np.arange(len(train.offsets) - 1), num_items)
         self.counts = taken.sum(axis=0)
         gram = gram_of(taken)
-        gram[np.diag_indices(num_items)] += self.regularisation
+        gram[np.diag_indices(num_items)] += self.config.regularisation
         precision = inverse_of_symmetric(gram)
         precision /= -np.diag(precision).copy()
         self.weights = precision

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from twotower.config.errors import InputError
-from twotower.config.spec import Spec, build
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
 from twotower.evaluation.baselines.baseline import Baseline
@@ -26,39 +25,36 @@ class BaselineReports:
 
 
 def run_baselines(
-    specs: Mapping[str, Spec],
+    configs: Mapping[str, Baseline.Config],
     evaluator: Evaluator,
     holdout: Holdout,
     train: History,
     num_items: int,
-    now: int | None = None,
 ) -> BaselineReports:
     """Fit each baseline on `train` and evaluate it on `holdout`.
 
     Args:
-        specs: name -> spec of a `Baseline`.
+        configs: name -> settings of the baseline.
         evaluator: metrics and seen filter.
         holdout: users, their histories and targets.
         train: the log the model was fitted on too.
         num_items: N.
-        now: unix seconds of the request; by default `request_time(holdout, train)`.
 
     Raises:
         InputError: a setting of one does not suit the data.
     """
-    when = request_time(holdout, train) if now is None else now
     popularity = item_popularity(train, num_items)
     reports, skipped = {}, {}
-    for name, spec in specs.items():
-        baseline: Baseline = build(spec, Baseline)
-        if reason := baseline.skip_reason(num_items):
+    for name, config in configs.items():
+        if reason := config.skip_reason(num_items):
             skipped[name] = reason
             continue
+        baseline = config.build()
         try:
-            baseline.fit(train, num_items, when)
+            baseline.fit(train, num_items, request_time(holdout, train))
         except InputError as error:
             raise InputError(f"baselines.{name}.{error}") from error
-        rows = top_rows(baseline, evaluator, holdout, num_items)
+        rows = _top_rows(baseline, evaluator, holdout, num_items)
         reports[name] = evaluator.evaluate(rows, holdout, popularity)
     return BaselineReports(reports, skipped)
 
@@ -69,7 +65,7 @@ def request_time(holdout: Holdout, train: History) -> int:
     return int(last) if first == last else int(train.times.max(initial=0)) + 1
 
 
-def top_rows(baseline: Baseline, evaluator: Evaluator, holdout: Holdout, num_items: int) -> np.ndarray:
+def _top_rows(baseline: Baseline, evaluator: Evaluator, holdout: Holdout, num_items: int) -> np.ndarray:
     """Return the best rows [Q, max_k] of a fitted baseline, seen items filtered as the evaluator says."""
 
     def score(queries: slice) -> torch.Tensor:

@@ -1,140 +1,172 @@
-"""`scripts/compare.py`: its arguments, and where each form of output goes."""
+"""`scripts/compare.py`: the words that it understands, and where each form of output goes."""
 
-import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from twotower.config.errors import InputError
+from twotower.config.exits import DONE
+from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.files.atomic import write_text_atomically
 from twotower.reports.compare.build import compare
+from twotower.reports.compare.comparison import Comparison, Options
 from twotower.reports.compare.export import as_csv, as_json, as_markdown
 from twotower.reports.compare.find import is_run, run_folders
 from twotower.reports.compare.metric import DEFAULT
-from twotower.reports.compare.report import Options, Report
 from twotower.reports.compare.screen import show
 from twotower.reports.compare.table import summary
 
 STDOUT = "-"
-Writer = Callable[[Report], str]
+HELP = ("--help", "-h")
+WORDS = {
+    "metric": f"figure to compare and sort by [{DEFAULT}]",
+    "columns": "more figures to show, with commas [the index's, if it differs, or ndcg@20]",
+    "baseline": "run or built-in baseline to set against [best by validation]",
+    "with_baselines": "true shows the built-in baselines as rows",
+    "by": "what a row is: run, or configuration for all its seeds [run]",
+    "pairs": "true compares all pairs, not only with the baseline",
+    "tests": "false shows differences only: quicker with many runs",
+    "html": "file for one self-contained page with plots",
+    "csv": "file; - is standard output, as for the next two",
+    "json": "file",
+    "markdown": "file",
+    "debug": "true shows where an error comes from",
+}
 
 
-def run_command(arguments: Sequence[str], description: str) -> int:
-    """Compare the runs that the arguments name; returns the exit status.
+def run_command(words: Sequence[str], description: str) -> int:
+    """Compare the runs that the words name; returns the exit status.
 
     Args:
-        arguments: of the command line, without the script's name.
+        words: of the command line: folders, and key=value.
         description: what `--help` begins with.
 
     Raises:
         InputError: no run, an unknown name, or an output that cannot be written.
     """
-    asked = parser(description).parse_args(arguments)
-    outputs = [(name, asked_path) for name in FORMS if (asked_path := getattr(asked, name))]
+    if set(HELP) & set(words):
+        print(_help(description))
+        return DONE
+    paths, values = split_words(words)
+    options = _options({key: text for key, text in values.items() if key not in (*FORMS, "debug")})
+    outputs = {name: values[name] for name in FORMS if name in values}
     _check(outputs)
-    folders, notes = run_folders(asked.paths)
-    report = compare(folders, _options(asked), notes)
-    to_stdout = [name for name, path in outputs if path == STDOUT]
+    folders, notes = run_folders(paths)
+    comparison = compare(folders, options, notes)
+    to_stdout = [name for name, path in outputs.items() if path == STDOUT]
     if to_stdout:
-        sys.stdout.write(FORMS[to_stdout[0]](report))
-        print("\n".join(summary(report)), file=sys.stderr)
+        sys.stdout.write(FORMS[to_stdout[0]](comparison))
+        print("\n".join(summary(comparison)), file=sys.stderr)
     else:
-        show(report)
-    for name, path in outputs:
+        show(comparison)
+    for name, path in outputs.items():
         if path != STDOUT:
-            _write(name, path, FORMS[name](report))
+            _write(name, path, FORMS[name](comparison))
             print(f"written: {path}", file=sys.stderr if to_stdout else sys.stdout)
-    return 0
+    return DONE
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the paths of a command line, and its values by key.
+
+    A folder's name may hold a = as well: a word is a path if it is one, or if there is a / before the =.
+
+    Raises:
+        InputError: lists every unknown key and every flag, or no path is named.
+    """
+    paths: list[str] = []
+    values: dict[str, str] = {}
+    problems = []
+    for at, word in enumerate(words):
+        key, equals, text = word.partition("=")
+        if word.startswith("-"):
+            problems.append(Problem(word, _instead(key, text or "".join(words[at + 1 : at + 2]))))
+        elif key in WORDS and equals:
+            values[key] = text
+        elif equals and "/" not in key and not Path(word).exists():
+            problems.append(Problem(key, f"unknown key; {nearest(key, WORDS)} (a path: ./{word})"))
+        else:
+            paths.append(word)
+    raise_problems(problems, "the command")
+    if not paths:
+        raise InputError("name a run, a sweep, a folder above them or a glob in quotes: outputs/default")
+    return paths, values
+
+
+def _instead(flag: str, value: str) -> str:
+    key = flag.lstrip("-").replace("-", "_")
+    if key == "no_tests":
+        return "write tests=false"
+    if key in ("pairs", "with_baselines", "debug"):
+        return f"write {key}=true"
+    return f"write {key}={value or '...'}" if key in WORDS else f"unknown flag; {nearest(key, WORDS)}"
+
+
+def _options(values: Mapping[str, str]) -> Options:
+    plain: dict[str, Any] = dict(values)
+    if "columns" in plain:
+        plain["columns"] = plain["columns"].split(",")
+    try:
+        return TypeAdapter(Options).validate_python(plain)
+    except ValidationError as error:
+        first = error.errors()[0]
+        expected = first["msg"].removeprefix("Input should be ")
+        raise InputError(f"{first['loc'][0]}={first['input']}: expected {expected}") from error
+
+
+def _help(description: str) -> str:
+    lines = [
+        description.strip(),
+        "",
+        "Paths: runs, sweeps, folders above them, globs in quotes.",
+        "Keys (key=value):",
+    ]
+    lines += [f"  {key:<14}  {told}" for key, told in WORDS.items()]
+    return "\n".join([*lines, "", "Exit status: 0 done, 1 failed, 2 your input."])
 
 
 def _write(name: str, path: str, text: str) -> None:
     try:
         write_text_atomically(Path(path), text)
     except OSError as error:
-        raise InputError(
-            f"--{name} {path}: cannot be written ({error.strerror}); name another file"
-        ) from error
+        raise InputError(f"{name}={path}: cannot be written ({error.strerror}); name another file") from error
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """Return the parser of the command's arguments."""
-    made = argparse.ArgumentParser(
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Exit status: 0 done, 1 failed, 2 your input.",
-        allow_abbrev=False,
-    )
-    made.add_argument(
-        "paths", nargs="+", metavar="PATH", help="runs, sweeps, folders above them, globs in quotes"
-    )
-    made.add_argument("--metric", metavar="KEY", help=f"figure to compare and sort by [{DEFAULT}]")
-    made.add_argument(
-        "--columns", metavar="KEY,KEY", help="more figures to show [the index's, if it differs, or ndcg@20]"
-    )
-    made.add_argument(
-        "--baseline", metavar="RUN", help="run or built-in baseline to set against [best by validation]"
-    )
-    made.add_argument("--with-baselines", action="store_true", help="show the built-in baselines as rows")
-    made.add_argument(
-        "--by",
-        choices=["run", "configuration"],
-        default="run",
-        help="what a row is; a configuration is all its seeds",
-    )
-    made.add_argument("--pairs", action="store_true", help="compare all pairs, not only with the baseline")
-    made.add_argument("--no-tests", action="store_true", help="differences only: quicker with many runs")
-    made.add_argument("--html", metavar="FILE", help="write one self-contained page with plots")
-    for form in ("csv", "json", "markdown"):
-        made.add_argument(f"--{form}", metavar="FILE", help=f"write {form}; - is standard output")
-    made.add_argument("--debug", action="store_true", help="show where an error comes from")
-    return made
-
-
-def _options(asked: argparse.Namespace) -> Options:
-    return Options(
-        metric=asked.metric,
-        columns=None if asked.columns is None else tuple(asked.columns.split(",")),
-        baseline=asked.baseline,
-        with_baselines=asked.with_baselines,
-        by_configuration=asked.by == "configuration",
-        pairs=asked.pairs,
-        tests=not asked.no_tests,
-    )
-
-
-def _check(outputs: Sequence[tuple[str, str]]) -> None:
+def _check(outputs: Mapping[str, str]) -> None:
     """Refuse outputs that cannot be written before any run is read."""
-    to_stdout = [f"--{name}" for name, path in outputs if path == STDOUT]
+    to_stdout = [f"{name}={STDOUT}" for name, path in outputs.items() if path == STDOUT]
     if len(to_stdout) > 1:
         raise InputError(f"{' and '.join(to_stdout)}: only one of them can go to standard output")
-    paths = [Path(path).resolve() for _, path in outputs if path != STDOUT]
+    paths = [Path(path).resolve() for path in outputs.values() if path != STDOUT]
     if len(set(paths)) < len(paths):
         raise InputError("two outputs have the same file name; give each its own")
-    for name, text in outputs:
+    for name, text in outputs.items():
         path = Path(text)
         if text == STDOUT and name == "html":
-            raise InputError("--html -: name a file, as in --html report.html")
-        if text != STDOUT and path.is_dir():
-            raise InputError(f"--{name} {text}: a folder is there; name a file")
+            raise InputError("html=-: name a file, as in html=report.html")
         if text != STDOUT and is_run(path.parent):
             raise InputError(
-                f"--{name} {text}: a run folder holds only what the run wrote; name a file elsewhere"
+                f"{name}={text}: a run folder holds only what the run wrote; name a file elsewhere"
             )
-        if name == "html":
-            _check_plotly()
+    if "html" in outputs:
+        from importlib.util import find_spec
+
+        if find_spec("plotly") is None:
+            raise InputError("html= needs plotly, which is not installed; pip install -e '.[report]'")
 
 
-def _check_plotly() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("plotly") is None:
-        raise InputError("--html needs plotly, which is not installed; pip install -e '.[report]'")
-
-
-def _as_html(report: Report) -> str:
+def _as_html(comparison: Comparison) -> str:
     from twotower.reports.compare.page import as_html
 
-    return as_html(report)
+    return as_html(comparison)
 
 
-FORMS: dict[str, Writer] = {"html": _as_html, "csv": as_csv, "json": as_json, "markdown": as_markdown}
+FORMS: dict[str, Callable[[Comparison], str]] = {
+    "html": _as_html,
+    "csv": as_csv,
+    "json": as_json,
+    "markdown": as_markdown,
+}

@@ -1,103 +1,132 @@
-"""One difference between two rows, and what can be said of it in words."""
+"""Runs side by side, as every form of output shows them, and what to know of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from twotower.reports.compare.entries import Entry, direction_of
-from twotower.reports.compare.metric import written
-from twotower.reports.compare.seeds import Luck
+from twotower.reports.compare.judge import (
+    BETTER,
+    NOT_COMPARABLE,
+    NOT_TESTED,
+    WORSE,
+    Difference,
+    Judgement,
+)
+from twotower.reports.compare.metric import column_of
+from twotower.reports.compare.record import DAMAGED, UNENDED, RunRecord
+from twotower.reports.compare.seeds import Luck, Spread
+from twotower.runs.directions import higher_is_better
 
-ALPHA = 0.05
-BETTER, WORSE, NONE_SHOWN = "better", "worse", "no difference shown"
-HIGHER, LOWER = "higher", "lower"
-"""What is said of a figure that has no better direction."""
-SAME = "the same in every user"
-SEED_ONLY, BY_SEED = "same configuration: seed only", "differs by seed"
-REPEAT, BY_REPEAT = "same configuration and seed", "differs, though repeated"
-NOT_COMPARABLE, NOT_TESTED, UNTESTED = "not comparable", "not tested", ""
+ONE_SEED = (
+    "every configuration has one seed here, so better and worse are of these very runs; another seed may turn"
+    " a small difference (scripts/train.py seeds=5 shows how far)"
+)
+NO_DIRECTION = (
+    "has no better direction, as far as these runs say (higher_is_better of result.json, from the metric's"
+    " class): rows stand from the highest on, and none is called better"
+)
 
 
 @dataclass(frozen=True)
-class PairedTest:
-    """Figures of a paired test of left - right.
+class Options:
+    """What is asked of a comparison; see the command's help."""
+
+    metric: str | None = None
+    columns: tuple[str, ...] | None = None
+    baseline: str | None = None
+    with_baselines: bool = False
+    by: Literal["run", "configuration"] = "run"
+    pairs: bool = False
+    tests: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
 
     Args:
-        low: of the 95 % interval of this difference alone, as `high`.
-        high: its upper end.
-        p_value: two-sided, of this comparison alone.
-        corrected: for the number of comparisons made.
-        with_seeds: whether seeds, not only users, were counted as luck.
+        entry: what it stands for.
+        value: the figure compared, None where it has none.
+        verdict: against the baseline, or the state of a run without figures.
+        reason: more of the same.
+        difference: from the baseline, None for the baseline itself and where there is none.
+        spread: over its configuration's seeds.
     """
 
-    low: float
-    high: float
-    p_value: float
-    corrected: float
-    with_seeds: bool
+    entry: Entry
+    value: float | None
+    verdict: str
+    reason: str = ""
+    difference: Difference | None = None
+    spread: Spread | None = None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is known of left - right.
+    """Runs side by side, as every form of output shows them.
 
     Args:
-        left: the row judged.
-        right: the row it is set against.
-        verdict: one of the words above; empty where no test was asked for.
-        reason: why there is no test or no comparison, or what to keep in mind of the verdict.
-        delta: the difference, None where it would mean nothing.
-        tested: None without a test.
+        metric: key of the figure compared.
+        columns: keys of other figures to show.
+        keys: the settings that differ, the telling ones first.
+        rows: best first, then those that are not comparable, then runs without figures.
+        pairs: all pairs, if asked for.
+        baseline: the row that the others are set against.
+        chosen: how the baseline was chosen, in words.
+        judgement: number of tests and users.
+        luck: what the seed alone changes, if some configuration has several.
+        records: all runs.
+        notes: what to know.
     """
 
-    left: Entry
-    right: Entry
-    verdict: str
-    reason: str = ""
-    delta: float | None = None
-    tested: PairedTest | None = None
+    metric: str
+    columns: list[str]
+    keys: list[str]
+    rows: list[Row]
+    pairs: list[Difference]
+    baseline: Entry | None
+    chosen: str
+    judgement: Judgement
+    luck: Luck | None
+    records: list[RunRecord]
+    notes: list[str]
+
+    def higher_is_better(self, key: str) -> bool | None:
+        """Say whether the higher of two figures is the better one; None where neither is."""
+        return higher_is_better(key, (record.result.higher_is_better for record in self.records))
 
 
-def judged(
-    left: Entry, right: Entry, metric: str, delta: float, tested: PairedTest, luck: Luck | None
-) -> Comparison:
-    """Put a tested difference into words.
-
-    Args:
-        left: the row judged.
-        right: the row it is set against.
-        metric: the figure compared.
-        delta: left - right.
-        tested: the test's figures.
-        luck: what the seed alone changes, where that is known.
-    """
-    shown = tested.corrected <= ALPHA
-    if _same_configuration(left, right):
-        repeat = left.run.seed == right.run.seed
-        words = (BY_REPEAT, REPEAT) if repeat else (BY_SEED, SEED_ONLY)
-        return Comparison(left, right, words[0] if shown else words[1], "", delta, tested)
-    if not shown:
-        return Comparison(left, right, NONE_SHOWN, "", delta, tested)
-    verdict = _verdict(delta, direction_of(metric, (left, right)))
-    reason = "" if tested.with_seeds else _luck_of_the_seed(left, right, metric, delta, luck)
-    return Comparison(left, right, verdict, reason, delta, tested)
+def notes_of(options: Options, metric: str, rows: Sequence[Row], num_with_seeds: int) -> list[str]:
+    """Return what to know of a comparison, the number of its configurations with several seeds given."""
+    notes = []
+    if options.tests and column_of(metric) is None:
+        notes.append(f"{metric} is no mean over users of the test split, so differences in it are not tested")
+    if direction_of(metric, [row.entry for row in rows]) is None:
+        notes.append(f"{metric} {NO_DIRECTION}")
+    if num_with_seeds and options.by == "run":
+        several = "1 configuration has" if num_with_seeds == 1 else f"{num_with_seeds} configurations have"
+        notes.append(f"{several} several seeds; by=configuration tests with all of them, seeds as luck too")
+    elif not num_with_seeds and any(row.verdict in (BETTER, WORSE) for row in rows):
+        notes.append(ONE_SEED)
+    return [*notes, *_notes_on_rows(rows)]
 
 
-def _verdict(delta: float, higher_is_better: bool | None) -> str:
-    if higher_is_better is None:
-        return HIGHER if delta > 0 else LOWER
-    return BETTER if (delta > 0) == higher_is_better else WORSE
-
-
-def _same_configuration(left: Entry, right: Entry) -> bool:
-    runs = left.kind != "baseline" and right.kind != "baseline"
-    return runs and bool(left.run.configuration) and left.run.configuration == right.run.configuration
-
-
-def _luck_of_the_seed(left: Entry, right: Entry, metric: str, delta: float, luck: Luck | None) -> str:
-    """Say it when a difference is no larger than other seeds could make it."""
-    if luck is None:
-        return ""
-    # A baseline has no seed; a mean over n seeds varies with 1 / n.
-    shares = sum(1 / len(entry.runs) for entry in (left, right) if entry.kind != "baseline")
-    if abs(delta) > luck.reach * (shares / 2) ** 0.5:
-        return ""
-    return f"within the luck of the seed: sd {written(metric, luck.sd)} over {luck.num_seeds} seeds"
+def _notes_on_rows(rows: Sequence[Row]) -> list[str]:
+    """Return what is wrong with rows; many rows with the same trouble are one note."""
+    troubles: dict[str, list[str]] = {}
+    for row in rows:
+        trouble = ""
+        if row.entry.run.state in (DAMAGED, UNENDED):
+            trouble = f"{row.reason or row.verdict}; shown without figures"
+        elif row.verdict == NOT_COMPARABLE:
+            trouble = f"not comparable with the baseline: {row.reason}"
+        elif row.verdict == NOT_TESTED:
+            trouble = f"not tested against the baseline: {row.reason}"
+        if trouble:
+            name = str(row.entry.run.folder) if row.entry.trained else row.entry.name
+            troubles.setdefault(trouble, []).append(name)
+    return [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {trouble}"
+        for trouble, names in troubles.items()
+    ]

@@ -1,18 +1,16 @@
 """The settings in which runs differ, the telling ones first."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from twotower.reports.compare.record import RunRecord, Scalar
-from twotower.runs.fingerprint import NOT_SHAPING
-from twotower.runs.overrides import key_of
+from twotower.runs.fingerprint import NOT_SHAPING, key_of
 
 MOST_IN_CONSOLE = 6
 IGNORED = NOT_SHAPING | {"sweep", "launcher", "resume", "rerun"}
 """Root keys that say how a run was started or shown."""
 JUDGING = {"metrics", "baselines"}
 """Root keys that change what is measured of a model, not the model."""
-ABSENT = "–"
 
 
 def differing_keys(records: Sequence[RunRecord]) -> list[str]:
@@ -66,15 +64,5 @@ def _typed(records: Sequence[RunRecord]) -> Counter[str]:
     """Count the keys that users typed; those that vary within the overrides tell more than fixed ones."""
     counts: Counter[str] = Counter()
     for record in records:
-        overrides = record.result.get("overrides")
-        for text in overrides if isinstance(overrides, list) else []:
-            counts[key_of(str(text))] += 1
+        counts.update(map(key_of, record.result.overrides))
     return counts
-
-
-def shown_value(settings: Mapping[str, Scalar], key: str) -> str:
-    """Return a setting as text for a table, a dash where the run has no such key."""
-    value = settings.get(key, ABSENT)
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)

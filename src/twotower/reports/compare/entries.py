@@ -1,13 +1,17 @@
-"""What one row of the comparison stands for: a run, all seeds of a configuration, or a baseline."""
+"""What one row of the comparison stands for, and which row the others are set against."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from twotower.reports.compare.record import RunRecord, figures_of
+from twotower.config.errors import InputError
+from twotower.config.problems import nearest
+from twotower.reports.compare.metric import label, validation_key
+from twotower.reports.compare.record import RunRecord
 from twotower.runs.directions import higher_is_better
 from twotower.runs.folder_name import without_seed
+from twotower.runs.result import is_number
 
 Kind = Literal["run", "configuration", "baseline"]
 
@@ -34,19 +38,19 @@ class Entry:
         return self.runs[0]
 
     @property
+    def trained(self) -> bool:
+        """Whether it stands for runs, and is no built-in baseline."""
+        return self.kind != "baseline"
+
+    @property
     def seeds(self) -> list[int]:
         """Return the seeds of its runs; none for a baseline."""
-        return [] if self.kind == "baseline" else [run.seed for run in self.runs if run.seed is not None]
+        return [run.seed for run in self.runs if run.seed is not None] if self.trained else []
 
 
 def direction_of(key: str, entries: Iterable[Entry]) -> bool | None:
     """Say whether the higher of two figures of these rows is the better one; None where neither is."""
-    return higher_is_better(key, [run.result for entry in entries for run in entry.runs])
-
-
-def run_entries(records: Sequence[RunRecord], names: Mapping[Path, str]) -> list[Entry]:
-    """Return one row a run."""
-    return [Entry(names[record.folder], "run", (record,), record.figures) for record in records]
+    return higher_is_better(key, (run.result.higher_is_better for entry in entries for run in entry.runs))
 
 
 def configuration_entries(
@@ -67,7 +71,9 @@ def configuration_entries(
         name = names[members[0].folder]
         if len(members) > 1:
             name = f"{without_seed(name) or name} ({len(members)} seeds)"
-        entries.append(Entry(name, "configuration", members, _means(run.figures for run in members)))
+        shared = [key for key in members[0].figures if all(key in run.figures for run in members)]
+        means = {key: sum(run.figures[key] for run in members) / len(members) for key in shared}
+        entries.append(Entry(name, "configuration", members, means))
         missing = [run for run in runs if not run.ended]
         notes += [f"{names[run.folder]}: {run.problem}; not in the mean of {name}" for run in missing]
         if repeats := sum(run.ended for run in runs) - len(members):
@@ -75,38 +81,76 @@ def configuration_entries(
     return entries, notes
 
 
-def by_configuration(records: Iterable[RunRecord]) -> list[list[RunRecord]]:
+def by_configuration(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
     """Return the runs of each configuration; one that ended on other data is another configuration.
 
     A run that has not ended does not say its data: it joins the first that its settings fit.
     """
-    each = list(records)
     groups: dict[tuple[str, object], list[RunRecord]] = {}
-    for record in each:
+    for record in records:
         if record.ended:
             groups.setdefault((record.configuration, record.data), []).append(record)
-    for record in each:
+    for record in records:
         if not record.ended:
             fitting = [key for key in groups if key[0] == record.configuration and record.configuration]
             groups.setdefault(fitting[0] if fitting else (str(record.folder), None), []).append(record)
     return list(groups.values())
 
 
-def baseline_entries(records: Sequence[RunRecord]) -> list[Entry]:
+def baseline_entries(records: Iterable[RunRecord]) -> list[Entry]:
     """Return one row for each built-in baseline that these runs, of one data set, recorded.
 
-    The first run that has a baseline lends it; all runs on the same data have the same.
+    All runs on the same data have the same, so that the first that has one does.
     """
     found: dict[str, Entry] = {}
     for record in records:
-        for name, figures in (record.result.get("baselines") or {}).items() if record.ended else ():
-            if isinstance(figures, dict):
-                entry = Entry(name, "baseline", (record,), figures_of({"metrics": figures}))
-                found.setdefault(name, entry)
+        for name, figures in record.result.baselines.items() if record.ended else ():
+            known = {key: value for key, value in figures.items() if is_number(value)}
+            found.setdefault(name, Entry(name, "baseline", (record,), known))
     return list(found.values())
 
 
-def _means(figures: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    each = list(figures)
-    shared = [key for key in each[0] if all(key in other for other in each)]
-    return {key: sum(other[key] for other in each) / len(each) for key in shared}
+def best_by_validation(entries: Sequence[Entry], metric: str) -> tuple[Entry | None, str]:
+    """Return the best row by the validation split, and how it was chosen in words.
+
+    Never by the test split: the best of many on it is partly the luckiest on it, and every other run would
+    be measured against that luck.
+
+    Args:
+        entries: comparable rows with figures.
+        metric: the figure compared; of a test metric the one on the validation split decides.
+    """
+    key = validation_key(metric)
+    judged = [entry for entry in entries if key in entry.figures]
+    higher = direction_of(key, judged)
+    if judged and higher is not None:
+        best = (max if higher else min)(judged, key=lambda entry: entry.figures[key])
+        return best, f"the best by {label(key)}" + (", not by the test split" if key != metric else "")
+    if entries:
+        why = f"{label(key)} has no better direction" if judged else f"no run has {label(key)} to choose by"
+        return entries[0], f"the first; {why}, and baseline= names another"
+    return None, ""
+
+
+def named_baseline(name: str, entries: Sequence[Entry], built_in: Sequence[Entry]) -> Entry:
+    """Return the row that `baseline=` names: a folder, a built-in baseline, or a part of one run's name.
+
+    Raises:
+        InputError: nothing or several rows have this name, or the run has no figures.
+    """
+    folder = Path(name).resolve() if Path(name).is_dir() else None
+    found = (
+        [entry for entry in entries if folder and folder in (run.folder.resolve() for run in entry.runs)]
+        or [entry for entry in built_in if entry.name == name]
+        or [entry for entry in entries if entry.name == name]
+        or [entry for entry in entries if name in entry.name]
+    )
+    if len(found) > 1:
+        names = ", ".join(entry.name for entry in found[:5]) + (", ..." if len(found) > 5 else "")
+        raise InputError(f"baseline={name}: {len(found)} runs have this in their name ({names}); name one")
+    if not found:
+        known = [entry.name for entry in [*built_in, *entries]]
+        raise InputError(f"baseline={name}: no such run or baseline here; {nearest(name, known)}")
+    if not found[0].figures:
+        raise InputError(f"baseline={name}: this run has no metrics ({found[0].run.problem}); name another")
+    return found[0]

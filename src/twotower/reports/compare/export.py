@@ -5,21 +5,15 @@ import io
 import json
 from typing import Any
 
+from twotower.reports.compare.comparison import Comparison, Row
 from twotower.reports.compare.differences import telling_keys
-from twotower.reports.compare.report import Report
-from twotower.reports.compare.table import (
-    Texts,
-    pair_texts,
-    plain_comparison,
-    plain_rows,
-    summary,
-    texts,
-)
+from twotower.reports.compare.judge import Difference
+from twotower.reports.compare.table import Column, columns_of, pair_columns, summary
 
 
-def as_csv(report: Report) -> str:
+def as_csv(comparison: Comparison) -> str:
     """Return the rows as CSV with every setting that differs, numbers in full."""
-    rows = plain_rows(report)
+    rows = [_plain_row(comparison, row) for row in comparison.rows]
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -28,48 +22,79 @@ def as_csv(report: Report) -> str:
     return file.getvalue()
 
 
-def as_json(report: Report) -> str:
+def as_json(comparison: Comparison) -> str:
     """Return everything as JSON: the rows with all their figures, pairs, how it was tested, notes."""
     rows = [
-        plain | {"figures": dict(row.entry.figures), "folders": [str(run.folder) for run in row.entry.runs]}
-        for plain, row in zip(plain_rows(report), report.rows, strict=True)
+        _plain_row(comparison, row)
+        | {"figures": dict(row.entry.figures), "folders": [str(run.folder) for run in row.entry.runs]}
+        for row in comparison.rows
     ]
-    pairs: list[dict[str, Any]] = [
-        {"left": pair.left.name, "right": pair.right.name, **plain_comparison(pair)}
+    pairs = [
+        {"left": pair.left.name, "right": pair.right.name, **_plain_difference(pair)}
         | {"verdict": pair.verdict, "reason": pair.reason}
-        for pair in report.pairs
+        for pair in comparison.pairs
     ]
     content = {
-        "metric": report.metric,
-        "higher_is_better": report.higher_is_better(report.metric),
-        "baseline": report.baseline.name if report.baseline else None,
-        "baseline_chosen": report.chosen,
-        "num_tests": report.judgement.num_tests,
-        "num_users": report.judgement.num_users,
-        "seed_sd": report.luck.sd if report.luck else None,
-        "settings": report.keys,
-        "columns": report.columns,
+        "metric": comparison.metric,
+        "higher_is_better": comparison.higher_is_better(comparison.metric),
+        "baseline": comparison.baseline.name if comparison.baseline else None,
+        "baseline_chosen": comparison.chosen,
+        "num_tests": comparison.judgement.num_tests,
+        "num_users": comparison.judgement.num_users,
+        "seed_sd": comparison.luck.sd if comparison.luck else None,
+        "settings": comparison.keys,
+        "columns": comparison.columns,
         "rows": rows,
         "pairs": pairs,
-        "notes": report.notes,
+        "notes": comparison.notes,
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-def as_markdown(report: Report) -> str:
+def as_markdown(comparison: Comparison) -> str:
     """Return the table, the pairs and the notes as Markdown."""
-    parts = [_markdown(texts(report, telling_keys(report.keys, report.records)))]
-    if report.pairs:
-        parts.append(_markdown(pair_texts(report)))
-    parts.append("\n".join(f"- {line}" for line in summary(report)))
+    parts = [_markdown(columns_of(comparison, telling_keys(comparison.keys, comparison.records)))]
+    if comparison.pairs:
+        parts.append(_markdown(pair_columns(comparison)))
+    parts.append("\n".join(f"- {line}" for line in summary(comparison)))
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown(content: Texts) -> str:
-    headings, rows, num_words = content
-    rules = ["---" if at < num_words or at == len(headings) - 1 else "---:" for at in range(len(headings))]
-    return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in [headings, rules, *rows])
+def _markdown(columns: list[Column]) -> str:
+    texts = [[each.heading, "---" if each.words else "---:", *each.cells] for each in columns]
+    return "\n".join("| " + " | ".join(map(_cell, row)) + " |" for row in zip(*texts, strict=True))
 
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _plain_row(comparison: Comparison, row: Row) -> dict[str, Any]:
+    entry, spread = row.entry, row.spread
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "folder": str(entry.run.folder),
+        "state": entry.run.state if entry.trained else "ok",
+        "seeds": entry.seeds,
+        **{key: entry.run.settings.get(key) if entry.trained else None for key in comparison.keys},
+        comparison.metric: row.value,
+        **{key: entry.figures.get(key) for key in comparison.columns},
+        "seed_mean": spread.mean if spread else None,
+        "seed_sd": spread.sd if spread else None,
+        "num_seeds": spread.num_seeds if spread else None,
+        **_plain_difference(row.difference),
+        "verdict": row.verdict,
+        "reason": row.reason,
+    }
+
+
+def _plain_difference(difference: Difference | None) -> dict[str, Any]:
+    tested = difference.tested if difference else None
+    return {
+        "difference": difference.delta if difference else None,
+        "low": tested.low if tested else None,
+        "high": tested.high if tested else None,
+        "p_value": tested.p_value if tested else None,
+        "corrected_p_value": tested.corrected if tested else None,
+    }

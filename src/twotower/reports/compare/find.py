@@ -21,20 +21,10 @@ def run_folders(named: Iterable[str]) -> tuple[list[Path], list[str]]:
     Raises:
         InputError: a path does not exist, a bundle is named, or there is no run at all.
     """
-    found: dict[Path, Path] = {}
-    notes = []
     asked = list(named)
-    for text in asked:
-        before = len(found)
-        seen = 0
-        for path in _matching(text):
-            for folder in _below(path):
-                seen += 1
-                found.setdefault(folder.resolve(), folder)
-        if not seen:
-            notes.append(f"{text}: no run is in this folder or below it")
-        elif len(found) == before and len(asked) > 1:
-            notes.append(f"{text}: nothing new, its runs were named before")
+    by_text = {text: [folder for path in _matching(text) for folder in _below(path)] for text in asked}
+    notes = [f"{text}: no run is in this folder or below it" for text, below in by_text.items() if not below]
+    found = {folder.resolve(): folder for below in reversed(by_text.values()) for folder in below}
     if not found:
         raise InputError(
             f"no run found in {', '.join(asked)}: a run is a folder with a {CONFIG}; "

@@ -60,7 +60,7 @@ def known_key(asked: str, option: str, records: Iterable[RunRecord]) -> str:
             return key
     if not known:
         raise InputError("none of these runs has ended with metrics, so there is nothing to compare by")
-    raise InputError(f"{option} {asked}: no run has this figure; {nearest(asked, known)}")
+    raise InputError(f"{option}={asked}: no run has this figure; {nearest(asked, known)}")
 
 
 def default_metric(records: Sequence[RunRecord]) -> str:

@@ -105,6 +105,21 @@ function drawSlices() {
   }), CONFIG);
 }
 
+/* The page has a place for everything; what these runs have nothing for is taken away. */
+function furnish() {
+  const options = (id, texts) => element(id).append(...texts.map(([value, text]) => new Option(text, value)));
+  const plots = Object.values(data.fronts).find(each => each.length) || [];
+  options("curve", Object.keys(data.curves).map(key => [key, key]));
+  options("front-y", plots.map((plot, at) => [at, plot.y]));
+  const gone = (id, what) => element(id).closest(what).remove();
+  if (!element("pairs").children.length) gone("pairs", "section");
+  if (!element("curve").length) gone("curve", "section");
+  for (const id of ["latency", "bytes"]) if (!data.fronts[id].length) gone(id, "figure");
+  if (!plots.length) gone("front-y", "section");
+  for (const id of ["parallel", "slices"]) if (!data[id]) gone(id, "section");
+  if (!document.querySelector(".extra")) gone("all-settings", "label");
+}
+
 function draw() {
   for (const box of document.querySelectorAll("input.pick")) {
     box.nextElementSibling.style.background = colourOf.has(Number(box.value)) ? colour(Number(box.value)) : "none";
@@ -121,22 +136,26 @@ function pick(row, wanted) {
   return true;
 }
 
+/* What a figure, the beginning of an interval or "<.0001" says. */
+const number = text => parseFloat(text.replace(/^[[<]|,(?=\d{3})/g, ""));
+
 function sortBy(table, column, button) {
   const heading = button.closest("th"), down = heading.getAttribute("aria-sort") !== "descending" && heading.classList.contains("number");
   const direction = heading.getAttribute("aria-sort") === "ascending" ? "descending" : heading.getAttribute("aria-sort") === "descending" ? "ascending" : down ? "descending" : "ascending";
   for (const other of table.tHead.querySelectorAll("th")) other.removeAttribute("aria-sort");
   heading.setAttribute("aria-sort", direction);
-  const sign = direction === "ascending" ? 1 : -1, value = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+  const sign = direction === "ascending" ? 1 : -1, value = row => row.cells[column].textContent;
   const compare = (a, b) => {
     const [x, y] = [value(a), value(b)];
-    if ((x === "") !== (y === "")) return x === "" ? 1 : -1;  // what is missing stays last
-    const numbers = x !== "" && !Number.isNaN(Number(x)) && !Number.isNaN(Number(y));
-    return sign * (numbers ? Number(x) - Number(y) : x.localeCompare(y, "en", { numeric: true }));
+    if (x === "" || y === "") return (x === "") - (y === "");  // what is missing stays last
+    const numbers = heading.classList.contains("number");
+    return sign * (numbers ? number(x) - number(y) : x.localeCompare(y, "en", { numeric: true }));
   };
   const body = table.tBodies[0];
   body.append(...[...body.rows].sort(compare));
 }
 
+furnish();
 for (const table of document.querySelectorAll("table.sortable")) {
   [...table.tHead.rows[0].cells].forEach((heading, column) => {
     const button = heading.querySelector("button");

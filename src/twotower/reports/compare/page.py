@@ -1,41 +1,45 @@
 """The comparison as one self-contained page."""
 
 import json
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
 
-from twotower.reports.compare.page_data import page_data
-from twotower.reports.compare.page_table import curve_table, pair_table, run_table, slice_table
-from twotower.reports.compare.report import Report
-from twotower.reports.compare.table import summary
-
-SEVERAL_SETTINGS = (
-    '<label><input id="all-settings" type="checkbox"> all {number} settings that differ</label>'
-)
+from twotower.reports.compare.comparison import Comparison, Row
+from twotower.reports.compare.differences import telling_keys
+from twotower.reports.compare.judge import BETTER, WORSE
+from twotower.reports.compare.metric import written
+from twotower.reports.compare.page_data import Curves, page_data, picked
+from twotower.reports.compare.table import Column, columns_of, pair_columns, reason_beside, summary, told_of
 
 WAYS = {True: "more", False: "less", None: "neither more nor less"}
+LONGEST_PILL, LONG = 40, 40
+Cells = Sequence[str]
+"""Of one column, as `td` and `th`, the heading's first."""
 
 
-def as_html(report: Report) -> str:
+def as_html(comparison: Comparison) -> str:
     """Return the page, which loads nothing: table, learning curves, Pareto fronts, axes, slices."""
     from plotly.offline import get_plotlyjs
 
-    data = page_data(report)
-    table, num_hidden = run_table(report)
-    lead = f"Compared by {report.metric}; {WAYS[report.higher_is_better(report.metric)]} is better."
+    data = page_data(comparison)
+    telling = telling_keys(comparison.keys, comparison.records)
+    way = WAYS[comparison.higher_is_better(comparison.metric)]
     return Template(_file("page.html")).substitute(
-        title=escape(f"Comparison of {len(report.records)} runs"),
-        lead=escape(lead),
-        summary=_summary(report),
-        more_settings=SEVERAL_SETTINGS.format(number=len(report.keys)) if num_hidden else "",
-        table=table,
-        sections="\n".join(filter(None, _sections(report, data))),
+        title=escape(f"Comparison of {len(comparison.records)} runs"),
+        lead=escape(f"Compared by {comparison.metric}; {way} is better."),
+        summary=_summary(comparison),
+        num_settings=len(comparison.keys) if len(telling) < len(comparison.keys) else "",
+        table=_run_table(comparison, telling),
+        pairs=_pairs(comparison) if comparison.pairs else "",
+        best_epochs=curve_table(comparison, data["curves"]) if data["curves"] else "",
+        slice_table=_slice_table(comparison, data["slices"]) if data["slices"] else "",
         css=_file("page.css"),
         js=_file("page.js"),
         plotly=get_plotlyjs(),
-        data=_embedded(data),
+        data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),  # no text ends the script element
     )
 
 
@@ -43,83 +47,107 @@ def _file(name: str) -> str:
     return (files("twotower.reports.compare") / name).read_text(encoding="utf-8")
 
 
-def _embedded(data: dict[str, Any]) -> str:
-    """Return JSON in which no text can end the script element."""
-    return json.dumps(data, allow_nan=False).replace("<", "\\u003c")
-
-
-def _summary(report: Report) -> str:
-    lines = summary(report)
+def _summary(comparison: Comparison) -> str:
+    lines = summary(comparison)
     items = [f"<li{' class=note' if line.startswith('note:') else ''}>{escape(line)}</li>" for line in lines]
     return f"<ul>{''.join(items)}</ul>" if items else ""
 
 
-def _sections(report: Report, data: dict[str, Any]) -> list[str]:
-    return [
-        _section("pairs", "All pairs", pair_table(report)) if report.pairs else "",
-        _curves(report, data) if data["curves"] else "",
-        _fronts(data) if any(data["fronts"].values()) else "",
-        _parallel() if data["parallel"] else "",
-        _slices(report, data) if data["slices"] else "",
+def _pairs(comparison: Comparison) -> str:
+    name, *numbers, _ = pair_columns(comparison)
+    told = [(pair.verdict, pair.reason) for pair in comparison.pairs]
+    return _table("All pairs", [*map(_cells, [name, *numbers]), _verdicts(told)])
+
+
+def _slice_table(comparison: Comparison, slices: dict[str, Any]) -> str:
+    names = [text.replace("<br>", ", ") for text in slices["labels"]]
+    users = [f" ({count:,} users)" if count is not None else "" for count in slices["users"]]
+    figures = [
+        Column(name + count, [written(comparison.metric, values[at]) for values in slices["values"].values()])
+        for at, (name, count) in enumerate(zip(names, users, strict=True))
     ]
+    return _folded_table(comparison, "Slices", list(slices["values"]), figures)
 
 
-def _section(name: str, title: str, content: str) -> str:
-    return f'<section aria-labelledby="h-{name}"><h2 id="h-{name}">{title}</h2>\n{content}\n</section>'
+def curve_table(comparison: Comparison, curves: Curves) -> str:
+    """Return, folded away, the best epoch of each row by the first curve that has a better direction."""
+    ways = {key: comparison.higher_is_better(key) for key in curves}
+    key = next((key for key, higher in ways.items() if higher is not None), None)
+    if key is None:
+        return ""
+    of_rows = dict(sorted(curves[key].items()))
+    best = max if ways[key] else min
+    reached = [best(value for value in values if value is not None) for values in of_rows.values()]
+    epochs = [values.index(value) + 1 for values, value in zip(of_rows.values(), reached, strict=True)]
+    figures = [
+        Column(f"best {key}", [written(key, value) for value in reached]),
+        Column("after epoch", list(map(str, epochs))),
+        Column("epochs", [str(len(values)) for values in of_rows.values()]),
+    ]
+    return _folded_table(comparison, "Best epochs", list(of_rows), figures)
 
 
-def _plot(name: str, told: str) -> str:
-    return f'<div class="plot" id="{name}" role="img" aria-label="{escape(told)}"></div>'
+def _folded_table(comparison: Comparison, name: str, numbers: list[int], figures: list[Column]) -> str:
+    names = Column("run", [comparison.rows[number - 1].entry.name for number in numbers], True)
+    columns = [Column("#", list(map(str, numbers))), names, *figures]
+    table = _table(name, list(map(_cells, columns)))
+    return f"<details><summary>{name} as a table</summary>{table}</details>"
 
 
-def _select(name: str, title: str, options: list[tuple[str, str]]) -> str:
-    chosen = "".join(f'<option value="{escape(value)}">{escape(text)}</option>' for value, text in options)
-    return f'<p class="controls"><label>{title} <select id="{name}">{chosen}</select></label></p>'
+def _run_table(comparison: Comparison, telling: Sequence[str]) -> str:
+    """Return the table of rows; the settings come last, and those that tell less are hidden at first."""
+    rows, ticked = comparison.rows, picked(comparison)
+    keys = [*telling, *(key for key in comparison.keys if key not in telling)]
+    _, *columns, _ = columns_of(comparison, keys)
+    numbers = Column("#", [str(number) for number in range(1, len(rows) + 1)])
+    names = [_head("run", "name"), *(_name(row, at, at in ticked) for at, row in enumerate(rows, start=1))]
+    told = [(row.verdict, reason_beside(row)) for row in rows]
+    settings = [_cells(each, "" if each.heading in telling else "extra") for each in columns[: len(keys)]]
+    figures = map(_cells, columns[len(keys) :])
+    shown = [_cells(numbers), names, *figures, _verdicts(told), *settings]
+    styles = ["baseline" if row.entry is comparison.baseline else "" for row in rows]
+    return _table("Runs", shown, ' id="table"', styles)
 
 
-def _curves(report: Report, data: dict[str, Any]) -> str:
-    select = _select("curve", "Figure", [(key, key) for key in data["curves"]])
-    hint = '<p class="hint">Of the first phase, an epoch a point; rows without a tick are grey.</p>'
-    plot = _plot("curves", "Learning curves; the best epoch of each run is in the table below")
-    content = f"{hint}{select}<figure>{plot}</figure>{curve_table(report, data['curves'])}"
-    return _section("curves", "Learning curves", content)
-
-
-def _fronts(data: dict[str, Any]) -> str:
-    shown = {name: plots for name, plots in data["fronts"].items() if plots}
-    qualities = [(str(at), plot["y"]) for at, plot in enumerate(next(iter(shown.values())))]
-    titles = {"latency": "against latency", "bytes": "against size"}
-    figures = "".join(
-        f"<figure><h3>Recall {title}</h3>{_plot(name, f'Recall {title}; the front is listed below')}"
-        f'<figcaption class="front" id="{name}-front"></figcaption></figure>'
-        for name, title in titles.items()
-        if name in shown
+def _name(row: Row, number: int, ticked: bool) -> str:
+    name = escape(row.entry.name)
+    if not row.entry.figures or not row.entry.trained:
+        return f'<th scope="row" class="name" title="{name}">{name}</th>'
+    box = f'<input class="pick" type="checkbox" value="{number}"{" checked" if ticked else ""}>'
+    breakable = name.replace(",", ",<wbr>").replace("/", "/<wbr>")
+    return (
+        f'<th scope="row" class="name" title="{escape(str(row.entry.run.folder))}"><label>{box}'
+        f'<span class="swatch" aria-hidden="true"></span><span class="text">{breakable}</span></label></th>'
     )
-    hint = (
-        '<p class="hint">The front (filled, numbered as in the table) holds the runs that no other is both '
-        "cheaper and better than. “Through the index” is the test figure less what the index cost on the "
-        "validation split.</p>"
-    )
-    content = f'{hint}{_select("front-y", "Quality", qualities)}<div class="two">{figures}</div>'
-    return _section("fronts", "Recall against cost", content)
 
 
-def _parallel() -> str:
-    hint = (
-        '<p class="hint">A line is a run. Drag along an axis to keep only some of its values, drag an axis '
-        "by its name to move it, click the axis to clear.</p>"
-    )
-    plot = _plot(
-        "parallel", "Parallel coordinates of settings and figures; all of them are in the table of runs"
-    )
-    return _section("parallel", "Settings and figures", f"{hint}<figure>{plot}</figure>")
+def _verdicts(told: Sequence[tuple[str, str]]) -> Cells:
+    return [_head("verdict"), *(_verdict(verdict, reason) for verdict, reason in told)]
 
 
-def _slices(report: Report, data: dict[str, Any]) -> str:
-    hint = (
-        '<p class="hint">For which items and users a result holds; the ticked rows. Item slices count only '
-        "the targets inside them.</p>"
-    )
-    plot = _plot("slices", "The metric over slices of items and users; the figures are in the table below")
-    content = f"{hint}<figure>{plot}</figure>{slice_table(report, data['slices'])}"
-    return _section("slices", "Slices", content)
+def _verdict(verdict: str, reason: str) -> str:
+    style = {BETTER: " better", WORSE: " worse"}.get(verdict, "")
+    wide = ' class="long"' if len(told_of(verdict, reason)) > LONG else ""
+    more = f' <span class="reason">{escape(reason)}</span>' if reason else ""
+    pill = f'<span class="verdict{style}">{escape(verdict)}</span>'
+    # A long state, as of a failed run, would be a pill of several lines.
+    return f"<td{wide}>{pill if verdict and len(verdict) <= LONGEST_PILL else escape(verdict)}{more}</td>"
+
+
+def _cells(column: Column, style: str = "") -> Cells:
+    style = style or ("" if column.words else "number")
+    cells = (f'<td class="{style}">{escape(text)}</td>' for text in column.cells)
+    return [_head(column.heading, style), *cells]
+
+
+def _head(text: str, style: str = "") -> str:
+    return f'<th scope="col" class="{style}"><button type="button">{escape(text)}</button></th>'
+
+
+def _table(name: str, columns: Sequence[Cells], more: str = "", styles: Sequence[str] = ()) -> str:
+    """Return a table that is sorted by a click, in a region of its own that can be scrolled."""
+    head, *rows = ("".join(cells) for cells in zip(*columns, strict=True))
+    classes = [f' class="{style}"' if style else "" for style in styles] or [""] * len(rows)
+    body = "".join(f"<tr{style}>{row}</tr>" for style, row in zip(classes, rows, strict=True))
+    table = f'<table class="sortable"{more}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="scroll" role="region" aria-label="{name}" tabindex="0">{table}</div>'

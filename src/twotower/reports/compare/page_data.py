@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from twotower.reports.compare.comparison import NOT_COMPARABLE
-from twotower.reports.compare.differences import ABSENT, shown_value, telling_keys
+from twotower.reports.compare.comparison import Comparison, Row
+from twotower.reports.compare.differences import telling_keys
+from twotower.reports.compare.judge import NOT_COMPARABLE
 from twotower.reports.compare.metric import (
     OF_THE_INDEX,
     column_of,
@@ -12,9 +13,9 @@ from twotower.reports.compare.metric import (
     validation_key,
     written,
 )
-from twotower.reports.compare.record import is_number
-from twotower.reports.compare.report import Report, Row
+from twotower.reports.compare.record import ABSENT
 from twotower.reports.pareto import front
+from twotower.runs.result import is_number
 
 MOST_CURVES = 8
 MOST_PICKED = 8
@@ -30,70 +31,69 @@ COST_LABELS = {
 Curves = dict[str, dict[int, list[float | None]]]
 
 
-def page_data(report: Report) -> dict[str, Any]:
+def page_data(comparison: Comparison) -> dict[str, Any]:
     """Return everything the page's script reads."""
     return {
         "rows": [
-            {"name": row.entry.name, "baseline": row.entry is report.baseline, "verdict": row.verdict}
-            for row in report.rows
+            {"name": row.entry.name, "baseline": row.entry is comparison.baseline, "verdict": row.verdict}
+            for row in comparison.rows
         ],
-        "curves": curves(report),
-        "fronts": {name: fronts(report, name) for name in COSTS},
-        "parallel": parallel(report),
-        "slices": slices(report),
+        "curves": curves(comparison),
+        "fronts": {name: fronts(comparison, name) for name in COSTS},
+        "parallel": parallel(comparison),
+        "slices": slices(comparison),
     }
 
 
-def picked(report: Report) -> set[int]:
+def picked(comparison: Comparison) -> set[int]:
     """Return the rows drawn in colour at first: the baseline and the best, once for each training."""
     comparable = {
-        number: row for number, row in _comparable(report).items() if row.entry.kind != "baseline"
+        number: row for number, row in _comparable(comparison).items() if row.entry.trained
     }  # which have neither curves nor slices
-    baseline = [number for number, row in comparable.items() if row.entry is report.baseline]
+    baseline = [number for number, row in comparable.items() if row.entry is comparison.baseline]
     by_training: dict[tuple[float | None, ...], int] = {}
     for number in [*baseline, *comparable]:
         figures = comparable[number].entry.figures
         # Curves and slices of one training under several indexes would lie on top of each other.
-        quality = figures.get(report.metric), figures.get(validation_key(report.metric))
+        quality = figures.get(comparison.metric), figures.get(validation_key(comparison.metric))
         by_training.setdefault(quality, number)
     return set(list(by_training.values())[:MOST_PICKED])
 
 
-def _comparable(report: Report) -> dict[int, Row]:
+def _comparable(comparison: Comparison) -> dict[int, Row]:
     """Return the rows with figures that may stand in one plot with the baseline's, by number."""
     return {
         number: row
-        for number, row in enumerate(report.rows, start=1)
+        for number, row in enumerate(comparison.rows, start=1)
         if row.entry.figures and row.verdict != NOT_COMPARABLE
     }
 
 
-def curves(report: Report) -> Curves:
+def curves(comparison: Comparison) -> Curves:
     """Return learning curves by key, the metric's own on the validation split first.
 
     A row of several seeds shows its first. A value that is no number, as of a run that diverged, is None.
     """
     found: Curves = {}
-    for number, row in enumerate(report.rows, start=1):
-        of_run = row.entry.run.result.get("curves") if row.entry.kind != "baseline" else None
-        for key, values in of_run.items() if isinstance(of_run, dict) else ():
-            if isinstance(values, list) and any(map(is_number, values)):
+    for number, row in enumerate(comparison.rows, start=1):
+        for key, values in row.entry.run.result.curves.items() if row.entry.trained else ():
+            if any(map(is_number, values)):
                 found.setdefault(key, {})[number] = [
                     float(f"{value:.5g}") if is_number(value) else None for value in values
                 ]
-    first = [validation_key(report.metric), "valid/recall_at_20", "train/loss", "valid/loss"]
+    first = [validation_key(comparison.metric), "valid/recall_at_20", "train/loss", "valid/loss"]
     order = [key for key in dict.fromkeys(first) if key in found]
     order += sorted(key for key in found if key not in order)
     return {key: found[key] for key in order[:MOST_CURVES]}
 
 
-def fronts(report: Report, cost: str) -> list[dict[str, Any]]:
+def fronts(comparison: Comparison, cost: str) -> list[dict[str, Any]]:
     """Return for each quality the points (cost, quality) and which rows no other beats in both."""
     plots = []
-    for name, values in _qualities(report).items():
+    for name, values in _qualities(comparison).items():
         points: list[dict[str, Any]] = []
         for number, value in values.items():
-            x = report.rows[number - 1].entry.figures.get(COSTS[cost])
+            x = comparison.rows[number - 1].entry.figures.get(COSTS[cost])
             if x is not None:
                 told = f"{written(COSTS[cost], x)}{' ms' if cost == 'latency' else ' bytes'}, {value:.4f}"
                 points.append({"row": number, "x": x, "y": value, "told": told})
@@ -105,43 +105,45 @@ def fronts(report: Report, cost: str) -> list[dict[str, Any]]:
     return plots
 
 
-def _qualities(report: Report) -> dict[str, dict[int, float]]:
+def _qualities(comparison: Comparison) -> dict[str, dict[int, float]]:
     """Return the qualities to set against costs, each row number -> value, the more telling one first.
 
     Where all rows have the same towers, only the index tells them apart.
     """
-    column = column_of(report.metric)
+    column = column_of(comparison.metric)
     through, exact = {}, {}
-    for number, row in _comparable(report).items():
-        if row.entry.kind == "baseline":
+    for number, row in _comparable(comparison).items():
+        if not row.entry.trained:
             continue
-        index = row.entry.run.result.get("index") or {}
-        drop = (index.get("label_metric_drop") or {}).get(column)
+        drop = row.entry.run.result.index.get("label_metric_drop", {}).get(column)
         if column and row.value is not None and isinstance(drop, int | float):
             through[number] = row.value - drop
         if (recall := row.entry.figures.get("index/recall_at_100")) is not None:
             exact[number] = recall
-    found = {f"{label(report.metric)} through the index": through, "index recall@100 of exact search": exact}
-    if len({report.rows[number - 1].value for number in through}) == 1:
+    found = {
+        f"{label(comparison.metric)} through the index": through,
+        "index recall@100 of exact search": exact,
+    }
+    if len({comparison.rows[number - 1].value for number in through}) == 1:
         found = dict(reversed(found.items()))
     return {name: values for name, values in found.items() if values}
 
 
-def parallel(report: Report) -> dict[str, Any] | None:
+def parallel(comparison: Comparison) -> dict[str, Any] | None:
     """Return axes over settings and figures, or None where there are not two runs or no setting differs."""
-    rows = [row for row in _comparable(report).values() if row.entry.kind != "baseline"]
+    rows = [row for row in _comparable(comparison).values() if row.entry.trained]
     rows = [row for row in rows if row.value is not None]
-    keys = [key for key in telling_keys(report.keys, report.records) if key != "seed"]
-    axes = [_setting_axis(key, [shown_value(row.entry.run.settings, key) for row in rows]) for key in keys]
+    keys = [key for key in telling_keys(comparison.keys, comparison.records) if key != "seed"]
+    axes = [_setting_axis(key, [row.entry.run.shown(key) for row in rows]) for key in keys]
     settings = [axis for axis in axes if axis]
     if len(rows) < 2 or not settings:
         return None
-    shown = dict.fromkeys([report.metric, *report.columns, *OF_THE_INDEX])
+    shown = dict.fromkeys([comparison.metric, *comparison.columns, *OF_THE_INDEX])
     figures = [axis for key in shown if (axis := _figure_axis(key, rows))]
     return {
         "dimensions": [*settings, *figures[:4]],
         "colour": [row.value for row in rows],
-        "label": label(report.metric),
+        "label": label(comparison.metric),
     }
 
 
@@ -189,10 +191,10 @@ def _number(text: str) -> float | None:
         return None
 
 
-def slices(report: Report) -> dict[str, Any] | None:
+def slices(comparison: Comparison) -> dict[str, Any] | None:
     """Return the metric of each row over the slices of its split, or None where no run has any."""
-    split, _, column = report.metric.rpartition("/")
-    found = {number: _slices_of(row, split, column) for number, row in _comparable(report).items()}
+    split, _, column = comparison.metric.rpartition("/")
+    found = {number: _slices_of(row, split, column) for number, row in _comparable(comparison).items()}
     found = {number: values for number, values in found.items() if values}
     names = list(dict.fromkeys(name for values in found.values() for name in values))
     if not names:
@@ -200,7 +202,7 @@ def slices(report: Report) -> dict[str, Any] | None:
     breaks = [at - 0.5 for at in range(1, len(names)) if names[at][0] != names[at - 1][0]]
     users = {name: values[name][1] for values in reversed(found.values()) for name in values}
     return {
-        "label": label(report.metric),
+        "label": label(comparison.metric),
         "labels": [f"{name}<br>{group.replace('_', ' ')}" for group, name in names],
         "users": [users[name] for name in names],
         "breaks": breaks,
@@ -208,14 +210,13 @@ def slices(report: Report) -> dict[str, Any] | None:
     }
 
 
-def _slices_of(row: Row, split: str, column: str) -> dict[tuple[str, str], tuple[float, int | None]]:
+def _slices_of(row: Row, split: str, column: str) -> dict[tuple[str, str], tuple[float, float | None]]:
     """Return (group, slice) -> value and number of users, of a row of one run's own figures."""
-    if row.entry.kind == "baseline" or not row.entry.figures:
+    if not row.entry.trained or not row.entry.figures:
         return {}
-    groups = (row.entry.run.result.get("slices") or {}).get(split) or {}
     return {
-        (group, name): (float(values[column]), values.get("num_users"))
-        for group, named in groups.items()
+        (group, name): (value, values.get("num_users"))
+        for group, named in row.entry.run.result.slices.get(split, {}).items()
         for name, values in named.items()
-        if isinstance(values, dict) and isinstance(values.get(column), int | float)
+        if (value := values.get(column)) is not None
     }

@@ -1,20 +1,22 @@
-"""What is read of one run: its configuration and its result, or what is wrong with them."""
+"""What is read of one run, or what is wrong with it; and whether figures of two may be set side by side."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twotower.files.plain_values import load_json, load_yaml
-from twotower.runs.directions import RECORDED
+from twotower.files.plain_values import load_yaml
 from twotower.runs.fingerprint import fingerprint, flat
-from twotower.runs.outcome import FINISHED, cold_start_figures
+from twotower.runs.result import Result, load_result
 from twotower.runs.run_files import CONFIG, RESULT
 
 Scalar = bool | int | float | str
 UNENDED, DAMAGED = "unended", "damaged"
-OF_DATA = "data", "split"
+ABSENT = "–"
+NOTHING = Result(status="failed")
+UNKNOWN = str(None)
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class RunRecord:
     Args:
         folder: of the run.
         settings: flattened configuration, empty if config.yaml is damaged.
-        result: what result.json holds, empty if it is missing or damaged.
+        result: `NOTHING` if result.json is missing or damaged.
         state: `ok`, `index_rejected`, `failed`, `pruned`, `unended` or `damaged`.
         problem: what is wrong, in words, where something is.
         configuration: equal for runs whose settings differ in the seed alone, if in anything.
@@ -33,7 +35,7 @@ class RunRecord:
 
     folder: Path
     settings: Mapping[str, Scalar]
-    result: Mapping[str, Any]
+    result: Result
     state: str
     problem: str = ""
     configuration: str = ""
@@ -42,19 +44,26 @@ class RunRecord:
     @property
     def ended(self) -> bool:
         """Whether the run ended with metrics."""
-        return self.state in FINISHED
+        return self.result.finished
 
     @property
     def seed(self) -> int | None:
         """Return the seed, None if the run does not say."""
-        seed = self.result.get("seed", self.settings.get("seed"))
+        seed = self.settings.get("seed") if self.result.seed is None else self.result.seed
         return seed if isinstance(seed, int) else None
 
     @property
     def data(self) -> tuple[str, str]:
         """Return what must be equal for figures to be comparable: data with split, and the seen filter."""
-        data = self.result.get("data") or {}
-        return str(data.get("fingerprint")), str((data.get("audit") or {}).get("seen_filter"))
+        data = self.result.data
+        return str(data.fingerprint), str(data.audit.get("seen_filter"))
+
+    def shown(self, key: str) -> str:
+        """Return a setting as text for a table, a dash where the run has no such key."""
+        value = self.settings.get(key, ABSENT)
+        if isinstance(value, bool):
+            return str(value).lower()
+        return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def read_run(folder: Path) -> RunRecord:
@@ -63,38 +72,59 @@ def read_run(folder: Path) -> RunRecord:
         settings = _settings(folder / CONFIG)
         plain = {key: _finite(value) for key, value in flat(settings).items()}
     except (ValueError, TypeError) as error:
-        return RunRecord(folder, {}, {}, DAMAGED, f"{CONFIG} is damaged: {error}")
+        return RunRecord(folder, {}, NOTHING, DAMAGED, f"{CONFIG} is damaged: {error}")
     # Computed even where the run recorded it: an older run may have counted other keys as shaping.
     configuration = fingerprint({key: value for key, value in settings.items() if key != "seed"}, "")
     if not (folder / RESULT).is_file():
-        return RunRecord(folder, plain, {}, UNENDED, "has not ended", configuration)
+        return RunRecord(folder, plain, NOTHING, UNENDED, "has not ended", configuration)
     try:
-        result = _result(folder / RESULT)
+        result = load_result(folder / RESULT)
+        if result.finished and not result.metrics:
+            raise ValueError("it has no metrics")
     except ValueError as error:
-        return RunRecord(folder, plain, {}, DAMAGED, f"{RESULT} is damaged: {error}", configuration)
-    state = str(result["status"])
-    return RunRecord(
-        folder,
-        plain,
-        result,
-        state,
-        _problem(state, result),
-        configuration,
-        figures_of(result) if state in FINISHED else {},
-    )
+        return RunRecord(folder, plain, NOTHING, DAMAGED, f"{RESULT} is damaged: {error}", configuration)
+    figures = result.figures() if result.finished else {}
+    return RunRecord(folder, plain, result, result.status, _problem(result), configuration, figures)
 
 
-def figures_of(result: Mapping[str, Any]) -> dict[str, float]:
-    """Return the finite numbers of a result by key; all but metrics with their group before the name."""
-    found = dict(result.get("metrics") or {}) | cold_start_figures(result)
-    for group in ("index", "timing"):
-        found |= {f"{group}/{key}": value for key, value in (result.get(group) or {}).items()}
-    return {key: float(value) for key, value in found.items() if is_number(value)}
+def display_names(records: Sequence[RunRecord]) -> dict[Path, str]:
+    """Return a short name of each run: its path below the deepest folder that holds all of them."""
+    parts = [record.folder.resolve().parts for record in records]
+    shared = 0
+    for level in zip(*(each[:-1] for each in parts), strict=False):
+        if len(set(level)) > 1:
+            break
+        shared += 1
+    return {record.folder: "/".join(each[shared:]) for record, each in zip(records, parts, strict=True)}
 
 
-def is_number(value: object) -> bool:
-    """Say whether a value of a JSON file is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def other_data(run: RunRecord, other: RunRecord) -> str:
+    """Say how the data that two runs were judged on differ, or nothing if they do not."""
+    (data, seen), (others_data, others_seen) = run.data, other.data
+    if UNKNOWN in (data, others_data):
+        return "a result does not say which data it was judged on"
+    if data != others_data:
+        return _other_settings(run, other) or "other data: its content has changed"
+    if seen != others_seen:
+        return (
+            f"seen items are filtered in one and not in the other (seen_filter {seen} against {others_seen})"
+        )
+    return ""
+
+
+def largest_group(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return the runs with metrics of the data that most of them were judged on; of equals, the first."""
+    ended = [record for record in records if record.ended and record.data[0] != UNKNOWN]
+    most = Counter(record.data for record in ended).most_common(1)
+    return [record for record in ended if record.data == most[0][0]]
+
+
+def _other_settings(run: RunRecord, other: RunRecord) -> str:
+    for part in ("split", "data"):
+        for key in {**run.settings, **other.settings}:
+            if key.split(".")[0] == part and run.settings.get(key) != other.settings.get(key):
+                return f"other {part}: {key} {run.shown(key)} against {other.shown(key)}"
+    return ""
 
 
 def _finite(value: Scalar) -> Scalar:
@@ -109,47 +139,10 @@ def _settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _result(path: Path) -> dict[str, Any]:
-    result = load_json(path)
-    if not isinstance(result, dict) or not isinstance(result.get("status"), str):
-        raise ValueError("it says no status")
-    for key, kind in {
-        "metrics": dict,
-        "index": dict,
-        "timing": dict,
-        "data": dict,
-        "baselines": dict,
-        "cold_start": dict,
-        RECORDED: dict,
-    }.items():
-        if not isinstance(result.get(key) or kind(), kind):
-            raise ValueError(f"{key!r} is no mapping")
-    if result["status"] in FINISHED and not result.get("metrics"):
-        raise ValueError("it has no metrics")
-    return result
-
-
-def _problem(state: str, result: Mapping[str, Any]) -> str:
-    if state == "failed":
-        return f"failed: {_one_line(result.get('error') or 'it does not say why')}"
-    if state == "pruned":
-        epochs = (result.get("training") or {}).get("epochs")
+def _problem(result: Result) -> str:
+    if result.status == "failed":
+        return f"failed: {' '.join((result.error or 'it does not say why').split())}"
+    if result.status == "pruned":
+        epochs = result.training.epochs
         return "pruned" if epochs is None else f"pruned at epoch {epochs}"
-    if state == "index_rejected":
-        return "index rejected"
-    return "" if state == "ok" else f"unknown status {state!r}"
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
-
-
-def display_names(records: Sequence[RunRecord]) -> dict[Path, str]:
-    """Return a short name of each run: its path below the deepest folder that holds all of them."""
-    parts = [record.folder.resolve().parts for record in records]
-    shared = 0
-    for level in zip(*(each[:-1] for each in parts), strict=False):
-        if len(set(level)) > 1:
-            break
-        shared += 1
-    return {record.folder: "/".join(each[shared:]) for record, each in zip(records, parts, strict=True)}
+    return "index rejected" if result.status == "index_rejected" else ""

@@ -9,9 +9,8 @@ from twotower.reports.console.console import Console
 from twotower.reports.console.jsonl import JsonLines
 from twotower.reports.console.quiet import Quiet
 from twotower.reports.console.rich import Rich
-from twotower.reports.console.silent import Silent
 
-CONSOLES: dict[str, type[Console]] = {"rich": Rich, "quiet": Quiet, "jsonl": JsonLines, "silent": Silent}
+CONSOLES: dict[str, type[Console]] = {"rich": Rich, "quiet": Quiet, "jsonl": JsonLines, "silent": Console}
 
 
 def console_of(mode: str) -> Console:

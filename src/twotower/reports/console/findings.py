@@ -2,34 +2,46 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from twotower.runs.outcome import Outcome, best_of, by_metric, lowest_is_best
+from twotower.runs.folder_name import short_words
+from twotower.runs.outcome import Ending, Outcome, best_of, by_metric, lowest_is_best
 
 FORMS = {"latency": "{:.3f}", "seconds": "{:.2f}", "bytes": "{:,.0f}", "queries": "{:,.0f}"}
+ENDINGS: tuple[Ending, ...] = ("ok", "index_rejected", "pruned", "failed", "interrupted")
 A_SEED = re.compile(r"seed=?(-?\d+)")
 
 
-class OverSeeds(Protocol):
-    """A metric over the seeds of one configuration; as a text it is said in one line."""
+@dataclass(frozen=True)
+class SeedSummary:
+    """A metric over the seeds of one configuration.
 
-    @property
-    def metric(self) -> str:
-        """Return e.g. `test/recall_at_20`."""
+    Attributes:
+        configuration: the varied overrides without the seed; empty where only the seed varies.
+        metric: e.g. `test/recall_at_20`.
+        mean: over the seeds.
+        sd: sample standard deviation over the seeds.
+        interval: 95 % interval of the mean, by Student's t.
+        num_seeds: how many.
+    """
 
-    @property
-    def mean(self) -> float:
-        """Return the mean over the seeds."""
+    configuration: str
+    metric: str
+    mean: float
+    sd: float
+    interval: tuple[float, float]
+    num_seeds: int
 
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Return the 95 % interval of the mean."""
-
-    @property
-    def num_seeds(self) -> int:
-        """Return how many there are."""
+    def __str__(self) -> str:
+        """Say it in one line."""
+        low, high = self.interval
+        return (
+            f"{self.num_seeds} seeds     {self.metric.replace('_at_', '@')} {self.mean:.4f} "
+            f"[{low:.4f}, {high:.4f}], sd {self.sd:.4f}  {self.configuration}".rstrip()
+        )
 
 
 class Winner(NamedTuple):
@@ -50,7 +62,7 @@ class Findings:
             a grid, whose jobs' names say what varies.
     """
 
-    seeds: Sequence[OverSeeds] = ()
+    seeds: Sequence[SeedSummary] = ()
     search: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -69,7 +81,7 @@ class Findings:
 
     def settings(self, job: str) -> str:
         """Return what varies, as this trial has it, shortened to be read; nothing for a job of a grid."""
-        return compact(self._trial(job).get("overrides", ()))
+        return " ".join(short_words(self._trial(job).get("overrides", ())))
 
     def _trial(self, job: str) -> Mapping[str, Any]:
         return next((row for row in self.search.get("trials", ()) if row["job"] == job), {})
@@ -124,26 +136,7 @@ def form_of(key: str) -> str:
     return next((form for word, form in FORMS.items() if key.startswith("index/") and word in key), "{:.4f}")
 
 
-def compact(overrides: Sequence[str]) -> str:
-    """Return overrides to be read: keys by their ends, where these differ, and three digits of a fraction."""
-    pairs = [text.lstrip("+").partition("=") for text in overrides]
-    names = _ends([key for key, _, _ in pairs])
-    return " ".join(f"{name}={_rounded(value)}" for name, (_, _, value) in zip(names, pairs, strict=True))
-
-
-def _ends(keys: Sequence[str]) -> list[str]:
-    parts = [key.split(".") for key in keys]
-
-    def end(own: list[str]) -> str:
-        lengths = range(1, len(own))
-        alone = (n for n in lengths if sum(other[-n:] == own[-n:] for other in parts) == 1)
-        return ".".join(own[-next(alone, len(own)) :])
-
-    return [end(own) for own in parts]
-
-
-def _rounded(text: str) -> str:
-    try:
-        return min(text, f"{float(text):.3g}", key=len)
-    except ValueError:
-        return text
+def counted(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """Return how many jobs ended how, the good ones first."""
+    counts = Counter(outcome.status for outcome in outcomes)
+    return {status: counts[status] for status in ENDINGS if counts[status]}

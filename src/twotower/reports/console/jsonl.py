@@ -3,15 +3,14 @@
 import datetime
 import json
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.reports.console.console import Console, OnScreen
-from twotower.reports.console.findings import NOTHING, Findings
-from twotower.reports.console.quiet import counted
+from twotower.reports.console.console import Console, for_screen
+from twotower.reports.console.findings import NOTHING, Findings, counted
 from twotower.runs.outcome import Outcome
+from twotower.runs.result import Result
 
 OF_A_RESULT = (
     "status",
@@ -27,6 +26,7 @@ OF_A_RESULT = (
     "cold_start",
     "training",
     "timing",
+    "index",
 )
 
 
@@ -38,7 +38,9 @@ class JsonLines(Console):
 
     def handler(self) -> logging.Handler:
         """Return a handler whose lines are `log` events, and `epoch` events where a record has fields."""
-        return _LogEvents()
+        handler = _LogEvents()
+        handler.addFilter(for_screen)
+        return handler
 
     def say(self, text: str) -> None:
         """Emit a log line."""
@@ -48,11 +50,11 @@ class JsonLines(Console):
         """Emit the audit as one object."""
         emit("audit", rows=dict(rows))
 
-    def result(self, whole_result: Mapping[str, Any], folder: Path, output_root: str) -> None:
+    def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Emit the figures; slices, curves and versions are in `result.json`."""
-        shown = {key: whole_result[key] for key in OF_A_RESULT if key in whole_result}
-        index = {key: value for key, value in whole_result.get("index", {}).items() if key != "points"}
-        emit("result", folder=str(folder), **shown, **({"index": index} if index else {}))
+        shown = result.plain(*OF_A_RESULT)
+        shown.get("index", {}).pop("points", None)
+        emit("result", folder=str(folder), **shown)
 
     def sweep_started(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
@@ -69,13 +71,7 @@ class JsonLines(Console):
 
     def job_ended(self, outcome: Outcome) -> None:
         """Emit the whole outcome."""
-        emit("job_ended", **_fields(outcome))
-
-    def beat(self, running: Sequence[str]) -> None:
-        """Emit nothing."""
-
-    def close(self) -> None:
-        """Nothing is drawn."""
+        emit("job_ended", **vars(outcome))
 
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
         """Emit the best job, how many ended how, every failure, means over seeds, and what a search found.
@@ -90,17 +86,13 @@ class JsonLines(Console):
             best=None if best is None else best.job,
             value=None if best is None else best.value,
             counts=counted(outcomes),
-            failed=[_fields(outcome) for outcome in outcomes if outcome.status == "failed"],
-            seeds=[dict(vars(each)) for each in findings.seeds],
+            failed=[vars(outcome) for outcome in outcomes if outcome.status == "failed"],
+            seeds=[vars(each) for each in findings.seeds],
             search=findings.search or None,
         )
 
 
 class _LogEvents(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.addFilter(OnScreen())
-
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record as an event."""
         fields = getattr(record, "fields", None)
@@ -110,27 +102,15 @@ class _LogEvents(logging.Handler):
             emit("log", level=record.levelname.lower(), text=record.getMessage())
 
 
-def _fields(outcome: Outcome) -> dict[str, Any]:
-    return dict(vars(outcome))
-
-
 def emit(event: str, /, **fields: Any) -> None:
-    """Print one event; its `time` is ISO 8601 with the offset from UTC."""
+    """Print one event; its `time` is ISO 8601 with the offset from UTC.
+
+    What JSON cannot hold becomes its text, and a number that it cannot hold null.
+    """
     now = datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
-    line = json.dumps(
-        _plain({"time": None, "event": None, **fields} | {"time": now, "event": event}), allow_nan=False
-    )
-    print(line, flush=True)
+    text = json.dumps({"time": None, "event": None, **fields} | {"time": now, "event": event}, default=_plain)
+    print(json.dumps(json.loads(text, parse_constant=lambda _: None)), flush=True)
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can hold; an unknown object becomes its text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(each) for each in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    return _plain(value.item()) if hasattr(value, "item") else str(value)
+    return value.item() if hasattr(value, "item") else str(value)

@@ -1,5 +1,6 @@
-"""The live view of a sweep: how far it is, what is running, the best so far."""
+"""The live view of a sweep: how far it is, how long it still takes, what is running, the best so far."""
 
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from twotower.reports.console.findings import only_seeds
-from twotower.reports.console.time_left import TimeLeft, in_words
 from twotower.runs.outcome import Outcome, best_of
 from twotower.runs.run_files import TRAIN_LOG
 
+RAN_TO_THE_END = "ok", "index_rejected", "pruned"
 TAIL_BYTES, MOST_RUNNING, BAR_WIDTH = 4096, 8, 30
 
 
@@ -22,41 +23,64 @@ class SweepView:
 
     Args:
         folder: of the sweep.
-        num_jobs: in all, or None.
+        num_jobs: in all, or None where it is not known.
         metric: of the validation split, that says which job is best.
-        num_trainings: how many jobs train, or None.
+        num_trainings: how many of the jobs train towers, or None where it is not known.
     """
 
     def __init__(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
     ) -> None:
-        self.folder = folder
-        self.metric = metric
-        self.time_left = TimeLeft(num_jobs, num_trainings)
+        self.folder, self.metric = folder, metric
+        self.num_jobs, self.num_trainings = num_jobs, num_trainings
         self.outcomes: list[Outcome] = []
+        self.began: dict[str, float] = {}
+        self.most_running = 1
 
     def started(self, name: str, now: float) -> None:
         """Take note of a job that begins."""
-        self.time_left.started(name, now)
+        self.began[name] = now
+        self.most_running = max(self.most_running, len(self.began))
 
     def ended(self, outcome: Outcome) -> None:
         """Take note of a job that ended."""
-        self.time_left.ended(outcome)
+        self.began.pop(outcome.name, None)
         self.outcomes.append(outcome)
 
     def keep(self, running: Sequence[str]) -> None:
         """Forget jobs that are not running any more."""
-        began = self.time_left.began
-        for name in began.keys() - set(running):
-            began.pop(name, None)
+        self.began = {name: began for name, began in self.began.items() if name in running}
+
+    def seconds_left(self, now: float) -> float | None:
+        """Return the seconds that the sweep still takes, or None where there is nothing to judge by.
+
+        Jobs that were done before or failed teach nothing. Those that trained and those that took another's
+        towers are averaged apart. How many of the jobs to come train is known if the sweep says so; else
+        their share is that of the jobs so far.
+
+        Args:
+            now: on the clock of `started`.
+        """
+        ran = [each for each in self.outcomes if not each.skipped and each.status in RAN_TO_THE_END]
+        if self.num_jobs is None or not ran:
+            return None
+        trained = [each.seconds for each in ran if not each.reused_from]
+        reused = [each.seconds for each in ran if each.reused_from]
+        to_come = max(0, self.num_jobs - len(self.outcomes))
+        to_train = to_come * len(trained) / len(ran)
+        if self.num_trainings is not None:
+            to_train = min(to_come, max(0, self.num_trainings - len(trained)))
+        train, reuse = statistics.fmean(trained or reused), statistics.fmean(reused or trained)
+        work = to_train * train + (to_come - to_train) * reuse
+        spent = sum(min(now - began, max(train, reuse)) for began in self.began.values())
+        return max(0.0, work - spent) / self.most_running
 
     def words(self, now: float) -> str:
         """Return how far the sweep is, in one line."""
-        left = self.time_left.seconds(now)
-        num_jobs = self.time_left.num_jobs
+        left = self.seconds_left(now)
         best = None if only_seeds(self.outcomes) else best_of(self.outcomes, self.metric)
         parts = [
-            f"{self.time_left.num_ended}{'' if num_jobs is None else f'/{num_jobs}'} jobs",
+            f"{len(self.outcomes)}{'' if self.num_jobs is None else f'/{self.num_jobs}'} jobs",
             "" if not left else f"about {in_words(left)} left",
             "" if best is None else f"best so far {best.figure(self.metric):.4f}  {best.name}",
         ]
@@ -66,16 +90,24 @@ class SweepView:
         """Return the view as it is now; called by the thread that redraws it."""
         now = time.monotonic()
         rows: list[RenderableType] = []
-        for name, began in list(self.time_left.began.items())[:MOST_RUNNING]:
+        for name, began in list(self.began.items())[:MOST_RUNNING]:
             line = f"  running  {name}  {in_words(now - began)}  {last_epoch(self.folder / name / TRAIN_LOG)}"
             rows.append(Text(line.rstrip(), style="dim", no_wrap=True, overflow="ellipsis"))
         head = Table.grid(padding=(0, 1))
-        total = self.time_left.num_jobs
-        bar = ProgressBar(
-            total=total, completed=self.time_left.num_ended, width=BAR_WIDTH, pulse=total is None
-        )
+        total, done = self.num_jobs, len(self.outcomes)
+        bar = ProgressBar(total=total, completed=done, width=BAR_WIDTH, pulse=total is None)
         head.add_row(bar, Text(self.words(now), no_wrap=True, overflow="ellipsis"))
         return Group(*rows, head)
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration to read: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def last_epoch(log: Path) -> str:

@@ -1,34 +1,33 @@
 """One line a run or a sweep on standard output, for scripts; failures on standard error."""
 
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from twotower.reports.console.findings import NOTHING, Findings, form_of, only_seeds
-from twotower.reports.console.silent import Silent
-from twotower.runs.outcome import Outcome, final_scalars
+from twotower.reports.console.console import Console
+from twotower.reports.console.findings import NOTHING, Findings, counted, form_of, only_seeds
+from twotower.runs.outcome import Outcome
+from twotower.runs.result import Result
 from twotower.runs.run_files import TRAIN_LOG
 
 SHOWN = ("test/recall_at_20", "test/ndcg_at_20", "index/recall_at_100", "index/latency_ms_p50")
 
 
-class Quiet(Silent):
+class Quiet(Console):
     """The last line says it all: status, figures, folder."""
 
     def __init__(self) -> None:
         self.folder = Path()
         self.metric = ""
 
-    def result(self, whole_result: Mapping[str, Any], folder: Path, output_root: str) -> None:
+    def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Print the status, the main figures and the folder."""
-        figures = final_scalars(whole_result)
+        figures = result.final_figures()
         main = [key for key in SHOWN if key in figures] or [key for key in figures if key[:5] == "test/"][:2]
         shown = (f"{key} {figures[key]:.4f}" for key in main)
-        print("  ".join([str(whole_result["status"]), *shown, str(folder)]))
-        if whole_result.get("error"):
-            print(f"{folder}: {whole_result['error']}", file=sys.stderr)
+        print("  ".join([result.status, *shown, str(folder)]))
+        if result.error:
+            print(f"{folder}: {result.error}", file=sys.stderr)
 
     def sweep_started(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
@@ -60,23 +59,13 @@ class Quiet(Silent):
         if len(findings.objectives) > 1:
             return f"Pareto set of {len(findings.best)}"
         if only_seeds(outcomes):
-            means = (f"{each.metric} {each.mean:.4f} {_between(each.interval)}" for each in findings.seeds)
+            means = (
+                f"{each.metric} {each.mean:.4f} [{each.interval[0]:.4f}, {each.interval[1]:.4f}]"
+                for each in findings.seeds
+            )
             return "  ".join(["mean", *means]) if findings.seeds else "no mean"
         best = findings.winner(outcomes, self.metric)
         if best is None:
             return "no best"
         value = form_of(best.metric).format(best.value)
         return f"best {best.job}  {best.metric} {value}  {findings.settings(best.job)}".rstrip()
-
-
-def _between(interval: tuple[float, float]) -> str:
-    return f"[{interval[0]:.4f}, {interval[1]:.4f}]"
-
-
-def counted(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """Return how many jobs ended how, the good ones first."""
-    counts = Counter(outcome.status for outcome in outcomes)
-    order = ("ok", "index_rejected", "pruned", "failed", "interrupted")
-    return {
-        status: counts[status] for status in (*order, *sorted(counts.keys() - set(order))) if counts[status]
-    }

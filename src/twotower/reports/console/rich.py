@@ -3,27 +3,25 @@
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console as Screen
 from rich.live import Live
 from rich.text import Text
 
 from twotower.reports.console import tables
-from twotower.reports.console.console import Console, OnScreen
+from twotower.reports.console.console import Console, for_screen
 from twotower.reports.console.findings import NOTHING, Findings, form_of
-from twotower.reports.console.folding import folded
-from twotower.reports.console.progress import SweepView
-from twotower.reports.console.time_left import in_words
+from twotower.reports.console.progress import SweepView, in_words
 from twotower.runs.outcome import Outcome
+from twotower.runs.result import Result
 from twotower.runs.run_files import TRAIN_LOG
 
 WIDTH_OF_FILES = 240
 """Nothing that goes to a file or a pipe needs folding at 80 columns."""
 
-SWEEP, INDENT = "sweep.json", 12
+SWEEP = "sweep.json"
 
 
 class Rich(Console):
@@ -46,7 +44,7 @@ class Rich(Console):
     def handler(self) -> logging.Handler:
         """Return a handler that prints plain lines."""
         handler = logging.StreamHandler(sys.stdout)
-        handler.addFilter(OnScreen())
+        handler.addFilter(for_screen)
         return handler
 
     def say(self, text: str) -> None:
@@ -57,16 +55,16 @@ class Rich(Console):
         """Print the audit as a table."""
         self.screen.print(tables.audit_table(rows))
 
-    def result(self, whole_result: Mapping[str, Any], folder: Path, output_root: str) -> None:
+    def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Print model and baselines on the test split, then the index, then where all that is."""
-        if "metrics" in whole_result:
-            self.screen.print(tables.quality_table(whole_result))
+        if result.metrics:
+            self.screen.print(tables.quality_table(result))
         else:
-            self.say(f"{whole_result['status']}  {whole_result.get('error', '')}".rstrip())
-        if "cold_start" in whole_result:
-            self.screen.print(tables.cold_start_table(whole_result["cold_start"]))
-        if "index" in whole_result:
-            self.screen.print(tables.index_table(whole_result["index"]))
+            self.say(f"{result.status}  {result.error or ''}".rstrip())
+        if result.cold_start:
+            self.screen.print(tables.cold_start_table(result.cold_start))
+        if result.index:
+            self.screen.print(tables.index_table(result.index))
         self.say(f"run folder  {folder}")
         self.say(f"compare     tensorboard --logdir {output_root}")
 
@@ -129,8 +127,7 @@ class Rich(Console):
         if best is None:
             return
         self.say(f"best        {best.job}  {best.metric} {form_of(best.metric).format(best.value)}")
-        settings = findings.settings(best.job)
-        for line in [*(folded(settings, self.screen.width - INDENT) if settings else ()), folder / best.job]:
-            self.say(f"{'':<{INDENT}}{line}")
+        for line in filter(None, (findings.settings(best.job), folder / best.job)):
+            self.say(f"            {line}")
         if findings.best:
             self.say(f"again       {findings.best[0]['command']}")

@@ -7,18 +7,19 @@ from typing import Any
 from rich.table import Table
 
 from twotower.reports.console.findings import NOTHING, Findings, form_of, only_seeds
-from twotower.reports.console.folding import shortened
-from twotower.reports.console.sheet import Line, Sheet, plain_table
-from twotower.reports.console.time_left import in_words
-from twotower.runs.outcome import COLD_START, Outcome, lowest_is_best
+from twotower.reports.console.progress import in_words
+from twotower.runs.outcome import Outcome, lowest_is_best
+from twotower.runs.result import COLD_START, Result
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20", "coverage_at_20")
-MOST_COLUMNS, MOST_OF_A_PATH = 5, 60
+MOST_COLUMNS = 5
 INDEX_COLUMNS = {
     "index/recall_at_100": "index recall",
     "index/latency_ms_p50": "p50 ms",
     "index/bytes_per_item": "bytes/item",
 }
+Line = tuple[str, list[str], str]
+"""A job, its cells and its style."""
 STATUS_STYLES = {"ok": "green", "index_rejected": "yellow", "pruned": "cyan", "failed": "bold red"}
 
 
@@ -30,9 +31,9 @@ def audit_table(rows: Sequence[tuple[str, str]]) -> Table:
     return table
 
 
-def quality_table(result: Mapping[str, Any]) -> Table:
+def quality_table(result: Result) -> Table:
     """Return model and baselines on the test split."""
-    metrics, intervals = result["metrics"], result["intervals"]
+    metrics, intervals = result.metrics, result.intervals
     tested = [key.removeprefix("test/") for key in metrics if key.startswith("test/")]
     keys = ([key for key in COLUMNS if key in tested] or tested)[:MOST_COLUMNS]
     table = plain_table("test split")
@@ -42,7 +43,7 @@ def quality_table(result: Mapping[str, Any]) -> Table:
     table.add_row("two towers", *(f"{metrics[f'test/{key}']:.4f}" for key in keys), style="bold")
     half = [_half_width(intervals.get(f"test/{key}")) for key in keys]
     table.add_row("  95 % interval", *half, style="dim")
-    for name, values in result["baselines"].items():
+    for name, values in result.baselines.items():
         table.add_row(name, *(_figure(values.get(f"test/{key}")) for key in keys))
     return table
 
@@ -84,7 +85,7 @@ def index_table(index: Mapping[str, Any]) -> Table:
     return table
 
 
-def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = NOTHING) -> Sheet:
+def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = NOTHING) -> Table:
     """Return the jobs that did not fail, from best to worst; of several objectives, without the Pareto set.
 
     Args:
@@ -105,36 +106,54 @@ def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = N
         figures += [_figure(outcome.figure(key), form_of(key)) for key in index]
         seconds = "before" if outcome.skipped else f"{outcome.seconds:.1f}"
         style = "bold" if winner and winner.job == outcome.name else _style(outcome)
-        settings = findings.settings(outcome.name)
-        lines.append(Line(outcome.name, settings, [outcome.status, *figures, seconds], style))
+        lines.append((outcome.name, [outcome.status, *figures, seconds], style))
     valid = f"valid {_short(metric.removeprefix('valid/'))}"
     headings = ["status", valid, "test", *(INDEX_COLUMNS[key] for key in index), "seconds"]
-    return Sheet(f"{len(shown)} seeds" if only_seeds(shown) else title, headings, lines)
+    return _jobs(f"{len(shown)} seeds" if only_seeds(shown) else title, headings, lines, findings)
 
 
-def _by_objectives(shown: Sequence[Outcome], findings: Findings) -> Sheet:
+def _by_objectives(shown: Sequence[Outcome], findings: Findings) -> Table:
     best = {row["job"] for row in findings.best} if len(findings.objectives) > 1 else set()
     left = [outcome for outcome in shown if outcome.name not in best]
-    lines = [
-        Line(
-            outcome.name,
-            findings.settings(outcome.name),
-            [outcome.status, *_reached(outcome.name, findings)],
-            _style(outcome),
-        )
-        for outcome in left
-    ]
+    lines = [(each.name, [each.status, *_reached(each.name, findings)], _style(each)) for each in left]
     title = f"{len(left)} {'other job' if best else 'job'}{'' if len(left) == 1 else 's'}"
-    return Sheet(title, ["status", *_headings(findings)], lines)
+    return _jobs(title, ["status", *_headings(findings)], lines, findings)
 
 
-def pareto_table(findings: Findings) -> Sheet:
+def pareto_table(findings: Findings) -> Table:
     """Return the trials that no other beats in all objectives, with what they reach."""
     jobs = [row["job"] for row in findings.best]
-    lines = [Line(job, findings.settings(job), _reached(job, findings)) for job in jobs]
+    lines = [(job, _reached(job, findings), "") for job in jobs]
     num_trials = len(findings.search["trials"])
     title = f"Pareto set: {len(jobs)} of {num_trials} trials, beaten by none in all objectives"
-    return Sheet(title, _headings(findings), lines)
+    return _jobs(title, _headings(findings), lines, findings)
+
+
+def _jobs(title: str, headings: Sequence[str], lines: Sequence[Line], findings: Findings) -> Table:
+    """Return a table of jobs; where a screen is narrow, names and settings are folded."""
+    table = plain_table(title)
+    settings = {job: findings.settings(job) for job, _, _ in lines}
+    shown = any(settings.values())
+    for heading in ("job", "settings") if shown else ("job",):
+        table.add_column(heading, overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "status" else "right")
+    for job, cells, style in lines:
+        table.add_row(job, *([settings[job]] if shown else ()), *cells, style=style)
+    return table
+
+
+def plain_table(title: str | None = None, show_header: bool = True) -> Table:
+    """Return a table without lines."""
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        show_header=show_header,
+        header_style="bold",
+    )
 
 
 def _headings(findings: Findings) -> list[str]:
@@ -171,16 +190,9 @@ def remark(outcome: Outcome) -> str:
         return "done before"
     if not outcome.reused_from:
         return ""
-    return f"towers of {shortened(_from_here(outcome.reused_from, outcome.folder), MOST_OF_A_PATH)}"
-
-
-def _from_here(run: str, job: Path) -> str:
-    """Return a run's path from the sweep's folder if it is in there, else from the folder of all runs."""
-    path, sweep = Path(run).absolute(), job.parent.absolute()
-    for folder in (sweep, *sweep.parents[1:2]):
-        if path.is_relative_to(folder):
-            return str(path.relative_to(folder))
-    return run
+    source = Path(outcome.reused_from).absolute()
+    inside = source.parent == outcome.folder.parent.absolute()
+    return f"towers of {source.name if inside else outcome.reused_from}"
 
 
 def _short(key: str) -> str:

@@ -6,6 +6,7 @@ Shapes: n items, D the tower's part of an embedding.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -14,11 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from twotower.serving.attributes import plain
-from twotower.serving.browsing.catalogue_map import MOST_POINTS, CatalogueMap, drawn
+from twotower.serving.browsing.catalogue_map import MOST_POINTS, CatalogueMap, drawn, nearest
 from twotower.serving.browsing.facets import facets_of
 from twotower.serving.browsing.id_prefix import with_prefix
-from twotower.serving.browsing.nearest import nearest
-from twotower.serving.browsing.once import Once
 from twotower.serving.catalogue import ITEM_ID
 from twotower.serving.live_items import LiveItems, Rows
 from twotower.serving.recommendation import ItemId, Recommendation, UserId
@@ -43,10 +42,11 @@ class Browser:
         self.retriever = retriever
         self._bundle = retriever.bundle
         self._catalogue, self._histories = retriever.catalogue, retriever.users
-        self.facets = Once(lambda: facets_of(self._bundle, retriever.attributes))
-        self._texts = Once(self._lowered)
-        self._plane = Once(lambda: CatalogueMap.of(np.asarray(self._bundle.item_vectors[:, : self._width])))
-        self._sample = Once(lambda: drawn(len(self._bundle.items)) + 1)
+
+    @cached_property
+    def facets(self) -> list[dict[str, Any]]:
+        """What filters can ask for; see `facets_of`."""
+        return facets_of(self._bundle, self.retriever.attributes)
 
     @property
     def num_users(self) -> int:
@@ -124,12 +124,13 @@ class Browser:
             return [self._named(row) for row in found[:limit]]
 
     def _matching(self, text: str) -> Rows:
-        ids, names = self._texts()
+        ids, names = self._texts
         by_id = ids.str.startswith(text).to_numpy(dtype=np.bool_)
         by_name = names.str.contains(text, regex=False).to_numpy(dtype=np.bool_)
         return np.concatenate([np.flatnonzero(by_id), np.flatnonzero(by_name & ~by_id)]) + 1
 
-    def _lowered(self) -> tuple[pd.Series, pd.Series]:
+    @cached_property
+    def _texts(self) -> tuple[pd.Series, pd.Series]:
         """Return ids and names of the bundle's items in small letters."""
         label = self._bundle.item_label
         ids = pd.Series(self._bundle.items.values.astype(np.str_), dtype="str")
@@ -190,12 +191,16 @@ class Browser:
                 for item_id, places in zip(item_ids, near, strict=True)
             ]
 
+    @cached_property
+    def _plane(self) -> CatalogueMap:
+        return CatalogueMap.of(np.asarray(self._bundle.model.layout.tower(self._bundle.item_vectors)))
+
     def map(self) -> dict[str, Any]:
         """Return the catalogue in two dimensions as it is now, on the axes of the bundle's items.
 
         Where there are many, the same sample of the bundle's items each time, and the newest of the others.
         """
-        plane, sample = self._plane(), self._sample()
+        plane, sample = self._plane, drawn(len(self._bundle.items)) + 1
         with self._catalogue.lock.reading():
             items = self._catalogue.items
             offered = items.live_rows()
@@ -213,19 +218,15 @@ class Browser:
         Raises:
             UnknownItem: there never was such an item.
         """
-        plane = self._plane()
+        plane = self._plane
         with self._catalogue.lock.reading():
             vectors = self._vectors(known_rows(self._catalogue.items, item_ids, "items", live=False))
         found: list[list[float]] = plane.place(vectors).tolist()
         return found
 
-    @property
-    def _width(self) -> int:
-        """Columns of an embedding that are the tower's; what follows is the bias, which is no likeness."""
-        return int(self._bundle.item_vectors.shape[1]) - self._bundle.model.item_bias.width
-
     def _vectors(self, rows: Rows) -> Floats:
-        return self._catalogue.items.vectors(rows)[:, : self._width]
+        """Return what the tower says; the bias is no likeness."""
+        return self._bundle.model.layout.tower(self._catalogue.items.vectors(rows))
 
 
 def as_shown(recommendation: Recommendation) -> dict[str, Any]:

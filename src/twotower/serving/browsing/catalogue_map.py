@@ -1,6 +1,6 @@
-"""The catalogue in two dimensions, for people to look at.
+"""What lies near what: the catalogue in two dimensions, for people to look at, and neighbours by angle.
 
-Shapes: N items, n of them, D the tower's part of an embedding.
+Shapes: N items, n and m of them, D the tower's part of an embedding.
 """
 
 from dataclasses import dataclass
@@ -55,3 +55,15 @@ def drawn(num_items: int, most: int = MOST_POINTS) -> NDArray[np.int64]:
     if num_items <= most:
         return np.arange(num_items)
     return np.sort(np.random.default_rng(SEED).choice(num_items, most, replace=False))
+
+
+def nearest(vectors: Floats, others: Floats, k: int) -> list[list[tuple[int, float]]]:
+    """Return for each vector [n, D] the k of others [m, D] with the highest cosine: position and cosine."""
+    cosines = _unit(vectors) @ _unit(others).T
+    order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+    return [[(int(at), float(row[at])) for at in places] for row, places in zip(cosines, order, strict=True)]
+
+
+def _unit(vectors: Floats) -> Floats:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, np.where(lengths > 0, lengths, 1), dtype=np.float32)

@@ -1,9 +1,10 @@
 """One line for each request, written by a thread of its own so that a slow reader delays nobody."""
 
+import contextlib
 import threading
 import time
 from collections import deque
-from typing import Any, TextIO
+from typing import TextIO
 
 import orjson
 
@@ -21,55 +22,46 @@ class AccessLog:
 
     def __init__(self, console: str, stream: TextIO) -> None:
         self._console, self._stream = console, stream
-        self._entries: deque[tuple[float, str, str, str, int, float]] = deque()
-        self._lost = 0
+        self._lines: deque[str] = deque()
+        self._num_lost = 0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
-        if console != "quiet":
-            self._thread.start()
+        self._thread.start()
 
     def write(self, client: str, method: str, path: str, status: int, seconds: float) -> None:
         """Take a line; where far too many wait it counts as lost."""
         if self._console == "quiet":
             return
-        if len(self._entries) < MOST_LINES:
-            self._entries.append((time.time(), client, method, path[:MOST_OF_A_PATH], status, seconds))
-        else:
-            self._lost += 1
+        if len(self._lines) >= MOST_LINES:
+            self._num_lost += 1
+            return
+        now, path, ms = (
+            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            path[:MOST_OF_A_PATH],
+            seconds * 1000,
+        )
+        if self._console == "jsonl":
+            names = ("time", "client", "method", "path", "status", "ms")
+            fields = dict(zip(names, (now, client, method, path, status, round(ms, 3)), strict=True))
+            self._lines.append(f"{orjson.dumps(fields).decode()}\n")
+        else:  # repr: a line break in a path makes no line of its own
+            self._lines.append(f"{now} {client} {method} {path!r} {status} {ms:.2f} ms\n")
 
     def close(self) -> None:
         """Write what waits."""
         self._closing.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=2)
+        self._thread.join(timeout=2)
 
     def _run(self) -> None:
         ended = False
         while not ended:
             ended = self._closing.wait(PAUSE_SECONDS)
-            lines = [self._line(self._entries.popleft()) for _ in range(len(self._entries))]
-            if self._lost:
-                lost, self._lost = self._lost, 0
-                lines.append(self._text({"lost_lines": lost}, f"{lost} lines lost\n"))
-            try:
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            if self._num_lost:
+                lost, self._num_lost = self._num_lost, 0
+                lines.append(
+                    f'{{"lost_lines":{lost}}}\n' if self._console == "jsonl" else f"{lost} lines lost\n"
+                )
+            with contextlib.suppress(OSError, ValueError):  # nobody reads any more
                 self._stream.write("".join(lines))
                 self._stream.flush()
-            except (OSError, ValueError):  # nobody reads any more
-                return
-
-    def _line(self, entry: tuple[float, str, str, str, int, float]) -> str:
-        at, client, method, path, status, seconds = entry
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
-        fields: dict[str, Any] = {
-            "time": stamp,
-            "client": client,
-            "method": method,
-            "path": path,
-            "status": status,
-            "ms": round(seconds * 1000, 3),
-        }
-        # repr: a line break in a path makes no line of its own.
-        return self._text(fields, f"{stamp} {client} {method} {path!r} {status} {seconds * 1000:.2f} ms\n")
-
-    def _text(self, fields: dict[str, Any], text: str) -> str:
-        return orjson.dumps(fields).decode() + "\n" if self._console == "jsonl" else text

@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import sys
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,16 @@ from starlette.types import ASGIApp
 from twotower.config.errors import InputError
 from twotower.serving.http.access_log import AccessLog
 from twotower.serving.http.batcher import Batcher
-from twotower.serving.http.docs_page import add_docs
+from twotower.serving.http.connections import VERSION
 from twotower.serving.http.errors import HttpError, error_response, from_details, from_input, without_folders
 from twotower.serving.http.gate import VERSION_HEADER, Gate, version_header
 from twotower.serving.http.hosts import Hosts
 from twotower.serving.http.limits import RateLimit
 from twotower.serving.http.metrics import Metrics
 from twotower.serving.http.page_routes import add_page
-from twotower.serving.http.protocol import VERSION_STATE
 from twotower.serving.http.routes import BATCH_SIZE, add_routes, answer, weight
 from twotower.serving.http.security import Keys
+from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.service import LiveService
 from twotower.serving.live.store import StoreFailed
 from twotower.serving.requests import Request
@@ -38,40 +37,23 @@ MOST_WAITING = 2048
 WATCH_SECONDS = 2.0
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What an application may be told.
-
-    Args:
-        hosts: what it answers for.
-        keys: who may ask what; without any, everybody may do everything.
-        cors_origins: pages of these origins may ask too; none by default.
-        rate_limit_per_second: requests of one key or address; 0 for no limit.
-        max_body_bytes: of a request.
-        max_batch: requests in one body of /recommend/batch.
-        console: how requests are logged, see `AccessLog`.
-    """
-
-    hosts: Hosts = field(default_factory=Hosts)
-    keys: Keys = field(default_factory=Keys)
-    cors_origins: tuple[str, ...] = ()
-    rate_limit_per_second: float = 0.0
-    max_body_bytes: int = 1_000_000
-    max_batch: int = 256
-    console: str = "quiet"
-
-
 def create_app(
-    live: LiveService, settings: Settings, bundle_changed: Callable[[], None] = lambda: None
+    live: LiveService,
+    config: ServiceConfig,
+    keys: Keys | None = None,
+    hosts: Hosts | None = None,
+    bundle_changed: Callable[[], None] = lambda: None,
 ) -> ASGIApp:
     """Return the service as an ASGI application; its lifespan closes `live`.
 
     Args:
         live: the bundle in use, and what changes.
-        settings: what it may be told.
+        config: of which its limits, origins and console count here.
+        keys: who may ask what; None, or none: everybody may do everything.
+        hosts: what it answers for; None for this machine.
         bundle_changed: called at the start, and soon after another bundle is in use.
     """
-    metrics, log = Metrics(live), AccessLog(settings.console, sys.stdout)
+    metrics, log = Metrics(live), AccessLog(config.console, sys.stdout)
     batcher = Batcher(
         answer,
         name="answer",
@@ -86,7 +68,7 @@ def create_app(
         await batcher.do([(live.retriever, Request())])  # the first answer is slower than those after it
         await asyncio.to_thread(bundle_changed)
         watch = asyncio.create_task(_watch(live, bundle_changed))
-        yield {VERSION_STATE: lambda: version_header(live.retriever.version)}
+        yield {VERSION: lambda: version_header(live.retriever.version)}
         watch.cancel()
         await asyncio.to_thread(batcher.close)
         await asyncio.to_thread(live.close)
@@ -101,25 +83,24 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    direct = add_routes(endpoints, live, batcher, metrics, settings.max_batch)
+    direct = add_routes(endpoints, live, batcher, metrics, config.max_batch)
     _add_errors(endpoints, live.root)
-    add_docs(endpoints)
     add_page(endpoints, live)
     gate = Gate(
         endpoints,
         direct=direct,
         live=live,
-        hosts=settings.hosts,
-        keys=settings.keys,
-        rate=RateLimit(settings.rate_limit_per_second),
-        max_body_bytes=settings.max_body_bytes,
+        hosts=hosts or Hosts(),
+        keys=keys or Keys(),
+        rate=RateLimit(config.rate_limit_per_second),
+        max_body_bytes=config.max_body_bytes,
         metrics=metrics,
         log=log,
     )
-    return _with_origins(gate, settings.cors_origins)
+    return _with_origins(gate, config.cors_origins)
 
 
-def _with_origins(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
+def _with_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     if not origins:
         return app
     return CORSMiddleware(

@@ -115,6 +115,9 @@ class Gate:
         await response(scope, receive, send)
 
     def _admit(self, scope: Scope, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
+        if b"upgrade" in headers and method not in ("GET", "HEAD"):
+            # The server's parser takes the body for the other protocol's; without a body nothing is lost.
+            raise HttpError(400, "Upgrade: only HTTP/1.1 is spoken here; leave it out", "Upgrade", CLOSE)
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         self._hosts.check(hosts, scope["http_version"])
         key = self._keys.known(headers.get(b"authorization"))

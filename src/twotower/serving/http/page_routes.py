@@ -13,9 +13,9 @@ from starlette.responses import Response
 
 from twotower.serving.browsing.browser import Browser, as_shown
 from twotower.serving.http import models
-from twotower.serving.http.fixed_files import fixed_file
+from twotower.serving.http.fixed_files import add_docs, fixed_file
 from twotower.serving.http.other_bundles import OtherBundles
-from twotower.serving.http.path_ids import item_id_of, user_id_of
+from twotower.serving.http.path_ids import id_of
 from twotower.serving.http.routes import said, where_of
 from twotower.serving.live.changes import Event
 from twotower.serving.live.service import LiveService
@@ -36,9 +36,10 @@ class Chosen(models.Strict):
 
 
 def add_page(app: FastAPI, live: LiveService) -> None:
-    """Add the page, its files, and what it asks."""
+    """Add the page, its files, what it asks, and the page at /docs."""
     router = APIRouter(include_in_schema=False)
     _add_files(router)
+    add_docs(router)
     newest: Browser | None = None
 
     def browser() -> Browser:
@@ -95,7 +96,7 @@ def _add_items(router: APIRouter, browser: Callable[[], Browser]) -> None:
     def facets() -> Response:
         now = browser()
         counts = {"num_items": now.retriever.num_items, "num_users": now.num_users}
-        return said(now.retriever.version, columns=now.facets(), **counts)
+        return said(now.retriever.version, columns=now.facets, **counts)
 
     @router.get("/page/map")
     def catalogue_map() -> Response:
@@ -153,15 +154,15 @@ def _add_compare(router: APIRouter, live: LiveService) -> None:
             return said(ours.version, opening=True)
         lists = {}
         for name, retriever in (("ours", ours), ("theirs", theirs)):
-            key = user_id_of(user, retriever.bundle)
+            key = id_of(user, retriever.bundle.users, "user")
             found = retriever.recommend(key, k, where=conditions, exclude_seen=exclude_seen)
             lists[name] = {"version": retriever.version, "items": [as_shown(each) for each in found]}
         return said(ours.version, **lists)
 
 
 def _user(browser: Browser, text: str) -> int | str:
-    return user_id_of(text, browser.retriever.bundle)
+    return id_of(text, browser.retriever.bundle.users, "user")
 
 
 def _items(browser: Browser, texts: list[str]) -> list[int | str]:
-    return [item_id_of(text, browser.retriever.bundle) for text in texts]
+    return [id_of(text, browser.retriever.bundle.items, "item") for text in texts]

@@ -2,27 +2,27 @@
 
 import re
 
-from twotower.bundle.bundle import Bundle
 from twotower.config.errors import InputError
 from twotower.data.ids import fits_64_bits
-from twotower.serving.recommendation import ItemId, UserId
+from twotower.data.vocabulary import Vocabulary
+from twotower.serving.recommendation import ItemId
 
 WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
 """The one way to write a whole number, so that 7 and 007 are not the same item under two names."""
 
 
-def id_of(text: str, is_text: bool, what: str) -> ItemId:
+def id_of(text: str, vocabulary: Vocabulary, what: str) -> ItemId:
     """Return the id that a part of a path means.
 
     Args:
         text: as decoded.
-        is_text: whether ids of this kind are text in the catalogue; otherwise they are whole numbers.
+        vocabulary: of ids of this kind, which are text or whole numbers.
         what: `item` or `user`, for the message.
 
     Raises:
         InputError: it is no whole number where ids are, or nothing that anybody could see.
     """
-    if is_text:
+    if vocabulary.is_text:
         if not text.strip():
             raise InputError(f"{what}_id: expected more than white space, got {text!r:.80}")
         return text
@@ -31,13 +31,3 @@ def id_of(text: str, is_text: bool, what: str) -> ItemId:
             f"{what}_id: {what} ids of this bundle are whole numbers of 64 bits, got {text!r:.80}"
         )
     return int(text)
-
-
-def item_id_of(text: str, bundle: Bundle) -> ItemId:
-    """Return the item id of a bundle's kind that a part of a path means; see `id_of`."""
-    return id_of(text, bundle.items.is_text, "item")
-
-
-def user_id_of(text: str, bundle: Bundle) -> UserId:
-    """Return the user id of a bundle's kind that a part of a path means; see `id_of`."""
-    return id_of(text, bundle.users.is_text, "user")

@@ -25,7 +25,7 @@ from twotower.serving.http.errors import (
 )
 from twotower.serving.http.gate import Direct, version_header
 from twotower.serving.http.metrics import Metrics
-from twotower.serving.http.path_ids import item_id_of, user_id_of
+from twotower.serving.http.path_ids import id_of
 from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved
 from twotower.serving.live.service import LiveService
 from twotower.serving.requests import Request
@@ -33,7 +33,7 @@ from twotower.serving.retriever import Retriever
 
 WHERE: TypeAdapter[dict[str, Any]] = TypeAdapter(models.Where)
 
-Asked = tuple[Retriever, Request]
+VersionedRequest = tuple[Retriever, Request]
 """A request and the version that answers it: all of one body are answered by one."""
 Answer = orjson.Fragment | InputError
 """Items as JSON already, or a mistake."""
@@ -58,7 +58,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def answer(asked: Sequence[Asked]) -> list[Answer]:
+def answer(asked: Sequence[VersionedRequest]) -> list[Answer]:
     """Answer several requests, those of one version in one go, and write the answers down."""
     answers: list[Answer] = []
     for retriever, group in itertools.groupby(asked, key=lambda each: each[0]):
@@ -68,7 +68,7 @@ def answer(asked: Sequence[Asked]) -> list[Answer]:
     return answers
 
 
-def weight(asked: Asked) -> int:
+def weight(asked: VersionedRequest) -> int:
     """Return how much of a batch a request is: finding many items takes longer than embedding a user."""
     return 1 + asked[1].k // K_PER_WEIGHT
 
@@ -84,7 +84,7 @@ def said(version: str, **content: Any) -> Response:
 
 
 def add_recommend(
-    router: APIRouter, live: LiveService, batcher: Batcher[Asked, Answer], max_batch: int
+    router: APIRouter, live: LiveService, batcher: Batcher[VersionedRequest, Answer], max_batch: int
 ) -> Direct:
     """Add the endpoints that recommend, and return them for calls without the framework."""
 
@@ -132,22 +132,22 @@ def add_catalogue(router: APIRouter, live: LiveService) -> None:
         where: Annotated[str | None, Query(description="as in /recommend, as JSON")] = None,
     ) -> Response:
         retriever = live.retriever
-        key = item_id_of(item_id, retriever.bundle)
+        key = id_of(item_id, retriever.bundle.items, "item")
         found = retriever.similar(key, k, where=where_of(where))
         return said(retriever.version, items=found)
 
     @router.put("/items/{item_id:path}", response_model=models.Written, summary="Offer or change an item")
     def put_item(item_id: str, body: models.PutItemRequest) -> Response:
-        key = item_id_of(item_id, live.retriever.bundle)
+        key = id_of(item_id, live.retriever.bundle.items, "item")
         return write(ItemPut(key, body.features))
 
     @router.delete("/items/{item_id:path}", response_model=models.Written, summary="Offer an item no more")
     def delete_item(item_id: str) -> Response:
-        return write(ItemRemoved(item_id_of(item_id, live.retriever.bundle)))
+        return write(ItemRemoved(id_of(item_id, live.retriever.bundle.items, "item")))
 
     @router.post("/users/{user_id:path}/events", response_model=models.Written, summary="What a user chose")
     def add_event(user_id: str, body: models.EventRequest) -> Response:
-        key = user_id_of(user_id, live.retriever.bundle)
+        key = id_of(user_id, live.retriever.bundle.users, "user")
         return write(Event(key, body.item_id, int(time.time()) if body.time is None else body.time))
 
 
@@ -194,7 +194,7 @@ def where_of(text: str | None) -> dict[str, Any]:
 def add_routes(
     app: FastAPI,
     live: LiveService,
-    batcher: Batcher[Asked, Answer],
+    batcher: Batcher[VersionedRequest, Answer],
     metrics: Metrics,
     max_batch: int,
 ) -> Direct:

@@ -15,10 +15,11 @@ import uvicorn
 
 from twotower.bundle.export import EXPORTED, exported_beside
 from twotower.config.exits import DONE
-from twotower.serving.http.app import Settings, create_app
+from twotower.serving.http.app import create_app
+from twotower.serving.http.connections import Connections, Limits
 from twotower.serving.http.hosts import Hosts
-from twotower.serving.http.protocol import Limits, within
 from twotower.serving.http.security import Keys
+from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.service import LiveService
 
 STORE = "live.sqlite"
@@ -30,7 +31,7 @@ def serve(settings: Mapping[str, Any]) -> int:
     """Serve a bundle until SIGTERM or SIGINT, then finish the requests in flight.
 
     Args:
-        settings: as `conf/serve.yaml` has them; the door has seen to `threads`.
+        settings: of a `ServiceConfig`, plain.
 
     Returns:
         The exit status.
@@ -38,28 +39,18 @@ def serve(settings: Mapping[str, Any]) -> int:
     Raises:
         InputError: the bundle, the store, the file of keys or a name in `allowed_hosts` cannot be used.
     """
-    keys = Keys.read(settings["api_keys_file"])
-    hosts = Hosts(settings["allowed_hosts"], settings["host"])
+    config = ServiceConfig.of(settings)
+    keys, hosts = Keys.read(config.api_keys_file), Hosts(config.allowed_hosts, config.host)
     # So long the loop may wait for the thread that answers: less than the default of 5 ms, since large
     # answers take their time; a quarter of this cost 8 % of the requests a second at 64 connections.
     sys.setswitchinterval(SWITCH_SECONDS)
-    trusted = settings["trusted_packages"]
-    bundle = exported_beside(Path(settings["bundle"]), trusted)
-    root, store = places(bundle, settings["bundles_root"], settings["store"])
-    bundle_of = functools.partial(exported_beside, trusted_packages=trusted)
-    live = LiveService(root, bundle, store, bundle_of, trusted)
+    bundle_of = functools.partial(exported_beside, trusted_packages=config.trusted_packages)
+    bundle = bundle_of(Path(config.bundle))
+    root, store = places(bundle, config.bundles_root, config.store)
+    live = LiveService(root, bundle, store, bundle_of, config.trusted_packages)
     with contextlib.closing(live):
-        application = Settings(
-            hosts=hosts,
-            keys=keys,
-            cors_origins=tuple(settings["cors_origins"]),
-            rate_limit_per_second=float(settings["rate_limit_per_second"]),
-            max_body_bytes=settings["max_body_bytes"],
-            max_batch=settings["max_batch"],
-            console=settings["console"],
-        )
-        _tell(settings, live, bool(keys))
-        return _run(settings, create_app(live, application, set_aside))
+        _tell(config, live, bool(keys))
+        return _run(config, create_app(live, config, keys, hosts, set_aside))
 
 
 def places(bundle: Path, bundles_root: str | None, store: str | None) -> tuple[Path, Path | None]:
@@ -109,12 +100,14 @@ def set_aside() -> None:
     gc.freeze()
 
 
-def _run(settings: Mapping[str, Any], application: Any) -> int:
-    config = uvicorn.Config(
-        application,
-        host=settings["host"],
-        port=settings["port"],
-        http=within(connection_limits(most_connections(), settings["max_connections_per_client"])),
+def _run(config: ServiceConfig, application: Any) -> int:
+    limits = connection_limits(most_connections(), config.max_connections_per_client)
+    connections = Connections(application, limits)
+    of_uvicorn = uvicorn.Config(
+        connections,
+        host=config.host,
+        port=config.port,
+        http=connections.protocol,  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_config=None,
@@ -125,7 +118,7 @@ def _run(settings: Mapping[str, Any], application: Any) -> int:
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(of_uvicorn)
     # Also of use when it runs: once it has stopped in good order, it raises the signal that stopped it again.
     signal.signal(signal.SIGTERM, server.handle_exit)
     with contextlib.suppress(KeyboardInterrupt):
@@ -133,14 +126,14 @@ def _run(settings: Mapping[str, Any], application: Any) -> int:
     return DONE
 
 
-def _tell(settings: Mapping[str, Any], live: LiveService, has_keys: bool) -> None:
+def _tell(config: ServiceConfig, live: LiveService, has_keys: bool) -> None:
     """Say what is served and where."""
-    url = f"http://{settings['host']}:{settings['port']}"
+    url = f"http://{config.host}:{config.port}"
     retriever = live.retriever
     facts = {"url": url, "version": retriever.version, "items": retriever.num_items, "api_keys": has_keys}
-    if settings["console"] == "jsonl":
+    if config.console == "jsonl":
         print(orjson.dumps(facts).decode(), flush=True)
-    elif settings["console"] == "rich":
+    elif config.console == "rich":
         print(f"{retriever.version}: {retriever.num_items:,} items at {url} (API: {url}/docs)", flush=True)
-    if not has_keys and settings["host"] not in ("127.0.0.1", "localhost", "::1"):
+    if not has_keys and config.host not in ("127.0.0.1", "localhost", "::1"):
         print(f"warning: {url} is open to whoever can reach it; see api_keys_file", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How far a store was acknowledged, kept beside it: by that one that has lost something is known."""
+"""How far a store was acknowledged, kept beside it: by that a store which has lost something is known."""
 
 import contextlib
 import logging
@@ -14,7 +14,7 @@ LOG = logging.getLogger("twotower")
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """What was promised.
+    """How far a store goes, or was promised to.
 
     Args:
         store: the identity of the store.
@@ -30,14 +30,14 @@ class Acknowledged:
         return f"{content} {zlib.crc32(content.encode()):08x}\n".encode()
 
 
-def beside(store: Path) -> Path:
+def promise_file(store: Path) -> Path:
     """Return the file in which a store's promises are kept."""
     return store.with_name(f".{store.name}.acknowledged")
 
 
 def promised(store: Path) -> Acknowledged | None:
     """Read what was promised of a store; None where nothing was, or where that cannot be known any more."""
-    path = beside(store)
+    path = promise_file(store)
     if not path.is_file():
         return None
     content = path.read_bytes()

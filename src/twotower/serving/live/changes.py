@@ -5,11 +5,12 @@ import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.serving.recommendation import ItemId, UserId
 from twotower.serving.requests import UnknownItem
+from twotower.serving.retriever import Retriever
 
 LOG = logging.getLogger("twotower")
 TOGETHER = 256
@@ -61,39 +62,11 @@ class SetAside:
     reason: str
 
 
-class Changeable(Protocol):
-    """What a change is made to: a retriever. What raises InputError has changed nothing."""
-
-    def prepare_item(self, item_id: ItemId, features: Mapping[str, Any]) -> Any:
-        """Check and embed an item, and change nothing."""
-
-    def prepare_items(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> Sequence[Any]:
-        """Prepare several items, each with its id; of one that cannot be, return the InputError."""
-
-    def apply_item(self, prepared: Any) -> bool:
-        """Offer an item that was prepared; it is searchable when this returns."""
-
-    def apply_items(self, prepared: Sequence[Any]) -> Sequence[bool]:
-        """Offer several with different ids; where one fails, some or none are offered."""
-
-    def check_offered(self, item_id: ItemId) -> None:
-        """Raise UnknownItem unless the item is offered."""
-
-    def remove_item(self, item_id: ItemId) -> None:
-        """Stop offering an item."""
-
-    def check_event(self, user_id: UserId, item_id: ItemId | None, time: int) -> None:
-        """Raise unless `add_event` would take it; without an item only the rest is looked at."""
-
-    def add_event(self, user_id: UserId, item_id: ItemId, time: int) -> None:
-        """Let an event enter the user's history; one that is there already does not come twice."""
-
-
-def replay(changes: Iterable[Change], retriever: Changeable) -> list[SetAside]:
+def replay(changes: Iterable[Change], retriever: Retriever) -> list[SetAside]:
     """Make changes again that were kept; twice is harmless, and so is the removal of what is not offered.
 
-    Items that follow one another are embedded together. Whatever a change raises, the others are made: who
-    acknowledged them was another bundle, or another version of this program.
+    Items that follow one another are embedded together, unless one is wrong. Whatever a change raises,
+    the others are made: who acknowledged them was another bundle, or another version of this program.
 
     Returns:
         Those that the retriever could not take.
@@ -101,41 +74,34 @@ def replay(changes: Iterable[Change], retriever: Changeable) -> list[SetAside]:
     aside: list[SetAside] = []
     for kind, same in itertools.groupby(changes, type):
         while some := list(itertools.islice(same, TOGETHER)):
-            together = _put_together(some, retriever) if kind is ItemPut else None
-            aside += _one_by_one(some, retriever) if together is None else together
+            if kind is not ItemPut or not _put_together(some, retriever):
+                aside += [each for change in some for each in _made(change, retriever)]
     return aside
 
 
-def _put_together(puts: Sequence[Any], retriever: Changeable) -> list[SetAside] | None:
-    """Put in items in one pass, and return the wrong ones; None where that cannot be done in one."""
+def _put_together(puts: Sequence[Any], retriever: Retriever) -> bool:
+    """Put in items in one pass, and tell whether that could be done."""
     if len({each.item_id for each in puts}) < len(puts):
-        return None
+        return False
     try:
-        prepared = retriever.prepare_items([(each.item_id, each.features) for each in puts])
-        retriever.apply_items([each for each in prepared if not isinstance(each, InputError)])
+        retriever.apply_items(retriever.prepare_items([(each.item_id, each.features) for each in puts]))
     except Exception:  # of one of them, and which one is not known
-        return None
-    pairs = zip(puts, prepared, strict=True)
-    return [SetAside(put, str(found)) for put, found in pairs if isinstance(found, InputError)]
+        return False
+    return True
 
 
-def _one_by_one(changes: Sequence[Change], retriever: Changeable) -> list[SetAside]:
-    aside = []
-    for change in changes:
-        try:
-            _make(change, retriever)
-        except Exception as error:
-            plain = isinstance(error, InputError)
-            aside.append(SetAside(change, str(error) if plain else f"{type(error).__name__}: {error}"))
-            LOG.debug("set aside: %s", change, exc_info=not plain)
-    return aside
-
-
-def _make(change: Change, retriever: Changeable) -> None:
-    if isinstance(change, ItemPut):
-        retriever.apply_item(retriever.prepare_item(change.item_id, change.features))
-    elif isinstance(change, ItemRemoved):
-        with contextlib.suppress(UnknownItem):
-            retriever.remove_item(change.item_id)
-    else:
-        retriever.add_event(change.user_id, change.item_id, change.time)
+def _made(change: Change, retriever: Retriever) -> list[SetAside]:
+    """Make one change; return it where it cannot be made."""
+    try:
+        if isinstance(change, ItemPut):
+            retriever.apply_items(retriever.prepare_items([(change.item_id, change.features)]))
+        elif isinstance(change, ItemRemoved):
+            with contextlib.suppress(UnknownItem):
+                retriever.remove_item(change.item_id)
+        else:
+            retriever.add_event(change.user_id, change.item_id, change.time)
+    except Exception as error:
+        plain = isinstance(error, InputError)
+        LOG.debug("set aside: %s", change, exc_info=not plain)
+        return [SetAside(change, str(error) if plain else f"{type(error).__name__}: {error}")]
+    return []

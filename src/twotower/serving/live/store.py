@@ -4,14 +4,13 @@ import contextlib
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.files.lock import held
-from twotower.serving.live.acknowledged import Acknowledged, Promises, beside
-from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved, SetAside
+from twotower.serving.live.acknowledged import Acknowledged, Promises, promise_file
+from twotower.serving.live.changes import Change, ItemPut, SetAside
 from twotower.serving.live.store_check import APPLICATION, FORMAT_VERSION, check, remedy
 from twotower.serving.live.store_file import StoreFiles, locked
 from twotower.serving.live.store_rows import (
@@ -23,7 +22,6 @@ from twotower.serving.live.store_rows import (
     noted,
     values_of,
 )
-from twotower.serving.recommendation import ItemId, UserId
 
 SCHEMA = f"""
 BEGIN;
@@ -84,10 +82,7 @@ class Store:
         self._lock = threading.Lock()
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(held(self.path.parent, self.path.name))
-            except OSError as error:
-                raise InputError(f"{self.path}: no store can be here ({error})") from error
-            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
                 there = self.path.exists()
                 if there:
                     stack.enter_context(locked(self.path))
@@ -102,7 +97,7 @@ class Store:
                 ) from error
             self._last = 0 if content is None else content.last
             first = Acknowledged(identity, self._last)
-            self._promises = stack.enter_context(contextlib.closing(Promises(beside(self.path), first)))
+            self._promises = stack.enter_context(contextlib.closing(Promises(promise_file(self.path), first)))
             self._files = StoreFiles(self.path)
             self._closed = False
             self._open = stack.pop_all()
@@ -111,18 +106,6 @@ class Store:
     def last(self) -> int:
         """The number of the latest change; 0 where there is none."""
         return self._last
-
-    def put_item(self, item_id: ItemId, features: Mapping[str, Any]) -> int:
-        """Keep an item that is offered, and return the number of this change."""
-        return self.commit([ItemPut(item_id, features)])
-
-    def remove_item(self, item_id: ItemId) -> int:
-        """Keep that an item is offered no more, and return the number of this change."""
-        return self.commit([ItemRemoved(item_id)])
-
-    def add_event(self, user_id: UserId, item_id: ItemId, time: int) -> int:
-        """Keep an event; one that is there already changes nothing. Return the latest number."""
-        return self.commit([Event(user_id, item_id, time)])
 
     def commit(self, changes: Sequence[Change]) -> int:
         """Keep all of some changes or none, in one transaction; they are on the disk when this returns.
@@ -199,14 +182,14 @@ class Store:
         except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
-            self._files.look_after_writing()
+            self._files.problem(written=True)
             if isinstance(error, sqlite3.Error):
                 raise StoreFailed(f"{self.path}: not written, nothing was kept ({error})") from error
             raise
 
     def _see_to_files(self) -> None:
         """Raise StoreFailed where what was committed went to files that others have touched."""
-        problem = self._files.look_after_writing()
+        problem = self._files.problem(written=True)
         if problem is not None:
             raise StoreFailed(f"{self.path}: it may be kept or not: {problem}; {TOUCHED}")
 

@@ -1,17 +1,13 @@
 """What is looked at before a store is opened: nothing is changed until all of it is in order."""
 
 import contextlib
-import logging
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.serving.live.acknowledged import Acknowledged, beside, promised
-from twotower.serving.live.wal_frames import Frames, read_frames
+from twotower.serving.live.acknowledged import Acknowledged, promise_file, promised
 
-LOG = logging.getLogger("twotower")
 APPLICATION, FORMAT_VERSION = 0x3254_4F57, 1
 LAST = (
     "SELECT max(number) FROM (SELECT max(number) AS number FROM puts UNION ALL "
@@ -19,84 +15,53 @@ LAST = (
 )
 
 
-@dataclass(frozen=True)
-class Content:
-    """What a store says of itself.
-
-    Args:
-        identity: tells it from others; None of one that an earlier version made.
-        last: number of the latest change.
-    """
-
-    identity: str | None
-    last: int
-
-
 def remedy(path: Path) -> str:
     """Say what can be done about a damaged store."""
     return (
         "restore a copy of it, or move it away together with its -wal and -shm files and "
-        f"{beside(path).name} to start without the live changes that it holds"
+        f"{promise_file(path).name} to start without the live changes that it holds"
     )
 
 
-def check(path: Path) -> Content | None:
-    """Look at a store, its log and what was promised of it, and tell what is missing.
+def check(path: Path) -> Acknowledged | None:
+    """Look at a store and what was promised of it, and tell what is missing.
 
     Args:
         path: of the file, without links; nobody else has it.
 
     Returns:
-        What is in it; None where it is new.
+        Its identity ("" of one that an earlier version made) and how far it goes; None where it is new.
 
     Raises:
         InputError: it is damaged, no store, of another format, or lacks changes that were acknowledged.
     """
-    frames, promise = read_frames(path.with_name(f"{path.name}-wal")), promised(path)
-    empty = not path.is_file() or not path.stat().st_size
-    content = None if empty else _content(path)
-    problem = _missing(content, promise, frames)
-    if problem is not None:
-        raise InputError(f"{path}: {problem.format(file=beside(path))}")
-    if frames.num_lost:
-        LOG.warning(
-            "%s: %d frames of its write-ahead log do not check out; what they held is not there%s",
-            path,
-            frames.num_lost,
-            "" if promise is None else ", and all that was acknowledged is",
+    log, promise = path.with_name(f"{path.name}-wal"), promised(path)
+    content = _content(path) if path.is_file() and path.stat().st_size else None
+    last = 0 if promise is None else promise.last
+    problem = None
+    if content is None and last:
+        problem = f"there is no store, but {last:,} changes were acknowledged; restore it, or remove "
+    elif content is None and log.is_file() and log.stat().st_size:  # SQLite would throw it away
+        raise InputError(
+            f"{path}: there is no store, but a write-ahead log; put the store back, or move its -wal and "
+            "-shm files away to start without"
         )
+    elif content is not None and last and promise is not None and content.store != promise.store:
+        problem = (
+            f"another store than the one whose {last:,} changes were acknowledged; put that one back, "
+            "or remove "
+        )
+    elif content is not None and content.last < last:
+        problem = (
+            f"of {last:,} changes that were acknowledged it has the first {content.last:,}; restore a copy "
+            "of it, or remove "
+        )
+    if problem is not None:
+        raise InputError(f"{path}: {problem}{promise_file(path)} to go on without the rest")
     return content
 
 
-def _missing(content: Content | None, promise: Acknowledged | None, frames: Frames) -> str | None:
-    """Return which changes that were acknowledged are not there, and what to do; None where all are."""
-    lost = f" ({frames.num_lost} frames of its write-ahead log do not check out)" if frames.num_lost else ""
-    if promise is None or not promise.last:
-        if content is None and frames.num_sound:
-            return (
-                f"there is no store, but a write-ahead log of {frames.num_sound} frames; put the store back, "
-                "or move its -wal and -shm files away to start without"
-            )
-        return None
-    if content is None:
-        return (
-            f"there is no store{lost}, but {promise.last:,} changes were acknowledged; restore it, or remove "
-            "{file} to start without them"
-        )
-    if content.identity != promise.store:
-        return (
-            f"another store than the one whose {promise.last:,} changes were acknowledged; put that one "
-            "back, or remove {file} to go on with this one"
-        )
-    if content.last < promise.last:
-        return (
-            f"of {promise.last:,} changes that were acknowledged it has the first {content.last:,}{lost}; "
-            "restore a copy of it, or remove {file} to go on with those"
-        )
-    return None
-
-
-def _content(path: Path) -> Content | None:
+def _content(path: Path) -> Acknowledged | None:
     """Read what a database says of itself, and see that it is sound; None where it has no tables yet."""
     try:
         # Opened so, it is not written to, nor is its log moved into it when it is closed.
@@ -107,7 +72,7 @@ def _content(path: Path) -> Content | None:
         raise InputError(f"{path}: not readable as a store ({error}); {remedy(path)}") from error
 
 
-def _sound(connection: sqlite3.Connection, path: Path) -> Content | None:
+def _sound(connection: sqlite3.Connection, path: Path) -> Acknowledged | None:
     def one(statement: str) -> Any:
         found = connection.execute(statement).fetchone()
         return None if found is None else found[0]
@@ -126,4 +91,4 @@ def _sound(connection: sqlite3.Connection, path: Path) -> Content | None:
     if problem != "ok":
         raise InputError(f"{path}: damaged ({problem}); {remedy(path)}")
     named = one("SELECT 1 FROM sqlite_master WHERE name = 'identity'")
-    return Content(one("SELECT id FROM identity") if named else None, one(LAST) or 0)
+    return Acknowledged(one("SELECT id FROM identity") if named else "", one(LAST) or 0)

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from twotower.config.errors import InputError
@@ -32,27 +31,10 @@ def locked(path: Path) -> Iterator[None]:
         yield
     except BlockingIOError as error:
         raise InputError(
-            f"{path}: this file is in use by another process, under another name; stop that process first"
+            f"{path}: in use by another process, perhaps under another name; stop that one first"
         ) from error
     finally:
         os.close(descriptor)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """A file as it was last seen."""
-
-    identity: tuple[int, int]
-    size: int
-    changed: int
-
-    @classmethod
-    def of(cls, path: Path) -> "_Seen | None":
-        try:
-            found = path.stat()
-        except OSError:
-            return None
-        return cls((found.st_dev, found.st_ino), found.st_size, found.st_mtime_ns)
 
 
 class StoreFiles:
@@ -66,36 +48,38 @@ class StoreFiles:
 
     def __init__(self, path: Path) -> None:
         self._paths = [path.with_name(path.name + suffix) for suffix in SUFFIXES]
-        self._seen = [_Seen.of(each) for each in self._paths]
+        self._seen = list(map(_stat, self._paths))
 
-    def problem(self) -> str | None:
-        """Return what was done to the files since they were last looked at; None where nothing was."""
-        for path, was in zip(self._paths, self._seen, strict=True):
-            now = _Seen.of(path)
-            if (problem := _damage(path, was, now)) is not None:
-                return problem
-            if was != now and was is not None and path != self._paths[-1]:  # memory has no time of a change
-                return f"{path.name} was changed by another program"
-        return None
+    def problem(self, written: bool = False) -> str | None:
+        """Return what others have done to the files since they were last looked at; None where nothing was.
 
-    def look_after_writing(self) -> str | None:
-        """Return what else than our own writing was done to the files; where nothing was, remember them."""
-        now = [_Seen.of(each) for each in self._paths]
-        problems = map(_damage, self._paths, self._seen, now)
-        problem = next((each for each in problems if each is not None), None)
-        if problem is None:
+        Args:
+            written: we have written meanwhile; where that is all, the files are remembered as they are.
+        """
+        now = list(map(_stat, self._paths))
+        for path, was, found in zip(self._paths, self._seen, now, strict=True):
+            # We make files, and lengthen them; the shared memory has no time of a change.
+            ours = written or path == self._paths[-1]
+            if was is not None and (problem := _damage(was, found, ours)) is not None:
+                return f"{path.name} was {problem}"
+        if written:
             self._seen = now
-        return problem
-
-
-def _damage(path: Path, was: _Seen | None, now: _Seen | None) -> str | None:
-    """Return what can only have been done by another program; we make files, and lengthen them."""
-    if was is None:
         return None
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _damage(was: os.stat_result, now: os.stat_result | None, ours: bool) -> str | None:
     if now is None:
-        return f"{path.name} was deleted or moved away"
-    if now.identity != was.identity:
-        return f"{path.name} was replaced by another file"
-    if now.size < was.size:
-        return f"{path.name} was cut from {was.size:,} to {now.size:,} bytes"
-    return None
+        return "deleted or moved away"
+    if not os.path.samestat(was, now):
+        return "replaced by another file"
+    if now.st_size < was.st_size:
+        return f"cut from {was.st_size:,} to {now.st_size:,} bytes"
+    changed = (was.st_size, was.st_mtime_ns) != (now.st_size, now.st_mtime_ns)
+    return "changed by another program" if changed and not ours else None

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from twotower.serving.live.changes import Change, Changeable, ItemPut, ItemRemoved
+from twotower.serving.live.changes import Change, ItemPut, ItemRemoved
 from twotower.serving.live.store import Store, StoreFailed
 from twotower.serving.live.store_rows import values_of
 from twotower.serving.recommendation import ItemId
 from twotower.serving.requests import UnknownItem
+from twotower.serving.retriever import Retriever
 
 Step = Callable[[], Any]
 
@@ -41,7 +42,7 @@ class Writer:
         self._queueing = threading.Lock()
         self._writing = threading.Lock()
 
-    def write(self, changes: Sequence[Change], current: Callable[[], Changeable]) -> None:
+    def write(self, changes: Sequence[Change], current: Callable[[], Retriever]) -> None:
         """Make all of a caller's changes or none; they are on the disk and seen when this returns.
 
         Args:
@@ -71,7 +72,7 @@ class Writer:
         with self._writing:
             yield
 
-    def _write_all(self, retriever: Changeable) -> None:
+    def _write_all(self, retriever: Retriever) -> None:
         with self._queueing:
             writes, self._queue = self._queue, []
         offered: dict[ItemId, bool] = {}
@@ -94,7 +95,7 @@ class Writer:
 
 
 def _checked(
-    changes: Sequence[Change], retriever: Changeable, offered: dict[ItemId, bool]
+    changes: Sequence[Change], retriever: Retriever, offered: dict[ItemId, bool]
 ) -> tuple[list[Step], dict[ItemId, bool]]:
     """Check changes that are not made yet, and change nothing.
 
@@ -113,8 +114,8 @@ def _checked(
         item_id = change.item_id
         waiting = since.get(item_id, offered.get(item_id))
         if isinstance(change, ItemPut):
-            prepared = retriever.prepare_item(item_id, change.features)
-            steps.append(partial(retriever.apply_item, prepared))
+            prepared = retriever.prepare_items([(item_id, change.features)])
+            steps.append(partial(retriever.apply_items, prepared))
             since[item_id] = True
         elif isinstance(change, ItemRemoved):
             if waiting is None:

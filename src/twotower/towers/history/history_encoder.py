@@ -7,45 +7,56 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from twotower.config.component import Component
 from twotower.config.spec import DropoutRate, Length
 
 
-class HistoryEncoder(nn.Module, ABC):
-    """From the embeddings of a user's earlier items, oldest first, to one vector a position.
+class HistoryEncoder(Component, nn.Module, ABC):
+    """From the embeddings of a user's earlier items, oldest first, to one vector.
+
+    A subclass gives `latest`. Summaries of every position, as a training on whole sequences asks for them,
+    are `forward` of those encoders that have it.
 
     Shapes: B users, L positions right-aligned (the latest item is at -1), H the width of an embedding.
 
     Args:
+        config: see `Config`.
         dim: H.
-        length: L, the latest items looked at.
-        strict: a training example's history holds only items strictly earlier than its target; without it
-            items of the same timestamp that stand before the target in the log are in it too.
-        items: `table` (embeddings of its own) or `tower` (the item tower's outputs, so that new items count).
-        last_item: give the latest item's embedding to the tower as a block of its own.
-        dropout: probability with which an item is left out of a history, while training.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        *,
-        length: Length = 50,
-        strict: bool = False,
-        items: Literal["table", "tower"] = "table",
-        last_item: bool = True,
-        dropout: DropoutRate = 0.0,
-    ) -> None:
+    class Config(Component.Config):
+        """Settings of every history encoder."""
+
+        length: Length = 50
+        """L, the latest items looked at."""
+        strict: bool = False
+        """A training example's history holds only items strictly earlier than its target; without it items of
+        the same timestamp that stand before the target in the log are in it too."""
+        items: Literal["table", "tower"] = "table"
+        """`table` (embeddings of its own) or `tower` (the item tower's outputs, so that new items count)."""
+        last_item: bool = True
+        """Give the latest item's embedding to the tower as a block of its own."""
+        dropout: DropoutRate = 0.0
+        """Probability with which an item is left out of a history, while training."""
+
+        def block_dims(self, dim: int) -> dict[str, int]:
+            """Return the names and widths of `HistoryEncoder.blocks`."""
+            return {"history": dim} | ({"last_item": dim} if self.last_item else {})
+
+        def build(self, dim: int) -> "HistoryEncoder":
+            """Build the encoder, untrained."""
+            return self.make(HistoryEncoder, dim)
+
+    config: Config
+
+    def __init__(self, config: Config, dim: int) -> None:
         super().__init__()
+        self.config = config
         self.dim = dim
-        self.length = length
-        self.strict = strict
-        self.items = items
-        self.last_item = last_item
-        self.dropout = dropout
 
     @abstractmethod
-    def forward(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
-        """Summarise, at every position, the items up to and with it.
+    def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
+        """Summarise whole histories.
 
         Args:
             embeddings: [B, L, H], zeros where masked.
@@ -53,16 +64,11 @@ class HistoryEncoder(nn.Module, ABC):
             times: [B, L] int64 unix seconds, 0 where masked.
 
         Returns:
-            [B, L, H]; zeros where nothing has come yet.
+            [B, H]; zeros where there is no item.
         """
 
-    def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
-        """Return `forward` at the last position, [B, H]; subclasses may have a shorter way."""
-        every: Tensor = self(embeddings, mask, times)
-        return every[:, -1]
-
     def pool(self, table: Tensor, positions: Tensor, times: Tensor) -> Tensor:
-        """Summarise whole histories, [B, H]; subclasses may do without the [B, L, H] in between.
+        """Do what `latest` does; subclasses may do without the [B, L, H] in between.
 
         Args:
             table: [R, H] item embeddings.
@@ -77,14 +83,12 @@ class HistoryEncoder(nn.Module, ABC):
 
         Args: see `pool`.
         """
-        if self.training and self.dropout > 0:
-            positions = positions * (torch.rand(positions.shape, device=positions.device) >= self.dropout)
+        if self.training and self.config.dropout > 0:
+            positions = positions * (
+                torch.rand(positions.shape, device=positions.device) >= self.config.dropout
+            )
         found = {"history": self.pool(table, positions, times * (positions > 0))}
-        if self.last_item:
+        if self.config.last_item:
             last = positions[:, -1]
             found["last_item"] = functional.embedding(last, table) * (last > 0)[:, None]
         return found
-
-    def block_dims(self) -> dict[str, int]:
-        """Return the widths of `blocks`."""
-        return {"history": self.dim} | ({"last_item": self.dim} if self.last_item else {})

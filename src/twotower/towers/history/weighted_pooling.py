@@ -1,41 +1,18 @@
 """A mean whose weights depend on how long ago, in items, an item came."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from twotower.config.spec import DropoutRate, Length
 from twotower.towers.history.history_encoder import HistoryEncoder
 
 
 class WeightedPooling(HistoryEncoder):
-    """Softmax over one learned weight an age (0 = the latest item), taken over the items that are there.
+    """Softmax over one learned weight an age (0 = the latest item), taken over the items that are there."""
 
-    Args: see `HistoryEncoder`.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        *,
-        length: Length = 50,
-        strict: bool = False,
-        items: Literal["table", "tower"] = "table",
-        last_item: bool = True,
-        dropout: DropoutRate = 0.0,
-    ) -> None:
-        super().__init__(dim, length=length, strict=strict, items=items, last_item=last_item, dropout=dropout)
-        self.weight_of_age = nn.Parameter(torch.zeros(length))
-
-    def forward(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
-        """Compute weighted means [B, L, H] of what each position has seen; see `HistoryEncoder.forward`."""
-        length = embeddings.shape[1]
-        position = torch.arange(length, device=embeddings.device)
-        age = position[:, None] - position
-        logits = self.weight_of_age[age.clamp(min=0)].masked_fill(age < 0, -torch.inf)
-        return _masked_softmax(logits.expand(len(mask), -1, -1), mask[:, None]) @ embeddings
+    def __init__(self, config: HistoryEncoder.Config, dim: int) -> None:
+        super().__init__(config, dim)
+        self.weight_of_age = nn.Parameter(torch.zeros(config.length))
 
     def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         """Weigh each position once; see `HistoryEncoder.latest`."""

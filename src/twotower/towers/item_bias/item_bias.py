@@ -7,26 +7,37 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from twotower.config.component import Component
 from twotower.data.history import History
 
 
-class ItemBias(nn.Module, ABC):
+class ItemBias(Component, nn.Module, ABC):
     """One number an item.
 
     Args:
+        config: the choice.
         num_items: N.
     """
 
-    def __init__(self, num_items: int) -> None:
+    class Config(Component.Config):
+        """Settings of every item bias."""
+
+        @property
+        def width(self) -> int:
+            """Columns of the embedding it takes: 0 or 1."""
+            return 1
+
+        def build(self, num_items: int) -> "ItemBias":
+            """Build the bias, all zeros."""
+            return self.make(ItemBias, num_items)
+
+    config: Config
+
+    def __init__(self, config: Config, num_items: int) -> None:
         super().__init__()
+        self.config = config
         self.num_items = num_items
 
-    @property
-    @abstractmethod
-    def width(self) -> int:
-        """Columns of the embedding it takes: 0 or 1."""
-
-    @abstractmethod
     def initialise(self, log: History) -> None:
         """Set the biases from which training starts."""
 

@@ -18,40 +18,31 @@ class RecentPopularity(ItemBias):
     free for taste. A new item has no popularity yet: it is given a quantile of the others' biases, high
     enough to be shown where its content fits.
 
-    Args:
-        num_items: N.
-        half_life_days: an interaction this much older than the newest one counts half.
-        new_item_quantile: of the biases of items with interactions, which new ones are given when they are
-            ranked; training never sees one.
-
     Reference: Koren, Bell and Volinsky, Matrix Factorization Techniques for Recommender Systems, IEEE
     Computer 2009, "Adding biases".
     """
 
+    class Config(ItemBias.Config):
+        """What counts as recent, and what a new item starts with."""
+
+        half_life_days: PositiveFloat = 7.0
+        """An interaction this much older than the newest one counts half."""
+        new_item_quantile: Fraction = 0.9
+        """Of the biases of items with interactions, which new ones are given when they are ranked; training
+        never sees one."""
+
+    config: Config
     sold: Tensor
 
-    def __init__(
-        self,
-        num_items: int,
-        *,
-        half_life_days: PositiveFloat = 7.0,
-        new_item_quantile: Fraction = 0.9,
-    ) -> None:
-        super().__init__(num_items)
-        self.half_life_days = half_life_days
-        self.new_item_quantile = new_item_quantile
+    def __init__(self, config: Config, num_items: int) -> None:
+        super().__init__(config, num_items)
         self.biases = nn.Parameter(torch.zeros(num_items))
         self.register_buffer("sold", torch.ones(num_items, dtype=torch.bool))
-
-    @property
-    def width(self) -> int:
-        """One column."""
-        return 1
 
     def initialise(self, log: History) -> None:
         """Count the log, newest interactions most."""
         times, items = np.asarray(log.times), np.asarray(log.items)
-        weights = 0.5 ** ((times.max() - times) / SECONDS_A_DAY / self.half_life_days)
+        weights = 0.5 ** ((times.max() - times) / SECONDS_A_DAY / self.config.half_life_days)
         popularity = np.log1p(np.bincount(items, weights=weights, minlength=self.num_items + 1)[1:])
         with torch.no_grad():
             self.biases.copy_(torch.from_numpy(popularity - popularity.mean()))
@@ -64,5 +55,5 @@ class RecentPopularity(ItemBias):
         found = self.biases.index_select(0, places)
         if self.training:
             return torch.where(known, found, 0.0)[:, None]
-        of_new = torch.quantile(self.biases[self.sold], self.new_item_quantile)
+        of_new = torch.quantile(self.biases[self.sold], self.config.new_item_quantile)
         return torch.where(known & self.sold[places], found, of_new)[:, None]

@@ -7,8 +7,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from twotower.training.batches import TrainBatches
 from twotower.training.checkpoints import read_checkpoint, write_checkpoint
-from twotower.training.examples import TrainBatches
 from twotower.training.module import RetrievalModule
 from twotower.training.trainer import TrainerChoice
 from twotower.training.validation import Mode
@@ -32,7 +32,9 @@ class Keep(Checkpoint):
             validated.
     """
 
-    def __init__(self, choice: TrainerChoice, folder: Path, batches: TrainBatches, mode: Mode | None) -> None:
+    def __init__(
+        self, choice: TrainerChoice.Config, folder: Path, batches: TrainBatches, mode: Mode | None
+    ) -> None:
         self.monitor = choice.monitor
         self.every_steps = choice.checkpoint_every_steps
         self.folder = folder

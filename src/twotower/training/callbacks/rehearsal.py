@@ -2,35 +2,30 @@
 
 import logging
 import math
+from collections.abc import Callable
 
 import pytorch_lightning as pl
 import torch
 
 from twotower.config.errors import InputError
-from twotower.index.index import Index
-from twotower.index.rehearsal import rehearse
-from twotower.training.examples import Batch, TrainBatches
+from twotower.training.batches import Batch, TrainBatches
 from twotower.training.module import RetrievalModule
 
 LOG = logging.getLogger("twotower")
 
 
 class Rehearsal(pl.Callback):
-    """Before training: build the index on random vectors, take one loss step and undo it.
+    """Before training: rehearse the index on random vectors, take one loss step and undo it.
 
     What would fail after an hour fails in the first second instead.
 
     Args:
-        index: the choice of index, not yet built.
-        embedding_dim: D.
-        num_items: N.
+        rehearse_index: builds and searches one like the one to come.
         batches: where the one batch comes from.
     """
 
-    def __init__(self, index: Index, embedding_dim: int, num_items: int, batches: TrainBatches) -> None:
-        self.index = index
-        self.embedding_dim = embedding_dim
-        self.num_items = num_items
+    def __init__(self, rehearse_index: Callable[[], object], batches: TrainBatches) -> None:
+        self.rehearse_index = rehearse_index
         self.batches = batches
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -40,7 +35,7 @@ class Rehearsal(pl.Callback):
             InputError: the index cannot be built, or the first loss is not finite.
         """
         assert isinstance(pl_module, RetrievalModule)
-        rehearse(self.index, self.embedding_dim, self.num_items)
+        self.rehearse_index()
         with trainer.precision_plugin.forward_context():
             loss = pl_module.loss_of(self._first_batch(pl_module.device))
         loss.backward()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from twotower.config.errors import InputError
 from twotower.losses.temperature import LOWEST
-from twotower.training.examples import Batch
+from twotower.training.batches import Batch
 
 FARTHEST = 2 / LOWEST
 """How far apart two scores of unit vectors can be, at the lowest temperature."""

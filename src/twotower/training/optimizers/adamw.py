@@ -7,42 +7,32 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from twotower.config.spec import NonNegativeFloat, PositiveFloat, ProperFraction
-from twotower.training.optimizers.optimizer import OptimizerChoice, Schedule
+from twotower.config.spec import NonNegativeFloat, ProperFraction
+from twotower.training.optimizers.optimizer import OptimizerChoice
 
 
 class AdamW(OptimizerChoice):
     """AdamW; tables with `sparse: true` are updated only in the rows a batch touched.
 
-    Args:
-        learning_rate: see `OptimizerChoice`.
-        schedule: see `OptimizerChoice`.
-        warmup_share: see `OptimizerChoice`.
-        weight_decay: decoupled; of matrices and tables, not of biases, norms and the temperature.
-        beta_1: decay of the first moment.
-        beta_2: decay of the second moment.
-
     Reference: Loshchilov and Hutter, Decoupled Weight Decay Regularization, ICLR 2019.
     """
 
-    def __init__(
-        self,
-        *,
-        learning_rate: PositiveFloat = 1e-3,
-        schedule: Schedule = "one_cycle",
-        warmup_share: ProperFraction = 0.3,
-        weight_decay: NonNegativeFloat = 0.0,
-        beta_1: ProperFraction = 0.9,
-        beta_2: ProperFraction = 0.999,
-    ) -> None:
-        super().__init__(learning_rate=learning_rate, schedule=schedule, warmup_share=warmup_share)
-        self.weight_decay = weight_decay
-        self.betas = beta_1, beta_2
+    class Config(OptimizerChoice.Config):
+        """Settings of AdamW."""
 
-    @property
-    def takes_sparse(self) -> bool:
-        """It does."""
-        return True
+        weight_decay: NonNegativeFloat = 0.0
+        """Decoupled; of matrices and tables, not of biases, norms and the temperature."""
+        beta_1: ProperFraction = 0.9
+        """Decay of the first moment."""
+        beta_2: ProperFraction = 0.999
+        """Decay of the second moment."""
+
+        @property
+        def takes_sparse(self) -> bool:
+            """It does."""
+            return True
+
+    config: Config
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """Build the optimizer."""
@@ -53,9 +43,9 @@ class AdamW(OptimizerChoice):
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": free, "weight_decay": 0.0}]
         return LazyAdamW(
             [group for group in groups if group["params"]],
-            lr=self.learning_rate,
-            betas=self.betas,
-            weight_decay=self.weight_decay,
+            lr=self.config.learning_rate,
+            betas=(self.config.beta_1, self.config.beta_2),
+            weight_decay=self.config.weight_decay,
         )
 
 

@@ -1,0 +1,35 @@
+"""What is known of a run before its data is read, for rules between its choices."""
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a choice may be told of the others; see `Component.Config.problems`. None = not known.
+
+    Attributes:
+        key: where the choice that is asked stands, e.g. `item_tower` or `features.user.country`.
+        embedding_dim: D.
+        num_items: of the catalogue; asked again once it is known for sure.
+        columns: table (`users`, `items`) -> its columns.
+        gives_split: whether the source says which interactions are train, valid or test.
+        blocks: `user_tower`, `item_tower` -> the names of its inputs.
+        provided: what negatives and towers provide of what a loss may need.
+        remedies: what towers could provide and do not -> what to set for it.
+        negatives: name of their class.
+        logged: key that a training logs, e.g. `valid/recall_at_20` -> whether higher is better, or None.
+        sparse: keys of the features whose gradients are sparse.
+    """
+
+    key: str = ""
+    embedding_dim: int | None = None
+    num_items: int | None = None
+    columns: Mapping[str, Set[str]] | None = None
+    gives_split: bool | None = None
+    blocks: Mapping[str, Set[str]] | None = None
+    provided: Set[str] | None = None
+    remedies: Mapping[str, str] | None = None
+    negatives: str | None = None
+    logged: Mapping[str, bool | None] | None = None
+    sparse: tuple[str, ...] = ()

@@ -1,0 +1,128 @@
+"""When interactions happened: unix seconds, from whatever a source has, and what no log can have."""
+
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from twotower.data.column import Column
+
+TimestampUnit = Literal["s", "ms", "iso"]
+
+EARLIEST = 86_400
+"""1970-01-02: earlier times are missing values or not seconds."""
+LATEST = 4_102_444_800
+"""2100-01-01: later times are not seconds."""
+SECONDS_A_DAY = 86_400
+YEAR = 365 * SECONDS_A_DAY
+LONGEST_GAP, LONGEST_SPAN = 10 * YEAR, 50 * YEAR
+
+EXACT = 2**53
+"""Beyond it a float is no longer one whole number."""
+BARE_NUMBER = r"-?\d+(\.\d*)?"
+YEAR_FIRST = r"\s*\d{4}"
+MENDING = "bring all rows to one unit, and name it (data.timestamp_unit in table_files)"
+
+
+def date(seconds: int) -> str:
+    """Return unix seconds as a date with its time in UTC."""
+    return str(np.datetime64(seconds, "s")).replace("T", " ")  # of any year, which datetime is not
+
+
+def checked_times(column: Column, unit: TimestampUnit) -> "pd.Series[Any]":
+    """Return a time column as unix seconds.
+
+    Args:
+        column: whole numbers, text of whole numbers, ISO 8601 text (without a zone: UTC) or times.
+        unit: of the numbers, or `iso` for dates and times.
+
+    Raises:
+        InputError: names the first value that is not what the unit says, or that no log has.
+    """
+    if unit == "iso":
+        times = _parsed(column.values)
+        wrong = times.isna().to_numpy()
+        expected = "a date or time in ISO 8601, like 2024-05-31 or 2024-05-31T12:00:00Z"
+        hint = "for numbers set data.timestamp_unit=s or ms"
+    else:
+        numbers = _numbers(column.values)
+        wrong = np.zeros(len(numbers), dtype=np.bool_)
+        if numbers.dtype == np.float64:
+            wrong = ~((numbers == np.floor(numbers)) & (np.abs(numbers) < EXACT))
+        expected = f"whole unix {'seconds' if unit == 's' else 'milliseconds'}"
+        hint = "for dates set data.timestamp_unit=iso"
+    column.refuse(wrong, lambda row: f"expected {expected}, found {column.found(row)}; {hint}")
+    if unit == "iso":
+        seconds = times.astype("datetime64[us, UTC]").astype(np.int64).to_numpy() // 10**6
+    else:
+        seconds = numbers // (1 if unit == "s" else 1_000)
+    outside = (seconds < EARLIEST) | (seconds >= LATEST)
+    column.refuse(outside, lambda row: _out_of_range(int(seconds[row])))
+    return pd.Series(seconds.astype(np.int64), index=column.values.index)
+
+
+def oddity_of_times(column: Column) -> str | None:
+    """Return what to warn of, if anything: a gap, a span or a place in time that cannot be.
+
+    Each of the times could be; units were mixed or mistaken.
+
+    Args:
+        column: checked unix seconds.
+    """
+    text = _oddity(column, column.values.to_numpy(dtype=np.int64))
+    return f"{column.origin}: column {column.name!r}: {text}" if text else None
+
+
+def _numbers(values: "pd.Series[Any]") -> np.ndarray:
+    """Return whole numbers of a type that holds no others as they are, all else as floats."""
+    kind = values.dtype
+    if pd.api.types.is_integer_dtype(kind) and not values.isna().any():
+        return values.to_numpy(dtype=np.uint64 if pd.api.types.is_unsigned_integer_dtype(kind) else np.int64)
+    if pd.api.types.is_datetime64_any_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind):
+        return np.full(len(values), np.nan)
+    numbers: np.ndarray = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return numbers
+
+
+def _parsed(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return pd.to_datetime(values, utc=True)
+    # A bare number is not a date to us, though "2024" would parse as one; nor are "now" and "today".
+    text = values.astype("str")
+    dates = text.str.match(YEAR_FIRST) & ~text.str.fullmatch(BARE_NUMBER)
+    text = text.where(dates.fillna(False).astype(bool))
+    return pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
+
+
+def _out_of_range(value: int) -> str:
+    hint = ""
+    for name, factor in (("nanoseconds", 10**9), ("microseconds", 10**6), ("milliseconds", 10**3)):
+        if EARLIEST <= value // factor < LATEST:
+            setting = ", data.timestamp_unit=ms in table_files" if factor == 10**3 else ""
+            hint = f", which looks like {name}: divide by {factor:,}{setting}"
+    return f"expected unix seconds between 1970-01-02 and 2100, found {value}{hint}"
+
+
+def _oddity(column: Column, times: np.ndarray) -> str | None:
+    first, last = int(times.min()), int(times.max())
+    if last < LATEST // 1_000:
+        return (
+            f"all {len(times):,} rows lie between {date(first)} and {date(last)}, as seconds do that are "
+            f"taken for milliseconds; {MENDING}"
+        )
+    if last - first <= LONGEST_GAP:
+        return None
+    ordered = np.unique(times)
+    widest = int(np.diff(ordered).argmax())
+    before, after = int(ordered[widest]), int(ordered[widest + 1])
+    if after - before > LONGEST_GAP:
+        early = times <= before
+        few = early if 2 * int(early.sum()) <= len(times) else ~early
+        return (
+            f"{int(few.sum()):,} of {len(times):,} rows ({column.place(int(few.argmax()))} is the first) are "
+            f"{(after - before) // YEAR} years from all others: none lies between {date(before)} and "
+            f"{date(after)}, as where seconds and milliseconds are mixed; {MENDING}"
+        )
+    if last - first > LONGEST_SPAN:
+        return f"the log runs from {date(first)} to {date(last)}, longer than a log can; {MENDING}"
+    return None

@@ -1,0 +1,144 @@
+"""Any Faiss object with our rows as its ids, one that takes no ids or cannot remove too.
+
+Such a one (a graph, say) gets Faiss's table of ids, IDMap2, and there a removed vector has the id TOMBSTONE
+from then on: it is met by searches, left out of what they find, and gone when the index is built anew. The
+table lies in the file of the index, and so do the tombstones.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import faiss
+import numpy as np
+from faiss.contrib.factory_tools import reverse_index_factory
+
+from twotower.config.errors import InputError
+from twotower.index.exact import SearchResult
+from twotower.index.vectors_and_rows import contains
+
+INNER_PRODUCT = faiss.METRIC_INNER_PRODUCT
+TOMBSTONE = -2
+"""Faiss itself says -1 where it ran out of vectors."""
+
+
+class Held:
+    """Vectors in a Faiss object, and which rows they are of: Faiss would take a row twice.
+
+    Args:
+        outer: a Faiss object that takes ids, or a table of ids with one inside.
+
+    Attributes:
+        outer: what is searched and written.
+        inner: what a kind of index created: the same, or what is inside of the table.
+        rows: of the vectors that are no tombstones, int64 [N] ascending; replaced by changes, never changed.
+    """
+
+    def __init__(self, outer: Any) -> None:
+        self.outer, self.rows = outer, np.empty(0, dtype=np.int64)
+        self.inner: Any = faiss.downcast_index(outer.index) if isinstance(outer, faiss.IndexIDMap) else outer
+
+    @classmethod
+    def of_trained(cls, trained: Any) -> "Held":
+        """Take a Faiss object without vectors, with a table of ids where it lacks ids or removal."""
+        try:
+            trained.add_with_ids(np.empty((0, trained.d), dtype=np.float32), np.empty(0, dtype=np.int64))
+            trained.remove_ids(np.empty(0, dtype=np.int64))
+        except RuntimeError:  # what Faiss says to what a kind does not offer
+            return cls(faiss.IndexIDMap2(trained))
+        return cls(trained)
+
+    def find_rows(self, stored_rows: Callable[[Any], np.ndarray]) -> bool:
+        """Find out which rows the vectors of a file are of; false if there is not one for each.
+
+        Args:
+            stored_rows: finds them in an object that has no table of ids.
+        """
+        if self.outer is self.inner:
+            rows = ids = stored_rows(self.inner)
+        else:
+            ids = np.asarray(faiss.vector_to_array(self.outer.id_map), dtype=np.int64)
+            rows = ids[ids != TOMBSTONE]
+        self.rows = np.sort(rows)
+        return len(ids) == self.outer.ntotal == self.inner.ntotal and bool(self.outer.d == self.inner.d)
+
+    @property
+    def factory(self) -> str:
+        """Faiss's own description (its index_factory string), or the name of the class."""
+        try:
+            return str(reverse_index_factory(self.outer))  # type: ignore[no-untyped-call]
+        except NotImplementedError:
+            return type(self.inner).__name__
+
+    @property
+    def metric(self) -> str:
+        """`inner_product` when index and quantiser both use it, else what disagrees."""
+        found = {"index": self.inner.metric_type}
+        if hasattr(self.inner, "quantizer"):
+            found["quantiser"] = self.inner.quantizer.metric_type
+        wrong = [
+            f"{part} uses Faiss metric {metric}" for part, metric in found.items() if metric != INNER_PRODUCT
+        ]
+        return ", ".join(wrong) or "inner_product"
+
+    def attribute(self, path: str) -> tuple[Any, str]:
+        """Return the part of the inner object whose an attribute such as `hnsw.efSearch` is, and its name."""
+        *parts, name = path.split(".")
+        return functools.reduce(getattr, parts, self.inner), name
+
+    def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
+        """Add vectors [n, D] under rows [n].
+
+        Raises:
+            InputError: a row is there already.
+        """
+        present = contains(self.rows, rows)
+        if present.any():
+            raise InputError(f"rows: {rows[present][0]} is already in the index; remove it first")
+        self.outer.add_with_ids(vectors, rows)
+        ordered = np.sort(rows)
+        self.rows = np.insert(self.rows, np.searchsorted(self.rows, ordered), ordered)
+
+    def remove(self, rows: np.ndarray) -> int:
+        """Remove vectors, or make tombstones of them where that cannot be. Returns how many were there."""
+        present = np.unique(rows[contains(self.rows, rows)])
+        if not len(present):
+            return 0
+        try:
+            self.outer.remove_ids(present)
+        except RuntimeError:
+            if self.outer is self.inner:
+                raise
+            table = faiss.rev_swig_ptr(self.outer.id_map.data(), self.outer.id_map.size())
+            table[np.isin(table, present)] = TOMBSTONE
+        self.rows = np.delete(self.rows, np.searchsorted(self.rows, present))
+        return len(present)
+
+    def search(self, queries: np.ndarray, k: int) -> SearchResult:
+        """Search past the tombstones; what is beyond the vectors found is row -1.
+
+        More is asked for than is wanted, and twice as much for the queries that it did not suffice for.
+
+        Args:
+            queries: float32 [Q, D].
+            k: at least 1.
+        """
+        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        rows = np.full((len(queries), k), -1, dtype=np.int64)
+        num_live, num_held = len(self.rows), int(self.outer.ntotal)
+        wanted = min(k, num_live)
+        left = np.arange(len(queries) if wanted else 0)
+        size = math.ceil(wanted * num_held / max(1, num_live))
+        while len(left):
+            found_scores, found = self.outer.search(queries[left], size)
+            if size > wanted:
+                first = np.argsort(found < 0, axis=1, kind="stable")[:, :wanted]  # those that live, in order
+                scores[left, :wanted] = np.take_along_axis(found_scores, first, axis=1)
+                rows[left, :wanted] = np.take_along_axis(found, first, axis=1)
+            else:
+                scores[left, :wanted], rows[left, :wanted] = found_scores, found
+            enough = ((found >= 0).sum(axis=1) >= wanted) | (found == -1).any(axis=1) | (size == num_held)
+            left, size = left[~enough], min(2 * size, num_held)
+        scores[rows < 0], rows[rows < 0] = -np.inf, -1
+        return SearchResult(scores=scores, rows=rows)

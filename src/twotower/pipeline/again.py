@@ -1,0 +1,86 @@
+"""Jobs on the towers of a run that has ended, in a folder of their own: another index, other measures."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from twotower.bundle.read import read_bundle
+from twotower.config.errors import InputError
+from twotower.config.problems import raise_problems
+from twotower.pipeline.quality import evaluate, evaluate_on_test, measure_cold_start
+from twotower.pipeline.run_config import problems_of
+from twotower.pipeline.stages import begun, conclude, finish, index_model
+from twotower.runs import record
+from twotower.runs.result import Result, ending_of, read_result
+from twotower.runs.run import Run, run_folder
+from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
+from twotower.towers.two_tower import TwoTower
+
+BEGINS_ANEW = "the same command again begins anew, and {} may be deleted"
+
+
+def reindex(
+    source: Path, changes: Mapping[str, Any], overrides: Sequence[str] = (), trusted: Collection[str] = ()
+) -> int:
+    """Build another index over a run's trained towers, into a new folder beside it; returns the exit status.
+
+    Args:
+        source: folder of the run that trained the towers.
+        changes: the new `index`.
+        overrides: what was typed.
+        trusted: packages whose classes the run's files may name.
+    """
+    before, run, model = run_beside(source, changes, overrides, trusted)
+    with begun(run, before, BEGINS_ANEW) as job:
+        indexed = index_model(job, model)
+        for name in (PER_USER, PER_USER_BASELINES):
+            if (source / name).is_file():
+                run.copy_table(source, name)
+        result = before.plain(*record.OF_TOWERS) | {"training_reused_from": str(source)}
+        return finish(job, model, indexed, result | measure_cold_start(job, model))
+
+
+def reevaluate(
+    source: Path, changes: Mapping[str, Any], overrides: Sequence[str] = (), trusted: Collection[str] = ()
+) -> int:
+    """Evaluate a run's towers again into a new folder beside it, without a bundle; returns the exit status.
+
+    Args:
+        source: folder of the run that trained the towers.
+        changes: other `metrics` or `baselines`.
+        overrides: what was typed.
+        trusted: packages whose classes the run's files may name.
+    """
+    before, run, model = run_beside(source, changes, overrides, trusted)
+    with begun(run, before, BEGINS_ANEW) as job:
+        # After a refit these towers have seen the validation split; its figures are then the first phase's.
+        seen = before.training.refit
+        valid = None if seen else evaluate(model, job.dataset.valid, job.evaluator, job.dataset.train)
+        quality = evaluate_on_test(job, model, valid)
+        result = before.plain(*record.OF_TOWERS, "index") | record.valid_figures(before, quality)
+        result |= {"training_reused_from": str(source)}
+        return conclude(job, result | measure_cold_start(job, model))
+
+
+def run_beside(
+    source: Path, changes: Mapping[str, Any], overrides: Sequence[str], trusted: Collection[str] = ()
+) -> tuple[Result, Run, TwoTower]:
+    """Return a run's result, a new run beside it with changed settings, and its towers from the bundle.
+
+    Raises:
+        InputError: the run has not ended or has no bundle, or the changed settings do not go together.
+    """
+    run = Run.open(source, trusted)
+    result = read_result(source)
+    if result is None or not result.finished:
+        pruned = result is not None and result.status == "pruned"
+        remedy = "" if pruned else f"; finish it with scripts/train.py resume={source}"
+        raise InputError(f"run={source}: this run {ending_of(result)}{remedy}")
+    settings = run.settings | dict(changes)
+    # Nothing is trained, so other metrics need not hold the one that the training monitored.
+    problems = [problem for problem in problems_of(settings) if problem.key != "trainer.monitor"]
+    raise_problems(problems, "the run's settings with these changes")
+    model = read_bundle(source / "bundle", trusted).model
+    shown = [text for text in overrides if not text.startswith("run=")]
+    folder = run_folder(source.parent, shown)
+    return result, Run.create(folder, settings, [*run.overrides, *shown]), model

@@ -1,0 +1,66 @@
+"""How good towers are: on the splits, beside the baselines, for items never seen in training."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from twotower.data.dataset import Holdout, RetrievalDataset
+from twotower.data.history import History
+from twotower.evaluation.baselines.run import BaselineReports, run_baselines
+from twotower.evaluation.cold_start import cold_start
+from twotower.evaluation.encode import encode_catalogue
+from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.predict import rank_all
+from twotower.evaluation.ranking import item_popularity
+from twotower.evaluation.report import Report
+from twotower.pipeline.stages import Job, holds_items_out
+from twotower.runs import record
+from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
+from twotower.towers.two_tower import TwoTower
+
+
+def evaluate(model: TwoTower, holdout: Holdout, evaluator: Evaluator, log: History) -> Report:
+    """Evaluate towers by exact search; `log`, what came before the holdout, says what is popular or cold."""
+    items = encode_catalogue(model)
+    _, top = rank_all(model, items, holdout, evaluator.max_k, evaluator.config.filter_seen)
+    return evaluator.evaluate(top, holdout, item_popularity(log, len(items)))
+
+
+def evaluate_on_test(job: Job, model: TwoTower, valid: Report | None) -> dict[str, Any]:
+    """Evaluate towers and baselines on the test split; writes the users' values, returns the record."""
+    dataset = job.dataset
+    test = evaluate(model, dataset.test, job.evaluator, dataset.train_and_valid)
+    baselines = run_all_baselines(job)
+    of_baselines = [
+        _with_user_ids(report, dataset).assign(baseline=name)
+        for name, report in baselines["test"].reports.items()
+    ]
+    none = _with_user_ids(test, dataset).head(0).assign(baseline="")
+    job.run.write_table(PER_USER, _with_user_ids(test, dataset))
+    job.run.write_table(PER_USER_BASELINES, pd.concat(of_baselines or [none], ignore_index=True))
+    return record.quality_record(valid, test, baselines)
+
+
+def run_all_baselines(job: Job) -> dict[str, BaselineReports]:
+    """Run the baselines on both splits, each fitted on all that came before its split."""
+    dataset = job.dataset
+    before = {"valid": (dataset.valid, dataset.train), "test": (dataset.test, dataset.train_and_valid)}
+    return {
+        name: run_baselines(job.config.baselines, job.evaluator, holdout, log, len(dataset.items))
+        for name, (holdout, log) in before.items()
+    }
+
+
+def measure_cold_start(job: Job, model: TwoTower) -> dict[str, Any]:
+    """Return the part `cold_start` of the record; nothing where the split holds no items out."""
+    if not holds_items_out(job.dataset):
+        return {}
+    return {"cold_start": cold_start(model, job.config.index, job.dataset, job.evaluator)}
+
+
+def _with_user_ids(report: Report, dataset: RetrievalDataset) -> pd.DataFrame:
+    rows = report.per_user["user"].to_numpy()
+    table = report.per_user.drop(columns="user")
+    table.insert(0, "user_id", np.asarray(dataset.users.ids(rows)))
+    return table

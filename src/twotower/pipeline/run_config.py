@@ -1,0 +1,119 @@
+"""All settings of a run, typed; built from once, asked before anything is read."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from twotower.config.component import Component, Config
+from twotower.config.facts import Facts
+from twotower.config.problems import Problem
+from twotower.config.reading import read
+from twotower.config.run_keys import RunKeys
+from twotower.data.sources.source import Source
+from twotower.data.splits.split import Split
+from twotower.evaluation.baselines.baseline import Baseline
+from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.user_values import name_of
+from twotower.index.index import Index
+from twotower.runs.place import problems_of_place
+from twotower.training.training_config import TrainingConfig
+
+
+class RunConfig(RunKeys, TrainingConfig):
+    """What a single run is made of."""
+
+    data: Source.Config
+    split: Split.Config
+    index: Index.Config
+    metrics: Evaluator.Config
+    baselines: dict[str, Baseline.Config]
+
+    def between(self, num_items: int | None = None, whole: bool = True) -> Iterator[Problem]:
+        """Yield what is wrong with the choices together: each is asked, with what is known of the others.
+
+        Args:
+            num_items: of the catalogue, once it is known for sure.
+            whole: whether all fields are there; otherwise what cannot be known without the others is not.
+        """
+        facts = self._facts(num_items, whole)
+        with _unless(whole):
+            yield from (Problem(key, message) for key, message in self.input_problems())
+        for key, choice in choices_of(self, RunConfig):
+            for field, message in choice.problems(dataclasses.replace(facts, key=key)):
+                yield Problem(f"{key}.{field}" if field else key, message)
+
+    def _facts(self, num_items: int | None, whole: bool) -> Facts:
+        known: dict[str, Any] = {}
+        for name, tell in FACTS.items():
+            with _unless(whole):
+                known[name] = tell(self)
+        if num_items is not None:
+            known["num_items"] = num_items
+        return Facts(**known)
+
+
+def problems_of(settings: Mapping[str, Any]) -> list[Problem]:
+    """Find every mistake in the settings of a run, each alone and all together."""
+    config, found = read(RunConfig, settings)
+    return [*found, *problems_of_place(settings), *config.between(whole=not found)]
+
+
+def _unless(whole: bool) -> contextlib.AbstractContextManager[None]:
+    """Let it pass that a field is not there, where some are known to be at fault."""
+    return contextlib.nullcontext() if whole else contextlib.suppress(AttributeError)
+
+
+def _logged(config: RunConfig) -> dict[str, bool | None]:
+    ways = config.metrics.higher_is_better()
+    return {f"valid/{key}": ways[name_of(key)] for key in config.metrics.keys()}  # noqa: SIM118
+
+
+def _sparse(config: RunConfig) -> tuple[str, ...]:
+    sides = {"user": config.features.user, "item": config.features.item}
+    return tuple(
+        f"features.{side}.{name}.sparse"
+        for side, features in sides.items()
+        for name, feature in features.items()
+        if feature.gives_sparse_gradients
+    )
+
+
+FACTS: dict[str, Callable[[RunConfig], Any]] = {
+    "embedding_dim": lambda config: config.embedding_dim,
+    "num_items": lambda config: config.data.catalogue_size(),
+    "columns": lambda config: config.data.columns(),
+    "gives_split": lambda config: config.data.gives_split(),
+    "blocks": lambda config: config.block_names(),
+    "provided": lambda config: config.provides() | config.negatives.provides,
+    "remedies": lambda config: config.remedies(),
+    "negatives": lambda config: config.negatives.owner.__name__,
+    "logged": _logged,
+    "sparse": _sparse,
+}
+
+
+def choices_of(
+    settings: Config, kind: type[Config] | None = None, prefix: str = ""
+) -> Iterator[tuple[str, Config]]:
+    """Yield the key and the settings of every choice, however deep.
+
+    Args:
+        settings: that hold choices.
+        kind: whose fields are looked at; None for all that the settings have.
+        prefix: of the keys.
+    """
+    fields = (kind or type(settings)).model_fields
+    values: Mapping[str, Any] = {name: getattr(settings, name) for name in fields if hasattr(settings, name)}
+    waiting = [(f"{prefix}{name}", value) for name, value in values.items()]
+    while waiting:
+        key, value = waiting.pop(0)
+        if isinstance(value, Mapping):
+            waiting = [(f"{key}.{name}", each) for name, each in value.items()] + waiting
+        elif isinstance(value, Config):
+            if isinstance(value, _CHOICE):
+                yield key, value
+            yield from choices_of(value, prefix=f"{key}.")
+
+
+_CHOICE = Component.Config

@@ -1,0 +1,242 @@
+"""`result.json`, all that was measured of a run: typed, with one reader and one writer."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from twotower.config.errors import InputError
+from twotower.files.atomic import write_text_atomically
+from twotower.files.plain_values import load_json
+from twotower.runs.directions import INDEX_FIGURES, higher_is_better
+from twotower.runs.run_files import RESULT
+
+Status = Literal["ok", "index_rejected", "failed", "pruned"]
+VALID, BEST_VALID = "valid/", "best_valid/"
+COLD_START = {"model": "two towers", "content": "content neighbours", "random": "random (expected)"}
+"""Who is asked for cold items, and what people call it."""
+
+
+class Part(BaseModel):
+    """A part of a result; keys of another version are kept as they are."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+
+class Provenance(Part):
+    """Which code and which machine made a run."""
+
+    code: dict[str, Any] = {}
+    machine: dict[str, Any] = {}
+
+
+class Data(Part):
+    """Sizes of the data, and the audit of its split."""
+
+    fingerprint: str | None = None
+    """Of content and split; None where a run does not say."""
+    users: int | None = None
+    items: int | None = None
+    interactions: int | None = None
+    audit: dict[str, Any] = {}
+
+
+class Training(Part):
+    """How the weights came about; `monitor` is the metric that chose the epoch, empty where none is known."""
+
+    epochs: int | None = None
+    refit: bool = False
+    fitted_on: str | None = None
+    objective: dict[str, Any] = {}
+    monitor: str = ""
+    epoch_steps: int | None = None
+
+
+class Result(Part):
+    """What `result.json` holds; a key that is absent, as in a run that failed, has its default.
+
+    Metric keys are `valid/` or `test/`, name, `_at_`, k.
+
+    Attributes:
+        status: how the run ended.
+        error: why it failed.
+        fingerprint: equal for runs with the same settings and data.
+        configuration: the same without the seed.
+        training_fingerprint: equal for runs that can share one training.
+        evaluation_fingerprint: equal where towers and baselines are measured in the same way.
+        higher_is_better: of each metric by its name, as its class says.
+        curves: a value an epoch, by key.
+        training_reused_from: the run whose towers were taken.
+        intervals: 95 %, by key.
+        slices: split -> group -> slice -> key -> figure.
+        evaluated: split -> `users` and `targets`.
+        baselines: name -> metrics under the same keys.
+        baselines_skipped: name -> why.
+        index: the report of its check and of its speed.
+        rerun_of: the run that this one repeats, and whether it came out the same, and what had changed.
+    """
+
+    status: Status
+    error: str | None = None
+    seed: int | None = None
+    fingerprint: str = ""
+    configuration: str | None = None
+    training_fingerprint: str = ""
+    evaluation_fingerprint: str = ""
+    overrides: list[str] = []
+    provenance: Provenance = Provenance()
+    data: Data = Data()
+    higher_is_better: dict[str, bool | None] = {}
+    training: Training = Training()
+    curves: dict[str, list[float]] = {}
+    timing: dict[str, float] = {}
+    training_reused_from: str | None = None
+    metrics: dict[str, float] = {}
+    intervals: dict[str, list[float]] = {}
+    slices: dict[str, dict[str, dict[str, dict[str, int | float | None]]]] = {}
+    evaluated: dict[str, dict[str, int]] = {}
+    baselines: dict[str, dict[str, float]] = {}
+    baselines_skipped: dict[str, str] = {}
+    cold_start: dict[str, Any] | None = None
+    index: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    peak_rss_bytes: int | None = None
+    rerun_of: str | None = None
+    reproduced: bool | None = None
+    changed_since: list[str] = []
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end, so that its figures are final."""
+        return self.status in ("ok", "index_rejected")
+
+    def plain(self, *keys: str) -> dict[str, Any]:
+        """Return what was recorded as plain values, of these keys or of all."""
+        return self.model_dump(exclude_unset=True, include=set(keys) or None)
+
+    def having(self, **changes: Any) -> "Result":
+        """Return this result with other values, checked, of some keys."""
+        return Result(**(self.plain() | changes))
+
+    def cold_start_figures(self) -> dict[str, float]:
+        """Return recall on items held out of training by key, as `cold_start/model/cold/recall_at_20`."""
+        return {
+            f"cold_start/{who}/{part}/{key}": value
+            for who in COLD_START
+            for part, values in _items((self.cold_start or {}).get(who))
+            for key, value in _items(values)
+        }
+
+    def figures(self) -> dict[str, float]:
+        """Return every finite number by key; all but metrics with their group before the name."""
+        found: dict[str, Any] = self.metrics | self.cold_start_figures()
+        for group, values in (("index", self.index), ("timing", self.timing)):
+            found |= {f"{group}/{key}": value for key, value in values.items()}
+        return {key: float(value) for key, value in found.items() if is_number(value)}
+
+    def final_figures(self) -> dict[str, float]:
+        """Return the figures that a sweep and TensorBoard show.
+
+        Of the test metrics those at the k of the metric that chooses, and of the validation metrics that one,
+        the best checkpoint's: it is under `best_valid/`, since `valid/` is the curve. A pruned run has it
+        only, as far as it came.
+        """
+        monitor = self.training.monitor
+        k = monitor.rpartition("_at_")[2]
+        metrics = self.metrics or {
+            key: (min if higher_is_better(key, [self.higher_is_better]) is False else max)(values)
+            for key, values in self.curves.items()
+            if key.startswith(VALID) and values
+        }
+        chosen = {
+            best_key(key): value
+            for key, value in metrics.items()
+            if key.startswith(VALID) and monitor in ("", key)
+        }
+        test = {key: value for key, value in _at(k, metrics).items() if not key.startswith(VALID)}
+        drop = _at(k, self.index.get("label_metric_drop", {}))
+        figures = {
+            **chosen,
+            **test,
+            **_at(k, self.cold_start_figures()),
+            **{f"index/{key}": self.index.get(key) for key in INDEX_FIGURES},
+            **{f"index/drop_{key}": value for key, value in drop.items()},
+            **{f"timing/{key}": value for key, value in self.timing.items()},
+        }
+        return {key: float(value) for key, value in figures.items() if value is not None}
+
+
+def load_result(path: Path) -> Result:
+    """Read a `result.json`.
+
+    Raises:
+        ValueError: says in what way it is damaged.
+    """
+    content = load_json(path)
+    if not isinstance(content, dict) or "status" not in content:
+        raise ValueError("it says no status")
+    try:
+        return Result(**content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def read_result(folder: Path) -> Result | None:
+    """Read a run's `result.json`, or None where the run has not ended.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    path = folder / RESULT
+    if not path.is_file():
+        return None
+    try:
+        return load_result(path)
+    except ValueError as error:
+        raise InputError(
+            f"{path}: damaged ({error}); delete this file, and resume={folder} goes on (in a "
+            "sweep, retry_failed=true does both)"
+        ) from error
+
+
+def read_ending(folder: Path) -> Result | None:
+    """Read as `read_result` does, but take a damaged file for a failure that says so: others go on."""
+    try:
+        return read_result(folder)
+    except InputError as error:
+        return Result(status="failed", error=str(error))
+
+
+def write_result(folder: Path, result: Result) -> None:
+    """Write a run's `result.json`, whole or not at all."""
+    write_text_atomically(folder / RESULT, json.dumps(result.plain(), indent=2, allow_nan=False))
+
+
+def ending_of(result: Result | None) -> str:
+    """Say how a run ended, as in "this run has not ended"."""
+    if result is None:
+        return "has not ended"
+    return {"failed": "failed", "pruned": "was pruned"}.get(result.status, f"is {result.status}")
+
+
+def best_key(key: str) -> str:
+    """Return the key of a final figure: of `valid/...` that of the best checkpoint."""
+    return BEST_VALID + key.removeprefix(VALID) if key.startswith(VALID) else key
+
+
+def is_number(value: object) -> bool:
+    """Say whether a value of a JSON file is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _items(found: Any) -> Iterator[tuple[str, Any]]:
+    yield from found.items() if isinstance(found, Mapping) else ()
+
+
+def _at(k: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep values at k, and those that have no k; all if k is unknown."""
+    return {key: value for key, value in values.items() if not k or key.rpartition("_at_")[2] in (k, key)}

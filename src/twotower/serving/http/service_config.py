@@ -1,0 +1,43 @@
+"""The settings of the service."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Lt, MinLen
+from pydantic import Field
+
+from twotower.config.component import Config
+from twotower.config.spec import Count, NonNegativeFloat, PositiveInt, Threads
+
+
+class ServiceConfig(Config):
+    """What `conf/serve.yaml` sets."""
+
+    bundle: Annotated[str, MinLen(1)]
+    """A run's folder, or a bundle; exported once if it is not yet."""
+    host: Annotated[str, MinLen(1)] = "127.0.0.1"
+    port: Annotated[Count, Lt(2**16)] = 8080
+    store: str | None = None
+    """File of live changes; None for one in the run's folder, "" to keep none."""
+    bundles_root: str | None = None
+    """Whose folders POST /reload may name; None for the folder of the run's folder."""
+    api_keys_file: str = ""
+    """Lines `read <key>` or `write <key>`; "" for no keys, so that everybody may do everything."""
+    allowed_hosts: list[str] = Field(default_factory=list)
+    """Names it answers for beside localhost, host and any address; `*` for every name."""
+    cors_origins: list[str] = Field(default_factory=list)
+    """Pages of these origins may ask too."""
+    rate_limit_per_second: NonNegativeFloat = 0.0
+    """Requests of one key or address; 0 for no limit."""
+    max_connections_per_client: Count | None = None
+    """From one address; None for a quarter of all, 0 for no limit."""
+    max_body_bytes: PositiveInt = 1_000_000
+    max_batch: PositiveInt = 256
+    """Requests in one body of /recommend/batch."""
+    threads: Threads = 1
+    """Of one forward pass and one search."""
+    console: Literal["rich", "quiet", "jsonl"] = "rich"
+    """How requests are logged, see `AccessLog`."""
+    debug: bool = False
+    """Show tracebacks."""
+    trusted_packages: list[str] = Field(default_factory=list)
+    """Beside twotower, packages whose classes the files of bundles may name."""

@@ -1,0 +1,58 @@
+"""Towers that end by scaling the embedding, before the score."""
+
+from abc import ABC
+from collections.abc import Iterator
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from twotower.config.facts import Facts
+from twotower.towers.tower import Tower
+
+
+class L2Norm(nn.Module):
+    """Scale each embedding to length 1, so that the score is the cosine."""
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Return embeddings of length 1 (zeros stay zeros)."""
+        return functional.normalize(embeddings, dim=-1)
+
+
+class ScaledTower(Tower, ABC):
+    """A tower whose last step is `self.norm`.
+
+    Args:
+        config: says how to scale.
+        block_dims: see `Tower`.
+        embedding_dim: see `Tower`.
+    """
+
+    class Config(Tower.Config):
+        """How the output is scaled."""
+
+        normalise: Literal["l2", "layer_norm", "none"] = "l2"
+        """`l2` (score = cosine), `layer_norm` or `none` (norms carry popularity)."""
+
+        @property
+        def provides(self) -> frozenset[str]:
+            """All outputs have length 1, if they are so scaled."""
+            return frozenset({"unit_vectors"} if self.normalise == "l2" else ())
+
+        def remedy(self, key: str) -> str:
+            """Return the setting."""
+            return f"set {key}.normalise=l2"
+
+    config: Config
+
+    def __init__(self, config: Config, block_dims: dict[str, int], embedding_dim: int) -> None:
+        super().__init__(config, block_dims, embedding_dim)
+        norms = {"l2": L2Norm(), "layer_norm": nn.LayerNorm(embedding_dim), "none": nn.Identity()}
+        self.norm: nn.Module = norms[config.normalise]
+
+
+def unknown_block(field: str, block: str, facts: Facts) -> Iterator[tuple[str, str]]:
+    """Yield the problem of a field that names a block which is not there, if it does."""
+    blocks = (facts.blocks or {}).get(facts.key, {block})
+    if block not in blocks:
+        yield field, f"{block!r} is no input of this tower; it has {', '.join(sorted(blocks))}"

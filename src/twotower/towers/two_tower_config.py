@@ -1,0 +1,56 @@
+"""The settings of two towers: the same for training and for the reader of a bundle."""
+
+from torch import Tensor
+
+from twotower.config.component import Config
+from twotower.config.spec import Width
+from twotower.features.feature_table import FeatureTable
+from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.towers.item_bias.item_bias import ItemBias
+from twotower.towers.tower import Tower
+from twotower.towers.two_tower import TwoTower
+
+
+class TwoTowerConfig(Config):
+    """What two towers are made of."""
+
+    embedding_dim: Width
+    """D, the width of an embedding, the column of the item bias included."""
+    history: HistoryEncoder.Config
+    user_tower: Tower.Config
+    item_tower: Tower.Config
+    item_bias: ItemBias.Config
+
+    @property
+    def tower_width(self) -> int:
+        """The width of the towers' output: the embedding without the column of the item bias."""
+        return self.embedding_dim - self.item_bias.width
+
+    def provides(self) -> frozenset[str]:
+        """Return what these towers provide of what a loss may need."""
+        return frozenset(need for need, remedy in self.remedies().items() if not remedy)
+
+    def remedies(self) -> dict[str, str]:
+        """Return what a loss may need of towers -> what to set for it; empty where these do."""
+        towers = {"user_tower": self.user_tower, "item_tower": self.item_tower}
+        lacking = [tower.remedy(key) for key, tower in towers.items() if "unit_vectors" not in tower.provides]
+        return {
+            "unit_vectors": " and ".join(lacking),
+            "no_item_bias": "set item_bias=none" if self.item_bias.width else "",
+        }
+
+    def build_towers(self, users: FeatureTable, items: FeatureTable, trained_items: Tensor) -> TwoTower:
+        """Build untrained towers.
+
+        Args:
+            users: features of all users.
+            items: features of the catalogue.
+            trained_items: [N + 1] bool, see `TwoTower`.
+        """
+        item_bias = self.item_bias.build(len(trained_items) - 1)
+        dim = self.tower_width
+        # A history made of the item tower's outputs is as wide as they are; so is, for simplicity, its table.
+        history = self.history.build(dim)
+        user_tower = self.user_tower.build(users.output_dims | self.history.block_dims(dim), dim)
+        item_tower = self.item_tower.build(items.output_dims, dim)
+        return TwoTower(users, items, history, user_tower, item_tower, item_bias, trained_items)

@@ -1,0 +1,5 @@
+"""Purpose: which interactions are training examples, and how much each counts.
+
+May import: config, data.
+To add one: a file with a subclass of `objective.Objective`, and a YAML in `conf/objective/`.
+"""

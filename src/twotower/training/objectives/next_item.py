@@ -1,0 +1,50 @@
+"""Every interaction is an example; old ones may count for less, or not at all."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from annotated_types import Le
+
+from twotower.config.spec import Days, PositiveFloat, PositiveInt
+from twotower.data.history import History
+from twotower.training.objectives.objective import Objective
+
+SECONDS_A_DAY = 86_400.0
+
+
+class NextItem(Objective):
+    """One example an interaction: its item is the positive, what came before it is the history."""
+
+    class Config(Objective.Config):
+        """How an example's age counts."""
+
+        recency_half_life_days: PositiveFloat | None = None
+        """An example this much older than the newest one weighs half."""
+        recency: Literal["loss", "sample"] = "loss"
+        """How a weight acts: `loss` (all examples are seen and weighted) or `sample` (they are drawn in
+        proportion, with replacement; old ones cost no time)."""
+        epoch_examples: Annotated[PositiveInt, Le(100_000_000)] | None = None
+        """Draws of an epoch with `recency: sample`; null for the effective number of examples, (sum of
+        weights)^2 / sum of their squares."""
+        max_age_days: Days | None = None
+        """Older interactions make no examples (they stay in histories)."""
+
+    config: Config
+
+    def weights(self, log: History) -> np.ndarray:
+        """Halve a weight every half-life; see `Objective.weights`."""
+        age_days = (log.times.max() - log.times) / SECONDS_A_DAY
+        weights = np.ones(len(age_days))
+        if self.config.recency_half_life_days is not None:
+            weights = 0.5 ** (age_days / self.config.recency_half_life_days)
+        if self.config.max_age_days is not None:
+            weights[age_days > self.config.max_age_days] = 0
+        scaled: np.ndarray = (weights / weights[weights > 0].mean()).astype(np.float32)
+        return scaled
+
+    def num_draws(self, weights: np.ndarray) -> int | None:
+        """Return the draws of an epoch with `recency: sample`."""
+        if self.config.recency == "loss":
+            return None
+        drawn = weights[weights > 0].astype(np.float64)
+        return self.config.epoch_examples or max(1, round(drawn.sum() ** 2 / (drawn**2).sum()))
