@@ -18,9 +18,9 @@ from typing import Any
 from twotower.commands.overrides import axis_of
 from twotower.config.errors import InputError
 from twotower.runs.result import Result
-from twotower.sweeps.job import Job, Request
+from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.random_search import Random
-from twotower.sweeps.sweep import Plan
+from twotower.sweeps.sweep import Sweep
 
 MONITOR, NUM_TRIALS, MOST = "valid/recall_at_20", 4, 12
 GOOD = ("went on", "was refused")
@@ -35,14 +35,14 @@ def settings_of(overrides: Sequence[str]) -> dict[str, Any]:
     return {**varied, "reuse": True, "metrics": metrics, "trainer": trainer}
 
 
-def plan_of(folder: Path) -> Plan:
+def plan_of(folder: Path) -> Sweep:
     axes = tuple(axis_of(key, text) for key, text in VARY.items())
-    return Random(Random.Config(num_trials=NUM_TRIALS)).plan(
-        Request(folder, axes, (), settings_of, False, MONITOR)
+    return Random.Config(num_trials=NUM_TRIALS).build(
+        SweepContext(folder, axes, (), settings_of, False, MONITOR)
     )
 
 
-def run(plan: Plan, most: int) -> int:
+def run(plan: Sweep, most: int) -> int:
     """Run so many jobs at most; with one running, a plan does not wait for who may be dead."""
     number = 0
     running: list[Job] = []

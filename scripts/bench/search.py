@@ -36,7 +36,7 @@ from twotower.data.splits.split import Split
 from twotower.evaluation.evaluator import Evaluator
 from twotower.files.atomic import write_text_atomically
 from twotower.runs.result import Result, Status
-from twotower.sweeps.job import Job, Request
+from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.pruning import watch
 from twotower.sweeps.search import Search
 from twotower.training.callbacks.curves import Pruned
@@ -138,12 +138,12 @@ class Spent:
     best: float = 0.0
 
 
-def run(search: Search, vary: dict[str, str], folder: Path, curves: Curves, budget: int) -> Spent:
+def run(search: Search.Config, vary: dict[str, str], folder: Path, curves: Curves, budget: int) -> Spent:
     """Run a search from its start until its budget is spent."""
     shutil.rmtree(folder, ignore_errors=True)
     axes = tuple(axis_of(key, text) for key, text in vary.items())
-    request = Request(folder, axes, FIXED, lambda texts: checked("train", texts), False, MONITOR)
-    plan, spent = search.plan(request), Spent(budget)
+    request = SweepContext(folder, axes, FIXED, lambda texts: checked("train", texts), False, MONITOR)
+    plan, spent = search.build(request), Spent(budget)
     while spent.epochs < budget and (job := plan.next([])) is not None:
         assert job.trial is not None
         is_hopeless, left = watch(job.trial), budget - spent.epochs
@@ -154,19 +154,19 @@ def run(search: Search, vary: dict[str, str], folder: Path, curves: Curves, budg
         curve, stopped = curves.play(job, stop)
         spent.epochs, spent.trials = spent.epochs + len(curve), spent.trials + 1
         spent.pruned += stopped
-        if not stopped or search.config.pruner == "none":
+        if not stopped or search.pruner == "none":
             spent.best = max(spent.best, *curve)
         status: Status = "pruned" if stopped else "ok" if curve else "failed"
         plan.ended(job, Result(status=status, metrics={MONITOR: max(curve, default=0.0)}))
     return spent
 
 
-def searches(seed: int, tpe: dict[str, Any]) -> dict[str, Search]:
+def searches(seed: int, tpe: dict[str, Any]) -> dict[str, Search.Config]:
     """Return both, as their YAMLs are."""
     found = {}
     for name, changes in (("tpe", tpe), ("random", {})):
         spec = plain_file(f"sweep/{name}")
-        found[name] = build(spec | changes | {"seed": seed, "num_trials": 1000}, Search)
+        found[name] = Search.Config.model_validate(spec | changes | {"seed": seed, "num_trials": 1000})
     return found
 
 
@@ -195,7 +195,7 @@ def main() -> None:
         for name, search in searches(seed, changes).items():
             if given.only in (None, name):
                 folder = given.folder / f"{name}_{seed}"
-                row[name] = vars(run(search, search.config.vary or {}, folder, curves, budgets[name]))
+                row[name] = vars(run(search, search.vary or {}, folder, curves, budgets[name]))
                 print(f"seed {seed}  {name:6}  {row[name]}", flush=True)
         rows.append(row)
     print(f"trained here: {curves.num_trained} epochs in {curves.seconds:.0f} s")

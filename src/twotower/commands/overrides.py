@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 
 from twotower.commands.conf import CONF, choices, groups
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
-from twotower.sweeps.axis import Axis
+from twotower.sweeps.space import Axis
 
 OPTIONAL = frozenset({"sweep", "experiment"})
 """Groups of which nothing need be chosen."""
@@ -113,8 +113,4 @@ def axis_of(key: str, text: str) -> Axis:
     values = tuple(_values(override))
     if not values or any(value in ("", "''", '""') for value in values):
         raise InputError(f"{key}: an empty choice in {text!r}; write values with commas between them")
-    if isinstance(value, RangeSweep) and value.start is not None and value.stop is not None:
-        last = float(values[-1])
-        whole = all("." not in each and "e" not in each for each in values)
-        return Axis(key, values, float(values[0]), last, whole, "log" in value.tags)
     return Axis(key, values)

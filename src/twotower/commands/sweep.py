@@ -21,12 +21,11 @@ from twotower.reports.console.findings import Findings
 from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, key_of
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
-from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid
-from twotower.sweeps.job import Request
-from twotower.sweeps.record import write_sweep
+from twotower.sweeps.job import SweepContext
+from twotower.sweeps.record import summarise_seeds, write_sweep
 from twotower.sweeps.schedule import run_jobs, stale
-from twotower.sweeps.seeds import summarise_seeds
+from twotower.sweeps.space import Axis
 from twotower.sweeps.sweep import Sweep
 
 TASK = "twotower.pipeline.job.run_job"
@@ -46,10 +45,10 @@ def run_sweep(
         settings: of the fixed overrides, with `sweep` and `launcher`.
     """
     began = time.perf_counter()
-    sweep = build(settings["sweep"], Sweep) if settings.get("sweep") else Grid(Grid.Config())
-    axes = axes_of(sweep, fixed, swept, settings)
+    chosen = Sweep.Config.model_validate(settings["sweep"]) if settings.get("sweep") else Grid.Config()
+    axes = axes_of(chosen, fixed, swept, settings)
     shared = tuple(text for text in fixed if _key(text) not in SWEEP_ONLY)
-    request = Request(
+    context = SweepContext(
         folder=Path(settings["output_root"]) / settings["name"] / sweep_name(fixed, axes),
         axes=axes,
         fixed=shared,
@@ -57,23 +56,23 @@ def run_sweep(
         retry_failed=settings["retry_failed"],
         monitor=settings["trainer"].get("monitor", DEFAULT_MONITOR),
     )
-    launcher = build(settings["launcher"], Launcher, TASK, request.folder)
+    launcher = build(settings["launcher"], Launcher, TASK, context.folder)
     raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.config.problems(Facts()))
     console = console_of(settings["console"])
-    if sweep.exclusive and (number := math.prod(len(axis.choices) or 1 for axis in axes)) > MANY:
+    if chosen.exclusive and (number := math.prod(len(axis.choices) or 1 for axis in axes)) > MANY:
         console.say(f"checking the settings of {number} jobs, before the first is run")
-    plan = sweep.plan(request)
-    outdated = stale(plan.done_before())
+    sweep = chosen.build(context)
+    outdated = stale(sweep.done_before())
 
     def remedy() -> str:
-        return f"the same command again goes on with {request.folder}"
+        return f"the same command again goes on with {context.folder}"
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(stoppable(remedy))
-        if sweep.exclusive:
-            stack.enter_context(held(request.folder, "sweep"))
+        if chosen.exclusive:
+            stack.enter_context(held(context.folder, "sweep"))
         stack.enter_context(console)
-        console.sweep_started(request.folder, plan.num_jobs, request.monitor, plan.num_trainings)
+        console.sweep_started(context.folder, sweep.num_jobs, context.monitor, sweep.num_trainings)
         if outdated:
             console.say(
                 f"warning: {len(outdated)} of the jobs that are done were trained by other code or versions, "
@@ -81,18 +80,18 @@ def run_sweep(
             )
         stack.enter_context(launcher)
         stack.enter_context(stoppable(remedy))  # once more: Ray takes signals for itself
-        outcomes = run_jobs(plan, launcher, console)
-        metric = request.monitor.removeprefix("valid/")
+        outcomes = run_jobs(sweep, launcher, console)
+        metric = context.monitor.removeprefix("valid/")
         seeds = summarise_seeds(outcomes, [f"best_valid/{metric}", f"test/{metric}"])
-        found = plan.summary()
-        write_sweep(request, [*fixed, *swept], outcomes, seeds, found)
+        found = sweep.summary()
+        write_sweep(context, [*fixed, *swept], outcomes, seeds, found)
         findings = Findings(seeds, found.get("search", {}))
         console.sweep_ended(outcomes, time.perf_counter() - began, findings)
     return exit_status_of(outcomes)
 
 
 def axes_of(
-    sweep: Sweep, fixed: Sequence[str], swept: Sequence[str], settings: Mapping[str, Any]
+    sweep: Sweep.Config, fixed: Sequence[str], swept: Sequence[str], settings: Mapping[str, Any]
 ) -> tuple[Axis, ...]:
     """Return what varies: as the sweep's YAML says, then as the command line does, then the seeds.
 
@@ -101,7 +100,7 @@ def axes_of(
     Raises:
         InputError: an axis cannot be read, is empty, or is no part of a job.
     """
-    varied = sweep.config.vary or {}
+    varied = sweep.vary or {}
     removed = {text.removeprefix(NOT_VARIED) for text in swept if text.startswith(NOT_VARIED)}
     typed = dict(text.lstrip("+").split("=", 1) for text in swept if not text.startswith(NOT_VARIED))
     out = removed | {text.lstrip("+").partition("=")[0] for text in fixed}

@@ -6,12 +6,15 @@ from collections.abc import Collection
 from twotower.config.errors import InputError
 from twotower.runs.fingerprint import NOT_SHAPING, key_of
 from twotower.runs.result import Result, read_ending
-from twotower.sweeps.job import Job, Request
-from twotower.sweeps.sweep import Plan, Sweep
+from twotower.sweeps.job import Job, SweepContext
+from twotower.sweeps.sweep import Sweep
 
 
 class Grid(Sweep):
-    """Every combination of the values, and of the cases where there are some; it takes no intervals."""
+    """Every combination of the values, and of the cases where there are some; it takes no intervals.
+
+    Of jobs that share a training, one goes first.
+    """
 
     class Config(Sweep.Config):
         """A grid's settings."""
@@ -22,9 +25,18 @@ class Grid(Sweep):
 
     config: Config
 
-    def plan(self, request: Request) -> Plan:
-        """Compose and check all jobs."""
-        for axis in request.axes:
+    def __init__(self, config: Config, context: SweepContext) -> None:
+        super().__init__(config, context)
+        self.jobs = context.jobs(self._combinations(), "the jobs of this sweep")
+        results = [(job, read_ending(job.folder)) for job in self.jobs]
+        again = {None, "failed"} if context.retry_failed else {None}
+        self.waiting = [job for job, result in results if (result and result.status) in again]
+        self.skipped = [job for job in self.jobs if job not in self.waiting]
+        self.trained = {job.training for job, result in results if result and result.finished}
+
+    def _combinations(self) -> list[tuple[str, ...]]:
+        """Return the varied overrides of each job."""
+        for axis in self.context.axes:
             if not axis.choices:
                 raise InputError(
                     f"{axis.key}: an interval has no end of values; list some, or search with sweep=tpe or "
@@ -32,32 +44,17 @@ class Grid(Sweep):
                 )
         cases = [tuple(case.split()) for case in self.config.cases or ()] or [()]
         names = {key_of(text) for case in cases for text in case}
-        if both := names & {key_of(text) for text in request.fixed}:
+        if both := names & {key_of(text) for text in self.context.fixed}:
             raise InputError(f"{min(both)}: the cases of this sweep set it; leave it out")
         if kept := names & NOT_SHAPING:
             raise InputError(f"{min(kept)}: is about where runs are kept, and no case may set it")
-        product = itertools.product(cases, *([(text,) for text in axis.texts()] for axis in request.axes))
+        product = itertools.product(
+            cases, *([(text,) for text in axis.texts()] for axis in self.context.axes)
+        )
         combinations = list(dict.fromkeys(tuple(itertools.chain(*parts)) for parts in product))
         if combinations == [()]:
             raise InputError("sweep: nothing varies; give a key several values, as in embedding_dim=32,64")
-        return GridPlan(request.jobs(combinations, "the jobs of this sweep"), request.retry_failed)
-
-
-class GridPlan(Plan):
-    """The jobs of a grid in their order; of those that share a training, one goes first.
-
-    Args:
-        jobs: all of them.
-        retry_failed: run failed ones again.
-    """
-
-    def __init__(self, jobs: list[Job], retry_failed: bool) -> None:
-        self.jobs = jobs
-        results = [(job, read_ending(job.folder)) for job in jobs]
-        again = {None, "failed"} if retry_failed else {None}
-        self.waiting = [job for job, result in results if (result and result.status) in again]
-        self.skipped = [job for job in jobs if job not in self.waiting]
-        self.trained = {job.training for job, result in results if result and result.finished}
+        return combinations
 
     def done_before(self) -> list[Job]:
         """Return the jobs that need not run."""

@@ -13,7 +13,7 @@ from twotower.runs.fingerprint import NOT_SHAPING, flat, shaping_training
 from twotower.runs.folder_name import folder_name
 from twotower.runs.run import Run
 from twotower.runs.run_files import CONFIG
-from twotower.sweeps.axis import Axis
+from twotower.sweeps.space import Axis
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Request:
+class SweepContext:
     """What the command line asks of a sweep.
 
     Attributes:

@@ -1,73 +1,51 @@
-"""What a search makes as large or as small as it can."""
+"""What a search makes as large or as small as it can: figures of a run, and where they should go."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
-from twotower.config.problems import Problem, nearest, raise_problems
+from twotower.config.problems import Problem, nearest
 from twotower.runs.directions import INDEX_FIGURES, higher_is_better
 from twotower.runs.result import Result
 
+if TYPE_CHECKING:
+    from twotower.evaluation.evaluator import Evaluator
+
 Direction = Literal["maximize", "minimize"]
+Objectives = Mapping[str, Direction]
+"""Key of `result.json` -> where it should go; at least one."""
+
 VALID, INDEX, TEST = "valid/", "index/", "test/"
 BETTER: dict[Direction, str] = {"maximize": "higher", "minimize": "lower"}
 
 
-class Objectives:
-    """Figures of a run and where they should go.
-
-    Args:
-        directions: key of `result.json` -> direction; at least one.
-    """
-
-    def __init__(self, directions: Mapping[str, Direction]) -> None:
-        self.directions = dict(directions)
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self.directions)
-
-    def check(self, settings: Mapping[str, Any]) -> None:
-        """Refuse what no run with these settings reports.
-
-        Raises:
-            InputError: lists every such key.
-        """
-        from twotower.evaluation.evaluator import Evaluator
-
-        keys = Evaluator.Config.model_validate(settings["metrics"]).keys()
-        known = [f"{VALID}{key}" for key in keys] + [f"{INDEX}{name}" for name in INDEX_FIGURES]
-        raise_problems(
-            Problem(f"sweep.objectives.{key}", _refusal(key, known))
-            for key in self.directions
-            if key not in known
-        )
-
-    def check_ways(self, settings: Mapping[str, Any]) -> None:
-        """Refuse to make as good as can be what is worse that way.
-
-        Raises:
-            InputError: lists every such objective.
-        """
-        ways = {key: way_of(key, settings) for key in self.directions}
-        raise_problems(
-            Problem(f"sweep.objectives.{key}", f"{key} is better the {BETTER[way]} it is; {way} it")
-            for key, way in ways.items()
-            if way is not None and way != self.directions[key]
-        )
-
-    def values(self, result: Result) -> list[float] | None:
-        """Return a run's figures in the objectives' order; None if one is missing or no number."""
-        figures = result.figures()
-        return [figures[key] for key in self.directions] if self.directions.keys() <= figures.keys() else None
+def objective_problems(objectives: Objectives, settings: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what no run with these settings reports, and what would be made as bad as can be."""
+    keys = _evaluator(settings).keys()
+    known = [f"{VALID}{key}" for key in keys] + [f"{INDEX}{name}" for name in INDEX_FIGURES]
+    for key, direction in objectives.items():
+        if key not in known:
+            yield Problem(f"sweep.objectives.{key}", _refusal(key, known))
+        elif (way := way_of(key, settings)) not in (None, direction):
+            yield Problem(f"sweep.objectives.{key}", f"{key} is better the {BETTER[way]} it is; {way} it")
 
 
 def way_of(key: str, settings: Mapping[str, Any]) -> Direction | None:
     """Return where a figure of runs with these settings should go; None where neither way is better."""
+    higher = higher_is_better(key, [_evaluator(settings).higher_is_better()])
+    return None if higher is None else "maximize" if higher else "minimize"
+
+
+def values_of(objectives: Objectives, result: Result) -> list[float] | None:
+    """Return a run's figures in the objectives' order; None if one is missing or no number."""
+    figures = result.figures()
+    return [figures[key] for key in objectives] if objectives.keys() <= figures.keys() else None
+
+
+def _evaluator(settings: Mapping[str, Any]) -> "Evaluator.Config":
+    """Return what tells of the metrics before they are built."""
     from twotower.evaluation.evaluator import Evaluator
 
-    ways = Evaluator.Config.model_validate(settings["metrics"]).higher_is_better()
-    higher = higher_is_better(key, [ways])
-    return None if higher is None else "maximize" if higher else "minimize"
+    return Evaluator.Config.model_validate(settings["metrics"])
 
 
 def _refusal(key: str, known: list[str]) -> str:

@@ -48,8 +48,7 @@ def propose(
     distributions = space.distributions()
     for attempt in range(ATTEMPTS):
         drawn = np.random.SeedSequence([seed, len(trials), attempt]).generate_state(1)
-        copy = _copy(trials, directions, sampler(int(drawn[0])))
-        params = copy.ask(distributions).params
+        params = copy_of(trials, directions, sampler(int(drawn[0]))).ask(distributions).params
         if (accepted := accept(params)) is not None:
             return params, accepted
     for params in space.every() if space.size() is not None else ():
@@ -61,9 +60,10 @@ def propose(
     )
 
 
-def _copy(
-    trials: Sequence[FrozenTrial], directions: Sequence[Direction], sampler: BaseSampler
+def copy_of(
+    trials: Sequence[FrozenTrial], directions: Sequence[Direction], sampler: BaseSampler | None = None
 ) -> optuna.Study:
+    """Return a study in memory with the same trials."""
     study = optuna.create_study(directions=list(directions), sampler=sampler)
     study.add_trials(trial for trial in trials if trial.state != TrialState.WAITING)
     return study

@@ -1,4 +1,4 @@
-"""Runs a plan's jobs on a launcher, as many at a time as it takes."""
+"""Runs a sweep's jobs on a launcher, as many at a time as it takes."""
 
 import json
 import time
@@ -18,21 +18,21 @@ from twotower.runs.outcome import Outcome, outcome_of
 from twotower.runs.record import failure, training_identity
 from twotower.runs.result import Result, read_ending, write_result
 from twotower.sweeps.job import Job
-from twotower.sweeps.sweep import Plan
+from twotower.sweeps.sweep import Sweep
 
 BEAT_SECONDS = 1.0
 
 
-def run_jobs(plan: Plan, launcher: Launcher, console: Console) -> list[Outcome]:
+def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome]:
     """Run every job that is not done; one that fails or dies never ends the others.
 
     Args:
-        plan: which jobs.
+        sweep: which jobs.
         launcher: where; already entered.
         console: told how it goes.
     """
     outcomes = [
-        outcome_of(job.name, job.folder, read_ending(job.folder), 0.0, True) for job in plan.done_before()
+        outcome_of(job.name, job.folder, read_ending(job.folder), 0.0, True) for job in sweep.done_before()
     ]
     for outcome in outcomes:
         console.job_ended(outcome)
@@ -40,7 +40,7 @@ def run_jobs(plan: Plan, launcher: Launcher, console: Console) -> list[Outcome]:
     beat = 0.0
     while True:
         while len(running) < launcher.num_workers:
-            job = plan.next([job for job, _ in running.values()])
+            job = sweep.next([job for job, _ in running.values()])
             if job is None:
                 break
             console.job_started(job.name)
@@ -50,12 +50,12 @@ def run_jobs(plan: Plan, launcher: Launcher, console: Console) -> list[Outcome]:
         for future in wait(running, BEAT_SECONDS, FIRST_COMPLETED).done:
             job, began = running.pop(future)
             result = settle(job, future)
-            plan.ended(job, result)
+            sweep.ended(job, result)
             outcomes.append(outcome_of(job.name, job.folder, result, time.perf_counter() - began, False))
             console.job_ended(outcomes[-1])
         if time.perf_counter() - beat > BEAT_SECONDS:
             jobs = [job for job, _ in running.values()]
-            plan.beat(jobs)
+            sweep.beat(jobs)
             console.beat([job.name for job in jobs])
             beat = time.perf_counter()
 

@@ -10,6 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from twotower.sweeps.objectives import Objectives
+from twotower.sweeps.proposals import copy_of
 from twotower.sweeps.trials import ERROR, JOB, OVERRIDES, STATUS, Trials
 
 ENOUGH_TO_RANK_KEYS = 10
@@ -32,7 +33,7 @@ def summary_of(trials: Trials, objectives: Objectives, fixed: Sequence[str]) -> 
         if trial.state == TrialState.COMPLETE and trial.user_attrs.get(STATUS) != "index_rejected"
     ]
     return {
-        "objectives": objectives.directions,
+        "objectives": objectives,
         "num_trials": len(latest),
         "states": dict(Counter(trial.state.name.lower() for trial in latest)),
         "best": [
@@ -46,17 +47,11 @@ def summary_of(trials: Trials, objectives: Objectives, fixed: Sequence[str]) -> 
 
 def best(trials: Sequence[FrozenTrial], objectives: Objectives) -> list[FrozenTrial]:
     """Return the trials that no other beats: the best one first, or the Pareto set by its first objective."""
-    signs = [1.0 if direction == "maximize" else -1.0 for direction in objectives.directions.values()]
-    points = [
-        tuple(sign * value for sign, value in zip(signs, trial.values, strict=True)) for trial in trials
-    ]
-    kept = [place for place, point in enumerate(points) if not any(_beats(other, point) for other in points)]
-    kept.sort(key=lambda place: points[place], reverse=True)
-    return [trials[place] for place in (kept if len(signs) > 1 else kept[:1])]
-
-
-def _beats(one: Sequence[float], other: Sequence[float]) -> bool:
-    return one != other and all(a >= b for a, b in zip(one, other, strict=True))
+    study = copy_of(trials, list(objectives.values()))
+    kept = [trials[copy.number] for copy in study.best_trials] if trials else []
+    first = next(iter(objectives.values()))
+    kept.sort(key=lambda trial: trial.values, reverse=first == "maximize")
+    return kept if len(objectives) > 1 else kept[:1]
 
 
 def importance(study: optuna.Study, num_usable: int) -> dict[str, float]:
@@ -80,7 +75,7 @@ def _row(trial: FrozenTrial, objectives: Objectives) -> dict[str, Any]:
         "job": trial.user_attrs[JOB],
         "number": trial.number,
         "state": trial.state.name.lower(),
-        "values": None if values is None else dict(zip(objectives.directions, values, strict=True)),
+        "values": None if values is None else dict(zip(objectives, values, strict=True)),
         "overrides": trial.user_attrs[OVERRIDES],
         "error": trial.user_attrs.get(ERROR),
     }

@@ -1,17 +1,47 @@
-"""What a search varies, in Optuna's terms and back."""
+"""What a sweep varies: axes, and the space that they span for a search, in Optuna's terms and back."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twotower.config.problems import Problem, raise_problems
-from twotower.sweeps.axis import Axis
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-Params = Mapping[str, Any]
+
+@dataclass(frozen=True)
+class Axis:
+    """A key and its values, or the interval they come from.
+
+    Attributes:
+        key: as on the command line, e.g. `loss` or `optimizer.learning_rate`.
+        choices: values as they stand behind `key=`; empty for an interval.
+        low: of an interval.
+        high: of an interval, included.
+        is_int: whether the interval's values are whole numbers.
+        is_log: whether to search it on a logarithmic scale.
+    """
+
+    key: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    is_int: bool = False
+    is_log: bool = False
+
+    def texts(self) -> list[str]:
+        """Return `key=value` for each choice."""
+        return [f"{self.key}={value}" for value in self.choices]
+
+    def ends(self) -> tuple[float, float]:
+        """Return the ends of an interval."""
+        assert self.low is not None
+        assert self.high is not None
+        return (int(self.low), int(self.high)) if self.is_int else (self.low, self.high)
 
 
 class Space:
@@ -29,91 +59,44 @@ class Space:
 
     def __init__(self, axes: Sequence[Axis]) -> None:
         raise_problems((problem for axis in axes for problem in _problems(axis)), "what this search varies")
-        self.axes = sorted(axes, key=lambda axis: axis.key)
-        self.choices = {axis.key: _in_order(axis.choices) for axis in self.axes if axis.choices}
-        self.ordered = {key for key, texts in self.choices.items() if _numbers(texts) is not None}
+        self.axes = [
+            dataclasses.replace(axis, choices=_in_order(axis.choices))
+            for axis in sorted(axes, key=lambda axis: axis.key)
+        ]
+        self.values = {axis.key: _values(axis) for axis in self.axes}
 
     def distributions(self) -> dict[str, "BaseDistribution"]:
         """Return Optuna's distribution of each key."""
-        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+        return {axis.key: _distribution(axis) for axis in self.axes}
 
-        found: dict[str, BaseDistribution] = {}
-        for axis in self.axes:
-            if axis.key in self.ordered:
-                found[axis.key] = IntDistribution(0, len(self.choices[axis.key]) - 1)
-            elif axis.choices:
-                found[axis.key] = CategoricalDistribution(self.choices[axis.key])
-            else:
-                low, high = _ends(axis)
-                kind = IntDistribution if axis.is_int else FloatDistribution
-                found[axis.key] = kind(low, high, log=axis.is_log)  # type: ignore[arg-type]
-        return found
-
-    def texts(self, params: Params) -> tuple[str, ...]:
+    def texts(self, params: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the overrides that a trial's parameters stand for."""
-        return tuple(f"{axis.key}={self._text(axis, params[axis.key])}" for axis in self.axes)
-
-    def _text(self, axis: Axis, value: Any) -> str:
-        if axis.key in self.ordered:
-            return self.choices[axis.key][int(value)]
-        if axis.choices:
-            return str(value)
-        low, high = _ends(axis)
-        if axis.is_int:
-            return str(value)
-        rounded = repr(float(f"{value:.6g}"))  # 16.0, not 16, which a key of whole numbers would take
-        return rounded if low <= float(rounded) <= high else repr(min(max(value, low), high))
+        return tuple(f"{axis.key}={_text(axis, params[axis.key])}" for axis in self.axes)
 
     def corners(self) -> list[tuple[str, ...]]:
         """Return the overrides of corners: each choice and end by itself, and all first and last ones."""
-        values = [self._extremes(axis) for axis in self.axes]
-        first, last = [texts[0] for texts in values], [texts[-1] for texts in values]
+        ends = [_extremes(axis) for axis in self.axes]
+        first, last = [each[0] for each in ends], [each[-1] for each in ends]
         single = [
-            [*first[:place], text, *first[place + 1 :]]
-            for place, texts in enumerate(values)
-            for text in texts
+            [*first[:place], end, *first[place + 1 :]] for place, each in enumerate(ends) for end in each
         ]
-        corners = [first, *single, last]
         keys = [axis.key for axis in self.axes]
-        return list(
-            dict.fromkeys(
-                tuple(f"{key}={text}" for key, text in zip(keys, each, strict=True)) for each in corners
-            )
-        )
-
-    def _extremes(self, axis: Axis) -> list[str]:
-        if axis.key in self.ordered:
-            return [self.choices[axis.key][0], self.choices[axis.key][-1]]
-        return list(self.choices.get(axis.key) or (self._text(axis, end) for end in _ends(axis)))
+        corners = (self.texts(dict(zip(keys, each, strict=True))) for each in [first, *single, last])
+        return list(dict.fromkeys(corners))
 
     def size(self) -> int | None:
         """Return how many different trials there are, or None for a number without end."""
-        sizes = [len(list(values)) for axis in self.axes if (values := self._values(axis)) is not None]
+        sizes = [len(values) for values in self.values.values() if values is not None]
         return math.prod(sizes) if len(sizes) == len(self.axes) else None
 
     def every(self) -> Iterator[dict[str, Any]]:
         """Yield the parameters of every trial of a space that has an end."""
-        values = [self._values(axis) or [] for axis in self.axes]
-        for combination in itertools.product(*values):
-            yield dict(zip((axis.key for axis in self.axes), combination, strict=True))
-
-    def _values(self, axis: Axis) -> Sequence[Any] | None:
-        if axis.key in self.ordered:
-            return range(len(self.choices[axis.key]))
-        if axis.choices:
-            return self.choices[axis.key]
-        low, high = _ends(axis)
-        return range(int(low), int(high) + 1) if axis.is_int else None
+        for combination in itertools.product(*(values or () for values in self.values.values())):
+            yield dict(zip(self.values, combination, strict=True))
 
     def record(self) -> dict[str, str]:
         """Return key -> a text that is equal for equal axes."""
-        return {axis.key: self._words(axis) for axis in self.axes}
-
-    def _words(self, axis: Axis) -> str:
-        if axis.choices:
-            return ",".join(self.choices[axis.key])
-        low, high = _ends(axis)
-        return f"{'log ' if axis.is_log else ''}{'int ' if axis.is_int else ''}interval({low}, {high})"
+        return {axis.key: ",".join(axis.choices) or _words(axis) for axis in self.axes}
 
 
 def _problems(axis: Axis) -> Iterator[Problem]:
@@ -127,28 +110,63 @@ def _problems(axis: Axis) -> Iterator[Problem]:
     if axis.low is None or axis.high is None or not (math.isfinite(axis.low) and math.isfinite(axis.high)):
         yield Problem(axis.key, "expected values or an interval with two ends, as in interval(0.1, 0.9)")
     elif axis.low >= axis.high:
-        yield Problem(
-            axis.key, f"the interval from {axis.low} to {axis.high} is empty; put the lower end first"
-        )
+        message = f"the interval from {axis.low} to {axis.high} is empty; put the lower end first"
+        yield Problem(axis.key, message)
     elif axis.is_log and axis.low <= 0:
         yield Problem(axis.key, f"a logarithmic scale has no {axis.low}; start above 0")
 
 
-def _ends(axis: Axis) -> tuple[float, float]:
-    assert axis.low is not None
-    assert axis.high is not None
-    return (int(axis.low), int(axis.high)) if axis.is_int else (axis.low, axis.high)
+def _numbers(texts: Sequence[str]) -> dict[str, float]:
+    """Return text -> number, or nothing unless all are numbers."""
+    try:
+        numbers = {text: float(text) for text in texts}
+    except ValueError:
+        return {}
+    return numbers if all(map(math.isfinite, numbers.values())) else {}
 
 
 def _in_order(choices: Sequence[str]) -> tuple[str, ...]:
     texts = tuple(dict.fromkeys(choices))
     numbers = _numbers(texts)
-    return texts if numbers is None else tuple(sorted(texts, key=numbers.__getitem__))
+    return tuple(sorted(texts, key=numbers.__getitem__)) if numbers else texts
 
 
-def _numbers(texts: Sequence[str]) -> dict[str, float] | None:
-    try:
-        numbers = {text: float(text) for text in texts}
-    except ValueError:
-        return None
-    return numbers if all(map(math.isfinite, numbers.values())) else None
+def _values(axis: Axis) -> Sequence[Any] | None:
+    """Return all that Optuna may propose, or None for numbers without end."""
+    if axis.choices:
+        return range(len(axis.choices)) if _numbers(axis.choices) else axis.choices
+    low, high = axis.ends()
+    return range(int(low), int(high) + 1) if axis.is_int else None
+
+
+def _extremes(axis: Axis) -> Sequence[Any]:
+    if axis.choices:
+        return (0, len(axis.choices) - 1) if _numbers(axis.choices) else axis.choices
+    return axis.ends()
+
+
+def _distribution(axis: Axis) -> "BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if axis.choices:
+        numbers = _numbers(axis.choices)
+        return IntDistribution(0, len(numbers) - 1) if numbers else CategoricalDistribution(axis.choices)
+    low, high = axis.ends()
+    if axis.is_int:
+        return IntDistribution(int(low), int(high), log=axis.is_log)
+    return FloatDistribution(low, high, log=axis.is_log)
+
+
+def _text(axis: Axis, value: Any) -> str:
+    if axis.choices:
+        return axis.choices[int(value)] if _numbers(axis.choices) else str(value)
+    if axis.is_int:
+        return str(value)
+    low, high = axis.ends()
+    rounded = repr(float(f"{value:.6g}"))  # 16.0, not 16, which a key of whole numbers would take
+    return rounded if low <= float(rounded) <= high else repr(min(max(value, low), high))
+
+
+def _words(axis: Axis) -> str:
+    low, high = axis.ends()
+    return f"{'log ' if axis.is_log else ''}{'int ' if axis.is_int else ''}interval({low}, {high})"

@@ -1,26 +1,110 @@
 """A study of Optuna's that several processes share, without Optuna's own words on the console."""
 
 import contextlib
+import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from os import SEEK_END
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning, StorageInternalError
+from filelock import FileLock
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from twotower.config.errors import InputError
-from twotower.sweeps.journal import Journal
 from twotower.sweeps.objectives import Direction
 
 SQLITE = "sqlite:///"
 PATIENCE_SECONDS = 60
 """How long to wait for another process that writes to the same SQLite file."""
+
+OF_EVERY_ENTRY = {"op_code", "worker_id"}
+REMEDY = "bring the file back from a copy, or begin a new search with another name= or sweep.storage="
+
+
+class SystemLock(JournalFileOpenLock):
+    """A lock on the journal that the system lets go of when a process dies, however it dies.
+
+    Optuna's own stays behind after kill -9 and holds up everyone for half a minute.
+
+    Args:
+        path: of the journal.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.lock = FileLock(f"{path}.lock")
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        self.lock.acquire()
+        return True
+
+    def release(self) -> None:
+        """Let go of it."""
+        self.lock.release()
+
+
+class Journal(JournalFileBackend):
+    """Optuna's journal; it would read past a line that is cut at the end, and add to it.
+
+    Args:
+        path: of the file, made if it is not there.
+
+    Raises:
+        InputError: the file is damaged, or something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self.lock = path, SystemLock(path)
+        super().__init__(str(path), lock_obj=self.lock)
+        with self.lock.lock:  # nobody is in the midst of writing a line
+            self._check_lines()
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Write entries behind a whole last line.
+
+        Raises:
+            InputError: a process left it cut.
+        """
+        with self.lock.lock:
+            with self.path.open("rb") as file:
+                if size := file.seek(0, SEEK_END):
+                    file.seek(size - 1)
+                    if file.read() != b"\n":
+                        raise self._cut()
+            super().append_logs(logs)
+
+    def _check_lines(self) -> None:
+        with self.path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if number > 1 and not line.endswith(b"\n"):
+                    raise self._cut()
+                if not _is_entry(line):
+                    raise InputError(
+                        f"sweep.storage: {self.path} cannot be opened (line {number} is no entry of an "
+                        f"Optuna journal); {REMEDY}"
+                    )
+
+    def _cut(self) -> InputError:
+        return InputError(
+            f"sweep.storage: {self.path} cannot be opened (its last line is cut); delete that line (sed -i "
+            f"'$d' does), and the search goes on with what stands before it; or {REMEDY}"
+        )
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return False
+    return line.endswith(b"\n") and isinstance(entry, dict) and entry.keys() >= OF_EVERY_ENTRY
 
 
 @contextlib.contextmanager
@@ -67,46 +151,34 @@ def open_storage(name: str) -> BaseStorage:
     Raises:
         InputError: it is damaged, or cannot be reached.
     """
-    is_url = "://" in name
-    path = Path(name.removeprefix(SQLITE))
     try:
-        if not is_url or name.startswith(SQLITE):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        if not is_url:
-            return JournalStorage(Journal(path))
-        timeout = {"connect_args": {"timeout": PATIENCE_SECONDS}} if name.startswith(SQLITE) else {}
-        return RDBStorage(name, engine_kwargs={"poolclass": NullPool, **timeout})
+        if "://" not in name:
+            return JournalStorage(Journal(Path(name)))
+        from sqlalchemy.pool import NullPool
+
+        arguments: dict[str, Any] = {"poolclass": NullPool}
+        if name.startswith(SQLITE):
+            Path(name.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+            arguments["connect_args"] = {"timeout": PATIENCE_SECONDS}
+        return RDBStorage(name, engine_kwargs=arguments)
     except InputError:
         raise
-    except (
-        AssertionError,
-        AttributeError,
-        OSError,
-        TypeError,
-        ValueError,
-        KeyError,
-        ImportError,
-        SQLAlchemyError,
-        StorageInternalError,
-        RuntimeError,
-    ) as error:
-        raise InputError(
-            f"sweep.storage: {name} cannot be opened ({_first_line(error)}); name another"
-        ) from error
+    except Exception as error:  # of the file, the driver, the server or what they hold
+        why = str(error).strip().split("\n")[0]
+        raise InputError(f"sweep.storage: {name} cannot be opened ({why}); name another") from error
 
 
 def open_study(
     storage: BaseStorage, name: str, directions: Sequence[Direction], sampler: BaseSampler | None = None
 ) -> optuna.Study:
-    """Open a study, made if it is not there.
-
-    Raises:
-        InputError: the study there has other objectives.
-    """
-    sampler = sampler or RandomSampler()
-    with contextlib.suppress(DuplicatedStudyError):
-        optuna.create_study(storage=storage, study_name=name, directions=list(directions), sampler=sampler)
-    return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+    """Open a study, made if it is not there."""
+    return optuna.create_study(
+        storage=storage,
+        study_name=name,
+        directions=list(directions),
+        sampler=sampler or RandomSampler(),
+        load_if_exists=True,
+    )
 
 
 def trial_id(storage: BaseStorage, study_name: str, number: int) -> int:
@@ -115,7 +187,7 @@ def trial_id(storage: BaseStorage, study_name: str, number: int) -> int:
     return storage.get_trial_id_from_study_id_trial_number(study_id, number)
 
 
-def same_or_refuse(study: optuna.Study, facts: dict[str, Any]) -> None:
+def same_or_refuse(study: optuna.Study, facts: Mapping[str, Any]) -> None:
     """Remember what a study is about; one that is gone on with must be about the same.
 
     Args:
@@ -145,7 +217,3 @@ def same_or_refuse(study: optuna.Study, facts: dict[str, Any]) -> None:
 
 def _shown(value: Any) -> str:
     return "not there" if value is None else repr(value)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0]

@@ -2,15 +2,44 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
-from typing import Any
+from typing import Any, ClassVar
 
 from twotower.config.component import Component
 from twotower.runs.result import Result
-from twotower.sweeps.job import Job, Request
+from twotower.sweeps.job import Job, SweepContext
 
 
-class Plan(ABC):
-    """Hands out the jobs of a sweep; lives in the process that schedules them."""
+class Sweep(Component, ABC):
+    """What varies, and how the jobs are chosen; hands them out in the process that schedules them.
+
+    Building one composes and checks the jobs, before anything is run.
+
+    Args:
+        config: what varies.
+        context: what the command line asks.
+
+    Raises:
+        InputError: nothing varies, or a job's settings are wrong.
+    """
+
+    class Config(Component.Config):
+        """Settings of every sweep."""
+
+        exclusive: ClassVar[bool] = True
+        """Whether one process at a time may work on the sweep's folder."""
+
+        vary: dict[str, str] | None = None
+        """Key -> its values, in the grammar of the command line: `32,64,128`, `range(1, 5)`,
+        `interval(0.1, 0.9)`, `tag(log, interval(1e-4, 1e-2))`."""
+
+        def build(self, context: SweepContext) -> "Sweep":
+            """Build the sweep that a command asks for."""
+            return self.make(Sweep, context)
+
+    config: Config
+
+    def __init__(self, config: Config, context: SweepContext) -> None:
+        self.config, self.context = config, context
 
     @abstractmethod
     def done_before(self) -> list[Job]:
@@ -34,39 +63,9 @@ class Plan(ABC):
         """Return how many of the jobs must train towers, if that is known."""
         return None
 
-    def beat(self, running: Collection[Job]) -> None:  # noqa: B027 - most plans are not shared
+    def beat(self, running: Collection[Job]) -> None:
         """Called about once a second while jobs run: say that they are alive to whoever shares the sweep."""
 
     def summary(self) -> dict[str, Any]:
         """Return what the sweep found beyond its jobs' own figures, for `sweep.json`."""
         return {}
-
-
-class Sweep(Component, ABC):
-    """What varies and how the jobs are chosen; Args: config."""
-
-    class Config(Component.Config):
-        """Settings of every sweep."""
-
-        vary: dict[str, str] | None = None
-        """Key -> its values, in the grammar of the command line: `32,64,128`, `range(1, 5)`,
-        `interval(0.1, 0.9)`, `tag(log, interval(1e-4, 1e-2))`."""
-
-        def build(self) -> "Sweep":
-            """Build the sweep."""
-            return self.make(Sweep)
-
-    config: Config
-    exclusive = True
-    """Whether one process at a time may work on the sweep's folder."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    @abstractmethod
-    def plan(self, request: Request) -> Plan:
-        """Compose and check the jobs, before anything is run.
-
-        Raises:
-            InputError: nothing varies, or a job's settings are wrong.
-        """

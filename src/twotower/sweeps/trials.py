@@ -1,18 +1,23 @@
 """The trials of a study: whose they are, in which folder they run, and how they ended."""
 
+import os
+import socket
 import time
+import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil  # type: ignore[import-untyped]
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from twotower.config.errors import InputError
 from twotower.files.lock import held
-from twotower.sweeps.owner import Watchman, this_process
-from twotower.sweeps.study import quiet, trial_id
+from twotower.sweeps.objectives import Direction
+from twotower.sweeps.study import REMEDY, open_storage, open_study, quiet, same_or_refuse, trial_id
 
 LOCK, LOCK_SECONDS = "search", 120.0
 """The name of the lock, which is held for moments only, and how long to wait for it."""
@@ -21,11 +26,59 @@ JOB, OVERRIDES, OWNER, HEARTBEAT = "job", "overrides", "owner", "heartbeat"
 AGAIN, STATUS, ERROR = "again", "status", "error"
 """What a trial carries beside Optuna's own."""
 
+LOST_SECONDS, OBSERVE_SECONDS = 90.0, 25.0
+"""How old an owner's last word raises doubt, and how long to watch for a new one then."""
 
-def is_whole(trial: FrozenTrial) -> bool:
-    """Say whether a trial carries all that `Trials.add` gave it."""
-    attributes = {JOB, OVERRIDES, OWNER, HEARTBEAT, AGAIN} <= trial.user_attrs.keys()
-    return attributes and trial.params.keys() == trial.distributions.keys()
+
+def this_process() -> dict[str, Any]:
+    """Return what tells this process from every other, on any host, and this call from the next."""
+    pid = os.getpid()
+    return {"place": place(), "pid": pid, "started": started(pid), "token": uuid.uuid4().hex}
+
+
+def place() -> str:
+    """Return the host, its boot and its name space of processes: where a process id means something."""
+    space = Path("/proc/self/ns/pid")  # of Linux: containers have their own
+    return f"{socket.gethostname()} {psutil.boot_time():.0f} {space.readlink() if space.is_symlink() else ''}"
+
+
+def started(pid: int) -> float | None:
+    """Return when a process on this host started, or None if it has ended; ids are used again."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.NoSuchProcess:
+        return None
+
+
+class Watchman:
+    """Tells the dead from the living by their process, or by their heartbeat where that is on another host.
+
+    The clocks of two hosts may differ: an old heartbeat alone proves nothing. One that is old and does not
+    change while it is watched does.
+    """
+
+    def __init__(self) -> None:
+        self.here = place()
+        self.seen: dict[str, tuple[float, float]] = {}
+
+    def is_dead(self, owner: Mapping[str, Any], heartbeat: float) -> bool | None:
+        """Return whether an owner is dead, None while it is not known; ask again then.
+
+        Args:
+            owner: of `this_process`, there.
+            heartbeat: seconds since the epoch, by the owner's clock.
+        """
+        if owner["place"] == self.here:
+            return bool(started(owner["pid"]) != owner["started"])
+        if abs(time.time() - heartbeat) <= LOST_SECONDS:
+            return False
+        now = time.monotonic()
+        last, since = self.seen.setdefault(owner["token"], (heartbeat, now))
+        if last != heartbeat:
+            self.seen[owner["token"]] = heartbeat, now
+            return False
+        return True if now - since >= OBSERVE_SECONDS else None
 
 
 class Trials:
@@ -41,11 +94,8 @@ class Trials:
     """
 
     def __init__(self, study: optuna.Study, storage: BaseStorage, folder: Path) -> None:
-        self.study = study
-        self.storage = storage
-        self.folder = folder
-        self.me = this_process()
-        self.watchman = Watchman()
+        self.study, self.storage, self.folder = study, storage, folder
+        self.me, self.watchman = this_process(), Watchman()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -64,6 +114,15 @@ class Trials:
     def by_job(self) -> dict[str, FrozenTrial]:
         """Return the folder's name -> its trial; of one that was run again, the latest."""
         return {trial.user_attrs[JOB]: trial for trial in self.all() if JOB in trial.user_attrs}
+
+    def are_whole(self) -> bool:
+        """Say whether the trials are numbered in turn, and each carries all that `add` gave it."""
+        numbers = sorted(name.partition("_")[0] for name in self.by_job())
+        return numbers == sorted(f"{number:04d}" for number in range(len(numbers))) and all(
+            {JOB, OVERRIDES, OWNER, HEARTBEAT, AGAIN} <= trial.user_attrs.keys()
+            and trial.params.keys() == trial.distributions.keys()
+            for trial in self.all()
+        )
 
     def add(
         self,
@@ -95,36 +154,68 @@ class Trials:
 
     def take_over(self, trial: FrozenTrial) -> None:
         """Make a dead owner's trial this process's; call `alone`, with the trial as it is now."""
-        for key, value in self._alive().items():
-            self._set(trial.number, key, value)
+        self.note(trial, **self._alive())
 
     def beat(self, jobs: Collection[str]) -> None:
         """Say that the owner of these jobs lives."""
         with quiet():
             for job, trial in self.by_job().items():
                 if job in jobs and self.is_mine(trial):
-                    self._set(trial.number, HEARTBEAT, time.time())
+                    self.note(trial, heartbeat=time.time())
 
     def is_mine(self, trial: FrozenTrial) -> bool:
         """Return whether a trial runs and is this process's still."""
         return trial.state == TrialState.RUNNING and trial.user_attrs[OWNER]["token"] == self.me["token"]
 
-    def end(
-        self,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-        status: str,
-        error: str | None,
-    ) -> None:
-        """End a trial, with Optuna's state and the run's own status; call `alone`."""
-        self._set(trial.number, STATUS, status)
-        if error:
-            self._set(trial.number, ERROR, error)
-        self.study.tell(trial.number, values, state)
+    def end(self, trial: FrozenTrial, status: str, values: Sequence[float] | None, error: str | None) -> None:
+        """End a trial as its run did; call `alone`.
+
+        Args:
+            trial: this process's.
+            status: of the run.
+            values: of the objectives, if it has them all.
+            error: what went wrong, if anything.
+        """
+        self.note(trial, status=status, **({ERROR: error} if error else {}))
+        failed = TrialState.PRUNED if status == "pruned" else TrialState.FAIL
+        self.study.tell(trial.number, values, TrialState.COMPLETE if values else failed)
+
+    def note(self, trial: FrozenTrial, **attributes: Any) -> None:
+        """Let a trial carry something."""
+        place = trial_id(self.storage, self.study.study_name, trial.number)
+        for key, value in attributes.items():
+            self.storage.set_trial_user_attr(place, key, value)
 
     def _alive(self) -> dict[str, Any]:
         return {OWNER: self.me, HEARTBEAT: time.time()}
 
-    def _set(self, number: int, key: str, value: Any) -> None:
-        self.storage.set_trial_user_attr(trial_id(self.storage, self.study.study_name, number), key, value)
+
+def open_trials(
+    storage: str, folder: Path, directions: Sequence[Direction], facts: Mapping[str, Any]
+) -> Trials:
+    """Open the study of a folder, made if it is not there.
+
+    Args:
+        storage: as `storage_name` names it.
+        folder: the sweep's.
+        directions: of the objectives.
+        facts: what the study is about; see `same_or_refuse`.
+
+    Raises:
+        InputError: it cannot be opened, is damaged, or about something else.
+    """
+    with held(folder, LOCK, LOCK_SECONDS), quiet():
+        opened = open_storage(storage)
+        study = open_study(opened, "/".join(folder.absolute().parts[-2:]), directions)
+        there = Path(study.user_attrs.get("folder", folder))
+        if there != folder.absolute() and there.is_dir():
+            raise InputError(
+                f"sweep.storage: the jobs of this study are in {there}, not in {folder}; give this search "
+                "another name="
+            )
+        same_or_refuse(study, facts)
+        study.set_user_attr("folder", str(folder.absolute()))
+        trials = Trials(study, opened, folder)
+        if not trials.are_whole():
+            raise InputError(f"sweep.storage: {storage}: trials in it have lost a part of theirs; {REMEDY}")
+        return trials

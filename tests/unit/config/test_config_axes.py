@@ -10,7 +10,7 @@ from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
 from twotower.commands.overrides import axis_of, is_swept, sound_overrides
 from twotower.config.errors import InputError
-from twotower.sweeps.axis import Axis
+from twotower.sweeps.space import Axis
 
 
 @pytest.mark.parametrize(

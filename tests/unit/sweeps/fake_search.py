@@ -16,9 +16,9 @@ from typing import Any
 
 from twotower.commands.overrides import axis_of
 from twotower.runs.result import Result, Status
-from twotower.sweeps.job import Job, Request
+from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.pruning import watch
-from twotower.sweeps.sweep import Plan
+from twotower.sweeps.sweep import Sweep
 from twotower.sweeps.tpe import Tpe
 
 MONITOR = "valid/recall_at_20"
@@ -45,9 +45,9 @@ def request_of(
     vary: Mapping[str, str] = VARY,
     compose: Callable[[Sequence[str]], dict[str, Any]] = settings_of,
     retry_failed: bool = False,
-) -> Request:
+) -> SweepContext:
     axes = tuple(axis_of(key, text) for key, text in vary.items())
-    return Request(folder, axes, (), compose, retry_failed, MONITOR)
+    return SweepContext(folder, axes, (), compose, retry_failed, MONITOR)
 
 
 def quality(job: Job) -> float:
@@ -60,7 +60,7 @@ def result_of(job: Job, status: Status = "ok", **index: float) -> Result:
     return Result(status=status, metrics={MONITOR: quality(job)}, index=index)
 
 
-def run(plan: Plan, num: int | None = None, running: Collection[Job] = ()) -> list[Job]:
+def run(plan: Sweep, num: int | None = None, running: Collection[Job] = ()) -> list[Job]:
     """Run a plan's jobs, or so many, one after the other."""
     jobs: list[Job] = []
     while len(jobs) != num and (job := plan.next(running)) is not None:
@@ -78,7 +78,7 @@ def note(folder: Path, event: str, job: Job) -> None:
 
 
 def main(folder: Path, storage: str | None, num_trials: int, waits_in: int) -> None:
-    plan = Tpe(Tpe.Config(num_trials=num_trials, storage=storage, pruner="median", num_startup=4)).plan(
+    plan = Tpe.Config(num_trials=num_trials, storage=storage, pruner="median", num_startup=4).build(
         request_of(folder)
     )
     begun = 0

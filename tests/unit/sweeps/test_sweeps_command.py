@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from twotower.commands.sweep import axes_of, exit_status_of, sweep_name
 from twotower.config.errors import InputError
 from twotower.runs.outcome import Outcome
-from twotower.sweeps.axis import Axis
 from twotower.sweeps.grid import Grid
-from twotower.sweeps.job import Request
+from twotower.sweeps.job import SweepContext
+from twotower.sweeps.space import Axis
 
 LOSS, DIM = Axis("loss", ("bce", "x")), Axis("embedding_dim", ("16", "32"))
 
@@ -22,7 +22,7 @@ def settings(seeds: int = 1, seed: int = 42) -> dict[str, Any]:
 
 
 def test_what_varies_is_the_sweep_s_then_what_is_typed_then_the_seeds() -> None:
-    sweep = Grid(Grid.Config(vary={"embedding_dim": "16,32", "loss": "bce"}))
+    sweep = Grid.Config(vary={"embedding_dim": "16,32", "loss": "bce"})
     axes = axes_of(sweep, [], ["history.length=5,10", "++loss=a,b"], settings(3, 7))
     assert [(axis.key, axis.choices) for axis in axes] == [
         ("embedding_dim", ("16", "32")),
@@ -33,13 +33,13 @@ def test_what_varies_is_the_sweep_s_then_what_is_typed_then_the_seeds() -> None:
 
 
 def test_one_seed_is_no_axis() -> None:
-    assert axes_of(Grid(Grid.Config()), [], [], settings(1)) == ()
-    assert axes_of(Grid(Grid.Config()), [], ["seed=1,2"], settings(1)) == (Axis("seed", ("1", "2")),)
+    assert axes_of(Grid.Config(), [], [], settings(1)) == ()
+    assert axes_of(Grid.Config(), [], ["seed=1,2"], settings(1)) == (Axis("seed", ("1", "2")),)
 
 
 def test_an_empty_axis_of_a_sweep_s_file_is_refused_with_its_key() -> None:
     with pytest.raises(InputError, match=r"^embedding_dim: an empty choice in ''"):
-        axes_of(Grid(Grid.Config(vary={"embedding_dim": ""})), [], [], settings())
+        axes_of(Grid.Config(vary={"embedding_dim": ""}), [], [], settings())
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_the_exit_status_is_the_worst_job_s(statuses: list[str], status: int) ->
 
 
 def test_a_key_that_is_typed_with_one_value_or_taken_away_does_not_vary() -> None:
-    sweep = Grid(Grid.Config(vary={"embedding_dim": "16,32", "loss": "bce,x", "history.length": "5,10"}))
+    sweep = Grid.Config(vary={"embedding_dim": "16,32", "loss": "bce,x", "history.length": "5,10"})
     axes = axes_of(sweep, ["sweep=mine", "embedding_dim=24"], ["~sweep.vary.history.length"], settings())
     assert [axis.key for axis in axes] == ["loss"]
 
@@ -114,11 +114,11 @@ def test_a_key_that_is_typed_with_one_value_or_taken_away_does_not_vary() -> Non
 )
 def test_what_cannot_vary_is_refused(swept: list[str], seeds: int, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        axes_of(Grid(Grid.Config(vary={"loss": "bce,x"})), [], swept, settings(seeds))
+        axes_of(Grid.Config(vary={"loss": "bce,x"}), [], swept, settings(seeds))
 
 
 def test_what_the_cases_of_a_sweep_set_cannot_be_typed_too() -> None:
-    sweep = Grid(Grid.Config(cases=["index=flat_ip", "index=ivf_flat"]))
-    request = Request(Path("x"), (), ("index=auto",), lambda texts: {}, False, "valid/recall_at_20")
+    sweep = Grid.Config(cases=["index=flat_ip", "index=ivf_flat"])
+    request = SweepContext(Path("x"), (), ("index=auto",), lambda texts: {}, False, "valid/recall_at_20")
     with pytest.raises(InputError, match="index: the cases of this sweep set it"):
-        sweep.plan(request)
+        sweep.build(request)

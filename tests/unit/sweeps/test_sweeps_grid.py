@@ -15,9 +15,9 @@ from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes, Problem
 from twotower.runs.result import Result, Status, write_result
 from twotower.runs.run import Run
-from twotower.sweeps.axis import Axis
-from twotower.sweeps.grid import Grid, GridPlan
-from twotower.sweeps.job import Job, Request
+from twotower.sweeps.grid import Grid
+from twotower.sweeps.job import Job, SweepContext
+from twotower.sweeps.space import Axis
 
 DIM, INDEX = "embedding_dim", "index"  # the first shapes the towers, the second does not
 Compose = Callable[[Sequence[str]], dict[str, Any]]
@@ -30,7 +30,7 @@ def without_reuse(overrides: Sequence[str]) -> dict[str, Any]:
 
 def plan_of(
     folder: Path, cases: list[str] | None = None, compose: Compose = settings_of, **vary: str
-) -> GridPlan:
+) -> Grid:
     return plan_again(folder, False, cases, compose, **vary)
 
 
@@ -40,9 +40,9 @@ def plan_again(
     cases: list[str] | None = None,
     compose: Compose = settings_of,
     **vary: str,
-) -> GridPlan:
-    plan = Grid(Grid.Config(cases=cases)).plan(request_of(folder, vary, compose, retry_failed))
-    assert isinstance(plan, GridPlan)
+) -> Grid:
+    plan = Grid.Config(cases=cases).build(request_of(folder, vary, compose, retry_failed))
+    assert isinstance(plan, Grid)
     return plan
 
 
@@ -50,7 +50,7 @@ def names(jobs: Collection[Job]) -> list[str]:
     return [job.name for job in jobs]
 
 
-def next_of(plan: GridPlan, running: Sequence[Job] = ()) -> Job:
+def next_of(plan: Grid, running: Sequence[Job] = ()) -> Job:
     job = plan.next(running)
     assert job is not None
     return job
@@ -122,7 +122,7 @@ def test_every_combination_is_there_once(
 def test_fixed_overrides_are_of_every_job_but_not_of_its_name(tmp_path: Path) -> None:
     request = request_of(tmp_path, {DIM: "16"})
     request = type(request)(**{**vars(request), "fixed": ("loss=bce",)})
-    (job,) = Grid(Grid.Config()).plan(request).jobs  # type: ignore[attr-defined]
+    (job,) = Grid.Config().build(request).jobs  # type: ignore[attr-defined]
     assert (job.name, job.overrides) == ("dim16", ("loss=bce", "embedding_dim=16"))
     assert job.settings["loss"] == "bce"
 
@@ -280,11 +280,11 @@ def test_a_job_travels_as_json(tmp_path: Path) -> None:
 def test_a_key_of_the_sweep_s_that_a_choice_lacks_is_told_once_with_what_takes_it_out() -> None:
     axes = (Axis("item_bias.half_life_days", ("1", "2")), Axis("embedding_dim", ("16", "32")))
     fixed = ("data=synthetic", "item_bias=none")
-    request = Request(
+    request = SweepContext(
         Path("x"), axes, fixed, lambda texts: checked("train", texts), False, "valid/recall_at_20"
     )
     with pytest.raises(InputError) as told:
-        Grid(Grid.Config()).plan(request)
+        Grid.Config().build(request)
     (line,) = str(told.value).splitlines()[1:]
     assert line.strip().startswith("item_bias.half_life_days: unknown key")
     assert line.endswith("~sweep.vary.item_bias.half_life_days takes it out")

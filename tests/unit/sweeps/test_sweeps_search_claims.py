@@ -11,12 +11,10 @@ from typing import Any
 
 import pytest
 from optuna.distributions import IntDistribution
-from optuna.trial import TrialState
 
 from twotower.config.errors import InputError
-from twotower.sweeps.owner import LOST_SECONDS, place, started
 from twotower.sweeps.study import open_storage, open_study, quiet, same_or_refuse, storage_name
-from twotower.sweeps.trials import HEARTBEAT, OWNER, Trials
+from twotower.sweeps.trials import HEARTBEAT, LOST_SECONDS, Trials, place, started
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 OLD = LOST_SECONDS + 10
@@ -42,10 +40,10 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
 def add(trials: Trials, job: str, owner: dict[str, Any] | None = None, age: float = 0.0) -> None:
     """A trial that runs, of this process's or another's, who last gave word so many seconds ago."""
     with trials.alone():
-        number = trials.add(job, {"x": 1}, {"x": IntDistribution(0, 9)}, ["x=1"]).number
+        trial = trials.add(job, {"x": 1}, {"x": IntDistribution(0, 9)}, ["x=1"])
         if owner is not None:
-            trials._set(number, OWNER, owner)
-        trials._set(number, HEARTBEAT, time.time() - age)
+            trials.note(trial, owner=owner)
+        trials.note(trial, heartbeat=time.time() - age)
 
 
 def of_process(pid: int, **changes: str) -> dict[str, Any]:
@@ -112,7 +110,7 @@ def test_one_that_is_unsure_hides_no_dead_one(trials: Trials, child: subprocess.
 def test_what_has_ended_is_nobody_s_to_take(trials: Trials) -> None:
     add(trials, "done", of_process(os.getpid(), started="an earlier time"))
     with trials.alone():
-        trials.end(trials.by_job()["done"], TrialState.COMPLETE, [1.0], "ok", None)
+        trials.end(trials.by_job()["done"], "ok", [1.0], None)
     assert dead(trials) == ([], False)
 
 

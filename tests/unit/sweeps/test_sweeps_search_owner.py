@@ -6,15 +6,15 @@ import time
 
 import pytest
 
-from twotower.sweeps import owner
-from twotower.sweeps.owner import LOST_SECONDS, OBSERVE_SECONDS, Watchman, started, this_process
+from twotower.sweeps import trials
+from twotower.sweeps.trials import LOST_SECONDS, OBSERVE_SECONDS, Watchman, started, this_process
 
 
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1_000_000.0
-        monkeypatch.setattr(owner.time, "time", lambda: self.now)
-        monkeypatch.setattr(owner.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(trials.time, "time", lambda: self.now)
+        monkeypatch.setattr(trials.time, "monotonic", lambda: self.now)
 
 
 @pytest.fixture

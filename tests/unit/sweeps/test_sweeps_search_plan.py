@@ -14,32 +14,31 @@ from twotower.config.errors import InputError
 from twotower.files.atomic import write_text_atomically
 from twotower.runs.folder_name import trial_name
 from twotower.runs.result import Result
-from twotower.sweeps import owner
+from twotower.sweeps import trials
 from twotower.sweeps.job import Job
 from twotower.sweeps.random_search import Random
 from twotower.sweeps.search import Search
-from twotower.sweeps.search_plan import SearchPlan
 from twotower.sweeps.tpe import Tpe
 
 
-def plan_of(search: Search, folder: Path, **changes: Any) -> SearchPlan:
-    plan = search.plan(request_of(folder, **changes))
-    assert isinstance(plan, SearchPlan)
+def plan_of(search: Search.Config, folder: Path, **changes: Any) -> Search:
+    plan = search.build(request_of(folder, **changes))
+    assert isinstance(plan, Search)
     return plan
 
 
-def found(plan: SearchPlan) -> dict[str, Any]:
+def found(plan: Search) -> dict[str, Any]:
     return dict(plan.summary()["search"])
 
 
-def abandon(plan: SearchPlan, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def abandon(plan: Search, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the owner of a job one that is gone."""
     trial = plan.trials.by_job()[job.name]
-    plan.trials._set(trial.number, "owner", trial.user_attrs["owner"] | {"started": "another time"})
+    plan.trials.note(trial, owner=trial.user_attrs["owner"] | {"started": "another time"})
 
 
 def test_a_search_ends_with_its_number_of_trials_and_the_best_first(tmp_path: Path) -> None:
-    plan = plan_of(Tpe(Tpe.Config(num_trials=12, num_startup=4)), tmp_path)
+    plan = plan_of(Tpe.Config(num_trials=12, num_startup=4), tmp_path)
     jobs = run(plan)
     assert [job.name for job in jobs] == [
         trial_name(number, job.overrides) for number, job in enumerate(jobs)
@@ -52,7 +51,7 @@ def test_a_search_ends_with_its_number_of_trials_and_the_best_first(tmp_path: Pa
     assert best["command"] == f"python scripts/train.py {' '.join(best['overrides'])}"
     assert summary["states"] == {"complete": 12}
     assert set(summary["importance"]) == {RATE, DIM}
-    again = plan_of(Tpe(Tpe.Config(num_trials=12, num_startup=4)), tmp_path)
+    again = plan_of(Tpe.Config(num_trials=12, num_startup=4), tmp_path)
     assert [job.name for job in again.done_before()] == [job.name for job in jobs]
     assert again.next([]) is None
 
@@ -70,8 +69,8 @@ def of_gini(texts: Sequence[str]) -> dict[str, Any]:
 @pytest.mark.parametrize("pruner", ["none", "median"])
 def test_a_search_makes_what_the_trainer_monitors_as_good_as_can_be(tmp_path: Path, pruner: Any) -> None:
     request = replace(request_of(tmp_path, compose=of_gini), monitor=LOWER)
-    plan = Tpe(Tpe.Config(num_trials=3, num_startup=2, pruner=pruner)).plan(request)
-    assert isinstance(plan, SearchPlan)
+    plan = Tpe.Config(num_trials=3, num_startup=2, pruner=pruner).build(request)
+    assert isinstance(plan, Search)
     for value in (0.5, 0.25, 0.75):
         job = plan.next([])
         assert job is not None
@@ -86,7 +85,7 @@ def test_a_search_makes_what_the_trainer_monitors_as_good_as_can_be(tmp_path: Pa
 def test_no_search_makes_a_figure_worse(tmp_path: Path) -> None:
     wrong = {MONITOR: "minimize", "index/latency_ms_p50": "maximize", "index/recall_at_100": "maximize"}
     with pytest.raises(InputError, match="2 mistakes") as error:
-        plan_of(Tpe(Tpe.Config(objectives=wrong)), tmp_path)  # type: ignore[arg-type]
+        plan_of(Tpe.Config(objectives=wrong), tmp_path)  # type: ignore[arg-type]
     assert f"sweep.objectives.{MONITOR}: {MONITOR} is better the higher it is; maximize it" in str(
         error.value
     )
@@ -94,8 +93,8 @@ def test_no_search_makes_a_figure_worse(tmp_path: Path) -> None:
 
 
 def test_more_trials_may_be_asked_for_later(tmp_path: Path) -> None:
-    run(plan_of(Tpe(Tpe.Config(num_trials=2)), tmp_path))
-    assert [job.name[:5] for job in run(plan_of(Tpe(Tpe.Config(num_trials=4)), tmp_path))] == [
+    run(plan_of(Tpe.Config(num_trials=2), tmp_path))
+    assert [job.name[:5] for job in run(plan_of(Tpe.Config(num_trials=4), tmp_path))] == [
         "0002_",
         "0003_",
     ]
@@ -103,11 +102,11 @@ def test_more_trials_may_be_asked_for_later(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [Tpe, Random])
 def test_a_search_goes_on_as_it_would_have(tmp_path: Path, kind: type[Search]) -> None:
-    whole = run(plan_of(kind(kind.Config(num_trials=9, num_startup=3, seed=7)), tmp_path / "a" / "s"))
-    run(plan_of(kind(kind.Config(num_trials=9, num_startup=3, seed=7)), tmp_path / "b" / "s"), num=5)
-    rest = run(plan_of(kind(kind.Config(num_trials=9, num_startup=3, seed=7)), tmp_path / "b" / "s"))
+    whole = run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=7), tmp_path / "a" / "s"))
+    run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=7), tmp_path / "b" / "s"), num=5)
+    rest = run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=7), tmp_path / "b" / "s"))
     assert [job.overrides for job in rest] == [job.overrides for job in whole[5:]]
-    other = run(plan_of(kind(kind.Config(num_trials=9, num_startup=3, seed=8)), tmp_path / "c" / "s"), num=1)
+    other = run(plan_of(kind.Config(num_trials=9, num_startup=3, seed=8), tmp_path / "c" / "s"), num=1)
     assert other[0].overrides != whole[0].overrides
 
 
@@ -115,8 +114,8 @@ def test_tpe_does_better_than_random_search_with_twice_the_trials(tmp_path: Path
     best: dict[str, list[float]] = {"tpe": [], "random": []}
     for seed in range(3):
         for name, search in (
-            ("tpe", Tpe(Tpe.Config(num_trials=25, num_startup=8, seed=seed))),
-            ("random", Random(Random.Config(num_trials=50, seed=seed))),
+            ("tpe", Tpe.Config(num_trials=25, num_startup=8, seed=seed)),
+            ("random", Random.Config(num_trials=50, seed=seed)),
         ):
             jobs = run(plan_of(search, tmp_path / f"{name}{seed}"))
             best[name].append(max(map(quality, jobs)))
@@ -125,7 +124,7 @@ def test_tpe_does_better_than_random_search_with_twice_the_trials(tmp_path: Path
 
 def test_a_small_space_is_tried_whole_and_nothing_twice(tmp_path: Path) -> None:
     vary = {RATE: "0.1,0.01", DIM: "16,32,64"}
-    plan = plan_of(Tpe(Tpe.Config(num_trials=40, num_startup=2)), tmp_path, vary=vary)
+    plan = plan_of(Tpe.Config(num_trials=40, num_startup=2), tmp_path, vary=vary)
     assert plan.num_jobs == 6
     assert len({job.overrides for job in run(plan)}) == 6
 
@@ -137,19 +136,18 @@ def test_what_does_not_compose_is_never_a_trial(tmp_path: Path) -> None:
             raise InputError("not together")
         return settings
 
-    jobs = run(plan_of(Random(Random.Config(num_trials=20)), tmp_path, compose=compose))
+    jobs = run(plan_of(Random.Config(num_trials=20), tmp_path, compose=compose))
     assert len(jobs) == 20
     assert any(f"{DIM}=32" in job.overrides for job in jobs)
 
 
 def test_a_trial_of_a_living_process_is_not_taken(tmp_path: Path) -> None:
-    one, other = (plan_of(Tpe(Tpe.Config(num_trials=2)), tmp_path) for _ in range(2))
+    one, other = (plan_of(Tpe.Config(num_trials=2), tmp_path) for _ in range(2))
     first, second = one.next([]), other.next([])
     assert first is not None
     assert second is not None
     assert (first.name[:5], second.name[:5]) == ("0000_", "0001_")
-    number = one.trials.by_job()[first.name].number
-    one.trials._set(number, "heartbeat", 0.0)
+    one.trials.note(one.trials.by_job()[first.name], heartbeat=0.0)
     assert other.next([]) is None
     one.ended(first, result_of(first))
     other.ended(second, result_of(second))
@@ -159,7 +157,7 @@ def test_a_trial_of_a_living_process_is_not_taken(tmp_path: Path) -> None:
 def test_a_trial_of_a_dead_process_goes_on_in_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, other, third = (plan_of(Tpe(Tpe.Config(num_trials=1)), tmp_path) for _ in range(3))
+    one, other, third = (plan_of(Tpe.Config(num_trials=1), tmp_path) for _ in range(3))
     job = one.next([])
     assert job is not None
     abandon(one, job, monkeypatch)
@@ -172,34 +170,34 @@ def test_a_trial_of_a_dead_process_goes_on_in_its_folder(
 
 
 def test_a_process_on_another_host_is_given_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner, "OBSERVE_SECONDS", 1.0)
-    one, other = (plan_of(Tpe(Tpe.Config(num_trials=1)), tmp_path) for _ in range(2))
+    monkeypatch.setattr(trials, "OBSERVE_SECONDS", 1.0)
+    one, other = (plan_of(Tpe.Config(num_trials=1), tmp_path) for _ in range(2))
     job = one.next([])
     assert job is not None
     trial = one.trials.by_job()[job.name]
-    one.trials._set(trial.number, "owner", trial.user_attrs["owner"] | {"place": "elsewhere"})
+    one.trials.note(trial, owner=trial.user_attrs["owner"] | {"place": "elsewhere"})
     assert other.next([]) is None
-    one.trials._set(trial.number, "heartbeat", 0.0)
+    one.trials.note(trial, heartbeat=0.0)
     assert other.next([]) == job
 
 
 def test_what_a_dead_process_finished_is_not_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = plan_of(Tpe(Tpe.Config(num_trials=1)), tmp_path)
+    one = plan_of(Tpe.Config(num_trials=1), tmp_path)
     job = one.next([])
     assert job is not None
     write_text_atomically(
         job.folder / "result.json", '{"status": "ok", "metrics": {"valid/recall_at_20": 0.5}}'
     )
     abandon(one, job, monkeypatch)
-    other = plan_of(Tpe(Tpe.Config(num_trials=1)), tmp_path)
+    other = plan_of(Tpe.Config(num_trials=1), tmp_path)
     assert other.next([]) is None
     assert found(other)["best"][0]["values"] == {MONITOR: 0.5}
 
 
 def test_heartbeats_are_of_the_jobs_that_run_here(tmp_path: Path) -> None:
-    plan = plan_of(Tpe(Tpe.Config(num_trials=2)), tmp_path)
+    plan = plan_of(Tpe.Config(num_trials=2), tmp_path)
     jobs = [job for _ in range(2) if (job := plan.next([])) is not None]
     before = {name: trial.user_attrs["heartbeat"] for name, trial in plan.trials.by_job().items()}
     plan.beat(jobs[:1])
@@ -211,7 +209,7 @@ def test_heartbeats_are_of_the_jobs_that_run_here(tmp_path: Path) -> None:
 
 
 def test_how_a_job_ended_is_how_its_trial_ends(tmp_path: Path) -> None:
-    plan = plan_of(Random(Random.Config(num_trials=5)), tmp_path)
+    plan = plan_of(Random.Config(num_trials=5), tmp_path)
     results = [
         Result(status="ok", metrics={MONITOR: 0.2}),
         Result(status="index_rejected", metrics={MONITOR: 0.9}),
@@ -235,12 +233,12 @@ def test_how_a_job_ended_is_how_its_trial_ends(tmp_path: Path) -> None:
 
 
 def test_failed_trials_are_retried_once_when_asked(tmp_path: Path) -> None:
-    plan = plan_of(Random(Random.Config(num_trials=3)), tmp_path)
+    plan = plan_of(Random.Config(num_trials=3), tmp_path)
     jobs = [job for _ in range(3) if (job := plan.next([])) is not None]
     for job, status in zip(jobs, ["ok", "failed", "ok"], strict=True):
         plan.ended(job, result_of(job, status))
-    assert plan_of(Random(Random.Config(num_trials=3)), tmp_path).next([]) is None
-    one, other = (plan_of(Random(Random.Config(num_trials=3)), tmp_path, retry_failed=True) for _ in range(2))
+    assert plan_of(Random.Config(num_trials=3), tmp_path).next([]) is None
+    one, other = (plan_of(Random.Config(num_trials=3), tmp_path, retry_failed=True) for _ in range(2))
     assert [job.name[:5] for job in one.done_before()] == ["0000_", "0002_"]
     assert one.num_jobs == 3
     again = one.next([])
@@ -254,7 +252,7 @@ def test_failed_trials_are_retried_once_when_asked(tmp_path: Path) -> None:
 
 def test_the_pareto_set(tmp_path: Path) -> None:
     objectives = {MONITOR: "maximize", "index/bytes_per_item": "minimize"}
-    plan = plan_of(Tpe(Tpe.Config(num_trials=5, objectives=objectives, num_startup=2)), tmp_path)  # type: ignore[arg-type]
+    plan = plan_of(Tpe.Config(num_trials=5, objectives=objectives, num_startup=2), tmp_path)  # type: ignore[arg-type]
     points = [(0.3, 8.0), (0.5, 16.0), (0.4, 16.0), (0.2, 9.0), (0.6, 64.0)]
     for recall, size in points:
         job = plan.next([])
@@ -267,25 +265,21 @@ def test_the_pareto_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("search", "changes", "words"),
     [
-        (Tpe(Tpe.Config()), {"vary": {}}, "nothing varies"),
+        (Tpe.Config(), {"vary": {}}, "nothing varies"),
         (
-            Tpe(
-                Tpe.Config(
-                    pruner="median", objectives={MONITOR: "maximize", "index/bytes_per_item": "minimize"}
-                )
-            ),
+            Tpe.Config(pruner="median", objectives={MONITOR: "maximize", "index/bytes_per_item": "minimize"}),
             {},
             "several",
         ),
-        (Tpe(Tpe.Config(pruner="median", objectives={MONITOR: "minimize"})), {}, "set sweep.pruner=none"),
-        (Tpe(Tpe.Config(objectives={"test/recall_at_20": "maximize"})), {}, "the test split is read once"),
-        (Tpe(Tpe.Config(storage="sqlite://")), {}, "lives in one process only"),
-        (Tpe(Tpe.Config(storage="sqlite:///:memory:")), {}, "lives in one process only"),
-        (Tpe(Tpe.Config(storage="nosuch://host/db")), {}, "cannot be opened"),
+        (Tpe.Config(pruner="median", objectives={MONITOR: "minimize"}), {}, "set sweep.pruner=none"),
+        (Tpe.Config(objectives={"test/recall_at_20": "maximize"}), {}, "the test split is read once"),
+        (Tpe.Config(storage="sqlite://"), {}, "lives in one process only"),
+        (Tpe.Config(storage="sqlite:///:memory:"), {}, "lives in one process only"),
+        (Tpe.Config(storage="nosuch://host/db"), {}, "cannot be opened"),
     ],
 )
 def test_bad_input_is_refused_before_anything_runs(
-    tmp_path: Path, search: Search, changes: dict[str, Any], words: str
+    tmp_path: Path, search: Search.Config, changes: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(InputError, match=words):
         plan_of(search, tmp_path / "sweep", **changes)
@@ -303,7 +297,7 @@ def test_all_bad_corners_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"3 mistakes in the corners of this search; nothing was run"
     ) as error:
-        plan_of(Tpe(Tpe.Config()), tmp_path / "sweep", compose=compose)
+        plan_of(Tpe.Config(), tmp_path / "sweep", compose=compose)
     assert "too wide" in str(error.value)
     assert "too high" in str(error.value)
     assert not (tmp_path / "sweep").exists()
@@ -313,33 +307,33 @@ def test_all_bad_corners_are_told_at_once(tmp_path: Path) -> None:
     ("search", "changes", "words"),
     [
         (
-            Tpe(Tpe.Config()),
+            Tpe.Config(),
             {"vary": VARY | {DIM: "16,32"}},
             r"embedding_dim \(vary\) was '16,32,64,128', is '16,32'",
         ),
-        (Tpe(Tpe.Config()), {"vary": VARY | {"loss": "a,b"}}, r"loss \(vary\) was not there, is 'a,b'"),
+        (Tpe.Config(), {"vary": VARY | {"loss": "a,b"}}, r"loss \(vary\) was not there, is 'a,b'"),
         (
-            Tpe(Tpe.Config()),
+            Tpe.Config(),
             {"compose": lambda texts: settings_of(texts, 5)},
             r"trainer.max_epochs .* was 9, is 5",
         ),
         (
-            Tpe(Tpe.Config(objectives={"index/bytes_per_item": "minimize"})),
+            Tpe.Config(objectives={"index/bytes_per_item": "minimize"}),
             {},
             r"valid/recall_at_20 \(objectives\) was 'max",
         ),
     ],
 )
 def test_a_study_is_gone_on_with_as_it_was_asked(
-    tmp_path: Path, search: Search, changes: dict[str, Any], words: str
+    tmp_path: Path, search: Search.Config, changes: dict[str, Any], words: str
 ) -> None:
-    run(plan_of(Tpe(Tpe.Config()), tmp_path), num=1)
+    run(plan_of(Tpe.Config(), tmp_path), num=1)
     with pytest.raises(InputError, match=words):
         plan_of(search, tmp_path, **changes)
 
 
 def test_two_folders_do_not_share_one_study(tmp_path: Path) -> None:
-    search = Tpe(Tpe.Config(storage=f"sqlite:///{tmp_path}/study.db", num_trials=1))
+    search = Tpe.Config(storage=f"sqlite:///{tmp_path}/study.db", num_trials=1)
     run(plan_of(search, tmp_path / "a" / "tpe" / "x"))
     with pytest.raises(InputError, match="the jobs of this study are in"):
         plan_of(search, tmp_path / "b" / "tpe" / "x")
@@ -352,7 +346,7 @@ def test_a_damaged_storage_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("this is no study\nat all\n")
     storage = f"sqlite:///{tmp_path}/{name}" if name == "study.db" else str(tmp_path / name)
     with pytest.raises(InputError, match=f"{name} cannot be opened"):
-        plan_of(Tpe(Tpe.Config(storage=storage)), tmp_path / "sweep")
+        plan_of(Tpe.Config(storage=storage), tmp_path / "sweep")
 
 
 @given(
@@ -374,7 +368,7 @@ def test_a_damaged_journal_is_told_or_gone_on_with(
             left, rest = left[: left.rfind(b"\n") + 1], rest[rest.find(b"\n") + 1 :]
         journal.write_bytes(left + {"cut": b"", "flipped": bytes([byte]) + rest[1:], "line lost": rest}[way])
         try:
-            plan = plan_of(Random(Random.Config(num_trials=4)), journal.parent)
+            plan = plan_of(Random.Config(num_trials=4), journal.parent)
             run(plan, num=8, running=[some_job])  # with something to do, it does not wait for who may be dead
         except InputError as error:
             assert "study" in str(error)  # noqa: PT017
@@ -389,16 +383,16 @@ def test_a_journal_that_was_cut_goes_on_without_its_last_line(tmp_path: Path, ha
     journal = folder / "study.journal"
     journal.write_bytes(half_a_search[:-20])
     with pytest.raises(InputError, match=r"study\.journal cannot be opened \(its last line is cut\); delete"):
-        plan_of(Tpe(Tpe.Config(num_trials=4)), folder)
+        plan_of(Tpe.Config(num_trials=4), folder)
     *whole, _ = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(whole))
-    plan = plan_of(Tpe(Tpe.Config(num_trials=4)), folder)
+    plan = plan_of(Tpe.Config(num_trials=4), folder)
     assert plan.num_jobs == 4
     assert [trial.state.name for trial in plan.trials.all()] == ["COMPLETE", "RUNNING"]
 
 
 def test_nothing_is_added_behind_a_line_that_a_process_left_cut(tmp_path: Path) -> None:
-    plan = plan_of(Tpe(Tpe.Config(num_trials=4)), tmp_path)
+    plan = plan_of(Tpe.Config(num_trials=4), tmp_path)
     with (tmp_path / "study.journal").open("ab") as file:
         file.write(b'{"op_code": 4, ')
     left = (tmp_path / "study.journal").read_bytes()
@@ -409,7 +403,7 @@ def test_nothing_is_added_behind_a_line_that_a_process_left_cut(tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def some_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
-    job = plan_of(Random(Random.Config()), tmp_path_factory.mktemp("search")).next([])
+    job = plan_of(Random.Config(), tmp_path_factory.mktemp("search")).next([])
     assert job is not None
     return job
 
@@ -418,7 +412,7 @@ def some_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 def half_a_search(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The journal of a search of which two trials have ended."""
     folder = tmp_path_factory.mktemp("half") / "search" / "tpe"
-    run(plan_of(Random(Random.Config(num_trials=4)), folder), num=2)
+    run(plan_of(Random.Config(num_trials=4), folder), num=2)
     journal = (folder / "study.journal").read_bytes()
     shutil.rmtree(folder)  # else the study is said to be at home there
     return journal

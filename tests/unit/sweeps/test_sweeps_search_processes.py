@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fake_search import GO, TRIALS, request_of, run
 
-from twotower.sweeps.sweep import Plan
+from twotower.sweeps.sweep import Sweep
 from twotower.sweeps.tpe import Tpe
 
 SCRIPT = Path(__file__).with_name("fake_search.py")
@@ -54,9 +54,9 @@ def states(folder: Path, storage: str, num_trials: int) -> Counter[str]:
     return Counter(plan.summary()["search"]["states"])
 
 
-def plan_of(folder: Path, storage: str, num_trials: int) -> Plan:
+def plan_of(folder: Path, storage: str, num_trials: int) -> Sweep:
     name = f"sqlite:///{folder}/study.db" if storage == "sqlite" else None
-    return Tpe(Tpe.Config(num_trials=num_trials, storage=name, pruner="median", num_startup=4)).plan(
+    return Tpe.Config(num_trials=num_trials, storage=name, pruner="median", num_startup=4).build(
         request_of(folder)
     )
 

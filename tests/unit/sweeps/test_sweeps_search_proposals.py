@@ -76,17 +76,15 @@ def test_the_interval_that_a_search_without_one_recommends_can_be_searched(tmp_p
         return settings
 
     with pytest.raises(InputError, match="nothing varies") as refused:
-        Tpe(Tpe.Config()).plan(request_of(tmp_path / "none", {}))
+        Tpe.Config().build(request_of(tmp_path / "none", {}))
     example = str(refused.value).split("'")[1]
     key, _, text = example.partition("=")
-    job = Tpe(Tpe.Config()).plan(request_of(tmp_path / "one", {key: text}, compose)).next([])
+    job = Tpe.Config().build(request_of(tmp_path / "one", {key: text}, compose)).next([])
     assert job is not None
     with pytest.raises(
         InputError, match=r"corners of this search; nothing was run(.|\n)*expected a valid integer"
     ):
-        Tpe(Tpe.Config()).plan(
-            request_of(tmp_path / "other", {"embedding_dim": "interval(16, 128)"}, compose)
-        )
+        Tpe.Config().build(request_of(tmp_path / "other", {"embedding_dim": "interval(16, 128)"}, compose))
 
 
 SPACE = Space([axis_of("a", "1,2,3"), axis_of("b", "x,y")])
@@ -159,7 +157,7 @@ def test_the_best_are_those_that_no_other_beats(
 ) -> None:
     point = st.tuples(*[st.integers(0, 4).map(float)] * len(ways))
     points = data.draw(st.lists(point, min_size=1, max_size=8))
-    objectives = Objectives({f"index/figure_{place}": way for place, way in enumerate(ways)})
+    objectives: Objectives = {f"index/figure_{place}": way for place, way in enumerate(ways)}
     trials = [ended({"a": 0, "b": "x"}, *each) for each in points]
     found = [tuple(trial.values) for trial in best(trials, objectives)]
 
@@ -179,4 +177,4 @@ def test_the_best_are_those_that_no_other_beats(
 
 
 def test_of_no_trials_none_is_the_best() -> None:
-    assert best([], Objectives({"valid/recall_at_20": "maximize"})) == []
+    assert best([], {"valid/recall_at_20": "maximize"}) == []

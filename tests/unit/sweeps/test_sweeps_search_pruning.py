@@ -7,10 +7,10 @@ from twotower.runs.result import Result
 from twotower.sweeps.job import Job
 from twotower.sweeps.pruning import PrunerName, watch
 from twotower.sweeps.random_search import Random
-from twotower.sweeps.sweep import Plan
+from twotower.sweeps.sweep import Sweep
 
 
-def train(plan: Plan, job: Job, values: list[float], begin: int = 0) -> int:
+def train(plan: Sweep, job: Job, values: list[float], begin: int = 0) -> int:
     """Report values as a training does, end the job; return the epochs trained."""
     assert job.trial is not None
     is_hopeless = watch(job.trial)
@@ -22,12 +22,12 @@ def train(plan: Plan, job: Job, values: list[float], begin: int = 0) -> int:
     return len(values)
 
 
-def plan_of(folder: Path, pruner: PrunerName, num_trials: int = 4, storage: str | None = None) -> Plan:
-    search = Random(Random.Config(num_trials=num_trials, pruner=pruner, num_startup=2, storage=storage))
-    return search.plan(request_of(folder))
+def plan_of(folder: Path, pruner: PrunerName, num_trials: int = 4, storage: str | None = None) -> Sweep:
+    search = Random.Config(num_trials=num_trials, pruner=pruner, num_startup=2, storage=storage)
+    return search.build(request_of(folder))
 
 
-def next_of(plan: Plan) -> Job:
+def next_of(plan: Sweep) -> Job:
     job = plan.next([])
     assert job is not None
     return job
