@@ -27,7 +27,7 @@ class NightShop(Source):
             pd.DataFrame(
                 {
                     "user_id": np.repeat(np.arange(customers), nights),
-                    "item_id": [f"shelf {place % 60}" for place in steps.ravel()],
+                    "item_id": [f"shelf {place % 150}" for place in steps.ravel()],
                     "timestamp": np.tile(1_700_000_000 + 86_400 * np.arange(nights), customers),
                 }
             )
