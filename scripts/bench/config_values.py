@@ -16,8 +16,8 @@ from typing_extensions import is_typeddict
 from twotower.commands.compose import compose
 from twotower.commands.conf import choices
 from twotower.commands.doors import SWEEP_ONLY
-from twotower.commands.of_the_run import quoted
 from twotower.commands.overrides import sound_overrides
+from twotower.commands.run_settings import quoted
 from twotower.config.component import Config
 from twotower.config.run_keys import RunKeys
 from twotower.config.spec import TARGET, locate

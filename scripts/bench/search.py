@@ -28,7 +28,6 @@ from twotower.commands.compose import checked
 from twotower.commands.conf import plain_file
 from twotower.commands.overrides import axis_of
 from twotower.config.errors import InputError
-from twotower.config.spec import build
 from twotower.data.build import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
@@ -96,9 +95,12 @@ class Curves:
 
         torch.set_num_threads(1)
         if self.data is None:
-            source, split = build(settings["data"], Source), build(settings["split"], Split)
+            source, split = (
+                Source.Config.model_validate(settings["data"]).build(),
+                Split.Config.model_validate(settings["split"]).build(),
+            )
             dataset = build_dataset(source, split, self.folder / ".cache")
-            self.data = dataset, build(settings["metrics"], Evaluator)
+            self.data = dataset, Evaluator.Config.model_validate(settings["metrics"]).build()
         curve: list[float] = []
 
         def seen(epoch: int, value: float) -> bool:

@@ -106,7 +106,6 @@ def fit(settings: Settings, folder: Path) -> dict[str, int]:
     """Take tables until their features are fitted."""
     import numpy as np
 
-    from twotower.config.spec import build
     from twotower.data.build import build_dataset
     from twotower.data.sources.source import Source
     from twotower.data.splits.split import Split
@@ -115,7 +114,10 @@ def fit(settings: Settings, folder: Path) -> dict[str, int]:
     from twotower.training.training_config import FeaturesConfig
 
     choices = FeaturesConfig.of(settings["features"])
-    source, split = build(settings["data"], Source), build(settings["split"], Split)
+    source, split = (
+        Source.Config.model_validate(settings["data"]).build(),
+        Split.Config.model_validate(settings["split"]).build(),
+    )
     dataset = build_dataset(source, split, folder, needs=needs_of(choices))
     features = {"user": choices.user, "item": choices.item}
     for side, table, rows in (

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import orjson
 
-from twotower.config.spec import build
 from twotower.data.build import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
@@ -63,8 +62,12 @@ def compare(folder: Path) -> tuple[dict[str, float], dict[str, float]]:
     if result is None:
         raise SystemExit(f"{folder}: the run has not ended")
     cache = Path(settings["output_root"]) / ".cache"
-    dataset = build_dataset(build(settings["data"], Source), build(settings["split"], Split), cache)
-    evaluator = build(settings["metrics"], Evaluator)
+    dataset = build_dataset(
+        Source.Config.model_validate(settings["data"]).build(),
+        Split.Config.model_validate(settings["split"]).build(),
+        cache,
+    )
+    evaluator = Evaluator.Config.model_validate(settings["metrics"]).build()
     with serving(folder, "console=quiet", f"max_batch={BATCH}") as url:
         rows = top_rows(url, dataset, evaluator)
     popularity = item_popularity(dataset.train_and_valid, len(dataset.items))

@@ -20,7 +20,7 @@ import yaml
 import twotower.features
 from twotower.commands.compose import compose
 from twotower.config.errors import InputError
-from twotower.config.spec import TARGET, build
+from twotower.config.spec import TARGET
 from twotower.features.feature import REQUEST_TIME, ContextFeature, Feature, feature_from_json
 from twotower.features.feature_table import FeatureTable
 from twotower.features.numeric import Numeric
@@ -119,7 +119,7 @@ def test_every_kind_is_tested() -> None:
         for _, kind in inspect.getmembers(module, inspect.isclass)
         if issubclass(kind, Feature) and not inspect.isabstract(kind) and kind.__module__ == module.__name__
     }
-    assert kinds == {type(build(spec, Feature)) for spec in direct().values()}
+    assert kinds == {type(Feature.Config.model_validate(spec).build(1)) for spec in direct().values()}
 
 
 def test_the_encoder_has_the_declared_dim_for_any_leading_shape(spec: dict[str, Any]) -> None:

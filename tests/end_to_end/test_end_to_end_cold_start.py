@@ -13,7 +13,6 @@ from twotower.bundle.read import read_bundle
 from twotower.commands.compose import checked
 from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
-from twotower.config.spec import build
 from twotower.data.build import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
@@ -60,7 +59,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dataset(run: Path) -> RetrievalDataset:
     settings = settings_of(run.parents[1])
     cache = run.parents[1] / ".cache"
-    return build_dataset(build(settings["data"], Source), build(settings["split"], Split), cache)
+    return build_dataset(
+        Source.Config.model_validate(settings["data"]).build(),
+        Split.Config.model_validate(settings["split"]).build(),
+        cache,
+    )
 
 
 def result_of(folder: Path) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from twotower.commands.conf import CONF, LOCAL, groups, plain_file, searchpath, shape
 from twotower.commands.doors import DOORS
-from twotower.commands.of_the_run import asked_of_the_run, check_trust, lend
 from twotower.commands.overrides import first_line, sound_overrides
+from twotower.commands.run_settings import asked_of_the_run, check_trust, store_run_settings
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.config.reading import read
@@ -37,7 +37,7 @@ def compose(config_name: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
 def _composed(config_name: str, overrides: Iterable[str]) -> tuple[dict[str, Any], list[Problem]]:
     """Compose; a value that cannot be resolved becomes None and a problem with its key."""
     overrides = list(overrides)
-    beginning, problems = lend(config_name, plain_file(config_name), overrides)
+    beginning, problems = store_run_settings(config_name, plain_file(config_name), overrides)
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose(beginning, [*overrides, *searchpath(overrides)])
@@ -139,7 +139,7 @@ def _misplaced(settings: Mapping[str, Any]) -> Iterator[Problem]:
 
 def show(config_name: str, flags: list[str], overrides: list[str]) -> None:
     """Let Hydra print what its own flags ask for, such as `--cfg job`."""
-    beginning, problems = lend(config_name, plain_file(config_name), overrides)
+    beginning, problems = store_run_settings(config_name, plain_file(config_name), overrides)
     raise_problems(problems.values(), NOTHING_DONE)
     sys.argv[1:] = [*flags, *overrides, *searchpath(overrides)]  # where Hydra looks
     hydra.main(config_path=str(CONF), config_name=beginning, version_base="1.3")(lambda _: None)()

@@ -13,8 +13,8 @@ from twotower.commands.compose import NOTHING_DONE, checked, show
 from twotower.commands.conf import CONF, choices, shape
 from twotower.commands.doors import SWEEP_ONLY
 from twotower.commands.help import choices_text, help_text
-from twotower.commands.of_the_run import quoted
 from twotower.commands.overrides import is_swept, sound_overrides
+from twotower.commands.run_settings import quoted
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
 from twotower.config.problems import NOT_VARIED, nearest, raise_problems

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from twotower.commands.of_the_run import OF_THE_RUN
+from twotower.commands.run_settings import OF_THE_RUN
 from twotower.config.errors import InputError
 from twotower.config.reading import NOT_SET
 from twotower.config.spec import TARGET, locate

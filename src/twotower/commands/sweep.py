@@ -13,7 +13,6 @@ from twotower.commands.overrides import axis_of
 from twotower.config.exits import DONE, FAILED, INDEX_REJECTED, stoppable
 from twotower.config.facts import Facts
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
-from twotower.config.spec import build
 from twotower.files.lock import held
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.choose import console_of
@@ -56,7 +55,7 @@ def run_sweep(
         retry_failed=settings["retry_failed"],
         monitor=settings["trainer"].get("monitor", DEFAULT_MONITOR),
     )
-    launcher = build(settings["launcher"], Launcher, TASK, context.folder)
+    launcher = Launcher.Config.model_validate(settings["launcher"]).build(TASK, context.folder)
     raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.config.problems(Facts()))
     console = console_of(settings["console"])
     if chosen.exclusive and (number := math.prod(len(axis.choices) or 1 for axis in axes)) > MANY:

@@ -1,8 +1,4 @@
-"""Specs: plain dictionaries `{"_target_": "module.Class", **keyword_only_arguments}` and what builds them.
-
-A constructor's keyword-only parameters are what YAML may set; its positional parameters are facts known
-only at run time (sizes, dimensions), given by the caller of `build`.
-"""
+"""Specs, how YAML writes a choice: `{"_target_": "module.Class", **settings}`; the ranges of settings."""
 
 import importlib
 import inspect
@@ -89,42 +85,3 @@ def class_of(spec: Spec, base: type[T]) -> type[T]:
     if not issubclass(found, base):
         raise InputError(f"_target_: {spec[TARGET]!r} is not a {base.__name__}")
     return found
-
-
-def build(spec: Spec, base: type[T], *runtime: Any) -> T:
-    """Construct what a spec names.
-
-    Args:
-        spec: `_target_` and the keyword-only arguments of its constructor.
-        base: the room's base class the target must extend.
-        *runtime: positional arguments known only at run time.
-
-    Raises:
-        InputError: the target does not exist or is not a `base`.
-    """
-    kind: Any = class_of(spec, base)
-    arguments = {key: value for key, value in spec.items() if key != TARGET}
-    config = getattr(kind, "Config", None)
-    built: T = kind(config(**arguments), *runtime) if config else kind(*runtime, **arguments)
-    return built
-
-
-def all_arguments(spec: Spec) -> dict[str, Any]:
-    """Return the keyword-only arguments with which a spec builds, the constructor's defaults among them."""
-    kind: Any = locate(spec[TARGET])
-    if hasattr(kind, "Config"):
-        arguments = {key: value for key, value in spec.items() if key != TARGET}
-        return {**kind.Config(**arguments).spec()} | arguments
-    parameters = inspect.signature(kind).parameters.values()
-    defaults = {
-        each.name: each.default
-        for each in parameters
-        if each.kind is each.KEYWORD_ONLY and each.default is not each.empty
-    }
-    return defaults | {key: value for key, value in spec.items() if key != TARGET}
-
-
-def spec_of(instance: object, **arguments: Any) -> dict[str, Any]:
-    """Return the spec that builds `instance` again from these keyword-only arguments."""
-    kind = type(instance)
-    return {TARGET: f"{kind.__module__}.{kind.__qualname__}", **arguments}

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.config.spec import all_arguments
+from twotower.config.spec import TARGET, locate
 from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, configuration, flat
 from twotower.runs.folder_name import label_of
 from twotower.runs.result import VALID, Result
@@ -117,6 +117,8 @@ def _default(settings: Mapping[str, Any], key: str) -> Any:
     try:
         for part in path:
             choice = choice[part]
-        return all_arguments(choice).get(name)
-    except (InputError, KeyError, TypeError):
+        kind: Any = locate(choice[TARGET])
+        field = kind.Config.model_fields[name]
+    except (InputError, KeyError, TypeError, AttributeError):
         return None
+    return None if field.is_required() else field.get_default(call_default_factory=True)

@@ -7,7 +7,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 
 from twotower.config.errors import InputError
-from twotower.config.spec import build
 from twotower.data.build import build_dataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
@@ -93,7 +92,10 @@ def stale(jobs: Iterable[Job]) -> list[str]:
             continue
         specs = json.dumps([job.settings["data"], job.settings["split"]])
         if specs not in fingerprints:
-            source, split = build(job.settings["data"], Source), build(job.settings["split"], Split)
+            source, split = (
+                Source.Config.model_validate(job.settings["data"]).build(),
+                Split.Config.model_validate(job.settings["split"]).build(),
+            )
             cache = Path(job.settings["output_root"]) / ".cache"
             fingerprints[specs] = build_dataset(source, split, cache).fingerprint
         data = fingerprints[specs]

@@ -5,7 +5,6 @@ import pandas as pd
 import torch
 
 from twotower.bundle.write import write_bundle
-from twotower.config.spec import build
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.history import History
 from twotower.data.vocabulary import Vocabulary
@@ -102,7 +101,10 @@ def towers(data, chosen, seed=1):
     torch.manual_seed(seed)
     tables = {}
     for side, table in (("user", data.user_table), ("item", data.item_table)):
-        features = {name: build(spec, Feature) for name, spec in chosen["features"][side].items()}
+        features = {
+            name: Feature.Config.model_validate(spec).build(1)
+            for name, spec in chosen["features"][side].items()
+        }
         tables[side] = FeatureTable.fit(features, table, np.arange(1, len(table) + 1), side)
     trained = torch.arange(NUM_ITEMS + 1) > 0
     trained[7] = False

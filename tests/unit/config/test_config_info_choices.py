@@ -6,7 +6,7 @@ import pytest
 
 from twotower.commands.conf import CONF, choices, plain_file
 from twotower.commands.help import choices_text
-from twotower.commands.of_the_run import OF_THE_RUN
+from twotower.commands.run_settings import OF_THE_RUN
 
 FILES = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name != "local")
 DOORS = {

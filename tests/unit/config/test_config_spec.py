@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from twotower.config.errors import InputError
-from twotower.config.spec import TARGET, build, locate
+from twotower.config.spec import TARGET, locate
 from twotower.losses.bce import Bce
 from twotower.losses.loss import Loss
 from twotower.negatives.negatives import Negatives
@@ -14,14 +14,14 @@ BCE = "twotower.losses.bce.Bce"
 
 
 def test_what_a_spec_names_is_built() -> None:
-    loss = build({TARGET: BCE, "negative_weight": 3}, Loss)
+    loss = Loss.Config.model_validate({TARGET: BCE, "negative_weight": 3}).build()
     assert isinstance(loss, Bce)
     assert loss.config.negative_weight == 3
 
 
 def test_facts_of_the_run_time_are_positional() -> None:
     spec = {TARGET: "twotower.negatives.uniform.Uniform", "num_negatives": 4}
-    negatives = build(spec, Negatives, torch.full((11,), 0.1))
+    negatives = Negatives.Config.model_validate(spec).build(torch.full((11,), 0.1))
     assert isinstance(negatives, Uniform)
     assert (negatives.num_items, negatives.config.num_negatives) == (10, 4)
 
@@ -42,7 +42,7 @@ def test_targets_that_are_none(target: str) -> None:
 
 
 def test_specs_that_are_none() -> None:
-    with pytest.raises(InputError, match="expected a mapping with '_target_' naming a Loss"):
-        build({}, Loss)
+    with pytest.raises(InputError, match="loss: expected a choice with a _target_"):
+        Loss.Config.chosen({}, "loss")
     with pytest.raises(InputError, match="is not a Negatives"):
-        build({TARGET: BCE}, Negatives)
+        Negatives.Config.chosen({TARGET: BCE}, "negatives")

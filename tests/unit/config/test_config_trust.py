@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.config.spec import build, locate
+from twotower.config.spec import locate
 from twotower.config.trust import check_targets, targets
 from twotower.pipeline import job
 from twotower.runs.run import Run
@@ -65,7 +65,7 @@ def test_a_class_of_others_is_not_reached_through_a_module_of_ours() -> None:
     with pytest.raises(InputError, match=r"'twotower.pipeline.train.Path' is pathlib\w*.Path; name it so"):
         locate("twotower.pipeline.train.Path")
     with pytest.raises(InputError, match=r"'twotower\.losses\.bce\.Bce' is not a Tower"):
-        build({"_target_": "twotower.losses.bce.Bce"}, Tower)
+        Tower.Config.chosen({"_target_": "twotower.losses.bce.Bce"}, "user_tower")
 
 
 @pytest.fixture

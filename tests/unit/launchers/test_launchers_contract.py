@@ -15,7 +15,6 @@ from launcher_tasks import is_alive
 
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
-from twotower.config.spec import build
 from twotower.launchers.launcher import JobError, Launcher
 from twotower.launchers.slurm import Slurm
 
@@ -52,7 +51,9 @@ def launcher(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     if library == "submitit":
         monkeypatch.setattr("submitit.core.core.Job._results_timeout_s", 0)
     spec = yaml.safe_load((CONF / f"{request.param}.yaml").read_text(encoding="utf-8"))
-    return build(spec | TWO_AT_ONCE[request.param], Launcher, "launcher_tasks.run", tmp_path / "sweep")
+    return Launcher.Config.model_validate(spec | TWO_AT_ONCE[request.param]).build(
+        "launcher_tasks.run", tmp_path / "sweep"
+    )
 
 
 @pytest.mark.parametrize("name", NEEDS)
@@ -60,7 +61,7 @@ def test_a_missing_extra_is_told_before_anything_runs(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
-    launcher = build(spec, Launcher, "launcher_tasks.run", tmp_path)
+    launcher = Launcher.Config.model_validate(spec).build("launcher_tasks.run", tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     (problem,) = launcher.config.problems(Facts())
     assert f"pip install -e '.[{name}]'" in problem[1]

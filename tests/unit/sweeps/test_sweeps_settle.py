@@ -9,7 +9,6 @@ import pytest
 
 from twotower.commands.compose import checked
 from twotower.config.errors import InputError
-from twotower.config.spec import build
 from twotower.data.build import build_dataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
@@ -74,7 +73,10 @@ def done(tmp_path: Path) -> Job:
             f"output_root='{tmp_path}/outputs'",
         ],
     )
-    source, split = build(settings["data"], Source), build(settings["split"], Split)
+    source, split = (
+        Source.Config.model_validate(settings["data"]).build(),
+        Split.Config.model_validate(settings["split"]).build(),
+    )
     data = build_dataset(source, split, tmp_path).fingerprint
     folder = tmp_path / "sweep" / "seed=3"
     folder.mkdir(parents=True)

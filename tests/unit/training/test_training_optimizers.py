@@ -9,7 +9,6 @@ import yaml
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from twotower.config.spec import build
 from twotower.training.optimizers.adagrad import Adagrad
 from twotower.training.optimizers.adamw import AdamW, LazyAdamW
 from twotower.training.optimizers.optimizer import OptimizerChoice
@@ -180,7 +179,7 @@ def test_there_are_optimizers() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])
 def test_each_choice_trains_follows_its_schedule_and_resumes(path: Path) -> None:
-    choice = build(yaml.safe_load(path.read_text()), OptimizerChoice)
+    choice = OptimizerChoice.Config.model_validate(yaml.safe_load(path.read_text())).build()
     num_steps = 12
 
     def start() -> tuple[nn.Parameter, Optimizer, Any]:

@@ -27,7 +27,7 @@ def asked_of_the_run(door: Mapping[str, Any]) -> set[str]:
     return {key for entry in entries for key, value in entry.items() if value == OF_THE_RUN}
 
 
-def lend(
+def store_run_settings(
     config_name: str, door: Mapping[str, Any], overrides: Iterable[str]
 ) -> tuple[str, dict[str, Problem]]:
     """Let Hydra find what a door asks of the run that `run=` names.
