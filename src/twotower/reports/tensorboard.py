@@ -44,9 +44,6 @@ class Board:
     in a session's run or below it. So the session is a run of its own below the one with the curves.
     TensorBoard believes the first summary that it reads, so a session is one file, which is written anew
     when the run ends or is gone on with.
-
-    Args:
-        folder: of the run.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,7 +61,6 @@ class Board:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        """Close the session with how it ended."""
         if kind is not None and not issubclass(kind, Exception):
             self.outcome = "interrupted"
         elif kind is not None:
@@ -75,13 +71,7 @@ class Board:
         self.writer.close()
 
     def start(self, settings: Mapping[str, Any], config_text: str, overrides: Iterable[str] = ()) -> None:
-        """Write the hyper-parameters, the layout of the curves, and the resolved config as text.
-
-        Args:
-            settings: plain resolved values.
-            config_text: the same as YAML.
-            overrides: what was typed.
-        """
+        """Write the hyper-parameters, the layout of the curves, and the resolved config as text."""
         self.hparams = dict(hparams_of(settings, overrides))
         self.trial = trial_id(settings, self.folder.name)
         self._write_session(self._start({}))
@@ -139,11 +129,6 @@ def draw_sweep(folder: Path, outcomes: Sequence[Outcome], metric: str) -> None:
     """Draw what the jobs of a sweep reach against what their indexes cost, as a run in the sweep's folder.
 
     A sweep that goes on replaces the figure.
-
-    Args:
-        folder: of the sweep.
-        outcomes: of the jobs; those without an index are left out.
-        metric: of the validation split.
     """
     words, points = points_of(outcomes, metric)
     for file in folder.glob(f"*{OF_SWEEP}"):

@@ -38,7 +38,6 @@ def higher_is_better(key: str, recorded: Iterable[Mapping[str, bool | None]] = (
     """Say whether the higher of two figures is the better one; None where neither is, or nobody knows.
 
     Args:
-        key: e.g. `test/recall_at_20`, `index/latency_ms_p50`.
         recorded: what the runs that have it recorded of their metrics by name, whose classes may be
             elsewhere; if they contradict one another, nobody knows.
     """

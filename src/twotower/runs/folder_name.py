@@ -43,9 +43,6 @@ def folder_name(texts: Sequence[str]) -> str:
     """Return a folder name for overrides; different ones never share one, nor do null and 'null'.
 
     What does not fit, or cannot be told from the name again, is told apart by a hash at the end.
-
-    Args:
-        texts: overrides, or keys alone.
     """
     exact = [_exact(text) for text in texts]
     name = ",".join(word or "" for word in exact)

@@ -12,11 +12,7 @@ ROOM_FOR_FILES = 512
 
 
 def problems_of_place(settings: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what keeps runs from lying where `output_root` and `name` say; nothing is written to find out.
-
-    Args:
-        settings: plain values; those that are no text are told of elsewhere.
-    """
+    """Yield what keeps runs from lying where `output_root` and `name` say; nothing is written to find out."""
     root, name = settings.get("output_root"), settings.get("name")
     if not isinstance(root, str):
         return

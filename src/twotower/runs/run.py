@@ -49,11 +49,6 @@ GOES_ON = "python scripts/train.py resume={} goes on"
 class Run:
     """One folder of `outputs/`.
 
-    Args:
-        folder: where everything of the run goes.
-        settings: plain values.
-        overrides: what was typed.
-
     Attributes:
         known: the result so far, which says that the run failed.
     """
@@ -84,7 +79,6 @@ class Run:
         """Open a run that is there.
 
         Args:
-            folder: of the run.
             trusted_packages: whose classes its settings may name beside ours; None where the settings are
                 only looked at, and nothing is built from them.
 
@@ -110,11 +104,7 @@ class Run:
         return (self.folder / CONFIG).read_text(encoding="utf-8")
 
     def refuse_if_ended(self) -> None:
-        """Keep what a run that has ended holds.
-
-        Raises:
-            InputError: it has.
-        """
+        """Keep what a run that has ended holds. Raises InputError: it has."""
         result = read_ending(self.folder)
         if result is not None and result.status != "failed":
             raise InputError(
@@ -128,7 +118,6 @@ class Run:
         If the body raises, a `result.json` that says so is left and the error goes on.
 
         Args:
-            screen: shows our own lines; records with `for_file` set are not for it.
             remedy: what to say where SIGTERM or Ctrl-C stops it, with the folder in it.
 
         Raises:
@@ -161,8 +150,7 @@ class Run:
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table as Parquet, whole or not at all, with checksums of its pages."""
         write_atomically(
-            self.folder / name,
-            lambda path: table.to_parquet(path, index=False, write_page_checksum=True),
+            self.folder / name, lambda path: table.to_parquet(path, index=False, write_page_checksum=True)
         )
 
     def seconds(self) -> float:

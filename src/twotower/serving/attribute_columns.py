@@ -27,11 +27,7 @@ Mask = NDArray[np.bool_]
 
 
 class AttributeColumn(ABC):
-    """The values of one column, by row; more rows can follow.
-
-    Args:
-        name: of the column, for messages.
-    """
+    """The values of one column, by row; more rows can follow."""
 
     kind: str
 
@@ -111,7 +107,6 @@ class Values(AttributeColumn):
     The rows of each value are kept, so that a condition costs no look at the others.
 
     Args:
-        name: see `AttributeColumn`.
         values: raw, by row.
         tags: tells how an item's tags are found in its raw value; None where a value is one text.
     """
@@ -161,7 +156,6 @@ def column_of(name: str, values: pd.Series, feature: object | None, is_label: bo
     """Return a column as conditions read it, None where there is no condition on its values.
 
     Args:
-        name: of the column.
         values: raw, by row.
         feature: that reads the column, if one does.
         is_label: it names items for people, so that its text is not tags.

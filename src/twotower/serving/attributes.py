@@ -27,7 +27,6 @@ class Attributes:
 
     Args:
         table: of the bundle's items, without their ids.
-        features: of the items.
         label: the column that names an item for people.
     """
 
@@ -93,7 +92,6 @@ class Attributes:
 
         Args:
             where: column -> a value, a list of values, or {"min": number, "max": number}.
-            num_rows: rows given so far.
 
         Raises:
             InputError: a column is unknown, or a condition is none for what it holds.
@@ -111,7 +109,6 @@ class Attributes:
         return found
 
     def _column(self, name: str) -> AttributeColumn | None:
-        """Return a column with the values of all rows."""
         with self._lock:
             if name not in self._columns:
                 is_label = name == self._label

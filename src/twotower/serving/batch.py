@@ -47,7 +47,6 @@ class CheckedRequest:
         history_rows: [L] as the towers take them.
         history_times: [L].
         request_time: unix seconds.
-        choice: what may be recommended.
     """
 
     user_row: int
@@ -59,14 +58,7 @@ class CheckedRequest:
 
 
 class Answering:
-    """From requests to rows; the caller holds the catalogue still.
-
-    Args:
-        bundle: as read.
-        towers: of the bundle.
-        catalogue: of the bundle, as it is now.
-        histories: of the users.
-    """
+    """From requests to rows; the caller holds the catalogue still."""
 
     def __init__(
         self, bundle: Bundle, towers: ServingTowers, catalogue: Catalogue, histories: UserHistories

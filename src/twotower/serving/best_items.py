@@ -55,8 +55,6 @@ def best_items(index: Index, items: LiveItems, queries: Floats, choices: Sequenc
     whatever the index stores, equal ones in the order of rows.
 
     Args:
-        index: of the items that are offered.
-        items: their vectors.
         queries: float32 [Q, D].
         choices: [Q] what each may be answered with.
 
@@ -90,10 +88,7 @@ def most_alike(items: LiveItems, row: int, query: Floats, choice: Choice) -> Bes
     The norm of an embedding says how much the item is wanted, not what it is like.
 
     Args:
-        items: their vectors.
-        row: of the item.
         query: float32 [D] its vector, 0 where it is not the tower's.
-        choice: what may be returned.
     """
     candidates = _candidates(items, choice)
     return _first(candidates, items.cosines(row, query)[candidates - 1], choice.k)
@@ -129,7 +124,6 @@ def _best(items: LiveItems, query: Floats, choice: Choice, fetched: Rows) -> Bes
 
 
 def _among(ordered: Rows, rows: Rows) -> NDArray[np.bool_]:
-    """Return which of some rows are among others, which ascend."""
     if not len(ordered):
         return np.zeros(len(rows), dtype=np.bool_)
     places = np.minimum(np.searchsorted(ordered, rows), len(ordered) - 1)

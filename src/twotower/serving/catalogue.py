@@ -28,7 +28,6 @@ class PreparedItem:
     """An item that was checked and embedded, and is not offered yet.
 
     Args:
-        item_id: the user's own key.
         record: column -> raw value.
         vector: float32 [D].
         history_vector: float32 [H] what a history sees of it.
@@ -41,12 +40,7 @@ class PreparedItem:
 
 
 class Catalogue:
-    """Items that come and go; whoever reads several things of one state holds `lock` for it.
-
-    Args:
-        bundle: as read.
-        towers: of the bundle.
-    """
+    """Items that come and go; whoever reads several things of one state holds `lock` for it."""
 
     def __init__(self, bundle: Bundle, towers: ServingTowers) -> None:
         self._bundle = bundle
@@ -67,9 +61,6 @@ class Catalogue:
         """Check items and embed them in one pass, and change nothing.
 
         An item that the bundle knows keeps its own embedded id and bias; another gets those of unknown ones.
-
-        Args:
-            puts: id and raw features of each.
 
         Raises:
             InputError: an id is of another kind than the catalogue's, a feature is not known, or the tower or

@@ -84,8 +84,7 @@ class DriftCounter:
         num_offered = self._num_built + self._num_added - self._num_removed
         live = self._num_added / max(1, num_offered)
         tombstones = max(
-            self._num_removed / max(1, self._num_built),
-            num_tombstones / max(1, num_tombstones + num_offered),
+            self._num_removed / max(1, self._num_built), num_tombstones / max(1, num_tombstones + num_offered)
         )
         distance = float(np.linalg.norm(self._sum / max(1, num_offered) - self._mean)) if num_offered else 0.0
         shift = distance / self._spread if self._spread else 0.0
@@ -102,7 +101,6 @@ def fresh_index(
     So few items that the spec does not fit them are searched exactly.
 
     Args:
-        spec: of the bundle's index.
         search_args: ditto; none is larger than there are cells, or items.
         vectors: float32 [N, D], N > 0.
         rows: [N] of the items.
@@ -126,7 +124,6 @@ def catch_up(fresh: Index, counter: DriftCounter, items: LiveItems, built: Rows,
 
     Args:
         fresh: built over the vectors of `built`.
-        counter: of the drift since.
         items: as they are now, held still.
         built: rows that were offered when building began.
         num_rows: rows given by then.

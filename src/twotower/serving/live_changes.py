@@ -12,12 +12,7 @@ from twotower.serving.user_histories import UserHistories
 
 
 class LiveChanges:
-    """The changing half of a `retriever.Retriever`; what raises an error has changed nothing.
-
-    Args:
-        catalogue: items, their index, and the lock for both and for the users.
-        users: what users have.
-    """
+    """The changing half of a `retriever.Retriever`; what raises an error has changed nothing."""
 
     def __init__(self, catalogue: Catalogue, users: UserHistories) -> None:
         self._catalogue = catalogue
@@ -47,10 +42,6 @@ class LiveChanges:
         the id, unless the bundle knows it. In later histories it counts where the history encoder reads item
         towers (`history.items: tower`); an encoder with a table of its own knows only the bundle's items. A
         changed item stays in the histories it is in.
-
-        Args:
-            item_id: of the kind the catalogue's ids are.
-            features: column of the item table -> raw value.
 
         Returns:
             Whether it is new, rather than changed.
@@ -85,11 +76,7 @@ class LiveChanges:
             self._catalogue.take_out(rows)
 
     def check_event(self, user_id: UserId, item_id: ItemId | None, time: int) -> None:
-        """Raise unless `add_event` would take an event; without an item only the rest is looked at.
-
-        Raises:
-            InputError: see `add_event`.
-        """
+        """Raise InputError unless `add_event` would take it; without an item only the rest is looked at."""
         checked_id(user_id, self._users.is_text, "user_id", "user ids of this bundle")
         checked_time(time, "time")
         if item_id is not None:
@@ -100,8 +87,6 @@ class LiveChanges:
         """Let an interaction enter a user's history, from the next request on.
 
         Args:
-            user_id: of the kind the bundle's user ids are; one that nobody knew is known from now on.
-            item_id: offered or removed.
             time: unix seconds; an event of the same user, item and time is taken once.
 
         Raises:

@@ -27,7 +27,6 @@ class LiveItems:
     Not safe from several threads by itself.
 
     Args:
-        vocabulary: ids of the bundle's items.
         labels: their names for people, [N]; None where there are none.
         vectors: float32 [N, D].
         tower_dim: the first columns of a vector, which are the tower's and not a bias; None for all.
@@ -147,12 +146,7 @@ class LiveItems:
         return np.concatenate([self._vectors @ query, new @ query])
 
     def cosines(self, row: int, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the cosine between an item and every row ever given, leaving out the bias.
-
-        Args:
-            row: of the item.
-            query: float32 [D], its vector, 0 in the bias.
-        """
+        """Return the cosine between an item, of vector `query` [D], 0 in the bias, and every row."""
         lengths = self._lengths[: self.num_rows]
         found: NDArray[np.float32] = self.scores(None, query) / (lengths * lengths[row - 1])
         return found

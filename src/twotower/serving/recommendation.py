@@ -11,7 +11,6 @@ class Recommendation:
     """One item, and why it stands where it does.
 
     Args:
-        item_id: the user's own key.
         score: the dot product of the two embeddings.
         label: the item's name for people, where the data have one.
     """

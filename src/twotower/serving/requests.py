@@ -97,9 +97,6 @@ def known_rows(items: LiveItems, ids: Iterable[Any], name: str, live: bool) -> R
     """Return the rows of ids in the order given.
 
     Args:
-        items: the catalogue.
-        ids: of items.
-        name: of the argument, for the message.
         live: the items must still be offered.
 
     Raises:
@@ -123,17 +120,7 @@ def known_rows(items: LiveItems, ids: Iterable[Any], name: str, live: bool) -> R
 
 
 def checked_id(value: Any, is_text: bool, name: str, what: str) -> int | str:
-    """Return an id that may be new.
-
-    Args:
-        value: as given.
-        is_text: ids of the bundle are text; otherwise whole numbers.
-        name: of the argument, for the message.
-        what: the ids are of, for the message.
-
-    Raises:
-        InputError: it is of another kind than the bundle's ids.
-    """
+    """Return an id that may be new. Raises InputError: it is of another kind than the bundle's ids."""
     key = as_id(value, is_text)
     if is_text:
         sound = is_text_id(key)
@@ -152,8 +139,6 @@ def named_features(
     """Return raw feature values by column, whose values no feature has looked at yet.
 
     Args:
-        table: whose features a new entity may give.
-        features: column -> raw value.
         key: the id column, which is never given here.
         others: columns that may be given though no feature reads them.
 

@@ -35,11 +35,7 @@ class Retriever(LiveChanges):
     What requests take is described at `Request`. Whatever is left out, k items come back where k are left.
     Items and events that came in live in this object, not in the bundle.
 
-    Args:
-        bundle: as read.
-
     Attributes:
-        bundle: as given.
         version: name of the bundle's run and the first of its manifest's own checksum.
         catalogue: the items; whoever reads several things of one state holds its lock.
         users: what they have; read under the same lock.
@@ -63,7 +59,6 @@ class Retriever(LiveChanges):
         """Verify and read a bundle.
 
         Args:
-            folder: of the bundle.
             trusted_packages: beside twotower, packages whose classes its files may name; their code is then
                 run.
 
@@ -168,9 +163,6 @@ class Retriever(LiveChanges):
 
         Towers and index see all requests at once, so scores can differ from those of single requests in the
         last digits (up to about 1e-6 of their size), and with them the order of items that are so close.
-
-        Returns:
-            In the order of the requests what each is answered with, or what is wrong with it.
         """
         with self._lock.reading():
             return [
@@ -193,11 +185,7 @@ class Retriever(LiveChanges):
             return self._listed(most_alike(self._items, int(rows[0]), query, choice))
 
     def answer_one(self, request: Request) -> list[Recommendation]:
-        """Answer one request.
-
-        Raises:
-            InputError: what is wrong with it.
-        """
+        """Answer one request. Raises InputError: what is wrong with it."""
         (found,) = self.answer([request])
         if isinstance(found, InputError):
             raise found

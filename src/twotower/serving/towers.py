@@ -29,9 +29,6 @@ class TorchTowers:
     Safe from several threads, but for `append`, which is called alone. Histories are read from
     vectors, which grow in place, so no item is embedded twice.
 
-    Args:
-        bundle: as read.
-
     Attributes:
         length: L, the latest items of a history that are looked at.
     """

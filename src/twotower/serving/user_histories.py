@@ -30,7 +30,6 @@ class KnownUser:
     """Where a user is known from.
 
     Args:
-        key: the user's id.
         row: in the bundle, 0 where only events know the user.
     """
 
@@ -45,9 +44,6 @@ class UserHistories:
     Adding excludes everything else; the rest is safe from several threads.
 
     Args:
-        users: ids of the bundle's users.
-        history: of the bundle.
-        items: the catalogue.
         by_table: the towers know only the rows of the bundle (`history.items: table`), so that a changed item
             stays what it was to them; otherwise its latest row stands for it.
     """
@@ -77,11 +73,7 @@ class UserHistories:
         return self._new_ids
 
     def find(self, user_id: UserId) -> KnownUser:
-        """Return where a user is known from.
-
-        Raises:
-            UnknownUser: nobody has this id.
-        """
+        """Return where a user is known from. Raises UnknownUser: nobody has this id."""
         key = as_id(user_id, self._users.is_text)
         row = int(rows_of(self._users, [user_id])[0])
         if key is None or not (row or key in self._events):
@@ -92,13 +84,7 @@ class UserHistories:
         return KnownUser(key, row)
 
     def add(self, key: UserId, row: int, time: int) -> None:
-        """Let an event enter a user's history, unless it is there already.
-
-        Args:
-            key: of the user; one nobody knew is known by this.
-            row: of the item.
-            time: unix seconds.
-        """
+        """Let an event, at unix seconds `time`, enter a user's history, unless it is there already."""
         user = int(rows_of(self._users, [key])[0])
         times, rows = self._interactions(user)
         if not user and key not in self._events:
@@ -128,16 +114,7 @@ class UserHistories:
         return events.times[-1] if events is not None and len(events.times) else 0
 
     def for_towers(self, rows: Rows, times: Rows, length: int) -> tuple[Rows, Rows]:
-        """Return the latest items as the towers take them, right-aligned.
-
-        Args:
-            rows: [n] of a user's items, oldest first.
-            times: [n] unix seconds.
-            length: L.
-
-        Returns:
-            Rows and times, each [L], 0 = padding.
-        """
+        """Return the latest `length` items and times as the towers take them, each [L], 0 = padding."""
         latest = rows[-length:]
         latest = self._items.first(latest) if self._by_table else self._items.latest(latest)
         return right_aligned(latest, length), right_aligned(times, length)

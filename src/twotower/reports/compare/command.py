@@ -40,10 +40,6 @@ WORDS = {
 def run_command(words: Sequence[str], description: str) -> int:
     """Compare the runs that the words name; returns the exit status.
 
-    Args:
-        words: of the command line: folders, and key=value.
-        description: what `--help` begins with.
-
     Raises:
         InputError: no run, an unknown name, or an output that cannot be written.
     """
@@ -136,7 +132,6 @@ def _write(name: str, path: str, text: str) -> None:
 
 
 def _check(outputs: Mapping[str, str]) -> None:
-    """Refuse outputs that cannot be written before any run is read."""
     to_stdout = [f"{name}={STDOUT}" for name, path in outputs.items() if path == STDOUT]
     if len(to_stdout) > 1:
         raise InputError(f"{' and '.join(to_stdout)}: only one of them can go to standard output")

@@ -5,14 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from twotower.reports.compare.entries import Entry, direction_of
-from twotower.reports.compare.judge import (
-    BETTER,
-    NOT_COMPARABLE,
-    NOT_TESTED,
-    WORSE,
-    Difference,
-    Judgement,
-)
+from twotower.reports.compare.judge import BETTER, NOT_COMPARABLE, NOT_TESTED, WORSE, Difference, Judgement
 from twotower.reports.compare.metric import column_of
 from twotower.reports.compare.record import DAMAGED, UNENDED, RunRecord
 from twotower.reports.compare.seeds import Luck, Spread
@@ -46,12 +39,9 @@ class Row:
     """One line of the table.
 
     Args:
-        entry: what it stands for.
         value: the figure compared, None where it has none.
         verdict: against the baseline, or the state of a run without figures.
-        reason: more of the same.
         difference: from the baseline, None for the baseline itself and where there is none.
-        spread: over its configuration's seeds.
     """
 
     entry: Entry
@@ -67,17 +57,9 @@ class Comparison:
     """Runs side by side, as every form of output shows them.
 
     Args:
-        metric: key of the figure compared.
-        columns: keys of other figures to show.
         keys: the settings that differ, the telling ones first.
         rows: best first, then those that are not comparable, then runs without figures.
-        pairs: all pairs, if asked for.
-        baseline: the row that the others are set against.
-        chosen: how the baseline was chosen, in words.
-        judgement: number of tests and users.
         luck: what the seed alone changes, if some configuration has several.
-        records: all runs.
-        notes: what to know.
     """
 
     metric: str
@@ -113,7 +95,6 @@ def notes_of(options: Options, metric: str, rows: Sequence[Row], num_with_seeds:
 
 
 def _notes_on_rows(rows: Sequence[Row]) -> list[str]:
-    """Return what is wrong with rows; many rows with the same trouble are one note."""
     troubles: dict[str, list[str]] = {}
     for row in rows:
         trouble = ""

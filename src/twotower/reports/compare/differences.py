@@ -38,13 +38,7 @@ def differing_keys(records: Sequence[RunRecord]) -> list[str]:
 
 
 def telling_keys(keys: Sequence[str], records: Sequence[RunRecord], most: int = MOST_IN_CONSOLE) -> list[str]:
-    """Return a few keys: one that an earlier key settles is left out, as `index` settles `index.nlist`.
-
-    Args:
-        keys: the differing keys, the telling ones first.
-        records: the runs.
-        most: number of keys to keep.
-    """
+    """Return a few keys: one that an earlier key settles is left out, as `index` settles `index.nlist`."""
     columns: dict[str, list[Scalar | None]] = {
         key: [record.settings.get(key) for record in records if record.settings] for key in keys
     }
@@ -61,7 +55,6 @@ def _settles(one: Sequence[Scalar | None], other: Sequence[Scalar | None]) -> bo
 
 
 def _typed(records: Sequence[RunRecord]) -> Counter[str]:
-    """Count the keys that users typed; those that vary within the overrides tell more than fixed ones."""
     counts: Counter[str] = Counter()
     for record in records:
         counts.update(map(key_of, record.result.overrides))

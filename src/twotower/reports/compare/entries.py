@@ -22,7 +22,6 @@ class Entry:
 
     Args:
         name: short, as it is shown.
-        kind: what it stands for.
         runs: one for a run, one a seed for a configuration, and the run that recorded it for a baseline.
         figures: by key; of several seeds the means.
     """
@@ -115,10 +114,6 @@ def best_by_validation(entries: Sequence[Entry], metric: str) -> tuple[Entry | N
 
     Never by the test split: the best of many on it is partly the luckiest on it, and every other run would
     be measured against that luck.
-
-    Args:
-        entries: comparable rows with figures.
-        metric: the figure compared; of a test metric the one on the validation split decides.
     """
     key = validation_key(metric)
     judged = [entry for entry in entries if key in entry.figures]

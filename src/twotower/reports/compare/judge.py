@@ -33,8 +33,6 @@ class PairedTest:
 
     Args:
         low: of the 95 % interval of this difference alone, as `high`.
-        high: its upper end.
-        p_value: two-sided, of this comparison alone.
         corrected: for the number of comparisons made.
         with_seeds: whether seeds, not only users, were counted as luck.
     """
@@ -51,8 +49,6 @@ class Difference:
     """What is known of left - right.
 
     Args:
-        left: the row judged.
-        right: the row it is set against.
         verdict: one of the words above; empty where no test was asked for.
         reason: why there is no test or no comparison, or what to keep in mind of the verdict.
         delta: the difference, None where it would mean nothing.
@@ -77,13 +73,7 @@ class Judgement:
 
 
 class Judge:
-    """Compares pairs of rows by one metric.
-
-    Args:
-        metric: the figure compared.
-        tests: whether to test; else there are differences only.
-        luck: what the seed alone changes, by data.
-    """
+    """Compares pairs of rows by one metric."""
 
     def __init__(self, metric: str, tests: bool, luck: Mapping[Data, Luck | None]) -> None:
         self.metric, self.luck = metric, luck
@@ -190,16 +180,7 @@ class Judge:
 def judged(
     left: Entry, right: Entry, metric: str, delta: float, tested: PairedTest, luck: Luck | None
 ) -> Difference:
-    """Put a tested difference into words.
-
-    Args:
-        left: the row judged.
-        right: the row it is set against.
-        metric: the figure compared.
-        delta: left - right.
-        tested: the test's figures.
-        luck: what the seed alone changes, where that is known.
-    """
+    """Put a tested difference into words."""
     shown = tested.corrected <= ALPHA
     same = left.trained and right.trained and left.run.configuration == right.run.configuration
     if same and left.run.configuration:
@@ -215,7 +196,6 @@ def judged(
 
 
 def _luck_of_the_seed(left: Entry, right: Entry, metric: str, delta: float, luck: Luck | None) -> str:
-    """Say it when a difference is no larger than other seeds could make it."""
     if luck is None:
         return ""
     # A baseline has no seed; a mean over n seeds varies with 1 / n.

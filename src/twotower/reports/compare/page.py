@@ -95,7 +95,6 @@ def _folded_table(comparison: Comparison, name: str, numbers: list[int], figures
 
 
 def _run_table(comparison: Comparison, telling: Sequence[str]) -> str:
-    """Return the table of rows; the settings come last, and those that tell less are hidden at first."""
     rows, ticked = comparison.rows, picked(comparison)
     keys = [*telling, *(key for key in comparison.keys if key not in telling)]
     _, *columns, _ = columns_of(comparison, keys)
@@ -145,7 +144,6 @@ def _head(text: str, style: str = "") -> str:
 
 
 def _table(name: str, columns: Sequence[Cells], more: str = "", styles: Sequence[str] = ()) -> str:
-    """Return a table that is sorted by a click, in a region of its own that can be scrolled."""
     head, *rows = ("".join(cells) for cells in zip(*columns, strict=True))
     classes = [f' class="{style}"' if style else "" for style in styles] or [""] * len(rows)
     body = "".join(f"<tr{style}>{row}</tr>" for style, row in zip(classes, rows, strict=True))

@@ -115,11 +115,7 @@ def _pair_sums(values: Floats, pairs: NDArray[np.intp]) -> tuple[Floats, Floats]
 
 
 def _reached_counts(
-    values: Floats,
-    pairs: NDArray[np.intp],
-    reached: Floats,
-    num_flips: int,
-    seed: int,
+    values: Floats, pairs: NDArray[np.intp], reached: Floats, num_flips: int, seed: int
 ) -> NDArray[np.int64]:
     """Count for each pair the drawn sign vectors whose |sum| reaches the observed one."""
     counts = np.zeros(len(pairs), dtype=np.int64)

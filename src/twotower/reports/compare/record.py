@@ -24,11 +24,9 @@ class RunRecord:
     """One run as its folder tells it.
 
     Args:
-        folder: of the run.
         settings: flattened configuration, empty if config.yaml is damaged.
         result: `NOTHING` if result.json is missing or damaged.
         state: `ok`, `index_rejected`, `failed`, `pruned`, `unended` or `damaged`.
-        problem: what is wrong, in words, where something is.
         configuration: equal for runs whose settings differ in the seed alone, if in anything.
         figures: every figure by key: `test/recall_at_20`, `index/latency_ms_p50`, `timing/train_seconds`.
     """

@@ -39,7 +39,6 @@ def show(comparison: Comparison) -> None:
 
 
 def _least(console: Console, table: Table) -> int:
-    """Return the width that a table needs."""
     return Measurement.get(console, console.options.update_width(10**6), table).minimum
 
 
@@ -82,7 +81,6 @@ def _table(columns: Sequence[Column]) -> Table:
 
 
 def _folded(heading: str) -> str:
-    """Return a long heading on two lines."""
     if len(heading) <= LONG_HEADING or set(heading) & set("±%"):
         return heading
     before, dot, after = heading.rpartition(".")

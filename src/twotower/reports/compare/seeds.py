@@ -28,7 +28,6 @@ class Luck:
 
     Args:
         sd: over seeds, pooled over all configurations that have several.
-        num_seeds: that it was measured on.
         reach: two standard deviations of the difference of two single runs: a rule of thumb, since few
             seeds know their own spread badly.
     """

@@ -90,7 +90,6 @@ def _spread(metric: str, row: Row) -> str:
 
 
 def _difference(metric: str, differences: Sequence[Difference | None]) -> list[Column]:
-    """Return the differences and, where any was tested, interval and corrected p."""
     deltas = [written(metric, each.delta, sign=True) if each else "" for each in differences]
     tested = [each.tested if each else None for each in differences]
     if not any(tested):

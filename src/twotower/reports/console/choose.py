@@ -14,14 +14,7 @@ CONSOLES: dict[str, type[Console]] = {"rich": Rich, "quiet": Quiet, "jsonl": Jso
 
 
 def console_of(mode: str) -> Console:
-    """Return a console.
-
-    Args:
-        mode: rich, quiet or jsonl; or silent, for a job whose sweep speaks for it.
-
-    Raises:
-        InputError: there is no such console.
-    """
+    """Return a console. Raises InputError: there is no such console."""
     if mode not in CONSOLES:
         raise InputError(f"console: expected rich, quiet or jsonl, got {mode!r}")
     return CONSOLES[mode]()

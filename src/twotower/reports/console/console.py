@@ -19,11 +19,9 @@ class Console:
     """
 
     def __enter__(self) -> Self:
-        """Open; nothing is drawn yet."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Close what is drawn live."""
         self.close()
 
     def handler(self) -> logging.Handler:
@@ -41,25 +39,12 @@ class Console:
         """Show the audit of the split: name and value."""
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
-        """Show what a run ends with.
-
-        Args:
-            result: of the run.
-            folder: of the run.
-            output_root: of all runs.
-        """
+        """Show what a run ends with."""
 
     def sweep_started(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
     ) -> None:
-        """Say that a sweep begins.
-
-        Args:
-            folder: of the sweep.
-            num_jobs: those done before included; None where it is not known.
-            metric: of the validation split, that says which job is best.
-            num_trainings: how many of the jobs must train towers, if known: the others take less time.
-        """
+        """Say that a sweep begins: its jobs, those done before too, and how many train, if known."""
 
     def job_started(self, name: str) -> None:
         """Say that a job begins."""
@@ -71,13 +56,7 @@ class Console:
         """Take note of what is running; called about once a second."""
 
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
-        """Show what a sweep ends with.
-
-        Args:
-            outcomes: of all its jobs.
-            seconds: since it was started.
-            findings: beyond the jobs' own figures.
-        """
+        """Show what a sweep ends with, and what it found beyond the jobs' own figures."""
 
     def close(self) -> None:
         """End what is drawn live, if anything; may be called twice."""

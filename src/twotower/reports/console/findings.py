@@ -21,11 +21,8 @@ class SeedSummary:
 
     Attributes:
         configuration: the varied overrides without the seed; empty where only the seed varies.
-        metric: e.g. `test/recall_at_20`.
-        mean: over the seeds.
         sd: sample standard deviation over the seeds.
         interval: 95 % interval of the mean, by Student's t.
-        num_seeds: how many.
     """
 
     configuration: str
@@ -36,7 +33,6 @@ class SeedSummary:
     num_seeds: int
 
     def __str__(self) -> str:
-        """Say it in one line."""
         low, high = self.interval
         return (
             f"{self.num_seeds} seeds     {self.metric.replace('_at_', '@')} {self.mean:.4f} "
@@ -57,7 +53,6 @@ class Findings:
     """What a sweep found.
 
     Attributes:
-        seeds: of each configuration that has several.
         search: what `sweep.json` says of a search: its objectives, its best trials and all trials; empty for
             a grid, whose jobs' names say what varies.
     """
@@ -87,12 +82,7 @@ class Findings:
         return next((row for row in self.search.get("trials", ()) if row["job"] == job), {})
 
     def winner(self, outcomes: Sequence[Outcome], metric: str) -> Winner | None:
-        """Return the best job; None if no job is good, or several objectives or only seeds compete.
-
-        Args:
-            outcomes: of the sweep.
-            metric: of the validation split; a search goes by its own objective.
-        """
+        """Return the best job; None if no job is good, or several objectives or only seeds compete."""
         if self.search:
             if len(self.objectives) != 1 or not self.best:
                 return None

@@ -94,7 +94,6 @@ class JsonLines(Console):
 
 class _LogEvents(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record as an event."""
         fields = getattr(record, "fields", None)
         if isinstance(fields, Mapping):
             emit("epoch", **fields)

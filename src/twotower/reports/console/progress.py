@@ -19,14 +19,7 @@ TAIL_BYTES, MOST_RUNNING, BAR_WIDTH = 4096, 8, 30
 
 
 class SweepView:
-    """What is known of a sweep while it runs.
-
-    Args:
-        folder: of the sweep.
-        num_jobs: in all, or None where it is not known.
-        metric: of the validation split, that says which job is best.
-        num_trainings: how many of the jobs train towers, or None where it is not known.
-    """
+    """What is known of a sweep while it runs."""
 
     def __init__(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
@@ -57,9 +50,6 @@ class SweepView:
         Jobs that were done before or failed teach nothing. Those that trained and those that took another's
         towers are averaged apart. How many of the jobs to come train is known if the sweep says so; else
         their share is that of the jobs so far.
-
-        Args:
-            now: on the clock of `started`.
         """
         ran = [each for each in self.outcomes if not each.skipped and each.status in RAN_TO_THE_END]
         if self.num_jobs is None or not ran:

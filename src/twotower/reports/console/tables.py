@@ -86,13 +86,7 @@ def index_table(index: Mapping[str, Any]) -> Table:
 
 
 def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = NOTHING) -> Table:
-    """Return the jobs that did not fail, from best to worst; of several objectives, without the Pareto set.
-
-    Args:
-        outcomes: of a sweep.
-        metric: of the validation split, e.g. `valid/recall_at_20`.
-        findings: of a search.
-    """
+    """Return the jobs that did not fail, from best to worst; of several objectives, without the front."""
     shown = [each for each in findings.ranked(outcomes, metric) if each.status != "failed"]
     if not findings.goes_by(shown, metric):
         return _by_objectives(shown, findings)
@@ -130,7 +124,6 @@ def pareto_table(findings: Findings) -> Table:
 
 
 def _jobs(title: str, headings: Sequence[str], lines: Sequence[Line], findings: Findings) -> Table:
-    """Return a table of jobs; where a screen is narrow, names and settings are folded."""
     table = plain_table(title)
     settings = {job: findings.settings(job) for job, _, _ in lines}
     shown = any(settings.values())

@@ -32,11 +32,7 @@ Floats = NDArray[np.float32]
 
 
 class Browser:
-    """Looks things up in one version; safe from several threads.
-
-    Args:
-        retriever: of the version.
-    """
+    """Looks things up in one version; safe from several threads."""
 
     def __init__(self, retriever: Retriever) -> None:
         self.retriever = retriever
@@ -131,7 +127,6 @@ class Browser:
 
     @cached_property
     def _texts(self) -> tuple[pd.Series, pd.Series]:
-        """Return ids and names of the bundle's items in small letters."""
         label = self._bundle.item_label
         ids = pd.Series(self._bundle.items.values.astype(np.str_), dtype="str")
         names = self._bundle.item_table[label].astype("str") if label else ids
@@ -161,11 +156,7 @@ class Browser:
         return [as_shown(each) for each in self.retriever.similar(item_id, k)]
 
     def recommend(self, request: Request) -> list[dict[str, Any]]:
-        """Return what a known user is recommended and why, all of one version.
-
-        Raises:
-            InputError: as `Retriever.recommend`.
-        """
+        """Return what a known user is recommended and why, all of one version."""
         found = self.retriever.answer_one(request)
         assert request.user_id is not None
         reasons = self.why(request.user_id, [each.item_id for each in found])

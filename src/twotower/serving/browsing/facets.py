@@ -19,7 +19,6 @@ def facets_of(bundle: Bundle, kinds: dict[str, str]) -> list[dict[str, Any]]:
     """Describe columns as the bundle's items have them.
 
     Args:
-        bundle: whose item table is looked at.
         kinds: column -> `text`, `number` or `tags`.
 
     Returns:

@@ -17,7 +17,6 @@ class AccessLog:
 
     Args:
         console: `jsonl` for JSON lines, `rich` for people, `quiet` for nothing.
-        stream: where lines go.
     """
 
     def __init__(self, console: str, stream: TextIO) -> None:

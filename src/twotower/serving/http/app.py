@@ -47,7 +47,6 @@ def create_app(
     """Return the service as an ASGI application; its lifespan closes `live`.
 
     Args:
-        live: the bundle in use, and what changes.
         config: of which its limits, origins and console count here.
         keys: who may ask what; None, or none: everybody may do everything.
         hosts: what it answers for; None for this machine.
@@ -113,7 +112,6 @@ def _with_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
 
 
 def _add_errors(app: FastAPI, root: Path) -> None:
-    """Give every error the one shape, those of the framework too."""
 
     async def told(_: HttpRequest, error: Any) -> Response:
         return error_response(_as_http(error, root))
@@ -138,7 +136,6 @@ def _as_http(error: Exception, root: Path) -> HttpError:
 
 
 async def _watch(live: LiveService, bundle_changed: Callable[[], None]) -> None:
-    """Have the index built anew once it has drifted, and tell of another bundle, whoever switched to it."""
     known = live.retriever
     while True:
         await asyncio.sleep(WATCH_SECONDS)

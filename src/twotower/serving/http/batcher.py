@@ -40,10 +40,8 @@ class Batcher(Generic[A, R]):
 
     Args:
         work: pieces -> what each gives; called in the thread.
-        name: of the thread.
         size: a batch is closed once its pieces weigh so much.
         most_waiting: the number of pieces that are not done yet, beyond which more are refused.
-        weight: of a piece.
         observe: told the number of pieces in each batch, in the thread.
     """
 

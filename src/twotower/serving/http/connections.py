@@ -48,12 +48,7 @@ class Limits:
 class Connections:
     """An application whose connections have limits: uvicorn calls it, and `protocol` for each connection.
 
-    Args:
-        app: the application.
-        limits: of each connection, and of all.
-
     Attributes:
-        limits: as given.
         open: the connections that were not refused.
         open_from: their number from each address.
     """
@@ -86,13 +81,7 @@ class Connections:
 
 
 class Connection(asyncio.Protocol):
-    """One connection; hands on to uvicorn's protocol what it can work on now, and reads no further before.
-
-    Args:
-        connections: all of them.
-        state: of the lifespan.
-        of_uvicorn: what its protocol takes beside.
-    """
+    """One connection; hands on to uvicorn's protocol what it can work on now, and reads no further before."""
 
     def __init__(self, connections: Connections, state: dict[str, Any], of_uvicorn: dict[str, Any]) -> None:
         self._all, self._limits = connections, connections.limits
@@ -204,7 +193,6 @@ class Connection(asyncio.Protocol):
         self._parser.resume_writing()
 
     def _refuse(self, error: HttpError) -> None:
-        """Write an error that no endpoint knows of, and close."""
         error.headers |= {**self._version(), "Connection": "close"}
         answer = error_response(error)
         lines = [b"HTTP/1.1 %d %s" % (error.status, HTTPStatus(error.status).phrase.encode())]

@@ -62,21 +62,12 @@ def from_input(error: InputError, headers: Mapping[str, str] | None = None) -> H
 
 
 def without_folders(message: str, root: Path) -> str:
-    """Return a message that names files relative to the root of bundles; where that is is nobody's business.
-
-    Args:
-        message: of an error.
-        root: the folder of all bundles.
-    """
+    """Return a message with files relative to `root`, of all bundles: where that is is nobody's business."""
     return LEADING_FOLDER.sub("", message.replace(f"{root}/", ""))
 
 
 def checked(model: type[M], given: object) -> M:
-    """Return a model of parsed values.
-
-    Raises:
-        HttpError: 422, with the most precise of the mistakes.
-    """
+    """Return a model of parsed values. Raises HttpError: 422, with the most precise of the mistakes."""
     try:
         return model.model_validate(given)
     except ValidationError as error:

@@ -58,11 +58,7 @@ def add_docs(router: APIRouter) -> None:
     for address, content, kind in (
         ("/docs", PAGE, "text/html"),
         ("/docs/start.js", START, "text/javascript"),
-        (
-            "/docs/swagger-ui-bundle.js",
-            (SWAGGER / "swagger-ui-bundle.js").read_bytes(),
-            "text/javascript",
-        ),
+        ("/docs/swagger-ui-bundle.js", (SWAGGER / "swagger-ui-bundle.js").read_bytes(), "text/javascript"),
         ("/docs/swagger-ui.css", (SWAGGER / "swagger-ui.css").read_bytes(), "text/css"),
     ):
         router.get(address)(fixed_file(content, kind))

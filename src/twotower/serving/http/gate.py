@@ -33,16 +33,9 @@ class Gate:
     """Hosts, keys, limits, well-formed JSON; then the endpoint; then the version, metrics and the access log.
 
     Args:
-        app: the endpoints.
         direct: (method, path) -> what checks a parsed body, and what answers it, for the endpoints that are
             asked most: called without the framework between, which costs more than the answer.
         live: whose version an answer names unless it says otherwise.
-        hosts: what the service answers for.
-        keys: who may ask what.
-        rate: requests a second of one client.
-        max_body_bytes: of a request.
-        metrics: counts.
-        log: a line for each request.
     """
 
     def __init__(
@@ -170,7 +163,6 @@ def _as_understood(body: bytes) -> bytes:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives a body that was read already, then what comes after it."""
     given = False
 
     async def replay() -> Message:

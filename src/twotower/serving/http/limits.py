@@ -20,9 +20,7 @@ async def read_body(receive: Receive, most_bytes: int, seconds: float = BODY_SEC
     """Read a whole body.
 
     Args:
-        receive: of the ASGI connection.
         most_bytes: refused while it arrives, whatever its Content-Length says.
-        seconds: for all of it.
 
     Raises:
         HttpError: 413 too large, 408 too slow, 400 the client left.
@@ -54,7 +52,6 @@ class RateLimit:
 
     Args:
         per_second: requests; 0 for no limit.
-        clock: seconds, always rising.
     """
 
     def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -63,11 +60,7 @@ class RateLimit:
         self._buckets: OrderedDict[str | bytes, tuple[float, float]] = OrderedDict()
 
     def take(self, client: str | bytes) -> None:
-        """Take a token of a client.
-
-        Raises:
-            HttpError: 429, with the seconds until there is one again.
-        """
+        """Take a token of a client. Raises HttpError: 429, with the seconds until there is one again."""
         if not self._rate:
             return
         now = self._clock()

@@ -13,11 +13,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """Counts requests and batches, and reads the state of the service when it is asked.
-
-    Args:
-        live: whose state.
-    """
+    """Counts requests and batches, and reads the state of the service when it is asked."""
 
     def __init__(self, live: LiveService) -> None:
         self._registry = CollectorRegistry()
@@ -55,8 +51,6 @@ class Metrics:
 
 
 class _State(Collector):
-    """The state of the service at the time of asking."""
-
     def __init__(self, live: LiveService) -> None:
         self._live = live
 

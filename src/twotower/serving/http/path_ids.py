@@ -14,11 +14,6 @@ WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
 def id_of(text: str, vocabulary: Vocabulary, what: str) -> ItemId:
     """Return the id that a part of a path means.
 
-    Args:
-        text: as decoded.
-        vocabulary: of ids of this kind, which are text or whole numbers.
-        what: `item` or `user`, for the message.
-
     Raises:
         InputError: it is no whole number where ids are, or nothing that anybody could see.
     """

@@ -15,14 +15,7 @@ from starlette.responses import Response
 from twotower.config.errors import InputError
 from twotower.serving.http import models
 from twotower.serving.http.batcher import Batcher
-from twotower.serving.http.errors import (
-    HttpError,
-    checked,
-    from_input,
-    from_validation,
-    mistake,
-    response,
-)
+from twotower.serving.http.errors import HttpError, checked, from_input, from_validation, mistake, response
 from twotower.serving.http.gate import Direct, version_header
 from twotower.serving.http.metrics import Metrics
 from twotower.serving.http.path_ids import id_of

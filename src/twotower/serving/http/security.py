@@ -24,7 +24,6 @@ class Keys:
 
     Args:
         lines: `read <key>` or `write <key>`; empty ones and those that begin with # count for nothing.
-        source: where they come from, for messages.
 
     Raises:
         InputError: names the line that cannot be read, never its key.

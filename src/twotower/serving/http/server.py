@@ -30,12 +30,6 @@ IDLE_SECONDS, STOP_SECONDS, SWITCH_SECONDS = 30, 20, 0.002
 def serve(settings: Mapping[str, Any]) -> int:
     """Serve a bundle until SIGTERM or SIGINT, then finish the requests in flight.
 
-    Args:
-        settings: of a `ServiceConfig`, plain.
-
-    Returns:
-        The exit status.
-
     Raises:
         InputError: the bundle, the store, the file of keys or a name in `allowed_hosts` cannot be used.
     """
@@ -57,7 +51,6 @@ def places(bundle: Path, bundles_root: str | None, store: str | None) -> tuple[P
     """Return the folder of the bundles that may be switched to, and the file of live changes.
 
     Args:
-        bundle: an exported one.
         bundles_root: None for the folder of the run's folder; of a bundle that is in no run, for its own.
         store: None for a file in the run's folder or beside the bundle, "" for none.
     """
@@ -81,12 +74,7 @@ def most_connections() -> int:
 
 
 def connection_limits(connections: int, of_one: int | None) -> Limits:
-    """Return the limits on connections.
-
-    Args:
-        connections: at once.
-        of_one: at once from one address; None for a quarter of all, 0 for no limit.
-    """
+    """Return the limits of so many connections; of one address None is a quarter of all, 0 no limit."""
     return Limits(connections, max(1, connections // 4) if of_one is None else of_one)
 
 
@@ -127,7 +115,6 @@ def _run(config: ServiceConfig, application: Any) -> int:
 
 
 def _tell(config: ServiceConfig, live: LiveService, has_keys: bool) -> None:
-    """Say what is served and where."""
     url = f"http://{config.host}:{config.port}"
     retriever = live.retriever
     facts = {"url": url, "version": retriever.version, "items": retriever.num_items, "api_keys": has_keys}

@@ -17,7 +17,6 @@ class Acknowledged:
     """How far a store goes, or was promised to.
 
     Args:
-        store: the identity of the store.
         last: number of the latest change that somebody was told is kept.
     """
 
@@ -57,7 +56,6 @@ class Promises:
     it outlives the process. After a loss of power it may be behind the store, never before it.
 
     Args:
-        path: of the file.
         first: written and synced at once.
     """
 

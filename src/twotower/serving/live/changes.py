@@ -19,12 +19,7 @@ TOGETHER = 256
 
 @dataclass(frozen=True)
 class ItemPut:
-    """An item is offered from now on, new or changed.
-
-    Args:
-        item_id: the user's own key.
-        features: column of the item table -> raw value, as JSON has them.
-    """
+    """An item is offered from now on, new or changed; `features` are column -> raw value, as in JSON."""
 
     item_id: ItemId
     features: Mapping[str, Any]
@@ -51,12 +46,7 @@ Change = ItemPut | ItemRemoved | Event
 
 @dataclass(frozen=True)
 class SetAside:
-    """A change that was kept and cannot be made in the bundle in use.
-
-    Args:
-        change: stays in the store, for other bundles.
-        reason: what the bundle said.
-    """
+    """A change that stays in the store and cannot be made in the bundle in use, and what that said."""
 
     change: Change
     reason: str
@@ -67,9 +57,6 @@ def replay(changes: Iterable[Change], retriever: Retriever) -> list[SetAside]:
 
     Items that follow one another are embedded together, unless one is wrong. Whatever a change raises,
     the others are made: who acknowledged them was another bundle, or another version of this program.
-
-    Returns:
-        Those that the retriever could not take.
     """
     aside: list[SetAside] = []
     for kind, same in itertools.groupby(changes, type):
@@ -80,7 +67,6 @@ def replay(changes: Iterable[Change], retriever: Retriever) -> list[SetAside]:
 
 
 def _put_together(puts: Sequence[Any], retriever: Retriever) -> bool:
-    """Put in items in one pass, and tell whether that could be done."""
     if len({each.item_id for each in puts}) < len(puts):
         return False
     try:
@@ -91,7 +77,6 @@ def _put_together(puts: Sequence[Any], retriever: Retriever) -> bool:
 
 
 def _made(change: Change, retriever: Retriever) -> list[SetAside]:
-    """Make one change; return it where it cannot be made."""
     try:
         if isinstance(change, ItemPut):
             retriever.apply_items(retriever.prepare_items([(change.item_id, change.features)]))

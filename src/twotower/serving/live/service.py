@@ -34,15 +34,11 @@ class LiveService:
 
     Args:
         root: the folder whose bundles `reload` may name.
-        bundle: the first one.
         store: file of the live changes; None keeps them as long as this object, in a temporary file.
         bundle_of: from a folder below `root` to the folder of its bundle.
         trusted_packages: whose classes the files of bundles may name, of those switched to later too.
 
     Attributes:
-        trusted_packages: as given.
-        root: as given, in full.
-        retriever: of the bundle in use.
         num_set_aside: changes in the store that this bundle cannot take (an item it does not know, a column
             it lacks); they stay there for later bundles, with the reasons in a table of their own.
 
@@ -86,12 +82,6 @@ class LiveService:
 
         Requests that are under way keep the version they began with.
 
-        Args:
-            name: of a folder in `root`.
-
-        Returns:
-            The version now in use.
-
         Raises:
             InputError: there is no such bundle, or it is damaged; the one in use goes on.
             ReloadUnderWay: another bundle is being opened.
@@ -108,9 +98,6 @@ class LiveService:
 
         Where changed and removed items have left many rows behind, the bundle is opened anew instead: that
         lets go of them, but for those in somebody's history.
-
-        Returns:
-            Whether one was begun.
         """
         retriever = self.retriever
         with self._rebuilding:
@@ -137,7 +124,6 @@ class LiveService:
             self._open.close()
 
     def _switch(self, folder: Path) -> str:
-        """Open a bundle, make the live changes in it again, and use it from then on; return its version."""
         retriever = self._opened(folder, self._bundle_of)
         reached, aside = 0, list[SetAside]()
         for _ in range(CATCH_UPS):  # each is shorter than the one before, and writes go on
@@ -149,7 +135,6 @@ class LiveService:
         return retriever.version
 
     def _use(self, retriever: Retriever, aside: Sequence[SetAside]) -> None:
-        """Answer from a retriever that has the kept changes, and tell which of them it cannot take."""
         if aside:
             LOG.warning(
                 "%s: %d kept changes cannot be made in this bundle and are set aside (reasons: its table "

@@ -70,9 +70,6 @@ class Store:
     number of changes. Ids are whole numbers of 64 bits or text, and keep their kind. Safe from several
     threads; one process at a time.
 
-    Args:
-        path: of the file; made if there is none.
-
     Raises:
         InputError: another process uses it, or it is damaged, of another format or no such file.
     """
@@ -110,9 +107,6 @@ class Store:
     def commit(self, changes: Sequence[Change]) -> int:
         """Keep all of some changes or none, in one transaction; they are on the disk when this returns.
 
-        Returns:
-            The number of the latest change.
-
         Raises:
             InputError: an id or a feature cannot be kept.
             StoreFailed: the disk did not take it.
@@ -148,9 +142,6 @@ class Store:
         First items that are put, then events, then removals, each in order of arrival. Of an item that was
         removed the latest features come too where events name it, because it stays in histories.
 
-        Args:
-            after: the number; 0 for all.
-
         Raises:
             InputError: a row is damaged.
         """
@@ -171,7 +162,6 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Write all of what is written within, or nothing."""
         problem = "the store is closed" if self._closed else self._files.problem()
         if problem is not None:
             raise StoreFailed(f"{self.path}: not written, nothing was kept: {problem}; {TOUCHED}")

@@ -26,9 +26,6 @@ def remedy(path: Path) -> str:
 def check(path: Path) -> Acknowledged | None:
     """Look at a store and what was promised of it, and tell what is missing.
 
-    Args:
-        path: of the file, without links; nobody else has it.
-
     Returns:
         Its identity ("" of one that an earlier version made) and how far it goes; None where it is new.
 

@@ -18,9 +18,6 @@ def locked(path: Path) -> Iterator[None]:
 
     A database in it must be closed before this ends: whoever closes a file drops the locks SQLite has on it.
 
-    Args:
-        path: of the file.
-
     Raises:
         InputError: another process holds it.
         OSError: it cannot be opened for writing.
@@ -41,9 +38,6 @@ class StoreFiles:
     """Tells when somebody else has touched the files of an open database.
 
     SQLite writes on to a file that was deleted, and believes what it remembers of one that was cut.
-
-    Args:
-        path: of the database, without links; it is open, and nobody writes to it now.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,8 +47,8 @@ class StoreFiles:
     def problem(self, written: bool = False) -> str | None:
         """Return what others have done to the files since they were last looked at; None where nothing was.
 
-        Args:
-            written: we have written meanwhile; where that is all, the files are remembered as they are.
+        Where we have `written` meanwhile and that is all, the files are remembered as they are.
+
         """
         now = list(map(_stat, self._paths))
         for path, was, found in zip(self._paths, self._seen, now, strict=True):

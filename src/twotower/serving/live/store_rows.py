@@ -65,11 +65,7 @@ def checksum_of(*values: Any) -> int:
 
 
 def change_of(kind: type[Change], row: Values) -> Change:
-    """Return the change that a row keeps.
-
-    Raises:
-        ValueError: the row is not what was written.
-    """
+    """Return the change that a row keeps. Raises ValueError: the row is not what was written."""
     number, *values, checksum = row
     if any(isinstance(value, bytes) for value in row) or checksum_of(number, *values) != checksum:
         raise ValueError(f"row {number} of {kind.__name__} does not match its checksum")
@@ -111,7 +107,6 @@ def _encodable(text: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Return a number or list of numpy's as Python's."""
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} has no JSON")

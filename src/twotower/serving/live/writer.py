@@ -19,8 +19,6 @@ Step = Callable[[], Any]
 
 @dataclass(eq=False)
 class _Write:
-    """What one caller waits for."""
-
     changes: list[Change]
     steps: list[Step] = field(default_factory=list)
     error: Exception | None = None
@@ -31,9 +29,6 @@ class Writer:
     """One writer at a time; callers that come meanwhile are written together by the next, in one transaction.
 
     A commit waits for the disk, so ten callers that share one wait as long as one would.
-
-    Args:
-        store: keeps the changes.
     """
 
     def __init__(self, store: Store) -> None:
@@ -100,8 +95,6 @@ def _checked(
     """Check changes that are not made yet, and change nothing.
 
     Args:
-        changes: of one caller, in order.
-        retriever: as it is before all changes that wait.
         offered: items put (True) or removed (False) by changes that wait before these.
 
     Returns:
