@@ -6,7 +6,7 @@ from typing import Any
 from twotower.config.errors import InputError
 from twotower.serving.catalogue import Catalogue, PreparedItem
 from twotower.serving.drift import Drift
-from twotower.serving.recommendation import ItemId, UserId
+from twotower.serving.live_items import ItemId, UserId
 from twotower.serving.requests import checked_id, checked_time, known_rows
 from twotower.serving.user_histories import UserHistories
 

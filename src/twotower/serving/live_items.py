@@ -4,6 +4,7 @@ Shapes: D embedding, n rows asked for.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,24 @@ from numpy.typing import NDArray
 
 from twotower.data.ids import fits_64_bits, is_whole
 from twotower.data.vocabulary import Vocabulary
-from twotower.serving.recommendation import ItemId
+
+ItemId = int | str
+UserId = int | str
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One item, and why it stands where it does.
+
+    Args:
+        score: the dot product of the two embeddings.
+        label: the item's name for people, where the data have one.
+    """
+
+    item_id: ItemId
+    score: float
+    label: str | None
+
 
 Rows = NDArray[np.int64]
 SPARE_ROWS = 1024

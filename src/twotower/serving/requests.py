@@ -14,8 +14,7 @@ from twotower.data.ids import MAX_LENGTH, fits_64_bits, is_text_id
 from twotower.data.times import EARLIEST, LATEST
 from twotower.features.feature import ContextFeature
 from twotower.features.feature_table import FeatureTable
-from twotower.serving.live_items import LiveItems, Rows, as_id, as_label
-from twotower.serving.recommendation import ItemId, UserId
+from twotower.serving.live_items import ItemId, LiveItems, Rows, UserId, as_id, as_label
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 

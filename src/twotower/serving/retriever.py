@@ -11,7 +11,7 @@ from twotower.serving.batch import Answering
 from twotower.serving.best_items import Best, most_alike
 from twotower.serving.catalogue import Catalogue
 from twotower.serving.live_changes import LiveChanges
-from twotower.serving.recommendation import ItemId, Recommendation, UserId
+from twotower.serving.live_items import ItemId, Recommendation, UserId
 from twotower.serving.requests import NOTHING, Request, UnknownUser, known_rows
 from twotower.serving.towers import towers_of
 from twotower.serving.user_histories import UserHistories

@@ -12,8 +12,7 @@ import numpy as np
 
 from twotower.data.history import History
 from twotower.data.vocabulary import Vocabulary
-from twotower.serving.live_items import LiveItems, Rows, as_id, rows_of
-from twotower.serving.recommendation import UserId
+from twotower.serving.live_items import LiveItems, Rows, UserId, as_id, rows_of
 from twotower.serving.requests import UnknownUser, right_aligned
 
 

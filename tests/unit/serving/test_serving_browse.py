@@ -11,9 +11,7 @@ from twotower.bundle.read import read_bundle
 from twotower.data.vocabulary import Vocabulary
 from twotower.features.tags import Tags
 from twotower.serving.browsing.browser import MOST_HISTORY, Browser
-from twotower.serving.browsing.catalogue_map import CatalogueMap, drawn, nearest
-from twotower.serving.browsing.facets import MOST_VALUES, _facet
-from twotower.serving.browsing.id_prefix import with_prefix
+from twotower.serving.browsing.views import MOST_VALUES, CatalogueMap, _facet, drawn, nearest, with_prefix
 from twotower.serving.requests import UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
 

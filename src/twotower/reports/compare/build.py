@@ -6,26 +6,24 @@ from itertools import combinations
 from pathlib import Path
 
 from twotower.reports.compare.comparison import Comparison, Options, Row, notes_of
-from twotower.reports.compare.differences import differing_keys
 from twotower.reports.compare.entries import (
-    Entry,
-    baseline_entries,
-    best_by_validation,
-    configuration_entries,
-    direction_of,
-    named_baseline,
-)
-from twotower.reports.compare.judge import NOT_COMPARABLE, Data, Difference, Judge, Judgement
-from twotower.reports.compare.metric import (
     COLD_START,
     DEFAULT,
     OF_COLD_START,
     OF_THE_INDEX,
+    Entry,
+    baseline_entries,
+    best_by_validation,
+    configuration_entries,
     default_metric,
+    direction_of,
     known_key,
+    named_baseline,
 )
+from twotower.reports.compare.judge import NOT_COMPARABLE, Data, Difference, Judge, Judgement
 from twotower.reports.compare.record import DAMAGED, RunRecord, display_names, largest_group, read_run
 from twotower.reports.compare.seeds import Spread, luck, spreads
+from twotower.reports.compare.table import differing_keys
 
 
 def compare(folders: Sequence[Path], options: Options, notes: Sequence[str] = ()) -> Comparison:

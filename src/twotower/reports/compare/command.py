@@ -13,10 +13,9 @@ from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.files.atomic import write_text_atomically
 from twotower.reports.compare.build import compare
 from twotower.reports.compare.comparison import Comparison, Options
-from twotower.reports.compare.export import as_csv, as_json, as_markdown
-from twotower.reports.compare.find import is_run, run_folders
-from twotower.reports.compare.metric import DEFAULT
-from twotower.reports.compare.screen import show
+from twotower.reports.compare.entries import DEFAULT
+from twotower.reports.compare.export import as_csv, as_json, as_markdown, show
+from twotower.reports.compare.record import is_run, run_folders
 from twotower.reports.compare.table import summary
 
 STDOUT = "-"

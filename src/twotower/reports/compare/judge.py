@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from twotower.reports.compare.entries import Entry, direction_of
-from twotower.reports.compare.metric import column_of, written
+from twotower.reports.compare.entries import Entry, column_of, direction_of, written
 from twotower.reports.compare.paired import bootstrap_intervals, holm, sign_flip_p_values
 from twotower.reports.compare.per_user import UnpairedError, UserTable, other_users, read_values
 from twotower.reports.compare.record import other_data

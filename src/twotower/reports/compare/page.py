@@ -8,11 +8,18 @@ from string import Template
 from typing import Any
 
 from twotower.reports.compare.comparison import Comparison, Row
-from twotower.reports.compare.differences import telling_keys
+from twotower.reports.compare.entries import written
 from twotower.reports.compare.judge import BETTER, WORSE
-from twotower.reports.compare.metric import written
 from twotower.reports.compare.page_data import Curves, page_data, picked
-from twotower.reports.compare.table import Column, columns_of, pair_columns, reason_beside, summary, told_of
+from twotower.reports.compare.table import (
+    Column,
+    columns_of,
+    pair_columns,
+    reason_beside,
+    summary,
+    telling_keys,
+    told_of,
+)
 
 WAYS = {True: "more", False: "less", None: "neither more nor less"}
 LONGEST_PILL, LONG = 40, 40

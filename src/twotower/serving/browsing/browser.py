@@ -15,12 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from twotower.serving.attributes import plain
-from twotower.serving.browsing.catalogue_map import MOST_POINTS, CatalogueMap, drawn, nearest
-from twotower.serving.browsing.facets import facets_of
-from twotower.serving.browsing.id_prefix import with_prefix
+from twotower.serving.browsing.views import MOST_POINTS, CatalogueMap, drawn, facets_of, nearest, with_prefix
 from twotower.serving.catalogue import ITEM_ID
-from twotower.serving.live_items import LiveItems, Rows
-from twotower.serving.recommendation import ItemId, Recommendation, UserId
+from twotower.serving.live_items import ItemId, LiveItems, Recommendation, Rows, UserId
 from twotower.serving.requests import Request, known_rows
 from twotower.serving.retriever import Retriever
 

@@ -17,17 +17,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from twotower.config.errors import InputError
-from twotower.serving.http.access_log import AccessLog
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.connections import VERSION
 from twotower.serving.http.errors import HttpError, error_response, from_details, from_input, without_folders
 from twotower.serving.http.gate import VERSION_HEADER, Gate, version_header
-from twotower.serving.http.hosts import Hosts
-from twotower.serving.http.limits import RateLimit
-from twotower.serving.http.metrics import Metrics
+from twotower.serving.http.metrics import AccessLog, Metrics
 from twotower.serving.http.page_routes import add_page
 from twotower.serving.http.routes import BATCH_SIZE, add_routes, answer, weight
-from twotower.serving.http.security import Keys
+from twotower.serving.http.security import Hosts, Keys, RateLimit
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.service import LiveService
 from twotower.serving.live.store import StoreFailed

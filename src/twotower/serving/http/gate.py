@@ -12,12 +12,9 @@ import orjson
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from twotower.serving.http.access_log import AccessLog
 from twotower.serving.http.errors import HttpError, error_response
-from twotower.serving.http.hosts import Hosts
-from twotower.serving.http.limits import CLOSE, RateLimit, read_body, too_large
-from twotower.serving.http.metrics import Metrics
-from twotower.serving.http.security import Keys, is_open
+from twotower.serving.http.metrics import AccessLog, Metrics
+from twotower.serving.http.security import CLOSE, Hosts, Keys, RateLimit, is_open, read_body, too_large
 from twotower.serving.live.service import LiveService
 
 LOG = logging.getLogger("twotower")

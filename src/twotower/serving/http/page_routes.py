@@ -1,25 +1,81 @@
-"""The page for people at `/`, and what it looks up beyond the endpoints for programs.
+"""The page for people at `/`, its files and the page at /docs, and what it looks up beyond the endpoints.
 
 These answer people, not programs: they may change with the page, so the OpenAPI page leaves them out.
+No path of a request names a file that is not there: all are read once.
 """
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import fastapi_offline
 from fastapi import APIRouter, FastAPI, Query
 from starlette.responses import Response
 
 from twotower.serving.browsing.browser import Browser, as_shown
 from twotower.serving.http import models
-from twotower.serving.http.fixed_files import add_docs, fixed_file
 from twotower.serving.http.other_bundles import OtherBundles
-from twotower.serving.http.path_ids import id_of
-from twotower.serving.http.routes import said, where_of
+from twotower.serving.http.routes import id_of, said, where_of
 from twotower.serving.live.changes import Event
 from twotower.serving.live.service import LiveService
 from twotower.serving.requests import Request
+
+# Nothing from elsewhere and no script or style within the text, so that no value of the data can run.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+SWAGGER = Path(fastapi_offline.__file__).parent / "static"
+# Addresses are relative, for a service behind a proxy that adds a prefix.
+PAGE = b"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>twotower: API</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+START = b"""SwaggerUIBundle({
+  url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null
+});
+"""
+
+
+def fixed_file(content: bytes, kind: str) -> Callable[[], Any]:
+    """Return the endpoint of a file, whose media type is `kind`."""
+
+    async def read() -> Response:
+        return Response(content, headers=HEADERS, media_type=kind)
+
+    return read
+
+
+def add_docs(router: APIRouter) -> None:
+    """Add the page at /docs, which describes every request, from files of this machine only."""
+    for address, content, kind in (
+        ("/docs", PAGE, "text/html"),
+        ("/docs/start.js", START, "text/javascript"),
+        ("/docs/swagger-ui-bundle.js", (SWAGGER / "swagger-ui-bundle.js").read_bytes(), "text/javascript"),
+        ("/docs/swagger-ui.css", (SWAGGER / "swagger-ui.css").read_bytes(), "text/css"),
+    ):
+        router.get(address)(fixed_file(content, kind))
+
 
 FOLDER = Path(__file__).parents[1] / "page"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}

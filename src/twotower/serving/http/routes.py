@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -13,16 +14,39 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from twotower.config.errors import InputError
+from twotower.data.ids import fits_64_bits
+from twotower.data.vocabulary import Vocabulary
 from twotower.serving.http import models
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.errors import HttpError, checked, from_input, from_validation, mistake, response
 from twotower.serving.http.gate import Direct, version_header
 from twotower.serving.http.metrics import Metrics
-from twotower.serving.http.path_ids import id_of
 from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved
 from twotower.serving.live.service import LiveService
+from twotower.serving.live_items import ItemId
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
+
+WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
+"""The one way to write a whole number, so that 7 and 007 are not the same item under two names."""
+
+
+def id_of(text: str, vocabulary: Vocabulary, what: str) -> ItemId:
+    """Return the id that a part of a path means.
+
+    Raises:
+        InputError: it is no whole number where ids are, or nothing that anybody could see.
+    """
+    if vocabulary.is_text:
+        if not text.strip():
+            raise InputError(f"{what}_id: expected more than white space, got {text!r:.80}")
+        return text
+    if WHOLE.fullmatch(text) is None or not fits_64_bits(int(text)):
+        raise InputError(
+            f"{what}_id: {what} ids of this bundle are whole numbers of 64 bits, got {text!r:.80}"
+        )
+    return int(text)
+
 
 WHERE: TypeAdapter[dict[str, Any]] = TypeAdapter(models.Where)
 

@@ -1,12 +1,151 @@
-"""Who may ask what: keys with a scope, compared in constant time."""
+"""Who may ask what, and how much: names of the service, keys with a scope, limits on one client."""
 
+import asyncio
 import hashlib
 import hmac
-from collections.abc import Iterable
+import ipaddress
+import math
+import re
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from starlette.types import Receive
 
 from twotower.config.errors import InputError
 from twotower.serving.http.errors import HttpError
+
+MAX_CLIENTS = 10_000
+BODY_SECONDS = 10.0
+CLOSE = {"Connection": "close"}
+"""The rest of such a body is not read."""
+
+
+async def read_body(receive: Receive, most_bytes: int, seconds: float = BODY_SECONDS) -> bytes:
+    """Read a whole body.
+
+    Args:
+        most_bytes: refused while it arrives, whatever its Content-Length says.
+
+    Raises:
+        HttpError: 413 too large, 408 too slow, 400 the client left.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            body = bytearray()
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise HttpError(400, "the client left before its body ended")
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+                if len(body) > most_bytes:
+                    raise too_large(most_bytes)
+            return bytes(body)
+    except TimeoutError as error:
+        raise HttpError(408, f"the body took longer than {seconds:g} seconds", headers=CLOSE) from error
+
+
+def too_large(most_bytes: int) -> HttpError:
+    """Return the refusal of a body."""
+    return HttpError(413, f"body: expected at most {most_bytes:,} bytes", "body", CLOSE)
+
+
+class RateLimit:
+    """A bucket of tokens for each client: a second's worth at first, refilled steadily.
+
+    Args:
+        per_second: requests; 0 for no limit.
+    """
+
+    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._clock = per_second, clock
+        self._most = max(1.0, per_second)
+        self._buckets: OrderedDict[str | bytes, tuple[float, float]] = OrderedDict()
+
+    def take(self, client: str | bytes) -> None:
+        """Take a token of a client. Raises HttpError: 429, with the seconds until there is one again."""
+        if not self._rate:
+            return
+        now = self._clock()
+        tokens, since = self._buckets.pop(client, (self._most, now))
+        tokens = min(self._most, tokens + (now - since) * self._rate)
+        allowed = tokens >= 1
+        self._buckets[client] = (tokens - 1 if allowed else tokens, now)
+        if len(self._buckets) > MAX_CLIENTS:
+            self._buckets.popitem(last=False)
+        if not allowed:
+            wait = math.ceil((1 - tokens) / self._rate)
+            raise HttpError(
+                429, f"more than {self._rate:g} requests a second; wait", headers={"Retry-After": str(wait)}
+            )
+
+
+ANY = "*"
+LOCAL = "localhost"
+WILDCARDS = frozenset({"0.0.0.0", "::"})
+HEADER = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{0,5})?")
+
+
+class Hosts:
+    """Refuses requests in the name of another host.
+
+    Whoever owns a name may have it stand for this machine (DNS rebinding): for the browsers here their page
+    is then of the same origin as the service, and may ask and read everything. A browser tells the name in
+    `Host`. Addresses stand for nothing but themselves, so they are always answered for.
+
+    Args:
+        allowed: names beside `localhost` and what the service is bound to; `*` for every name.
+        bound: the host that it listens on; where that is all of the machine's, the machine's own name counts.
+
+    Raises:
+        InputError: one of them is no name.
+    """
+
+    def __init__(self, allowed: Iterable[str] = (), bound: str = LOCAL) -> None:
+        names = [*allowed]
+        for name in names:
+            found = HEADER.fullmatch(name)
+            if name != ANY and (found is None or found["name"] != name):
+                raise InputError(
+                    f"allowed_hosts: {name!r:.100} is no name of a host; expected such as shop.example, "
+                    "without http:// and without a port, or * for every name"
+                )
+        own = socket.gethostname() if bound in WILDCARDS else bound
+        self._names = frozenset(_plain(name) for name in (LOCAL, own, *names))
+
+    def check(self, given: list[bytes], http_version: str) -> None:
+        """Check the `Host` headers of a request.
+
+        Raises:
+            HttpError: 400 where there is not exactly one that can be read, 421 where it names another host.
+        """
+        if not given and http_version == "1.0":  # which knows no Host; browsers do not speak it
+            return
+        found = HEADER.fullmatch(given[0].decode("latin-1")) if len(given) == 1 else None
+        if found is None:
+            raise HttpError(400, "Host: expected one name or address of this service", "Host")
+        name = _plain(found["name"])
+        if not (name in self._names or ANY in self._names or _is_address(name)):
+            raise HttpError(
+                421, f"Host: this service does not answer for {name[:100]}; see allowed_hosts", "Host"
+            )
+
+
+def _plain(name: str) -> str:
+    return name.lower().removesuffix(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
 
 READ, WRITE = "read", "write"
 MIN_LENGTH = 16

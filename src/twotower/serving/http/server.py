@@ -17,8 +17,7 @@ from twotower.bundle.export import EXPORTED, exported_beside
 from twotower.config.exits import DONE
 from twotower.serving.http.app import create_app
 from twotower.serving.http.connections import Connections, Limits
-from twotower.serving.http.hosts import Hosts
-from twotower.serving.http.security import Keys
+from twotower.serving.http.security import Hosts, Keys
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.service import LiveService
 

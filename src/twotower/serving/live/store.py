@@ -9,18 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.serving.live.acknowledged import Acknowledged, Promises, promise_file
-from twotower.serving.live.changes import Change, ItemPut, SetAside
-from twotower.serving.live.store_check import APPLICATION, FORMAT_VERSION, check, remedy
-from twotower.serving.live.store_file import StoreFiles, locked
-from twotower.serving.live.store_rows import (
+from twotower.serving.live.changes import (
     INSERTS,
     SELECTS,
     SET_ASIDE,
+    Change,
+    ItemPut,
+    SetAside,
     change_of,
     checksum_of,
     noted,
     values_of,
+)
+from twotower.serving.live.store_check import (
+    APPLICATION,
+    FORMAT_VERSION,
+    Acknowledged,
+    Promises,
+    StoreFiles,
+    check,
+    locked,
+    promise_file,
+    remedy,
 )
 
 SCHEMA = f"""

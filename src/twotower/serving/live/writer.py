@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from twotower.serving.live.changes import Change, ItemPut, ItemRemoved
+from twotower.serving.live.changes import Change, ItemPut, ItemRemoved, values_of
 from twotower.serving.live.store import Store, StoreFailed
-from twotower.serving.live.store_rows import values_of
-from twotower.serving.recommendation import ItemId
+from twotower.serving.live_items import ItemId
 from twotower.serving.requests import UnknownItem
 from twotower.serving.retriever import Retriever
 
