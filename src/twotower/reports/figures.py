@@ -52,12 +52,9 @@ def recall_versus_latency(
 
 
 def pareto(points: Sequence[Point], objective: str) -> Figure:
-    """Draw what the jobs of a sweep reach against latency and against bytes.
+    """Draw what the jobs of a sweep reach, in words `objective`, against latency and against bytes.
 
     The jobs that none beats in both are joined, numbered from the best on, and named below.
-
-    Args:
-        objective: what `Point.value` is, in words.
     """
     values = [point.value for point in points]
     merits = [point.merit for point in points]

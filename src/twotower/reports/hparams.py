@@ -81,7 +81,6 @@ def trial_id(settings: Mapping[str, Any], name: str = "") -> str:
     """Return a readable name that is equal for the seeds of one configuration, and for no other.
 
     The table shows a dozen characters, so what the name of the run's folder says comes first.
-
     """
     values = flat(settings)
     words = label_of(name) or " ".join(str(values[key]) for key in NAMED_BY if key in values)

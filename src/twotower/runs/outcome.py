@@ -14,16 +14,10 @@ Ending = Literal[Status, "interrupted"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
+    """How a job ended, and its final figures: `best_valid/...`, `test/...`, `index/...`, `timing/...`.
 
-    Attributes:
-        status: ok, index_rejected, failed, pruned or interrupted.
-        seconds: that the job took in this sweep.
-        figures: final figures: `best_valid/...`, `test/...`, `index/...`, `timing/...`.
-        reused_from: the run whose towers were taken, if any.
-        skipped: whether an earlier start of the sweep had ended it.
-        configuration: equal for the seeds of one configuration; None where the job did not come so far.
-        higher_is_better: of its metrics by name, as the run recorded it.
+    `seconds` are those in this sweep; `skipped`, whether an earlier start of it had ended the job.
+    `configuration` is equal for the seeds of one, None where the job did not come so far.
     """
 
     name: str

@@ -75,11 +75,7 @@ def evaluation_fingerprint(settings: Mapping[str, Any]) -> str:
 
 
 def training_fingerprint(shaping: Mapping[str, Any], data_fingerprint: str) -> str:
-    """Return a SHA-256 over all that makes towers: equal means that one training does for both.
-
-    The code of the classes that the settings name counts too.
-
-    """
+    """Return a SHA-256 over what makes towers, code of named classes too: equal ones share one training."""
     code = code_fingerprint([TRAINING, *_modules_of(shaping)], apart=NO_PART_OF_TRAINING)
     return fingerprint_of([shaping, data_fingerprint, code])
 

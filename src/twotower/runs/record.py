@@ -56,11 +56,7 @@ def data_record(dataset: RetrievalDataset, seen_filter: bool) -> dict[str, Any]:
 def quality_record(
     valid: Report | None, test: Report, baselines: Mapping[str, BaselineReports]
 ) -> dict[str, Any]:
-    """Return metrics, intervals and slices of the splits, and the baselines' metrics under the same keys.
-
-    `valid` is None where the towers have seen that split.
-
-    """
+    """Return metrics, intervals and slices of the splits, and the baselines' metrics under the same keys."""
     reports = {name: report for name, report in (("valid", valid), ("test", test)) if report is not None}
     of_baselines: dict[str, dict[str, float]] = {}
     for split, found in baselines.items():

@@ -58,21 +58,11 @@ class Training(Part):
 class Result(Part):
     """What `result.json` holds; a key that is absent, as in a run that failed, has its default.
 
-    Metric keys are `valid/` or `test/`, name, `_at_`, k.
-
-    Attributes:
-        fingerprint: equal for runs with the same settings and data.
-        configuration: the same without the seed.
-        training_fingerprint: equal for runs that can share one training.
-        evaluation_fingerprint: equal where towers and baselines are measured in the same way.
-        higher_is_better: of each metric by its name, as its class says.
-        curves: a value an epoch, by key.
-        intervals: 95 %, by key.
-        slices: split -> group -> slice -> key -> figure.
-        evaluated: split -> `users` and `targets`.
-        baselines: name -> metrics under the same keys.
-        baselines_skipped: name -> why.
-        rerun_of: the run that this one repeats, and whether it came out the same, and what had changed.
+    Metric keys are `valid/` or `test/`, name, `_at_`, k. Of equal fingerprints, settings and data are equal
+    (in `configuration` but for the seed), or one training does for both, or towers are measured in the same
+    way. Intervals are of 95 %; slices are split -> group -> slice -> key -> figure, baselines name -> metrics
+    under the same keys, and those skipped name -> why. `rerun_of` is the run that this one repeats, with
+    whether it came out the same, and what had changed.
     """
 
     status: Status

@@ -40,11 +40,7 @@ class AttributeColumn(ABC):
 
     @abstractmethod
     def meeting(self, condition: Any, num_rows: int) -> Mask:
-        """Return which rows meet a condition, [num_rows].
-
-        Raises:
-            InputError: the condition is none for a column of this kind.
-        """
+        """Return which rows meet a condition, [num_rows]; InputError where it is none for this kind."""
 
     def refuse(self, expected: str, found: Any) -> InputError:
         """Return the error that says what a condition on this column may be."""
@@ -102,13 +98,9 @@ class Numbers(AttributeColumn):
 
 
 class Values(AttributeColumn):
-    """Text, or several tags: equal to one of some values, of which an item of several has any.
+    """Text, or several tags (those that `tags` finds): equal to one of some values.
 
     The rows of each value are kept, so that a condition costs no look at the others.
-
-    Args:
-        values: raw, by row.
-        tags: tells how an item's tags are found in its raw value; None where a value is one text.
     """
 
     def __init__(self, name: str, values: pd.Series, tags: Tags | None) -> None:
@@ -155,10 +147,7 @@ class Values(AttributeColumn):
 def column_of(name: str, values: pd.Series, feature: object | None, is_label: bool) -> AttributeColumn | None:
     """Return a column as conditions read it, None where there is no condition on its values.
 
-    Args:
-        values: raw, by row.
-        feature: that reads the column, if one does.
-        is_label: it names items for people, so that its text is not tags.
+    `feature` reads the column, if one does; what names items for people (`is_label`) is no tags.
     """
     if isinstance(feature, Vector):
         return None

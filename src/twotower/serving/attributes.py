@@ -23,11 +23,7 @@ class Attributes:
     """Raw values of the bundle's items and of those put in since, by row.
 
     A column is prepared when a request first names it. Adding excludes everything else; the rest is safe from
-    several threads.
-
-    Args:
-        table: of the bundle's items, without their ids.
-        label: the column that names an item for people.
+    several threads. `table` has no ids; `label` is the column that names an item for people.
     """
 
     def __init__(self, table: pd.DataFrame, features: FeatureTable, label: str | None) -> None:
@@ -68,11 +64,7 @@ class Attributes:
         return place >= 0 and _alike(self._records[place], record)
 
     def check(self, record: Mapping[str, Any]) -> None:
-        """Refuse values of columns that no feature reads and that are not of the column's kind.
-
-        Raises:
-            InputError: there is such a value.
-        """
+        """Raise InputError where a value of a column that no feature reads is not of the column's kind."""
         for name in set(record) - set(self._features):
             column = self._column(name)
             value = record[name]
@@ -88,13 +80,9 @@ class Attributes:
                 )
 
     def meeting(self, where: Mapping[str, Any], num_rows: int) -> Mask:
-        """Return which rows meet all conditions, [num_rows].
+        """Return which rows meet all conditions, [num_rows]; see `Request.where`.
 
-        Args:
-            where: column -> a value, a list of values, or {"min": number, "max": number}.
-
-        Raises:
-            InputError: a column is unknown, or a condition is none for what it holds.
+        Raises InputError: a column is unknown, or a condition is none for what it holds.
         """
         if not isinstance(where, Mapping):
             raise InputError(f'where: expected {{"column": condition}}, got {where!r:.80}')

@@ -39,14 +39,8 @@ UNSOUND = (
 
 @dataclass(frozen=True, eq=False)
 class CheckedRequest:
-    """A request that is right.
-
-    Args:
-        user_row: of the bundle; 0 for a user it does not know.
-        features: raw, of a user who is described; None for one who is known.
-        history_rows: [L] as the towers take them.
-        history_times: [L].
-        request_time: unix seconds.
+    """A request that is right: `features` are None of a user of the bundle, whose row is else 0; times are
+    unix seconds, and history rows and times [L], as the towers take them.
     """
 
     user_row: int
@@ -88,11 +82,7 @@ class Answering:
         return [each if isinstance(each, InputError) else next(embedded) for each in found]
 
     def choice(self, k: int, allow: Any, deny: Any, where: Mapping[str, Any], seen: Rows = NO_ROWS) -> Choice:
-        """Return what may be recommended; see `Request`.
-
-        Raises:
-            InputError: an argument is wrong, or names an item or column that is not known.
-        """
+        """Return what may be recommended; see `Request`. Raises InputError as `Retriever.recommend`."""
         items = self._catalogue.items
         k = checked_k(k)
         allowed = None if allow is None else np.unique(known_rows(items, allow, "allow", live=True))

@@ -34,13 +34,7 @@ Best = tuple[Rows, Floats]
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Which items a request may be answered with.
-
-    Args:
-        k: how many; fewer are returned only where fewer are left.
-        excluded: distinct rows not to return, ascending, all of them offered.
-        allowed: distinct rows to choose from, ascending, all of them offered; None for the whole catalogue.
-    """
+    """Which items a request may be answered with; rows are distinct, ascending, offered."""
 
     k: int
     excluded: Rows
@@ -48,18 +42,11 @@ class Choice:
 
 
 def best_items(index: Index, items: LiveItems, queries: Floats, choices: Sequence[Choice]) -> list[Best]:
-    """Find the best items for embeddings.
+    """Find for queries, float32 [Q, D], the best rows, [K], and their scores, [K], best first.
 
     The index is asked for as many more as are excluded or not allowed. Where that would be too many, or it
     runs out (the searched cells held too few), every candidate's vector is looked at. Scores are exact
     whatever the index stores, equal ones in the order of rows.
-
-    Args:
-        queries: float32 [Q, D].
-        choices: [Q] what each may be answered with.
-
-    Returns:
-        For each query rows [K], best first, and their scores [K].
     """
     wanted = np.array([num_fetched(items, choice) for choice in choices], dtype=np.int64)
     fetched = _fetched(index, queries, wanted)
@@ -83,12 +70,9 @@ def num_fetched(items: LiveItems, choice: Choice) -> int:
 
 
 def most_alike(items: LiveItems, row: int, query: Floats, choice: Choice) -> Best:
-    """Find the items whose embeddings point the same way as an item's: by cosine.
+    """Find the items that point the same way as that of a row, of vector `query` [D], 0 where it is a bias.
 
     The norm of an embedding says how much the item is wanted, not what it is like.
-
-    Args:
-        query: float32 [D] its vector, 0 where it is not the tower's.
     """
     candidates = _candidates(items, choice)
     return _first(candidates, items.cosines(row, query)[candidates - 1], choice.k)

@@ -24,13 +24,7 @@ ITEM_ID = "item_id"
 
 @dataclass(frozen=True, eq=False)
 class PreparedItem:
-    """An item that was checked and embedded, and is not offered yet.
-
-    Args:
-        record: column -> raw value.
-        vector: float32 [D].
-        history_vector: float32 [H] what a history sees of it.
-    """
+    """An item checked and embedded, not offered yet: raw values by column, vectors [D], of histories [H]."""
 
     item_id: ItemId
     record: Mapping[str, Any]
@@ -60,10 +54,7 @@ class Catalogue:
         """Check items and embed them in one pass, and change nothing.
 
         An item that the bundle knows keeps its own embedded id and bias; another gets those of unknown ones.
-
-        Raises:
-            InputError: an id is of another kind than the catalogue's, a feature is not known, or the tower or
-                the index can do nothing with a value.
+        Raises InputError: an id is of another kind, a feature is unknown, or tower or index refuse a value.
         """
         table = self._bundle.model.items
         keys = [
@@ -123,11 +114,7 @@ class Catalogue:
             self._drift.removed(row, vector)
 
     def described(self, item_id: ItemId) -> dict[str, Any]:
-        """Return what is known of an item; see `Retriever.item`. The lock is held for reading.
-
-        Raises:
-            UnknownItem: there never was such an item.
-        """
+        """Return what is known of an item; see `Retriever.item`. The lock is held for reading."""
         rows = known_rows(self.items, [item_id], "item", live=False)
         row = int(rows[0])
         return {

@@ -48,9 +48,7 @@ class Drift:
 class DriftCounter:
     """Keeps `Drift` up to date at the cost of one addition of vectors a change.
 
-    Args:
-        vectors: float32 [N, D] the index was built over.
-        num_rows: rows given by then; items put in later have higher ones.
+    The index was built over `vectors` [N, D], when so many rows were given; later ones are higher.
     """
 
     def __init__(self, vectors: Floats, num_rows: int) -> None:
@@ -76,11 +74,7 @@ class DriftCounter:
         self._sum = self._sum - vector
 
     def drift(self, num_tombstones: int = 0) -> Drift:
-        """Return how far the catalogue has moved.
-
-        Args:
-            num_tombstones: vectors that the index holds though they were removed, of items put in later too.
-        """
+        """Return how far the catalogue has moved; tombstones are vectors that the index holds for nothing."""
         num_offered = self._num_built + self._num_added - self._num_removed
         live = self._num_added / max(1, num_offered)
         tombstones = max(
@@ -96,14 +90,10 @@ class DriftCounter:
 def fresh_index(
     spec: Mapping[str, Any], search_args: Mapping[str, int], vectors: Floats, rows: Rows
 ) -> Index:
-    """Build an index over other items than the bundle's.
+    """Build an index over vectors [N, D], N > 0, of rows [N], as the bundle's was built and is searched.
 
-    So few items that the spec does not fit them are searched exactly.
-
-    Args:
-        search_args: ditto; none is larger than there are cells, or items.
-        vectors: float32 [N, D], N > 0.
-        rows: [N] of the items.
+    So few items that the spec does not fit them are searched exactly, and no search argument is larger than
+    there are cells, or items.
     """
     config = Index.Config.model_validate(spec)
     if len(rows) < config.min_items or config.problems(
@@ -120,13 +110,9 @@ def fresh_index(
 
 
 def catch_up(fresh: Index, counter: DriftCounter, items: LiveItems, built: Rows, num_rows: int) -> None:
-    """Bring an index up to date with what was put in and taken out while it was built.
+    """Bring an index and its drift up to date with what was put in and taken out while it was built.
 
-    Args:
-        fresh: built over the vectors of `built`.
-        items: as they are now, held still.
-        built: rows that were offered when building began.
-        num_rows: rows given by then.
+    When building began, the rows `built` were offered and `num_rows` given; `items` are held still now.
     """
     gone = built[~items.live(built)]
     fresh.remove(gone)

@@ -21,11 +21,7 @@ class LiveChanges:
         self._users = users
 
     def add_item(self, item_id: ItemId, features: Mapping[str, Any]) -> None:
-        """Put in an item that is not offered; see `put_item`.
-
-        Raises:
-            InputError: the id is offered already or of another kind, or a feature is not known.
-        """
+        """Put in an item that is not offered; see `put_item`, and InputError where it is offered."""
         (prepared,) = self.prepare_items([(item_id, features)])
         with self._lock.writing():
             if self._items.live(self._items.rows([prepared.item_id]))[0]:
@@ -36,18 +32,14 @@ class LiveChanges:
             self._catalogue.put([prepared])
 
     def put_item(self, item_id: ItemId, features: Mapping[str, Any]) -> bool:
-        """Put in an item, new or changed; it is found by every request made after this returns.
+        """Put in an item, found by every request made after this returns; tell whether it is new.
 
         The item tower embeds it from these features alone: what is left out counts as unknown, and so does
         the id, unless the bundle knows it. In later histories it counts where the history encoder reads item
         towers (`history.items: tower`); an encoder with a table of its own knows only the bundle's items. A
         changed item stays in the histories it is in.
 
-        Returns:
-            Whether it is new, rather than changed.
-
-        Raises:
-            InputError: the id is of another kind, or a feature is not known.
+        Raises InputError: the id is of another kind, or a feature is not known.
         """
         return self.apply_items(self.prepare_items([(item_id, features)]))[0]
 
@@ -68,8 +60,7 @@ class LiveChanges:
     def remove_item(self, item_id: ItemId) -> None:
         """Stop offering an item: no request made after this returns gets it. It stays in histories.
 
-        Raises:
-            UnknownItem: the item is not offered.
+        Raises UnknownItem: the item is not offered.
         """
         with self._lock.writing():
             rows = known_rows(self._items, [item_id], "remove_item", live=True)
@@ -86,12 +77,8 @@ class LiveChanges:
     def add_event(self, user_id: UserId, item_id: ItemId, time: int) -> None:
         """Let an interaction enter a user's history, from the next request on.
 
-        Args:
-            time: unix seconds; an event of the same user, item and time is taken once.
-
-        Raises:
-            UnknownItem: there never was such an item.
-            InputError: the user's id is of another kind, or the time is none.
+        An event of the same user, item and time (unix seconds) is taken once. Raises UnknownItem where there
+        never was such an item, InputError where the user's id is of another kind, or the time is none.
         """
         key = checked_id(user_id, self._users.is_text, "user_id", "user ids of this bundle")
         when = checked_time(time, "time")

@@ -20,12 +20,7 @@ UserId = int | str
 
 @dataclass(frozen=True)
 class Recommendation:
-    """One item, and why it stands where it does.
-
-    Args:
-        score: the dot product of the two embeddings.
-        label: the item's name for people, where the data have one.
-    """
+    """One item, its score (the dot product of the embeddings), and its name for people, if there is one."""
 
     item_id: ItemId
     score: float
@@ -39,15 +34,11 @@ FEW = 16
 
 
 class LiveItems:
-    """Ids, labels and vectors of items by row; a row is never used twice.
+    """Ids, labels ([N], if there are any) and vectors (float32 [N, D]) of items; a row is never used twice.
 
     A removed item keeps its row, because it stays in histories; added again or changed, it gets a new one.
-    Not safe from several threads by itself.
-
-    Args:
-        labels: their names for people, [N]; None where there are none.
-        vectors: float32 [N, D].
-        tower_dim: the first columns of a vector, which are the tower's and not a bias; None for all.
+    Not safe from several threads by itself. The first `tower_dim` columns of a vector are the tower's, and
+    the rest a bias; None for all.
     """
 
     def __init__(

@@ -95,11 +95,7 @@ def listed(ids: Iterable[Any], name: str, what: str = "item ids") -> list[Any]:
 def known_rows(items: LiveItems, ids: Iterable[Any], name: str, live: bool) -> Rows:
     """Return the rows of ids in the order given.
 
-    Args:
-        live: the items must still be offered.
-
-    Raises:
-        UnknownItem: an id was never an item, or is no longer one where it must be.
+    Raises UnknownItem: an id was never an item, or is no longer one where it must be (`live`).
     """
     given = listed(ids, name)
     rows = items.rows(given)
@@ -137,12 +133,8 @@ def named_features(
 ) -> dict[str, Any]:
     """Return raw feature values by column, whose values no feature has looked at yet.
 
-    Args:
-        key: the id column, which is never given here.
-        others: columns that may be given though no feature reads them.
-
-    Raises:
-        InputError: a column is unknown.
+    The id column `key` is never given here; `others` may be though no feature reads them. Raises InputError
+    of an unknown column.
     """
     if not isinstance(features, Mapping):
         raise InputError(f"features: expected column: value pairs, got {features!r:.80}")
@@ -164,8 +156,7 @@ def named_features(
 def check_values(table: FeatureTable, given: Sequence[Mapping[str, Any]]) -> None:
     """Refuse raw values of one or several entities that features cannot use; one pass costs as much as one.
 
-    Raises:
-        InputError: there is one; of which entity it is the message only says where there is but one.
+    Raises InputError; of which entity it is the message only says where there is but one.
     """
     for feature in table.features.values():
         values = [each[feature.column] for each in given if feature.column in each]

@@ -33,12 +33,9 @@ class Retriever(LiveChanges):
     """Answers from a bundle; safe from several threads.
 
     What requests take is described at `Request`. Whatever is left out, k items come back where k are left.
-    Items and events that came in live in this object, not in the bundle.
-
-    Attributes:
-        version: name of the bundle's run and the first of its manifest's own checksum.
-        catalogue: the items; whoever reads several things of one state holds its lock.
-        users: what they have; read under the same lock.
+    Items and events that came in live in this object, not in the bundle. `version` is the name of the
+    bundle's run and the first of its manifest's own checksum. Whoever reads several things of `catalogue` and
+    `users` in one state holds the lock of the first.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -56,14 +53,9 @@ class Retriever(LiveChanges):
 
     @classmethod
     def open(cls, folder: Path | str, trusted_packages: Collection[str] = ()) -> "Retriever":
-        """Verify and read a bundle.
+        """Verify and read a bundle; the code of these packages, beside twotower, may be named and then run.
 
-        Args:
-            trusted_packages: beside twotower, packages whose classes its files may name; their code is then
-                run.
-
-        Raises:
-            InputError: names the file that is damaged, missing or not listed.
+        Raises InputError: names the file that is damaged, missing or not listed.
         """
         try:
             return cls(read_bundle(Path(folder), trusted_packages))
@@ -105,8 +97,7 @@ class Retriever(LiveChanges):
     def label(self, item_id: ItemId) -> str | None:
         """Return the name of an item for people, of a removed one too; None where the data have none.
 
-        Raises:
-            UnknownItem: there never was such an item.
+        Raises UnknownItem: there never was such an item.
         """
         with self._lock.reading():
             return self._items.label_of(int(known_rows(self._items, [item_id], "label", live=False)[0]))
@@ -114,30 +105,22 @@ class Retriever(LiveChanges):
     def item(self, item_id: ItemId) -> dict[str, Any]:
         """Return what is known of an item, of a removed one too, as plain values.
 
-        Returns:
-            Its `item_id` and `label`; `offered`, whether it is recommended; `live`, whether it came in or was
-            changed since the bundle was made; its raw columns, `features`, None where one is missing.
-
-        Raises:
-            UnknownItem: there never was such an item.
+        That is its `item_id` and `label`; `offered`, whether it is recommended; `live`, whether it came in or
+        was changed since the bundle was made; its raw columns, `features`, None where one is missing. Raises
+        UnknownItem where there never was such an item.
         """
         with self._lock.reading():
             return self._catalogue.described(item_id)
 
     def history(self, user_id: UserId) -> list[ItemId]:
-        """Return what a known user already has, oldest first, events included.
-
-        Raises:
-            UnknownUser: the user is not known.
-        """
+        """Return what a user already has, oldest first, events included. Raises UnknownUser."""
         with self._lock.reading():
             return self._items.ids_of(self._users.all(self._users.find(user_id))[1])
 
     def recommend(self, user_id: UserId, k: int = 10, **rules: Unpack[Rules]) -> list[Recommendation]:
         """Recommend to a user whom the bundle or an event knows; for the arguments see `Request`.
 
-        Raises:
-            InputError: an argument is wrong or names an item, column or user that is not known.
+        Raises InputError: an argument is wrong or names an item, column or user that is not known.
         """
         if user_id is None:  # which would mean a user who is described
             raise UnknownUser("user None: expected the id of a user; use recommend_new for one without")
@@ -153,8 +136,7 @@ class Retriever(LiveChanges):
     ) -> list[Recommendation]:
         """Recommend to a user who is described; for the arguments see `Request`.
 
-        Raises:
-            InputError: an argument is wrong, or names a feature, column or item that is not known.
+        Raises InputError: an argument is wrong, or names a feature, column or item that is not known.
         """
         return self.answer_one(Request(None, features, history, history_times, k=k, **rules))
 
@@ -175,8 +157,7 @@ class Retriever(LiveChanges):
     ) -> list[Recommendation]:
         """Return the items whose embeddings point the same way as an item's (cosine), without itself.
 
-        Raises:
-            InputError: the item is not offered, or a condition is wrong.
+        Raises InputError: the item is not offered, or a condition is wrong.
         """
         with self._lock.reading():
             rows = known_rows(self._items, [item_id], "similar", live=True)

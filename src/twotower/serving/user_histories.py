@@ -26,11 +26,7 @@ class _Events:
 
 @dataclass(frozen=True)
 class KnownUser:
-    """Where a user is known from.
-
-    Args:
-        row: in the bundle, 0 where only events know the user.
-    """
+    """Where a user is known from: the row in the bundle, 0 where only events know the user."""
 
     key: UserId
     row: int
@@ -40,11 +36,8 @@ class UserHistories:
     """Interactions by user, those of the bundle before events of the same second.
 
     All events are kept: the towers look at the latest few, but whatever a user has is not recommended again.
-    Adding excludes everything else; the rest is safe from several threads.
-
-    Args:
-        by_table: the towers know only the rows of the bundle (`history.items: table`), so that a changed item
-            stays what it was to them; otherwise its latest row stands for it.
+    Adding excludes everything else; the rest is safe from several threads. Towers that know only the rows of
+    the bundle (`by_table`, `history.items: table`) see a changed item as it was, others its latest row.
     """
 
     def __init__(self, users: Vocabulary, history: History, items: LiveItems, by_table: bool) -> None:

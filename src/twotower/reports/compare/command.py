@@ -39,8 +39,7 @@ WORDS = {
 def run_command(words: Sequence[str], description: str) -> int:
     """Compare the runs that the words name; returns the exit status.
 
-    Raises:
-        InputError: no run, an unknown name, or an output that cannot be written.
+    Raises InputError: no run, an unknown name, or an output that cannot be written.
     """
     if set(HELP) & set(words):
         print(_help(description))
@@ -65,12 +64,9 @@ def run_command(words: Sequence[str], description: str) -> int:
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Return the paths of a command line, and its values by key.
+    """Return the paths of a command line, and its values by key; InputError lists every unknown key and flag.
 
     A folder's name may hold a = as well: a word is a path if it is one, or if there is a / before the =.
-
-    Raises:
-        InputError: lists every unknown key and every flag, or no path is named.
     """
     paths: list[str] = []
     values: dict[str, str] = {}

@@ -35,13 +35,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
-
-    Args:
-        value: the figure compared, None where it has none.
-        verdict: against the baseline, or the state of a run without figures.
-        difference: from the baseline, None for the baseline itself and where there is none.
-    """
+    """One line of the table; of a run without figures the verdict is its state."""
 
     entry: Entry
     value: float | None
@@ -55,10 +49,7 @@ class Row:
 class Comparison:
     """Runs side by side, as every form of output shows them.
 
-    Args:
-        keys: the settings that differ, the telling ones first.
-        rows: best first, then those that are not comparable, then runs without figures.
-        luck: what the seed alone changes, if some configuration has several.
+    The telling keys come first; of the rows the best, then those not comparable, then those without figures.
     """
 
     metric: str

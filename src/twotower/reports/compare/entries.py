@@ -52,10 +52,9 @@ def written(key: str, value: float | None, sign: bool = False) -> str:
 
 
 def known_key(asked: str, option: str, records: Iterable[RunRecord]) -> str:
-    """Return the full key of a figure that at least one run has; `recall_at_20` means the test split's.
+    """Return the full key of a figure that a run has; `recall_at_20` means the test split's.
 
-    Raises:
-        InputError: no run has it; the message offers the nearest names.
+    Raises InputError: no run has it; the message offers the nearest names.
     """
     known: set[str] = set()
     for record in records:
@@ -81,13 +80,7 @@ Kind = Literal["run", "configuration", "baseline"]
 
 @dataclass(frozen=True)
 class Entry:
-    """One row.
-
-    Args:
-        name: short, as it is shown.
-        runs: one for a run, one a seed for a configuration, and the run that recorded it for a baseline.
-        figures: by key; of several seeds the means.
-    """
+    """One row: of a run, of a configuration with a run a seed and mean figures, or of a run's baseline."""
 
     name: str
     kind: Kind
@@ -193,8 +186,7 @@ def best_by_validation(entries: Sequence[Entry], metric: str) -> tuple[Entry | N
 def named_baseline(name: str, entries: Sequence[Entry], built_in: Sequence[Entry]) -> Entry:
     """Return the row that `baseline=` names: a folder, a built-in baseline, or a part of one run's name.
 
-    Raises:
-        InputError: nothing or several rows have this name, or the run has no figures.
+    Raises InputError: nothing or several rows have this name, or the run has no figures.
     """
     folder = Path(name).resolve() if Path(name).is_dir() else None
     found = (

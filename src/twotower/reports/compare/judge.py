@@ -28,12 +28,8 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Figures of a paired test of left - right.
-
-    Args:
-        low: of the 95 % interval of this difference alone, as `high`.
-        corrected: for the number of comparisons made.
-        with_seeds: whether seeds, not only users, were counted as luck.
+    """A paired test of left - right: the 95 % interval and p of it alone, p corrected for the number of
+    tests, and whether seeds, not only users, were counted as luck.
     """
 
     low: float
@@ -45,14 +41,7 @@ class PairedTest:
 
 @dataclass(frozen=True)
 class Difference:
-    """What is known of left - right.
-
-    Args:
-        verdict: one of the words above; empty where no test was asked for.
-        reason: why there is no test or no comparison, or what to keep in mind of the verdict.
-        delta: the difference, None where it would mean nothing.
-        tested: None without a test.
-    """
+    """What is known of left - right; no verdict where no test was asked for, no delta if it means nothing."""
 
     left: Entry
     right: Entry

@@ -18,15 +18,10 @@ from twotower.runs.run_files import CONFIG, RESULT
 
 
 def run_folders(named: Iterable[str]) -> tuple[list[Path], list[str]]:
-    """Return the folders of all runs at or below these paths, in order and once each, and notes.
+    """Return the folders of all runs at or below these paths or globs, in order and once each, and notes.
 
-    A run is a folder with a config.yaml that is no bundle (which has a manifest.json beside it).
-
-    Args:
-        named: runs, sweep folders, folders above them, or globs.
-
-    Raises:
-        InputError: a path does not exist, a bundle is named, or there is no run at all.
+    A run is a folder with a config.yaml that is no bundle (which has a manifest.json beside it). Raises
+    InputError where a path does not exist, a bundle is named, or there is no run at all.
     """
     asked = list(named)
     by_text = {text: [folder for path in _matching(text) for folder in _below(path)] for text in asked}
@@ -85,14 +80,10 @@ UNKNOWN = str(None)
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run as its folder tells it.
+    """One run as its folder tells it; what is damaged or missing is empty, and `state` and `problem` say so.
 
-    Args:
-        settings: flattened configuration, empty if config.yaml is damaged.
-        result: `NOTHING` if result.json is missing or damaged.
-        state: `ok`, `index_rejected`, `failed`, `pruned`, `unended` or `damaged`.
-        configuration: equal for runs whose settings differ in the seed alone, if in anything.
-        figures: every figure by key: `test/recall_at_20`, `index/latency_ms_p50`, `timing/train_seconds`.
+    `configuration` is equal for runs whose settings differ in the seed alone, if in anything; figures are by
+    key: `test/recall_at_20`, `index/latency_ms_p50`, `timing/train_seconds`.
     """
 
     folder: Path

@@ -24,12 +24,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class Luck:
-    """How far two runs of one configuration may be apart.
+    """How far two runs of one configuration may be apart: the sd over seeds, pooled.
 
-    Args:
-        sd: over seeds, pooled over all configurations that have several.
-        reach: two standard deviations of the difference of two single runs: a rule of thumb, since few
-            seeds know their own spread badly.
+    `reach` is two standard deviations of the difference of two single runs: a rule of thumb, since few seeds
+    know their own spread badly.
     """
 
     sd: float

@@ -106,10 +106,7 @@ class _LogEvents(logging.Handler):
 
 
 def emit(event: str, /, **fields: Any) -> None:
-    """Print one event; its `time` is ISO 8601 with the offset from UTC.
-
-    What JSON cannot hold becomes its text, and a number that it cannot hold null.
-    """
+    """Print one event, its `time` ISO 8601 with the offset from UTC; numbers that JSON cannot hold: null."""
     now = datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
     text = json.dumps({"time": None, "event": None, **fields} | {"time": now, "event": event}, default=_plain)
     print(json.dumps(json.loads(text, parse_constant=lambda _: None)), flush=True)

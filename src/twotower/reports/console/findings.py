@@ -17,12 +17,9 @@ A_SEED = re.compile(r"seed=?(-?\d+)")
 
 @dataclass(frozen=True)
 class SeedSummary:
-    """A metric over the seeds of one configuration.
+    """A metric over the seeds of one configuration (varied overrides without the seed, empty if that is all).
 
-    Attributes:
-        configuration: the varied overrides without the seed; empty where only the seed varies.
-        sd: sample standard deviation over the seeds.
-        interval: 95 % interval of the mean, by Student's t.
+    `sd` is the sample's, `interval` of 95 % for the mean, by Student's t.
     """
 
     configuration: str
@@ -50,12 +47,7 @@ class Winner(NamedTuple):
 
 @dataclass(frozen=True)
 class Findings:
-    """What a sweep found.
-
-    Attributes:
-        search: what `sweep.json` says of a search: its objectives, its best trials and all trials; empty for
-            a grid, whose jobs' names say what varies.
-    """
+    """What a sweep found: of configurations with several seeds, and what `sweep.json` says of a search."""
 
     seeds: Sequence[SeedSummary] = ()
     search: Mapping[str, Any] = field(default_factory=dict)

@@ -69,11 +69,7 @@ class Browser:
         return {"user_id": str(user_id), "num_history": len(times)}
 
     def user(self, user_id: UserId) -> dict[str, Any]:
-        """Return what is known of a user, the newest interactions first.
-
-        Raises:
-            UnknownUser: nobody has this id.
-        """
+        """Return what is known of a user, the newest interactions first; UnknownUser of nobody's id."""
         with self._catalogue.lock.reading():
             user = self._histories.find(user_id)
             times, rows = self._histories.all(user)
@@ -130,11 +126,7 @@ class Browser:
         return ids.str.lower(), names.fillna("").str.lower().reset_index(drop=True)
 
     def item(self, item_id: ItemId) -> dict[str, Any]:
-        """Return an item's name and raw values, and whether it is offered.
-
-        Raises:
-            UnknownItem: there never was such an item.
-        """
+        """Return an item's name and raw values, and whether it is offered; UnknownItem if it never was."""
         with self._catalogue.lock.reading():
             return self._described(item_id)
 
@@ -160,11 +152,7 @@ class Browser:
         return [{**as_shown(each), **reason} for each, reason in zip(found, reasons, strict=True)]
 
     def why(self, user_id: UserId, item_ids: Sequence[ItemId]) -> list[dict[str, Any]]:
-        """Return for each item its raw values and what lies nearest in the user's history, by cosine.
-
-        Raises:
-            InputError: nobody has this user's id, or there never was such an item.
-        """
+        """Return each item's raw values and what is nearest in the history; InputError of unknown ids."""
         with self._catalogue.lock.reading():
             items = self._catalogue.items
             rows = known_rows(items, item_ids, "items", live=False)
@@ -201,11 +189,7 @@ class Browser:
         return {"num_items": len(offered), "explained": plane.explained, "points": points}
 
     def places(self, item_ids: Sequence[ItemId]) -> list[list[float]]:
-        """Return where items lie on the map, those put in since and removed too; [n][2].
-
-        Raises:
-            UnknownItem: there never was such an item.
-        """
+        """Return where items lie on the map, [n][2], those put in since and removed too, or UnknownItem."""
         plane = self._plane
         with self._catalogue.lock.reading():
             vectors = self._vectors(known_rows(self._catalogue.items, item_ids, "items", live=False))

@@ -23,15 +23,11 @@ MOST_VALUES = 200
 
 
 def facets_of(bundle: Bundle, kinds: dict[str, str]) -> list[dict[str, Any]]:
-    """Describe columns as the bundle's items have them.
+    """Describe columns, name -> `text`, `number` or `tags`, as the bundle's items have them.
 
-    Args:
-        kinds: column -> `text`, `number` or `tags`.
-
-    Returns:
-        Of each column its name, kind, whether it names items for people, and: of numbers the least and the
-        greatest (None where there is none); of the rest the values with their counts, the most frequent
-        first, or None where there are more than 200.
+    Returns of each its name, kind, whether it names items for people, and: of numbers the least and the
+    greatest (None where there is none); of the rest the values with their counts, the most frequent first, or
+    None where there are more than 200.
     """
     features = {feature.column: feature for feature in bundle.model.items.features.values()}
     return [
@@ -92,12 +88,10 @@ SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class CatalogueMap:
-    """The plane in which embeddings differ most: their first two principal components.
+    """The plane in which embeddings differ most: their mean [D], their first two principal components [D, 2].
 
-    Args:
-        centre: [D] mean of the embeddings.
-        axes: [D, 2] of length 1, the wider one first; the part of each that is largest points up.
-        explained: share of the variance that the plane holds, 0 to 1.
+    Axes have length 1, the wider one comes first, and the part of each that is largest points up. `explained`
+    is the share of the variance that the plane holds, 0 to 1.
     """
 
     centre: Floats

@@ -43,11 +43,8 @@ def create_app(
 ) -> ASGIApp:
     """Return the service as an ASGI application; its lifespan closes `live`.
 
-    Args:
-        config: of which its limits, origins and console count here.
-        keys: who may ask what; None, or none: everybody may do everything.
-        hosts: what it answers for; None for this machine.
-        bundle_changed: called at the start, and soon after another bundle is in use.
+    Without keys everybody may do everything; None for `hosts` answers for this machine. `bundle_changed` is
+    called at the start, and soon after another bundle is in use.
     """
     metrics, log = Metrics(live), AccessLog(config.console, sys.stdout)
     batcher = Batcher(

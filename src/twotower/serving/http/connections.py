@@ -48,9 +48,7 @@ class Limits:
 class Connections:
     """An application whose connections have limits: uvicorn calls it, and `protocol` for each connection.
 
-    Attributes:
-        open: the connections that were not refused.
-        open_from: their number from each address.
+    `open` are the connections that were not refused, `open_from` their number from each address.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:

@@ -29,10 +29,8 @@ Direct = Mapping[tuple[str, str], tuple[Callable[[object], Any], Callable[[Any],
 class Gate:
     """Hosts, keys, limits, well-formed JSON; then the endpoint; then the version, metrics and the access log.
 
-    Args:
-        direct: (method, path) -> what checks a parsed body, and what answers it, for the endpoints that are
-            asked most: called without the framework between, which costs more than the answer.
-        live: whose version an answer names unless it says otherwise.
+    `direct` has for (method, path) what checks a parsed body and what answers it, for the endpoints that are
+    asked most: called without the framework between, which costs more than the answer.
     """
 
     def __init__(

@@ -19,11 +19,7 @@ PAUSE_SECONDS = 0.2
 
 
 class AccessLog:
-    """Says who asked what, and how it ended: the path, never the query, a header or a body.
-
-    Args:
-        console: `jsonl` for JSON lines, `rich` for people, `quiet` for nothing.
-    """
+    """Says who asked what, and how it ended: the path, never the query, a header or a body."""
 
     def __init__(self, console: str, stream: TextIO) -> None:
         self._console, self._stream = console, stream

@@ -44,8 +44,7 @@ class OtherBundles:
     def get(self, name: str) -> Retriever | None:
         """Return a bundle, opened; None where another thread is opening one, which takes long: ask again.
 
-        Raises:
-            InputError: it is none of `folders`, or is damaged.
+        Raises InputError: it is none of `folders`, or is damaged.
         """
         folder = self.folders().get(name)
         if folder is None:

@@ -32,11 +32,7 @@ WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
 def id_of(text: str, vocabulary: Vocabulary, what: str) -> ItemId:
-    """Return the id that a part of a path means.
-
-    Raises:
-        InputError: it is no whole number where ids are, or nothing that anybody could see.
-    """
+    """Return the id that a part of a path means. Raises InputError: not as the bundle's ids are written."""
     if vocabulary.is_text:
         if not text.strip():
             raise InputError(f"{what}_id: expected more than white space, got {text!r:.80}")
@@ -193,11 +189,7 @@ def add_health(router: APIRouter, live: LiveService) -> None:
 
 
 def where_of(text: str | None) -> dict[str, Any]:
-    """Return the conditions that a query holds as JSON text.
-
-    Raises:
-        HttpError: 422, it is not JSON, or holds no conditions.
-    """
+    """Return the conditions that a query holds as JSON text. Raises HttpError: 422, it holds none."""
     if text is None:
         return {}
     try:

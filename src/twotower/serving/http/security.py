@@ -24,14 +24,7 @@ CLOSE = {"Connection": "close"}
 
 
 async def read_body(receive: Receive, most_bytes: int, seconds: float = BODY_SECONDS) -> bytes:
-    """Read a whole body.
-
-    Args:
-        most_bytes: refused while it arrives, whatever its Content-Length says.
-
-    Raises:
-        HttpError: 413 too large, 408 too slow, 400 the client left.
-    """
+    """Read a body. Raises HttpError: 413 too large, whatever Content-Length says, 408 too slow, 400 cut off."""
     try:
         async with asyncio.timeout(seconds):
             body = bytearray()
@@ -55,11 +48,7 @@ def too_large(most_bytes: int) -> HttpError:
 
 
 class RateLimit:
-    """A bucket of tokens for each client: a second's worth at first, refilled steadily.
-
-    Args:
-        per_second: requests; 0 for no limit.
-    """
+    """A bucket of tokens for each client: a second's worth at first, refilled steadily; 0 is no limit."""
 
     def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._clock = per_second, clock
@@ -95,14 +84,10 @@ class Hosts:
 
     Whoever owns a name may have it stand for this machine (DNS rebinding): for the browsers here their page
     is then of the same origin as the service, and may ask and read everything. A browser tells the name in
-    `Host`. Addresses stand for nothing but themselves, so they are always answered for.
+    `Host`. Addresses stand for nothing but themselves, so they are always answered for, as `localhost` is and
+    the host that the service listens on: of all of the machine's, its own name. `*` stands for every name.
 
-    Args:
-        allowed: names beside `localhost` and what the service is bound to; `*` for every name.
-        bound: the host that it listens on; where that is all of the machine's, the machine's own name counts.
-
-    Raises:
-        InputError: one of them is no name.
+    Raises InputError: an allowed name is none.
     """
 
     def __init__(self, allowed: Iterable[str] = (), bound: str = LOCAL) -> None:
@@ -120,8 +105,7 @@ class Hosts:
     def check(self, given: list[bytes], http_version: str) -> None:
         """Check the `Host` headers of a request.
 
-        Raises:
-            HttpError: 400 where there is not exactly one that can be read, 421 where it names another host.
+        Raises HttpError: 400 where there is not exactly one that can be read, 421 where it is of another.
         """
         if not given and http_version == "1.0":  # which knows no Host; browsers do not speak it
             return
@@ -159,13 +143,10 @@ READING_POSTS = frozenset({"/recommend", "/recommend/batch"})
 class Keys:
     """Keys and what each may do; without any, everybody may do everything.
 
-    Only hashes are kept, so a key is in no log, traceback or dump of this object.
+    Only hashes are kept, so a key is in no log, traceback or dump of this object. Lines are `read <key>` or
+    `write <key>`; empty ones and those that begin with # count for nothing.
 
-    Args:
-        lines: `read <key>` or `write <key>`; empty ones and those that begin with # count for nothing.
-
-    Raises:
-        InputError: names the line that cannot be read, never its key.
+    Raises InputError: names the line that cannot be read, never its key.
     """
 
     def __init__(self, lines: Iterable[str] = (), source: str = "api_keys_file") -> None:
@@ -185,11 +166,7 @@ class Keys:
 
     @classmethod
     def read(cls, path: str) -> "Keys":
-        """Read a file of keys; none for an empty name.
-
-        Raises:
-            InputError: it cannot be read, or holds no key.
-        """
+        """Read a file of keys; none for an empty name. Raises InputError: it is unreadable or empty."""
         if not path:
             return cls()
         try:
@@ -217,11 +194,7 @@ class Keys:
         return found if kind.lower() == b"bearer" else None
 
     def check(self, method: str, path: str, key: bytes | None) -> None:
-        """Check that a request may be made with a known key, or with none.
-
-        Raises:
-            HttpError: 401 without a known key, 403 where the key may only read.
-        """
+        """Raise HttpError: 401 without a known key, 403 where the key may only read and needs to write."""
         if not self._scopes or is_open(method, path):
             return
         if key is None:

@@ -29,8 +29,7 @@ IDLE_SECONDS, STOP_SECONDS, SWITCH_SECONDS = 30, 20, 0.002
 def serve(settings: Mapping[str, Any]) -> int:
     """Serve a bundle until SIGTERM or SIGINT, then finish the requests in flight.
 
-    Raises:
-        InputError: the bundle, the store, the file of keys or a name in `allowed_hosts` cannot be used.
+    Raises InputError: the bundle, the store, the file of keys or a name in `allowed_hosts` cannot be used.
     """
     config = ServiceConfig.of(settings)
     keys, hosts = Keys.read(config.api_keys_file), Hosts(config.allowed_hosts, config.host)
@@ -47,11 +46,9 @@ def serve(settings: Mapping[str, Any]) -> int:
 
 
 def places(bundle: Path, bundles_root: str | None, store: str | None) -> tuple[Path, Path | None]:
-    """Return the folder of the bundles that may be switched to, and the file of live changes.
+    """Return the folder of the bundles that may be switched to, and the file of live changes, None for none.
 
-    Args:
-        bundles_root: None for the folder of the run's folder; of a bundle that is in no run, for its own.
-        store: None for a file in the run's folder or beside the bundle, "" for none.
+    Unless said, these are the folder of the run's folder (of a bundle in no run, its own), and in its folder.
     """
     home = bundle.parent
     root = home.parent if bundle.name == EXPORTED else home

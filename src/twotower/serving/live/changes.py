@@ -121,11 +121,7 @@ since then is put and removed once more, so that the event finds it."""
 
 
 def values_of(change: Change) -> Values:
-    """Return what is kept of a change, as its columns stand in `INSERTS`.
-
-    Raises:
-        InputError: an id is neither text nor a whole number of 64 bits, or a feature has no JSON.
-    """
+    """Return what is kept of a change, as its columns stand in `INSERTS`. Raises InputError: it cannot be."""
     item_id = _kept_id(change.item_id, "item")
     if isinstance(change, ItemPut):
         try:

@@ -71,20 +71,15 @@ class LiveService:
     def write(self, changes: Sequence[Change]) -> None:
         """Make all of some changes or none; they are on the disk and seen when this returns.
 
-        Raises:
-            InputError: the bundle in use cannot take one of them.
-            StoreFailed: the disk did not take them.
+        Raises InputError (the bundle in use cannot take one of them) or StoreFailed (the disk did not).
         """
         self._writer.write(changes, lambda: self.retriever)
 
     def reload(self, name: str) -> str:
-        """Switch to another bundle, with all live changes, those made meanwhile too.
+        """Switch to another bundle, with all live changes, those made meanwhile too; return its version.
 
-        Requests that are under way keep the version they began with.
-
-        Raises:
-            InputError: there is no such bundle, or it is damaged; the one in use goes on.
-            ReloadUnderWay: another bundle is being opened.
+        Requests that are under way keep the version they began with. Raises InputError where there is no such
+        bundle or it is damaged (the one in use goes on), and ReloadUnderWay.
         """
         if not self._reloading.acquire(blocking=False):
             raise ReloadUnderWay("reload: another one is under way; ask again when it is done")

@@ -117,9 +117,7 @@ class Store:
     def commit(self, changes: Sequence[Change]) -> int:
         """Keep all of some changes or none, in one transaction; they are on the disk when this returns.
 
-        Raises:
-            InputError: an id or a feature cannot be kept.
-            StoreFailed: the disk did not take it.
+        Returns the latest number. Raises InputError (what cannot be kept) or StoreFailed (the disk).
         """
         rows = [values_of(change) for change in changes]
         with self._lock:
@@ -135,10 +133,7 @@ class Store:
     def set_aside(self, changes: Sequence[SetAside]) -> None:
         """Keep which changes the bundle in use cannot take, and why, in place of what was noted before.
 
-        The changes themselves stay where they are, for other bundles.
-
-        Raises:
-            StoreFailed: the disk did not take it.
+        The changes themselves stay where they are, for other bundles. Raises StoreFailed as `commit`.
         """
         with self._lock:
             with self._transaction():
@@ -150,10 +145,8 @@ class Store:
         """Return what leads from the state at a number to the latest one, as few changes as will do.
 
         First items that are put, then events, then removals, each in order of arrival. Of an item that was
-        removed the latest features come too where events name it, because it stays in histories.
-
-        Raises:
-            InputError: a row is damaged.
+        removed the latest features come too where events name it, because it stays in histories. Raises
+        InputError where a row is damaged.
         """
         try:
             with contextlib.closing(_connected(self.path)) as connection:

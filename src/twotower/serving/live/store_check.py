@@ -22,11 +22,7 @@ LOG = logging.getLogger("twotower")
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """How far a store goes, or was promised to.
-
-    Args:
-        last: number of the latest change that somebody was told is kept.
-    """
+    """How far a store goes, or was promised to: the number of the latest change that somebody was told of."""
 
     store: str
     last: int
@@ -58,13 +54,10 @@ def promised(store: Path) -> Acknowledged | None:
 
 
 class Promises:
-    """Writes promises over one another.
+    """Writes promises over one another; the first one is synced at once.
 
-    Not synced each time, which would double the wait for the disk: the system has it when `keep` returns, so
-    it outlives the process. After a loss of power it may be behind the store, never before it.
-
-    Args:
-        first: written and synced at once.
+    The others are not, which would double the wait for the disk: the system has it when `keep` returns, so it
+    outlives the process. After a loss of power it may be behind the store, never before it.
     """
 
     def __init__(self, path: Path, first: Acknowledged) -> None:
@@ -95,10 +88,7 @@ def locked(path: Path) -> Iterator[None]:
     """Hold a file under whatever name somebody else may ask for it; it is made if there is none.
 
     A database in it must be closed before this ends: whoever closes a file drops the locks SQLite has on it.
-
-    Raises:
-        InputError: another process holds it.
-        OSError: it cannot be opened for writing.
+    Raises InputError (another process holds it) or OSError.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -126,7 +116,6 @@ class StoreFiles:
         """Return what others have done to the files since they were last looked at; None where nothing was.
 
         Where we have `written` meanwhile and that is all, the files are remembered as they are.
-
         """
         now = list(map(_stat, self._paths))
         for path, was, found in zip(self._paths, self._seen, now, strict=True):
@@ -173,13 +162,10 @@ def remedy(path: Path) -> str:
 
 
 def check(path: Path) -> Acknowledged | None:
-    """Look at a store and what was promised of it, and tell what is missing.
+    """Look at a store that nobody else has and what was promised of it, and tell what is missing.
 
-    Returns:
-        Its identity ("" of one that an earlier version made) and how far it goes; None where it is new.
-
-    Raises:
-        InputError: it is damaged, no store, of another format, or lacks changes that were acknowledged.
+    Returns its identity ("" of an earlier version's) and how far it goes; None where it is new. Raises
+    InputError where it is damaged, no store, of another format, or lacks changes that were acknowledged.
     """
     log, promise = path.with_name(f"{path.name}-wal"), promised(path)
     content = _content(path) if path.is_file() and path.stat().st_size else None

@@ -39,13 +39,8 @@ class Writer:
     def write(self, changes: Sequence[Change], current: Callable[[], Retriever]) -> None:
         """Make all of a caller's changes or none; they are on the disk and seen when this returns.
 
-        Args:
-            changes: in order; a later one may name an item that an earlier one puts.
-            current: gives the retriever to change, once no one else writes.
-
-        Raises:
-            InputError: the retriever cannot take one of them.
-            StoreFailed: the disk did not take them.
+        A later change may name an item that an earlier one puts; `current` gives the retriever to change,
+        once no one else writes. Raises InputError (the retriever cannot take one) or StoreFailed.
         """
         mine = _Write(list(changes))
         with self._queueing:
@@ -91,13 +86,9 @@ class Writer:
 def _checked(
     changes: Sequence[Change], retriever: Retriever, offered: dict[ItemId, bool]
 ) -> tuple[list[Step], dict[ItemId, bool]]:
-    """Check changes that are not made yet, and change nothing.
+    """Check changes before they are made: return what makes them, and which items they put or remove.
 
-    Args:
-        offered: items put (True) or removed (False) by changes that wait before these.
-
-    Returns:
-        What makes the changes, and which items they put or remove.
+    `offered` are items put (True) or removed (False) by changes that wait before these.
     """
     steps: list[Step] = []
     since: dict[ItemId, bool] = {}
