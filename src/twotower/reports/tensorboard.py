@@ -19,21 +19,11 @@ from twotower.runs.fingerprint import DEFAULT_MONITOR
 from twotower.runs.outcome import Ending, Outcome
 from twotower.runs.result import Result
 
-Charts = dict[str, list[str]]
 VALID_KINDS = ("recall", "ndcg", "mrr", "coverage")
 
 
-def layout_pb(settings: Mapping[str, Any]) -> Summary:
-    """Return the layout as a summary; TensorBoard merges those of all runs, equal charts into one."""
-    layout = {
-        category: {title: ["Multiline", [f"^{tag}$" for tag in tags]] for title, tags in charts.items()}
-        for category, charts in charts_of(settings).items()
-    }
-    return custom_scalars(layout)
-
-
-def charts_of(settings: Mapping[str, Any]) -> dict[str, Charts]:
-    """Return category -> chart title -> patterns of tags, at the k of the metric that chooses."""
+def _layout(settings: Mapping[str, Any]) -> Summary:
+    """Return what groups the curves; TensorBoard merges those of all runs, equal charts into one."""
     trainer = settings.get("trainer", {})
     monitor = str(trainer.get("monitor", DEFAULT_MONITOR))
     k = monitor.rpartition("_at_")[2]
@@ -58,7 +48,14 @@ def charts_of(settings: Mapping[str, Any]) -> dict[str, Charts]:
             "share of users whose first item is the same": ["health/top_1_share"],
         },
     }
-    return groups | ({"refit": {"loss": ["refit-train/loss"]}} if trainer.get("refit", True) else {})
+    if trainer.get("refit", True):
+        groups["refit"] = {"loss": ["refit-train/loss"]}
+    return custom_scalars(
+        {
+            category: {title: ["Multiline", [f"^{tag}$" for tag in tags]] for title, tags in charts.items()}
+            for category, charts in groups.items()
+        }
+    )
 
 
 STATUS = {
@@ -109,7 +106,9 @@ class Board:
         elif kind is not None:
             self.outcome = "failed"
         self._forget_session()
-        figures = [_scalar(tag, value) for tag, value in self.columns.items()]
+        figures = [
+            Summary(value=[Summary.Value(tag=tag, simple_value=value)]) for tag, value in self.columns.items()
+        ]
         self._write_session(self._start({"status": self.outcome}), *figures, _end(self.outcome))
         self.writer.close()
 
@@ -118,7 +117,7 @@ class Board:
         self.hparams = dict(hparams_of(settings, overrides))
         self.trial = trial_id(settings, self.folder.name)
         self._write_session(self._start({}))
-        self._add(layout_pb(settings))
+        self._add(_layout(settings))
         self.writer.add_text("config", f"```yaml\n{config_text}\n```")
         self.writer.flush()
 
@@ -147,7 +146,8 @@ class Board:
     def projector(self, vectors: np.ndarray, labels: list[str]) -> None:
         """Put a labelled sample of item embeddings into the projector."""
         step = max(1, len(vectors) // MAX_PROJECTED)
-        self.writer.add_embedding(vectors[::step], [_one_line(text) for text in labels[::step]], tag="items")
+        names = [" ".join(str(text).split()) or "?" for text in labels[::step]]
+        self.writer.add_embedding(vectors[::step], names, tag="items")
 
     def _start(self, more: Mapping[str, str]) -> Summary:
         return summary_v2.hparams_pb(
@@ -188,10 +188,6 @@ def _image(tag: str, figure: Figure) -> Summary:
     return Summary(value=[Summary.Value(tag=tag, image=image)])
 
 
-def _scalar(tag: str, value: float) -> Summary:
-    return Summary(value=[Summary.Value(tag=tag, simple_value=value)])
-
-
 def _end(outcome: str) -> Summary:
     status = STATUS.get(outcome, api_pb2.STATUS_UNKNOWN)
     ended = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
@@ -203,7 +199,3 @@ def _end(outcome: str) -> Summary:
         tensor=metadata.NULL_TENSOR,
     )
     return summary
-
-
-def _one_line(text: str) -> str:
-    return " ".join(str(text).split()) or "?"

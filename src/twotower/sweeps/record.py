@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twotower.files.atomic import write_text_atomically
-from twotower.reports.console.findings import SeedSummary
+from twotower.reports.console.console import SeedSummary
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.job import Request
 

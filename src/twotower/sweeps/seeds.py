@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
-from twotower.reports.console.findings import SeedSummary
+from twotower.reports.console.console import SeedSummary
 from twotower.runs.folder_name import without_seed
 from twotower.runs.outcome import Outcome
 

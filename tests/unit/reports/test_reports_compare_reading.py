@@ -19,6 +19,7 @@ from twotower.reports.compare.entries import (
     validation_key,
     written,
 )
+from twotower.reports.compare.paired import luck, spreads
 from twotower.reports.compare.per_user import UnpairedError, other_users, read_values
 from twotower.reports.compare.record import (
     NOTHING,
@@ -29,7 +30,6 @@ from twotower.reports.compare.record import (
     read_run,
     run_folders,
 )
-from twotower.reports.compare.seeds import luck, spreads
 from twotower.reports.compare.table import differing_keys, telling_keys
 from twotower.runs.directions import higher_is_better
 from twotower.runs.result import Data, Result

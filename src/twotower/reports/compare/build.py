@@ -21,8 +21,8 @@ from twotower.reports.compare.entries import (
     named_baseline,
 )
 from twotower.reports.compare.judge import NOT_COMPARABLE, Data, Difference, Judge, Judgement
+from twotower.reports.compare.paired import Spread, luck, spreads
 from twotower.reports.compare.record import DAMAGED, RunRecord, display_names, largest_group, read_run
-from twotower.reports.compare.seeds import Spread, luck, spreads
 from twotower.reports.compare.table import differing_keys
 
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 from twotower.reports.compare.entries import Entry, column_of, direction_of
 from twotower.reports.compare.judge import BETTER, NOT_COMPARABLE, NOT_TESTED, WORSE, Difference, Judgement
+from twotower.reports.compare.paired import Luck, Spread
 from twotower.reports.compare.record import DAMAGED, UNENDED, RunRecord
-from twotower.reports.compare.seeds import Luck, Spread
 from twotower.runs.directions import higher_is_better
 
 ONE_SEED = (

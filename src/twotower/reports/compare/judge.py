@@ -6,10 +6,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from twotower.reports.compare.entries import Entry, column_of, direction_of, written
-from twotower.reports.compare.paired import bootstrap_intervals, holm, sign_flip_p_values
+from twotower.reports.compare.paired import (
+    Luck,
+    bootstrap_intervals,
+    difference_over_seeds,
+    holm,
+    sign_flip_p_values,
+)
 from twotower.reports.compare.per_user import UnpairedError, UserTable, other_users, read_values
 from twotower.reports.compare.record import other_data
-from twotower.reports.compare.seeds import Luck, difference_over_seeds
 
 ALPHA = 0.05
 DIFFERS = 1e-6

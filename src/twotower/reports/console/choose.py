@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.reports.console.console import Console, for_screen
-from twotower.reports.console.findings import NOTHING, Findings, counted, form_of, only_seeds
+from twotower.reports.console.console import (
+    NOTHING,
+    Console,
+    Findings,
+    counted,
+    for_screen,
+    form_of,
+    only_seeds,
+)
 from twotower.reports.console.rich import Rich
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
@@ -37,9 +44,6 @@ OF_A_RESULT = (
 class JsonLines(Console):
     """Every event has a `time` and an `event`; numbers that JSON cannot hold are null."""
 
-    def __init__(self) -> None:
-        self.metric = ""
-
     def handler(self) -> logging.Handler:
         """Return a handler whose lines are `log` events, and `epoch` events where a record has fields."""
         handler = _LogEvents()
@@ -64,7 +68,7 @@ class JsonLines(Console):
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
     ) -> None:
         """Emit what is to come."""
-        self.metric = metric
+        super().sweep_started(folder, num_jobs, metric, num_trainings)
         emit(
             "sweep_started", folder=str(folder), num_jobs=num_jobs, metric=metric, num_trainings=num_trainings
         )
@@ -122,10 +126,6 @@ SHOWN = ("test/recall_at_20", "test/ndcg_at_20", "index/recall_at_100", "index/l
 class Quiet(Console):
     """The last line says it all: status, figures, folder."""
 
-    def __init__(self) -> None:
-        self.folder = Path()
-        self.metric = ""
-
     def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Print the status, the main figures and the folder."""
         figures = result.final_figures()
@@ -134,12 +134,6 @@ class Quiet(Console):
         print("  ".join([result.status, *shown, str(folder)]))
         if result.error:
             print(f"{folder}: {result.error}", file=sys.stderr)
-
-    def sweep_started(
-        self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
-    ) -> None:
-        """Remember what the last line names."""
-        self.folder, self.metric = folder, metric
 
     def job_ended(self, outcome: Outcome) -> None:
         """Print a failure to standard error."""
@@ -185,8 +179,3 @@ def console_of(mode: str) -> Console:
     if mode not in CONSOLES:
         raise InputError(f"console: expected rich, quiet or jsonl, got {mode!r}")
     return CONSOLES[mode]()
-
-
-def screen_of(settings: Mapping[str, Any]) -> logging.Handler:
-    """Return what shows the log lines of a run with these settings."""
-    return console_of(settings["console"]).handler()

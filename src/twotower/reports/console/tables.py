@@ -6,8 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from twotower.reports.console.findings import NOTHING, Findings, form_of, only_seeds
-from twotower.reports.console.progress import in_words
+from twotower.reports.console.console import NOTHING, Findings, form_of, in_words, only_seeds
 from twotower.runs.outcome import Outcome, lowest_is_best
 from twotower.runs.result import COLD_START, Result
 

@@ -24,7 +24,7 @@ CLOSE = {"Connection": "close"}
 
 
 async def read_body(receive: Receive, most_bytes: int, seconds: float = BODY_SECONDS) -> bytes:
-    """Read a body. Raises HttpError: 413 too large, whatever Content-Length says, 408 too slow, 400 cut off."""
+    """Read a body. Raises HttpError: 413 too large, whatever its Content-Length, 408 slow, 400 broken off."""
     try:
         async with asyncio.timeout(seconds):
             body = bytearray()
