@@ -37,11 +37,6 @@ def run_folder(parent: Path, overrides: Sequence[str] = ()) -> Path:
     return parent / (f"{name}_{time}" if name else time)
 
 
-def new_folder(settings: Mapping[str, Any], overrides: Sequence[str]) -> Path:
-    """Return the folder of a single run."""
-    return run_folder(Path(settings["output_root"]) / settings["name"], overrides)
-
-
 GOES_ON = "python scripts/train.py resume={} goes on"
 """What to say where SIGTERM or Ctrl-C stops a training."""
 

@@ -28,16 +28,12 @@ class Attributes:
 
     def __init__(self, table: pd.DataFrame, features: FeatureTable, label: str | None) -> None:
         self._table = table
+        self.columns = set(map(str, table.columns))  # those on which there is no condition too
         self._label = label
         self._features = {feature.column: feature for feature in features.features.values()}
         self._records: list[Mapping[str, Any]] = []
         self._columns: dict[str, tuple[AttributeColumn | None, int]] = {}
         self._lock = threading.Lock()
-
-    @property
-    def columns(self) -> set[str]:
-        """All raw columns, those on which there is no condition too."""
-        return {str(name) for name in self._table.columns}
 
     @property
     def kinds(self) -> dict[str, str]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.index.index import Index
-from twotower.serving.live_items import LiveItems, Rows
+from twotower.serving.live_items import Floats, LiveItems, Rows
 
 SCAN_SHARE = 0.25
 """Of the items to choose from: where more has to be fetched, looking at all of them is quicker."""
@@ -28,7 +28,6 @@ SPARE = 1.5
 SMALLEST_SEARCH = 32
 """Fewer items cost an index no less time."""
 
-Floats = NDArray[np.float32]
 Best = tuple[Rows, Floats]
 
 

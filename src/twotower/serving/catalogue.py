@@ -14,8 +14,8 @@ from twotower.bundle.bundle import Bundle
 from twotower.config.errors import InputError
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes
-from twotower.serving.drift import Drift, DriftCounter, Floats, catch_up, fresh_index
-from twotower.serving.live_items import ItemId, LiveItems, Rows, as_label
+from twotower.serving.drift import Drift, DriftCounter, catch_up, fresh_index
+from twotower.serving.live_items import Floats, ItemId, LiveItems, Rows, as_label
 from twotower.serving.requests import check_values, checked_id, known_rows, named_features
 from twotower.serving.towers import ServingTowers, sound
 

@@ -9,20 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twotower.config.facts import Facts
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
-from twotower.serving.live_items import LiveItems, Rows
+from twotower.serving.live_items import Floats, LiveItems, Rows
 
+PART = 65_536
 MIN_CHANGES = 100
 """Items put in and taken out before which nothing is worth a rebuild."""
 MAX_LIVE_SHARE = 0.2
 MAX_TOMBSTONE_SHARE = 0.2
 MAX_CENTROID_SHIFT = 0.25
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,8 @@ class DriftCounter:
         self._num_built = len(vectors)
         self._sum = vectors.sum(0, dtype=np.float64)
         self._mean = self._sum / max(1, len(vectors))
-        squares = math.fsum(float(np.square(part - self._mean).sum()) for part in _parts(vectors))
+        parts = (vectors[start : start + PART] for start in range(0, len(vectors), PART))
+        squares = math.fsum(float(np.square(part - self._mean).sum()) for part in parts)
         self._spread = math.sqrt(squares / max(1, len(vectors)))
         self._num_added = self._num_removed = 0
 
@@ -123,7 +122,3 @@ def catch_up(fresh: Index, counter: DriftCounter, items: LiveItems, built: Rows,
         fresh.add(items.vectors(new), new)
         for vector in items.vectors(new):
             counter.added(vector)
-
-
-def _parts(vectors: Floats, size: int = 65_536) -> list[Floats]:
-    return [vectors[start : start + size] for start in range(0, len(vectors), size)]

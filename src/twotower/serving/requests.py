@@ -146,7 +146,8 @@ def named_features(
             )
     given = {column: value for column, value in features.items() if as_label(value) is not None}
     for column, value in given.items():
-        if not all(map(_is_short, value if isinstance(value, list | tuple) else [value])):
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if not all(fits_64_bits(each) for each in numbers if isinstance(each, int)):
             raise InputError(
                 f"features: column {column!r}: expected whole numbers of 64 bits, got a longer one"
             )
@@ -162,10 +163,6 @@ def check_values(table: FeatureTable, given: Sequence[Mapping[str, Any]]) -> Non
         values = [each[feature.column] for each in given if feature.column in each]
         if values and not isinstance(feature, ContextFeature):
             feature.check(pd.Series(values, dtype=object), "features")
-
-
-def _is_short(value: Any) -> bool:
-    return not isinstance(value, int) or fits_64_bits(value)
 
 
 def choices(name: Any, known: Iterable[str]) -> str:

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from twotower.bundle.bundle import Bundle
 from twotower.bundle.history_vectors import HistoryVectors, history_vectors
-from twotower.serving.live_items import Rows
+from twotower.serving.live_items import Floats, Rows
 
 if TYPE_CHECKING:
     from twotower.bundle.exported import ExportedTowers
 
-Floats = NDArray[np.float32]
 
 LARGEST = 1e15
 """A score of embeddings whose numbers are below this is finite in float32."""

@@ -5,7 +5,6 @@ Shapes: B users asked for, L history positions, n interactions of one user.
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,28 +40,18 @@ class UserHistories:
     """
 
     def __init__(self, users: Vocabulary, history: History, items: LiveItems, by_table: bool) -> None:
-        self._users = users
+        self._users, self.is_text = users, users.is_text
         self._history = history
         self._items = items
         self._by_table = by_table
         self._events: dict[UserId, _Events] = {}
-        self._new_ids: list[UserId] = []
-
-    @property
-    def is_text(self) -> bool:
-        """Tell whether ids are text; otherwise they are whole numbers."""
-        return self._users.is_text
+        self.new_ids: list[UserId] = []  # of those whom only events know, in the order in which they came
 
     @property
     def ids(self) -> list[UserId]:
         """Ids of the bundle's users, then those whom only events know."""
         known: list[UserId] = self._users.values.tolist()
-        return known + self._new_ids
-
-    @property
-    def new_ids(self) -> Sequence[UserId]:
-        """Ids of those whom only events know, in the order in which they came."""
-        return self._new_ids
+        return known + self.new_ids
 
     def find(self, user_id: UserId) -> KnownUser:
         """Return where a user is known from. Raises UnknownUser: nobody has this id."""
@@ -80,7 +69,7 @@ class UserHistories:
         user = int(rows_of(self._users, [key])[0])
         times, rows = self._interactions(user)
         if not user and key not in self._events:
-            self._new_ids.append(key)
+            self.new_ids.append(key)
         same = rows[np.searchsorted(times, time, "left") : np.searchsorted(times, time, "right")]
         events = self._events.setdefault(key, _Events())
         start, end = bisect_left(events.times, time), bisect_right(events.times, time)

@@ -24,7 +24,7 @@ STATUS_STYLES = {"ok": "green", "index_rejected": "yellow", "pruned": "cyan", "f
 
 def audit_table(rows: Sequence[tuple[str, str]]) -> Table:
     """Return the audit of the split."""
-    table = plain_table("split audit", show_header=False)
+    table = _plain_table("split audit", show_header=False)
     for name, value in rows:
         table.add_row(name, value)
     return table
@@ -35,7 +35,7 @@ def quality_table(result: Result) -> Table:
     metrics, intervals = result.metrics, result.intervals
     tested = [key.removeprefix("test/") for key in metrics if key.startswith("test/")]
     keys = ([key for key in COLUMNS if key in tested] or tested)[:MOST_COLUMNS]
-    table = plain_table("test split")
+    table = _plain_table("test split")
     table.add_column("", no_wrap=True)
     for key in keys:
         table.add_column(_short(key), justify="right", no_wrap=True)
@@ -52,7 +52,7 @@ def cold_start_table(found: Mapping[str, Any]) -> Table:
     parts = list(found["num_users"])
     keys = list(found["random"][parts[0]])
     keys = [key for key in COLUMNS if key in keys] or keys[:2]
-    table = plain_table(f"cold start: {found['num_cold_items']:,} items that training never saw, added live")
+    table = _plain_table(f"cold start: {found['num_cold_items']:,} items that training never saw, added live")
     table.add_column("", no_wrap=True)
     for part in parts:
         for key in keys:
@@ -78,7 +78,7 @@ def index_table(index: Mapping[str, Any]) -> Table:
         "size": f"{index['index_bytes']:,} bytes, {index['bytes_per_item']:.0f} an item",
         "checks": "ok" if index["ok"] else "REJECTED: " + "; ".join(index["problems"]),
     }
-    table = plain_table("index", show_header=False)
+    table = _plain_table("index", show_header=False)
     for name, value in rows.items():
         table.add_row(name, value)
     return table
@@ -123,7 +123,7 @@ def pareto_table(findings: Findings) -> Table:
 
 
 def _jobs(title: str, headings: Sequence[str], lines: Sequence[Line], findings: Findings) -> Table:
-    table = plain_table(title)
+    table = _plain_table(title)
     settings = {job: findings.settings(job) for job, _, _ in lines}
     shown = any(settings.values())
     for heading in ("job", "settings") if shown else ("job",):
@@ -135,8 +135,7 @@ def _jobs(title: str, headings: Sequence[str], lines: Sequence[Line], findings: 
     return table
 
 
-def plain_table(title: str | None = None, show_header: bool = True) -> Table:
-    """Return a table without lines."""
+def _plain_table(title: str | None = None, show_header: bool = True) -> Table:
     return Table(
         title=title,
         title_justify="left",

@@ -12,20 +12,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from twotower.serving.attributes import plain
 from twotower.serving.browsing.views import MOST_POINTS, CatalogueMap, drawn, facets_of, nearest, with_prefix
 from twotower.serving.catalogue import ITEM_ID
-from twotower.serving.live_items import ItemId, LiveItems, Recommendation, Rows, UserId
+from twotower.serving.live_items import Floats, ItemId, LiveItems, Recommendation, Rows, UserId
 from twotower.serving.requests import Request, known_rows
 from twotower.serving.retriever import Retriever
 
 MOST_HISTORY = 100
 """The newest interactions of a user that are shown, and that recommended items are held against."""
 NUM_NEAREST = 2
-
-Floats = NDArray[np.float32]
 
 
 class Browser:

@@ -16,7 +16,7 @@ from twotower.features.raw_numbers import as_numbers
 from twotower.features.tags import Tags
 from twotower.serving.attribute_columns import tags_of
 from twotower.serving.attributes import plain
-from twotower.serving.live_items import UserId
+from twotower.serving.live_items import Floats, UserId
 
 MOST_VALUES = 200
 """Distinct values of a column beyond which they are not listed."""
@@ -78,8 +78,6 @@ def with_prefix(ids: Vocabulary, prefix: str, limit: int) -> list[UserId]:
         keys += values[start : min(end, start + limit - len(keys))].tolist()
     return keys
 
-
-Floats = NDArray[np.float32]
 
 MOST_POINTS = 5000
 """More would only lie on each other."""

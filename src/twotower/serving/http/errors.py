@@ -71,16 +71,11 @@ def checked(model: type[M], given: object) -> M:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise from_validation(error) from error
-
-
-def from_validation(error: ValidationError, within: str = "") -> HttpError:
-    """Return what is wrong with a body, or with the part of a request that `within` names."""
-    return from_details(error.errors(include_url=False, include_context=False), within)
+        raise from_details(error.errors()) from error
 
 
 def from_details(details: Sequence[Any], within: str = "") -> HttpError:
-    """Return the most precise of the mistakes that pydantic found, as 422.
+    """Return the most precise of the mistakes that pydantic found, as 422; `within` is what was looked at.
 
     Where a value may be of several kinds, pydantic tells what each of them expected.
     """

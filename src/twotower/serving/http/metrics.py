@@ -36,11 +36,8 @@ class AccessLog:
         if len(self._lines) >= MOST_LINES:
             self._num_lost += 1
             return
-        now, path, ms = (
-            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            path[:MOST_OF_A_PATH],
-            seconds * 1000,
-        )
+        now, ms = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), seconds * 1000
+        path = path[:MOST_OF_A_PATH]
         if self._console == "jsonl":
             names = ("time", "client", "method", "path", "status", "ms")
             fields = dict(zip(names, (now, client, method, path, status, round(ms, 3)), strict=True))

@@ -115,7 +115,7 @@ class LiveService:
         with self._rebuilding:
             if self._rebuild is not None:
                 self._rebuild.join()
-        with self._reloading, self._writer.paused():
+        with self._reloading, self._writer.writing:
             self._open.close()
 
     def _switch(self, folder: Path) -> str:
@@ -124,7 +124,7 @@ class LiveService:
         for _ in range(CATCH_UPS):  # each is shorter than the one before, and writes go on
             since, reached = reached, self._store.last
             aside += replay(self._store.changes(after=since), retriever)
-        with self._writer.paused():
+        with self._writer.writing:
             aside += replay(self._store.changes(after=reached), retriever)
             self._use(retriever, aside)
         return retriever.version
@@ -168,18 +168,17 @@ class LiveService:
 
     def _opened(self, folder: Path, bundle_of: Callable[[Path], Path]) -> Retriever:
         try:
-            return _prepared(Retriever.open(bundle_of(folder), self.trusted_packages))
+            retriever = Retriever.open(bundle_of(folder), self.trusted_packages)
+            _ = (
+                retriever.attributes
+            )  # prepares the columns, so that the first filter is as fast as the others
+            return retriever
         except InputError:
             raise
         except Exception as error:  # an export that fails, say: the bundle in use goes on
             raise InputError(
                 f"{folder}: cannot be served ({type(error).__name__}: {error!s:.300})"
             ) from error
-
-
-def _prepared(retriever: Retriever) -> Retriever:
-    _ = retriever.attributes  # prepares the columns, so that the first filter is as fast as those after it
-    return retriever
 
 
 def _is_folder(path: Path) -> bool:

@@ -102,17 +102,12 @@ class Store:
                 raise InputError(
                     f"{self.path}: not readable as a store ({error}); {remedy(self.path)}"
                 ) from error
-            self._last = 0 if content is None else content.last
-            first = Acknowledged(identity, self._last)
+            self.last = 0 if content is None else content.last  # the number of the latest change
+            first = Acknowledged(identity, self.last)
             self._promises = stack.enter_context(contextlib.closing(Promises(promise_file(self.path), first)))
             self._files = StoreFiles(self.path)
             self._closed = False
             self._open = stack.pop_all()
-
-    @property
-    def last(self) -> int:
-        """The number of the latest change; 0 where there is none."""
-        return self._last
 
     def commit(self, changes: Sequence[Change]) -> int:
         """Keep all of some changes or none, in one transaction; they are on the disk when this returns.
@@ -121,11 +116,11 @@ class Store:
         """
         rows = [values_of(change) for change in changes]
         with self._lock:
-            number = self._last
+            number = self.last
             with self._transaction():
                 for change, row in zip(changes, rows, strict=True):
                     number += self._write(type(change), row, number + 1)
-            self._last = number
+            self.last = number
             self._see_to_files()
             self._promises.keep(number)
             return number

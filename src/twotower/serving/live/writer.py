@@ -1,8 +1,7 @@
 """Live writes, in the one order that loses nothing: check and embed, keep on the disk, make them seen."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -34,7 +33,7 @@ class Writer:
         self._store = store
         self._queue: list[_Write] = []
         self._queueing = threading.Lock()
-        self._writing = threading.Lock()
+        self.writing = threading.Lock()  # whoever holds it holds writes back
 
     def write(self, changes: Sequence[Change], current: Callable[[], Retriever]) -> None:
         """Make all of a caller's changes or none; they are on the disk and seen when this returns.
@@ -45,7 +44,7 @@ class Writer:
         mine = _Write(list(changes))
         with self._queueing:
             self._queue.append(mine)
-        with self._writing:
+        with self.writing:
             if not mine.done:  # else whoever wrote before took this along
                 self._write_all(current())
         if not mine.done:
@@ -54,12 +53,6 @@ class Writer:
             )
         if mine.error is not None:
             raise mine.error
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Hold writes back."""
-        with self._writing:
-            yield
 
     def _write_all(self, retriever: Retriever) -> None:
         with self._queueing:
