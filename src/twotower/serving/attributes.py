@@ -76,10 +76,7 @@ class Attributes:
                 )
 
     def meeting(self, where: Mapping[str, Any], num_rows: int) -> Mask:
-        """Return which rows meet all conditions, [num_rows]; see `Request.where`.
-
-        Raises InputError: a column is unknown, or a condition is none for what it holds.
-        """
+        """Return which rows meet all conditions, [num_rows]; see `Request.where`, and InputError."""
         if not isinstance(where, Mapping):
             raise InputError(f'where: expected {{"column": condition}}, got {where!r:.80}')
         found = np.ones(num_rows, dtype=np.bool_)

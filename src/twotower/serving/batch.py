@@ -38,7 +38,7 @@ UNSOUND = (
 
 
 @dataclass(frozen=True, eq=False)
-class CheckedRequest:
+class _Checked:
     """A request that is right: `features` are None of a user of the bundle, whose row is else 0; times are
     unix seconds, and history rows and times [L], as the towers take them.
     """
@@ -65,8 +65,8 @@ class Answering:
 
     def best(self, requests: Sequence[Request]) -> list[Best | InputError]:
         """Answer each request, or say what is wrong with it; one pass of the user tower for all."""
-        found: list[CheckedRequest | InputError] = [self._asked(request) for request in requests]
-        asked = [each for each in found if isinstance(each, CheckedRequest)]
+        found: list[_Checked | InputError] = [self._asked(request) for request in requests]
+        asked = [each for each in found if isinstance(each, _Checked)]
         if not asked:
             return [each for each in found if isinstance(each, InputError)]
         queries = self._towers.embed_users(
@@ -92,13 +92,13 @@ class Answering:
         excluded = np.unique(np.concatenate([items.latest(seen), items.rows(listed(deny, "deny"))]))
         return Choice(k, excluded[items.live(excluded)], allowed)
 
-    def _asked(self, request: Request) -> CheckedRequest | InputError:
+    def _asked(self, request: Request) -> _Checked | InputError:
         try:
             return self._checked(request)
         except InputError as error:
             return error
 
-    def _checked(self, request: Request) -> CheckedRequest:
+    def _checked(self, request: Request) -> _Checked:
         now = self._request_time
         if request.request_time is not None:
             now = checked_time(request.request_time, "request_time")
@@ -123,10 +123,10 @@ class Answering:
         seen = rows if request.exclude_seen else NO_ROWS
         choice = self.choice(request.k, request.allow, request.deny, request.where, seen)
         latest = self._histories.for_towers(rows, times, self._towers.length)
-        return CheckedRequest(user_row, features, *latest, now, choice)
+        return _Checked(user_row, features, *latest, now, choice)
 
 
-def user_features(users: FeatureTable, asked: Sequence[CheckedRequest]) -> dict[str, Tensor]:
+def user_features(users: FeatureTable, asked: Sequence[_Checked]) -> dict[str, Tensor]:
     """Return the encoded features of all that ask, each [B, W]: known ones by row, others from raw values."""
     features = users.gather(torch.tensor([each.user_row for each in asked]))
     new = [place for place, each in enumerate(asked) if each.features]

@@ -58,10 +58,7 @@ class LiveChanges:
             known_rows(self._items, [item_id], "item", live=True)
 
     def remove_item(self, item_id: ItemId) -> None:
-        """Stop offering an item: no request made after this returns gets it. It stays in histories.
-
-        Raises UnknownItem: the item is not offered.
-        """
+        """Stop offering an item from the next request on, or UnknownItem; it stays in histories."""
         with self._lock.writing():
             rows = known_rows(self._items, [item_id], "remove_item", live=True)
             self._catalogue.take_out(rows)

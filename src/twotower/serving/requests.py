@@ -93,10 +93,7 @@ def listed(ids: Iterable[Any], name: str, what: str = "item ids") -> list[Any]:
 
 
 def known_rows(items: LiveItems, ids: Iterable[Any], name: str, live: bool) -> Rows:
-    """Return the rows of ids in the order given.
-
-    Raises UnknownItem: an id was never an item, or is no longer one where it must be (`live`).
-    """
+    """Return the rows of ids, in order; UnknownItem of what never was one, or is no longer (if `live`)."""
     given = listed(ids, name)
     rows = items.rows(given)
     wrong = ~items.live(rows) if live else rows == 0

@@ -53,10 +53,7 @@ class Retriever(LiveChanges):
 
     @classmethod
     def open(cls, folder: Path | str, trusted_packages: Collection[str] = ()) -> "Retriever":
-        """Verify and read a bundle; the code of these packages, beside twotower, may be named and then run.
-
-        Raises InputError: names the file that is damaged, missing or not listed.
-        """
+        """Verify and read a bundle, which may name, and so run, code of these packages; or InputError."""
         try:
             return cls(read_bundle(Path(folder), trusted_packages))
         except InputError:
@@ -95,10 +92,7 @@ class Retriever(LiveChanges):
             return self._catalogue.attributes.kinds
 
     def label(self, item_id: ItemId) -> str | None:
-        """Return the name of an item for people, of a removed one too; None where the data have none.
-
-        Raises UnknownItem: there never was such an item.
-        """
+        """Return the name of an item for people, None where there is none; UnknownItem if it never was."""
         with self._lock.reading():
             return self._items.label_of(int(known_rows(self._items, [item_id], "label", live=False)[0]))
 
@@ -118,10 +112,7 @@ class Retriever(LiveChanges):
             return self._items.ids_of(self._users.all(self._users.find(user_id))[1])
 
     def recommend(self, user_id: UserId, k: int = 10, **rules: Unpack[Rules]) -> list[Recommendation]:
-        """Recommend to a user whom the bundle or an event knows; for the arguments see `Request`.
-
-        Raises InputError: an argument is wrong or names an item, column or user that is not known.
-        """
+        """Recommend to a user whom the bundle or an event knows; see `Request`, and InputError."""
         if user_id is None:  # which would mean a user who is described
             raise UnknownUser("user None: expected the id of a user; use recommend_new for one without")
         return self.answer_one(Request(user_id, k=k, **rules))
@@ -134,10 +125,7 @@ class Retriever(LiveChanges):
         history_times: Sequence[int] | None = None,
         **rules: Unpack[Rules],
     ) -> list[Recommendation]:
-        """Recommend to a user who is described; for the arguments see `Request`.
-
-        Raises InputError: an argument is wrong, or names a feature, column or item that is not known.
-        """
+        """Recommend to a user who is described; for the arguments see `Request`, and InputError."""
         return self.answer_one(Request(None, features, history, history_times, k=k, **rules))
 
     def answer(self, requests: Sequence[Request]) -> list[list[Recommendation] | InputError]:
@@ -155,10 +143,7 @@ class Retriever(LiveChanges):
     def similar(
         self, item_id: ItemId, k: int = 10, where: Mapping[str, Any] = NOTHING
     ) -> list[Recommendation]:
-        """Return the items whose embeddings point the same way as an item's (cosine), without itself.
-
-        Raises InputError: the item is not offered, or a condition is wrong.
-        """
+        """Return the items nearest to an item by angle (cosine), without itself; or InputError."""
         with self._lock.reading():
             rows = known_rows(self._items, [item_id], "similar", live=True)
             choice = self._answering.choice(k, None, [item_id], where)

@@ -37,10 +37,7 @@ WORDS = {
 
 
 def run_command(words: Sequence[str], description: str) -> int:
-    """Compare the runs that the words name; returns the exit status.
-
-    Raises InputError: no run, an unknown name, or an output that cannot be written.
-    """
+    """Compare the runs that the words name; return the exit status. Raises InputError: a word is wrong."""
     if set(HELP) & set(words):
         print(_help(description))
         return DONE

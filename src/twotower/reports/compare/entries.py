@@ -52,10 +52,7 @@ def written(key: str, value: float | None, sign: bool = False) -> str:
 
 
 def known_key(asked: str, option: str, records: Iterable[RunRecord]) -> str:
-    """Return the full key of a figure that a run has; `recall_at_20` means the test split's.
-
-    Raises InputError: no run has it; the message offers the nearest names.
-    """
+    """Return the full key of a figure that a run has (`recall_at_20`: the test split's), or InputError."""
     known: set[str] = set()
     for record in records:
         known.update(record.figures)

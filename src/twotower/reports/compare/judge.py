@@ -167,12 +167,13 @@ class Judge:
         figures = tested[key]
         if self._number(left) != key[0]:
             figures = replace(figures, low=-figures.high, high=-figures.low)
-        return _judged(left, right, self.metric, delta, figures, self.luck.get(left.run.data))
+        return judged(left, right, self.metric, delta, figures, self.luck.get(left.run.data))
 
 
-def _judged(
+def judged(
     left: Entry, right: Entry, metric: str, delta: float, tested: PairedTest, luck: Luck | None
 ) -> Difference:
+    """Put a tested difference into words."""
     shown = tested.corrected <= ALPHA
     same = left.trained and right.trained and left.run.configuration == right.run.configuration
     if same and left.run.configuration:

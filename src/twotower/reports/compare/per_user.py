@@ -30,10 +30,7 @@ class UserTable:
 
 
 def read_values(entry: Entry, column: str) -> UserTable:
-    """Read a row's values of one metric.
-
-    Raises UnpairedError: a file is missing, damaged or without this column, or the seeds' users differ.
-    """
+    """Read a row's values of one metric. Raises UnpairedError: there are none, or seeds differ in users."""
     if entry.kind == "baseline":
         path = entry.run.folder / PER_USER_BASELINES
         users, values = _read(path, column, baseline=entry.name)

@@ -41,7 +41,7 @@ OF_A_RESULT = (
 )
 
 
-class JsonLines(Console):
+class _JsonLines(Console):
     """Every event has a `time` and an `event`; numbers that JSON cannot hold are null."""
 
     def handler(self) -> logging.Handler:
@@ -51,35 +51,30 @@ class JsonLines(Console):
         return handler
 
     def say(self, text: str) -> None:
-        """Emit a log line."""
-        emit("log", level="info", text=text)
+        _emit("log", level="info", text=text)
 
     def audit(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Emit the audit as one object."""
-        emit("audit", rows=dict(rows))
+        _emit("audit", rows=dict(rows))
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Emit the figures; slices, curves and versions are in `result.json`."""
         shown = result.plain(*OF_A_RESULT)
         shown.get("index", {}).pop("points", None)
-        emit("result", folder=str(folder), **shown)
+        _emit("result", folder=str(folder), **shown)
 
     def sweep_started(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
     ) -> None:
-        """Emit what is to come."""
         super().sweep_started(folder, num_jobs, metric, num_trainings)
-        emit(
+        _emit(
             "sweep_started", folder=str(folder), num_jobs=num_jobs, metric=metric, num_trainings=num_trainings
         )
 
     def job_started(self, name: str) -> None:
-        """Emit the job's name."""
-        emit("job_started", name=name)
+        _emit("job_started", name=name)
 
     def job_ended(self, outcome: Outcome) -> None:
-        """Emit the whole outcome."""
-        emit("job_ended", **vars(outcome))
+        _emit("job_ended", **vars(outcome))
 
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
         """Emit the best job, how many ended how, every failure, means over seeds, and what a search found.
@@ -87,7 +82,7 @@ class JsonLines(Console):
         There is no best job where only the seed varies, or where a search has several objectives.
         """
         best = findings.winner(outcomes, self.metric)
-        emit(
+        _emit(
             "sweep_ended",
             seconds=seconds,
             metric=self.metric if best is None else best.metric,
@@ -104,12 +99,12 @@ class _LogEvents(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         fields = getattr(record, "fields", None)
         if isinstance(fields, Mapping):
-            emit("epoch", **fields)
+            _emit("epoch", **fields)
         else:
-            emit("log", level=record.levelname.lower(), text=record.getMessage())
+            _emit("log", level=record.levelname.lower(), text=record.getMessage())
 
 
-def emit(event: str, /, **fields: Any) -> None:
+def _emit(event: str, /, **fields: Any) -> None:
     """Print one event, its `time` ISO 8601 with the offset from UTC; numbers that JSON cannot hold: null."""
     now = datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
     text = json.dumps({"time": None, "event": None, **fields} | {"time": now, "event": event}, default=_plain)
@@ -123,11 +118,10 @@ def _plain(value: Any) -> Any:
 SHOWN = ("test/recall_at_20", "test/ndcg_at_20", "index/recall_at_100", "index/latency_ms_p50")
 
 
-class Quiet(Console):
+class _Quiet(Console):
     """The last line says it all: status, figures, folder."""
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
-        """Print the status, the main figures and the folder."""
         figures = result.final_figures()
         main = [key for key in SHOWN if key in figures] or [key for key in figures if key[:5] == "test/"][:2]
         shown = (f"{key} {figures[key]:.4f}" for key in main)
@@ -136,14 +130,12 @@ class Quiet(Console):
             print(f"{folder}: {result.error}", file=sys.stderr)
 
     def job_ended(self, outcome: Outcome) -> None:
-        """Print a failure to standard error."""
         if outcome.status == "failed" and not outcome.skipped:
             print(
                 f"{outcome.name} failed: {outcome.error}; see {outcome.folder / TRAIN_LOG}", file=sys.stderr
             )
 
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
-        """Print the best job, and how many ended how; before it, what a search says of its best trials."""
         counts = ", ".join(f"{count} {status}" for status, count in counted(outcomes).items())
         if len(findings.objectives) > 1:
             for row in findings.best:
@@ -171,7 +163,7 @@ class Quiet(Console):
         return f"best {best.job}  {best.metric} {value}  {findings.settings(best.job)}".rstrip()
 
 
-CONSOLES: dict[str, type[Console]] = {"rich": Rich, "quiet": Quiet, "jsonl": JsonLines, "silent": Console}
+CONSOLES: dict[str, type[Console]] = {"rich": Rich, "quiet": _Quiet, "jsonl": _JsonLines, "silent": Console}
 
 
 def console_of(mode: str) -> Console:

@@ -80,7 +80,7 @@ def create_app(
     _add_errors(endpoints, live.root)
     add_page(endpoints, live)
     gate = Gate(
-        endpoints,
+        app=endpoints,
         direct=direct,
         live=live,
         hosts=hosts or Hosts(),

@@ -60,10 +60,7 @@ class Batcher(Generic[A, R]):
         self._thread.start()
 
     async def do(self, pieces: Sequence[A]) -> list[R]:
-        """Return what the work gives for each piece, or raise what it raises for one.
-
-        Raises HttpError: 503, because too much is waiting, or this is closed.
-        """
+        """Return what the work gives for each piece, or raise what it raises for one; 503 if full."""
         if self._closed:
             raise HttpError(503, "the service is stopping", headers={"Retry-After": "5"})
         if self._waiting and self._waiting + len(pieces) > self._most:

@@ -57,24 +57,21 @@ START = b"""SwaggerUIBundle({
 """
 
 
-def fixed_file(content: bytes, kind: str) -> Callable[[], Any]:
-    """Return the endpoint of a file, whose media type is `kind`."""
-
+def _fixed_file(content: bytes, kind: str) -> Callable[[], Any]:
     async def read() -> Response:
         return Response(content, headers=HEADERS, media_type=kind)
 
     return read
 
 
-def add_docs(router: APIRouter) -> None:
-    """Add the page at /docs, which describes every request, from files of this machine only."""
+def _add_docs(router: APIRouter) -> None:
     for address, content, kind in (
         ("/docs", PAGE, "text/html"),
         ("/docs/start.js", START, "text/javascript"),
         ("/docs/swagger-ui-bundle.js", (SWAGGER / "swagger-ui-bundle.js").read_bytes(), "text/javascript"),
         ("/docs/swagger-ui.css", (SWAGGER / "swagger-ui.css").read_bytes(), "text/css"),
     ):
-        router.get(address)(fixed_file(content, kind))
+        router.get(address)(_fixed_file(content, kind))
 
 
 FOLDER = Path(__file__).parents[1] / "page"
@@ -95,7 +92,7 @@ def add_page(app: FastAPI, live: LiveService) -> None:
     """Add the page, its files, what it asks, and the page at /docs."""
     router = APIRouter(include_in_schema=False)
     _add_files(router)
-    add_docs(router)
+    _add_docs(router)
     newest: Browser | None = None
 
     def browser() -> Browser:
@@ -116,7 +113,7 @@ def _add_files(router: APIRouter) -> None:
     for path in sorted(FOLDER.iterdir()):
         if path.suffix in KINDS:
             address = "/" if path.name == "index.html" else f"/page/{path.name}"
-            router.get(address)(fixed_file(path.read_bytes(), KINDS[path.suffix]))
+            router.get(address)(_fixed_file(path.read_bytes(), KINDS[path.suffix]))
 
 
 def _add_users(router: APIRouter, browser: Callable[[], Browser]) -> None:

@@ -103,10 +103,7 @@ class Hosts:
         self._names = frozenset(_plain(name) for name in (LOCAL, own, *names))
 
     def check(self, given: list[bytes], http_version: str) -> None:
-        """Check the `Host` headers of a request.
-
-        Raises HttpError: 400 where there is not exactly one that can be read, 421 where it is of another.
-        """
+        """Check the `Host` headers of a request. Raises HttpError: 400 not one to be read, 421 another."""
         if not given and http_version == "1.0":  # which knows no Host; browsers do not speak it
             return
         found = HEADER.fullmatch(given[0].decode("latin-1")) if len(given) == 1 else None

@@ -27,10 +27,7 @@ IDLE_SECONDS, STOP_SECONDS, SWITCH_SECONDS = 30, 20, 0.002
 
 
 def serve(settings: Mapping[str, Any]) -> int:
-    """Serve a bundle until SIGTERM or SIGINT, then finish the requests in flight.
-
-    Raises InputError: the bundle, the store, the file of keys or a name in `allowed_hosts` cannot be used.
-    """
+    """Serve a bundle until SIGTERM or SIGINT, then finish requests in flight, or raise InputError."""
     config = ServiceConfig.of(settings)
     keys, hosts = Keys.read(config.api_keys_file), Hosts(config.allowed_hosts, config.host)
     # So long the loop may wait for the thread that answers: less than the default of 5 ms, since large

@@ -32,18 +32,13 @@ class LiveService:
     A request takes `retriever` once and answers from it: model, index, ids and transforms are of one version,
     whichever comes meanwhile. Safe from several threads.
 
-    Args:
-        root: the folder whose bundles `reload` may name.
-        store: file of the live changes; None keeps them as long as this object, in a temporary file.
-        bundle_of: from a folder below `root` to the folder of its bundle.
-        trusted_packages: whose classes the files of bundles may name, of those switched to later too.
+    `reload` may name the bundles of `root`, and `bundle_of` turns a folder below it into that of its bundle.
+    The file `store` has the live changes; None keeps them as long as this object, in a temporary file. Files
+    of bundles, of those switched to later too, may name classes of `trusted_packages`. Of the changes in the
+    store this bundle cannot take `num_set_aside` (an item it does not know, a column it lacks); they stay
+    there for later bundles, with the reasons in a table of their own.
 
-    Attributes:
-        num_set_aside: changes in the store that this bundle cannot take (an item it does not know, a column
-            it lacks); they stay there for later bundles, with the reasons in a table of their own.
-
-    Raises:
-        InputError: the bundle or the store is damaged, or another process uses the store.
+    Raises InputError: the bundle or the store is damaged, or another process uses the store.
     """
 
     def __init__(
@@ -69,10 +64,7 @@ class LiveService:
             self._open = stack.pop_all()
 
     def write(self, changes: Sequence[Change]) -> None:
-        """Make all of some changes or none; they are on the disk and seen when this returns.
-
-        Raises InputError (the bundle in use cannot take one of them) or StoreFailed (the disk did not).
-        """
+        """Make all of some changes or none, on the disk and seen when this returns; see `Writer.write`."""
         self._writer.write(changes, lambda: self.retriever)
 
     def reload(self, name: str) -> str:

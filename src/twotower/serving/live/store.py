@@ -110,9 +110,9 @@ class Store:
             self._open = stack.pop_all()
 
     def commit(self, changes: Sequence[Change]) -> int:
-        """Keep all of some changes or none, in one transaction; they are on the disk when this returns.
+        """Keep all of some changes or none, on the disk when this returns; return the latest number.
 
-        Returns the latest number. Raises InputError (what cannot be kept) or StoreFailed (the disk).
+        Raises InputError (what cannot be kept) or StoreFailed (the disk).
         """
         rows = [values_of(change) for change in changes]
         with self._lock:
@@ -126,10 +126,7 @@ class Store:
             return number
 
     def set_aside(self, changes: Sequence[SetAside]) -> None:
-        """Keep which changes the bundle in use cannot take, and why, in place of what was noted before.
-
-        The changes themselves stay where they are, for other bundles. Raises StoreFailed as `commit`.
-        """
+        """Keep, for other bundles too, which changes the one in use cannot take and why; or StoreFailed."""
         with self._lock:
             with self._transaction():
                 self._connection.execute("DELETE FROM set_aside")
