@@ -129,7 +129,8 @@ class Values(AttributeColumn):
         """See `AttributeColumn.meeting`."""
         found = np.zeros(num_rows, dtype=np.bool_)
         for value in _several(condition):
-            if not (isinstance(value, str) or (self._tags is not None and _is_number(value))):
+            number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+            if not (isinstance(value, str) or (self._tags is not None and number)):
                 raise self.refuse("a text or a list of texts", value)
             code = self._codes.get(value)
             if code is not None:
@@ -185,7 +186,3 @@ def _several(condition: Any) -> list[Any]:
     if isinstance(condition, list | tuple | set | frozenset | np.ndarray):
         return list(condition)
     return [condition]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

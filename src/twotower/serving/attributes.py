@@ -57,7 +57,12 @@ class Attributes:
     def is_latest(self, row: int, record: Mapping[str, Any]) -> bool:
         """Tell whether these are the raw values with which a row was put in."""
         place = row - len(self._table) - 1
-        return place >= 0 and _alike(self._records[place], record)
+        if place < 0:
+            return False
+        before = self._records[place]
+        return before.keys() == record.keys() and all(
+            plain(before[key]) == plain(record[key]) for key in record
+        )
 
     def check(self, record: Mapping[str, Any]) -> None:
         """Raise InputError where a value of a column that no feature reads is not of the column's kind."""
@@ -112,9 +117,3 @@ def plain(value: Any) -> Any:
     if as_label(value) is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     return value if isinstance(value, bool | int | float | str) else str(value)
-
-
-def _alike(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
-    return {name: plain(value) for name, value in left.items()} == {
-        name: plain(value) for name, value in right.items()
-    }

@@ -15,9 +15,16 @@ from twotower.reports.compare.build import compare
 from twotower.reports.compare.comparison import Comparison, Options
 from twotower.reports.compare.entries import DEFAULT
 from twotower.reports.compare.export import as_csv, as_json, as_markdown, show
+from twotower.reports.compare.page import as_html
 from twotower.reports.compare.record import is_run, run_folders
 from twotower.reports.compare.table import summary
 
+FORMS: dict[str, Callable[[Comparison], str]] = {
+    "html": as_html,
+    "csv": as_csv,
+    "json": as_json,
+    "markdown": as_markdown,
+}
 STDOUT = "-"
 HELP = ("--help", "-h")
 WORDS = {
@@ -143,17 +150,3 @@ def _check(outputs: Mapping[str, str]) -> None:
 
         if find_spec("plotly") is None:
             raise InputError("html= needs plotly, which is not installed; pip install -e '.[report]'")
-
-
-def _as_html(comparison: Comparison) -> str:
-    from twotower.reports.compare.page import as_html
-
-    return as_html(comparison)
-
-
-FORMS: dict[str, Callable[[Comparison], str]] = {
-    "html": _as_html,
-    "csv": as_csv,
-    "json": as_json,
-    "markdown": as_markdown,
-}

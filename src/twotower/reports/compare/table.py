@@ -30,7 +30,7 @@ def differing_keys(records: Sequence[RunRecord]) -> list[str]:
         for key in keys
         if key.split(".")[0] not in IGNORED and len({record.settings.get(key) for record in known}) > 1
     ]
-    typed = _typed(known)
+    typed = Counter(key_of(override) for record in known for override in record.result.overrides)
     groups = {key.rpartition(".")[0] for key in keys}
 
     def place(key: str) -> tuple[bool, bool, int, bool, int, int]:
@@ -58,13 +58,6 @@ def _settles(one: Sequence[Scalar | None], other: Sequence[Scalar | None]) -> bo
     return len(set(zip(one, other, strict=True))) == len(set(one))
 
 
-def _typed(records: Sequence[RunRecord]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for record in records:
-        counts.update(map(key_of, record.result.overrides))
-    return counts
-
-
 @dataclass(frozen=True)
 class Column:
     """One column: its heading, a text a row, and whether these are words; else they are numbers."""
@@ -80,7 +73,10 @@ def columns_of(comparison: Comparison, keys: Sequence[str]) -> list[Column]:
     by_configuration = any(row.entry.kind == "configuration" for row in rows)
     found = [
         Column("configuration" if by_configuration else "run", [row.entry.name for row in rows], True),
-        *(Column(key, [_setting(row, key) for row in rows], True) for key in keys),
+        *(
+            Column(key, [row.entry.run.shown(key) if row.entry.trained else "" for row in rows], True)
+            for key in keys
+        ),
         Column(label(metric), [written(metric, row.value) for row in rows]),
     ]
     if any(row.spread for row in rows):
@@ -132,10 +128,6 @@ def summary(comparison: Comparison) -> list[str]:
             f" runs {reach} apart"
         )
     return [*lines, *(f"note: {note}" for note in comparison.notes)]
-
-
-def _setting(row: Row, key: str) -> str:
-    return row.entry.run.shown(key) if row.entry.trained else ""
 
 
 def _spread(metric: str, row: Row) -> str:

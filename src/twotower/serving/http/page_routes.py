@@ -64,16 +64,6 @@ def _fixed_file(content: bytes, kind: str) -> Callable[[], Any]:
     return read
 
 
-def _add_docs(router: APIRouter) -> None:
-    for address, content, kind in (
-        ("/docs", PAGE, "text/html"),
-        ("/docs/start.js", START, "text/javascript"),
-        ("/docs/swagger-ui-bundle.js", (SWAGGER / "swagger-ui-bundle.js").read_bytes(), "text/javascript"),
-        ("/docs/swagger-ui.css", (SWAGGER / "swagger-ui.css").read_bytes(), "text/css"),
-    ):
-        router.get(address)(_fixed_file(content, kind))
-
-
 FOLDER = Path(__file__).parents[1] / "page"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 Limit = Annotated[int, Query(ge=1, le=100)]
@@ -92,7 +82,6 @@ def add_page(app: FastAPI, live: LiveService) -> None:
     """Add the page, its files, what it asks, and the page at /docs."""
     router = APIRouter(include_in_schema=False)
     _add_files(router)
-    _add_docs(router)
     newest: Browser | None = None
 
     def browser() -> Browser:
@@ -110,10 +99,13 @@ def add_page(app: FastAPI, live: LiveService) -> None:
 
 
 def _add_files(router: APIRouter) -> None:
-    for path in sorted(FOLDER.iterdir()):
-        if path.suffix in KINDS:
-            address = "/" if path.name == "index.html" else f"/page/{path.name}"
-            router.get(address)(_fixed_file(path.read_bytes(), KINDS[path.suffix]))
+    files = {f"/page/{path.name}": path for path in sorted(FOLDER.iterdir()) if path.suffix in KINDS}
+    files["/"] = files.pop("/page/index.html")
+    files |= {f"/docs/{name}": SWAGGER / name for name in ("swagger-ui-bundle.js", "swagger-ui.css")}
+    for address, path in files.items():
+        router.get(address)(_fixed_file(path.read_bytes(), KINDS[path.suffix]))
+    router.get("/docs")(_fixed_file(PAGE, "text/html"))
+    router.get("/docs/start.js")(_fixed_file(START, "text/javascript"))
 
 
 def _add_users(router: APIRouter, browser: Callable[[], Browser]) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import logging
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ def _made(change: Change, retriever: Retriever) -> list[SetAside]:
 
 
 Values = tuple[Any, ...]
+HALF_A_PAIR = re.compile(r"[\ud800-\udfff]")  # of surrogates, which has no UTF-8
 
 INSERTS: dict[type[Change], str] = {
     ItemPut: "INSERT OR REPLACE INTO puts (number, item_id, features, checksum) VALUES (?, ?, ?, ?)",
@@ -132,7 +134,10 @@ def values_of(change: Change) -> Values:
             ) from error
     if isinstance(change, ItemRemoved):
         return (item_id,)
-    return _kept_id(change.user_id, "user"), item_id, _kept_time(change.time)
+    time = _whole(change.time)
+    if time is None:
+        raise InputError(f"time: expected whole unix seconds, got {change.time!r:.80}")
+    return _kept_id(change.user_id, "user"), item_id, time
 
 
 def noted(each: SetAside) -> Values:
@@ -161,16 +166,9 @@ def _kept_id(value: Any, what: str) -> int | str:
     whole = _whole(value)
     if whole is not None:
         return whole
-    if isinstance(value, str) and _encodable(value):
+    if isinstance(value, str) and not HALF_A_PAIR.search(value):
         return str(value)
     raise InputError(f"{what} {value!r:.80}: expected an id that is text or a whole number of 64 bits")
-
-
-def _kept_time(value: Any) -> int:
-    whole = _whole(value)
-    if whole is None:
-        raise InputError(f"time: expected whole unix seconds, got {value!r:.80}")
-    return whole
 
 
 def _whole(value: Any) -> int | None:
@@ -179,14 +177,6 @@ def _whole(value: Any) -> int | None:
         return None
     number = value.__index__()
     return int(number) if fits_64_bits(number) else None
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair
-        return False
-    return True
 
 
 def _plain(value: Any) -> Any:
