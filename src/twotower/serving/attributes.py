@@ -57,12 +57,8 @@ class Attributes:
     def is_latest(self, row: int, record: Mapping[str, Any]) -> bool:
         """Tell whether these are the raw values with which a row was put in."""
         place = row - len(self._table) - 1
-        if place < 0:
-            return False
-        before = self._records[place]
-        return before.keys() == record.keys() and all(
-            plain(before[key]) == plain(record[key]) for key in record
-        )
+        same = place >= 0 and self._records[place].keys() == record.keys()
+        return same and all(plain(self._records[place][name]) == plain(record[name]) for name in record)
 
     def check(self, record: Mapping[str, Any]) -> None:
         """Raise InputError where a value of a column that no feature reads is not of the column's kind."""

@@ -9,10 +9,10 @@ from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
 from twotower.serving.batch import Answering
 from twotower.serving.best_items import Best, most_alike
-from twotower.serving.catalogue import Catalogue
-from twotower.serving.live_changes import LiveChanges
+from twotower.serving.catalogue import Catalogue, PreparedItem
+from twotower.serving.drift import Drift
 from twotower.serving.live_items import ItemId, Recommendation, UserId
-from twotower.serving.requests import NOTHING, Request, UnknownUser, known_rows
+from twotower.serving.requests import NOTHING, Request, UnknownUser, checked_id, checked_time, known_rows
 from twotower.serving.towers import towers_of
 from twotower.serving.user_histories import UserHistories
 
@@ -29,13 +29,13 @@ class Rules(TypedDict, total=False):
     request_time: int | None
 
 
-class Retriever(LiveChanges):
+class Retriever:
     """Answers from a bundle; safe from several threads.
 
     What requests take is described at `Request`. Whatever is left out, k items come back where k are left.
-    Items and events that came in live in this object, not in the bundle. `version` is the name of the
-    bundle's run and the first of its manifest's own checksum. Whoever reads several things of `catalogue` and
-    `users` in one state holds the lock of the first.
+    Items and events that came in live in this object, not in the bundle; what raises an error has changed
+    nothing. `version` is the name of the bundle's run and the first of its manifest's own checksum. Whoever
+    reads several things of `catalogue` and `users` in one state holds the lock of the first.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -46,9 +46,8 @@ class Retriever(LiveChanges):
         catalogue = Catalogue(bundle, towers)
         by_table = bundle.model.history.config.items == "table"
         users = UserHistories(bundle.users, bundle.history, catalogue.items, by_table)
-        super().__init__(catalogue, users)
         self.bundle, self.catalogue, self.users = bundle, catalogue, users
-        self._towers = towers
+        self._items, self._lock = catalogue.items, catalogue.lock
         self._answering = Answering(bundle, towers, catalogue, users)
 
     @classmethod
@@ -83,13 +82,13 @@ class Retriever(LiveChanges):
     def user_ids(self) -> list[UserId]:
         """Ids of the users the bundle knows, then of those whom only events know."""
         with self._lock.reading():
-            return self._users.ids
+            return self.users.ids
 
     @property
     def attributes(self) -> dict[str, str]:
         """The columns that `where` may name, and what they hold: `text`, `number` or `tags`."""
         with self._lock.reading():
-            return self._catalogue.attributes.kinds
+            return self.catalogue.attributes.kinds
 
     def label(self, item_id: ItemId) -> str | None:
         """Return the name of an item for people, None where there is none; UnknownItem if it never was."""
@@ -104,12 +103,12 @@ class Retriever(LiveChanges):
         UnknownItem where there never was such an item.
         """
         with self._lock.reading():
-            return self._catalogue.described(item_id)
+            return self.catalogue.described(item_id)
 
     def history(self, user_id: UserId) -> list[ItemId]:
         """Return what a user already has, oldest first, events included. Raises UnknownUser."""
         with self._lock.reading():
-            return self._items.ids_of(self._users.all(self._users.find(user_id))[1])
+            return self._items.ids_of(self.users.all(self.users.find(user_id))[1])
 
     def recommend(self, user_id: UserId, k: int = 10, **rules: Unpack[Rules]) -> list[Recommendation]:
         """Recommend to a user whom the bundle or an event knows; see `Request`, and InputError."""
@@ -156,6 +155,76 @@ class Retriever(LiveChanges):
         if isinstance(found, InputError):
             raise found
         return found
+
+    def add_item(self, item_id: ItemId, features: Mapping[str, Any]) -> None:
+        """Put in an item that is not offered; see `put_item`, and InputError where it is offered."""
+        (prepared,) = self.prepare_items([(item_id, features)])
+        with self._lock.writing():
+            if self._items.live(self._items.rows([prepared.item_id]))[0]:
+                raise InputError(
+                    f"add_item: item {item_id!r} is already in the catalogue; change it with put_item, "
+                    "remove it first, or choose another id"
+                )
+            self.catalogue.put([prepared])
+
+    def put_item(self, item_id: ItemId, features: Mapping[str, Any]) -> bool:
+        """Put in an item, found by every request made after this returns; tell whether it is new.
+
+        The item tower embeds it from these features alone: what is left out counts as unknown, and so does
+        the id, unless the bundle knows it. In later histories it counts where the history encoder reads item
+        towers (`history.items: tower`); an encoder with a table of its own knows only the bundle's items. A
+        changed item stays in the histories it is in.
+
+        Raises InputError: the id is of another kind, or a feature is not known.
+        """
+        return self.apply_items(self.prepare_items([(item_id, features)]))[0]
+
+    def prepare_items(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> list[PreparedItem]:
+        """Check and embed items in one pass, each with its id, as `put_item` does, and change nothing."""
+        return self.catalogue.prepare(puts)
+
+    def apply_items(self, prepared: Sequence[PreparedItem]) -> list[bool]:
+        """Put in several items with different ids that this object prepared; see `put_item`."""
+        with self._lock.writing():
+            return self.catalogue.put(prepared)
+
+    def check_offered(self, item_id: ItemId) -> None:
+        """Raise UnknownItem unless an item is offered."""
+        with self._lock.reading():
+            known_rows(self._items, [item_id], "item", live=True)
+
+    def remove_item(self, item_id: ItemId) -> None:
+        """Stop offering an item from the next request on, or UnknownItem; it stays in histories."""
+        with self._lock.writing():
+            rows = known_rows(self._items, [item_id], "remove_item", live=True)
+            self.catalogue.take_out(rows)
+
+    def check_event(self, user_id: UserId, item_id: ItemId | None, time: int) -> None:
+        """Raise InputError unless `add_event` would take it; without an item only the rest is looked at."""
+        checked_id(user_id, self.users.is_text, "user_id", "user ids of this bundle")
+        checked_time(time, "time")
+        if item_id is not None:
+            with self._lock.reading():
+                known_rows(self._items, [item_id], "event", live=False)
+
+    def add_event(self, user_id: UserId, item_id: ItemId, time: int) -> None:
+        """Let an interaction enter a user's history, from the next request on.
+
+        An event of the same user, item and time (unix seconds) is taken once. Raises UnknownItem where there
+        never was such an item, InputError where the user's id is of another kind, or the time is none.
+        """
+        key = checked_id(user_id, self.users.is_text, "user_id", "user ids of this bundle")
+        when = checked_time(time, "time")
+        with self._lock.writing():
+            self.users.add(key, int(known_rows(self._items, [item_id], "event", live=False)[0]), when)
+
+    def drift(self) -> Drift:
+        """Return how far the catalogue has moved since its index was built."""
+        return self.catalogue.drift()
+
+    def rebuild(self) -> None:
+        """Build the index anew over what is offered; searches and changes go on, then it is swapped in."""
+        self.catalogue.rebuild()
 
     def _listed(self, best: Best) -> list[Recommendation]:
         rows, scores = best

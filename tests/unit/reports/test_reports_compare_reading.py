@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from twotower.config.errors import InputError
+from twotower.reports.compare.comparison import differing_keys, telling_keys
 from twotower.reports.compare.entries import (
     Entry,
     by_configuration,
@@ -30,7 +31,6 @@ from twotower.reports.compare.record import (
     read_run,
     run_folders,
 )
-from twotower.reports.compare.table import differing_keys, telling_keys
 from twotower.runs.directions import higher_is_better
 from twotower.runs.result import Data, Result
 

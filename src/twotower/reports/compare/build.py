@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
-from twotower.reports.compare.comparison import Comparison, Options, Row, notes_of
+from twotower.reports.compare.comparison import Comparison, Options, Row, differing_keys, notes_of
 from twotower.reports.compare.entries import (
     COLD_START,
     DEFAULT,
@@ -23,7 +23,6 @@ from twotower.reports.compare.entries import (
 from twotower.reports.compare.judge import NOT_COMPARABLE, Data, Difference, Judge, Judgement
 from twotower.reports.compare.paired import Spread, luck, spreads
 from twotower.reports.compare.record import DAMAGED, RunRecord, display_names, largest_group, read_run
-from twotower.reports.compare.table import differing_keys
 
 
 def compare(folders: Sequence[Path], options: Options, notes: Sequence[str] = ()) -> Comparison:

@@ -13,9 +13,16 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from twotower.reports.compare.comparison import Comparison, Row
+from twotower.reports.compare.comparison import (
+    Column,
+    Comparison,
+    Row,
+    columns_of,
+    pair_columns,
+    summary,
+    telling_keys,
+)
 from twotower.reports.compare.judge import BETTER, WORSE, Difference
-from twotower.reports.compare.table import Column, columns_of, pair_columns, summary, telling_keys
 
 WIDE = 400
 """Columns where no terminal sets a limit: a table in a file or a pipe is not cut."""

@@ -7,12 +7,10 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from twotower.reports.compare.comparison import Comparison, Row
-from twotower.reports.compare.entries import written
-from twotower.reports.compare.judge import BETTER, WORSE
-from twotower.reports.compare.page_data import Curves, page_data, picked
-from twotower.reports.compare.table import (
+from twotower.reports.compare.comparison import (
     Column,
+    Comparison,
+    Row,
     columns_of,
     pair_columns,
     reason_beside,
@@ -20,6 +18,9 @@ from twotower.reports.compare.table import (
     telling_keys,
     told_of,
 )
+from twotower.reports.compare.entries import written
+from twotower.reports.compare.judge import BETTER, WORSE
+from twotower.reports.compare.page_data import Curves, page_data, picked
 
 WAYS = {True: "more", False: "less", None: "neither more nor less"}
 LONGEST_PILL, LONG = 40, 40

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from twotower.reports.compare.comparison import Comparison, Row
+from twotower.reports.compare.comparison import Comparison, Row, telling_keys
 from twotower.reports.compare.entries import OF_THE_INDEX, column_of, label, validation_key, written
 from twotower.reports.compare.judge import NOT_COMPARABLE
 from twotower.reports.compare.record import ABSENT
-from twotower.reports.compare.table import telling_keys
 from twotower.reports.pareto import front
 from twotower.runs.result import is_number
 
