@@ -55,7 +55,7 @@ class UserHistories:
 
     def find(self, user_id: UserId) -> KnownUser:
         """Return where a user is known from. Raises UnknownUser: nobody has this id."""
-        key = as_id(user_id, self._users.is_text)
+        key = as_id(user_id, self.is_text)
         row = int(rows_of(self._users, [user_id])[0])
         if key is None or not (row or key in self._events):
             raise UnknownUser(

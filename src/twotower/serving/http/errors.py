@@ -55,9 +55,8 @@ def mistake(error: InputError) -> dict[str, str | None]:
 def from_input(error: InputError, headers: Mapping[str, str] | None = None) -> HttpError:
     """Return a mistake as 404 where it names an unknown user or item, 409 beside a reload, else as 422."""
     told = mistake(error)
-    status = 404 if isinstance(error, UnknownUser | UnknownItem) else 422
-    if isinstance(error, ReloadUnderWay):
-        status = 409
+    unknown = isinstance(error, UnknownUser | UnknownItem)
+    status = 404 if unknown else 409 if isinstance(error, ReloadUnderWay) else 422
     return HttpError(status, str(told["message"]), told["key"], headers)
 
 

@@ -13,7 +13,7 @@ import fastapi_offline
 from fastapi import APIRouter, FastAPI, Query
 from starlette.responses import Response
 
-from twotower.serving.browsing.browser import Browser, as_shown
+from twotower.serving.browser import Browser, as_shown
 from twotower.serving.http import models
 from twotower.serving.http.other_bundles import OtherBundles
 from twotower.serving.http.routes import id_of, said, where_of
@@ -71,9 +71,7 @@ Text = Annotated[str, Query(max_length=200)]
 SomeIds = Annotated[list[str], Query(min_length=1, max_length=1000)]
 
 
-class Chosen(models.Strict):
-    """An item that a user chose, both ids as text."""
-
+class _Chosen(models.Strict):
     user_id: str
     item_id: str
 
@@ -91,8 +89,7 @@ def add_page(app: FastAPI, live: LiveService) -> None:
             now = newest = Browser(retriever)
         return now
 
-    _add_users(router, browser)
-    _add_items(router, browser)
+    _add_lookups(router, browser)
     _add_recommend(router, browser, live)
     _add_compare(router, live)
     app.include_router(router)
@@ -108,7 +105,7 @@ def _add_files(router: APIRouter) -> None:
     router.get("/docs/start.js")(_fixed_file(START, "text/javascript"))
 
 
-def _add_users(router: APIRouter, browser: Callable[[], Browser]) -> None:
+def _add_lookups(router: APIRouter, browser: Callable[[], Browser]) -> None:
     @router.get("/page/users")
     def users(query: Text = "", limit: Limit = 20, any: bool = False) -> Response:
         now = browser()
@@ -120,8 +117,6 @@ def _add_users(router: APIRouter, browser: Callable[[], Browser]) -> None:
         now = browser()
         return said(now.retriever.version, **now.user(_user(now, user_id)))
 
-
-def _add_items(router: APIRouter, browser: Callable[[], Browser]) -> None:
     @router.get("/page/items")
     def items(query: Text = "", limit: Limit = 20) -> Response:
         now = browser()
@@ -174,7 +169,7 @@ def _add_recommend(router: APIRouter, browser: Callable[[], Browser], live: Live
         return said(now.retriever.version, items=now.recommend(request))
 
     @router.post("/page/events")
-    def add_event(body: Chosen) -> Response:
+    def add_event(body: _Chosen) -> Response:
         now = browser()
         user, (item,) = _user(now, body.user_id), _items(now, [body.item_id])
         live.write([Event(user, item, int(time.time()))])
