@@ -98,12 +98,11 @@ def _modules_of(values: Any) -> Iterator[str]:
 
 
 def _commit() -> dict[str, Any]:
+    git = functools.partial(subprocess.run, capture_output=True, text=True, timeout=10)
     here = ["git", "-C", str(PACKAGE)]
     try:
-        commit = subprocess.run([*here, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
-        status = subprocess.run(
-            [*here, "status", "--porcelain", "--", "."], capture_output=True, text=True, timeout=10
-        )
+        commit = git([*here, "rev-parse", "HEAD"])
+        status = git([*here, "status", "--porcelain", "--", "."])
     except (OSError, subprocess.TimeoutExpired):
         return {"commit": None, "dirty": None}
     if commit.returncode or status.returncode:

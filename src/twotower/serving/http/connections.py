@@ -26,23 +26,13 @@ PIECE_BYTES = 1024
 
 @dataclass(frozen=True)
 class Limits:
-    """What a connection may take.
+    """What a connection may take."""
 
-    Args:
-        connections: open at once.
-        connections_of_one: open at once from one address; 0 for as many as there may be.
-        head_bytes: of a request's URL and headers, and of whatever else is no part of its body; up to a piece
-            more gets through.
-        head_seconds: from the beginning of a connection, or the first byte of a request, to the last of its
-            headers.
-        unread_seconds: that an answer, or a large part of it, may wait for its client to read.
-    """
-
-    connections: int = 1024
-    connections_of_one: int = 0
-    head_bytes: int = 65_536
-    head_seconds: float = 10.0
-    unread_seconds: float = 30.0
+    connections: int = 1024  # open at once
+    connections_of_one: int = 0  # open at once from one address; 0 for as many as there may be
+    head_bytes: int = 65_536  # of URL, headers and all else beside bodies; up to a piece more gets through
+    head_seconds: float = 10.0  # from the first byte of a request, or of a connection, to its last header
+    unread_seconds: float = 30.0  # that an answer, or a large part of it, may wait for its client to read
 
 
 class Connections:
