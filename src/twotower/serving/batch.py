@@ -70,7 +70,7 @@ class Answering:
         if not asked:
             return [each for each in found if isinstance(each, InputError)]
         queries = self._towers.embed_users(
-            user_features(self._users, asked),
+            _user_features(self._users, asked),
             np.stack([each.history_rows for each in asked]),
             np.stack([each.history_times for each in asked]),
             np.array([each.request_time for each in asked], dtype=np.int64),
@@ -126,8 +126,7 @@ class Answering:
         return _Checked(user_row, features, *latest, now, choice)
 
 
-def user_features(users: FeatureTable, asked: Sequence[_Checked]) -> dict[str, Tensor]:
-    """Return the encoded features of all that ask, each [B, W]: known ones by row, others from raw values."""
+def _user_features(users: FeatureTable, asked: Sequence[_Checked]) -> dict[str, Tensor]:
     features = users.gather(torch.tensor([each.user_row for each in asked]))
     new = [place for place, each in enumerate(asked) if each.features]
     if not new:

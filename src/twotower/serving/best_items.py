@@ -33,7 +33,10 @@ Best = tuple[Rows, Floats]
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Which items a request may be answered with; rows are distinct, ascending, offered."""
+    """Which items, k where so many are left, a request may be answered with; None allows all.
+
+    Rows are distinct, ascending and offered.
+    """
 
     k: int
     excluded: Rows

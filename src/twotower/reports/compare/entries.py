@@ -72,15 +72,12 @@ def default_metric(records: Sequence[RunRecord]) -> str:
     return DEFAULT if DEFAULT in known or not test else test[0]
 
 
-Kind = Literal["run", "configuration", "baseline"]
-
-
 @dataclass(frozen=True)
 class Entry:
     """One row: of a run, of a configuration with a run a seed and mean figures, or of a run's baseline."""
 
     name: str
-    kind: Kind
+    kind: Literal["run", "configuration", "baseline"]
     runs: tuple[RunRecord, ...]
     figures: Mapping[str, float]
 

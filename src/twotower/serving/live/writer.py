@@ -71,8 +71,11 @@ class Writer:
             for write in good:  # an exception of its own for each thread that raises it
                 write.error = StoreFailed(f"{error}")
         for write in writes:
-            if write.error is None:
-                write.error = _failure(write.steps)
+            try:
+                for step in write.steps if write.error is None else ():
+                    step()
+            except Exception as error:  # the changes are on the disk, so others go on
+                write.error = error
             write.done = True
 
 
@@ -106,13 +109,3 @@ def _checked(
             retriever.check_event(change.user_id, item_id if waiting is None else None, change.time)
             steps.append(partial(retriever.add_event, change.user_id, item_id, change.time))
     return steps, since
-
-
-def _failure(steps: Sequence[Step]) -> Exception | None:
-    """Make a caller's changes, and return what went wrong: they are on the disk, so others go on."""
-    try:
-        for step in steps:
-            step()
-    except Exception as error:
-        return error
-    return None
