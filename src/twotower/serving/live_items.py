@@ -43,11 +43,7 @@ class LiveItems:
     """
 
     def __init__(
-        self,
-        vocabulary: Vocabulary,
-        labels: pd.Series | None,
-        vectors: Floats,
-        tower_dim: int | None = None,
+        self, vocabulary: Vocabulary, labels: pd.Series | None, vectors: Floats, tower_dim: int | None = None
     ) -> None:
         self._vocabulary, self.is_text = vocabulary, vocabulary.is_text
         self.num_known = len(vocabulary)  # whose rows come first
