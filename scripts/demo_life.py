@@ -12,7 +12,7 @@ from pathlib import Path
 
 from twotower.config.errors import InputError
 from twotower.config.exits import exit_status
-from twotower.serving.recommendation import ItemId, Recommendation, UserId
+from twotower.serving.live_items import ItemId, Recommendation, UserId
 from twotower.serving.retriever import Retriever
 
 NEW_ID = "NEW-1"

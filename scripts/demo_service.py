@@ -17,7 +17,7 @@ from typing import Any
 
 from demo_life import NEW_ID, NEW_ITEM, fitting_items, fitting_users, newest_run, shown, title
 
-from twotower.serving.recommendation import UserId
+from twotower.serving.live_items import UserId
 from twotower.serving.retriever import Retriever
 
 sys.path.insert(0, str(Path(__file__).parent / "bench"))

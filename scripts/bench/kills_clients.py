@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Set
 from typing import Protocol
 
-from twotower.serving.recommendation import ItemId, UserId
+from twotower.serving.live_items import ItemId, UserId
 
 NUM_NEW_ITEMS, NUM_USERS = 12, 6
 FIRST_TIME = 1_500_000_000

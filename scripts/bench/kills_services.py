@@ -23,7 +23,7 @@ from twotower.config.errors import InputError
 from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved
 from twotower.serving.live.service import LiveService
 from twotower.serving.live.store import StoreFailed
-from twotower.serving.recommendation import ItemId, UserId
+from twotower.serving.live_items import ItemId, UserId
 from twotower.serving.requests import Request, UnknownUser
 
 HOST = "127.0.0.1"

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
 import tiny_bundle
 
-from twotower.serving.http.app import create_app
-from twotower.serving.http.hosts import Hosts
+from twotower.serving.http.security import Hosts
+from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.service import LiveService
 

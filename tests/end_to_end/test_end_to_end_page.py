@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import uvicorn
 
-from twotower.serving.http.app import create_app
 from twotower.serving.http.security import Keys
+from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.service import LiveService
 

@@ -18,7 +18,7 @@ from twotower.commands.conf import CONF
 from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
 from twotower.pipeline import train as assemble
-from twotower.serving.http.app import create_app
+from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.service import LiveService
 from twotower.serving.retriever import Retriever

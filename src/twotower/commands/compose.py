@@ -18,7 +18,7 @@ from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.config.reading import read
 from twotower.runs.fingerprint import key_of
-from twotower.runs.place import problems_of_place
+from twotower.runs.folder_name import problems_of_place
 
 NOTHING_DONE = "the configuration; nothing was read or written"
 

@@ -16,7 +16,7 @@ from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problem
 from twotower.files.lock import held
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.choose import console_of
-from twotower.reports.console.findings import Findings
+from twotower.reports.console.console import Findings
 from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, key_of
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome

@@ -16,7 +16,7 @@ from twotower.evaluation.baselines.baseline import Baseline
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.user_values import name_of
 from twotower.index.index import Index
-from twotower.runs.place import problems_of_place
+from twotower.runs.folder_name import problems_of_place
 from twotower.training.training_config import TrainingConfig
 
 

@@ -16,7 +16,7 @@ from twotower.pipeline.run_config import problems_of
 from twotower.pipeline.stages import Job, begun, finish, index_model, tell
 from twotower.runs import record, trainings
 from twotower.runs.result import read_result
-from twotower.runs.run import GOES_ON, Run, new_folder
+from twotower.runs.run import GOES_ON, Run, run_folder
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.curves import Pruned, Watch
@@ -42,7 +42,8 @@ def train(
 
 def train_anew(settings: Mapping[str, Any], overrides: Sequence[str]) -> int:
     """Run the main job into a folder named by what was typed and by the time; returns the exit status."""
-    return train(settings, new_folder(settings, overrides), overrides)
+    folder = run_folder(Path(settings["output_root"]) / settings["name"], overrides)
+    return train(settings, folder, overrides)
 
 
 def resume(folder: Path, watch: Watch | None = None, trusted: Collection[str] = ()) -> int:

@@ -24,13 +24,7 @@ Label = tuple[float, float, str, str]
 def recall_versus_latency(
     points: list[dict[str, Any]], target_recall: float, chosen: Mapping[str, Any]
 ) -> Figure:
-    """Draw one point a setting of the search arguments, the chosen one marked.
-
-    Args:
-        points: each with `search_args`, `recall` and `latency_ms`.
-        target_recall: drawn as a line.
-        chosen: the search arguments in use.
-    """
+    """Draw one point a setting of the search arguments, the chosen one marked, and the target as a line."""
     figure = Figure(figsize=(7, 4.5), layout="constrained", facecolor="none")
     axes = _axes(figure, 1, 1)
     # In the order they were tried, from fastest to most thorough: measured latencies may cross.
@@ -58,13 +52,9 @@ def recall_versus_latency(
 
 
 def pareto(points: Sequence[Point], objective: str) -> Figure:
-    """Draw what the jobs of a sweep reach against latency and against bytes.
+    """Draw what the jobs of a sweep reach, in words `objective`, against latency and against bytes.
 
     The jobs that none beats in both are joined, numbered from the best on, and named below.
-
-    Args:
-        points: one a job.
-        objective: what `Point.value` is, in words.
     """
     values = [point.value for point in points]
     merits = [point.merit for point in points]
@@ -120,7 +110,6 @@ def _axes(figure: Figure, columns: int, column: int) -> Axes:
 
 
 def _log(axes: Axes) -> None:
-    """Make the costs logarithmic, with plain numbers on the ticks."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     subs = (1.0, 2.0, 5.0) if high / low > 4 else tuple(float(i) for i in range(1, 10))

@@ -61,10 +61,6 @@ def hparams_of(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
     """Return the hyper-parameters worth a column: those typed, and those that a user always wants.
 
     A choice is named by its class, so that its column reads the same whether it was typed or not.
-
-    Args:
-        settings: plain resolved values.
-        overrides: as on the command line.
     """
     values = flat(settings)
     for key in (*ALWAYS, *SOME_HAVE):
@@ -84,9 +80,7 @@ def hparams_of(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
 def trial_id(settings: Mapping[str, Any], name: str = "") -> str:
     """Return a readable name that is equal for the seeds of one configuration, and for no other.
 
-    Args:
-        settings: plain resolved values.
-        name: of the run's folder; the table shows a dozen characters, so what it says comes first.
+    The table shows a dozen characters, so what the name of the run's folder says comes first.
     """
     values = flat(settings)
     words = label_of(name) or " ".join(str(values[key]) for key in NAMED_BY if key in values)
@@ -97,9 +91,6 @@ def columns_of(result: Result) -> dict[str, float]:
     """Return the figures that HPARAMS has columns of: the same for every run, whatever it monitors.
 
     TensorBoard orders them by name, and shows the first five: all but the seconds.
-
-    Args:
-        result: of a run that ended in any way.
     """
     kind = (result.training.monitor or DEFAULT_MONITOR).removeprefix(VALID)
     figures = result.final_figures()
@@ -111,7 +102,6 @@ def columns_of(result: Result) -> dict[str, float]:
 
 
 def _default(settings: Mapping[str, Any], key: str) -> Any:
-    """Return the default of a key that the settings leave out, which its choice has."""
     *path, name = key.split(".")
     choice: Any = settings
     try:

@@ -11,15 +11,7 @@ INDEX_RECALL = "index/recall_at_100"
 
 @dataclass(frozen=True)
 class Point:
-    """One job.
-
-    Attributes:
-        name: of the job.
-        value: of the objective.
-        latency_ms: of one query, the median.
-        bytes_per_item: of the index.
-        higher_is_better: which way the value is.
-    """
+    """One job: its objective's value, the median latency of one query and what an item takes in the index."""
 
     name: str
     value: float
@@ -38,10 +30,6 @@ def points_of(outcomes: Iterable[Outcome], metric: str) -> tuple[str, list[Point
 
     That is the index's recall where all jobs have the same towers, and else the metric as it is through the
     index: the best checkpoint's less what the index costs.
-
-    Args:
-        outcomes: of a sweep.
-        metric: of the validation split, e.g. `valid/recall_at_20`.
     """
     able = [each for each in outcomes if each.finished and each.figure("index/latency_ms_p50") is not None]
     same_towers = len({each.figure(metric) for each in able}) <= 1
@@ -63,12 +51,7 @@ def points_of(outcomes: Iterable[Outcome], metric: str) -> tuple[str, list[Point
 
 
 def front(costs: Sequence[float], values: Sequence[float]) -> list[int]:
-    """Return the positions of the points that no other beats in both, from the cheapest on.
-
-    Args:
-        costs: the lower the better.
-        values: the higher the better.
-    """
+    """Return the positions of the points that no other beats in cost (low) and value, cheapest first."""
     best = float("-inf")
     kept = []
     for position in sorted(range(len(costs)), key=lambda i: (costs[i], -values[i])):

@@ -1,4 +1,4 @@
-"""What a run and a sweep write for TensorBoard beside the curves."""
+"""What a run and a sweep write for TensorBoard beside the curves, and how it groups these."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,13 +10,53 @@ from matplotlib.figure import Figure
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import custom_scalars
 
-from twotower.reports.chart_groups import layout_pb
 from twotower.reports.figures import pareto, png_of, recall_versus_latency
 from twotower.reports.hparams import columns_of, hparams_of, trial_id
 from twotower.reports.pareto import points_of
+from twotower.runs.fingerprint import DEFAULT_MONITOR
 from twotower.runs.outcome import Ending, Outcome
 from twotower.runs.result import Result
+
+VALID_KINDS = ("recall", "ndcg", "mrr", "coverage")
+
+
+def _layout(settings: Mapping[str, Any]) -> Summary:
+    """Return what groups the curves; TensorBoard merges those of all runs, equal charts into one."""
+    trainer = settings.get("trainer", {})
+    monitor = str(trainer.get("monitor", DEFAULT_MONITOR))
+    k = monitor.rpartition("_at_")[2]
+    valid = {f"{kind}@{k}": [f"valid/{kind}_at_{k}"] for kind in VALID_KINDS}
+    chosen = {monitor.removeprefix("valid/").replace("_at_", "@"): [monitor]}
+    groups = {
+        "train": {
+            "loss": ["train/loss"],
+            "learning rate": ["train/learning_rate"],
+            "temperature": ["train/temperature"],
+        },
+        "valid": chosen | valid,
+        "index": {
+            "recall against exact search": ["index/recall_at_100"],
+            "latency of one query, ms": ["index/latency_ms_p(50|99)"],
+            "bytes an item": ["index/bytes_per_item"],
+            f"cost on recall@{k}": [f"index/drop_recall_at_{k}"],
+        },
+        "health of the embeddings": {
+            "effective rank": ["health/(user|item)_effective_rank"],
+            "mean cosine": ["health/(user|item)_mean_cosine"],
+            "share of users whose first item is the same": ["health/top_1_share"],
+        },
+    }
+    if trainer.get("refit", True):
+        groups["refit"] = {"loss": ["refit-train/loss"]}
+    return custom_scalars(
+        {
+            category: {title: ["Multiline", [f"^{tag}$" for tag in tags]] for title, tags in charts.items()}
+            for category, charts in groups.items()
+        }
+    )
+
 
 STATUS = {
     "ok": api_pb2.STATUS_SUCCESS,
@@ -44,9 +84,6 @@ class Board:
     in a session's run or below it. So the session is a run of its own below the one with the curves.
     TensorBoard believes the first summary that it reads, so a session is one file, which is written anew
     when the run ends or is gone on with.
-
-    Args:
-        folder: of the run.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,28 +101,23 @@ class Board:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        """Close the session with how it ended."""
         if kind is not None and not issubclass(kind, Exception):
             self.outcome = "interrupted"
         elif kind is not None:
             self.outcome = "failed"
         self._forget_session()
-        figures = [_scalar(tag, value) for tag, value in self.columns.items()]
+        figures = [
+            Summary(value=[Summary.Value(tag=tag, simple_value=value)]) for tag, value in self.columns.items()
+        ]
         self._write_session(self._start({"status": self.outcome}), *figures, _end(self.outcome))
         self.writer.close()
 
     def start(self, settings: Mapping[str, Any], config_text: str, overrides: Iterable[str] = ()) -> None:
-        """Write the hyper-parameters, the layout of the curves, and the resolved config as text.
-
-        Args:
-            settings: plain resolved values.
-            config_text: the same as YAML.
-            overrides: what was typed.
-        """
+        """Write the hyper-parameters, the layout of the curves, and the resolved config as text."""
         self.hparams = dict(hparams_of(settings, overrides))
         self.trial = trial_id(settings, self.folder.name)
         self._write_session(self._start({}))
-        self._add(layout_pb(settings))
+        self._add(_layout(settings))
         self.writer.add_text("config", f"```yaml\n{config_text}\n```")
         self.writer.flush()
 
@@ -114,7 +146,8 @@ class Board:
     def projector(self, vectors: np.ndarray, labels: list[str]) -> None:
         """Put a labelled sample of item embeddings into the projector."""
         step = max(1, len(vectors) // MAX_PROJECTED)
-        self.writer.add_embedding(vectors[::step], [_one_line(text) for text in labels[::step]], tag="items")
+        names = [" ".join(str(text).split()) or "?" for text in labels[::step]]
+        self.writer.add_embedding(vectors[::step], names, tag="items")
 
     def _start(self, more: Mapping[str, str]) -> Summary:
         return summary_v2.hparams_pb(
@@ -139,11 +172,6 @@ def draw_sweep(folder: Path, outcomes: Sequence[Outcome], metric: str) -> None:
     """Draw what the jobs of a sweep reach against what their indexes cost, as a run in the sweep's folder.
 
     A sweep that goes on replaces the figure.
-
-    Args:
-        folder: of the sweep.
-        outcomes: of the jobs; those without an index are left out.
-        metric: of the validation split.
     """
     words, points = points_of(outcomes, metric)
     for file in folder.glob(f"*{OF_SWEEP}"):
@@ -160,10 +188,6 @@ def _image(tag: str, figure: Figure) -> Summary:
     return Summary(value=[Summary.Value(tag=tag, image=image)])
 
 
-def _scalar(tag: str, value: float) -> Summary:
-    return Summary(value=[Summary.Value(tag=tag, simple_value=value)])
-
-
 def _end(outcome: str) -> Summary:
     status = STATUS.get(outcome, api_pb2.STATUS_UNKNOWN)
     ended = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
@@ -175,7 +199,3 @@ def _end(outcome: str) -> Summary:
         tensor=metadata.NULL_TENSOR,
     )
     return summary
-
-
-def _one_line(text: str) -> str:
-    return " ".join(str(text).split()) or "?"

@@ -37,10 +37,8 @@ BEFORE_IT_WAS_RECORDED: dict[str, bool | None] = {
 def higher_is_better(key: str, recorded: Iterable[Mapping[str, bool | None]] = ()) -> bool | None:
     """Say whether the higher of two figures is the better one; None where neither is, or nobody knows.
 
-    Args:
-        key: e.g. `test/recall_at_20`, `index/latency_ms_p50`.
-        recorded: what the runs that have it recorded of their metrics by name, whose classes may be
-            elsewhere; if they contradict one another, nobody knows.
+    `recorded` is what the runs that have it recorded of their metrics by name, whose classes may be
+    elsewhere; if they contradict one another, nobody knows.
     """
     if key in FIGURES:
         return FIGURES[key]

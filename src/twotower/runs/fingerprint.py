@@ -35,12 +35,7 @@ TRAINER_NOT_SHAPING = {"log_every_steps", "checkpoint_every_steps", "progress_ba
 
 
 def fingerprint(settings: Mapping[str, Any], data_fingerprint: str) -> str:
-    """Return a SHA-256 over everything that shapes a run's numbers.
-
-    Args:
-        settings: plain resolved values.
-        data_fingerprint: of the data set and its split.
-    """
+    """Return a SHA-256 over everything that shapes a run's numbers."""
     shaping = {key: value for key, value in settings.items() if key not in NOT_SHAPING}
     text = json.dumps([shaping, data_fingerprint], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,11 +1,15 @@
-"""Folder names that begin with what distinguishes a run: TensorBoard shows some thirty characters."""
+"""What folders of runs are called, beginning with what distinguishes them, and where they may lie."""
 
 import hashlib
 import json
+import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+from twotower.config.problems import Problem
 from twotower.runs.fingerprint import key_of
 
 SHORT = {
@@ -43,9 +47,6 @@ def folder_name(texts: Sequence[str]) -> str:
     """Return a folder name for overrides; different ones never share one, nor do null and 'null'.
 
     What does not fit, or cannot be told from the name again, is told apart by a hash at the end.
-
-    Args:
-        texts: overrides, or keys alone.
     """
     exact = [_exact(text) for text in texts]
     name = ",".join(word or "" for word in exact)
@@ -126,3 +127,45 @@ def _rounded(text: str) -> str:
 
 def _without_zero(number: str) -> str:
     return re.sub(r"^(-?)0\.", r"\1.", number)
+
+
+ROOM_FOR_FILES = 512
+"""Bytes of a path below `<output_root>/<name>`: of a sweep's folder, a job's and its files."""
+
+
+def problems_of_place(settings: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what keeps runs from lying where `output_root` and `name` say; nothing is written to find out."""
+    root, name = settings.get("output_root"), settings.get("name")
+    if not isinstance(root, str):
+        return
+    if "\0" in root:
+        yield Problem("output_root", f"{root!r} is no path: it holds a zero byte")
+        return
+    folder = Path(root).absolute()
+    there = next(place for place in (folder, *folder.parents) if os.access(place, os.F_OK))
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        yield Problem("output_root", f"{there} is not a folder that this user may write to; name another")
+        return
+    most, longest = (os.pathconf(there, limit) for limit in ("PC_NAME_MAX", "PC_PATH_MAX"))
+    yield from _too_long("output_root", folder, most, longest)
+    if not isinstance(name, str):
+        return
+    if "\0" in name or any(part == "" or part.startswith(".") for part in name.split("/")):
+        message = (
+            "expected a folder below output_root, as in mine or mine/first; no part may begin with a dot"
+        )
+        yield Problem("name", f"{message}, got {name!r}")
+    else:
+        yield from _too_long("name", Path(name), most, longest, len(os.fsencode(folder)) + 1)
+
+
+def _too_long(key: str, path: Path, most: int, longest: int, before: int = 0) -> Iterator[Problem]:
+    part = max((os.fsencode(part) for part in path.parts), key=len)
+    if len(part) > most:
+        begin = os.fsdecode(part[:20])
+        yield Problem(key, f"{begin}... has {len(part)} bytes, and the name of a folder at most {most}")
+    elif (length := before + len(os.fsencode(path))) > longest - ROOM_FOR_FILES:
+        message = (
+            f"the path to it has {length} bytes, and may have {longest}, of which runs need {ROOM_FOR_FILES}"
+        )
+        yield Problem(key, message)

@@ -14,20 +14,10 @@ Ending = Literal[Status, "interrupted"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
+    """How a job ended, and its final figures: `best_valid/...`, `test/...`, `index/...`, `timing/...`.
 
-    Attributes:
-        name: of the job.
-        status: ok, index_rejected, failed, pruned or interrupted.
-        seconds: that the job took in this sweep.
-        figures: final figures: `best_valid/...`, `test/...`, `index/...`, `timing/...`.
-        reused_from: the run whose towers were taken, if any.
-        folder: of the run.
-        error: what went wrong, if anything.
-        skipped: whether an earlier start of the sweep had ended it.
-        configuration: equal for the seeds of one configuration; None where the job did not come so far.
-        seed: of the job.
-        higher_is_better: of its metrics by name, as the run recorded it.
+    `seconds` are those in this sweep; `skipped`, whether an earlier start of it had ended the job.
+    `configuration` is equal for the seeds of one, None where the job did not come so far.
     """
 
     name: str
@@ -54,15 +44,7 @@ class Outcome:
 
 
 def outcome_of(name: str, folder: Path, result: Result | None, seconds: float, skipped: bool) -> Outcome:
-    """Read a job's outcome off its result; without one it was interrupted.
-
-    Args:
-        name: of the job.
-        folder: of its run.
-        result: of the run.
-        seconds: that the job took in this sweep.
-        skipped: whether an earlier start of the sweep had ended it.
-    """
+    """Read a job's outcome off its result; without one it was interrupted."""
     if result is None:
         return Outcome(name, "interrupted", seconds, {}, None, folder, None, skipped)
     error = result.error
@@ -84,12 +66,7 @@ def outcome_of(name: str, folder: Path, result: Result | None, seconds: float, s
 
 
 def by_metric(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
-    """Return outcomes from best to worst; those that did not finish after those that did.
-
-    Args:
-        outcomes: of a sweep.
-        metric: of the validation split.
-    """
+    """Return outcomes from best to worst; those that did not finish after those that did."""
     jobs = list(outcomes)
     sign = 1 if lowest_is_best(jobs, metric) else -1
 

@@ -68,23 +68,14 @@ def machine() -> dict[str, Any]:
 
 
 def evaluation_fingerprint(settings: Mapping[str, Any]) -> str:
-    """Return a SHA-256 over all that makes figures of towers: what is measured, and with which code.
-
-    Args:
-        settings: plain checked values; `metrics` and `baselines` count, and the code of what they name.
-    """
+    """Return a SHA-256 over all that makes figures of towers: what is measured, and with which code."""
     measuring = {key: settings[key] for key in ("metrics", "baselines")}
     code = code_fingerprint([*EVALUATION, *_modules_of(measuring)])
     return fingerprint_of([measuring, code])
 
 
 def training_fingerprint(shaping: Mapping[str, Any], data_fingerprint: str) -> str:
-    """Return a SHA-256 over all that makes towers: equal means that one training does for both.
-
-    Args:
-        shaping: the settings that shape training; the code of the classes that they name counts.
-        data_fingerprint: of the data set and its split.
-    """
+    """Return a SHA-256 over what makes towers, code of named classes too: equal ones share one training."""
     code = code_fingerprint([TRAINING, *_modules_of(shaping)], apart=NO_PART_OF_TRAINING)
     return fingerprint_of([shaping, data_fingerprint, code])
 
@@ -99,7 +90,6 @@ def package_fingerprint() -> str:
 
 
 def _modules_of(values: Any) -> Iterator[str]:
-    """Yield the modules of the classes that settings name, at any depth."""
     if isinstance(values, Mapping):
         if isinstance(values.get(TARGET), str):
             yield values[TARGET].rpartition(".")[0]
@@ -108,13 +98,11 @@ def _modules_of(values: Any) -> Iterator[str]:
 
 
 def _commit() -> dict[str, Any]:
-    """Ask git, where the package lies in a checkout."""
+    git = functools.partial(subprocess.run, capture_output=True, text=True, timeout=10)
     here = ["git", "-C", str(PACKAGE)]
     try:
-        commit = subprocess.run([*here, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
-        status = subprocess.run(
-            [*here, "status", "--porcelain", "--", "."], capture_output=True, text=True, timeout=10
-        )
+        commit = git([*here, "rev-parse", "HEAD"])
+        status = git([*here, "status", "--porcelain", "--", "."])
     except (OSError, subprocess.TimeoutExpired):
         return {"commit": None, "dirty": None}
     if commit.returncode or status.returncode:

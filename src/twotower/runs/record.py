@@ -7,13 +7,7 @@ from twotower.config.spec import TARGET
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.baselines.run import BaselineReports
 from twotower.evaluation.report import Report
-from twotower.runs.fingerprint import (
-    DATA_KEYS,
-    DEFAULT_MONITOR,
-    configuration,
-    fingerprint,
-    shaping_training,
-)
+from twotower.runs.fingerprint import DATA_KEYS, DEFAULT_MONITOR, configuration, fingerprint, shaping_training
 from twotower.runs.provenance import (
     evaluation_fingerprint,
     peak_rss_bytes,
@@ -30,13 +24,7 @@ OF_TOWERS = (*QUALITY, "training", "curves", "timing")
 
 
 def identity(settings: Mapping[str, Any], data_fingerprint: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """Return what a run is, known before it trains; all of it is in a failed run's result too.
-
-    Args:
-        settings: plain checked values.
-        data_fingerprint: of the data set and its split.
-        overrides: what was typed.
-    """
+    """Return what a run is, known before it trains; all of it is in a failed run's result too."""
     return {
         "fingerprint": fingerprint(settings, data_fingerprint),
         "configuration": configuration(settings, data_fingerprint),
@@ -68,13 +56,7 @@ def data_record(dataset: RetrievalDataset, seen_filter: bool) -> dict[str, Any]:
 def quality_record(
     valid: Report | None, test: Report, baselines: Mapping[str, BaselineReports]
 ) -> dict[str, Any]:
-    """Return metrics, intervals and slices of both splits, and the baselines' metrics under the same keys.
-
-    Args:
-        valid: of the validation split, or None where the towers have seen it.
-        test: of the test split.
-        baselines: `valid` and `test` -> reports.
-    """
+    """Return metrics, intervals and slices of the splits, and the baselines' metrics under the same keys."""
     reports = {name: report for name, report in (("valid", valid), ("test", test)) if report is not None}
     of_baselines: dict[str, dict[str, float]] = {}
     for split, found in baselines.items():
@@ -122,14 +104,7 @@ def timing_record(seconds: float, interactions: int) -> dict[str, float]:
 
 
 def ended(known: Result, status: Status, total_seconds: float, **more: Any) -> Result:
-    """Return the whole result of a run that ends now.
-
-    Args:
-        known: what was known of it until then.
-        status: how it ends.
-        total_seconds: that it took.
-        **more: keys of the result.
-    """
+    """Return the whole result of a run that ends now."""
     timing = more.pop("timing", {}) | {"total_seconds": round(total_seconds, 3)}
     return known.having(status=status, **more, timing=timing, **_process())
 

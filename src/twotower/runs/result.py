@@ -58,25 +58,11 @@ class Training(Part):
 class Result(Part):
     """What `result.json` holds; a key that is absent, as in a run that failed, has its default.
 
-    Metric keys are `valid/` or `test/`, name, `_at_`, k.
-
-    Attributes:
-        status: how the run ended.
-        error: why it failed.
-        fingerprint: equal for runs with the same settings and data.
-        configuration: the same without the seed.
-        training_fingerprint: equal for runs that can share one training.
-        evaluation_fingerprint: equal where towers and baselines are measured in the same way.
-        higher_is_better: of each metric by its name, as its class says.
-        curves: a value an epoch, by key.
-        training_reused_from: the run whose towers were taken.
-        intervals: 95 %, by key.
-        slices: split -> group -> slice -> key -> figure.
-        evaluated: split -> `users` and `targets`.
-        baselines: name -> metrics under the same keys.
-        baselines_skipped: name -> why.
-        index: the report of its check and of its speed.
-        rerun_of: the run that this one repeats, and whether it came out the same, and what had changed.
+    Metric keys are `valid/` or `test/`, name, `_at_`, k. Of equal fingerprints, settings and data are equal
+    (in `configuration` but for the seed), or one training does for both, or towers are measured in the same
+    way. Intervals are of 95 %; slices are split -> group -> slice -> key -> figure, baselines name -> metrics
+    under the same keys, and those skipped name -> why. `rerun_of` is the run that this one repeats, with
+    whether it came out the same, and what had changed.
     """
 
     status: Status
@@ -170,11 +156,7 @@ class Result(Part):
 
 
 def load_result(path: Path) -> Result:
-    """Read a `result.json`.
-
-    Raises:
-        ValueError: says in what way it is damaged.
-    """
+    """Read a `result.json`. Raises ValueError: says in what way it is damaged."""
     content = load_json(path)
     if not isinstance(content, dict) or "status" not in content:
         raise ValueError("it says no status")
@@ -186,11 +168,7 @@ def load_result(path: Path) -> Result:
 
 
 def read_result(folder: Path) -> Result | None:
-    """Read a run's `result.json`, or None where the run has not ended.
-
-    Raises:
-        InputError: it is damaged.
-    """
+    """Read a run's `result.json`, or None where the run has not ended. Raises InputError: it is damaged."""
     path = folder / RESULT
     if not path.is_file():
         return None

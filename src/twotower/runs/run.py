@@ -37,26 +37,12 @@ def run_folder(parent: Path, overrides: Sequence[str] = ()) -> Path:
     return parent / (f"{name}_{time}" if name else time)
 
 
-def new_folder(settings: Mapping[str, Any], overrides: Sequence[str]) -> Path:
-    """Return the folder of a single run."""
-    return run_folder(Path(settings["output_root"]) / settings["name"], overrides)
-
-
 GOES_ON = "python scripts/train.py resume={} goes on"
 """What to say where SIGTERM or Ctrl-C stops a training."""
 
 
 class Run:
-    """One folder of `outputs/`.
-
-    Args:
-        folder: where everything of the run goes.
-        settings: plain values.
-        overrides: what was typed.
-
-    Attributes:
-        known: the result so far, which says that the run failed.
-    """
+    """One folder of `outputs/`; `known` is the result so far, which says that the run failed."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> None:
         self.folder = folder
@@ -67,11 +53,7 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> "Run":
-        """Open a new run and keep its resolved configuration.
-
-        Raises:
-            InputError: the folder already holds a run.
-        """
+        """Open a new run and keep its resolved configuration. Raises InputError: there is one."""
         if (folder / CONFIG).exists():
             raise InputError(f"{folder}: already holds a run, and a run is never overwritten")
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,14 +65,9 @@ class Run:
     def open(cls, folder: Path, trusted_packages: Collection[str] | None = ()) -> "Run":
         """Open a run that is there.
 
-        Args:
-            folder: of the run.
-            trusted_packages: whose classes its settings may name beside ours; None where the settings are
-                only looked at, and nothing is built from them.
-
-        Raises:
-            InputError: the folder holds no run, or it is a bundle, which has a config.yaml too, or its
-                settings are damaged or name a class of a package that is not trusted.
+        Its settings may name classes of these packages beside ours; None where they are only looked at, and
+        nothing is built from them. Raises InputError where there is no run, but a bundle, say, which has a
+        config.yaml too, or its settings are damaged or name a class of a package that is not trusted.
         """
         if (folder / MANIFEST).is_file():
             raise InputError(f"{folder}: a bundle, not a run; name the folder that it is in, {folder.parent}")
@@ -110,11 +87,7 @@ class Run:
         return (self.folder / CONFIG).read_text(encoding="utf-8")
 
     def refuse_if_ended(self) -> None:
-        """Keep what a run that has ended holds.
-
-        Raises:
-            InputError: it has.
-        """
+        """Keep what a run that has ended holds. Raises InputError: it has."""
         result = read_ending(self.folder)
         if result is not None and result.status != "failed":
             raise InputError(
@@ -125,14 +98,9 @@ class Run:
     def recorded(self, screen: logging.Handler, remedy: str = GOES_ON) -> Iterator[None]:
         """Own the folder, log to `train.log` and our own lines to the screen too.
 
-        If the body raises, a `result.json` that says so is left and the error goes on.
-
-        Args:
-            screen: shows our own lines; records with `for_file` set are not for it.
-            remedy: what to say where SIGTERM or Ctrl-C stops it, with the folder in it.
-
-        Raises:
-            InputError: another process is at work on this run, or has ended it meanwhile.
+        If the body raises, a `result.json` that says so is left and the error goes on. `remedy` is what to
+        say where SIGTERM or Ctrl-C stops it, with the folder in it. Raises InputError where another process
+        is at work on this run, or has ended it meanwhile.
         """
         words = remedy.format(self.folder)
         with held(self.folder, "run", ORPHAN_SECONDS), stoppable(lambda: self._told(words)):
@@ -161,8 +129,7 @@ class Run:
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Write a table as Parquet, whole or not at all, with checksums of its pages."""
         write_atomically(
-            self.folder / name,
-            lambda path: table.to_parquet(path, index=False, write_page_checksum=True),
+            self.folder / name, lambda path: table.to_parquet(path, index=False, write_page_checksum=True)
         )
 
     def seconds(self) -> float:

@@ -10,13 +10,7 @@ CHECKPOINTS = "checkpoints"
 
 
 def remember(root: Path, fingerprint: str, run: Path) -> None:
-    """Note that a run has ended the training with this fingerprint.
-
-    Args:
-        root: the folder of all runs.
-        fingerprint: of the training.
-        run: its folder; what it needs for its towers is in `checkpoints/`.
-    """
+    """Note that a run has ended the training of this fingerprint; its towers are in its `checkpoints/`."""
     found = sorted(path for path in (run / CHECKPOINTS).rglob("*") if path.is_file())
     files = {path.relative_to(run).as_posix(): sha256_of_file(path) for path in found}
     entry = {"run": os.path.relpath(run, root), "files": files}

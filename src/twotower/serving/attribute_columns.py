@@ -27,11 +27,7 @@ Mask = NDArray[np.bool_]
 
 
 class AttributeColumn(ABC):
-    """The values of one column, by row; more rows can follow.
-
-    Args:
-        name: of the column, for messages.
-    """
+    """The values of one column, by row; more rows can follow."""
 
     kind: str
 
@@ -44,11 +40,7 @@ class AttributeColumn(ABC):
 
     @abstractmethod
     def meeting(self, condition: Any, num_rows: int) -> Mask:
-        """Return which rows meet a condition, [num_rows].
-
-        Raises:
-            InputError: the condition is none for a column of this kind.
-        """
+        """Return which rows meet a condition, [num_rows]; InputError where it is none for this kind."""
 
     def refuse(self, expected: str, found: Any) -> InputError:
         """Return the error that says what a condition on this column may be."""
@@ -106,14 +98,9 @@ class Numbers(AttributeColumn):
 
 
 class Values(AttributeColumn):
-    """Text, or several tags: equal to one of some values, of which an item of several has any.
+    """Text, or several tags (those that `tags` finds): equal to one of some values.
 
     The rows of each value are kept, so that a condition costs no look at the others.
-
-    Args:
-        name: see `AttributeColumn`.
-        values: raw, by row.
-        tags: tells how an item's tags are found in its raw value; None where a value is one text.
     """
 
     def __init__(self, name: str, values: pd.Series, tags: Tags | None) -> None:
@@ -142,7 +129,8 @@ class Values(AttributeColumn):
         """See `AttributeColumn.meeting`."""
         found = np.zeros(num_rows, dtype=np.bool_)
         for value in _several(condition):
-            if not (isinstance(value, str) or (self._tags is not None and _is_number(value))):
+            number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+            if not (isinstance(value, str) or (self._tags is not None and number)):
                 raise self.refuse("a text or a list of texts", value)
             code = self._codes.get(value)
             if code is not None:
@@ -160,11 +148,7 @@ class Values(AttributeColumn):
 def column_of(name: str, values: pd.Series, feature: object | None, is_label: bool) -> AttributeColumn | None:
     """Return a column as conditions read it, None where there is no condition on its values.
 
-    Args:
-        name: of the column.
-        values: raw, by row.
-        feature: that reads the column, if one does.
-        is_label: it names items for people, so that its text is not tags.
+    `feature` reads the column, if one does; what names items for people (`is_label`) is no tags.
     """
     if isinstance(feature, Vector):
         return None
@@ -202,7 +186,3 @@ def _several(condition: Any) -> list[Any]:
     if isinstance(condition, list | tuple | set | frozenset | np.ndarray):
         return list(condition)
     return [condition]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

@@ -23,26 +23,17 @@ class Attributes:
     """Raw values of the bundle's items and of those put in since, by row.
 
     A column is prepared when a request first names it. Adding excludes everything else; the rest is safe from
-    several threads.
-
-    Args:
-        table: of the bundle's items, without their ids.
-        features: of the items.
-        label: the column that names an item for people.
+    several threads. `table` has no ids; `label` is the column that names an item for people.
     """
 
     def __init__(self, table: pd.DataFrame, features: FeatureTable, label: str | None) -> None:
         self._table = table
+        self.columns = set(map(str, table.columns))  # those on which there is no condition too
         self._label = label
         self._features = {feature.column: feature for feature in features.features.values()}
         self._records: list[Mapping[str, Any]] = []
         self._columns: dict[str, tuple[AttributeColumn | None, int]] = {}
         self._lock = threading.Lock()
-
-    @property
-    def columns(self) -> set[str]:
-        """All raw columns, those on which there is no condition too."""
-        return {str(name) for name in self._table.columns}
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -66,14 +57,11 @@ class Attributes:
     def is_latest(self, row: int, record: Mapping[str, Any]) -> bool:
         """Tell whether these are the raw values with which a row was put in."""
         place = row - len(self._table) - 1
-        return place >= 0 and _alike(self._records[place], record)
+        same = place >= 0 and self._records[place].keys() == record.keys()
+        return same and all(plain(self._records[place][name]) == plain(record[name]) for name in record)
 
     def check(self, record: Mapping[str, Any]) -> None:
-        """Refuse values of columns that no feature reads and that are not of the column's kind.
-
-        Raises:
-            InputError: there is such a value.
-        """
+        """Raise InputError where a value of a column that no feature reads is not of the column's kind."""
         for name in set(record) - set(self._features):
             column = self._column(name)
             value = record[name]
@@ -89,15 +77,7 @@ class Attributes:
                 )
 
     def meeting(self, where: Mapping[str, Any], num_rows: int) -> Mask:
-        """Return which rows meet all conditions, [num_rows].
-
-        Args:
-            where: column -> a value, a list of values, or {"min": number, "max": number}.
-            num_rows: rows given so far.
-
-        Raises:
-            InputError: a column is unknown, or a condition is none for what it holds.
-        """
+        """Return which rows meet all conditions, [num_rows]; see `Request.where`, and InputError."""
         if not isinstance(where, Mapping):
             raise InputError(f'where: expected {{"column": condition}}, got {where!r:.80}')
         found = np.ones(num_rows, dtype=np.bool_)
@@ -111,7 +91,6 @@ class Attributes:
         return found
 
     def _column(self, name: str) -> AttributeColumn | None:
-        """Return a column with the values of all rows."""
         with self._lock:
             if name not in self._columns:
                 is_label = name == self._label
@@ -134,9 +113,3 @@ def plain(value: Any) -> Any:
     if as_label(value) is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     return value if isinstance(value, bool | int | float | str) else str(value)
-
-
-def _alike(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
-    return {name: plain(value) for name, value in left.items()} == {
-        name: plain(value) for name, value in right.items()
-    }

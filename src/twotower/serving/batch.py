@@ -38,16 +38,9 @@ UNSOUND = (
 
 
 @dataclass(frozen=True, eq=False)
-class CheckedRequest:
-    """A request that is right.
-
-    Args:
-        user_row: of the bundle; 0 for a user it does not know.
-        features: raw, of a user who is described; None for one who is known.
-        history_rows: [L] as the towers take them.
-        history_times: [L].
-        request_time: unix seconds.
-        choice: what may be recommended.
+class _Checked:
+    """A request that is right: `features` are None of a user of the bundle, whose row is else 0; times are
+    unix seconds, and history rows and times [L], as the towers take them.
     """
 
     user_row: int
@@ -59,14 +52,7 @@ class CheckedRequest:
 
 
 class Answering:
-    """From requests to rows; the caller holds the catalogue still.
-
-    Args:
-        bundle: as read.
-        towers: of the bundle.
-        catalogue: of the bundle, as it is now.
-        histories: of the users.
-    """
+    """From requests to rows; the caller holds the catalogue still."""
 
     def __init__(
         self, bundle: Bundle, towers: ServingTowers, catalogue: Catalogue, histories: UserHistories
@@ -79,12 +65,12 @@ class Answering:
 
     def best(self, requests: Sequence[Request]) -> list[Best | InputError]:
         """Answer each request, or say what is wrong with it; one pass of the user tower for all."""
-        found: list[CheckedRequest | InputError] = [self._asked(request) for request in requests]
-        asked = [each for each in found if isinstance(each, CheckedRequest)]
+        found: list[_Checked | InputError] = [self._asked(request) for request in requests]
+        asked = [each for each in found if isinstance(each, _Checked)]
         if not asked:
             return [each for each in found if isinstance(each, InputError)]
         queries = self._towers.embed_users(
-            user_features(self._users, asked),
+            _user_features(self._users, asked),
             np.stack([each.history_rows for each in asked]),
             np.stack([each.history_times for each in asked]),
             np.array([each.request_time for each in asked], dtype=np.int64),
@@ -96,11 +82,7 @@ class Answering:
         return [each if isinstance(each, InputError) else next(embedded) for each in found]
 
     def choice(self, k: int, allow: Any, deny: Any, where: Mapping[str, Any], seen: Rows = NO_ROWS) -> Choice:
-        """Return what may be recommended; see `Request`.
-
-        Raises:
-            InputError: an argument is wrong, or names an item or column that is not known.
-        """
+        """Return what may be recommended; see `Request`. Raises InputError as `Retriever.recommend`."""
         items = self._catalogue.items
         k = checked_k(k)
         allowed = None if allow is None else np.unique(known_rows(items, allow, "allow", live=True))
@@ -110,13 +92,13 @@ class Answering:
         excluded = np.unique(np.concatenate([items.latest(seen), items.rows(listed(deny, "deny"))]))
         return Choice(k, excluded[items.live(excluded)], allowed)
 
-    def _asked(self, request: Request) -> CheckedRequest | InputError:
+    def _asked(self, request: Request) -> _Checked | InputError:
         try:
             return self._checked(request)
         except InputError as error:
             return error
 
-    def _checked(self, request: Request) -> CheckedRequest:
+    def _checked(self, request: Request) -> _Checked:
         now = self._request_time
         if request.request_time is not None:
             now = checked_time(request.request_time, "request_time")
@@ -141,11 +123,10 @@ class Answering:
         seen = rows if request.exclude_seen else NO_ROWS
         choice = self.choice(request.k, request.allow, request.deny, request.where, seen)
         latest = self._histories.for_towers(rows, times, self._towers.length)
-        return CheckedRequest(user_row, features, *latest, now, choice)
+        return _Checked(user_row, features, *latest, now, choice)
 
 
-def user_features(users: FeatureTable, asked: Sequence[CheckedRequest]) -> dict[str, Tensor]:
-    """Return the encoded features of all that ask, each [B, W]: known ones by row, others from raw values."""
+def _user_features(users: FeatureTable, asked: Sequence[_Checked]) -> dict[str, Tensor]:
     features = users.gather(torch.tensor([each.user_row for each in asked]))
     new = [place for place, each in enumerate(asked) if each.features]
     if not new:

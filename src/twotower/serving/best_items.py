@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.index.index import Index
-from twotower.serving.live_items import LiveItems, Rows
+from twotower.serving.live_items import Floats, LiveItems, Rows
 
 SCAN_SHARE = 0.25
 """Of the items to choose from: where more has to be fetched, looking at all of them is quicker."""
@@ -28,18 +28,14 @@ SPARE = 1.5
 SMALLEST_SEARCH = 32
 """Fewer items cost an index no less time."""
 
-Floats = NDArray[np.float32]
 Best = tuple[Rows, Floats]
 
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Which items a request may be answered with.
+    """Which items, k where so many are left, a request may be answered with; None allows all.
 
-    Args:
-        k: how many; fewer are returned only where fewer are left.
-        excluded: distinct rows not to return, ascending, all of them offered.
-        allowed: distinct rows to choose from, ascending, all of them offered; None for the whole catalogue.
+    Rows are distinct, ascending and offered.
     """
 
     k: int
@@ -48,20 +44,11 @@ class Choice:
 
 
 def best_items(index: Index, items: LiveItems, queries: Floats, choices: Sequence[Choice]) -> list[Best]:
-    """Find the best items for embeddings.
+    """Find for queries, float32 [Q, D], the best rows, [K], and their scores, [K], best first.
 
     The index is asked for as many more as are excluded or not allowed. Where that would be too many, or it
     runs out (the searched cells held too few), every candidate's vector is looked at. Scores are exact
     whatever the index stores, equal ones in the order of rows.
-
-    Args:
-        index: of the items that are offered.
-        items: their vectors.
-        queries: float32 [Q, D].
-        choices: [Q] what each may be answered with.
-
-    Returns:
-        For each query rows [K], best first, and their scores [K].
     """
     wanted = np.array([num_fetched(items, choice) for choice in choices], dtype=np.int64)
     fetched = _fetched(index, queries, wanted)
@@ -85,15 +72,9 @@ def num_fetched(items: LiveItems, choice: Choice) -> int:
 
 
 def most_alike(items: LiveItems, row: int, query: Floats, choice: Choice) -> Best:
-    """Find the items whose embeddings point the same way as an item's: by cosine.
+    """Find the items that point the same way as that of a row, of vector `query` [D], 0 where it is a bias.
 
     The norm of an embedding says how much the item is wanted, not what it is like.
-
-    Args:
-        items: their vectors.
-        row: of the item.
-        query: float32 [D] its vector, 0 where it is not the tower's.
-        choice: what may be returned.
     """
     candidates = _candidates(items, choice)
     return _first(candidates, items.cosines(row, query)[candidates - 1], choice.k)
@@ -129,7 +110,6 @@ def _best(items: LiveItems, query: Floats, choice: Choice, fetched: Rows) -> Bes
 
 
 def _among(ordered: Rows, rows: Rows) -> NDArray[np.bool_]:
-    """Return which of some rows are among others, which ascend."""
     if not len(ordered):
         return np.zeros(len(rows), dtype=np.bool_)
     places = np.minimum(np.searchsorted(ordered, rows), len(ordered) - 1)

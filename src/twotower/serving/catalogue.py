@@ -14,9 +14,8 @@ from twotower.bundle.bundle import Bundle
 from twotower.config.errors import InputError
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes
-from twotower.serving.drift import Drift, DriftCounter, Floats, catch_up, fresh_index
-from twotower.serving.live_items import LiveItems, Rows, as_label
-from twotower.serving.recommendation import ItemId
+from twotower.serving.drift import Drift, DriftCounter, catch_up, fresh_index
+from twotower.serving.live_items import Floats, ItemId, LiveItems, Rows, as_label
 from twotower.serving.requests import check_values, checked_id, known_rows, named_features
 from twotower.serving.towers import ServingTowers, sound
 
@@ -25,14 +24,7 @@ ITEM_ID = "item_id"
 
 @dataclass(frozen=True, eq=False)
 class PreparedItem:
-    """An item that was checked and embedded, and is not offered yet.
-
-    Args:
-        item_id: the user's own key.
-        record: column -> raw value.
-        vector: float32 [D].
-        history_vector: float32 [H] what a history sees of it.
-    """
+    """An item checked and embedded, not offered yet: raw values by column, vectors [D], of histories [H]."""
 
     item_id: ItemId
     record: Mapping[str, Any]
@@ -41,12 +33,7 @@ class PreparedItem:
 
 
 class Catalogue:
-    """Items that come and go; whoever reads several things of one state holds `lock` for it.
-
-    Args:
-        bundle: as read.
-        towers: of the bundle.
-    """
+    """Items that come and go; whoever reads several things of one state holds `lock` for it."""
 
     def __init__(self, bundle: Bundle, towers: ServingTowers) -> None:
         self._bundle = bundle
@@ -67,13 +54,7 @@ class Catalogue:
         """Check items and embed them in one pass, and change nothing.
 
         An item that the bundle knows keeps its own embedded id and bias; another gets those of unknown ones.
-
-        Args:
-            puts: id and raw features of each.
-
-        Raises:
-            InputError: an id is of another kind than the catalogue's, a feature is not known, or the tower or
-                the index can do nothing with a value.
+        Raises InputError: an id is of another kind, a feature is unknown, or tower or index refuse a value.
         """
         table = self._bundle.model.items
         keys = [
@@ -133,11 +114,7 @@ class Catalogue:
             self._drift.removed(row, vector)
 
     def described(self, item_id: ItemId) -> dict[str, Any]:
-        """Return what is known of an item; see `Retriever.item`. The lock is held for reading.
-
-        Raises:
-            UnknownItem: there never was such an item.
-        """
+        """Return what is known of an item; see `Retriever.item`. The lock is held for reading."""
         rows = known_rows(self.items, [item_id], "item", live=False)
         row = int(rows[0])
         return {

@@ -9,20 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from twotower.config.facts import Facts
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import Index
-from twotower.serving.live_items import LiveItems, Rows
+from twotower.serving.live_items import Floats, LiveItems, Rows
 
+PART = 65_536
 MIN_CHANGES = 100
 """Items put in and taken out before which nothing is worth a rebuild."""
 MAX_LIVE_SHARE = 0.2
 MAX_TOMBSTONE_SHARE = 0.2
 MAX_CENTROID_SHIFT = 0.25
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,7 @@ class Drift:
 class DriftCounter:
     """Keeps `Drift` up to date at the cost of one addition of vectors a change.
 
-    Args:
-        vectors: float32 [N, D] the index was built over.
-        num_rows: rows given by then; items put in later have higher ones.
+    The index was built over `vectors` [N, D], when so many rows were given; later ones are higher.
     """
 
     def __init__(self, vectors: Floats, num_rows: int) -> None:
@@ -58,7 +54,8 @@ class DriftCounter:
         self._num_built = len(vectors)
         self._sum = vectors.sum(0, dtype=np.float64)
         self._mean = self._sum / max(1, len(vectors))
-        squares = math.fsum(float(np.square(part - self._mean).sum()) for part in _parts(vectors))
+        parts = (vectors[start : start + PART] for start in range(0, len(vectors), PART))
+        squares = math.fsum(float(np.square(part - self._mean).sum()) for part in parts)
         self._spread = math.sqrt(squares / max(1, len(vectors)))
         self._num_added = self._num_removed = 0
 
@@ -76,16 +73,11 @@ class DriftCounter:
         self._sum = self._sum - vector
 
     def drift(self, num_tombstones: int = 0) -> Drift:
-        """Return how far the catalogue has moved.
-
-        Args:
-            num_tombstones: vectors that the index holds though they were removed, of items put in later too.
-        """
+        """Return how far the catalogue has moved; tombstones are vectors that the index holds for nothing."""
         num_offered = self._num_built + self._num_added - self._num_removed
         live = self._num_added / max(1, num_offered)
         tombstones = max(
-            self._num_removed / max(1, self._num_built),
-            num_tombstones / max(1, num_tombstones + num_offered),
+            self._num_removed / max(1, self._num_built), num_tombstones / max(1, num_tombstones + num_offered)
         )
         distance = float(np.linalg.norm(self._sum / max(1, num_offered) - self._mean)) if num_offered else 0.0
         shift = distance / self._spread if self._spread else 0.0
@@ -97,15 +89,10 @@ class DriftCounter:
 def fresh_index(
     spec: Mapping[str, Any], search_args: Mapping[str, int], vectors: Floats, rows: Rows
 ) -> Index:
-    """Build an index over other items than the bundle's.
+    """Build an index over vectors [N, D], N > 0, of rows [N], as the bundle's was built and is searched.
 
-    So few items that the spec does not fit them are searched exactly.
-
-    Args:
-        spec: of the bundle's index.
-        search_args: ditto; none is larger than there are cells, or items.
-        vectors: float32 [N, D], N > 0.
-        rows: [N] of the items.
+    So few items that the spec does not fit them are searched exactly, and no search argument is larger than
+    there are cells, or items.
     """
     config = Index.Config.model_validate(spec)
     if len(rows) < config.min_items or config.problems(
@@ -122,14 +109,9 @@ def fresh_index(
 
 
 def catch_up(fresh: Index, counter: DriftCounter, items: LiveItems, built: Rows, num_rows: int) -> None:
-    """Bring an index up to date with what was put in and taken out while it was built.
+    """Bring an index and its drift up to date with what was put in and taken out while it was built.
 
-    Args:
-        fresh: built over the vectors of `built`.
-        counter: of the drift since.
-        items: as they are now, held still.
-        built: rows that were offered when building began.
-        num_rows: rows given by then.
+    When building began, the rows `built` were offered and `num_rows` given; `items` are held still now.
     """
     gone = built[~items.live(built)]
     fresh.remove(gone)
@@ -140,7 +122,3 @@ def catch_up(fresh: Index, counter: DriftCounter, items: LiveItems, built: Rows,
         fresh.add(items.vectors(new), new)
         for vector in items.vectors(new):
             counter.added(vector)
-
-
-def _parts(vectors: Floats, size: int = 65_536) -> list[Floats]:
-    return [vectors[start : start + size] for start in range(0, len(vectors), size)]

@@ -4,6 +4,7 @@ Shapes: D embedding, n rows asked for.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,35 +13,40 @@ from numpy.typing import NDArray
 
 from twotower.data.ids import fits_64_bits, is_whole
 from twotower.data.vocabulary import Vocabulary
-from twotower.serving.recommendation import ItemId
+
+ItemId = int | str
+UserId = int | str
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One item, its score (the dot product of the embeddings), and its name for people, if there is one."""
+
+    item_id: ItemId
+    score: float
+    label: str | None
+
 
 Rows = NDArray[np.int64]
+Floats = NDArray[np.float32]
 SPARE_ROWS = 1024
 FEW = 16
 """So few ids are looked up one by one."""
 
 
 class LiveItems:
-    """Ids, labels and vectors of items by row; a row is never used twice.
+    """Ids, labels ([N], if there are any) and vectors (float32 [N, D]) of items; a row is never used twice.
 
     A removed item keeps its row, because it stays in histories; added again or changed, it gets a new one.
-    Not safe from several threads by itself.
-
-    Args:
-        vocabulary: ids of the bundle's items.
-        labels: their names for people, [N]; None where there are none.
-        vectors: float32 [N, D].
-        tower_dim: the first columns of a vector, which are the tower's and not a bias; None for all.
+    Not safe from several threads by itself. The first `tower_dim` columns of a vector are the tower's, and
+    the rest a bias; None for all.
     """
 
     def __init__(
-        self,
-        vocabulary: Vocabulary,
-        labels: pd.Series | None,
-        vectors: np.ndarray,
-        tower_dim: int | None = None,
+        self, vocabulary: Vocabulary, labels: pd.Series | None, vectors: Floats, tower_dim: int | None = None
     ) -> None:
-        self._vocabulary = vocabulary
+        self._vocabulary, self.is_text = vocabulary, vocabulary.is_text
+        self.num_known = len(vocabulary)  # whose rows come first
         self._labels: list[str | None] = [None] * len(vocabulary)
         if labels is not None:
             self._labels = [as_label(each) for each in labels]
@@ -58,22 +64,12 @@ class LiveItems:
     @property
     def num_rows(self) -> int:
         """The highest row given so far."""
-        return len(self._vocabulary) + len(self._new_ids)
-
-    @property
-    def num_known(self) -> int:
-        """Items of the bundle, whose rows come first."""
-        return len(self._vocabulary)
+        return self.num_known + len(self._new_ids)
 
     @property
     def num_left_behind(self) -> int:
         """Rows of items put in since that were removed, or that a later row has taken the place of."""
         return len(self._new_ids) - int(np.count_nonzero(self.live_mask()[self.num_known :]))
-
-    @property
-    def is_text(self) -> bool:
-        """Tell whether ids are text; otherwise they are whole numbers."""
-        return self._vocabulary.is_text
 
     def rows(self, ids: Sequence[Any]) -> Rows:
         """Return the latest row of each id [n], offered or removed; 0 where the id was never an item."""
@@ -100,19 +96,16 @@ class LiveItems:
 
     def latest(self, rows: Rows) -> Rows:
         """Return the latest row of the item of each row: another one where it was put in again."""
-        found: Rows = self._latest[rows]
-        return found
+        return self._latest.take(rows)
 
     def first(self, rows: Rows) -> Rows:
         """Return the first row of the item of each row: the bundle's, where the bundle knows the item."""
-        found: Rows = self._first[rows]
-        return found
+        return self._first.take(rows)
 
     def id_of(self, row: int) -> ItemId:
         """Return the id of a row."""
-        num_known = len(self._vocabulary)
-        if row > num_known:
-            return self._new_ids[row - num_known - 1]
+        if row > self.num_known:
+            return self._new_ids[row - self.num_known - 1]
         known: ItemId = self._vocabulary.values[row - 1].item()
         return known
 
@@ -127,37 +120,31 @@ class LiveItems:
         known: list[ItemId] = self._vocabulary.values[rows - 1].tolist()
         return known
 
-    def vectors(self, rows: Rows) -> NDArray[np.float32]:
+    def vectors(self, rows: Rows) -> Floats:
         """Return the embeddings of rows, [n, D]."""
         new = rows > self.num_known
         if not new.any():
-            known: NDArray[np.float32] = self._vectors[rows - 1]
-            return known
+            return self._vectors[rows - 1]
         found = np.empty((len(rows), self._vectors.shape[1]), dtype=np.float32)
         found[~new] = self._vectors[rows[~new] - 1]
         found[new] = self._new_vectors[rows[new] - self.num_known - 1]
         return found
 
-    def scores(self, rows: Rows | None, query: NDArray[np.float32]) -> NDArray[np.float32]:
+    def scores(self, rows: Rows | None, query: Floats) -> Floats:
         """Return the scores of a query [D] for rows, or for every row ever given."""
         if rows is not None:
-            some: NDArray[np.float32] = self.vectors(rows) @ query
+            some: Floats = self.vectors(rows) @ query
             return some
         new = self._new_vectors[: len(self._new_ids)]
         return np.concatenate([self._vectors @ query, new @ query])
 
-    def cosines(self, row: int, query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the cosine between an item and every row ever given, leaving out the bias.
-
-        Args:
-            row: of the item.
-            query: float32 [D], its vector, 0 in the bias.
-        """
+    def cosines(self, row: int, query: Floats) -> Floats:
+        """Return the cosine between an item, of vector `query` [D], 0 in the bias, and every row."""
         lengths = self._lengths[: self.num_rows]
-        found: NDArray[np.float32] = self.scores(None, query) / (lengths * lengths[row - 1])
+        found: Floats = self.scores(None, query) / (lengths * lengths[row - 1])
         return found
 
-    def add(self, item_id: ItemId, vector: NDArray[np.float32], label: str | None) -> int:
+    def add(self, item_id: ItemId, vector: Floats, label: str | None) -> int:
         """Take in an item that is not offered, and return its row: `num_rows` + 1 before the call."""
         row = self.num_rows + 1
         if row > len(self._live):
@@ -184,10 +171,10 @@ class LiveItems:
         self._first = np.pad(self._first, (0, spare))
         self._latest = np.pad(self._latest, (0, spare))
 
-    def _lengths_of(self, vectors: np.ndarray) -> NDArray[np.float32]:
+    def _lengths_of(self, vectors: Floats) -> Floats:
         """Return the lengths of the tower's part of vectors, 1 where it is zero: the cosine is 0 then."""
         tower = vectors[:, : self._tower_dim]
-        lengths: NDArray[np.float32] = np.sqrt(np.einsum("nd,nd->n", tower, tower))
+        lengths: Floats = np.sqrt(np.einsum("nd,nd->n", tower, tower))
         return np.where(lengths > 0, lengths, np.float32(1))
 
     def remove(self, row: int) -> None:

@@ -14,8 +14,7 @@ from twotower.data.ids import MAX_LENGTH, fits_64_bits, is_text_id
 from twotower.data.times import EARLIEST, LATEST
 from twotower.features.feature import ContextFeature
 from twotower.features.feature_table import FeatureTable
-from twotower.serving.live_items import LiveItems, Rows, as_id, as_label
-from twotower.serving.recommendation import ItemId, UserId
+from twotower.serving.live_items import ItemId, LiveItems, Rows, UserId, as_id, as_label
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -94,17 +93,7 @@ def listed(ids: Iterable[Any], name: str, what: str = "item ids") -> list[Any]:
 
 
 def known_rows(items: LiveItems, ids: Iterable[Any], name: str, live: bool) -> Rows:
-    """Return the rows of ids in the order given.
-
-    Args:
-        items: the catalogue.
-        ids: of items.
-        name: of the argument, for the message.
-        live: the items must still be offered.
-
-    Raises:
-        UnknownItem: an id was never an item, or is no longer one where it must be.
-    """
+    """Return the rows of ids, in order; UnknownItem of what never was one, or is no longer (if `live`)."""
     given = listed(ids, name)
     rows = items.rows(given)
     wrong = ~items.live(rows) if live else rows == 0
@@ -123,17 +112,7 @@ def known_rows(items: LiveItems, ids: Iterable[Any], name: str, live: bool) -> R
 
 
 def checked_id(value: Any, is_text: bool, name: str, what: str) -> int | str:
-    """Return an id that may be new.
-
-    Args:
-        value: as given.
-        is_text: ids of the bundle are text; otherwise whole numbers.
-        name: of the argument, for the message.
-        what: the ids are of, for the message.
-
-    Raises:
-        InputError: it is of another kind than the bundle's ids.
-    """
+    """Return an id that may be new. Raises InputError: it is of another kind than the bundle's ids."""
     key = as_id(value, is_text)
     if is_text:
         sound = is_text_id(key)
@@ -151,14 +130,8 @@ def named_features(
 ) -> dict[str, Any]:
     """Return raw feature values by column, whose values no feature has looked at yet.
 
-    Args:
-        table: whose features a new entity may give.
-        features: column -> raw value.
-        key: the id column, which is never given here.
-        others: columns that may be given though no feature reads them.
-
-    Raises:
-        InputError: a column is unknown.
+    The id column `key` is never given here; `others` may be though no feature reads them. Raises InputError
+    of an unknown column.
     """
     if not isinstance(features, Mapping):
         raise InputError(f"features: expected column: value pairs, got {features!r:.80}")
@@ -170,7 +143,8 @@ def named_features(
             )
     given = {column: value for column, value in features.items() if as_label(value) is not None}
     for column, value in given.items():
-        if not all(map(_is_short, value if isinstance(value, list | tuple) else [value])):
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if not all(fits_64_bits(each) for each in numbers if isinstance(each, int)):
             raise InputError(
                 f"features: column {column!r}: expected whole numbers of 64 bits, got a longer one"
             )
@@ -180,17 +154,12 @@ def named_features(
 def check_values(table: FeatureTable, given: Sequence[Mapping[str, Any]]) -> None:
     """Refuse raw values of one or several entities that features cannot use; one pass costs as much as one.
 
-    Raises:
-        InputError: there is one; of which entity it is the message only says where there is but one.
+    Raises InputError; of which entity it is the message only says where there is but one.
     """
     for feature in table.features.values():
         values = [each[feature.column] for each in given if feature.column in each]
         if values and not isinstance(feature, ContextFeature):
             feature.check(pd.Series(values, dtype=object), "features")
-
-
-def _is_short(value: Any) -> bool:
-    return not isinstance(value, int) or fits_64_bits(value)
 
 
 def choices(name: Any, known: Iterable[str]) -> str:

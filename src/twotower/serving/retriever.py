@@ -9,10 +9,10 @@ from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
 from twotower.serving.batch import Answering
 from twotower.serving.best_items import Best, most_alike
-from twotower.serving.catalogue import Catalogue
-from twotower.serving.live_changes import LiveChanges
-from twotower.serving.recommendation import ItemId, Recommendation, UserId
-from twotower.serving.requests import NOTHING, Request, UnknownUser, known_rows
+from twotower.serving.catalogue import Catalogue, PreparedItem
+from twotower.serving.drift import Drift
+from twotower.serving.live_items import ItemId, Recommendation, UserId
+from twotower.serving.requests import NOTHING, Request, UnknownUser, checked_id, checked_time, known_rows
 from twotower.serving.towers import towers_of
 from twotower.serving.user_histories import UserHistories
 
@@ -29,20 +29,13 @@ class Rules(TypedDict, total=False):
     request_time: int | None
 
 
-class Retriever(LiveChanges):
+class Retriever:
     """Answers from a bundle; safe from several threads.
 
     What requests take is described at `Request`. Whatever is left out, k items come back where k are left.
-    Items and events that came in live in this object, not in the bundle.
-
-    Args:
-        bundle: as read.
-
-    Attributes:
-        bundle: as given.
-        version: name of the bundle's run and the first of its manifest's own checksum.
-        catalogue: the items; whoever reads several things of one state holds its lock.
-        users: what they have; read under the same lock.
+    Items and events that came in live in this object, not in the bundle; what raises an error has changed
+    nothing. `version` is the name of the bundle's run and the first of its manifest's own checksum. Whoever
+    reads several things of `catalogue` and `users` in one state holds the lock of the first.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -53,23 +46,13 @@ class Retriever(LiveChanges):
         catalogue = Catalogue(bundle, towers)
         by_table = bundle.model.history.config.items == "table"
         users = UserHistories(bundle.users, bundle.history, catalogue.items, by_table)
-        super().__init__(catalogue, users)
         self.bundle, self.catalogue, self.users = bundle, catalogue, users
-        self._towers = towers
+        self._items, self._lock = catalogue.items, catalogue.lock
         self._answering = Answering(bundle, towers, catalogue, users)
 
     @classmethod
     def open(cls, folder: Path | str, trusted_packages: Collection[str] = ()) -> "Retriever":
-        """Verify and read a bundle.
-
-        Args:
-            folder: of the bundle.
-            trusted_packages: beside twotower, packages whose classes its files may name; their code is then
-                run.
-
-        Raises:
-            InputError: names the file that is damaged, missing or not listed.
-        """
+        """Verify and read a bundle, which may name, and so run, code of these packages; or InputError."""
         try:
             return cls(read_bundle(Path(folder), trusted_packages))
         except InputError:
@@ -99,51 +82,36 @@ class Retriever(LiveChanges):
     def user_ids(self) -> list[UserId]:
         """Ids of the users the bundle knows, then of those whom only events know."""
         with self._lock.reading():
-            return self._users.ids
+            return self.users.ids
 
     @property
     def attributes(self) -> dict[str, str]:
         """The columns that `where` may name, and what they hold: `text`, `number` or `tags`."""
         with self._lock.reading():
-            return self._catalogue.attributes.kinds
+            return self.catalogue.attributes.kinds
 
     def label(self, item_id: ItemId) -> str | None:
-        """Return the name of an item for people, of a removed one too; None where the data have none.
-
-        Raises:
-            UnknownItem: there never was such an item.
-        """
+        """Return the name of an item for people, None where there is none; UnknownItem if it never was."""
         with self._lock.reading():
             return self._items.label_of(int(known_rows(self._items, [item_id], "label", live=False)[0]))
 
     def item(self, item_id: ItemId) -> dict[str, Any]:
         """Return what is known of an item, of a removed one too, as plain values.
 
-        Returns:
-            Its `item_id` and `label`; `offered`, whether it is recommended; `live`, whether it came in or was
-            changed since the bundle was made; its raw columns, `features`, None where one is missing.
-
-        Raises:
-            UnknownItem: there never was such an item.
+        That is its `item_id` and `label`; `offered`, whether it is recommended; `live`, whether it came in or
+        was changed since the bundle was made; its raw columns, `features`, None where one is missing. Raises
+        UnknownItem where there never was such an item.
         """
         with self._lock.reading():
-            return self._catalogue.described(item_id)
+            return self.catalogue.described(item_id)
 
     def history(self, user_id: UserId) -> list[ItemId]:
-        """Return what a known user already has, oldest first, events included.
-
-        Raises:
-            UnknownUser: the user is not known.
-        """
+        """Return what a user already has, oldest first, events included. Raises UnknownUser."""
         with self._lock.reading():
-            return self._items.ids_of(self._users.all(self._users.find(user_id))[1])
+            return self._items.ids_of(self.users.all(self.users.find(user_id))[1])
 
     def recommend(self, user_id: UserId, k: int = 10, **rules: Unpack[Rules]) -> list[Recommendation]:
-        """Recommend to a user whom the bundle or an event knows; for the arguments see `Request`.
-
-        Raises:
-            InputError: an argument is wrong or names an item, column or user that is not known.
-        """
+        """Recommend to a user whom the bundle or an event knows; see `Request`, and InputError."""
         if user_id is None:  # which would mean a user who is described
             raise UnknownUser("user None: expected the id of a user; use recommend_new for one without")
         return self.answer_one(Request(user_id, k=k, **rules))
@@ -156,11 +124,7 @@ class Retriever(LiveChanges):
         history_times: Sequence[int] | None = None,
         **rules: Unpack[Rules],
     ) -> list[Recommendation]:
-        """Recommend to a user who is described; for the arguments see `Request`.
-
-        Raises:
-            InputError: an argument is wrong, or names a feature, column or item that is not known.
-        """
+        """Recommend to a user who is described; for the arguments see `Request`, and InputError."""
         return self.answer_one(Request(None, features, history, history_times, k=k, **rules))
 
     def answer(self, requests: Sequence[Request]) -> list[list[Recommendation] | InputError]:
@@ -168,9 +132,6 @@ class Retriever(LiveChanges):
 
         Towers and index see all requests at once, so scores can differ from those of single requests in the
         last digits (up to about 1e-6 of their size), and with them the order of items that are so close.
-
-        Returns:
-            In the order of the requests what each is answered with, or what is wrong with it.
         """
         with self._lock.reading():
             return [
@@ -181,11 +142,7 @@ class Retriever(LiveChanges):
     def similar(
         self, item_id: ItemId, k: int = 10, where: Mapping[str, Any] = NOTHING
     ) -> list[Recommendation]:
-        """Return the items whose embeddings point the same way as an item's (cosine), without itself.
-
-        Raises:
-            InputError: the item is not offered, or a condition is wrong.
-        """
+        """Return the items nearest to an item by angle (cosine), without itself; or InputError."""
         with self._lock.reading():
             rows = known_rows(self._items, [item_id], "similar", live=True)
             choice = self._answering.choice(k, None, [item_id], where)
@@ -193,15 +150,81 @@ class Retriever(LiveChanges):
             return self._listed(most_alike(self._items, int(rows[0]), query, choice))
 
     def answer_one(self, request: Request) -> list[Recommendation]:
-        """Answer one request.
-
-        Raises:
-            InputError: what is wrong with it.
-        """
+        """Answer one request. Raises InputError: what is wrong with it."""
         (found,) = self.answer([request])
         if isinstance(found, InputError):
             raise found
         return found
+
+    def add_item(self, item_id: ItemId, features: Mapping[str, Any]) -> None:
+        """Put in an item that is not offered; see `put_item`, and InputError where it is offered."""
+        (prepared,) = self.prepare_items([(item_id, features)])
+        with self._lock.writing():
+            if self._items.live(self._items.rows([prepared.item_id]))[0]:
+                raise InputError(
+                    f"add_item: item {item_id!r} is already in the catalogue; change it with put_item, "
+                    "remove it first, or choose another id"
+                )
+            self.catalogue.put([prepared])
+
+    def put_item(self, item_id: ItemId, features: Mapping[str, Any]) -> bool:
+        """Put in an item, found by every request made after this returns; tell whether it is new.
+
+        The item tower embeds it from these features alone: what is left out counts as unknown, and so does
+        the id, unless the bundle knows it. In later histories it counts where the history encoder reads item
+        towers (`history.items: tower`); an encoder with a table of its own knows only the bundle's items. A
+        changed item stays in the histories it is in.
+
+        Raises InputError: the id is of another kind, or a feature is not known.
+        """
+        return self.apply_items(self.prepare_items([(item_id, features)]))[0]
+
+    def prepare_items(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> list[PreparedItem]:
+        """Check and embed items in one pass, each with its id, as `put_item` does, and change nothing."""
+        return self.catalogue.prepare(puts)
+
+    def apply_items(self, prepared: Sequence[PreparedItem]) -> list[bool]:
+        """Put in several items with different ids that this object prepared; see `put_item`."""
+        with self._lock.writing():
+            return self.catalogue.put(prepared)
+
+    def check_offered(self, item_id: ItemId) -> None:
+        """Raise UnknownItem unless an item is offered."""
+        with self._lock.reading():
+            known_rows(self._items, [item_id], "item", live=True)
+
+    def remove_item(self, item_id: ItemId) -> None:
+        """Stop offering an item from the next request on, or UnknownItem; it stays in histories."""
+        with self._lock.writing():
+            rows = known_rows(self._items, [item_id], "remove_item", live=True)
+            self.catalogue.take_out(rows)
+
+    def check_event(self, user_id: UserId, item_id: ItemId | None, time: int) -> None:
+        """Raise InputError unless `add_event` would take it; without an item only the rest is looked at."""
+        checked_id(user_id, self.users.is_text, "user_id", "user ids of this bundle")
+        checked_time(time, "time")
+        if item_id is not None:
+            with self._lock.reading():
+                known_rows(self._items, [item_id], "event", live=False)
+
+    def add_event(self, user_id: UserId, item_id: ItemId, time: int) -> None:
+        """Let an interaction enter a user's history, from the next request on.
+
+        An event of the same user, item and time (unix seconds) is taken once. Raises UnknownItem where there
+        never was such an item, InputError where the user's id is of another kind, or the time is none.
+        """
+        key = checked_id(user_id, self.users.is_text, "user_id", "user ids of this bundle")
+        when = checked_time(time, "time")
+        with self._lock.writing():
+            self.users.add(key, int(known_rows(self._items, [item_id], "event", live=False)[0]), when)
+
+    def drift(self) -> Drift:
+        """Return how far the catalogue has moved since its index was built."""
+        return self.catalogue.drift()
+
+    def rebuild(self) -> None:
+        """Build the index anew over what is offered; searches and changes go on, then it is swapped in."""
+        self.catalogue.rebuild()
 
     def _listed(self, best: Best) -> list[Recommendation]:
         rows, scores = best

@@ -12,28 +12,21 @@ from torch import Tensor
 
 from twotower.bundle.bundle import Bundle
 from twotower.bundle.history_vectors import HistoryVectors, history_vectors
-from twotower.serving.live_items import Rows
+from twotower.serving.live_items import Floats, Rows
 
 if TYPE_CHECKING:
     from twotower.bundle.exported import ExportedTowers
 
-Floats = NDArray[np.float32]
 
 LARGEST = 1e15
 """A score of embeddings whose numbers are below this is finite in float32."""
 
 
 class TorchTowers:
-    """The towers of a bundle, run by torch.
+    """The towers of a bundle, run by torch; they look at the latest L items of a history, `length`.
 
-    Safe from several threads, but for `append`, which is called alone. Histories are read from
-    vectors, which grow in place, so no item is embedded twice.
-
-    Args:
-        bundle: as read.
-
-    Attributes:
-        length: L, the latest items of a history that are looked at.
+    Safe from several threads, but for `append`, which is called alone. Histories are read from vectors, which
+    grow in place, so no item is embedded twice.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -46,11 +39,8 @@ class TorchTowers:
     ) -> Floats:
         """Embed users, [B, D].
 
-        Args:
-            features: as `users.gather` or `users.encode` give them, each [B, W].
-            history_rows: [B, L] item rows, right-aligned, 0 = padding.
-            history_times: [B, L] unix seconds, 0 where padding.
-            request_times: [B] unix seconds.
+        Features are as `users.gather` or `users.encode` give them, each [B, W]; history rows and times [B, L]
+        are right-aligned, 0 = padding; times are unix seconds.
         """
         rows = np.where(self._history.seen(history_rows), history_rows, 0)
         with torch.inference_mode():
@@ -64,11 +54,9 @@ class TorchTowers:
         return _array(users)
 
     def embed_items(self, encoded: dict[str, Tensor]) -> tuple[Floats, Floats]:
-        """Embed new items from encoded features, each [B, W].
+        """Embed new items from encoded features [B, W]: [B, D], and what a history sees of them [B, H].
 
-        Returns:
-            Embeddings [B, D], and what a history sees of the items [B, H]: zeros where its encoder has a
-            table of its own.
+        The latter is zeros where its encoder has a table of its own.
         """
         with torch.inference_mode():
             embeddings = _array(self._model.encode_item_features(encoded))

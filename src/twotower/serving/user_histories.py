@@ -5,15 +5,13 @@ Shapes: B users asked for, L history positions, n interactions of one user.
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from twotower.data.history import History
 from twotower.data.vocabulary import Vocabulary
-from twotower.serving.live_items import LiveItems, Rows, as_id, rows_of
-from twotower.serving.recommendation import UserId
+from twotower.serving.live_items import LiveItems, Rows, UserId, as_id, rows_of
 from twotower.serving.requests import UnknownUser, right_aligned
 
 
@@ -27,12 +25,7 @@ class _Events:
 
 @dataclass(frozen=True)
 class KnownUser:
-    """Where a user is known from.
-
-    Args:
-        key: the user's id.
-        row: in the bundle, 0 where only events know the user.
-    """
+    """Where a user is known from: the row in the bundle, 0 where only events know the user."""
 
     key: UserId
     row: int
@@ -42,47 +35,27 @@ class UserHistories:
     """Interactions by user, those of the bundle before events of the same second.
 
     All events are kept: the towers look at the latest few, but whatever a user has is not recommended again.
-    Adding excludes everything else; the rest is safe from several threads.
-
-    Args:
-        users: ids of the bundle's users.
-        history: of the bundle.
-        items: the catalogue.
-        by_table: the towers know only the rows of the bundle (`history.items: table`), so that a changed item
-            stays what it was to them; otherwise its latest row stands for it.
+    Adding excludes everything else; the rest is safe from several threads. Towers that know only the rows of
+    the bundle (`by_table`, `history.items: table`) see a changed item as it was, others its latest row.
     """
 
     def __init__(self, users: Vocabulary, history: History, items: LiveItems, by_table: bool) -> None:
-        self._users = users
+        self._users, self.is_text = users, users.is_text
         self._history = history
         self._items = items
         self._by_table = by_table
         self._events: dict[UserId, _Events] = {}
-        self._new_ids: list[UserId] = []
-
-    @property
-    def is_text(self) -> bool:
-        """Tell whether ids are text; otherwise they are whole numbers."""
-        return self._users.is_text
+        self.new_ids: list[UserId] = []  # of those whom only events know, in the order in which they came
 
     @property
     def ids(self) -> list[UserId]:
         """Ids of the bundle's users, then those whom only events know."""
         known: list[UserId] = self._users.values.tolist()
-        return known + self._new_ids
-
-    @property
-    def new_ids(self) -> Sequence[UserId]:
-        """Ids of those whom only events know, in the order in which they came."""
-        return self._new_ids
+        return known + self.new_ids
 
     def find(self, user_id: UserId) -> KnownUser:
-        """Return where a user is known from.
-
-        Raises:
-            UnknownUser: nobody has this id.
-        """
-        key = as_id(user_id, self._users.is_text)
+        """Return where a user is known from. Raises UnknownUser: nobody has this id."""
+        key = as_id(user_id, self.is_text)
         row = int(rows_of(self._users, [user_id])[0])
         if key is None or not (row or key in self._events):
             raise UnknownUser(
@@ -92,17 +65,11 @@ class UserHistories:
         return KnownUser(key, row)
 
     def add(self, key: UserId, row: int, time: int) -> None:
-        """Let an event enter a user's history, unless it is there already.
-
-        Args:
-            key: of the user; one nobody knew is known by this.
-            row: of the item.
-            time: unix seconds.
-        """
+        """Let an event, at unix seconds `time`, enter a user's history, unless it is there already."""
         user = int(rows_of(self._users, [key])[0])
         times, rows = self._interactions(user)
         if not user and key not in self._events:
-            self._new_ids.append(key)
+            self.new_ids.append(key)
         same = rows[np.searchsorted(times, time, "left") : np.searchsorted(times, time, "right")]
         events = self._events.setdefault(key, _Events())
         start, end = bisect_left(events.times, time), bisect_right(events.times, time)
@@ -128,16 +95,7 @@ class UserHistories:
         return events.times[-1] if events is not None and len(events.times) else 0
 
     def for_towers(self, rows: Rows, times: Rows, length: int) -> tuple[Rows, Rows]:
-        """Return the latest items as the towers take them, right-aligned.
-
-        Args:
-            rows: [n] of a user's items, oldest first.
-            times: [n] unix seconds.
-            length: L.
-
-        Returns:
-            Rows and times, each [L], 0 = padding.
-        """
+        """Return the latest `length` items and times as the towers take them, each [L], 0 = padding."""
         latest = rows[-length:]
         latest = self._items.first(latest) if self._by_table else self._items.latest(latest)
         return right_aligned(latest, length), right_aligned(times, length)

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from twotower.reports.console.findings import Findings
+from twotower.reports.console.console import Findings
 from twotower.reports.console.tables import sweep_table
 from twotower.runs.outcome import Outcome, best_of, by_metric, outcome_of
 from twotower.runs.result import Result, Status, Training

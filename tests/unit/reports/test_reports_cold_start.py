@@ -10,11 +10,10 @@ import yaml
 from rich.console import Console
 
 from twotower.reports.compare.build import compare
-from twotower.reports.compare.comparison import Options
+from twotower.reports.compare.comparison import Options, columns_of
+from twotower.reports.compare.entries import known_key, label, validation_key
 from twotower.reports.compare.export import as_csv, as_json
-from twotower.reports.compare.metric import known_key, label, validation_key
 from twotower.reports.compare.record import read_run
-from twotower.reports.compare.table import columns_of
 from twotower.reports.console.tables import cold_start_table
 from twotower.runs.result import Result
 

@@ -11,11 +11,11 @@ from scipy import stats
 from twotower.reports.compare.paired import (
     MOST_ENUMERATED,
     bootstrap_intervals,
+    difference_over_seeds,
     exact_sign_flip_p_value,
     holm,
     sign_flip_p_values,
 )
-from twotower.reports.compare.seeds import difference_over_seeds
 
 PAIR = np.array([[0, 1]], dtype=np.intp)
 P_VALUES = hnp.arrays(np.float64, st.integers(1, 30), elements=st.floats(0, 1))

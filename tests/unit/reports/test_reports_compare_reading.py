@@ -8,17 +8,19 @@ import pytest
 import yaml
 
 from twotower.config.errors import InputError
-from twotower.reports.compare.differences import differing_keys, telling_keys
-from twotower.reports.compare.entries import Entry, by_configuration, configuration_entries
-from twotower.reports.compare.find import run_folders
-from twotower.reports.compare.metric import (
+from twotower.reports.compare.comparison import differing_keys, telling_keys
+from twotower.reports.compare.entries import (
+    Entry,
+    by_configuration,
     column_of,
+    configuration_entries,
     default_metric,
     known_key,
     label,
     validation_key,
     written,
 )
+from twotower.reports.compare.paired import luck, spreads
 from twotower.reports.compare.per_user import UnpairedError, other_users, read_values
 from twotower.reports.compare.record import (
     NOTHING,
@@ -27,8 +29,8 @@ from twotower.reports.compare.record import (
     largest_group,
     other_data,
     read_run,
+    run_folders,
 )
-from twotower.reports.compare.seeds import luck, spreads
 from twotower.runs.directions import higher_is_better
 from twotower.runs.result import Data, Result
 

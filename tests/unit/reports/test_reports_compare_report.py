@@ -21,8 +21,8 @@ from twotower.reports.compare.export import as_csv, as_json, as_markdown
 from twotower.reports.compare.judge import PairedTest, judged
 from twotower.reports.compare.page import as_html, curve_table
 from twotower.reports.compare.page_data import curves
+from twotower.reports.compare.paired import Luck
 from twotower.reports.compare.record import RunRecord
-from twotower.reports.compare.seeds import Luck
 from twotower.runs.result import Result
 
 KEY = "test/recall_at_20"

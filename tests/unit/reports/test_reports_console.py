@@ -15,8 +15,7 @@ from rich.console import Console as Screen
 from twotower.config.errors import InputError
 from twotower.reports.console.choose import console_of
 from twotower.reports.console.console import Console
-from twotower.reports.console.progress import last_epoch
-from twotower.reports.console.rich import Rich
+from twotower.reports.console.rich import Rich, last_epoch
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
 

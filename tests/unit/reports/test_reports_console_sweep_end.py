@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console as Screen
 
 from twotower.reports.console.choose import console_of
-from twotower.reports.console.findings import Findings, SeedSummary
+from twotower.reports.console.console import Findings, SeedSummary
 from twotower.reports.console.rich import Rich
 from twotower.reports.console.tables import remark
 from twotower.runs.outcome import Outcome

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.reports.console.progress import SweepView, in_words
+from twotower.reports.console.rich import SweepView, in_words
 from twotower.runs.outcome import Outcome
 
 

@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 from twotower.bundle.read import read_bundle
 from twotower.data.vocabulary import Vocabulary
 from twotower.features.tags import Tags
-from twotower.serving.browsing.browser import MOST_HISTORY, Browser
-from twotower.serving.browsing.catalogue_map import CatalogueMap, drawn, nearest
-from twotower.serving.browsing.facets import MOST_VALUES, _facet
-from twotower.serving.browsing.id_prefix import with_prefix
+from twotower.serving.browser import MOST_HISTORY, Browser
+from twotower.serving.browser_views import MOST_VALUES, CatalogueMap, _facet, drawn, nearest, with_prefix
 from twotower.serving.requests import UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
 
@@ -170,8 +168,8 @@ def test_the_map_holds_every_item_as_they_are_now_on_the_same_axes(browser):
 
 
 def test_a_map_of_many_is_the_same_sample_and_the_newest(browser, monkeypatch):
-    monkeypatch.setattr("twotower.serving.browsing.browser.drawn", lambda num: drawn(num, 10))
-    monkeypatch.setattr("twotower.serving.browsing.browser.MOST_POINTS", 2)
+    monkeypatch.setattr("twotower.serving.browser.drawn", lambda num: drawn(num, 10))
+    monkeypatch.setattr("twotower.serving.browser.MOST_POINTS", 2)
     before = browser.map()
     assert (len(before["points"]), before["num_items"]) == (10, tiny_bundle.NUM_ITEMS)
     for name in "abc":

@@ -154,7 +154,7 @@ def together(writer, shop, writes):
             told[position] = error
 
     threads = [threading.Thread(target=call, args=(position,)) for position in range(len(writes))]
-    with writer.paused():
+    with writer.writing:
         for count, thread in enumerate(threads, 1):
             thread.start()
             while len(writer._queue) < count:

@@ -118,9 +118,9 @@ def test_nothing_is_built_over_no_item():
 def test_a_rebuilt_index_holds_what_is_offered(retriever):
     changed(retriever)
     assert retriever.drift().needs_rebuild
-    before, old = retriever.recommend_new(k=10_000), retriever._catalogue.index
+    before, old = retriever.recommend_new(k=10_000), retriever.catalogue.index
     retriever.rebuild()
-    index = retriever._catalogue.index
+    index = retriever.catalogue.index
     assert index is not old
     assert index.config == old.config
     assert index.search_args == old.search_args
@@ -144,12 +144,12 @@ def test_so_few_items_that_the_spec_does_not_fit_are_searched_exactly(tmp_path):
     for row in range(1, 51):
         retriever.remove_item(f"item-{row:03d}")
     retriever.rebuild()
-    assert isinstance(retriever._catalogue.index, FlatIP)
+    assert isinstance(retriever.catalogue.index, FlatIP)
     assert everything(retriever) == {f"item-{row:03d}" for row in range(51, 61)}
     for number in range(30):
         retriever.put_item(f"n{number}", NEW)
     retriever.rebuild()
-    assert retriever._catalogue.index.kind == "ivf_pq"
+    assert retriever.catalogue.index.kind == "ivf_pq"
     for item in retriever.item_ids:
         retriever.remove_item(item)
     retriever.rebuild()
@@ -184,7 +184,7 @@ def test_changes_during_a_rebuild_are_in_the_new_index(retriever, monkeypatch):
     assert found == set(retriever.item_ids)
     assert "meanwhile" in found
     assert not found & {"short-lived", "n2", "item-060"}
-    np.testing.assert_array_equal(retriever._catalogue.index.rows, retriever._items.live_rows())
+    np.testing.assert_array_equal(retriever.catalogue.index.rows, retriever._items.live_rows())
     drift = retriever.drift()
     assert drift.live_share == pytest.approx(2 / 109)  # "meanwhile", and n1 as it is now
     assert drift.tombstone_share == pytest.approx(3 / 110)  # n1 as it was, n2, item-060
@@ -225,4 +225,4 @@ def test_searches_and_changes_go_on_while_the_index_is_rebuilt(retriever):
     assert failures == []
     kept = {f"n{number}" for number in range(120) if number % 3}
     assert everything(retriever) == kept | {f"item-{row:03d}" for row in range(11, 61)}
-    np.testing.assert_array_equal(retriever._catalogue.index.rows, retriever._items.live_rows())
+    np.testing.assert_array_equal(retriever.catalogue.index.rows, retriever._items.live_rows())

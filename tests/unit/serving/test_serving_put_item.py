@@ -173,14 +173,14 @@ def test_longer_numbers_than_json_and_the_store_take_are_refused(retriever, name
 def test_an_item_without_finite_scores_is_refused_and_takes_nobodys_place(
     retriever, value, of_history, monkeypatch
 ):
-    before, embed = scores(retriever), retriever._towers.embed_items
+    before, embed = scores(retriever), retriever.catalogue._towers.embed_items
 
     def broken(encoded):
         found = [each.copy() for each in embed(encoded)]
         found[of_history][0, 0] = value
         return tuple(found)
 
-    monkeypatch.setattr(retriever._towers, "embed_items", broken)
+    monkeypatch.setattr(retriever.catalogue._towers, "embed_items", broken)
     with pytest.raises(InputError, match="no embedding with finite scores of item 'item-020'"):
         retriever.put_item("item-020", NEW)
     assert scores(retriever) == before

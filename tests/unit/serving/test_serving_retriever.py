@@ -3,7 +3,7 @@ import pytest
 import tiny_bundle
 import torch
 
-from twotower.serving.recommendation import Recommendation
+from twotower.serving.live_items import Recommendation
 from twotower.serving.retriever import Retriever
 
 KINDS = ["flat_ip", "ivf_flat", "ivf_pq", "ivf_one_cell"]

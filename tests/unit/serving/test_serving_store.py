@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from twotower.config.errors import InputError
-from twotower.serving.live.acknowledged import promise_file
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
 from twotower.serving.live.store import Store, StoreFailed
+from twotower.serving.live.store_check import promise_file
 
 
 @pytest.fixture

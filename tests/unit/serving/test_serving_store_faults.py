@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
-from twotower.serving.live.acknowledged import promise_file
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, SetAside
 from twotower.serving.live.store import Store, StoreFailed
+from twotower.serving.live.store_check import promise_file
 
 WRITE = """
 import os, signal, sys

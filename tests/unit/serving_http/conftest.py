@@ -12,9 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # fake_live
 
 from fake_live import FakeLive
 
-from twotower.serving.http.app import create_app
-from twotower.serving.http.hosts import Hosts
-from twotower.serving.http.security import Keys
+from twotower.serving.http.security import Hosts, Keys
+from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 
 Ask = Callable[..., httpx.Response]

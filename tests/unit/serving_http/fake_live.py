@@ -10,7 +10,7 @@ from twotower.config.errors import InputError
 from twotower.serving.live.changes import Change, ItemPut, ItemRemoved
 from twotower.serving.live.service import ReloadUnderWay
 from twotower.serving.live.store import StoreFailed
-from twotower.serving.recommendation import Recommendation
+from twotower.serving.live_items import Recommendation
 from twotower.serving.requests import Request, UnknownItem, UnknownUser
 
 

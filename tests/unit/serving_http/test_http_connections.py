@@ -12,8 +12,8 @@ import pytest
 import uvicorn
 from fake_live import FakeLive
 
-from twotower.serving.http.app import create_app
 from twotower.serving.http.connections import Connections, Limits
+from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -158,7 +158,7 @@ def test_a_reload_while_another_is_under_way_is_refused() -> None:
 def test_whoever_switches_to_another_bundle_it_is_told_once(
     live: FakeLive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twotower.serving.http.app.WATCH_SECONDS", 0.001)
+    monkeypatch.setattr("twotower.serving.http.server.WATCH_SECONDS", 0.001)
     told: list[str] = []
 
     async def until(number: int) -> None:

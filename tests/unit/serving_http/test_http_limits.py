@@ -10,7 +10,7 @@ from fake_live import FakeLive
 from starlette.types import Message
 
 from twotower.serving.http.errors import HttpError
-from twotower.serving.http.limits import MAX_CLIENTS, RateLimit, read_body
+from twotower.serving.http.security import MAX_CLIENTS, RateLimit, read_body
 
 Ask = Callable[..., httpx.Response]
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from twotower.serving.http.access_log import AccessLog
 from twotower.serving.http.connections import PIECE_BYTES, Connection, Connections, Limits
-from twotower.serving.http.limits import read_body
+from twotower.serving.http.metrics import AccessLog
+from twotower.serving.http.security import read_body
 
 GET = b"GET /%d HTTP/1.1\r\nHost:x\r\n\r\n"
 MOST_TURNS = 50_000

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.reports.console.findings import SeedSummary
+from twotower.reports.console.console import SeedSummary
 from twotower.runs.folder_name import folder_name
 from twotower.runs.outcome import Outcome
 from twotower.sweeps.record import summarise_seeds

@@ -5,52 +5,28 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
-from twotower.reports.compare.comparison import Comparison, Options, Row, notes_of
-from twotower.reports.compare.differences import differing_keys
+from twotower.reports.compare.comparison import Comparison, Options, Row, differing_keys, notes_of
 from twotower.reports.compare.entries import (
-    Entry,
-    baseline_entries,
-    best_by_validation,
-    configuration_entries,
-    direction_of,
-    named_baseline,
-)
-from twotower.reports.compare.judge import (
-    NOT_COMPARABLE,
-    Data,
-    Difference,
-    Judge,
-    Judgement,
-)
-from twotower.reports.compare.metric import (
     COLD_START,
     DEFAULT,
     OF_COLD_START,
     OF_THE_INDEX,
+    Entry,
+    baseline_entries,
+    best_by_validation,
+    configuration_entries,
     default_metric,
+    direction_of,
     known_key,
+    named_baseline,
 )
-from twotower.reports.compare.record import (
-    DAMAGED,
-    RunRecord,
-    display_names,
-    largest_group,
-    read_run,
-)
-from twotower.reports.compare.seeds import Spread, luck, spreads
+from twotower.reports.compare.judge import NOT_COMPARABLE, Data, Difference, Judge, Judgement
+from twotower.reports.compare.paired import Spread, luck, spreads
+from twotower.reports.compare.record import DAMAGED, RunRecord, display_names, largest_group, read_run
 
 
 def compare(folders: Sequence[Path], options: Options, notes: Sequence[str] = ()) -> Comparison:
-    """Read runs and compare them.
-
-    Args:
-        folders: of the runs.
-        options: what is asked.
-        notes: what finding them left to say.
-
-    Raises:
-        InputError: an unknown metric, column or baseline.
-    """
+    """Read runs and compare them. Raises InputError: an unknown metric, column or baseline."""
     records = [read_run(folder) for folder in folders]
     metric = known_key(options.metric, "metric", records) if options.metric else default_metric(records)
     by_configuration = options.by == "configuration"
@@ -128,7 +104,6 @@ def _sorted(entries: Sequence[Entry], metric: str) -> list[Entry]:
 def _judged(
     judge: Judge, entries: Sequence[Entry], baseline: Entry | None, all_pairs: bool
 ) -> tuple[list[Row], list[Difference], Judgement]:
-    """Compare each row with the baseline, and all pairs if asked, as one family of tests."""
     able = [entry for entry in entries if entry.figures]
     against = [(entry, baseline) for entry in able if baseline is not None and entry is not baseline]
     judgement = judge.judge([*against, *(combinations(able, 2) if all_pairs else ())])

@@ -12,13 +12,18 @@ from twotower.config.exits import DONE
 from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.files.atomic import write_text_atomically
 from twotower.reports.compare.build import compare
-from twotower.reports.compare.comparison import Comparison, Options
-from twotower.reports.compare.export import as_csv, as_json, as_markdown
-from twotower.reports.compare.find import is_run, run_folders
-from twotower.reports.compare.metric import DEFAULT
-from twotower.reports.compare.screen import show
-from twotower.reports.compare.table import summary
+from twotower.reports.compare.comparison import Comparison, Options, summary
+from twotower.reports.compare.entries import DEFAULT
+from twotower.reports.compare.export import as_csv, as_json, as_markdown, show
+from twotower.reports.compare.page import as_html
+from twotower.reports.compare.record import is_run, run_folders
 
+FORMS: dict[str, Callable[[Comparison], str]] = {
+    "html": as_html,
+    "csv": as_csv,
+    "json": as_json,
+    "markdown": as_markdown,
+}
 STDOUT = "-"
 HELP = ("--help", "-h")
 WORDS = {
@@ -38,15 +43,7 @@ WORDS = {
 
 
 def run_command(words: Sequence[str], description: str) -> int:
-    """Compare the runs that the words name; returns the exit status.
-
-    Args:
-        words: of the command line: folders, and key=value.
-        description: what `--help` begins with.
-
-    Raises:
-        InputError: no run, an unknown name, or an output that cannot be written.
-    """
+    """Compare the runs that the words name; return the exit status. Raises InputError: a word is wrong."""
     if set(HELP) & set(words):
         print(_help(description))
         return DONE
@@ -70,12 +67,9 @@ def run_command(words: Sequence[str], description: str) -> int:
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Return the paths of a command line, and its values by key.
+    """Return the paths of a command line, and its values by key; InputError lists every unknown key and flag.
 
     A folder's name may hold a = as well: a word is a path if it is one, or if there is a / before the =.
-
-    Raises:
-        InputError: lists every unknown key and every flag, or no path is named.
     """
     paths: list[str] = []
     values: dict[str, str] = {}
@@ -136,7 +130,6 @@ def _write(name: str, path: str, text: str) -> None:
 
 
 def _check(outputs: Mapping[str, str]) -> None:
-    """Refuse outputs that cannot be written before any run is read."""
     to_stdout = [f"{name}={STDOUT}" for name, path in outputs.items() if path == STDOUT]
     if len(to_stdout) > 1:
         raise InputError(f"{' and '.join(to_stdout)}: only one of them can go to standard output")
@@ -156,17 +149,3 @@ def _check(outputs: Mapping[str, str]) -> None:
 
         if find_spec("plotly") is None:
             raise InputError("html= needs plotly, which is not installed; pip install -e '.[report]'")
-
-
-def _as_html(comparison: Comparison) -> str:
-    from twotower.reports.compare.page import as_html
-
-    return as_html(comparison)
-
-
-FORMS: dict[str, Callable[[Comparison], str]] = {
-    "html": _as_html,
-    "csv": as_csv,
-    "json": as_json,
-    "markdown": as_markdown,
-}

@@ -1,22 +1,16 @@
-"""Runs side by side, as every form of output shows them, and what to know of them."""
+"""Runs side by side: what a comparison is, its columns as texts for people, and the lines beside them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from twotower.reports.compare.entries import Entry, direction_of
-from twotower.reports.compare.judge import (
-    BETTER,
-    NOT_COMPARABLE,
-    NOT_TESTED,
-    WORSE,
-    Difference,
-    Judgement,
-)
-from twotower.reports.compare.metric import column_of
-from twotower.reports.compare.record import DAMAGED, UNENDED, RunRecord
-from twotower.reports.compare.seeds import Luck, Spread
+from twotower.reports.compare.entries import Entry, column_of, direction_of, label, written
+from twotower.reports.compare.judge import BETTER, NOT_COMPARABLE, NOT_TESTED, WORSE, Difference, Judgement
+from twotower.reports.compare.paired import Luck, Spread
+from twotower.reports.compare.record import DAMAGED, UNENDED, RunRecord, Scalar
 from twotower.runs.directions import higher_is_better
+from twotower.runs.fingerprint import NOT_SHAPING, key_of
 
 ONE_SEED = (
     "every configuration has one seed here, so better and worse are of these very runs; another seed may turn"
@@ -43,16 +37,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
-
-    Args:
-        entry: what it stands for.
-        value: the figure compared, None where it has none.
-        verdict: against the baseline, or the state of a run without figures.
-        reason: more of the same.
-        difference: from the baseline, None for the baseline itself and where there is none.
-        spread: over its configuration's seeds.
-    """
+    """One line of the table; of a run without figures the verdict is its state."""
 
     entry: Entry
     value: float | None
@@ -66,18 +51,7 @@ class Row:
 class Comparison:
     """Runs side by side, as every form of output shows them.
 
-    Args:
-        metric: key of the figure compared.
-        columns: keys of other figures to show.
-        keys: the settings that differ, the telling ones first.
-        rows: best first, then those that are not comparable, then runs without figures.
-        pairs: all pairs, if asked for.
-        baseline: the row that the others are set against.
-        chosen: how the baseline was chosen, in words.
-        judgement: number of tests and users.
-        luck: what the seed alone changes, if some configuration has several.
-        records: all runs.
-        notes: what to know.
+    The telling keys come first; of the rows the best, then those not comparable, then those without figures.
     """
 
     metric: str
@@ -113,7 +87,6 @@ def notes_of(options: Options, metric: str, rows: Sequence[Row], num_with_seeds:
 
 
 def _notes_on_rows(rows: Sequence[Row]) -> list[str]:
-    """Return what is wrong with rows; many rows with the same trouble are one note."""
     troubles: dict[str, list[str]] = {}
     for row in rows:
         trouble = ""
@@ -130,3 +103,147 @@ def _notes_on_rows(rows: Sequence[Row]) -> list[str]:
         f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {trouble}"
         for trouble, names in troubles.items()
     ]
+
+
+MOST_IN_CONSOLE = 6
+IGNORED = NOT_SHAPING | {"sweep", "launcher", "resume", "rerun"}
+"""Root keys that say how a run was started or shown."""
+JUDGING = {"metrics", "baselines"}
+"""Root keys that change what is measured of a model, not the model."""
+
+
+def differing_keys(records: Sequence[RunRecord]) -> list[str]:
+    """Return the flattened keys whose values differ between the runs, the telling ones first.
+
+    First what users typed most often, then choices of a group, then the rest by how many values they have;
+    what changes the measuring alone comes after that, and the seed last.
+    """
+    known = [record for record in records if record.settings]
+    keys = dict.fromkeys(key for record in known for key in record.settings)
+    different = [
+        key
+        for key in keys
+        if key.split(".")[0] not in IGNORED and len({record.settings.get(key) for record in known}) > 1
+    ]
+    typed = Counter(key_of(override) for record in known for override in record.result.overrides)
+    groups = {key.rpartition(".")[0] for key in keys}
+
+    def place(key: str) -> tuple[bool, bool, int, bool, int, int]:
+        num_values = len({record.settings.get(key) for record in known})
+        judging = key.split(".")[0] in JUDGING
+        return key == "seed", judging, -typed[key], key not in groups, key.count("."), -num_values
+
+    return sorted(different, key=place)
+
+
+def telling_keys(keys: Sequence[str], records: Sequence[RunRecord], most: int = MOST_IN_CONSOLE) -> list[str]:
+    """Return a few keys: one that an earlier key settles is left out, as `index` settles `index.nlist`."""
+    columns: dict[str, list[Scalar | None]] = {
+        key: [record.settings.get(key) for record in records if record.settings] for key in keys
+    }
+    kept: list[str] = []
+    for key in keys:
+        if len(kept) < most and not any(_settles(columns[other], columns[key]) for other in kept):
+            kept.append(key)
+    return kept
+
+
+def _settles(one: Sequence[Scalar | None], other: Sequence[Scalar | None]) -> bool:
+    """Say whether the value of one key leaves no choice to the other."""
+    return len(set(zip(one, other, strict=True))) == len(set(one))
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its heading, a text a row, and whether these are words; else they are numbers."""
+
+    heading: str
+    cells: list[str]
+    words: bool = False
+
+
+def columns_of(comparison: Comparison, keys: Sequence[str]) -> list[Column]:
+    """Return the name, these settings, the figures, the difference and, last, the verdict."""
+    rows, metric = comparison.rows, comparison.metric
+    by_configuration = any(row.entry.kind == "configuration" for row in rows)
+    found = [
+        Column("configuration" if by_configuration else "run", [row.entry.name for row in rows], True),
+        *(
+            Column(key, [row.entry.run.shown(key) if row.entry.trained else "" for row in rows], True)
+            for key in keys
+        ),
+        Column(label(metric), [written(metric, row.value) for row in rows]),
+    ]
+    if any(row.spread for row in rows):
+        found.append(Column("mean ± sd (seeds)", [_spread(metric, row) for row in rows]))
+    for key in comparison.columns:
+        found.append(Column(label(key), [written(key, row.entry.figures.get(key)) for row in rows]))
+    told = [told_of(row.verdict, reason_beside(row)) for row in rows]
+    return [*found, *_difference(metric, [row.difference for row in rows]), Column("verdict", told, True)]
+
+
+def pair_columns(comparison: Comparison) -> list[Column]:
+    """Return all pairs, the left one judged against the right."""
+    pairs = comparison.pairs
+    return [
+        Column("run", [pair.left.name for pair in pairs], True),
+        Column("against", [pair.right.name for pair in pairs], True),
+        *_difference(comparison.metric, pairs),
+        Column("verdict", [told_of(pair.verdict, pair.reason) for pair in pairs], True),
+    ]
+
+
+def reason_beside(row: Row) -> str:
+    """Return the reason to show in the row; what is said of a damaged file is long, and in a note."""
+    return "" if row.verdict == DAMAGED else row.reason
+
+
+def told_of(verdict: str, reason: str) -> str:
+    """Return verdict and reason as one text."""
+    if not verdict or not reason:
+        return verdict or reason
+    return f"{verdict}: {reason}" if verdict in (NOT_COMPARABLE, NOT_TESTED) else f"{verdict}, {reason}"
+
+
+def summary(comparison: Comparison) -> list[str]:
+    """Return the lines to read with the table: baseline, tests, seeds, and the notes."""
+    lines = []
+    if comparison.baseline is not None:
+        lines.append(f"baseline: {comparison.baseline.name} ({comparison.chosen})")
+    judgement, luck = comparison.judgement, comparison.luck
+    if judgement.num_tests:
+        lines.append(
+            f"tests: {judgement.num_tests} over {judgement.num_users:,} users, p-values corrected for their"
+            " number (Holm); each interval is of its difference alone"
+        )
+    if luck is not None:
+        sd, reach = written(comparison.metric, luck.sd), written(comparison.metric, luck.reach)
+        lines.append(
+            f"seeds: sd {sd} over {luck.num_seeds} seeds, so that other seeds alone may well set two single"
+            f" runs {reach} apart"
+        )
+    return [*lines, *(f"note: {note}" for note in comparison.notes)]
+
+
+def _spread(metric: str, row: Row) -> str:
+    if row.spread is None:
+        return ""
+    mean, sd = written(metric, row.spread.mean), written(metric, row.spread.sd)
+    return f"{mean} ± {sd} ({row.spread.num_seeds})"
+
+
+def _difference(metric: str, differences: Sequence[Difference | None]) -> list[Column]:
+    deltas = [written(metric, each.delta, sign=True) if each else "" for each in differences]
+    tested = [each.tested if each else None for each in differences]
+    if not any(tested):
+        return [Column("difference", deltas)]
+    bounds = [[written(metric, bound, sign=True) for bound in (t.low, t.high)] if t else None for t in tested]
+    return [
+        Column("difference", deltas),
+        Column("95 % interval", [f"[{each[0]}, {each[1]}]" if each else "" for each in bounds]),
+        Column("p", [_p_value(each.corrected) if each else "" for each in tested]),
+    ]
+
+
+def _p_value(value: float) -> str:
+    return "<.0001" if value < 0.0001 else f"{value:.4f}"

@@ -1,4 +1,4 @@
-"""What one row of the comparison stands for, and which row the others are set against."""
+"""What one row of the comparison stands for, its figures by name, and which row is set against the others."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,28 +7,77 @@ from typing import Literal
 
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest
-from twotower.reports.compare.metric import label, validation_key
 from twotower.reports.compare.record import RunRecord
 from twotower.runs.directions import higher_is_better
 from twotower.runs.folder_name import without_seed
 from twotower.runs.result import is_number
 
-Kind = Literal["run", "configuration", "baseline"]
+DEFAULT = "test/recall_at_20"
+COLD_START = "cold_start/"
+OF_COLD_START = ("model/cold", "model/warm", "model/all", "content/cold", "random/cold")
+"""Of whom and on which items recall is shown where a run held items out of training."""
+OF_THE_INDEX = ("index/recall_at_100", "index/latency_ms_p50", "index/bytes_per_item")
+
+
+def column_of(key: str) -> str | None:
+    """Return the column of per_user.parquet that a key averages, None where users have no such figure."""
+    split, _, name = key.rpartition("/")
+    return name if split == "test" else None
+
+
+def validation_key(key: str) -> str:
+    """Return the figure to choose by: of a test metric the one on the validation split, else itself."""
+    if key.startswith(COLD_START):  # measured on the test split, too
+        return f"valid/{key.rpartition('/')[2]}"
+    return key.replace("test/", "valid/", 1) if key.startswith("test/") else key
+
+
+def label(key: str) -> str:
+    """Return a key as a column's heading: `recall@20`, `valid recall@20`, `cold recall@20`."""
+    shown = key.removeprefix("test/").removeprefix(f"{COLD_START}model/").removeprefix(COLD_START)
+    return shown.replace("_at_", "@").replace("/", " ")
+
+
+def written(key: str, value: float | None, sign: bool = False) -> str:
+    """Return a figure with as many digits as it is worth."""
+    if value is None:
+        return ""
+    plus = "+" if sign else ""
+    magnitude = abs(value)
+    if magnitude >= 1000:
+        return f"{value:{plus},.0f}"
+    if magnitude >= 10 or "bytes" in key:
+        return f"{value:{plus}.1f}"
+    return f"{value:{plus}.3f}" if key.startswith("index/latency") else f"{value:{plus}.4f}"
+
+
+def known_key(asked: str, option: str, records: Iterable[RunRecord]) -> str:
+    """Return the full key of a figure that a run has (`recall_at_20`: the test split's), or InputError."""
+    known: set[str] = set()
+    for record in records:
+        known.update(record.figures)
+    name = asked.strip().replace("@", "_at_")
+    for key in (name, f"test/{name}", f"index/{name}", f"{COLD_START}{name}"):
+        if key in known:
+            return key
+    if not known:
+        raise InputError("none of these runs has ended with metrics, so there is nothing to compare by")
+    raise InputError(f"{option}={asked}: no run has this figure; {nearest(asked, known)}")
+
+
+def default_metric(records: Sequence[RunRecord]) -> str:
+    """Return recall@20 on the test split, or, where no run has it, the first test metric there is."""
+    known: list[str] = [key for record in records for key in record.figures]
+    test = [key for key in known if key.startswith("test/")]
+    return DEFAULT if DEFAULT in known or not test else test[0]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row.
-
-    Args:
-        name: short, as it is shown.
-        kind: what it stands for.
-        runs: one for a run, one a seed for a configuration, and the run that recorded it for a baseline.
-        figures: by key; of several seeds the means.
-    """
+    """One row: of a run, of a configuration with a run a seed and mean figures, or of a run's baseline."""
 
     name: str
-    kind: Kind
+    kind: Literal["run", "configuration", "baseline"]
     runs: tuple[RunRecord, ...]
     figures: Mapping[str, float]
 
@@ -115,10 +164,6 @@ def best_by_validation(entries: Sequence[Entry], metric: str) -> tuple[Entry | N
 
     Never by the test split: the best of many on it is partly the luckiest on it, and every other run would
     be measured against that luck.
-
-    Args:
-        entries: comparable rows with figures.
-        metric: the figure compared; of a test metric the one on the validation split decides.
     """
     key = validation_key(metric)
     judged = [entry for entry in entries if key in entry.figures]
@@ -135,8 +180,7 @@ def best_by_validation(entries: Sequence[Entry], metric: str) -> tuple[Entry | N
 def named_baseline(name: str, entries: Sequence[Entry], built_in: Sequence[Entry]) -> Entry:
     """Return the row that `baseline=` names: a folder, a built-in baseline, or a part of one run's name.
 
-    Raises:
-        InputError: nothing or several rows have this name, or the run has no figures.
+    Raises InputError: nothing or several rows have this name, or the run has no figures.
     """
     folder = Path(name).resolve() if Path(name).is_dir() else None
     found = (

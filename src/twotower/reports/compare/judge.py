@@ -5,12 +5,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from twotower.reports.compare.entries import Entry, direction_of
-from twotower.reports.compare.metric import column_of, written
-from twotower.reports.compare.paired import bootstrap_intervals, holm, sign_flip_p_values
+from twotower.reports.compare.entries import Entry, column_of, direction_of, written
+from twotower.reports.compare.paired import (
+    Luck,
+    bootstrap_intervals,
+    difference_over_seeds,
+    holm,
+    sign_flip_p_values,
+)
 from twotower.reports.compare.per_user import UnpairedError, UserTable, other_users, read_values
 from twotower.reports.compare.record import other_data
-from twotower.reports.compare.seeds import Luck, difference_over_seeds
 
 ALPHA = 0.05
 DIFFERS = 1e-6
@@ -29,14 +33,8 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Figures of a paired test of left - right.
-
-    Args:
-        low: of the 95 % interval of this difference alone, as `high`.
-        high: its upper end.
-        p_value: two-sided, of this comparison alone.
-        corrected: for the number of comparisons made.
-        with_seeds: whether seeds, not only users, were counted as luck.
+    """A paired test of left - right: the 95 % interval and p of it alone, p corrected for the number of
+    tests, and whether seeds, not only users, were counted as luck.
     """
 
     low: float
@@ -48,16 +46,7 @@ class PairedTest:
 
 @dataclass(frozen=True)
 class Difference:
-    """What is known of left - right.
-
-    Args:
-        left: the row judged.
-        right: the row it is set against.
-        verdict: one of the words above; empty where no test was asked for.
-        reason: why there is no test or no comparison, or what to keep in mind of the verdict.
-        delta: the difference, None where it would mean nothing.
-        tested: None without a test.
-    """
+    """What is known of left - right; no verdict where no test was asked for, no delta if it means nothing."""
 
     left: Entry
     right: Entry
@@ -77,13 +66,7 @@ class Judgement:
 
 
 class Judge:
-    """Compares pairs of rows by one metric.
-
-    Args:
-        metric: the figure compared.
-        tests: whether to test; else there are differences only.
-        luck: what the seed alone changes, by data.
-    """
+    """Compares pairs of rows by one metric."""
 
     def __init__(self, metric: str, tests: bool, luck: Mapping[Data, Luck | None]) -> None:
         self.metric, self.luck = metric, luck
@@ -190,16 +173,7 @@ class Judge:
 def judged(
     left: Entry, right: Entry, metric: str, delta: float, tested: PairedTest, luck: Luck | None
 ) -> Difference:
-    """Put a tested difference into words.
-
-    Args:
-        left: the row judged.
-        right: the row it is set against.
-        metric: the figure compared.
-        delta: left - right.
-        tested: the test's figures.
-        luck: what the seed alone changes, where that is known.
-    """
+    """Put a tested difference into words."""
     shown = tested.corrected <= ALPHA
     same = left.trained and right.trained and left.run.configuration == right.run.configuration
     if same and left.run.configuration:
@@ -215,7 +189,6 @@ def judged(
 
 
 def _luck_of_the_seed(left: Entry, right: Entry, metric: str, delta: float, luck: Luck | None) -> str:
-    """Say it when a difference is no larger than other seeds could make it."""
     if luck is None:
         return ""
     # A baseline has no seed; a mean over n seeds varies with 1 / n.

@@ -7,12 +7,20 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from twotower.reports.compare.comparison import Comparison, Row
-from twotower.reports.compare.differences import telling_keys
+from twotower.reports.compare.comparison import (
+    Column,
+    Comparison,
+    Row,
+    columns_of,
+    pair_columns,
+    reason_beside,
+    summary,
+    telling_keys,
+    told_of,
+)
+from twotower.reports.compare.entries import written
 from twotower.reports.compare.judge import BETTER, WORSE
-from twotower.reports.compare.metric import written
 from twotower.reports.compare.page_data import Curves, page_data, picked
-from twotower.reports.compare.table import Column, columns_of, pair_columns, reason_beside, summary, told_of
 
 WAYS = {True: "more", False: "less", None: "neither more nor less"}
 LONGEST_PILL, LONG = 40, 40
@@ -95,7 +103,6 @@ def _folded_table(comparison: Comparison, name: str, numbers: list[int], figures
 
 
 def _run_table(comparison: Comparison, telling: Sequence[str]) -> str:
-    """Return the table of rows; the settings come last, and those that tell less are hidden at first."""
     rows, ticked = comparison.rows, picked(comparison)
     keys = [*telling, *(key for key in comparison.keys if key not in telling)]
     _, *columns, _ = columns_of(comparison, keys)
@@ -145,7 +152,6 @@ def _head(text: str, style: str = "") -> str:
 
 
 def _table(name: str, columns: Sequence[Cells], more: str = "", styles: Sequence[str] = ()) -> str:
-    """Return a table that is sorted by a click, in a region of its own that can be scrolled."""
     head, *rows = ("".join(cells) for cells in zip(*columns, strict=True))
     classes = [f' class="{style}"' if style else "" for style in styles] or [""] * len(rows)
     body = "".join(f"<tr{style}>{row}</tr>" for style, row in zip(classes, rows, strict=True))

@@ -3,16 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from twotower.reports.compare.comparison import Comparison, Row
-from twotower.reports.compare.differences import telling_keys
+from twotower.reports.compare.comparison import Comparison, Row, telling_keys
+from twotower.reports.compare.entries import OF_THE_INDEX, column_of, label, validation_key, written
 from twotower.reports.compare.judge import NOT_COMPARABLE
-from twotower.reports.compare.metric import (
-    OF_THE_INDEX,
-    column_of,
-    label,
-    validation_key,
-    written,
-)
 from twotower.reports.compare.record import ABSENT
 from twotower.reports.pareto import front
 from twotower.runs.result import is_number
@@ -22,10 +15,7 @@ MOST_PICKED = 8
 MOST_VALUES = 12
 """A setting with more different texts than this gets no axis of its own."""
 COSTS = {"latency": "index/latency_ms_p50", "bytes": "index/bytes_per_item"}
-COST_LABELS = {
-    "latency": "latency of one query, ms (median)",
-    "bytes": "index bytes per item",
-}
+COST_LABELS = {"latency": "latency of one query, ms (median)", "bytes": "index bytes per item"}
 
 
 Curves = dict[str, dict[int, list[float | None]]]
@@ -179,7 +169,6 @@ def _figure_axis(key: str, rows: Sequence[Row]) -> dict[str, Any] | None:
 
 
 def _axis_label(key: str) -> str:
-    """Return the end of a key, broken into lines: axes stand close together."""
     parts = key.replace(" ", ".").split(".")
     return "<br>".join(part if len(part) <= 18 else f"…{part[-17:]}" for part in parts[-2:])
 

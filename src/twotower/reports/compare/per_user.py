@@ -17,13 +17,7 @@ class UnpairedError(Exception):
 
 @dataclass(frozen=True)
 class UserTable:
-    """Values of one row.
-
-    Args:
-        users: [Q] ids, sorted.
-        values: [S, Q] one line a seed.
-        has_seed: whether another seed could give other values; a baseline has none.
-    """
+    """Values of one row, [S, Q], a line a seed, by sorted user [Q]; a baseline has no seed to change them."""
 
     users: np.ndarray
     values: np.ndarray
@@ -36,11 +30,7 @@ class UserTable:
 
 
 def read_values(entry: Entry, column: str) -> UserTable:
-    """Read a row's values of one metric.
-
-    Raises:
-        UnpairedError: a file is missing, damaged or without this column, or the seeds' users differ.
-    """
+    """Read a row's values of one metric. Raises UnpairedError: there are none, or seeds differ in users."""
     if entry.kind == "baseline":
         path = entry.run.folder / PER_USER_BASELINES
         users, values = _read(path, column, baseline=entry.name)

@@ -1,32 +1,173 @@
-"""Which console a mode of the settings means."""
+"""The console that a mode of the settings means: JSON for programs, few words, tables; or nearly nothing."""
 
+import datetime
+import json
 import logging
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.reports.console.console import Console
-from twotower.reports.console.jsonl import JsonLines
-from twotower.reports.console.quiet import Quiet
+from twotower.reports.console.console import (
+    NOTHING,
+    Console,
+    Findings,
+    counted,
+    for_screen,
+    form_of,
+    only_seeds,
+)
 from twotower.reports.console.rich import Rich
+from twotower.runs.outcome import Outcome
+from twotower.runs.result import Result
+from twotower.runs.run_files import TRAIN_LOG
 
-CONSOLES: dict[str, type[Console]] = {"rich": Rich, "quiet": Quiet, "jsonl": JsonLines, "silent": Console}
+OF_A_RESULT = (
+    "status",
+    "error",
+    "overrides",
+    "fingerprint",
+    "seed",
+    "training_reused_from",
+    "metrics",
+    "higher_is_better",
+    "intervals",
+    "baselines",
+    "cold_start",
+    "training",
+    "timing",
+    "index",
+)
+
+
+class _JsonLines(Console):
+    """Every event has a `time` and an `event`; numbers that JSON cannot hold are null."""
+
+    def handler(self) -> logging.Handler:
+        """Return a handler whose lines are `log` events, and `epoch` events where a record has fields."""
+        handler = _LogEvents()
+        handler.addFilter(for_screen)
+        return handler
+
+    def say(self, text: str) -> None:
+        _emit("log", level="info", text=text)
+
+    def audit(self, rows: Sequence[tuple[str, str]]) -> None:
+        _emit("audit", rows=dict(rows))
+
+    def result(self, result: Result, folder: Path, output_root: str) -> None:
+        """Emit the figures; slices, curves and versions are in `result.json`."""
+        shown = result.plain(*OF_A_RESULT)
+        shown.get("index", {}).pop("points", None)
+        _emit("result", folder=str(folder), **shown)
+
+    def sweep_started(
+        self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
+    ) -> None:
+        super().sweep_started(folder, num_jobs, metric, num_trainings)
+        _emit(
+            "sweep_started", folder=str(folder), num_jobs=num_jobs, metric=metric, num_trainings=num_trainings
+        )
+
+    def job_started(self, name: str) -> None:
+        _emit("job_started", name=name)
+
+    def job_ended(self, outcome: Outcome) -> None:
+        _emit("job_ended", **vars(outcome))
+
+    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
+        """Emit the best job, how many ended how, every failure, means over seeds, and what a search found.
+
+        There is no best job where only the seed varies, or where a search has several objectives.
+        """
+        best = findings.winner(outcomes, self.metric)
+        _emit(
+            "sweep_ended",
+            seconds=seconds,
+            metric=self.metric if best is None else best.metric,
+            best=None if best is None else best.job,
+            value=None if best is None else best.value,
+            counts=counted(outcomes),
+            failed=[vars(outcome) for outcome in outcomes if outcome.status == "failed"],
+            seeds=[vars(each) for each in findings.seeds],
+            search=findings.search or None,
+        )
+
+
+class _LogEvents(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = getattr(record, "fields", None)
+        if isinstance(fields, Mapping):
+            _emit("epoch", **fields)
+        else:
+            _emit("log", level=record.levelname.lower(), text=record.getMessage())
+
+
+def _emit(event: str, /, **fields: Any) -> None:
+    """Print one event, its `time` ISO 8601 with the offset from UTC; numbers that JSON cannot hold: null."""
+    now = datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
+    text = json.dumps({"time": None, "event": None, **fields} | {"time": now, "event": event}, default=_plain)
+    print(json.dumps(json.loads(text, parse_constant=lambda _: None)), flush=True)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+SHOWN = ("test/recall_at_20", "test/ndcg_at_20", "index/recall_at_100", "index/latency_ms_p50")
+
+
+class _Quiet(Console):
+    """The last line says it all: status, figures, folder."""
+
+    def result(self, result: Result, folder: Path, output_root: str) -> None:
+        figures = result.final_figures()
+        main = [key for key in SHOWN if key in figures] or [key for key in figures if key[:5] == "test/"][:2]
+        shown = (f"{key} {figures[key]:.4f}" for key in main)
+        print("  ".join([result.status, *shown, str(folder)]))
+        if result.error:
+            print(f"{folder}: {result.error}", file=sys.stderr)
+
+    def job_ended(self, outcome: Outcome) -> None:
+        if outcome.status == "failed" and not outcome.skipped:
+            print(
+                f"{outcome.name} failed: {outcome.error}; see {outcome.folder / TRAIN_LOG}", file=sys.stderr
+            )
+
+    def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
+        counts = ", ".join(f"{count} {status}" for status, count in counted(outcomes).items())
+        if len(findings.objectives) > 1:
+            for row in findings.best:
+                values = "  ".join(
+                    f"{key} {form_of(key).format(row['values'][key])}" for key in row["values"]
+                )
+                print(f"pareto  {row['job']}  {values}  {findings.settings(row['job'])}")
+        elif findings.best:
+            print(f"command  {findings.best[0]['command']}")
+        print(f"{self._found(outcomes, findings)}  {counts or 'no jobs'}  {self.folder}")
+
+    def _found(self, outcomes: Sequence[Outcome], findings: Findings) -> str:
+        if len(findings.objectives) > 1:
+            return f"Pareto set of {len(findings.best)}"
+        if only_seeds(outcomes):
+            means = (
+                f"{each.metric} {each.mean:.4f} [{each.interval[0]:.4f}, {each.interval[1]:.4f}]"
+                for each in findings.seeds
+            )
+            return "  ".join(["mean", *means]) if findings.seeds else "no mean"
+        best = findings.winner(outcomes, self.metric)
+        if best is None:
+            return "no best"
+        value = form_of(best.metric).format(best.value)
+        return f"best {best.job}  {best.metric} {value}  {findings.settings(best.job)}".rstrip()
+
+
+CONSOLES: dict[str, type[Console]] = {"rich": Rich, "quiet": _Quiet, "jsonl": _JsonLines, "silent": Console}
 
 
 def console_of(mode: str) -> Console:
-    """Return a console.
-
-    Args:
-        mode: rich, quiet or jsonl; or silent, for a job whose sweep speaks for it.
-
-    Raises:
-        InputError: there is no such console.
-    """
+    """Return a console. Raises InputError: there is no such console."""
     if mode not in CONSOLES:
         raise InputError(f"console: expected rich, quiet or jsonl, got {mode!r}")
     return CONSOLES[mode]()
-
-
-def screen_of(settings: Mapping[str, Any]) -> logging.Handler:
-    """Return what shows the log lines of a run with these settings."""
-    return console_of(settings["console"]).handler()

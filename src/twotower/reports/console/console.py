@@ -1,29 +1,157 @@
-"""What a console can be told: how a run goes, and how a sweep goes."""
+"""What a console can be told: how a run goes, how a sweep goes, and what a sweep found."""
 
 import logging
+import math
+import re
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, NamedTuple, Self
 
-from twotower.reports.console.findings import NOTHING, Findings
-from twotower.runs.outcome import Outcome
+from twotower.runs.folder_name import short_words
+from twotower.runs.outcome import Ending, Outcome, best_of, by_metric, lowest_is_best
 from twotower.runs.result import Result
+
+FORMS = {"latency": "{:.3f}", "seconds": "{:.2f}", "bytes": "{:,.0f}", "queries": "{:,.0f}"}
+ENDINGS: tuple[Ending, ...] = ("ok", "index_rejected", "pruned", "failed", "interrupted")
+A_SEED = re.compile(r"seed=?(-?\d+)")
+
+
+@dataclass(frozen=True)
+class SeedSummary:
+    """A metric over the seeds of one configuration (varied overrides without the seed, empty if that is all).
+
+    `sd` is the sample's, `interval` of 95 % for the mean, by Student's t.
+    """
+
+    configuration: str
+    metric: str
+    mean: float
+    sd: float
+    interval: tuple[float, float]
+    num_seeds: int
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return (
+            f"{self.num_seeds} seeds     {self.metric.replace('_at_', '@')} {self.mean:.4f} "
+            f"[{low:.4f}, {high:.4f}], sd {self.sd:.4f}  {self.configuration}".rstrip()
+        )
+
+
+class Winner(NamedTuple):
+    """The one job that is better than all others: its name, by which figure, and how good that is."""
+
+    job: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a sweep found: of configurations with several seeds, and what `sweep.json` says of a search."""
+
+    seeds: Sequence[SeedSummary] = ()
+    search: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def objectives(self) -> dict[str, str]:
+        """Return the objectives of a search, with `maximize` or `minimize`."""
+        return dict(self.search.get("objectives", {}))
+
+    @property
+    def best(self) -> list[Mapping[str, Any]]:
+        """Return a search's best trial or its Pareto set, each with its command."""
+        return list(self.search.get("best", ()))
+
+    def values(self, job: str) -> dict[str, float]:
+        """Return what a trial reached of each objective; nothing of one without all of them."""
+        return dict(self._trial(job).get("values") or {})
+
+    def settings(self, job: str) -> str:
+        """Return what varies, as this trial has it, shortened to be read; nothing for a job of a grid."""
+        return " ".join(short_words(self._trial(job).get("overrides", ())))
+
+    def _trial(self, job: str) -> Mapping[str, Any]:
+        return next((row for row in self.search.get("trials", ()) if row["job"] == job), {})
+
+    def winner(self, outcomes: Sequence[Outcome], metric: str) -> Winner | None:
+        """Return the best job; None if no job is good, or several objectives or only seeds compete."""
+        if self.search:
+            if len(self.objectives) != 1 or not self.best:
+                return None
+            (objective,) = self.objectives
+            return Winner(self.best[0]["job"], objective, self.best[0]["values"][objective])
+        found = None if only_seeds(outcomes) else best_of(outcomes, metric)
+        value = None if found is None else found.figure(metric)
+        return None if found is None or value is None else Winner(found.name, metric, value)
+
+    def goes_by(self, outcomes: Sequence[Outcome], metric: str) -> bool:
+        """Say whether jobs compete by this metric alone, and in the direction that is its better one."""
+        way = "minimize" if lowest_is_best(outcomes, metric) else "maximize"
+        return self.objectives in ({}, {metric: way})
+
+    def ranked(self, outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:
+        """Return outcomes from best to worst; seeds, which do not compete, in their own order."""
+        if only_seeds(outcomes):
+            return sorted(outcomes, key=lambda outcome: int(outcome.name.removeprefix("seed").lstrip("=")))
+        ranked = by_metric(outcomes, metric)
+        if self.goes_by(outcomes, metric):
+            return ranked
+        objective, direction = next(iter(self.objectives.items()))
+        sign = -1.0 if direction == "maximize" else 1.0
+
+        def place(outcome: Outcome) -> tuple[bool, float]:
+            return not outcome.finished, sign * self.values(outcome.name).get(objective, sign * math.inf)
+
+        return sorted(ranked, key=place)
+
+
+NOTHING = Findings()
+
+
+def only_seeds(outcomes: Collection[Outcome]) -> bool:
+    """Say whether jobs differ in nothing but the seed: the best of them would be the luckiest."""
+    return bool(outcomes) and all(A_SEED.fullmatch(outcome.name) for outcome in outcomes)
+
+
+def form_of(key: str) -> str:
+    """Return the format of a figure of `result.json`."""
+    return next((form for word, form in FORMS.items() if key.startswith("index/") and word in key), "{:.4f}")
+
+
+def counted(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """Return how many jobs ended how, the good ones first."""
+    counts = Counter(outcome.status for outcome in outcomes)
+    return {status: counts[status] for status in ENDINGS if counts[status]}
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration to read: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class Console:
     """Where runs and sweeps say how they go; entered as a context, so that what it draws live is closed.
 
     This one, for a job whose sweep speaks for it, shows warnings on standard error and nothing else. Others
-    extend it by what they show.
+    extend it by what they show, and know the sweep that began by its folder and its metric.
     """
 
+    folder = Path()
+    metric = ""
+
     def __enter__(self) -> Self:
-        """Open; nothing is drawn yet."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Close what is drawn live."""
         self.close()
 
     def handler(self) -> logging.Handler:
@@ -41,25 +169,13 @@ class Console:
         """Show the audit of the split: name and value."""
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
-        """Show what a run ends with.
-
-        Args:
-            result: of the run.
-            folder: of the run.
-            output_root: of all runs.
-        """
+        """Show what a run ends with."""
 
     def sweep_started(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
     ) -> None:
-        """Say that a sweep begins.
-
-        Args:
-            folder: of the sweep.
-            num_jobs: those done before included; None where it is not known.
-            metric: of the validation split, that says which job is best.
-            num_trainings: how many of the jobs must train towers, if known: the others take less time.
-        """
+        """Say that a sweep begins: its jobs, those done before too, and how many train, if known."""
+        self.folder, self.metric = folder, metric
 
     def job_started(self, name: str) -> None:
         """Say that a job begins."""
@@ -71,13 +187,7 @@ class Console:
         """Take note of what is running; called about once a second."""
 
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
-        """Show what a sweep ends with.
-
-        Args:
-            outcomes: of all its jobs.
-            seconds: since it was started.
-            findings: beyond the jobs' own figures.
-        """
+        """Show what a sweep ends with, and what it found beyond the jobs' own figures."""
 
     def close(self) -> None:
         """End what is drawn live, if anything; may be called twice."""

@@ -6,8 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from twotower.reports.console.findings import NOTHING, Findings, form_of, only_seeds
-from twotower.reports.console.progress import in_words
+from twotower.reports.console.console import NOTHING, Findings, form_of, in_words, only_seeds
 from twotower.runs.outcome import Outcome, lowest_is_best
 from twotower.runs.result import COLD_START, Result
 
@@ -25,7 +24,7 @@ STATUS_STYLES = {"ok": "green", "index_rejected": "yellow", "pruned": "cyan", "f
 
 def audit_table(rows: Sequence[tuple[str, str]]) -> Table:
     """Return the audit of the split."""
-    table = plain_table("split audit", show_header=False)
+    table = _plain_table("split audit", show_header=False)
     for name, value in rows:
         table.add_row(name, value)
     return table
@@ -36,7 +35,7 @@ def quality_table(result: Result) -> Table:
     metrics, intervals = result.metrics, result.intervals
     tested = [key.removeprefix("test/") for key in metrics if key.startswith("test/")]
     keys = ([key for key in COLUMNS if key in tested] or tested)[:MOST_COLUMNS]
-    table = plain_table("test split")
+    table = _plain_table("test split")
     table.add_column("", no_wrap=True)
     for key in keys:
         table.add_column(_short(key), justify="right", no_wrap=True)
@@ -53,7 +52,7 @@ def cold_start_table(found: Mapping[str, Any]) -> Table:
     parts = list(found["num_users"])
     keys = list(found["random"][parts[0]])
     keys = [key for key in COLUMNS if key in keys] or keys[:2]
-    table = plain_table(f"cold start: {found['num_cold_items']:,} items that training never saw, added live")
+    table = _plain_table(f"cold start: {found['num_cold_items']:,} items that training never saw, added live")
     table.add_column("", no_wrap=True)
     for part in parts:
         for key in keys:
@@ -79,20 +78,14 @@ def index_table(index: Mapping[str, Any]) -> Table:
         "size": f"{index['index_bytes']:,} bytes, {index['bytes_per_item']:.0f} an item",
         "checks": "ok" if index["ok"] else "REJECTED: " + "; ".join(index["problems"]),
     }
-    table = plain_table("index", show_header=False)
+    table = _plain_table("index", show_header=False)
     for name, value in rows.items():
         table.add_row(name, value)
     return table
 
 
 def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = NOTHING) -> Table:
-    """Return the jobs that did not fail, from best to worst; of several objectives, without the Pareto set.
-
-    Args:
-        outcomes: of a sweep.
-        metric: of the validation split, e.g. `valid/recall_at_20`.
-        findings: of a search.
-    """
+    """Return the jobs that did not fail, from best to worst; of several objectives, without the front."""
     shown = [each for each in findings.ranked(outcomes, metric) if each.status != "failed"]
     if not findings.goes_by(shown, metric):
         return _by_objectives(shown, findings)
@@ -130,8 +123,7 @@ def pareto_table(findings: Findings) -> Table:
 
 
 def _jobs(title: str, headings: Sequence[str], lines: Sequence[Line], findings: Findings) -> Table:
-    """Return a table of jobs; where a screen is narrow, names and settings are folded."""
-    table = plain_table(title)
+    table = _plain_table(title)
     settings = {job: findings.settings(job) for job, _, _ in lines}
     shown = any(settings.values())
     for heading in ("job", "settings") if shown else ("job",):
@@ -143,8 +135,7 @@ def _jobs(title: str, headings: Sequence[str], lines: Sequence[Line], findings: 
     return table
 
 
-def plain_table(title: str | None = None, show_header: bool = True) -> Table:
-    """Return a table without lines."""
+def _plain_table(title: str | None = None, show_header: bool = True) -> Table:
     return Table(
         title=title,
         title_justify="left",

@@ -36,15 +36,9 @@ class Batcher(Generic[A, R]):
     """Hands work to one thread; what arrives while it is busy is its next batch.
 
     Nothing waits for company: an idle thread starts at once, and a busy one finds all that came meanwhile. A
-    group that is larger than a batch is done in parts; whatever came meanwhile goes before its next part.
-
-    Args:
-        work: pieces -> what each gives; called in the thread.
-        name: of the thread.
-        size: a batch is closed once its pieces weigh so much.
-        most_waiting: the number of pieces that are not done yet, beyond which more are refused.
-        weight: of a piece.
-        observe: told the number of pieces in each batch, in the thread.
+    group that is larger than a batch is done in parts; whatever came meanwhile goes before its next part. A
+    batch is closed once its pieces weigh `size`, and told to `observe`; beyond `most_waiting` pieces that are
+    not done yet more are refused.
     """
 
     def __init__(
@@ -66,12 +60,7 @@ class Batcher(Generic[A, R]):
         self._thread.start()
 
     async def do(self, pieces: Sequence[A]) -> list[R]:
-        """Return what the work gives for each of some pieces.
-
-        Raises:
-            HttpError: 503, because too much is waiting, or this is closed.
-            Exception: what the work raises for one of these pieces.
-        """
+        """Return what the work gives for each piece, or raise what it raises for one; 503 if full."""
         if self._closed:
             raise HttpError(503, "the service is stopping", headers={"Retry-After": "5"})
         if self._waiting and self._waiting + len(pieces) > self._most:

@@ -26,36 +26,19 @@ PIECE_BYTES = 1024
 
 @dataclass(frozen=True)
 class Limits:
-    """What a connection may take.
+    """What a connection may take."""
 
-    Args:
-        connections: open at once.
-        connections_of_one: open at once from one address; 0 for as many as there may be.
-        head_bytes: of a request's URL and headers, and of whatever else is no part of its body; up to a piece
-            more gets through.
-        head_seconds: from the beginning of a connection, or the first byte of a request, to the last of its
-            headers.
-        unread_seconds: that an answer, or a large part of it, may wait for its client to read.
-    """
-
-    connections: int = 1024
-    connections_of_one: int = 0
-    head_bytes: int = 65_536
-    head_seconds: float = 10.0
-    unread_seconds: float = 30.0
+    connections: int = 1024  # open at once
+    connections_of_one: int = 0  # open at once from one address; 0 for as many as there may be
+    head_bytes: int = 65_536  # of URL, headers and all else beside bodies; up to a piece more gets through
+    head_seconds: float = 10.0  # from the first byte of a request, or of a connection, to its last header
+    unread_seconds: float = 30.0  # that an answer, or a large part of it, may wait for its client to read
 
 
 class Connections:
     """An application whose connections have limits: uvicorn calls it, and `protocol` for each connection.
 
-    Args:
-        app: the application.
-        limits: of each connection, and of all.
-
-    Attributes:
-        limits: as given.
-        open: the connections that were not refused.
-        open_from: their number from each address.
+    `open` are the connections that were not refused, `open_from` their number from each address.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
@@ -86,13 +69,7 @@ class Connections:
 
 
 class Connection(asyncio.Protocol):
-    """One connection; hands on to uvicorn's protocol what it can work on now, and reads no further before.
-
-    Args:
-        connections: all of them.
-        state: of the lifespan.
-        of_uvicorn: what its protocol takes beside.
-    """
+    """One connection; hands on to uvicorn's protocol what it can work on now, and reads no further before."""
 
     def __init__(self, connections: Connections, state: dict[str, Any], of_uvicorn: dict[str, Any]) -> None:
         self._all, self._limits = connections, connections.limits
@@ -204,7 +181,6 @@ class Connection(asyncio.Protocol):
         self._parser.resume_writing()
 
     def _refuse(self, error: HttpError) -> None:
-        """Write an error that no endpoint knows of, and close."""
         error.headers |= {**self._version(), "Connection": "close"}
         answer = error_response(error)
         lines = [b"HTTP/1.1 %d %s" % (error.status, HTTPStatus(error.status).phrase.encode())]

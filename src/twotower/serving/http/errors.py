@@ -55,41 +55,26 @@ def mistake(error: InputError) -> dict[str, str | None]:
 def from_input(error: InputError, headers: Mapping[str, str] | None = None) -> HttpError:
     """Return a mistake as 404 where it names an unknown user or item, 409 beside a reload, else as 422."""
     told = mistake(error)
-    status = 404 if isinstance(error, UnknownUser | UnknownItem) else 422
-    if isinstance(error, ReloadUnderWay):
-        status = 409
+    unknown = isinstance(error, UnknownUser | UnknownItem)
+    status = 404 if unknown else 409 if isinstance(error, ReloadUnderWay) else 422
     return HttpError(status, str(told["message"]), told["key"], headers)
 
 
 def without_folders(message: str, root: Path) -> str:
-    """Return a message that names files relative to the root of bundles; where that is is nobody's business.
-
-    Args:
-        message: of an error.
-        root: the folder of all bundles.
-    """
+    """Return a message with files relative to `root`, of all bundles: where that is is nobody's business."""
     return LEADING_FOLDER.sub("", message.replace(f"{root}/", ""))
 
 
 def checked(model: type[M], given: object) -> M:
-    """Return a model of parsed values.
-
-    Raises:
-        HttpError: 422, with the most precise of the mistakes.
-    """
+    """Return a model of parsed values. Raises HttpError: 422, with the most precise of the mistakes."""
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise from_validation(error) from error
-
-
-def from_validation(error: ValidationError, within: str = "") -> HttpError:
-    """Return what is wrong with a body, or with the part of a request that `within` names."""
-    return from_details(error.errors(include_url=False, include_context=False), within)
+        raise from_details(error.errors()) from error
 
 
 def from_details(details: Sequence[Any], within: str = "") -> HttpError:
-    """Return the most precise of the mistakes that pydantic found, as 422.
+    """Return the most precise of the mistakes that pydantic found, as 422; `within` is what was looked at.
 
     Where a value may be of several kinds, pydantic tells what each of them expected.
     """

@@ -5,6 +5,7 @@ import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
@@ -12,12 +13,9 @@ import orjson
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from twotower.serving.http.access_log import AccessLog
 from twotower.serving.http.errors import HttpError, error_response
-from twotower.serving.http.hosts import Hosts
-from twotower.serving.http.limits import CLOSE, RateLimit, read_body, too_large
-from twotower.serving.http.metrics import Metrics
-from twotower.serving.http.security import Keys, is_open
+from twotower.serving.http.metrics import AccessLog, Metrics
+from twotower.serving.http.security import CLOSE, Hosts, Keys, RateLimit, is_open, read_body, too_large
 from twotower.serving.live.service import LiveService
 
 LOG = logging.getLogger("twotower")
@@ -29,43 +27,28 @@ T = TypeVar("T")
 Direct = Mapping[tuple[str, str], tuple[Callable[[object], Any], Callable[[Any], Awaitable[Response]]]]
 
 
+@dataclass(frozen=True, eq=False)
 class Gate:
     """Hosts, keys, limits, well-formed JSON; then the endpoint; then the version, metrics and the access log.
 
-    Args:
-        app: the endpoints.
-        direct: (method, path) -> what checks a parsed body, and what answers it, for the endpoints that are
-            asked most: called without the framework between, which costs more than the answer.
-        live: whose version an answer names unless it says otherwise.
-        hosts: what the service answers for.
-        keys: who may ask what.
-        rate: requests a second of one client.
-        max_body_bytes: of a request.
-        metrics: counts.
-        log: a line for each request.
+    `direct` has for (method, path) what checks a parsed body and what answers it, for the endpoints that are
+    asked most: called without the framework between, which costs more than the answer.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        direct: Direct,
-        live: LiveService,
-        hosts: Hosts,
-        keys: Keys,
-        rate: RateLimit,
-        max_body_bytes: int,
-        metrics: Metrics,
-        log: AccessLog,
-    ) -> None:
-        self._app, self._direct, self._live = app, direct, live
-        self._hosts, self._keys, self._rate = hosts, keys, rate
-        self._max_body_bytes, self._metrics, self._log = max_body_bytes, metrics, log
+    app: ASGIApp
+    direct: Direct
+    live: LiveService
+    hosts: Hosts
+    keys: Keys
+    rate: RateLimit
+    max_body_bytes: int
+    metrics: Metrics
+    log: AccessLog
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; everything else, such as the lifespan, goes through."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         started, status, method = time.perf_counter(), 0, scope["method"]
         if method == "HEAD":  # the server leaves out the body
@@ -78,7 +61,7 @@ class Gate:
                 headers = message.setdefault("headers", [])
                 name = VERSION_HEADER.encode()
                 if all(key != name for key, _ in headers):
-                    value = version_header(self._live.retriever.version)[VERSION_HEADER]
+                    value = version_header(self.live.retriever.version)[VERSION_HEADER]
                     headers.append((name, value.encode()))
             await send(message)
 
@@ -89,26 +72,25 @@ class Gate:
         except Exception:
             LOG.exception("%s %s failed", method, scope["path"][:300])
             if not status:
-                await error_response(HttpError(500, "the service failed; its log says how"))(
-                    scope, receive, versioned
-                )
+                failed = error_response(HttpError(500, "the service failed; its log says how"))
+                await failed(scope, receive, versioned)
         seconds = time.perf_counter() - started
-        self._metrics.request(_route(scope, self._direct), status, seconds)
+        self.metrics.request(_route(scope, self.direct), status, seconds)
         client = scope["client"][0] if scope.get("client") else "-"
-        self._log.write(client, method, scope["path"], status, seconds)
+        self.log.write(client, method, scope["path"], status, seconds)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
         headers = dict(scope["headers"])
         self._admit(scope, method, path, headers)
         if method not in ("POST", "PUT", "PATCH"):
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         body = await self._body(headers, receive)
-        direct = self._direct.get((method, path))
+        direct = self.direct.get((method, path))
         if direct is None:
             body = await _read(body, lambda: _as_understood(body))
-            await self._app(scope, _again(body, receive), send)
+            await self.app(scope, _again(body, receive), send)
             return
         check, call = direct
         response = await call(await _read(body, lambda: check(_parsed(body))))
@@ -119,11 +101,11 @@ class Gate:
             # The server's parser takes the body for the other protocol's; without a body nothing is lost.
             raise HttpError(400, "Upgrade: only HTTP/1.1 is spoken here; leave it out", "Upgrade", CLOSE)
         hosts = [value for name, value in scope["headers"] if name == b"host"]
-        self._hosts.check(hosts, scope["http_version"])
-        key = self._keys.known(headers.get(b"authorization"))
+        self.hosts.check(hosts, scope["http_version"])
+        key = self.keys.known(headers.get(b"authorization"))
         if not is_open(method, path):
-            self._rate.take(key or (scope["client"][0] if scope.get("client") else ""))
-        self._keys.check(method, path, key)
+            self.rate.take(key or (scope["client"][0] if scope.get("client") else ""))
+        self.keys.check(method, path, key)
         raw = scope.get("raw_path") or b""
         if b"%" in raw:
             try:
@@ -133,13 +115,13 @@ class Gate:
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and (len(length) > 18 or int(length) > self._max_body_bytes):
-            raise too_large(self._max_body_bytes)
+        if length.isdigit() and (len(length) > 18 or int(length) > self.max_body_bytes):
+            raise too_large(self.max_body_bytes)
         if not headers.get(b"content-type", b"").lower().startswith(b"application/json"):
             raise HttpError(415, "Content-Type: expected application/json", "Content-Type")
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise HttpError(415, "Content-Encoding: send the body as it is", "Content-Encoding", CLOSE)
-        return await read_body(receive, self._max_body_bytes)
+        return await read_body(receive, self.max_body_bytes)
 
 
 @functools.lru_cache(maxsize=8)
@@ -170,7 +152,6 @@ def _as_understood(body: bytes) -> bytes:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """Return a `receive` that gives a body that was read already, then what comes after it."""
     given = False
 
     async def replay() -> Message:

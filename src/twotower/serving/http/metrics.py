@@ -1,23 +1,76 @@
-"""What GET /metrics tells, as Prometheus reads it."""
+"""What is told of requests: a line each in the access log, and figures at GET /metrics for Prometheus."""
 
+import contextlib
+import threading
+import time
+from collections import deque
 from collections.abc import Iterator
+from typing import TextIO
 
+import orjson
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
 from twotower.serving.live.service import LiveService
 
+MOST_LINES, MOST_OF_A_PATH = 10_000, 300
+PAUSE_SECONDS = 0.2
+
+
+class AccessLog:
+    """Says who asked what, and how it ended: the path, never the query, a header or a body."""
+
+    def __init__(self, console: str, stream: TextIO) -> None:
+        self._console, self._stream = console, stream
+        self._lines: deque[str] = deque()
+        self._num_lost = 0
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+        self._thread.start()
+
+    def write(self, client: str, method: str, path: str, status: int, seconds: float) -> None:
+        """Take a line; where far too many wait it counts as lost."""
+        if self._console == "quiet":
+            return
+        if len(self._lines) >= MOST_LINES:
+            self._num_lost += 1
+            return
+        now, ms = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), seconds * 1000
+        path = path[:MOST_OF_A_PATH]
+        if self._console == "jsonl":
+            names = ("time", "client", "method", "path", "status", "ms")
+            fields = dict(zip(names, (now, client, method, path, status, round(ms, 3)), strict=True))
+            self._lines.append(f"{orjson.dumps(fields).decode()}\n")
+        else:  # repr: a line break in a path makes no line of its own
+            self._lines.append(f"{now} {client} {method} {path!r} {status} {ms:.2f} ms\n")
+
+    def close(self) -> None:
+        """Write what waits."""
+        self._closing.set()
+        self._thread.join(timeout=2)
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            ended = self._closing.wait(PAUSE_SECONDS)
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            if self._num_lost:
+                lost, self._num_lost = self._num_lost, 0
+                lines.append(
+                    f'{{"lost_lines":{lost}}}\n' if self._console == "jsonl" else f"{lost} lines lost\n"
+                )
+            with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+                self._stream.write("".join(lines))
+                self._stream.flush()
+
+
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """Counts requests and batches, and reads the state of the service when it is asked.
-
-    Args:
-        live: whose state.
-    """
+    """Counts requests and batches, and reads the state of the service when it is asked."""
 
     def __init__(self, live: LiveService) -> None:
         self._registry = CollectorRegistry()
@@ -55,8 +108,6 @@ class Metrics:
 
 
 class _State(Collector):
-    """The state of the service at the time of asking."""
-
     def __init__(self, live: LiveService) -> None:
         self._live = live
 

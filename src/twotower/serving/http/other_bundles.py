@@ -14,11 +14,7 @@ MOST_OPEN = 2
 
 
 class OtherBundles:
-    """Bundles of the root, by the name of their run; the last few stay open.
-
-    Args:
-        live: what is served, and the root.
-    """
+    """Bundles of the root, by the name of their run; the last few stay open."""
 
     def __init__(self, live: LiveService) -> None:
         self._live = live
@@ -48,8 +44,7 @@ class OtherBundles:
     def get(self, name: str) -> Retriever | None:
         """Return a bundle, opened; None where another thread is opening one, which takes long: ask again.
 
-        Raises:
-            InputError: it is none of `folders`, or is damaged.
+        Raises InputError: it is none of `folders`, or is damaged.
         """
         folder = self.folders().get(name)
         if folder is None:
@@ -84,7 +79,6 @@ class OtherBundles:
 
 
 def _written(bundle: Path) -> int:
-    """Return when a bundle was written; of one that has just gone, long ago."""
     try:
         return (bundle / MANIFEST).stat().st_mtime_ns
     except OSError:

@@ -1,25 +1,68 @@
-"""The page for people at `/`, and what it looks up beyond the endpoints for programs.
+"""The page for people at `/`, its files and the page at /docs, and what it looks up beyond the endpoints.
 
 These answer people, not programs: they may change with the page, so the OpenAPI page leaves them out.
+No path of a request names a file that is not there: all are read once.
 """
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import fastapi_offline
 from fastapi import APIRouter, FastAPI, Query
 from starlette.responses import Response
 
-from twotower.serving.browsing.browser import Browser, as_shown
+from twotower.serving.browser import Browser, as_shown
 from twotower.serving.http import models
-from twotower.serving.http.fixed_files import add_docs, fixed_file
 from twotower.serving.http.other_bundles import OtherBundles
-from twotower.serving.http.path_ids import id_of
-from twotower.serving.http.routes import said, where_of
+from twotower.serving.http.routes import id_of, said, where_of
 from twotower.serving.live.changes import Event
 from twotower.serving.live.service import LiveService
 from twotower.serving.requests import Request
+
+# Nothing from elsewhere and no script or style within the text, so that no value of the data can run.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+SWAGGER = Path(fastapi_offline.__file__).parent / "static"
+# Addresses are relative, for a service behind a proxy that adds a prefix.
+PAGE = b"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>twotower: API</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+START = b"""SwaggerUIBundle({
+  url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null
+});
+"""
+
+
+def _fixed_file(content: bytes, kind: str) -> Callable[[], Any]:
+    async def read() -> Response:
+        return Response(content, headers=HEADERS, media_type=kind)
+
+    return read
+
 
 FOLDER = Path(__file__).parents[1] / "page"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
@@ -28,9 +71,7 @@ Text = Annotated[str, Query(max_length=200)]
 SomeIds = Annotated[list[str], Query(min_length=1, max_length=1000)]
 
 
-class Chosen(models.Strict):
-    """An item that a user chose, both ids as text."""
-
+class _Chosen(models.Strict):
     user_id: str
     item_id: str
 
@@ -39,7 +80,6 @@ def add_page(app: FastAPI, live: LiveService) -> None:
     """Add the page, its files, what it asks, and the page at /docs."""
     router = APIRouter(include_in_schema=False)
     _add_files(router)
-    add_docs(router)
     newest: Browser | None = None
 
     def browser() -> Browser:
@@ -49,21 +89,23 @@ def add_page(app: FastAPI, live: LiveService) -> None:
             now = newest = Browser(retriever)
         return now
 
-    _add_users(router, browser)
-    _add_items(router, browser)
+    _add_lookups(router, browser)
     _add_recommend(router, browser, live)
     _add_compare(router, live)
     app.include_router(router)
 
 
 def _add_files(router: APIRouter) -> None:
-    for path in sorted(FOLDER.iterdir()):
-        if path.suffix in KINDS:
-            address = "/" if path.name == "index.html" else f"/page/{path.name}"
-            router.get(address)(fixed_file(path.read_bytes(), KINDS[path.suffix]))
+    files = {f"/page/{path.name}": path for path in sorted(FOLDER.iterdir()) if path.suffix in KINDS}
+    files["/"] = files.pop("/page/index.html")
+    files |= {f"/docs/{name}": SWAGGER / name for name in ("swagger-ui-bundle.js", "swagger-ui.css")}
+    for address, path in files.items():
+        router.get(address)(_fixed_file(path.read_bytes(), KINDS[path.suffix]))
+    router.get("/docs")(_fixed_file(PAGE, "text/html"))
+    router.get("/docs/start.js")(_fixed_file(START, "text/javascript"))
 
 
-def _add_users(router: APIRouter, browser: Callable[[], Browser]) -> None:
+def _add_lookups(router: APIRouter, browser: Callable[[], Browser]) -> None:
     @router.get("/page/users")
     def users(query: Text = "", limit: Limit = 20, any: bool = False) -> Response:
         now = browser()
@@ -75,8 +117,6 @@ def _add_users(router: APIRouter, browser: Callable[[], Browser]) -> None:
         now = browser()
         return said(now.retriever.version, **now.user(_user(now, user_id)))
 
-
-def _add_items(router: APIRouter, browser: Callable[[], Browser]) -> None:
     @router.get("/page/items")
     def items(query: Text = "", limit: Limit = 20) -> Response:
         now = browser()
@@ -129,7 +169,7 @@ def _add_recommend(router: APIRouter, browser: Callable[[], Browser], live: Live
         return said(now.retriever.version, items=now.recommend(request))
 
     @router.post("/page/events")
-    def add_event(body: Chosen) -> Response:
+    def add_event(body: _Chosen) -> Response:
         now = browser()
         user, (item,) = _user(now, body.user_id), _items(now, [body.item_id])
         live.write([Event(user, item, int(time.time()))])

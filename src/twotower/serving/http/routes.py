@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -13,23 +14,35 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from twotower.config.errors import InputError
+from twotower.data.ids import fits_64_bits
+from twotower.data.vocabulary import Vocabulary
 from twotower.serving.http import models
 from twotower.serving.http.batcher import Batcher
-from twotower.serving.http.errors import (
-    HttpError,
-    checked,
-    from_input,
-    from_validation,
-    mistake,
-    response,
-)
+from twotower.serving.http.errors import HttpError, checked, from_details, from_input, mistake, response
 from twotower.serving.http.gate import Direct, version_header
 from twotower.serving.http.metrics import Metrics
-from twotower.serving.http.path_ids import id_of
 from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved
 from twotower.serving.live.service import LiveService
+from twotower.serving.live_items import ItemId
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
+
+WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
+"""The one way to write a whole number, so that 7 and 007 are not the same item under two names."""
+
+
+def id_of(text: str, vocabulary: Vocabulary, what: str) -> ItemId:
+    """Return the id that a part of a path means. Raises InputError: not as the bundle's ids are written."""
+    if vocabulary.is_text:
+        if not text.strip():
+            raise InputError(f"{what}_id: expected more than white space, got {text!r:.80}")
+        return text
+    if WHOLE.fullmatch(text) is None or not fits_64_bits(int(text)):
+        raise InputError(
+            f"{what}_id: {what} ids of this bundle are whole numbers of 64 bits, got {text!r:.80}"
+        )
+    return int(text)
+
 
 WHERE: TypeAdapter[dict[str, Any]] = TypeAdapter(models.Where)
 
@@ -73,17 +86,12 @@ def weight(asked: VersionedRequest) -> int:
     return 1 + asked[1].k // K_PER_WEIGHT
 
 
-def request_of(body: models.RecommendRequest) -> Request:
-    """Return a checked body as the retriever takes it; the two have the same fields."""
-    return Request(**body.__dict__)
-
-
 def said(version: str, **content: Any) -> Response:
     """Return an answer that names its version, in the body and in the header."""
     return response({"version": version, **content}, headers=version_header(version))
 
 
-def add_recommend(
+def _add_recommend(
     router: APIRouter, live: LiveService, batcher: Batcher[VersionedRequest, Answer], max_batch: int
 ) -> Direct:
     """Add the endpoints that recommend, and return them for calls without the framework."""
@@ -91,7 +99,7 @@ def add_recommend(
     @router.post("/recommend", response_model=models.Items, summary="Recommend to one user")
     async def recommend(body: models.RecommendRequest) -> Response:
         retriever = live.retriever
-        (result,) = await batcher.do([(retriever, request_of(body))])
+        (result,) = await batcher.do([(retriever, Request(**vars(body)))])
         if isinstance(result, InputError):
             raise from_input(result, version_header(retriever.version))
         return said(retriever.version, items=result)
@@ -99,7 +107,7 @@ def add_recommend(
     @router.post("/recommend/batch", response_model=models.Answers, summary="Recommend to several users")
     async def recommend_batch(body: models.BatchRequest) -> Response:
         retriever = live.retriever
-        results = await batcher.do([(retriever, request_of(each)) for each in body.requests])
+        results = await batcher.do([(retriever, Request(**vars(each))) for each in body.requests])
         answers = [
             {"error": mistake(result)} if isinstance(result, InputError) else {"items": result}
             for result in results
@@ -118,7 +126,7 @@ def add_recommend(
     }
 
 
-def add_catalogue(router: APIRouter, live: LiveService) -> None:
+def _add_catalogue(router: APIRouter, live: LiveService) -> None:
     """Add the endpoints of single items and users; each runs in a thread of the framework's pool."""
 
     def write(change: Change) -> Response:
@@ -151,36 +159,26 @@ def add_catalogue(router: APIRouter, live: LiveService) -> None:
         return write(Event(key, body.item_id, int(time.time()) if body.time is None else body.time))
 
 
-def add_operations(router: APIRouter, live: LiveService, metrics: Metrics) -> None:
-    """Add what those who run the service ask."""
-
-    @router.post("/reload", response_model=models.Status, summary="Switch to another bundle")
+def _add_operations(guarded: APIRouter, anybody: APIRouter, live: LiveService, metrics: Metrics) -> None:
+    @guarded.post("/reload", response_model=models.Status, summary="Switch to another bundle")
     def reload(body: models.ReloadRequest) -> Response:
         return said(live.reload(body.bundle), status="ready")
 
-    @router.get("/metrics", response_class=Response, summary="Figures for Prometheus")
+    @guarded.get("/metrics", response_class=Response, summary="Figures for Prometheus")
     def figures() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-
-def add_health(router: APIRouter, live: LiveService) -> None:
-    """Add what anybody may ask."""
-
-    @router.get("/healthz", response_model=models.Status, summary="Is the process alive?")
+    @anybody.get("/healthz", response_model=models.Status, summary="Is the process alive?")
     async def healthz() -> Response:
         return said(live.retriever.version, status="alive")
 
-    @router.get("/readyz", response_model=models.Status, summary="Does it answer requests?")
+    @anybody.get("/readyz", response_model=models.Status, summary="Does it answer requests?")
     async def readyz() -> Response:
         return said(live.retriever.version, status="ready")
 
 
 def where_of(text: str | None) -> dict[str, Any]:
-    """Return the conditions that a query holds as JSON text.
-
-    Raises:
-        HttpError: 422, it is not JSON, or holds no conditions.
-    """
+    """Return the conditions that a query holds as JSON text. Raises HttpError: 422, it holds none."""
     if text is None:
         return {}
     try:
@@ -188,7 +186,7 @@ def where_of(text: str | None) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise HttpError(422, f"where: not JSON: {error!s:.300}", "where") from error
     except ValidationError as error:
-        raise from_validation(error, "where") from error
+        raise from_details(error.errors(), "where") from error
 
 
 def add_routes(
@@ -202,10 +200,9 @@ def add_routes(
     anybody = APIRouter(responses=PROBLEMS)
     # The gate looks at keys; this tells the OpenAPI page that there may be some.
     guarded = APIRouter(responses=PROBLEMS, dependencies=[Security(HTTPBearer(auto_error=False))])
-    direct = add_recommend(guarded, live, batcher, max_batch)
-    add_catalogue(guarded, live)
-    add_operations(guarded, live, metrics)
-    add_health(anybody, live)
+    direct = _add_recommend(guarded, live, batcher, max_batch)
+    _add_catalogue(guarded, live)
+    _add_operations(guarded, anybody, live, metrics)
     app.include_router(guarded)
     app.include_router(anybody)
     return direct

@@ -1,12 +1,132 @@
-"""Who may ask what: keys with a scope, compared in constant time."""
+"""Who may ask what, and how much: names of the service, keys with a scope, limits on one client."""
 
+import asyncio
 import hashlib
 import hmac
-from collections.abc import Iterable
+import ipaddress
+import math
+import re
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from starlette.types import Receive
 
 from twotower.config.errors import InputError
 from twotower.serving.http.errors import HttpError
+
+MAX_CLIENTS = 10_000
+BODY_SECONDS = 10.0
+CLOSE = {"Connection": "close"}
+"""The rest of such a body is not read."""
+
+
+async def read_body(receive: Receive, most_bytes: int, seconds: float = BODY_SECONDS) -> bytes:
+    """Read a body. Raises HttpError: 413 too large, whatever its Content-Length, 408 slow, 400 broken off."""
+    try:
+        async with asyncio.timeout(seconds):
+            body = bytearray()
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise HttpError(400, "the client left before its body ended")
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+                if len(body) > most_bytes:
+                    raise too_large(most_bytes)
+            return bytes(body)
+    except TimeoutError as error:
+        raise HttpError(408, f"the body took longer than {seconds:g} seconds", headers=CLOSE) from error
+
+
+def too_large(most_bytes: int) -> HttpError:
+    """Return the refusal of a body."""
+    return HttpError(413, f"body: expected at most {most_bytes:,} bytes", "body", CLOSE)
+
+
+class RateLimit:
+    """A bucket of tokens for each client: a second's worth at first, refilled steadily; 0 is no limit."""
+
+    def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate, self._clock = per_second, clock
+        self._most = max(1.0, per_second)
+        self._buckets: OrderedDict[str | bytes, tuple[float, float]] = OrderedDict()
+
+    def take(self, client: str | bytes) -> None:
+        """Take a token of a client. Raises HttpError: 429, with the seconds until there is one again."""
+        if not self._rate:
+            return
+        now = self._clock()
+        tokens, since = self._buckets.pop(client, (self._most, now))
+        tokens = min(self._most, tokens + (now - since) * self._rate)
+        allowed = tokens >= 1
+        self._buckets[client] = (tokens - 1 if allowed else tokens, now)
+        if len(self._buckets) > MAX_CLIENTS:
+            self._buckets.popitem(last=False)
+        if not allowed:
+            wait = math.ceil((1 - tokens) / self._rate)
+            raise HttpError(
+                429, f"more than {self._rate:g} requests a second; wait", headers={"Retry-After": str(wait)}
+            )
+
+
+ANY = "*"
+LOCAL = "localhost"
+WILDCARDS = frozenset({"0.0.0.0", "::"})
+HEADER = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{0,5})?")
+
+
+class Hosts:
+    """Refuses requests in the name of another host.
+
+    Whoever owns a name may have it stand for this machine (DNS rebinding): for the browsers here their page
+    is then of the same origin as the service, and may ask and read everything. A browser tells the name in
+    `Host`. Addresses stand for nothing but themselves, so they are always answered for, as `localhost` is and
+    the host that the service listens on: of all of the machine's, its own name. `*` stands for every name.
+
+    Raises InputError: an allowed name is none.
+    """
+
+    def __init__(self, allowed: Iterable[str] = (), bound: str = LOCAL) -> None:
+        names = [*allowed]
+        for name in names:
+            found = HEADER.fullmatch(name)
+            if name != ANY and (found is None or found["name"] != name):
+                raise InputError(
+                    f"allowed_hosts: {name!r:.100} is no name of a host; expected such as shop.example, "
+                    "without http:// and without a port, or * for every name"
+                )
+        own = socket.gethostname() if bound in WILDCARDS else bound
+        self._names = frozenset(_plain(name) for name in (LOCAL, own, *names))
+
+    def check(self, given: list[bytes], http_version: str) -> None:
+        """Check the `Host` headers of a request. Raises HttpError: 400 not one to be read, 421 another."""
+        if not given and http_version == "1.0":  # which knows no Host; browsers do not speak it
+            return
+        found = HEADER.fullmatch(given[0].decode("latin-1")) if len(given) == 1 else None
+        if found is None:
+            raise HttpError(400, "Host: expected one name or address of this service", "Host")
+        name = _plain(found["name"])
+        if not (name in self._names or ANY in self._names or _is_address(name)):
+            raise HttpError(
+                421, f"Host: this service does not answer for {name[:100]}; see allowed_hosts", "Host"
+            )
+
+
+def _plain(name: str) -> str:
+    return name.lower().removesuffix(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
 
 READ, WRITE = "read", "write"
 MIN_LENGTH = 16
@@ -20,14 +140,10 @@ READING_POSTS = frozenset({"/recommend", "/recommend/batch"})
 class Keys:
     """Keys and what each may do; without any, everybody may do everything.
 
-    Only hashes are kept, so a key is in no log, traceback or dump of this object.
+    Only hashes are kept, so a key is in no log, traceback or dump of this object. Lines are `read <key>` or
+    `write <key>`; empty ones and those that begin with # count for nothing.
 
-    Args:
-        lines: `read <key>` or `write <key>`; empty ones and those that begin with # count for nothing.
-        source: where they come from, for messages.
-
-    Raises:
-        InputError: names the line that cannot be read, never its key.
+    Raises InputError: names the line that cannot be read, never its key.
     """
 
     def __init__(self, lines: Iterable[str] = (), source: str = "api_keys_file") -> None:
@@ -47,11 +163,7 @@ class Keys:
 
     @classmethod
     def read(cls, path: str) -> "Keys":
-        """Read a file of keys; none for an empty name.
-
-        Raises:
-            InputError: it cannot be read, or holds no key.
-        """
+        """Read a file of keys; none for an empty name. Raises InputError: it is unreadable or empty."""
         if not path:
             return cls()
         try:
@@ -79,11 +191,7 @@ class Keys:
         return found if kind.lower() == b"bearer" else None
 
     def check(self, method: str, path: str, key: bytes | None) -> None:
-        """Check that a request may be made with a known key, or with none.
-
-        Raises:
-            HttpError: 401 without a known key, 403 where the key may only read.
-        """
+        """Raise HttpError: 401 without a known key, 403 where the key may only read and needs to write."""
         if not self._scopes or is_open(method, path):
             return
         if key is None:

@@ -1,26 +1,151 @@
-"""From the settings of scripts/serve.py to a service that runs until it is told to stop."""
+"""The application, and from the settings of scripts/serve.py a process that serves it until told to stop."""
 
+import asyncio
 import contextlib
 import functools
 import gc
+import importlib.metadata
 import resource
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 import uvicorn
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from twotower.bundle.export import EXPORTED, exported_beside
+from twotower.config.errors import InputError
 from twotower.config.exits import DONE
-from twotower.serving.http.app import create_app
-from twotower.serving.http.connections import Connections, Limits
-from twotower.serving.http.hosts import Hosts
-from twotower.serving.http.security import Keys
+from twotower.serving.http.batcher import Batcher
+from twotower.serving.http.connections import VERSION, Connections, Limits
+from twotower.serving.http.errors import HttpError, error_response, from_details, from_input, without_folders
+from twotower.serving.http.gate import VERSION_HEADER, Gate, version_header
+from twotower.serving.http.metrics import AccessLog, Metrics
+from twotower.serving.http.page_routes import add_page
+from twotower.serving.http.routes import BATCH_SIZE, add_routes, answer, weight
+from twotower.serving.http.security import Hosts, Keys, RateLimit
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.service import LiveService
+from twotower.serving.live.store import StoreFailed
+from twotower.serving.requests import Request
+
+MOST_WAITING = 2048
+WATCH_SECONDS = 2.0
+
+
+def create_app(
+    live: LiveService,
+    config: ServiceConfig,
+    keys: Keys | None = None,
+    hosts: Hosts | None = None,
+    bundle_changed: Callable[[], None] = lambda: None,
+) -> ASGIApp:
+    """Return the service as an ASGI application; its lifespan closes `live`.
+
+    Without keys everybody may do everything; None for `hosts` answers for this machine. `bundle_changed` is
+    called at the start, and soon after another bundle is in use.
+    """
+    metrics, log = Metrics(live), AccessLog(config.console, sys.stdout)
+    batcher = Batcher(
+        answer,
+        name="answer",
+        size=BATCH_SIZE,
+        most_waiting=MOST_WAITING,
+        weight=weight,
+        observe=metrics.batch,
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        await batcher.do([(live.retriever, Request())])  # the first answer is slower than those after it
+        await asyncio.to_thread(bundle_changed)
+        watch = asyncio.create_task(_watch(live, bundle_changed))
+        yield {VERSION: lambda: version_header(live.retriever.version)}
+        watch.cancel()
+        await asyncio.to_thread(batcher.close)
+        await asyncio.to_thread(live.close)
+        await asyncio.to_thread(log.close)
+
+    endpoints = FastAPI(
+        title="twotower",
+        summary="Recommendations from two towers and an index.",
+        version=importlib.metadata.version("twotower"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    direct = add_routes(endpoints, live, batcher, metrics, config.max_batch)
+    _add_errors(endpoints, live.root)
+    add_page(endpoints, live)
+    gate = Gate(
+        app=endpoints,
+        direct=direct,
+        live=live,
+        hosts=hosts or Hosts(),
+        keys=keys or Keys(),
+        rate=RateLimit(config.rate_limit_per_second),
+        max_body_bytes=config.max_body_bytes,
+        metrics=metrics,
+        log=log,
+    )
+    return _with_origins(gate, config.cors_origins)
+
+
+def _with_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "POST", "PUT", "DELETE"),
+        allow_headers=("Authorization", "Content-Type"),
+        expose_headers=(VERSION_HEADER,),
+    )
+
+
+def _add_errors(app: FastAPI, root: Path) -> None:
+
+    async def told(_: HttpRequest, error: Any) -> Response:
+        return error_response(_as_http(error, root))
+
+    for kind in (HttpError, InputError, StoreFailed, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, told)
+
+
+def _as_http(error: Exception, root: Path) -> HttpError:
+    if isinstance(error, HttpError):
+        return error
+    if isinstance(error, InputError):
+        found = from_input(error)
+        found.message = without_folders(found.message, root)
+        return found
+    if isinstance(error, StoreFailed):
+        return HttpError(503, without_folders(str(error), root), headers={"Retry-After": "5"})
+    if isinstance(error, RequestValidationError):
+        return from_details(error.errors())
+    assert isinstance(error, HTTPException)
+    return HttpError(error.status_code, str(error.detail), headers=error.headers)
+
+
+async def _watch(live: LiveService, bundle_changed: Callable[[], None]) -> None:
+    known = live.retriever
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        await asyncio.to_thread(live.rebuild_if_needed)
+        if live.retriever is not known:
+            known = live.retriever
+            await asyncio.to_thread(bundle_changed)
+
 
 STORE = "live.sqlite"
 MOST_FILES, OTHER_FILES = 65_536, 256
@@ -28,17 +153,7 @@ IDLE_SECONDS, STOP_SECONDS, SWITCH_SECONDS = 30, 20, 0.002
 
 
 def serve(settings: Mapping[str, Any]) -> int:
-    """Serve a bundle until SIGTERM or SIGINT, then finish the requests in flight.
-
-    Args:
-        settings: of a `ServiceConfig`, plain.
-
-    Returns:
-        The exit status.
-
-    Raises:
-        InputError: the bundle, the store, the file of keys or a name in `allowed_hosts` cannot be used.
-    """
+    """Serve a bundle until SIGTERM or SIGINT, then finish requests in flight, or raise InputError."""
     config = ServiceConfig.of(settings)
     keys, hosts = Keys.read(config.api_keys_file), Hosts(config.allowed_hosts, config.host)
     # So long the loop may wait for the thread that answers: less than the default of 5 ms, since large
@@ -54,12 +169,9 @@ def serve(settings: Mapping[str, Any]) -> int:
 
 
 def places(bundle: Path, bundles_root: str | None, store: str | None) -> tuple[Path, Path | None]:
-    """Return the folder of the bundles that may be switched to, and the file of live changes.
+    """Return the folder of the bundles that may be switched to, and the file of live changes, None for none.
 
-    Args:
-        bundle: an exported one.
-        bundles_root: None for the folder of the run's folder; of a bundle that is in no run, for its own.
-        store: None for a file in the run's folder or beside the bundle, "" for none.
+    Unless said, these are the folder of the run's folder (of a bundle in no run, its own), and in its folder.
     """
     home = bundle.parent
     root = home.parent if bundle.name == EXPORTED else home
@@ -81,12 +193,7 @@ def most_connections() -> int:
 
 
 def connection_limits(connections: int, of_one: int | None) -> Limits:
-    """Return the limits on connections.
-
-    Args:
-        connections: at once.
-        of_one: at once from one address; None for a quarter of all, 0 for no limit.
-    """
+    """Return the limits of so many connections; of one address None is a quarter of all, 0 no limit."""
     return Limits(connections, max(1, connections // 4) if of_one is None else of_one)
 
 
@@ -127,7 +234,6 @@ def _run(config: ServiceConfig, application: Any) -> int:
 
 
 def _tell(config: ServiceConfig, live: LiveService, has_keys: bool) -> None:
-    """Say what is served and where."""
     url = f"http://{config.host}:{config.port}"
     retriever = live.retriever
     facts = {"url": url, "version": retriever.version, "items": retriever.num_items, "api_keys": has_keys}

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import tempfile
 import threading
 import time
@@ -32,22 +33,13 @@ class LiveService:
     A request takes `retriever` once and answers from it: model, index, ids and transforms are of one version,
     whichever comes meanwhile. Safe from several threads.
 
-    Args:
-        root: the folder whose bundles `reload` may name.
-        bundle: the first one.
-        store: file of the live changes; None keeps them as long as this object, in a temporary file.
-        bundle_of: from a folder below `root` to the folder of its bundle.
-        trusted_packages: whose classes the files of bundles may name, of those switched to later too.
+    `reload` may name the bundles of `root`, and `bundle_of` turns a folder below it into that of its bundle.
+    The file `store` has the live changes; None keeps them as long as this object, in a temporary file. Files
+    of bundles, of those switched to later too, may name classes of `trusted_packages`. Of the changes in the
+    store this bundle cannot take `num_set_aside` (an item it does not know, a column it lacks); they stay
+    there for later bundles, with the reasons in a table of their own.
 
-    Attributes:
-        trusted_packages: as given.
-        root: as given, in full.
-        retriever: of the bundle in use.
-        num_set_aside: changes in the store that this bundle cannot take (an item it does not know, a column
-            it lacks); they stay there for later bundles, with the reasons in a table of their own.
-
-    Raises:
-        InputError: the bundle or the store is damaged, or another process uses the store.
+    Raises InputError: the bundle or the store is damaged, or another process uses the store.
     """
 
     def __init__(
@@ -73,28 +65,14 @@ class LiveService:
             self._open = stack.pop_all()
 
     def write(self, changes: Sequence[Change]) -> None:
-        """Make all of some changes or none; they are on the disk and seen when this returns.
-
-        Raises:
-            InputError: the bundle in use cannot take one of them.
-            StoreFailed: the disk did not take them.
-        """
+        """Make all of some changes or none, on the disk and seen when this returns; see `Writer.write`."""
         self._writer.write(changes, lambda: self.retriever)
 
     def reload(self, name: str) -> str:
-        """Switch to another bundle, with all live changes, those made meanwhile too.
+        """Switch to another bundle, with all live changes, those made meanwhile too; return its version.
 
-        Requests that are under way keep the version they began with.
-
-        Args:
-            name: of a folder in `root`.
-
-        Returns:
-            The version now in use.
-
-        Raises:
-            InputError: there is no such bundle, or it is damaged; the one in use goes on.
-            ReloadUnderWay: another bundle is being opened.
+        Requests that are under way keep the version they began with. Raises InputError where there is no such
+        bundle or it is damaged (the one in use goes on), and ReloadUnderWay.
         """
         if not self._reloading.acquire(blocking=False):
             raise ReloadUnderWay("reload: another one is under way; ask again when it is done")
@@ -108,9 +86,6 @@ class LiveService:
 
         Where changed and removed items have left many rows behind, the bundle is opened anew instead: that
         lets go of them, but for those in somebody's history.
-
-        Returns:
-            Whether one was begun.
         """
         retriever = self.retriever
         with self._rebuilding:
@@ -133,23 +108,21 @@ class LiveService:
         with self._rebuilding:
             if self._rebuild is not None:
                 self._rebuild.join()
-        with self._reloading, self._writer.paused():
+        with self._reloading, self._writer.writing:
             self._open.close()
 
     def _switch(self, folder: Path) -> str:
-        """Open a bundle, make the live changes in it again, and use it from then on; return its version."""
         retriever = self._opened(folder, self._bundle_of)
         reached, aside = 0, list[SetAside]()
         for _ in range(CATCH_UPS):  # each is shorter than the one before, and writes go on
             since, reached = reached, self._store.last
             aside += replay(self._store.changes(after=since), retriever)
-        with self._writer.paused():
+        with self._writer.writing:
             aside += replay(self._store.changes(after=reached), retriever)
             self._use(retriever, aside)
         return retriever.version
 
     def _use(self, retriever: Retriever, aside: Sequence[SetAside]) -> None:
-        """Answer from a retriever that has the kept changes, and tell which of them it cannot take."""
         if aside:
             LOG.warning(
                 "%s: %d kept changes cannot be made in this bundle and are set aside (reasons: its table "
@@ -180,7 +153,8 @@ class LiveService:
         """Return the bundle's folder that a name means, which is never one outside of the root."""
         plain = name not in ("", ".", "..") and not set(name) & set("/\\\0")
         folder = (self.root / name).resolve() if plain else self.root
-        if self.root in folder.parents and _is_folder(folder):
+        # Path.is_dir raises where a name is too long.
+        if self.root in folder.parents and os.path.isdir(folder):  # noqa: PTH112
             return folder
         folders = [(path.stat().st_mtime_ns, path.name) for path in self.root.iterdir() if path.is_dir()]
         there = ", ".join(name for _, name in sorted(folders)[-5:]) or "none"
@@ -188,22 +162,14 @@ class LiveService:
 
     def _opened(self, folder: Path, bundle_of: Callable[[Path], Path]) -> Retriever:
         try:
-            return _prepared(Retriever.open(bundle_of(folder), self.trusted_packages))
+            retriever = Retriever.open(bundle_of(folder), self.trusted_packages)
+            _ = (
+                retriever.attributes
+            )  # prepares the columns, so that the first filter is as fast as the others
+            return retriever
         except InputError:
             raise
         except Exception as error:  # an export that fails, say: the bundle in use goes on
             raise InputError(
                 f"{folder}: cannot be served ({type(error).__name__}: {error!s:.300})"
             ) from error
-
-
-def _prepared(retriever: Retriever) -> Retriever:
-    _ = retriever.attributes  # prepares the columns, so that the first filter is as fast as those after it
-    return retriever
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # too long a name, say
-        return False

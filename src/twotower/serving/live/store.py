@@ -9,18 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.serving.live.acknowledged import Acknowledged, Promises, promise_file
-from twotower.serving.live.changes import Change, ItemPut, SetAside
-from twotower.serving.live.store_check import APPLICATION, FORMAT_VERSION, check, remedy
-from twotower.serving.live.store_file import StoreFiles, locked
-from twotower.serving.live.store_rows import (
+from twotower.serving.live.changes import (
     INSERTS,
     SELECTS,
     SET_ASIDE,
+    Change,
+    ItemPut,
+    SetAside,
     change_of,
     checksum_of,
     noted,
     values_of,
+)
+from twotower.serving.live.store_check import (
+    APPLICATION,
+    FORMAT_VERSION,
+    Acknowledged,
+    Promises,
+    StoreFiles,
+    check,
+    locked,
+    promise_file,
+    remedy,
 )
 
 SCHEMA = f"""
@@ -70,9 +80,6 @@ class Store:
     number of changes. Ids are whole numbers of 64 bits or text, and keep their kind. Safe from several
     threads; one process at a time.
 
-    Args:
-        path: of the file; made if there is none.
-
     Raises:
         InputError: another process uses it, or it is damaged, of another format or no such file.
     """
@@ -95,47 +102,31 @@ class Store:
                 raise InputError(
                     f"{self.path}: not readable as a store ({error}); {remedy(self.path)}"
                 ) from error
-            self._last = 0 if content is None else content.last
-            first = Acknowledged(identity, self._last)
+            self.last = 0 if content is None else content.last  # the number of the latest change
+            first = Acknowledged(identity, self.last)
             self._promises = stack.enter_context(contextlib.closing(Promises(promise_file(self.path), first)))
             self._files = StoreFiles(self.path)
             self._closed = False
             self._open = stack.pop_all()
 
-    @property
-    def last(self) -> int:
-        """The number of the latest change; 0 where there is none."""
-        return self._last
-
     def commit(self, changes: Sequence[Change]) -> int:
-        """Keep all of some changes or none, in one transaction; they are on the disk when this returns.
+        """Keep all of some changes or none, on the disk when this returns; return the latest number.
 
-        Returns:
-            The number of the latest change.
-
-        Raises:
-            InputError: an id or a feature cannot be kept.
-            StoreFailed: the disk did not take it.
+        Raises InputError (what cannot be kept) or StoreFailed (the disk).
         """
         rows = [values_of(change) for change in changes]
         with self._lock:
-            number = self._last
+            number = self.last
             with self._transaction():
                 for change, row in zip(changes, rows, strict=True):
                     number += self._write(type(change), row, number + 1)
-            self._last = number
+            self.last = number
             self._see_to_files()
             self._promises.keep(number)
             return number
 
     def set_aside(self, changes: Sequence[SetAside]) -> None:
-        """Keep which changes the bundle in use cannot take, and why, in place of what was noted before.
-
-        The changes themselves stay where they are, for other bundles.
-
-        Raises:
-            StoreFailed: the disk did not take it.
-        """
+        """Keep, for other bundles too, which changes the one in use cannot take and why; or StoreFailed."""
         with self._lock:
             with self._transaction():
                 self._connection.execute("DELETE FROM set_aside")
@@ -146,13 +137,8 @@ class Store:
         """Return what leads from the state at a number to the latest one, as few changes as will do.
 
         First items that are put, then events, then removals, each in order of arrival. Of an item that was
-        removed the latest features come too where events name it, because it stays in histories.
-
-        Args:
-            after: the number; 0 for all.
-
-        Raises:
-            InputError: a row is damaged.
+        removed the latest features come too where events name it, because it stays in histories. Raises
+        InputError where a row is damaged.
         """
         try:
             with contextlib.closing(_connected(self.path)) as connection:
@@ -171,7 +157,6 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Write all of what is written within, or nothing."""
         problem = "the store is closed" if self._closed else self._files.problem()
         if problem is not None:
             raise StoreFailed(f"{self.path}: not written, nothing was kept: {problem}; {TOUCHED}")

@@ -1,12 +1,145 @@
-"""What is looked at before a store is opened: nothing is changed until all of it is in order."""
+"""The files of a store: nobody else has them, they are sound, and nothing acknowledged is lost.
+
+What is looked at before a store is opened changes nothing until all of it is in order.
+"""
 
 import contextlib
+import fcntl
+import logging
+import os
 import sqlite3
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.serving.live.acknowledged import Acknowledged, promise_file, promised
+from twotower.files.atomic import write_text_atomically
+
+LOG = logging.getLogger("twotower")
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """How far a store goes, or was promised to: the number of the latest change that somebody was told of."""
+
+    store: str
+    last: int
+
+    def line(self) -> bytes:
+        """Return it as the one line of its file; always as long."""
+        content = f"{self.store} {self.last:020d}"
+        return f"{content} {zlib.crc32(content.encode()):08x}\n".encode()
+
+
+def promise_file(store: Path) -> Path:
+    """Return the file in which a store's promises are kept."""
+    return store.with_name(f".{store.name}.acknowledged")
+
+
+def promised(store: Path) -> Acknowledged | None:
+    """Read what was promised of a store; None where nothing was, or where that cannot be known any more."""
+    path = promise_file(store)
+    if not path.is_file():
+        return None
+    content = path.read_bytes()
+    with contextlib.suppress(ValueError):  # of another number of words, no number, no UTF-8
+        identity, last, _ = content.decode().split()
+        found = Acknowledged(identity, int(last))
+        if found.line() == content:
+            return found
+    LOG.warning("%s: damaged, so nobody can tell whether the store lacks something; it is written anew", path)
+    return None
+
+
+class Promises:
+    """Writes promises over one another; each is on the disk when `keep` returns, as its change is."""
+
+    def __init__(self, path: Path, first: Acknowledged) -> None:
+        write_text_atomically(path, first.line().decode())
+        self._store = first.store
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
+    def keep(self, last: int) -> None:
+        """Remember that the change of this number was kept; the change itself is on the disk already."""
+        try:
+            os.pwrite(self._descriptor, Acknowledged(self._store, last).line(), 0)
+            os.fdatasync(self._descriptor)
+        except OSError as error:  # one change later is told of the less
+            LOG.warning("how far the store was acknowledged could not be written (%s)", error)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._descriptor)
+
+
+SUFFIXES = ("", "-wal", "-shm")
+"""The database, its write-ahead log, and the memory that its users share."""
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file under whatever name somebody else may ask for it; it is made if there is none.
+
+    A database in it must be closed before this ends: whoever closes a file drops the locks SQLite has on it.
+    Raises InputError (another process holds it) or OSError.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise InputError(
+            f"{path}: in use by another process, perhaps under another name; stop that one first"
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+class StoreFiles:
+    """Tells when somebody else has touched the files of an open database.
+
+    SQLite writes on to a file that was deleted, and believes what it remembers of one that was cut.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._paths = [path.with_name(path.name + suffix) for suffix in SUFFIXES]
+        self._seen = list(map(_stat, self._paths))
+
+    def problem(self, written: bool = False) -> str | None:
+        """Return what others have done to the files since they were last looked at; None where nothing was.
+
+        Where we have `written` meanwhile and that is all, the files are remembered as they are.
+        """
+        now = list(map(_stat, self._paths))
+        for path, was, found in zip(self._paths, self._seen, now, strict=True):
+            # We make files, and lengthen them; the shared memory has no time of a change.
+            ours = written or path == self._paths[-1]
+            if was is not None and (problem := _damage(was, found, ours)) is not None:
+                return f"{path.name} was {problem}"
+        if written:
+            self._seen = now
+        return None
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _damage(was: os.stat_result, now: os.stat_result | None, ours: bool) -> str | None:
+    if now is None:
+        return "deleted or moved away"
+    if not os.path.samestat(was, now):
+        return "replaced by another file"
+    if now.st_size < was.st_size:
+        return f"cut from {was.st_size:,} to {now.st_size:,} bytes"
+    changed = (was.st_size, was.st_mtime_ns) != (now.st_size, now.st_mtime_ns)
+    return "changed by another program" if changed and not ours else None
+
 
 APPLICATION, FORMAT_VERSION = 0x3254_4F57, 1
 LAST = (
@@ -24,16 +157,10 @@ def remedy(path: Path) -> str:
 
 
 def check(path: Path) -> Acknowledged | None:
-    """Look at a store and what was promised of it, and tell what is missing.
+    """Look at a store that nobody else has and what was promised of it, and tell what is missing.
 
-    Args:
-        path: of the file, without links; nobody else has it.
-
-    Returns:
-        Its identity ("" of one that an earlier version made) and how far it goes; None where it is new.
-
-    Raises:
-        InputError: it is damaged, no store, of another format, or lacks changes that were acknowledged.
+    Returns its identity ("" of an earlier version's) and how far it goes; None where it is new. Raises
+    InputError where it is damaged, no store, of another format, or lacks changes that were acknowledged.
     """
     log, promise = path.with_name(f"{path.name}-wal"), promised(path)
     content = _content(path) if path.is_file() and path.stat().st_size else None

@@ -1,16 +1,14 @@
 """Live writes, in the one order that loses nothing: check and embed, keep on the disk, make them seen."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from twotower.serving.live.changes import Change, ItemPut, ItemRemoved
+from twotower.serving.live.changes import Change, ItemPut, ItemRemoved, values_of
 from twotower.serving.live.store import Store, StoreFailed
-from twotower.serving.live.store_rows import values_of
-from twotower.serving.recommendation import ItemId
+from twotower.serving.live_items import ItemId
 from twotower.serving.requests import UnknownItem
 from twotower.serving.retriever import Retriever
 
@@ -19,8 +17,6 @@ Step = Callable[[], Any]
 
 @dataclass(eq=False)
 class _Write:
-    """What one caller waits for."""
-
     changes: list[Change]
     steps: list[Step] = field(default_factory=list)
     error: Exception | None = None
@@ -31,32 +27,24 @@ class Writer:
     """One writer at a time; callers that come meanwhile are written together by the next, in one transaction.
 
     A commit waits for the disk, so ten callers that share one wait as long as one would.
-
-    Args:
-        store: keeps the changes.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._queue: list[_Write] = []
         self._queueing = threading.Lock()
-        self._writing = threading.Lock()
+        self.writing = threading.Lock()  # whoever holds it holds writes back
 
     def write(self, changes: Sequence[Change], current: Callable[[], Retriever]) -> None:
         """Make all of a caller's changes or none; they are on the disk and seen when this returns.
 
-        Args:
-            changes: in order; a later one may name an item that an earlier one puts.
-            current: gives the retriever to change, once no one else writes.
-
-        Raises:
-            InputError: the retriever cannot take one of them.
-            StoreFailed: the disk did not take them.
+        A later change may name an item that an earlier one puts; `current` gives the retriever to change,
+        once no one else writes. Raises InputError (the retriever cannot take one) or StoreFailed.
         """
         mine = _Write(list(changes))
         with self._queueing:
             self._queue.append(mine)
-        with self._writing:
+        with self.writing:
             if not mine.done:  # else whoever wrote before took this along
                 self._write_all(current())
         if not mine.done:
@@ -65,12 +53,6 @@ class Writer:
             )
         if mine.error is not None:
             raise mine.error
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Hold writes back."""
-        with self._writing:
-            yield
 
     def _write_all(self, retriever: Retriever) -> None:
         with self._queueing:
@@ -89,23 +71,20 @@ class Writer:
             for write in good:  # an exception of its own for each thread that raises it
                 write.error = StoreFailed(f"{error}")
         for write in writes:
-            if write.error is None:
-                write.error = _failure(write.steps)
+            try:
+                for step in write.steps if write.error is None else ():
+                    step()
+            except Exception as error:  # the changes are on the disk, so others go on
+                write.error = error
             write.done = True
 
 
 def _checked(
     changes: Sequence[Change], retriever: Retriever, offered: dict[ItemId, bool]
 ) -> tuple[list[Step], dict[ItemId, bool]]:
-    """Check changes that are not made yet, and change nothing.
+    """Check changes before they are made: return what makes them, and which items they put or remove.
 
-    Args:
-        changes: of one caller, in order.
-        retriever: as it is before all changes that wait.
-        offered: items put (True) or removed (False) by changes that wait before these.
-
-    Returns:
-        What makes the changes, and which items they put or remove.
+    `offered` are items put (True) or removed (False) by changes that wait before these.
     """
     steps: list[Step] = []
     since: dict[ItemId, bool] = {}
@@ -130,13 +109,3 @@ def _checked(
             retriever.check_event(change.user_id, item_id if waiting is None else None, change.time)
             steps.append(partial(retriever.add_event, change.user_id, item_id, change.time))
     return steps, since
-
-
-def _failure(steps: Sequence[Step]) -> Exception | None:
-    """Make a caller's changes, and return what went wrong: they are on the disk, so others go on."""
-    try:
-        for step in steps:
-            step()
-    except Exception as error:
-        return error
-    return None

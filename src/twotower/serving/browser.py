@@ -12,15 +12,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from twotower.serving.attributes import plain
-from twotower.serving.browsing.catalogue_map import MOST_POINTS, CatalogueMap, drawn, nearest
-from twotower.serving.browsing.facets import facets_of
-from twotower.serving.browsing.id_prefix import with_prefix
+from twotower.serving.browser_views import MOST_POINTS, CatalogueMap, drawn, facets_of, nearest, with_prefix
 from twotower.serving.catalogue import ITEM_ID
-from twotower.serving.live_items import LiveItems, Rows
-from twotower.serving.recommendation import ItemId, Recommendation, UserId
+from twotower.serving.live_items import Floats, ItemId, LiveItems, Recommendation, Rows, UserId
 from twotower.serving.requests import Request, known_rows
 from twotower.serving.retriever import Retriever
 
@@ -28,15 +24,9 @@ MOST_HISTORY = 100
 """The newest interactions of a user that are shown, and that recommended items are held against."""
 NUM_NEAREST = 2
 
-Floats = NDArray[np.float32]
-
 
 class Browser:
-    """Looks things up in one version; safe from several threads.
-
-    Args:
-        retriever: of the version.
-    """
+    """Looks things up in one version; safe from several threads."""
 
     def __init__(self, retriever: Retriever) -> None:
         self.retriever = retriever
@@ -76,11 +66,7 @@ class Browser:
         return {"user_id": str(user_id), "num_history": len(times)}
 
     def user(self, user_id: UserId) -> dict[str, Any]:
-        """Return what is known of a user, the newest interactions first.
-
-        Raises:
-            UnknownUser: nobody has this id.
-        """
+        """Return what is known of a user, the newest interactions first; UnknownUser of nobody's id."""
         with self._catalogue.lock.reading():
             user = self._histories.find(user_id)
             times, rows = self._histories.all(user)
@@ -131,18 +117,13 @@ class Browser:
 
     @cached_property
     def _texts(self) -> tuple[pd.Series, pd.Series]:
-        """Return ids and names of the bundle's items in small letters."""
         label = self._bundle.item_label
         ids = pd.Series(self._bundle.items.values.astype(np.str_), dtype="str")
         names = self._bundle.item_table[label].astype("str") if label else ids
         return ids.str.lower(), names.fillna("").str.lower().reset_index(drop=True)
 
     def item(self, item_id: ItemId) -> dict[str, Any]:
-        """Return an item's name and raw values, and whether it is offered.
-
-        Raises:
-            UnknownItem: there never was such an item.
-        """
+        """Return an item's name and raw values, and whether it is offered; UnknownItem if it never was."""
         with self._catalogue.lock.reading():
             return self._described(item_id)
 
@@ -161,22 +142,14 @@ class Browser:
         return [as_shown(each) for each in self.retriever.similar(item_id, k)]
 
     def recommend(self, request: Request) -> list[dict[str, Any]]:
-        """Return what a known user is recommended and why, all of one version.
-
-        Raises:
-            InputError: as `Retriever.recommend`.
-        """
+        """Return what a known user is recommended and why, all of one version."""
         found = self.retriever.answer_one(request)
         assert request.user_id is not None
         reasons = self.why(request.user_id, [each.item_id for each in found])
         return [{**as_shown(each), **reason} for each, reason in zip(found, reasons, strict=True)]
 
     def why(self, user_id: UserId, item_ids: Sequence[ItemId]) -> list[dict[str, Any]]:
-        """Return for each item its raw values and what lies nearest in the user's history, by cosine.
-
-        Raises:
-            InputError: nobody has this user's id, or there never was such an item.
-        """
+        """Return each item's raw values and what is nearest in the history; InputError of unknown ids."""
         with self._catalogue.lock.reading():
             items = self._catalogue.items
             rows = known_rows(items, item_ids, "items", live=False)
@@ -213,11 +186,7 @@ class Browser:
         return {"num_items": len(offered), "explained": plane.explained, "points": points}
 
     def places(self, item_ids: Sequence[ItemId]) -> list[list[float]]:
-        """Return where items lie on the map, those put in since and removed too; [n][2].
-
-        Raises:
-            UnknownItem: there never was such an item.
-        """
+        """Return where items lie on the map, [n][2], those put in since and removed too, or UnknownItem."""
         plane = self._plane
         with self._catalogue.lock.reading():
             vectors = self._vectors(known_rows(self._catalogue.items, item_ids, "items", live=False))
