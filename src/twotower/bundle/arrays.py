@@ -14,10 +14,6 @@ VERSION = (1, 0)
 def read_array(path: Path, mapped: bool = False) -> np.ndarray:
     """Read an array of plain values.
 
-    Args:
-        path: of a .npy file.
-        mapped: leave the values on the disk.
-
     Raises:
         InputError: it is no such file, or does not hold what its header says.
     """

@@ -19,17 +19,10 @@ class Bundle:
     """What a bundle holds.
 
     Args:
-        folder: where it was read from.
-        manifest: as checked.
         settings: the resolved configuration of its run.
         model: trained towers in eval mode, without gradients.
         index: over the catalogue, search arguments set; its ids are rows.
         item_vectors: float32 [N, D]; the item of row r stands at r - 1.
-        users: ids and rows.
-        items: ids and rows.
-        user_table: raw features, for people to look at.
-        item_table: ditto.
-        item_label: the column of `item_table` that names an item for people.
         history: what was known of every user; memory-mapped.
         request_time: unix seconds at which a request is taken to be made, unless it says otherwise.
     """

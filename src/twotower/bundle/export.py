@@ -32,7 +32,6 @@ def export(folder: Path, trusted_packages: Collection[str] = ()) -> Path:
 
     Args:
         folder: of a run, or of a bundle.
-        trusted_packages: see `read_bundle`.
 
     Raises:
         InputError: there is no bundle, it is damaged or exported already, or the exported towers differ.
@@ -51,7 +50,6 @@ def exported_beside(folder: Path, trusted_packages: Collection[str] = ()) -> Pat
 
     Args:
         folder: of a run, of a bundle, or of an exported bundle, which is its own.
-        trusted_packages: see `read_bundle`.
 
     Raises:
         InputError: as in `export`, or what lies beside the bundle is the export of another one.
@@ -67,7 +65,6 @@ def exported_beside(folder: Path, trusted_packages: Collection[str] = ()) -> Pat
 
 
 def _places(folder: Path) -> tuple[Path, Path]:
-    """Return the folders of a bundle and of its export, which are the same for an exported bundle."""
     folder = Path(folder)
     if (folder / BUNDLE / layout.MANIFEST).is_file() and not (folder / layout.MANIFEST).is_file():
         folder = folder / BUNDLE
@@ -97,7 +94,6 @@ def _export(source: Path, target: Path, trusted_packages: Collection[str]) -> No
 
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
-    """Give an empty folder beside another; it is gone at the end, unless it was moved."""
     try:
         temporary = temporary_folder(target)
     except OSError as error:

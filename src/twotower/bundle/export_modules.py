@@ -19,11 +19,7 @@ def feature_input(name: str) -> str:
 
 
 class UserTowerModule(nn.Module):
-    """From encoded features and a history given as item vectors to embeddings.
-
-    Args:
-        model: the trained towers.
-    """
+    """From encoded features and a history given as item vectors to embeddings."""
 
     def __init__(self, model: TwoTower) -> None:
         super().__init__()
@@ -52,11 +48,7 @@ class UserTowerModule(nn.Module):
 
 
 class ItemTowerModule(nn.Module):
-    """From encoded features of new items to embeddings, with the bias of a new item.
-
-    Args:
-        model: the trained towers.
-    """
+    """From encoded features of new items to embeddings, with the bias of a new item."""
 
     bias: Tensor
 

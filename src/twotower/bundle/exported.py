@@ -33,7 +33,6 @@ class ExportedTowers:
     checked here, where a wrong one is an error and not another item.
 
     Args:
-        bundle: with an export.
         num_threads: that one call may use; None for as many as torch does, so that the two do not fight.
 
     Raises:

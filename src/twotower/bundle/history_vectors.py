@@ -16,12 +16,7 @@ SPARE_ROWS = 1024
 
 
 def history_vectors(model: TwoTower, item_vectors: Floats) -> Floats:
-    """Return what a history sees of each item, [N + 1, H]; zeros for row 0 and items it does not know.
-
-    Args:
-        model: the trained towers.
-        item_vectors: their embeddings of the catalogue, [N, D].
-    """
+    """Return what a history sees of each item, [N + 1, H]; zeros for row 0 and items it does not know."""
     if model.history.config.items == "table":
         vectors = model.history_table.weight.detach().numpy() * model.trained_items.numpy()[:, None]
         vectors[0] = 0
@@ -33,10 +28,6 @@ class HistoryVectors:
     """History vectors of the items of a bundle and of those that came in since; safe from several threads.
 
     Where the history encoder has a table of its own, only items that training saw are anything to it.
-
-    Args:
-        model: whose histories.
-        vectors: as `history_vectors` gives them.
 
     Attributes:
         vectors: all of them, and room for more: [num_rows + 1 or more, H].

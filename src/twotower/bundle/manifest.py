@@ -159,12 +159,7 @@ def _verify_files(folder: Path, files: Mapping[str, ListedFile]) -> None:
 
 @contextmanager
 def refusing(path: Path, manifest: Manifest) -> Iterator[None]:
-    """Turn whatever a reader says of a file into an `InputError` that names it.
-
-    Args:
-        path: of a file that agrees with its checksum.
-        manifest: of its bundle.
-    """
+    """Turn whatever a reader says of a file into an `InputError` that names it."""
     try:
         yield
     except InputError as error:

@@ -34,15 +34,7 @@ EXAMPLES, EXAMPLE_LENGTH = 3, 5
 
 
 def write_towers(folder: Path, model: TwoTower) -> list[str]:
-    """Write both towers into a folder.
-
-    Args:
-        folder: is there.
-        model: in eval mode.
-
-    Returns:
-        Names of the files written.
-    """
+    """Write both towers, in eval mode, into a folder that is there; returns the names of the files."""
     rows = torch.zeros(EXAMPLES, dtype=torch.int64)
     with _quiet(), torch.no_grad():
         _write_user_tower(folder / layout.USER_TOWER, model, model.users.gather(rows), rows)

@@ -30,10 +30,6 @@ Users = tuple[dict[str, Tensor], Integers, Integers, Integers]
 def check_parity(bundle: Bundle, exported: ExportedTowers) -> dict[str, Any]:
     """Compare embeddings of users and items, known and new.
 
-    Args:
-        bundle: with the trained towers.
-        exported: the same towers.
-
     Returns:
         How many users and items were compared, and the largest difference; in units of the largest number of
         the embeddings where that is above 1.

@@ -33,7 +33,6 @@ def read_bundle(folder: Path, trusted_packages: Collection[str] = ()) -> Bundle:
     is ours or trusted, what they promise is compared with their size, and a user and an item are tried.
 
     Args:
-        folder: of the bundle.
         trusted_packages: beside this one, packages (or modules, or classes) that its files may name.
 
     Raises:

@@ -29,12 +29,8 @@ VALUE_BYTES = 8
 def read_table(path: Path, num_rows: int) -> pd.DataFrame:
     """Read a table.
 
-    Args:
-        path: of a Parquet file.
-        num_rows: that it must have.
-
     Raises:
-        InputError: it has others, or unpacks to more than its size warrants.
+        InputError: it has another number of rows, or unpacks to more than its size warrants.
     """
     metadata = pq.read_metadata(path)
     if metadata.num_rows != num_rows:
@@ -77,11 +73,6 @@ def _text_bytes(path: Path) -> int:
 
 def vocabulary_of(path: Path, table: pd.DataFrame, key: str) -> Vocabulary:
     """Return the ids of a table.
-
-    Args:
-        path: of its file.
-        table: as read.
-        key: the column of the ids.
 
     Raises:
         InputError: they are neither whole numbers nor text, or do not ascend, or one is far longer than the

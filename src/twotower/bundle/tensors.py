@@ -31,12 +31,6 @@ def read_towers(
 ) -> TwoTower:
     """Read the trained towers.
 
-    Args:
-        folder: of the bundle.
-        manifest: as checked.
-        settings: of its run, as read.
-        trusted_packages: whose classes the files may name.
-
     Raises:
         InputError: names the file that cannot be read or does not fit.
     """

@@ -46,15 +46,9 @@ def write_bundle(
     """Write a bundle whole or not at all.
 
     Args:
-        folder: must not exist.
-        settings: the resolved configuration, plain values.
-        fingerprint: of the run.
-        model: the trained towers.
         index: built over the catalogue, its search arguments set; its ids are the rows 1..N.
         item_vectors: float32 [N, D]; the item of row r stands at r - 1.
-        dataset: ids and tables of users and items.
         history: what is known of every user at serving time.
-        index_report: figures of the check of the index.
         request_time: unix seconds at which a request is taken to be made, unless it says otherwise.
 
     Raises:

@@ -32,15 +32,7 @@ def build_dataset(
 ) -> RetrievalDataset:
     """Load, check, split and store a data set, or open it where that was done before.
 
-    Args:
-        source: where the data comes from.
-        split: what trains and what is predicted.
-        cache_root: holds one folder a key; two processes may build the same one at once.
-        anew: do all of it, whatever is stored.
-        needs: is asked about the columns of users and of items, before anything is built.
-
-    Returns:
-        The data set, its arrays memory-mapped.
+    Two processes may build the same one at once: `cache_root` holds a folder for each key.
 
     Raises:
         InputError: the data or the split's settings are at fault.
@@ -71,7 +63,6 @@ def build_dataset(
 
 
 def _check_needs(dataset: RetrievalDataset, needs: Needs) -> None:
-    """Ask of a data set from the cache what `checked` asks of one that is built."""
     told = Gathered("the data")
     for table, frame in zip(ENTITIES, (dataset.user_table, dataset.item_table), strict=True):
         told.messages += needs(table, frame, dataset.origins.get(table, table))

@@ -34,10 +34,6 @@ def checked(tables: Tables, needs: Needs = no_needs) -> Tables:
     A table of users or items must name every user or item of the interactions: an id that is missing there
     is more often a mistake in a join than a wish.
 
-    Args:
-        tables: of a source.
-        needs: is asked about the columns of users and of items.
-
     Raises:
         InputError: one message with file, column and row of everything that is wrong.
     """
@@ -59,7 +55,6 @@ def checked(tables: Tables, needs: Needs = no_needs) -> Tables:
 
 
 def _check_columns(tables: Tables, told: Gathered) -> None:
-    """Refuse tables without the columns they must have, and a log without rows."""
     label = () if tables.item_label is None else (tables.item_label,)
     for table, needed in {
         "interactions": (USER_ID, ITEM_ID, TIMESTAMP),

@@ -22,7 +22,6 @@ class Column:
 
     Args:
         values: [n]; a named index says where its rows come from ("line" 7).
-        origin: the file.
         name: of the column in the file.
     """
 
@@ -46,9 +45,7 @@ class Column:
         """Refuse rows, if there are any: the first by its place, and how many there are.
 
         Args:
-            wrong: [n] which rows.
             say: position of the first -> what is wrong with it.
-            remedy: what to say last.
 
         Raises:
             InputError: there are some.

@@ -26,7 +26,6 @@ class Archive:
 
     Args:
         name: of the zip without its suffix, and of the folder in it, in the cache and in the user's folder.
-        base_url: the folder it is downloaded from.
         zip_hash: of the zip, `algorithm:hexadecimal`.
         files: the files that are needed -> their SHA-256.
     """
@@ -90,7 +89,6 @@ def _verified(archive: Archive, folder: Path) -> dict[str, Path]:
 
 
 def _download(archive: Archive, folder: Path) -> None:
-    """Download the zip, whose hash is known, and unpack what is needed of it into a folder of the cache."""
     logging.getLogger("pooch").setLevel(logging.WARNING)
     url = f"{archive.base_url}/{archive.name}.zip"
     by_hand = (

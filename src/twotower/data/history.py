@@ -25,20 +25,12 @@ class History:
 
     @classmethod
     def of(cls, users: np.ndarray, items: np.ndarray, times: np.ndarray, num_users: int) -> "History":
-        """Build from interactions that are already ordered by user row, then time.
-
-        Args:
-            users: [n] user rows, ascending, none of them 0.
-            items: [n] item rows.
-            times: [n] unix seconds.
-            num_users: of the vocabulary, row 0 not counted.
-        """
+        """Build from interactions [n] that are already ordered by user row (none is 0), then time."""
         counts = np.bincount(users, minlength=num_users + 1)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return cls(offsets, items.astype(np.int32), times.astype(np.int64))
 
     def __len__(self) -> int:
-        """Return the number of interactions."""
         return len(self.items)
 
     @property
@@ -57,10 +49,6 @@ class History:
     def last(self, users: np.ndarray, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the most recent interactions of each user, right-aligned.
 
-        Args:
-            users: [B] user rows.
-            length: L.
-
         Returns:
             Item rows [B, L], 0 = padding, and times [B, L], 0 where padding.
         """
@@ -75,9 +63,6 @@ class History:
 
     def flat(self, users: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Return all interactions of these users in one row.
-
-        Args:
-            users: [B] user rows; one may be named twice.
 
         Returns:
             The position in `users` of each interaction, ascending, and its item row.

@@ -43,10 +43,6 @@ class Windows:
 
     Args:
         parts: int8 [n] the part of each interaction of the log.
-        train: the train log.
-        train_and_valid: for the final fit.
-        valid: predicted from the train log.
-        test: predicted from train and valid logs.
     """
 
     parts: Parts

@@ -19,10 +19,6 @@ DECIMAL = r"-?\d+\.0*"
 def checked_ids(column: Column, is_csv: bool) -> "pd.Series[Any]":
     """Return an id column as int64 or as text.
 
-    Args:
-        column: of any type.
-        is_csv: it is text only because CSV has no types.
-
     Raises:
         InputError: an id is missing, a fraction, neither a whole number nor text, too long, or of another
             kind than the ids before it.
@@ -59,12 +55,7 @@ def checked_ids(column: Column, is_csv: bool) -> "pd.Series[Any]":
 def unified_ids(
     ids: Mapping[str, "pd.Series[Any]"], from_csv: Collection[str]
 ) -> Mapping[str, "pd.Series[Any]"]:
-    """Return ids as whole numbers if all of them can be, in every table: CSV cannot say which it means.
-
-    Args:
-        ids: table -> its checked ids.
-        from_csv: tables whose ids are text only because CSV has no types.
-    """
+    """Return ids as whole numbers if all of them can be, in every table: CSV cannot say which it means."""
     for table, values in ids.items():
         if table in from_csv:
             whole = bool(pd.Series(values.unique()).str.fullmatch(WHOLE_NUMBER).all())

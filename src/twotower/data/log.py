@@ -19,8 +19,6 @@ class Log:
         users: int32 [n] user rows, ascending.
         items: int32 [n] item rows.
         times: int64 [n] unix seconds, ascending within a user.
-        num_users: of the vocabulary.
-        num_items: ditto.
         given: int8 [n] position in `SPLIT_NAMES` that the source gives each interaction, or None.
     """
 
@@ -32,7 +30,6 @@ class Log:
     given: NDArray[np.int8] | None = None
 
     def __len__(self) -> int:
-        """Return the number of interactions."""
         return len(self.users)
 
     @cached_property

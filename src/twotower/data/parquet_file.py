@@ -58,5 +58,4 @@ def _series(column: pa.ChunkedArray) -> "pd.Series[Any]":
 
 
 def _with_gaps(kind: pa.DataType) -> Any:
-    """Return the type of pandas that holds these whole numbers and gaps."""
     return pd.api.types.pandas_dtype(str(kind).replace("uint", "UInt").replace("int", "Int"))

@@ -26,12 +26,6 @@ TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times")
 def write_dataset(tables: Tables, windows: Windows, audit: Audit, folder: Path) -> str:
     """Write into an empty folder; equal histories are written once.
 
-    Args:
-        tables: of users and of items, in row order.
-        windows: the log, cut by a split.
-        audit: facts about both.
-        folder: where to.
-
     Returns:
         The fingerprint of the content: equal for equal values, wherever they come from.
 

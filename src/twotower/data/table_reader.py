@@ -81,13 +81,7 @@ def header(path: Path, separator: str) -> list[str]:
 
 
 def header_problems(path: Path, names: Sequence[str], needed: Iterable[str]) -> list[str]:
-    """Return what to say about needed columns that a file does not have, or has more than once.
-
-    Args:
-        path: of the file.
-        names: its header.
-        needed: names of columns.
-    """
+    """Return what to say about needed columns that a file does not have, or has more than once."""
     needed = list(dict.fromkeys(needed))
     counts = Counter(names)
     twice = [name for name in needed if counts[name] > 1]
@@ -105,10 +99,6 @@ def read(
     """Return some columns of a file.
 
     Args:
-        path: of the file.
-        columns: to read.
-        separator: of CSV.
-        chunk_rows: rows of CSV parsed at a time.
         ids: columns in which only an empty field is missing, words like NA are values.
 
     Returns:
@@ -179,7 +169,6 @@ def _read_csv(
 
 
 def _undecodable_line(path: Path) -> int | None:
-    """Return the number of the first line that is not UTF-8."""
     opened = gzip.open if path.name.lower().endswith(".gz") else open
     with contextlib.suppress(OSError, EOFError, zlib.error), opened(path, "rb") as file:  # maybe damaged too
         for number, line in enumerate(file, start=1):

@@ -29,7 +29,6 @@ class Tables:
         origins: "interactions", "users", "items" -> file name, for messages.
         item_label: the column of `items` that names an item for people.
         file_columns: `user_id` and so on -> the column's name in the files, where it differs.
-        timestamp_unit: `s` or `ms` since 1970, or `iso` dates and times.
         from_csv: tables whose ids are text only because CSV has no types.
     """
 

@@ -34,7 +34,6 @@ def checked_times(column: Column, unit: TimestampUnit) -> "pd.Series[Any]":
 
     Args:
         column: whole numbers, text of whole numbers, ISO 8601 text (without a zone: UTC) or times.
-        unit: of the numbers, or `iso` for dates and times.
 
     Raises:
         InputError: names the first value that is not what the unit says, or that no log has.
@@ -65,9 +64,6 @@ def oddity_of_times(column: Column) -> str | None:
     """Return what to warn of, if anything: a gap, a span or a place in time that cannot be.
 
     Each of the times could be; units were mixed or mistaken.
-
-    Args:
-        column: checked unix seconds.
     """
     text = _oddity(column, column.values.to_numpy(dtype=np.int64))
     return f"{column.origin}: column {column.name!r}: {text}" if text else None

@@ -42,9 +42,6 @@ def cold_start(
 
     Args:
         model: fitted on all that came before the test split.
-        config: the choice of index.
-        dataset: with its test split.
-        evaluator: gives k, the seen filter and the number of resamples.
 
     Returns:
         `model`, `content` (nearest neighbours by content; absent where items are known by id alone) and
@@ -91,10 +88,7 @@ def live_index(
     """Build and tune an index without the cold items, then add these as a running service adds new ones.
 
     Args:
-        model: the towers.
-        config: the choice of index.
         dataset: gives the raw content, and in its validation users the queries that tune.
-        cold: rows of the items that come later.
     """
     vectors = encode_catalogue(model).cpu().numpy()
     warm = np.setdiff1d(np.arange(1, len(vectors) + 1), cold)
@@ -106,12 +100,7 @@ def live_index(
 
 @torch.inference_mode()
 def embed_as_new(model: TwoTower, table: pd.DataFrame) -> NDArray[np.float32]:
-    """Embed items from their raw content with the unknown id and a new item's bias, float32 [n, D].
-
-    Args:
-        model: the towers.
-        table: lines of the item table.
-    """
+    """Embed items from their raw content with the unknown id and a new item's bias, float32 [n, D]."""
     records: list[Any] = table[sorted(model.items.columns - {ITEM_ID})].to_dict("records")
     device, found = model.trained_items.device, []
     for start in range(0, len(records), CHUNK):
@@ -131,7 +120,6 @@ def expected_recalls(
     Args:
         left: [Q] items that a user may be recommended.
         counts: part -> the targets [Q] that a user has there.
-        ks: numbers of items drawn.
     """
     found: OfParts = {part: {} for part in counts}
     for part, each in counts.items():
@@ -143,7 +131,6 @@ def expected_recalls(
 
 
 def _candidates_left(holdout: Holdout, evaluator: Evaluator, num_items: int) -> NDArray[np.int64]:
-    """Return how many items each user [Q] may be recommended."""
     seen = evaluator.excluded(holdout)
     left = np.full(len(holdout.users), num_items)
     if seen is not None:

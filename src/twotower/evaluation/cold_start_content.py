@@ -26,7 +26,6 @@ def content_of(items: FeatureTable, known: NDArray[np.bool_]) -> sparse.csr_arra
     Retail with the price: recall@20 of cold items .036 rather than .050).
 
     Args:
-        items: features of the catalogue.
         known: [N] items that training knows: document counts, means and deviations are theirs.
     """
     bags, numbers = [], []
@@ -46,11 +45,6 @@ def content_top(content: sparse.csr_array, holdout: Holdout, evaluator: Evaluato
     """Return the items most alike (cosine) to the mean of a user's items, [Q, max_k] rows, best first.
 
     Users without a history are recommended nothing: rows 0.
-
-    Args:
-        content: [N, V] unit vectors.
-        holdout: whose users ask.
-        evaluator: says how many items, and whether seen ones are left out.
     """
 
     def score(queries: slice) -> torch.Tensor:

@@ -23,11 +23,7 @@ from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
 
 
 class Evaluator(Component):
-    """Evaluates top lists against a holdout.
-
-    Attributes:
-        ks: list lengths to report, ascending, each once.
-    """
+    """Evaluates top lists against a holdout."""
 
     class Config(Component.Config):
         """What is measured."""
@@ -100,7 +96,6 @@ class Evaluator(Component):
 
         Args:
             top_rows: [Q, K >= max_k] item rows of the holdout's users, best first, 0 or -1 = no item.
-            holdout: who was asked for, and what they took.
             popularity: [N + 1] interactions of each item row in the log the model was fitted on
                 (`item_popularity`); an item without any is cold.
         """

@@ -43,10 +43,7 @@ def index_catalogue(
     reported come from the other.
 
     Args:
-        model: with the weights to index.
-        config: the choice of index.
         holdout: whose users ask; its targets judge what the index costs in metrics.
-        evaluator: computes these metrics.
         popularity: [N + 1] train interactions of each item row.
     """
     items = encode_catalogue(model)
@@ -68,9 +65,7 @@ def tuned_index(
     """Build an index and choose its search arguments; returns it with all that were measured.
 
     Args:
-        config: the choice of index.
         vectors: [N, D].
-        rows: [N] of the items.
         queries: [n, D], of which the first few thousand tune.
     """
     index = config.for_size(len(vectors)).build()

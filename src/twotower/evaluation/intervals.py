@@ -27,8 +27,6 @@ def bootstrap_interval(values: np.ndarray, num_bootstrap: int, seed: int = 0) ->
 
     Args:
         values: [Q, M] values of Q users in M metrics.
-        num_bootstrap: number of resamples.
-        seed: of the draws; the same seed gives the same interval.
 
     Returns:
         [M, 2], low and high.

@@ -18,14 +18,6 @@ def top_rows(
 ) -> tuple[Tensor, np.ndarray]:
     """Rank the catalogue for users at some positions of a holdout.
 
-    Args:
-        model: the towers.
-        items: [N, D] embeddings of the catalogue.
-        holdout: whose users.
-        positions: [b].
-        k: how many items.
-        filter_seen: leave out what a user already has.
-
     Returns:
         user embeddings [b, D] and item rows [b, k], best first.
     """

@@ -18,8 +18,6 @@ class Targets:
 
     Args:
         keys: int64 [T], ascending `pair_keys` of the (user position, item row) pairs.
-        num_queries: Q.
-        num_items: N.
     """
 
     keys: NDArray[np.int64]
@@ -50,13 +48,7 @@ def targets_of(holdout: Holdout, num_items: int) -> Targets:
 
 
 def rank(top_rows: np.ndarray, targets: Targets, popularity: np.ndarray) -> Ranking:
-    """Return the ranking of recommended rows [Q, K] (0 or -1 = no item) against the targets.
-
-    Args:
-        top_rows: distinct item rows of each user, best first.
-        targets: the relevant items.
-        popularity: int64 [N + 1] train interactions per item row.
-    """
+    """Return the ranking of recommended rows [Q, K] (0 or -1 = no item) against the targets."""
     items = np.maximum(top_rows, 0)
     keys = pair_keys(np.arange(targets.num_queries)[:, None], items, targets.num_items)
     return Ranking(items, contains(targets.keys, keys), targets.counts(), targets.num_items, popularity)
@@ -84,9 +76,6 @@ def without_seen(rows: np.ndarray, exclude: Pairs, num_items: int, k: int) -> ND
 
     Args:
         rows: [Q, M] item rows, best first, 0 or -1 = no item; M should exceed k by the items excluded.
-        exclude: items to drop.
-        num_items: N.
-        k: places to keep.
 
     Returns:
         int64 [Q, k]; 0 where fewer than k were left.

@@ -14,8 +14,6 @@ class Report:
         per_user: one line per evaluated user: `user` (row) and a column for each per-user key.
         intervals: per-user key -> [low, high], the 95 % bootstrap interval of its mean.
         slices: group -> slice -> keys plus `num_users` and `num_targets`; empty slices are left out.
-        num_users: users evaluated.
-        num_targets: relevant items of them.
     """
 
     metrics: dict[str, float]

@@ -23,9 +23,6 @@ def item_slices(popularity: np.ndarray) -> Masks:
     `item_popularity`: items in order of train interactions; head = the fewest items that hold 50 % of all
     train interactions, mid = those that hold the next 30 %, tail = the rest, items never seen included.
     `item_cold`: cold = no train interaction, warm = any.
-
-    Args:
-        popularity: [N + 1] train interactions per item row.
     """
     counts = popularity[1:]
     order = np.argsort(-counts, kind="stable")
@@ -50,9 +47,6 @@ def user_slices(history_lengths: np.ndarray) -> Masks:
     `user_activity`: cold = empty history; the others in thirds by the length of their history: low up to
     the first tercile, mid up to the second, high above. Users of one length stay together, so that thirds
     may be uneven.
-
-    Args:
-        history_lengths: [Q] interactions known before the request.
     """
     warm = history_lengths > 0
     low, high = np.quantile(history_lengths[warm], [1 / 3, 2 / 3]) if warm.any() else (0.0, 0.0)
@@ -72,11 +66,8 @@ def values_inside(
     """Return what users find of the targets in a slice of the catalogue, in lists over all of it.
 
     Args:
-        ranking: the lists.
-        targets: all of them.
         mask: [N + 1] the item rows of the slice.
         metrics: such as are `by_target`.
-        ks: list lengths.
 
     Returns:
         the values of the users who have a target in the slice, and how many they have.

@@ -24,10 +24,7 @@ def exact_top_k(user_vectors: Tensor, item_vectors: Tensor, k: int, exclude: Pai
     """Return the k best items of each user by dot product.
 
     Args:
-        user_vectors: [Q, D].
-        item_vectors: [N, D], item row r at position r - 1.
         k: places wanted; places beyond the items left for a user hold row 0.
-        exclude: items that must not be returned.
 
     Returns:
         Item rows int64 [Q, k], best first and equal scores lower row first, and their scores float32 [Q, k]
@@ -49,10 +46,6 @@ def top_k_of(
 
     Args:
         score: gives fresh scores float32 [B, N] of a slice of users; they are overwritten.
-        num_queries: Q.
-        num_items: N.
-        k: places wanted.
-        exclude: items that must not be returned.
     """
     found_rows = np.zeros((num_queries, k), dtype=np.int64)
     found_scores = np.full((num_queries, k), -np.inf, dtype=np.float32)

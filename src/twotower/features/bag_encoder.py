@@ -21,7 +21,6 @@ class BagEncoder(nn.Module):
 
     Args:
         token_weights: [V], weight of each row of the table, row 0 (padding) has none.
-        dim: D, width of an embedding.
     """
 
     token_weights: Tensor

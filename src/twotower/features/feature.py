@@ -106,7 +106,6 @@ class Feature(Component, ABC):
 
         Args:
             values: [n], in table order; a named index is quoted in place of the row number.
-            origin: file or table the values come from, for the message.
 
         Returns:
             At most two messages: values are missing (unless `missing` is `allow`), or not what is expected.
@@ -143,9 +142,6 @@ class Feature(Component, ABC):
 
     def encode(self, values: Values) -> Tensor:
         """Encode values; unseen, missing and odd ones become row 0 or a neutral value, never an exception.
-
-        Args:
-            values: [n] raw values.
 
         Returns:
             [n, width], integer rows or float32.

@@ -31,7 +31,6 @@ class FeatureTable(nn.Module):
     Args:
         features: fitted, by name; a context feature has no values here.
         encoded: name -> [num_rows, W], without row 0.
-        num_rows: entities, without row 0.
     """
 
     def __init__(self, features: dict[str, Feature], encoded: dict[str, Tensor], num_rows: int) -> None:
@@ -51,10 +50,8 @@ class FeatureTable(nn.Module):
         """Fit features on train rows, then encode every row.
 
         Args:
-            features: not yet fitted, by name.
             table: the entity of row r is at position r - 1; the id column, if any, names rows in messages.
             train_rows: rows (from 1) with train interactions.
-            origin: file or table the values come from, for messages.
 
         Raises:
             InputError: a name or column is not usable, or any row (of train or not) holds a bad value.
@@ -119,9 +116,7 @@ def column_faults(features: Mapping[str, Feature], table: pd.DataFrame, origin: 
     """Return all that keeps features from using a table: their names, its columns, the values of any row.
 
     Args:
-        features: by name, fitted or not.
         table: of users or items; where its key is at fault it is not there, and nothing is said of that.
-        origin: file or table the values come from, for messages.
     """
     told = Gathered(origin)
     for name, feature in _tabled(features).items():

@@ -12,9 +12,6 @@ class LookupEncoder(nn.Module):
 
     Args:
         num_rows: with row 0.
-        dim: width of an embedding.
-        dropout: probability of replacing a row by row 0.
-        sparse: give sparse gradients; the optimizer must take them.
 
     Reference: Volkovs et al., DropoutNet: Addressing Cold Start in Recommender Systems, NIPS 2017, section 4.
     """

@@ -98,7 +98,6 @@ def hashed_tokens(text: str, buckets: int, char_ngrams: bool) -> list[int]:
     """Return the distinct hashes of a text's tokens, words first; case does not count.
 
     Args:
-        text: any text.
         buckets: hashes are in 0..buckets-1, the same on every machine.
         char_ngrams: add the character n-grams (3 to 5) of each word with its edges marked.
 

@@ -19,9 +19,7 @@ def held(folder: Path, what: str, patience_seconds: float = 0.0) -> Iterator[Non
     """Hold a folder; the system lets go of it when this process ends, however it ends.
 
     Args:
-        folder: is made if needed.
         what: for the message: `sweep` or `run`; names the lock file too.
-        patience_seconds: how long to wait for another owner to end.
 
     Raises:
         InputError: another process holds it; says which, on which host and since when.

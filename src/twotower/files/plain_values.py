@@ -17,10 +17,6 @@ BREAKS = set("\r\x85\u2028\u2029")
 def read_json(path: Path, remedy: str) -> Any:
     """Read a JSON file.
 
-    Args:
-        path: of the file.
-        remedy: what to do about a damaged one.
-
     Raises:
         InputError: it cannot be read or is no JSON.
     """
@@ -32,10 +28,6 @@ def read_json(path: Path, remedy: str) -> Any:
 
 def read_yaml(path: Path, remedy: str) -> Any:
     """Read a YAML file as `load_yaml` does.
-
-    Args:
-        path: of the file.
-        remedy: what to do about a damaged one.
 
     Raises:
         InputError: `load_yaml` cannot.

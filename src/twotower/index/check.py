@@ -21,16 +21,7 @@ class IndexReport:
     """Everything a run says about its index.
 
     Attributes:
-        type: the concrete kind.
-        factory: Faiss's description.
-        build_args: with automatic values filled in.
-        search_args: in force, tuned or given.
-        num_vectors: in the index.
-        dim: of the vectors.
         metric: `inner_product`, or what disagrees.
-        count_ok: every item is in the index.
-        dim_ok: the index has the dimension of the vectors.
-        metric_ok: index and quantiser use the inner product.
         round_trip_ok: saved and loaded again, it holds the same rows and answers the same.
         changes_ok: items can be removed and added, and it answers rightly then.
         recall_k: the k of `recall_at_100`: 100, or the number of items where that is less.
@@ -40,12 +31,6 @@ class IndexReport:
         queries_per_second: of a batch, all threads.
         latency_ms_p50: of one query, one thread.
         latency_ms_p99: of one query, one thread.
-        build_seconds: training and adding.
-        index_bytes: size of the saved file.
-        bytes_per_item: the same, per vector.
-        target_recall: that tuning aimed at.
-        min_recall: below which the index is rejected.
-        points: the curve of recall against latency.
         problems: one sentence for each failed check.
         label_metric_drop: metric key -> exact value less the index's value; filled in by who has labels.
     """
@@ -101,13 +86,8 @@ def check(
     """Compare an index with the vectors it was built from and with exact search over them.
 
     Args:
-        index: built, with its search arguments chosen.
-        vectors: [N, D] the catalogue.
-        rows: [N] its rows.
         queries: [Q, D] embeddings of real users, other than those of tuning; evenly thinned to `max_queries`.
         k: lowered to N.
-        points: what tuning measured, to be kept in the report.
-        max_queries: how many queries exact search is run for.
 
     Raises:
         InputError: there is no query.

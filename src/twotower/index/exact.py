@@ -31,9 +31,6 @@ def exact_search(vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: 
     """Return the k best items of each query over the whole catalogue.
 
     Args:
-        vectors: [N, D].
-        rows: [N] distinct rows of the vectors.
-        queries: [Q, D].
         k: at least 1; places beyond N hold row -1 and score -inf.
     """
     if k < 1:
@@ -72,9 +69,7 @@ class Truth:
 
     Attributes:
         vectors: [N, D] the catalogue.
-        rows: [N] its rows.
         queries: [Q, D].
-        exact: the k best items of each query.
     """
 
     vectors: np.ndarray

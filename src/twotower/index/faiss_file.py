@@ -21,7 +21,6 @@ def read_faiss(path: Path, largest_part: Callable[[int], int]) -> Any:
     """Read a file that Faiss wrote.
 
     Args:
-        path: of the file.
         largest_part: bytes of the file -> the most that one part of it may take.
 
     Raises:

@@ -119,10 +119,6 @@ class Held:
         """Search past the tombstones; what is beyond the vectors found is row -1.
 
         More is asked for than is wanted, and twice as much for the queries that it did not suffice for.
-
-        Args:
-            queries: float32 [Q, D].
-            k: at least 1.
         """
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)

@@ -132,10 +132,6 @@ class Index(Component, ABC):
     def search(self, queries: np.ndarray, k: int) -> SearchResult:
         """Return the k items with the highest dot product; k above the number of items is padded.
 
-        Args:
-            queries: [Q, D] numbers, finite.
-            k: how many items, at least 1.
-
         Raises:
             InputError: k below 1, queries of another dimension or not finite.
         """

@@ -19,9 +19,7 @@ def latency_ms(index: Index, queries: np.ndarray, k: int) -> tuple[float, float]
     """Search one query at a time on one thread, and return the median and the 99th percentile, milliseconds.
 
     Args:
-        index: built.
         queries: [Q, D], Q at least 1; repeated where there are fewer than needed.
-        k: how many items.
     """
     times = []
     with single_thread():

@@ -23,8 +23,6 @@ def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     """Build, search, save, load, remove and add on random unit vectors of the right dimension and size class.
 
     Args:
-        config: the choice of index.
-        dim: of the embeddings.
         num_items: size of the catalogue; at most 20,000 vectors are made unless training needs more.
 
     Returns:
@@ -80,10 +78,7 @@ def problem_of_changes(
 
     Args:
         copy: of an index; it is changed.
-        vectors: [N, D] the catalogue.
         rows: [N] its rows; those that the index lacks are left out.
-        queries: [Q, D].
-        k: how many items of each query are compared.
     """
     there = np.flatnonzero(np.isin(rows, copy.rows))
     changed = there[np.linspace(0, len(there) - 1, min(len(there), NUM_CHANGED)).astype(np.int64)]

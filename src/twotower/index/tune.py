@@ -20,7 +20,6 @@ class OperatingPoint:
         search_args: such as `{"nprobe": 8}`.
         recall: recall@k against exact search, fair to ties.
         latency_ms: per query, in a batch.
-        queries_per_second: the same, inverted.
     """
 
     search_args: dict[str, int]
@@ -51,7 +50,6 @@ def tune(index: Index, truth: Truth) -> list[OperatingPoint]:
     of the best recall is set.
 
     Args:
-        index: built.
         truth: of held-out queries, not those of the check.
 
     Returns:

@@ -9,11 +9,6 @@ from twotower.config.errors import InputError
 def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None) -> np.ndarray:
     """Return vectors as C-contiguous float32 [N, D]; the input itself where it already is.
 
-    Args:
-        vectors: [N, D] numbers.
-        name: what the message calls them.
-        dim: the dimension they must have; None accepts any.
-
     Raises:
         InputError: not two-dimensional, another dimension, or values that are not finite in float32.
     """

@@ -56,10 +56,6 @@ class Split(Component, ABC):
         """Return when each user row asks, unix seconds [num_users + 1]; 0 for users without targets.
 
         Here: at the time of the user's first target.
-
-        Args:
-            log: the log that was split.
-            targets: [n] which of its interactions are targets.
         """
         times = np.zeros(log.num_users + 1, dtype=np.int64)
         positions = np.flatnonzero(targets)[::-1]  # the last write wins: the earliest target

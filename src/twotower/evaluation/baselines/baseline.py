@@ -33,8 +33,6 @@ class Baseline(Component, ABC):
         """Learn from the log.
 
         Args:
-            train: the log of every user.
-            num_items: N.
             now: unix seconds at which recommendations are asked for.
 
         Raises:

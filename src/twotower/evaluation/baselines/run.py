@@ -33,13 +33,6 @@ def run_baselines(
 ) -> BaselineReports:
     """Fit each baseline on `train` and evaluate it on `holdout`.
 
-    Args:
-        configs: name -> settings of the baseline.
-        evaluator: metrics and seen filter.
-        holdout: users, their histories and targets.
-        train: the log the model was fitted on too.
-        num_items: N.
-
     Raises:
         InputError: a setting of one does not suit the data.
     """
@@ -66,7 +59,6 @@ def request_time(holdout: Holdout, train: History) -> int:
 
 
 def _top_rows(baseline: Baseline, evaluator: Evaluator, holdout: Holdout, num_items: int) -> np.ndarray:
-    """Return the best rows [Q, max_k] of a fitted baseline, seen items filtered as the evaluator says."""
 
     def score(queries: slice) -> torch.Tensor:
         return torch.from_numpy(baseline.scores(holdout.history, holdout.users[queries]))
