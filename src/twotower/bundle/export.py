@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from twotower.bundle import layout
-from twotower.bundle.exported import ExportedTowers
-from twotower.bundle.history_vectors import history_vectors
+from twotower.bundle.exported import ExportedTowers, history_vectors
 from twotower.bundle.manifest import list_files, read_manifest, render
 from twotower.bundle.onnx_files import OPSET, write_towers
 from twotower.bundle.parity import check_parity

@@ -124,10 +124,8 @@ def _checked(values: Mapping[str, Any], path: Path) -> Manifest:
 def verify(folder: Path) -> Manifest:
     """Check that a bundle is what was written, before any library reads a file, and return its manifest.
 
-    One flipped bit loads without an error in Faiss, safetensors and numpy, and then gives wrong answers.
-
-    Raises:
-        InputError: names the file that is damaged, missing or not listed.
+    One flipped bit loads without an error in Faiss, safetensors and numpy, and then gives wrong answers; an
+    InputError names the file that is damaged, missing or not listed.
     """
     manifest = read_manifest(folder)
     try:

@@ -35,8 +35,7 @@ def check_parity(bundle: Bundle, exported: ExportedTowers) -> dict[str, Any]:
         the embeddings where that is above 1.
 
     Raises:
-        InputError: a number of an embedding differs by more than 1e-5 (of the largest one where that is above
-            1), or is not finite.
+        InputError: a difference is above 1e-5, or a number is not finite.
     """
     rng = np.random.default_rng(SEED)
     users, items = list(_users(bundle, rng)), list(_items(bundle.model, rng))

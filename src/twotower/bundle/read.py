@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from twotower.bundle import layout
-from twotower.bundle.arrays import read_array
+from twotower.bundle.arrays_and_tables import read_array, read_table, vocabulary_of
 from twotower.bundle.bundle import Bundle
 from twotower.bundle.manifest import REMEDY, Manifest, refusing, verify
-from twotower.bundle.tables import read_table, vocabulary_of
 from twotower.bundle.tensors import read_towers
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts

@@ -22,7 +22,7 @@ from twotower.data.history import History
 from twotower.features.feature_table import FeatureTable
 from twotower.files.atomic import replace_folder, temporary_folder
 from twotower.files.plain_values import yaml_text
-from twotower.index.faiss_file import faiss_versions
+from twotower.index.held import faiss_versions
 from twotower.index.index import Index
 from twotower.towers.two_tower import TwoTower
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from twotower.data.dataset import Audit
+from twotower.data.history import Log
 from twotower.data.holdouts import Windows
-from twotower.data.log import Log
 from twotower.data.splits.split import NONE, Split
 from twotower.data.times import date
 

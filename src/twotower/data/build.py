@@ -13,8 +13,8 @@ from twotower.data.audit import WARNING, audit_of
 from twotower.data.check_tables import ENTITIES, Needs, checked, no_needs
 from twotower.data.dataset import Audit, RetrievalDataset
 from twotower.data.fingerprints import fingerprint_of
+from twotower.data.history import log_of
 from twotower.data.holdouts import Windows, windows_of
-from twotower.data.log import log_of
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.data.store import open_dataset, write_dataset

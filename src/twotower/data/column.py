@@ -18,12 +18,7 @@ def quoted(value: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """A column of a table that came from a file.
-
-    Args:
-        values: [n]; a named index says where its rows come from ("line" 7).
-        name: of the column in the file.
-    """
+    """A column of a file (`origin`); a named index says where its rows come from ("line" 7)."""
 
     values: "pd.Series[Any]"
     origin: str
@@ -42,10 +37,7 @@ class Column:
         return quoted(value) if isinstance(value, str) else f"{quoted(value)} ({type(value).__name__})"
 
     def refuse(self, wrong: NDArray[np.bool_], say: Callable[[int], str], remedy: str = "") -> None:
-        """Refuse rows, if there are any: the first by its place, and how many there are.
-
-        Args:
-            say: position of the first -> what is wrong with it.
+        """Refuse rows, if there are any: the first by its place and what to `say` of it, and how many.
 
         Raises:
             InputError: there are some.

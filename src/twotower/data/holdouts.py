@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout
-from twotower.data.history import History
-from twotower.data.log import Log
+from twotower.data.history import History, Log
 from twotower.data.splits.split import (
     KNOWN_TO_TEST,
     KNOWN_TO_VALID,
@@ -39,11 +38,7 @@ class Window(Holdout):
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """A log cut by a split.
-
-    Args:
-        parts: int8 [n] the part of each interaction of the log.
-    """
+    """A log cut by a split; `parts` is int8 [n]."""
 
     parts: Parts
     train: History

@@ -24,10 +24,7 @@ TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times")
 
 
 def write_dataset(tables: Tables, windows: Windows, audit: Audit, folder: Path) -> str:
-    """Write into an empty folder; equal histories are written once.
-
-    Returns:
-        The fingerprint of the content: equal for equal values, wherever they come from.
+    """Write into an empty folder, equal histories once; returns the fingerprint: equal for equal values.
 
     Raises:
         InputError: a feature column mixes kinds of values.

@@ -96,13 +96,9 @@ def header_problems(path: Path, names: Sequence[str], needed: Iterable[str]) -> 
 def read(
     path: Path, columns: Sequence[str], separator: str, chunk_rows: int, ids: Collection[str]
 ) -> pd.DataFrame:
-    """Return some columns of a file.
+    """Return some columns of a file: of Parquet as typed there, of CSV all text, indexed by "line".
 
-    Args:
-        ids: columns in which only an empty field is missing, words like NA are values.
-
-    Returns:
-        Parquet: as typed there. CSV: all text, indexed by "line"; empty lines at the end are dropped.
+    In `ids` only an empty field is missing, words like NA are values; empty lines at the end are dropped.
 
     Raises:
         InputError: the file lacks a column, has it twice or is not readable.

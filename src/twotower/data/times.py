@@ -30,10 +30,7 @@ def date(seconds: int) -> str:
 
 
 def checked_times(column: Column, unit: TimestampUnit) -> "pd.Series[Any]":
-    """Return a time column as unix seconds.
-
-    Args:
-        column: whole numbers, text of whole numbers, ISO 8601 text (without a zone: UTC) or times.
+    """Return whole numbers, text of them, ISO 8601 text (without a zone: UTC) or times as unix seconds.
 
     Raises:
         InputError: names the first value that is not what the unit says, or that no log has.

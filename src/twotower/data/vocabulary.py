@@ -62,11 +62,7 @@ class Vocabulary:
         return place + 1 if place < len(self) and self.values[place].item() == value else UNKNOWN
 
     def ids(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
-        """Return the id of each row.
-
-        Raises:
-            IndexError: a row is 0 (nothing is known of it) or beyond the last.
-        """
+        """Return the id of each row; an IndexError if one is 0 (unknown) or beyond the last."""
         array = np.asarray(rows, dtype=np.int64)
         if array.size and (array.min() < 1 or array.max() > len(self)):
             raise IndexError(f"rows with an id are 1..{len(self)}, got {array.min()}..{array.max()}")

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.tables import ITEM_ID
 from twotower.evaluation.cold_start_content import content_of, content_top
-from twotower.evaluation.encode import CHUNK, encode_catalogue, encode_every_user
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import indexed_top, tuned_index
 from twotower.evaluation.intervals import intervals_of
+from twotower.evaluation.predict import CHUNK, encode_catalogue, encode_every_user
 from twotower.evaluation.ranking import item_popularity, rank, targets_of
 from twotower.evaluation.slices import values_inside
 from twotower.evaluation.user_values import UserValues, key_of, means_of
@@ -38,10 +38,7 @@ def cold_start(
 
     Cold items are those without an interaction before the test split: the split held them out, or nobody had
     them yet. The lists are over the whole catalogue; each part averages over the users with a target in it.
-    Parts without any target are left out.
-
-    Args:
-        model: fitted on all that came before the test split.
+    Parts without any target are left out. The model is fitted on all that came before the test split.
 
     Returns:
         `model`, `content` (nearest neighbours by content; absent where items are known by id alone) and
@@ -85,11 +82,7 @@ def _intervals(found: OfParts, evaluator: Evaluator) -> dict[str, dict[str, list
 def live_index(
     model: TwoTower, config: Index.Config, dataset: RetrievalDataset, cold: NDArray[np.int64]
 ) -> Index:
-    """Build and tune an index without the cold items, then add these as a running service adds new ones.
-
-    Args:
-        dataset: gives the raw content, and in its validation users the queries that tune.
-    """
+    """Build and tune an index without the cold items, then add these as a running service adds new ones."""
     vectors = encode_catalogue(model).cpu().numpy()
     warm = np.setdiff1d(np.arange(1, len(vectors) + 1), cold)
     index, _ = tuned_index(config, vectors[warm - 1], warm, encode_every_user(model, dataset.valid))
@@ -113,13 +106,9 @@ def embed_as_new(model: TwoTower, table: pd.DataFrame) -> NDArray[np.float32]:
 def expected_recalls(
     left: NDArray[np.int64], counts: Mapping[str, NDArray[np.int64]], ks: list[int]
 ) -> OfParts:
-    """Return the exact expected recall of k different items drawn at random.
+    """Return the exact expected recall of k different items drawn at random from those `left` [Q] to a user.
 
-    Each of R targets is drawn with probability k / left, so that R k / left are.
-
-    Args:
-        left: [Q] items that a user may be recommended.
-        counts: part -> the targets [Q] that a user has there.
+    Each of R targets (`counts`: part -> [Q]) is drawn with probability k / left, so that R k / left are.
     """
     found: OfParts = {part: {} for part in counts}
     for part, each in counts.items():

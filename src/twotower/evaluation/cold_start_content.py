@@ -23,10 +23,8 @@ def content_of(items: FeatureTable, known: NDArray[np.bool_]) -> sparse.csr_arra
     It is what the item tower reads, but for the id. Words, tags and categories become TF-IDF (each counts
     once an item); they and given vectors are scaled to length 1, so that each feature weighs the same. Plain
     numbers are read, standardised, only where there is nothing else: beside words they drown them (Online
-    Retail with the price: recall@20 of cold items .036 rather than .050).
-
-    Args:
-        known: [N] items that training knows: document counts, means and deviations are theirs.
+    Retail with the price: recall@20 of cold items .036 rather than .050). Document counts, means and
+    deviations are those of the items [N] `known` to training.
     """
     bags, numbers = [], []
     for name, encoded in _encoded(items).items():

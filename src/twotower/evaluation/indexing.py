@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from twotower.data.dataset import Holdout
-from twotower.evaluation.encode import encode_catalogue
 from twotower.evaluation.evaluator import Evaluator
-from twotower.evaluation.predict import rank_all
+from twotower.evaluation.predict import encode_catalogue, rank_all
 from twotower.evaluation.ranking import without_seen
 from twotower.evaluation.user_values import name_of
 from twotower.index.check import IndexReport, check
@@ -39,12 +38,8 @@ def index_catalogue(
 ) -> Indexed:
     """Embed the catalogue, build the index, choose its search arguments and check it.
 
-    The queries are real: users of the holdout. Search arguments are chosen on one half of them, the figures
-    reported come from the other.
-
-    Args:
-        holdout: whose users ask; its targets judge what the index costs in metrics.
-        popularity: [N + 1] train interactions of each item row.
+    The queries are users of the holdout. Search arguments are chosen on one half of them, the figures
+    reported come from the other; targets and popularity [N + 1] judge what the index costs in metrics.
     """
     items = encode_catalogue(model)
     vectors = items.numpy()
@@ -62,12 +57,7 @@ def index_catalogue(
 def tuned_index(
     config: Index.Config, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray
 ) -> tuple[Index, list[OperatingPoint]]:
-    """Build an index and choose its search arguments; returns it with all that were measured.
-
-    Args:
-        vectors: [N, D].
-        queries: [n, D], of which the first few thousand tune.
-    """
+    """Build an index of vectors [N, D] and choose its search arguments; returns what was measured too."""
     index = config.for_size(len(vectors)).build()
     index.build(vectors, rows)
     return index, tune(index, Truth.of(vectors, rows, queries[:MAX_QUERIES], RECALL_K))

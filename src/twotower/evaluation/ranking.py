@@ -8,17 +8,13 @@ from numpy.typing import NDArray
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
 from twotower.evaluation.top_k import Pairs
-from twotower.index.vectors_and_rows import contains
+from twotower.index.exact import contains
 from twotower.metrics.metric import Ranking
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The distinct relevant items of Q users.
-
-    Args:
-        keys: int64 [T], ascending `pair_keys` of the (user position, item row) pairs.
-    """
+    """The distinct relevant items of Q users: `keys` int64 [T] are ascending `pair_keys`."""
 
     keys: NDArray[np.int64]
     num_queries: int
@@ -72,13 +68,9 @@ def seen_pairs(history: History, users: np.ndarray) -> Pairs:
 
 
 def without_seen(rows: np.ndarray, exclude: Pairs, num_items: int, k: int) -> NDArray[np.int64]:
-    """Return the first k allowed items of longer lists, as an approximate index gives them.
+    """Return the first k allowed items, int64 [Q, k], of longer lists as an approximate index gives them.
 
-    Args:
-        rows: [Q, M] item rows, best first, 0 or -1 = no item; M should exceed k by the items excluded.
-
-    Returns:
-        int64 [Q, k]; 0 where fewer than k were left.
+    Item rows [Q, M] are best first, 0 or -1 = no item; M should exceed k by the items excluded.
     """
     listed = np.maximum(rows, 0).astype(np.int64)
     queries = np.arange(len(listed), dtype=np.int64)[:, None]

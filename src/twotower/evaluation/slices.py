@@ -63,14 +63,9 @@ def user_slices(history_lengths: np.ndarray) -> Masks:
 def values_inside(
     ranking: Ranking, targets: Targets, mask: np.ndarray, metrics: Sequence[UserMetric], ks: Sequence[int]
 ) -> tuple[UserValues, NDArray[np.int64]]:
-    """Return what users find of the targets in a slice of the catalogue, in lists over all of it.
+    """Return what users find of the targets in a slice (mask [N + 1] of item rows), in lists over all items.
 
-    Args:
-        mask: [N + 1] the item rows of the slice.
-        metrics: such as are `by_target`.
-
-    Returns:
-        the values of the users who have a target in the slice, and how many they have.
+    Metrics must be `by_target`. The values are of the users who have a target there; with how many they have.
     """
     counts = targets.counts(among=mask)
     inside = replace(ranking, hits=ranking.hits & mask[ranking.items], num_relevant=counts)

@@ -23,12 +23,9 @@ CHUNK_SCORES = 2**24
 def exact_top_k(user_vectors: Tensor, item_vectors: Tensor, k: int, exclude: Pairs | None = None) -> Found:
     """Return the k best items of each user by dot product.
 
-    Args:
-        k: places wanted; places beyond the items left for a user hold row 0.
-
     Returns:
-        Item rows int64 [Q, k], best first and equal scores lower row first, and their scores float32 [Q, k]
-        (-inf beside row 0).
+        Item rows int64 [Q, k], best first and equal scores lower row first, 0 where no item is left; their
+        scores float32 [Q, k] (-inf beside row 0).
     """
     items = item_vectors.float().T
 
@@ -42,11 +39,7 @@ def exact_top_k(user_vectors: Tensor, item_vectors: Tensor, k: int, exclude: Pai
 def top_k_of(
     score: Callable[[slice], Tensor], num_queries: int, num_items: int, k: int, exclude: Pairs | None = None
 ) -> Found:
-    """Return the k best items of each user for any scorer; see `exact_top_k`.
-
-    Args:
-        score: gives fresh scores float32 [B, N] of a slice of users; they are overwritten.
-    """
+    """Return what `exact_top_k` does for any scorer: a slice of users -> fresh scores float32 [B, N]."""
     found_rows = np.zeros((num_queries, k), dtype=np.int64)
     found_scores = np.full((num_queries, k), -np.inf, dtype=np.float32)
     size = max(1, CHUNK_SCORES // max(num_items, 1))

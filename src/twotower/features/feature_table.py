@@ -115,8 +115,7 @@ def _tabled(features: Mapping[str, Feature]) -> dict[str, Feature]:
 def column_faults(features: Mapping[str, Feature], table: pd.DataFrame, origin: str) -> list[str]:
     """Return all that keeps features from using a table: their names, its columns, the values of any row.
 
-    Args:
-        table: of users or items; where its key is at fault it is not there, and nothing is said of that.
+    Where the key of users or items is at fault it is not there, and nothing is said of that.
     """
     told = Gathered(origin)
     for name, feature in _tabled(features).items():

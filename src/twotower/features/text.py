@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from twotower.config.spec import Length, PositiveInt
-from twotower.features.bag_encoder import BagEncoder
+from twotower.features.encoders import BagEncoder
 from twotower.features.feature import BoolArray, EmbeddedFeature
 
 WORD = re.compile(r"[^\W_]+")
@@ -75,9 +75,7 @@ class HashedText(EmbeddedFeature):
         counts = Counter(token for tokens in self._tokenise(values) for token in tokens)
         tokens = sorted(token for token, count in counts.items() if count >= self.config.min_count)
         return self.State(
-            tokens=tokens,
-            counts=[counts[token] for token in tokens],
-            num_texts=int(values.notna().sum()),
+            tokens=tokens, counts=[counts[token] for token in tokens], num_texts=int(values.notna().sum())
         )
 
     def _encode(self, values: pd.Series) -> Tensor:

@@ -44,11 +44,7 @@ class Vector(Feature):
 
         @cached_property
         def matrix(self) -> npt.NDArray[Any]:
-            """What `path` holds, memory-mapped.
-
-            Raises:
-                InputError: it is no matrix of numbers.
-            """
+            """What `path` holds, memory-mapped; an InputError where it is no matrix of numbers."""
             if self.path is None or not Path(self.path).is_file():
                 raise InputError(
                     f"column {self.column!r}: there is no file {self.path}; `path` names a .npy matrix"

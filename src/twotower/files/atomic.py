@@ -13,11 +13,9 @@ TEMPORARY = re.compile(r"\.([0-9a-f]{32}\..+|.+\.[0-9a-f]{32}(\.old)?)")
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file under a temporary name in the same folder, sync it and rename it.
+    """Write a file under a temporary name (which ends as `path` does), sync it and rename it.
 
-    Args:
-        path: of the file, replaced if it is there; its folder is made if needed.
-        write: writes the file it is given; the temporary name ends as `path` does.
+    The folder is made if needed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
@@ -47,11 +45,9 @@ def temporary_folder(final: Path) -> Path:
 
 
 def replace_folder(temporary: Path, final: Path) -> None:
-    """Sync a finished folder and move it to its final name; a folder already there is replaced.
+    """Sync a finished folder and move it to its final name on the same file system.
 
-    Args:
-        temporary: on the same file system as `final`.
-        final: is missing for a moment while an old folder is swapped.
+    A folder already there is replaced; the name is missing for a moment while that is swapped.
     """
     sync_folder(temporary)
     old = final.with_name(f".{final.name}.{uuid.uuid4().hex}.old")

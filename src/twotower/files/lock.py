@@ -18,8 +18,7 @@ from twotower.files.atomic import write_text_atomically
 def held(folder: Path, what: str, patience_seconds: float = 0.0) -> Iterator[None]:
     """Hold a folder; the system lets go of it when this process ends, however it ends.
 
-    Args:
-        what: for the message: `sweep` or `run`; names the lock file too.
+    `what` (`sweep` or `run`) is for the message and names the lock file.
 
     Raises:
         InputError: another process holds it; says which, on which host and since when.

@@ -53,10 +53,7 @@ def load_json(path: Path) -> Any:
 def load_yaml(path: Path) -> Any:
     """Read a YAML file as mappings with text for keys, lists, texts, numbers, truths and nothing.
 
-    Aliases are refused: ten lines of them stand for more values than any memory holds.
-
-    Raises:
-        ValueError: says why that cannot be done.
+    Aliases are refused: ten lines of them stand for more values than any memory holds. A ValueError says why.
     """
     import yaml
 

@@ -8,9 +8,8 @@ import numpy as np
 from twotower.config.errors import InputError
 from twotower.index.exact import Truth, recall_by_row
 from twotower.index.index import Index
-from twotower.index.latency import batch_rate, latency_ms
 from twotower.index.rehearsal import problem_of_changes, problem_of_copy, saved_and_loaded
-from twotower.index.tune import OperatingPoint
+from twotower.index.tune import OperatingPoint, batch_rate, latency_ms
 
 NUM_ROUND_TRIP_QUERIES = 64
 MIN_BATCH_SECONDS = 0.1

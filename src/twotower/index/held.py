@@ -7,7 +7,10 @@ table lies in the file of the index, and so do the tombstones.
 
 import functools
 import math
+import platform
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import faiss
@@ -15,8 +18,41 @@ import numpy as np
 from faiss.contrib.factory_tools import reverse_index_factory
 
 from twotower.config.errors import InputError
-from twotower.index.exact import SearchResult
-from twotower.index.vectors_and_rows import contains
+from twotower.index.exact import SearchResult, contains
+
+FREE_BYTES = 64 * 2**20
+"""What a part of any index may take, whatever the size of its file."""
+
+READING = threading.Lock()
+"""Faiss has one limit on what it reads, for all threads."""
+
+
+def read_faiss(path: Path, largest_part: Callable[[int], int]) -> Any:
+    """Read a file of Faiss, or refuse it; `largest_part`: its bytes -> how large a part of it may be."""
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such index file")
+    try:
+        with READING:
+            limit = max(FREE_BYTES, largest_part(path.stat().st_size))
+            faiss.set_deserialization_vector_byte_limit(limit)  # type: ignore[attr-defined]
+            # A cell without items takes 8 bytes of the file, and more of the memory.
+            faiss.set_deserialization_loop_limit(path.stat().st_size)  # type: ignore[attr-defined]
+            return faiss.read_index(str(path))
+    except (RuntimeError, MemoryError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise InputError(f"{path}: is not a whole index file ({reason}); build the index again") from error
+
+
+def faiss_versions() -> dict[str, str | int]:
+    """Return what decides how an index computes: version, SIMD level, compile options, threads, machine."""
+    return {
+        "faiss": faiss.__version__,
+        "simd_level": faiss.SIMDConfig.get_level_name(),
+        "compile_options": faiss.get_compile_options().strip(),
+        "num_threads": faiss.omp_get_max_threads(),
+        "machine": platform.machine(),
+    }
+
 
 INNER_PRODUCT = faiss.METRIC_INNER_PRODUCT
 TOMBSTONE = -2
@@ -26,11 +62,8 @@ TOMBSTONE = -2
 class Held:
     """Vectors in a Faiss object, and which rows they are of: Faiss would take a row twice.
 
-    Args:
-        outer: a Faiss object that takes ids, or a table of ids with one inside.
-
     Attributes:
-        outer: what is searched and written.
+        outer: what is searched and written: an object that takes ids, or a table of ids with one inside.
         inner: what a kind of index created: the same, or what is inside of the table.
         rows: of the vectors that are no tombstones, int64 [N] ascending; replaced by changes, never changed.
     """
@@ -50,11 +83,7 @@ class Held:
         return cls(trained)
 
     def find_rows(self, stored_rows: Callable[[Any], np.ndarray]) -> bool:
-        """Find out which rows the vectors of a file are of; false if there is not one for each.
-
-        Args:
-            stored_rows: finds them in an object that has no table of ids.
-        """
+        """Find the rows of a file's vectors (`stored_rows`: those without a table); false unless one for each."""
         if self.outer is self.inner:
             rows = ids = stored_rows(self.inner)
         else:
@@ -88,11 +117,7 @@ class Held:
         return functools.reduce(getattr, parts, self.inner), name
 
     def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
-        """Add vectors [n, D] under rows [n].
-
-        Raises:
-            InputError: a row is there already.
-        """
+        """Add vectors [n, D] under rows [n]; an InputError if a row is there already."""
         present = contains(self.rows, rows)
         if present.any():
             raise InputError(f"rows: {rows[present][0]} is already in the index; remove it first")

@@ -14,11 +14,9 @@ from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.files.atomic import write_atomically
-from twotower.index.exact import SearchResult
-from twotower.index.faiss_file import read_faiss
-from twotower.index.held import Held
+from twotower.index.exact import SearchResult, as_rows, as_vectors
+from twotower.index.held import Held, read_faiss
 from twotower.index.read_write_lock import ReadWriteLock
-from twotower.index.vectors_and_rows import as_rows, as_vectors
 
 RecallTarget = Annotated[float, Gt(0), Le(1)]
 
@@ -103,15 +101,11 @@ class Index(Component, ABC):
         return file_bytes
 
     def build(self, vectors: np.ndarray, rows: np.ndarray) -> None:
-        """Train on the vectors where the kind needs it, and add them.
-
-        Args:
-            vectors: [N, D] numbers, finite.
-            rows: integers [N], distinct and not negative.
+        """Train on the vectors [N, D] where the kind needs it, and add them under rows [N].
 
         Raises:
-            InputError: no or too few vectors, values that are not finite, repeated rows, settings that do not
-                fit these sizes.
+            InputError: no or too few vectors, values that are not finite, repeated or negative rows,
+                settings that do not fit these sizes.
         """
         started = time.perf_counter()
         vectors = as_vectors(vectors, "item vectors")
@@ -142,11 +136,7 @@ class Index(Component, ABC):
             return self._held.search(queries, k)
 
     def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
-        """Add items without training again.
-
-        Raises:
-            InputError: as `build`, or a row that is already in the index.
-        """
+        """Add items without training again; refuses what `build` does, and a row that is already there."""
         vectors = as_vectors(vectors, "new item vectors", self.dim)
         rows = as_rows(rows, len(vectors))
         self.check_range(vectors)
@@ -184,11 +174,7 @@ class Index(Component, ABC):
         return {name: int(getattr(part, name))} if name else {}
 
     def set_search_args(self, search_args: Mapping[str, int]) -> None:
-        """Change search arguments.
-
-        Raises:
-            InputError: an unknown name or a value out of range.
-        """
+        """Change search arguments; an InputError of an unknown name or a value out of range."""
         part, known = self._held.attribute(self.search_arg)
         largest = self.largest_search_arg
         for name, value in search_args.items():

@@ -22,11 +22,8 @@ TOLERANCE = 1e-4
 def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     """Build, search, save, load, remove and add on random unit vectors of the right dimension and size class.
 
-    Args:
-        num_items: size of the catalogue; at most 20,000 vectors are made unless training needs more.
-
-    Returns:
-        the rehearsed index, of the concrete kind that the catalogue will get.
+    Returns the index, of the concrete kind that the catalogue will get; it has at most 20,000 vectors unless
+    training needs more.
 
     Raises:
         InputError: settings that do not fit these sizes, all at once; a kind that does not add and remove.
@@ -74,12 +71,7 @@ def problem_of_copy(index: Index, copy: Index, queries: np.ndarray, k: int) -> s
 def problem_of_changes(
     copy: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int
 ) -> str:
-    """Remove some items and add them again, and return what is wrong then ("" = nothing).
-
-    Args:
-        copy: of an index; it is changed.
-        rows: [N] its rows; those that the index lacks are left out.
-    """
+    """Remove some items of a copy and add them again, and return what is wrong then ("" = nothing)."""
     there = np.flatnonzero(np.isin(rows, copy.rows))
     changed = there[np.linspace(0, len(there) - 1, min(len(there), NUM_CHANGED)).astype(np.int64)]
     try:

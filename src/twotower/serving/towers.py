@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.bundle.bundle import Bundle
-from twotower.bundle.history_vectors import HistoryVectors, history_vectors
+from twotower.bundle.exported import HistoryVectors, history_vectors
 from twotower.serving.live_items import Rows
 
 if TYPE_CHECKING:

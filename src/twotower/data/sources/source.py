@@ -43,11 +43,7 @@ class Source(Component, ABC):
 
     @abstractmethod
     def load(self) -> Tables:
-        """Read everything.
-
-        Raises:
-            InputError: names file, column and row of what is wrong.
-        """
+        """Read everything; an InputError names file, column and row of what is wrong."""
 
     def files(self) -> Iterable[Path]:
         """Return the files that `load` reads: where their content changes, the data is another.

@@ -18,12 +18,7 @@ from twotower.data.tables import ITEM_ID, SPLIT, TIMESTAMP, USER_ID, Tables, mis
 from twotower.data.times import TimestampUnit
 from twotower.files.atomic import sha256_of_file
 
-ROLES = {
-    USER_ID: "user_column",
-    ITEM_ID: "item_column",
-    TIMESTAMP: "timestamp_column",
-    SPLIT: "split_column",
-}
+ROLES = {USER_ID: "user_column", ITEM_ID: "item_column", TIMESTAMP: "timestamp_column", SPLIT: "split_column"}
 """Name in `Tables` -> the setting that names the column of the interactions."""
 PLACES = frozenset({"interactions_path", "users_path", "items_path", "chunk_rows"})
 """Settings of where and how files are read, which make no other data."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from twotower.config.spec import ProperFraction, Seed
 from twotower.data.dataset import Audit
-from twotower.data.log import Log
+from twotower.data.history import Log
 from twotower.data.splits.split import NONE, TRAIN, VALID, VALID_ONLY, Parts
 from twotower.data.splits.temporal import Temporal
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.data.dataset import Audit
-from twotower.data.log import Log
+from twotower.data.history import Log
 
 TRAIN, VALID, TEST, VALID_HISTORY, TEST_HISTORY, VALID_ONLY, NONE = range(7)
 """Parts: `VALID` and `TEST` are targets; a valid target is known later, a `VALID_ONLY` one never.
@@ -67,11 +67,7 @@ class Split(Component, ABC):
         return {}
 
     def parts(self, log: Log) -> Parts:
-        """Return `assign`, checked.
-
-        Raises:
-            InputError: train, valid or test is empty.
-        """
+        """Return `assign`; an InputError if train, valid or test is empty."""
         parts = self.assign(log)
         assert parts.shape == log.users.shape
         for part, codes in (("train", TRAIN_PARTS), ("valid", VALID_TARGETS), ("test", TEST_TARGETS)):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from twotower.config.facts import Facts
 from twotower.config.spec import Days
 from twotower.data.dataset import Audit
-from twotower.data.log import Log
+from twotower.data.history import Log
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 from twotower.data.times import SECONDS_A_DAY, date
 

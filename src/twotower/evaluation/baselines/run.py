@@ -31,11 +31,7 @@ def run_baselines(
     train: History,
     num_items: int,
 ) -> BaselineReports:
-    """Fit each baseline on `train` and evaluate it on `holdout`.
-
-    Raises:
-        InputError: a setting of one does not suit the data.
-    """
+    """Fit each baseline on `train` and evaluate it; an InputError if a setting does not suit the data."""
     popularity = item_popularity(train, num_items)
     reports, skipped = {}, {}
     for name, config in configs.items():

@@ -1,4 +1,4 @@
-"""The mean of the embeddings of a bag of tokens, quick in both directions.
+"""One row of a table for each value; the mean of the embeddings of a bag of tokens, quick in both directions.
 
 Shapes: N bags, W width, T tokens in all bags, V rows of the table, D embedding.
 """
@@ -9,6 +9,33 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, embedding_bag
+
+
+class LookupEncoder(nn.Module):
+    """Rows [..., 1] -> their embeddings [..., dim]; row 0 (unknown) counts in `num_rows`, and starts at zero.
+
+    While training, each row is replaced by row 0 with probability `dropout`: the unknown row learns what to
+    say of an entity never seen.
+
+    Reference: Volkovs et al., DropoutNet: Addressing Cold Start in Recommender Systems, NIPS 2017, section 4.
+    """
+
+    def __init__(self, num_rows: int, dim: int, dropout: float = 0.0, sparse: bool = False) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.table = nn.Embedding(num_rows, dim, sparse=sparse)
+        nn.init.normal_(self.table.weight, std=dim**-0.5)
+        with torch.no_grad():
+            self.table.weight[0] = 0
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Embed rows [..., 1] -> [..., dim]."""
+        rows = rows.squeeze(-1)
+        if self.training and self.dropout > 0:
+            dropped = torch.rand(rows.shape, device=rows.device) < self.dropout
+            rows = rows.masked_fill(dropped, 0)
+        embeddings: Tensor = self.table(rows)
+        return embeddings
 
 
 class BagEncoder(nn.Module):
@@ -62,11 +89,9 @@ class BagEncoder(nn.Module):
 
 
 class BagPlan:
-    """Which rows each bag sums and with what weights, and for each row, which bags it is summed into.
+    """Which rows each bag sums, and for each row, which bags it is summed into.
 
-    Args:
-        encoded_NW: integer rows, 0 = padding.
-        token_weights_V: weight of each row; a bag's weights are scaled to sum to 1. Weight 0 for row 0.
+    The weights of a bag are scaled to sum to 1; `encoded_NW` 0 is padding.
     """
 
     def __init__(self, encoded_NW: Tensor, token_weights_V: Tensor) -> None:
