@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 from twotower.config.errors import InputError
 from twotower.data.vocabulary import CHARACTER_BYTES, Vocabulary
 
-VERSION = (1, 0)
-"""Of the format; its headers have at most 64 KB, those of later ones may promise 4 GB."""
+VERSION = (1, 0)  # of the format; its headers have at most 64 KB, those of later ones may promise 4 GB
 
 
 def read_array(path: Path, mapped: bool = False) -> np.ndarray:
@@ -43,8 +42,7 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
     return shape, dtype
 
 
-FREE_BYTES = 64 * 2**20
-"""What any table may unpack to."""
+FREE_BYTES = 64 * 2**20  # what any table may unpack to
 
 MOST_TIMES = 256
 """What a larger one may: so many times its file. Columns of few distinct values are packed very small."""
@@ -52,8 +50,7 @@ MOST_TIMES = 256
 MOST_LONGER = 32
 """How many times as long as they are on average the longest id may be: all take as much room as it does."""
 
-CODECS = {"SNAPPY", "UNCOMPRESSED"}
-"""What we write; others pack a thousand to one."""
+CODECS = {"SNAPPY", "UNCOMPRESSED"}  # what we write; others pack a thousand to one
 
 VALUE_BYTES = 8
 

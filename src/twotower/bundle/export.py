@@ -5,8 +5,8 @@ import importlib.metadata
 import importlib.util
 import os
 import shutil
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,7 @@ from twotower.files.atomic import publish_folder, temporary_folder
 
 BUNDLE, EXPORTED = "bundle", "exported"
 DISTRIBUTIONS = ("torch", "onnx", "onnxscript", "onnxruntime")
-SOURCE_SUM = "of"
-"""Key of an export: the manifest's own SHA-256 of the bundle it was made from."""
+SOURCE_SUM = "of"  # key of an export: the manifest's own SHA-256 of the bundle it was made from
 
 
 def export(folder: Path, trusted_packages: Collection[str] = ()) -> Path:
@@ -74,15 +73,24 @@ def _places(folder: Path) -> tuple[Path, Path]:
 
 
 def _export(source: Path, target: Path, trusted_packages: Collection[str]) -> None:
-    _needs_libraries()
+    absent = [name for name in DISTRIBUTIONS if importlib.util.find_spec(name) is None]
+    if absent:
+        raise InputError(f"an export needs {', '.join(absent)}; pip install -e '.[export]'")
     bundle = read_bundle(source, trusted_packages)
-    with _new_folder(target) as temporary:
+    with ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(temporary_folder(target))
+        except OSError as error:
+            raise InputError(
+                f"{target}: cannot be written ({error.strerror}); copy the bundle to a folder that can"
+            ) from error
         for name in bundle.manifest.files:
             _link(source / name, temporary / name)
         new = [*write_towers(temporary, bundle.model), layout.HISTORY_VECTORS]
         np.save(temporary / layout.HISTORY_VECTORS, history_vectors(bundle.model, bundle.item_vectors))
         towers = ExportedTowers(dataclasses.replace(bundle, folder=temporary))
-        entry = {SOURCE_SUM: bundle.manifest.sha256, "opset": OPSET, "versions": _versions()}
+        versions = {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
+        entry = {SOURCE_SUM: bundle.manifest.sha256, "opset": OPSET, "versions": versions}
         manifest = bundle.manifest.model_dump()
         manifest["export"] = entry | check_parity(bundle, towers)
         # Of the others as they were listed: what was copied wrongly is found out.
@@ -91,36 +99,12 @@ def _export(source: Path, target: Path, trusted_packages: Collection[str]) -> No
         publish_folder(temporary, target)
 
 
-@contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    try:
-        temporary = temporary_folder(target)
-    except OSError as error:
-        raise InputError(
-            f"{target}: cannot be written ({error.strerror}); copy the bundle to a folder that can"
-        ) from error
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 def _link(source: Path, target: Path) -> None:
     """Share a file, which nobody ever changes, or copy it where that cannot be."""
     try:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _needs_libraries() -> None:
-    absent = [name for name in DISTRIBUTIONS if importlib.util.find_spec(name) is None]
-    if absent:
-        raise InputError(f"an export needs {', '.join(absent)}; pip install -e '.[export]'")
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
 
 
 def told(folder: Path) -> str:

@@ -127,7 +127,7 @@ class ExportedTowers:
         """
         rows = self._checked(history_rows)
         if not len(rows):
-            return np.zeros((0, self._dim), dtype=np.float32)
+            return np.zeros((0, int(self._user_tower.get_outputs()[0].shape[1])), dtype=np.float32)
         mask = self._history.seen(rows)
         first = _shared_padding(mask)
         rows, mask = rows[:, first:], mask[:, first:]
@@ -147,10 +147,6 @@ class ExportedTowers:
     def append(self, history_vectors: Floats) -> None:
         """Take in what histories see of the next rows of the catalogue, [B, H]."""
         self._history.append(history_vectors)
-
-    @property
-    def _dim(self) -> int:
-        return int(self._user_tower.get_outputs()[0].shape[1])
 
     def _checked(self, history_rows: Integers) -> Integers:
         rows = np.asarray(history_rows, dtype=np.int64)

@@ -35,8 +35,7 @@ FILES = (
 )
 """Every file but the manifest, which lists them."""
 
-EXPORT_FILES = (USER_TOWER, ITEM_TOWER, HISTORY_VECTORS)
-"""What an exported bundle has beside these."""
+EXPORT_FILES = (USER_TOWER, ITEM_TOWER, HISTORY_VECTORS)  # what an exported bundle has beside these
 
 WEIGHTS = tuple(f"{name}.data" for name in (USER_TOWER, ITEM_TOWER))
 """What it may have: the weights of a tower too large for one ONNX file."""

@@ -89,8 +89,7 @@ OPSET = 20
 LARGEST_FILE = 1_500_000_000
 """Bytes of weights; an ONNX file of 2 GB or more cannot be read, so larger weights stand beside it."""
 
-EXAMPLES, EXAMPLE_LENGTH = 3, 5
-"""Sizes that a graph is traced with; 0 and 1 would be taken for constants."""
+EXAMPLES, EXAMPLE_LENGTH = 3, 5  # sizes that a graph is traced with; 0 and 1 would be taken for constants
 
 
 def write_towers(folder: Path, model: TwoTower) -> list[str]:

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -19,7 +17,6 @@ from twotower.bundle.manifest import list_files, render
 from twotower.config.errors import InputError
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.history import History
-from twotower.features.feature_table import FeatureTable
 from twotower.files.atomic import replace_folder, temporary_folder
 from twotower.files.plain_values import yaml_text
 from twotower.index.held import faiss_versions
@@ -73,19 +70,19 @@ def write_bundle(
         },
         "versions": versions(),
     }
-    temporary = temporary_folder(folder)
-    try:
+    with temporary_folder(folder) as temporary:
         _write_settings(temporary, settings, model)
         _write_tensors(temporary, model)
         _write_data(temporary, dataset, history)
         np.save(temporary / layout.ITEM_VECTORS, np.ascontiguousarray(item_vectors, dtype=np.float32))
         index.save(temporary / layout.INDEX)
-        _same_permissions(temporary)
+        # Whoever may read the configuration may read everything: safetensors writes for its owner only.
+        mode = (temporary / layout.CONFIG).stat().st_mode & 0o777
+        for name in layout.FILES:
+            (temporary / name).chmod(mode)
         manifest["files"] = list_files(temporary)
         (temporary / layout.MANIFEST).write_text(render(manifest), encoding="utf-8")
         replace_folder(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def versions() -> dict[str, Any]:
@@ -107,14 +104,9 @@ def _write_tensors(folder: Path, model: TwoTower) -> None:
     encoded = {
         f"{side}.{name}": _storable_tensor(values)
         for side, table in (("user", model.users), ("item", model.items))
-        for name, values in _all_rows(table).items()
+        for name, values in table.every_row().items()
     }
     save_file(encoded, folder / layout.ENCODED)
-
-
-def _all_rows(table: FeatureTable) -> dict[str, Tensor]:
-    device = next(iter(table.buffers()), torch.empty(0)).device
-    return table.gather(torch.arange(1, table.num_rows + 1, device=device))
 
 
 def _storable_tensor(values: Tensor) -> Tensor:
@@ -127,13 +119,6 @@ def _write_data(folder: Path, dataset: RetrievalDataset, history: History) -> No
     np.save(folder / layout.HISTORY_OFFSETS, np.asarray(history.offsets))
     np.save(folder / layout.HISTORY_ITEMS, np.asarray(history.items))
     np.save(folder / layout.HISTORY_TIMES, np.asarray(history.times))
-
-
-def _same_permissions(folder: Path) -> None:
-    """Let whoever may read the configuration read everything: safetensors writes for its owner only."""
-    mode = (folder / layout.CONFIG).stat().st_mode & 0o777
-    for name in layout.FILES:
-        (folder / name).chmod(mode)
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:

@@ -25,8 +25,7 @@ LABELS = {
 }
 """Audit key -> what the console calls it, where that is not the key in words."""
 
-WARNING = "warning"
-"""Key of the audit that has a line of its own elsewhere."""
+WARNING = "warning"  # key of the audit that has a line of its own elsewhere
 
 RATES = {"density", "equal_timestamp_rate", "future_leak_rate"}
 

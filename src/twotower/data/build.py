@@ -1,7 +1,6 @@
 """From a source and a split to a data set, once: later calls open the cache."""
 
 import logging
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from twotower.config.problems import Gathered
 from twotower.data.audit import WARNING, audit_of
 from twotower.data.check_tables import ENTITIES, Needs, checked, no_needs
 from twotower.data.dataset import Audit, RetrievalDataset
-from twotower.data.fingerprints import fingerprint_of
 from twotower.data.history import log_of
 from twotower.data.holdouts import Windows, windows_of
 from twotower.data.sources.source import Source
@@ -23,6 +21,7 @@ from twotower.data.times import oddity_of_times
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
 from twotower.files.code import code_fingerprint
+from twotower.files.plain_values import fingerprint_of
 
 LOG = logging.getLogger("twotower")
 
@@ -41,13 +40,15 @@ def build_dataset(
     final = cache_root / cache_key(source, split)
     found = None if anew else open_dataset(final)
     if found is not None:
-        _check_needs(found, needs)
+        told = Gathered("the data")
+        for table, frame in zip(ENTITIES, (found.user_table, found.item_table), strict=True):
+            told.messages += needs(table, frame, found.origins.get(table, table))
+        told.tell()
         return found
     if final.exists() and not anew:
         LOG.warning("warning: %s: this stored data set is damaged, and is built again", final)
     tables, windows, audit = _built(checked(source.load(), needs), split)
-    temporary = temporary_folder(final)
-    try:
+    with temporary_folder(final) as temporary:
         fingerprint = write_dataset(tables, windows, audit, temporary)
         publish_folder(temporary, final)
         found = open_dataset(final)
@@ -56,17 +57,8 @@ def build_dataset(
             write_dataset(tables, windows, audit, temporary)
             replace_folder(temporary, final)
             found = open_dataset(final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     assert found is not None
     return found
-
-
-def _check_needs(dataset: RetrievalDataset, needs: Needs) -> None:
-    told = Gathered("the data")
-    for table, frame in zip(ENTITIES, (dataset.user_table, dataset.item_table), strict=True):
-        told.messages += needs(table, frame, dataset.origins.get(table, table))
-    told.tell()
 
 
 def cache_key(source: Source, split: Split) -> str:

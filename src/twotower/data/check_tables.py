@@ -13,8 +13,7 @@ from twotower.data.ids import checked_ids, unified_ids
 from twotower.data.tables import ITEM_ID, SPLIT, SPLIT_NAMES, TIMESTAMP, USER_ID, Tables, missing_columns
 from twotower.data.times import checked_times
 
-ENTITIES = {"users": USER_ID, "items": ITEM_ID}
-"""Table -> its key."""
+ENTITIES = {"users": USER_ID, "items": ITEM_ID}  # table -> its key
 
 Needs = Callable[[str, pd.DataFrame, str], Iterable[str]]
 """("users" or "items", that table, its origin) -> what is wrong with the columns that somebody needs of it.
@@ -42,7 +41,10 @@ def checked(tables: Tables, needs: Needs = no_needs) -> Tables:
     columns: dict[str, Any] = {}
     if SPLIT in tables.interactions.columns:
         with told.refusals():
-            _check_split(tables.column("interactions", SPLIT))
+            split = tables.column("interactions", SPLIT)
+            expected = f"expected one of {', '.join(SPLIT_NAMES)}, found"
+            wrong = ~split.values.isin(SPLIT_NAMES).to_numpy()
+            split.refuse(wrong, lambda row: f"{expected} {split.found(row)}")
     with told.refusals():
         times = tables.column("interactions", TIMESTAMP)
         columns[TIMESTAMP] = checked_times(times, tables.timestamp_unit)
@@ -127,10 +129,3 @@ def _check_unique(column: Column, ids: "pd.Series[Any]") -> None:
         )
 
     column.refuse(ids.duplicated().to_numpy(), say)
-
-
-def _check_split(column: Column) -> None:
-    column.refuse(
-        ~column.values.isin(SPLIT_NAMES).to_numpy(),
-        lambda row: f"expected one of {', '.join(SPLIT_NAMES)}, found {column.found(row)}",
-    )

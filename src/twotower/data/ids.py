@@ -11,8 +11,7 @@ from twotower.data.column import Column
 MAX_LENGTH = 256
 """Characters of a text id; longer ones are texts, not keys, and would bloat every map from ids to rows."""
 INT64 = np.iinfo(np.int64)
-WHOLE_NUMBER = r"-?[1-9]\d{0,17}|0"
-"""In its usual spelling; 007 is a code."""
+WHOLE_NUMBER = r"-?[1-9]\d{0,17}|0"  # in its usual spelling; 007 is a code
 DECIMAL = r"-?\d+\.0*"
 
 

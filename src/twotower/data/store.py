@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from twotower.config.errors import InputError
 from twotower.data.dataset import Audit, Holdout, RetrievalDataset
-from twotower.data.fingerprints import fingerprint_of
 from twotower.data.history import History
 from twotower.data.holdouts import Windows
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.atomic import sha256_of_file
+from twotower.files.plain_values import fingerprint_of
 
 META, OWN_SUM = "meta.json", "sha256"
 HISTORY_ARRAYS = ("offsets", "items", "times")
@@ -32,10 +32,14 @@ def write_dataset(tables: Tables, windows: Windows, audit: Audit, folder: Path) 
     holdouts = {"valid": windows.valid, "test": windows.test}
     histories = {"train": windows.train, "train_and_valid": windows.train_and_valid}
     histories |= {name: holdout.history for name, holdout in holdouts.items()}
+
+    def same(one: History, other: History) -> bool:
+        return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in HISTORY_ARRAYS)
+
     names: dict[str, str] = {}
     content: dict[str, Any] = {"histories": names, "item_label": tables.item_label}
     for name, history in histories.items():
-        twin = next((other for other in names if _equal(histories[other], history)), name)
+        twin = next((other for other in names if same(histories[other], history)), name)
         names[name] = twin
         if twin == name:
             content |= _save(folder / f"history_{name}", history, HISTORY_ARRAYS)
@@ -107,10 +111,6 @@ def _whole_meta(folder: Path) -> dict[str, Any] | None:
 def _ids(column: pd.Series) -> np.ndarray:
     array: np.ndarray = column.to_numpy()
     return array.astype(np.str_) if array.dtype.kind not in "iu" else array
-
-
-def _equal(one: History, other: History) -> bool:
-    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in HISTORY_ARRAYS)
 
 
 def _save(folder: Path, holder: object, names: tuple[str, ...]) -> dict[str, Any]:

@@ -24,8 +24,7 @@ from twotower.data.times import EXACT
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 MISSING = ["", "NA", "NaN", "nan", "null", "NULL"]
-FIRST_LINE = 2
-"""Of the data: line 1 is the header."""
+FIRST_LINE = 2  # of the data: line 1 is the header
 LONGEST_REASON = 300
 
 PARSING: dict[str, Any] = {"index_col": False, "dtype": "str", "na_filter": False, "skip_blank_lines": False}

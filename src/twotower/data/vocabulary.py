@@ -12,8 +12,7 @@ from twotower.data.ids import fits_64_bits, is_whole
 
 Ids = np.ndarray | pd.Series | Sequence[Any]
 
-UNKNOWN = 0
-"""The row of every id that is not in a vocabulary."""
+UNKNOWN = 0  # the row of every id that is not in a vocabulary
 
 CHARACTER_BYTES = np.dtype("U1").itemsize
 

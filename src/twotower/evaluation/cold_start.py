@@ -25,8 +25,7 @@ from twotower.index.index import Index
 from twotower.metrics.recall import Recall
 from twotower.towers.two_tower import TwoTower
 
-OfParts = dict[str, UserValues]
-"""cold, warm, all -> the values of the users who have a target there, by key."""
+OfParts = dict[str, UserValues]  # cold, warm, all -> the values of the users who have a target there, by key
 
 RECALL = Recall(Recall.Config())
 

@@ -27,7 +27,7 @@ def content_of(items: FeatureTable, known: NDArray[np.bool_]) -> sparse.csr_arra
     deviations are those of the items [N] `known` to training.
     """
     bags, numbers = [], []
-    for name, encoded in _encoded(items).items():
+    for name, encoded in items.every_row().items():
         feature, values = items.features[name], encoded.cpu().numpy()
         if isinstance(feature, Vector):
             bags.append(unit(sparse.csr_array(values)))
@@ -87,8 +87,3 @@ def _standardised(numbers: np.ndarray, known: NDArray[np.bool_]) -> sparse.csr_a
     deviation = wide[known].std(axis=0)
     scale = np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1.0), 0.0)
     return sparse.csr_array((wide - wide[known].mean(axis=0)) * scale)
-
-
-def _encoded(items: FeatureTable) -> dict[str, torch.Tensor]:
-    device = next((values.device for values in items.buffers()), torch.device("cpu"))
-    return items.gather(torch.arange(1, items.num_rows + 1, device=device))

@@ -20,7 +20,7 @@ def intervals_of(values: UserValues, num_bootstrap: int) -> dict[str, list[float
 
 
 def bootstrap_interval(values: np.ndarray, num_bootstrap: int, seed: int = 0) -> NDArray[np.float64]:
-    """Return the 95 % interval [M, 2] of the means of values [Q, M] over users: percentiles of resampled means.
+    """Return the 95 % intervals [M, 2] of means of values [Q, M] over users: percentiles of resampled means.
 
     Users are drawn with replacement, once per resample for all columns together. Above 200,000 users it is
     mean +- 1.96 standard errors, which agrees there and does not take minutes.

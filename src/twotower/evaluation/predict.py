@@ -13,10 +13,8 @@ from twotower.evaluation.ranking import seen_pairs
 from twotower.evaluation.top_k import exact_top_k
 from twotower.towers.two_tower import TwoTower
 
-CHUNK, RANKED_AT_ONCE = 8192, 1024
-"""Users or items."""
-CHUNK_PLACES = 2**23
-"""Of the histories of a chunk of users: where they are long, there are fewer users."""
+CHUNK, RANKED_AT_ONCE = 8192, 1024  # users or items
+CHUNK_PLACES = 2**23  # of the histories of a chunk of users: where they are long, there are fewer users
 
 
 @torch.inference_mode()

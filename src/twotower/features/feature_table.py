@@ -84,6 +84,11 @@ class FeatureTable(nn.Module):
             for name, values in encoded.items()
         }
 
+    def every_row(self) -> dict[str, Tensor]:
+        """Return the encoded features of all rows but the unknown one, each [num_rows, W]."""
+        device = next(iter(self.buffers()), torch.empty(0)).device
+        return self.gather(torch.arange(1, self.num_rows + 1, device=device))
+
     def encode(self, records: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Encode new entities from raw values by column, each [B, W]; a key they lack counts as missing."""
         return {

@@ -5,14 +5,15 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 TEMPORARY = re.compile(r"\.([0-9a-f]{32}\..+|.+\.[0-9a-f]{32}(\.old)?)")
 """Names under which files and folders are written, or wait to be removed."""
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name (which ends as `path` does), sync it and rename it.
 
     The folder is made if needed.
@@ -30,18 +31,18 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a text file as UTF-8, whole or not at all."""
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    write_atomically(path, write)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def temporary_folder(final: Path) -> Path:
-    """Make and return an empty folder beside `final`, to be filled and then moved there."""
+@contextmanager
+def temporary_folder(final: Path) -> Iterator[Path]:
+    """Give an empty folder beside `final`, to be filled and then moved there; else it is gone at the end."""
     folder = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
     folder.mkdir(parents=True)
-    return folder
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def replace_folder(temporary: Path, final: Path) -> None:

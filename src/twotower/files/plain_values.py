@@ -1,49 +1,43 @@
 """Plain values from JSON and YAML files that anybody may have written: no code, no bombs, one way to fail."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
 
-MOST_YAML_BYTES = 1_000_000
-"""Of one file; what we write has a few thousand."""
+MOST_YAML_BYTES = 1_000_000  # of one file; what we write has a few thousand
 
 MOST_YAML_DEPTH = 100
 BREAKS = set("\r\x85\u2028\u2029")
 
 
-def read_json(path: Path, remedy: str) -> Any:
-    """Read a JSON file.
+def fingerprint_of(content: Any) -> str:
+    """Return the SHA-256 of plain values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    Raises:
-        InputError: it cannot be read or is no JSON.
-    """
-    try:
-        return load_json(path)
-    except ValueError as error:
-        raise InputError(f"{path}: not readable as JSON ({error}); {remedy}") from error
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Read a JSON file; an InputError says that it is none, and the remedy."""
+    return _read(load_json, "JSON", path, remedy)
 
 
 def read_yaml(path: Path, remedy: str) -> Any:
-    """Read a YAML file as `load_yaml` does.
+    """Read a YAML file as `load_yaml` does; an InputError says that it cannot, and the remedy."""
+    return _read(load_yaml, "YAML", path, remedy)
 
-    Raises:
-        InputError: `load_yaml` cannot.
-    """
+
+def _read(load: Callable[[Path], Any], kind: str, path: Path, remedy: str) -> Any:
     try:
-        return load_yaml(path)
+        return load(path)
     except ValueError as error:
-        raise InputError(f"{path}: not readable as YAML ({error}); {remedy}") from error
+        raise InputError(f"{path}: not readable as {kind} ({error}); {remedy}") from error
 
 
 def load_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        ValueError: says why that cannot be done.
-    """
+    """Read a JSON file; a ValueError says why that cannot be done."""
     try:
         return json.loads(path.read_bytes().decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:

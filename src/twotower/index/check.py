@@ -118,11 +118,14 @@ def check(
         "round_trip_ok": not of_copy,
         "changes_ok": not of_changes,
     }
+    p50, p99 = latency_ms(index, queries, truth.k)
     return IndexReport(
         **_settings(index),
         **facts,
         **quality,
-        **_costs(index, queries, truth.k),
+        latency_ms_p50=p50,
+        latency_ms_p99=p99,
+        queries_per_second=batch_rate(index, queries, truth.k, MIN_BATCH_SECONDS)[1],
         index_bytes=index_bytes,
         bytes_per_item=index_bytes / max(1, index.num_vectors),
         points=points or [],
@@ -131,28 +134,9 @@ def check(
 
 
 def _settings(index: Index) -> dict[str, Any]:
-    return {
-        "type": index.kind,
-        "factory": index.factory,
-        "build_args": index.build_args,
-        "search_args": index.search_args,
-        "num_vectors": index.num_vectors,
-        "dim": index.dim,
-        "metric": index.metric,
-        "target_recall": index.config.target_recall,
-        "min_recall": index.config.min_recall,
-    }
-
-
-def _costs(index: Index, queries: np.ndarray, k: int) -> dict[str, Any]:
-    p50, p99 = latency_ms(index, queries, k)
-    _, rate = batch_rate(index, queries, k, MIN_BATCH_SECONDS)
-    return {
-        "queries_per_second": rate,
-        "latency_ms_p50": p50,
-        "latency_ms_p99": p99,
-        "build_seconds": index.build_seconds,
-    }
+    names = ("factory", "build_args", "search_args", "num_vectors", "dim", "metric", "build_seconds")
+    aims = {name: getattr(index.config, name) for name in ("target_recall", "min_recall")}
+    return {"type": index.kind, **{name: getattr(index, name) for name in names}, **aims}
 
 
 def _problems(

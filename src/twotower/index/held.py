@@ -20,11 +20,9 @@ from faiss.contrib.factory_tools import reverse_index_factory
 from twotower.config.errors import InputError
 from twotower.index.exact import SearchResult, contains
 
-FREE_BYTES = 64 * 2**20
-"""What a part of any index may take, whatever the size of its file."""
+FREE_BYTES = 64 * 2**20  # what a part of any index may take, whatever the size of its file
 
-READING = threading.Lock()
-"""Faiss has one limit on what it reads, for all threads."""
+READING = threading.Lock()  # Faiss has one limit on what it reads, for all threads
 
 
 def read_faiss(path: Path, largest_part: Callable[[int], int]) -> Any:
@@ -55,8 +53,7 @@ def faiss_versions() -> dict[str, str | int]:
 
 
 INNER_PRODUCT = faiss.METRIC_INNER_PRODUCT
-TOMBSTONE = -2
-"""Faiss itself says -1 where it ran out of vectors."""
+TOMBSTONE = -2  # Faiss itself says -1 where it ran out of vectors
 
 
 class Held:
@@ -83,7 +80,7 @@ class Held:
         return cls(trained)
 
     def find_rows(self, stored_rows: Callable[[Any], np.ndarray]) -> bool:
-        """Find the rows of a file's vectors (`stored_rows`: those without a table); false unless one for each."""
+        """Find the rows of a file's vectors, by `stored_rows` without a table; false if one has none."""
         if self.outer is self.inner:
             rows = ids = stored_rows(self.inner)
         else:

@@ -11,8 +11,7 @@ from twotower.config.facts import Facts
 from twotower.config.spec import PositiveInt
 from twotower.index.index import Index
 
-POINTS_PER_CENTROID = 39
-"""Faiss's own rule for how many training points a centroid needs to lie well."""
+POINTS_PER_CENTROID = 39  # Faiss's own rule for how many training points a centroid needs to lie well
 
 CLUSTERING_SEED = 1234
 

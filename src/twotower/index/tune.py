@@ -12,8 +12,7 @@ from twotower.index.exact import SearchResult, Truth
 from twotower.index.index import Index
 
 NUM_WARM_UP = 20
-NUM_SINGLE = 300
-"""Queries that are timed one by one, after a warm-up."""
+NUM_SINGLE = 300  # queries that are timed one by one, after a warm-up
 
 
 def latency_ms(index: Index, queries: np.ndarray, k: int) -> tuple[float, float]:

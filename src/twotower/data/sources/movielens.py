@@ -11,9 +11,9 @@ from annotated_types import Ge, Le
 
 from twotower.config.facts import Facts
 from twotower.data.download import Archive, data_folder_problem, fetch
-from twotower.data.fingerprints import fingerprint_of
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
+from twotower.files.plain_values import fingerprint_of
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens"
 ARCHIVES = {

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from twotower.config.component import Component
-from twotower.data.fingerprints import fingerprint_of
 from twotower.data.tables import Tables
 from twotower.files.atomic import sha256_of_file
+from twotower.files.plain_values import fingerprint_of
 
 
 class Source(Component, ABC):
