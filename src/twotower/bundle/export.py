@@ -26,10 +26,7 @@ SOURCE_SUM = "of"  # key of an export: the manifest's own SHA-256 of the bundle 
 
 
 def export(folder: Path, trusted_packages: Collection[str] = ()) -> Path:
-    """Export a bundle, and return the new folder beside it.
-
-    Args:
-        folder: of a run, or of a bundle.
+    """Export the bundle of a folder (its own, or a run's), and return the new folder beside it.
 
     Raises:
         InputError: there is no bundle, it is damaged or exported already, or the exported towers differ.
@@ -44,10 +41,7 @@ def export(folder: Path, trusted_packages: Collection[str] = ()) -> Path:
 
 
 def exported_beside(folder: Path, trusted_packages: Collection[str] = ()) -> Path:
-    """Return the exported bundle of a run or bundle, exporting it if that was not done before.
-
-    Args:
-        folder: of a run, of a bundle, or of an exported bundle, which is its own.
+    """Return the exported bundle of a run or bundle, exporting it if need be; of an exported one itself.
 
     Raises:
         InputError: as in `export`, or what lies beside the bundle is the export of another one.

@@ -111,16 +111,13 @@ class ExportedTowers:
         history_times: Integers,
         request_times: Integers,
     ) -> Floats:
-        """Embed users.
+        """Embed users -> [B, D].
 
         Args:
             features: encoded, by name, as a `FeatureTable` gives them, each [B, W].
             history_rows: [B, L] item rows, right-aligned, 0 = padding; L is at most `length`.
             history_times: [B, L] unix seconds.
             request_times: [B] unix seconds, 0 = not known.
-
-        Returns:
-            [B, D].
 
         Raises:
             InputError: a row is of no item, or a history is too long.
@@ -129,7 +126,8 @@ class ExportedTowers:
         if not len(rows):
             return np.zeros((0, int(self._user_tower.get_outputs()[0].shape[1])), dtype=np.float32)
         mask = self._history.seen(rows)
-        first = _shared_padding(mask)
+        there: NDArray[np.bool_] = np.asarray(mask.any(0))
+        first = int(there.argmax()) if there.any() else len(there) - 1  # what all pad alike is left out
         rows, mask = rows[:, first:], mask[:, first:]
         feed = _feed(features | self._users.context(torch.from_numpy(np.asarray(request_times, np.int64))))
         # The rows are checked; `take` then copies twice as fast as indexing does.
@@ -161,12 +159,6 @@ class ExportedTowers:
             wrong = rows[(rows < 0) | (rows > num_rows)][0]
             raise InputError(f"history_rows: expected rows 0 to {num_rows}, found {wrong}")
         return rows
-
-
-def _shared_padding(mask: NDArray[np.bool_]) -> int:
-    """Return how many positions on the left hold no item of anybody; at least one is left."""
-    there: NDArray[np.bool_] = np.asarray(mask.any(0))
-    return int(there.argmax()) if there.any() else len(there) - 1
 
 
 def _feed(features: dict[str, Tensor]) -> dict[str, Any]:

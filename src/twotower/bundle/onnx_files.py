@@ -39,16 +39,13 @@ class UserTowerModule(nn.Module):
         self.layout = model.layout
 
     def forward(self, features: dict[str, Tensor], history: Tensor, mask: Tensor, times: Tensor) -> Tensor:
-        """Embed users.
+        """Embed users -> [B, D], with the ones that meet the item bias.
 
         Args:
             features: by name, those of the request too, each [B, W].
             history: [B, L, H] item vectors, the latest at -1, zeros where masked.
             mask: [B, L] bool, true where there is an item.
             times: [B, L] int64 unix seconds, 0 where masked.
-
-        Returns:
-            [B, D], with the ones that meet the item bias.
         """
         blocks = _blocks(self.encoders, features)
         blocks["history"] = self.history.latest(history, mask, times)

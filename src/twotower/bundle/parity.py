@@ -28,14 +28,10 @@ Users = tuple[dict[str, Tensor], Integers, Integers, Integers]
 
 
 def check_parity(bundle: Bundle, exported: ExportedTowers) -> dict[str, Any]:
-    """Compare embeddings of users and items, known and new.
+    """Compare embeddings of users and items, known and new; returns how many, and the largest difference.
 
-    Returns:
-        How many users and items were compared, and the largest difference; in units of the largest number of
-        the embeddings where that is above 1.
-
-    Raises:
-        InputError: a difference is above 1e-5, or a number is not finite.
+    That is in units of the largest number of the embeddings where that is above 1. An InputError if it is
+    above 1e-5, or not finite.
     """
     rng = np.random.default_rng(SEED)
     users, items = list(_users(bundle, rng)), list(_items(bundle.model, rng))

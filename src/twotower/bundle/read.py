@@ -29,13 +29,8 @@ def read_bundle(folder: Path, trusted_packages: Collection[str] = ()) -> Bundle:
     """Verify every file of a bundle, then read it.
 
     A checksum says that a file is as it was written, not by whom: what files name is only imported where it
-    is ours or trusted, what they promise is compared with their size, and a user and an item are tried.
-
-    Args:
-        trusted_packages: beside this one, packages (or modules, or classes) that its files may name.
-
-    Raises:
-        InputError: names the file that is damaged, missing or not listed, or that does not fit the others.
+    is ours or trusted (packages, modules or classes), what they promise is compared with their size, and a
+    user and an item are tried. An InputError names the file that is damaged, missing, not listed or unfit.
     """
     folder = Path(folder)
     manifest = verify(folder)

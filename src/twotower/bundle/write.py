@@ -40,16 +40,13 @@ def write_bundle(
     index_report: Mapping[str, Any],
     request_time: int,
 ) -> None:
-    """Write a bundle whole or not at all.
+    """Write a bundle whole or not at all; an InputError if the folder exists.
 
     Args:
         index: built over the catalogue, its search arguments set; its ids are the rows 1..N.
         item_vectors: float32 [N, D]; the item of row r stands at r - 1.
         history: what is known of every user at serving time.
         request_time: unix seconds at which a request is taken to be made, unless it says otherwise.
-
-    Raises:
-        InputError: the folder exists.
     """
     if folder.exists():
         raise InputError(f"{folder}: already there, and a bundle is never overwritten; choose another folder")
@@ -71,7 +68,11 @@ def write_bundle(
         "versions": versions(),
     }
     with temporary_folder(folder) as temporary:
-        _write_settings(temporary, settings, model)
+        (temporary / layout.CONFIG).write_text(yaml_text(dict(settings)), encoding="utf-8")
+        # Not sorted: the order of features is the order in which a tower joins them.
+        features = {"user": model.users.to_json(), "item": model.items.to_json()}
+        text = json.dumps(features, ensure_ascii=False, allow_nan=False)
+        (temporary / layout.FEATURES).write_text(text, encoding="utf-8")
         _write_tensors(temporary, model)
         _write_data(temporary, dataset, history)
         np.save(temporary / layout.ITEM_VECTORS, np.ascontiguousarray(item_vectors, dtype=np.float32))
@@ -88,14 +89,6 @@ def write_bundle(
 def versions() -> dict[str, Any]:
     """Return what decides how a bundle computes."""
     return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS} | faiss_versions()
-
-
-def _write_settings(folder: Path, settings: Mapping[str, Any], model: TwoTower) -> None:
-    (folder / layout.CONFIG).write_text(yaml_text(dict(settings)), encoding="utf-8")
-    # Not sorted: the order of features is the order in which a tower joins them.
-    features = {"user": model.users.to_json(), "item": model.items.to_json()}
-    text = json.dumps(features, ensure_ascii=False, allow_nan=False)
-    (folder / layout.FEATURES).write_text(text, encoding="utf-8")
 
 
 def _write_tensors(folder: Path, model: TwoTower) -> None:

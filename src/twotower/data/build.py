@@ -9,14 +9,13 @@ import numpy as np
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
 from twotower.data.audit import WARNING, audit_of
-from twotower.data.check_tables import ENTITIES, Needs, checked, no_needs
 from twotower.data.dataset import Audit, RetrievalDataset
 from twotower.data.history import log_of
 from twotower.data.holdouts import Windows, windows_of
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.data.store import open_dataset, write_dataset
-from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
+from twotower.data.tables import ENTITIES, ITEM_ID, TIMESTAMP, USER_ID, Needs, Tables, checked, no_needs
 from twotower.data.times import oddity_of_times
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
@@ -31,10 +30,7 @@ def build_dataset(
 ) -> RetrievalDataset:
     """Load, check, split and store a data set, or open it where that was done before.
 
-    Two processes may build the same one at once: `cache_root` holds a folder for each key.
-
-    Raises:
-        InputError: the data or the split's settings are at fault.
+    Two processes may build the same one at once. An InputError says what is wrong with the data or the split.
     """
     Gathered("the data", (message for _, message in source.config.problems(Facts()))).tell()
     final = cache_root / cache_key(source, split)

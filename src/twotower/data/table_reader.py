@@ -1,7 +1,12 @@
-"""CSV and Parquet files as frames: only the columns that are needed, CSV in chunks and as text."""
+"""CSV and Parquet files as frames: only the columns that are needed, CSV in chunks and as text.
+
+Parquet is read as Arrow types it: what pandas noted about a file may be odd, and hides the index it saved.
+"""
 
 import contextlib
 import gzip
+import json
+import re
 import warnings
 import zlib
 from collections import Counter
@@ -12,14 +17,65 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from twotower.config.errors import InputError
 from twotower.config.problems import legible, listed
-from twotower.data.parquet_file import column_names, read_columns
 from twotower.data.tables import missing_columns
 from twotower.data.times import EXACT
+
+
+def column_names(path: Path) -> list[str]:
+    """Return the names of all columns, a saved index among them; "" where it has none."""
+    with pq.ParquetFile(path) as file:
+        names = [str(name) for name in [*file.schema_arrow.names, *_ranges(file)]]
+    return ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in names]
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Return some columns, each of which the file has once; whole numbers with gaps are no floats."""
+    with pq.ParquetFile(path) as file:
+        ranges = _ranges(file)
+        stored = [name for name in columns if name not in ranges]
+        table = file.read(columns=stored).select(stored)
+        num_rows = file.metadata.num_rows
+    table.validate(full=True)
+    found = {name: ranges[name] if name in ranges else _series(table[name]) for name in columns}
+    return pd.DataFrame(found, index=pd.RangeIndex(num_rows), columns=list(columns))
+
+
+def _ranges(file: pq.ParquetFile) -> dict[str, range]:
+    """Return the columns that pandas saves as three numbers: an index whose values are evenly apart."""
+    schema = file.schema_arrow
+    try:
+        notes = json.loads(schema.metadata[b"pandas"])["index_columns"]
+        spans = [note for note in notes if isinstance(note, dict) and note["kind"] == "range"]
+        found = {note["name"]: range(note["start"], note["stop"], note["step"]) for note in spans}
+        return {
+            name: values
+            for name, values in found.items()
+            if isinstance(name, str) and name not in schema.names and len(values) == file.metadata.num_rows
+        }
+    except (KeyError, TypeError, ValueError, OverflowError):  # no notes, or odd ones
+        return {}
+
+
+def _series(column: pa.ChunkedArray) -> "pd.Series[Any]":
+    """Return a column of somebody's own type as it is stored, a categorical one as its values."""
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    gaps = pa.types.is_integer(column.type) and column.null_count > 0
+    values: pd.Series[Any] = column.to_pandas(types_mapper=_with_gaps if gaps else None)
+    return values
+
+
+def _with_gaps(kind: pa.DataType) -> Any:
+    return pd.api.types.pandas_dtype(str(kind).replace("uint", "UInt").replace("int", "Int"))
+
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
@@ -59,12 +115,9 @@ def is_parquet(path: Path) -> bool:
 
 
 def header(path: Path, separator: str) -> list[str]:
-    """Return the names of all columns without reading rows, "" where a column has none.
+    """Return the names of all columns without reading rows; an InputError of a file that cannot be read.
 
-    The index that pandas saves has none: in CSV nothing stands above it, in Parquet `__index_level_0__`.
-
-    Raises:
-        InputError: the file is not there, of an unknown kind, or not readable.
+    What pandas saves of an index is "": nothing stands above it in CSV, `__index_level_0__` in Parquet.
     """
     if not path.is_file():
         raise InputError(f"there is no file {path} (looked in {Path.cwd()})")
@@ -97,10 +150,8 @@ def read(
 ) -> pd.DataFrame:
     """Return some columns of a file: of Parquet as typed there, of CSV all text, indexed by "line".
 
-    In `ids` only an empty field is missing, words like NA are values; empty lines at the end are dropped.
-
-    Raises:
-        InputError: the file lacks a column, has it twice or is not readable.
+    In `ids` only an empty field is missing, words like NA are values; empty lines at the end are dropped. An
+    InputError says which column the file lacks or has twice, or why it is not readable.
     """
     names = header(path, separator)
     for problem in header_problems(path, names, columns):

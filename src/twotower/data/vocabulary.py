@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from twotower.data.ids import fits_64_bits, is_whole
+from twotower.data.column import fits_64_bits, is_whole
 
 Ids = np.ndarray | pd.Series | Sequence[Any]
 

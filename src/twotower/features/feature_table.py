@@ -47,14 +47,10 @@ class FeatureTable(nn.Module):
     def fit(
         cls, features: dict[str, Feature], table: pd.DataFrame, train_rows: npt.NDArray[Any], origin: str
     ) -> "FeatureTable":
-        """Fit features on train rows, then encode every row.
+        """Fit features on train rows (from 1), then encode every row.
 
-        Args:
-            table: the entity of row r is at position r - 1; the id column, if any, names rows in messages.
-            train_rows: rows (from 1) with train interactions.
-
-        Raises:
-            InputError: a name or column is not usable, or any row (of train or not) holds a bad value.
+        The entity of row r is at position r - 1; the id column, if any, names rows in messages. An InputError
+        says which name or column is not usable, or which row (of train or not) holds a bad value.
         """
         Gathered(origin, column_faults(features, table, origin)).tell()
         encoded = {}

@@ -93,11 +93,9 @@ class HashedText(EmbeddedFeature):
 
 
 def hashed_tokens(text: str, buckets: int, char_ngrams: bool) -> list[int]:
-    """Return the distinct hashes of a text's tokens, words first; case does not count.
+    """Return the distinct hashes of a text's tokens in lower case, words first; the same on every machine.
 
-    Args:
-        buckets: hashes are in 0..buckets-1, the same on every machine.
-        char_ngrams: add the character n-grams (3 to 5) of each word with its edges marked.
+    With the n-grams (3 to 5) of each word, its edges marked, if `char_ngrams`.
 
     Reference: Bojanowski et al., Enriching Word Vectors with Subword Information, TACL 2017, section 3.2.
     """

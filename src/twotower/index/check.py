@@ -84,12 +84,8 @@ def check(
 ) -> IndexReport:
     """Compare an index with the vectors it was built from and with exact search over them.
 
-    Args:
-        queries: [Q, D] embeddings of real users, other than those of tuning; evenly thinned to `max_queries`.
-        k: lowered to N.
-
-    Raises:
-        InputError: there is no query.
+    Queries [Q, D] are of real users, others than tuned it, evenly thinned to `max_queries` (an InputError if
+    there is none); k is lowered to N.
     """
     if not len(queries):
         raise InputError("queries: there are none, so the index cannot be checked")

@@ -22,11 +22,8 @@ TOLERANCE = 1e-4
 def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     """Build, search, save, load, remove and add on random unit vectors of the right dimension and size class.
 
-    Returns the index, of the concrete kind that the catalogue will get; it has at most 20,000 vectors unless
-    training needs more.
-
-    Raises:
-        InputError: settings that do not fit these sizes, all at once; a kind that does not add and remove.
+    Returns the index, of the concrete kind that the catalogue will get, of at most 20,000 vectors unless
+    training needs more. An InputError tells of settings that do not fit, or what the kind does wrong.
     """
     if found := list(config.problems(Facts(embedding_dim=dim, num_items=num_items))):
         raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))

@@ -10,9 +10,8 @@ from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
 from twotower.evaluation.baselines.baseline import Baseline
-from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.ranking import item_popularity
-from twotower.evaluation.report import Report
 from twotower.evaluation.top_k import top_k_of
 
 

@@ -10,7 +10,7 @@ Tibshirani (1993), An introduction to the bootstrap, sections 13.3 and 15.
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.evaluation.intervals import LARGE, Z_95, resampled_means
+from twotower.evaluation.user_values import LARGE, Z_95, resampled_means
 
 Floats = NDArray[np.float64]
 NUM_RESAMPLES = 2_000

@@ -3,7 +3,7 @@
 import re
 
 from twotower.config.errors import InputError
-from twotower.data.ids import fits_64_bits
+from twotower.data.column import fits_64_bits
 from twotower.data.vocabulary import Vocabulary
 from twotower.serving.recommendation import ItemId
 

@@ -5,7 +5,7 @@ import zlib
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.data.ids import fits_64_bits
+from twotower.data.column import fits_64_bits
 from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved, SetAside
 
 Values = tuple[Any, ...]
