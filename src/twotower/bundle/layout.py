@@ -20,19 +20,8 @@ ITEM_TOWER = "item_tower.onnx"
 HISTORY_VECTORS = "history_vectors.npy"
 """What a history sees of each item, [N + 1, H]; row 0, and items it does not know, are zeros."""
 
-FILES = (
-    CONFIG,
-    TOWERS,
-    FEATURES,
-    ENCODED,
-    USERS,
-    ITEMS,
-    ITEM_VECTORS,
-    HISTORY_OFFSETS,
-    HISTORY_ITEMS,
-    HISTORY_TIMES,
-    INDEX,
-)
+HISTORY = (HISTORY_OFFSETS, HISTORY_ITEMS, HISTORY_TIMES)
+FILES = (CONFIG, TOWERS, FEATURES, ENCODED, USERS, ITEMS, ITEM_VECTORS, *HISTORY, INDEX)
 """Every file but the manifest, which lists them."""
 
 EXPORT_FILES = (USER_TOWER, ITEM_TOWER, HISTORY_VECTORS)  # what an exported bundle has beside these

@@ -74,7 +74,10 @@ def write_bundle(
         text = json.dumps(features, ensure_ascii=False, allow_nan=False)
         (temporary / layout.FEATURES).write_text(text, encoding="utf-8")
         _write_tensors(temporary, model)
-        _write_data(temporary, dataset, history)
+        _write_table(temporary / layout.USERS, dataset.user_table)
+        _write_table(temporary / layout.ITEMS, dataset.item_table)
+        for name, values in zip(layout.HISTORY, (history.offsets, history.items, history.times), strict=True):
+            np.save(temporary / name, np.asarray(values))
         np.save(temporary / layout.ITEM_VECTORS, np.ascontiguousarray(item_vectors, dtype=np.float32))
         index.save(temporary / layout.INDEX)
         # Whoever may read the configuration may read everything: safetensors writes for its owner only.
@@ -104,14 +107,6 @@ def _write_tensors(folder: Path, model: TwoTower) -> None:
 
 def _storable_tensor(values: Tensor) -> Tensor:
     return values.detach().cpu().contiguous().clone()
-
-
-def _write_data(folder: Path, dataset: RetrievalDataset, history: History) -> None:
-    _write_table(folder / layout.USERS, dataset.user_table)
-    _write_table(folder / layout.ITEMS, dataset.item_table)
-    np.save(folder / layout.HISTORY_OFFSETS, np.asarray(history.offsets))
-    np.save(folder / layout.HISTORY_ITEMS, np.asarray(history.items))
-    np.save(folder / layout.HISTORY_TIMES, np.asarray(history.times))
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:

@@ -69,12 +69,12 @@ def _series(column: pa.ChunkedArray) -> "pd.Series[Any]":
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     gaps = pa.types.is_integer(column.type) and column.null_count > 0
-    values: pd.Series[Any] = column.to_pandas(types_mapper=_with_gaps if gaps else None)
+
+    def with_gaps(kind: pa.DataType) -> Any:
+        return pd.api.types.pandas_dtype(str(kind).replace("uint", "UInt").replace("int", "Int"))
+
+    values: pd.Series[Any] = column.to_pandas(types_mapper=with_gaps if gaps else None)
     return values
-
-
-def _with_gaps(kind: pa.DataType) -> Any:
-    return pd.api.types.pandas_dtype(str(kind).replace("uint", "UInt").replace("int", "Int"))
 
 
 PARQUET = (".parquet", ".pq")

@@ -122,7 +122,7 @@ def cold_start(
         `random` (expected), each part -> `recall_at_20` and the like; `intervals` of the first two;
         `num_cold_items`, and `num_users` and `num_targets` by part.
     """
-    holdout = dataset.test
+    holdout, num_bootstrap = dataset.test, evaluator.config.num_bootstrap
     popularity = item_popularity(dataset.train_and_valid, len(dataset.items))
     is_cold = np.concatenate([[False], popularity[1:] == 0])
     targets = targets_of(holdout, len(dataset.items))
@@ -144,16 +144,14 @@ def cold_start(
     return {
         **{who: {part: means_of(of) for part, of in found.items()} for who, found in values.items()},
         "random": {part: means_of(of) for part, of in drawn.items()},
-        "intervals": {who: _intervals(found, evaluator) for who, found in values.items()},
+        "intervals": {
+            who: {part: intervals_of(of, num_bootstrap) for part, of in found.items() if num_bootstrap}
+            for who, found in values.items()
+        },
         "num_cold_items": int(is_cold.sum()),
         "num_users": {part: int((each > 0).sum()) for part, each in counts.items()},
         "num_targets": {part: int(each.sum()) for part, each in counts.items()},
     }
-
-
-def _intervals(found: OfParts, evaluator: Evaluator) -> dict[str, dict[str, list[float]]]:
-    by_part = {part: intervals_of(of, evaluator.config.num_bootstrap) for part, of in found.items()}
-    return by_part if evaluator.config.num_bootstrap else {}
 
 
 def live_index(
