@@ -64,7 +64,6 @@ def cache_key(source: Source, split: Split) -> str:
 
 
 def _built(tables: Tables, split: Split) -> tuple[Tables, Windows, Audit]:
-    """Return the tables of entities in row order, the log cut by the split, and the audit."""
     users, items = Vocabulary.fit(tables.users[USER_ID]), Vocabulary.fit(tables.items[ITEM_ID])
     log = log_of(tables, users, items)
     windows = windows_of(log, split)

@@ -134,7 +134,6 @@ def _load(folder: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 
 def _save_table(table: pd.DataFrame, path: Path, origin: str) -> str:
-    """Write a table; returns the SHA-256 of its names, types and values."""
     try:
         table.to_parquet(path, index=False)
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:

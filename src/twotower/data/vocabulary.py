@@ -37,7 +37,6 @@ class Vocabulary:
         return cls(np.sort(array.astype(np.int64 if array.dtype.kind in "iu" else np.str_)))
 
     def __len__(self) -> int:
-        """Return the number of ids, without the unknown row."""
         return len(self.values)
 
     @property

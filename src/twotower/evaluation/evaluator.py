@@ -63,7 +63,6 @@ class Evaluator(Component):
             return self
 
         def _metrics(self) -> list[type[Metric]]:
-            """Return the kinds of metric, those of users first."""
             found: list[Any] = [each.owner for each in self.kinds.values()]
             return sorted(found, key=lambda kind: not issubclass(kind, UserMetric))
 

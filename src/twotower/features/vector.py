@@ -109,7 +109,6 @@ class Vector(Feature):
         return torch.from_numpy(encoded)
 
     def _vector(self, value: Any) -> FloatMatrix | None:
-        """Return the vector a value gives or points at; None if it is no finite vector."""
         if self.config.path is not None and isinstance(value, int | float | np.integer | np.floating):
             matrix = self.config.matrix
             if not 0 <= value < len(matrix) or value != int(value):

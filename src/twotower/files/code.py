@@ -111,7 +111,6 @@ def _imports(tree: ast.Module, package: str) -> Iterator[str]:
 
 @functools.cache
 def _version(library: str) -> str:
-    """Return the version of the library that a top-level name belongs to; empty where none is known."""
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:

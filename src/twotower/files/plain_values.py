@@ -85,7 +85,6 @@ def yaml_text(values: Any) -> str:
 
 
 def _unwanted(text: str, loader: Any) -> str | None:
-    """Return what keeps a text from being loaded, found without building any value."""
     import yaml
 
     if len(text) > MOST_YAML_BYTES:

@@ -13,6 +13,7 @@ from twotower.index.tune import OperatingPoint, batch_rate, latency_ms
 
 NUM_ROUND_TRIP_QUERIES = 64
 MIN_BATCH_SECONDS = 0.1
+MAX_QUERIES = 1000  # that exact search is run for
 
 
 @dataclass(frozen=True)
@@ -78,18 +79,16 @@ def check(
     rows: np.ndarray,
     queries: np.ndarray,
     k: int = 100,
-    *,
     points: list[OperatingPoint] | None = None,
-    max_queries: int = 1000,
 ) -> IndexReport:
     """Compare an index with the vectors it was built from and with exact search over them.
 
-    Queries [Q, D] are of real users, others than tuned it, evenly thinned to `max_queries` (an InputError if
+    Queries [Q, D] are of real users, others than tuned it, evenly thinned to 1,000 (an InputError if
     there is none); k is lowered to N.
     """
     if not len(queries):
         raise InputError("queries: there are none, so the index cannot be checked")
-    queries = queries[np.linspace(0, len(queries) - 1, min(len(queries), max_queries)).astype(np.int64)]
+    queries = queries[np.linspace(0, len(queries) - 1, min(len(queries), MAX_QUERIES)).astype(np.int64)]
     truth = Truth.of(vectors, rows, queries, k)
     if index.dim == vectors.shape[1]:
         found = index.search(queries, truth.k).rows

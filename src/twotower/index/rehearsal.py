@@ -100,13 +100,11 @@ def _problem(copy: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.nda
 
 
 def _finds(index: Index, vectors: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
-    """Return which items a query with their own vector finds, [n]."""
     found: np.ndarray = (index.search(vectors, k).rows == rows[:, None]).any(axis=1)
     return found
 
 
 def _agree(left: SearchResult, right: SearchResult) -> bool:
-    """Whether a query gives an item the same score both times."""
     for query in range(len(left.rows)):
         _, ours, theirs = np.intersect1d(left.rows[query], right.rows[query], return_indices=True)
         kept = left.rows[query][ours] >= 0
