@@ -14,9 +14,9 @@ from torch import Tensor
 
 from twotower.bundle import layout
 from twotower.bundle.arrays_and_tables import read_array
-from twotower.bundle.bundle import Bundle
 from twotower.bundle.manifest import REMEDY
 from twotower.bundle.onnx_files import EMBEDDING, HISTORY, MASK, TIMES, TOWER_OUTPUT, feature_input
+from twotower.bundle.read import Bundle
 from twotower.config.errors import InputError
 from twotower.towers.two_tower import TwoTower
 

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.bundle.bundle import Bundle
 from twotower.bundle.exported import ExportedTowers
+from twotower.bundle.read import Bundle
 from twotower.config.errors import InputError
 from twotower.towers.two_tower import TwoTower
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from twotower.bundle.bundle import Bundle
+from twotower.bundle.read import Bundle
 from twotower.features.raw_values import as_numbers
 from twotower.features.tags import Tags
 from twotower.serving.attribute_columns import tags_of
