@@ -83,7 +83,7 @@ CASES = configured() | direct()
 def sample_for(feature: Feature) -> list[Any]:
     for values in SAMPLES.values():
         try:
-            feature.fit(pd.Series(values, dtype=object), "sample")
+            feature.check(pd.Series(values, dtype=object), "sample")
         except InputError:
             continue
         return values

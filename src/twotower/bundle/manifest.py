@@ -26,16 +26,12 @@ class _Checked(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class ListedFile(_Checked):
-    """A file of a bundle."""
-
+class _ListedFile(_Checked):
     sha256: str
     bytes: int
 
 
-class ListedIndex(_Checked):
-    """The index of a bundle."""
-
+class _ListedIndex(_Checked):
     spec: Any
     """Of its concrete kind; what it names is imported by who reads it."""
     search_args: dict[str, int]
@@ -55,9 +51,9 @@ class Manifest(_Checked):
     item_label: str | None
     request_time: Annotated[int, Ge(-(2**40)), Le(2**40)]
     """Unix seconds at which a request is taken to be made, unless it says otherwise."""
-    index: ListedIndex
+    index: _ListedIndex
     versions: dict[str, Any]
-    files: dict[str, ListedFile]
+    files: dict[str, _ListedFile]
     sha256: str
     """Of the manifest itself, without this."""
     export: dict[str, Any] | None = None
@@ -137,7 +133,7 @@ def verify(folder: Path) -> Manifest:
     return manifest
 
 
-def _verify_files(folder: Path, files: Mapping[str, ListedFile]) -> None:
+def _verify_files(folder: Path, files: Mapping[str, _ListedFile]) -> None:
     for path in sorted(folder.iterdir()):
         if path.name not in files and path.name != MANIFEST:
             raise InputError(f"{path}: the manifest does not list it; move it out of the bundle")

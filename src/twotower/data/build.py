@@ -42,7 +42,7 @@ WARNING = "warning"  # key of the audit that has a line of its own elsewhere
 RATES = {"density", "equal_timestamp_rate", "future_leak_rate"}
 
 
-def audit_of(log: Log, windows: Windows, split: Split) -> Audit:
+def _audit_of(log: Log, windows: Windows, split: Split) -> Audit:
     """Return the audit, in plain values.
 
     `cold_users` and `cold_items` are distinct users and items of the test targets without a train
@@ -139,7 +139,7 @@ def _built(tables: Tables, split: Split) -> tuple[Tables, Windows, Audit]:
     users, items = Vocabulary.fit(tables.users[USER_ID]), Vocabulary.fit(tables.items[ITEM_ID])
     log = log_of(tables, users, items)
     windows = windows_of(log, split)
-    audit = audit_of(log, windows, split)
+    audit = _audit_of(log, windows, split)
     if oddity := oddity_of_times(tables.column("interactions", TIMESTAMP)):
         audit[WARNING] = oddity
     user_table, item_table = (

@@ -27,14 +27,13 @@ from twotower.data.tables import missing_columns
 from twotower.data.times import EXACT
 
 
-def column_names(path: Path) -> list[str]:
-    """Return the names of all columns, a saved index among them; "" where it has none."""
+def _column_names(path: Path) -> list[str]:
     with pq.ParquetFile(path) as file:
         names = [str(name) for name in [*file.schema_arrow.names, *_ranges(file)]]
     return ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in names]
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def _read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Return some columns, each of which the file has once; whole numbers with gaps are no floats."""
     with pq.ParquetFile(path) as file:
         ranges = _ranges(file)
@@ -125,7 +124,7 @@ def header(path: Path, separator: str) -> list[str]:
         raise InputError(f"{path}: unknown kind of file; expected {', '.join((*PARQUET, *CSV))}")
     try:
         if is_parquet(path):
-            return column_names(path)
+            return _column_names(path)
         first = pd.read_csv(path, sep=separator, header=None, nrows=1, **PARSING)
         return [str(name) for name in first.iloc[0]]
     except READING_ERRORS as error:
@@ -158,7 +157,7 @@ def read(
         raise InputError(problem)
     try:
         if is_parquet(path):
-            return read_columns(path, columns)
+            return _read_columns(path, columns)
         frame, is_filled = _read_csv(path, names, columns, separator, chunk_rows)
     except READING_ERRORS as error:
         raise _unreadable(path, error) from error

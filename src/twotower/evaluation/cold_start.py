@@ -53,7 +53,7 @@ def content_of(items: FeatureTable, known: NDArray[np.bool_]) -> sparse.csr_arra
     return unit(sparse.csr_array(sparse.hstack(blocks))) if blocks else None
 
 
-def content_top(content: sparse.csr_array, holdout: Holdout, evaluator: Evaluator) -> NDArray[np.int64]:
+def _content_top(content: sparse.csr_array, holdout: Holdout, evaluator: Evaluator) -> NDArray[np.int64]:
     """Return the items most alike (cosine) to the mean of a user's items, [Q, max_k] rows, best first.
 
     Users without a history are recommended nothing: rows 0.
@@ -61,7 +61,7 @@ def content_top(content: sparse.csr_array, holdout: Holdout, evaluator: Evaluato
 
     def score(queries: slice) -> torch.Tensor:
         users = holdout.users[queries]
-        scores = (taken_by(users, holdout.history, content.shape[0]) @ content @ content.T).toarray()
+        scores = (_taken_by(users, holdout.history, content.shape[0]) @ content @ content.T).toarray()
         scores[holdout.history.counts()[users] == 0] = -np.inf
         return torch.from_numpy(scores.astype(np.float32))
 
@@ -70,7 +70,7 @@ def content_top(content: sparse.csr_array, holdout: Holdout, evaluator: Evaluato
     return rows
 
 
-def taken_by(users: np.ndarray, history: History, num_items: int) -> sparse.csr_array:
+def _taken_by(users: np.ndarray, history: History, num_items: int) -> sparse.csr_array:
     """Return how often users [B] took each item, [B, N]: a multiple of the mean, which ranks alike."""
     positions, rows = history.flat(users)
     counts = np.ones(len(rows), dtype=np.float32)
@@ -134,7 +134,7 @@ def cold_start(
     tops = {"model": indexed_top(index, encode_every_user(model, holdout), holdout, evaluator)}
     content = content_of(model.items, popularity[1:] > 0)
     if content is not None:
-        tops["content"] = content_top(content, holdout, evaluator)
+        tops["content"] = _content_top(content, holdout, evaluator)
     values: dict[str, OfParts] = {who: {} for who in tops}
     for who, top in tops.items():
         ranking = rank(top, targets, popularity)

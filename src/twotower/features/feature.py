@@ -119,9 +119,13 @@ class Feature(Component, ABC):
             column.refuse(wrong, lambda row: f"{expected} {quoted(values.iloc[row])}", remedy)
         return told.messages
 
-    def fit(self, values: pd.Series, origin: str) -> None:
-        """Learn from the values [n] of train entities only; an InputError tells their `faults`."""
+    def check(self, values: pd.Series, origin: str) -> None:
+        """Refuse a column this feature cannot use (an InputError); see `faults`."""
         Gathered(origin, self.faults(values, origin)).tell()
+
+    def fit(self, values: pd.Series, origin: str) -> None:
+        """Learn from the values [n] of train entities only; refuses them as `check` does."""
+        self.check(values, origin)
         self.state = self._learn(values)
 
     def encode(self, values: Values) -> Tensor:

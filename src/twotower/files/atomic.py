@@ -50,7 +50,7 @@ def replace_folder(temporary: Path, final: Path) -> None:
 
     A folder already there is replaced; the name is missing for a moment while that is swapped.
     """
-    sync_folder(temporary)
+    _sync_folder(temporary)
     old = final.with_name(f".{final.name}.{uuid.uuid4().hex}.old")
     if final.exists():
         final.rename(old)
@@ -64,7 +64,7 @@ def publish_folder(temporary: Path, final: Path) -> None:
 
     For caches, where equal names mean equal content.
     """
-    sync_folder(temporary)
+    _sync_folder(temporary)
     try:
         temporary.rename(final)
     except OSError:
@@ -85,8 +85,7 @@ def clear_temporaries(folder: Path) -> None:
             path.unlink(missing_ok=True)  # it lay in a folder that has just gone
 
 
-def sync_folder(folder: Path) -> None:
-    """Sync every file in a folder, and the folder."""
+def _sync_folder(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         _sync(path)
     _sync(folder)

@@ -61,7 +61,7 @@ def test_vectors_come_from_a_file_by_row_number(tmp_path) -> None:
     with pytest.raises(
         InputError, match=r"items.csv: column 'image_row', row 2: expected a row number .* 0 to 2"
     ):
-        feature.fit(pd.Series([0, 3]), "items.csv")
+        feature.check(pd.Series([0, 3]), "items.csv")
 
 
 @pytest.mark.parametrize("content", [None, b"no matrix", "object", "line"])
@@ -117,4 +117,4 @@ def test_numbers_whose_squares_no_float_holds() -> None:
 
 def test_a_vector_of_numbers_beyond_its_precision_is_none() -> None:
     with pytest.raises(InputError, match=r"row 2: expected a vector of finite numbers"):
-        Vector(Vector.Config(column="v")).fit(pd.Series([[1.0, 2.0], np.array([1e300, 2.0])]), "items.csv")
+        Vector(Vector.Config(column="v")).check(pd.Series([[1.0, 2.0], np.array([1e300, 2.0])]), "items.csv")
