@@ -15,7 +15,6 @@ from typing import Any
 
 import faiss
 import numpy as np
-from faiss.contrib.factory_tools import reverse_index_factory
 
 from twotower.config.errors import InputError
 from twotower.index.exact import SearchResult, contains
@@ -52,7 +51,6 @@ def faiss_versions() -> dict[str, str | int]:
     }
 
 
-INNER_PRODUCT = faiss.METRIC_INNER_PRODUCT
 TOMBSTONE = -2  # Faiss itself says -1 where it ran out of vectors
 
 
@@ -88,25 +86,6 @@ class Held:
             rows = ids[ids != TOMBSTONE]
         self.rows = np.sort(rows)
         return len(ids) == self.outer.ntotal == self.inner.ntotal and bool(self.outer.d == self.inner.d)
-
-    @property
-    def factory(self) -> str:
-        """Faiss's own description (its index_factory string), or the name of the class."""
-        try:
-            return str(reverse_index_factory(self.outer))  # type: ignore[no-untyped-call]
-        except NotImplementedError:
-            return type(self.inner).__name__
-
-    @property
-    def metric(self) -> str:
-        """`inner_product` when index and quantiser both use it, else what disagrees."""
-        found = {"index": self.inner.metric_type}
-        if hasattr(self.inner, "quantizer"):
-            found["quantiser"] = self.inner.quantizer.metric_type
-        wrong = [
-            f"{part} uses Faiss metric {metric}" for part, metric in found.items() if metric != INNER_PRODUCT
-        ]
-        return ", ".join(wrong) or "inner_product"
 
     def attribute(self, path: str) -> tuple[Any, str]:
         """Return the part of the inner object whose an attribute such as `hnsw.efSearch` is, and its name."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 import faiss
 import numpy as np
 from annotated_types import Gt, Le
+from faiss.contrib.factory_tools import reverse_index_factory
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
@@ -202,13 +203,21 @@ class Index(Component, ABC):
 
     @property
     def factory(self) -> str:
-        """Faiss's own description of the index (its index_factory string)."""
-        return self._held.factory
+        """Faiss's own description (its index_factory string), or the name of the class."""
+        try:
+            return str(reverse_index_factory(self._held.outer))  # type: ignore[no-untyped-call]
+        except NotImplementedError:
+            return type(self._held.inner).__name__
 
     @property
     def metric(self) -> str:
         """`inner_product` when index and quantiser both use it, else what disagrees."""
-        return self._held.metric
+        inner = self._held.inner
+        found = {"index": inner.metric_type}
+        if hasattr(inner, "quantizer"):
+            found["quantiser"] = inner.quantizer.metric_type
+        wrong = {part: metric for part, metric in found.items() if metric != faiss.METRIC_INNER_PRODUCT}
+        return ", ".join(f"{part} uses Faiss metric {wrong[part]}" for part in wrong) or "inner_product"
 
     @property
     def rows(self) -> np.ndarray:
