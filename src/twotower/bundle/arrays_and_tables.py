@@ -43,15 +43,11 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
 
 
 FREE_BYTES = 64 * 2**20  # what any table may unpack to
-
 MOST_TIMES = 256
 """What a larger one may: so many times its file. Columns of few distinct values are packed very small."""
-
 MOST_LONGER = 32
 """How many times as long as they are on average the longest id may be: all take as much room as it does."""
-
 CODECS = {"SNAPPY", "UNCOMPRESSED"}  # what we write; others pack a thousand to one
-
 VALUE_BYTES = 8
 
 
@@ -97,12 +93,7 @@ def _text_bytes(path: Path) -> int:
 
 
 def vocabulary_of(path: Path, table: pd.DataFrame, key: str) -> Vocabulary:
-    """Return the ids of a table.
-
-    Raises:
-        InputError: they are neither whole numbers nor text, or do not ascend, or one is far longer than the
-            others.
-    """
+    """Return the ids of a table; an InputError unless they are numbers or text, ascending, none too long."""
     if key not in table:
         raise InputError(f"{path}: there is no column {key!r}")
     values = table[key].to_numpy()

@@ -32,7 +32,6 @@ DISTRIBUTIONS = ("torch", "onnx", "onnxscript", "onnxruntime")
 SOURCE_SUM = "of"  # key of an export: the manifest's own SHA-256 of the bundle it was made from
 LARGEST_DIFFERENCE = 1e-5
 NUM_DRAWN, BATCH, NUM_ALONE, SEED = 1000, 256, 16, 0
-
 Integers = NDArray[np.int64]
 Users = tuple[dict[str, Tensor], Integers, Integers, Integers]
 """Encoded features [B, W], history rows [B, L], their times [B, L] and request times [B]."""

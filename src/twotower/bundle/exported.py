@@ -83,13 +83,9 @@ class ExportedTowers:
     """Embeds users and items as `TwoTower` does, to 1e-5; safe from several threads.
 
     Histories are read from a growing array of item vectors, so the graph is given no item rows: those are
-    checked here, where a wrong one is an error and not another item.
-
-    Args:
-        num_threads: that one call may use; None for as many as torch does, so that the two do not fight.
-
-    Raises:
-        InputError: ONNX Runtime is not installed, or a file is not what an export writes.
+    checked here, where a wrong one is an error and not another item. A call may use as many threads as torch
+    does (unless told), so that the two do not fight. An InputError: ONNX Runtime is not installed, or a
+    file is not what an export writes.
     """
 
     def __init__(self, bundle: Bundle, num_threads: int | None = None) -> None:

@@ -74,10 +74,9 @@ def list_files(folder: Path, names: Iterable[str] = FILES) -> dict[str, dict[str
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read a manifest and check its form; no other file is touched.
+    """Read a manifest and check its form (no other file is touched).
 
-    Raises:
-        InputError: it is missing or damaged, of another format version, or lists what it must not.
+    An InputError: it is missing or damaged, of another format version, or lists what it must not.
     """
     path = folder / MANIFEST
     if not path.is_file():

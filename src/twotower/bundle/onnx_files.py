@@ -82,10 +82,8 @@ def _blocks(encoders: nn.ModuleDict, features: dict[str, Tensor]) -> dict[str, T
 
 
 OPSET = 20
-
 LARGEST_FILE = 1_500_000_000
 """Bytes of weights; an ONNX file of 2 GB or more cannot be read, so larger weights stand beside it."""
-
 EXAMPLES, EXAMPLE_LENGTH = 3, 5  # sizes that a graph is traced with; 0 and 1 would be taken for constants
 
 

@@ -36,9 +36,7 @@ LABELS = {
     "seen_filter": "seen-filter",
 }
 """Audit key -> what the console calls it, where that is not the key in words."""
-
 WARNING = "warning"  # key of the audit that has a line of its own elsewhere
-
 RATES = {"density", "equal_timestamp_rate", "future_leak_rate"}
 
 

@@ -53,12 +53,7 @@ DECIMAL = r"-?\d+\.0*"
 
 
 def checked_ids(column: Column, is_csv: bool) -> "pd.Series[Any]":
-    """Return an id column as int64 or as text.
-
-    Raises:
-        InputError: an id is missing, a fraction, neither a whole number nor text, too long, or of another
-            kind than the ids before it.
-    """
+    """Return an id column as int64 or as text; an InputError says which id is missing or unfit, and why."""
 
     def say(row: int) -> str:
         kinds = f"whole numbers or text (1 to {MAX_LENGTH} characters), of one kind in a column"

@@ -56,8 +56,7 @@ def data_folder_problem() -> str | None:
 def fetch(archive: Archive) -> dict[str, Path]:
     """Return where the files of an archive are; downloads them if neither user nor cache has them.
 
-    Raises:
-        InputError: a file is not the published one, or the download failed; says where to put files by hand.
+    An InputError (not the published file, no download) says where to put files by hand.
     """
     final = _cache_folder() / archive.name
     own = _data_folder()

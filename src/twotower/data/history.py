@@ -17,10 +17,8 @@ from twotower.data.vocabulary import Vocabulary
 class History:
     """A log as compressed rows by user, in the stable order (time, then row order of the source).
 
-    Args:
-        offsets: int64 [num_users + 2]; user row u owns offsets[u]:offsets[u + 1]; row 0 (unknown) is empty.
-        items: int32 [n] item rows.
-        times: int64 [n] unix seconds.
+    User row u owns offsets[u]:offsets[u + 1] (int64 [num_users + 2]; row 0, unknown, is empty) of the item
+    rows (int32 [n]) and times (int64 [n], unix seconds).
     """
 
     offsets: np.ndarray
@@ -75,11 +73,8 @@ class History:
 class Log:
     """Interactions ordered by user row, then time, then row order of the source.
 
-    Args:
-        users: int32 [n] user rows, ascending.
-        items: int32 [n] item rows.
-        times: int64 [n] unix seconds, ascending within a user.
-        given: int8 [n] position in `SPLIT_NAMES` that the source gives each interaction, or None.
+    Rows are int32 [n], times int64 [n] in unix seconds, and `given` int8 [n]: the position in `SPLIT_NAMES`
+    that the source gives each interaction.
     """
 
     users: NDArray[np.int32]

@@ -26,8 +26,7 @@ TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times")
 def write_dataset(tables: Tables, windows: Windows, audit: Audit, folder: Path) -> str:
     """Write into an empty folder, equal histories once; returns the fingerprint: equal for equal values.
 
-    Raises:
-        InputError: a feature column mixes kinds of values.
+    An InputError says which feature column mixes kinds of values.
     """
     holdouts = {"valid": windows.valid, "test": windows.test}
     histories = {"train": windows.train, "train_and_valid": windows.train_and_valid}

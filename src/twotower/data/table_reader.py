@@ -81,10 +81,8 @@ CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 MISSING = ["", "NA", "NaN", "nan", "null", "NULL"]
 FIRST_LINE = 2  # of the data: line 1 is the header
 LONGEST_REASON = 300
-
 PARSING: dict[str, Any] = {"index_col": False, "dtype": "str", "na_filter": False, "skip_blank_lines": False}
 """Every field as the text it is: what is missing is decided afterwards, by column."""
-
 READING_ERRORS = (
     OSError,
     EOFError,

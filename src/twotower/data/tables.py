@@ -66,7 +66,6 @@ def missing_columns(columns: Iterable[str], needed: Iterable[str]) -> str | None
 
 
 ENTITIES = {"users": USER_ID, "items": ITEM_ID}  # table -> its key
-
 Needs = Callable[[str, pd.DataFrame, str], Iterable[str]]
 """("users" or "items", that table, its origin) -> what is wrong with the columns that somebody needs of it.
 

@@ -8,13 +8,11 @@ import pandas as pd
 from twotower.data.column import Column
 
 TimestampUnit = Literal["s", "ms", "iso"]
-
 EARLIEST = 86_400  # 1970-01-02: earlier times are missing values or not seconds
 LATEST = 4_102_444_800  # 2100-01-01: later times are not seconds
 SECONDS_A_DAY = 86_400
 YEAR = 365 * SECONDS_A_DAY
 LONGEST_GAP, LONGEST_SPAN = 10 * YEAR, 50 * YEAR
-
 EXACT = 2**53  # beyond it a float is no longer one whole number
 BARE_NUMBER = r"-?\d+(\.\d*)?"
 YEAR_FIRST = r"\s*\d{4}"

@@ -11,18 +11,14 @@ from numpy.typing import NDArray
 from twotower.data.column import fits_64_bits, is_whole
 
 Ids = np.ndarray | pd.Series | Sequence[Any]
-
 UNKNOWN = 0  # the row of every id that is not in a vocabulary
-
 CHARACTER_BYTES = np.dtype("U1").itemsize
 
 
 class Vocabulary:
     """A one-to-one map between ids and rows 1..n; row 0 stands for whatever is unknown.
 
-    Args:
-        values: [n] the ids of rows 1..n, int64 or text, strictly ascending. Text is kept as a fixed-width
-            numpy array, so an id must not end in NUL.
+    Ids are int64 or text, strictly ascending; text is an array of fixed width, so an id must not end in NUL.
     """
 
     def __init__(self, values: np.ndarray) -> None:

@@ -104,7 +104,6 @@ def _standardised(numbers: np.ndarray, known: NDArray[np.bool_]) -> sparse.csr_a
 
 
 OfParts = dict[str, UserValues]  # cold, warm, all -> the values of the users who have a target there, by key
-
 RECALL = Recall(Recall.Config())
 
 

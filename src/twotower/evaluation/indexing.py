@@ -50,7 +50,10 @@ def index_catalogue(
     checking = checking if len(checking) else tuning[:MAX_QUERIES]
     index, points = tuned_index(config, vectors, rows, tuning)
     report = check(index, vectors, rows, checking, RECALL_K, points=points)
-    drop = _metric_drop(index, queries, exact_top, holdout, evaluator, popularity)
+    exact = evaluator.means(exact_top, holdout, popularity)
+    indexed = evaluator.means(indexed_top(index, queries, holdout, evaluator), holdout, popularity)
+    # What is lost when the index answers instead of exact search.
+    drop = {key: exact[key] - indexed[key] for key in exact if name_of(key) in DROP_METRICS}
     return Indexed(index, vectors, dataclasses.replace(report, label_metric_drop=drop))
 
 
@@ -61,21 +64,6 @@ def tuned_index(
     index = config.for_size(len(vectors)).build()
     index.build(vectors, rows)
     return index, tune(index, Truth.of(vectors, rows, queries[:MAX_QUERIES], RECALL_K))
-
-
-def _metric_drop(
-    index: Index,
-    queries: np.ndarray,
-    exact_top: np.ndarray,
-    holdout: Holdout,
-    evaluator: Evaluator,
-    popularity: np.ndarray,
-) -> dict[str, float]:
-    """Compute what recall and NDCG lose when the index answers instead of exact search (positive = lost)."""
-    found = indexed_top(index, queries, holdout, evaluator)
-    exact = evaluator.means(exact_top, holdout, popularity)
-    indexed = evaluator.means(found, holdout, popularity)
-    return {key: exact[key] - indexed[key] for key in exact if name_of(key) in DROP_METRICS}
 
 
 def indexed_top(index: Index, queries: np.ndarray, holdout: Holdout, evaluator: Evaluator) -> np.ndarray:

@@ -91,7 +91,6 @@ def pair_keys(queries: np.ndarray, rows: np.ndarray, num_items: int) -> NDArray[
 
 Masks = dict[str, dict[str, NDArray[np.bool_]]]
 Slices = dict[str, dict[str, dict[str, float]]]
-
 HEAD_SHARE = 0.5
 MID_SHARE = 0.8
 

@@ -12,9 +12,7 @@ from torch import Tensor
 
 Pairs = tuple[np.ndarray, np.ndarray]
 """(position of the user, item row) of items that a user must not be shown; positions ascending."""
-
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # item rows and scores, both [Q, k]
-
 CHUNK_SCORES = 2**24  # of a chunk of users; as float32 they are 64 MiB
 
 

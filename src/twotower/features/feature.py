@@ -19,9 +19,7 @@ from twotower.data.column import Column, quoted
 
 REQUEST_TIME = "request_time"
 """Reserved user column: unix seconds of the request, given at call time instead of by the user table."""
-
 STATE = "state"
-
 Values = pd.Series | Sequence[Any]
 BoolArray = npt.NDArray[np.bool_]
 

@@ -25,12 +25,8 @@ KEYS = (USER_ID, ITEM_ID)
 class FeatureTable(nn.Module):
     """Encoded features by row; row 0 = unknown, with every feature missing.
 
-    Build one with `fit`. The encoded values are buffers that move with the module and stay out of its
-    `state_dict`: the data has them.
-
-    Args:
-        features: fitted, by name; a context feature has no values here.
-        encoded: name -> [num_rows, W], without row 0.
+    Build one with `fit`. The encoded values ([num_rows, W], without row 0; none of a context feature) are
+    buffers that move with the module and stay out of its `state_dict`: the data has them.
     """
 
     def __init__(self, features: dict[str, Feature], encoded: dict[str, Tensor], num_rows: int) -> None:

@@ -17,7 +17,6 @@ from twotower.features.raw_values import as_finite_numbers
 YEAR_SECONDS = 31_556_952  # 365.2425 days
 DAY_SECONDS = 86_400
 WEEK_SECONDS = 7 * DAY_SECONDS
-
 Harmonics = Annotated[Count, Le(1000)]
 
 

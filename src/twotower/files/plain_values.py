@@ -9,7 +9,6 @@ from typing import Any
 from twotower.config.errors import InputError
 
 MOST_YAML_BYTES = 1_000_000  # of one file; what we write has a few thousand
-
 MOST_YAML_DEPTH = 100
 BREAKS = set("\r\x85\u2028\u2029")
 

@@ -56,17 +56,14 @@ def contains(ordered: np.ndarray, values: np.ndarray) -> NDArray[np.bool_]:
 
 TIE_TOLERANCE = 1e-6
 """Relative to the lengths of query and item vector: what float32 sums of a few hundred terms differ by."""
-
 QUERIES_PER_CHUNK = 256
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The k best items of each query, best first.
+    """The k best items of each query, best first: dot products float32 [Q, K] and item rows int64 [Q, K].
 
-    Attributes:
-        scores: float32 [Q, K] dot products; -inf where there is no item.
-        rows: int64 [Q, K] item rows; -1 where there are fewer than K, or the searched cells ran out of items.
+    Where there are fewer than K, or the searched cells ran out of items, the score is -inf and the row -1.
     """
 
     scores: np.ndarray

@@ -20,7 +20,6 @@ from twotower.config.errors import InputError
 from twotower.index.exact import SearchResult, contains
 
 FREE_BYTES = 64 * 2**20  # what a part of any index may take, whatever the size of its file
-
 READING = threading.Lock()  # Faiss has one limit on what it reads, for all threads
 
 

@@ -125,10 +125,9 @@ class Index(Component, ABC):
             self._held, self.build_seconds = held, time.perf_counter() - started
 
     def search(self, queries: np.ndarray, k: int) -> SearchResult:
-        """Return the k items with the highest dot product; k above the number of items is padded.
+        """Return the k items with the highest dot product, padded above the number of items.
 
-        Raises:
-            InputError: k below 1, queries of another dimension or not finite.
+        An InputError refuses k below 1, and queries of another dimension or not finite.
         """
         if k < 1:
             raise InputError(f"k: {k} items asked for; expected at least 1")
@@ -155,10 +154,9 @@ class Index(Component, ABC):
             write_atomically(path, lambda temporary: faiss.write_index(self._held.outer, str(temporary)))
 
     def load(self, path: Path) -> None:
-        """Read what `save` wrote. A damaged file may load with wrong content: verify its checksum first.
+        """Read what `save` wrote; an InputError if it is missing, unreadable or another kind of index.
 
-        Raises:
-            InputError: the file is missing, unreadable or holds another kind of index.
+        A damaged file may load with wrong content: verify its checksum first.
         """
         held = Held(read_faiss(path, self.largest_part))
         sound = type(held.inner) is self.faiss_type and self.fits(held.inner)

@@ -13,7 +13,6 @@ from twotower.index.index import Index
 MAX_VECTORS = 20_000
 NUM_QUERIES = 32
 REHEARSAL_SEED = 0
-
 NUM_CHANGED = 64
 TOLERANCE = 1e-4
 """Of the largest score: codes and sums are the same, but a query may meet them in another order."""

@@ -17,13 +17,11 @@ TRAIN, VALID, TEST, VALID_HISTORY, TEST_HISTORY, VALID_ONLY, NONE = range(7)
 `VALID_HISTORY` and `TEST_HISTORY` are known when the targets of their users are asked for, but train
 nothing before that; `NONE` is dropped.
 """
-
 TRAIN_PARTS = (TRAIN,)
 VALID_TARGETS, TEST_TARGETS = (VALID, VALID_ONLY), (TEST,)
 KNOWN_TO_VALID = (TRAIN, VALID_HISTORY)
 TRAIN_AND_VALID_PARTS = (TRAIN, VALID_HISTORY, VALID)
 KNOWN_TO_TEST = (*TRAIN_AND_VALID_PARTS, TEST_HISTORY)
-
 Parts = NDArray[np.int8]
 
 

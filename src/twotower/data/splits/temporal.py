@@ -18,7 +18,6 @@ class Temporal(Split):
 
     Every user asks at the cutoff, whatever the time of the targets; so nothing of the future trains, and the
     future-leak rate is 0.
-
     """
 
     class Config(Split.Config):
