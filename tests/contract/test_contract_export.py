@@ -15,10 +15,9 @@ import torch
 import yaml
 
 from twotower.bundle import layout
-from twotower.bundle.export import history_vectors
+from twotower.bundle.export import check_parity, history_vectors
 from twotower.bundle.exported import ExportedTowers
 from twotower.bundle.onnx_files import write_towers
-from twotower.bundle.parity import check_parity
 from twotower.config.spec import TARGET
 from twotower.data.history import History
 from twotower.features.feature import ContextFeature

@@ -1,4 +1,7 @@
-"""From a bundle to an exported one beside it: the same files, and its towers as ONNX."""
+"""From a bundle to an exported one beside it: the same files, and its towers as ONNX, and compared.
+
+Shapes: B users or items, L history positions, W width of a feature, D embedding, H history vector.
+"""
 
 import dataclasses
 import importlib.metadata
@@ -6,33 +9,36 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from twotower.bundle import layout
-from twotower.bundle.exported import ExportedTowers
-from twotower.bundle.history_vectors import history_vectors
+from twotower.bundle.exported import ExportedTowers, history_vectors
 from twotower.bundle.manifest import list_files, read_manifest, render
 from twotower.bundle.onnx_files import OPSET, write_towers
-from twotower.bundle.parity import check_parity
-from twotower.bundle.read import read_bundle
+from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.files.atomic import publish_folder, temporary_folder
+from twotower.towers.two_tower import TwoTower
 
 BUNDLE, EXPORTED = "bundle", "exported"
 DISTRIBUTIONS = ("torch", "onnx", "onnxscript", "onnxruntime")
-SOURCE_SUM = "of"
-"""Key of an export: the manifest's own SHA-256 of the bundle it was made from."""
+SOURCE_SUM = "of"  # key of an export: the manifest's own SHA-256 of the bundle it was made from
+LARGEST_DIFFERENCE = 1e-5
+NUM_DRAWN, BATCH, NUM_ALONE, SEED = 1000, 256, 16, 0
+Integers = NDArray[np.int64]
+Users = tuple[dict[str, Tensor], Integers, Integers, Integers]
+"""Encoded features [B, W], history rows [B, L], their times [B, L] and request times [B]."""
 
 
 def export(folder: Path, trusted_packages: Collection[str] = ()) -> Path:
-    """Export a bundle, and return the new folder beside it.
-
-    Args:
-        folder: of a run, or of a bundle.
-        trusted_packages: see `read_bundle`.
+    """Export the bundle of a folder (its own, or a run's), and return the new folder beside it.
 
     Raises:
         InputError: there is no bundle, it is damaged or exported already, or the exported towers differ.
@@ -47,11 +53,7 @@ def export(folder: Path, trusted_packages: Collection[str] = ()) -> Path:
 
 
 def exported_beside(folder: Path, trusted_packages: Collection[str] = ()) -> Path:
-    """Return the exported bundle of a run or bundle, exporting it if that was not done before.
-
-    Args:
-        folder: of a run, of a bundle, or of an exported bundle, which is its own.
-        trusted_packages: see `read_bundle`.
+    """Return the exported bundle of a run or bundle, exporting it if need be; of an exported one itself.
 
     Raises:
         InputError: as in `export`, or what lies beside the bundle is the export of another one.
@@ -67,7 +69,6 @@ def exported_beside(folder: Path, trusted_packages: Collection[str] = ()) -> Pat
 
 
 def _places(folder: Path) -> tuple[Path, Path]:
-    """Return the folders of a bundle and of its export, which are the same for an exported bundle."""
     folder = Path(folder)
     if (folder / BUNDLE / layout.MANIFEST).is_file() and not (folder / layout.MANIFEST).is_file():
         folder = folder / BUNDLE
@@ -78,36 +79,30 @@ def _places(folder: Path) -> tuple[Path, Path]:
 
 
 def _export(source: Path, target: Path, trusted_packages: Collection[str]) -> None:
-    _needs_libraries()
+    absent = [name for name in DISTRIBUTIONS if importlib.util.find_spec(name) is None]
+    if absent:
+        raise InputError(f"an export needs {', '.join(absent)}; pip install -e '.[export]'")
     bundle = read_bundle(source, trusted_packages)
-    with _new_folder(target) as temporary:
+    with ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(temporary_folder(target))
+        except OSError as error:
+            raise InputError(
+                f"{target}: cannot be written ({error.strerror}); copy the bundle to a folder that can"
+            ) from error
         for name in bundle.manifest.files:
             _link(source / name, temporary / name)
         new = [*write_towers(temporary, bundle.model), layout.HISTORY_VECTORS]
         np.save(temporary / layout.HISTORY_VECTORS, history_vectors(bundle.model, bundle.item_vectors))
         towers = ExportedTowers(dataclasses.replace(bundle, folder=temporary))
-        entry = {SOURCE_SUM: bundle.manifest.sha256, "opset": OPSET, "versions": _versions()}
+        versions = {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
+        entry = {SOURCE_SUM: bundle.manifest.sha256, "opset": OPSET, "versions": versions}
         manifest = bundle.manifest.model_dump()
         manifest["export"] = entry | check_parity(bundle, towers)
         # Of the others as they were listed: what was copied wrongly is found out.
         manifest["files"] |= list_files(temporary, new)
         (temporary / layout.MANIFEST).write_text(render(manifest), encoding="utf-8")
         publish_folder(temporary, target)
-
-
-@contextmanager
-def _new_folder(target: Path) -> Iterator[Path]:
-    """Give an empty folder beside another; it is gone at the end, unless it was moved."""
-    try:
-        temporary = temporary_folder(target)
-    except OSError as error:
-        raise InputError(
-            f"{target}: cannot be written ({error.strerror}); copy the bundle to a folder that can"
-        ) from error
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -118,16 +113,6 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _needs_libraries() -> None:
-    absent = [name for name in DISTRIBUTIONS if importlib.util.find_spec(name) is None]
-    if absent:
-        raise InputError(f"an export needs {', '.join(absent)}; pip install -e '.[export]'")
-
-
-def _versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS}
-
-
 def told(folder: Path) -> str:
     """Return a line for people about an exported bundle."""
     entry = read_manifest(folder).export or {}
@@ -135,3 +120,100 @@ def told(folder: Path) -> str:
         f"ok  {entry['users_compared']:,} users and {entry['items_compared']:,} items compared, "
         f"largest difference {entry['largest_difference']:.1e}  {folder}"
     )
+
+
+def check_parity(bundle: Bundle, exported: ExportedTowers) -> dict[str, Any]:
+    """Compare embeddings of users and items, known and new; returns how many, and the largest difference.
+
+    That is in units of the largest number of the embeddings where that is above 1. An InputError if it is
+    above 1e-5, or not finite.
+    """
+    rng = np.random.default_rng(SEED)
+    users, items = list(_users(bundle, rng)), list(_items(bundle.model, rng))
+    with torch.inference_mode():
+        differences = [_of_users(bundle.model, exported, case) for case in users]
+        differences += [_of_items(bundle.model, exported, case) for case in items]
+    largest = float(np.max(differences))
+    if not largest <= LARGEST_DIFFERENCE:  # NaN too
+        raise InputError(
+            f"{bundle.folder}: its exported towers differ from the trained ones by {largest:.1e}, and "
+            f"{LARGEST_DIFFERENCE:.0e} is allowed; nothing was written. The export is at fault: report it "
+            "with the bundle's config.yaml"
+        )
+    return {
+        "users_compared": sum(len(rows) for _, rows, _, _ in users),
+        "items_compared": sum(len(next(iter(case.values()))) for case in items),
+        "largest_difference": largest,
+        "allowed_difference": LARGEST_DIFFERENCE,
+    }
+
+
+def _users(bundle: Bundle, rng: np.random.Generator) -> Iterator[Users]:
+    """Yield known users and the unknown one in batches, some alone, these without one feature; new users."""
+    length, num_users = bundle.model.history.config.length, len(bundle.users)
+    drawn = rng.choice(num_users, min(NUM_DRAWN, num_users), replace=False) + 1
+    rows = np.append(0, np.sort(drawn)).astype(np.int64)
+    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    for batch in batches + [row[None] for row in rows[:NUM_ALONE]]:
+        times = np.resize([bundle.request_time, 0, bundle.request_time + 100 * 86_400], len(batch))
+        features = bundle.model.users.gather(torch.from_numpy(batch))
+        yield features, *bundle.history.last(batch, length), times.astype(np.int64)
+        for name, missing in bundle.model.users.encode([{}]).items() if len(batch) == 1 else ():
+            rest = features | {name: missing}
+            yield rest, *bundle.history.last(batch, length), times.astype(np.int64)
+    yield from _new_users(bundle, rng)
+
+
+def _new_users(bundle: Bundle, rng: np.random.Generator) -> Iterator[Users]:
+    """Yield users without any feature, with histories of no item, one and as many as fit, at any width."""
+    length, num_items, now = bundle.model.history.config.length, len(bundle.items), bundle.request_time
+    lengths = sorted({0, 1, min(2, length), length // 2, length})
+    rows = rng.integers(1, num_items + 1, (len(lengths), length))
+    rows[-1, -1] = num_items
+    rows[np.arange(length) < length - np.array(lengths)[:, None]] = 0
+    times = np.sort(rng.integers(1, now + 1, rows.shape), axis=1) * (rows > 0)
+    requests = np.resize([0, now], len(rows)).astype(np.int64)
+    yield bundle.model.users.encode([{}] * len(rows)), rows, times, requests
+    for place, number in enumerate(lengths):
+        width = slice(length - max(number, 1), None)
+        alone = rows[place : place + 1, width], times[place : place + 1, width]
+        yield bundle.model.users.encode([{}]), *alone, requests[place : place + 1]
+
+
+def _items(model: TwoTower, rng: np.random.Generator) -> Iterator[dict[str, Tensor]]:
+    """Yield batches: items of the catalogue as if new, then without one feature or any."""
+    num_items = model.items.num_rows
+    rows = torch.from_numpy(rng.choice(num_items, min(NUM_DRAWN, num_items), replace=False) + 1)
+    unknown = model.items.encode([{}])
+    for batch in rows.split(BATCH):
+        yield model.items.gather(batch)
+    one = model.items.gather(rows[:1])
+    yield one
+    yield unknown
+    for name, missing in unknown.items():
+        yield one | {name: missing}
+
+
+def _of_users(model: TwoTower, exported: ExportedTowers, case: Users) -> float:
+    features, rows, times, requests = case
+    expected = model.encode_user_features(features, *map(torch.from_numpy, (rows, times, requests)))
+    return _difference(expected, exported.embed_users(*case))
+
+
+def _of_items(model: TwoTower, exported: ExportedTowers, case: dict[str, Tensor]) -> float:
+    embeddings, vectors = exported.embed_items(case)
+    expected = model.encode_item_features(case)
+    difference = _difference(expected, embeddings)
+    if model.history.config.items == "tower":
+        return max(difference, _difference(model.layout.tower(expected), vectors))
+    return difference
+
+
+def _difference(expected: Tensor, found: NDArray[np.float32]) -> float:
+    """Return the largest difference, in units of the largest number where that is above 1.
+
+    Of numbers about 100 two orders of addition differ by 1e-5 already: float32 tells no more.
+    """
+    assert expected.shape == found.shape
+    right = expected.float().numpy()
+    return float(np.abs(right - found).max() / max(1.0, float(np.abs(right).max())))

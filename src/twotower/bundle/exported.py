@@ -1,8 +1,9 @@
-"""The exported towers of a bundle, run by ONNX Runtime.
+"""The exported towers of a bundle, run by ONNX Runtime, and what histories see of items.
 
 Shapes: B users or items, L history positions, N items, W width of a feature, D embedding, H history vector.
 """
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,32 +13,79 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.bundle import layout
-from twotower.bundle.arrays import read_array
-from twotower.bundle.bundle import Bundle
-from twotower.bundle.export_modules import EMBEDDING, HISTORY, MASK, TIMES, TOWER_OUTPUT, feature_input
-from twotower.bundle.history_vectors import HistoryVectors
+from twotower.bundle.arrays_and_tables import read_array
 from twotower.bundle.manifest import REMEDY
+from twotower.bundle.onnx_files import EMBEDDING, HISTORY, MASK, TIMES, TOWER_OUTPUT, feature_input
+from twotower.bundle.read import Bundle
 from twotower.config.errors import InputError
+from twotower.towers.two_tower import TwoTower
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
+SPARE_ROWS = 1024
+
+
+def history_vectors(model: TwoTower, item_vectors: Floats) -> Floats:
+    """Return what a history sees of each item, [N + 1, H]; zeros for row 0 and items it does not know."""
+    if model.history.config.items == "table":
+        vectors = model.history_table.weight.detach().numpy() * model.trained_items.numpy()[:, None]
+        vectors[0] = 0
+        return np.asarray(vectors, dtype=np.float32)
+    return np.pad(model.layout.tower(item_vectors), ((1, 0), (0, 0)))
+
+
+class HistoryVectors:
+    """History vectors of the items of a bundle and of those that came in since; safe from several threads.
+
+    Where the history encoder has a table of its own, only items that training saw are anything to it.
+    `vectors` [num_rows + 1 or more, H] have room for more than the highest row that there is.
+    """
+
+    def __init__(self, model: TwoTower, vectors: Floats) -> None:
+        self._grows = model.history.config.items == "tower"
+        self.vectors = vectors
+        self._seen = np.ones(len(vectors), dtype=np.bool_)
+        if not self._grows:
+            self._seen[:] = model.trained_items.numpy()
+        self._seen[0] = False
+        self.num_rows = len(vectors) - 1
+        self._growing = threading.Lock()
+
+    def seen(self, rows: Integers) -> NDArray[np.bool_]:
+        """Return which positions [B, L] hold an item that a history sees."""
+        found: NDArray[np.bool_] = self._seen[rows]
+        return found
+
+    def of_new(self, tower_outputs: Floats) -> Floats:
+        """Return what histories see of new items whose tower says [B, H']: zeros beside a table."""
+        if self._grows:
+            return tower_outputs
+        return np.zeros((len(tower_outputs), self.vectors.shape[1]), dtype=np.float32)
+
+    def append(self, vectors: Floats) -> None:
+        """Take in the vectors of the next rows, [B, H]."""
+        assert vectors.shape[1] == self.vectors.shape[1]
+        with self._growing:
+            start, end = self.num_rows + 1, self.num_rows + 1 + len(vectors)
+            if end > len(self.vectors):
+                spare = max(SPARE_ROWS, end // 4) + end - len(self.vectors)
+                self._seen = np.pad(self._seen, (0, spare))
+                self.vectors = np.pad(self.vectors, ((0, spare), (0, 0)))
+            self.vectors[start:end] = vectors
+            self._seen[start:end] = self._grows
+            self.num_rows = end - 1  # last: until now nobody may ask for the new rows
 
 
 class ExportedTowers:
     """Embeds users and items as `TwoTower` does, to 1e-5; safe from several threads.
 
     Histories are read from a growing array of item vectors, so the graph is given no item rows: those are
-    checked here, where a wrong one is an error and not another item.
-
-    Args:
-        bundle: with an export.
-        num_threads: that one call may use; None for as many as torch does, so that the two do not fight.
-
-    Raises:
-        InputError: ONNX Runtime is not installed, or a file is not what an export writes.
+    checked here, where a wrong one is an error and not another item. A call may use as many threads as torch
+    does (unless told), so that the two do not fight. An InputError: ONNX Runtime is not installed, or a
+    file is not what an export writes.
     """
 
     def __init__(self, bundle: Bundle, num_threads: int | None = None) -> None:
@@ -59,7 +107,7 @@ class ExportedTowers:
         history_times: Integers,
         request_times: Integers,
     ) -> Floats:
-        """Embed users.
+        """Embed users -> [B, D].
 
         Args:
             features: encoded, by name, as a `FeatureTable` gives them, each [B, W].
@@ -67,17 +115,15 @@ class ExportedTowers:
             history_times: [B, L] unix seconds.
             request_times: [B] unix seconds, 0 = not known.
 
-        Returns:
-            [B, D].
-
         Raises:
             InputError: a row is of no item, or a history is too long.
         """
         rows = self._checked(history_rows)
         if not len(rows):
-            return np.zeros((0, self._dim), dtype=np.float32)
+            return np.zeros((0, int(self._user_tower.get_outputs()[0].shape[1])), dtype=np.float32)
         mask = self._history.seen(rows)
-        first = _shared_padding(mask)
+        there: NDArray[np.bool_] = np.asarray(mask.any(0))
+        first = int(there.argmax()) if there.any() else len(there) - 1  # what all pad alike is left out
         rows, mask = rows[:, first:], mask[:, first:]
         feed = _feed(features | self._users.context(torch.from_numpy(np.asarray(request_times, np.int64))))
         # The rows are checked; `take` then copies twice as fast as indexing does.
@@ -88,22 +134,13 @@ class ExportedTowers:
         return found
 
     def embed_items(self, encoded: dict[str, Tensor]) -> tuple[Floats, Floats]:
-        """Embed new items from encoded features, each [B, W].
-
-        Returns:
-            Embeddings [B, D], and what a history sees of the items [B, H]: zeros where its encoder has a
-            table of its own.
-        """
+        """Embed new items from encoded features [B, W] -> [B, D], and what a history sees of them [B, H]."""
         embeddings, outputs = self._item_tower.run([EMBEDDING, TOWER_OUTPUT], _feed(encoded))
         return embeddings, self._history.of_new(outputs)
 
     def append(self, history_vectors: Floats) -> None:
         """Take in what histories see of the next rows of the catalogue, [B, H]."""
         self._history.append(history_vectors)
-
-    @property
-    def _dim(self) -> int:
-        return int(self._user_tower.get_outputs()[0].shape[1])
 
     def _checked(self, history_rows: Integers) -> Integers:
         rows = np.asarray(history_rows, dtype=np.int64)
@@ -118,12 +155,6 @@ class ExportedTowers:
             wrong = rows[(rows < 0) | (rows > num_rows)][0]
             raise InputError(f"history_rows: expected rows 0 to {num_rows}, found {wrong}")
         return rows
-
-
-def _shared_padding(mask: NDArray[np.bool_]) -> int:
-    """Return how many positions on the left hold no item of anybody; at least one is left."""
-    there: NDArray[np.bool_] = np.asarray(mask.any(0))
-    return int(there.argmax()) if there.any() else len(there) - 1
 
 
 def _feed(features: dict[str, Tensor]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What a bundle's folder holds, by name."""
 
 FORMAT_VERSION = 1
-
 MANIFEST = "manifest.json"
 CONFIG = "config.yaml"
 TOWERS = "towers.safetensors"
@@ -19,24 +18,9 @@ USER_TOWER = "user_tower.onnx"
 ITEM_TOWER = "item_tower.onnx"
 HISTORY_VECTORS = "history_vectors.npy"
 """What a history sees of each item, [N + 1, H]; row 0, and items it does not know, are zeros."""
-
-FILES = (
-    CONFIG,
-    TOWERS,
-    FEATURES,
-    ENCODED,
-    USERS,
-    ITEMS,
-    ITEM_VECTORS,
-    HISTORY_OFFSETS,
-    HISTORY_ITEMS,
-    HISTORY_TIMES,
-    INDEX,
-)
+HISTORY = (HISTORY_OFFSETS, HISTORY_ITEMS, HISTORY_TIMES)
+FILES = (CONFIG, TOWERS, FEATURES, ENCODED, USERS, ITEMS, ITEM_VECTORS, *HISTORY, INDEX)
 """Every file but the manifest, which lists them."""
-
-EXPORT_FILES = (USER_TOWER, ITEM_TOWER, HISTORY_VECTORS)
-"""What an exported bundle has beside these."""
-
+EXPORT_FILES = (USER_TOWER, ITEM_TOWER, HISTORY_VECTORS)  # what an exported bundle has beside these
 WEIGHTS = tuple(f"{name}.data" for name in (USER_TOWER, ITEM_TOWER))
 """What it may have: the weights of a tower too large for one ONNX file."""

@@ -26,16 +26,12 @@ class _Checked(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class ListedFile(_Checked):
-    """A file of a bundle."""
-
+class _ListedFile(_Checked):
     sha256: str
     bytes: int
 
 
-class ListedIndex(_Checked):
-    """The index of a bundle."""
-
+class _ListedIndex(_Checked):
     spec: Any
     """Of its concrete kind; what it names is imported by who reads it."""
     search_args: dict[str, int]
@@ -55,9 +51,9 @@ class Manifest(_Checked):
     item_label: str | None
     request_time: Annotated[int, Ge(-(2**40)), Le(2**40)]
     """Unix seconds at which a request is taken to be made, unless it says otherwise."""
-    index: ListedIndex
+    index: _ListedIndex
     versions: dict[str, Any]
-    files: dict[str, ListedFile]
+    files: dict[str, _ListedFile]
     sha256: str
     """Of the manifest itself, without this."""
     export: dict[str, Any] | None = None
@@ -78,10 +74,9 @@ def list_files(folder: Path, names: Iterable[str] = FILES) -> dict[str, dict[str
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read a manifest and check its form; no other file is touched.
+    """Read a manifest and check its form (no other file is touched).
 
-    Raises:
-        InputError: it is missing or damaged, of another format version, or lists what it must not.
+    An InputError: it is missing or damaged, of another format version, or lists what it must not.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -124,10 +119,8 @@ def _checked(values: Mapping[str, Any], path: Path) -> Manifest:
 def verify(folder: Path) -> Manifest:
     """Check that a bundle is what was written, before any library reads a file, and return its manifest.
 
-    One flipped bit loads without an error in Faiss, safetensors and numpy, and then gives wrong answers.
-
-    Raises:
-        InputError: names the file that is damaged, missing or not listed.
+    One flipped bit loads without an error in Faiss, safetensors and numpy, and then gives wrong answers; an
+    InputError names the file that is damaged, missing or not listed.
     """
     manifest = read_manifest(folder)
     try:
@@ -139,7 +132,7 @@ def verify(folder: Path) -> Manifest:
     return manifest
 
 
-def _verify_files(folder: Path, files: Mapping[str, ListedFile]) -> None:
+def _verify_files(folder: Path, files: Mapping[str, _ListedFile]) -> None:
     for path in sorted(folder.iterdir()):
         if path.name not in files and path.name != MANIFEST:
             raise InputError(f"{path}: the manifest does not list it; move it out of the bundle")
@@ -159,12 +152,7 @@ def _verify_files(folder: Path, files: Mapping[str, ListedFile]) -> None:
 
 @contextmanager
 def refusing(path: Path, manifest: Manifest) -> Iterator[None]:
-    """Turn whatever a reader says of a file into an `InputError` that names it.
-
-    Args:
-        path: of a file that agrees with its checksum.
-        manifest: of its bundle.
-    """
+    """Turn whatever a reader says of a file into an `InputError` that names it."""
     try:
         yield
     except InputError as error:

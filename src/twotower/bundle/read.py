@@ -4,40 +4,64 @@ Shapes: N users or items, W width of a feature, D embedding.
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from twotower.bundle import layout
-from twotower.bundle.arrays import read_array
-from twotower.bundle.bundle import Bundle
+from twotower.bundle.arrays_and_tables import read_array, read_table, vocabulary_of
 from twotower.bundle.manifest import REMEDY, Manifest, refusing, verify
-from twotower.bundle.tables import read_table, vocabulary_of
 from twotower.bundle.tensors import read_towers
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.trust import check_targets
 from twotower.data.history import History
+from twotower.data.vocabulary import Vocabulary
 from twotower.features.feature_table import FeatureTable
 from twotower.files.plain_values import read_yaml
 from twotower.index.index import Index
+from twotower.towers.two_tower import TwoTower
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """What a bundle holds.
+
+    Args:
+        settings: the resolved configuration of its run.
+        model: trained towers in eval mode, without gradients.
+        index: over the catalogue, search arguments set; its ids are rows.
+        item_vectors: float32 [N, D]; the item of row r stands at r - 1.
+        history: what was known of every user; memory-mapped.
+        request_time: unix seconds at which a request is taken to be made, unless it says otherwise.
+    """
+
+    folder: Path
+    manifest: Manifest
+    settings: dict[str, Any]
+    model: TwoTower
+    index: Index
+    item_vectors: np.ndarray
+    users: Vocabulary
+    items: Vocabulary
+    user_table: pd.DataFrame
+    item_table: pd.DataFrame
+    item_label: str | None
+    history: History
+    request_time: int
 
 
 def read_bundle(folder: Path, trusted_packages: Collection[str] = ()) -> Bundle:
     """Verify every file of a bundle, then read it.
 
     A checksum says that a file is as it was written, not by whom: what files name is only imported where it
-    is ours or trusted, what they promise is compared with their size, and a user and an item are tried.
-
-    Args:
-        folder: of the bundle.
-        trusted_packages: beside this one, packages (or modules, or classes) that its files may name.
-
-    Raises:
-        InputError: names the file that is damaged, missing or not listed, or that does not fit the others.
+    is ours or trusted (packages, modules or classes), what they promise is compared with their size, and a
+    user and an item are tried. An InputError names the file that is damaged, missing, not listed or unfit.
     """
     folder = Path(folder)
     manifest = verify(folder)

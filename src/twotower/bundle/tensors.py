@@ -29,17 +29,7 @@ PARTS = ("history", "user_tower", "item_tower", "item_bias")
 def read_towers(
     folder: Path, manifest: Manifest, settings: Mapping[str, Any], trusted_packages: Collection[str]
 ) -> TwoTower:
-    """Read the trained towers.
-
-    Args:
-        folder: of the bundle.
-        manifest: as checked.
-        settings: of its run, as read.
-        trusted_packages: whose classes the files may name.
-
-    Raises:
-        InputError: names the file that cannot be read or does not fit.
-    """
+    """Read the trained towers; an InputError names the file that cannot be read or does not fit."""
     config, features = folder / layout.CONFIG, folder / layout.FEATURES
     with refusing(config, manifest):
         parts: dict[str, Any] = {key: settings[key] for key in PARTS}

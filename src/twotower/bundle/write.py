@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -19,10 +17,9 @@ from twotower.bundle.manifest import list_files, render
 from twotower.config.errors import InputError
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.history import History
-from twotower.features.feature_table import FeatureTable
 from twotower.files.atomic import replace_folder, temporary_folder
 from twotower.files.plain_values import yaml_text
-from twotower.index.faiss_file import faiss_versions
+from twotower.index.held import faiss_versions
 from twotower.index.index import Index
 from twotower.towers.two_tower import TwoTower
 
@@ -43,22 +40,13 @@ def write_bundle(
     index_report: Mapping[str, Any],
     request_time: int,
 ) -> None:
-    """Write a bundle whole or not at all.
+    """Write a bundle whole or not at all; an InputError if the folder exists.
 
     Args:
-        folder: must not exist.
-        settings: the resolved configuration, plain values.
-        fingerprint: of the run.
-        model: the trained towers.
         index: built over the catalogue, its search arguments set; its ids are the rows 1..N.
         item_vectors: float32 [N, D]; the item of row r stands at r - 1.
-        dataset: ids and tables of users and items.
         history: what is known of every user at serving time.
-        index_report: figures of the check of the index.
         request_time: unix seconds at which a request is taken to be made, unless it says otherwise.
-
-    Raises:
-        InputError: the folder exists.
     """
     if folder.exists():
         raise InputError(f"{folder}: already there, and a bundle is never overwritten; choose another folder")
@@ -79,32 +67,31 @@ def write_bundle(
         },
         "versions": versions(),
     }
-    temporary = temporary_folder(folder)
-    try:
-        _write_settings(temporary, settings, model)
+    with temporary_folder(folder) as temporary:
+        (temporary / layout.CONFIG).write_text(yaml_text(dict(settings)), encoding="utf-8")
+        # Not sorted: the order of features is the order in which a tower joins them.
+        features = {"user": model.users.to_json(), "item": model.items.to_json()}
+        text = json.dumps(features, ensure_ascii=False, allow_nan=False)
+        (temporary / layout.FEATURES).write_text(text, encoding="utf-8")
         _write_tensors(temporary, model)
-        _write_data(temporary, dataset, history)
+        _write_table(temporary / layout.USERS, dataset.user_table)
+        _write_table(temporary / layout.ITEMS, dataset.item_table)
+        for name, values in zip(layout.HISTORY, (history.offsets, history.items, history.times), strict=True):
+            np.save(temporary / name, np.asarray(values))
         np.save(temporary / layout.ITEM_VECTORS, np.ascontiguousarray(item_vectors, dtype=np.float32))
         index.save(temporary / layout.INDEX)
-        _same_permissions(temporary)
+        # Whoever may read the configuration may read everything: safetensors writes for its owner only.
+        mode = (temporary / layout.CONFIG).stat().st_mode & 0o777
+        for name in layout.FILES:
+            (temporary / name).chmod(mode)
         manifest["files"] = list_files(temporary)
         (temporary / layout.MANIFEST).write_text(render(manifest), encoding="utf-8")
         replace_folder(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def versions() -> dict[str, Any]:
     """Return what decides how a bundle computes."""
     return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS} | faiss_versions()
-
-
-def _write_settings(folder: Path, settings: Mapping[str, Any], model: TwoTower) -> None:
-    (folder / layout.CONFIG).write_text(yaml_text(dict(settings)), encoding="utf-8")
-    # Not sorted: the order of features is the order in which a tower joins them.
-    features = {"user": model.users.to_json(), "item": model.items.to_json()}
-    text = json.dumps(features, ensure_ascii=False, allow_nan=False)
-    (folder / layout.FEATURES).write_text(text, encoding="utf-8")
 
 
 def _write_tensors(folder: Path, model: TwoTower) -> None:
@@ -113,33 +100,13 @@ def _write_tensors(folder: Path, model: TwoTower) -> None:
     encoded = {
         f"{side}.{name}": _storable_tensor(values)
         for side, table in (("user", model.users), ("item", model.items))
-        for name, values in _all_rows(table).items()
+        for name, values in table.every_row().items()
     }
     save_file(encoded, folder / layout.ENCODED)
 
 
-def _all_rows(table: FeatureTable) -> dict[str, Tensor]:
-    device = next(iter(table.buffers()), torch.empty(0)).device
-    return table.gather(torch.arange(1, table.num_rows + 1, device=device))
-
-
 def _storable_tensor(values: Tensor) -> Tensor:
     return values.detach().cpu().contiguous().clone()
-
-
-def _write_data(folder: Path, dataset: RetrievalDataset, history: History) -> None:
-    _write_table(folder / layout.USERS, dataset.user_table)
-    _write_table(folder / layout.ITEMS, dataset.item_table)
-    np.save(folder / layout.HISTORY_OFFSETS, np.asarray(history.offsets))
-    np.save(folder / layout.HISTORY_ITEMS, np.asarray(history.items))
-    np.save(folder / layout.HISTORY_TIMES, np.asarray(history.times))
-
-
-def _same_permissions(folder: Path) -> None:
-    """Let whoever may read the configuration read everything: safetensors writes for its owner only."""
-    mode = (folder / layout.CONFIG).stat().st_mode & 0o777
-    for name in layout.FILES:
-        (folder / name).chmod(mode)
 
 
 def _write_table(path: Path, table: pd.DataFrame) -> None:

@@ -1,7 +1,7 @@
-"""From a source and a split to a data set, once: later calls open the cache."""
+"""From a source and a split to a data set, once (later calls open the cache), and what to know of it."""
 
 import logging
-import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,20 +9,88 @@ import numpy as np
 
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
-from twotower.data.audit import WARNING, audit_of
-from twotower.data.check_tables import ENTITIES, Needs, checked, no_needs
 from twotower.data.dataset import Audit, RetrievalDataset
-from twotower.data.fingerprints import fingerprint_of
+from twotower.data.history import Log, log_of
 from twotower.data.holdouts import Windows, windows_of
-from twotower.data.log import log_of
 from twotower.data.sources.source import Source
-from twotower.data.splits.split import Split
+from twotower.data.splits.split import NONE, Split
 from twotower.data.store import open_dataset, write_dataset
-from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
-from twotower.data.times import oddity_of_times
+from twotower.data.tables import ENTITIES, ITEM_ID, TIMESTAMP, USER_ID, Needs, Tables, checked, no_needs
+from twotower.data.times import date, oddity_of_times
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
 from twotower.files.code import code_fingerprint
+from twotower.files.plain_values import fingerprint_of
+
+LABELS = {
+    "interactions": "rows (interactions)",
+    "first_time": "first interaction",
+    "last_time": "last interaction",
+    "valid_interactions": "valid targets",
+    "test_interactions": "test targets",
+    "cold_users": "cold test users",
+    "cold_items": "cold test items",
+    "repeat_targets": "repeat targets (dropped)",
+    "equal_timestamp_rate": "equal-timestamp rate",
+    "future_leak_rate": "future-leak rate",
+    "seen_filter": "seen-filter",
+}
+"""Audit key -> what the console calls it, where that is not the key in words."""
+WARNING = "warning"  # key of the audit that has a line of its own elsewhere
+RATES = {"density", "equal_timestamp_rate", "future_leak_rate"}
+
+
+def _audit_of(log: Log, windows: Windows, split: Split) -> Audit:
+    """Return the audit, in plain values.
+
+    `cold_users` and `cold_items` are distinct users and items of the test targets without a train
+    interaction (`valid_...` likewise). `equal_timestamp_rate` is the share of consecutive interactions of a
+    user with equal times, whose order only the source decides. `future_leak_rate` is the share of test
+    targets that are earlier than some train interaction of anybody.
+    """
+    train, valid, test = windows.train, windows.valid, windows.test
+    same_user = log.users[1:] == log.users[:-1]
+    same_time = same_user & (log.times[1:] == log.times[:-1])
+    return {
+        "split": split.name,
+        "interactions": len(log),
+        "users": log.num_users,
+        "items": log.num_items,
+        "density": len(log) / (log.num_users * log.num_items),
+        "first_time": date(int(log.times.min())),
+        "last_time": date(int(log.times.max())),
+        "train_interactions": len(train),
+        "valid_interactions": len(valid.target_times),
+        "test_interactions": len(test.target_times),
+        "valid_users": len(valid.users),
+        "test_users": len(test.users),
+        "cold_users": int((train.counts()[test.users] == 0).sum()),
+        "cold_items": len(np.setdiff1d(test.target_items, train.items)),
+        "valid_cold_users": int((train.counts()[valid.users] == 0).sum()),
+        "valid_cold_items": len(np.setdiff1d(valid.target_items, train.items)),
+        "repeat_targets": valid.num_repeats + test.num_repeats,
+        "unused_interactions": int((windows.parts == NONE).sum()),
+        "equal_timestamp_rate": float(same_time.sum() / max(int(same_user.sum()), 1)),
+        "future_leak_rate": float((train.times.max() > test.target_times).mean()),
+        **split.facts(log),
+    }
+
+
+def audit_table(audit: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return (label, value) rows for the console; a caller may add `seen_filter`, True or False."""
+    shown = {key: value for key, value in audit.items() if key != WARNING}
+    return [(LABELS.get(key, key.replace("_", " ")), _shown(key, value)) for key, value in shown.items()]
+
+
+def _shown(key: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.3%}" if key in RATES else f"{value:.4g}"
+    return str(value)
+
 
 LOG = logging.getLogger("twotower")
 
@@ -32,30 +100,21 @@ def build_dataset(
 ) -> RetrievalDataset:
     """Load, check, split and store a data set, or open it where that was done before.
 
-    Args:
-        source: where the data comes from.
-        split: what trains and what is predicted.
-        cache_root: holds one folder a key; two processes may build the same one at once.
-        anew: do all of it, whatever is stored.
-        needs: is asked about the columns of users and of items, before anything is built.
-
-    Returns:
-        The data set, its arrays memory-mapped.
-
-    Raises:
-        InputError: the data or the split's settings are at fault.
+    Two processes may build the same one at once. An InputError says what is wrong with the data or the split.
     """
     Gathered("the data", (message for _, message in source.config.problems(Facts()))).tell()
     final = cache_root / cache_key(source, split)
     found = None if anew else open_dataset(final)
     if found is not None:
-        _check_needs(found, needs)
+        told = Gathered("the data")
+        for table, frame in zip(ENTITIES, (found.user_table, found.item_table), strict=True):
+            told.messages += needs(table, frame, found.origins.get(table, table))
+        told.tell()
         return found
     if final.exists() and not anew:
         LOG.warning("warning: %s: this stored data set is damaged, and is built again", final)
     tables, windows, audit = _built(checked(source.load(), needs), split)
-    temporary = temporary_folder(final)
-    try:
+    with temporary_folder(final) as temporary:
         fingerprint = write_dataset(tables, windows, audit, temporary)
         publish_folder(temporary, final)
         found = open_dataset(final)
@@ -64,18 +123,8 @@ def build_dataset(
             write_dataset(tables, windows, audit, temporary)
             replace_folder(temporary, final)
             found = open_dataset(final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     assert found is not None
     return found
-
-
-def _check_needs(dataset: RetrievalDataset, needs: Needs) -> None:
-    """Ask of a data set from the cache what `checked` asks of one that is built."""
-    told = Gathered("the data")
-    for table, frame in zip(ENTITIES, (dataset.user_table, dataset.item_table), strict=True):
-        told.messages += needs(table, frame, dataset.origins.get(table, table))
-    told.tell()
 
 
 def cache_key(source: Source, split: Split) -> str:
@@ -85,11 +134,10 @@ def cache_key(source: Source, split: Split) -> str:
 
 
 def _built(tables: Tables, split: Split) -> tuple[Tables, Windows, Audit]:
-    """Return the tables of entities in row order, the log cut by the split, and the audit."""
     users, items = Vocabulary.fit(tables.users[USER_ID]), Vocabulary.fit(tables.items[ITEM_ID])
     log = log_of(tables, users, items)
     windows = windows_of(log, split)
-    audit = audit_of(log, windows, split)
+    audit = _audit_of(log, windows, split)
     if oddity := oddity_of_times(tables.column("interactions", TIMESTAMP)):
         audit[WARNING] = oddity
     user_table, item_table = (

@@ -1,6 +1,6 @@
-"""A column, as messages name it."""
+"""A column, as messages name it, and what in one may be an id: a whole number or a text, of one kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,7 @@ def quoted(value: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """A column of a table that came from a file.
-
-    Args:
-        values: [n]; a named index says where its rows come from ("line" 7).
-        origin: the file.
-        name: of the column in the file.
-    """
+    """A column of a file (`origin`); a named index says where its rows come from ("line" 7)."""
 
     values: "pd.Series[Any]"
     origin: str
@@ -43,18 +37,76 @@ class Column:
         return quoted(value) if isinstance(value, str) else f"{quoted(value)} ({type(value).__name__})"
 
     def refuse(self, wrong: NDArray[np.bool_], say: Callable[[int], str], remedy: str = "") -> None:
-        """Refuse rows, if there are any: the first by its place, and how many there are.
-
-        Args:
-            wrong: [n] which rows.
-            say: position of the first -> what is wrong with it.
-            remedy: what to say last.
-
-        Raises:
-            InputError: there are some.
-        """
+        """Refuse rows (InputError), if any: the first by its place, what to `say` of it, and how many."""
         if wrong.any():
             position, number = int(wrong.argmax()), int(wrong.sum())
             rows = f" ({number:,} such rows in all)" if number > 1 else ""
             place = f"{self.origin}: column {self.name!r}, {self.place(position)}"
             raise InputError(f"{place}: {say(position)}{rows}{remedy}")
+
+
+MAX_LENGTH = 256
+"""Characters of a text id; longer ones are texts, not keys, and would bloat every map from ids to rows."""
+INT64 = np.iinfo(np.int64)
+WHOLE_NUMBER = r"-?[1-9]\d{0,17}|0"  # in its usual spelling; 007 is a code
+DECIMAL = r"-?\d+\.0*"
+
+
+def checked_ids(column: Column, is_csv: bool) -> "pd.Series[Any]":
+    """Return an id column as int64 or as text; an InputError says which id is missing or unfit, and why."""
+
+    def say(row: int) -> str:
+        kinds = f"whole numbers or text (1 to {MAX_LENGTH} characters), of one kind in a column"
+        return f"ids must be {kinds}; found {column.found(row)}"
+
+    values = column.values
+    if is_csv:
+        column.refuse(
+            values.str.fullmatch(DECIMAL).to_numpy(dtype=np.bool_, na_value=False),
+            lambda row: (
+                f"id {values.iloc[row]!r} is a decimal number; ids must be whole numbers or text (a column "
+                "with gaps is often saved so: fill the gaps and save whole numbers)"
+            ),
+        )
+    column.refuse(values.isna().to_numpy(), say)
+    whole = pd.api.types.is_integer_dtype(values.dtype)
+    if not whole:
+        objects = values.to_numpy(dtype=object)
+        whole = len(objects) > 0 and is_whole(objects[0])
+        fits = is_whole if whole else is_text_id
+        column.refuse(np.array([not fits(value) for value in objects], dtype=np.bool_), say)
+    if not whole:
+        return values.astype("str")
+    numbers = values.infer_objects()
+    outside = ((numbers > INT64.max) | (numbers < INT64.min)).to_numpy(dtype=np.bool_)
+    column.refuse(outside, lambda row: f"{values.iloc[row]} does not fit 64 bits; store these ids as text")
+    return numbers.astype(np.int64)
+
+
+def unified_ids(
+    ids: Mapping[str, "pd.Series[Any]"], from_csv: Collection[str]
+) -> Mapping[str, "pd.Series[Any]"]:
+    """Return ids as whole numbers if all of them can be, in every table: CSV cannot say which it means."""
+    for table, values in ids.items():
+        if table in from_csv:
+            whole = bool(pd.Series(values.unique()).str.fullmatch(WHOLE_NUMBER).all())
+        else:
+            whole = values.dtype == np.int64
+        if not whole:
+            return ids
+    return {table: values.astype(np.int64) for table, values in ids.items()}
+
+
+def is_whole(value: Any) -> bool:
+    """Tell whether a value is a whole number; true and false are none."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def fits_64_bits(number: int) -> bool:
+    """Tell whether a whole number, however long, is one that int64 holds."""
+    return INT64.min <= number <= INT64.max
+
+
+def is_text_id(value: Any) -> bool:
+    """Tell whether a value is a text that may be an id."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_LENGTH and "\0" not in value

@@ -41,15 +41,10 @@ class RetrievalDataset:
 
     Args:
         user_table: row r of the vocabulary = position r - 1.
-        item_table: ditto; the catalogue.
         item_label: the column of `item_table` that names an item for people.
-        users: ids and rows of users.
-        items: ids and rows of items.
-        train: the train log.
         train_and_valid: for the final fit.
         valid: predicted from the train log.
         open_test: opens the test holdout; called by the first use of `test` and not before.
-        audit: facts about data and split, see `audit.py`.
         fingerprint: of all values above but the audit, wherever they come from.
         origins: "interactions", "users", "items" -> file or source name, for messages.
     """

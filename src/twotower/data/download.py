@@ -5,7 +5,6 @@ The only module that reads the environment for where data is.
 
 import logging
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,6 @@ class Archive:
 
     Args:
         name: of the zip without its suffix, and of the folder in it, in the cache and in the user's folder.
-        base_url: the folder it is downloaded from.
         zip_hash: of the zip, `algorithm:hexadecimal`.
         files: the files that are needed -> their SHA-256.
     """
@@ -37,21 +35,19 @@ class Archive:
     files: Mapping[str, str]
 
 
-def data_folder() -> Path | None:
-    """Return the folder of data sets that the user has, from `TWOTOWER_DATA_DIR`, or None."""
+def _data_folder() -> Path | None:
     text = os.environ.get(DATA_VARIABLE)
     return Path(text).expanduser() if text else None
 
 
-def cache_folder() -> Path:
-    """Return where downloads and built data sets are kept, `TWOTOWER_CACHE_DIR` or `~/.cache/twotower`."""
+def _cache_folder() -> Path:
     text = os.environ.get(CACHE_VARIABLE)
     return Path(text).expanduser() if text else Path.home() / ".cache" / "twotower"
 
 
 def data_folder_problem() -> str | None:
     """Return what is wrong with `TWOTOWER_DATA_DIR`, or None."""
-    folder = data_folder()
+    folder = _data_folder()
     if folder is None or folder.is_dir():
         return None
     return f"{DATA_VARIABLE}={folder} is not a folder; correct it, or unset it to download"
@@ -60,21 +56,17 @@ def data_folder_problem() -> str | None:
 def fetch(archive: Archive) -> dict[str, Path]:
     """Return where the files of an archive are; downloads them if neither user nor cache has them.
 
-    Raises:
-        InputError: a file is not the published one, or the download failed; says where to put files by hand.
+    An InputError (not the published file, no download) says where to put files by hand.
     """
-    final = cache_folder() / archive.name
-    own = data_folder()
+    final = _cache_folder() / archive.name
+    own = _data_folder()
     for folder in (*([own / archive.name] if own else []), final):
         if all((folder / name).is_file() for name in archive.files):
             return _verified(archive, folder)
-    temporary = temporary_folder(final)
-    try:
+    with temporary_folder(final) as temporary:
         _download(archive, temporary)
         _verified(archive, temporary / archive.name)
         replace_folder(temporary / archive.name, final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return {name: final / name for name in archive.files}
 
 
@@ -90,12 +82,11 @@ def _verified(archive: Archive, folder: Path) -> dict[str, Path]:
 
 
 def _download(archive: Archive, folder: Path) -> None:
-    """Download the zip, whose hash is known, and unpack what is needed of it into a folder of the cache."""
     logging.getLogger("pooch").setLevel(logging.WARNING)
     url = f"{archive.base_url}/{archive.name}.zip"
     by_hand = (
         f"to do it by hand, get {url} and unpack it so that "
-        f"{cache_folder() / archive.name / next(iter(archive.files))} is there, or point {DATA_VARIABLE} at "
+        f"{_cache_folder() / archive.name / next(iter(archive.files))} is there, or point {DATA_VARIABLE} at "
         f"a folder that holds {archive.name}/"
     )
     members = [f"{archive.name}/{name}" for name in archive.files]
@@ -104,7 +95,7 @@ def _download(archive: Archive, folder: Path) -> None:
             url=url,
             known_hash=archive.zip_hash,
             fname=f"{archive.name}.zip",
-            path=cache_folder() / "downloads",
+            path=_cache_folder() / "downloads",
             downloader=pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS),
             processor=pooch.Unzip(members=members, extract_dir=f"../{folder.name}"),
         )

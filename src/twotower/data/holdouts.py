@@ -8,20 +8,9 @@ from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout
-from twotower.data.history import History
-from twotower.data.log import Log
-from twotower.data.splits.split import (
-    KNOWN_TO_TEST,
-    KNOWN_TO_VALID,
-    TEST_HISTORY,
-    TEST_TARGETS,
-    TRAIN_AND_VALID_PARTS,
-    TRAIN_PARTS,
-    VALID_TARGETS,
-    Parts,
-    Split,
-    is_in,
-)
+from twotower.data.history import History, Log
+from twotower.data.splits import split as part
+from twotower.data.splits.split import Parts, Split, is_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +28,7 @@ class Window(Holdout):
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """A log cut by a split.
-
-    Args:
-        parts: int8 [n] the part of each interaction of the log.
-        train: the train log.
-        train_and_valid: for the final fit.
-        valid: predicted from the train log.
-        test: predicted from train and valid logs.
-    """
+    """A log cut by a split; `parts` is int8 [n]."""
 
     parts: Parts
     train: History
@@ -63,13 +44,13 @@ def windows_of(log: Log, split: Split) -> Windows:
         InputError: train, valid or test holds nothing, or every target repeats an item the user had before.
     """
     parts = split.parts(log)
-    unseen_by_valid = (*TEST_TARGETS, TEST_HISTORY)
+    unseen_by_valid = (*part.TEST_TARGETS, part.TEST_HISTORY)
     return Windows(
         parts=parts,
-        train=log.only(is_in(parts, TRAIN_PARTS)),
-        train_and_valid=log.only(is_in(parts, TRAIN_AND_VALID_PARTS)),
-        valid=_window(log, parts, split, VALID_TARGETS, KNOWN_TO_VALID, unseen_by_valid),
-        test=_window(log, parts, split, TEST_TARGETS, KNOWN_TO_TEST, ()),
+        train=log.only(is_in(parts, part.TRAIN_PARTS)),
+        train_and_valid=log.only(is_in(parts, part.TRAIN_AND_VALID_PARTS)),
+        valid=_window(log, parts, split, part.VALID_TARGETS, part.KNOWN_TO_VALID, unseen_by_valid),
+        test=_window(log, parts, split, part.TEST_TARGETS, part.KNOWN_TO_TEST, ()),
     )
 
 

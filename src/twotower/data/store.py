@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from twotower.config.errors import InputError
 from twotower.data.dataset import Audit, Holdout, RetrievalDataset
-from twotower.data.fingerprints import fingerprint_of
 from twotower.data.history import History
 from twotower.data.holdouts import Windows
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.atomic import sha256_of_file
+from twotower.files.plain_values import fingerprint_of
 
 META, OWN_SUM = "meta.json", "sha256"
 HISTORY_ARRAYS = ("offsets", "items", "times")
@@ -24,27 +24,21 @@ TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times")
 
 
 def write_dataset(tables: Tables, windows: Windows, audit: Audit, folder: Path) -> str:
-    """Write into an empty folder; equal histories are written once.
+    """Write into an empty folder, equal histories once; returns the fingerprint: equal for equal values.
 
-    Args:
-        tables: of users and of items, in row order.
-        windows: the log, cut by a split.
-        audit: facts about both.
-        folder: where to.
-
-    Returns:
-        The fingerprint of the content: equal for equal values, wherever they come from.
-
-    Raises:
-        InputError: a feature column mixes kinds of values.
+    An InputError says which feature column mixes kinds of values.
     """
     holdouts = {"valid": windows.valid, "test": windows.test}
     histories = {"train": windows.train, "train_and_valid": windows.train_and_valid}
     histories |= {name: holdout.history for name, holdout in holdouts.items()}
+
+    def same(one: History, other: History) -> bool:
+        return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in HISTORY_ARRAYS)
+
     names: dict[str, str] = {}
     content: dict[str, Any] = {"histories": names, "item_label": tables.item_label}
     for name, history in histories.items():
-        twin = next((other for other in names if _equal(histories[other], history)), name)
+        twin = next((other for other in names if same(histories[other], history)), name)
         names[name] = twin
         if twin == name:
             content |= _save(folder / f"history_{name}", history, HISTORY_ARRAYS)
@@ -118,10 +112,6 @@ def _ids(column: pd.Series) -> np.ndarray:
     return array.astype(np.str_) if array.dtype.kind not in "iu" else array
 
 
-def _equal(one: History, other: History) -> bool:
-    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in HISTORY_ARRAYS)
-
-
 def _save(folder: Path, holder: object, names: tuple[str, ...]) -> dict[str, Any]:
     """Write arrays; returns name -> what tells their values apart."""
     folder.mkdir()
@@ -143,7 +133,6 @@ def _load(folder: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 
 def _save_table(table: pd.DataFrame, path: Path, origin: str) -> str:
-    """Write a table; returns the SHA-256 of its names, types and values."""
     try:
         table.to_parquet(path, index=False)
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:

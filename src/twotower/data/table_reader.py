@@ -1,7 +1,12 @@
-"""CSV and Parquet files as frames: only the columns that are needed, CSV in chunks and as text."""
+"""CSV and Parquet files as frames: only the columns that are needed, CSV in chunks and as text.
+
+Parquet is read as Arrow types it: what pandas noted about a file may be odd, and hides the index it saved.
+"""
 
 import contextlib
 import gzip
+import json
+import re
 import warnings
 import zlib
 from collections import Counter
@@ -12,25 +17,72 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 from twotower.config.errors import InputError
 from twotower.config.problems import legible, listed
-from twotower.data.parquet_file import column_names, read_columns
 from twotower.data.tables import missing_columns
 from twotower.data.times import EXACT
+
+
+def _column_names(path: Path) -> list[str]:
+    with pq.ParquetFile(path) as file:
+        names = [str(name) for name in [*file.schema_arrow.names, *_ranges(file)]]
+    return ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in names]
+
+
+def _read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Return some columns, each of which the file has once; whole numbers with gaps are no floats."""
+    with pq.ParquetFile(path) as file:
+        ranges = _ranges(file)
+        stored = [name for name in columns if name not in ranges]
+        table = file.read(columns=stored).select(stored)
+        num_rows = file.metadata.num_rows
+    table.validate(full=True)
+    found = {name: ranges[name] if name in ranges else _series(table[name]) for name in columns}
+    return pd.DataFrame(found, index=pd.RangeIndex(num_rows), columns=list(columns))
+
+
+def _ranges(file: pq.ParquetFile) -> dict[str, range]:
+    """Return the columns that pandas saves as three numbers: an index whose values are evenly apart."""
+    schema = file.schema_arrow
+    try:
+        notes = json.loads(schema.metadata[b"pandas"])["index_columns"]
+        spans = [note for note in notes if isinstance(note, dict) and note["kind"] == "range"]
+        found = {note["name"]: range(note["start"], note["stop"], note["step"]) for note in spans}
+        return {
+            name: values
+            for name, values in found.items()
+            if isinstance(name, str) and name not in schema.names and len(values) == file.metadata.num_rows
+        }
+    except (KeyError, TypeError, ValueError, OverflowError):  # no notes, or odd ones
+        return {}
+
+
+def _series(column: pa.ChunkedArray) -> "pd.Series[Any]":
+    """Return a column of somebody's own type as it is stored, a categorical one as its values."""
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    gaps = pa.types.is_integer(column.type) and column.null_count > 0
+
+    def with_gaps(kind: pa.DataType) -> Any:
+        return pd.api.types.pandas_dtype(str(kind).replace("uint", "UInt").replace("int", "Int"))
+
+    values: pd.Series[Any] = column.to_pandas(types_mapper=with_gaps if gaps else None)
+    return values
+
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 MISSING = ["", "NA", "NaN", "nan", "null", "NULL"]
-FIRST_LINE = 2
-"""Of the data: line 1 is the header."""
+FIRST_LINE = 2  # of the data: line 1 is the header
 LONGEST_REASON = 300
-
 PARSING: dict[str, Any] = {"index_col": False, "dtype": "str", "na_filter": False, "skip_blank_lines": False}
 """Every field as the text it is: what is missing is decided afterwards, by column."""
-
 READING_ERRORS = (
     OSError,
     EOFError,
@@ -60,12 +112,9 @@ def is_parquet(path: Path) -> bool:
 
 
 def header(path: Path, separator: str) -> list[str]:
-    """Return the names of all columns without reading rows, "" where a column has none.
+    """Return the names of all columns without reading rows; an InputError of a file that cannot be read.
 
-    The index that pandas saves has none: in CSV nothing stands above it, in Parquet `__index_level_0__`.
-
-    Raises:
-        InputError: the file is not there, of an unknown kind, or not readable.
+    What pandas saves of an index is "": nothing stands above it in CSV, `__index_level_0__` in Parquet.
     """
     if not path.is_file():
         raise InputError(f"there is no file {path} (looked in {Path.cwd()})")
@@ -73,7 +122,7 @@ def header(path: Path, separator: str) -> list[str]:
         raise InputError(f"{path}: unknown kind of file; expected {', '.join((*PARQUET, *CSV))}")
     try:
         if is_parquet(path):
-            return column_names(path)
+            return _column_names(path)
         first = pd.read_csv(path, sep=separator, header=None, nrows=1, **PARSING)
         return [str(name) for name in first.iloc[0]]
     except READING_ERRORS as error:
@@ -81,13 +130,7 @@ def header(path: Path, separator: str) -> list[str]:
 
 
 def header_problems(path: Path, names: Sequence[str], needed: Iterable[str]) -> list[str]:
-    """Return what to say about needed columns that a file does not have, or has more than once.
-
-    Args:
-        path: of the file.
-        names: its header.
-        needed: names of columns.
-    """
+    """Return what to say about needed columns that a file does not have, or has more than once."""
     needed = list(dict.fromkeys(needed))
     counts = Counter(names)
     twice = [name for name in needed if counts[name] > 1]
@@ -102,27 +145,17 @@ def header_problems(path: Path, names: Sequence[str], needed: Iterable[str]) -> 
 def read(
     path: Path, columns: Sequence[str], separator: str, chunk_rows: int, ids: Collection[str]
 ) -> pd.DataFrame:
-    """Return some columns of a file.
+    """Return some columns of a file: of Parquet as typed there, of CSV all text, indexed by "line".
 
-    Args:
-        path: of the file.
-        columns: to read.
-        separator: of CSV.
-        chunk_rows: rows of CSV parsed at a time.
-        ids: columns in which only an empty field is missing, words like NA are values.
-
-    Returns:
-        Parquet: as typed there. CSV: all text, indexed by "line"; empty lines at the end are dropped.
-
-    Raises:
-        InputError: the file lacks a column, has it twice or is not readable.
+    In `ids` only an empty field is missing, words like NA are values; empty lines at the end are dropped. An
+    InputError says which column the file lacks or has twice, or why it is not readable.
     """
     names = header(path, separator)
     for problem in header_problems(path, names, columns):
         raise InputError(problem)
     try:
         if is_parquet(path):
-            return read_columns(path, columns)
+            return _read_columns(path, columns)
         frame, is_filled = _read_csv(path, names, columns, separator, chunk_rows)
     except READING_ERRORS as error:
         raise _unreadable(path, error) from error
@@ -179,7 +212,6 @@ def _read_csv(
 
 
 def _undecodable_line(path: Path) -> int | None:
-    """Return the number of the first line that is not UTF-8."""
     opened = gzip.open if path.name.lower().endswith(".gz") else open
     with contextlib.suppress(OSError, EOFError, zlib.error), opened(path, "rb") as file:  # maybe damaged too
         for number, line in enumerate(file, start=1):

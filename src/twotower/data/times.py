@@ -8,17 +8,12 @@ import pandas as pd
 from twotower.data.column import Column
 
 TimestampUnit = Literal["s", "ms", "iso"]
-
-EARLIEST = 86_400
-"""1970-01-02: earlier times are missing values or not seconds."""
-LATEST = 4_102_444_800
-"""2100-01-01: later times are not seconds."""
+EARLIEST = 86_400  # 1970-01-02: earlier times are missing values or not seconds
+LATEST = 4_102_444_800  # 2100-01-01: later times are not seconds
 SECONDS_A_DAY = 86_400
 YEAR = 365 * SECONDS_A_DAY
 LONGEST_GAP, LONGEST_SPAN = 10 * YEAR, 50 * YEAR
-
-EXACT = 2**53
-"""Beyond it a float is no longer one whole number."""
+EXACT = 2**53  # beyond it a float is no longer one whole number
 BARE_NUMBER = r"-?\d+(\.\d*)?"
 YEAR_FIRST = r"\s*\d{4}"
 MENDING = "bring all rows to one unit, and name it (data.timestamp_unit in table_files)"
@@ -30,11 +25,7 @@ def date(seconds: int) -> str:
 
 
 def checked_times(column: Column, unit: TimestampUnit) -> "pd.Series[Any]":
-    """Return a time column as unix seconds.
-
-    Args:
-        column: whole numbers, text of whole numbers, ISO 8601 text (without a zone: UTC) or times.
-        unit: of the numbers, or `iso` for dates and times.
+    """Return whole numbers, text of them, ISO 8601 text (without a zone: UTC) or times as unix seconds.
 
     Raises:
         InputError: names the first value that is not what the unit says, or that no log has.
@@ -65,9 +56,6 @@ def oddity_of_times(column: Column) -> str | None:
     """Return what to warn of, if anything: a gap, a span or a place in time that cannot be.
 
     Each of the times could be; units were mixed or mistaken.
-
-    Args:
-        column: checked unix seconds.
     """
     text = _oddity(column, column.values.to_numpy(dtype=np.int64))
     return f"{column.origin}: column {column.name!r}: {text}" if text else None

@@ -8,22 +8,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from twotower.data.ids import fits_64_bits, is_whole
+from twotower.data.column import fits_64_bits, is_whole
 
 Ids = np.ndarray | pd.Series | Sequence[Any]
-
-UNKNOWN = 0
-"""The row of every id that is not in a vocabulary."""
-
+UNKNOWN = 0  # the row of every id that is not in a vocabulary
 CHARACTER_BYTES = np.dtype("U1").itemsize
 
 
 class Vocabulary:
     """A one-to-one map between ids and rows 1..n; row 0 stands for whatever is unknown.
 
-    Args:
-        values: [n] the ids of rows 1..n, int64 or text, strictly ascending. Text is kept as a fixed-width
-            numpy array, so an id must not end in NUL.
+    Ids are int64 or text, strictly ascending; text is an array of fixed width, so an id must not end in NUL.
     """
 
     def __init__(self, values: np.ndarray) -> None:
@@ -38,7 +33,6 @@ class Vocabulary:
         return cls(np.sort(array.astype(np.int64 if array.dtype.kind in "iu" else np.str_)))
 
     def __len__(self) -> int:
-        """Return the number of ids, without the unknown row."""
         return len(self.values)
 
     @property
@@ -62,11 +56,7 @@ class Vocabulary:
         return place + 1 if place < len(self) and self.values[place].item() == value else UNKNOWN
 
     def ids(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
-        """Return the id of each row.
-
-        Raises:
-            IndexError: a row is 0 (nothing is known of it) or beyond the last.
-        """
+        """Return the id of each row; an IndexError if one is 0 (unknown) or beyond the last."""
         array = np.asarray(rows, dtype=np.int64)
         if array.size and (array.min() < 1 or array.max() > len(self)):
             raise IndexError(f"rows with an id are 1..{len(self)}, got {array.min()}..{array.max()}")

@@ -1,6 +1,7 @@
 """The evaluation a run is judged by: metrics at several k, slices and intervals, over the whole catalogue."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -13,21 +14,33 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.spec import Count, PositiveInt
 from twotower.data.dataset import Holdout
-from twotower.evaluation.intervals import intervals_of
-from twotower.evaluation.ranking import rank, seen_pairs, targets_of
-from twotower.evaluation.report import Report
-from twotower.evaluation.slices import by_item_slice, by_user_slice
+from twotower.evaluation.ranking import by_item_slice, by_user_slice, rank, seen_pairs, targets_of
 from twotower.evaluation.top_k import Pairs
-from twotower.evaluation.user_values import UserValues, key_of, means_of, user_values
+from twotower.evaluation.user_values import UserValues, intervals_of, key_of, means_of, user_values
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
 
 
-class Evaluator(Component):
-    """Evaluates top lists against a holdout.
+@dataclass(frozen=True)
+class Report:
+    """The quality of one set of lists on one holdout.
 
-    Attributes:
-        ks: list lengths to report, ascending, each once.
+    Args:
+        metrics: key such as `recall_at_20` -> mean over users, or the value over the catalogue.
+        per_user: one line per evaluated user: `user` (row) and a column for each per-user key.
+        intervals: per-user key -> [low, high], the 95 % bootstrap interval of its mean.
+        slices: group -> slice -> keys plus `num_users` and `num_targets`; empty slices are left out.
     """
+
+    metrics: dict[str, float]
+    per_user: pd.DataFrame
+    intervals: dict[str, list[float]]
+    slices: dict[str, dict[str, dict[str, float]]]
+    num_users: int
+    num_targets: int
+
+
+class Evaluator(Component):
+    """Evaluates top lists against a holdout."""
 
     class Config(Component.Config):
         """What is measured."""
@@ -50,7 +63,6 @@ class Evaluator(Component):
             return self
 
         def _metrics(self) -> list[type[Metric]]:
-            """Return the kinds of metric, those of users first."""
             found: list[Any] = [each.owner for each in self.kinds.values()]
             return sorted(found, key=lambda kind: not issubclass(kind, UserMetric))
 
@@ -100,7 +112,6 @@ class Evaluator(Component):
 
         Args:
             top_rows: [Q, K >= max_k] item rows of the holdout's users, best first, 0 or -1 = no item.
-            holdout: who was asked for, and what they took.
             popularity: [N + 1] interactions of each item row in the log the model was fitted on
                 (`item_popularity`); an item without any is cold.
         """

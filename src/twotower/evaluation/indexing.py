@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from twotower.data.dataset import Holdout
-from twotower.evaluation.encode import encode_catalogue
 from twotower.evaluation.evaluator import Evaluator
-from twotower.evaluation.predict import rank_all
+from twotower.evaluation.predict import encode_catalogue, rank_all
 from twotower.evaluation.ranking import without_seen
 from twotower.evaluation.user_values import name_of
 from twotower.index.check import IndexReport, check
@@ -39,15 +38,8 @@ def index_catalogue(
 ) -> Indexed:
     """Embed the catalogue, build the index, choose its search arguments and check it.
 
-    The queries are real: users of the holdout. Search arguments are chosen on one half of them, the figures
-    reported come from the other.
-
-    Args:
-        model: with the weights to index.
-        config: the choice of index.
-        holdout: whose users ask; its targets judge what the index costs in metrics.
-        evaluator: computes these metrics.
-        popularity: [N + 1] train interactions of each item row.
+    The queries are users of the holdout. Search arguments are chosen on one half of them, the figures
+    reported come from the other; targets and popularity [N + 1] judge what the index costs in metrics.
     """
     items = encode_catalogue(model)
     vectors = items.numpy()
@@ -58,39 +50,20 @@ def index_catalogue(
     checking = checking if len(checking) else tuning[:MAX_QUERIES]
     index, points = tuned_index(config, vectors, rows, tuning)
     report = check(index, vectors, rows, checking, RECALL_K, points=points)
-    drop = _metric_drop(index, queries, exact_top, holdout, evaluator, popularity)
+    exact = evaluator.means(exact_top, holdout, popularity)
+    indexed = evaluator.means(indexed_top(index, queries, holdout, evaluator), holdout, popularity)
+    # What is lost when the index answers instead of exact search.
+    drop = {key: exact[key] - indexed[key] for key in exact if name_of(key) in DROP_METRICS}
     return Indexed(index, vectors, dataclasses.replace(report, label_metric_drop=drop))
 
 
 def tuned_index(
     config: Index.Config, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray
 ) -> tuple[Index, list[OperatingPoint]]:
-    """Build an index and choose its search arguments; returns it with all that were measured.
-
-    Args:
-        config: the choice of index.
-        vectors: [N, D].
-        rows: [N] of the items.
-        queries: [n, D], of which the first few thousand tune.
-    """
+    """Build an index of vectors [N, D] and choose its search arguments; returns what was measured too."""
     index = config.for_size(len(vectors)).build()
     index.build(vectors, rows)
     return index, tune(index, Truth.of(vectors, rows, queries[:MAX_QUERIES], RECALL_K))
-
-
-def _metric_drop(
-    index: Index,
-    queries: np.ndarray,
-    exact_top: np.ndarray,
-    holdout: Holdout,
-    evaluator: Evaluator,
-    popularity: np.ndarray,
-) -> dict[str, float]:
-    """Compute what recall and NDCG lose when the index answers instead of exact search (positive = lost)."""
-    found = indexed_top(index, queries, holdout, evaluator)
-    exact = evaluator.means(exact_top, holdout, popularity)
-    indexed = evaluator.means(found, holdout, popularity)
-    return {key: exact[key] - indexed[key] for key in exact if name_of(key) in DROP_METRICS}
 
 
 def indexed_top(index: Index, queries: np.ndarray, holdout: Holdout, evaluator: Evaluator) -> np.ndarray:

@@ -1,34 +1,62 @@
-"""What the towers recommend to the users of a holdout, by exact search."""
+"""Embeddings of the catalogue and of holdout users, in chunks and without gradients, and what they recommend.
+
+Shapes: N items, D embedding, Q users of a holdout, b of a chunk.
+"""
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.dataset import Holdout
-from twotower.evaluation.encode import encode_holdout
 from twotower.evaluation.ranking import seen_pairs
 from twotower.evaluation.top_k import exact_top_k
 from twotower.towers.two_tower import TwoTower
 
-CHUNK = 1024
+CHUNK, RANKED_AT_ONCE = 8192, 1024  # users or items
+CHUNK_PLACES = 2**23  # of the histories of a chunk of users: where they are long, there are fewer users
+
+
+@torch.inference_mode()
+def encode_catalogue(model: TwoTower) -> Tensor:
+    """Embed every item; the item of row r stands at r - 1. Returns float32 [N, D]."""
+    training = model.training
+    model.eval()
+    device = model.trained_items.device
+    rows = torch.arange(1, len(model.trained_items), device=device)
+    embeddings = torch.cat([model.encode_items(chunk).float() for chunk in rows.split(CHUNK)])
+    model.train(training)
+    return embeddings
+
+
+@torch.inference_mode()
+def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> Tensor:
+    """Embed users at positions [b] of a holdout as they were when they asked. Returns float32 [b, D]."""
+    training = model.training
+    model.eval()
+    device = model.trained_items.device
+    users = np.asarray(holdout.users[positions], dtype=np.int64)
+    rows, times = holdout.history.last(users, model.history.config.length)
+    request_times = np.asarray(holdout.request_times[positions], dtype=np.int64)
+    embeddings = model.encode_users(
+        *(torch.from_numpy(values).to(device) for values in (users, rows, times, request_times))
+    )
+    model.train(training)
+    return embeddings.float()
+
+
+def encode_every_user(model: TwoTower, holdout: Holdout) -> NDArray[np.float32]:
+    """Embed all users of a holdout, in chunks. Returns float32 [Q, D]."""
+    every = np.arange(len(holdout.users))
+    chunk = min(CHUNK, max(1, CHUNK_PLACES // model.history.config.length))
+    chunks = np.split(every, range(chunk, len(every), chunk))
+    return np.concatenate([encode_holdout(model, holdout, chunk).cpu().numpy() for chunk in chunks])
 
 
 def top_rows(
     model: TwoTower, items: Tensor, holdout: Holdout, positions: np.ndarray, k: int, filter_seen: bool
 ) -> tuple[Tensor, np.ndarray]:
-    """Rank the catalogue for users at some positions of a holdout.
-
-    Args:
-        model: the towers.
-        items: [N, D] embeddings of the catalogue.
-        holdout: whose users.
-        positions: [b].
-        k: how many items.
-        filter_seen: leave out what a user already has.
-
-    Returns:
-        user embeddings [b, D] and item rows [b, k], best first.
-    """
+    """Return embeddings [b, D] of users at positions [b] of a holdout, and the best item rows [b, k]."""
     users = encode_holdout(model, holdout, positions)
     exclude = seen_pairs(holdout.history, holdout.users[positions]) if filter_seen else None
     rows, _ = exact_top_k(users, items, k, exclude)
@@ -39,6 +67,8 @@ def rank_all(
     model: TwoTower, items: Tensor, holdout: Holdout, k: int, filter_seen: bool
 ) -> tuple[Tensor, np.ndarray]:
     """Rank the catalogue for every user of a holdout: embeddings [Q, D] and item rows [Q, k]."""
-    chunks = np.split(np.arange(len(holdout.users)), range(CHUNK, len(holdout.users), CHUNK))
+    chunks = np.split(
+        np.arange(len(holdout.users)), range(RANKED_AT_ONCE, len(holdout.users), RANKED_AT_ONCE)
+    )
     found = [top_rows(model, items, holdout, chunk, k, filter_seen) for chunk in chunks]
     return torch.cat([users for users, _ in found]), np.concatenate([rows for _, rows in found])

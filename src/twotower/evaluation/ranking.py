@@ -1,6 +1,7 @@
-"""From recommended rows and a holdout to the `Ranking` that metrics read, without what users already have."""
+"""From recommended rows and a holdout to the `Ranking` that metrics read, whole or by slices."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,19 +9,14 @@ from numpy.typing import NDArray
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
 from twotower.evaluation.top_k import Pairs
-from twotower.index.vectors_and_rows import contains
-from twotower.metrics.metric import Ranking
+from twotower.evaluation.user_values import UserValues, means_of, user_values
+from twotower.index.exact import contains
+from twotower.metrics.metric import Ranking, UserMetric
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The distinct relevant items of Q users.
-
-    Args:
-        keys: int64 [T], ascending `pair_keys` of the (user position, item row) pairs.
-        num_queries: Q.
-        num_items: N.
-    """
+    """The distinct relevant items of Q users: `keys` int64 [T] are ascending `pair_keys`."""
 
     keys: NDArray[np.int64]
     num_queries: int
@@ -50,13 +46,7 @@ def targets_of(holdout: Holdout, num_items: int) -> Targets:
 
 
 def rank(top_rows: np.ndarray, targets: Targets, popularity: np.ndarray) -> Ranking:
-    """Return the ranking of recommended rows [Q, K] (0 or -1 = no item) against the targets.
-
-    Args:
-        top_rows: distinct item rows of each user, best first.
-        targets: the relevant items.
-        popularity: int64 [N + 1] train interactions per item row.
-    """
+    """Return the ranking of recommended rows [Q, K] (0 or -1 = no item) against the targets."""
     items = np.maximum(top_rows, 0)
     keys = pair_keys(np.arange(targets.num_queries)[:, None], items, targets.num_items)
     return Ranking(items, contains(targets.keys, keys), targets.counts(), targets.num_items, popularity)
@@ -80,16 +70,9 @@ def seen_pairs(history: History, users: np.ndarray) -> Pairs:
 
 
 def without_seen(rows: np.ndarray, exclude: Pairs, num_items: int, k: int) -> NDArray[np.int64]:
-    """Return the first k allowed items of longer lists, as an approximate index gives them.
+    """Return the first k allowed items, int64 [Q, k], of longer lists as an approximate index gives them.
 
-    Args:
-        rows: [Q, M] item rows, best first, 0 or -1 = no item; M should exceed k by the items excluded.
-        exclude: items to drop.
-        num_items: N.
-        k: places to keep.
-
-    Returns:
-        int64 [Q, k]; 0 where fewer than k were left.
+    Item rows [Q, M] are best first, 0 or -1 = no item; M should exceed k by the items excluded.
     """
     listed = np.maximum(rows, 0).astype(np.int64)
     queries = np.arange(len(listed), dtype=np.int64)[:, None]
@@ -104,3 +87,95 @@ def pair_keys(queries: np.ndarray, rows: np.ndarray, num_items: int) -> NDArray[
     """Return one integer per (user position, item row), ordered by user and then by row."""
     keys: NDArray[np.int64] = queries.astype(np.int64) * (num_items + 1) + rows
     return keys
+
+
+Masks = dict[str, dict[str, NDArray[np.bool_]]]
+Slices = dict[str, dict[str, dict[str, float]]]
+HEAD_SHARE = 0.5
+MID_SHARE = 0.8
+
+
+def item_slices(popularity: np.ndarray) -> Masks:
+    """Return slices of the catalogue as masks over item rows [N + 1] (row 0 in none).
+
+    `item_popularity`: items in order of train interactions; head = the fewest items that hold 50 % of all
+    train interactions, mid = those that hold the next 30 %, tail = the rest, items never seen included.
+    `item_cold`: cold = no train interaction, warm = any.
+    """
+    counts = popularity[1:]
+    order = np.argsort(-counts, kind="stable")
+    before = np.empty(len(counts), dtype=np.int64)
+    before[order] = np.cumsum(counts[order]) - counts[order]
+    total = counts.sum()
+    head = (before < HEAD_SHARE * total) & (counts > 0)
+    mid = (before < MID_SHARE * total) & (counts > 0) & ~head
+    slices = {
+        "item_popularity": {"head": head, "mid": mid, "tail": ~head & ~mid},
+        "item_cold": {"cold": counts == 0, "warm": counts > 0},
+    }
+    return {
+        group: {name: np.concatenate([[False], mask]) for name, mask in masks.items()}
+        for group, masks in slices.items()
+    }
+
+
+def user_slices(history_lengths: np.ndarray) -> Masks:
+    """Return slices of the evaluated users as masks [Q].
+
+    `user_activity`: cold = empty history; the others in thirds by the length of their history: low up to
+    the first tercile, mid up to the second, high above. Users of one length stay together, so that thirds
+    may be uneven.
+    """
+    warm = history_lengths > 0
+    low, high = np.quantile(history_lengths[warm], [1 / 3, 2 / 3]) if warm.any() else (0.0, 0.0)
+    return {
+        "user_activity": {
+            "cold": ~warm,
+            "low": warm & (history_lengths <= low),
+            "mid": (history_lengths > low) & (history_lengths <= high),
+            "high": history_lengths > max(high, 0),
+        }
+    }
+
+
+def values_inside(
+    ranking: Ranking, targets: Targets, mask: np.ndarray, metrics: Sequence[UserMetric], ks: Sequence[int]
+) -> tuple[UserValues, NDArray[np.int64]]:
+    """Return what users find of the targets in a slice (mask [N + 1] of item rows), in lists over all items.
+
+    Metrics must be `by_target`. The values are of the users who have a target there; with how many they have.
+    """
+    counts = targets.counts(among=mask)
+    inside = replace(ranking, hits=ranking.hits & mask[ranking.items], num_relevant=counts)
+    return user_values(inside.take(counts > 0), metrics, ks), counts[counts > 0]
+
+
+def by_item_slice(
+    ranking: Ranking, targets: Targets, metrics: Sequence[UserMetric], ks: Sequence[int]
+) -> Slices:
+    """Return the metrics `by_target` over each slice of the catalogue that has a target."""
+    countable = [metric for metric in metrics if metric.by_target]
+    slices: Slices = {}
+    for group, masks in item_slices(ranking.popularity).items():
+        found = {name: values_inside(ranking, targets, mask, countable, ks) for name, mask in masks.items()}
+        slices[group] = {
+            name: means_of(values) | _sizes(counts) for name, (values, counts) in found.items() if len(counts)
+        }
+    return slices
+
+
+def by_user_slice(ranking: Ranking, history_lengths: np.ndarray, values: UserValues) -> Slices:
+    """Return the means of the per-user values over each slice of users."""
+    return {
+        group: {
+            name: means_of({key: column[mask] for key, column in values.items()})
+            | _sizes(ranking.num_relevant[mask])
+            for name, mask in masks.items()
+            if mask.any()
+        }
+        for group, masks in user_slices(history_lengths).items()
+    }
+
+
+def _sizes(num_relevant: np.ndarray) -> dict[str, float]:
+    return {"num_users": len(num_relevant), "num_targets": int(num_relevant.sum())}

@@ -12,26 +12,16 @@ from torch import Tensor
 
 Pairs = tuple[np.ndarray, np.ndarray]
 """(position of the user, item row) of items that a user must not be shown; positions ascending."""
-
-Found = tuple[NDArray[np.int64], NDArray[np.float32]]
-"""Item rows and scores, both [Q, k]."""
-
-CHUNK_SCORES = 2**24
-"""Of a chunk of users; as float32 they are 64 MiB."""
+Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # item rows and scores, both [Q, k]
+CHUNK_SCORES = 2**24  # of a chunk of users; as float32 they are 64 MiB
 
 
 def exact_top_k(user_vectors: Tensor, item_vectors: Tensor, k: int, exclude: Pairs | None = None) -> Found:
     """Return the k best items of each user by dot product.
 
-    Args:
-        user_vectors: [Q, D].
-        item_vectors: [N, D], item row r at position r - 1.
-        k: places wanted; places beyond the items left for a user hold row 0.
-        exclude: items that must not be returned.
-
     Returns:
-        Item rows int64 [Q, k], best first and equal scores lower row first, and their scores float32 [Q, k]
-        (-inf beside row 0).
+        Item rows int64 [Q, k], best first and equal scores lower row first, 0 where no item is left; their
+        scores float32 [Q, k] (-inf beside row 0).
     """
     items = item_vectors.float().T
 
@@ -45,15 +35,7 @@ def exact_top_k(user_vectors: Tensor, item_vectors: Tensor, k: int, exclude: Pai
 def top_k_of(
     score: Callable[[slice], Tensor], num_queries: int, num_items: int, k: int, exclude: Pairs | None = None
 ) -> Found:
-    """Return the k best items of each user for any scorer; see `exact_top_k`.
-
-    Args:
-        score: gives fresh scores float32 [B, N] of a slice of users; they are overwritten.
-        num_queries: Q.
-        num_items: N.
-        k: places wanted.
-        exclude: items that must not be returned.
-    """
+    """Return what `exact_top_k` does for any scorer: a slice of users -> fresh scores float32 [B, N]."""
     found_rows = np.zeros((num_queries, k), dtype=np.int64)
     found_scores = np.full((num_queries, k), -np.inf, dtype=np.float32)
     size = max(1, CHUNK_SCORES // max(num_items, 1))

@@ -1,4 +1,4 @@
-"""Per-user metric values under their keys, and their means."""
+"""Per-user metric values under their keys, their means, and the bootstrap intervals of these."""
 
 from collections.abc import Sequence
 
@@ -28,3 +28,51 @@ def user_values(ranking: Ranking, metrics: Sequence[UserMetric], ks: Sequence[in
 def means_of(values: UserValues) -> dict[str, float]:
     """Return key -> mean over users."""
     return {key: float(column.mean()) for key, column in values.items()}
+
+
+# Above this many users percentiles of resampled means and the normal interval agree to three digits.
+LARGE = 200_000
+BLOCK_DRAWS = 2**20
+Z_95 = 1.959963984540054
+
+
+def intervals_of(values: UserValues, num_bootstrap: int) -> dict[str, list[float]]:
+    """Return key -> [low, high] as in `bootstrap_interval`; nothing where no resamples are asked for."""
+    if not values or not num_bootstrap:
+        return {}
+    bounds = bootstrap_interval(np.stack(list(values.values()), axis=1), num_bootstrap)
+    return dict(zip(values, bounds.tolist(), strict=True))
+
+
+def bootstrap_interval(values: np.ndarray, num_bootstrap: int, seed: int = 0) -> NDArray[np.float64]:
+    """Return the 95 % intervals [M, 2] of means of values [Q, M] over users: percentiles of resampled means.
+
+    Users are drawn with replacement, once per resample for all columns together. Above 200,000 users it is
+    mean +- 1.96 standard errors, which agrees there and does not take minutes.
+
+    Reference: Efron and Tibshirani (1993), An introduction to the bootstrap, section 13.3.
+    """
+    if len(values) > LARGE:
+        half = Z_95 * values.std(axis=0, ddof=1) / np.sqrt(len(values))
+        return np.stack([values.mean(axis=0) - half, values.mean(axis=0) + half], axis=1)
+    means = resampled_means(values, num_bootstrap, seed)
+    return np.quantile(means, [0.025, 0.975], axis=0).T
+
+
+def resampled_means(values: np.ndarray, num_bootstrap: int, seed: int) -> NDArray[np.float64]:
+    """Return the column means of resampled users, [num_bootstrap, M].
+
+    A resample is the number of times each user was drawn (multinomial weights), so that a block of
+    resamples is one matrix product.
+    """
+    generator = np.random.default_rng(seed)
+    num_users = len(values)
+    block = max(1, BLOCK_DRAWS // num_users)
+    means = []
+    for start in range(0, num_bootstrap, block):
+        size = min(block, num_bootstrap - start)
+        drawn = generator.integers(num_users, size=(size, num_users), dtype=np.int32)
+        drawn += np.arange(size, dtype=np.int32)[:, None] * num_users
+        weights = np.bincount(drawn.ravel(), minlength=size * num_users).reshape(size, num_users)
+        means.append(weights @ values / num_users)
+    return np.concatenate(means)

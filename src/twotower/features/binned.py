@@ -7,9 +7,9 @@ from pydantic import Field
 from torch import Tensor
 
 from twotower.config.spec import Width
+from twotower.features.encoders import LookupEncoder
 from twotower.features.feature import BoolArray, EmbeddedFeature
-from twotower.features.lookup_encoder import LookupEncoder
-from twotower.features.raw_numbers import as_finite_numbers
+from twotower.features.raw_values import as_finite_numbers
 
 
 class Binned(EmbeddedFeature):

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from twotower.config.spec import DropoutRate, PositiveInt
+from twotower.features.encoders import LookupEncoder
 from twotower.features.feature import BoolArray, EmbeddedFeature
-from twotower.features.lookup_encoder import LookupEncoder
-from twotower.features.value_rows import ValueRows, is_value
+from twotower.features.raw_values import ValueRows, is_value
 
 
 class Categorical(EmbeddedFeature):

@@ -19,9 +19,7 @@ from twotower.data.column import Column, quoted
 
 REQUEST_TIME = "request_time"
 """Reserved user column: unix seconds of the request, given at call time instead of by the user table."""
-
 STATE = "state"
-
 Values = pd.Series | Sequence[Any]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -102,14 +100,9 @@ class Feature(Component, ABC):
         return nn.Identity()
 
     def faults(self, values: pd.Series, origin: str) -> list[str]:
-        """Return why this feature cannot use a column; reads every row, of train or not.
+        """Return why this feature cannot use a column [n]: values are missing, or not what is expected.
 
-        Args:
-            values: [n], in table order; a named index is quoted in place of the row number.
-            origin: file or table the values come from, for the message.
-
-        Returns:
-            At most two messages: values are missing (unless `missing` is `allow`), or not what is expected.
+        Reads every row, of train or not; a named index is quoted in place of the row number.
         """
         column, told = Column(values, origin, self.column), Gathered(origin)
         absent = values.isna().to_numpy()
@@ -125,31 +118,16 @@ class Feature(Component, ABC):
         return told.messages
 
     def check(self, values: pd.Series, origin: str) -> None:
-        """Refuse a column this feature cannot use; see `faults`.
-
-        Raises:
-            InputError: a value is missing or not what is expected.
-        """
+        """Refuse a column this feature cannot use (an InputError); see `faults`."""
         Gathered(origin, self.faults(values, origin)).tell()
 
     def fit(self, values: pd.Series, origin: str) -> None:
-        """Learn from the values [n] of train entities only.
-
-        Raises:
-            InputError: see `check`.
-        """
+        """Learn from the values [n] of train entities only; refuses them as `check` does."""
         self.check(values, origin)
         self.state = self._learn(values)
 
     def encode(self, values: Values) -> Tensor:
-        """Encode values; unseen, missing and odd ones become row 0 or a neutral value, never an exception.
-
-        Args:
-            values: [n] raw values.
-
-        Returns:
-            [n, width], integer rows or float32.
-        """
+        """Encode values -> [n, width], rows or float32; unseen, missing and odd ones are row 0 or neutral."""
         return self._encode(
             values if isinstance(values, pd.Series) else pd.Series(list(values), dtype=object)
         )
@@ -216,11 +194,7 @@ def feature_from_json(payload: Mapping[str, Any], key: str) -> Feature:
 
 
 def check_name(name: str, config: Feature.Config) -> None:
-    """Refuse a name that no module can have, and a table's feature that reads the reserved column.
-
-    Raises:
-        InputError: it is one of these.
-    """
+    """Refuse (InputError) a name that no module can have, and a table's feature of the reserved column."""
     if "." in name or not name or hasattr(nn.ModuleDict, name):
         raise InputError(
             f"feature {name!r}: this name is taken or not possible; choose another, like '{name}_'"

@@ -25,13 +25,8 @@ KEYS = (USER_ID, ITEM_ID)
 class FeatureTable(nn.Module):
     """Encoded features by row; row 0 = unknown, with every feature missing.
 
-    Build one with `fit`. The encoded values are buffers that move with the module and stay out of its
-    `state_dict`: the data has them.
-
-    Args:
-        features: fitted, by name; a context feature has no values here.
-        encoded: name -> [num_rows, W], without row 0.
-        num_rows: entities, without row 0.
+    Build one with `fit`. The encoded values ([num_rows, W], without row 0; none of a context feature) are
+    buffers that move with the module and stay out of its `state_dict`: the data has them.
     """
 
     def __init__(self, features: dict[str, Feature], encoded: dict[str, Tensor], num_rows: int) -> None:
@@ -48,16 +43,10 @@ class FeatureTable(nn.Module):
     def fit(
         cls, features: dict[str, Feature], table: pd.DataFrame, train_rows: npt.NDArray[Any], origin: str
     ) -> "FeatureTable":
-        """Fit features on train rows, then encode every row.
+        """Fit features on train rows (from 1), then encode every row.
 
-        Args:
-            features: not yet fitted, by name.
-            table: the entity of row r is at position r - 1; the id column, if any, names rows in messages.
-            train_rows: rows (from 1) with train interactions.
-            origin: file or table the values come from, for messages.
-
-        Raises:
-            InputError: a name or column is not usable, or any row (of train or not) holds a bad value.
+        The entity of row r is at position r - 1; the id column, if any, names rows in messages. An InputError
+        says which name or column is not usable, or which row (of train or not) holds a bad value.
         """
         Gathered(origin, column_faults(features, table, origin)).tell()
         encoded = {}
@@ -86,6 +75,11 @@ class FeatureTable(nn.Module):
             name: values.index_select(0, rows.reshape(-1)).reshape(*rows.shape, values.shape[1])
             for name, values in encoded.items()
         }
+
+    def every_row(self) -> dict[str, Tensor]:
+        """Return the encoded features of all rows but the unknown one, each [num_rows, W]."""
+        device = next(iter(self.buffers()), torch.empty(0)).device
+        return self.gather(torch.arange(1, self.num_rows + 1, device=device))
 
     def encode(self, records: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Encode new entities from raw values by column, each [B, W]; a key they lack counts as missing."""
@@ -118,10 +112,7 @@ def _tabled(features: Mapping[str, Feature]) -> dict[str, Feature]:
 def column_faults(features: Mapping[str, Feature], table: pd.DataFrame, origin: str) -> list[str]:
     """Return all that keeps features from using a table: their names, its columns, the values of any row.
 
-    Args:
-        features: by name, fitted or not.
-        table: of users or items; where its key is at fault it is not there, and nothing is said of that.
-        origin: file or table the values come from, for messages.
+    Where the key of users or items is at fault it is not there, and nothing is said of that.
     """
     told = Gathered(origin)
     for name, feature in _tabled(features).items():

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from twotower.features.feature import BoolArray, Feature
-from twotower.features.raw_numbers import FloatArray, as_finite_numbers
+from twotower.features.raw_values import FloatArray, as_finite_numbers
 
 LARGEST = 10.0
 """Values further than this many standard deviations from the mean are cut off: serving sees typing errors."""
-SQUARED_SAFELY = 1e100
-"""The squares of many numbers up to this one still have a sum."""
+SQUARED_SAFELY = 1e100  # the squares of many numbers up to this one still have a sum
 
 
 class Numeric(Feature):

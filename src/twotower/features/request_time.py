@@ -12,12 +12,11 @@ from torch import Tensor
 from twotower.config.facts import Facts
 from twotower.config.spec import Count
 from twotower.features.feature import BoolArray, ContextFeature
-from twotower.features.raw_numbers import as_finite_numbers
+from twotower.features.raw_values import as_finite_numbers
 
 YEAR_SECONDS = 31_556_952  # 365.2425 days
 DAY_SECONDS = 86_400
 WEEK_SECONDS = 7 * DAY_SECONDS
-
 Harmonics = Annotated[Count, Le(1000)]
 
 

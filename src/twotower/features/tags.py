@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from twotower.config.spec import Length, PositiveInt
-from twotower.features.bag_encoder import BagEncoder
+from twotower.features.encoders import BagEncoder
 from twotower.features.feature import BoolArray, EmbeddedFeature
-from twotower.features.value_rows import ValueRows, is_value
+from twotower.features.raw_values import ValueRows, is_value
 
 
 class Tags(EmbeddedFeature):

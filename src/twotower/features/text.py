@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from twotower.config.spec import Length, PositiveInt
-from twotower.features.bag_encoder import BagEncoder
+from twotower.features.encoders import BagEncoder
 from twotower.features.feature import BoolArray, EmbeddedFeature
 
 WORD = re.compile(r"[^\W_]+")
@@ -75,9 +75,7 @@ class HashedText(EmbeddedFeature):
         counts = Counter(token for tokens in self._tokenise(values) for token in tokens)
         tokens = sorted(token for token, count in counts.items() if count >= self.config.min_count)
         return self.State(
-            tokens=tokens,
-            counts=[counts[token] for token in tokens],
-            num_texts=int(values.notna().sum()),
+            tokens=tokens, counts=[counts[token] for token in tokens], num_texts=int(values.notna().sum())
         )
 
     def _encode(self, values: pd.Series) -> Tensor:
@@ -95,12 +93,9 @@ class HashedText(EmbeddedFeature):
 
 
 def hashed_tokens(text: str, buckets: int, char_ngrams: bool) -> list[int]:
-    """Return the distinct hashes of a text's tokens, words first; case does not count.
+    """Return the distinct hashes of a text's tokens in lower case, words first; the same on every machine.
 
-    Args:
-        text: any text.
-        buckets: hashes are in 0..buckets-1, the same on every machine.
-        char_ngrams: add the character n-grams (3 to 5) of each word with its edges marked.
+    With the n-grams (3 to 5) of each word, its edges marked, if `char_ngrams`.
 
     Reference: Bojanowski et al., Enriching Word Vectors with Subword Information, TACL 2017, section 3.2.
     """

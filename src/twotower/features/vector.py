@@ -44,11 +44,7 @@ class Vector(Feature):
 
         @cached_property
         def matrix(self) -> npt.NDArray[Any]:
-            """What `path` holds, memory-mapped.
-
-            Raises:
-                InputError: it is no matrix of numbers.
-            """
+            """What `path` holds, memory-mapped; an InputError where it is no matrix of numbers."""
             if self.path is None or not Path(self.path).is_file():
                 raise InputError(
                     f"column {self.column!r}: there is no file {self.path}; `path` names a .npy matrix"
@@ -113,7 +109,6 @@ class Vector(Feature):
         return torch.from_numpy(encoded)
 
     def _vector(self, value: Any) -> FloatMatrix | None:
-        """Return the vector a value gives or points at; None if it is no finite vector."""
         if self.config.path is not None and isinstance(value, int | float | np.integer | np.floating):
             matrix = self.config.matrix
             if not 0 <= value < len(matrix) or value != int(value):

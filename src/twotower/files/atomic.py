@@ -5,19 +5,18 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 TEMPORARY = re.compile(r"\.([0-9a-f]{32}\..+|.+\.[0-9a-f]{32}(\.old)?)")
 """Names under which files and folders are written, or wait to be removed."""
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file under a temporary name in the same folder, sync it and rename it.
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file under a temporary name (which ends as `path` does), sync it and rename it.
 
-    Args:
-        path: of the file, replaced if it is there; its folder is made if needed.
-        write: writes the file it is given; the temporary name ends as `path` does.
+    The folder is made if needed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
@@ -32,28 +31,26 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write a text file as UTF-8, whole or not at all."""
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    write_atomically(path, write)
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def temporary_folder(final: Path) -> Path:
-    """Make and return an empty folder beside `final`, to be filled and then moved there."""
+@contextmanager
+def temporary_folder(final: Path) -> Iterator[Path]:
+    """Give an empty folder beside `final`, to be filled and then moved there; else it is gone at the end."""
     folder = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
     folder.mkdir(parents=True)
-    return folder
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def replace_folder(temporary: Path, final: Path) -> None:
-    """Sync a finished folder and move it to its final name; a folder already there is replaced.
+    """Sync a finished folder and move it to its final name on the same file system.
 
-    Args:
-        temporary: on the same file system as `final`.
-        final: is missing for a moment while an old folder is swapped.
+    A folder already there is replaced; the name is missing for a moment while that is swapped.
     """
-    sync_folder(temporary)
+    _sync_folder(temporary)
     old = final.with_name(f".{final.name}.{uuid.uuid4().hex}.old")
     if final.exists():
         final.rename(old)
@@ -67,7 +64,7 @@ def publish_folder(temporary: Path, final: Path) -> None:
 
     For caches, where equal names mean equal content.
     """
-    sync_folder(temporary)
+    _sync_folder(temporary)
     try:
         temporary.rename(final)
     except OSError:
@@ -88,8 +85,7 @@ def clear_temporaries(folder: Path) -> None:
             path.unlink(missing_ok=True)  # it lay in a folder that has just gone
 
 
-def sync_folder(folder: Path) -> None:
-    """Sync every file in a folder, and the folder."""
+def _sync_folder(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         _sync(path)
     _sync(folder)

@@ -22,19 +22,17 @@ Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 def code_of(modules: Iterable[str], apart: Collection[str] = ()) -> dict[str, str]:
     """Return module -> digest of its code, and library -> version, of modules and of all that they import.
 
-    Imports inside functions count too; what is imported by a name made up at run time does not.
-
-    Args:
-        modules: dotted names; code of their packages counts even where these are installed.
-        apart: dotted names that are left out with what is below them, and with what only they import.
+    Imports inside functions count too; what is imported by a name made up at run time does not. The
+    packages of `modules` count even where they are installed; `apart` is left out, with what is below it and
+    what only that imports.
     """
-    waiting = sorted(set(modules))
+    waiting, apart_from = sorted(set(modules)), tuple(f"{package}." for package in apart)
     own = {OWN, *(_top(name) for name in waiting)}
     found: dict[str, str] = {}
     while waiting:
         name = waiting.pop()
         top, path = _top(name), _source(name)
-        if name in found or top in sys.stdlib_module_names or _is_in(name, apart):
+        if name in found or top in sys.stdlib_module_names or f"{name}.".startswith(apart_from):
             continue
         if top in own or (path is not None and not INSTALLED & set(path.parts)):
             if path is not None:
@@ -53,10 +51,6 @@ def code_fingerprint(modules: Iterable[str], apart: Collection[str] = ()) -> str
 
 def _top(name: str) -> str:
     return name.partition(".")[0]
-
-
-def _is_in(name: str, packages: Collection[str]) -> bool:
-    return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
 @functools.cache
@@ -117,7 +111,6 @@ def _imports(tree: ast.Module, package: str) -> Iterator[str]:
 
 @functools.cache
 def _version(library: str) -> str:
-    """Return the version of the library that a top-level name belongs to; empty where none is known."""
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:

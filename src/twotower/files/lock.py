@@ -18,13 +18,8 @@ from twotower.files.atomic import write_text_atomically
 def held(folder: Path, what: str, patience_seconds: float = 0.0) -> Iterator[None]:
     """Hold a folder; the system lets go of it when this process ends, however it ends.
 
-    Args:
-        folder: is made if needed.
-        what: for the message: `sweep` or `run`; names the lock file too.
-        patience_seconds: how long to wait for another owner to end.
-
-    Raises:
-        InputError: another process holds it; says which, on which host and since when.
+    `what` (`sweep` or `run`) is for the message and names the lock file. An InputError says which process
+    holds it, on which host and since when.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock, owner = FileLock(folder / f".{what}.lock", thread_local=False), folder / f".{what}.owner.json"

@@ -1,57 +1,42 @@
 """Plain values from JSON and YAML files that anybody may have written: no code, no bombs, one way to fail."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
 
-MOST_YAML_BYTES = 1_000_000
-"""Of one file; what we write has a few thousand."""
-
+MOST_YAML_BYTES = 1_000_000  # of one file; what we write has a few thousand
 MOST_YAML_DEPTH = 100
 BREAKS = set("\r\x85\u2028\u2029")
 
 
+def fingerprint_of(content: Any) -> str:
+    """Return the SHA-256 of plain values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def read_json(path: Path, remedy: str) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: of the file.
-        remedy: what to do about a damaged one.
-
-    Raises:
-        InputError: it cannot be read or is no JSON.
-    """
-    try:
-        return load_json(path)
-    except ValueError as error:
-        raise InputError(f"{path}: not readable as JSON ({error}); {remedy}") from error
+    """Read a JSON file; an InputError says that it is none, and the remedy."""
+    return _read(load_json, "JSON", path, remedy)
 
 
 def read_yaml(path: Path, remedy: str) -> Any:
-    """Read a YAML file as `load_yaml` does.
+    """Read a YAML file as `load_yaml` does; an InputError says that it cannot, and the remedy."""
+    return _read(load_yaml, "YAML", path, remedy)
 
-    Args:
-        path: of the file.
-        remedy: what to do about a damaged one.
 
-    Raises:
-        InputError: `load_yaml` cannot.
-    """
+def _read(load: Callable[[Path], Any], kind: str, path: Path, remedy: str) -> Any:
     try:
-        return load_yaml(path)
+        return load(path)
     except ValueError as error:
-        raise InputError(f"{path}: not readable as YAML ({error}); {remedy}") from error
+        raise InputError(f"{path}: not readable as {kind} ({error}); {remedy}") from error
 
 
 def load_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        ValueError: says why that cannot be done.
-    """
+    """Read a JSON file; a ValueError says why that cannot be done."""
     try:
         return json.loads(path.read_bytes().decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -61,10 +46,7 @@ def load_json(path: Path) -> Any:
 def load_yaml(path: Path) -> Any:
     """Read a YAML file as mappings with text for keys, lists, texts, numbers, truths and nothing.
 
-    Aliases are refused: ten lines of them stand for more values than any memory holds.
-
-    Raises:
-        ValueError: says why that cannot be done.
+    Aliases are refused: ten lines of them stand for more values than any memory holds. A ValueError says why.
     """
     import yaml
 
@@ -102,7 +84,6 @@ def yaml_text(values: Any) -> str:
 
 
 def _unwanted(text: str, loader: Any) -> str | None:
-    """Return what keeps a text from being loaded, found without building any value."""
     import yaml
 
     if len(text) > MOST_YAML_BYTES:

@@ -8,12 +8,12 @@ import numpy as np
 from twotower.config.errors import InputError
 from twotower.index.exact import Truth, recall_by_row
 from twotower.index.index import Index
-from twotower.index.latency import batch_rate, latency_ms
 from twotower.index.rehearsal import problem_of_changes, problem_of_copy, saved_and_loaded
-from twotower.index.tune import OperatingPoint
+from twotower.index.tune import OperatingPoint, batch_rate, latency_ms
 
 NUM_ROUND_TRIP_QUERIES = 64
 MIN_BATCH_SECONDS = 0.1
+MAX_QUERIES = 1000  # that exact search is run for
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,7 @@ class IndexReport:
     """Everything a run says about its index.
 
     Attributes:
-        type: the concrete kind.
-        factory: Faiss's description.
-        build_args: with automatic values filled in.
-        search_args: in force, tuned or given.
-        num_vectors: in the index.
-        dim: of the vectors.
         metric: `inner_product`, or what disagrees.
-        count_ok: every item is in the index.
-        dim_ok: the index has the dimension of the vectors.
-        metric_ok: index and quantiser use the inner product.
         round_trip_ok: saved and loaded again, it holds the same rows and answers the same.
         changes_ok: items can be removed and added, and it answers rightly then.
         recall_k: the k of `recall_at_100`: 100, or the number of items where that is less.
@@ -40,12 +31,6 @@ class IndexReport:
         queries_per_second: of a batch, all threads.
         latency_ms_p50: of one query, one thread.
         latency_ms_p99: of one query, one thread.
-        build_seconds: training and adding.
-        index_bytes: size of the saved file.
-        bytes_per_item: the same, per vector.
-        target_recall: that tuning aimed at.
-        min_recall: below which the index is rejected.
-        points: the curve of recall against latency.
         problems: one sentence for each failed check.
         label_metric_drop: metric key -> exact value less the index's value; filled in by who has labels.
     """
@@ -94,27 +79,16 @@ def check(
     rows: np.ndarray,
     queries: np.ndarray,
     k: int = 100,
-    *,
     points: list[OperatingPoint] | None = None,
-    max_queries: int = 1000,
 ) -> IndexReport:
     """Compare an index with the vectors it was built from and with exact search over them.
 
-    Args:
-        index: built, with its search arguments chosen.
-        vectors: [N, D] the catalogue.
-        rows: [N] its rows.
-        queries: [Q, D] embeddings of real users, other than those of tuning; evenly thinned to `max_queries`.
-        k: lowered to N.
-        points: what tuning measured, to be kept in the report.
-        max_queries: how many queries exact search is run for.
-
-    Raises:
-        InputError: there is no query.
+    Queries [Q, D] are of real users, others than tuned it, evenly thinned to 1,000 (an InputError if
+    there is none); k is lowered to N.
     """
     if not len(queries):
         raise InputError("queries: there are none, so the index cannot be checked")
-    queries = queries[np.linspace(0, len(queries) - 1, min(len(queries), max_queries)).astype(np.int64)]
+    queries = queries[np.linspace(0, len(queries) - 1, min(len(queries), MAX_QUERIES)).astype(np.int64)]
     truth = Truth.of(vectors, rows, queries, k)
     if index.dim == vectors.shape[1]:
         found = index.search(queries, truth.k).rows
@@ -139,11 +113,14 @@ def check(
         "round_trip_ok": not of_copy,
         "changes_ok": not of_changes,
     }
+    p50, p99 = latency_ms(index, queries, truth.k)
     return IndexReport(
         **_settings(index),
         **facts,
         **quality,
-        **_costs(index, queries, truth.k),
+        latency_ms_p50=p50,
+        latency_ms_p99=p99,
+        queries_per_second=batch_rate(index, queries, truth.k, MIN_BATCH_SECONDS)[1],
         index_bytes=index_bytes,
         bytes_per_item=index_bytes / max(1, index.num_vectors),
         points=points or [],
@@ -152,28 +129,9 @@ def check(
 
 
 def _settings(index: Index) -> dict[str, Any]:
-    return {
-        "type": index.kind,
-        "factory": index.factory,
-        "build_args": index.build_args,
-        "search_args": index.search_args,
-        "num_vectors": index.num_vectors,
-        "dim": index.dim,
-        "metric": index.metric,
-        "target_recall": index.config.target_recall,
-        "min_recall": index.config.min_recall,
-    }
-
-
-def _costs(index: Index, queries: np.ndarray, k: int) -> dict[str, Any]:
-    p50, p99 = latency_ms(index, queries, k)
-    _, rate = batch_rate(index, queries, k, MIN_BATCH_SECONDS)
-    return {
-        "queries_per_second": rate,
-        "latency_ms_p50": p50,
-        "latency_ms_p99": p99,
-        "build_seconds": index.build_seconds,
-    }
+    names = ("factory", "build_args", "search_args", "num_vectors", "dim", "metric", "build_seconds")
+    aims = {name: getattr(index.config, name) for name in ("target_recall", "min_recall")}
+    return {"type": index.kind, **{name: getattr(index, name) for name in names}, **aims}
 
 
 def _problems(

@@ -1,26 +1,69 @@
-"""The truth an index is measured against: exact search, and recall that is fair to ties."""
+"""Exact search, the truth an index is measured against; vectors and rows as Faiss takes them."""
 
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-from twotower.index.vectors_and_rows import as_rows, as_vectors
+
+
+def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None) -> np.ndarray:
+    """Return vectors as C-contiguous float32 [N, D]; the input itself where it already is.
+
+    Raises:
+        InputError: not two-dimensional, another dimension, or values that are not finite in float32.
+    """
+    if vectors.ndim != 2 or vectors.shape[1] == 0:
+        raise InputError(f"{name}: expected an array [number, dim], got shape {vectors.shape}")
+    if dim is not None and vectors.shape[1] != dim:
+        raise InputError(f"{name}: dimension {vectors.shape[1]}, but the index has dimension {dim}")
+    with np.errstate(over="ignore"):
+        converted = np.ascontiguousarray(vectors, dtype=np.float32)
+    finite = np.isfinite(converted)
+    if not finite.all():
+        position, column = np.argwhere(~finite)[0]
+        raise InputError(
+            f"{name}: value {vectors[position, column]} at position {position}, column {column} is not finite"
+            " in float32; training has probably diverged"
+        )
+    return converted
+
+
+def as_rows(rows: np.ndarray, num_vectors: int) -> np.ndarray:
+    """Return rows as int64 [N]; an InputError unless they are distinct integers from 0, one per vector."""
+    if rows.shape != (num_vectors,) or not np.issubdtype(rows.dtype, np.integer):
+        raise InputError(
+            f"rows: expected {num_vectors} integers, one per vector, got {rows.dtype} of shape {rows.shape}"
+        )
+    converted = np.ascontiguousarray(rows, dtype=np.int64)
+    if num_vectors and converted.min() < 0:
+        raise InputError(f"rows: {converted.min()} is negative; -1 means `no item` in results")
+    values, counts = np.unique(converted, return_counts=True)
+    if len(values) < num_vectors:
+        raise InputError(f"rows: {values[counts > 1][0]} is given more than once; a row holds one vector")
+    return converted
+
+
+def contains(ordered: np.ndarray, values: np.ndarray) -> NDArray[np.bool_]:
+    """Return which of some values (any shape) are in an ascending array; quick for few in a large one."""
+    if not len(ordered):
+        return np.zeros(values.shape, dtype=np.bool_)
+    places = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    return np.asarray(ordered[places] == values)
+
 
 TIE_TOLERANCE = 1e-6
 """Relative to the lengths of query and item vector: what float32 sums of a few hundred terms differ by."""
-
 QUERIES_PER_CHUNK = 256
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The k best items of each query, best first.
+    """The k best items of each query, best first: dot products float32 [Q, K] and item rows int64 [Q, K].
 
-    Attributes:
-        scores: float32 [Q, K] dot products; -inf where there is no item.
-        rows: int64 [Q, K] item rows; -1 where there are fewer than K, or the searched cells ran out of items.
+    Where there are fewer than K, or the searched cells ran out of items, the score is -inf and the row -1.
     """
 
     scores: np.ndarray
@@ -28,14 +71,7 @@ class SearchResult:
 
 
 def exact_search(vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> SearchResult:
-    """Return the k best items of each query over the whole catalogue.
-
-    Args:
-        vectors: [N, D].
-        rows: [N] distinct rows of the vectors.
-        queries: [Q, D].
-        k: at least 1; places beyond N hold row -1 and score -inf.
-    """
+    """Return the k best items of each query over the whole catalogue; beyond N, row -1 and score -inf."""
     if k < 1:
         raise InputError(f"k: {k} items asked for; expected at least 1")
     vectors = as_vectors(vectors, "item vectors")
@@ -51,12 +87,7 @@ def exact_search(vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: 
 
 
 def recall_by_row(found_rows: np.ndarray, exact_rows: np.ndarray) -> float:
-    """Return the share of exact results that were found, by row alone.
-
-    Args:
-        found_rows: [Q, K], -1 = none.
-        exact_rows: [Q, K], -1 = none (ignored).
-    """
+    """Return the share of exact results [Q, K] (-1 = none, ignored) that were found, by row alone."""
     wanted = exact_rows >= 0
     if not wanted.any():
         return 1.0
@@ -68,14 +99,7 @@ def recall_by_row(found_rows: np.ndarray, exact_rows: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Truth:
-    """Exact results of some queries, with what is needed to judge other results fairly.
-
-    Attributes:
-        vectors: [N, D] the catalogue.
-        rows: [N] its rows.
-        queries: [Q, D].
-        exact: the k best items of each query.
-    """
+    """Exact results of some queries [Q, D] over a catalogue [N, D], and what judges other results fairly."""
 
     vectors: np.ndarray
     rows: np.ndarray
@@ -94,11 +118,7 @@ class Truth:
         return int(self.exact.rows.shape[1])
 
     def recall(self, found_rows: np.ndarray) -> float:
-        """Return the tie-tolerant recall@k: a row counts when its exact score reaches the true k-th.
-
-        Args:
-            found_rows: [Q, >= k], -1 = none; a row counts once a query.
-        """
+        """Return the tie-tolerant recall@k: a row counts (once) if its exact score reaches the true k-th."""
         found_rows = found_rows[:, : self.k]
         if not len(found_rows):
             return 1.0

@@ -7,30 +7,57 @@ table lies in the file of the index, and so do the tombstones.
 
 import functools
 import math
+import platform
+import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
-from faiss.contrib.factory_tools import reverse_index_factory
 
 from twotower.config.errors import InputError
-from twotower.index.exact import SearchResult
-from twotower.index.vectors_and_rows import contains
+from twotower.index.exact import SearchResult, contains
 
-INNER_PRODUCT = faiss.METRIC_INNER_PRODUCT
-TOMBSTONE = -2
-"""Faiss itself says -1 where it ran out of vectors."""
+FREE_BYTES = 64 * 2**20  # what a part of any index may take, whatever the size of its file
+READING = threading.Lock()  # Faiss has one limit on what it reads, for all threads
+
+
+def read_faiss(path: Path, largest_part: Callable[[int], int]) -> Any:
+    """Read a file of Faiss, or refuse it; `largest_part`: its bytes -> how large a part of it may be."""
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such index file")
+    try:
+        with READING:
+            limit = max(FREE_BYTES, largest_part(path.stat().st_size))
+            faiss.set_deserialization_vector_byte_limit(limit)  # type: ignore[attr-defined]
+            # A cell without items takes 8 bytes of the file, and more of the memory.
+            faiss.set_deserialization_loop_limit(path.stat().st_size)  # type: ignore[attr-defined]
+            return faiss.read_index(str(path))
+    except (RuntimeError, MemoryError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise InputError(f"{path}: is not a whole index file ({reason}); build the index again") from error
+
+
+def faiss_versions() -> dict[str, str | int]:
+    """Return what decides how an index computes: version, SIMD level, compile options, threads, machine."""
+    return {
+        "faiss": faiss.__version__,
+        "simd_level": faiss.SIMDConfig.get_level_name(),
+        "compile_options": faiss.get_compile_options().strip(),
+        "num_threads": faiss.omp_get_max_threads(),
+        "machine": platform.machine(),
+    }
+
+
+TOMBSTONE = -2  # Faiss itself says -1 where it ran out of vectors
 
 
 class Held:
     """Vectors in a Faiss object, and which rows they are of: Faiss would take a row twice.
 
-    Args:
-        outer: a Faiss object that takes ids, or a table of ids with one inside.
-
     Attributes:
-        outer: what is searched and written.
+        outer: what is searched and written: an object that takes ids, or a table of ids with one inside.
         inner: what a kind of index created: the same, or what is inside of the table.
         rows: of the vectors that are no tombstones, int64 [N] ascending; replaced by changes, never changed.
     """
@@ -50,11 +77,7 @@ class Held:
         return cls(trained)
 
     def find_rows(self, stored_rows: Callable[[Any], np.ndarray]) -> bool:
-        """Find out which rows the vectors of a file are of; false if there is not one for each.
-
-        Args:
-            stored_rows: finds them in an object that has no table of ids.
-        """
+        """Find the rows of a file's vectors, by `stored_rows` without a table; false if one has none."""
         if self.outer is self.inner:
             rows = ids = stored_rows(self.inner)
         else:
@@ -63,36 +86,13 @@ class Held:
         self.rows = np.sort(rows)
         return len(ids) == self.outer.ntotal == self.inner.ntotal and bool(self.outer.d == self.inner.d)
 
-    @property
-    def factory(self) -> str:
-        """Faiss's own description (its index_factory string), or the name of the class."""
-        try:
-            return str(reverse_index_factory(self.outer))  # type: ignore[no-untyped-call]
-        except NotImplementedError:
-            return type(self.inner).__name__
-
-    @property
-    def metric(self) -> str:
-        """`inner_product` when index and quantiser both use it, else what disagrees."""
-        found = {"index": self.inner.metric_type}
-        if hasattr(self.inner, "quantizer"):
-            found["quantiser"] = self.inner.quantizer.metric_type
-        wrong = [
-            f"{part} uses Faiss metric {metric}" for part, metric in found.items() if metric != INNER_PRODUCT
-        ]
-        return ", ".join(wrong) or "inner_product"
-
     def attribute(self, path: str) -> tuple[Any, str]:
         """Return the part of the inner object whose an attribute such as `hnsw.efSearch` is, and its name."""
         *parts, name = path.split(".")
         return functools.reduce(getattr, parts, self.inner), name
 
     def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
-        """Add vectors [n, D] under rows [n].
-
-        Raises:
-            InputError: a row is there already.
-        """
+        """Add vectors [n, D] under rows [n]; an InputError if a row is there already."""
         present = contains(self.rows, rows)
         if present.any():
             raise InputError(f"rows: {rows[present][0]} is already in the index; remove it first")
@@ -119,10 +119,6 @@ class Held:
         """Search past the tombstones; what is beyond the vectors found is row -1.
 
         More is asked for than is wanted, and twice as much for the queries that it did not suffice for.
-
-        Args:
-            queries: float32 [Q, D].
-            k: at least 1.
         """
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)

@@ -9,16 +9,15 @@ from typing import Annotated, Any, ClassVar
 import faiss
 import numpy as np
 from annotated_types import Gt, Le
+from faiss.contrib.factory_tools import reverse_index_factory
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.files.atomic import write_atomically
-from twotower.index.exact import SearchResult
-from twotower.index.faiss_file import read_faiss
-from twotower.index.held import Held
+from twotower.index.exact import SearchResult, as_rows, as_vectors
+from twotower.index.held import Held, read_faiss
 from twotower.index.read_write_lock import ReadWriteLock
-from twotower.index.vectors_and_rows import as_rows, as_vectors
 
 RecallTarget = Annotated[float, Gt(0), Le(1)]
 
@@ -103,15 +102,11 @@ class Index(Component, ABC):
         return file_bytes
 
     def build(self, vectors: np.ndarray, rows: np.ndarray) -> None:
-        """Train on the vectors where the kind needs it, and add them.
-
-        Args:
-            vectors: [N, D] numbers, finite.
-            rows: integers [N], distinct and not negative.
+        """Train on the vectors [N, D] where the kind needs it, and add them under rows [N].
 
         Raises:
-            InputError: no or too few vectors, values that are not finite, repeated rows, settings that do not
-                fit these sizes.
+            InputError: no or too few vectors, values that are not finite, repeated or negative rows,
+                settings that do not fit these sizes.
         """
         started = time.perf_counter()
         vectors = as_vectors(vectors, "item vectors")
@@ -130,14 +125,9 @@ class Index(Component, ABC):
             self._held, self.build_seconds = held, time.perf_counter() - started
 
     def search(self, queries: np.ndarray, k: int) -> SearchResult:
-        """Return the k items with the highest dot product; k above the number of items is padded.
+        """Return the k items with the highest dot product, padded above the number of items.
 
-        Args:
-            queries: [Q, D] numbers, finite.
-            k: how many items, at least 1.
-
-        Raises:
-            InputError: k below 1, queries of another dimension or not finite.
+        An InputError refuses k below 1, and queries of another dimension or not finite.
         """
         if k < 1:
             raise InputError(f"k: {k} items asked for; expected at least 1")
@@ -146,11 +136,7 @@ class Index(Component, ABC):
             return self._held.search(queries, k)
 
     def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
-        """Add items without training again.
-
-        Raises:
-            InputError: as `build`, or a row that is already in the index.
-        """
+        """Add items without training again; refuses what `build` does, and a row that is already there."""
         vectors = as_vectors(vectors, "new item vectors", self.dim)
         rows = as_rows(rows, len(vectors))
         self.check_range(vectors)
@@ -168,10 +154,9 @@ class Index(Component, ABC):
             write_atomically(path, lambda temporary: faiss.write_index(self._held.outer, str(temporary)))
 
     def load(self, path: Path) -> None:
-        """Read what `save` wrote. A damaged file may load with wrong content: verify its checksum first.
+        """Read what `save` wrote; an InputError if it is missing, unreadable or another kind of index.
 
-        Raises:
-            InputError: the file is missing, unreadable or holds another kind of index.
+        A damaged file may load with wrong content: verify its checksum first.
         """
         held = Held(read_faiss(path, self.largest_part))
         sound = type(held.inner) is self.faiss_type and self.fits(held.inner)
@@ -188,11 +173,7 @@ class Index(Component, ABC):
         return {name: int(getattr(part, name))} if name else {}
 
     def set_search_args(self, search_args: Mapping[str, int]) -> None:
-        """Change search arguments.
-
-        Raises:
-            InputError: an unknown name or a value out of range.
-        """
+        """Change search arguments; an InputError of an unknown name or a value out of range."""
         part, known = self._held.attribute(self.search_arg)
         largest = self.largest_search_arg
         for name, value in search_args.items():
@@ -220,13 +201,21 @@ class Index(Component, ABC):
 
     @property
     def factory(self) -> str:
-        """Faiss's own description of the index (its index_factory string)."""
-        return self._held.factory
+        """Faiss's own description (its index_factory string), or the name of the class."""
+        try:
+            return str(reverse_index_factory(self._held.outer))  # type: ignore[no-untyped-call]
+        except NotImplementedError:
+            return type(self._held.inner).__name__
 
     @property
     def metric(self) -> str:
         """`inner_product` when index and quantiser both use it, else what disagrees."""
-        return self._held.metric
+        inner = self._held.inner
+        found = {"index": inner.metric_type}
+        if hasattr(inner, "quantizer"):
+            found["quantiser"] = inner.quantizer.metric_type
+        wrong = {part: metric for part, metric in found.items() if metric != faiss.METRIC_INNER_PRODUCT}
+        return ", ".join(f"{part} uses Faiss metric {wrong[part]}" for part in wrong) or "inner_product"
 
     @property
     def rows(self) -> np.ndarray:

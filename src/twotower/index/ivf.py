@@ -11,9 +11,7 @@ from twotower.config.facts import Facts
 from twotower.config.spec import PositiveInt
 from twotower.index.index import Index
 
-POINTS_PER_CENTROID = 39
-"""Faiss's own rule for how many training points a centroid needs to lie well."""
-
+POINTS_PER_CENTROID = 39  # Faiss's own rule for how many training points a centroid needs to lie well
 CLUSTERING_SEED = 1234
 
 
@@ -39,15 +37,13 @@ class IVF(Index):
             nlist = self.nlist
             if num_items is not None and nlist is not None and nlist > num_items:
                 advice = f"choose at most {num_items}, or null for about its square root"
-                found.append(
-                    ("nlist", f"{nlist} cells are more than the {num_items} vectors to index: {advice}")
-                )
+                message = f"{nlist} cells are more than the {num_items} vectors to index: {advice}"
+                found.append(("nlist", message))
             if nlist is None and num_items:
                 nlist = automatic_nlist(num_items)
             if nlist is not None and self.nprobe is not None and self.nprobe > nlist:
-                found.append(
-                    ("nprobe", f"{self.nprobe} is above the number of cells {nlist}: choose at most that")
-                )
+                message = f"{self.nprobe} is above the number of cells {nlist}: choose at most that"
+                found.append(("nprobe", message))
             return found
 
         def for_size(self, num_items: int) -> Self:

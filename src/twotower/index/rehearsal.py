@@ -13,7 +13,6 @@ from twotower.index.index import Index
 MAX_VECTORS = 20_000
 NUM_QUERIES = 32
 REHEARSAL_SEED = 0
-
 NUM_CHANGED = 64
 TOLERANCE = 1e-4
 """Of the largest score: codes and sums are the same, but a query may meet them in another order."""
@@ -22,16 +21,8 @@ TOLERANCE = 1e-4
 def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
     """Build, search, save, load, remove and add on random unit vectors of the right dimension and size class.
 
-    Args:
-        config: the choice of index.
-        dim: of the embeddings.
-        num_items: size of the catalogue; at most 20,000 vectors are made unless training needs more.
-
-    Returns:
-        the rehearsed index, of the concrete kind that the catalogue will get.
-
-    Raises:
-        InputError: settings that do not fit these sizes, all at once; a kind that does not add and remove.
+    Returns the index, of the concrete kind that the catalogue will get, of at most 20,000 vectors unless
+    training needs more. An InputError tells of settings that do not fit, or what the kind does wrong.
     """
     if found := list(config.problems(Facts(embedding_dim=dim, num_items=num_items))):
         raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
@@ -76,15 +67,7 @@ def problem_of_copy(index: Index, copy: Index, queries: np.ndarray, k: int) -> s
 def problem_of_changes(
     copy: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int
 ) -> str:
-    """Remove some items and add them again, and return what is wrong then ("" = nothing).
-
-    Args:
-        copy: of an index; it is changed.
-        vectors: [N, D] the catalogue.
-        rows: [N] its rows; those that the index lacks are left out.
-        queries: [Q, D].
-        k: how many items of each query are compared.
-    """
+    """Remove some items of a copy and add them again, and return what is wrong then ("" = nothing)."""
     there = np.flatnonzero(np.isin(rows, copy.rows))
     changed = there[np.linspace(0, len(there) - 1, min(len(there), NUM_CHANGED)).astype(np.int64)]
     try:
@@ -116,13 +99,11 @@ def _problem(copy: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.nda
 
 
 def _finds(index: Index, vectors: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
-    """Return which items a query with their own vector finds, [n]."""
     found: np.ndarray = (index.search(vectors, k).rows == rows[:, None]).any(axis=1)
     return found
 
 
 def _agree(left: SearchResult, right: SearchResult) -> bool:
-    """Whether a query gives an item the same score both times."""
     for query in range(len(left.rows)):
         _, ours, theirs = np.intersect1d(left.rows[query], right.rows[query], return_indices=True)
         kept = left.rows[query][ours] >= 0

@@ -1,10 +1,55 @@
-"""Choose search arguments that reach a recall target, and draw the curve of recall against latency."""
+"""How long searches take, and the search arguments that reach a recall target."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from twotower.index.exact import Truth
+import faiss
+import numpy as np
+
+from twotower.index.exact import SearchResult, Truth
 from twotower.index.index import Index
-from twotower.index.latency import batch_rate, single_thread
+
+NUM_WARM_UP = 20
+NUM_SINGLE = 300  # queries that are timed one by one, after a warm-up
+
+
+def latency_ms(index: Index, queries: np.ndarray, k: int) -> tuple[float, float]:
+    """Search one query at a time on one thread; returns the median and the 99th percentile, milliseconds."""
+    times = []
+    with single_thread():
+        for turn in range(NUM_WARM_UP + NUM_SINGLE):
+            query = queries[turn % len(queries)][None]
+            started = time.perf_counter()
+            index.search(query, k)
+            times.append(1000 * (time.perf_counter() - started))
+    p50, p99 = np.percentile(times[NUM_WARM_UP:], [50, 99])
+    return float(p50), float(p99)
+
+
+def batch_rate(index: Index, queries: np.ndarray, k: int, min_seconds: float) -> tuple[SearchResult, float]:
+    """Search in whole batches for at least some time. Returns the result and queries per second."""
+    index.search(queries[:NUM_WARM_UP], k)
+    num_searched, started = 0, time.perf_counter()
+    while True:
+        result = index.search(queries, k)
+        num_searched += len(queries)
+        seconds = time.perf_counter() - started
+        if seconds >= min_seconds:
+            return result, num_searched / seconds
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Let the calling thread's Faiss work run on one core: what a latency per query means."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
 
 SATURATED = 0.9999
 MIN_POINT_SECONDS = 0.03
@@ -14,14 +59,7 @@ CEILING_SLACK = 0.001
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """One choice of search arguments, measured on one thread.
-
-    Attributes:
-        search_args: such as `{"nprobe": 8}`.
-        recall: recall@k against exact search, fair to ties.
-        latency_ms: per query, in a batch.
-        queries_per_second: the same, inverted.
-    """
+    """One choice of search arguments, on one thread: tie-tolerant recall@k, time of a query in a batch."""
 
     search_args: dict[str, int]
     recall: float
@@ -48,14 +86,7 @@ def tune(index: Index, truth: Truth) -> list[OperatingPoint]:
 
     The sweep ends early once the target is reached and recall is saturated. Arguments that the settings fix
     are kept; the curve is measured all the same. Where no point reaches the target, the fastest within .001
-    of the best recall is set.
-
-    Args:
-        index: built.
-        truth: of held-out queries, not those of the check.
-
-    Returns:
-        the measured points, fastest arguments first.
+    of the best recall is set. `truth` is of held-out queries, not those of the check.
     """
     given, target_recall = index.search_args, index.config.target_recall
     points: list[OperatingPoint] = []

@@ -9,11 +9,9 @@ from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.history import History
 from twotower.evaluation.baselines.run import BaselineReports, run_baselines
 from twotower.evaluation.cold_start import cold_start
-from twotower.evaluation.encode import encode_catalogue
-from twotower.evaluation.evaluator import Evaluator
-from twotower.evaluation.predict import rank_all
+from twotower.evaluation.evaluator import Evaluator, Report
+from twotower.evaluation.predict import encode_catalogue, rank_all
 from twotower.evaluation.ranking import item_popularity
-from twotower.evaluation.report import Report
 from twotower.pipeline.stages import Job, holds_items_out
 from twotower.runs import record
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES

@@ -15,10 +15,9 @@ from twotower.bundle.write import write_bundle
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.config.problems import raise_problems
-from twotower.data.audit import WARNING, audit_table
-from twotower.data.build import build_dataset
-from twotower.data.check_tables import Needs
+from twotower.data.build import WARNING, audit_table, build_dataset
 from twotower.data.dataset import RetrievalDataset
+from twotower.data.tables import Needs
 from twotower.evaluation.baselines.run import request_time
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import Indexed, index_catalogue

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from twotower.config.spec import TARGET
-from twotower.data.fingerprints import fingerprint_of
 from twotower.files.atomic import sha256_of_file
 from twotower.files.code import code_fingerprint
+from twotower.files.plain_values import fingerprint_of
 
 PACKAGE = Path(__file__).parents[1]
 DISTRIBUTIONS = (

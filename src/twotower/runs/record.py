@@ -6,7 +6,7 @@ from typing import Any
 from twotower.config.spec import TARGET
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.baselines.run import BaselineReports
-from twotower.evaluation.report import Report
+from twotower.evaluation.evaluator import Report
 from twotower.runs.fingerprint import DATA_KEYS, DEFAULT_MONITOR, configuration, fingerprint, shaping_training
 from twotower.runs.provenance import (
     evaluation_fingerprint,

@@ -14,9 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-from twotower.features.raw_numbers import as_numbers
+from twotower.features.raw_values import as_numbers, is_value
 from twotower.features.tags import Tags
-from twotower.features.value_rows import is_value
 from twotower.features.vector import Vector
 from twotower.serving.live_items import as_label
 

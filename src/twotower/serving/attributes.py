@@ -13,7 +13,7 @@ import pandas as pd
 
 from twotower.config.errors import InputError
 from twotower.features.feature_table import FeatureTable
-from twotower.features.value_rows import is_value
+from twotower.features.raw_values import is_value
 from twotower.serving.attribute_columns import AttributeColumn, Mask, Numbers, column_of
 from twotower.serving.live_items import as_label
 from twotower.serving.requests import choices

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from twotower.bundle.bundle import Bundle
+from twotower.bundle.read import Bundle
 from twotower.config.errors import InputError
 from twotower.features.feature_table import FeatureTable
 from twotower.serving.best_items import Best, Choice, best_items

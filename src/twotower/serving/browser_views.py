@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from twotower.bundle.bundle import Bundle
+from twotower.bundle.read import Bundle
 from twotower.data.vocabulary import Vocabulary
-from twotower.features.raw_numbers import as_numbers
+from twotower.features.raw_values import as_numbers
 from twotower.features.tags import Tags
 from twotower.serving.attribute_columns import tags_of
 from twotower.serving.attributes import plain

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from twotower.bundle.bundle import Bundle
+from twotower.bundle.read import Bundle
 from twotower.config.errors import InputError
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes

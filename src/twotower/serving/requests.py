@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from twotower.config.errors import InputError
-from twotower.data.ids import MAX_LENGTH, fits_64_bits, is_text_id
+from twotower.data.column import MAX_LENGTH, fits_64_bits, is_text_id
 from twotower.data.times import EARLIEST, LATEST
 from twotower.features.feature import ContextFeature
 from twotower.features.feature_table import FeatureTable

@@ -4,8 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from twotower.bundle.bundle import Bundle
-from twotower.bundle.read import read_bundle
+from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.serving.batch import Answering
 from twotower.serving.best_items import Best, most_alike

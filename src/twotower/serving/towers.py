@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from twotower.bundle.bundle import Bundle
-from twotower.bundle.history_vectors import HistoryVectors, history_vectors
+from twotower.bundle.exported import HistoryVectors, history_vectors
+from twotower.bundle.read import Bundle
 from twotower.serving.live_items import Floats, Rows
 
 if TYPE_CHECKING:

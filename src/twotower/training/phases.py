@@ -10,11 +10,9 @@ from pytorch_lightning import Callback
 
 from twotower.config.errors import InputError
 from twotower.data.dataset import RetrievalDataset
-from twotower.evaluation.encode import encode_catalogue
-from twotower.evaluation.evaluator import Evaluator
-from twotower.evaluation.predict import rank_all
+from twotower.evaluation.evaluator import Evaluator, Report
+from twotower.evaluation.predict import encode_catalogue, rank_all
 from twotower.evaluation.ranking import item_popularity
-from twotower.evaluation.report import Report
 from twotower.files.atomic import write_text_atomically
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches

@@ -10,10 +10,9 @@ from torch import Tensor
 from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
-from twotower.evaluation.encode import encode_catalogue
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.health import health
-from twotower.evaluation.predict import top_rows
+from twotower.evaluation.predict import encode_catalogue, top_rows
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.user_values import name_of
 from twotower.towers.two_tower import TwoTower

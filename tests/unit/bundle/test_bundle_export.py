@@ -11,11 +11,10 @@ import tiny_bundle
 import torch
 
 from twotower.bundle import layout, onnx_files
-from twotower.bundle.export import export, exported_beside
+from twotower.bundle.export import _difference, check_parity, export, exported_beside
 from twotower.bundle.exported import ExportedTowers
 from twotower.bundle.layout import EXPORT_FILES, FILES, MANIFEST, WEIGHTS
 from twotower.bundle.manifest import render
-from twotower.bundle.parity import _difference, check_parity
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
 from twotower.features.feature_table import PREFIX

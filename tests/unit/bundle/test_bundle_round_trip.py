@@ -91,7 +91,7 @@ def test_until_the_last_rename_there_is_no_bundle(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("twotower.bundle.write.replace_folder", die)
-    monkeypatch.setattr("twotower.bundle.write.shutil.rmtree", lambda *args, **named: None)  # as kill -9 does
+    monkeypatch.setattr("twotower.files.atomic.shutil.rmtree", lambda *args, **named: None)  # as kill -9 does
     with pytest.raises(KeyboardInterrupt):
         tiny_bundle.write(tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()

@@ -49,9 +49,9 @@ def test_the_temporary_name_keeps_the_suffix(tmp_path):
 def test_a_folder_in_the_way(tmp_path, move, expected):
     final = tmp_path / "final"
     for text in ("old", "new"):
-        temporary = temporary_folder(final)
-        (temporary / "a").write_text(text)
-        move(temporary, final)
+        with temporary_folder(final) as temporary:
+            (temporary / "a").write_text(text)
+            move(temporary, final)
     assert (final / "a").read_text() == expected
     assert names(tmp_path) == ["final"]
 
@@ -73,7 +73,8 @@ def test_what_killed_processes_left_is_cleared_and_nothing_else(tmp_path):
         with pytest.raises(FileNotFoundError):
             write_atomically(path, killed)
         temporaries[-1].with_name("kept").rename(temporaries[-1])
-    (temporary_folder(tmp_path / "bundle") / temporaries[0].name).write_text("half")
+    (tmp_path / f".bundle.{'0' * 32}").mkdir()
+    (tmp_path / f".bundle.{'0' * 32}" / temporaries[0].name).write_text("half")
     (tmp_path / f".bundle.{'0' * 32}.old").mkdir()
     for name in (".run.lock", ".run.owner.json", "last.ckpt", f"{'0' * 32}.txt"):
         (tmp_path / name).write_text("")

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.data.audit import audit_table
-from twotower.data.build import build_dataset, cache_key
+from twotower.data.build import audit_table, build_dataset, cache_key
 from twotower.data.sources.source import Source
 from twotower.data.sources.synthetic import Synthetic
 from twotower.data.splits.item_cold import ItemCold

@@ -3,8 +3,7 @@ import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.data.check_tables import checked
-from twotower.data.tables import Tables
+from twotower.data.tables import Tables, checked
 
 T = 1_700_000_000
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.vocabulary import Vocabulary
-from twotower.evaluation.cold_start import cold_start, embed_as_new, expected_recalls, live_index
-from twotower.evaluation.cold_start_content import content_of
+from twotower.evaluation.cold_start import cold_start, content_of, embed_as_new, expected_recalls, live_index
 from twotower.evaluation.evaluator import Evaluator
 from twotower.features.categorical import Categorical
 from twotower.features.feature import Feature

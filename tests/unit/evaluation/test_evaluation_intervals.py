@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from twotower.evaluation import intervals
-from twotower.evaluation.intervals import bootstrap_interval, resampled_means
+from twotower.evaluation import user_values
+from twotower.evaluation.user_values import bootstrap_interval, resampled_means
 
 
 def test_same_seed_same_interval() -> None:
@@ -36,12 +36,12 @@ def test_columns_share_the_resampled_users() -> None:
 
 
 def test_blocks_do_not_change_the_number_of_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervals, "BLOCK_DRAWS", 64)
+    monkeypatch.setattr(user_values, "BLOCK_DRAWS", 64)
     assert resampled_means(np.ones((10, 2)), 25, seed=0).shape == (25, 2)
 
 
 def test_very_many_users_take_the_normal_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(4).random((2000, 2))
     resampled = bootstrap_interval(values, 2000)
-    monkeypatch.setattr(intervals, "LARGE", 1000)
+    monkeypatch.setattr(user_values, "LARGE", 1000)
     np.testing.assert_allclose(bootstrap_interval(values, 2000), resampled, atol=2e-3)

@@ -1,6 +1,6 @@
 import numpy as np
 
-from twotower.evaluation.slices import item_slices, user_slices
+from twotower.evaluation.ranking import item_slices, user_slices
 
 
 def rows(mask: np.ndarray) -> list[int]:

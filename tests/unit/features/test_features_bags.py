@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.features.bag_encoder import BagEncoder, BagPlan, BagSum
+from twotower.features.encoders import BagEncoder, BagPlan, BagSum
 from twotower.features.tags import Tags
 from twotower.features.text import HashedText, hashed_tokens
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from twotower.features.binned import Binned
 from twotower.features.categorical import Categorical
+from twotower.features.encoders import LookupEncoder
 from twotower.features.id import Id
-from twotower.features.lookup_encoder import LookupEncoder
-from twotower.features.value_rows import ValueRows
+from twotower.features.raw_values import ValueRows
 
 
 def test_rows_follow_the_sorted_train_values() -> None:

@@ -8,12 +8,11 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.index.check import check
 from twotower.index.exact import SearchResult, Truth
-from twotower.index.faiss_file import faiss_versions
 from twotower.index.flat_ip import FlatIP
+from twotower.index.held import faiss_versions
 from twotower.index.ivf_flat import IVFFlat
-from twotower.index.latency import single_thread
 from twotower.index.rehearsal import rehearse
-from twotower.index.tune import OperatingPoint, chosen_point, tune
+from twotower.index.tune import OperatingPoint, chosen_point, single_thread, tune
 
 ROWS = np.arange(1, 401)
 VECTORS = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)

@@ -49,7 +49,7 @@ def test_items_are_embedded_as_the_model_does(opened):
 
 
 def test_appended_items_count_where_histories_read_item_towers(opened, monkeypatch):
-    monkeypatch.setattr("twotower.bundle.history_vectors.SPARE_ROWS", 1)
+    monkeypatch.setattr("twotower.bundle.exported.SPARE_ROWS", 1)
     bundle, towers = opened[0], TorchTowers(opened[0])
     tower = bundle.model.history.config.items == "tower"
     records = [{"title": f"RED CUP {n}", "price": float(n)} for n in range(40)]

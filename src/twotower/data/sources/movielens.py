@@ -11,9 +11,9 @@ from annotated_types import Ge, Le
 
 from twotower.config.facts import Facts
 from twotower.data.download import Archive, data_folder_problem, fetch
-from twotower.data.fingerprints import fingerprint_of
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
+from twotower.files.plain_values import fingerprint_of
 
 BASE_URL = "https://files.grouplens.org/datasets/movielens"
 ARCHIVES = {
@@ -96,7 +96,7 @@ class MovieLens(Source):
         """Read the files, from `TWOTOWER_DATA_DIR`, the cache or the network."""
         archive = ARCHIVES[self.config.variant]
         files = list(fetch(archive).values())
-        read = read_1m if self.config.variant == "1m" else read_100k
+        read = read_1m if self.config.variant == "1m" else _read_100k
         ratings, users, movies = read(*files)
         interactions = ratings.loc[ratings["rating"] >= self.config.min_rating].drop(columns="rating")
         rated = movies[movies["item_id"].isin(interactions["item_id"])]
@@ -119,8 +119,7 @@ def read_1m(ratings: Path, users: Path, movies: Path) -> tuple[pd.DataFrame, pd.
     return _read_dat(ratings, RATING_COLUMNS), people, _with_year(films)
 
 
-def read_100k(ratings: Path, users: Path, movies: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Return ratings, users and movies of the `u.` files of MovieLens 100K."""
+def _read_100k(ratings: Path, users: Path, movies: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     people = _read(users.read_bytes(), "|", ["user_id", "age", "gender", "occupation", "zip"])
     raw = _read(movies.read_bytes(), "|", ["item_id", "title", "released", "video", "url", *GENRES])
     names = np.array(GENRES, dtype=object)

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from twotower.config.component import Component
-from twotower.data.fingerprints import fingerprint_of
 from twotower.data.tables import Tables
 from twotower.files.atomic import sha256_of_file
+from twotower.files.plain_values import fingerprint_of
 
 
 class Source(Component, ABC):
@@ -43,11 +43,7 @@ class Source(Component, ABC):
 
     @abstractmethod
     def load(self) -> Tables:
-        """Read everything.
-
-        Raises:
-            InputError: names file, column and row of what is wrong.
-        """
+        """Read everything; an InputError names file, column and row of what is wrong."""
 
     def files(self) -> Iterable[Path]:
         """Return the files that `load` reads: where their content changes, the data is another.

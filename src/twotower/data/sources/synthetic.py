@@ -16,16 +16,13 @@ from twotower.config.spec import Days, Fraction, NonNegativeFloat, PositiveInt, 
 from twotower.data.sources.source import Source
 from twotower.data.tables import Tables
 
-FIRST_TIME = 1_577_836_800
-"""2020-01-01."""
+FIRST_TIME = 1_577_836_800  # 2020-01-01
 MAX_DENSITY = 0.5
-ENTRIES_A_ROW = 20
-"""Numbers that a user or item takes beside its weights: a row of a table, words and tags."""
+ENTRIES_A_ROW = 20  # numbers that a user or item takes beside its weights: a row of a table, words and tags
 PLANTED_ROUNDS = 10
 WORDS_A_TOPIC = 8
 WORDS_A_TITLE = 3
-CONCENTRATION = 0.15
-"""Of the Dirichlet weights of users and items over topics; small = clear tastes."""
+CONCENTRATION = 0.15  # of the Dirichlet weights of users and items over topics; small = clear tastes
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +99,10 @@ class Synthetic(Source):
         users, items = self._pairs(planted, rng)
         seconds = max(round(self.config.days * 86_400), 1)
         times = np.sort(rng.integers(0, seconds, len(users))) + FIRST_TIME
+        segments = [f"segment {topic}" for topic in planted.users.argmax(axis=1)]
         return Tables(
             interactions=pd.DataFrame({"user_id": users + 1, "item_id": items + 1, "timestamp": times}),
-            users=_user_table(planted),
+            users=pd.DataFrame({"user_id": np.arange(1, len(planted.users) + 1), "segment": segments}),
             items=self._item_table(planted, rng),
             origins={name: f"synthetic {name}" for name in ("interactions", "users", "items")},
             item_label="title",
@@ -174,11 +172,6 @@ class Synthetic(Source):
                 "vector": list((planted.items + noise).astype(np.float32)),
             }
         )
-
-
-def _user_table(planted: Planted) -> pd.DataFrame:
-    segments = [f"segment {topic}" for topic in planted.users.argmax(axis=1)]
-    return pd.DataFrame({"user_id": np.arange(1, len(planted.users) + 1), "segment": segments})
 
 
 def _draw_topics(weights: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:

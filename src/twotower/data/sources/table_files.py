@@ -10,20 +10,14 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
 from twotower.config.spec import PositiveInt
-from twotower.data.check_tables import ENTITIES
-from twotower.data.fingerprints import fingerprint_of
 from twotower.data.sources.source import Source
 from twotower.data.table_reader import Separator, header, header_problems, is_parquet, read, tags, typed
-from twotower.data.tables import ITEM_ID, SPLIT, TIMESTAMP, USER_ID, Tables, missing_columns
+from twotower.data.tables import ENTITIES, ITEM_ID, SPLIT, TIMESTAMP, USER_ID, Tables, missing_columns
 from twotower.data.times import TimestampUnit
 from twotower.files.atomic import sha256_of_file
+from twotower.files.plain_values import fingerprint_of
 
-ROLES = {
-    USER_ID: "user_column",
-    ITEM_ID: "item_column",
-    TIMESTAMP: "timestamp_column",
-    SPLIT: "split_column",
-}
+ROLES = {USER_ID: "user_column", ITEM_ID: "item_column", TIMESTAMP: "timestamp_column", SPLIT: "split_column"}
 """Name in `Tables` -> the setting that names the column of the interactions."""
 PLACES = frozenset({"interactions_path", "users_path", "items_path", "chunk_rows"})
 """Settings of where and how files are read, which make no other data."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
-from twotower.data.log import Log
+from twotower.data.history import Log
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 
 NO_SPLIT = (
@@ -30,11 +30,7 @@ class Given(Split):
     name = "given"
 
     def assign(self, log: Log) -> Parts:
-        """Return the part of each interaction.
-
-        Raises:
-            InputError: the source gives no split.
-        """
+        """Return the part of each interaction; an InputError if the source gives no split."""
         if log.given is None:
             raise InputError(f"split=given: {NO_SPLIT}")
         return np.array([TRAIN, VALID, TEST], dtype=np.int8)[log.given]

@@ -4,7 +4,7 @@ import numpy as np
 
 from twotower.config.spec import ProperFraction, Seed
 from twotower.data.dataset import Audit
-from twotower.data.log import Log
+from twotower.data.history import Log
 from twotower.data.splits.split import NONE, TRAIN, VALID, VALID_ONLY, Parts
 from twotower.data.splits.temporal import Temporal
 
@@ -15,7 +15,6 @@ class ItemCold(Temporal):
     Cold items are targets in both windows and are never known: neither the train logs nor any history hold
     one, so that metrics on cold items measure what features alone give. What users did with them before the
     windows is dropped. Warm items are targets as well: compare the slices.
-
     """
 
     class Config(Temporal.Config):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.data.dataset import Audit
-from twotower.data.log import Log
+from twotower.data.history import Log
 
 TRAIN, VALID, TEST, VALID_HISTORY, TEST_HISTORY, VALID_ONLY, NONE = range(7)
 """Parts: `VALID` and `TEST` are targets; a valid target is known later, a `VALID_ONLY` one never.
@@ -17,13 +17,11 @@ TRAIN, VALID, TEST, VALID_HISTORY, TEST_HISTORY, VALID_ONLY, NONE = range(7)
 `VALID_HISTORY` and `TEST_HISTORY` are known when the targets of their users are asked for, but train
 nothing before that; `NONE` is dropped.
 """
-
 TRAIN_PARTS = (TRAIN,)
 VALID_TARGETS, TEST_TARGETS = (VALID, VALID_ONLY), (TEST,)
 KNOWN_TO_VALID = (TRAIN, VALID_HISTORY)
 TRAIN_AND_VALID_PARTS = (TRAIN, VALID_HISTORY, VALID)
 KNOWN_TO_TEST = (*TRAIN_AND_VALID_PARTS, TEST_HISTORY)
-
 Parts = NDArray[np.int8]
 
 
@@ -56,10 +54,6 @@ class Split(Component, ABC):
         """Return when each user row asks, unix seconds [num_users + 1]; 0 for users without targets.
 
         Here: at the time of the user's first target.
-
-        Args:
-            log: the log that was split.
-            targets: [n] which of its interactions are targets.
         """
         times = np.zeros(log.num_users + 1, dtype=np.int64)
         positions = np.flatnonzero(targets)[::-1]  # the last write wins: the earliest target
@@ -71,11 +65,7 @@ class Split(Component, ABC):
         return {}
 
     def parts(self, log: Log) -> Parts:
-        """Return `assign`, checked.
-
-        Raises:
-            InputError: train, valid or test is empty.
-        """
+        """Return `assign`; an InputError if train, valid or test is empty."""
         parts = self.assign(log)
         assert parts.shape == log.users.shape
         for part, codes in (("train", TRAIN_PARTS), ("valid", VALID_TARGETS), ("test", TEST_TARGETS)):

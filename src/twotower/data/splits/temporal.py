@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from twotower.config.facts import Facts
 from twotower.config.spec import Days
 from twotower.data.dataset import Audit
-from twotower.data.log import Log
+from twotower.data.history import Log
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 from twotower.data.times import SECONDS_A_DAY, date
 
@@ -18,7 +18,6 @@ class Temporal(Split):
 
     Every user asks at the cutoff, whatever the time of the targets; so nothing of the future trains, and the
     future-leak rate is 0.
-
     """
 
     class Config(Split.Config):

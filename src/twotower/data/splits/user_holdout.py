@@ -4,7 +4,7 @@ import numpy as np
 
 from twotower.config.spec import ProperFraction, Seed
 from twotower.data.dataset import Audit
-from twotower.data.log import Log
+from twotower.data.history import Log
 from twotower.data.splits.split import TEST, TEST_HISTORY, TRAIN, VALID, VALID_HISTORY, Parts, Split
 
 MIN_INTERACTIONS = 2
@@ -38,10 +38,7 @@ class UserHoldout(Split):
         shown = np.clip(np.round(log.counts * self.config.fold_in), 1, np.maximum(log.counts - 1, 1))
         is_shown = log.ordinals < shown[log.users]
         parts = np.full(len(log), TRAIN, dtype=np.int8)
-        for users, history, target in (
-            (valid_users, VALID_HISTORY, VALID),
-            (test_users, TEST_HISTORY, TEST),
-        ):
+        for users, history, target in ((valid_users, VALID_HISTORY, VALID), (test_users, TEST_HISTORY, TEST)):
             held_out = np.isin(log.users, users)
             parts[held_out] = np.where(is_shown[held_out], history, target)
         return parts

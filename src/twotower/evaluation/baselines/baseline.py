@@ -30,12 +30,7 @@ class Baseline(Component, ABC):
 
     @abstractmethod
     def fit(self, train: History, num_items: int, now: int) -> None:
-        """Learn from the log.
-
-        Args:
-            train: the log of every user.
-            num_items: N.
-            now: unix seconds at which recommendations are asked for.
+        """Learn from the log; requests come at `now`, in unix seconds.
 
         Raises:
             InputError: a setting does not suit the log; begins with its name.

@@ -81,12 +81,9 @@ def gram_of(taken: scipy.sparse.csr_array) -> NDArray[np.float32]:
 
 
 def inverse_of_symmetric(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the inverse of a positive definite matrix [N, N], in its own memory.
+    """Return the inverse of a positive definite matrix [N, N] in its own memory; an InputError if it is none.
 
     By Cholesky factor: a third of the work of a general inverse, and float32 is good to 1e-6 here.
-
-    Raises:
-        InputError: it is not positive definite.
     """
     factor, failed = scipy.linalg.lapack.spotrf(matrix.T, lower=False, overwrite_a=True)
     if failed:

@@ -10,9 +10,8 @@ from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
 from twotower.evaluation.baselines.baseline import Baseline
-from twotower.evaluation.evaluator import Evaluator
+from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.ranking import item_popularity
-from twotower.evaluation.report import Report
 from twotower.evaluation.top_k import top_k_of
 
 
@@ -31,18 +30,7 @@ def run_baselines(
     train: History,
     num_items: int,
 ) -> BaselineReports:
-    """Fit each baseline on `train` and evaluate it on `holdout`.
-
-    Args:
-        configs: name -> settings of the baseline.
-        evaluator: metrics and seen filter.
-        holdout: users, their histories and targets.
-        train: the log the model was fitted on too.
-        num_items: N.
-
-    Raises:
-        InputError: a setting of one does not suit the data.
-    """
+    """Fit each baseline on `train` and evaluate it; an InputError if a setting does not suit the data."""
     popularity = item_popularity(train, num_items)
     reports, skipped = {}, {}
     for name, config in configs.items():
@@ -66,7 +54,6 @@ def request_time(holdout: Holdout, train: History) -> int:
 
 
 def _top_rows(baseline: Baseline, evaluator: Evaluator, holdout: Holdout, num_items: int) -> np.ndarray:
-    """Return the best rows [Q, max_k] of a fitted baseline, seen items filtered as the evaluator says."""
 
     def score(queries: slice) -> torch.Tensor:
         return torch.from_numpy(baseline.scores(holdout.history, holdout.users[queries]))

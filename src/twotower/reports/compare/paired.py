@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.evaluation.intervals import LARGE, Z_95, resampled_means
+from twotower.evaluation.user_values import LARGE, Z_95, resampled_means
 from twotower.reports.compare.entries import by_configuration
 from twotower.reports.compare.record import RunRecord
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.responses import Response
 
 from twotower.config.errors import InputError
-from twotower.data.ids import fits_64_bits
+from twotower.data.column import fits_64_bits
 from twotower.data.vocabulary import Vocabulary
 from twotower.serving.http import models
 from twotower.serving.http.batcher import Batcher

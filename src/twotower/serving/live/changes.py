@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.data.ids import fits_64_bits
+from twotower.data.column import fits_64_bits
 from twotower.serving.live_items import ItemId, UserId
 from twotower.serving.requests import UnknownItem
 from twotower.serving.retriever import Retriever

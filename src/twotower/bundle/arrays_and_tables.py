@@ -1,5 +1,6 @@
-"""Tables of a bundle: how much they unpack to is known before they are unpacked."""
+"""Arrays and tables of a bundle: what their files promise is known before anything is made room for."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,31 +12,47 @@ import pyarrow.parquet as pq
 from twotower.config.errors import InputError
 from twotower.data.vocabulary import CHARACTER_BYTES, Vocabulary
 
-FREE_BYTES = 64 * 2**20
-"""What any table may unpack to."""
+VERSION = (1, 0)  # of the format; its headers have at most 64 KB, those of later ones may promise 4 GB
 
+
+def read_array(path: Path, mapped: bool = False) -> np.ndarray:
+    """Read an array of plain values; an InputError if the file does not hold what its header says."""
+    try:
+        shape, dtype = _header(path)
+        array: np.ndarray = np.load(path, allow_pickle=False, mmap_mode="r" if mapped else None)
+    except Exception as error:  # a header is Python's own syntax, and has all of its ways to be wrong
+        raise InputError(f"{path}: not a plain numpy array ({error})") from error
+    assert (array.shape, array.dtype) == (shape, dtype)
+    return array
+
+
+def _header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
+    with path.open("rb") as file:
+        if np.lib.format.read_magic(file) != VERSION:
+            raise ValueError(f"expected version {VERSION[0]}.{VERSION[1]} of the format")
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+        there = path.stat().st_size - file.tell()
+    if dtype.hasobject:
+        raise ValueError("it holds objects, which only pickle reads")
+    if fortran_order and len(shape) > 1:
+        raise ValueError("its columns come before its rows")
+    promised = math.prod(shape) * dtype.itemsize
+    if promised != there or min(shape, default=0) < 0:
+        raise ValueError(f"its header promises {dtype} {shape}, {promised:,} bytes, and {there:,} follow")
+    return shape, dtype
+
+
+FREE_BYTES = 64 * 2**20  # what any table may unpack to
 MOST_TIMES = 256
 """What a larger one may: so many times its file. Columns of few distinct values are packed very small."""
-
 MOST_LONGER = 32
 """How many times as long as they are on average the longest id may be: all take as much room as it does."""
-
-CODECS = {"SNAPPY", "UNCOMPRESSED"}
-"""What we write; others pack a thousand to one."""
-
+CODECS = {"SNAPPY", "UNCOMPRESSED"}  # what we write; others pack a thousand to one
 VALUE_BYTES = 8
 
 
 def read_table(path: Path, num_rows: int) -> pd.DataFrame:
-    """Read a table.
-
-    Args:
-        path: of a Parquet file.
-        num_rows: that it must have.
-
-    Raises:
-        InputError: it has others, or unpacks to more than its size warrants.
-    """
+    """Read a table; an InputError if it has other rows, or unpacks to more than its size warrants."""
     metadata = pq.read_metadata(path)
     if metadata.num_rows != num_rows:
         raise InputError(
@@ -76,17 +93,7 @@ def _text_bytes(path: Path) -> int:
 
 
 def vocabulary_of(path: Path, table: pd.DataFrame, key: str) -> Vocabulary:
-    """Return the ids of a table.
-
-    Args:
-        path: of its file.
-        table: as read.
-        key: the column of the ids.
-
-    Raises:
-        InputError: they are neither whole numbers nor text, or do not ascend, or one is far longer than the
-            others.
-    """
+    """Return the ids of a table; an InputError unless they are numbers or text, ascending, none too long."""
     if key not in table:
         raise InputError(f"{path}: there is no column {key!r}")
     values = table[key].to_numpy()
