@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from in_process import run_script
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts" / "bench"))
@@ -52,6 +53,7 @@ def test_told_to_stop_it_says_how_to_go_on_and_then_ends_as_if_it_had_not_been(t
     again.run(delay=0)
     assert again.problems() == []
     assert again.status == 130
-    subprocess.run(again.command, check=True, capture_output=True)
+    done = run_script("train", *again.command[2:])
+    assert done.returncode == 0, done.stderr
     assert trial.folder is not None
     assert seen(trial.folder) == seen(expected)
