@@ -35,8 +35,17 @@ def read(kind: type[C], values: Mapping[str, Any]) -> tuple[C, list[Problem]]:
     except ValidationError as error:
         found = [_problem(kind, given, details) for details in error.errors(include_url=False)]
         settings = kind.model_construct(set(), **dict(_sound(kind, given, found)))
-    unset = {key for key, value in values.items() if _is_not_set(value)} - {problem.key for problem in found}
-    return settings, found + [Problem(key, "required, but not set") for key in sorted(unset)]
+    told = {problem.key for problem in found}
+    unset = [key for key in _unset(values) if key not in told]
+    return settings, found + [Problem(key, "required, but not set") for key in unset]
+
+
+def _unset(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _unset(value, f"{prefix}{key}.")
+        elif _is_not_set(value):
+            yield f"{prefix}{key}"
 
 
 def _is_not_set(value: Any) -> bool:

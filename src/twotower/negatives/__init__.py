@@ -1,5 +1,5 @@
 """Purpose: where candidates come from and with what probability q each was drawn.
 
-May import: errors, spec, data.
+May import: config, files, data.
 To add one: a file with a subclass of `negatives.Negatives` and a YAML in `conf/negatives/`.
 """

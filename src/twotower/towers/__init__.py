@@ -1,6 +1,6 @@
 """Purpose: from features to embeddings; the one score, their dot product.
 
-May import: errors, spec, data, features.
+May import: config, files, data, features.
 To add one: a file with a subclass of `tower.Tower` (or `history.history_encoder.HistoryEncoder`) and a YAML
 in `conf/user_tower/` and `conf/item_tower/` (or `conf/history/`).
 """

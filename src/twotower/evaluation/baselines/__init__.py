@@ -1,5 +1,5 @@
 """Purpose: plain recommenders that a trained model must beat, run in every run.
 
-May import: errors, spec, data, features, towers, negatives, losses, metrics, index, evaluation.
+May import: config, files, data, features, towers, negatives, losses, metrics, index, evaluation.
 To add one: a file with a subclass of `baseline.Baseline` and a line in a YAML of `conf/baselines/`.
 """
