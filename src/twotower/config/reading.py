@@ -79,6 +79,11 @@ def _problem(kind: type[Config], values: Mapping[str, Any], details: Any) -> Pro
         return Problem(key, f"unknown choice {given!r}; {nearest(str(given), valid)}")
     if details["type"] in ("model_type", "choice"):
         return Problem(key, f"expected a choice with a {TARGET}, got {given!r}")
+    if details["type"] in ("too_short", "too_long"):
+        sizes = details["ctx"]
+        least = "at least" if details["type"] == "too_short" else "at most"
+        number = sizes["min_length" if details["type"] == "too_short" else "max_length"]
+        return Problem(key, f"expected a list of {least} {number}, got {given!r}")
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error" and isinstance(details["ctx"]["error"], InputError):
         own, _, rest = message.partition(": ")
