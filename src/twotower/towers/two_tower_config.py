@@ -1,6 +1,10 @@
 """The settings of two towers: the same for training and for the reader of a bundle."""
 
+from typing import Any
+
+import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from twotower.config.component import Config
 from twotower.config.spec import Width
@@ -9,6 +13,16 @@ from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.tower import Tower
 from twotower.towers.two_tower import TwoTower
+
+
+class _WithoutFirstWeights(TorchFunctionMode):
+    """Draws none: for tensors without memory torch would import its compiler for it, which takes a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 class TwoTowerConfig(Config):
@@ -38,6 +52,11 @@ class TwoTowerConfig(Config):
             "unit_vectors": " and ".join(lacking),
             "no_item_bias": "set item_bias=none" if self.item_bias.width else "",
         }
+
+    def shapes(self, users: FeatureTable, items: FeatureTable) -> TwoTower:
+        """Build the towers without memory for their weights, to see what these would take."""
+        with torch.device("meta"), _WithoutFirstWeights():
+            return self.build_towers(users, items, torch.ones(items.num_rows + 1, dtype=torch.bool))
 
     def build_towers(self, users: FeatureTable, items: FeatureTable, trained_items: Tensor) -> TwoTower:
         """Build untrained towers.

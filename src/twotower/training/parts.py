@@ -83,10 +83,7 @@ def check_weights(config: TwoTowerConfig, users: FeatureTable, items: FeatureTab
     Raises:
         InputError: says what they take.
     """
-    with torch.device("meta"):
-        trained_items = torch.ones(items.num_rows + 1, dtype=torch.bool)
-        model = config.build_towers(users, items, trained_items)
-    number = sum(parameter.numel() for parameter in model.parameters())
+    number = sum(parameter.numel() for parameter in config.shapes(users, items).parameters())
     if said := beyond_memory(f"{number:,} weights", number * BYTES_A_WEIGHT):
         keys = "embedding_dim, user_tower.widths, item_tower.widths, features"
         raise InputError(f"{keys}: {said}; make them narrower")
