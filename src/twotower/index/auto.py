@@ -46,4 +46,4 @@ class Auto(Index):
 
     def create(self, dim: int, num_vectors: int) -> Any:
         """Nothing to create: `Config.for_size` comes first."""
-        raise NotImplementedError
+        raise TypeError("auto is a choice between kinds: build what its Config.for_size gives")
