@@ -83,7 +83,7 @@ def _problem(kind: type[Config], values: Mapping[str, Any], details: Any) -> Pro
         sizes = details["ctx"]
         least = "at least" if details["type"] == "too_short" else "at most"
         number = sizes["min_length" if details["type"] == "too_short" else "max_length"]
-        return Problem(key, f"expected a list of {least} {number}, got {given!r}")
+        return Problem(key, f"expected a list of {least} {number} items, got {given!r}")
     message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "value_error" and isinstance(details["ctx"]["error"], InputError):
         own, _, rest = message.partition(": ")
