@@ -63,11 +63,11 @@ def stoppable(remedy: Callable[[], str]) -> Iterator[None]:
     before = _install(stop)
     try:
         yield
-    except SystemExit:
-        if (
-            stopped
-        ):  # what struck was dropped on the way, but Lightning had heard of it and leaves with status 0
+    except SystemExit as left:
+        if stopped:  # lost on its way up, but Lightning had heard of the signal too and leaves with status 0
             raise stopped[0] from None
+        if left.code is None:  # Lightning's word for SIGTERM, where a shell has told us to ignore it
+            raise Stopped(signal.SIGTERM, remedy()) from None
         raise
     finally:
         sys.unraisablehook = hook

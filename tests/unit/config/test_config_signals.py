@@ -50,6 +50,12 @@ def test_a_library_that_drops_what_struck_and_leaves_is_told_so() -> None:
     assert ended(body) == (143, "closed\n", "stopped by SIGTERM; resume=here\n")
 
 
+def test_a_library_that_heard_of_sigterm_alone_is_no_success() -> None:
+    before = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    assert ended("raise SystemExit", before) == (143, "closed\n", "stopped by SIGTERM; resume=here\n")
+    assert ended("raise SystemExit(7)")[0] == 7
+
+
 @pytest.mark.parametrize("name", STOPPED)
 def test_before_anything_is_begun_a_door_leaves_at_once(name: str) -> None:
     status, words = STOPPED[name]
