@@ -28,7 +28,7 @@ settings.load_profile("quick")
 
 @pytest.fixture(autouse=True)
 def signals_as_they_were() -> Iterator[None]:
-    """A door that ran in this process ignores signals at its end, which what later tests start would inherit."""
+    """A door that ran in this process ignores signals at its end; what tests start then would inherit it."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():
