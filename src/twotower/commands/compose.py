@@ -1,4 +1,4 @@
-"""From the command line to plain, checked values; only here and in `of_the_run` is Hydra known."""
+"""From the command line to plain, checked values."""
 
 import re
 import sys

@@ -111,9 +111,6 @@ def choices_of(
         if isinstance(value, Mapping):
             waiting = [(f"{key}.{name}", each) for name, each in value.items()] + waiting
         elif isinstance(value, Config):
-            if isinstance(value, _CHOICE):
+            if isinstance(value, Component.Config):
                 yield key, value
             yield from choices_of(value, prefix=f"{key}.")
-
-
-_CHOICE = Component.Config
