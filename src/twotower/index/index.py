@@ -114,7 +114,7 @@ class Index(Component, ABC):
         if not num_vectors:
             raise InputError("item vectors: there are none, so there is nothing to index")
         rows = as_rows(rows, num_vectors)
-        if found := self.config.problems(Facts(embedding_dim=dim, num_items=num_vectors)):
+        if found := list(self.config.problems(Facts(embedding_dim=dim, num_items=num_vectors))):
             raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
         self.check_range(vectors)
         own = self.create(dim, num_vectors)

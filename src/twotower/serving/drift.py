@@ -95,9 +95,8 @@ def fresh_index(
     there are cells, or items.
     """
     config = Index.Config.model_validate(spec)
-    if len(rows) < config.min_items or config.problems(
-        Facts(embedding_dim=vectors.shape[1], num_items=len(rows))
-    ):
+    sizes = Facts(embedding_dim=vectors.shape[1], num_items=len(rows))
+    if len(rows) < config.min_items or any(config.problems(sizes)):
         config = FlatIP.Config()
     fresh = config.for_size(len(rows)).build()
     fresh.build(vectors, rows)
