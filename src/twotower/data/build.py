@@ -113,7 +113,9 @@ def build_dataset(
         return found
     if final.exists() and not anew:
         LOG.warning("warning: %s: this stored data set is damaged, and is built again", final)
-    tables, windows, audit = _built(checked(source.load(), needs), split)
+    given = source.load()
+    tables, windows, audit = _built(checked(given, needs, source.config.may_lack()), split)
+    audit |= _rows_made(given, tables)
     with temporary_folder(final) as temporary:
         fingerprint = write_dataset(tables, windows, audit, temporary)
         publish_folder(temporary, final)
@@ -125,6 +127,16 @@ def build_dataset(
             found = open_dataset(final)
     assert found is not None
     return found
+
+
+def _rows_made(given: Tables, whole: Tables) -> Audit:
+    """Return how many users and items of the log their tables lacked, of tables that lacked any."""
+    numbers = {
+        f"{table}_without_row": len(getattr(whole, table)) - len(getattr(given, table))
+        for table in ENTITIES
+        if len(getattr(given, table).columns)
+    }
+    return {key: number for key, number in numbers.items() if number}
 
 
 def cache_key(source: Source, split: Split) -> str:

@@ -127,8 +127,7 @@ def finish(job: Job, model: TwoTower, indexed: Indexed, result: Mapping[str, Any
         request_time=request_time(dataset.test, dataset.train_and_valid),
     )
     job.board.index_curve(report["points"], report["target_recall"], report["search_args"])
-    labels = dataset.item_table[dataset.item_label or "item_id"].astype(str).tolist()
-    job.board.projector(indexed.vectors, labels)
+    job.board.projector(indexed.vectors, dataset.item_names())
     return conclude(job, {**result, "index": report})
 
 

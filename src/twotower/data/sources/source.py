@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from twotower.config.component import Component
 from twotower.data.tables import Tables
@@ -20,9 +21,19 @@ class Source(Component, ABC):
     class Config(Component.Config):
         """Settings of every source."""
 
+        missing_users: Literal["unknown", "refuse"] = "unknown"
+        """Users of the log that the table of users lacks: with every feature missing, or a mistake."""
+        missing_items: Literal["unknown", "refuse"] = "unknown"
+        """Likewise of items; unknown ones are in the catalogue."""
+
         def build(self) -> "Source":
             """Build the source."""
             return self.make(Source)
+
+        def may_lack(self) -> set[str]:
+            """Return which of "users" and "items" may lack ids of the log."""
+            chosen = {"users": self.missing_users, "items": self.missing_items}
+            return {table for table, choice in chosen.items() if choice == "unknown"}
 
         def gives_split(self) -> bool:
             """Tell whether the interactions come with a `split` column, for split=given."""
