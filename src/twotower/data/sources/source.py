@@ -5,7 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from twotower.config.component import Component
+from twotower.data.actions import Event, Meaning
 from twotower.data.tables import Tables
 from twotower.files.atomic import sha256_of_file
 from twotower.files.plain_values import fingerprint_of
@@ -26,6 +29,20 @@ class Source(Component, ABC):
         missing_items: Literal["unknown", "refuse"] = "unknown"
         """Likewise of items; unknown ones are in the catalogue."""
 
+        label_threshold: float | None = None
+        """A label of at least this is positive, a lower one negative; null where labels are 0 and 1."""
+        events: dict[str, Event.Config] = Field(default_factory=dict)
+        """Word of the event column -> its `role` (positive, negative, history or ignored) and `weight`; {}:
+        all are positive."""
+
+        def meaning(self) -> Meaning:
+            """Return how labels and events are read."""
+            return Meaning(self.label_threshold, self.events)
+
+        def gives_negatives(self) -> bool | None:
+            """Tell whether the log says what was shown in vain; None if that is not known without reading."""
+            return any(event.role == "negative" for event in self.events.values())
+
         def build(self) -> "Source":
             """Build the source."""
             return self.make(Source)
@@ -34,6 +51,11 @@ class Source(Component, ABC):
             """Return which of "users" and "items" may lack ids of the log."""
             chosen = {"users": self.missing_users, "items": self.missing_items}
             return {table for table, choice in chosen.items() if choice == "unknown"}
+
+        def events_of_histories(self) -> list[str] | None:
+            """Return the words of events that histories can hold, None if not known without reading."""
+            roles = {word: event.role for word, event in self.events.items()}
+            return [word for word, role in roles.items() if role in ("positive", "history")]
 
         def gives_split(self) -> bool:
             """Tell whether the interactions come with a `split` column, for split=given."""
@@ -44,7 +66,7 @@ class Source(Component, ABC):
             return None
 
         def columns(self) -> dict[str, set[str]] | None:
-            """Return "users" and "items" -> columns, if they are known without reading, else None."""
+            """Return "users", "items" and "context" -> columns, if known without reading, else None."""
             return None
 
     config: Config
