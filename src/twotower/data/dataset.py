@@ -47,6 +47,7 @@ class RetrievalDataset:
         open_test: opens the test holdout; called by the first use of `test` and not before.
         fingerprint: of all values above but the audit, wherever they come from.
         origins: "interactions", "users", "items" -> file or source name, for messages.
+        has_times: whether the times of its logs are times; otherwise they are places in an order.
     """
 
     user_table: pd.DataFrame
@@ -61,6 +62,7 @@ class RetrievalDataset:
     audit: Audit
     fingerprint: str
     origins: Mapping[str, str] = field(default_factory=dict)
+    has_times: bool = True
 
     @cached_property
     def test(self) -> Holdout:

@@ -46,6 +46,7 @@ def write_dataset(tables: Tables, windows: Windows, audit: Audit, folder: Path) 
         content |= _save(folder / name, holdout, TARGET_ARRAYS)
     for name, frame in {"users": tables.users, "items": tables.items}.items():
         content[name] = _save_table(frame, folder / f"{name}.parquet", tables.origin(name))
+    content |= {} if tables.has_times else {"has_times": False}
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     meta = {
         "fingerprint": fingerprint_of(content),
@@ -53,6 +54,7 @@ def write_dataset(tables: Tables, windows: Windows, audit: Audit, folder: Path) 
         "item_label": tables.item_label,
         "origins": {name: tables.origin(name) for name in ("interactions", "users", "items")},
         "histories": names,
+        "has_times": tables.has_times,
         "files": {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in files},
     }
     meta[OWN_SUM] = fingerprint_of(meta)
@@ -92,6 +94,7 @@ def open_dataset(folder: Path) -> RetrievalDataset | None:
         audit=meta["audit"],
         fingerprint=meta["fingerprint"],
         origins=meta["origins"],
+        has_times=meta["has_times"],
     )
 
 
