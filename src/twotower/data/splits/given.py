@@ -41,9 +41,7 @@ class Given(Split):
 
     def assign(self, log: Log) -> Parts:
         """Return the part of each interaction; an InputError if the source gives no split."""
-        if log.given is None:
-            raise InputError(f"split=given: {NO_SPLIT}")
-        parts = np.array([TRAIN, VALID, TEST], dtype=np.int8)[log.given]
+        parts = _given(log)
         if not (parts == VALID).any():
             parts[self._carved(log, parts)] = VALID
         return parts
@@ -65,6 +63,19 @@ class Given(Split):
         carved[trains] = ordinals >= (counts - taken)[users]
         return carved
 
+    def spread(self, log: Log, parts: Parts) -> Parts:
+        """Return the part that the source gives every interaction; what is near a carved one goes with it."""
+        found = _given(log)
+        if not (_given(log.positives) == VALID).any():
+            found[(found == TRAIN) & (super().spread(log, parts) == VALID)] = VALID
+        return found
+
     def remedy(self, log: Log) -> str:
         """Return which value of the column is missing."""
         return "mark some rows of the split column with that word, in lower case"
+
+
+def _given(log: Log) -> Parts:
+    if log.given is None:
+        raise InputError(f"split=given: {NO_SPLIT}")
+    return np.array([TRAIN, VALID, TEST], dtype=np.int8)[log.given]

@@ -40,7 +40,8 @@ class Popularity(ItemBias):
         return np.ones(len(log))
 
     def initialise(self, log: History) -> None:
-        """Count the log."""
+        """Count the positive part of the log."""
+        log = log.positives
         items = np.asarray(log.items)
         weights = self.counted(log)
         popularity = np.log1p(np.bincount(items, weights=weights, minlength=self.num_items + 1)[1:])
