@@ -48,8 +48,10 @@ class UserTowerModule(nn.Module):
             times: [B, L] int64 unix seconds, 0 where masked.
         """
         blocks = _blocks(self.encoders, features)
-        blocks["history"] = self.history.latest(history, mask, times)
-        if self.history.config.last_item:
+        given = self.history.config.block_dims(self.history.dim)
+        if "history" in given:
+            blocks["history"] = self.history.latest(history, mask, times)
+        if "last_item" in given:
             blocks["last_item"] = history[:, -1]
         return self.layout.of_users(self.tower(blocks))
 
