@@ -102,7 +102,7 @@ def write_towers(folder: Path, model: TwoTower) -> list[str]:
 def _write_user_tower(path: Path, model: TwoTower, features: dict[str, Tensor], times: Tensor) -> None:
     features = _ordered(features | model.users.context(times))
     length = min(EXAMPLE_LENGTH, model.history.config.length)
-    history = torch.zeros(EXAMPLES, length, model.history.dim)
+    history = torch.zeros(EXAMPLES, length, model.history.item_dim)
     mask = torch.zeros(EXAMPLES, length, dtype=torch.bool)
     axes = {0: Dim("B")} | ({1: Dim("L", min=1, max=model.history.config.length)} if length > 1 else {})
     _write(
