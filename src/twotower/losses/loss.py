@@ -11,8 +11,8 @@ from twotower.config.facts import Facts
 from twotower.negatives.candidates import Candidates
 
 ShownAs = Literal["examples", "candidates"]
-"""How a loss learns from what a user was shown and did not take: as examples of their own with the label 0, or as
-further candidates of that user's positives."""
+"""How a loss learns from what a user was shown and did not take: as examples of their own with the label 0,
+or as further candidates of that user's positives."""
 
 
 class Loss(Component, nn.Module, ABC):

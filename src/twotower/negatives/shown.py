@@ -30,7 +30,7 @@ class Shown(Negatives):
         """Shown negatives that a positive of the same user is ranked against by a softmax; where there are
         more they are drawn. A loss of labels sees each once an epoch, whatever this says."""
         beside: Negatives.Config | None = None
-        """Another source, as in `{_target_: twotower.negatives.uniform.Uniform}`; null for shown ones alone."""
+        """Another source, as in `{_target_: twotower.negatives.uniform.Uniform}`; null for none."""
 
         @property
         def provides(self) -> frozenset[str]:
@@ -44,14 +44,20 @@ class Shown(Negatives):
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse data without shown negatives and a loss that has no use for them."""
             if facts.gives_negatives is False:
-                yield "", (
-                    "the data has no shown negatives: no labels, and no event with the role negative; name "
-                    "them (data.label_threshold, a column `label`, data.events), or use negatives=uniform"
+                yield (
+                    "",
+                    (
+                        "the data has no shown negatives: no labels, and no event of the role negative; name "
+                        "them (data.label_threshold, data.label_column, data.events), or use negatives=uniform"
+                    ),
                 )
             if facts.shown_as == "":
-                yield "", (
-                    "the loss as set learns nothing from shown negatives; use loss=bce or "
-                    "loss=in_batch_softmax, or other negatives"
+                yield (
+                    "",
+                    (
+                        "the loss as set learns nothing from shown negatives; use loss=bce or "
+                        "loss=in_batch_softmax, or other negatives"
+                    ),
                 )
             if self.beside is not None and self.beside.most_shown():
                 yield "beside", "already gives shown negatives; name another source, or null"

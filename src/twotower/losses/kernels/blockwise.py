@@ -43,7 +43,7 @@ def blockwise_loss(
         masked_positives: [M] ascending; with `masked_candidates` the pairs that are no negatives.
         masked_candidates: [M] columns.
         weights: [P] weight of each positive; only their ratios matter.
-        own_logits: [P, O] of candidates that are a positive's alone, -inf where there is none: further columns
+        own_logits: [P, O] of candidates that are one positive's alone, -inf where there is none: columns
             behind the C.
         block_elements: logits held at once.
     """
