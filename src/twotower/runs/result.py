@@ -87,6 +87,7 @@ class Result(Part):
     baselines: dict[str, dict[str, float]] = {}
     baselines_skipped: dict[str, str] = {}
     cold_start: dict[str, Any] | None = None
+    tour: list[dict[str, Any]] = []
     index: dict[str, Any] = {}
     versions: dict[str, str] = {}
     peak_rss_bytes: int | None = None
