@@ -52,6 +52,9 @@ COMMIT;
 """Columns of ids have no type, so that SQLite keeps theirs: "1" is not 1."""
 
 
+STORE = "live.sqlite"
+"""The file of a run's live changes, in its folder, unless another is named."""
+
 TABLES = {"puts", "removals", "events", "identity", "set_aside"}
 TOUCHED = "put it back as it was, or restart the service, which will tell what is missing"
 
@@ -142,10 +145,7 @@ class Store:
         """
         try:
             with contextlib.closing(_connected(self.path)) as connection:
-                connection.execute("BEGIN")  # one snapshot for all that is read
-                for kind, select in SELECTS.items():
-                    for row in connection.execute(select, {"after": after}):
-                        yield change_of(kind, row)
+                yield from changes_in(connection, after)
         except (sqlite3.Error, ValueError) as error:
             raise InputError(f"{self.path}: damaged ({error}); {remedy(self.path)}") from error
 
@@ -184,6 +184,14 @@ class Store:
         if kind is ItemPut:
             self._connection.execute("DELETE FROM removals WHERE item_id = ?", row[:1])
         return written
+
+
+def changes_in(connection: sqlite3.Connection, after: int = 0) -> Iterator[Change]:
+    """Return what `Store.changes` does, of an open database. Raises sqlite3.Error or ValueError: damage."""
+    connection.execute("BEGIN")  # one snapshot for all that is read
+    for kind, select in SELECTS.items():
+        for row in connection.execute(select, {"after": after}):
+            yield change_of(kind, row)
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -1,0 +1,43 @@
+"""What a store keeps, read while a service may go on writing to it."""
+
+import contextlib
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from twotower.config.errors import InputError
+from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
+from twotower.serving.live.store import changes_in
+from twotower.serving.live.store_check import check, remedy
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """The changes of a store, of one moment: items in the last state of each, events in order of arrival."""
+
+    puts: list[ItemPut] = field(default_factory=list)
+    removals: list[ItemRemoved] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+
+def read_kept(path: Path) -> Kept:
+    """Read all changes of a store without changing its files; whoever has it open may go on.
+
+    Raises InputError: there is no such store, it is damaged, or it lacks what was acknowledged.
+    """
+    path = Path(path).resolve()
+    if check(path) is None:
+        raise InputError(f"{path}: there is no store of live changes; name the file that the service keeps")
+    kept = Kept()
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
+            for change in changes_in(connection):
+                if isinstance(change, ItemPut):
+                    kept.puts.append(change)
+                elif isinstance(change, ItemRemoved):
+                    kept.removals.append(change)
+                else:
+                    kept.events.append(change)
+    except (sqlite3.Error, ValueError) as error:
+        raise InputError(f"{path}: damaged ({error}); {remedy(path)}") from error
+    return kept
