@@ -76,7 +76,10 @@ def export_live(
         found = num_rows_in(target, config)
         if found != num_rows + len(new):
             raise RuntimeError(f"{target}: {num_rows:,} rows and {len(new):,} events became {found:,} rows")
-        puts = {"items": [(each.item_id, each.features) for each in kept.puts], "users": []}
+        puts = {
+            "items": [(each.item_id, each.features) for each in kept.puts],
+            "users": [(each.user_id, each.features) for each in kept.profiles],
+        }
         tables = {
             name: grow_table(name, puts[name], config, folder / file_name(name, config.paths()[name]))
             if name in config.paths()

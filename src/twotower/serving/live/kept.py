@@ -6,18 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from twotower.config.errors import InputError
-from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
+from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, UserPut
 from twotower.serving.live.store import changes_in
 from twotower.serving.live.store_check import check, remedy
 
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """The changes of a store, of one moment: items in the last state of each, events in order of arrival."""
+    """The changes of a store, of one moment: items and profiles in their last state, events as they came."""
 
     puts: list[ItemPut] = field(default_factory=list)
     removals: list[ItemRemoved] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
+    profiles: list[UserPut] = field(default_factory=list)
 
 
 def read_kept(path: Path) -> Kept:
@@ -32,12 +33,15 @@ def read_kept(path: Path) -> Kept:
     try:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
             for change in changes_in(connection):
-                if isinstance(change, ItemPut):
-                    kept.puts.append(change)
-                elif isinstance(change, ItemRemoved):
-                    kept.removals.append(change)
-                else:
-                    kept.events.append(change)
+                match change:
+                    case ItemPut():
+                        kept.puts.append(change)
+                    case ItemRemoved():
+                        kept.removals.append(change)
+                    case Event():
+                        kept.events.append(change)
+                    case UserPut():
+                        kept.profiles.append(change)
     except (sqlite3.Error, ValueError) as error:
         raise InputError(f"{path}: damaged ({error}); {remedy(path)}") from error
     return kept
