@@ -9,7 +9,8 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.pipeline.export_live import export_live, overrides_for, store_of, told
-from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
+from twotower.pipeline.live_tables import Grown
+from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.live.store import Store
 
 T = 1_717_156_800  # 2024-05-31T12:00:00Z
@@ -107,6 +108,20 @@ def test_three_nights_lose_nothing_and_double_nothing(place, store):
         f"data.interactions_path={place / 'late' / 'interactions.csv'}",
         f"data.items_path={place / 'late' / 'items.csv'}",
     ]
+
+
+def test_profiles_are_rows_of_the_users(place):
+    (place / "users.csv").write_text("who,age,city\nann,30,ROME\nbob,,\n")
+    with contextlib.closing(Store(place / "live.sqlite")) as kept:
+        profiles = {"ann": {"age": 31, "city": "ROME"}, "eve": {"city": "BONN"}, "bob": {}, "fay": {"age": 1}}
+        kept.commit([UserPut(user, profile) for user, profile in profiles.items()])
+        kept.commit([UserForgotten("fay")])
+    run = settings(place, users_path=str(place / "users.csv"))
+    counts = export_live(run, place / "live.sqlite", place / "night", {}, {})
+    assert lines(place / "night" / "users.csv") == ["who,age,city", "ann,31,ROME", "bob,,", "eve,,BONN"]
+    assert (counts.users, counts.items) == (Grown(1, 1, 1), Grown())
+    assert (place / "night" / "interactions.csv").read_text() == LOG
+    assert (place / "night" / "items.csv").read_text() == ITEMS
 
 
 @pytest.mark.parametrize("unit", ["ms", "iso"])
