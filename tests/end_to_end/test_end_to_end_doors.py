@@ -36,6 +36,7 @@ GROUPS = {
     "serve": set(),
     "recommend": set(),
     "embed": set(),
+    "export_live": set(),
 }
 KEYS = {
     "train": set(RunKeys.model_fields) | SWEEP_ONLY - groups(),
@@ -44,7 +45,7 @@ KEYS = {
     "export": {"run", "debug", "trusted_packages"},
     **{
         door: set(yaml.safe_load((CONF / f"{door}.yaml").read_text())) - {"defaults"} | {"trusted_packages"}
-        for door in ("serve", "recommend", "embed")
+        for door in ("serve", "recommend", "embed", "export_live")
     },
 }
 Door = Callable[..., str]
