@@ -4,7 +4,7 @@ Shapes: P examples of a batch, L history positions, K known items.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,17 +92,25 @@ class TrainBatches:
         history_length: L.
         strict: histories hold only items strictly earlier than the positive.
         seed: of the permutations.
+        order_of: makes the order from what `Order` takes.
     """
 
     def __init__(
-        self, log: History, objective: Objective, *, history_length: int, strict: bool, seed: int
+        self,
+        log: History,
+        objective: Objective,
+        *,
+        history_length: int,
+        strict: bool,
+        seed: int,
+        order_of: Callable[[np.ndarray, int | None, int], Order] = Order,
     ) -> None:
         self.log = log
         self.batch_size = objective.config.batch_size
         self.history_length = history_length
         weights = objective.weights(log)
         num_draws = objective.num_draws(weights)
-        self.order = Order(weights, num_draws, seed)
+        self.order = order_of(weights, num_draws, seed)
         self.weights = weights if num_draws is None else np.ones_like(weights)
         self.user_of = log.user_rows()
         self.history_end = _first_of_equal_times(log, self.user_of) if strict else np.arange(len(log.items))
