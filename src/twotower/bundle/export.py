@@ -20,14 +20,13 @@ from torch import Tensor
 
 from twotower.bundle import layout
 from twotower.bundle.exported import ExportedTowers, history_vectors
-from twotower.bundle.manifest import list_files, read_manifest, render
+from twotower.bundle.manifest import bundle_in, list_files, read_manifest, render
 from twotower.bundle.onnx_files import OPSET, write_towers
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.files.atomic import publish_folder, temporary_folder
 from twotower.towers.two_tower import TwoTower
 
-BUNDLE, EXPORTED = "bundle", "exported"
 DISTRIBUTIONS = ("torch", "onnx", "onnxscript", "onnxruntime")
 SOURCE_SUM = "of"  # key of an export: the manifest's own SHA-256 of the bundle it was made from
 LARGEST_DIFFERENCE = 1e-5
@@ -69,13 +68,12 @@ def exported_beside(folder: Path, trusted_packages: Collection[str] = ()) -> Pat
 
 
 def _places(folder: Path) -> tuple[Path, Path]:
-    folder = Path(folder)
-    if (folder / BUNDLE / layout.MANIFEST).is_file() and not (folder / layout.MANIFEST).is_file():
-        folder = folder / BUNDLE
+    folder = bundle_in(Path(folder))
     if read_manifest(folder).export is not None:
         return folder, folder
     folder = folder.absolute()
-    return folder, folder.with_name(EXPORTED if folder.name == BUNDLE else f"{folder.name}-{EXPORTED}")
+    name = layout.EXPORTED if folder.name == layout.BUNDLE else f"{folder.name}-{layout.EXPORTED}"
+    return folder, folder.with_name(name)
 
 
 def _export(source: Path, target: Path, trusted_packages: Collection[str]) -> None:
@@ -167,9 +165,9 @@ def _users(bundle: Bundle, rng: np.random.Generator) -> Iterator[Users]:
 def _new_users(bundle: Bundle, rng: np.random.Generator) -> Iterator[Users]:
     """Yield users without any feature, with histories of no item, one and as many as fit, at any width."""
     length, num_items, now = bundle.model.history.config.length, len(bundle.items), bundle.request_time
-    lengths = sorted({0, 1, min(2, length), length // 2, length})
+    lengths = sorted({0, min(1, length), min(2, length), length // 2, length})
     rows = rng.integers(1, num_items + 1, (len(lengths), length))
-    rows[-1, -1] = num_items
+    rows[-1:, -1:] = num_items
     rows[np.arange(length) < length - np.array(lengths)[:, None]] = 0
     times = np.sort(rng.integers(1, now + 1, rows.shape), axis=1) * (rows > 0)
     requests = np.resize([0, now], len(rows)).astype(np.int64)
@@ -204,7 +202,7 @@ def _of_items(model: TwoTower, exported: ExportedTowers, case: dict[str, Tensor]
     embeddings, vectors = exported.embed_items(case)
     expected = model.encode_item_features(case)
     difference = _difference(expected, embeddings)
-    if model.history.config.items == "tower":
+    if model.history.config.reads_towers:
         return max(difference, _difference(model.layout.tower(expected), vectors))
     return difference
 

@@ -48,8 +48,10 @@ class UserTowerModule(nn.Module):
             times: [B, L] int64 unix seconds, 0 where masked.
         """
         blocks = _blocks(self.encoders, features)
-        blocks["history"] = self.history.latest(history, mask, times)
-        if self.history.config.last_item:
+        given = self.history.config.block_dims(self.history.dim)
+        if "history" in given:
+            blocks["history"] = self.history.latest(history, mask, times)
+        if "last_item" in given:
             blocks["last_item"] = history[:, -1]
         return self.layout.of_users(self.tower(blocks))
 
@@ -100,7 +102,7 @@ def write_towers(folder: Path, model: TwoTower) -> list[str]:
 def _write_user_tower(path: Path, model: TwoTower, features: dict[str, Tensor], times: Tensor) -> None:
     features = _ordered(features | model.users.context(times))
     length = min(EXAMPLE_LENGTH, model.history.config.length)
-    history = torch.zeros(EXAMPLES, length, model.history.dim)
+    history = torch.zeros(EXAMPLES, length, model.history.item_dim)
     mask = torch.zeros(EXAMPLES, length, dtype=torch.bool)
     axes = {0: Dim("B")} | ({1: Dim("L", min=1, max=model.history.config.length)} if length > 1 else {})
     _write(

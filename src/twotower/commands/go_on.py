@@ -1,4 +1,4 @@
-"""The verbs that go on from a run on its own settings, with what else is typed: `continue=` and `refresh=`."""
+"""The verbs that go on from a run, on its own settings and what else is typed: `continue=`, `refresh=`."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -78,8 +78,11 @@ def go_on(
     for window in ("test",) if refit else ("test", "valid"):
         refuse_leak(parent, dataset, getattr(dataset, window), window)
     log = dataset.train_and_valid if refit else dataset.train
-    replay = Replay(new_interactions(parent, dataset, log), how.replay)
-    growth = growth_of(parent, dataset, int(replay.is_new.sum()))
+    # Of what was shown in vain no run keeps a list: it is new where it is later than what was trained on.
+    shown_at = np.zeros(0) if log.shown is None else np.asarray(log.shown.times)
+    is_new = new_interactions(parent, dataset, log)
+    replay = Replay(is_new, how.replay, shown_at > parent.log.times.max())
+    growth = growth_of(parent, dataset, int(is_new.sum()))
     if not growth.new_interactions:
         raise InputError(
             f"data: {parent.folder} was trained on all {len(log):,} interactions that this run would be; "

@@ -14,10 +14,12 @@ class Replay:
     Attributes:
         is_new: bool [n], of the log's interactions.
         share: of the old ones that an epoch has, drawn anew for each.
+        is_new_shown: bool [m], of the negatives that were shown.
     """
 
     is_new: np.ndarray
     share: float
+    is_new_shown: np.ndarray
 
     @property
     def shares(self) -> np.ndarray:
@@ -25,11 +27,12 @@ class Replay:
         return np.where(self.is_new, 1.0, self.share)
 
     def order(self, weights: np.ndarray, num_draws: int | None, seed: int) -> Order:
-        """Return the order of the examples; see `Order`."""
+        """Return the order of examples [n], or [n + m] with the negatives that were shown; see `Order`."""
+        is_new = np.concatenate([self.is_new, self.is_new_shown])[: len(weights)]
         if num_draws is None:
-            return RenewedOrder(weights, self, seed)
+            return RenewedOrder(weights, is_new, self.share, seed)
         # An example is drawn as often an epoch as it would be otherwise, an old one `share` times as often.
-        scaled = weights * self.shares
+        scaled = weights * np.where(is_new, 1.0, self.share)
         return Order(scaled, max(1, round(num_draws * scaled.sum() / weights.sum())), seed)
 
 
@@ -38,15 +41,16 @@ class RenewedOrder(Order):
 
     Args:
         weights: see `Order`.
-        replay: what is new.
+        is_new: of what has a weight, which is new.
+        share: of the old, see `Replay`.
         seed: of all orders.
     """
 
-    def __init__(self, weights: np.ndarray, replay: Replay, seed: int) -> None:
+    def __init__(self, weights: np.ndarray, is_new: np.ndarray, share: float, seed: int) -> None:
         super().__init__(weights, None, seed)
-        new = replay.is_new[self.examples]
+        new = is_new[self.examples]
         self.new, self.old = self.examples[new], self.examples[~new]
-        self.num_replayed = round(replay.share * len(self.old))
+        self.num_replayed = round(share * len(self.old))
         self.size = len(self.new) + self.num_replayed
 
     def epoch(self, number: int) -> np.ndarray:

@@ -39,6 +39,16 @@ class HistoryEncoder(Component, nn.Module, ABC):
         dropout: DropoutRate = 0.0
         """Probability with which an item is left out of a history, while training."""
 
+        @property
+        def reads_table(self) -> bool:
+            """Whether it reads a table of its own, which new items are not in."""
+            return self.length > 0 and self.items == "table"
+
+        @property
+        def reads_towers(self) -> bool:
+            """Whether it reads the item tower's outputs, so that new items count."""
+            return self.length > 0 and self.items == "tower"
+
         def block_dims(self, dim: int) -> dict[str, int]:
             """Return the names and widths of `HistoryEncoder.blocks`."""
             return {"history": dim} | ({"last_item": dim} if self.last_item else {})
@@ -53,6 +63,11 @@ class HistoryEncoder(Component, nn.Module, ABC):
         super().__init__()
         self.config = config
         self.dim = dim
+
+    @property
+    def item_dim(self) -> int:
+        """The width of what it reads of an item: H, or 0 where it reads nothing."""
+        return self.dim if self.config.length else 0
 
     @abstractmethod
     def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
