@@ -50,11 +50,11 @@ def trained_further(
         parent_fingerprint=named.fingerprint,
         generation=(named.ancestry.generation if named.ancestry else 1) + bool(how.epochs),
         **dataclasses.asdict(growth),
-        **({"epochs": how.epochs, "replay": how.replay} if how.epochs else {}),
+        epochs=how.epochs or None,
+        replay=how.replay if how.epochs else None,
     )
-    return trained, {"ancestry": ancestry.model_dump(exclude_unset=True)} | (
-        {} if how.epochs else {"refreshed_from": how.run}
-    )
+    found: dict[str, Any] = {"ancestry": ancestry.model_dump(exclude_none=True)}
+    return trained, found if how.epochs else found | {"refreshed_from": how.run}
 
 
 def fitted_on(how: Continuation, refit: bool) -> str:

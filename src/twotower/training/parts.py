@@ -58,7 +58,7 @@ def build_module(
         np.flatnonzero(log.counts()),
         origins.get("users", "users"),
         width,
-        before and before.users,
+        None if before is None else before.users,
     )
     items = fit_features(
         config.features.item,
@@ -66,7 +66,7 @@ def build_module(
         np.flatnonzero(trained_items),
         origins.get("items", "items"),
         width,
-        before and before.items,
+        None if before is None else before.items,
     )
     check_weights(config, users, items)
     torch.manual_seed(config.seed)
@@ -147,6 +147,7 @@ def fit_features(
         before: has features of the same names that were fitted, and now grow.
     """
     features = {name: choice.build(tower_width) for name, choice in choices.items()}
-    for name, feature in features.items() if before is not None else ():
-        feature.state = before.features[name].state
+    if before is not None:
+        for name, feature in features.items():
+            feature.state = before.features[name].state
     return FeatureTable.fit(features, table, train_rows, origin, grow=before is not None)
