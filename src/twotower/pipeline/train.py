@@ -87,7 +87,7 @@ def _train(run: Run, watch: Watch | None) -> int:
             return DONE
         if not indexed:  # the towers are another run's, or all phases had ended in an earlier process
             indexed.append(index_model(job, trained.model))
-        training = record.training_record(run.settings, trained.epochs, trained.refit)
+        training = record.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
         if how is not None:
             training["fitted_on"] = fitted_on(how, trained.refit)
         result: dict[str, Any] = {
@@ -98,7 +98,9 @@ def _train(run: Run, watch: Watch | None) -> int:
         }
         if source is not None:
             result["training_reused_from"] = str(source)
-        result |= known_quality(job, source) or evaluate_on_test(job, trained.model, trained.valid())
+        result |= known_quality(job, source) or evaluate_on_test(
+            job, trained.model, trained.valid(), trained.temperature
+        )
         result |= measure_cold_start(job, trained.model)
         return finish(job, trained.model, indexed[0], result)
 
