@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
@@ -29,6 +31,10 @@ EXPECTED_WARNINGS = (
     ".*no `val_dataloader`.*",  # a refit validates on nothing
     ".*smaller than the logging interval.*",  # a short epoch is no mistake
 )
+
+
+TRAINED_ON = "trained_on"
+"""In `final.ckpt` the log of the training: what goes on from it must not be tested on that."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,9 @@ def fit(
     steps = trainer.global_step // max(1, trainer.current_epoch)
     fitted = Fitted(keep.epochs, clock.seconds, clock.interactions, curves.curves(), steps)
     ended = {"state_dict": module.state_dict(), "fitted": dataclasses.asdict(fitted)}
+    ended[TRAINED_ON] = {
+        name: torch.tensor(np.asarray(getattr(batches.log, name))) for name in ("offsets", "items", "times")
+    }
     write_checkpoint(checkpoints / FINAL, ended)
     return fitted
 

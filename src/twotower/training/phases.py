@@ -37,7 +37,8 @@ class Trained:
 
     Attributes:
         model: with the weights that are indexed and served.
-        valid: evaluates the best checkpoint of the first phase, which never saw the validation split.
+        valid: evaluates the best checkpoint of the first phase, which never saw the validation split; None
+            where there is none such.
         epochs: the best checkpoint's.
         refit: whether the weights are from the second phase.
         seconds: of both phases.
@@ -48,7 +49,7 @@ class Trained:
     """
 
     model: TwoTower
-    valid: Callable[[], Report]
+    valid: Callable[[], Report | None]
     epochs: int
     refit: bool
     seconds: float
