@@ -86,4 +86,5 @@ def _as_they_are(job: Job, parent: Parent, named: Result) -> Trained:
     refuse_leak(parent, job.dataset, job.dataset.test, "test")
     model = refreshed(job.config, job.dataset, parent)
     training = named.training
-    return Trained(model, lambda: None, training.epochs or 0, training.refit, 0.0, 0, {}, 0)
+    temperature = training.temperature or 1.0
+    return Trained(model, lambda: None, training.epochs or 0, training.refit, 0.0, 0, temperature, {}, 0)

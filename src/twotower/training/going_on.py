@@ -1,5 +1,6 @@
 """A training that goes on from another run's towers, on data that has grown: one phase, a few epochs."""
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from twotower.training.carry import carry_towers, optimizer_start
 from twotower.training.module import RetrievalModule
 from twotower.training.parent import Parent, new_interactions, refuse_leak, rows_before
 from twotower.training.parts import build_batches, build_module, fit_features
-from twotower.training.phases import FIT, REFIT, Trained, evaluate_valid, run_phase, same_data
+from twotower.training.phases import FIT, REFIT, Trained, evaluate_valid, run_phase, same_data, trained_of
 from twotower.training.replay import Replay
 from twotower.training.training_config import TrainingConfig
 
@@ -102,12 +103,8 @@ def go_on(
     fitted = run_phase(
         *(trainer, folder, REFIT if refit else FIT, module, batches, callbacks), progress_bar=progress_bar
     )
-    model = module.model.eval()
-    valid = None if refit else evaluate_valid(model, dataset, evaluator)
-    trained = Trained(
-        *(model, lambda: valid, fitted.epochs, refit, fitted.seconds, fitted.interactions),
-        *(fitted.curves, fitted.epoch_steps),
-    )
+    valid = None if refit else evaluate_valid(module, dataset, evaluator)
+    trained = dataclasses.replace(trained_of(module, [fitted], lambda: valid), refit=refit)
     return trained, growth
 
 

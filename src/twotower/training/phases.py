@@ -101,7 +101,7 @@ def train_towers(
         batches = build_batches(config, dataset.train_and_valid)
         module = build_module(config, dataset, dataset.train_and_valid, len(batches), None)
         fitted.append(phase(REFIT, module, batches, [last], epochs=first.epochs))
-    return _trained(module, fitted, lambda: valid)
+    return trained_of(module, fitted, lambda: valid)
 
 
 def trained_before(
@@ -130,10 +130,13 @@ def trained_before(
         first = module_of(FIT)[0] if config.trainer.refit else module
         return evaluate_valid(first, dataset, evaluator)
 
-    return _trained(module, fitted, valid)
+    return trained_of(module, fitted, valid)
 
 
-def _trained(module: RetrievalModule, fitted: Sequence[Fitted], valid: Callable[[], Report]) -> Trained:
+def trained_of(
+    module: RetrievalModule, fitted: Sequence[Fitted], valid: Callable[[], Report | None]
+) -> Trained:
+    """Return the towers of a module whose phases have ended, and how these went."""
     first = fitted[0]
     return Trained(
         module.model.eval(),

@@ -56,7 +56,8 @@ class Popularity(ItemBias):
         was_sold = (rows > 0) & before.sold[(rows - 1).clamp(min=0)]
         is_sold = was_sold.clone()
         if log is not None:
-            is_sold |= torch.from_numpy(np.bincount(log.items, minlength=self.num_items + 1)[1:] > 0)
+            counts = np.bincount(log.positives.items, minlength=self.num_items + 1)
+            is_sold |= torch.from_numpy(counts[1:] > 0)
         with torch.no_grad():
             starts = before.of_new() if bool(before.sold.any()) else self.biases.new_zeros(())
             self.biases.copy_(torch.where((rows > 0) & (was_sold | ~is_sold), self.biases, starts))
