@@ -80,7 +80,7 @@ class EmbedKeys(OutKeys):
 class ExportLiveKeys(OutKeys):
     """Of scripts/export_live.py, whose `out` is a folder."""
 
-    store: str | None
+    store: Annotated[str, MinLen(1)]
     interactions: str | None
     items: str | None
     users: str | None

@@ -22,7 +22,6 @@ from twotower.files.atomic import publish_folder, temporary_folder, write_text_a
 from twotower.pipeline.live_tables import Grown, grow_table
 from twotower.serving.live.changes import Event
 from twotower.serving.live.kept import read_kept
-from twotower.serving.live.store import STORE
 
 COUNTS = "exported.json"
 Files = TableFiles.Config
@@ -93,11 +92,6 @@ def export_live(
         write_text_atomically(folder / COUNTS, json.dumps(asdict(counts), indent=2) + "\n")
         publish_folder(folder, out)
     return counts
-
-
-def store_of(run: Path, store: str | None) -> Path:
-    """Return the file of live changes of a run that is served."""
-    return run / STORE if store is None else Path(store)
 
 
 def told(counts: Exported, out: Path) -> str:

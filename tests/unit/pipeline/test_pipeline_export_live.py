@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.pipeline.export_live import export_live, overrides_for, store_of, told
+from twotower.pipeline.export_live import export_live, overrides_for, told
 from twotower.pipeline.live_tables import Grown
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.live.store import Store
@@ -202,4 +202,3 @@ def test_mistakes_are_told_and_nothing_is_left(place, store):
         with pytest.raises(InputError, match=message):
             export_live(run, at, place / out, paths, fill)
         assert {path for path in place.iterdir() if not path.name.endswith(("-wal", "-shm"))} == kept
-    assert store_of(place, None) == store
