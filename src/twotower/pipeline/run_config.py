@@ -86,6 +86,7 @@ FACTS: dict[str, Callable[[RunConfig], Any]] = {
     "num_items": lambda config: config.data.catalogue_size(),
     "columns": lambda config: config.data.columns(),
     "gives_split": lambda config: config.data.gives_split(),
+    "has_times": lambda config: config.data.has_times(),
     "gives_negatives": lambda config: config.data.gives_negatives(),
     "events": lambda config: config.data.events_of_histories(),
     "blocks": lambda config: config.block_names(),

@@ -128,8 +128,7 @@ def finish(job: Job, model: TwoTower, indexed: Indexed, result: Mapping[str, Any
         request_time=request_time(dataset.test, dataset.train_and_valid),
     )
     job.board.index_curve(report["points"], report["target_recall"], report["search_args"])
-    labels = dataset.item_table[dataset.item_label or "item_id"].astype(str).tolist()
-    job.board.projector(indexed.vectors, labels)
+    job.board.projector(indexed.vectors, dataset.item_names())
     steps = take_tour(job.config.tour, job.run, result.get("curves", {}), dataset.user_table)
     told = [{"step": step.name, **step.fields} for step in steps]
     status = conclude(job, {**result, "index": report} | ({"tour": told} if told else {}))
