@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from twotower.data.history import History
+from twotower.data.tables import ITEM_ID
 from twotower.data.vocabulary import Vocabulary
 
 Audit = dict[str, float | int | str | bool]
@@ -74,6 +75,7 @@ class RetrievalDataset:
         open_test: opens the test holdout; called by the first use of `test` and not before.
         fingerprint: of all values above but the audit, wherever they come from.
         origins: "interactions", "users", "items" -> file or source name, for messages.
+        has_times: whether the times of its logs are times; otherwise they are places in an order.
         context_table: what requests were made in; row r is position r - 1; None: nothing is known of that.
         events: words of the events; code c is position c - 1.
     """
@@ -90,8 +92,17 @@ class RetrievalDataset:
     audit: Audit
     fingerprint: str
     origins: Mapping[str, str] = field(default_factory=dict)
+    has_times: bool = True
     context_table: pd.DataFrame | None = None
     events: tuple[str, ...] = ()
+
+    def item_names(self) -> list[str]:
+        """Return what people call each item, of row r at position r - 1: its label, or its id without one."""
+        ids = self.item_table[ITEM_ID].astype("str")
+        if self.item_label is None:
+            return list(ids)
+        labels = self.item_table[self.item_label]
+        return list(labels.astype("str").where(labels.notna().to_numpy(), ids))
 
     @cached_property
     def test(self) -> Holdout:

@@ -11,6 +11,8 @@ import pandas as pd
 from twotower.config.problems import Gathered, legible, listed
 from twotower.data.actions import IGNORED, Actions, Meaning, actions_of
 from twotower.data.column import Column, checked_ids, quoted, unified_ids
+from twotower.data.missing_rows import with_rows
+from twotower.data.row_order import places_of_rows
 from twotower.data.times import TimestampUnit, checked_times
 
 USER_ID, ITEM_ID, TIMESTAMP, SPLIT = "user_id", "item_id", "timestamp", "split"
@@ -35,6 +37,8 @@ class Tables:
         item_label: the column of `items` that names an item for people.
         file_columns: `user_id` and so on -> the column's name in the files, where it differs.
         from_csv: tables whose ids are text only because CSV has no types.
+        has_times: whether there is a `timestamp`; without, the order of rows stands for it.
+        ordered: whether that order means anything; without times only.
         context: columns of `interactions` that describe the request.
         actions: what the interactions were, once they are checked.
     """
@@ -47,6 +51,8 @@ class Tables:
     file_columns: Mapping[str, str] = field(default_factory=dict)
     timestamp_unit: TimestampUnit = "s"
     from_csv: Collection[str] = ()
+    has_times: bool = True
+    ordered: bool = True
     context: Sequence[str] = ()
     actions: Actions = field(default_factory=Actions)
 
@@ -86,11 +92,14 @@ def no_needs(table: str, frame: pd.DataFrame, origin: str) -> Iterable[str]:
     return ()
 
 
-def checked(tables: Tables, needs: Needs = no_needs, meaning: Meaning = MEANING) -> Tables:
+def checked(
+    tables: Tables, needs: Needs = no_needs, meaning: Meaning = MEANING, may_lack: Collection[str] = ()
+) -> Tables:
     """Check tables, bring ids to int64 or text and timestamps to unix seconds, and make tables not given.
 
-    A table of users or items must name every user or item of the interactions: an id that is missing there
-    is more often a mistake in a join than a wish. One InputError has file, column and row of all mistakes.
+    Ids of the interactions that a table lacks get rows at its end, with every column missing, if "users" or
+    "items" is in `may_lack`, and are refused otherwise. A table that has none of the ids is refused in any
+    case: that is a mistake in a join. One InputError has file, column and row of all mistakes.
     """
     told = Gathered("the data")
     _check_columns(tables, told)
@@ -101,12 +110,17 @@ def checked(tables: Tables, needs: Needs = no_needs, meaning: Meaning = MEANING)
             expected = f"expected one of {', '.join(SPLIT_NAMES)}, found"
             wrong = ~split.values.isin(SPLIT_NAMES).to_numpy()
             split.refuse(wrong, lambda row: f"{expected} {split.found(row)}")
-    with told.refusals():
-        times = tables.column("interactions", TIMESTAMP)
-        columns[TIMESTAMP] = checked_times(times, tables.timestamp_unit)
+    if tables.has_times:
+        with told.refusals():
+            times = tables.column("interactions", TIMESTAMP)
+            columns[TIMESTAMP] = checked_times(times, tables.timestamp_unit)
+    else:
+        columns[TIMESTAMP] = places_of_rows(
+            tables.interactions.get(SPLIT), len(tables.interactions), tables.ordered
+        )
     frames: dict[str, Any] = {}
     for table, key in ENTITIES.items():
-        frames[table], columns[key] = _checked_entities(tables, table, key, told)
+        frames[table], columns[key] = _checked_entities(tables, table, key, told, table in may_lack)
         told.messages += needs(table, frames[table], tables.origin(table))
     actions = _checked_actions(tables, needs, meaning, told)
     told.tell()
@@ -146,7 +160,7 @@ def _without_ignored(tables: Tables) -> Tables:
 def _check_columns(tables: Tables, told: Gathered) -> None:
     label = () if tables.item_label is None else (tables.item_label,)
     for table, needed in {
-        "interactions": (USER_ID, ITEM_ID, TIMESTAMP),
+        "interactions": (USER_ID, ITEM_ID, *([TIMESTAMP] if tables.has_times else [])),
         "users": (USER_ID,),
         "items": (ITEM_ID, *label),
     }.items():
@@ -161,7 +175,7 @@ def _check_columns(tables: Tables, told: Gathered) -> None:
 
 
 def _checked_entities(
-    tables: Tables, table: str, key: str, told: Gathered
+    tables: Tables, table: str, key: str, told: Gathered, may_lack: bool
 ) -> tuple[pd.DataFrame, "pd.Series[Any] | None"]:
     """Return the table of users or items, without its key where that is wrong, and the log's ids."""
     frame: pd.DataFrame = getattr(tables, table)
@@ -181,11 +195,15 @@ def _checked_entities(
         _check_unique(entities, ids[table])
     if log_ids is not None:
         with told.refusals():
-            _check_known(entities, ids[table], named, log_ids)
+            _check_known(entities, ids[table], named, log_ids, None if may_lack else f"missing_{table}")
+            return with_rows(frame.assign(**{key: ids[table]}), key, log_ids), log_ids
     return frame.assign(**{key: ids[table]}), log_ids
 
 
-def _check_known(entities: Column, ids: "pd.Series[Any]", named: Column, log_ids: "pd.Series[Any]") -> None:
+def _check_known(
+    entities: Column, ids: "pd.Series[Any]", named: Column, log_ids: "pd.Series[Any]", strict: str | None
+) -> None:
+    """Refuse ids of another kind, and those not in the table: if a setting is `strict`, or if all are."""
     kind, known = _kind(log_ids), _kind(ids)
     named.refuse(
         np.arange(len(log_ids)) < int(len(ids) > 0 and kind != known),  # the first row speaks for its column
@@ -195,11 +213,16 @@ def _check_known(entities: Column, ids: "pd.Series[Any]", named: Column, log_ids
         ),
     )
     unknown = ~log_ids.isin(ids).to_numpy()
+    remedy = f"add them there, drop their interactions, or set data.{strict}=unknown"
+    if unknown.all():
+        remedy = "it has none of the ids here; spell them alike in both, or leave that table out"
+    elif strict is None:
+        return
     named.refuse(
         unknown,
         lambda row: (
             f"{quoted(log_ids.iloc[row])} is not in {entities.origin} ({log_ids[unknown].nunique()} "
-            "such ids in all); add them there, or drop their interactions"
+            f"such ids in all); {remedy}"
         ),
     )
 

@@ -23,6 +23,7 @@ NOT_SHAPING = {
     "retry_failed",
     "seeds",
     "trusted_packages",
+    "tour",
 }
 """Root keys that change where a run is kept or what it prints, not what it computes."""
 
