@@ -21,7 +21,7 @@ from twotower.towers.two_tower import TwoTower
 def evaluate(model: TwoTower, holdout: Holdout, evaluator: Evaluator, log: History) -> Report:
     """Evaluate towers by exact search; `log`, what came before the holdout, says what is popular or cold."""
     items = encode_catalogue(model)
-    _, top = rank_all(model, items, holdout, evaluator.max_k, evaluator.config.filter_seen)
+    _, top = rank_all(model, items, holdout, evaluator.max_k, evaluator.filters_seen(holdout))
     return evaluator.evaluate(top, holdout, item_popularity(log, len(items)))
 
 

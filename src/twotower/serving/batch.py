@@ -59,6 +59,7 @@ class Answering:
     ) -> None:
         self._users = bundle.model.users
         self._request_time = bundle.request_time
+        self._exclude_seen = bundle.manifest.exclude_seen
         self._towers = towers
         self._catalogue = catalogue
         self._histories = histories
@@ -120,7 +121,8 @@ class Answering:
             times, rows = self._histories.all(user)
             if request.request_time is None:
                 now = max(now, self._histories.latest_time(user))
-        seen = rows if request.exclude_seen else NO_ROWS
+        exclude_seen = self._exclude_seen if request.exclude_seen is None else request.exclude_seen
+        seen = rows if exclude_seen else NO_ROWS
         choice = self.choice(request.k, request.allow, request.deny, request.where, seen)
         latest = self._histories.for_towers(rows, times, self._towers.length)
         return _Checked(user_row, features, *latest, now, choice)

@@ -42,7 +42,7 @@ class Request:
         allow: choose only from these ids; an unknown one is an error. None for the whole catalogue.
         deny: never these ids; unknown ones are ignored.
         where: column of the item table -> a value, a list of values, or {"min": number, "max": number}.
-        exclude_seen: nothing the user already has.
+        exclude_seen: nothing the user already has; None = so unless the bundle's data keeps repeats.
     """
 
     user_id: UserId | None = None
@@ -54,7 +54,7 @@ class Request:
     allow: Iterable[ItemId] | None = None
     deny: Iterable[ItemId] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
-    exclude_seen: bool = True
+    exclude_seen: bool | None = None
 
 
 def checked_k(k: int) -> int:

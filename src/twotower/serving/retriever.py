@@ -24,7 +24,7 @@ class Rules(TypedDict, total=False):
     allow: Iterable[ItemId] | None
     deny: Iterable[ItemId]
     where: Mapping[str, Any]
-    exclude_seen: bool
+    exclude_seen: bool | None
     request_time: int | None
 
 

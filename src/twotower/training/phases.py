@@ -215,5 +215,5 @@ def _final(folder: Path, name: str) -> Path:
 def evaluate_valid(model: TwoTower, dataset: RetrievalDataset, evaluator: Evaluator) -> Report:
     """Evaluate on the validation split."""
     items = encode_catalogue(model)
-    _, top = rank_all(model, items, dataset.valid, evaluator.max_k, evaluator.config.filter_seen)
+    _, top = rank_all(model, items, dataset.valid, evaluator.max_k, evaluator.filters_seen(dataset.valid))
     return evaluator.evaluate(top, dataset.valid, item_popularity(dataset.train, len(items)))
