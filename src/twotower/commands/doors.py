@@ -44,10 +44,10 @@ class AgainKeys(RunFolderKeys):
 
 
 class OutKeys(RunFolderKeys):
-    """The plain keys of a door that writes a table of what a run knows."""
+    """The plain keys of a door that writes what a run knows for others to read."""
 
     out: Annotated[str, MinLen(1)]
-    """The Parquet file to write."""
+    """What to write: a Parquet file."""
 
 
 class RecommendKeys(OutKeys):
@@ -68,6 +68,17 @@ class EmbedKeys(OutKeys):
 
     side: Literal["users", "items"]
     """Whose vectors."""
+
+
+class ExportLiveKeys(OutKeys):
+    """Of scripts/export_live.py, whose `out` is a folder."""
+
+    store: str | None
+    interactions: str | None
+    items: str | None
+    users: str | None
+    fill: dict[str, Any]
+    """Column of the log -> what it holds for live events."""
 
 
 @dataclass(frozen=True)
@@ -98,4 +109,5 @@ DOORS = {
     "serve": Door(ServiceConfig),
     "recommend": Door(RecommendKeys),
     "embed": Door(EmbedKeys),
+    "export_live": Door(ExportLiveKeys),
 }

@@ -17,7 +17,7 @@ from twotower.data.holdouts import Windows, windows_of
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import NONE, Split
 from twotower.data.store import open_dataset, write_dataset
-from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Needs, Tables, checked, no_needs
+from twotower.data.tables import ENTITIES, ITEM_ID, TIMESTAMP, USER_ID, Needs, Tables, checked, no_needs
 from twotower.data.times import date, oddity_of_times
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
@@ -136,8 +136,10 @@ def build_dataset(
         return found
     if final.exists() and not anew:
         LOG.warning("warning: %s: this stored data set is damaged, and is built again", final)
-    tables = checked(source.load(), needs, source.config.meaning())
-    built = _built(tables, split, source.config.repeats == "keep")
+    given, config = source.load(), source.config
+    tables = checked(given, needs, config.meaning(), config.may_lack())
+    whole, windows, audit, contexts = _built(tables, split, config.repeats == "keep")
+    built = whole, windows, audit | _rows_made(given, tables), contexts
     with temporary_folder(final) as temporary:
         fingerprint = write_dataset(temporary, *built)
         publish_folder(temporary, final)
@@ -149,6 +151,16 @@ def build_dataset(
             found = open_dataset(final)
     assert found is not None
     return found
+
+
+def _rows_made(given: Tables, whole: Tables) -> Audit:
+    """Return how many users and items of the log their tables lacked, of tables that lacked any."""
+    numbers = {
+        f"{table}_without_row": len(getattr(whole, table)) - len(getattr(given, table))
+        for table in ENTITIES
+        if len(getattr(given, table).columns)
+    }
+    return {key: number for key, number in numbers.items() if number}
 
 
 def cache_key(source: Source, split: Split) -> str:

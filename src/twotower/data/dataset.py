@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from twotower.data.history import History
+from twotower.data.tables import ITEM_ID
 from twotower.data.vocabulary import Vocabulary
 
 Audit = dict[str, float | int | str | bool]
@@ -105,6 +106,14 @@ class RetrievalDataset:
     repeats: bool = False
     context_table: pd.DataFrame | None = None
     events: tuple[str, ...] = ()
+
+    def item_names(self) -> list[str]:
+        """Return what people call each item, of row r at position r - 1: its label, or its id without one."""
+        ids = self.item_table[ITEM_ID].astype("str")
+        if self.item_label is None:
+            return list(ids)
+        labels = self.item_table[self.item_label]
+        return list(labels.astype("str").where(labels.notna().to_numpy(), ids))
 
     @cached_property
     def test(self) -> Holdout:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from torch import Tensor, nn
 
 from twotower.config.component import Component
@@ -20,6 +20,8 @@ from twotower.data.column import Column, quoted
 REQUEST_TIME = "request_time"
 """Reserved user column: unix seconds of the request, given at call time instead of by the user table."""
 STATE = "state"
+FORMER_CHOICES = {"error": "refuse", "allow": "unknown"}
+"""Of `missing`, in runs and bundles of earlier versions -> what they are called now."""
 Values = pd.Series | Sequence[Any]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -32,8 +34,13 @@ class Feature(Component, ABC):
 
         column: str
         """Of the user or item table."""
-        missing: Literal["error", "allow"] = "error"
-        """`error` refuses a table with missing values in the column; `allow` encodes them as unknown."""
+        missing: Literal["unknown", "refuse"] = "unknown"
+        """`unknown` encodes missing values as such; `refuse` refuses a table with any in the column."""
+
+        @field_validator("missing", mode="before")
+        @classmethod
+        def _as_called_before(cls, choice: Any) -> Any:
+            return FORMER_CHOICES.get(choice, choice) if isinstance(choice, str) else choice
 
         def build(self, width: int) -> "Feature":
             """Build the feature for a tower whose output has this width."""
@@ -109,9 +116,9 @@ class Feature(Component, ABC):
         wrong = np.zeros(len(values), dtype=np.bool_)
         wrong[~absent] = self._wrong(values[~absent])
         expected, remedy = f"expected {self.expected}, found", "; mend the value"
-        if self.config.missing == "error":
+        if self.config.missing == "refuse":
             with told.refusals():
-                allow = f"{remedy}, or set `missing: allow`"
+                allow = f"{remedy}, or set `missing: unknown`"
                 column.refuse(absent, lambda _: f"{expected} nothing (NaN)", allow)
         with told.refusals():
             column.refuse(wrong, lambda row: f"{expected} {quoted(values.iloc[row])}", remedy)
@@ -187,7 +194,7 @@ class ContextFeature(Feature):
         """Settings of every feature of the request; the column is given, and may be missing."""
 
         column: Literal["request_time"] = "request_time"
-        missing: Literal["allow"] = "allow"
+        missing: Literal["unknown"] = "unknown"
 
         @property
         def describes_request(self) -> bool:

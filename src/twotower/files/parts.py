@@ -69,7 +69,7 @@ def write_in_parts(out: Path, plan: Mapping[str, Any], num_parts: int, make: Mak
     check_out(out)
     folder = parts_folder(out)
     text = json.dumps(plan, sort_keys=True)
-    with held(folder, "parts"):
+    with held(folder, "file"):
         _check_plan(folder / PLAN, text, out)
         clear_temporaries(folder)
         sizes, num_found = [], 0

@@ -48,7 +48,7 @@ class Shown(Negatives):
                     "",
                     (
                         "the data has no shown negatives: no labels, and no event of the role negative; name "
-                        "them (data.label_threshold, data.label_column, data.events), or use negatives=uniform"
+                        "them (data.label_threshold, data.label_column, data.events) or use negatives=uniform"
                     ),
                 )
             if facts.shown_as == "":
