@@ -74,7 +74,7 @@ def begun(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> Iter
             )
         if WARNING in dataset.audit:
             LOG.warning("warning: %s", dataset.audit[WARNING])
-        seen_filter = config.metrics.filter_seen
+        seen_filter = config.metrics.filter_seen and not dataset.repeats
         console.audit(audit_table(dataset.audit | {"seen_filter": seen_filter}))
         sizes = [len(dataset.items)]
         if holds_items_out(dataset):  # so there will be an index without them, too
