@@ -80,12 +80,34 @@ class EmbedKeys(OutKeys):
 class ExportLiveKeys(OutKeys):
     """Of scripts/export_live.py, whose `out` is a folder."""
 
-    store: str | None
+    store: Annotated[str, MinLen(1)]
     interactions: str | None
     items: str | None
     users: str | None
     fill: dict[str, Any]
     """Column of the log -> what it holds for live events."""
+
+
+class NightlyKeys(Config):
+    """Of scripts/nightly.py."""
+
+    service: Annotated[str, MinLen(1)]
+    bundles: Annotated[str, MinLen(1)]
+    store: Annotated[str, MinLen(1)]
+    nights: Annotated[str, MinLen(1)]
+    interactions: str | None
+    items: str | None
+    users: str | None
+    fill: dict[str, Any]
+    epochs: PositiveInt
+    replay: Fraction
+    changes: dict[str, Any]
+    metric: str | None
+    alpha: ProperFraction
+    api_keys_file: str
+    console: Literal["rich", "quiet", "jsonl", "silent"]
+    debug: bool
+    trusted_packages: list[str]
 
 
 @dataclass(frozen=True)
@@ -119,4 +141,5 @@ DOORS = {
     "recommend": Door(RecommendKeys),
     "embed": Door(EmbedKeys),
     "export_live": Door(ExportLiveKeys),
+    "nightly": Door(NightlyKeys),
 }

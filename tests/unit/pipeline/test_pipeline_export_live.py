@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.pipeline.export_live import export_live, overrides_for, store_of, told
-from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
+from twotower.pipeline.export_live import export_live, table_paths, told
+from twotower.pipeline.live_tables import Grown
+from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.live.store import Store
 
 T = 1_717_156_800  # 2024-05-31T12:00:00Z
@@ -103,10 +104,23 @@ def test_three_nights_lose_nothing_and_double_nothing(place, store):
         lines(place / "night-3" / "interactions.csv")
     )
     assert late.events_added == 5
-    assert overrides_for(place / "late") == [
-        f"data.interactions_path={place / 'late' / 'interactions.csv'}",
-        f"data.items_path={place / 'late' / 'items.csv'}",
-    ]
+    assert table_paths(place / "late") == {
+        f"{name}_path": str(place / "late" / f"{name}.csv") for name in ("interactions", "items")
+    }
+
+
+def test_profiles_are_rows_of_the_users(place):
+    (place / "users.csv").write_text("who,age,city\nann,30,ROME\nbob,,\n")
+    with contextlib.closing(Store(place / "live.sqlite")) as kept:
+        profiles = {"ann": {"age": 31, "city": "ROME"}, "eve": {"city": "BONN"}, "bob": {}, "fay": {"age": 1}}
+        kept.commit([UserPut(user, profile) for user, profile in profiles.items()])
+        kept.commit([UserForgotten("fay")])
+    run = settings(place, users_path=str(place / "users.csv"))
+    counts = export_live(run, place / "live.sqlite", place / "night", {}, {})
+    assert lines(place / "night" / "users.csv") == ["who,age,city", "ann,31,ROME", "bob,,", "eve,,BONN"]
+    assert (counts.users, counts.items) == (Grown(1, 1, 1), Grown())
+    assert (place / "night" / "interactions.csv").read_text() == LOG
+    assert (place / "night" / "items.csv").read_text() == ITEMS
 
 
 @pytest.mark.parametrize("unit", ["ms", "iso"])
@@ -187,4 +201,3 @@ def test_mistakes_are_told_and_nothing_is_left(place, store):
         with pytest.raises(InputError, match=message):
             export_live(run, at, place / out, paths, fill)
         assert {path for path in place.iterdir() if not path.name.endswith(("-wal", "-shm"))} == kept
-    assert store_of(place, None) == store
