@@ -18,6 +18,7 @@ from rich.console import Console
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.curves import Curves, Watch
 from twotower.training.callbacks.epoch_lines import EpochLines
+from twotower.training.callbacks.epoch_loss import EpochLoss
 from twotower.training.callbacks.keep import FINAL, LAST, Keep
 from twotower.training.callbacks.run_away import RunAway
 from twotower.training.checkpoints import CheckedCheckpoints, write_checkpoint
@@ -143,6 +144,7 @@ def fit(
         callbacks=[
             keep,
             *([EarlyStopping(choice.monitor, mode=mode, patience=choice.patience)] if mode else []),
+            EpochLoss(),
             EpochLines(choice.monitor, epochs or choice.max_epochs, name),
             RunAway(),
             *([StopAfter(epochs)] if epochs else []),

@@ -43,7 +43,7 @@ class Trained:
         refit: whether the weights are from the second phase.
         seconds: of both phases.
         interactions: examples of both phases.
-        temperature: of the loss that goes with the weights: a probability is the sigmoid of score / temperature.
+        temperature: of the loss that goes with the weights; a probability is sigmoid(score / temperature).
         curves: of the first phase, key -> one value an epoch.
         epoch_steps: of the first phase; see `Fitted`.
     """
