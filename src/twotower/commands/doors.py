@@ -7,7 +7,7 @@ from annotated_types import Le, MinLen
 
 from twotower.config.component import Config
 from twotower.config.run_keys import Continued, RunKeys
-from twotower.config.spec import PositiveInt, Seed, locate
+from twotower.config.spec import Fraction, PositiveInt, ProperFraction, Seed, locate
 from twotower.serving.http.service_config import ServiceConfig
 
 SWEEP_ONLY = frozenset({"sweep", "launcher", "seeds", "retry_failed", "trusted_packages"})
