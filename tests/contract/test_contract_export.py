@@ -59,7 +59,10 @@ def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
         for place in range(most)
     }
     for (settings, _), length in zip(found.values(), islice(cycle(LENGTHS), most), strict=True):
-        settings["history"] = settings["history"] | {"length": length}
+        if settings["history"][TARGET].endswith("NoHistory"):
+            settings["user_tower"] = PLAIN  # the others look for its block
+        else:
+            settings["history"] = settings["history"] | {"length": length}
     every = rooms | {"user_tower": [PLAIN], "item_tower": [PLAIN]}
     settings = {room: every[room][0] for room in ROOMS}
     settings["history"] = settings["history"] | {"length": 3}
