@@ -110,7 +110,7 @@ def test_cfg_job_prints_the_whole_configuration(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(checked("train", [])))
-    required = {"run": tmp_path, "bundle": tmp_path, "out": "out.parquet", "side": "items"}
+    required = {"run": tmp_path, "bundle": tmp_path, "out": "out.parquet", "side": "items", "store": "s"}
     run = [f"{key}={value}" for key, value in required.items() if key in KEYS[script]]
     config = yaml.safe_load(door(script, "--cfg", "job", "debug=true", *run))
     assert config.keys() | {"sweep"} == KEYS[script] | GROUPS[script] | {"sweep"}

@@ -60,6 +60,24 @@ class Training(Part):
     epoch_steps: int | None = None
 
 
+class Ancestry(Part):
+    """From which run this one goes on.
+
+    `how` is `continue` (its towers were trained further) or `refresh` (they are as they were). A generation
+    is a training: the first is 1.
+    """
+
+    how: Literal["continue", "refresh"]
+    parent: str
+    parent_fingerprint: str
+    generation: int
+    new_users: int = 0
+    new_items: int = 0
+    new_interactions: int = 0
+    epochs: int | None = None
+    replay: float | None = None
+
+
 class Result(Part):
     """What `result.json` holds; a key that is absent, as in a run that failed, has its default.
 
@@ -86,6 +104,8 @@ class Result(Part):
     curves: dict[str, list[float]] = {}
     timing: dict[str, float] = {}
     training_reused_from: str | None = None
+    refreshed_from: str | None = None
+    ancestry: Ancestry | None = None
     metrics: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
     slices: dict[str, dict[str, dict[str, dict[str, int | float | None]]]] = {}

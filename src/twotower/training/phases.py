@@ -37,18 +37,19 @@ class Trained:
 
     Attributes:
         model: with the weights that are indexed and served.
-        valid: evaluates the best checkpoint of the first phase, which never saw the validation split.
+        valid: evaluates the best checkpoint of the first phase, which never saw the validation split; None
+            where there is none such.
         epochs: the best checkpoint's.
         refit: whether the weights are from the second phase.
         seconds: of both phases.
         interactions: examples of both phases.
-        temperature: of the loss that goes with the weights: a probability is the sigmoid of score / temperature.
+        temperature: of the loss that goes with the weights; a probability is sigmoid(score / temperature).
         curves: of the first phase, key -> one value an epoch.
         epoch_steps: of the first phase; see `Fitted`.
     """
 
     model: TwoTower
-    valid: Callable[[], Report]
+    valid: Callable[[], Report | None]
     epochs: int
     refit: bool
     seconds: float
@@ -100,7 +101,7 @@ def train_towers(
         batches = build_batches(config, dataset.train_and_valid)
         module = build_module(config, dataset, dataset.train_and_valid, len(batches), None)
         fitted.append(phase(REFIT, module, batches, [last], epochs=first.epochs))
-    return _trained(module, fitted, lambda: valid)
+    return trained_of(module, fitted, lambda: valid)
 
 
 def trained_before(
@@ -129,10 +130,13 @@ def trained_before(
         first = module_of(FIT)[0] if config.trainer.refit else module
         return evaluate_valid(first, dataset, evaluator)
 
-    return _trained(module, fitted, valid)
+    return trained_of(module, fitted, valid)
 
 
-def _trained(module: RetrievalModule, fitted: Sequence[Fitted], valid: Callable[[], Report]) -> Trained:
+def trained_of(
+    module: RetrievalModule, fitted: Sequence[Fitted], valid: Callable[[], Report | None]
+) -> Trained:
+    """Return the towers of a module whose phases have ended, and how these went."""
     first = fitted[0]
     return Trained(
         module.model.eval(),
