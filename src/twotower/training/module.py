@@ -99,7 +99,7 @@ class RetrievalModule(pl.LightningModule):
     def temperature(self) -> float:
         """What the loss divides scores by as it is now; 1 where it does not."""
         temperature = getattr(self.loss, "temperature", None)
-        return float(temperature.value) if isinstance(temperature, Temperature) else 1.0
+        return float(temperature.value.detach()) if isinstance(temperature, Temperature) else 1.0
 
     def on_validation_epoch_start(self) -> None:
         """Embed the catalogue once."""
