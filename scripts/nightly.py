@@ -4,8 +4,8 @@
   python scripts/nightly.py bundles=outputs/shop store=live.sqlite interactions=today.csv metric=ndcg_at_10
 
 Asks the service which run it serves, exports its live changes into a new folder of `nights`, goes on from
-that run, and compares both on the newest window. Where the new towers are not significantly worse, the service
-is switched to them; otherwise it goes on as it did, and the exit status is 5. docs/nightly.md says more.
+that run, and compares both on the newest window. Where the new towers are not significantly worse, they are
+served from then on; otherwise the service goes on as it did, and the exit status is 5. See docs/nightly.md.
 """
 
 from collections.abc import Sequence
