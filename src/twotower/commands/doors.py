@@ -66,7 +66,7 @@ class RecommendKeys(OutKeys):
     allow: list[str | int] | None
     deny: list[str | int]
     where: dict[str, Any]
-    exclude_seen: bool
+    exclude_seen: bool | None
     request_time: int | None
 
 
