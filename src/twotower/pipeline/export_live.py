@@ -22,9 +22,9 @@ from twotower.files.atomic import publish_folder, temporary_folder, write_text_a
 from twotower.pipeline.live_tables import Grown, grow_table
 from twotower.serving.live.changes import Event
 from twotower.serving.live.kept import read_kept
-from twotower.serving.live.store import STORE
 
 COUNTS = "exported.json"
+TABLES = ("interactions", "users", "items")
 Files = TableFiles.Config
 
 
@@ -95,11 +95,6 @@ def export_live(
     return counts
 
 
-def store_of(run: Path, store: str | None) -> Path:
-    """Return the file of live changes of a run that is served."""
-    return run / STORE if store is None else Path(store)
-
-
 def told(counts: Exported, out: Path) -> str:
     """Return lines for people about an export."""
     tables = "".join(
@@ -114,11 +109,10 @@ def told(counts: Exported, out: Path) -> str:
     )
 
 
-def overrides_for(out: Path) -> list[str]:
-    """Return what to type so that a run reads the files of an export."""
+def table_paths(out: Path) -> dict[str, str]:
+    """Return the settings of `data` that name the files of an export."""
     names = {path.name.partition(".")[0]: path for path in sorted(out.iterdir())}
-    tables = ("interactions", "users", "items")
-    return [f"data.{table}_path={names[table]}" for table in tables if table in names]
+    return {f"{table}_path": str(names[table]) for table in TABLES if table in names}
 
 
 def file_name(table: str, source: Path) -> str:

@@ -25,9 +25,14 @@ def item_id(row, text):
     return f"item-{row:03d}" if text else 1000 + row
 
 
-def settings(history_items="table"):
+def settings(history_items="table", profiles=False):
     feature = "twotower.features"
     mlp = {"_target_": "twotower.towers.mlp.Mlp", "widths": [16], "normalise": "none"}
+    of_profiles = {
+        "who": {"_target_": f"{feature}.id.Id", "column": "user_id", "dim": 4},
+        "age": {"_target_": f"{feature}.numeric.Numeric", "column": "age"},
+        "likes": {"_target_": f"{feature}.tags.Tags", "column": "likes", "dim": 4},
+    }
     return {
         "embedding_dim": DIM,
         "history": {
@@ -42,6 +47,7 @@ def settings(history_items="table"):
             "user": {
                 "country": {"_target_": f"{feature}.categorical.Categorical", "column": "country", "dim": 4},
                 "when": {"_target_": f"{feature}.request_time.RequestTime", "year": 1},
+                **(of_profiles if profiles else {}),
             },
             "item": {
                 "own": {"_target_": f"{feature}.id.Id", "column": "item_id", "dim": 6},
@@ -53,7 +59,8 @@ def settings(history_items="table"):
     }
 
 
-def dataset(text=True):
+def dataset(text=True, profiles=False):
+    """Make up items and users; `profiles` have more columns, one of which no feature reads."""
     rng = np.random.default_rng(0)
     items = pd.DataFrame(
         {
@@ -70,6 +77,10 @@ def dataset(text=True):
             "country": rng.choice(["DE", "FR", "GB"], NUM_USERS),
         }
     )
+    if profiles:
+        users["age"] = 20.0 + np.arange(NUM_USERS)
+        users["likes"] = [["tea"] if row % 2 else ["tea", "books"] for row in range(NUM_USERS)]
+        users["city"] = ["Lyon" if row % 2 else "Bonn" for row in range(NUM_USERS)]
     log = history()
     return RetrievalDataset(
         user_table=users,
@@ -121,8 +132,8 @@ def index_of(kind):
     return IVFFlat.Config(nlist=4, nprobe=4 if kind == "ivf_flat" else 1).build()
 
 
-def write(folder, *, text=True, kind="flat_ip", history_items="table", seed=1):
-    data, chosen = dataset(text), settings(history_items)
+def write(folder, *, text=True, kind="flat_ip", history_items="table", seed=1, profiles=False):
+    data, chosen = dataset(text, profiles), settings(history_items, profiles)
     model = towers(data, chosen, seed)
     with torch.inference_mode():
         vectors = model.encode_items(torch.arange(1, NUM_ITEMS + 1)).numpy()
