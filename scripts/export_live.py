@@ -16,13 +16,14 @@ from twotower.config.exits import leave_on_signals
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.config.exits import DONE
-    from twotower.pipeline.export_live import export_live, overrides_for, told
+    from twotower.pipeline.export_live import export_live, table_paths, told
     from twotower.runs.run import Run
 
     run, out = Run.open(Path(settings["run"]), settings["trusted_packages"]), Path(settings["out"])
     paths = {name: settings[name] for name in ("interactions", "items", "users") if settings[name]}
     print(told(export_live(run.settings, Path(settings["store"]), out, paths, settings["fill"]), out))
-    print(f"next: python scripts/train.py continue='{run.folder}' {' '.join(overrides_for(out))}")
+    read = " ".join(f"data.{name}='{path}'" for name, path in table_paths(out).items())
+    print(f"next: python scripts/train.py continue='{run.folder}' {read}")
     return DONE
 
 

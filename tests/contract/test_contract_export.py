@@ -53,6 +53,8 @@ SHORT = {"f0": FEATURES["f0"], "when": {TARGET: "twotower.features.request_time.
 def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
     """Settings and features of models: one with every feature, and as many as a room has choices."""
     rooms = {room: choices(room) for room in ROOMS}
+    none = next(spec for spec in rooms["history"] if spec[TARGET].endswith("NoHistory"))
+    rooms["history"].remove(none)
     most = max(map(len, rooms.values()))
     found = {
         str(place): ({room: rooms[room][place % len(rooms[room])] for room in ROOMS}, SHORT)
@@ -63,7 +65,8 @@ def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
     every = rooms | {"user_tower": [PLAIN], "item_tower": [PLAIN]}
     settings = {room: every[room][0] for room in ROOMS}
     settings["history"] = settings["history"] | {"length": 3}
-    return found | {"every feature": (settings, FEATURES)}
+    without = settings | {"history": none}
+    return found | {"every feature": (settings, FEATURES), "no history": (without, SHORT)}
 
 
 MODELS = models()

@@ -7,7 +7,7 @@ from annotated_types import Le, MinLen
 
 from twotower.config.component import Config
 from twotower.config.run_keys import Continued, RunKeys
-from twotower.config.spec import PositiveInt, Seed, locate
+from twotower.config.spec import Fraction, PositiveInt, ProperFraction, Seed, locate
 from twotower.serving.http.service_config import ServiceConfig
 
 SWEEP_ONLY = frozenset({"sweep", "launcher", "seeds", "retry_failed", "trusted_packages"})
@@ -66,7 +66,7 @@ class RecommendKeys(OutKeys):
     allow: list[str | int] | None
     deny: list[str | int]
     where: dict[str, Any]
-    exclude_seen: bool
+    exclude_seen: bool | None
     request_time: int | None
 
 
@@ -86,6 +86,28 @@ class ExportLiveKeys(OutKeys):
     users: str | None
     fill: dict[str, Any]
     """Column of the log -> what it holds for live events."""
+
+
+class NightlyKeys(Config):
+    """Of scripts/nightly.py."""
+
+    service: Annotated[str, MinLen(1)]
+    bundles: Annotated[str, MinLen(1)]
+    store: Annotated[str, MinLen(1)]
+    nights: Annotated[str, MinLen(1)]
+    interactions: str | None
+    items: str | None
+    users: str | None
+    fill: dict[str, Any]
+    epochs: PositiveInt
+    replay: Fraction
+    changes: dict[str, Any]
+    metric: str | None
+    alpha: ProperFraction
+    api_keys_file: str
+    console: Literal["rich", "quiet", "jsonl", "silent"]
+    debug: bool
+    trusted_packages: list[str]
 
 
 @dataclass(frozen=True)
@@ -119,4 +141,5 @@ DOORS = {
     "recommend": Door(RecommendKeys),
     "embed": Door(EmbedKeys),
     "export_live": Door(ExportLiveKeys),
+    "nightly": Door(NightlyKeys),
 }

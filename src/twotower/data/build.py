@@ -33,6 +33,7 @@ LABELS = {
     "cold_users": "cold test users",
     "cold_items": "cold test items",
     "repeat_targets": "repeat targets (dropped)",
+    "repeats_kept": "repeat targets (kept)",
     "equal_timestamp_rate": "equal-timestamp rate",
     "future_leak_rate": "future-leak rate",
     "seen_filter": "seen-filter",
@@ -67,6 +68,7 @@ def _audit_of(log: Log, windows: Windows, split: Split, tables: Tables) -> Audit
         "valid_cold_users": int((train.counts()[valid.users] == 0).sum()),
         "valid_cold_items": len(np.setdiff1d(valid.target_items, train.items)),
         "repeat_targets": valid.num_repeats + test.num_repeats,
+        **({"repeats_kept": int(valid.is_repeat.sum() + test.is_repeat.sum())} if test.repeats else {}),
         "unused_interactions": int((windows.parts == NONE).sum()),
         **(_rates_of_times(log, windows) if tables.has_times else {}),
         **split.facts(positives),
@@ -136,7 +138,7 @@ def build_dataset(
         LOG.warning("warning: %s: this stored data set is damaged, and is built again", final)
     given, config = source.load(), source.config
     tables = checked(given, needs, config.meaning(), config.may_lack())
-    whole, windows, audit, contexts = _built(tables, split)
+    whole, windows, audit, contexts = _built(tables, split, config.repeats == "keep")
     built = whole, windows, audit | _rows_made(given, tables), contexts
     with temporary_folder(final) as temporary:
         fingerprint = write_dataset(temporary, *built)
@@ -167,11 +169,11 @@ def cache_key(source: Source, split: Split) -> str:
     return fingerprint_of([source.fingerprint(), split.config.spec(), code])
 
 
-def _built(tables: Tables, split: Split) -> tuple[Tables, Windows, Audit, pd.DataFrame | None]:
+def _built(tables: Tables, split: Split, repeats: bool) -> tuple[Tables, Windows, Audit, pd.DataFrame | None]:
     users, items = Vocabulary.fit(tables.users[USER_ID]), Vocabulary.fit(tables.items[ITEM_ID])
     contexts = contexts_of(tables.interactions, list(tables.context))
     log = log_of(tables, users, items, contexts.rows if contexts else None)
-    windows = windows_of(log, split)
+    windows = windows_of(log, split, repeats)
     audit = _audit_of(log, windows, split, tables) | _audit_of_actions(log, windows, tables.actions)
     times = tables.column("interactions", TIMESTAMP)
     if tables.has_times and (oddity := oddity_of_times(times)):

@@ -93,7 +93,7 @@ class Vector(Feature):
 
     def encoder(self) -> nn.Module:
         """Return a fresh projection, if there is one, [..., length] -> [..., output_dim]."""
-        return nn.Linear(self.length, self.config.dim) if self.config.dim else super().encoder()
+        return nn.Linear(self.length, self.config.dim, bias=False) if self.config.dim else super().encoder()
 
     def _wrong(self, values: pd.Series) -> BoolArray:
         vectors = [self._vector(value) for value in values]

@@ -24,6 +24,7 @@ from twotower.serving.live.changes import Event
 from twotower.serving.live.kept import read_kept
 
 COUNTS = "exported.json"
+TABLES = ("interactions", "users", "items")
 Files = TableFiles.Config
 
 
@@ -108,11 +109,10 @@ def told(counts: Exported, out: Path) -> str:
     )
 
 
-def overrides_for(out: Path) -> list[str]:
-    """Return what to type so that a run reads the files of an export."""
+def table_paths(out: Path) -> dict[str, str]:
+    """Return the settings of `data` that name the files of an export."""
     names = {path.name.partition(".")[0]: path for path in sorted(out.iterdir())}
-    tables = ("interactions", "users", "items")
-    return [f"data.{table}_path={names[table]}" for table in tables if table in names]
+    return {f"{table}_path": str(names[table]) for table in TABLES if table in names}
 
 
 def file_name(table: str, source: Path) -> str:

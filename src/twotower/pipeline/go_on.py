@@ -19,7 +19,11 @@ OF_TOWERS = ("embedding_dim", "features", "history", "user_tower", "item_tower",
 
 
 def go_on(
-    source: Path, changes: Mapping[str, Any], overrides: Sequence[str] = (), trusted: Collection[str] = ()
+    source: Path,
+    changes: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    trusted: Collection[str] = (),
+    folder: Path | None = None,
 ) -> int:
     """Train a run's towers further, into a new folder beside it; returns the exit status.
 
@@ -28,19 +32,24 @@ def go_on(
         changes: of its settings, with a `Continuation`.
         overrides: what was typed.
         trusted: packages whose classes the run's files may name.
+        folder: the new one; None names it by what was typed.
     """
     before = ended_run(source, CONTINUE)
     generation = (before.ancestry.generation if before.ancestry else 1) + 1
-    return _beside(source, changes, f"generation={generation}", overrides, trusted)
+    return _beside(source, changes, f"generation={generation}", overrides, trusted, folder)
 
 
 def refresh(
-    source: Path, changes: Mapping[str, Any], overrides: Sequence[str] = (), trusted: Collection[str] = ()
+    source: Path,
+    changes: Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    trusted: Collection[str] = (),
+    folder: Path | None = None,
 ) -> int:
     """Make a new bundle of a run's towers as they are, into a new folder beside it; see `go_on`."""
     ended_run(source, REFRESH)
     untrained = {CONTINUE: {"run": str(source), "epochs": 0, "replay": 0.0}}
-    return _beside(source, dict(changes) | untrained, REFRESH, overrides, trusted)
+    return _beside(source, dict(changes) | untrained, REFRESH, overrides, trusted, folder)
 
 
 def ended_run(source: Path, verb: str) -> Result:
@@ -62,7 +71,12 @@ def ended_run(source: Path, verb: str) -> Result:
 
 
 def _beside(
-    source: Path, changes: Mapping[str, Any], name: str, overrides: Sequence[str], trusted: Collection[str]
+    source: Path,
+    changes: Mapping[str, Any],
+    name: str,
+    overrides: Sequence[str],
+    trusted: Collection[str],
+    folder: Path | None,
 ) -> int:
     old = Run.open(source, trusted)
     settings = old.settings | dict(changes)
@@ -70,7 +84,7 @@ def _beside(
     shown = [text for text in overrides if key_of(text) != "run"]
     # Of what was typed for one key, generation after generation, the last counts.
     typed = {key_of(text): text for text in [*old.overrides, *shown]}
-    return train(settings, run_folder(source.parent, [name, *shown]), [*typed.values()])
+    return train(settings, folder or run_folder(source.parent, [name, *shown]), [*typed.values()])
 
 
 def refuse_other_towers(verb: str, overrides: Sequence[str]) -> None:

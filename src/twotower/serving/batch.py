@@ -49,6 +49,7 @@ class Answering:
         profiles: UserProfiles,
     ) -> None:
         self._request_time = bundle.request_time
+        self._exclude_seen = bundle.manifest.exclude_seen
         self._towers = towers
         self._catalogue = catalogue
         self._histories = histories
@@ -97,7 +98,8 @@ class Answering:
         user = None if request.user_id is None else self._histories.find(request.user_id)
         asker = self._profiles.asker(user, request.features)
         rows, times, now = self._history(request, user)
-        seen = rows if request.exclude_seen else NO_ROWS
+        exclude_seen = self._exclude_seen if request.exclude_seen is None else request.exclude_seen
+        seen = rows if exclude_seen else NO_ROWS
         choice = self.choice(request.k, request.allow, request.deny, request.where, seen)
         latest = self._histories.for_towers(rows, times, self._towers.length)
         return _Checked(asker, *latest, now, choice)

@@ -45,7 +45,7 @@ class Request:
         allow: choose only from these ids; an unknown one is an error. None for the whole catalogue.
         deny: never these ids; unknown ones are ignored.
         where: column of the item table -> a value, a list of values, or {"min": number, "max": number}.
-        exclude_seen: nothing the user already has.
+        exclude_seen: nothing the user already has; None = so unless the bundle's data keeps repeats.
     """
 
     user_id: UserId | None = None
@@ -57,7 +57,7 @@ class Request:
     allow: Iterable[ItemId] | None = None
     deny: Iterable[ItemId] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
-    exclude_seen: bool = True
+    exclude_seen: bool | None = None
 
 
 class Rules(TypedDict, total=False):
@@ -66,7 +66,7 @@ class Rules(TypedDict, total=False):
     allow: Iterable[ItemId] | None
     deny: Iterable[ItemId]
     where: Mapping[str, Any]
-    exclude_seen: bool
+    exclude_seen: bool | None
     request_time: int | None
 
 

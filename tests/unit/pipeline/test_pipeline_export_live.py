@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.pipeline.export_live import export_live, overrides_for, told
+from twotower.pipeline.export_live import export_live, table_paths, told
 from twotower.pipeline.live_tables import Grown
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.live.store import Store
@@ -104,10 +104,9 @@ def test_three_nights_lose_nothing_and_double_nothing(place, store):
         lines(place / "night-3" / "interactions.csv")
     )
     assert late.events_added == 5
-    assert overrides_for(place / "late") == [
-        f"data.interactions_path={place / 'late' / 'interactions.csv'}",
-        f"data.items_path={place / 'late' / 'items.csv'}",
-    ]
+    assert table_paths(place / "late") == {
+        f"{name}_path": str(place / "late" / f"{name}.csv") for name in ("interactions", "items")
+    }
 
 
 def test_profiles_are_rows_of_the_users(place):

@@ -35,6 +35,10 @@ class Source(Component, ABC):
         """Word of the event column -> its `role` (positive, negative, history or ignored) and `weight`; {}:
         all are positive."""
 
+        repeats: Literal["drop", "keep"] = "drop"
+        """Interactions with an item that the user has: `drop`, they train but are no targets, and nothing a
+        user has is recommended; or `keep`, for what is taken again and again, such as groceries and music."""
+
         def meaning(self) -> Meaning:
             """Return how labels and events are read."""
             return Meaning(self.label_threshold, self.events)

@@ -43,6 +43,9 @@ def quality_table(result: Result) -> Table:
     table.add_row("two towers", *(f"{metrics[f'test/{key}']:.4f}" for key in keys), style="bold")
     half = [_half_width(intervals.get(f"test/{key}")) for key in keys]
     table.add_row("  95 % interval", *half, style="dim")
+    for part, figures in result.slices.get("test", {}).get("target_repeat", {}).items():
+        label = f"  {part} targets ({figures['num_targets']:,})"
+        table.add_row(label, *(_figure(figures.get(key)) for key in keys), style="dim")
     for name, values in result.baselines.items():
         table.add_row(name, *(_figure(values.get(f"test/{key}")) for key in keys))
     return table
