@@ -125,7 +125,7 @@ class ExportedTowers:
         there: NDArray[np.bool_] = np.asarray(mask.any(0))
         first = int(there.argmax()) if there.any() else len(there) - 1  # what all pad alike is left out
         rows, mask = rows[:, first:], mask[:, first:]
-        feed = _feed(features | self._users.context(torch.from_numpy(np.asarray(request_times, np.int64))))
+        feed = _feed(features | self._users.of_times(torch.from_numpy(np.asarray(request_times, np.int64))))
         # The rows are checked; `take` then copies twice as fast as indexing does.
         feed[HISTORY] = self._history.vectors.take(np.where(mask, rows, 0), axis=0, mode="clip")
         feed[MASK] = mask

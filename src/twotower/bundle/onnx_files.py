@@ -98,7 +98,7 @@ def write_towers(folder: Path, model: TwoTower) -> list[str]:
 
 
 def _write_user_tower(path: Path, model: TwoTower, features: dict[str, Tensor], times: Tensor) -> None:
-    features = _ordered(features | model.users.context(times))
+    features = _ordered(features | model.users.of_times(times))
     length = min(EXAMPLE_LENGTH, model.history.config.length)
     history = torch.zeros(EXAMPLES, length, model.history.dim)
     mask = torch.zeros(EXAMPLES, length, dtype=torch.bool)

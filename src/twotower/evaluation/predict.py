@@ -38,8 +38,13 @@ def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> 
     users = np.asarray(holdout.users[positions], dtype=np.int64)
     rows, times = holdout.history.last(users, model.history.config.length)
     request_times = np.asarray(holdout.request_times[positions], dtype=np.int64)
+    contexts = None if holdout.context is None else np.asarray(holdout.context[positions], dtype=np.int64)
+    events = holdout.history.last_events(users, model.history.config.length)
     embeddings = model.encode_users(
-        *(torch.from_numpy(values).to(device) for values in (users, rows, times, request_times))
+        *(
+            None if values is None else torch.from_numpy(values).to(device)
+            for values in (users, rows, times, request_times, contexts, events)
+        )
     )
     model.train(training)
     return embeddings.float()

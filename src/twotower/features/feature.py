@@ -20,6 +20,12 @@ from twotower.data.column import Column, quoted
 REQUEST_TIME = "request_time"
 """Reserved user column: unix seconds of the request, given at call time instead of by the user table."""
 STATE = "state"
+TABLES = {
+    "user": ("users", "the users"),
+    "item": ("items", "the items"),
+    "context": ("context", "the context columns (data.context_columns)"),
+}
+"""Side -> its table, and what messages call it."""
 Values = pd.Series | Sequence[Any]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -31,7 +37,7 @@ class Feature(Component, ABC):
         """Settings of every feature."""
 
         column: str
-        """Of the user or item table."""
+        """Of the user or item table, or of the interactions where it is of the context."""
         missing: Literal["error", "allow"] = "error"
         """`error` refuses a table with missing values in the column; `allow` encodes them as unknown."""
 
@@ -47,12 +53,13 @@ class Feature(Component, ABC):
             except InputError as error:
                 yield "", str(error)
                 return
-            columns = None if facts.columns is None else facts.columns[f"{side}s"]
+            table, whose = TABLES[side]
+            columns = None if facts.columns is None else facts.columns.get(table, set())
             if self.describes_request:
                 if side == "item":
                     yield "", "describes the request, so it belongs to the users"
             elif columns is not None and self.column not in columns:
-                text = f"the {side}s of this data have no column {self.column!r}"
+                text = f"{whose} of this data have no column {self.column!r}"
                 yield "column", f"{text}; {nearest(self.column, columns)}"
 
         @property

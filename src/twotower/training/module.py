@@ -68,7 +68,12 @@ class RetrievalModule(pl.LightningModule):
         """Encode, draw candidates, compute the loss."""
         candidates = self.negatives(batch.positives, batch.known_positives, batch.known_items, self.draws)
         users = self.model.encode_users(
-            batch.users, batch.history_rows, batch.history_times, batch.request_times
+            batch.users,
+            batch.history_rows,
+            batch.history_times,
+            batch.request_times,
+            batch.context_rows,
+            batch.history_events,
         )
         rows, inverse = torch.cat([candidates.rows, batch.positives]).unique(return_inverse=True)
         items = self.model.encode_items(rows)
