@@ -1,6 +1,6 @@
 """What is known of a run before its data is read, for rules between its choices."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 
 
@@ -14,6 +14,8 @@ class Facts:
         num_items: of the catalogue; asked again once it is known for sure.
         columns: table (`users`, `items`) -> its columns.
         gives_split: whether the source says which interactions are train, valid or test.
+        gives_negatives: whether it says what was shown in vain.
+        events: the words of its events that stand in histories.
         blocks: `user_tower`, `item_tower` -> the names of its inputs.
         provided: what negatives and towers provide of what a loss may need.
         remedies: what towers could provide and do not -> what to set for it.
@@ -27,6 +29,8 @@ class Facts:
     num_items: int | None = None
     columns: Mapping[str, Set[str]] | None = None
     gives_split: bool | None = None
+    gives_negatives: bool | None = None
+    events: Collection[str] | None = None
     blocks: Mapping[str, Set[str]] | None = None
     provided: Set[str] | None = None
     remedies: Mapping[str, str] | None = None

@@ -6,16 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
+from twotower.data.actions import HISTORY, Actions, contexts_of
 from twotower.data.dataset import Audit, RetrievalDataset
 from twotower.data.history import Log, log_of
 from twotower.data.holdouts import Windows, windows_of
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import NONE, Split
 from twotower.data.store import open_dataset, write_dataset
-from twotower.data.tables import ENTITIES, ITEM_ID, TIMESTAMP, USER_ID, Needs, Tables, checked, no_needs
+from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Needs, Tables, checked, no_needs
 from twotower.data.times import date, oddity_of_times
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
@@ -49,6 +51,7 @@ def _audit_of(log: Log, windows: Windows, split: Split) -> Audit:
     targets that are earlier than some train interaction of anybody.
     """
     train, valid, test = windows.train, windows.valid, windows.test
+    positives = log.positives
     same_user = log.users[1:] == log.users[:-1]
     same_time = same_user & (log.times[1:] == log.times[:-1])
     return {
@@ -56,7 +59,7 @@ def _audit_of(log: Log, windows: Windows, split: Split) -> Audit:
         "interactions": len(log),
         "users": log.num_users,
         "items": log.num_items,
-        "density": len(log) / (log.num_users * log.num_items),
+        "density": len(positives) / (log.num_users * log.num_items),
         "first_time": date(int(log.times.min())),
         "last_time": date(int(log.times.max())),
         "train_interactions": len(train),
@@ -72,7 +75,7 @@ def _audit_of(log: Log, windows: Windows, split: Split) -> Audit:
         "unused_interactions": int((windows.parts == NONE).sum()),
         "equal_timestamp_rate": float(same_time.sum() / max(int(same_user.sum()), 1)),
         "future_leak_rate": float((train.times.max() > test.target_times).mean()),
-        **split.facts(log),
+        **split.facts(positives),
     }
 
 
@@ -107,20 +110,22 @@ def build_dataset(
     found = None if anew else open_dataset(final)
     if found is not None:
         told = Gathered("the data")
-        for table, frame in zip(ENTITIES, (found.user_table, found.item_table), strict=True):
-            told.messages += needs(table, frame, found.origins.get(table, table))
+        frames = {"users": found.user_table, "items": found.item_table, "context": found.context_table}
+        for table, frame in frames.items():
+            if frame is not None:
+                told.messages += needs(table, frame, found.origins.get(table, found.origins["interactions"]))
         told.tell()
         return found
     if final.exists() and not anew:
         LOG.warning("warning: %s: this stored data set is damaged, and is built again", final)
-    tables, windows, audit = _built(checked(source.load(), needs), split)
+    built = _built(checked(source.load(), needs, source.config.meaning()), split)
     with temporary_folder(final) as temporary:
-        fingerprint = write_dataset(tables, windows, audit, temporary)
+        fingerprint = write_dataset(temporary, *built)
         publish_folder(temporary, final)
         found = open_dataset(final)
         if found is None or (anew and found.fingerprint != fingerprint):  # what was there is broken or old
             temporary.mkdir()
-            write_dataset(tables, windows, audit, temporary)
+            write_dataset(temporary, *built)
             replace_folder(temporary, final)
             found = open_dataset(final)
     assert found is not None
@@ -133,15 +138,42 @@ def cache_key(source: Source, split: Split) -> str:
     return fingerprint_of([source.fingerprint(), split.config.spec(), code])
 
 
-def _built(tables: Tables, split: Split) -> tuple[Tables, Windows, Audit]:
+def _built(tables: Tables, split: Split) -> tuple[Tables, Windows, Audit, pd.DataFrame | None]:
     users, items = Vocabulary.fit(tables.users[USER_ID]), Vocabulary.fit(tables.items[ITEM_ID])
-    log = log_of(tables, users, items)
+    contexts = contexts_of(tables.interactions, list(tables.context))
+    log = log_of(tables, users, items, contexts.rows if contexts else None)
     windows = windows_of(log, split)
-    audit = _audit_of(log, windows, split)
+    audit = _audit_of(log, windows, split) | _audit_of_actions(log, windows, tables.actions)
     if oddity := oddity_of_times(tables.column("interactions", TIMESTAMP)):
         audit[WARNING] = oddity
     user_table, item_table = (
         table.iloc[np.argsort(vocabulary.rows(table[key]))].reset_index(drop=True)
         for table, key, vocabulary in ((tables.users, USER_ID, users), (tables.items, ITEM_ID, items))
     )
-    return replace(tables, users=user_table, items=item_table), windows, audit
+    tables = replace(tables, users=user_table, items=item_table)
+    return tables, windows, audit, contexts.table if contexts else None
+
+
+def _audit_of_actions(log: Log, windows: Windows, actions: Actions) -> Audit:
+    """Return what the audit says of labels, events, weights and contexts, where there are any."""
+    audit: Audit = {}
+    if actions.num_ignored:
+        audit["ignored_interactions"] = actions.num_ignored
+    if log.roles is not None:
+        audit["positive_interactions"] = int(log.is_positive.sum())
+        audit["shown_negatives"] = int(log.is_shown.sum())
+        audit["history_only"] = int((log.roles == HISTORY).sum())
+    if log.is_shown.any():
+        for name, window in {"valid": windows.valid, "test": windows.test}.items():
+            audit[f"{name}_labelled"] = 0 if window.labelled is None else len(window.labelled.labels)
+    if log.events is not None:
+        counts = np.bincount(log.events, minlength=len(actions.words) + 1)
+        audit |= {
+            f"event_{word}": int(counts[code]) for code, word in enumerate(actions.words, 1) if counts[code]
+        }
+    if log.weights is not None:
+        audit["zero_weights"] = int((log.weights == 0).sum())
+        audit["mean_weight"] = float(log.weights.mean())
+    if log.context is not None:
+        audit["contexts"] = int(log.context.max())
+    return audit

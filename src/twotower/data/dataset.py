@@ -17,15 +17,39 @@ Audit = dict[str, float | int | str | bool]
 
 
 @dataclass(frozen=True, eq=False)
+class Labelled:
+    """All that a window's users were shown, wanted or not: E examples, ordered by user, then time.
+
+    Args:
+        users: int32 [E] user rows.
+        items: int32 [E] item rows.
+        labels: bool [E], true where it was wanted.
+        times: int64 [E] unix seconds.
+        weights: float32 [E], or None: all count the same.
+        context: int32 [E] row of the table of contexts, or None.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    labels: np.ndarray
+    times: np.ndarray
+    weights: np.ndarray | None = None
+    context: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Holdout:
     """What is to be predicted, and what is known before.
 
     Args:
         users: int32 [Q], ascending, the user rows that have at least one target.
         target_offsets: int64 [Q + 1]; user `users[q]` owns targets target_offsets[q]:target_offsets[q + 1].
-        target_items: int32 [T] item rows, each once a user and none the user had before.
+        target_items: int32 [T] item rows, each once a user; none the user had before, unless `repeats`.
         request_times: int64 [Q] unix seconds at which the recommendation is asked for.
         history: of every user, only what precedes the user's targets.
+        context: int32 [Q] row of the table of contexts of each request: the user's first target's; or None.
+        labelled: what was wanted and what was shown in vain, where the log says both.
+        repeats: whether what a user has may be a target, and so may be recommended.
     """
 
     users: np.ndarray
@@ -33,6 +57,9 @@ class Holdout:
     target_items: np.ndarray
     request_times: np.ndarray
     history: History
+    context: np.ndarray | None = None
+    labelled: Labelled | None = None
+    repeats: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +74,8 @@ class RetrievalDataset:
         open_test: opens the test holdout; called by the first use of `test` and not before.
         fingerprint: of all values above but the audit, wherever they come from.
         origins: "interactions", "users", "items" -> file or source name, for messages.
+        context_table: what requests were made in; row r is position r - 1; None: nothing is known of that.
+        events: words of the events; code c is position c - 1.
     """
 
     user_table: pd.DataFrame
@@ -61,6 +90,8 @@ class RetrievalDataset:
     audit: Audit
     fingerprint: str
     origins: Mapping[str, str] = field(default_factory=dict)
+    context_table: pd.DataFrame | None = None
+    events: tuple[str, ...] = ()
 
     @cached_property
     def test(self) -> Holdout:

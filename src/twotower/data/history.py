@@ -3,12 +3,14 @@
 Shapes: B users asked for, L history positions, n interactions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.data.actions import NEGATIVE, POSITIVE
 from twotower.data.tables import ITEM_ID, SPLIT, SPLIT_NAMES, TIMESTAMP, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
 
@@ -18,22 +20,52 @@ class History:
     """A log as compressed rows by user, in the stable order (time, then row order of the source).
 
     User row u owns offsets[u]:offsets[u + 1] (int64 [num_users + 2]; row 0, unknown, is empty) of the item
-    rows (int32 [n]) and times (int64 [n], unix seconds).
+    rows (int32 [n]) and times (int64 [n], unix seconds). What is None is not known of this log.
+
+    Args:
+        offsets: see above.
+        items: see above.
+        times: see above.
+        weights: float32 [n], how much each counts as an example; 0 = it is part of histories only.
+        positive: bool [n], false where it is part of histories only: no target, no popularity, and the item
+            may be recommended all the same.
+        events: int16 [n], the word of each event, its position among the data's from 1; 0 = none.
+        context: int32 [n], row of the table of contexts, from 1; 0 = unknown.
+        shown: what the same users were shown in vain in the same time; no part of histories.
     """
 
     offsets: np.ndarray
     items: np.ndarray
     times: np.ndarray
+    weights: np.ndarray | None = None
+    positive: np.ndarray | None = None
+    events: np.ndarray | None = None
+    context: np.ndarray | None = None
+    shown: "History | None" = None
 
     @classmethod
     def of(cls, users: np.ndarray, items: np.ndarray, times: np.ndarray, num_users: int) -> "History":
         """Build from interactions [n] that are already ordered by user row (none is 0), then time."""
-        counts = np.bincount(users, minlength=num_users + 1)
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return cls(offsets, items.astype(np.int32), times.astype(np.int64))
+        return cls(offsets_of(users, num_users), items.astype(np.int32), times.astype(np.int64))
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @cached_property
+    def positives(self) -> "History":
+        """The part that users wanted: itself where nothing is in it for histories only."""
+        if self.positive is None:
+            return self
+        keep = np.asarray(self.positive)
+        columns = {name: getattr(self, name) for name in ("weights", "events", "context")}
+        return replace(
+            self,
+            offsets=offsets_of(self.user_rows()[keep], self.num_users),
+            items=self.items[keep],
+            times=self.times[keep],
+            positive=None,
+            **{name: None if column is None else column[keep] for name, column in columns.items()},
+        )
 
     @property
     def num_users(self) -> int:
@@ -59,6 +91,16 @@ class History:
         times[there] = self.times[positions[there]]
         return items, times
 
+    def last_events(self, users: np.ndarray, length: int) -> NDArray[np.int64] | None:
+        """Return the events of what `last` returns, [B, L], 0 where padding; None where none are known."""
+        if self.events is None:
+            return None
+        positions = np.asarray(self.offsets[users + 1])[:, None] + np.arange(-length, 0)
+        there = positions >= np.asarray(self.offsets[users])[:, None]
+        found = np.zeros(positions.shape, dtype=np.int64)
+        found[there] = self.events[positions[there]]
+        return found
+
     def flat(self, users: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Return where in `users` [B] each of their interactions belongs, ascending, and its item row."""
         starts = np.asarray(self.offsets[users])
@@ -69,12 +111,19 @@ class History:
         return owners, np.asarray(self.items[positions], dtype=np.int32)
 
 
+def offsets_of(users: np.ndarray, num_users: int) -> NDArray[np.int64]:
+    """Return where each user row's interactions begin, int64 [num_users + 2], of ascending user rows [n]."""
+    counts = np.bincount(users, minlength=num_users + 1)
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
 @dataclass(frozen=True, eq=False)
 class Log:
     """Interactions ordered by user row, then time, then row order of the source.
 
     Rows are int32 [n], times int64 [n] in unix seconds, and `given` int8 [n]: the position in `SPLIT_NAMES`
-    that the source gives each interaction.
+    that the source gives each interaction. `roles` int8 [n] are those of `actions.ROLES`, None where all are
+    positive; for weights, events and context see `History`.
     """
 
     users: NDArray[np.int32]
@@ -83,6 +132,10 @@ class Log:
     num_users: int
     num_items: int
     given: NDArray[np.int8] | None = None
+    roles: NDArray[np.int8] | None = None
+    weights: NDArray[np.float32] | None = None
+    events: NDArray[np.int16] | None = None
+    context: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.users)
@@ -99,14 +152,62 @@ class Log:
         ordinals: NDArray[np.int64] = np.arange(len(self)) - first[self.users]
         return ordinals
 
+    @cached_property
+    def is_positive(self) -> NDArray[np.bool_]:
+        """Which interactions are neither shown in vain nor of histories only, [n]."""
+        return np.ones(len(self), dtype=np.bool_) if self.roles is None else self.roles == POSITIVE
+
+    @cached_property
+    def is_shown(self) -> NDArray[np.bool_]:
+        """Which interactions are items shown in vain, [n]."""
+        return np.zeros(len(self), dtype=np.bool_) if self.roles is None else self.roles == NEGATIVE
+
+    @cached_property
+    def positives(self) -> "Log":
+        """The positive interactions, which a split is made of."""
+        return self if self.roles is None else replace(self._taken(self.is_positive), roles=None)
+
     def only(self, mask: NDArray[np.bool_]) -> History:
-        """Return the interactions a mask [n] keeps, by user."""
-        return History.of(self.users[mask], self.items[mask], self.times[mask], self.num_users)
+        """Return the interactions a mask [n] keeps, by user; those shown in vain as a part of their own."""
+        if self.roles is None:
+            return self._taken(mask).history()
+        part, shown = self._taken(mask & ~self.is_shown), self._taken(mask & self.is_shown)
+        history = part.history()
+        if not part.is_positive.all():
+            history = replace(history, positive=part.is_positive)
+        return replace(history, shown=shown.history()) if self.is_shown.any() else history
+
+    def history(self) -> History:
+        """Return all interactions by user."""
+        weights = self.weights
+        if weights is not None:
+            weights = np.where(self.is_positive | self.is_shown, weights, 0).astype(np.float32)
+        elif not (self.is_positive | self.is_shown).all():
+            weights = (self.is_positive | self.is_shown).astype(np.float32)
+        found = History.of(self.users, self.items, self.times, self.num_users)
+        return replace(found, weights=weights, events=self.events, context=self.context)
+
+    def _taken(self, mask: NDArray[np.bool_]) -> "Log":
+        names = ("users", "items", "times", "given", "roles", "weights", "events", "context")
+        columns = {name: getattr(self, name) for name in names}
+        taken: dict[str, Any] = {
+            name: None if column is None else column[mask] for name, column in columns.items()
+        }
+        return replace(self, **taken)
 
 
-def log_of(tables: Tables, users: Vocabulary, items: Vocabulary) -> Log:
-    """Return the interactions of checked tables in rows, stably ordered."""
-    frame = tables.interactions
+def log_of(
+    tables: Tables, users: Vocabulary, items: Vocabulary, context: NDArray[np.int32] | None = None
+) -> Log:
+    """Return the interactions of checked tables in rows, stably ordered.
+
+    Args:
+        tables: checked.
+        users: of them.
+        items: of them.
+        context: [n] the row of each interaction in the table of contexts.
+    """
+    frame, actions = tables.interactions, tables.actions
     user_rows, item_rows = users.rows(frame[USER_ID]), items.rows(frame[ITEM_ID])
     times = frame[TIMESTAMP].to_numpy(dtype=np.int64)
     order = np.lexsort((times, user_rows))  # lexsort is stable: equal times keep the row order of the source
@@ -114,5 +215,12 @@ def log_of(tables: Tables, users: Vocabulary, items: Vocabulary) -> Log:
     if SPLIT in frame.columns:
         names = frame[SPLIT].to_numpy(dtype=object)
         given = np.select([names == name for name in SPLIT_NAMES], range(len(SPLIT_NAMES))).astype(np.int8)
-        given = given[order]
-    return Log(user_rows[order], item_rows[order], times[order], len(users), len(items), given)
+    parts: dict[str, Any] = {
+        "given": given,
+        "roles": actions.roles,
+        "weights": actions.weights,
+        "events": actions.codes,
+        "context": context,
+    }
+    ordered = {name: None if part is None else part[order] for name, part in parts.items()}
+    return Log(user_rows[order], item_rows[order], times[order], len(users), len(items), **ordered)

@@ -1,13 +1,13 @@
 """From the parts of a split to what is asked and what is known."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-from twotower.data.dataset import Holdout
+from twotower.data.dataset import Holdout, Labelled
 from twotower.data.history import History, Log
 from twotower.data.splits import split as part
 from twotower.data.splits.split import Parts, Split, is_in
@@ -22,8 +22,8 @@ class Window(Holdout):
         num_repeats: targets dropped because the user had the item before, in the history or as a target.
     """
 
-    target_times: NDArray[np.int64]
-    num_repeats: int
+    target_times: NDArray[np.int64] = field(kw_only=True)
+    num_repeats: int = field(kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +63,9 @@ def _window(
     later: Collection[int],
 ) -> Window:
     """Build a window of targets, of what may be history, and of what it must not know of even as a repeat."""
-    is_target = is_in(parts, targets)
-    kept = is_target & _first_of_pair(log, ~is_in(parts, later))
+    in_window = is_in(parts, targets)
+    is_target = in_window & log.is_positive
+    kept = is_target & _first_of_pair(log, ~is_in(parts, later) & log.is_positive)
     if not kept.any():
         raise InputError(
             f"split={split.name}: all {int(is_target.sum()):,} targets of a window repeat an item their user "
@@ -75,11 +76,22 @@ def _window(
         users=users.astype(np.int32),
         target_offsets=np.append(starts, kept.sum()).astype(np.int64),
         target_items=log.items[kept],
-        request_times=split.request_times(log, is_target)[users],
+        request_times=split.request_times(log.positives, is_target[log.is_positive])[users],
         history=log.only(is_in(parts, known) & _before_targets(log, is_target)),
         target_times=log.times[kept],
         num_repeats=int(is_target.sum() - kept.sum()),
+        context=None if log.context is None else log.context[kept][starts],
+        labelled=_labelled(log, in_window & (log.is_positive | log.is_shown)),
     )
+
+
+def _labelled(log: Log, mask: NDArray[np.bool_]) -> Labelled | None:
+    """Return what a window's users were shown, None unless some of it was wanted and some was not."""
+    labels = log.is_positive[mask]
+    if labels.all() or not labels.any():
+        return None
+    weights, context = (None if each is None else each[mask] for each in (log.weights, log.context))
+    return Labelled(log.users[mask], log.items[mask], labels, log.times[mask], weights, context)
 
 
 def _first_of_pair(log: Log, considered: NDArray[np.bool_]) -> NDArray[np.bool_]:

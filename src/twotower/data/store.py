@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from twotower.config.errors import InputError
-from twotower.data.dataset import Audit, Holdout, RetrievalDataset
+from twotower.data.dataset import Audit, Holdout, Labelled, RetrievalDataset
 from twotower.data.history import History
 from twotower.data.holdouts import Windows
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
@@ -19,11 +19,16 @@ from twotower.files.atomic import sha256_of_file
 from twotower.files.plain_values import fingerprint_of
 
 META, OWN_SUM = "meta.json", "sha256"
-HISTORY_ARRAYS = ("offsets", "items", "times")
-TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times")
+HISTORY_ARRAYS = ("offsets", "items", "times", "weights", "positive", "events", "context")
+TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times", "context")
+LABELLED_ARRAYS = ("users", "items", "labels", "times", "weights", "context")
+"""What is kept of each; an array that is None has no file."""
+SHOWN, LABELLED = "shown", "labelled"  # folders beside the arrays
 
 
-def write_dataset(tables: Tables, windows: Windows, audit: Audit, folder: Path) -> str:
+def write_dataset(
+    folder: Path, tables: Tables, windows: Windows, audit: Audit, context: pd.DataFrame | None = None
+) -> str:
     """Write into an empty folder, equal histories once; returns the fingerprint: equal for equal values.
 
     An InputError says which feature column mixes kinds of values.
@@ -31,21 +36,23 @@ def write_dataset(tables: Tables, windows: Windows, audit: Audit, folder: Path) 
     holdouts = {"valid": windows.valid, "test": windows.test}
     histories = {"train": windows.train, "train_and_valid": windows.train_and_valid}
     histories |= {name: holdout.history for name, holdout in holdouts.items()}
-
-    def same(one: History, other: History) -> bool:
-        return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in HISTORY_ARRAYS)
-
     names: dict[str, str] = {}
     content: dict[str, Any] = {"histories": names, "item_label": tables.item_label}
     for name, history in histories.items():
-        twin = next((other for other in names if same(histories[other], history)), name)
+        twin = next((other for other in names if _same(histories[other], history)), name)
         names[name] = twin
         if twin == name:
-            content |= _save(folder / f"history_{name}", history, HISTORY_ARRAYS)
+            content |= _save_history(folder, f"history_{name}", history)
     for name, holdout in holdouts.items():
-        content |= _save(folder / name, holdout, TARGET_ARRAYS)
+        content |= _save(folder, name, holdout, TARGET_ARRAYS)
+        if holdout.labelled is not None:
+            content |= _save(folder, f"{name}/{LABELLED}", holdout.labelled, LABELLED_ARRAYS)
     for name, frame in {"users": tables.users, "items": tables.items}.items():
         content[name] = _save_table(frame, folder / f"{name}.parquet", tables.origin(name))
+    if context is not None:
+        content["context"] = _save_table(context, folder / "context.parquet", tables.origin("interactions"))
+    beside = {"events": list(tables.actions.words), "repeats": windows.test.repeats}
+    content |= {name: value for name, value in beside.items() if value}
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     meta = {
         "fingerprint": fingerprint_of(content),
@@ -53,6 +60,7 @@ def write_dataset(tables: Tables, windows: Windows, audit: Audit, folder: Path) 
         "item_label": tables.item_label,
         "origins": {name: tables.origin(name) for name in ("interactions", "users", "items")},
         "histories": names,
+        **beside,
         "files": {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in files},
     }
     meta[OWN_SUM] = fingerprint_of(meta)
@@ -67,17 +75,23 @@ def open_dataset(folder: Path) -> RetrievalDataset | None:
         return None
     user_table = pd.read_parquet(folder / "users.parquet")
     item_table = pd.read_parquet(folder / "items.parquet")
+    context = folder / "context.parquet"
     names = meta["histories"]
     histories = {
-        name: History(**_load(folder / f"history_{name}", HISTORY_ARRAYS))
+        name: _open_history(folder / f"history_{name}")
         for name in {names[key] for key in ("train", "train_and_valid", "valid")}
     }
+
+    def open_holdout(name: str, history: History) -> Holdout:
+        place = folder / name / LABELLED
+        labelled = Labelled(**_load(place, LABELLED_ARRAYS)) if place.is_dir() else None
+        arrays = _load(folder / name, TARGET_ARRAYS)
+        return Holdout(**arrays, history=history, labelled=labelled, repeats=meta["repeats"])
 
     def open_test() -> Holdout:
         if _whole_meta(folder) != meta:
             raise InputError(f"{folder}: this stored data set was changed while a run used it; run again")
-        history = History(**_load(folder / f"history_{names['test']}", HISTORY_ARRAYS))
-        return Holdout(**_load(folder / "test", TARGET_ARRAYS), history=history)
+        return open_holdout("test", _open_history(folder / f"history_{names['test']}"))
 
     return RetrievalDataset(
         user_table=user_table,
@@ -87,11 +101,13 @@ def open_dataset(folder: Path) -> RetrievalDataset | None:
         items=Vocabulary(_ids(item_table[ITEM_ID])),
         train=histories[names["train"]],
         train_and_valid=histories[names["train_and_valid"]],
-        valid=Holdout(**_load(folder / "valid", TARGET_ARRAYS), history=histories[names["valid"]]),
+        valid=open_holdout("valid", histories[names["valid"]]),
         open_test=open_test,
         audit=meta["audit"],
         fingerprint=meta["fingerprint"],
         origins=meta["origins"],
+        context_table=pd.read_parquet(context) if context.is_file() else None,
+        events=tuple(meta["events"]),
     )
 
 
@@ -112,23 +128,51 @@ def _ids(column: pd.Series) -> np.ndarray:
     return array.astype(np.str_) if array.dtype.kind not in "iu" else array
 
 
-def _save(folder: Path, holder: object, names: tuple[str, ...]) -> dict[str, Any]:
-    """Write arrays; returns name -> what tells their values apart."""
-    folder.mkdir()
+def _same(one: History, other: History) -> bool:
+    def equal(left: np.ndarray | None, right: np.ndarray | None) -> bool:
+        return left is right or (left is not None and right is not None and np.array_equal(left, right))
+
+    arrays = all(equal(getattr(one, name), getattr(other, name)) for name in HISTORY_ARRAYS)
+    if not arrays or one.shown is None or other.shown is None:
+        return arrays and one.shown is other.shown
+    return _same(one.shown, other.shown)
+
+
+def _save_history(folder: Path, name: str, history: History) -> dict[str, Any]:
+    content = _save(folder, name, history, HISTORY_ARRAYS)
+    return (
+        content
+        if history.shown is None
+        else content | _save_history(folder, f"{name}/{SHOWN}", history.shown)
+    )
+
+
+def _open_history(folder: Path) -> History:
+    shown = _open_history(folder / SHOWN) if (folder / SHOWN).is_dir() else None
+    return History(**_load(folder, HISTORY_ARRAYS), shown=shown)
+
+
+def _save(folder: Path, place: str, holder: object, names: tuple[str, ...]) -> dict[str, Any]:
+    """Write the arrays that there are; returns name -> what tells their values apart."""
+    (folder / place).mkdir()
     content: dict[str, Any] = {}
     for name in names:
+        if getattr(holder, name) is None:
+            continue
         array = np.ascontiguousarray(getattr(holder, name))
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        np.save(folder / place / f"{name}.npy", array, allow_pickle=False)
         digest = hashlib.sha256(array.data).hexdigest()
-        content[f"{folder.name}/{name}"] = [str(array.dtype), list(array.shape), digest]
+        content[f"{place}/{name}"] = [str(array.dtype), list(array.shape), digest]
     return content
 
 
 def _load(folder: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Map arrays into memory, as plain ones: NumPy's subclass for them costs at every indexing."""
+    """Map the arrays that there are into memory, as plain ones: NumPy's subclass costs at every indexing."""
     paths = {name: folder / f"{name}.npy" for name in names}
     return {
-        name: np.asarray(np.load(path, mmap_mode="r", allow_pickle=False)) for name, path in paths.items()
+        name: np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        for name, path in paths.items()
+        if path.is_file()
     }
 
 

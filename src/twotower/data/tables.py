@@ -1,7 +1,7 @@
 """The three tables every source returns, and the check that they pass: all mistakes at once."""
 
 import difflib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 
 from twotower.config.problems import Gathered, legible, listed
+from twotower.data.actions import IGNORED, Actions, Meaning, actions_of
 from twotower.data.column import Column, checked_ids, quoted, unified_ids
 from twotower.data.times import TimestampUnit, checked_times
 
 USER_ID, ITEM_ID, TIMESTAMP, SPLIT = "user_id", "item_id", "timestamp", "split"
+LABEL, WEIGHT, EVENT = "label", "weight", "event"
 SPLIT_NAMES = ("train", "valid", "test")
 
 
@@ -24,7 +26,8 @@ class Tables:
     A named index of a frame says where its rows come from ("line" 7) and is quoted in messages.
 
     Args:
-        interactions: `user_id`, `item_id`, `timestamp`, perhaps `split`.
+        interactions: `user_id`, `item_id`, `timestamp`, perhaps `split`, `label`, `weight`, `event` and the
+            columns that `context` names.
         users: `user_id`, unique, and feature columns; holds every user of the interactions. Without any
             column: the users of the interactions, without features.
         items: `item_id`, unique, and feature columns; ditto. The catalogue.
@@ -32,6 +35,8 @@ class Tables:
         item_label: the column of `items` that names an item for people.
         file_columns: `user_id` and so on -> the column's name in the files, where it differs.
         from_csv: tables whose ids are text only because CSV has no types.
+        context: columns of `interactions` that describe the request.
+        actions: what the interactions were, once they are checked.
     """
 
     interactions: pd.DataFrame
@@ -42,6 +47,8 @@ class Tables:
     file_columns: Mapping[str, str] = field(default_factory=dict)
     timestamp_unit: TimestampUnit = "s"
     from_csv: Collection[str] = ()
+    context: Sequence[str] = ()
+    actions: Actions = field(default_factory=Actions)
 
     def origin(self, table: str) -> str:
         """Return where "interactions", "users" or "items" come from."""
@@ -66,6 +73,7 @@ def missing_columns(columns: Iterable[str], needed: Iterable[str]) -> str | None
 
 
 ENTITIES = {"users": USER_ID, "items": ITEM_ID}  # table -> its key
+MEANING = Meaning()
 Needs = Callable[[str, pd.DataFrame, str], Iterable[str]]
 """("users" or "items", that table, its origin) -> what is wrong with the columns that somebody needs of it.
 
@@ -78,7 +86,7 @@ def no_needs(table: str, frame: pd.DataFrame, origin: str) -> Iterable[str]:
     return ()
 
 
-def checked(tables: Tables, needs: Needs = no_needs) -> Tables:
+def checked(tables: Tables, needs: Needs = no_needs, meaning: Meaning = MEANING) -> Tables:
     """Check tables, bring ids to int64 or text and timestamps to unix seconds, and make tables not given.
 
     A table of users or items must name every user or item of the interactions: an id that is missing there
@@ -100,8 +108,39 @@ def checked(tables: Tables, needs: Needs = no_needs) -> Tables:
     for table, key in ENTITIES.items():
         frames[table], columns[key] = _checked_entities(tables, table, key, told)
         told.messages += needs(table, frames[table], tables.origin(table))
+    actions = _checked_actions(tables, needs, meaning, told)
     told.tell()
-    return replace(tables, interactions=tables.interactions.assign(**columns), **frames)
+    return _without_ignored(
+        replace(tables, interactions=tables.interactions.assign(**columns), actions=actions, **frames)
+    )
+
+
+def _checked_actions(tables: Tables, needs: Needs, meaning: Meaning, told: Gathered) -> Actions:
+    """Return what the interactions were; the columns of the request are looked at as those of users are."""
+    there = tables.interactions.columns
+    label, weight, event = (
+        tables.column("interactions", name) if name in there else None for name in (LABEL, WEIGHT, EVENT)
+    )
+    if tables.context:
+        context = tables.interactions[list(tables.context)]
+        told.messages += needs("context", context, tables.origin("interactions"))
+    return actions_of(label, weight, event, meaning, told)
+
+
+def _without_ignored(tables: Tables) -> Tables:
+    """Return tables without the interactions that count for nothing; the catalogue stays as it is."""
+    actions = tables.actions
+    if actions.roles is None or not (ignored := actions.roles == IGNORED).any():
+        return tables
+    kept: dict[str, Any] = {
+        name: None if values is None else values[~ignored]
+        for name, values in (("roles", actions.roles), ("weights", actions.weights), ("codes", actions.codes))
+    }
+    return replace(
+        tables,
+        interactions=tables.interactions[~ignored],
+        actions=replace(actions, **kept, num_ignored=int(ignored.sum())),
+    )
 
 
 def _check_columns(tables: Tables, told: Gathered) -> None:

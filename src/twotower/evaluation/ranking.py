@@ -53,18 +53,18 @@ def rank(top_rows: np.ndarray, targets: Targets, popularity: np.ndarray) -> Rank
 
 
 def item_popularity(train: History, num_items: int) -> NDArray[np.int64]:
-    """Return the train interactions of each item row, int64 [N + 1]; row 0 counts none."""
-    counts = np.bincount(train.items, minlength=num_items + 1)
+    """Return the positive train interactions of each item row, int64 [N + 1]; row 0 counts none."""
+    counts = np.bincount(train.positives.items, minlength=num_items + 1)
     counts[0] = 0
     return counts
 
 
 def seen_pairs(history: History, users: np.ndarray) -> Pairs:
-    """Return (position in `users`, item row) of everything these users have in their history.
+    """Return (position in `users`, item row) of everything these users have, as positives of their history.
 
     Positions ascend; an item a user had twice appears twice.
     """
-    positions, rows = history.flat(users)
+    positions, rows = history.positives.flat(users)
     known = rows > 0
     return positions[known].astype(np.int64), rows[known].astype(np.int64)
 

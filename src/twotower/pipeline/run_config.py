@@ -85,6 +85,8 @@ FACTS: dict[str, Callable[[RunConfig], Any]] = {
     "num_items": lambda config: config.data.catalogue_size(),
     "columns": lambda config: config.data.columns(),
     "gives_split": lambda config: config.data.gives_split(),
+    "gives_negatives": lambda config: config.data.gives_negatives(),
+    "events": lambda config: config.data.events_of_histories(),
     "blocks": lambda config: config.block_names(),
     "provided": lambda config: config.provides() | config.negatives.provides,
     "remedies": lambda config: config.remedies(),

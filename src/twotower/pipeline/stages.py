@@ -88,10 +88,10 @@ def begun(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> Iter
 
 
 def needs_of(features: FeaturesConfig) -> Needs:
-    """Return what the features of a configuration need of the tables of users and of items."""
+    """Return what the features of a configuration need of the tables."""
 
     def needs(table: str, frame: pd.DataFrame, origin: str) -> list[str]:
-        choices = features.user if table == "users" else features.item
+        choices = {"users": features.user, "items": features.item}.get(table, {})
         return column_faults({name: choice.build(1) for name, choice in choices.items()}, frame, origin)
 
     return needs

@@ -60,6 +60,8 @@ GENRES = (
 class MovieLens(Source):
     """Every rating of at least `min_rating` is an interaction; the catalogue holds the movies rated so.
 
+    With a `label_threshold` the stars are labels: lower ones were shown in vain.
+
     Users have `gender`, `age` (in 1M the lower bound of a group), `occupation` and `zip`; items have
     `title`, `year` (missing for one movie of 100K) and `genres` (a list). Ratings keep the row order of the
     file, which is the tie rule: in 1M half of all consecutive ratings of a user have equal times.
@@ -78,6 +80,10 @@ class MovieLens(Source):
             """Tell whether `TWOTOWER_DATA_DIR` is a folder, if it is set."""
             problem = data_folder_problem()
             return [("variant", problem)] if problem else []
+
+        def gives_negatives(self) -> bool:
+            """Tell whether some of the ratings are below the threshold."""
+            return self.label_threshold is not None and self.label_threshold > self.min_rating
 
         def catalogue_size(self) -> int | None:
             """Return the rated movies, if all ratings are kept."""
@@ -98,7 +104,11 @@ class MovieLens(Source):
         files = list(fetch(archive).values())
         read = read_1m if self.config.variant == "1m" else _read_100k
         ratings, users, movies = read(*files)
-        interactions = ratings.loc[ratings["rating"] >= self.config.min_rating].drop(columns="rating")
+        interactions = ratings.loc[ratings["rating"] >= self.config.min_rating]
+        if self.config.label_threshold is None:
+            interactions = interactions.drop(columns="rating")
+        else:
+            interactions = interactions.rename(columns={"rating": "label"})
         rated = movies[movies["item_id"].isin(interactions["item_id"])]
         names = dict(zip(("interactions", "users", "items"), archive.files, strict=True))
         return Tables(

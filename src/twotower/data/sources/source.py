@@ -4,7 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 
+from pydantic import Field
+
 from twotower.config.component import Component
+from twotower.data.actions import Event, Meaning
 from twotower.data.tables import Tables
 from twotower.files.atomic import sha256_of_file
 from twotower.files.plain_values import fingerprint_of
@@ -20,9 +23,28 @@ class Source(Component, ABC):
     class Config(Component.Config):
         """Settings of every source."""
 
+        label_threshold: float | None = None
+        """A label of at least this is positive, a lower one negative; null where labels are 0 and 1."""
+        events: dict[str, Event.Config] = Field(default_factory=dict)
+        """Word of the event column -> its `role` (positive, negative, history or ignored) and `weight`; {}:
+        all are positive."""
+
+        def meaning(self) -> Meaning:
+            """Return how labels and events are read."""
+            return Meaning(self.label_threshold, self.events)
+
+        def gives_negatives(self) -> bool | None:
+            """Tell whether the log says what was shown in vain; None if that is not known without reading."""
+            return any(event.role == "negative" for event in self.events.values())
+
         def build(self) -> "Source":
             """Build the source."""
             return self.make(Source)
+
+        def events_of_histories(self) -> list[str] | None:
+            """Return the words of events that histories can hold, None if not known without reading."""
+            roles = {word: event.role for word, event in self.events.items()}
+            return [word for word, role in roles.items() if role in ("positive", "history")]
 
         def gives_split(self) -> bool:
             """Tell whether the interactions come with a `split` column, for split=given."""
@@ -33,7 +55,7 @@ class Source(Component, ABC):
             return None
 
         def columns(self) -> dict[str, set[str]] | None:
-            """Return "users" and "items" -> columns, if they are known without reading, else None."""
+            """Return "users", "items" and "context" -> columns, if known without reading, else None."""
             return None
 
     config: Config

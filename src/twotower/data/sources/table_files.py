@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -12,12 +13,31 @@ from twotower.config.problems import Gathered
 from twotower.config.spec import PositiveInt
 from twotower.data.sources.source import Source
 from twotower.data.table_reader import Separator, header, header_problems, is_parquet, read, tags, typed
-from twotower.data.tables import ENTITIES, ITEM_ID, SPLIT, TIMESTAMP, USER_ID, Tables, missing_columns
+from twotower.data.tables import (
+    ENTITIES,
+    EVENT,
+    ITEM_ID,
+    LABEL,
+    SPLIT,
+    TIMESTAMP,
+    USER_ID,
+    WEIGHT,
+    Tables,
+    missing_columns,
+)
 from twotower.data.times import TimestampUnit
 from twotower.files.atomic import sha256_of_file
 from twotower.files.plain_values import fingerprint_of
 
-ROLES = {USER_ID: "user_column", ITEM_ID: "item_column", TIMESTAMP: "timestamp_column", SPLIT: "split_column"}
+ROLES = {
+    USER_ID: "user_column",
+    ITEM_ID: "item_column",
+    TIMESTAMP: "timestamp_column",
+    SPLIT: "split_column",
+    LABEL: "label_column",
+    WEIGHT: "weight_column",
+    EVENT: "event_column",
+}
 """Name in `Tables` -> the setting that names the column of the interactions."""
 PLACES = frozenset({"interactions_path", "users_path", "items_path", "chunk_rows"})
 """Settings of where and how files are read, which make no other data."""
@@ -49,6 +69,14 @@ class TableFiles(Source):
         """`s` or `ms` since 1970, or `iso` dates and times (no zone means UTC)."""
         split_column: str | None = None
         """Of the interactions, with the words train, valid, test; for split=given."""
+        label_column: str | None = None
+        """Of the interactions: 1 for wanted, 0 for shown in vain; or numbers, with a `label_threshold`."""
+        weight_column: str | None = None
+        """Of the interactions, 0 or more: how much each counts as an example."""
+        event_column: str | None = None
+        """Of the interactions, a word; `events` says what each word stands for."""
+        context_columns: list[str] | None = None
+        """Of the interactions: what the request was made in (device, place), for `features.context`."""
         user_features: list[str] | None = None
         """Columns of users to read; None for all."""
         item_features: list[str] | None = None
@@ -67,12 +95,20 @@ class TableFiles(Source):
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
             """Find missing files and columns, from the headers alone."""
             roles = self.roles()
-            twice = [column for column, number in Counter(roles.values()).items() if number > 1]
+            context = self.context_columns or []
+            columns = Counter([*roles.values(), *context])
+            twice = [column for column, number in columns.items() if number > 1]
             found = [
                 ("user_column", f"column {name!r} has two roles; each role needs its own") for name in twice
             ]
+            found += [
+                ("context_columns", f"{name!r} is our name of another column; rename it in the file")
+                for name in context
+                if name in ROLES and name not in twice
+            ]
+            of_log: dict[str, list[str] | None] = {ROLES[role]: [column] for role, column in roles.items()}
             needed: dict[str, dict[str, list[str] | None]] = {
-                "interactions": {ROLES[role]: [column] for role, column in roles.items()},
+                "interactions": of_log | {"context_columns": self.context_columns or []},
                 "users": {"user_column": [self.user_column], "user_features": self.user_features},
                 "items": {"item_column": [self.item_column], "item_features": self.item_features},
             }
@@ -81,12 +117,22 @@ class TableFiles(Source):
             read = self.columns() if not found else None
             if read is not None:
                 for key, present, named in (
-                    ("tag_columns", read["users"] | read["items"], self.tag_columns or []),
+                    ("tag_columns", set().union(*read.values()), self.tag_columns or []),
                     ("item_label", read["items"], [self.item_label] if self.item_label else []),
                 ):
                     problem = missing_columns(sorted(present), named)
                     found += [(key, f"among the columns that are read, {problem}")] if problem else []
             return found
+
+        def gives_negatives(self) -> bool:
+            """Tell whether there are labels, or a word for what was shown in vain."""
+            return self.label_column is not None or bool(super().gives_negatives())
+
+        def events_of_histories(self) -> list[str] | None:
+            """Return the words of events that histories can hold, None if not known without reading."""
+            if self.event_column is None:
+                return []
+            return super().events_of_histories() if self.events else None
 
         def gives_split(self) -> bool:
             """Tell whether a split column is named."""
@@ -98,6 +144,7 @@ class TableFiles(Source):
                 return {
                     "users": {USER_ID, *self.features("users")},
                     "items": {ITEM_ID, *self.features("items")},
+                    "context": set(self.features("interactions")),
                 }
             except InputError:
                 return None
@@ -117,9 +164,11 @@ class TableFiles(Source):
             return {role: column for role, column in columns.items() if column is not None}
 
         def features(self, table: str) -> list[str]:
-            """Return the columns that are read of "users" or "items", beside their key."""
+            """Return the columns that are read of a table, beside its keys."""
+            if table == "interactions":
+                return self.context_columns or []
             path = self.paths().get(table)
-            if path is None or table not in ENTITIES:
+            if path is None:
                 return []
             chosen = self.user_features if table == "users" else self.item_features
             keys = ("", self.roles()[ENTITIES[table]], USER_ID, ITEM_ID)
@@ -146,7 +195,7 @@ class TableFiles(Source):
     def load(self) -> Tables:
         """Read the files, columns under the names of `Tables`."""
         config, roles, told = self.config, self.config.roles(), Gathered("the data")
-        frames: dict[str, pd.DataFrame] = {}
+        frames: dict[str, Any] = {}
         for table, path in config.paths().items():
             keys = {ENTITIES[table]: roles[ENTITIES[table]]} if table in ENTITIES else roles
             with told.refusals():  # files that cannot be read are told together
@@ -158,6 +207,7 @@ class TableFiles(Source):
             item_label=config.item_label,
             file_columns=roles,
             timestamp_unit=config.timestamp_unit,
+            context=config.features("interactions"),
             from_csv=[table for table, path in config.paths().items() if not is_parquet(path)],
         )
 

@@ -35,6 +35,10 @@ class Given(Split):
             raise InputError(f"split=given: {NO_SPLIT}")
         return np.array([TRAIN, VALID, TEST], dtype=np.int8)[log.given]
 
+    def spread(self, log: Log, parts: Parts) -> Parts:
+        """Return the part that the source gives every interaction."""
+        return self.assign(log)
+
     def remedy(self, log: Log) -> str:
         """Return which value of the column is missing."""
         return "mark some rows of the split column with that word, in lower case"

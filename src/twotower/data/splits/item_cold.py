@@ -30,7 +30,13 @@ class ItemCold(Temporal):
 
     def assign(self, log: Log) -> Parts:
         """Return the part of each interaction, by its time and its item."""
-        parts = super().assign(log)
+        return self._without_cold(log, super().assign(log))
+
+    def spread(self, log: Log, parts: Parts) -> Parts:
+        """Return the part of every interaction, by its time and its item."""
+        return self._without_cold(log, super().spread(log, parts))
+
+    def _without_cold(self, log: Log, parts: Parts) -> Parts:
         is_cold = self._is_cold(log)[log.items]
         parts[is_cold & (parts == TRAIN)] = NONE
         parts[is_cold & (parts == VALID)] = VALID_ONLY

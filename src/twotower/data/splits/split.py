@@ -44,7 +44,35 @@ class Split(Component, ABC):
 
     @abstractmethod
     def assign(self, log: Log) -> Parts:
-        """Return the part of each interaction, int8 [n]."""
+        """Return the part of each interaction, int8 [n]; all of them are positive."""
+
+    def spread(self, log: Log, parts: Parts) -> Parts:
+        """Return the part of every interaction, int8 [n], once the positive ones have theirs.
+
+        Here: what is in histories only goes with the user's positive before it, and what was shown in vain
+        with the one after it; where there is none, with the nearest. Users without any train.
+
+        Args:
+            log: all interactions.
+            parts: [number of positives].
+        """
+        found = np.full(len(log), TRAIN, dtype=np.int8)
+        places = np.flatnonzero(log.is_positive)
+        if len(places) == 0:
+            return found
+        after = np.searchsorted(places, np.arange(len(log)))  # of the first positive at or after each
+        before = np.searchsorted(places, np.arange(len(log)), side="right") - 1
+        first, second = np.where(log.is_shown, after, before), np.where(log.is_shown, before, after)
+
+        def of_user(nearest: NDArray[np.int64]) -> NDArray[np.bool_]:
+            there = (nearest >= 0) & (nearest < len(places))
+            same: NDArray[np.bool_] = log.users[places[np.where(there, nearest, 0)]] == log.users
+            return there & same
+
+        for nearest in (second, first):  # the last write wins
+            has = of_user(nearest)
+            found[has] = parts[nearest[has]]
+        return found
 
     @abstractmethod
     def remedy(self, log: Log) -> str:
@@ -66,15 +94,16 @@ class Split(Component, ABC):
 
     def parts(self, log: Log) -> Parts:
         """Return `assign`; an InputError if train, valid or test is empty."""
-        parts = self.assign(log)
-        assert parts.shape == log.users.shape
+        positives = log.positives
+        parts = self.assign(positives)
+        assert parts.shape == positives.users.shape
         for part, codes in (("train", TRAIN_PARTS), ("valid", VALID_TARGETS), ("test", TEST_TARGETS)):
             if not is_in(parts, codes).any():
                 raise InputError(
-                    f"split={self.name}: {part} holds none of the {len(log):,} interactions; "
-                    f"{self.remedy(log)}"
+                    f"split={self.name}: {part} holds none of the {len(positives):,} interactions; "
+                    f"{self.remedy(positives)}"
                 )
-        return parts
+        return parts if log.roles is None else self.spread(log, parts)
 
 
 def is_in(parts: Parts, codes: Collection[int]) -> NDArray[np.bool_]:

@@ -45,11 +45,11 @@ class Temporal(Split):
 
     def assign(self, log: Log) -> Parts:
         """Return the part of each interaction, by its time alone."""
-        valid_from, test_from = self.cutoffs(log)
-        parts = np.full(len(log), TRAIN, dtype=np.int8)
-        parts[log.times >= valid_from] = VALID
-        parts[log.times >= test_from] = TEST
-        return parts
+        return _by_time(log, *self.cutoffs(log))
+
+    def spread(self, log: Log, parts: Parts) -> Parts:
+        """Return the part of every interaction, by its time alone."""
+        return _by_time(log, *self.cutoffs(log.positives))
 
     def cutoffs(self, log: Log) -> tuple[int, int]:
         """Return the first second of the valid window and of the test window."""
@@ -80,6 +80,13 @@ class Temporal(Split):
             f"valid from {date(valid_from)}, test from {date(test_from)}; change split.test and split.valid "
             f"(now {self.config.test} and {self.config.valid} {self.config.unit})"
         )
+
+
+def _by_time(log: Log, valid_from: int, test_from: int) -> Parts:
+    parts = np.full(len(log), TRAIN, dtype=np.int8)
+    parts[log.times >= valid_from] = VALID
+    parts[log.times >= test_from] = TEST
+    return parts
 
 
 def _start(ordered: np.ndarray, share: float) -> int:

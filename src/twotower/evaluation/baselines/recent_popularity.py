@@ -26,6 +26,7 @@ class RecentPopularity(Popularity):
 
     def fit(self, train: History, num_items: int, now: int) -> None:
         """Count the interactions of each item inside the window."""
+        train = train.positives
         inside = (train.times >= now - self.config.days * DAY_SECONDS) & (train.times < now)
         recent = np.bincount(train.items[inside], minlength=num_items + 1)[1:]
         ever = item_popularity(train, num_items)[1:]

@@ -41,7 +41,7 @@ class RecentPopularity(ItemBias):
 
     def initialise(self, log: History) -> None:
         """Count the log, newest interactions most."""
-        times, items = np.asarray(log.times), np.asarray(log.items)
+        times, items = np.asarray(log.positives.times), np.asarray(log.positives.items)
         weights = 0.5 ** ((times.max() - times) / SECONDS_A_DAY / self.config.half_life_days)
         popularity = np.log1p(np.bincount(items, weights=weights, minlength=self.num_items + 1)[1:])
         with torch.no_grad():
