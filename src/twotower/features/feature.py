@@ -20,12 +20,8 @@ from twotower.data.column import Column, quoted
 REQUEST_TIME = "request_time"
 """Reserved user column: unix seconds of the request, given at call time instead of by the user table."""
 STATE = "state"
-TABLES = {
-    "user": ("users", "the users"),
-    "item": ("items", "the items"),
-    "context": ("context", "the context columns (data.context_columns)"),
-}
-"""Side -> its table, and what messages call it."""
+TABLES = {"user": "users", "item": "items", "context": "context"}
+TABLE_NAMES = {"context": "context columns"}
 Values = pd.Series | Sequence[Any]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -53,13 +49,13 @@ class Feature(Component, ABC):
             except InputError as error:
                 yield "", str(error)
                 return
-            table, whose = TABLES[side]
+            table = TABLES[side]
             columns = None if facts.columns is None else facts.columns.get(table, set())
             if self.describes_request:
                 if side == "item":
                     yield "", "describes the request, so it belongs to the users"
             elif columns is not None and self.column not in columns:
-                text = f"{whose} of this data have no column {self.column!r}"
+                text = f"the {TABLE_NAMES.get(table, table)} of this data have no column {self.column!r}"
                 yield "column", f"{text}; {nearest(self.column, columns)}"
 
         @property

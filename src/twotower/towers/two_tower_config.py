@@ -54,7 +54,11 @@ class TwoTowerConfig(Config):
         }
 
     def shapes(
-        self, users: FeatureTable, items: FeatureTable, contexts: FeatureTable | None = None, num_events: int = 0
+        self,
+        users: FeatureTable,
+        items: FeatureTable,
+        contexts: FeatureTable | None = None,
+        num_events: int = 0,
     ) -> TwoTower:
         """Build the towers without memory for their weights, to see what these would take."""
         with torch.device("meta"), _WithoutFirstWeights():

@@ -61,9 +61,10 @@ def build_module(
         origins.get("items", "items"),
         width,
     )
-    check_weights(config, users, items)
+    contexts = fit_contexts(config, dataset, log)
+    check_weights(config, users, items, contexts, len(dataset.events))
     torch.manual_seed(config.seed)
-    model = config.build_towers(users, items, torch.from_numpy(trained_items))
+    model = config.build_towers(users, items, torch.from_numpy(trained_items), contexts, len(dataset.events))
     model.item_bias.initialise(log)
     frequencies = config.objective.build().frequencies(log, num_items)
     return RetrievalModule(
@@ -77,13 +78,20 @@ def build_module(
     )
 
 
-def check_weights(config: TwoTowerConfig, users: FeatureTable, items: FeatureTable) -> None:
+def check_weights(
+    config: TwoTowerConfig,
+    users: FeatureTable,
+    items: FeatureTable,
+    contexts: FeatureTable | None = None,
+    num_events: int = 0,
+) -> None:
     """Refuse towers that training cannot hold, before their memory is asked for.
 
     Raises:
         InputError: says what they take.
     """
-    number = sum(parameter.numel() for parameter in config.shapes(users, items).parameters())
+    shapes = config.shapes(users, items, contexts, num_events)
+    number = sum(parameter.numel() for parameter in shapes.parameters())
     if said := beyond_memory(f"{number:,} weights", number * BYTES_A_WEIGHT):
         keys = "embedding_dim, user_tower.widths, item_tower.widths, features"
         raise InputError(f"{keys}: {said}; make them narrower")
@@ -110,6 +118,16 @@ def build_batches(config: TrainingConfig, log: History) -> TrainBatches:
     return batches
 
 
+def fit_contexts(config: TrainingConfig, dataset: RetrievalDataset, log: History) -> FeatureTable:
+    """Fit the features of the request on the contexts that training sees, shown negatives' too."""
+    table = pd.DataFrame() if dataset.context_table is None else dataset.context_table
+    logs = [log] if log.shown is None else [log, log.shown]
+    rows = [np.asarray(each.context) for each in logs if each.context is not None]
+    seen = np.unique(np.concatenate(rows)) if rows else np.zeros(0, dtype=np.int64)
+    origin = dataset.origins.get("interactions", "interactions")
+    return fit_features(config.features.context, table, seen[seen > 0], origin, config.tower_width)
+
+
 def fit_features(
     choices: Mapping[str, Feature.Config],
     table: pd.DataFrame,
@@ -121,7 +139,7 @@ def fit_features(
 
     Args:
         choices: name -> feature.
-        table: of users or items.
+        table: of users, items or contexts.
         train_rows: rows that training sees.
         origin: of the table, for messages.
         tower_width: of the towers' output.

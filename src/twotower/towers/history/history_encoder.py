@@ -14,7 +14,7 @@ from twotower.config.spec import DropoutRate, Length
 
 
 class EventEmbeddings(NamedTuple):
-    """What was done with each item of histories: embeddings [E + 1, H], row 0 zeros, and rows [B, L] of it."""
+    """What was done with each item of histories: embeddings [E + 1, H], row 0 zeros, and their rows [B, L]."""
 
     table: Tensor
     rows: Tensor
@@ -57,7 +57,10 @@ class HistoryEncoder(Component, nn.Module, ABC):
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse events where there are none to tell apart."""
             if self.events and facts.events is not None and not facts.events:
-                yield "events", "this data has no events; name them in data.events, or set history.events=false"
+                yield (
+                    "events",
+                    "this data has no events; name them in data.events, or set history.events=false",
+                )
 
         def block_dims(self, dim: int) -> dict[str, int]:
             """Return the names and widths of `HistoryEncoder.blocks`."""
