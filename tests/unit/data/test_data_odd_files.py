@@ -82,10 +82,10 @@ def test_an_index_without_a_name_is_none():
     for name in ("items.parquet", "items.csv"):
         source = TableFiles(TableFiles.Config(interactions_path="log.parquet", items_path=name))
         assert source.config.columns() == {
-                "users": {"user_id"},
-                "items": {"item_id", "price"},
-                "context": set(),
-            }
+            "users": {"user_id"},
+            "items": {"item_id", "price"},
+            "context": set(),
+        }
         assert checked(source.load()).items.to_dict("list") == items.to_dict("list")
 
 

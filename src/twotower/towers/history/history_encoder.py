@@ -14,7 +14,7 @@ from twotower.config.spec import DropoutRate, Length
 
 
 class EventEmbeddings(NamedTuple):
-    """What was done with each item of histories: embeddings [E + 1, H], row 0 zeros, and their rows [B, L]."""
+    """What was done with the items of histories: embeddings [E + 1, H], row 0 zeros, and rows [B, L]."""
 
     table: Tensor
     rows: Tensor
