@@ -171,9 +171,9 @@ def _users(bundle: Bundle, rng: np.random.Generator) -> Iterator[Users]:
 def _new_users(bundle: Bundle, rng: np.random.Generator) -> Iterator[Users]:
     """Yield users without any feature, with histories of no item, one and as many as fit, at any width."""
     length, num_items, now = bundle.model.history.config.length, len(bundle.items), bundle.request_time
-    lengths = sorted({0, 1, min(2, length), length // 2, length})
+    lengths = sorted({0, min(1, length), min(2, length), length // 2, length})
     rows = rng.integers(1, num_items + 1, (len(lengths), length))
-    rows[-1, -1] = num_items
+    rows[-1:, -1:] = num_items
     rows[np.arange(length) < length - np.array(lengths)[:, None]] = 0
     times = np.sort(rng.integers(1, now + 1, rows.shape), axis=1) * (rows > 0)
     requests = np.resize([0, now], len(rows)).astype(np.int64)
@@ -216,7 +216,7 @@ def _of_items(model: TwoTower, exported: ExportedTowers, case: dict[str, Tensor]
     embeddings, vectors = exported.embed_items(case)
     expected = model.encode_item_features(case)
     difference = _difference(expected, embeddings)
-    if model.history.config.items == "tower":
+    if model.history.config.reads_towers:
         return max(difference, _difference(model.layout.tower(expected), vectors))
     return difference
 

@@ -39,7 +39,9 @@ SPARE_ROWS = 1024
 
 def history_vectors(model: TwoTower, item_vectors: Floats) -> Floats:
     """Return what a history sees of each item, [N + 1, H]; zeros for row 0 and items it does not know."""
-    if model.history.config.items == "table":
+    if not model.history.config.length:
+        return np.zeros((len(item_vectors) + 1, 0), dtype=np.float32)
+    if model.history.config.reads_table:
         vectors = model.history_table.weight.detach().numpy() * model.trained_items.numpy()[:, None]
         vectors[0] = 0
         return np.asarray(vectors, dtype=np.float32)
@@ -54,7 +56,7 @@ class HistoryVectors:
     """
 
     def __init__(self, model: TwoTower, vectors: Floats) -> None:
-        self._grows = model.history.config.items == "tower"
+        self._grows = model.history.config.reads_towers
         self.vectors = vectors
         self._seen = np.ones(len(vectors), dtype=np.bool_)
         if not self._grows:
@@ -161,9 +163,9 @@ class ExportedTowers:
 
     def _checked(self, history_rows: Integers) -> Integers:
         rows = np.asarray(history_rows, dtype=np.int64)
-        if rows.ndim != 2 or not 1 <= rows.shape[1] <= self.length:
+        if rows.ndim != 2 or not min(1, self.length) <= rows.shape[1] <= self.length:
             raise InputError(
-                f"history_rows: expected 1 to {self.length} positions a user, found shape {rows.shape}; "
+                f"history_rows: expected {min(1, self.length)} to {self.length} positions a user, found shape {rows.shape}; "
                 f"keep the latest {self.length}"
             )
         # ONNX Runtime, and numpy, would take a negative row for one counted from the end.

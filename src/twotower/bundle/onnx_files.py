@@ -62,10 +62,12 @@ class UserTowerModule(nn.Module):
             events: [B, L] int64 what was done with each item, 0 where not known, if that is looked at.
         """
         blocks = _blocks(self.encoders, features)
+        given = self.history.config.block_dims(self.history.dim)
         if self.events is not None and events is not None:
             history = history + self.events(events) * mask[..., None]
-        blocks["history"] = self.history.latest(history, mask, times)
-        if self.history.config.last_item:
+        if "history" in given:
+            blocks["history"] = self.history.latest(history, mask, times)
+        if "last_item" in given:
             blocks["last_item"] = history[:, -1]
         return self.layout.of_users(self.tower(blocks))
 
@@ -117,7 +119,7 @@ def write_towers(folder: Path, model: TwoTower) -> list[str]:
 def _write_user_tower(path: Path, model: TwoTower, features: dict[str, Tensor]) -> None:
     features, others = _ordered(features), user_inputs(model)
     length = min(EXAMPLE_LENGTH, model.history.config.length)
-    history = torch.zeros(EXAMPLES, length, model.history.dim)
+    history = torch.zeros(EXAMPLES, length, model.history.item_dim)
     mask = torch.zeros(EXAMPLES, length, dtype=torch.bool)
     axes = {0: Dim("B")} | ({1: Dim("L", min=1, max=model.history.config.length)} if length > 1 else {})
     examples = (history, mask, mask.long(), mask.long())[: len(others)]

@@ -171,7 +171,7 @@ def _check_agreement(bundle: Bundle) -> None:
     if bundle.manifest.export is not None:
         path = folder / layout.HISTORY_VECTORS
         vectors = read_array(path, mapped=True)
-        _check_numbers(path, vectors, (num_items + 1, bundle.model.history.dim))
+        _check_numbers(path, vectors, (num_items + 1, bundle.model.history.item_dim))
         if vectors[0].any():
             _refuse(path, "holds values that are not zeros for row 0")
 
@@ -190,7 +190,7 @@ def _check_use(bundle: Bundle) -> None:
         people = model.users.encode(persons)
         num = len(next(iter(people.values()))) if people else 2
         rows, times = bundle.history.last(np.zeros(num, dtype=np.int64), model.history.config.length)
-        rows[:, -1], times[:, -1] = 1, bundle.request_time  # whoever is asked for, an item came before
+        rows[:, -1:], times[:, -1:] = 1, bundle.request_time  # whoever is asked for, an item came before
         asked = torch.full((num,), bundle.request_time)
         users = model.encode_user_features(people, torch.from_numpy(rows), torch.from_numpy(times), asked)
         _check_finite("users", users, (num, dim))

@@ -53,7 +53,7 @@ def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> 
 def encode_every_user(model: TwoTower, holdout: Holdout) -> NDArray[np.float32]:
     """Embed all users of a holdout, in chunks. Returns float32 [Q, D]."""
     every = np.arange(len(holdout.users))
-    chunk = min(CHUNK, max(1, CHUNK_PLACES // model.history.config.length))
+    chunk = min(CHUNK, max(1, CHUNK_PLACES // max(1, model.history.config.length)))
     chunks = np.split(every, range(chunk, len(every), chunk))
     return np.concatenate([encode_holdout(model, holdout, chunk).cpu().numpy() for chunk in chunks])
 

@@ -10,17 +10,18 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
+from twotower.config.spec import WidthOrNone
 from twotower.features.feature import BoolArray, Feature
 
 FloatMatrix = npt.NDArray[np.float32]
 
 
 class Vector(Feature):
-    """A given vector, as it is or standardised; zeros where it is missing."""
+    """A given vector, as it is, standardised or projected; zeros where it is missing."""
 
     class Config(Feature.Config):
         """Settings of given vectors.
@@ -32,6 +33,8 @@ class Vector(Feature):
         """Of a `.npy` file holding a matrix. A new entity may still bring its vector itself."""
         standardise: bool = False
         """Scale each component to mean 0 and standard deviation 1 on train."""
+        dim: WidthOrNone = 0
+        """Width of a learned linear projection of it; 0 for the vector itself."""
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Tell whether there is a matrix at `path`."""
@@ -71,7 +74,7 @@ class Vector(Feature):
     @property
     def expected(self) -> str:
         """What a value must be."""
-        length = f" of length {self.output_dim}" if self.output_dim else ""
+        length = f" of length {self.length}" if self.length else ""
         path = self.config.path
         if path is None:
             return f"a vector of finite numbers{length}, as long as all others"
@@ -79,9 +82,18 @@ class Vector(Feature):
         return f"a row number of {path}, 0 to {last}, with finite numbers in that row"
 
     @property
-    def output_dim(self) -> int:
-        """Length of a vector; known after `fit`."""
+    def length(self) -> int:
+        """Of a vector; known after `fit`."""
         return len(self.state.mean)
+
+    @property
+    def output_dim(self) -> int:
+        """Width of the projection, or else the length of a vector, known after `fit`."""
+        return self.config.dim or self.length
+
+    def encoder(self) -> nn.Module:
+        """Return a fresh projection, if there is one, [..., length] -> [..., output_dim]."""
+        return nn.Linear(self.length, self.config.dim) if self.config.dim else super().encoder()
 
     def _wrong(self, values: pd.Series) -> BoolArray:
         vectors = [self._vector(value) for value in values]
@@ -101,10 +113,10 @@ class Vector(Feature):
 
     def _encode(self, values: pd.Series) -> Tensor:
         mean, std = np.asarray(self.state.mean), np.asarray(self.state.std)
-        encoded: FloatMatrix = np.zeros((len(values), self.output_dim), dtype=np.float32)
+        encoded: FloatMatrix = np.zeros((len(values), self.length), dtype=np.float32)
         for position, value in enumerate(values):
             vector = self._vector(value)
-            if vector is not None and len(vector) == self.output_dim:
+            if vector is not None and len(vector) == self.length:
                 encoded[position] = (vector - mean) / std
         return torch.from_numpy(encoded)
 

@@ -172,6 +172,6 @@ def choices(name: Any, known: Iterable[str]) -> str:
 def right_aligned(values: Rows, length: int) -> Rows:
     """Return the last of some values as [L], 0 = padding on the left."""
     row = np.zeros(length, dtype=np.int64)
-    latest = values[-length:]
+    latest = values[max(0, len(values) - length) :]
     row[length - len(latest) :] = latest
     return row

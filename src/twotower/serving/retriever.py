@@ -43,7 +43,7 @@ class Retriever:
         self.version = f"{run.name}-{bundle.manifest.sha256[:NUM_SUM_DIGITS]}"
         towers = towers_of(bundle)
         catalogue = Catalogue(bundle, towers)
-        by_table = bundle.model.history.config.items == "table"
+        by_table = bundle.model.history.config.reads_table
         users = UserHistories(bundle.users, bundle.history, catalogue.items, by_table)
         self.bundle, self.catalogue, self.users = bundle, catalogue, users
         self._items, self._lock = catalogue.items, catalogue.lock

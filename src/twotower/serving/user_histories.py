@@ -96,7 +96,7 @@ class UserHistories:
 
     def for_towers(self, rows: Rows, times: Rows, length: int) -> tuple[Rows, Rows]:
         """Return the latest `length` items and times as the towers take them, each [L], 0 = padding."""
-        latest = rows[-length:]
+        latest = rows[max(0, len(rows) - length) :]
         latest = self._items.first(latest) if self._by_table else self._items.latest(latest)
         return right_aligned(latest, length), right_aligned(times, length)
 

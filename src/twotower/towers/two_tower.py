@@ -62,7 +62,7 @@ class TwoTower(nn.Module):
         self.item_bias = item_bias
         self.layout = EmbeddingLayout(history.dim, item_bias.config.width)
         self.register_buffer("trained_items", trained_items)
-        if history.config.items == "table":
+        if history.config.reads_table:
             self.history_table = nn.Embedding(len(trained_items), history.dim, padding_idx=0)
             nn.init.normal_(self.history_table.weight[1:], std=history.dim**-0.5)
         # After all else: first weights are drawn in this order, so that a seed keeps its figures.
@@ -184,7 +184,9 @@ class TwoTower(nn.Module):
 
     def _history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return embeddings [R, H] and the place of each history item among them, [B, L], 0 = none."""
-        if self.history.config.items == "table":
+        if not self.history.config.length:
+            return self.trained_items.new_zeros((1, self.history.dim), dtype=torch.float32), rows
+        if self.history.config.reads_table:
             # Live items, added after training, lie beyond the table: unknown to it, as are untrained ones.
             rows = torch.where(rows < len(self.trained_items), rows, 0)
             return self.history_table.weight, torch.where(self.trained_items[rows], rows, 0)

@@ -148,7 +148,7 @@ def _trained(module: RetrievalModule, fitted: Sequence[Fitted], valid: Callable[
 def warn_of_empty_histories(batches: TrainBatches) -> None:
     """Say it when most examples have no history, which serving would not match."""
     share = batches.share_without_history()
-    if share > MANY_EMPTY:
+    if batches.history_length and share > MANY_EMPTY:
         LOG.warning(
             "warning: %.0f %% of the training examples have no history; with coarse or equal timestamps set "
             "history.strict=false",

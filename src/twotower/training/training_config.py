@@ -47,6 +47,11 @@ class TrainingConfig(TwoTowerConfig):
         """Yield (key, message) of what keeps the towers from being put together."""
         if self.tower_width < 1:
             yield "embedding_dim", "leaves the towers no column beside the item bias; raise it"
+        if not self.block_names()["user_tower"]:
+            text = (
+                "the user tower has no input; name at least one feature, or choose a history other than none"
+            )
+            yield "features.user", text
         if not self.features.item:
             yield "features.item", "the item tower has no input; name at least one feature"
         blocks = self.history.block_dims(1).keys()

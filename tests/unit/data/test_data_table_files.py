@@ -47,6 +47,7 @@ def test_csv(files):
     assert source.config.columns() == {
         "users": {"user_id", "country"},
         "items": {"item_id", "name", "genres", "price", "code"},
+        "context": set(),
     }
     assert tables.origins == {"interactions": "interactions.csv", "users": "users.csv", "items": "items.csv"}
 

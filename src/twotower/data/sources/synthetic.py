@@ -4,7 +4,7 @@ Shapes: U users, N items, T topics.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ ENTRIES_A_ROW = 20  # numbers that a user or item takes beside its weights: a ro
 PLANTED_ROUNDS = 10
 WORDS_A_TOPIC = 8
 WORDS_A_TITLE = 3
+PROFILE_NUMBERS = 5
 CONCENTRATION = 0.15  # of the Dirichlet weights of users and items over topics; small = clear tastes
 
 
@@ -36,6 +37,9 @@ class Planted:
 
 class Synthetic(Source):
     """A topic model: a user draws one of the own topics, then an item of that topic by popularity.
+
+    With `labels: clicks` interactions are impressions: items are shown by popularity, and `label` says whether
+    the user clicked. Users then have a `profile`, five numbers that tell their topics, with noise.
 
     No (user, item) pair occurs twice. Item features tell the topics: `category` (the largest), `tags` (the
     three largest), `title` (words of the topics), `price` (noise about the category) and `vector` (noisy
@@ -58,7 +62,13 @@ class Synthetic(Source):
         popularity_exponent: NonNegativeFloat = 0.8
         """Of the power law; 0 = all items alike."""
         feature_noise: NonNegativeFloat = 0.05
-        """Standard deviation of what is added to the weights in `vector`."""
+        """Standard deviation of what is added to the weights in `vector` and `profile`."""
+        labels: Literal["none", "clicks"] = "none"
+        """`clicks`: impressions with a `label`, 1 where the user's taste agrees with the item more than in half
+        of the impressions, noise included; `preference` is then the share of labels that are so planted, and
+        the others are fair coins."""
+        label_noise: NonNegativeFloat = 0.25
+        """Standard deviation of what is added to the agreement, in units of its own."""
         days: Days = 365.0
         """Length of the log, which starts on 2020-01-01."""
         seed: Seed = 0
@@ -85,8 +95,9 @@ class Synthetic(Source):
 
         def columns(self) -> dict[str, set[str]]:
             """Return the columns of the two tables."""
+            profile = {"profile"} if self.labels == "clicks" else set()
             return {
-                "users": {"user_id", "segment"},
+                "users": {"user_id", "segment"} | profile,
                 "items": {"item_id", "title", "category", "tags", "price", "vector"},
             }
 
@@ -100,9 +111,17 @@ class Synthetic(Source):
         seconds = max(round(self.config.days * 86_400), 1)
         times = np.sort(rng.integers(0, seconds, len(users))) + FIRST_TIME
         segments = [f"segment {topic}" for topic in planted.users.argmax(axis=1)]
+        log = pd.DataFrame({"user_id": users + 1, "item_id": items + 1, "timestamp": times})
+        people = pd.DataFrame({"user_id": np.arange(1, len(planted.users) + 1), "segment": segments})
+        if self.config.labels == "clicks":
+            own = np.random.default_rng([self.config.seed, 1])  # so that the rest is as without labels
+            tastes, kinds = self._tastes(planted, own)
+            log["label"] = self._labels((tastes[users] * kinds[items]).sum(1), own)
+            noise = own.normal(scale=self.config.feature_noise, size=tastes.shape)
+            people["profile"] = list((tastes + noise).astype(np.float32))
         return Tables(
-            interactions=pd.DataFrame({"user_id": users + 1, "item_id": items + 1, "timestamp": times}),
-            users=pd.DataFrame({"user_id": np.arange(1, len(planted.users) + 1), "segment": segments}),
+            interactions=log,
+            users=people,
             items=self._item_table(planted, rng),
             origins={name: f"synthetic {name}" for name in ("interactions", "users", "items")},
             item_label="title",
@@ -140,7 +159,8 @@ class Synthetic(Source):
     def _draw_items(self, planted: Planted, users: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         topics = _draw_topics(planted.users, users, rng)
         no_topic = self.config.latent_dim  # popularity alone
-        topics[rng.random(len(users)) >= self.config.preference] = no_topic
+        preference = self.config.preference if self.config.labels == "none" else 0.0
+        topics[rng.random(len(users)) >= preference] = no_topic
         masses = np.column_stack([planted.items * planted.popularity[:, None], planted.popularity])
         items = np.empty(len(users), dtype=np.int64)
         for topic in range(self.config.latent_dim + 1):
@@ -149,6 +169,19 @@ class Synthetic(Source):
             chosen = np.searchsorted(cumulative, rng.random(len(drawn)) * cumulative[-1], side="right")
             items[drawn] = np.minimum(chosen, self.config.num_items - 1)
         return items
+
+    def _tastes(self, planted: Planted, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return users and items in as many dimensions as a profile has: topics are directions of length 1."""
+        directions = rng.normal(size=(self.config.latent_dim, PROFILE_NUMBERS))
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        return planted.users @ directions, planted.items @ directions
+
+    def _labels(self, agreement: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return whether each impression was clicked, int64 [n]."""
+        seen = agreement + self.config.label_noise * agreement.std() * rng.normal(size=len(agreement))
+        planted, coin = seen > np.median(seen), rng.random(len(seen)) < 0.5
+        is_planted = rng.random(len(seen)) < self.config.preference
+        return np.where(is_planted, planted, coin).astype(np.int64)
 
     def _item_table(self, planted: Planted, rng: np.random.Generator) -> pd.DataFrame:
         config = self.config

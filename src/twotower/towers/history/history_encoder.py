@@ -56,11 +56,23 @@ class HistoryEncoder(Component, nn.Module, ABC):
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse events where there are none to tell apart."""
-            if self.events and facts.events is not None and not facts.events:
+            if self.events and not self.length:
+                yield "events", "no item of a history is looked at; set history.events=false"
+            elif self.events and facts.events is not None and not facts.events:
                 yield (
                     "events",
                     "this data has no events; name them in data.events, or set history.events=false",
                 )
+
+        @property
+        def reads_table(self) -> bool:
+            """Whether it reads a table of its own, which new items are not in."""
+            return self.length > 0 and self.items == "table"
+
+        @property
+        def reads_towers(self) -> bool:
+            """Whether it reads the item tower's outputs, so that new items count."""
+            return self.length > 0 and self.items == "tower"
 
         def block_dims(self, dim: int) -> dict[str, int]:
             """Return the names and widths of `HistoryEncoder.blocks`."""
@@ -78,6 +90,11 @@ class HistoryEncoder(Component, nn.Module, ABC):
         super().__init__()
         self.config = config
         self.dim = dim
+
+    @property
+    def item_dim(self) -> int:
+        """The width of what it reads of an item: H, or 0 where it reads nothing."""
+        return self.dim if self.config.length else 0
 
     @abstractmethod
     def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
