@@ -1,4 +1,4 @@
-"""Binary cross-entropy: the positive is a yes, each sampled negative a no."""
+"""Binary cross-entropy: the positive is a yes; each negative, sampled or shown, a no."""
 
 import torch
 from torch import Tensor
@@ -6,12 +6,16 @@ from torch.nn import functional as F
 
 from twotower.config.spec import PositiveFloat
 from twotower.losses.kernels.blockwise import blockwise_loss
+from twotower.losses.loss import ShownAs
 from twotower.losses.temperature import TemperatureLoss
 from twotower.negatives.candidates import Candidates
 
 
 class Bce(TemperatureLoss):
     """L = -log sigma(s+) - w * (mean over drawn negatives of log(1 - sigma(s_j))), s = score / temperature.
+
+    A shown negative is an example of its own, -log(1 - sigma(s)): with these alone it is the cross-entropy of
+    click labels.
 
     When to prefer: when scores should read as probabilities; for ranking the softmax is better.
     Reference: He et al., Neural Collaborative Filtering, WWW 2017, section 3.1.
@@ -21,7 +25,12 @@ class Bce(TemperatureLoss):
         """Settings of a binary cross-entropy."""
 
         negative_weight: PositiveFloat = 1.0
-        """w, the weight of all negatives together against the one positive."""
+        """w, the weight of all sampled negatives together against the one positive."""
+
+        @property
+        def shown(self) -> ShownAs:
+            """As examples with the label 0."""
+            return "examples"
 
     config: Config
 
@@ -46,6 +55,11 @@ class Bce(TemperatureLoss):
             candidates.masked_candidates,
             weights,
         )
+
+    def of_shown(self, users: Tensor, items: Tensor) -> Tensor:
+        """Return log(1 + exp(s)) of each shown negative, [S]; see `Loss.of_shown`."""
+        products = self.temperature(users) * items
+        return F.softplus(products.sum(-1, dtype=torch.promote_types(users.dtype, torch.float32)))
 
 
 def bce_block(

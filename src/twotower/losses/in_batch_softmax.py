@@ -5,6 +5,7 @@ from torch import Tensor
 
 from twotower.config.spec import PositiveFloat
 from twotower.losses.kernels.blockwise import blockwise_loss
+from twotower.losses.loss import ShownAs
 from twotower.losses.temperature import TemperatureLoss
 from twotower.negatives.candidates import Candidates
 
@@ -15,7 +16,7 @@ class InBatchSoftmax(TemperatureLoss):
     s = score / temperature - log q, where q is the probability with which the negatives draw the item and
     n_j how often candidate j was drawn. It is named for its best-known candidates, the other positives of
     the batch, and runs on whichever candidates the negatives give; with the whole catalogue it is the exact
-    softmax.
+    softmax. A user's own shown negatives are further terms of that user's sum, as if drawn once more.
 
     Needs: `log_q` when corrected.
     When to prefer: always first; it ranks the positive against all candidates at once.
@@ -35,10 +36,21 @@ class InBatchSoftmax(TemperatureLoss):
             """`log_q` when the correction is on."""
             return frozenset({"log_q"} if self.log_q_correction else ())
 
+        @property
+        def shown(self) -> ShownAs:
+            """As further candidates of their own user."""
+            return "candidates"
+
     config: Config
 
     def forward(
-        self, users: Tensor, positives: Tensor, items: Tensor, candidates: Candidates, weights: Tensor
+        self,
+        users: Tensor,
+        positives: Tensor,
+        items: Tensor,
+        candidates: Candidates,
+        weights: Tensor,
+        own: Tensor | None = None,
     ) -> Tensor:
         """Compute the weighted mean cross-entropy; see `Loss.forward`."""
         users = self.temperature(users)
@@ -56,7 +68,18 @@ class InBatchSoftmax(TemperatureLoss):
             candidates.masked_positives,
             candidates.masked_candidates,
             weights,
+            None if own is None else self._own_logits(users, own, candidates),
         )
+
+    def _own_logits(self, users: Tensor, own: Tensor, candidates: Candidates) -> Tensor:
+        """Return logits [P, O] of each user's own candidates, -inf where there is none."""
+        assert candidates.own_rows is not None
+        assert candidates.own_log_q is not None
+        products = users[:, None] * own
+        logits = products.sum(-1, dtype=torch.promote_types(users.dtype, torch.float32))
+        if self.config.log_q_correction:
+            logits = logits - candidates.own_log_q
+        return logits.masked_fill(candidates.own_rows == 0, -torch.inf)
 
 
 def softmax_block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:

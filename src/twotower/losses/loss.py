@@ -2,12 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import Literal
 
 from torch import Tensor, nn
 
 from twotower.config.component import Component
 from twotower.config.facts import Facts
 from twotower.negatives.candidates import Candidates
+
+ShownAs = Literal["examples", "candidates"]
+"""How a loss learns from what a user was shown and did not take: as examples of their own with the label 0,
+or as further candidates of that user's positives."""
 
 
 class Loss(Component, nn.Module, ABC):
@@ -37,6 +42,11 @@ class Loss(Component, nn.Module, ABC):
             """
             return frozenset()
 
+        @property
+        def shown(self) -> ShownAs | None:
+            """How it learns from shown negatives; None: it cannot, and `negatives=shown` is refused."""
+            return None
+
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse negatives and towers that do not provide what is needed."""
             if facts.provided is None or facts.remedies is None:
@@ -59,11 +69,53 @@ class Loss(Component, nn.Module, ABC):
         super().__init__()
         self.config = config
 
+    def of_batch(
+        self,
+        users: Tensor,
+        positives: Tensor,
+        items: Tensor,
+        candidates: Candidates,
+        weights: Tensor,
+        shown: Tensor,
+        own: Tensor | None = None,
+    ) -> Tensor:
+        """Compute the weighted mean over positives (`forward`) and labelled examples (`of_shown`).
+
+        Args:
+            users: [P + S, D] of the positives, then of the shown negatives.
+            positives: see `forward`.
+            items: see `forward`.
+            candidates: see `forward`.
+            weights: [P + S].
+            shown: [S, D] embeddings of shown negatives; none unless `Config.shown` is `examples`.
+            own: see `forward`.
+        """
+        size = len(positives)
+        of_own = () if own is None else (own,)
+        if not len(shown):
+            loss: Tensor = self(users, positives, items, candidates, weights, *of_own)
+            return loss
+        total = (self.of_shown(users[size:], shown) * weights[size:]).sum()
+        if size:
+            mean = self(users[:size], positives, items, candidates, weights[:size], *of_own)
+            total = total + mean * weights[:size].sum()
+        return total / weights.sum()
+
+    def of_shown(self, users: Tensor, items: Tensor) -> Tensor:
+        """Return the loss of each shown negative [S], from users and items [S, D].
+
+        Asked where `Config.shown` is `examples`.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def forward(
         self, users: Tensor, positives: Tensor, items: Tensor, candidates: Candidates, weights: Tensor
     ) -> Tensor:
         """Compute the weighted mean loss.
+
+        Where `Config.shown` is `candidates` it may be given a sixth argument `own`, [P, O, D]: embeddings of
+        each positive's own candidates, whose rows are `candidates.own_rows`.
 
         Args:
             users: [P, D] user embeddings.

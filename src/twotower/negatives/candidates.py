@@ -18,6 +18,8 @@ class Candidates:
         masked_positives: [M] int64 ascending positions in the batch; with
         masked_candidates: [M] int64 positions in `rows`: the item is the positive itself or another known
             item of that user, so never a negative.
+        own_rows: [P, O] int64 item rows that are candidates of one positive alone, 0 = none; with
+        own_log_q: [P, O] their log q. Both None where nobody has any.
     """
 
     rows: Tensor
@@ -26,6 +28,8 @@ class Candidates:
     positive_log_q: Tensor
     masked_positives: Tensor
     masked_candidates: Tensor
+    own_rows: Tensor | None = None
+    own_log_q: Tensor | None = None
 
 
 def known_pairs(

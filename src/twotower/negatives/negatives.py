@@ -33,6 +33,13 @@ class Negatives(Component, nn.Module, ABC):
             """What a loss may need of these candidates (`Loss.Config.needs`)."""
             return frozenset({"log_q"})
 
+        def most_shown(self) -> int:
+            """Return O, how many of its own user's shown negatives a positive is ranked against at most.
+
+            0, the default: training looks at no shown negative.
+            """
+            return 0
+
         def build(self, frequencies: Tensor) -> "Negatives":
             """Build the source."""
             return self.make(Negatives, frequencies)
@@ -64,7 +71,12 @@ class Negatives(Component, nn.Module, ABC):
         """See the positives of a training batch, before its candidates are drawn (streaming estimates)."""
 
     def forward(
-        self, positives: Tensor, known_positives: Tensor, known_items: Tensor, generator: torch.Generator
+        self,
+        positives: Tensor,
+        known_positives: Tensor,
+        known_items: Tensor,
+        generator: torch.Generator,
+        own_rows: Tensor | None = None,
     ) -> Candidates:
         """Draw the candidates of a batch.
 
@@ -73,6 +85,7 @@ class Negatives(Component, nn.Module, ABC):
             known_positives: [K] ascending positions in the batch.
             known_items: [K] rows of items its user is known to have (the positive among them).
             generator: on the CPU; its state decides the draw.
+            own_rows: [P, O] items that only this positive is ranked against, as if drawn once more; 0 = none.
         """
         rows, count = self.draw(positives, generator)
         masked = known_pairs(rows, self.num_items, known_positives, known_items)
@@ -82,7 +95,12 @@ class Negatives(Component, nn.Module, ABC):
             self.log_q(rows, len(positives)),
             self.log_q(positives, len(positives)),
             *masked,
+            own_rows,
+            None if own_rows is None else self._log_q_of_own(own_rows),
         )
+
+    def _log_q_of_own(self, rows: Tensor) -> Tensor:
+        return self.log_q(rows.flatten(), len(rows)).view(rows.shape)
 
 
 def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:

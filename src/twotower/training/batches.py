@@ -1,11 +1,12 @@
 """The batches that training examples come in.
 
-Shapes: P examples of a batch, L history positions, K known items.
+Shapes: P positives of a batch, S shown negatives behind them, L history positions, K known items, O own
+candidates.
 """
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,23 +14,29 @@ import torch
 from torch import Tensor
 
 from twotower.data.history import History
+from twotower.training.examples import OwnShown, examples_of
 from twotower.training.objectives.objective import Objective
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples: a user, a positive item and what came before it.
+    """Examples: a user, an item and what came before it. First the positives, then the shown negatives.
 
     Attributes:
-        users: [P] int64 user rows.
+        users: [P + S] int64 user rows.
         positives: [P] int64 item rows.
-        history_rows: [P, L] int64 item rows, right-aligned, 0 = padding.
-        history_times: [P, L] int64 unix seconds.
-        request_times: [P] int64 unix seconds of the positive.
-        weights: [P] float32.
+        history_rows: [P + S, L] int64 item rows, right-aligned, 0 = padding.
+        history_times: [P + S, L] int64 unix seconds.
+        request_times: [P + S] int64 unix seconds of the interaction.
+        weights: [P + S] float32.
         known_positives: [K] int64, ascending: with
         known_items: [K] int64, every item that the user of a position has in the train log.
         number: of the batch, counted from the start of the training; decides all its random draws.
+        shown_items: [S] int64 item rows; there are some only for losses that take labelled examples.
+        own_rows: [P, O] int64 item rows shown to the positive's own user, 0 = none; None for losses that do
+            not take candidates of their own.
+        context_rows: [P + S] int64 rows of the table of contexts, 0 = unknown; None where there is none.
+        history_events: [P + S, L] int64 codes of events, 0 = none; None where the data has no events.
     """
 
     users: Tensor
@@ -41,22 +48,24 @@ class Batch:
     known_positives: Tensor
     known_items: Tensor
     number: int
+    shown_items: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    own_rows: Tensor | None = None
+    context_rows: Tensor | None = None
+    history_events: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device; Lightning calls it."""
-        moved = {
-            field.name: getattr(self, field.name).to(device)
-            for field in dataclasses.fields(self)
-            if field.name != "number"
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
-        return Batch(**moved, number=self.number)
+        return dataclasses.replace(self, **moved)
 
 
 class Order:
     """Which examples an epoch has, and in what order; depends on (seed, epoch) alone.
 
     Args:
-        weights: [n] of the log's interactions; those with 0 are no examples.
+        weights: of all that may be an example; what has 0 is none.
         num_draws: see `Objective.num_draws`.
         seed: of all orders.
     """
@@ -71,7 +80,7 @@ class Order:
             self.cumulative = np.cumsum(drawn) / drawn.sum()
 
     def epoch(self, number: int) -> np.ndarray:
-        """Return positions in the log, [size]."""
+        """Return positions among the weights, [size]."""
         rng = np.random.default_rng([self.seed, number])
         if self.cumulative is None:
             return rng.permutation(self.examples)
@@ -88,24 +97,34 @@ class TrainBatches:
 
     Args:
         log: the train log, memory-mapped or not.
-        objective: batch size and weights.
+        objective: batch size and weights. A batch holds that many positives and shown negatives together.
         history_length: L.
         strict: histories hold only items strictly earlier than the positive.
         seed: of the permutations.
+        labelled: shown negatives are examples of their own, in one permutation with the positives.
+        num_own: O, how many shown negatives of its user a positive comes with at most; 0 for none.
     """
 
     def __init__(
-        self, log: History, objective: Objective, *, history_length: int, strict: bool, seed: int
+        self,
+        log: History,
+        objective: Objective,
+        *,
+        history_length: int,
+        strict: bool,
+        seed: int,
+        labelled: bool = False,
+        num_own: int = 0,
     ) -> None:
         self.log = log
         self.batch_size = objective.config.batch_size
         self.history_length = history_length
-        weights = objective.weights(log)
+        weights = objective.example_weights(log, labelled)
         num_draws = objective.num_draws(weights)
         self.order = Order(weights, num_draws, seed)
         self.weights = weights if num_draws is None else np.ones_like(weights)
-        self.user_of = log.user_rows()
-        self.history_end = _first_of_equal_times(log, self.user_of) if strict else np.arange(len(log.items))
+        self.examples = examples_of(log, strict, labelled)
+        self.own = OwnShown(log, num_own, seed) if num_own else None
         self.number = 0
 
     def __len__(self) -> int:
@@ -124,9 +143,9 @@ class TrainBatches:
 
     def share_without_history(self) -> float:
         """Return the share of the examples that nothing comes before."""
-        examples = self.order.examples
-        begins = np.asarray(self.log.offsets)[self.user_of[examples]]
-        return float((self.history_end[examples] == begins).mean())
+        chosen, examples = self.order.examples, self.examples
+        begins = np.asarray(self.log.offsets)[examples.users[chosen]]
+        return float((examples.history_end[chosen] == begins).mean())
 
     def examples_between(self, first: int, last: int) -> int:
         """Return how many examples the batches numbered first, ..., last - 1 hold."""
@@ -144,35 +163,34 @@ class TrainBatches:
         """Go on from a checkpoint's position."""
         self.number = state["number"]
 
-    def _gather(self, examples: np.ndarray) -> Batch:
-        log = self.log
-        users = self.user_of[examples]
+    def _gather(self, chosen: np.ndarray) -> Batch:
+        log, examples = self.log, self.examples
+        is_shown = chosen >= examples.num_positives
+        if is_shown.any():
+            chosen = np.concatenate([chosen[~is_shown], chosen[is_shown]])
+        size = len(chosen) - int(is_shown.sum())
+        users, items = examples.users[chosen], examples.items[chosen]
         steps = np.arange(-self.history_length, 0)
-        positions = self.history_end[examples][:, None] + steps
+        positions = examples.history_end[chosen][:, None] + steps
         there = positions >= log.offsets[users][:, None]
         positions = np.where(there, positions, 0)
-        known_positives, known_items = log.flat(users)
+        known_positives, known_items = log.positives.flat(users[:size])
         return Batch(
             _int64(users),
-            _int64(log.items[examples]),
+            _int64(items[:size]),
             _int64(np.where(there, log.items[positions], 0)),
             _int64(np.where(there, log.times[positions], 0)),
-            _int64(log.times[examples]),
-            torch.from_numpy(self.weights[examples]),
+            _int64(examples.times[chosen]),
+            torch.from_numpy(self.weights[chosen]),
             _int64(known_positives),
             _int64(known_items),
             self.number,
+            _int64(items[size:]),
+            None if self.own is None else _int64(self.own.draw(users[:size], self.number)),
+            None if examples.context is None else _int64(examples.context[chosen]),
+            None if log.events is None else _int64(np.where(there, log.events[positions], 0)),
         )
 
 
 def _int64(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values.astype(np.int64))
-
-
-def _first_of_equal_times(log: History, user_of: np.ndarray) -> np.ndarray:
-    """Return for every interaction the first position of its user's log with the same timestamp."""
-    times = np.asarray(log.times)
-    begins = np.ones(len(times), dtype=bool)
-    begins[1:] = (times[1:] != times[:-1]) | (user_of[1:] != user_of[:-1])
-    first: np.ndarray = np.maximum.accumulate(np.where(begins, np.arange(len(times)), 0))
-    return first

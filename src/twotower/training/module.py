@@ -66,7 +66,8 @@ class RetrievalModule(pl.LightningModule):
 
     def loss_of(self, batch: Batch) -> Tensor:
         """Encode, draw candidates, compute the loss."""
-        candidates = self.negatives(batch.positives, batch.known_positives, batch.known_items, self.draws)
+        known, own_rows = (batch.known_positives, batch.known_items), batch.own_rows
+        candidates = self.negatives(batch.positives, *known, self.draws, own_rows)
         users = self.model.encode_users(
             batch.users,
             batch.history_rows,
@@ -75,14 +76,17 @@ class RetrievalModule(pl.LightningModule):
             batch.context_rows,
             batch.history_events,
         )
-        rows, inverse = torch.cat([candidates.rows, batch.positives]).unique(return_inverse=True)
+        wanted = [candidates.rows, batch.positives, batch.shown_items]
+        if own_rows is not None:  # where there is none, in place of the unknown item any other
+            wanted.append(torch.where(own_rows > 0, own_rows, batch.positives[:, None]).flatten())
+        rows, inverse = torch.cat(wanted).unique(return_inverse=True)
         items = self.model.encode_items(rows)
-        split = len(candidates.rows)
+        places = inverse.split([len(each) for each in wanted])
         # index_select, not items[...]: its gradient adds up in one order whatever the threads do.
-        of_candidates = items if len(rows) == split else items.index_select(0, inverse[:split])
-        positives = items.index_select(0, inverse[split:])
-        loss: Tensor = self.loss(users, positives, of_candidates, candidates, batch.weights)
-        return loss
+        of_candidates = items if len(rows) == len(wanted[0]) else items.index_select(0, places[0])
+        positives, shown, *own = (items.index_select(0, place) for place in places[1:])
+        own = [each.view(*own_rows.shape, -1) for each in own if own_rows is not None]
+        return self.loss.of_batch(users, positives, of_candidates, candidates, batch.weights, shown, *own)
 
     def _log_step(self, loss: Tensor, num_examples: int) -> None:
         self.log("train/loss", loss.detach(), batch_size=num_examples, prog_bar=True)

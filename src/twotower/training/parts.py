@@ -101,15 +101,23 @@ def build_batches(config: TrainingConfig, log: History) -> TrainBatches:
     """Build the batches of a log.
 
     Raises:
-        InputError: one takes more memory than there is.
+        InputError: one takes more memory than there is, or negatives are asked for that the log lacks.
     """
-    history = config.history
+    history, num_shown = config.history, config.negatives.most_shown()
+    if num_shown and not (log.shown is not None and len(log.shown)):
+        raise InputError(
+            "negatives: nothing of the train log was shown in vain (a label of 0, or below "
+            "data.label_threshold; an event of the role negative); use negatives=uniform"
+        )
+    labelled = bool(num_shown) and config.loss.shown == "examples"
     batches = TrainBatches(
         log,
         config.objective.build(),
         history_length=history.length,
         strict=history.strict,
         seed=config.seed,
+        labelled=labelled,
+        num_own=num_shown if config.loss.shown == "candidates" else 0,
     )
     size = min(batches.batch_size, batches.order.size)
     what = f"the histories of a batch, {size:,} of {history.length:,} items,"

@@ -1,6 +1,7 @@
 """Losses over [positives, candidates] logits, a block of rows at a time, gradients made in the same pass.
 
-Shapes: P positives, C candidates, D embedding, M masked pairs, b rows of a block.
+Shapes: P positives, C candidates, O own candidates of a positive, D embedding, M masked pairs, b rows of a
+block.
 """
 
 from collections.abc import Callable
@@ -10,8 +11,8 @@ import torch
 from torch import Tensor
 
 BlockFormula = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-"""(logits [b, C], which it may overwrite; positive logits [b]) ->
-(loss [b], d loss / d logits [b, C], d loss / d positive logits [b])."""
+"""(logits [b, C + O], which it may overwrite; positive logits [b]) ->
+(loss [b], d loss / d logits [b, C + O], d loss / d positive logits [b])."""
 
 BLOCK_ELEMENTS = 1 << 20  # 4 MiB of float32 logits: stays in cache on a CPU
 
@@ -25,6 +26,7 @@ def blockwise_loss(
     masked_positives: Tensor,
     masked_candidates: Tensor,
     weights: Tensor,
+    own_logits: Tensor | None = None,
     block_elements: int = BLOCK_ELEMENTS,
 ) -> Tensor:
     """Compute the weighted mean over positives of a loss on `users @ candidates.T + bias`.
@@ -41,6 +43,8 @@ def blockwise_loss(
         masked_positives: [M] ascending; with `masked_candidates` the pairs that are no negatives.
         masked_candidates: [M] columns.
         weights: [P] weight of each positive; only their ratios matter.
+        own_logits: [P, O] of candidates that are one positive's alone, -inf where there is none: columns
+            behind the C.
         block_elements: logits held at once.
     """
     precision = (
@@ -50,16 +54,18 @@ def blockwise_loss(
     )
     # At most 1 here and the mean taken outside: shares of a batch would vanish in half precision.
     relative = weights / weights.max()
+    num_columns = len(candidates) + (0 if own_logits is None else own_logits.shape[1])
     loss: Tensor = _Blockwise.apply(  # type: ignore[no-untyped-call]
         users,
         candidates,
         positive_logits,
+        own_logits,
         bias,
         masked_positives,
         masked_candidates,
         relative,
         formula,
-        max(1, block_elements // max(1, len(candidates))),
+        max(1, block_elements // max(1, num_columns)),
         precision,
     )
     return loss / relative.sum()
@@ -72,6 +78,7 @@ class _Blockwise(torch.autograd.Function):
         users: Tensor,
         candidates: Tensor,
         positive_logits: Tensor,
+        own_logits: Tensor | None,
         bias: Tensor,
         masked_positives: Tensor,
         masked_candidates: Tensor,
@@ -80,13 +87,14 @@ class _Blockwise(torch.autograd.Function):
         block_rows: int,
         precision: torch.dtype,
     ) -> Tensor:
-        needs_gradient = any(ctx.needs_input_grad[:3])
+        needs_gradient = any(ctx.needs_input_grad[:4])
         # float64 stays (gradcheck), anything lower is accumulated in float32
         accumulator = torch.float64 if users.dtype == torch.float64 else torch.float32
         total = torch.zeros((), dtype=accumulator, device=users.device)
         d_users = torch.empty(users.shape, dtype=accumulator, device=users.device)
         d_candidates = torch.zeros(candidates.shape, dtype=accumulator, device=users.device)
         d_positive = torch.empty(positive_logits.shape, dtype=accumulator, device=users.device)
+        d_own = None if own_logits is None else d_positive.new_empty(own_logits.shape)
         starts = range(0, len(users), block_rows)
         edges = torch.searchsorted(
             masked_positives, torch.tensor([*starts, len(users)], device=masked_positives.device)
@@ -99,23 +107,31 @@ class _Blockwise(torch.autograd.Function):
                 logits += bias
                 pairs = slice(edges[block], edges[block + 1])
                 logits[masked_positives[pairs] - start, masked_candidates[pairs]] = -torch.inf
+                if own_logits is not None:
+                    logits = torch.cat([logits, own_logits[rows].to(accumulator)], 1)
                 loss, d_logits, d_block = formula(logits, positive_logits[rows].to(accumulator))
                 total += (loss * weights[rows]).sum()
                 if not needs_gradient:
                     continue
                 d_logits *= weights[rows, None]
+                if d_own is not None:
+                    d_logits, d_own[rows] = d_logits.split([len(candidates), d_own.shape[1]], 1)
                 low_gradient = d_logits.to(precision)
                 d_users[rows] = low_gradient @ low_candidates
                 d_candidates += low_gradient.T @ low_users[rows]
                 d_positive[rows] = d_block * weights[rows]
-        ctx.save_for_backward(d_users, d_candidates, d_positive)
-        ctx.dtypes = users.dtype, candidates.dtype, positive_logits.dtype
+        ctx.save_for_backward(d_users, d_candidates, d_positive, d_own)
+        ctx.dtypes = (
+            *(tensor.dtype for tensor in (users, candidates, positive_logits)),
+            accumulator if own_logits is None else own_logits.dtype,
+        )
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
         scaled = (
-            (saved * gradient).to(dtype) for saved, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+            None if saved is None else (saved * gradient).to(dtype)
+            for saved, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
         return (*scaled, *(None,) * 7)

@@ -9,8 +9,10 @@ from annotated_types import Le
 from torch import Tensor
 
 from twotower.config.component import Component
+from twotower.config.errors import InputError
 from twotower.config.spec import PositiveInt
 from twotower.data.history import History
+from twotower.training.examples import time_order
 
 
 class Objective(Component, ABC):
@@ -39,6 +41,36 @@ class Objective(Component, ABC):
     def weights(self, log: History) -> np.ndarray:
         """Return each interaction's weight as an example, [n] float32: 0 = none, 1 on average."""
 
+    def example_weights(self, log: History, shown: bool = False) -> np.ndarray:
+        """Return `weights` times each interaction's own weight, float32, 1 on average; 0 = no example.
+
+        Args:
+            log: of n interactions; what is there for histories only is no example.
+            shown: the m negatives that were shown are examples too, and follow: [n + m]. They are weighted
+                together with the others, in the order of time.
+        """
+        if not shown or log.shown is None:
+            return _scaled(self.weights(log), log.weights, log.positive)
+        order = time_order(log, log.shown)
+        users, items, times = (
+            np.concatenate(pair)
+            for pair in (
+                (log.user_rows(), log.shown.user_rows()),
+                (log.items, log.shown.items),
+                (log.times, log.shown.times),
+            )
+        )
+        joined = History.of(users[order], items[order], times[order], log.num_users)
+        weights = np.empty(len(joined), dtype=np.float32)
+        weights[order] = self.weights(joined)
+        if log.weights is None and log.shown.weights is None and log.positive is None:
+            return weights
+        own = [np.ones(len(part)) if part.weights is None else part.weights for part in (log, log.shown)]
+        positive = np.ones(len(log), np.bool_) if log.positive is None else log.positive
+        return _scaled(
+            weights, np.concatenate(own), np.concatenate([positive, np.ones(len(log.shown), np.bool_)])
+        )
+
     def num_draws(self, weights: np.ndarray) -> int | None:
         """Return how many examples an epoch draws in proportion to their weights, with replacement.
 
@@ -47,8 +79,26 @@ class Objective(Component, ABC):
         return None
 
     def frequencies(self, log: History, num_items: int) -> Tensor:
-        """Return the probability with which each item row is an example's positive, [num_items + 1]."""
-        weights = self.weights(log)
+        """Return the probability with which each item row is an example's positive, [num_items + 1].
+
+        Where an epoch has every example once, its weight changes how much it counts, not how often it comes.
+        """
+        weights = self.example_weights(log)
         drawn = (weights > 0) if self.num_draws(weights) is None else weights
         counts = np.bincount(log.items, weights=drawn, minlength=num_items + 1)
         return torch.from_numpy((counts / counts.sum()).astype(np.float32))
+
+
+def _scaled(weights: np.ndarray, own: np.ndarray | None, positive: np.ndarray | None) -> np.ndarray:
+    if own is None and positive is None:
+        return weights
+    product = weights.astype(np.float64)
+    for factor in (own, positive):
+        product = product if factor is None else product * factor
+    if not (product > 0).any():
+        raise InputError(
+            "data: no example of the training is left: all weights are 0, or of what is too old; look at the "
+            "column `weight`, data.events and the objective"
+        )
+    scaled: np.ndarray = (product / product[product > 0].mean()).astype(np.float32)
+    return scaled

@@ -1,0 +1,128 @@
+"""What batches are gathered from: the positives of a log and, for losses of labels, the negatives shown.
+
+Shapes: n interactions of the log, m shown negatives, L history positions, P positives of a batch, O own
+candidates of a positive.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.history import History, offsets_of
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """The interactions of a log [n], and behind them those shown in vain [m] where these are examples too.
+
+    Attributes:
+        users: int32 user rows.
+        items: int32 item rows.
+        times: int64 unix seconds.
+        history_end: int64, the position in the log before which the history of each lies.
+        context: int32 rows of the table of contexts, or None.
+        num_positives: n.
+    """
+
+    users: NDArray[np.int32]
+    items: np.ndarray
+    times: np.ndarray
+    history_end: NDArray[np.int64]
+    context: np.ndarray | None
+    num_positives: int
+
+
+def examples_of(log: History, strict: bool, labelled: bool) -> Examples:
+    """Return what may be an example.
+
+    Args:
+        log: the train log.
+        strict: the history of a positive holds only items strictly earlier; that of a shown negative always
+            does.
+        labelled: shown negatives are examples.
+    """
+    users, shown = log.user_rows(), log.shown
+    end = _first_of_equal_times(log, users) if strict else np.arange(len(log))
+    if not labelled or shown is None:
+        return Examples(users, log.items, log.times, end, log.context, len(log))
+    context = None
+    if log.context is not None and shown.context is not None:
+        context = np.concatenate([log.context, shown.context])
+    return Examples(
+        np.concatenate([users, shown.user_rows()]),
+        np.concatenate([log.items, shown.items]),
+        np.concatenate([log.times, shown.times]),
+        np.concatenate([end, _ends_before(log, shown)]),
+        context,
+        len(log),
+    )
+
+
+def _first_of_equal_times(log: History, user_of: np.ndarray) -> NDArray[np.int64]:
+    """Return for every interaction the first position of its user's log with the same timestamp."""
+    times = np.asarray(log.times)
+    begins = np.ones(len(times), dtype=bool)
+    begins[1:] = (times[1:] != times[:-1]) | (user_of[1:] != user_of[:-1])
+    first: NDArray[np.int64] = np.maximum.accumulate(np.where(begins, np.arange(len(times)), 0))
+    return first
+
+
+def _ends_before(log: History, shown: History) -> NDArray[np.int64]:
+    """Return where in the log ends what its user had strictly earlier than each shown negative."""
+    order = time_order(shown, log)  # a shown negative before what the log has of the same second
+    in_log = order >= len(shown)
+    ends = np.empty(len(shown), dtype=np.int64)
+    ends[order[~in_log]] = np.cumsum(in_log)[~in_log]
+    return ends
+
+
+def time_order(first: History, second: History) -> NDArray[np.int64]:
+    """Return the order by user, then time, of two logs laid end to end; at equal times the first leads."""
+    users = np.concatenate([first.user_rows(), second.user_rows()])
+    return np.lexsort((np.concatenate([first.times, second.times]), users))
+
+
+class OwnShown:
+    """Draws the shown negatives of a positive's own user, none twice and never an item that the user has.
+
+    Args:
+        log: the train log; one with shown negatives.
+        most: O.
+        num_items: item rows run from 1 to this.
+        seed: with a batch's number it decides the draw.
+    """
+
+    def __init__(self, log: History, most: int, seed: int) -> None:
+        assert log.shown is not None
+        self.most, self.seed = most, seed
+        shown, positives = log.shown, log.positives
+        width = 1 + max(int(part.items.max(initial=0)) for part in (shown, positives))
+        keys = shown.user_rows().astype(np.int64) * width + shown.items
+        if shown.weights is not None:
+            keys = keys[np.asarray(shown.weights) > 0]
+        has = positives.user_rows().astype(np.int64) * width + positives.items
+        pairs = np.setdiff1d(keys, has)  # ascending, so by user
+        self.items: NDArray[np.int64] = pairs % width
+        self.offsets = offsets_of(pairs // width, log.num_users)
+
+    def draw(self, users: NDArray[np.int32], number: int) -> NDArray[np.int64]:
+        """Return item rows [P, O], 0 = none, of the users [P] of a batch.
+
+        Reference: Bentley and Floyd, Programming pearls: a sample of brilliance, CACM 1987 (without
+        replacement, in as many steps as are drawn).
+        """
+        rng = np.random.default_rng([self.seed, number, self.most])
+        starts = self.offsets[users]
+        counts = self.offsets[users + 1] - starts
+        chosen = np.tile(np.arange(self.most), (len(users), 1))
+        many = np.flatnonzero(counts > self.most)
+        for step in range(self.most):
+            last = counts[many] - self.most + step
+            drawn = rng.integers(0, last + 1)
+            taken = (chosen[many, :step] == drawn[:, None]).any(axis=1)
+            chosen[many, step] = np.where(taken, last, drawn)
+        there = chosen < counts[:, None]
+        found = np.zeros(chosen.shape, dtype=np.int64)
+        found[there] = self.items[(starts[:, None] + chosen)[there]]
+        return found
