@@ -72,7 +72,7 @@ def test_it_is_not_deep(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent != CONF], ids=named)
 def test_every_choice_composes_and_checks(path: Path, files: list[str]) -> None:
     settings = checked("train", overrides_for(path, files))
-    assert set(settings) | {"sweep"} == RunConfig.model_fields.keys() | SWEEP_ONLY
+    assert set(settings) | {"sweep", "tour"} == RunConfig.model_fields.keys() | SWEEP_ONLY
     assert problems_of({key: value for key, value in settings.items() if key not in SWEEP_ONLY}) == []
 
 

@@ -28,6 +28,10 @@ def config(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         log = {USER_ID: [1, 1, 1, 2], ITEM_ID: ["a", "b", "c", "a"], TIMESTAMP: [1_700_000_000] * 4}
         pd.DataFrame(log).to_csv(path, index=False)
         given["interactions_path"] = str(path)
+    elif "path" in SPECS[request.param]:
+        path = tmp_path_factory.mktemp("ids") / "ids.txt"
+        path.write_text("1 a\n1 b\n1 c\n2 a\n" if request.param == "pairs" else "1 a b c\n2 a\n")
+        given["path"] = str(path)
     return Source.Config.model_validate(SPECS[request.param] | given)
 
 
@@ -56,6 +60,7 @@ def test_what_is_known_before_it_is_read_is_so(config: Source.Config, tables: Ta
         assert columns["users"] == set(dataset.user_table.columns)
         assert columns["items"] == set(dataset.item_table.columns)
     assert len(dataset.train_and_valid.items) < int(dataset.audit["interactions"]) <= len(tables.interactions)
+    assert config.has_times() == tables.has_times == (TIMESTAMP in tables.interactions.columns)
     assert config.gives_split() == ("split" in tables.interactions.columns)
 
 

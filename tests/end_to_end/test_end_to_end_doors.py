@@ -34,13 +34,18 @@ GROUPS = {
     "evaluate": {"metrics", "baselines"},
     "export": set(),
     "serve": set(),
+    "recommend": set(),
+    "embed": set(),
 }
 KEYS = {
     "train": set(RunKeys.model_fields) | SWEEP_ONLY - groups(),
     "reindex": {"run", "console", "debug", "trusted_packages"},
     "evaluate": {"run", "console", "debug", "trusted_packages"},
     "export": {"run", "debug", "trusted_packages"},
-    "serve": set(yaml.safe_load((CONF / "serve.yaml").read_text())) - {"defaults"} | {"trusted_packages"},
+    **{
+        door: set(yaml.safe_load((CONF / f"{door}.yaml").read_text())) - {"defaults"} | {"trusted_packages"}
+        for door in ("serve", "recommend", "embed")
+    },
 }
 Door = Callable[..., str]
 
@@ -104,7 +109,8 @@ def test_cfg_job_prints_the_whole_configuration(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(checked("train", [])))
-    run = [f"{key}={tmp_path}" for key in ("run", "bundle") if key in KEYS[script]]
+    required = {"run": tmp_path, "bundle": tmp_path, "out": "out.parquet", "side": "items"}
+    run = [f"{key}={value}" for key, value in required.items() if key in KEYS[script]]
     config = yaml.safe_load(door(script, "--cfg", "job", "debug=true", *run))
     assert config.keys() | {"sweep"} == KEYS[script] | GROUPS[script] | {"sweep"}
     assert config["debug"] is True
@@ -147,6 +153,11 @@ def test_the_examples_of_the_other_doors_work(door: Door, tmp_path: Path) -> Non
     door("reindex", f"run={run}", "index=ivf_flat", "index.nlist=4", "index.min_recall=0.01")
     assert door("export", f"run={run}").startswith("ok  343 users and 128 items compared, ")
     assert (run / "exported" / "user_tower.onnx").is_file()
+    top, vectors = tmp_path / "top.parquet", tmp_path / "vectors.parquet"
+    told = door("recommend", f"run={run}", "users=[1,2,3]", "where.price.min=0", "k=5", f"out={top}")
+    assert told == f"ok  3 users, 15 rows  {top}\n"
+    told = door("embed", f"run={run}", "side=items", f"out={vectors}")
+    assert told == f"ok  120 items, vectors of 64 numbers  {vectors}\n"
     before, evaluated, indexed = results(root)
     assert evaluated["training_reused_from"] == indexed["training_reused_from"] == str(run)
     assert "test/recall_at_5" in evaluated["metrics"]

@@ -20,14 +20,13 @@ from torch import Tensor
 
 from twotower.bundle import layout
 from twotower.bundle.exported import ExportedTowers, history_vectors
-from twotower.bundle.manifest import list_files, read_manifest, render
+from twotower.bundle.manifest import bundle_in, list_files, read_manifest, render
 from twotower.bundle.onnx_files import OPSET, write_towers
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.files.atomic import publish_folder, temporary_folder
 from twotower.towers.two_tower import TwoTower
 
-BUNDLE, EXPORTED = "bundle", "exported"
 DISTRIBUTIONS = ("torch", "onnx", "onnxscript", "onnxruntime")
 SOURCE_SUM = "of"  # key of an export: the manifest's own SHA-256 of the bundle it was made from
 LARGEST_DIFFERENCE = 1e-5
@@ -69,13 +68,12 @@ def exported_beside(folder: Path, trusted_packages: Collection[str] = ()) -> Pat
 
 
 def _places(folder: Path) -> tuple[Path, Path]:
-    folder = Path(folder)
-    if (folder / BUNDLE / layout.MANIFEST).is_file() and not (folder / layout.MANIFEST).is_file():
-        folder = folder / BUNDLE
+    folder = bundle_in(Path(folder))
     if read_manifest(folder).export is not None:
         return folder, folder
     folder = folder.absolute()
-    return folder, folder.with_name(EXPORTED if folder.name == BUNDLE else f"{folder.name}-{EXPORTED}")
+    name = layout.EXPORTED if folder.name == layout.BUNDLE else f"{folder.name}-{layout.EXPORTED}"
+    return folder, folder.with_name(name)
 
 
 def _export(source: Path, target: Path, trusted_packages: Collection[str]) -> None:

@@ -163,9 +163,10 @@ class ExportedTowers:
 
     def _checked(self, history_rows: Integers) -> Integers:
         rows = np.asarray(history_rows, dtype=np.int64)
-        if rows.ndim != 2 or not min(1, self.length) <= rows.shape[1] <= self.length:
+        least = min(1, self.length)
+        if rows.ndim != 2 or not least <= rows.shape[1] <= self.length:
             raise InputError(
-                f"history_rows: expected {min(1, self.length)} to {self.length} positions a user, found shape {rows.shape}; "
+                f"history_rows: expected {least} to {self.length} positions a user, found shape {rows.shape}; "
                 f"keep the latest {self.length}"
             )
         # ONNX Runtime, and numpy, would take a negative row for one counted from the end.

@@ -12,7 +12,15 @@ import numpy as np
 from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from twotower.bundle.layout import EXPORT_FILES, FILES, FORMAT_VERSION, MANIFEST, POSSIBLE_FILES, WEIGHTS
+from twotower.bundle.layout import (
+    BUNDLE,
+    EXPORT_FILES,
+    FILES,
+    FORMAT_VERSION,
+    MANIFEST,
+    POSSIBLE_FILES,
+    WEIGHTS,
+)
 from twotower.config.errors import InputError
 from twotower.config.spec import MOST
 from twotower.data.actions import Role
@@ -78,6 +86,12 @@ def list_files(folder: Path, names: Iterable[str] = FILES) -> dict[str, dict[str
         name: {"sha256": sha256_of_file(folder / name), "bytes": (folder / name).stat().st_size}
         for name in names
     }
+
+
+def bundle_in(folder: Path) -> Path:
+    """Return the folder of the bundle that is meant: that of a run, or what was named."""
+    inside = folder / BUNDLE
+    return inside if (inside / MANIFEST).is_file() and not (folder / MANIFEST).is_file() else folder
 
 
 def read_manifest(folder: Path) -> Manifest:

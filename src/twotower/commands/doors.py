@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Le
+from annotated_types import Le, MinLen
 
 from twotower.config.component import Config
 from twotower.config.run_keys import RunKeys
@@ -43,6 +43,33 @@ class AgainKeys(RunFolderKeys):
     """What is said on the screen."""
 
 
+class OutKeys(RunFolderKeys):
+    """The plain keys of a door that writes a table of what a run knows."""
+
+    out: Annotated[str, MinLen(1)]
+    """The Parquet file to write."""
+
+
+class RecommendKeys(OutKeys):
+    """Of scripts/recommend.py; what is asked of items is checked as the service checks it."""
+
+    users: str | int | list[str | int]
+    """`all`, ids, or a file with a column `user_id`."""
+    k: PositiveInt
+    allow: list[str | int] | None
+    deny: list[str | int]
+    where: dict[str, Any]
+    exclude_seen: bool
+    request_time: int | None
+
+
+class EmbedKeys(OutKeys):
+    """Of scripts/embed.py."""
+
+    side: Literal["users", "items"]
+    """Whose vectors."""
+
+
 @dataclass(frozen=True)
 class Door:
     """A script.
@@ -69,4 +96,6 @@ DOORS = {
     "evaluate": Door(AgainKeys, "twotower.commands.door_settings.EvaluateSettings"),
     "export": Door(RunFolderKeys),
     "serve": Door(ServiceConfig),
+    "recommend": Door(RecommendKeys),
+    "embed": Door(EmbedKeys),
 }

@@ -11,7 +11,7 @@ from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
 from twotower.sweeps.space import Axis
 
-OPTIONAL = frozenset({"sweep", "experiment"})
+OPTIONAL = frozenset({"sweep", "experiment", "tour"})
 """Groups of which nothing need be chosen."""
 QUOTING = """a value with brackets, commas or = in it needs quotes, as in 'key="value"'"""
 

@@ -14,6 +14,7 @@ class Facts:
         num_items: of the catalogue; asked again once it is known for sure.
         columns: table (`users`, `items`) -> its columns.
         gives_split: whether the source says which interactions are train, valid or test.
+        has_times: whether interactions have times; otherwise at most an order.
         gives_negatives: whether it says what was shown in vain.
         events: the words of its events that stand in histories.
         blocks: `user_tower`, `item_tower` -> the names of its inputs.
@@ -30,6 +31,7 @@ class Facts:
     num_items: int | None = None
     columns: Mapping[str, Set[str]] | None = None
     gives_split: bool | None = None
+    has_times: bool | None = None
     gives_negatives: bool | None = None
     events: Collection[str] | None = None
     blocks: Mapping[str, Set[str]] | None = None
@@ -39,3 +41,10 @@ class Facts:
     shown_as: str | None = None
     logged: Mapping[str, bool | None] | None = None
     sparse: tuple[str, ...] = ()
+
+    def lacks_times(self, key: str, remedy: str) -> list[tuple[str, str]]:
+        """Return what somebody who needs times says under a key, if they are known not to be there."""
+        if self.has_times is not False:
+            return []
+        all_choices = "experiment=no_times makes all such choices"
+        return [(key, f"needs times, which this data does not have; {remedy} ({all_choices})")]

@@ -42,26 +42,21 @@ WARNING = "warning"  # key of the audit that has a line of its own elsewhere
 RATES = {"density", "equal_timestamp_rate", "future_leak_rate"}
 
 
-def _audit_of(log: Log, windows: Windows, split: Split) -> Audit:
+def _audit_of(log: Log, windows: Windows, split: Split, tables: Tables) -> Audit:
     """Return the audit, in plain values.
 
     `cold_users` and `cold_items` are distinct users and items of the test targets without a train
-    interaction (`valid_...` likewise). `equal_timestamp_rate` is the share of consecutive interactions of a
-    user with equal times, whose order only the source decides. `future_leak_rate` is the share of test
-    targets that are earlier than some train interaction of anybody.
+    interaction (`valid_...` likewise).
     """
     train, valid, test = windows.train, windows.valid, windows.test
     positives = log.positives
-    same_user = log.users[1:] == log.users[:-1]
-    same_time = same_user & (log.times[1:] == log.times[:-1])
     return {
         "split": split.name,
         "interactions": len(log),
         "users": log.num_users,
         "items": log.num_items,
         "density": len(positives) / (log.num_users * log.num_items),
-        "first_time": date(int(log.times.min())),
-        "last_time": date(int(log.times.max())),
+        **_span(log, tables),
         "train_interactions": len(train),
         "valid_interactions": len(valid.target_times),
         "test_interactions": len(test.target_times),
@@ -73,9 +68,30 @@ def _audit_of(log: Log, windows: Windows, split: Split) -> Audit:
         "valid_cold_items": len(np.setdiff1d(valid.target_items, train.items)),
         "repeat_targets": valid.num_repeats + test.num_repeats,
         "unused_interactions": int((windows.parts == NONE).sum()),
-        "equal_timestamp_rate": float(same_time.sum() / max(int(same_user.sum()), 1)),
-        "future_leak_rate": float((train.times.max() > test.target_times).mean()),
+        **(_rates_of_times(log, windows) if tables.has_times else {}),
         **split.facts(positives),
+    }
+
+
+def _span(log: Log, tables: Tables) -> Audit:
+    """Return the first and the last time; without times what the order is."""
+    if not tables.has_times:
+        return {"order": "rows" if tables.ordered else "none (drawn)"}
+    return {"first_time": date(int(log.times.min())), "last_time": date(int(log.times.max()))}
+
+
+def _rates_of_times(log: Log, windows: Windows) -> Audit:
+    """Return what times say of the order, and of the split.
+
+    `equal_timestamp_rate` is the share of consecutive interactions of a user with equal times, whose order
+    only the source decides. `future_leak_rate` is the share of test targets that are earlier than some train
+    interaction of anybody.
+    """
+    same_user = log.users[1:] == log.users[:-1]
+    same_time = same_user & (log.times[1:] == log.times[:-1])
+    return {
+        "equal_timestamp_rate": float(same_time.sum() / max(int(same_user.sum()), 1)),
+        "future_leak_rate": float((windows.train.times.max() > windows.test.target_times).mean()),
     }
 
 
@@ -143,8 +159,9 @@ def _built(tables: Tables, split: Split) -> tuple[Tables, Windows, Audit, pd.Dat
     contexts = contexts_of(tables.interactions, list(tables.context))
     log = log_of(tables, users, items, contexts.rows if contexts else None)
     windows = windows_of(log, split)
-    audit = _audit_of(log, windows, split) | _audit_of_actions(log, windows, tables.actions)
-    if oddity := oddity_of_times(tables.column("interactions", TIMESTAMP)):
+    audit = _audit_of(log, windows, split, tables) | _audit_of_actions(log, windows, tables.actions)
+    times = tables.column("interactions", TIMESTAMP)
+    if tables.has_times and (oddity := oddity_of_times(times)):
         audit[WARNING] = oddity
     user_table, item_table = (
         table.iloc[np.argsort(vocabulary.rows(table[key]))].reset_index(drop=True)

@@ -74,6 +74,7 @@ class RetrievalDataset:
         open_test: opens the test holdout; called by the first use of `test` and not before.
         fingerprint: of all values above but the audit, wherever they come from.
         origins: "interactions", "users", "items" -> file or source name, for messages.
+        has_times: whether the times of its logs are times; otherwise they are places in an order.
         context_table: what requests were made in; row r is position r - 1; None: nothing is known of that.
         events: words of the events; code c is position c - 1.
     """
@@ -90,6 +91,7 @@ class RetrievalDataset:
     audit: Audit
     fingerprint: str
     origins: Mapping[str, str] = field(default_factory=dict)
+    has_times: bool = True
     context_table: pd.DataFrame | None = None
     events: tuple[str, ...] = ()
 

@@ -49,6 +49,7 @@ def write_dataset(
             content |= _save(folder, f"{name}/{LABELLED}", holdout.labelled, LABELLED_ARRAYS)
     for name, frame in {"users": tables.users, "items": tables.items}.items():
         content[name] = _save_table(frame, folder / f"{name}.parquet", tables.origin(name))
+    content |= {} if tables.has_times else {"has_times": False}
     if context is not None:
         content["context"] = _save_table(context, folder / "context.parquet", tables.origin("interactions"))
     beside = {"events": list(tables.actions.words), "repeats": windows.test.repeats}
@@ -60,6 +61,7 @@ def write_dataset(
         "item_label": tables.item_label,
         "origins": {name: tables.origin(name) for name in ("interactions", "users", "items")},
         "histories": names,
+        "has_times": tables.has_times,
         **beside,
         "files": {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in files},
     }
@@ -106,6 +108,7 @@ def open_dataset(folder: Path) -> RetrievalDataset | None:
         audit=meta["audit"],
         fingerprint=meta["fingerprint"],
         origins=meta["origins"],
+        has_times=meta["has_times"],
         context_table=pd.read_parquet(context) if context.is_file() else None,
         events=tuple(meta["events"]),
     )

@@ -11,6 +11,7 @@ import pandas as pd
 from twotower.config.problems import Gathered, legible, listed
 from twotower.data.actions import IGNORED, Actions, Meaning, actions_of
 from twotower.data.column import Column, checked_ids, quoted, unified_ids
+from twotower.data.row_order import places_of_rows
 from twotower.data.times import TimestampUnit, checked_times
 
 USER_ID, ITEM_ID, TIMESTAMP, SPLIT = "user_id", "item_id", "timestamp", "split"
@@ -35,6 +36,8 @@ class Tables:
         item_label: the column of `items` that names an item for people.
         file_columns: `user_id` and so on -> the column's name in the files, where it differs.
         from_csv: tables whose ids are text only because CSV has no types.
+        has_times: whether there is a `timestamp`; without, the order of rows stands for it.
+        ordered: whether that order means anything; without times only.
         context: columns of `interactions` that describe the request.
         actions: what the interactions were, once they are checked.
     """
@@ -47,6 +50,8 @@ class Tables:
     file_columns: Mapping[str, str] = field(default_factory=dict)
     timestamp_unit: TimestampUnit = "s"
     from_csv: Collection[str] = ()
+    has_times: bool = True
+    ordered: bool = True
     context: Sequence[str] = ()
     actions: Actions = field(default_factory=Actions)
 
@@ -101,9 +106,14 @@ def checked(tables: Tables, needs: Needs = no_needs, meaning: Meaning = MEANING)
             expected = f"expected one of {', '.join(SPLIT_NAMES)}, found"
             wrong = ~split.values.isin(SPLIT_NAMES).to_numpy()
             split.refuse(wrong, lambda row: f"{expected} {split.found(row)}")
-    with told.refusals():
-        times = tables.column("interactions", TIMESTAMP)
-        columns[TIMESTAMP] = checked_times(times, tables.timestamp_unit)
+    if tables.has_times:
+        with told.refusals():
+            times = tables.column("interactions", TIMESTAMP)
+            columns[TIMESTAMP] = checked_times(times, tables.timestamp_unit)
+    else:
+        columns[TIMESTAMP] = places_of_rows(
+            tables.interactions.get(SPLIT), len(tables.interactions), tables.ordered
+        )
     frames: dict[str, Any] = {}
     for table, key in ENTITIES.items():
         frames[table], columns[key] = _checked_entities(tables, table, key, told)
@@ -146,7 +156,7 @@ def _without_ignored(tables: Tables) -> Tables:
 def _check_columns(tables: Tables, told: Gathered) -> None:
     label = () if tables.item_label is None else (tables.item_label,)
     for table, needed in {
-        "interactions": (USER_ID, ITEM_ID, TIMESTAMP),
+        "interactions": (USER_ID, ITEM_ID, *([TIMESTAMP] if tables.has_times else [])),
         "users": (USER_ID,),
         "items": (ITEM_ID, *label),
     }.items():

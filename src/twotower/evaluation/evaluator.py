@@ -14,9 +14,11 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.spec import Count, PositiveInt
 from twotower.data.dataset import Holdout
+from twotower.evaluation.label_values import label_intervals, label_values
 from twotower.evaluation.ranking import by_item_slice, by_user_slice, rank, seen_pairs, targets_of
 from twotower.evaluation.top_k import Pairs
 from twotower.evaluation.user_values import UserValues, intervals_of, key_of, means_of, user_values
+from twotower.metrics.label_metric import LabelMetric, Scored
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
 
 
@@ -25,9 +27,10 @@ class Report:
     """The quality of one set of lists on one holdout.
 
     Args:
-        metrics: key such as `recall_at_20` -> mean over users, or the value over the catalogue.
+        metrics: key such as `recall_at_20` -> mean over users, or the value over the catalogue; `auc` -> the
+            value over all labelled examples, where there are any.
         per_user: one line per evaluated user: `user` (row) and a column for each per-user key.
-        intervals: per-user key -> [low, high], the 95 % bootstrap interval of its mean.
+        intervals: per-user key -> [low, high], the 95 % bootstrap interval of its mean; ditto of labels.
         slices: group -> slice -> keys plus `num_users` and `num_targets`; empty slices are left out.
     """
 
@@ -37,6 +40,7 @@ class Report:
     slices: dict[str, dict[str, dict[str, float]]]
     num_users: int
     num_targets: int
+    num_labelled: int = 0
 
 
 class Evaluator(Component):
@@ -64,11 +68,20 @@ class Evaluator(Component):
 
         def _metrics(self) -> list[type[Metric]]:
             found: list[Any] = [each.owner for each in self.kinds.values()]
-            return sorted(found, key=lambda kind: not issubclass(kind, UserMetric))
+            kinds = (UserMetric, CatalogueMetric, LabelMetric)
+            return sorted(found, key=lambda kind: [not issubclass(kind, each) for each in kinds])
 
         def keys(self) -> list[str]:
-            """Return the keys of `Report.metrics`."""
-            return [key_of(kind, k) for kind in self._metrics() for k in sorted(set(self.ks))]
+            """Return the keys of `Report.metrics`; those of labels are there where the data has labels."""
+            return [
+                key
+                for kind in self._metrics()
+                for key in (
+                    [kind.name]
+                    if issubclass(kind, LabelMetric)
+                    else [key_of(kind, k) for k in sorted(set(self.ks))]
+                )
+            ]
 
         def higher_is_better(self) -> dict[str, bool | None]:
             """Return the name of each metric -> which way it is better, as its class says."""
@@ -92,6 +105,7 @@ class Evaluator(Component):
         metrics = [kind.build() for kind in config.kinds.values()]
         self._user_metrics = [metric for metric in metrics if isinstance(metric, UserMetric)]
         self._catalogue_metrics = [metric for metric in metrics if isinstance(metric, CatalogueMetric)]
+        self.label_metrics = [metric for metric in metrics if isinstance(metric, LabelMetric)]
 
     @property
     def max_k(self) -> int:
@@ -102,35 +116,42 @@ class Evaluator(Component):
         """Return the items each user must not be shown, None when the seen filter is off."""
         return seen_pairs(holdout.history, holdout.users) if self.config.filter_seen else None
 
-    def means(self, top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray) -> dict[str, float]:
+    def means(
+        self, top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
+    ) -> dict[str, float]:
         """Return `Report.metrics` alone: no slices, no intervals. For validation while training."""
         ranking = rank(top_rows, targets_of(holdout, len(popularity) - 1), popularity)
-        return self._metrics(ranking, user_values(ranking, self._user_metrics, self.ks))
+        return self._metrics(ranking, user_values(ranking, self._user_metrics, self.ks), scored)
 
-    def evaluate(self, top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray) -> Report:
+    def evaluate(
+        self, top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
+    ) -> Report:
         """Return everything there is to say about these lists.
 
         Args:
             top_rows: [Q, K >= max_k] item rows of the holdout's users, best first, 0 or -1 = no item.
             popularity: [N + 1] interactions of each item row in the log the model was fitted on
                 (`item_popularity`); an item without any is cold.
+            scored: the holdout's labelled examples (`scored_labels`).
         """
         targets = targets_of(holdout, len(popularity) - 1)
         ranking = rank(top_rows, targets, popularity)
         values = user_values(ranking, self._user_metrics, self.ks)
         by_item = by_item_slice(ranking, targets, self._user_metrics, self.ks)
         by_user = by_user_slice(ranking, holdout.history.counts()[holdout.users], values)
+        of_labels = label_intervals(self.label_metrics, scored) if self.config.num_bootstrap else {}
         return Report(
-            metrics=self._metrics(ranking, values),
+            metrics=self._metrics(ranking, values, scored),
             per_user=pd.DataFrame({"user": np.asarray(holdout.users), **values}),
-            intervals=intervals_of(values, self.config.num_bootstrap),
+            intervals=intervals_of(values, self.config.num_bootstrap) | of_labels,
             slices=by_item | by_user,
             num_users=len(holdout.users),
             num_targets=int(ranking.num_relevant.sum()),
+            num_labelled=0 if scored is None else len(scored.labels),
         )
 
-    def _metrics(self, ranking: Ranking, values: UserValues) -> dict[str, float]:
+    def _metrics(self, ranking: Ranking, values: UserValues, scored: Scored | None) -> dict[str, float]:
         of_catalogue = {
             key_of(metric, k): metric.value(ranking, k) for metric in self._catalogue_metrics for k in self.ks
         }
-        return means_of(values) | of_catalogue
+        return means_of(values) | of_catalogue | label_values(self.label_metrics, scored)

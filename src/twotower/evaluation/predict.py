@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from twotower.data.dataset import Holdout
+from twotower.data.history import History
 from twotower.evaluation.ranking import seen_pairs
 from twotower.evaluation.top_k import exact_top_k
 from twotower.towers.two_tower import TwoTower
@@ -29,17 +30,34 @@ def encode_catalogue(model: TwoTower) -> Tensor:
     return embeddings
 
 
-@torch.inference_mode()
 def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> Tensor:
     """Embed users at positions [b] of a holdout as they were when they asked. Returns float32 [b, D]."""
+    users, request_times = holdout.users[positions], holdout.request_times[positions]
+    context = None if holdout.context is None else holdout.context[positions]
+    return encode_at(model, holdout.history, users, request_times, context)
+
+
+@torch.inference_mode()
+def encode_at(
+    model: TwoTower,
+    history: History,
+    users: np.ndarray,
+    request_times: np.ndarray,
+    context: np.ndarray | None = None,
+) -> Tensor:
+    """Embed users [b] with a history, at the times [b] and in the contexts [b] in which they ask.
+
+    Returns:
+        float32 [b, D].
+    """
     training = model.training
     model.eval()
     device = model.trained_items.device
-    users = np.asarray(holdout.users[positions], dtype=np.int64)
-    rows, times = holdout.history.last(users, model.history.config.length)
-    request_times = np.asarray(holdout.request_times[positions], dtype=np.int64)
-    contexts = None if holdout.context is None else np.asarray(holdout.context[positions], dtype=np.int64)
-    events = holdout.history.last_events(users, model.history.config.length)
+    users = np.asarray(users, dtype=np.int64)
+    rows, times = history.last(users, model.history.config.length)
+    events = history.last_events(users, model.history.config.length)
+    request_times = np.asarray(request_times, dtype=np.int64)
+    contexts = None if context is None else np.asarray(context, dtype=np.int64)
     embeddings = model.encode_users(
         *(
             None if values is None else torch.from_numpy(values).to(device)

@@ -1,5 +1,6 @@
 """Per-user metric values under their keys, their means, and the bootstrap intervals of these."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,14 +11,23 @@ from twotower.metrics.metric import Metric, Ranking, UserMetric
 UserValues = dict[str, NDArray[np.float64]]
 
 
+AT_K = re.compile(r"_at_(\d+)$")
+
+
 def key_of(metric: Metric | type[Metric], k: int) -> str:
     """Return the key of a metric at k: `recall_at_20`."""
     return f"{metric.name}_at_{k}"
 
 
 def name_of(key: str) -> str:
-    """Return the name of the metric that a key is of: `recall` of `valid/recall_at_20`."""
-    return key.rpartition("/")[2].rpartition("_at_")[0]
+    """Return the name of the metric that a key is of: `recall` of `valid/recall_at_20`, `auc` of `auc`."""
+    return AT_K.sub("", key.rpartition("/")[2])
+
+
+def k_of(key: str) -> str:
+    """Return the k that a key is at: `20` of `valid/recall_at_20`; empty where it has none, as `auc`."""
+    found = AT_K.search(key)
+    return found[1] if found else ""
 
 
 def user_values(ranking: Ranking, metrics: Sequence[UserMetric], ks: Sequence[int]) -> UserValues:

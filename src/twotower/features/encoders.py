@@ -41,15 +41,18 @@ class LookupEncoder(nn.Module):
 class BagEncoder(nn.Module):
     """Rows [..., W], 0 = padding -> the weighted mean of their embeddings [..., D]; zeros for an empty bag.
 
-    Row 0 has no weight. The plan of the last input is kept: a catalogue encoded at every training step is
+    Row 0 has no weight. Rows beyond `num_first` (None: there are none) came after the first training: they add
+    to the sum and are not counted in what it is divided by, so that a new row of zeros changes no bag; in a
+    bag of such rows alone they are. The plan of the last input is kept: a catalogue encoded at every training step is
     planned once. Measured on 4,000 bags of 20 to 40 tokens, D = 64, 2 cores, forward and backward: 1 ms with
     the plan kept, 6 ms with a new one, 14 ms with `embedding_bag` and its own gradient, 65 ms with gather and
     masked mean.
     """
 
     token_weights: Tensor
+    counted_weights: Tensor
 
-    def __init__(self, token_weights: Tensor, dim: int) -> None:
+    def __init__(self, token_weights: Tensor, dim: int, num_first: int | None = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(len(token_weights), dim))
         nn.init.normal_(self.weight, std=dim**-0.5)
@@ -58,6 +61,9 @@ class BagEncoder(nn.Module):
         weights = token_weights.clone()
         weights[0] = 0
         self.register_buffer("token_weights", weights, persistent=False)
+        counted = weights.clone()
+        counted[len(weights) if num_first is None else num_first + 1 :] = 0
+        self.register_buffer("counted_weights", counted, persistent=False)
         self._planned: tuple[Tensor, int, BagPlan] | None = None
 
     def forward(self, encoded: Tensor) -> Tensor:
@@ -71,16 +77,17 @@ class BagEncoder(nn.Module):
 
     def _plain(self, encoded_NW: Tensor) -> Tensor:
         weights_NW = self.token_weights[encoded_NW]
-        weights_NW = weights_NW / weights_NW.sum(1, keepdim=True).clamp_min(1e-12)
+        divisors_N1 = _divisors(encoded_NW, weights_NW, self.counted_weights)
+        weights_NW = weights_NW / divisors_N1.clamp_min(1e-12)
         return torch.einsum("nw,nwd->nd", weights_NW, embedding(encoded_NW, self.weight))
 
     def _plan(self, encoded_NW: Tensor) -> "BagPlan":
         if encoded_NW.is_inference():  # has no version: a change in place could not be seen
-            return BagPlan(encoded_NW, self.token_weights)
+            return BagPlan(encoded_NW, self.token_weights, self.counted_weights)
         kept = self._planned
         if kept is not None and encoded_NW._version == kept[1] and _is_same(encoded_NW, kept[0]):
             return kept[2]
-        plan = BagPlan(encoded_NW, self.token_weights)
+        plan = BagPlan(encoded_NW, self.token_weights, self.counted_weights)
         self._planned = (encoded_NW, encoded_NW._version, plan)
         return plan
 
@@ -88,10 +95,10 @@ class BagEncoder(nn.Module):
 class BagPlan:
     """Which rows each bag sums, and for each row, which bags it is summed into.
 
-    The weights of a bag are scaled to sum to 1; `encoded_NW` 0 is padding.
+    The weights of a bag are scaled so that the counted ones sum to 1; `encoded_NW` 0 is padding.
     """
 
-    def __init__(self, encoded_NW: Tensor, token_weights_V: Tensor) -> None:
+    def __init__(self, encoded_NW: Tensor, token_weights_V: Tensor, counted_V: Tensor | None = None) -> None:
         present = encoded_NW != 0
         counts = present.sum(1)
         self.num_rows = len(token_weights_V)
@@ -99,7 +106,8 @@ class BagPlan:
         bags_N = torch.arange(len(encoded_NW), dtype=encoded_NW.dtype, device=encoded_NW.device)
         self.bags_T = torch.repeat_interleave(bags_N, counts)
         weights_NW = token_weights_V[encoded_NW]
-        self.weights_T = (weights_NW / weights_NW.sum(1, keepdim=True))[present]
+        counted_V = token_weights_V if counted_V is None else counted_V
+        self.weights_T = (weights_NW / _divisors(encoded_NW, weights_NW, counted_V))[present]
         self.bag_starts_N = _starts(counts, encoded_NW.dtype)
 
     @cached_property
@@ -123,6 +131,12 @@ class BagSum(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Any) -> Any:
         """Compute the gradient of the table [V, D] from that of the bags [N, D]."""
         return _sum(grad_outputs[0], *ctx.plan.transposed), None
+
+
+def _divisors(encoded_NW: Tensor, weights_NW: Tensor, counted_V: Tensor) -> Tensor:
+    """Return the sum of the counted weights of each bag [N, 1]; of all of them where none is counted."""
+    counted_N1 = counted_V[encoded_NW].sum(1, keepdim=True)
+    return torch.where(counted_N1 > 0, counted_N1, weights_NW.sum(1, keepdim=True))
 
 
 def _is_same(left: Tensor, right: Tensor) -> bool:

@@ -129,6 +129,16 @@ class Feature(Component, ABC):
         self.check(values, origin)
         self.state = self._learn(values)
 
+    def grow(self, values: pd.Series, origin: str) -> None:
+        """Go on from a fitted state with the values [n] of more train entities; refuses them as `check` does.
+
+        What was learned stays, and known values keep their rows. New ones get rows behind them: an encoder's
+        tables have these rows more and are else as they were, and a new row that equals row 0 (unknown)
+        changes no embedding.
+        """
+        self.check(values, origin)
+        self.state = self._grown(values)
+
     def encode(self, values: Values) -> Tensor:
         """Encode values -> [n, width], rows or float32; unseen, missing and odd ones are row 0 or neutral."""
         return self._encode(
@@ -146,6 +156,10 @@ class Feature(Component, ABC):
     @abstractmethod
     def _learn(self, values: pd.Series) -> State:
         """Learn from checked train values."""
+
+    def _grown(self, values: pd.Series) -> State:
+        """Return the state with what checked train values add: here nothing, a mean say is not moved."""
+        return self.state
 
     @abstractmethod
     def _encode(self, values: pd.Series) -> Tensor:

@@ -41,9 +41,14 @@ class FeatureTable(nn.Module):
 
     @classmethod
     def fit(
-        cls, features: dict[str, Feature], table: pd.DataFrame, train_rows: npt.NDArray[Any], origin: str
+        cls,
+        features: dict[str, Feature],
+        table: pd.DataFrame,
+        train_rows: npt.NDArray[Any],
+        origin: str,
+        grow: bool = False,
     ) -> "FeatureTable":
-        """Fit features on train rows (from 1), then encode every row.
+        """Fit features on train rows (from 1), or let fitted ones grow by them; then encode every row.
 
         The entity of row r is at position r - 1; the id column, if any, names rows in messages. An InputError
         says which name or column is not usable, or which row (of train or not) holds a bad value.
@@ -52,7 +57,8 @@ class FeatureTable(nn.Module):
         encoded = {}
         for name, feature in _tabled(features).items():
             values = _column(table, name, feature, origin)
-            feature.fit(values.iloc[np.asarray(train_rows) - 1], origin)
+            learn = feature.grow if grow else feature.fit
+            learn(values.iloc[np.asarray(train_rows) - 1], origin)
             encoded[name] = feature.encode(values)
         return cls(features, encoded, len(table))
 

@@ -50,6 +50,11 @@ def is_value(value: Any) -> bool:
         return False
 
 
+def first_rows_first(rows: list[int], num_first: int | None) -> list[int]:
+    """Return rows of a bag with those of the first training before later ones, which must displace none."""
+    return rows if num_first is None else sorted(rows, key=lambda row: row > num_first)
+
+
 class ValueRows(Feature.State):
     """Known values, at rows 1..n in a fixed order; row 0 = unknown.
 
@@ -64,6 +69,10 @@ class ValueRows(Feature.State):
         counts = Counter(value.item() if isinstance(value, np.generic) else value for value in values)
         kept = (value for value, count in counts.items() if count >= min_count)
         return cls(values=sorted(kept, key=lambda value: (isinstance(value, str), value)))
+
+    def new_values(self, values: "ValueRows") -> list[str | bool | int | float]:
+        """Return the values of another that have no row here, in its order."""
+        return [value for value in values.values if value not in self.row_of]
 
     @cached_property
     def row_of(self) -> dict[str | bool | int | float, int]:

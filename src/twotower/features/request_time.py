@@ -33,8 +33,9 @@ class RequestTime(ContextFeature):
         """In UTC."""
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
-            """Tell whether there is none at all."""
+            """Tell whether there is none at all, and whether there are times."""
             yield from super().problems(facts)
+            yield from facts.lacks_times("", f"leave it out: '~{facts.key}'")
             if not self.year + self.week + self.day:
                 yield "year", "year, week and day are all 0; give one of them harmonics"
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from twotower.config.spec import Length, PositiveInt
 from twotower.features.encoders import BagEncoder
 from twotower.features.feature import BoolArray, EmbeddedFeature
-from twotower.features.raw_values import ValueRows, is_value
+from twotower.features.raw_values import ValueRows, first_rows_first, is_value
 
 
 class Tags(EmbeddedFeature):
@@ -29,13 +29,17 @@ class Tags(EmbeddedFeature):
     class State(ValueRows):
         """The known tags in row order."""
 
+        num_first: int | None = None
+        """Of the first training; None for all. Tags that came later add to a mean, and are not counted."""
+
     config: Config
     state: State
     expected = "a list of tags (text or finite numbers), or text"
 
     def encoder(self) -> BagEncoder:
         """Return a fresh table of embeddings, averaged."""
-        return BagEncoder(torch.ones(len(self.state.values) + 1), self.config.dim)
+        weights = torch.ones(len(self.state.values) + 1)
+        return BagEncoder(weights, self.config.dim, self.state.num_first)
 
     def split(self, value: Any) -> list[Any]:
         """Return the tags of a raw value; none where it is no bag of tags."""
@@ -56,11 +60,17 @@ class Tags(EmbeddedFeature):
         tags = (tag for value in values for tag in set(self.split(value)))
         return self.State.fit(tags, self.config.min_count)
 
+    def _grown(self, values: pd.Series) -> State:
+        state = self.state
+        known, first = len(state.values), state.num_first
+        more = state.new_values(self._learn(values))
+        return self.State(values=[*state.values, *more], num_first=known if first is None else first)
+
     def _encode(self, values: pd.Series) -> Tensor:
         encoded = np.zeros((len(values), self.config.max_tags), dtype=np.int32)
         for position, value in enumerate(values):
             rows = dict.fromkeys(row for row in map(self.state.row, self.split(value)) if row > 0)
-            kept = list(rows)[: self.config.max_tags]
+            kept = first_rows_first(list(rows), self.state.num_first)[: self.config.max_tags]
             encoded[position, : len(kept)] = kept
         return torch.from_numpy(encoded)
 

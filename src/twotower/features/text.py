@@ -17,6 +17,7 @@ from torch import Tensor
 from twotower.config.spec import Length, PositiveInt
 from twotower.features.encoders import BagEncoder
 from twotower.features.feature import BoolArray, EmbeddedFeature
+from twotower.features.raw_values import first_rows_first
 
 WORD = re.compile(r"[^\W_]+")
 GRAM_SIZES = (3, 4, 5)
@@ -51,6 +52,8 @@ class HashedText(EmbeddedFeature):
         tokens: list[int] = Field(default_factory=list)
         counts: list[int] = Field(default_factory=list)
         num_texts: int = 0
+        num_first: int | None = None
+        """Tokens of the first training; None for all. Later ones add to a mean, and are not counted."""
 
         @functools.cached_property
         def row_of(self) -> dict[int, int]:
@@ -66,7 +69,7 @@ class HashedText(EmbeddedFeature):
         state, weights = self.state, np.ones(len(self.state.tokens) + 1)
         if self.config.weighting == "idf":
             weights[1:] += np.log((1 + state.num_texts) / (1 + np.asarray(state.counts, dtype=np.float64)))
-        return BagEncoder(torch.from_numpy(weights.astype(np.float32)), self.config.dim)
+        return BagEncoder(torch.from_numpy(weights.astype(np.float32)), self.config.dim, state.num_first)
 
     def _wrong(self, values: pd.Series) -> BoolArray:
         return np.array([not isinstance(value, str) for value in values], dtype=np.bool_)
@@ -78,11 +81,24 @@ class HashedText(EmbeddedFeature):
             tokens=tokens, counts=[counts[token] for token in tokens], num_texts=int(values.notna().sum())
         )
 
+    def _grown(self, values: pd.Series) -> State:
+        state, found = self.state, self._learn(values)
+        counts = dict(zip(found.tokens, found.counts, strict=True))
+        more = [token for token in found.tokens if token not in state.row_of]
+        return self.State(
+            tokens=[*state.tokens, *more],
+            # The weights of known tokens stay as learned; a new one is weighed among the texts of then.
+            counts=[*state.counts, *(min(counts[token], state.num_texts) for token in more)],
+            num_texts=state.num_texts,
+            num_first=len(state.tokens) if state.num_first is None else state.num_first,
+        )
+
     def _encode(self, values: pd.Series) -> Tensor:
         width, row_of = self.config.max_tokens, self.state.row_of
         encoded: npt.NDArray[np.int32] = np.zeros((len(values), width), dtype=np.int32)
         for position, tokens in enumerate(self._tokenise(values)):
-            rows = [row_of[token] for token in tokens if token in row_of][:width]
+            known = [row_of[token] for token in tokens if token in row_of]
+            rows = first_rows_first(known, self.state.num_first)[:width]
             encoded[position, : len(rows)] = rows
         return torch.from_numpy(encoded)
 

@@ -1,4 +1,4 @@
-"""What a metric reads (`Ranking`) and the two kinds of metric.
+"""What a metric of lists reads (`Ranking`) and the two kinds of it; for labels see `label_metric`.
 
 Shapes: Q users (queries), K places of the longest list, N items of the catalogue.
 """
@@ -85,13 +85,13 @@ class Ranking:
 
 
 class Metric(Component, ABC):
-    """A metric at k; its values are finite, and no user's depends on the others.
+    """A metric; its values are finite, and no user's depends on the others.
 
     They need not lie between 0 and 1. Where a metric looks at hits, `higher_is_better` is the way in which a
     list with more of them is no worse; one of the items alone says None.
 
     Attributes:
-        name: gives its keys, as in `recall_at_20`.
+        name: gives its keys, as in `recall_at_20` or `auc`.
         higher_is_better: which of two values is the better one; None: neither, or not said. Such a metric is
             shown, but it chooses no epoch, and no run is called better by it.
     """
@@ -112,7 +112,7 @@ class Metric(Component, ABC):
 
 
 class UserMetric(Metric):
-    """A metric with one value per user, so that slices, intervals and paired tests come for free.
+    """A metric at k with one value per user, so that slices, intervals and paired tests come for free.
 
     Attributes:
         by_target: whether it keeps its meaning when only some of a user's targets count, as in item slices.
@@ -126,7 +126,7 @@ class UserMetric(Metric):
 
 
 class CatalogueMetric(Metric):
-    """A metric of all users' lists together, in whatever order."""
+    """A metric at k of all users' lists together, in whatever order."""
 
     @abstractmethod
     def value(self, ranking: Ranking, k: int) -> float:

@@ -7,7 +7,9 @@ from typing import Any
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
 from twotower.config.problems import raise_problems
-from twotower.pipeline.quality import evaluate, evaluate_on_test, measure_cold_start
+from twotower.evaluation.exact import evaluate_towers
+from twotower.losses.loss import Loss
+from twotower.pipeline.quality import evaluate_on_test, measure_cold_start
 from twotower.pipeline.run_config import problems_of
 from twotower.pipeline.stages import begun, conclude, finish, index_model
 from twotower.runs import record
@@ -55,11 +57,24 @@ def reevaluate(
     with begun(run, before, BEGINS_ANEW) as job:
         # After a refit these towers have seen the validation split; its figures are then the first phase's.
         seen = before.training.refit
-        valid = None if seen else evaluate(model, job.dataset.valid, job.evaluator, job.dataset.train)
-        quality = evaluate_on_test(job, model, valid)
+        dataset, temperature = job.dataset, temperature_of(before, run.settings)
+        valid = (
+            None if seen else evaluate_towers(model, dataset.valid, job.evaluator, dataset.train, temperature)
+        )
+        quality = evaluate_on_test(job, model, valid, temperature)
         result = before.plain(*record.OF_TOWERS, "index") | record.valid_figures(before, quality)
         result |= {"training_reused_from": str(source)}
         return conclude(job, result | measure_cold_start(job, model))
+
+
+def temperature_of(before: Result, settings: Mapping[str, Any]) -> float:
+    """Return what the loss divided scores by at the end of a run's training.
+
+    Runs of earlier versions do not say it; there it is the setting, 1 where the loss has none.
+    """
+    if before.training.temperature is not None:
+        return before.training.temperature
+    return float(getattr(Loss.Config.chosen(settings["loss"], "loss"), "temperature", 1.0))
 
 
 def run_beside(

@@ -5,30 +5,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from twotower.data.dataset import Holdout, RetrievalDataset
-from twotower.data.history import History
+from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.baselines.run import BaselineReports, run_baselines
 from twotower.evaluation.cold_start import cold_start
-from twotower.evaluation.evaluator import Evaluator, Report
-from twotower.evaluation.predict import encode_catalogue, rank_all
-from twotower.evaluation.ranking import item_popularity
+from twotower.evaluation.evaluator import Report
+from twotower.evaluation.exact import evaluate_towers
 from twotower.pipeline.stages import Job, holds_items_out
 from twotower.runs import record
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.towers.two_tower import TwoTower
 
 
-def evaluate(model: TwoTower, holdout: Holdout, evaluator: Evaluator, log: History) -> Report:
-    """Evaluate towers by exact search; `log`, what came before the holdout, says what is popular or cold."""
-    items = encode_catalogue(model)
-    _, top = rank_all(model, items, holdout, evaluator.max_k, evaluator.config.filter_seen)
-    return evaluator.evaluate(top, holdout, item_popularity(log, len(items)))
+def evaluate_on_test(job: Job, model: TwoTower, valid: Report | None, temperature: float) -> dict[str, Any]:
+    """Evaluate towers and baselines on the test split; writes the users' values, returns the record.
 
-
-def evaluate_on_test(job: Job, model: TwoTower, valid: Report | None) -> dict[str, Any]:
-    """Evaluate towers and baselines on the test split; writes the users' values, returns the record."""
+    Args:
+        job: at hand.
+        model: the towers.
+        valid: how they did on the validation split; None where nobody knows.
+        temperature: of their loss, see `scored_labels`.
+    """
     dataset = job.dataset
-    test = evaluate(model, dataset.test, job.evaluator, dataset.train_and_valid)
+    test = evaluate_towers(model, dataset.test, job.evaluator, dataset.train_and_valid, temperature)
     baselines = run_all_baselines(job)
     of_baselines = [
         _with_user_ids(report, dataset).assign(baseline=name)

@@ -17,6 +17,7 @@ from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.user_values import name_of
 from twotower.index.index import Index
 from twotower.runs.folder_name import problems_of_place
+from twotower.serving.tour import Tour
 from twotower.training.training_config import TrainingConfig
 
 
@@ -28,6 +29,7 @@ class RunConfig(RunKeys, TrainingConfig):
     index: Index.Config
     metrics: Evaluator.Config
     baselines: dict[str, Baseline.Config]
+    tour: Tour.Config | None = None
 
     def between(self, num_items: int | None = None, whole: bool = True) -> Iterator[Problem]:
         """Yield what is wrong with the choices together: each is asked, with what is known of the others.
@@ -85,6 +87,7 @@ FACTS: dict[str, Callable[[RunConfig], Any]] = {
     "num_items": lambda config: config.data.catalogue_size(),
     "columns": lambda config: config.data.columns(),
     "gives_split": lambda config: config.data.gives_split(),
+    "has_times": lambda config: config.data.has_times(),
     "gives_negatives": lambda config: config.data.gives_negatives(),
     "events": lambda config: config.data.events_of_histories(),
     "blocks": lambda config: config.block_names(),

@@ -24,6 +24,7 @@ from twotower.evaluation.indexing import Indexed, index_catalogue
 from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
+from twotower.pipeline.tour import take_tour
 from twotower.reports.console.choose import console_of
 from twotower.reports.console.console import Console
 from twotower.reports.tensorboard import Board
@@ -129,7 +130,12 @@ def finish(job: Job, model: TwoTower, indexed: Indexed, result: Mapping[str, Any
     job.board.index_curve(report["points"], report["target_recall"], report["search_args"])
     labels = dataset.item_table[dataset.item_label or "item_id"].astype(str).tolist()
     job.board.projector(indexed.vectors, labels)
-    return conclude(job, {**result, "index": report})
+    steps = take_tour(job.config.tour, job.run, result.get("curves", {}), dataset.user_table)
+    told = [{"step": step.name, **step.fields} for step in steps]
+    status = conclude(job, {**result, "index": report} | ({"tour": told} if told else {}))
+    for step in steps:
+        job.console.step(step.name, step.lines, step.fields)
+    return status
 
 
 def conclude(job: Job, result: Mapping[str, Any]) -> int:

@@ -77,7 +77,7 @@ def _train(run: Run, watch: Watch | None) -> int:
             return DONE
         if not indexed:  # the towers are another run's, or all phases had ended in an earlier process
             indexed.append(index_model(job, trained.model))
-        training = record.training_record(run.settings, trained.epochs, trained.refit)
+        training = record.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
         result: dict[str, Any] = {
             "training": training | {"epoch_steps": trained.epoch_steps},
             "curves": trained.curves,
@@ -85,7 +85,9 @@ def _train(run: Run, watch: Watch | None) -> int:
         }
         if source is not None:
             result["training_reused_from"] = str(source)
-        result |= known_quality(job, source) or evaluate_on_test(job, trained.model, trained.valid())
+        result |= known_quality(job, source) or evaluate_on_test(
+            job, trained.model, trained.valid(), trained.temperature
+        )
         result |= measure_cold_start(job, trained.model)
         return finish(job, trained.model, indexed[0], result)
 

@@ -12,6 +12,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summ
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import custom_scalars
 
+from twotower.evaluation.user_values import k_of
 from twotower.reports.figures import pareto, png_of, recall_versus_latency
 from twotower.reports.hparams import columns_of, hparams_of, trial_id
 from twotower.reports.pareto import points_of
@@ -26,7 +27,7 @@ def _layout(settings: Mapping[str, Any]) -> Summary:
     """Return what groups the curves; TensorBoard merges those of all runs, equal charts into one."""
     trainer = settings.get("trainer", {})
     monitor = str(trainer.get("monitor", DEFAULT_MONITOR))
-    k = monitor.rpartition("_at_")[2]
+    k = k_of(monitor) or k_of(DEFAULT_MONITOR)
     valid = {f"{kind}@{k}": [f"valid/{kind}_at_{k}"] for kind in VALID_KINDS}
     chosen = {monitor.removeprefix("valid/").replace("_at_", "@"): [monitor]}
     groups = {

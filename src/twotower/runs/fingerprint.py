@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twotower.config.spec import TARGET, class_of
+from twotower.evaluation.user_values import name_of
 from twotower.metrics.metric import Metric
 
 DEFAULT_MONITOR = "valid/recall_at_20"
@@ -22,6 +23,7 @@ NOT_SHAPING = {
     "retry_failed",
     "seeds",
     "trusted_packages",
+    "tour",
 }
 """Root keys that change where a run is kept or what it prints, not what it computes."""
 
@@ -59,7 +61,9 @@ def shaping_training(settings: Mapping[str, Any]) -> dict[str, Any]:
     monitor = settings["trainer"].get("monitor", DEFAULT_MONITOR)
     return shaping | {
         "monitored": [
-            spec for spec in kinds if monitor.startswith(f"valid/{class_of(spec, Metric).name}_at_")
+            spec
+            for spec in kinds
+            if monitor.startswith("valid/") and name_of(monitor) == class_of(spec, Metric).name
         ],
         "filter_seen": settings["metrics"].get("filter_seen", True),
     }

@@ -67,7 +67,11 @@ def quality_record(
         "intervals": _joined({split: report.intervals for split, report in reports.items()}),
         "slices": {split: report.slices for split, report in reports.items()},
         "evaluated": {
-            split: {"users": report.num_users, "targets": report.num_targets}
+            split: {
+                "users": report.num_users,
+                "targets": report.num_targets,
+                **({"labelled": report.num_labelled} if report.num_labelled else {}),
+            }
             for split, report in reports.items()
         },
         "baselines": of_baselines,
@@ -84,9 +88,12 @@ def valid_figures(before: Result, quality: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def training_record(settings: Mapping[str, Any], epochs: int, refit: bool) -> dict[str, Any]:
+def training_record(
+    settings: Mapping[str, Any], epochs: int, refit: bool, temperature: float | None = None
+) -> dict[str, Any]:
     """Say how the weights came about."""
-    return {
+    known = {} if temperature is None else {"temperature": temperature}
+    return known | {
         "epochs": epochs,
         "refit": refit,
         "fitted_on": "train + valid, for the epochs that were best on valid" if refit else "train",

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from twotower.config.errors import InputError
+from twotower.evaluation.user_values import k_of
 from twotower.files.atomic import write_text_atomically
 from twotower.files.plain_values import load_json
 from twotower.runs.directions import INDEX_FIGURES, higher_is_better
@@ -45,20 +46,25 @@ class Data(Part):
 
 
 class Training(Part):
-    """How the weights came about; `monitor` is the metric that chose the epoch, empty where none is known."""
+    """How the weights came about; `monitor` is the metric that chose the epoch, empty where none is known.
+
+    A probability is the sigmoid of score / `temperature`, that of the loss at the end of the training.
+    """
 
     epochs: int | None = None
     refit: bool = False
     fitted_on: str | None = None
     objective: dict[str, Any] = {}
     monitor: str = ""
+    temperature: float | None = None
     epoch_steps: int | None = None
 
 
 class Result(Part):
     """What `result.json` holds; a key that is absent, as in a run that failed, has its default.
 
-    Metric keys are `valid/` or `test/`, name, `_at_`, k. Of equal fingerprints, settings and data are equal
+    Metric keys are `valid/` or `test/`, name, `_at_`, k; of labels without the two.
+    Of equal fingerprints, settings and data are equal
     (in `configuration` but for the seed), or one training does for both, or towers are measured in the same
     way. Intervals are of 95 %; slices are split -> group -> slice -> key -> figure, baselines name -> metrics
     under the same keys, and those skipped name -> why. `rerun_of` is the run that this one repeats, with
@@ -87,6 +93,7 @@ class Result(Part):
     baselines: dict[str, dict[str, float]] = {}
     baselines_skipped: dict[str, str] = {}
     cold_start: dict[str, Any] | None = None
+    tour: list[dict[str, Any]] = []
     index: dict[str, Any] = {}
     versions: dict[str, str] = {}
     peak_rss_bytes: int | None = None
@@ -131,7 +138,7 @@ class Result(Part):
         only, as far as it came.
         """
         monitor = self.training.monitor
-        k = monitor.rpartition("_at_")[2]
+        k = k_of(monitor)
         metrics = self.metrics or {
             key: (min if higher_is_better(key, [self.higher_is_better]) is False else max)(values)
             for key, values in self.curves.items()
@@ -217,4 +224,4 @@ def _items(found: Any) -> Iterator[tuple[str, Any]]:
 
 def _at(k: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Keep values at k, and those that have no k; all if k is unknown."""
-    return {key: value for key, value in values.items() if not k or key.rpartition("_at_")[2] in (k, key)}
+    return {key: value for key, value in values.items() if not k or k_of(key) in ("", k)}

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from twotower.serving.attributes import plain
 from twotower.serving.browser_views import MOST_POINTS, CatalogueMap, drawn, facets_of, nearest, with_prefix
 from twotower.serving.catalogue import ITEM_ID
 from twotower.serving.live_items import Floats, ItemId, LiveItems, Recommendation, Rows, UserId
@@ -40,12 +39,12 @@ class Browser:
 
     @property
     def num_users(self) -> int:
-        """Users whom the bundle or an event knows."""
+        """Users whom the bundle, an event or a profile knows."""
         with self._catalogue.lock.reading():
             return len(self._bundle.users) + len(self._histories.new_ids)
 
     def users(self, query: str, limit: int) -> list[dict[str, Any]]:
-        """Return users whose id begins with a text: those whom only events know, then the bundle's."""
+        """Return users whose id begins with a text: those whom the bundle lacks, then the bundle's."""
         with self._catalogue.lock.reading():
             new = (key for key in self._histories.new_ids if str(key).startswith(query))
             found: list[UserId] = list(islice(new, limit))
@@ -75,20 +74,14 @@ class Browser:
                 {**self._named(row), "time": time}
                 for row, time in zip(newest.tolist(), times[::-1].tolist(), strict=False)
             ]
+            features = self.retriever.profiles.described(user)["features"]
         return {
             "user_id": str(user.key),
             "known": user.row > 0,
-            "features": self._features(user.row),
+            "features": {name: value for name, value in features.items() if value is not None},
             "num_history": len(rows),
             "history": history,
         }
-
-    def _features(self, user_row: int) -> dict[str, Any]:
-        table = self._bundle.user_table
-        if not user_row:
-            return {}
-        values = {str(name): plain(table[name].iat[user_row - 1]) for name in table if name != "user_id"}
-        return {name: value for name, value in values.items() if value is not None}
 
     def _named(self, row: int) -> dict[str, Any]:
         items = self._catalogue.items

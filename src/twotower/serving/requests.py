@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class UnknownUser(InputError):  # noqa: N818
-    """Nobody has this id: neither the bundle nor an event since knows it."""
+    """Nobody has this id: neither the bundle nor an event or profile since knows it."""
 
 
 class UnknownItem(InputError):  # noqa: N818
@@ -32,12 +32,15 @@ class Request:
     """What is asked for one user.
 
     Args:
-        user_id: known to the bundle or by events; None for a user who is described by the next three.
-        features: column of the user table -> raw value; those left out count as unknown.
-        history: ids of the items the user has, oldest first; removed items may be among them.
+        user_id: known to the bundle, by events or by a profile; None for a user whom only the next three
+            describe.
+        features: column of the user table -> raw value of this moment, before what is stored of the user
+            (None: unknown, whatever is stored); those left out are as stored, or unknown without `user_id`.
+        history: ids of the items of the session, oldest first, after those that are stored of the user; they
+            are not stored. Removed items may be among them.
         history_times: unix seconds of each item of `history`; None = the request's time.
-        request_time: unix seconds; None = the end of the data the towers were trained for, or the user's
-            latest event where that is later.
+        request_time: unix seconds; None = the end of the data the towers were trained for, or, of a
+            `user_id`, the latest event or item of `history` where that is later.
         k: how many items; fewer come back only where fewer are left.
         allow: choose only from these ids; an unknown one is an error. None for the whole catalogue.
         deny: never these ids; unknown ones are ignored.
@@ -55,6 +58,24 @@ class Request:
     deny: Iterable[ItemId] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
     exclude_seen: bool = True
+
+
+class Rules(TypedDict, total=False):
+    """What a request says of the items; see `Request`."""
+
+    allow: Iterable[ItemId] | None
+    deny: Iterable[ItemId]
+    where: Mapping[str, Any]
+    exclude_seen: bool
+    request_time: int | None
+
+
+class Moment(Rules, total=False):
+    """What a request may say beside a user's id; see `Request`."""
+
+    features: Mapping[str, Any]
+    history: Sequence[ItemId]
+    history_times: Sequence[int] | None
 
 
 def checked_k(k: int) -> int:

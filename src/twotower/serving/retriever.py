@@ -1,8 +1,8 @@
 """The reader of a bundle: recommends, and takes items and events in while it does."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
@@ -11,30 +11,22 @@ from twotower.serving.best_items import Best, most_alike
 from twotower.serving.catalogue import Catalogue, PreparedItem
 from twotower.serving.drift import Drift
 from twotower.serving.live_items import ItemId, Recommendation, UserId
-from twotower.serving.requests import NOTHING, Request, UnknownUser, checked_id, checked_time, known_rows
+from twotower.serving.requests import NOTHING, Moment, Request, Rules, UnknownUser, checked_time, known_rows
 from twotower.serving.towers import towers_of
 from twotower.serving.user_histories import UserHistories
+from twotower.serving.user_profiles import UserProfiles
 
 NUM_SUM_DIGITS = 12
-
-
-class Rules(TypedDict, total=False):
-    """What a request says of the items; see `Request`."""
-
-    allow: Iterable[ItemId] | None
-    deny: Iterable[ItemId]
-    where: Mapping[str, Any]
-    exclude_seen: bool
-    request_time: int | None
 
 
 class Retriever:
     """Answers from a bundle; safe from several threads.
 
     What requests take is described at `Request`. Whatever is left out, k items come back where k are left.
-    Items and events that came in live in this object, not in the bundle; what raises an error has changed
-    nothing. `version` is the name of the bundle's run and the first of its manifest's own checksum. Whoever
-    reads several things of `catalogue` and `users` in one state holds the lock of the first.
+    Items, profiles and events that came in live in this object, not in the bundle; what raises an error has
+    changed nothing. `version` is the name of the bundle's run and the first of its manifest's own checksum.
+    Whoever reads several things of `catalogue`, `users` and `profiles` in one state holds the lock of the
+    first.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -47,7 +39,8 @@ class Retriever:
         users = UserHistories(bundle.users, bundle.history, catalogue.items, by_table)
         self.bundle, self.catalogue, self.users = bundle, catalogue, users
         self._items, self._lock = catalogue.items, catalogue.lock
-        self._answering = Answering(bundle, towers, catalogue, users)
+        self.profiles = UserProfiles(bundle, towers, users, catalogue.lock)
+        self._answering = Answering(bundle, towers, catalogue, users, self.profiles)
 
     @classmethod
     def open(cls, folder: Path | str, trusted_packages: Collection[str] = ()) -> "Retriever":
@@ -79,7 +72,7 @@ class Retriever:
 
     @property
     def user_ids(self) -> list[UserId]:
-        """Ids of the users the bundle knows, then of those whom only events know."""
+        """Ids of the users the bundle knows, then of those whom only events or profiles know."""
         with self._lock.reading():
             return self.users.ids
 
@@ -104,13 +97,22 @@ class Retriever:
         with self._lock.reading():
             return self.catalogue.described(item_id)
 
+    def user(self, user_id: UserId) -> dict[str, Any]:
+        """Return what is known of a user, as plain values. Raises UnknownUser.
+
+        That is the `user_id`; `known`, whether the bundle knows the user; `live`, whether a profile was put
+        in; the raw columns in force, `features`, None where one is missing.
+        """
+        with self._lock.reading():
+            return self.profiles.described(self.users.find(user_id))
+
     def history(self, user_id: UserId) -> list[ItemId]:
         """Return what a user already has, oldest first, events included. Raises UnknownUser."""
         with self._lock.reading():
             return self._items.ids_of(self.users.all(self.users.find(user_id))[1])
 
-    def recommend(self, user_id: UserId, k: int = 10, **rules: Unpack[Rules]) -> list[Recommendation]:
-        """Recommend to a user whom the bundle or an event knows; see `Request`, and InputError."""
+    def recommend(self, user_id: UserId, k: int = 10, **rules: Unpack[Moment]) -> list[Recommendation]:
+        """Recommend to a user whom the bundle, an event or a profile knows; see `Request`, and InputError."""
         if user_id is None:  # which would mean a user who is described
             raise UnknownUser("user None: expected the id of a user; use recommend_new for one without")
         return self.answer_one(Request(user_id, k=k, **rules))
@@ -198,9 +200,21 @@ class Retriever:
             rows = known_rows(self._items, [item_id], "remove_item", live=True)
             self.catalogue.take_out(rows)
 
+    def put_user(self, user_id: UserId, features: Mapping[str, Any]) -> bool:
+        """Put a user's profile in, whole, for every request made after this returns; tell if there was none.
+
+        What is left out counts as unknown. A user whom the bundle does not know is known from then on, with
+        the unknown id. Raises InputError: the id is of another kind, or a feature is not known.
+        """
+        return self.profiles.put(self.profiles.prepare([(user_id, features)]))[0]
+
+    def forget_user(self, user_id: UserId) -> None:
+        """Let what the bundle has of a user count again, or UnknownUser where no profile was put in."""
+        self.profiles.forget(user_id)
+
     def check_event(self, user_id: UserId, item_id: ItemId | None, time: int) -> None:
         """Raise InputError unless `add_event` would take it; without an item only the rest is looked at."""
-        checked_id(user_id, self.users.is_text, "user_id", "user ids of this bundle")
+        self.users.checked(user_id)
         checked_time(time, "time")
         if item_id is not None:
             with self._lock.reading():
@@ -212,7 +226,7 @@ class Retriever:
         An event of the same user, item and time (unix seconds) is taken once. Raises UnknownItem where there
         never was such an item, InputError where the user's id is of another kind, or the time is none.
         """
-        key = checked_id(user_id, self.users.is_text, "user_id", "user ids of this bundle")
+        key = self.users.checked(user_id)
         when = checked_time(time, "time")
         with self._lock.writing():
             self.users.add(key, int(known_rows(self._items, [item_id], "event", live=False)[0]), when)

@@ -12,7 +12,7 @@ import numpy as np
 from twotower.data.history import History
 from twotower.data.vocabulary import Vocabulary
 from twotower.serving.live_items import LiveItems, Rows, UserId, as_id, rows_of
-from twotower.serving.requests import UnknownUser, right_aligned
+from twotower.serving.requests import UnknownUser, checked_id, right_aligned
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class _Events:
 
 @dataclass(frozen=True)
 class KnownUser:
-    """Where a user is known from: the row in the bundle, 0 where only events know the user."""
+    """Where a user is known from: the row in the bundle, 0 where only events or a profile know the user."""
 
     key: UserId
     row: int
@@ -45,31 +45,47 @@ class UserHistories:
         self._items = items
         self._by_table = by_table
         self._events: dict[UserId, _Events] = {}
-        self.new_ids: list[UserId] = []  # of those whom only events know, in the order in which they came
+        self.new_ids: dict[
+            UserId, None
+        ] = {}  # whom the bundle does not know, in the order in which they came
 
     @property
     def ids(self) -> list[UserId]:
-        """Ids of the bundle's users, then those whom only events know."""
+        """Ids of the bundle's users, then those whom only events or profiles know."""
         known: list[UserId] = self._users.values.tolist()
-        return known + self.new_ids
+        return [*known, *self.new_ids]
 
     def find(self, user_id: UserId) -> KnownUser:
         """Return where a user is known from. Raises UnknownUser: nobody has this id."""
         key = as_id(user_id, self.is_text)
         row = int(rows_of(self._users, [user_id])[0])
-        if key is None or not (row or key in self._events):
+        if key is None or not (row or key in self.new_ids):
             raise UnknownUser(
                 f"user {user_id!r:.80} is not among the {len(self._users):,} users of this bundle, and no "
-                "event is of this user; use recommend_new, with the user's features and history"
+                "event or profile is of this user; put a profile in, or use recommend_new (or leave user_id "
+                "out), with the user's features and history"
             )
         return KnownUser(key, row)
+
+    def checked(self, user_id: UserId) -> UserId:
+        """Return an id that may be new. Raises InputError: it is of another kind than the bundle's."""
+        return checked_id(user_id, self.is_text, "user_id", "user ids of this bundle")
+
+    def know(self, key: UserId) -> None:
+        """Let a user be known from now on whom the bundle may not know."""
+        if not rows_of(self._users, [key])[0]:
+            self.new_ids.setdefault(key)
+
+    def forget(self, key: UserId) -> None:
+        """Let a user be known no more whom neither the bundle nor an event knows."""
+        if key not in self._events:
+            self.new_ids.pop(key, None)
 
     def add(self, key: UserId, row: int, time: int) -> None:
         """Let an event, at unix seconds `time`, enter a user's history, unless it is there already."""
         user = int(rows_of(self._users, [key])[0])
         times, rows = self._interactions(user)
-        if not user and key not in self._events:
-            self.new_ids.append(key)
+        self.know(key)
         same = rows[np.searchsorted(times, time, "left") : np.searchsorted(times, time, "right")]
         events = self._events.setdefault(key, _Events())
         start, end = bisect_left(events.times, time), bisect_right(events.times, time)

@@ -96,10 +96,16 @@ class RetrievalModule(pl.LightningModule):
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.log("train/learning_rate", rate, batch_size=num_examples)
 
+    @property
+    def temperature(self) -> float:
+        """What the loss divides scores by as it is now; 1 where it does not."""
+        temperature = getattr(self.loss, "temperature", None)
+        return float(temperature.value) if isinstance(temperature, Temperature) else 1.0
+
     def on_validation_epoch_start(self) -> None:
         """Embed the catalogue once."""
         assert self.validation is not None
-        self.validation.start(self.model)
+        self.validation.start(self.model, self.temperature)
 
     def validation_step(self, chunk: Tensor, batch_idx: int) -> None:
         """Rank one chunk of validation users."""

@@ -11,8 +11,7 @@ from pytorch_lightning import Callback
 from twotower.config.errors import InputError
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.evaluator import Evaluator, Report
-from twotower.evaluation.predict import encode_catalogue, rank_all
-from twotower.evaluation.ranking import item_popularity
+from twotower.evaluation.exact import evaluate_towers
 from twotower.files.atomic import write_text_atomically
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
@@ -43,6 +42,7 @@ class Trained:
         refit: whether the weights are from the second phase.
         seconds: of both phases.
         interactions: examples of both phases.
+        temperature: of the loss that goes with the weights: a probability is the sigmoid of score / temperature.
         curves: of the first phase, key -> one value an epoch.
         epoch_steps: of the first phase; see `Fitted`.
     """
@@ -53,6 +53,7 @@ class Trained:
     refit: bool
     seconds: float
     interactions: int
+    temperature: float
     curves: dict[str, list[float]]
     epoch_steps: int
 
@@ -93,7 +94,7 @@ def train_towers(
     phase = partial(run_phase, config.trainer, folder, progress_bar=progress_bar)
     rehearsal = Rehearsal(rehearse_index, batches)
     first = phase(FIT, module, batches, [rehearsal] if refit else [rehearsal, last], watch=watch)
-    valid = evaluate_valid(module.model.eval(), dataset, evaluator)
+    valid = evaluate_valid(module, dataset, evaluator)
     fitted = [first]
     if refit:
         batches = build_batches(config, dataset.train_and_valid)
@@ -126,7 +127,7 @@ def trained_before(
 
     def valid() -> Report:
         first = module_of(FIT)[0] if config.trainer.refit else module
-        return evaluate_valid(first.model.eval(), dataset, evaluator)
+        return evaluate_valid(first, dataset, evaluator)
 
     return _trained(module, fitted, valid)
 
@@ -140,6 +141,7 @@ def _trained(module: RetrievalModule, fitted: Sequence[Fitted], valid: Callable[
         len(fitted) > 1,
         sum(phase.seconds for phase in fitted),
         sum(phase.interactions for phase in fitted),
+        module.temperature,
         first.curves,
         first.epoch_steps,
     )
@@ -212,8 +214,7 @@ def _final(folder: Path, name: str) -> Path:
     return folder / "checkpoints" / name / FINAL
 
 
-def evaluate_valid(model: TwoTower, dataset: RetrievalDataset, evaluator: Evaluator) -> Report:
+def evaluate_valid(module: RetrievalModule, dataset: RetrievalDataset, evaluator: Evaluator) -> Report:
     """Evaluate on the validation split."""
-    items = encode_catalogue(model)
-    _, top = rank_all(model, items, dataset.valid, evaluator.max_k, evaluator.config.filter_seen)
-    return evaluator.evaluate(top, dataset.valid, item_popularity(dataset.train, len(items)))
+    model = module.model.eval()
+    return evaluate_towers(model, dataset.valid, evaluator, dataset.train, module.temperature)

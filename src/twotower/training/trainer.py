@@ -10,6 +10,7 @@ from twotower.config.component import Component
 from twotower.config.facts import Facts
 from twotower.config.problems import nearest
 from twotower.config.spec import NonNegativeFloat, PositiveInt
+from twotower.evaluation.user_values import k_of, name_of
 
 
 class Extra(TypedDict, total=False):
@@ -88,6 +89,15 @@ class TrainerChoice(Component):
                 )
             if facts.logged is not None:
                 yield from _monitor_problems(self.monitor, facts.logged)
+                if self.monitor in facts.logged and not k_of(self.monitor) and facts.gives_negatives is False:
+                    others = [key for key, higher in facts.logged.items() if k_of(key) and higher is not None]
+                    yield (
+                        "monitor",
+                        (
+                            f"{self.monitor!r} needs labels, and the data does not say what was shown in vain; "
+                            f"{nearest(self.monitor, others)}"
+                        ),
+                    )
 
 
 def _monitor_problems(monitor: str, logged: Mapping[str, bool | None]) -> Iterator[tuple[str, str]]:
@@ -95,7 +105,7 @@ def _monitor_problems(monitor: str, logged: Mapping[str, bool | None]) -> Iterat
     if monitor not in logged:
         yield "monitor", f"{monitor!r} is not logged; {nearest(monitor, choosing)}"
     elif logged[monitor] is None:
-        name = monitor.removeprefix("valid/").rpartition("_at_")[0]
+        name = name_of(monitor)
         text = (
             f"{name} does not say whether higher or lower is better (its class has "
             f"higher_is_better = None), so it chooses no epoch; {nearest(monitor, choosing)}"

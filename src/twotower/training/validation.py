@@ -12,9 +12,12 @@ from twotower.data.dataset import Holdout
 from twotower.data.history import History
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.health import health
+from twotower.evaluation.label_values import label_values
+from twotower.evaluation.labelled import scored_labels, unscored
 from twotower.evaluation.predict import encode_catalogue, top_rows
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.user_values import name_of
+from twotower.metrics.label_metric import Scored
 from twotower.towers.two_tower import TwoTower
 
 CHUNK = 1024
@@ -38,6 +41,7 @@ class Validation:
         self._items = torch.empty(0)
         self._users: list[Tensor] = []
         self._top: list[np.ndarray] = []
+        self._scored: Scored | None = None
 
     def __len__(self) -> int:
         """Return the number of chunks."""
@@ -48,13 +52,25 @@ class Validation:
         yield from torch.arange(len(self.holdout.users)).split(CHUNK)
 
     def mode(self, monitor: str) -> Mode:
-        """Return which values of a metric are its best, e.g. of `valid/recall_at_20`."""
+        """Return which values of a metric are its best, e.g. of `valid/recall_at_20`.
+
+        Raises:
+            InputError: it is one of labels, and the validation split has none that it is defined for.
+        """
+        labels = [metric for metric in self.evaluator.label_metrics if f"valid/{metric.name}" == monitor]
+        if labels and not label_values(labels, unscored(self.holdout)):
+            raise InputError(
+                f"trainer.monitor: {monitor!r} is not defined for the validation split, which lacks what was "
+                "wanted or what was shown in vain; use another split, or monitor valid/recall_at_20"
+            )
         return "max" if self.evaluator.config.higher_is_better()[name_of(monitor)] else "min"
 
-    def start(self, model: TwoTower) -> None:
-        """Embed the catalogue."""
+    def start(self, model: TwoTower, temperature: float = 1.0) -> None:
+        """Embed the catalogue, and score the examples with labels; see `scored_labels`."""
         with full_precision(model):
             self._items, self._users, self._top = encode_catalogue(model), [], []
+            if self.evaluator.label_metrics:
+                self._scored = scored_labels(model, self._items, self.holdout, temperature)
 
     def rank(self, model: TwoTower, chunk: Tensor) -> None:
         """Rank the users at these positions of the holdout."""
@@ -75,7 +91,7 @@ class Validation:
                 "set trainer.gradient_clip_val"
             )
         top = np.concatenate(self._top)
-        means = self.evaluator.means(top, self.holdout, self.popularity)
+        means = self.evaluator.means(top, self.holdout, self.popularity, self._scored)
         figures = health(users, self._items, top)
         return {f"valid/{key}": value for key, value in means.items()} | {
             f"health/{key}": value for key, value in figures.items()

@@ -197,3 +197,28 @@ def test_files_and_columns_of_the_user_s_own_data(only_line: Refusal, tmp_path: 
     )
     assert feature.startswith("features.item.hue.column: ")
     assert "'colour'?" in feature
+
+
+def test_what_needs_times_says_so_with_what_to_set_instead(refusal: Refusal, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_text("1 2\n")
+    pairs = ("data=pairs", f"data.path={log}")
+    when = "features.user.when={_target_:twotower.features.request_time.RequestTime}"
+    message = refusal(*pairs, when, "objective.max_age_days=9")
+    assert message.startswith("6 mistakes in ")
+    for key, remedy in (
+        ("split", "use split=leave_one_out or split=user_holdout"),
+        ("item_bias", "use item_bias=popularity"),
+        ("objective.recency_half_life_days", "set objective.recency_half_life_days=null"),
+        ("objective.max_age_days", "set objective.max_age_days=null"),
+        ("features.user.when", "leave it out: '~features.user.when'"),
+        ("baselines.recent_popularity", "leave it out: '~baselines.recent_popularity'"),
+    ):
+        assert f"\n  {key}: needs times, which this data does not have; {remedy}" in message
+    assert "\n  split: needs times" in refusal("experiment=no_times", *pairs, "split=item_cold")
+    checked("train", ["experiment=no_times", *pairs])
+    table = tmp_path / "log.csv"
+    pd.DataFrame({"user_id": [1], "item_id": [2]}).to_csv(table, index=False)
+    mine = ("data=table_files", f"data.interactions_path={table}", "data.timestamp_column=null")
+    checked("train", ["experiment=no_times", *mine])
+    assert refusal(*mine).count("needs times") == 4

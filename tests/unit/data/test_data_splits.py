@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -201,3 +203,29 @@ def test_nothing_new_to_recommend(log):
 )
 def test_cutoffs_of_any_year_can_be_shown(seconds: int, shown: str) -> None:
     assert date(seconds) == shown
+
+
+def test_given_without_valid_takes_the_last_of_train(log):
+    # User 1 has ten train interactions and one test; user 2 two and one; user 3 one, which stays.
+    rows = [(1, item, item) for item in range(1, 12)]
+    rows += [(2, 1, 1), (2, 2, 2), (2, 3, 3), (3, 1, 1), (3, 2, 2)]
+    made = log(rows, given=[0] * 10 + [2, 0, 0, 2, 0, 2])
+    split = Given(Given.Config(valid_share=0.3))
+    windows = windows_of(made, split)
+    assert targets_of(windows.valid) == {1: [8, 9, 10], 2: [2]}
+    assert targets_of(windows.test) == {1: [11], 2: [3], 3: [2]}
+    assert items_of(windows.train, 1) == [1, 2, 3, 4, 5, 6, 7]
+    assert items_of(windows.train, 3) == [1]
+    assert items_of(windows.test.history, 1) == list(range(1, 11))
+    assert split.facts(made) == {"valid_share_of_train": 0.3}
+    assert Given(Given.Config()).facts(log(rows, given=[1] * 16)) == {}
+
+
+def test_what_was_shown_beside_a_carved_interaction_goes_with_it(log):
+    # Rows 2 and 4 were shown in vain: 2 before the interaction that stays, 4 before the carved one.
+    made = replace(
+        log([(1, item, item) for item in range(1, 8)], given=[0, 0, 0, 0, 0, 0, 2]),
+        roles=np.array([0, 1, 0, 1, 0, 1, 0], dtype=np.int8),
+    )
+    parts = Given(Given.Config()).parts(made)
+    assert parts.tolist() == [TRAIN, TRAIN, TRAIN, VALID, VALID, TRAIN, TEST]

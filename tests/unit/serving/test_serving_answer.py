@@ -24,8 +24,11 @@ REQUESTS = [
     ),
     Request("user-05", features={"country": "DE"}),
     Request("user-05", history=["item-030"]),
+    Request("user-05", features={"contry": "DE"}),
+    Request("user-05", history=["no such item"]),
+    Request("user-06", features={"country": None}, history=["item-030"], history_times=[NOW + 5]),
 ]
-WRONG = {2: UnknownUser, 5: UnknownItem, 8: InputError, 10: InputError, 12: InputError, 13: InputError}
+WRONG = {2: UnknownUser, 5: UnknownItem, 8: InputError, 10: InputError, 14: InputError, 15: UnknownItem}
 
 
 @pytest.fixture(params=["flat_ip", "ivf_flat", "ivf_pq", "ivf_one_cell"])

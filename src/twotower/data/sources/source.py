@@ -50,6 +50,10 @@ class Source(Component, ABC):
             """Tell whether the interactions come with a `split` column, for split=given."""
             return False
 
+        def has_times(self) -> bool:
+            """Tell whether the interactions have times; otherwise their order is that of the rows, if any."""
+            return True
+
         def catalogue_size(self) -> int | None:
             """Return how many items there are if that is known without reading, else None."""
             return None

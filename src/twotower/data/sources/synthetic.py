@@ -38,8 +38,8 @@ class Planted:
 class Synthetic(Source):
     """A topic model: a user draws one of the own topics, then an item of that topic by popularity.
 
-    With `labels: clicks` interactions are impressions: items are shown by popularity, and `label` says whether
-    the user clicked. Users then have a `profile`, five numbers that tell their topics, with noise.
+    With `labels: clicks` interactions are impressions: items are shown by popularity, and `label` says
+    whether the user clicked. Users then have a `profile`, five numbers that tell their topics, with noise.
 
     No (user, item) pair occurs twice. Item features tell the topics: `category` (the largest), `tags` (the
     three largest), `title` (words of the topics), `price` (noise about the category) and `vector` (noisy
@@ -64,9 +64,9 @@ class Synthetic(Source):
         feature_noise: NonNegativeFloat = 0.05
         """Standard deviation of what is added to the weights in `vector` and `profile`."""
         labels: Literal["none", "clicks"] = "none"
-        """`clicks`: impressions with a `label`, 1 where the user's taste agrees with the item more than in half
-        of the impressions, noise included; `preference` is then the share of labels that are so planted, and
-        the others are fair coins."""
+        """`clicks`: impressions with a `label`, 1 where the user's taste agrees with the item more than in
+        half of the impressions, noise included; `preference` is then the share of labels that are so planted,
+        and the others are fair coins."""
         label_noise: NonNegativeFloat = 0.25
         """Standard deviation of what is added to the agreement, in units of its own."""
         days: Days = 365.0
@@ -88,6 +88,10 @@ class Synthetic(Source):
                 f"got {self.num_interactions:,}"
             )
             return [("num_interactions", message)]
+
+        def gives_negatives(self) -> bool | None:
+            """Tell whether items are shown in vain."""
+            return self.labels == "clicks" or super().gives_negatives()
 
         def catalogue_size(self) -> int:
             """Return N."""
@@ -171,7 +175,7 @@ class Synthetic(Source):
         return items
 
     def _tastes(self, planted: Planted, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return users and items in as many dimensions as a profile has: topics are directions of length 1."""
+        """Return users and items in as many dimensions as a profile has; topics are directions there."""
         directions = rng.normal(size=(self.config.latent_dim, PROFILE_NUMBERS))
         directions /= np.linalg.norm(directions, axis=1, keepdims=True)
         return planted.users @ directions, planted.items @ directions

@@ -63,8 +63,8 @@ class TableFiles(Source):
         """Of user ids, in interactions and users."""
         item_column: str = ITEM_ID
         """Of item ids, in interactions and items."""
-        timestamp_column: str = TIMESTAMP
-        """Of the interactions."""
+        timestamp_column: str | None = TIMESTAMP
+        """Of the interactions; null where there are no times, but the rows of a user stand in order."""
         timestamp_unit: TimestampUnit = "s"
         """`s` or `ms` since 1970, or `iso` dates and times (no zone means UTC)."""
         split_column: str | None = None
@@ -123,6 +123,10 @@ class TableFiles(Source):
                     problem = missing_columns(sorted(present), named)
                     found += [(key, f"among the columns that are read, {problem}")] if problem else []
             return found
+
+        def has_times(self) -> bool:
+            """Tell whether a column of times is named."""
+            return self.timestamp_column is not None
 
         def gives_negatives(self) -> bool:
             """Tell whether there are labels, or a word for what was shown in vain."""
@@ -207,6 +211,7 @@ class TableFiles(Source):
             item_label=config.item_label,
             file_columns=roles,
             timestamp_unit=config.timestamp_unit,
+            has_times=config.has_times(),
             context=config.features("interactions"),
             from_csv=[table for table, path in config.paths().items() if not is_parquet(path)],
         )

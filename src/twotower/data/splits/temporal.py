@@ -31,14 +31,15 @@ class Temporal(Split):
         """`days`, or `share` of all interactions (equal times at a cutoff go to the later window)."""
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
-            """Tell whether the windows leave something to train."""
+            """Tell whether there are times, and whether the windows leave something to train."""
+            found = facts.lacks_times("", "use split=leave_one_out or split=user_holdout")
             if self.unit == "days" or self.test + self.valid < 1:
-                return []
+                return found
             message = (
                 "test + valid must be below 1 with unit=share, so that some interactions are left to train; "
                 f"got {self.test} + {self.valid}"
             )
-            return [("", message)]
+            return [*found, ("", message)]
 
     config: Config
     name = "temporal"

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from twotower.config.facts import Facts
 from twotower.config.spec import Days
 from twotower.data.history import History
 from twotower.evaluation.baselines.popularity import Popularity
@@ -21,6 +22,10 @@ class RecentPopularity(Popularity):
 
         days: Days = 28
         """Length of the window that ends now."""
+
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+            """Tell whether there are times."""
+            return facts.lacks_times("", f"leave it out: '~{facts.key}'")
 
     config: Config
 

@@ -171,6 +171,9 @@ class Console:
     def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Show what a run ends with."""
 
+    def step(self, name: str, lines: Sequence[str], fields: Mapping[str, Any]) -> None:
+        """Tell a step of a run's tour: its name, for people, and for programs."""
+
     def sweep_started(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
     ) -> None:

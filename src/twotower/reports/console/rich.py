@@ -4,8 +4,9 @@ import logging
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console as Screen
 from rich.console import Group, RenderableType
@@ -147,6 +148,11 @@ class Rich(Console):
     def say(self, text: str) -> None:
         """Print one line."""
         self.screen.print(text)
+
+    def step(self, name: str, lines: Sequence[str], fields: Mapping[str, Any]) -> None:
+        """Print the lines."""
+        for line in lines:
+            self.screen.print(line)
 
     def audit(self, rows: Sequence[tuple[str, str]]) -> None:
         """Print the audit as a table."""

@@ -73,20 +73,35 @@ def _examples(*examples: dict[str, Any]) -> ConfigDict:
 
 
 class RecommendRequest(Strict):
-    """Give `user_id`, or else `features` and `history` of a user without one."""
+    """Give `user_id`, or else `features` and `history` of a user without one.
+
+    Beside a `user_id` they are of this moment: they go before what is stored of the user, and are not stored.
+    """
 
     model_config = _examples(
         {"user_id": 17850, "k": 5},
+        {"user_id": 17850, "features": {"country": "France"}, "history": ["22423"], "k": 5},
         {"features": {"country": "Germany"}, "history": ["22423"], "k": 5, "where": {"price": {"max": 5}}},
     )
 
-    user_id: Id | None = None
-    features: Features = Field(default_factory=dict)
-    history: Annotated[list[Id], Field(max_length=MAX_IDS, fail_fast=True)] = Field(
-        default_factory=list, description="ids of the items the user has, oldest first"
+    user_id: Id | None = Field(
+        None, description="known to the bundle, by an event or by PUT /users/{user_id}"
     )
-    history_times: Annotated[list[Time], Field(max_length=MAX_IDS, fail_fast=True)] | None = None
-    request_time: Time | None = Field(None, description="unix seconds; the end of the data if left out")
+    features: Features = Field(
+        default_factory=dict,
+        description="column -> raw value, null for unknown; those left out are as stored of the user, "
+        "or unknown without `user_id`",
+    )
+    history: Annotated[list[Id], Field(max_length=MAX_IDS, fail_fast=True)] = Field(
+        default_factory=list,
+        description="ids of the items of the session, oldest first, after those that are stored of the user",
+    )
+    history_times: Annotated[list[Time], Field(max_length=MAX_IDS, fail_fast=True)] | None = Field(
+        None, description="unix seconds of each item of `history`; the request's time if left out"
+    )
+    request_time: Time | None = Field(
+        None, description="unix seconds; the end of the data, or the user's latest event, if left out"
+    )
     k: K = 10
     allow: Annotated[list[Id], Field(max_length=MAX_IDS, fail_fast=True)] | None = Field(
         None, description="choose only from these"
@@ -110,6 +125,14 @@ class PutItemRequest(Strict):
     """The features of a new item, or all features of one that changes."""
 
     model_config = _examples({"features": {"description": "LUNCH BAG PINK RETROSPOT", "price": 1.65}})
+
+    features: Features
+
+
+class PutUserRequest(Strict):
+    """The profile of a user, whole: a later one takes its place."""
+
+    model_config = _examples({"features": {"country": "Germany"}})
 
     features: Features
 
@@ -151,6 +174,26 @@ class Items(BaseModel):
 
     version: str = Field(description="of the bundle that answered")
     items: list[Recommended]
+
+
+class User(BaseModel):
+    """What is known of a user."""
+
+    model_config = _examples(
+        {
+            "version": "2026-11-25_11-09-19-182892-ab12cd34ef56",
+            "user_id": 17850,
+            "known": True,
+            "live": False,
+            "features": {"country": "United Kingdom"},
+        }
+    )
+
+    version: str = Field(description="of the bundle that answered")
+    user_id: Id
+    known: bool = Field(description="the bundle knows the user")
+    live: bool = Field(description="a profile was put in, and counts instead of the bundle's")
+    features: dict[str, Any] = Field(description="column -> raw value, null where it is missing")
 
 
 class Mistake(BaseModel):

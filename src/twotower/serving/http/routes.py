@@ -21,7 +21,7 @@ from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.errors import HttpError, checked, from_details, from_input, mistake, response
 from twotower.serving.http.gate import Direct, version_header
 from twotower.serving.http.metrics import Metrics
-from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved
+from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.live.service import LiveService
 from twotower.serving.live_items import ItemId
 from twotower.serving.requests import Request
@@ -126,12 +126,13 @@ def _add_recommend(
     }
 
 
-def _add_catalogue(router: APIRouter, live: LiveService) -> None:
-    """Add the endpoints of single items and users; each runs in a thread of the framework's pool."""
+def _write(live: LiveService, change: Change) -> Response:
+    live.write([change])
+    return said(live.retriever.version, written=1)
 
-    def write(change: Change) -> Response:
-        live.write([change])
-        return said(live.retriever.version, written=1)
+
+def _add_items(router: APIRouter, live: LiveService) -> None:
+    """Add the endpoints of single items; each runs in a thread of the framework's pool."""
 
     @router.get("/items/{item_id:path}/similar", response_model=models.Items, summary="Similar items")
     def similar(
@@ -147,16 +148,36 @@ def _add_catalogue(router: APIRouter, live: LiveService) -> None:
     @router.put("/items/{item_id:path}", response_model=models.Written, summary="Offer or change an item")
     def put_item(item_id: str, body: models.PutItemRequest) -> Response:
         key = id_of(item_id, live.retriever.bundle.items, "item")
-        return write(ItemPut(key, body.features))
+        return _write(live, ItemPut(key, body.features))
 
     @router.delete("/items/{item_id:path}", response_model=models.Written, summary="Offer an item no more")
     def delete_item(item_id: str) -> Response:
-        return write(ItemRemoved(id_of(item_id, live.retriever.bundle.items, "item")))
+        return _write(live, ItemRemoved(id_of(item_id, live.retriever.bundle.items, "item")))
+
+
+def _add_users(router: APIRouter, live: LiveService) -> None:
+    """Add the endpoints of single users; each runs in a thread of the framework's pool."""
+
+    def key_of(user_id: str) -> ItemId:
+        return id_of(user_id, live.retriever.bundle.users, "user")
 
     @router.post("/users/{user_id:path}/events", response_model=models.Written, summary="What a user chose")
     def add_event(user_id: str, body: models.EventRequest) -> Response:
-        key = id_of(user_id, live.retriever.bundle.users, "user")
-        return write(Event(key, body.item_id, int(time.time()) if body.time is None else body.time))
+        when = int(time.time()) if body.time is None else body.time
+        return _write(live, Event(key_of(user_id), body.item_id, when))
+
+    @router.get("/users/{user_id:path}", response_model=models.User, summary="What is known of a user")
+    def user(user_id: str) -> Response:
+        retriever = live.retriever
+        return said(retriever.version, **retriever.user(id_of(user_id, retriever.bundle.users, "user")))
+
+    @router.put("/users/{user_id:path}", response_model=models.Written, summary="Keep a user's profile")
+    def put_user(user_id: str, body: models.PutUserRequest) -> Response:
+        return _write(live, UserPut(key_of(user_id), body.features))
+
+    @router.delete("/users/{user_id:path}", response_model=models.Written, summary="Forget a user's profile")
+    def forget_user(user_id: str) -> Response:
+        return _write(live, UserForgotten(key_of(user_id)))
 
 
 def _add_operations(guarded: APIRouter, anybody: APIRouter, live: LiveService, metrics: Metrics) -> None:
@@ -201,7 +222,8 @@ def add_routes(
     # The gate looks at keys; this tells the OpenAPI page that there may be some.
     guarded = APIRouter(responses=PROBLEMS, dependencies=[Security(HTTPBearer(auto_error=False))])
     direct = _add_recommend(guarded, live, batcher, max_batch)
-    _add_catalogue(guarded, live)
+    _add_items(guarded, live)
+    _add_users(guarded, live)
     _add_operations(guarded, anybody, live, metrics)
     app.include_router(guarded)
     app.include_router(anybody)

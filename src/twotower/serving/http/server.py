@@ -22,7 +22,8 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from twotower.bundle.export import EXPORTED, exported_beside
+from twotower.bundle.export import exported_beside
+from twotower.bundle.layout import EXPORTED
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
 from twotower.serving.http.batcher import Batcher

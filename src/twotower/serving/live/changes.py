@@ -6,19 +6,20 @@ import json
 import logging
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.data.column import fits_64_bits
 from twotower.serving.live_items import ItemId, UserId
-from twotower.serving.requests import UnknownItem
+from twotower.serving.requests import UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
 
 LOG = logging.getLogger("twotower")
 TOGETHER = 256
-"""Items that are embedded in one pass when they are put in again."""
+"""Items or profiles that are embedded in one pass when they are put in again."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,21 @@ class ItemRemoved:
 
 
 @dataclass(frozen=True)
+class UserPut:
+    """A user has this profile from now on, whole; `features` are column -> raw value, as in JSON."""
+
+    user_id: UserId
+    features: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class UserForgotten:
+    """A user has no profile but the bundle's."""
+
+    user_id: UserId
+
+
+@dataclass(frozen=True)
 class Event:
     """A user did something with an item, at unix seconds `time`."""
 
@@ -45,7 +61,7 @@ class Event:
     time: int
 
 
-Change = ItemPut | ItemRemoved | Event
+Change = ItemPut | ItemRemoved | Event | UserPut | UserForgotten
 
 
 @dataclass(frozen=True)
@@ -59,22 +75,31 @@ class SetAside:
 def replay(changes: Iterable[Change], retriever: Retriever) -> list[SetAside]:
     """Make changes again that were kept; twice is harmless, and so is the removal of what is not offered.
 
-    Items that follow one another are embedded together, unless one is wrong. Whatever a change raises,
-    the others are made: who acknowledged them was another bundle, or another version of this program.
+    Items, or profiles, that follow one another are embedded together, unless one is wrong. Whatever a change
+    raises, the others are made: who acknowledged them was another bundle, or another version of this program.
     """
     aside: list[SetAside] = []
     for kind, same in itertools.groupby(changes, type):
         while some := list(itertools.islice(same, TOGETHER)):
-            if kind is not ItemPut or not _put_together(some, retriever):
+            if kind not in (ItemPut, UserPut) or not _put_together(some, retriever):
                 aside += [each for change in some for each in _made(change, retriever)]
     return aside
 
 
+def prepared(puts: Sequence[Any], retriever: Retriever) -> Callable[[], object]:
+    """Check and embed items, or else profiles, with different ids; return what puts them in."""
+    if isinstance(puts[0], ItemPut):
+        items = retriever.prepare_items([(each.item_id, each.features) for each in puts])
+        return partial(retriever.apply_items, items)
+    users = retriever.profiles.prepare([(each.user_id, each.features) for each in puts])
+    return partial(retriever.profiles.put, users)
+
+
 def _put_together(puts: Sequence[Any], retriever: Retriever) -> bool:
-    if len({each.item_id for each in puts}) < len(puts):
+    if len({each.item_id if isinstance(each, ItemPut) else each.user_id for each in puts}) < len(puts):
         return False
     try:
-        retriever.apply_items(retriever.prepare_items([(each.item_id, each.features) for each in puts]))
+        prepared(puts, retriever)()
     except Exception:  # of one of them, and which one is not known
         return False
     return True
@@ -82,13 +107,17 @@ def _put_together(puts: Sequence[Any], retriever: Retriever) -> bool:
 
 def _made(change: Change, retriever: Retriever) -> list[SetAside]:
     try:
-        if isinstance(change, ItemPut):
-            retriever.apply_items(retriever.prepare_items([(change.item_id, change.features)]))
-        elif isinstance(change, ItemRemoved):
-            with contextlib.suppress(UnknownItem):
-                retriever.remove_item(change.item_id)
-        else:
-            retriever.add_event(change.user_id, change.item_id, change.time)
+        match change:
+            case ItemPut() | UserPut():
+                prepared([change], retriever)()
+            case ItemRemoved():
+                with contextlib.suppress(UnknownItem):
+                    retriever.remove_item(change.item_id)
+            case UserForgotten():
+                with contextlib.suppress(UnknownUser):
+                    retriever.forget_user(change.user_id)
+            case Event():
+                retriever.add_event(change.user_id, change.item_id, change.time)
     except Exception as error:
         plain = isinstance(error, InputError)
         LOG.debug("set aside: %s", change, exc_info=not plain)
@@ -104,6 +133,8 @@ INSERTS: dict[type[Change], str] = {
     ItemRemoved: "INSERT OR REPLACE INTO removals (number, item_id, checksum) VALUES (?, ?, ?)",
     Event: "INSERT INTO events (number, user_id, item_id, time, checksum) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (item_id, user_id, time) DO NOTHING",
+    UserPut: "INSERT OR REPLACE INTO profiles (number, user_id, features, checksum) VALUES (?, ?, ?, ?)",
+    UserForgotten: "INSERT OR REPLACE INTO profiles (number, user_id, checksum) VALUES (?, ?, ?)",
 }
 
 SET_ASIDE = "INSERT INTO set_aside (kind, item_id, user_id, time, reason) VALUES (?, ?, ?, ?, ?)"
@@ -117,6 +148,10 @@ SELECTS: dict[type[Change], str] = {
     "WHERE number > :after ORDER BY number",
     ItemRemoved: "SELECT number, item_id, checksum FROM removals "
     f"WHERE number > :after OR {NAMED.format(table='removals')} ORDER BY number",
+    UserPut: "SELECT number, user_id, features, checksum FROM profiles "
+    "WHERE features IS NOT NULL AND number > :after ORDER BY number",
+    UserForgotten: "SELECT number, user_id, checksum FROM profiles "
+    "WHERE features IS NULL AND number > :after ORDER BY number",
 }
 """What happened after a number, in the order in which the kinds are read. A removed item that an event names
 since then is put and removed once more, so that the event finds it."""
@@ -124,27 +159,26 @@ since then is put and removed once more, so that the event finds it."""
 
 def values_of(change: Change) -> Values:
     """Return what is kept of a change, as its columns stand in `INSERTS`. Raises InputError: it cannot be."""
-    item_id = _kept_id(change.item_id, "item")
-    if isinstance(change, ItemPut):
-        try:
-            return item_id, json.dumps(dict(change.features), default=_plain)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise InputError(
-                f"features of item {item_id!r:.80}: expected text, numbers, lists and null ({error})"
-            ) from error
-    if isinstance(change, ItemRemoved):
-        return (item_id,)
+    match change:
+        case ItemPut():
+            return _kept_id(change.item_id, "item"), _json(change.features, f"item {change.item_id!r:.80}")
+        case UserPut():
+            return _kept_id(change.user_id, "user"), _json(change.features, f"user {change.user_id!r:.80}")
+        case ItemRemoved():
+            return (_kept_id(change.item_id, "item"),)
+        case UserForgotten():
+            return (_kept_id(change.user_id, "user"),)
     time = _whole(change.time)
     if time is None:
         raise InputError(f"time: expected whole unix seconds, got {change.time!r:.80}")
-    return _kept_id(change.user_id, "user"), item_id, time
+    return _kept_id(change.user_id, "user"), _kept_id(change.item_id, "item"), time
 
 
 def noted(each: SetAside) -> Values:
     """Return what is noted of a change that a bundle cannot take, as its columns stand in `SET_ASIDE`."""
     change = each.change
-    of_event = (change.user_id, change.time) if isinstance(change, Event) else (None, None)
-    return type(change).__name__, change.item_id, *of_event, each.reason
+    found = [getattr(change, name, None) for name in ("item_id", "user_id", "time")]
+    return type(change).__name__, *found, each.reason
 
 
 def checksum_of(*values: Any) -> int:
@@ -157,8 +191,8 @@ def change_of(kind: type[Change], row: Values) -> Change:
     number, *values, checksum = row
     if any(isinstance(value, bytes) for value in row) or checksum_of(number, *values) != checksum:
         raise ValueError(f"row {number} of {kind.__name__} does not match its checksum")
-    if kind is ItemPut:
-        return ItemPut(values[0], json.loads(values[1]))
+    if kind in (ItemPut, UserPut):
+        values[1] = json.loads(values[1])
     return kind(*values)
 
 
@@ -169,6 +203,13 @@ def _kept_id(value: Any, what: str) -> int | str:
     if isinstance(value, str) and not HALF_A_PAIR.search(value):
         return str(value)
     raise InputError(f"{what} {value!r:.80}: expected an id that is text or a whole number of 64 bits")
+
+
+def _json(features: Mapping[str, Any], what: str) -> str:
+    try:
+        return json.dumps(dict(features), default=_plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"features of {what}: expected text, numbers, lists and null ({error})") from error
 
 
 def _whole(value: Any) -> int | None:

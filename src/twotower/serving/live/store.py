@@ -42,17 +42,23 @@ CREATE TABLE IF NOT EXISTS removals (item_id NOT NULL PRIMARY KEY, number INTEGE
 CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, user_id NOT NULL, item_id NOT NULL,
                                    time INTEGER NOT NULL, checksum INTEGER NOT NULL,
                                    UNIQUE (item_id, user_id, time));
+CREATE TABLE IF NOT EXISTS profiles (user_id NOT NULL PRIMARY KEY, number INTEGER NOT NULL,
+                                     features TEXT, checksum INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS identity (id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS set_aside (kind TEXT NOT NULL, item_id NOT NULL, user_id, time INTEGER,
-                                      reason TEXT NOT NULL);
+DROP TABLE IF EXISTS set_aside;
+CREATE TABLE set_aside (kind TEXT NOT NULL, item_id, user_id, time INTEGER, reason TEXT NOT NULL);
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {FORMAT_VERSION};
 COMMIT;
 """
-"""Columns of ids have no type, so that SQLite keeps theirs: "1" is not 1."""
+"""Columns of ids have no type, so that SQLite keeps theirs: "1" is not 1.
+
+A forgotten profile has no features. What is set aside is of the bundle in use, and noted anew
+with each, so that an earlier version's table goes.
+"""
 
 
-TABLES = {"puts", "removals", "events", "identity", "set_aside"}
+TABLES = {"puts", "removals", "events", "profiles", "identity", "set_aside"}
 TOUCHED = "put it back as it was, or restart the service, which will tell what is missing"
 
 
@@ -76,9 +82,9 @@ class Store:
     before and after each commit its files must be those that were opened, as they were left: SQLite itself
     would write on to a file that was deleted.
 
-    It holds the last state of each item and every distinct event, so it grows with those and not with the
-    number of changes. Ids are whole numbers of 64 bits or text, and keep their kind. Safe from several
-    threads; one process at a time.
+    It holds the last state of each item and profile and every distinct event, so it grows with those and not
+    with the number of changes. Ids are whole numbers of 64 bits or text, and keep their kind. Safe from
+    several threads; one process at a time.
 
     Raises:
         InputError: another process uses it, or it is damaged, of another format or no such file.
@@ -136,9 +142,9 @@ class Store:
     def changes(self, after: int = 0) -> Iterator[Change]:
         """Return what leads from the state at a number to the latest one, as few changes as will do.
 
-        First items that are put, then events, then removals, each in order of arrival. Of an item that was
-        removed the latest features come too where events name it, because it stays in histories. Raises
-        InputError where a row is damaged.
+        First items that are put, then events, removals, profiles, and profiles forgotten, each in order of
+        arrival. Of an item that was removed the latest features come too where events name it, because it
+        stays in histories. Raises InputError where a row is damaged.
         """
         try:
             with contextlib.closing(_connected(self.path)) as connection:

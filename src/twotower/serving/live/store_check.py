@@ -142,10 +142,8 @@ def _damage(was: os.stat_result, now: os.stat_result | None, ours: bool) -> str 
 
 
 APPLICATION, FORMAT_VERSION = 0x3254_4F57, 1
-LAST = (
-    "SELECT max(number) FROM (SELECT max(number) AS number FROM puts UNION ALL "
-    "SELECT max(number) FROM removals UNION ALL SELECT max(number) FROM events)"
-)
+NUMBERED = ("puts", "removals", "events", "profiles")
+"""The tables whose rows have a number; early versions have no profiles."""
 
 
 def remedy(path: Path) -> str:
@@ -217,5 +215,6 @@ def _sound(connection: sqlite3.Connection, path: Path) -> Acknowledged | None:
     problem = one("PRAGMA integrity_check(1)")
     if problem != "ok":
         raise InputError(f"{path}: damaged ({problem}); {remedy(path)}")
-    named = one("SELECT 1 FROM sqlite_master WHERE name = 'identity'")
-    return Acknowledged(one("SELECT id FROM identity") if named else "", one(LAST) or 0)
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    last = max(one(f"SELECT max(number) FROM {name}") or 0 for name in NUMBERED if name in tables)
+    return Acknowledged(one("SELECT id FROM identity") if "identity" in tables else "", last)

@@ -6,13 +6,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from twotower.serving.live.changes import Change, ItemPut, ItemRemoved, values_of
+from twotower.serving.live.changes import (
+    Change,
+    Event,
+    ItemPut,
+    ItemRemoved,
+    UserForgotten,
+    UserPut,
+    prepared,
+    values_of,
+)
 from twotower.serving.live.store import Store, StoreFailed
-from twotower.serving.live_items import ItemId
-from twotower.serving.requests import UnknownItem
+from twotower.serving.live_items import ItemId, UserId
+from twotower.serving.requests import UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
 
 Step = Callable[[], Any]
+Named = tuple[str, ItemId | UserId]
+"""What a change is about: an item or a user, and which one."""
 
 
 @dataclass(eq=False)
@@ -57,11 +68,11 @@ class Writer:
     def _write_all(self, retriever: Retriever) -> None:
         with self._queueing:
             writes, self._queue = self._queue, []
-        offered: dict[ItemId, bool] = {}
+        there: dict[Named, bool] = {}
         for write in writes:
             try:
-                write.steps, since = _checked(write.changes, retriever, offered)
-                offered |= since
+                write.steps, since = _checked(write.changes, retriever, there)
+                there |= since
             except Exception as error:
                 write.error = error
         good = [write for write in writes if write.error is None]
@@ -80,32 +91,49 @@ class Writer:
 
 
 def _checked(
-    changes: Sequence[Change], retriever: Retriever, offered: dict[ItemId, bool]
-) -> tuple[list[Step], dict[ItemId, bool]]:
-    """Check changes before they are made: return what makes them, and which items they put or remove.
+    changes: Sequence[Change], retriever: Retriever, there: dict[Named, bool]
+) -> tuple[list[Step], dict[Named, bool]]:
+    """Check changes before they are made: return what makes them, and what they put (True) or take away.
 
-    `offered` are items put (True) or removed (False) by changes that wait before these.
+    `there` tells so of items and profiles in changes that wait before these.
     """
     steps: list[Step] = []
-    since: dict[ItemId, bool] = {}
+    since: dict[Named, bool] = {}
     for change in changes:
         values_of(change)  # what the store refuses must not fail with the changes of others
-        item_id = change.item_id
-        waiting = since.get(item_id, offered.get(item_id))
-        if isinstance(change, ItemPut):
-            prepared = retriever.prepare_items([(item_id, change.features)])
-            steps.append(partial(retriever.apply_items, prepared))
-            since[item_id] = True
-        elif isinstance(change, ItemRemoved):
+        named = _named(change)
+        waiting = since.get(named, there.get(named))
+        steps.append(_step(change, retriever, waiting))
+        if not isinstance(change, Event):
+            since[named] = isinstance(change, ItemPut | UserPut)
+    return steps, since
+
+
+def _named(change: Change) -> Named:
+    if isinstance(change, UserPut | UserForgotten):
+        return "user", change.user_id
+    return "item", change.item_id
+
+
+def _step(change: Change, retriever: Retriever, waiting: bool | None) -> Step:
+    """Return what makes a change that is right; `waiting`: a change before it puts what it names, or not."""
+    match change:
+        case ItemPut() | UserPut():
+            return prepared([change], retriever)
+        case ItemRemoved():
             if waiting is None:
-                retriever.check_offered(item_id)
+                retriever.check_offered(change.item_id)
             elif not waiting:
                 raise UnknownItem(
-                    f"item {item_id!r:.80} was removed from the catalogue; nothing is left to do"
+                    f"item {change.item_id!r:.80} was removed from the catalogue; nothing is left to do"
                 )
-            steps.append(partial(retriever.remove_item, item_id))
-            since[item_id] = False
-        else:
-            retriever.check_event(change.user_id, item_id if waiting is None else None, change.time)
-            steps.append(partial(retriever.add_event, change.user_id, item_id, change.time))
-    return steps, since
+            return partial(retriever.remove_item, change.item_id)
+        case UserForgotten():
+            if waiting is None:
+                retriever.profiles.check_there(change.user_id)
+            elif not waiting:
+                raise UnknownUser(f"user {change.user_id!r:.80}: the profile was forgotten already")
+            return partial(retriever.forget_user, change.user_id)
+    item_id = change.item_id if waiting is None else None
+    retriever.check_event(change.user_id, item_id, change.time)
+    return partial(retriever.add_event, change.user_id, change.item_id, change.time)

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from twotower.evaluation.user_values import k_of
+
 Watch = Callable[[int, float], bool]
 """(epoch from 0, monitored metric) -> whether to stop this training for good."""
 
@@ -24,7 +26,9 @@ class Pruned(Exception):  # noqa: N818  # ends a training, but nothing went wron
 
 
 class Curves(pl.Callback):
-    """Keeps `train/loss` and the validation metrics at the monitor's k, one value an epoch.
+    """Keeps `train/loss` and the validation metrics at the monitor's k or without one, one value an epoch.
+
+    Where the monitor has no k, as `valid/auc`, all are kept.
 
     They go into the checkpoint, so that the curves of a resumed training are whole.
 
@@ -44,12 +48,11 @@ class Curves(pl.Callback):
         Raises:
             Pruned: the watcher has seen enough.
         """
-        end = f"_at_{self.monitor.rpartition('_at_')[2]}"
-        epoch = trainer.current_epoch
+        k, epoch = k_of(self.monitor), trainer.current_epoch
         self.epochs[epoch] = {
             key: float(value)
             for key, value in trainer.callback_metrics.items()
-            if key == "train/loss" or (key.startswith("valid/") and key.endswith(end))
+            if key == "train/loss" or (key.startswith("valid/") and (not k or k_of(key) in ("", k)))
         }
         value = self.epochs[epoch].get(self.monitor)
         if self.watch is not None and value is not None and self.watch(epoch, value):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Le
 
+from twotower.config.facts import Facts
 from twotower.config.spec import Days, PositiveFloat, PositiveInt
 from twotower.data.history import History
 from twotower.training.objectives.objective import Objective
@@ -28,6 +29,19 @@ class NextItem(Objective):
         weights)^2 / sum of their squares."""
         max_age_days: Days | None = None
         """Older interactions make no examples (they stay in histories)."""
+
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+            """Tell whether there are times, where something is to be known of ages."""
+            by_age = {
+                "recency_half_life_days": self.recency_half_life_days,
+                "max_age_days": self.max_age_days,
+            }
+            return [
+                problem
+                for key, value in by_age.items()
+                if value is not None
+                for problem in facts.lacks_times(key, f"set objective.{key}=null, or use objective=next_item")
+            ]
 
     config: Config
 

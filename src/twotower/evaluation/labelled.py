@@ -1,0 +1,71 @@
+"""The labelled examples of a holdout, scored by towers.
+
+Shapes: E examples, U users, N items, D embedding.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twotower.data.dataset import Holdout, Labelled
+from twotower.evaluation.predict import encode_at
+from twotower.metrics.label_metric import Scored
+from twotower.towers.two_tower import TwoTower
+
+SCORED_AT_ONCE = 2**16
+ENCODED_AT_ONCE = 2**10
+
+
+def scored_labels(model: TwoTower, items: Tensor, holdout: Holdout, temperature: float) -> Scored | None:
+    """Score what a holdout says was wanted or shown in vain, each at its own time and in its own context.
+
+    A user has the history of the holdout, and is embedded once for each time and context.
+
+    Args:
+        model: the towers.
+        items: [N, D] the catalogue, as `encode_catalogue` gives it.
+        holdout: whose examples.
+        temperature: of the loss: a probability is the sigmoid of score / temperature.
+
+    Returns:
+        None where the holdout has no labels.
+    """
+    examples = holdout.labelled
+    if examples is None:
+        return None
+    users, times = np.asarray(examples.users, dtype=np.int64), np.asarray(examples.times, dtype=np.int64)
+    asked = [users, times, *([] if examples.context is None else [np.asarray(examples.context, np.int64)])]
+    distinct, inverse = np.unique(np.stack(asked, axis=1), axis=0, return_inverse=True)
+    embeddings = torch.cat(
+        [
+            encode_at(model, holdout.history, *part.T)
+            for part in np.split(distinct, range(ENCODED_AT_ONCE, len(distinct), ENCODED_AT_ONCE))
+        ]
+    )
+    scores = _scores(embeddings, inverse.reshape(-1), items, np.asarray(examples.items, dtype=np.int64) - 1)
+    return _scored(examples, scores / temperature)
+
+
+def unscored(holdout: Holdout) -> Scored | None:
+    """Return the labelled examples of a holdout as if all had the same score."""
+    examples = holdout.labelled
+    if examples is None:
+        return None
+    return _scored(examples, np.zeros(len(examples.labels)))
+
+
+def _scored(examples: Labelled, logits: np.ndarray) -> Scored:
+    weights = np.ones(len(logits)) if examples.weights is None else np.asarray(examples.weights, np.float64)
+    numbers = np.unique(np.asarray(examples.users), return_inverse=True)[1]
+    return Scored(numbers.astype(np.int64), np.asarray(examples.labels, dtype=np.bool_), logits, weights)
+
+
+def _scores(users: Tensor, user_places: np.ndarray, items: Tensor, item_places: np.ndarray) -> np.ndarray:
+    """Return the dot product of each user and item at these places, float64 [E]."""
+    device, found = items.device, []
+    for start in range(0, len(item_places), SCORED_AT_ONCE):
+        part = slice(start, start + SCORED_AT_ONCE)
+        left, right = (torch.from_numpy(places[part]).to(device) for places in (user_places, item_places))
+        found.append((users[left] * items[right]).sum(1).cpu().numpy())
+    scores: np.ndarray = np.concatenate(found or [np.empty(0)]).astype(np.float64)
+    return scores

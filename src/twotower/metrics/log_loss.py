@@ -1,0 +1,26 @@
+"""Log loss: how surprising the labels are to the probabilities."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.metrics.label_metric import RatioMetric, Scored
+
+
+class LogLoss(RatioMetric):
+    """log_loss = the mean of -log p over the 1s and -log(1 - p) over the 0s, p = sigma(score / temperature).
+
+    In nats; one who always says .5 has log 2 = .693. It reads scores as probabilities: only a loss of labels
+    (`bce`) makes them such.
+
+    >>> scored = Scored.of(users=[0, 1], labels=[1, 0], logits=[0, 0])
+    >>> round(LogLoss.Config().build().value(scored), 6)
+    0.693147
+    """
+
+    name = "log_loss"
+    higher_is_better = False
+
+    def parts(self, scored: Scored) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return each user's weighted losses and weights."""
+        losses = np.logaddexp(0, np.where(scored.labels, -scored.logits, scored.logits))
+        return scored.of_users(scored.weights * losses), scored.of_users(scored.weights)

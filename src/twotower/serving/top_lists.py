@@ -1,0 +1,143 @@
+"""The best items of many users as one file, a row an item, with the answers that the service gives.
+
+Shapes: U users of a part, K items each.
+"""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from twotower.config.errors import InputError
+from twotower.data.table_reader import is_parquet, read
+from twotower.data.tables import ITEM_ID, USER_ID
+from twotower.data.vocabulary import Vocabulary
+from twotower.files.parts import Written, write_in_parts
+from twotower.files.plain_values import fingerprint_of
+from twotower.serving.live_items import UserId, rows_of
+from twotower.serving.requests import Request
+from twotower.serving.retriever import Retriever
+
+EVERY = "all"
+PART_ROWS = 2**18
+"""Of one part; with k = 100 those of 2,621 users."""
+TOGETHER = 256
+"""Users that are embedded and searched for in one pass."""
+CHUNK_ROWS = 1_000_000
+
+UsersAsked = str | int | Sequence[UserId]
+
+
+def write_top_lists(
+    bundle: Path, out: Path, users: UsersAsked, rules: Request, trusted: Collection[str] = ()
+) -> str:
+    """Write `user_id, rank, item_id, score` of users, best first; returns a line for people.
+
+    Args:
+        bundle: folder of the bundle.
+        out: the Parquet file; see `write_in_parts` for what happens where this was broken off.
+        users: `all` of the bundle, some ids, or a file with a column `user_id`.
+        rules: what is asked for each of them, without a user.
+        trusted: packages whose classes the bundle may name.
+
+    Raises:
+        InputError: the bundle cannot be read, a user is unknown or named twice, or a rule is wrong.
+    """
+    retriever = Retriever.open(bundle, trusted)
+    ids = _ids(users, retriever)
+    retriever.answer_one(dataclasses.replace(rules, user_id=ids[0]))  # a wrong rule is told before all else
+    size = max(1, PART_ROWS // rules.k)
+    schema = _schema(retriever.bundle.users.is_text, retriever.bundle.items.is_text)
+
+    def part(number: int) -> pa.Table:
+        return _part(retriever, ids[number * size : (number + 1) * size], rules, schema)
+
+    written = write_in_parts(out, _plan(retriever, ids, rules), -(-len(ids) // size), part)
+    return _told(written, len(ids), rules.k, out)
+
+
+def _schema(user_is_text: bool, item_is_text: bool) -> pa.Schema:
+    kinds = {False: pa.int64(), True: pa.string()}
+    columns = {
+        USER_ID: kinds[user_is_text],
+        "rank": pa.int32(),
+        ITEM_ID: kinds[item_is_text],
+        "score": pa.float32(),
+    }
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
+
+
+def _part(retriever: Retriever, ids: Sequence[UserId], rules: Request, schema: pa.Schema) -> pa.Table:
+    columns: dict[str, list[Any]] = {name: [] for name in schema.names}
+    for start in range(0, len(ids), TOGETHER):
+        some = ids[start : start + TOGETHER]
+        answers = retriever.answer([dataclasses.replace(rules, user_id=user) for user in some])
+        for user, best in zip(some, answers, strict=True):
+            if isinstance(best, InputError):
+                raise InputError(f"user {user!r:.80}: {best}")
+            columns[USER_ID] += [user] * len(best)
+            columns["rank"] += range(1, len(best) + 1)
+            columns[ITEM_ID] += [each.item_id for each in best]
+            columns["score"] += [each.score for each in best]
+    return pa.table(columns, schema)
+
+
+def _plan(retriever: Retriever, ids: Sequence[UserId], rules: Request) -> dict[str, Any]:
+    asked = {field.name: getattr(rules, field.name) for field in dataclasses.fields(rules)}
+    return {
+        "door": "recommend",
+        "bundle": retriever.bundle.manifest.sha256,
+        "users": len(ids),
+        "users_sha256": fingerprint_of(list(ids)),
+        "k": rules.k,
+        "rules_sha256": fingerprint_of(repr(asked)),
+        "part_rows": PART_ROWS,
+        "together": TOGETHER,
+    }
+
+
+def _told(written: Written, num_users: int, k: int, out: Path) -> str:
+    fewer = num_users * k - written.num_rows
+    short = f", {fewer:,} fewer than {k} each" if fewer else ""
+    return f"ok  {num_users:,} users, {written.num_rows:,} rows{short}{written.again}  {out}"
+
+
+def _ids(users: UsersAsked, retriever: Retriever) -> list[UserId]:
+    known = retriever.bundle.users
+    if users == EVERY:
+        return retriever.user_ids
+    if isinstance(users, str):
+        asked, where = _ids_in(Path(users), known), f" in {users}"
+    else:
+        asked, where = [users] if isinstance(users, int) else list(users), ""
+    if not asked:
+        raise InputError(f"users: no user is named{where}; name one, or {EVERY}")
+    rows = rows_of(known, asked)
+    if (wrong := np.flatnonzero(rows == 0)).size:
+        kind = "text" if known.is_text else "whole numbers"
+        raise InputError(
+            f"users: {len(wrong):,} of {len(asked):,} ids{where} are not among the {len(known):,} users of "
+            f"this bundle (ids are {kind}), the first is {asked[wrong[0]]!r:.80}; leave them out"
+        )
+    distinct, counts = np.unique(rows, return_counts=True)
+    if (counts > 1).any():
+        twice = known.ids(distinct[counts > 1][:1]).tolist()[0]
+        raise InputError(f"users: {twice!r:.80} is named more than once{where}; name each user once")
+    return known.ids(rows).tolist()
+
+
+def _ids_in(path: Path, known: Vocabulary) -> list[UserId]:
+    if not path.is_file():
+        raise InputError(
+            f"users: expected {EVERY}, a list of ids such as [12,15], or a file with a column {USER_ID!r}, "
+            f"and there is no file {str(path)!r:.80}"
+        )
+    values = read(path, [USER_ID], ",", CHUNK_ROWS, [USER_ID])[USER_ID]
+    if known.is_text or is_parquet(path):
+        found: list[UserId] = values.tolist()
+        return found
+    numbers = values.str.fullmatch(r"-?\d{1,18}").fillna(False)
+    return [int(value) if whole else value for value, whole in zip(values, numbers, strict=True)]

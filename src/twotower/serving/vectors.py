@@ -1,0 +1,91 @@
+"""The embeddings of all users or items as one file: ids, and lists of numbers of one length.
+
+Shapes: B users or items of a part, D embedding.
+"""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from twotower.bundle.read import Bundle, read_bundle
+from twotower.config.errors import InputError
+from twotower.data.tables import ITEM_ID, USER_ID
+from twotower.files.parts import write_in_parts
+from twotower.serving.live_items import Floats
+from twotower.serving.towers import ServingTowers, sound, towers_of
+
+Side = Literal["users", "items"]
+KEYS: dict[Side, str] = {"users": USER_ID, "items": ITEM_ID}
+PART_VALUES = 2**22
+"""Numbers in the vectors of one part: 16 MB."""
+TOGETHER = 1024
+"""Users that are embedded in one pass."""
+
+
+def write_vectors(bundle: Path, side: Side, out: Path, trusted: Collection[str] = ()) -> str:
+    """Write the ids and embeddings of all users or items of a bundle; returns a line for people.
+
+    The score of a user and an item is the dot product of their vectors; the last number of both is the item
+    bias, where the model has one. Users are embedded with what the bundle knows of them, as of its request
+    time; items as the index has them.
+
+    Args:
+        bundle: folder of the bundle.
+        side: whose vectors.
+        out: the Parquet file; see `write_in_parts` for what happens where this was broken off.
+        trusted: packages whose classes the bundle may name.
+
+    Raises:
+        InputError: the bundle cannot be read, or an embedding is not finite.
+    """
+    found = read_bundle(bundle, trusted)
+    ids = (found.users if side == "users" else found.items).values
+    if not len(ids):
+        raise InputError(f"{bundle}: there are no {side} in this bundle")
+    dim = found.manifest.embedding_dim
+    vectors = _of_users(found, towers_of(found)) if side == "users" else _of_items(found)
+    size = max(1, PART_VALUES // dim)
+    id_kind = pa.string() if ids.dtype.kind == "U" else pa.int64()
+    lists_kind = pa.list_(pa.field("element", pa.float32(), nullable=False), dim)
+    schema = pa.schema(
+        [pa.field(KEYS[side], id_kind, nullable=False), pa.field("vector", lists_kind, nullable=False)]
+    )
+
+    def part(number: int) -> pa.Table:
+        rows = np.arange(number * size, min((number + 1) * size, len(ids))) + 1
+        flat = pa.array(vectors(rows).reshape(-1))
+        lists = pa.FixedSizeListArray.from_arrays(flat, type=lists_kind)
+        return pa.table([pa.array(ids[rows - 1].tolist(), id_kind), lists], schema=schema)
+
+    plan = {"door": "embed", "bundle": found.manifest.sha256, "side": side, "part_rows": size}
+    written = write_in_parts(out, plan, -(-len(ids) // size), part)
+    if written.num_rows != len(ids):
+        raise RuntimeError(f"{out}: {written.num_rows:,} rows of {len(ids):,} {side}")
+    return f"ok  {written.num_rows:,} {side}, vectors of {dim} numbers{written.again}  {out}"
+
+
+def _of_items(bundle: Bundle) -> Callable[[np.ndarray], Floats]:
+    return lambda rows: bundle.item_vectors[rows - 1]
+
+
+def _of_users(bundle: Bundle, towers: ServingTowers) -> Callable[[np.ndarray], Floats]:
+    def some(rows: np.ndarray) -> Floats:
+        features = bundle.model.users.gather(torch.from_numpy(rows))
+        items, times = bundle.history.last(rows, towers.length)
+        now = np.full(len(rows), bundle.request_time, dtype=np.int64)
+        events = bundle.history.last_events(rows, towers.length)
+        found = towers.embed_users(features, items, times, now, events)
+        if not sound(found).all():
+            user = bundle.users.ids(rows[~sound(found)][:1]).tolist()[0]
+            raise InputError(f"user {user!r:.80}: the user tower makes no embedding with finite scores of it")
+        return found
+
+    def of(rows: np.ndarray) -> Floats:
+        chunks = np.split(rows, range(TOGETHER, len(rows), TOGETHER))
+        return np.concatenate([some(chunk) for chunk in chunks])
+
+    return of

@@ -1,0 +1,60 @@
+"""An item bias that starts from how popular the item is."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from twotower.config.spec import Fraction
+from twotower.data.history import History
+from twotower.towers.item_bias.item_bias import ItemBias
+
+
+class Popularity(ItemBias):
+    """A learned bias that starts at log(1 + popularity), centred.
+
+    The softmax teaches popularity anyway, slowly and inside the embeddings; told from the start, they are
+    free for taste. A new item has no popularity yet: it is given a quantile of the others' biases, high
+    enough to be shown where its content fits.
+
+    Reference: Koren, Bell and Volinsky, Matrix Factorization Techniques for Recommender Systems, IEEE
+    Computer 2009, "Adding biases".
+    """
+
+    class Config(ItemBias.Config):
+        """What a new item starts with."""
+
+        new_item_quantile: Fraction = 0.9
+        """Of the biases of items with interactions, which new ones are given when they are ranked; training
+        never sees one."""
+
+    config: Config
+    sold: Tensor
+
+    def __init__(self, config: Config, num_items: int) -> None:
+        super().__init__(config, num_items)
+        self.biases = nn.Parameter(torch.zeros(num_items))
+        self.register_buffer("sold", torch.ones(num_items, dtype=torch.bool))
+
+    def counted(self, log: History) -> np.ndarray:
+        """Return how much each interaction counts for its item, [n]."""
+        return np.ones(len(log))
+
+    def initialise(self, log: History) -> None:
+        """Count the positive part of the log."""
+        log = log.positives
+        items = np.asarray(log.items)
+        weights = self.counted(log)
+        popularity = np.log1p(np.bincount(items, weights=weights, minlength=self.num_items + 1)[1:])
+        with torch.no_grad():
+            self.biases.copy_(torch.from_numpy(popularity - popularity.mean()))
+            self.sold.copy_(torch.from_numpy(np.bincount(items, minlength=self.num_items + 1)[1:] > 0))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return biases [B, 1]."""
+        known = (rows > 0) & (rows <= self.num_items)
+        places = torch.where(known, rows - 1, 0)
+        found = self.biases.index_select(0, places)
+        if self.training:
+            return torch.where(known, found, 0.0)[:, None]
+        of_new = torch.quantile(self.biases[self.sold], self.config.new_item_quantile)
+        return torch.where(known & self.sold[places], found, of_new)[:, None]

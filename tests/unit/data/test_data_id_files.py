@@ -1,0 +1,127 @@
+"""The benchmarks' own layouts: lists of items and pairs, without times, in an order or in none."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twotower.config.errors import InputError
+from twotower.config.facts import Facts
+from twotower.data.build import audit_table, build_dataset
+from twotower.data.row_order import places_of_rows
+from twotower.data.sources.item_lists import ItemLists
+from twotower.data.sources.pairs import Pairs
+from twotower.data.splits.given import Given
+from twotower.data.splits.leave_one_out import LeaveOneOut
+from twotower.data.tables import checked
+
+
+def rows_of(tables):
+    return list(tables.interactions[["user_id", "item_id", "timestamp"]].itertuples(index=False, name=None))
+
+
+def pairs(path: Path, text: str) -> Pairs:
+    path.write_text(text)
+    return Pairs(Pairs.Config(path=str(path)))
+
+
+def lists(tmp_path: Path, train: str, test: str, ordered: bool = False) -> ItemLists:
+    (tmp_path / "train.txt").write_text(train)
+    (tmp_path / "test.txt").write_text(test)
+    paths = {f"{name}_path": str(tmp_path / f"{name}.txt") for name in ("train", "test")}
+    return ItemLists(ItemLists.Config(**paths, ordered=ordered))
+
+
+def test_pairs_keep_the_order_of_their_lines(tmp_path: Path) -> None:
+    source = pairs(tmp_path / "p.txt", "2 7\n1\t9\n\n2 5\n1 7\n")
+    tables = checked(source.load())
+    assert rows_of(tables) == [(2, 7, 1), (1, 9, 2), (2, 5, 3), (1, 7, 4)]
+    assert tables.interactions.index.tolist() == [1, 2, 4, 5]
+    assert not tables.has_times
+    assert tables.ordered
+
+
+def test_ids_may_be_text(tmp_path: Path) -> None:
+    tables = checked(pairs(tmp_path / "p.txt", "ann tea\nbob 7\n").load())
+    assert rows_of(tables) == [("ann", "tea", 1), ("bob", "7", 2)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1 2\n1 2 3\n", "p.txt: line 2: expected a user and an item, found 3 fields"),
+        ("1 2\n\n7\n", "p.txt: line 3: expected a user and an item, found 1 fields"),
+        ("", "p.txt: holds no interactions"),
+        ("1 2\n1 " + "9" * 300, "p.txt: column 'item_id', line 2"),
+        ("1 2\n1 3.0\n", "p.txt: column 'item_id', line 2: id '3.0' is a decimal number"),
+    ],
+)
+def test_lines_that_are_no_pair_are_named(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        checked(pairs(tmp_path / "p.txt", text).load())
+    assert said in str(caught.value)
+
+
+def test_a_line_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_bytes(b"1 2\n1 \xff\n")
+    with pytest.raises(InputError, match=r"p\.txt: line 2: .*save the file as UTF-8"):
+        Pairs(Pairs.Config(path=str(tmp_path / "p.txt"))).load()
+
+
+def test_lists_in_two_files_give_the_split(tmp_path: Path) -> None:
+    source = lists(tmp_path, "1 5 6\n2\n3 7\n", "1 8\n3\n", ordered=True)
+    tables = checked(source.load())
+    assert rows_of(tables) == [(1, 5, 1), (1, 6, 2), (3, 7, 3), (1, 8, 4)]
+    assert tables.interactions["split"].tolist() == ["train", "train", "train", "test"]
+    assert tables.interactions.index.tolist() == ["train.txt:1"] * 2 + ["train.txt:3", "test.txt:1"]
+    assert source.config.gives_split()
+
+
+def test_one_file_has_no_split(tmp_path: Path) -> None:
+    (tmp_path / "all.txt").write_text("1 5 6\n2 6\n")
+    source = ItemLists(ItemLists.Config(path=str(tmp_path / "all.txt"), ordered=True))
+    assert rows_of(checked(source.load())) == [(1, 5, 1), (1, 6, 2), (2, 6, 3)]
+    assert not source.config.gives_split()
+
+
+def test_files_of_lists_are_named_together(tmp_path: Path) -> None:
+    def said(**given: str) -> str:
+        return str(ItemLists.Config(**given).problems(Facts()))
+
+    assert "name one file, or train_path and test_path; set is none of them" in said()
+    assert "set is data.train_path" in said(train_path=str(tmp_path / "no.txt"))
+    assert said(train_path="no.txt", test_path="none.txt").count("there is no file") == 2
+
+
+def test_rows_without_an_order_are_given_one_with_test_last() -> None:
+    import pandas as pd
+
+    parts = pd.Series(["test", "train", "valid", "train"] * 50)
+    places = places_of_rows(parts, 200, ordered=False)
+    assert sorted(places) == list(range(1, 201))
+    by_part = {name: places[(parts == name).to_numpy()] for name in ("train", "valid", "test")}
+    assert by_part["train"].max() == 100
+    assert (by_part["valid"].min(), by_part["valid"].max()) == (101, 150)
+    assert (np.diff(by_part["train"]) < 0).any()  # drawn
+    assert (places == places_of_rows(parts, 200, ordered=False)).all()
+    assert places_of_rows(parts, 200, ordered=True).tolist() == list(range(1, 201))
+
+
+def test_the_audit_tells_the_order_and_no_dates(tmp_path: Path) -> None:
+    text = "".join(f"{user} {item}\n" for user in range(1, 6) for item in range(1, 5))
+    dataset = build_dataset(pairs(tmp_path / "p.txt", text), LeaveOneOut.Config().build(), tmp_path / "c")
+    assert dataset.audit["order"] == "rows"
+    told = {"first_time", "last_time", "equal_timestamp_rate", "future_leak_rate", "warning"}
+    assert not told & dataset.audit.keys()
+    assert ("order", "rows") in audit_table(dataset.audit)
+    assert not dataset.has_times
+    assert dataset.test.target_items.tolist() == [4] * 5
+    assert dataset.test.request_times.tolist() == [4, 8, 12, 16, 20]
+    train = "".join(f"{user} 1 2 3 4\n" for user in range(1, 6))
+    source = lists(tmp_path, train, "1 5\n2 6\n")
+    drawn = build_dataset(source, Given.Config().build(), tmp_path / "c")
+    assert drawn.audit["order"] == "none (drawn)"
+    assert drawn.audit["valid_share_of_train"] == 0.1
+    assert drawn.test.target_items.tolist() == [5, 6]
+    assert drawn.test.history.counts()[1:].tolist() == [4] * 5
+    assert len(set(drawn.valid.target_items.tolist())) > 1  # not the last of each line

@@ -1,0 +1,116 @@
+"""A file made part by part: whole or absent, the same bytes after a kill, counted."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from twotower.config.errors import InputError
+from twotower.files.lock import held
+from twotower.files.parts import parts_folder, write_in_parts
+
+PLAN = {"what": "squares"}
+
+
+def squares(number):
+    """0; 1, 4; 9, 16, 25; ...: part n has n + 1 rows."""
+    first = number * (number + 1) // 2
+    return pa.table(
+        {"square": pa.array([each * each for each in range(first, first + number + 1)], pa.int64())}
+    )
+
+
+def broken_at(last):
+    def make(number):
+        if number == last:
+            raise KeyboardInterrupt
+        return squares(number)
+
+    return make
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_files_parts import PLAN, squares
+from twotower.files.parts import write_in_parts
+
+def make(number):
+    if number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return squares(number)
+
+write_in_parts(Path(sys.argv[1]), PLAN, 4, make)
+"""
+
+
+def test_parts_become_one_file_a_row_group_each(tmp_path):
+    out = tmp_path / "new" / "out.parquet"
+    written = write_in_parts(out, PLAN, 4, squares)
+    assert (written.num_rows, written.num_parts, written.num_found, written.again) == (10, 4, 0, "")
+    assert pq.read_table(out)["square"].to_pylist() == [0, 1, 4, 9, 16, 25, 36, 49, 64, 81]
+    assert pq.read_metadata(out).num_row_groups == 4
+    assert json.loads(pq.read_schema(out).metadata[b"twotower"]) == PLAN
+    assert [path.name for path in out.parent.iterdir()] == ["out.parquet"]
+
+
+def test_after_kill_9_the_same_call_goes_on_to_the_same_bytes(tmp_path):
+    whole, out = tmp_path / "whole.parquet", tmp_path / "out.parquet"
+    write_in_parts(whole, PLAN, 4, squares)
+    command = [sys.executable, "-c", KILLED, str(out), str(Path(__file__).parent)]
+    assert subprocess.run(command, timeout=600, check=False).returncode == -signal.SIGKILL
+    assert not out.exists()
+    made = []
+    written = write_in_parts(out, PLAN, 4, lambda number: made.append(number) or squares(number))
+    assert made == [2, 3]
+    assert (written.num_found, written.again) == (2, " (2 of 4 parts were there)")
+    assert out.read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.parquet", "whole.parquet"]
+
+
+def test_a_part_that_is_not_whole_is_made_again(tmp_path):
+    out = tmp_path / "out.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        write_in_parts(out, PLAN, 3, broken_at(2))
+    part = parts_folder(out) / "000001.parquet"
+    part.write_bytes(part.read_bytes()[:-7])
+    assert write_in_parts(out, PLAN, 3, squares).num_found == 1
+    assert pq.read_table(out).num_rows == 6
+
+
+def test_killed_once_the_file_was_there_only_the_parts_are_cleared(tmp_path):
+    out = tmp_path / "out.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        write_in_parts(out, PLAN, 2, broken_at(1))
+    pq.write_table(pa.concat_tables([squares(0), squares(1)]), out)
+    written = write_in_parts(out, PLAN, 2, broken_at(0))
+    assert (written.num_rows, written.num_found) == (3, 2)
+    assert not parts_folder(out).exists()
+
+
+def test_what_is_there_is_never_overwritten_nor_mixed(tmp_path):
+    out = tmp_path / "out.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        write_in_parts(out, PLAN, 2, broken_at(1))
+    with pytest.raises(InputError, match="made by another command, or of another bundle; give that command"):
+        write_in_parts(out, {"what": "cubes"}, 2, squares)
+    with held(parts_folder(out), "file"), pytest.raises(InputError, match="this file is in use by process"):
+        write_in_parts(out, PLAN, 2, squares)
+    write_in_parts(out, PLAN, 2, squares)
+    with pytest.raises(InputError, match="already there, and never overwritten; move it away"):
+        write_in_parts(out, PLAN, 2, squares)
+    with pytest.raises(InputError, match=r"expected the name of a Parquet file, such as out.parquet"):
+        write_in_parts(tmp_path / "out.csv", PLAN, 2, squares)
+
+
+def test_where_nothing_was_made_another_command_may_begin(tmp_path):
+    out = tmp_path / "out.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        write_in_parts(out, PLAN, 2, broken_at(0))
+    assert write_in_parts(out, {"what": "other"}, 1, squares).num_rows == 1

@@ -1,0 +1,54 @@
+"""All embeddings as a file: ids and lists of one length, whose dot products are the scores."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tiny_bundle
+
+from twotower.config.errors import InputError
+from twotower.serving import vectors
+from twotower.serving.retriever import Retriever
+from twotower.serving.vectors import write_vectors
+
+
+def array(table):
+    column = table["vector"].combine_chunks()
+    return column.flatten().to_numpy().reshape(-1, column.type.list_size)
+
+
+@pytest.mark.parametrize("text", [True, False])
+@pytest.mark.parametrize("history_items", ["table", "tower"])
+def test_dot_products_are_the_scores_of_the_retriever(tmp_path, monkeypatch, text, history_items):
+    monkeypatch.setattr(vectors, "PART_VALUES", 7 * tiny_bundle.DIM)
+    monkeypatch.setattr(vectors, "TOGETHER", 3)
+    _, item_vectors = tiny_bundle.write(tmp_path / "bundle", text=text, history_items=history_items)
+    retriever = Retriever.open(tmp_path / "bundle")
+    for side, num in (("users", 12), ("items", 60)):
+        out = tmp_path / f"{side}.parquet"
+        assert (
+            write_vectors(tmp_path / "bundle", side, out) == f"ok  {num} {side}, vectors of 8 numbers  {out}"
+        )
+        assert pq.read_metadata(out).num_row_groups == -(-num // 7)
+    users, items = (pq.read_table(tmp_path / f"{side}.parquet") for side in ("users", "items"))
+    kind = pa.string() if text else pa.int64()
+    assert [users.schema.field(0).type, items.schema.field(0).type] == [kind, kind]
+    for table in (users, items):
+        kind = table.schema.field("vector").type
+        assert (kind.list_size, kind.value_type) == (tiny_bundle.DIM, pa.float32())
+    np.testing.assert_array_equal(array(items), item_vectors)
+    assert users["user_id"].to_pylist() == retriever.user_ids
+    assert items["item_id"].to_pylist() == retriever.item_ids
+    scores = array(users) @ array(items).T
+    for place, user in enumerate(retriever.user_ids):
+        found = retriever.recommend(user, k=60, exclude_seen=False)
+        of = {each.item_id: each.score for each in found}
+        expected = [of[item] for item in items["item_id"].to_pylist()]
+        np.testing.assert_allclose(scores[place], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_file_that_is_there_is_refused(tmp_path):
+    tiny_bundle.write(tmp_path / "bundle")
+    write_vectors(tmp_path / "bundle", "items", tmp_path / "items.parquet")
+    with pytest.raises(InputError, match="already there, and never overwritten"):
+        write_vectors(tmp_path / "bundle", "items", tmp_path / "items.parquet")
