@@ -56,6 +56,8 @@ def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
     That one sees every feature of a request's context, too, and what was done with the items of histories.
     """
     rooms = {room: choices(room) for room in ROOMS}
+    none = next(spec for spec in rooms["history"] if spec[TARGET].endswith("NoHistory"))
+    rooms["history"].remove(none)
     most = max(map(len, rooms.values()))
     found = {
         str(place): ({room: rooms[room][place % len(rooms[room])] for room in ROOMS}, SHORT)
@@ -66,7 +68,8 @@ def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
     every = rooms | {"user_tower": [PLAIN], "item_tower": [PLAIN]}
     settings = {room: every[room][0] for room in ROOMS}
     settings["history"] = settings["history"] | {"length": 3, "events": True}
-    return found | {"every feature": (settings, FEATURES)}
+    without = settings | {"history": none}
+    return found | {"every feature": (settings, FEATURES), "no history": (without, SHORT)}
 
 
 MODELS = models()

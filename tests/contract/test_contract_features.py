@@ -60,7 +60,7 @@ def direct() -> dict[str, dict[str, Any]]:
     return {
         "Id": {TARGET: ROOM + "id.Id", "column": "c", "dim": 3, "dropout": 0.3, "sparse": True},
         "Categorical": {TARGET: ROOM + "categorical.Categorical", "column": "c", "dim": 3, "min_count": 2},
-        "Numeric": {TARGET: ROOM + "numeric.Numeric", "column": "c", "missing": "allow"},
+        "Numeric": {TARGET: ROOM + "numeric.Numeric", "column": "c"},
         "Numeric-log1p": {TARGET: ROOM + "numeric.Numeric", "column": "c", "transform": "log1p"},
         "Binned": {TARGET: ROOM + "binned.Binned", "column": "c", "dim": 3, "num_bins": 3},
         "Tags": {TARGET: ROOM + "tags.Tags", "column": "c", "dim": 3, "separator": " ", "max_tags": 2},
@@ -208,19 +208,47 @@ def test_gradients_reach_every_parameter(spec: dict[str, Any]) -> None:
     assert all(parameter.grad is not None for parameter in encoder.parameters())
 
 
-def test_missing_values_are_refused_unless_allowed(spec: dict[str, Any]) -> None:
+def test_missing_values_are_unknown_unless_refused(spec: dict[str, Any]) -> None:
     feature: Feature = built(spec)
     values = pd.Series([*sample_for(feature), None], dtype=object)
-    if feature.config.missing == "error":
-        with pytest.raises(
-            InputError, match=rf"table\.csv: column '{feature.column}', row 7: .*missing: allow"
-        ):
-            feature.fit(values, "table.csv")
-    if not isinstance(feature, ContextFeature):
-        spec = spec | {"missing": "allow"}
-    feature = built(spec)
     feature.fit(values, "table.csv")
-    assert len(feature.encode(values)) == 7
+    assert torch.equal(feature.encode(values)[6], feature.encode([np.nan])[0])
+    if not isinstance(feature, ContextFeature):
+        strict = built(spec | {"missing": "refuse"})
+        message = rf"table\.csv: column '{feature.column}', row 7: .*missing: unknown"
+        with pytest.raises(InputError, match=message):
+            strict.fit(values, "table.csv")
+
+
+@pytest.mark.parametrize("nothing", [None, np.nan, pd.NA], ids=str)
+def test_a_column_without_any_value_is_unknown_everywhere(spec: dict[str, Any], nothing: Any) -> None:
+    feature: Feature = built(spec)
+    frame = pd.DataFrame({feature.column: pd.Series([nothing] * 4, dtype=object)})
+    table = FeatureTable.fit({"f": feature}, frame, np.arange(1, 4), "table.csv")
+    if isinstance(feature, ContextFeature):
+        return
+    rows = table.gather(torch.arange(5))["f"]
+    assert torch.equal(rows, feature.encode([None]).expand(5, -1))
+    encoder = feature.encoder()
+    output = encoder(rows)
+    assert output.shape == (5, feature.output_dim)
+    assert feature.output_dim > 0
+    if output.requires_grad:
+        output.sum().backward()
+    known = feature.encode(sample_for(built(spec)))
+    assert encoder(known).isfinite().all()
+
+
+@pytest.mark.parametrize(("before", "now"), [("error", "refuse"), ("allow", "unknown")])
+def test_what_runs_and_bundles_of_before_say_of_missing_values(
+    spec: dict[str, Any], before: str, now: str
+) -> None:
+    if "RequestTime" in spec[TARGET] and before == "error":
+        return
+    assert built(spec | {"missing": before}).config.missing == now
+    feature, _ = fitted(spec)
+    if before == "allow":
+        assert feature_from_json(feature.to_json() | {"missing": before}, "").to_json() == feature.to_json()
 
 
 def test_only_context_features_read_the_request_time(spec: dict[str, Any]) -> None:

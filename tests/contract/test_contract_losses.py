@@ -3,6 +3,7 @@
 It holds for a loss of somebody else's too: one of cosines, with a margin beyond which nothing is learned.
 """
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -196,6 +197,84 @@ def test_weights_count_only_by_their_ratio(loss: Loss) -> None:
     alone[3] = 0.5
     torch.testing.assert_close(
         value(loss, users, items, POSITIVES, alone), value(loss, users[3:4], items, POSITIVES[3:4])
+    )
+
+
+def of_shown(loss: Loss, more: dict[str, Any] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of a batch with shown negatives as this loss takes them, the users and what was shown."""
+    users, items = vectors(P + 2 if loss.config.shown == "examples" else P)
+    shown = torch.nn.functional.normalize(torch.randn(P * 3, D), dim=1)
+    candidates = dataclasses.replace(candidates_of(POSITIVES), **(more or {}))
+    parts = users, items[POSITIVES], items[candidates.rows], candidates
+    if loss.config.shown == "examples":
+        shown = shown[:2].requires_grad_()
+        return loss.of_batch(*parts, torch.ones(P + 2), shown), users, shown
+    shown = shown.view(P, 3, D).requires_grad_()
+    return loss.of_batch(*parts, torch.ones(P), shown[:0, 0], shown), users, shown
+
+
+ROWS = torch.arange(1, 3 * P + 1).view(P, 3) % N + 1
+OWN = {"own_rows": ROWS, "own_log_q": torch.full((P, 3), -2.0)}
+
+
+def test_it_learns_from_shown_negatives_as_it_says(loss: Loss) -> None:
+    if loss.config.shown is None:
+        with pytest.raises(NotImplementedError):
+            loss.of_shown(*vectors())
+        return
+    result, users, shown = of_shown(loss, OWN)
+    assert result.isfinite()
+    result.backward()
+    assert users.grad.isfinite().all()
+    assert shown.grad.isfinite().all()
+    matching = users.detach()[P:] if loss.config.shown == "examples" else users.detach()[:, None]
+    along = (shown.grad * matching).sum(-1)
+    assert (along >= 0).all()  # a higher score never lowers it
+    assert (along > 0).any()
+
+
+def test_padding_of_own_candidates_does_not_count(loss: Loss) -> None:
+    if loss.config.shown != "candidates":
+        return
+    nobody = {**OWN, "own_rows": torch.zeros_like(ROWS)}
+    result, _, shown = of_shown(loss, nobody)
+    torch.testing.assert_close(result, value(loss, *vectors(), POSITIVES))
+    result.backward()
+    assert (shown.grad == 0).all()
+    some = {**OWN, "own_rows": torch.where(torch.arange(3) == 1, 0, ROWS)}
+    result, _, shown = of_shown(loss, some)
+    result.backward()
+    assert (shown.grad[:, 1] == 0).all()
+    assert (shown.grad[:, [0, 2]] != 0).any()
+
+
+def test_shown_negatives_alone_are_enough(loss: Loss) -> None:
+    """No candidate was drawn: C = 0."""
+    if loss.config.shown is None:
+        return
+    none = torch.empty(0, dtype=torch.int64)
+    empty = {"rows": none, "log_count": torch.empty(0), "log_q": torch.empty(0)}
+    empty |= {"masked_positives": none, "masked_candidates": none, "positive_log_q": torch.zeros(P)}
+    result, users, shown = of_shown(loss, {**OWN, **empty})
+    assert result.isfinite()
+    result.backward()
+    assert users.grad.isfinite().all()
+    assert (shown.grad != 0).any()
+
+
+def test_an_example_of_weight_0_does_not_count(loss: Loss) -> None:
+    if loss.config.shown != "examples":
+        return
+    users, items = vectors(P + 2)
+    shown, candidates = items[[1, 2]].detach(), candidates_of(POSITIVES)
+    parts = items[POSITIVES], items[candidates.rows], candidates
+    weights = torch.ones(P + 2)
+    weights[-1] = 0
+    got = loss.of_batch(users, *parts, weights, shown)
+    torch.testing.assert_close(got, loss.of_batch(users[:-1], *parts, weights[:-1], shown[:-1]))
+    weights[-2] = 0
+    torch.testing.assert_close(
+        loss.of_batch(users, *parts, weights, shown), loss(users[:P], *parts, weights[:P])
     )
 
 

@@ -19,6 +19,7 @@ from variants import specs_of
 
 import twotower.metrics
 from twotower.evaluation.evaluator import Evaluator
+from twotower.metrics.label_metric import LabelMetric, Scored
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
 from twotower.runs.directions import higher_is_better
 
@@ -44,11 +45,29 @@ THEIRS = [
 METRICS = [*OURS, *THEIRS]
 USER_METRICS = [metric for metric in METRICS if isinstance(metric, UserMetric)]
 SHARES = [metric for metric in OURS if isinstance(metric, UserMetric) and metric.name != "novelty"]
+LABEL_METRICS = [metric for metric in METRICS if isinstance(metric, LabelMetric)]
 CATALOGUE_METRICS = [metric for metric in METRICS if isinstance(metric, CatalogueMetric)]
 
 
 def named(metric: object) -> str:
     return getattr(metric, "name", "")
+
+
+@st.composite
+def examples(draw: st.DrawFn) -> Scored:
+    """A few users, scores with ties, and weights, some of them 0."""
+    size = draw(st.integers(0, 12))
+
+    def column(values: st.SearchStrategy[float]) -> list[float]:
+        return draw(st.lists(values, min_size=size, max_size=size))
+
+    numbers = np.unique(column(st.integers(0, 3)), return_inverse=True)[1]  # every number has an example
+    return Scored.of(
+        numbers.tolist(),
+        [int(label) for label in column(st.integers(0, 1))],
+        column(st.sampled_from([-800.0, -2.0, -0.5, 0.0, 0.5, 0.75, 900.0])),
+        column(st.sampled_from([0.0, 0.5, 1.0, 1.0, 3.0])),
+    )
 
 
 @st.composite
@@ -68,7 +87,8 @@ def rankings(draw: st.DrawFn) -> Ranking:
 
 def test_the_room_was_searched() -> None:
     assert {metric.name for metric in METRICS} >= {
-        *("recall", "ndcg", "mrr", "hit_rate", "precision", "map", "novelty", "coverage", "gini")
+        *("recall", "ndcg", "mrr", "hit_rate", "precision", "map", "novelty", "coverage", "gini"),
+        *("auc", "gauc", "log_loss", "calibration"),
     }
     assert len({metric.name for metric in METRICS}) == len(METRICS)
 
@@ -106,9 +126,16 @@ def test_each_of_ours_says_which_way_is_better() -> None:
         **dict.fromkeys(("recall", "ndcg", "mrr", "hit_rate", "precision", "map", "coverage"), True),
         "gini": False,
         "novelty": None,
+        **dict.fromkeys(("auc", "gauc"), True),
+        "log_loss": False,
+        "calibration": None,
     }
     # A result that does not say it, from before runs did, is read in the same way.
-    assert {name: higher_is_better(f"test/{name}_at_20") for name in said} == said
+    of_lists = {metric.name for metric in OURS if not isinstance(metric, LabelMetric)}
+    assert {name: higher_is_better(f"test/{name}_at_20") for name in of_lists} == {
+        name: said[name] for name in of_lists
+    }
+    assert {name: higher_is_better(f"test/{name}", [said]) for name in said} == said
 
 
 @pytest.mark.parametrize("metric", SHARES, ids=named)
@@ -158,6 +185,9 @@ def test_empty_lists_and_no_users_are_defined(metric: Metric) -> None:
     if isinstance(metric, UserMetric):
         values = metric.per_user(empty, 2).tolist()
         assert metric.per_user(nobody, 2).shape == (0,)
+    elif isinstance(metric, LabelMetric):
+        assert metric.value(Scored.of([], [], [])) is None
+        values = []
     else:
         assert isinstance(metric, CatalogueMetric)
         values = [metric.value(empty, 2), metric.value(nobody, 2)]
@@ -170,6 +200,40 @@ def test_the_docstring_has_an_example_that_holds(metric: Metric) -> None:
     found = doctest.testmod(importlib.import_module(type(metric).__module__))
     assert found.attempted > 0
     assert found.failed == 0
+
+
+@pytest.mark.parametrize("metric", LABEL_METRICS, ids=named)
+@given(scored=examples(), seed=st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_a_metric_of_labels_is_finite_or_not_defined(metric: LabelMetric, scored: Scored, seed: int) -> None:
+    """It does not look at the order of examples, and a weight counts as so many examples."""
+    value, influence = metric.value(scored), None
+    if value is None:
+        return
+    influence = metric.influence(scored)
+    assert np.isfinite(value)
+    if influence is not None:
+        assert influence.shape == (scored.num_users,)
+        assert influence.sum() == pytest.approx(0, abs=1e-9 * max(1, abs(influence).max()))
+    order = np.random.default_rng(seed).permutation(len(scored.labels))
+    columns = scored.users, scored.labels, scored.logits, scored.weights
+    assert metric.value(Scored(*(column[order] for column in columns))) == pytest.approx(value)
+    times = (2 * scored.weights).astype(int)  # 2 w times with a weight of 1 is w, twice over
+    several = Scored(*(np.repeat(column, times) for column in columns[:3]), np.ones(times.sum()))
+    assert metric.value(several) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("metric", LABEL_METRICS, ids=named)
+@given(scored=examples())
+@settings(max_examples=50, deadline=None)
+def test_the_better_way_is_that_of_the_labels(metric: LabelMetric, scored: Scored) -> None:
+    """Logits that agree with the labels are no worse than those that contradict them."""
+    agree, contradict = (
+        replace(scored, logits=np.where(scored.labels, sign, -sign).astype(float)) for sign in (1, -1)
+    )
+    values = metric.value(agree), metric.value(contradict)
+    if metric.higher_is_better is not None and None not in values:
+        assert (values[0] > values[1]) == metric.higher_is_better
 
 
 @given(ranking=rankings())

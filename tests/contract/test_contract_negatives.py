@@ -51,6 +51,17 @@ def generator(seed: int = 7) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def draws_nothing(negatives: Negatives) -> bool:
+    """Shown negatives alone come with the batch; nothing else may be without candidates."""
+    rows, count = negatives.draw(positives_of(1)[0], generator())
+    if len(rows):
+        return False
+    assert negatives.config.most_shown()
+    assert len(count) == 0
+    assert (negatives.log_q(ALL, P) == 0).all()  # q = 1: what was shown is certain to be there
+    return True
+
+
 def test_there_are_negatives() -> None:
     assert len(CASES) >= 4
 
@@ -60,6 +71,8 @@ def test_rows_are_distinct_ascending_items_with_counts(negatives: Negatives) -> 
         rows, count = negatives.draw(positives, generator())
         assert rows.dtype == torch.int64
         assert (rows.diff() > 0).all()
+        if draws_nothing(negatives):
+            continue
         assert rows[0] >= 1  # never the unknown row
         assert rows[-1] <= N
         assert rows.shape == count.shape
@@ -78,6 +91,8 @@ def test_the_generator_s_state_decides_the_draw(negatives: Negatives) -> None:
 
 
 def test_q_is_what_the_draws_do(negatives: Negatives) -> None:
+    if draws_nothing(negatives):
+        return
     draws, counted, expected = generator(), np.zeros(N), np.zeros(N)
     for step, positives in enumerate(positives_of(800)):
         negatives.observe(positives)
@@ -123,5 +138,28 @@ def test_a_batch_of_one(negatives: Negatives) -> None:
     one = torch.tensor([3])
     negatives.observe(one)
     candidates = negatives(one, torch.tensor([0]), one, generator())
-    assert len(candidates.rows) >= 1
+    assert len(candidates.rows) >= 1 or draws_nothing(negatives)
     assert candidates.positive_log_q.isfinite().all()
+
+
+def test_own_candidates_have_the_q_of_a_draw(negatives: Negatives) -> None:
+    positives = positives_of(1)[0]
+    own = torch.randint(0, N + 1, (P, 3), generator=generator(1))
+    candidates = negatives(positives, torch.arange(P), positives, generator(), own)
+    assert torch.equal(candidates.own_rows, own)
+    assert candidates.own_log_q.shape == (P, 3)
+    assert candidates.own_log_q.isfinite().all()
+    assert torch.equal(candidates.own_log_q[own > 0], negatives.log_q(own[own > 0], P))
+    without = negatives(positives, torch.arange(P), positives, generator())
+    assert without.own_rows is None
+    assert without.own_log_q is None
+    assert torch.equal(without.rows, candidates.rows)
+
+
+def test_a_batch_without_a_positive(negatives: Negatives) -> None:
+    """A batch of labels may hold shown negatives alone."""
+    none = torch.empty(0, dtype=torch.int64)
+    negatives.observe(none)
+    candidates = negatives(none, none, none, generator())
+    assert candidates.positive_log_q.shape == (0,)
+    assert len(candidates.masked_candidates) == 0

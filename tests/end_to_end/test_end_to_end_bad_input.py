@@ -28,7 +28,7 @@ OWN_DATA = [
     "data.interactions_path=log.csv",
     "data.users_path=users.csv",
     "data.items_path=items.csv",
-    "features.item.price={_target_:twotower.features.numeric.Numeric,column:price}",
+    "features.item.price={_target_:twotower.features.numeric.Numeric,column:price,missing:refuse}",
     "split.test=20",
     "split.valid=20",
     "objective=next_item",
@@ -324,7 +324,7 @@ DATA: dict[str, tuple[Callable[[], None], str, tuple[str, ...]]] = {
         "",
         (
             "items.csv: column 'price', item_id 5: expected a finite number, found nothing (NaN)",
-            "missing: allow",
+            "missing: unknown",
         ),
     ),
     "milliseconds for seconds": (
@@ -359,14 +359,14 @@ DATA: dict[str, tuple[Callable[[], None], str, tuple[str, ...]]] = {
     "no interactions": (keep_the_header, "", ("log.csv: holds no interactions",)),
     "holes in five columns": (
         leave_holes_in_five_columns,
-        "+features.user.country={_target_:twotower.features.categorical.Categorical,column:country,dim:2}",
+        "+features.user.country={_target_:twotower.features.categorical.Categorical,column:country,dim:2,missing:refuse}",
         (
             "error: 5 mistakes in the data\n",
             "\n  log.csv: column 'timestamp', line 9: ",
             "\n  log.csv: column 'user_id', line 9: ",
             "\n  log.csv: column 'item_id', line 9: ",
             "\n  users.csv: column 'country', user_id 1: expected text or a finite number, found nothing",
-            " (NaN) (3 such rows in all); mend the value, or set `missing: allow`",
+            " (NaN) (3 such rows in all); mend the value, or set `missing: unknown`",
             "\n  items.csv: column 'price', item_id 5: ",
         ),
     ),

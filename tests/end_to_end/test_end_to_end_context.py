@@ -64,7 +64,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"data.events={{{', '.join(f'{word}: {{role: {role}}}' for word, role in roles.items())}}}",
         "features=item_id",
         f"features.user.country={{{CATEGORY}, column: country, dim: 4}}",
-        f"features.context.device={{{CATEGORY}, column: device, dim: 4, missing: allow}}",
+        f"features.context.device={{{CATEGORY}, column: device, dim: 4}}",
         "features.context.hour={_target_: twotower.features.numeric.Numeric, column: hour}",
         "features.context.when={_target_: twotower.features.request_time.RequestTime, week: 1}",
         "history.events=true",

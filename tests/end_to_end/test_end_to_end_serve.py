@@ -125,6 +125,13 @@ def test_it_answers_as_the_retriever_and_keeps_what_it_acknowledged(
         first.ok("PUT", "/items/new-1", json={"features": {"title": "RED LAMP", "price": 2.0}})
         first.ok("POST", "/users/stranger/events", json={"item_id": "new-1"})
         first.ok("DELETE", f"/items/{expected[0]}")
+        first.ok("PUT", "/users/user-03", json={"features": {}})
+        first.ok("PUT", "/users/late", json={"features": {"country": "FR"}})
+        kept = first.ok("POST", "/recommend", json={"user_id": "late", "k": 5})["items"]
+        moment = {"features": {"country": "FR"}, "k": 5, "deny": [expected[0]]}
+        assert kept == first.ok("POST", "/recommend", json=moment)["items"]
+        changed = {**asked, "features": {"country": "DE"}, "history": ["item-050"]}
+        given = first.ok("POST", "/recommend", json=changed)["items"]
         assert first.end(signal.SIGKILL)[0] == -signal.SIGKILL
     with service(runs[0], store, "console=quiet") as second:
         items = [
@@ -134,6 +141,9 @@ def test_it_answers_as_the_retriever_and_keeps_what_it_acknowledged(
         assert expected[0] not in items
         theirs = second.ok("POST", "/recommend", json={"user_id": "stranger", "k": 60})["items"]
         assert "new-1" not in [each["item_id"] for each in theirs]  # seen
+        assert second.ok("GET", "/users/user-03")["features"] == {"country": None}
+        assert second.ok("POST", "/recommend", json={"user_id": "late", "k": 5})["items"] == kept
+        assert second.ok("POST", "/recommend", json=changed)["items"] == given
         assert second.end(signal.SIGTERM)[0] == 0
 
 

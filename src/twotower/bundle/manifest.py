@@ -60,6 +60,10 @@ class Manifest(_Checked):
     item_label: str | None
     request_time: Annotated[int, Ge(-(2**40)), Le(2**40)]
     """Unix seconds at which a request is taken to be made, unless it says otherwise."""
+    exclude_seen: bool = True
+    """Whether a request that does not say so is not recommended what the user has; not so of repeats."""
+    has_times: bool = True
+    """Whether the times of histories are times; otherwise they are places in an order."""
     index: _ListedIndex
     versions: dict[str, Any]
     files: dict[str, _ListedFile]

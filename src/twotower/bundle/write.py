@@ -61,6 +61,8 @@ def write_bundle(
         "num_users": len(dataset.users),
         "item_label": dataset.item_label,
         "request_time": int(request_time),
+        "exclude_seen": not dataset.repeats,
+        "has_times": dataset.has_times,
         "index": {
             "spec": index.config.spec(),
             "search_args": index.search_args,

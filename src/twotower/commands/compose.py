@@ -119,7 +119,7 @@ def _of_choices(config_name: str, settings: Mapping[str, Any]) -> list[Problem]:
     known = frozenset().union(*shape(config_name))
     kind = DOORS[config_name].kind()
     config, found = read(kind, {key: value for key, value in settings.items() if key in known})
-    if config_name != "train":
+    if config_name != "train":  # what starts from a run is checked with the rest of its settings
         return found
     from twotower.pipeline.run_config import RunConfig  # with torch, which the rest need not wait for
 

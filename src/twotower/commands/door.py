@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from twotower.commands import go_on
 from twotower.commands.compose import NOTHING_DONE, checked, show
 from twotower.commands.conf import CONF, choices, shape
 from twotower.commands.doors import SWEEP_ONLY
@@ -45,25 +46,41 @@ def run_door(
         verbs: key -> what `key=RUN_FOLDER` calls instead, such as `resume`; it is told whom the user trusts.
     """
     overrides, flags = split_arguments(sys.argv[1:])
-    overrides = [_folder_quoted(text) for text in overrides]
     debug = "debug=true" in (override.lower() for override in overrides)
 
     def guarded() -> int:
         _only_known(flags)
-        if set(HELP) & set(flags):
-            print(help_text(CONF, config_name, description, choices))
-            return DONE
-        if "choices" in flags:
-            print(choices_text(CONF, config_name, choices))
-            return DONE
-        for verb, call in (verbs or {}).items():
-            if folders := [text.partition("=")[2] for text in overrides if text.startswith(f"{verb}=")]:
-                return call(*_only(verb, folders[0], config_name, overrides))
-        if others := [flag for flag in flags if flag not in MULTIRUN]:
-            return _show(config_name, others, overrides)
-        return _run(config_name, task, overrides, multirun=bool(flags))
+        if verb := go_on.verb_of(config_name, overrides):
+            of_a_run = go_on.of_a_run(verb, overrides)
+            if not set(HELP) & set(flags):
+                go_on.check(verb, of_a_run)
+            return _answer(verb, go_on.task_of(verb), description, {}, of_a_run, flags)
+        return _answer(config_name, task, description, verbs or {}, overrides, flags)
 
     raise SystemExit(exit_status(guarded, debug))
+
+
+def _answer(
+    config_name: str,
+    task: Task,
+    description: str,
+    verbs: Mapping[str, Verb],
+    overrides: list[str],
+    flags: list[str],
+) -> int:
+    overrides = [_folder_quoted(text) for text in overrides]
+    if set(HELP) & set(flags):
+        print(help_text(CONF, config_name, description, choices))
+        return DONE
+    if "choices" in flags:
+        print(choices_text(CONF, config_name, choices))
+        return DONE
+    for verb, call in verbs.items():
+        if folders := [text.partition("=")[2] for text in overrides if text.startswith(f"{verb}=")]:
+            return call(*_only(verb, folders[0], config_name, overrides))
+    if others := [flag for flag in flags if flag not in MULTIRUN]:
+        return _show(config_name, others, overrides)
+    return _run(config_name, task, overrides, multirun=bool(flags))
 
 
 def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> int:

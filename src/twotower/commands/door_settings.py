@@ -1,12 +1,19 @@
 """All settings of the doors that have choices."""
 
-from twotower.commands.doors import AgainKeys, TrainKeys
+from twotower.commands.doors import AgainKeys, ContinueKeys, TrainKeys
+from twotower.data.sources.source import Source
+from twotower.data.splits.split import Split
 from twotower.evaluation.baselines.baseline import Baseline
 from twotower.evaluation.evaluator import Evaluator
 from twotower.index.index import Index
 from twotower.launchers.launcher import Launcher
+from twotower.losses.loss import Loss
+from twotower.negatives.negatives import Negatives
 from twotower.pipeline.run_config import RunConfig
 from twotower.sweeps.sweep import Sweep
+from twotower.training.objectives.objective import Objective
+from twotower.training.optimizers.optimizer import OptimizerChoice
+from twotower.training.trainer import TrainerChoice
 
 
 class TrainSettings(TrainKeys, RunConfig):
@@ -14,6 +21,26 @@ class TrainSettings(TrainKeys, RunConfig):
 
     sweep: Sweep.Config | None = None
     launcher: Launcher.Config
+
+
+class RefreshSettings(AgainKeys):
+    """Of scripts/train.py refresh=RUN."""
+
+    data: Source.Config
+    split: Split.Config
+    index: Index.Config
+    metrics: Evaluator.Config
+    baselines: dict[str, Baseline.Config]
+
+
+class ContinueSettings(ContinueKeys, RefreshSettings):
+    """Of scripts/train.py continue=RUN."""
+
+    objective: Objective.Config
+    negatives: Negatives.Config
+    loss: Loss.Config
+    optimizer: OptimizerChoice.Config
+    trainer: TrainerChoice.Config
 
 
 class ReindexSettings(AgainKeys):

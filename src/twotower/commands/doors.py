@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from annotated_types import Le, MinLen
 
 from twotower.config.component import Config
-from twotower.config.run_keys import RunKeys
-from twotower.config.spec import PositiveInt, locate
+from twotower.config.run_keys import Continued, RunKeys
+from twotower.config.spec import Fraction, PositiveInt, ProperFraction, Seed, locate
 from twotower.serving.http.service_config import ServiceConfig
 
 SWEEP_ONLY = frozenset({"sweep", "launcher", "seeds", "retry_failed", "trusted_packages"})
@@ -43,11 +43,18 @@ class AgainKeys(RunFolderKeys):
     """What is said on the screen."""
 
 
+class ContinueKeys(AgainKeys, Continued):
+    """The plain keys of continue=RUN."""
+
+    seed: Seed
+    """Of everything random: order, negatives, dropout."""
+
+
 class OutKeys(RunFolderKeys):
-    """The plain keys of a door that writes a table of what a run knows."""
+    """The plain keys of a door that writes what a run knows for others to read."""
 
     out: Annotated[str, MinLen(1)]
-    """The Parquet file to write."""
+    """What to write: a Parquet file."""
 
 
 class RecommendKeys(OutKeys):
@@ -59,7 +66,7 @@ class RecommendKeys(OutKeys):
     allow: list[str | int] | None
     deny: list[str | int]
     where: dict[str, Any]
-    exclude_seen: bool
+    exclude_seen: bool | None
     request_time: int | None
 
 
@@ -68,6 +75,39 @@ class EmbedKeys(OutKeys):
 
     side: Literal["users", "items"]
     """Whose vectors."""
+
+
+class ExportLiveKeys(OutKeys):
+    """Of scripts/export_live.py, whose `out` is a folder."""
+
+    store: Annotated[str, MinLen(1)]
+    interactions: str | None
+    items: str | None
+    users: str | None
+    fill: dict[str, Any]
+    """Column of the log -> what it holds for live events."""
+
+
+class NightlyKeys(Config):
+    """Of scripts/nightly.py."""
+
+    service: Annotated[str, MinLen(1)]
+    bundles: Annotated[str, MinLen(1)]
+    store: Annotated[str, MinLen(1)]
+    nights: Annotated[str, MinLen(1)]
+    interactions: str | None
+    items: str | None
+    users: str | None
+    fill: dict[str, Any]
+    epochs: PositiveInt
+    replay: Fraction
+    changes: dict[str, Any]
+    metric: str | None
+    alpha: ProperFraction
+    api_keys_file: str
+    console: Literal["rich", "quiet", "jsonl", "silent"]
+    debug: bool
+    trusted_packages: list[str]
 
 
 @dataclass(frozen=True)
@@ -92,10 +132,14 @@ class Door:
 
 DOORS = {
     "train": Door(TrainKeys, "twotower.commands.door_settings.TrainSettings"),
+    "continue": Door(ContinueKeys, "twotower.commands.door_settings.ContinueSettings"),
+    "refresh": Door(AgainKeys, "twotower.commands.door_settings.RefreshSettings"),
     "reindex": Door(AgainKeys, "twotower.commands.door_settings.ReindexSettings"),
     "evaluate": Door(AgainKeys, "twotower.commands.door_settings.EvaluateSettings"),
     "export": Door(RunFolderKeys),
     "serve": Door(ServiceConfig),
     "recommend": Door(RecommendKeys),
     "embed": Door(EmbedKeys),
+    "export_live": Door(ExportLiveKeys),
+    "nightly": Door(NightlyKeys),
 }

@@ -15,6 +15,8 @@ from twotower.config.spec import TARGET, locate
 
 HEADINGS = {None: "  (none by default)", OF_THE_RUN: "  (as the run had it by default)"}
 
+REFUSED = {"nightly": ", 5 the gate refused"}
+
 Choices = Callable[[str], Mapping[str, Path]]
 """Group -> name -> file of its choices."""
 
@@ -37,7 +39,7 @@ def help_text(conf: Path, config_name: str, description: str, choices: Choices) 
     for key, value in _keys(conf, config).items():
         lines.append(f"  {key:<14} [{_shown(value)}]")
     lines += ["", "--info choices says what each choice is; --cfg job prints the whole configuration."]
-    lines += ["Exit status: 0 done, 1 failed, 2 your input, 3 index rejected."]
+    lines += [f"Exit status: 0 done, 1 failed, 2 your input, 3 index rejected{REFUSED.get(config_name, '')}."]
     return "\n".join(lines)
 
 

@@ -14,6 +14,8 @@ from twotower.config.errors import InputError
 
 DONE, FAILED, USER_INPUT, INDEX_REJECTED = 0, 1, 2, 3
 """Exit status of every door."""
+GATE_REFUSED = 5
+"""Of a night whose towers are worse than those that are served, which go on."""
 
 BY_SIGNAL = 128
 """Added to a signal's number: the exit status of who was stopped by it, as shells have it."""

@@ -1,9 +1,12 @@
 """The plain keys of a run, beside its choices: cheap to import, so that a mistake in one is told at once."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_types import Le
+from pydantic import create_model
 
 from twotower.config.component import Config
-from twotower.config.spec import Seed, Width
+from twotower.config.spec import Count, Fraction, Seed, Width
 
 
 class RunKeys(Config):
@@ -25,3 +28,25 @@ class RunKeys(Config):
     """Take towers that a run with the same data, settings and code has trained."""
     cache: bool = True
     """Take the data set that an earlier run built; runs of earlier versions do not say."""
+
+
+CONTINUE = "continue"
+"""The key under which a run that goes on from another has its `Continuation`."""
+
+
+class Continuation(Config):
+    """How a run goes on from another's towers."""
+
+    run: str
+    """The folder of that run."""
+    epochs: Annotated[Count, Le(10_000)]
+    """Epochs; one has every new example, and the replayed share of the old ones. 0 trains nothing."""
+    replay: Fraction
+    """Share of the old examples that an epoch has, drawn anew for each."""
+
+
+if TYPE_CHECKING:
+    Continued = Config
+else:
+    # The key is a word of Python's, so that no class can be written with it.
+    Continued = create_model("Continued", __base__=Config, **{CONTINUE: (Continuation, ...)})

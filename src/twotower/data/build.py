@@ -17,7 +17,7 @@ from twotower.data.holdouts import Windows, windows_of
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import NONE, Split
 from twotower.data.store import open_dataset, write_dataset
-from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Needs, Tables, checked, no_needs
+from twotower.data.tables import ENTITIES, ITEM_ID, TIMESTAMP, USER_ID, Needs, Tables, checked, no_needs
 from twotower.data.times import date, oddity_of_times
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
@@ -33,6 +33,7 @@ LABELS = {
     "cold_users": "cold test users",
     "cold_items": "cold test items",
     "repeat_targets": "repeat targets (dropped)",
+    "repeats_kept": "repeat targets (kept)",
     "equal_timestamp_rate": "equal-timestamp rate",
     "future_leak_rate": "future-leak rate",
     "seen_filter": "seen-filter",
@@ -67,6 +68,7 @@ def _audit_of(log: Log, windows: Windows, split: Split, tables: Tables) -> Audit
         "valid_cold_users": int((train.counts()[valid.users] == 0).sum()),
         "valid_cold_items": len(np.setdiff1d(valid.target_items, train.items)),
         "repeat_targets": valid.num_repeats + test.num_repeats,
+        **({"repeats_kept": int(valid.is_repeat.sum() + test.is_repeat.sum())} if test.repeats else {}),
         "unused_interactions": int((windows.parts == NONE).sum()),
         **(_rates_of_times(log, windows) if tables.has_times else {}),
         **split.facts(positives),
@@ -134,7 +136,10 @@ def build_dataset(
         return found
     if final.exists() and not anew:
         LOG.warning("warning: %s: this stored data set is damaged, and is built again", final)
-    built = _built(checked(source.load(), needs, source.config.meaning()), split)
+    given, config = source.load(), source.config
+    tables = checked(given, needs, config.meaning(), config.may_lack())
+    whole, windows, audit, contexts = _built(tables, split, config.repeats == "keep")
+    built = whole, windows, audit | _rows_made(given, tables), contexts
     with temporary_folder(final) as temporary:
         fingerprint = write_dataset(temporary, *built)
         publish_folder(temporary, final)
@@ -148,17 +153,27 @@ def build_dataset(
     return found
 
 
+def _rows_made(given: Tables, whole: Tables) -> Audit:
+    """Return how many users and items of the log their tables lacked, of tables that lacked any."""
+    numbers = {
+        f"{table}_without_row": len(getattr(whole, table)) - len(getattr(given, table))
+        for table in ENTITIES
+        if len(getattr(given, table).columns)
+    }
+    return {key: number for key, number in numbers.items() if number}
+
+
 def cache_key(source: Source, split: Split) -> str:
     """Return the SHA-256 of what makes a data set: the source and its content, the split, and the code."""
     code = code_fingerprint([type(source).__module__, type(split).__module__, __name__])
     return fingerprint_of([source.fingerprint(), split.config.spec(), code])
 
 
-def _built(tables: Tables, split: Split) -> tuple[Tables, Windows, Audit, pd.DataFrame | None]:
+def _built(tables: Tables, split: Split, repeats: bool) -> tuple[Tables, Windows, Audit, pd.DataFrame | None]:
     users, items = Vocabulary.fit(tables.users[USER_ID]), Vocabulary.fit(tables.items[ITEM_ID])
     contexts = contexts_of(tables.interactions, list(tables.context))
     log = log_of(tables, users, items, contexts.rows if contexts else None)
-    windows = windows_of(log, split)
+    windows = windows_of(log, split, repeats)
     audit = _audit_of(log, windows, split, tables) | _audit_of_actions(log, windows, tables.actions)
     times = tables.column("interactions", TIMESTAMP)
     if tables.has_times and (oddity := oddity_of_times(times)):

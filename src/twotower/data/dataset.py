@@ -9,8 +9,10 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from twotower.data.history import History
+from twotower.data.tables import ITEM_ID
 from twotower.data.vocabulary import Vocabulary
 
 Audit = dict[str, float | int | str | bool]
@@ -61,6 +63,14 @@ class Holdout:
     labelled: Labelled | None = None
     repeats: bool = False
 
+    @cached_property
+    def is_repeat(self) -> NDArray[np.bool_]:
+        """Which targets [T] the user has, among the positives of the history."""
+        users, items = self.history.positives.flat(self.users)
+        owners = np.repeat(np.arange(len(self.users)), np.diff(self.target_offsets))
+        width = int(max(items.max(initial=0), self.target_items.max(initial=0))) + 1
+        return np.isin(owners * width + self.target_items, users * width + items)
+
 
 @dataclass(frozen=True, eq=False)
 class RetrievalDataset:
@@ -74,6 +84,7 @@ class RetrievalDataset:
         open_test: opens the test holdout; called by the first use of `test` and not before.
         fingerprint: of all values above but the audit, wherever they come from.
         origins: "interactions", "users", "items" -> file or source name, for messages.
+        repeats: whether what a user has may be a target, and so may be recommended.
         has_times: whether the times of its logs are times; otherwise they are places in an order.
         context_table: what requests were made in; row r is position r - 1; None: nothing is known of that.
         events: words of the events; code c is position c - 1.
@@ -92,8 +103,17 @@ class RetrievalDataset:
     fingerprint: str
     origins: Mapping[str, str] = field(default_factory=dict)
     has_times: bool = True
+    repeats: bool = False
     context_table: pd.DataFrame | None = None
     events: tuple[str, ...] = ()
+
+    def item_names(self) -> list[str]:
+        """Return what people call each item, of row r at position r - 1: its label, or its id without one."""
+        ids = self.item_table[ITEM_ID].astype("str")
+        if self.item_label is None:
+            return list(ids)
+        labels = self.item_table[self.item_label]
+        return list(labels.astype("str").where(labels.notna().to_numpy(), ids))
 
     @cached_property
     def test(self) -> Holdout:

@@ -103,12 +103,17 @@ class History:
 
     def flat(self, users: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Return where in `users` [B] each of their interactions belongs, ascending, and its item row."""
+        owners, positions = self.positions(users)
+        return owners, np.asarray(self.items[positions], dtype=np.int32)
+
+    def positions(self, users: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return where in `users` [B] each of their interactions belongs, ascending, and its place here."""
         starts = np.asarray(self.offsets[users])
         counts = np.asarray(self.offsets[users + 1]) - starts
         owners = np.repeat(np.arange(len(users), dtype=np.int64), counts)
         first = np.cumsum(counts) - counts
-        positions = np.arange(len(owners), dtype=np.int64) + (starts - first)[owners]
-        return owners, np.asarray(self.items[positions], dtype=np.int32)
+        positions: NDArray[np.int64] = np.arange(len(owners), dtype=np.int64) + (starts - first)[owners]
+        return owners, positions
 
 
 def offsets_of(users: np.ndarray, num_users: int) -> NDArray[np.int64]:

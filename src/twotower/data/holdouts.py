@@ -19,7 +19,8 @@ class Window(Holdout):
 
     Args:
         target_times: int64 [T] of the kept targets.
-        num_repeats: targets dropped because the user had the item before, in the history or as a target.
+        num_repeats: targets dropped because the user had the item before: as a target of this window or,
+            unless repeats are kept, in the history.
     """
 
     target_times: NDArray[np.int64] = field(kw_only=True)
@@ -37,8 +38,13 @@ class Windows:
     test: Window
 
 
-def windows_of(log: Log, split: Split) -> Windows:
+def windows_of(log: Log, split: Split, repeats: bool = False) -> Windows:
     """Cut a log.
+
+    Args:
+        log: all interactions.
+        split: the choice.
+        repeats: whether items that a user has are targets too.
 
     Raises:
         InputError: train, valid or test holds nothing, or every target repeats an item the user had before.
@@ -49,8 +55,8 @@ def windows_of(log: Log, split: Split) -> Windows:
         parts=parts,
         train=log.only(is_in(parts, part.TRAIN_PARTS)),
         train_and_valid=log.only(is_in(parts, part.TRAIN_AND_VALID_PARTS)),
-        valid=_window(log, parts, split, part.VALID_TARGETS, part.KNOWN_TO_VALID, unseen_by_valid),
-        test=_window(log, parts, split, part.TEST_TARGETS, part.KNOWN_TO_TEST, ()),
+        valid=_window(log, parts, split, part.VALID_TARGETS, part.KNOWN_TO_VALID, unseen_by_valid, repeats),
+        test=_window(log, parts, split, part.TEST_TARGETS, part.KNOWN_TO_TEST, (), repeats),
     )
 
 
@@ -61,15 +67,18 @@ def _window(
     targets: Collection[int],
     known: Collection[int],
     later: Collection[int],
+    repeats: bool,
 ) -> Window:
     """Build a window of targets, of what may be history, and of what it must not know of even as a repeat."""
     in_window = is_in(parts, targets)
     is_target = in_window & log.is_positive
-    kept = is_target & _first_of_pair(log, ~is_in(parts, later) & log.is_positive)
+    counted = is_target if repeats else ~is_in(parts, later) & log.is_positive
+    kept = is_target & _first_of_pair(log, counted)
     if not kept.any():
         raise InputError(
             f"split={split.name}: all {int(is_target.sum()):,} targets of a window repeat an item their user "
-            "had before, so nothing new is left to recommend; use another split or other data"
+            "had before, so nothing new is left to recommend; use another split or other data, or set "
+            "data.repeats=keep"
         )
     users, starts = np.unique(log.users[kept], return_index=True)
     return Window(
@@ -80,6 +89,7 @@ def _window(
         history=log.only(is_in(parts, known) & _before_targets(log, is_target)),
         target_times=log.times[kept],
         num_repeats=int(is_target.sum() - kept.sum()),
+        repeats=repeats,
         context=None if log.context is None else log.context[kept][starts],
         labelled=_labelled(log, in_window & (log.is_positive | log.is_shown)),
     )

@@ -109,6 +109,7 @@ def open_dataset(folder: Path) -> RetrievalDataset | None:
         fingerprint=meta["fingerprint"],
         origins=meta["origins"],
         has_times=meta["has_times"],
+        repeats=meta["repeats"],
         context_table=pd.read_parquet(context) if context.is_file() else None,
         events=tuple(meta["events"]),
     )

@@ -24,7 +24,6 @@ from pydantic_core import PydanticCustomError
 from twotower.config.errors import InputError
 from twotower.config.problems import legible, listed
 from twotower.data.tables import missing_columns
-from twotower.data.times import EXACT
 
 
 def _column_names(path: Path) -> list[str]:
@@ -180,7 +179,7 @@ def tags(values: "pd.Series[Any]", separator: str) -> "pd.Series[Any]":
 def typed(values: pd.Series) -> pd.Series:
     """Return a text column as numbers, if each of its values is one; codes like 007 stay text.
 
-    So do whole numbers that none of our types holds: beyond 64 bits, and beyond 53 beside missing values.
+    So do whole numbers beyond 64 bits. Whole numbers with gaps stay whole.
     """
     present = values.dropna()
     if present.str.fullmatch(r"-?0\d+").any():
@@ -189,9 +188,9 @@ def typed(values: pd.Series) -> pd.Series:
     if numbers.isna().any() or len(present) == 0:
         return values
     if present.str.fullmatch(r"-?\d+").all():
-        exact = len(present) == len(values) and numbers.dtype == np.int64
-        if not exact and (numbers.abs() > EXACT).any():
+        if numbers.dtype != np.int64:
             return values
+        return numbers if len(present) == len(values) else numbers.astype("Int64").reindex(values.index)
     return pd.to_numeric(values)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from twotower.config.problems import Gathered, legible, listed
 from twotower.data.actions import IGNORED, Actions, Meaning, actions_of
 from twotower.data.column import Column, checked_ids, quoted, unified_ids
+from twotower.data.missing_rows import with_rows
 from twotower.data.row_order import places_of_rows
 from twotower.data.times import TimestampUnit, checked_times
 
@@ -91,11 +92,14 @@ def no_needs(table: str, frame: pd.DataFrame, origin: str) -> Iterable[str]:
     return ()
 
 
-def checked(tables: Tables, needs: Needs = no_needs, meaning: Meaning = MEANING) -> Tables:
+def checked(
+    tables: Tables, needs: Needs = no_needs, meaning: Meaning = MEANING, may_lack: Collection[str] = ()
+) -> Tables:
     """Check tables, bring ids to int64 or text and timestamps to unix seconds, and make tables not given.
 
-    A table of users or items must name every user or item of the interactions: an id that is missing there
-    is more often a mistake in a join than a wish. One InputError has file, column and row of all mistakes.
+    Ids of the interactions that a table lacks get rows at its end, with every column missing, if "users" or
+    "items" is in `may_lack`, and are refused otherwise. A table that has none of the ids is refused in any
+    case: that is a mistake in a join. One InputError has file, column and row of all mistakes.
     """
     told = Gathered("the data")
     _check_columns(tables, told)
@@ -116,7 +120,7 @@ def checked(tables: Tables, needs: Needs = no_needs, meaning: Meaning = MEANING)
         )
     frames: dict[str, Any] = {}
     for table, key in ENTITIES.items():
-        frames[table], columns[key] = _checked_entities(tables, table, key, told)
+        frames[table], columns[key] = _checked_entities(tables, table, key, told, table in may_lack)
         told.messages += needs(table, frames[table], tables.origin(table))
     actions = _checked_actions(tables, needs, meaning, told)
     told.tell()
@@ -171,7 +175,7 @@ def _check_columns(tables: Tables, told: Gathered) -> None:
 
 
 def _checked_entities(
-    tables: Tables, table: str, key: str, told: Gathered
+    tables: Tables, table: str, key: str, told: Gathered, may_lack: bool
 ) -> tuple[pd.DataFrame, "pd.Series[Any] | None"]:
     """Return the table of users or items, without its key where that is wrong, and the log's ids."""
     frame: pd.DataFrame = getattr(tables, table)
@@ -191,11 +195,15 @@ def _checked_entities(
         _check_unique(entities, ids[table])
     if log_ids is not None:
         with told.refusals():
-            _check_known(entities, ids[table], named, log_ids)
+            _check_known(entities, ids[table], named, log_ids, None if may_lack else f"missing_{table}")
+            return with_rows(frame.assign(**{key: ids[table]}), key, log_ids), log_ids
     return frame.assign(**{key: ids[table]}), log_ids
 
 
-def _check_known(entities: Column, ids: "pd.Series[Any]", named: Column, log_ids: "pd.Series[Any]") -> None:
+def _check_known(
+    entities: Column, ids: "pd.Series[Any]", named: Column, log_ids: "pd.Series[Any]", strict: str | None
+) -> None:
+    """Refuse ids of another kind, and those not in the table: if a setting is `strict`, or if all are."""
     kind, known = _kind(log_ids), _kind(ids)
     named.refuse(
         np.arange(len(log_ids)) < int(len(ids) > 0 and kind != known),  # the first row speaks for its column
@@ -205,11 +213,16 @@ def _check_known(entities: Column, ids: "pd.Series[Any]", named: Column, log_ids
         ),
     )
     unknown = ~log_ids.isin(ids).to_numpy()
+    remedy = f"add them there, drop their interactions, or set data.{strict}=unknown"
+    if unknown.all():
+        remedy = "it has none of the ids here; spell them alike in both, or leave that table out"
+    elif strict is None:
+        return
     named.refuse(
         unknown,
         lambda row: (
             f"{quoted(log_ids.iloc[row])} is not in {entities.origin} ({log_ids[unknown].nunique()} "
-            "such ids in all); add them there, or drop their interactions"
+            f"such ids in all); {remedy}"
         ),
     )
 

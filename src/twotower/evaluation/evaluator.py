@@ -15,7 +15,14 @@ from twotower.config.facts import Facts
 from twotower.config.spec import Count, PositiveInt
 from twotower.data.dataset import Holdout
 from twotower.evaluation.label_values import label_intervals, label_values
-from twotower.evaluation.ranking import by_item_slice, by_user_slice, rank, seen_pairs, targets_of
+from twotower.evaluation.ranking import (
+    by_item_slice,
+    by_repeat_slice,
+    by_user_slice,
+    rank,
+    seen_pairs,
+    targets_of,
+)
 from twotower.evaluation.top_k import Pairs
 from twotower.evaluation.user_values import UserValues, intervals_of, key_of, means_of, user_values
 from twotower.metrics.label_metric import LabelMetric, Scored
@@ -57,7 +64,8 @@ class Evaluator(Component):
         """Resamples of the intervals; 0 = no intervals. Beyond 100,000 they change no digit that is shown,
         and take minutes."""
         filter_seen: bool = True
-        """Do not recommend what is in the user's history (which a holdout never asks for)."""
+        """Do not recommend what is in the user's history; without effect where repeats are kept
+        (`data.repeats=keep`), otherwise a holdout never asks for it."""
 
         @model_validator(mode="after")
         def _check_names(self) -> Self:
@@ -114,7 +122,11 @@ class Evaluator(Component):
 
     def excluded(self, holdout: Holdout) -> Pairs | None:
         """Return the items each user must not be shown, None when the seen filter is off."""
-        return seen_pairs(holdout.history, holdout.users) if self.config.filter_seen else None
+        return seen_pairs(holdout.history, holdout.users) if self.filters_seen(holdout) else None
+
+    def filters_seen(self, holdout: Holdout) -> bool:
+        """Tell whether the seen filter is on, which it never is where repeats are kept."""
+        return self.config.filter_seen and not holdout.repeats
 
     def means(
         self, top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
@@ -139,12 +151,13 @@ class Evaluator(Component):
         values = user_values(ranking, self._user_metrics, self.ks)
         by_item = by_item_slice(ranking, targets, self._user_metrics, self.ks)
         by_user = by_user_slice(ranking, holdout.history.counts()[holdout.users], values)
+        by_repeat = by_repeat_slice(ranking, targets, holdout, self._user_metrics, self.ks)
         of_labels = label_intervals(self.label_metrics, scored) if self.config.num_bootstrap else {}
         return Report(
             metrics=self._metrics(ranking, values, scored),
             per_user=pd.DataFrame({"user": np.asarray(holdout.users), **values}),
             intervals=intervals_of(values, self.config.num_bootstrap) | of_labels,
-            slices=by_item | by_user,
+            slices=by_item | by_user | by_repeat,
             num_users=len(holdout.users),
             num_targets=int(ranking.num_relevant.sum()),
             num_labelled=0 if scored is None else len(scored.labels),

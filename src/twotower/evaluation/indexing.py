@@ -43,7 +43,7 @@ def index_catalogue(
     """
     items = encode_catalogue(model)
     vectors = items.numpy()
-    users, exact_top = rank_all(model, items, holdout, evaluator.max_k, evaluator.config.filter_seen)
+    users, exact_top = rank_all(model, items, holdout, evaluator.max_k, evaluator.filters_seen(holdout))
     queries = users.numpy()
     rows = np.arange(1, len(vectors) + 1, dtype=np.int64)
     tuning, checking = queries[::2], queries[1::2][:MAX_QUERIES]

@@ -145,9 +145,19 @@ def values_inside(
 
     Metrics must be `by_target`. The values are of the users who have a target there; with how many they have.
     """
-    counts = targets.counts(among=mask)
-    inside = replace(ranking, hits=ranking.hits & mask[ranking.items], num_relevant=counts)
-    return user_values(inside.take(counts > 0), metrics, ks), counts[counts > 0]
+    return _values_of(ranking, mask[ranking.items], targets.counts(among=mask), metrics, ks)
+
+
+def _values_of(
+    ranking: Ranking,
+    inside: np.ndarray,
+    counts: NDArray[np.int64],
+    metrics: Sequence[UserMetric],
+    ks: Sequence[int],
+) -> tuple[UserValues, NDArray[np.int64]]:
+    """Return what `values_inside` does, told which places [Q, K] and how many targets [Q] are inside."""
+    part = replace(ranking, hits=ranking.hits & inside, num_relevant=counts)
+    return user_values(part.take(counts > 0), metrics, ks), counts[counts > 0]
 
 
 def by_item_slice(
@@ -161,6 +171,29 @@ def by_item_slice(
         slices[group] = {
             name: means_of(values) | _sizes(counts) for name, (values, counts) in found.items() if len(counts)
         }
+    return slices
+
+
+def by_repeat_slice(
+    ranking: Ranking, targets: Targets, holdout: Holdout, metrics: Sequence[UserMetric], ks: Sequence[int]
+) -> Slices:
+    """Return the metrics `by_target` over the targets that users have already, and over those new to them.
+
+    `target_repeat`: repeated = among the positives of the user's history, new = not. Only where repeats are
+    kept; otherwise all targets are new.
+    """
+    if not holdout.repeats:
+        return {}
+    countable = [metric for metric in metrics if metric.by_target]
+    seen = np.unique(pair_keys(*seen_pairs(holdout.history, holdout.users), targets.num_items))
+    listed = pair_keys(np.arange(targets.num_queries)[:, None], ranking.items, targets.num_items)
+    has_listed, has_target = contains(seen, listed), contains(seen, targets.keys)
+    slices: Slices = {"target_repeat": {}}
+    for name, inside, mine in (("new", ~has_listed, ~has_target), ("repeated", has_listed, has_target)):
+        counts = np.bincount(targets.queries[mine], minlength=targets.num_queries)
+        values, counts = _values_of(ranking, inside, counts, countable, ks)
+        if len(counts):
+            slices["target_repeat"][name] = means_of(values) | _sizes(counts)
     return slices
 
 

@@ -39,14 +39,14 @@ class LookupEncoder(nn.Module):
 
 
 class BagEncoder(nn.Module):
-    """Rows [..., W], 0 = padding -> the weighted mean of their embeddings [..., D]; zeros for an empty bag.
+    """Rows [..., W], 0 = padding -> the weighted mean of their embeddings [..., D], zeros for an empty bag.
 
-    Row 0 has no weight. Rows beyond `num_first` (None: there are none) came after the first training: they add
-    to the sum and are not counted in what it is divided by, so that a new row of zeros changes no bag; in a
-    bag of such rows alone they are. The plan of the last input is kept: a catalogue encoded at every training step is
-    planned once. Measured on 4,000 bags of 20 to 40 tokens, D = 64, 2 cores, forward and backward: 1 ms with
-    the plan kept, 6 ms with a new one, 14 ms with `embedding_bag` and its own gradient, 65 ms with gather and
-    masked mean.
+    Row 0 has no weight. Rows beyond `num_first` (None: there are none) came after the first training: they
+    add to the sum and are not counted in what divides it, so that a new row of zeros changes no bag; in a bag
+    of such rows alone they are. The plan of the last input is kept: a catalogue encoded at every training
+    step is planned once. Measured on 4,000 bags of 20 to 40 tokens, D = 64, 2 cores, forward and backward:
+    1 ms with the plan kept, 6 ms with a new one, 14 ms with `embedding_bag` and its own gradient, 65 ms with
+    gather and masked mean.
     """
 
     token_weights: Tensor

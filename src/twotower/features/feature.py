@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from torch import Tensor, nn
 
 from twotower.config.component import Component
@@ -22,6 +22,8 @@ REQUEST_TIME = "request_time"
 STATE = "state"
 TABLES = {"user": "users", "item": "items", "context": "context"}
 TABLE_NAMES = {"context": "context columns"}
+FORMER_CHOICES = {"error": "refuse", "allow": "unknown"}
+"""Of `missing`, in runs and bundles of earlier versions -> what they are called now."""
 Values = pd.Series | Sequence[Any]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -34,8 +36,13 @@ class Feature(Component, ABC):
 
         column: str
         """Of the user or item table, or of the interactions where it is of the context."""
-        missing: Literal["error", "allow"] = "error"
-        """`error` refuses a table with missing values in the column; `allow` encodes them as unknown."""
+        missing: Literal["unknown", "refuse"] = "unknown"
+        """`unknown` encodes missing values as such; `refuse` refuses a table with any in the column."""
+
+        @field_validator("missing", mode="before")
+        @classmethod
+        def _as_called_before(cls, choice: Any) -> Any:
+            return FORMER_CHOICES.get(choice, choice) if isinstance(choice, str) else choice
 
         def build(self, width: int) -> "Feature":
             """Build the feature for a tower whose output has this width."""
@@ -112,9 +119,9 @@ class Feature(Component, ABC):
         wrong = np.zeros(len(values), dtype=np.bool_)
         wrong[~absent] = self._wrong(values[~absent])
         expected, remedy = f"expected {self.expected}, found", "; mend the value"
-        if self.config.missing == "error":
+        if self.config.missing == "refuse":
             with told.refusals():
-                allow = f"{remedy}, or set `missing: allow`"
+                allow = f"{remedy}, or set `missing: unknown`"
                 column.refuse(absent, lambda _: f"{expected} nothing (NaN)", allow)
         with told.refusals():
             column.refuse(wrong, lambda row: f"{expected} {quoted(values.iloc[row])}", remedy)
@@ -190,7 +197,7 @@ class ContextFeature(Feature):
         """Settings of every feature of the request; the column is given, and may be missing."""
 
         column: Literal["request_time"] = "request_time"
-        missing: Literal["allow"] = "allow"
+        missing: Literal["unknown"] = "unknown"
 
         @property
         def describes_request(self) -> bool:

@@ -93,7 +93,7 @@ class Vector(Feature):
 
     def encoder(self) -> nn.Module:
         """Return a fresh projection, if there is one, [..., length] -> [..., output_dim]."""
-        return nn.Linear(self.length, self.config.dim) if self.config.dim else super().encoder()
+        return nn.Linear(self.length, self.config.dim, bias=False) if self.config.dim else super().encoder()
 
     def _wrong(self, values: pd.Series) -> BoolArray:
         vectors = [self._vector(value) for value in values]
@@ -102,8 +102,9 @@ class Vector(Feature):
 
     def _learn(self, values: pd.Series) -> State:
         vectors = [vector for vector in map(self._vector, values) if vector is not None]
-        if not vectors:
-            raise InputError(f"column {self.column!r}: no train row has a vector; leave this feature out")
+        if not vectors:  # all are unknown: zeros, as wide as a vector to come if that can be known
+            width = 1 if self.config.path is None else self.config.matrix.shape[1]
+            return self.State(mean=[0.0] * width, std=[1.0] * width)
         if not self.config.standardise:
             dim = len(vectors[0])
             return self.State(mean=[0.0] * dim, std=[1.0] * dim)

@@ -94,7 +94,8 @@ class RatioMetric(LabelMetric):
         """Return (above - value * below) / sum below of each user [U]: the ratio, made linear."""
         above, below = self.parts(scored)
         total = below.sum()
-        return (above - above.sum() / total * below) / total
+        influence: NDArray[np.float64] = (above - above.sum() / total * below) / total
+        return influence
 
 
 def beaten(

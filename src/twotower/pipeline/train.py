@@ -9,8 +9,10 @@ from typing import Any
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, stoppable
 from twotower.config.problems import raise_problems
+from twotower.config.run_keys import CONTINUE
 from twotower.evaluation.indexing import Indexed
 from twotower.index.rehearsal import rehearse
+from twotower.pipeline.continued import continuation_of, fitted_on, trained_further
 from twotower.pipeline.quality import evaluate_on_test, measure_cold_start
 from twotower.pipeline.run_config import problems_of
 from twotower.pipeline.stages import Job, begun, finish, index_model, tell
@@ -66,10 +68,18 @@ def resume(folder: Path, watch: Watch | None = None, trusted: Collection[str] = 
 
 def _train(run: Run, watch: Watch | None) -> int:
     with begun(run) as job:
-        source = trained_by(job)
+        source, how = trained_by(job), continuation_of(run.settings)
         indexed: list[Indexed] = []
+        ancestry: dict[str, Any] = {}
+
+        def index(model: TwoTower) -> None:
+            indexed.append(index_model(job, model))
+
         try:
-            trained = _trained(job, source, lambda model: indexed.append(index_model(job, model)), watch)
+            if how is None:
+                trained = _trained(job, source, index, watch)
+            else:
+                trained, ancestry = trained_further(job, how, index)
         except Pruned as pruned:
             training = record.training_record(run.settings, pruned.epochs, False)
             curves = dict(pruned.curves)
@@ -78,7 +88,10 @@ def _train(run: Run, watch: Watch | None) -> int:
         if not indexed:  # the towers are another run's, or all phases had ended in an earlier process
             indexed.append(index_model(job, trained.model))
         training = record.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
+        if how is not None:
+            training["fitted_on"] = fitted_on(how, trained.refit)
         result: dict[str, Any] = {
+            **ancestry,
             "training": training | {"epoch_steps": trained.epoch_steps},
             "curves": trained.curves,
             "timing": record.timing_record(trained.seconds, trained.interactions),
@@ -101,14 +114,19 @@ def _trained(
         return trained_before(config, dataset, job.evaluator, source)
     rehearsal = partial(rehearse, config.index, config.embedding_dim, len(dataset.items))
     is_rich = config.console == "rich"
-    trained = train_towers(config, dataset, job.evaluator, run.folder, rehearsal, index, watch, is_rich)
+    trained = train_towers(
+        config, dataset, job.evaluator, run.folder, rehearsal, index, watch, is_rich, job.tracker
+    )
     trainings.remember(Path(config.output_root), run.known.training_fingerprint, run.folder)
     return trained
 
 
 def trained_by(job: Job) -> Path | None:
-    """Return the run that trained these very towers, if one did and reuse is on."""
-    if not job.config.reuse:
+    """Return the run that trained these very towers, if one did and reuse is on.
+
+    Those that go on from another's are trained again: their settings name that run by its folder alone.
+    """
+    if not job.config.reuse or CONTINUE in job.run.settings:
         return None
     found = trainings.find(Path(job.config.output_root), job.run.known.training_fingerprint)
     if found is None or found.resolve() == job.run.folder.resolve():

@@ -22,6 +22,7 @@ OTHER_FIGURES = {
     "timing/total_seconds": False,
     "timing/interactions_per_second": True,
     "train/loss": False,
+    "train/epoch_loss": False,
 }
 FIGURES = {f"index/{name}": higher for name, higher in INDEX_FIGURES.items()} | OTHER_FIGURES
 OF_COLD_START = "cold_start/"

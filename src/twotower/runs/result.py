@@ -60,6 +60,24 @@ class Training(Part):
     epoch_steps: int | None = None
 
 
+class Ancestry(Part):
+    """From which run this one goes on.
+
+    `how` is `continue` (its towers were trained further) or `refresh` (they are as they were). A generation
+    is a training: the first is 1.
+    """
+
+    how: Literal["continue", "refresh"]
+    parent: str
+    parent_fingerprint: str
+    generation: int
+    new_users: int = 0
+    new_items: int = 0
+    new_interactions: int = 0
+    epochs: int | None = None
+    replay: float | None = None
+
+
 class Result(Part):
     """What `result.json` holds; a key that is absent, as in a run that failed, has its default.
 
@@ -86,6 +104,8 @@ class Result(Part):
     curves: dict[str, list[float]] = {}
     timing: dict[str, float] = {}
     training_reused_from: str | None = None
+    refreshed_from: str | None = None
+    ancestry: Ancestry | None = None
     metrics: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
     slices: dict[str, dict[str, dict[str, dict[str, int | float | None]]]] = {}
@@ -129,6 +149,17 @@ class Result(Part):
         for group, values in (("index", self.index), ("timing", self.timing)):
             found |= {f"{group}/{key}": value for key, value in values.items()}
         return {key: float(value) for key, value in found.items() if is_number(value)}
+
+    def reused_curves(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Yield (step, figures) of the curves, if another run trained the towers; otherwise the trainer did.
+
+        The steps are where that would have written them: the last one of each epoch.
+        """
+        if self.training_reused_from is None:
+            return
+        for epoch in range(max(map(len, self.curves.values()), default=0)):
+            figures = {tag: values[epoch] for tag, values in self.curves.items() if epoch < len(values)}
+            yield (epoch + 1) * (self.training.epoch_steps or 1) - 1, figures
 
     def final_figures(self) -> dict[str, float]:
         """Return the figures that a sweep and TensorBoard show.

@@ -63,6 +63,7 @@ class Answering:
     ) -> None:
         self._request_time = bundle.request_time
         self._contexts = bundle.model.contexts
+        self._exclude_seen = bundle.manifest.exclude_seen
         self._towers = towers
         self._catalogue = catalogue
         self._histories = histories
@@ -117,7 +118,8 @@ class Answering:
         context = named_features(self._contexts, request.context, USER_ID, part=CONTEXT)
         check_values(self._contexts, [context], CONTEXT)
         found, now = self._history(request, user)
-        seen = found.rows[found.wanted] if request.exclude_seen else NO_ROWS
+        exclude_seen = self._exclude_seen if request.exclude_seen is None else request.exclude_seen
+        seen = found.rows[found.wanted] if exclude_seen else NO_ROWS
         choice = self.choice(request.k, request.allow, request.deny, request.where, seen)
         latest = self._histories.for_towers(found, self._towers.length)
         return _Checked(asker, context, *latest, now, choice)

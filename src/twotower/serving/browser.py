@@ -37,6 +37,11 @@ class Browser:
         """What filters can ask for; see `facets_of`."""
         return facets_of(self._bundle, self.retriever.attributes)
 
+    @cached_property
+    def _last_place(self) -> int:
+        """The largest number that is no time, but a place in the order of a log without times."""
+        return -1 if self._bundle.manifest.has_times else int(self._bundle.history.times.max(initial=0))
+
     @property
     def num_users(self) -> int:
         """Users whom the bundle, an event or a profile knows."""
@@ -71,7 +76,7 @@ class Browser:
             times, rows = self._histories.all(user)
             newest = self._catalogue.items.latest(rows)[::-1][:MOST_HISTORY]
             history = [
-                {**self._named(row), "time": time}
+                {**self._named(row), "time": time if time > self._last_place else None}
                 for row, time in zip(newest.tolist(), times[::-1].tolist(), strict=False)
             ]
             features = self.retriever.profiles.described(user)["features"]

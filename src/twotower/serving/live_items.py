@@ -208,5 +208,5 @@ def as_id(value: Any, is_text: bool) -> ItemId | None:
 
 def as_label(value: Any) -> str | None:
     """Return a raw value as a name for people, None where it is missing."""
-    missing = value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value))
-    return None if missing else str(value)
+    missing = value is None or value is pd.NA or value is pd.NaT
+    return None if missing or (isinstance(value, float) and np.isnan(value)) else str(value)

@@ -47,7 +47,7 @@ class Request:
         deny: never these ids; unknown ones are ignored.
         context: column of the request -> raw value; those left out count as unknown.
         where: column of the item table -> a value, a list of values, or {"min": number, "max": number}.
-        exclude_seen: nothing the user already has.
+        exclude_seen: nothing the user already has; None = so unless the bundle's data keeps repeats.
     """
 
     user_id: UserId | None = None
@@ -59,7 +59,7 @@ class Request:
     allow: Iterable[ItemId] | None = None
     deny: Iterable[ItemId] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
-    exclude_seen: bool = True
+    exclude_seen: bool | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -69,7 +69,7 @@ class Rules(TypedDict, total=False):
     allow: Iterable[ItemId] | None
     deny: Iterable[ItemId]
     where: Mapping[str, Any]
-    exclude_seen: bool
+    exclude_seen: bool | None
     request_time: int | None
     context: Mapping[str, Any]
 

@@ -31,14 +31,16 @@ class Step:
 
 
 class Tour(Component):
-    """The loss of each epoch, the index, one user's best items, a new item and its place.
+    """How the epochs went, the index, one user's best items, a new item and its place.
 
-    All of it but the losses is asked of the bundle that the run has just written, as a service would.
+    All of it but the epochs is asked of the bundle that the run has just written, as a service would.
     """
 
     class Config(Component.Config):
         """Whom to serve, and what to put in."""
 
+        curves: list[str] = ["train/epoch_loss"]
+        """Of the training, to be shown by epoch."""
         user_id: int | str | None = None
         """Of the user who asks; null for the first."""
         features: dict[str, Any] = Field(default_factory=dict)
@@ -79,13 +81,13 @@ class Tour(Component):
 
         Args:
             retriever: of the bundle.
-            curves: `train/loss` by epoch.
+            curves: of the training, one value an epoch.
             users: their table, `user_id` among its columns.
 
         Raises:
             InputError: there is no such user, or a feature is not what the towers take.
         """
-        yield self._losses(list(curves.get("train/loss", ())))
+        yield self._curves(curves)
         number, factory = retriever.num_items, retriever.bundle.index.factory
         yield Step(
             "index", [f"an index of {number:,} items ({factory})"], {"items": number, "index": factory}
@@ -101,13 +103,13 @@ class Tour(Component):
             )
             yield self._places(retriever, item, users)
 
-    def _losses(self, losses: list[float]) -> Step:
+    def _curves(self, curves: Mapping[str, Sequence[float]]) -> Step:
+        found = {key: list(curves[key]) for key in self.config.curves if key in curves}
         blind = self.config.blind_loss
-        beside = "" if blind is None else f"  (of who knows nothing: {blind:.4f})"
-        shown = " ".join(f"{loss:.4f}" for loss in losses)
-        return Step(
-            "losses", [f"loss of each epoch  {shown}{beside}"], {"losses": losses, "blind_loss": blind}
-        )
+        beside = "" if blind is None else f" (who knows nothing has a loss of {blind:.4f})"
+        lines = [f"by epoch{beside}"]
+        lines += [f"  {key:<18}" + " ".join(f"{value:.4f}" for value in found[key]) for key in found]
+        return Step("curves", lines, {"curves": found, "blind_loss": blind})
 
     def _user(self, retriever: "Retriever", users: pd.DataFrame) -> Iterator[Step]:
         """Yield the best items of a user as stored, and, if anything is given, with that instead.

@@ -5,7 +5,7 @@ candidates.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,6 +101,7 @@ class TrainBatches:
         history_length: L.
         strict: histories hold only items strictly earlier than the positive.
         seed: of the permutations.
+        order_of: makes the order from what `Order` takes.
         labelled: shown negatives are examples of their own, in one permutation with the positives.
         num_own: O, how many shown negatives of its user a positive comes with at most; 0 for none.
     """
@@ -113,6 +114,7 @@ class TrainBatches:
         history_length: int,
         strict: bool,
         seed: int,
+        order_of: Callable[[np.ndarray, int | None, int], Order] = Order,
         labelled: bool = False,
         num_own: int = 0,
     ) -> None:
@@ -121,7 +123,7 @@ class TrainBatches:
         self.history_length = history_length
         weights = objective.example_weights(log, labelled)
         num_draws = objective.num_draws(weights)
-        self.order = Order(weights, num_draws, seed)
+        self.order = order_of(weights, num_draws, seed)
         self.weights = weights if num_draws is None else np.ones_like(weights)
         self.examples = examples_of(log, strict, labelled)
         self.own = OwnShown(log, num_own, seed) if num_own else None

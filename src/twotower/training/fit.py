@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
@@ -16,10 +18,12 @@ from rich.console import Console
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.curves import Curves, Watch
 from twotower.training.callbacks.epoch_lines import EpochLines
+from twotower.training.callbacks.epoch_loss import EpochLoss
 from twotower.training.callbacks.keep import FINAL, LAST, Keep
 from twotower.training.callbacks.run_away import RunAway
 from twotower.training.checkpoints import CheckedCheckpoints, write_checkpoint
 from twotower.training.module import RetrievalModule
+from twotower.training.trackers.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 
 LOG = logging.getLogger("twotower")
@@ -29,6 +33,10 @@ EXPECTED_WARNINGS = (
     ".*no `val_dataloader`.*",  # a refit validates on nothing
     ".*smaller than the logging interval.*",  # a short epoch is no mistake
 )
+
+
+TRAINED_ON = "trained_on"
+"""In `final.ckpt` the log of the training: what goes on from it must not be tested on that."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,7 @@ def fit(
     epochs: int | None = None,
     watch: Watch | None = None,
     progress_bar: bool = False,
+    tracker: Tracker | None = None,
 ) -> Fitted:
     """Train until the monitored metric gets no better, or for a given number of epochs.
 
@@ -122,6 +131,7 @@ def fit(
         epochs: stop after this many, without validation.
         watch: may stop the training for good.
         progress_bar: show one, if the settings say so too and this is a terminal.
+        tracker: of the run; it is told what TensorBoard is told.
 
     Raises:
         Pruned: it did.
@@ -133,10 +143,14 @@ def fit(
     bar = _progress_bar() if progress_bar and choice.progress_bar else []
     trainer = pl.Trainer(
         max_epochs=choice.max_epochs,
-        logger=Scalars(folder, name="", version="", default_hp_metric=False, prefix=_prefix(name)),
+        logger=[
+            Scalars(folder, name="", version="", default_hp_metric=False, prefix=_prefix(name)),
+            *(tracker.loggers(_prefix(name)) if tracker else ()),
+        ],
         callbacks=[
             keep,
             *([EarlyStopping(choice.monitor, mode=mode, patience=choice.patience)] if mode else []),
+            EpochLoss(),
             EpochLines(choice.monitor, epochs or choice.max_epochs, name),
             RunAway(),
             *([StopAfter(epochs)] if epochs else []),
@@ -161,6 +175,9 @@ def fit(
     steps = trainer.global_step // max(1, trainer.current_epoch)
     fitted = Fitted(keep.epochs, clock.seconds, clock.interactions, curves.curves(), steps)
     ended = {"state_dict": module.state_dict(), "fitted": dataclasses.asdict(fitted)}
+    ended[TRAINED_ON] = {
+        name: torch.tensor(np.asarray(getattr(batches.log, name))) for name in ("offsets", "items", "times")
+    }
     write_checkpoint(checkpoints / FINAL, ended)
     return fitted
 

@@ -1,10 +1,12 @@
 """The LightningModule: it passes batches to the rooms and logs what they say."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from twotower.losses.loss import Loss
 from twotower.losses.temperature import Temperature
@@ -49,6 +51,8 @@ class RetrievalModule(pl.LightningModule):
         self.validation = validation
         self.epoch_batches = epoch_batches
         self.seed = seed
+        self.start_optimizer: Callable[[Optimizer], None] | None = None
+        """Gives a new optimizer what an earlier training's has gathered."""
         self.draws = torch.Generator()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -100,7 +104,7 @@ class RetrievalModule(pl.LightningModule):
     def temperature(self) -> float:
         """What the loss divides scores by as it is now; 1 where it does not."""
         temperature = getattr(self.loss, "temperature", None)
-        return float(temperature.value) if isinstance(temperature, Temperature) else 1.0
+        return float(temperature.value.detach()) if isinstance(temperature, Temperature) else 1.0
 
     def on_validation_epoch_start(self) -> None:
         """Embed the catalogue once."""
@@ -120,6 +124,8 @@ class RetrievalModule(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """Build optimizer and schedule, stepped every batch."""
         optimizer = self.optimizer_choice.optimizer(p for p in self.parameters() if p.requires_grad)
+        if self.start_optimizer is not None:
+            self.start_optimizer(optimizer)
         # Not trainer.estimated_stepping_batches: asking for it sets up the data before a checkpoint's loader
         # state is there to be loaded, and a resumed training then starts its epoch again.
         num_epochs = self.trainer.max_epochs or 1

@@ -1,6 +1,6 @@
 """From settings and a data set to a module ready to train."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,9 @@ from twotower.data.history import History
 from twotower.evaluation.evaluator import Evaluator
 from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
+from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
-from twotower.training.batches import TrainBatches
+from twotower.training.batches import Order, TrainBatches
 from twotower.training.module import RetrievalModule
 from twotower.training.training_config import TrainingConfig
 from twotower.training.validation import Validation
@@ -31,6 +32,8 @@ def build_module(
     log: History,
     epoch_batches: int,
     evaluator: Evaluator | None,
+    before: TwoTower | None = None,
+    shares: np.ndarray | None = None,
 ) -> RetrievalModule:
     """Build towers, negatives, loss and optimizer, with everything random drawn from `config.seed`.
 
@@ -40,6 +43,8 @@ def build_module(
         log: what is trained on; features are fitted on its users and items only.
         epoch_batches: batches of an epoch.
         evaluator: validates after each epoch; None for a training without validation.
+        before: towers whose features are to grow; None to fit them anew.
+        shares: see `Objective.frequencies`.
 
     Raises:
         InputError: the towers take more memory than there is.
@@ -53,6 +58,7 @@ def build_module(
         np.flatnonzero(log.counts()),
         origins.get("users", "users"),
         width,
+        None if before is None else before.users,
     )
     items = fit_features(
         config.features.item,
@@ -60,13 +66,14 @@ def build_module(
         np.flatnonzero(trained_items),
         origins.get("items", "items"),
         width,
+        None if before is None else before.items,
     )
     contexts = fit_contexts(config, dataset, log)
     check_weights(config, users, items, contexts, len(dataset.events))
     torch.manual_seed(config.seed)
     model = config.build_towers(users, items, torch.from_numpy(trained_items), contexts, len(dataset.events))
     model.item_bias.initialise(log)
-    frequencies = config.objective.build().frequencies(log, num_items)
+    frequencies = config.objective.build().frequencies(log, num_items, shares)
     return RetrievalModule(
         model,
         config.negatives.build(frequencies),
@@ -97,8 +104,10 @@ def check_weights(
         raise InputError(f"{keys}: {said}; make them narrower")
 
 
-def build_batches(config: TrainingConfig, log: History) -> TrainBatches:
-    """Build the batches of a log.
+def build_batches(
+    config: TrainingConfig, log: History, order_of: Callable[..., Order] = Order
+) -> TrainBatches:
+    """Build the batches of a log; see `TrainBatches` for `order_of`.
 
     Raises:
         InputError: one takes more memory than there is, or negatives are asked for that the log lacks.
@@ -116,6 +125,7 @@ def build_batches(config: TrainingConfig, log: History) -> TrainBatches:
         history_length=history.length,
         strict=history.strict,
         seed=config.seed,
+        order_of=order_of,
         labelled=labelled,
         num_own=num_shown if config.loss.shown == "candidates" else 0,
     )
@@ -142,6 +152,7 @@ def fit_features(
     train_rows: np.ndarray,
     origin: str,
     tower_width: int,
+    before: FeatureTable | None = None,
 ) -> FeatureTable:
     """Fit one side's features on train rows and encode its whole table.
 
@@ -151,6 +162,10 @@ def fit_features(
         train_rows: rows that training sees.
         origin: of the table, for messages.
         tower_width: of the towers' output.
+        before: has features of the same names that were fitted, and now grow.
     """
     features = {name: choice.build(tower_width) for name, choice in choices.items()}
-    return FeatureTable.fit(features, table, train_rows, origin)
+    if before is not None:
+        for name, feature in features.items():
+            feature.state = before.features[name].state
+    return FeatureTable.fit(features, table, train_rows, origin, grow=before is not None)

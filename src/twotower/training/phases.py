@@ -23,6 +23,7 @@ from twotower.training.checkpoints import read_checkpoint, unusable
 from twotower.training.fit import Fitted, fit
 from twotower.training.module import RetrievalModule
 from twotower.training.parts import build_batches, build_module
+from twotower.training.trackers.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 from twotower.training.training_config import TrainingConfig
 
@@ -37,18 +38,19 @@ class Trained:
 
     Attributes:
         model: with the weights that are indexed and served.
-        valid: evaluates the best checkpoint of the first phase, which never saw the validation split.
+        valid: evaluates the best checkpoint of the first phase, which never saw the validation split; None
+            where there is none such.
         epochs: the best checkpoint's.
         refit: whether the weights are from the second phase.
         seconds: of both phases.
         interactions: examples of both phases.
-        temperature: of the loss that goes with the weights: a probability is the sigmoid of score / temperature.
+        temperature: of the loss that goes with the weights; a probability is sigmoid(score / temperature).
         curves: of the first phase, key -> one value an epoch.
         epoch_steps: of the first phase; see `Fitted`.
     """
 
     model: TwoTower
-    valid: Callable[[], Report]
+    valid: Callable[[], Report | None]
     epochs: int
     refit: bool
     seconds: float
@@ -67,6 +69,7 @@ def train_towers(
     index_catalogue: Callable[[TwoTower], None],
     watch: Watch | None = None,
     progress_bar: bool = False,
+    tracker: Tracker | None = None,
 ) -> Trained:
     """Train, choosing the epoch on the validation split; refit on train + valid if the settings say so.
 
@@ -81,6 +84,7 @@ def train_towers(
         index_catalogue: called with the final weights at the end of the last phase.
         watch: is shown the monitored metric after each epoch of the first phase; may stop the training.
         progress_bar: show one on a terminal.
+        tracker: of the run, beside TensorBoard.
 
     Raises:
         Pruned: the watcher did.
@@ -91,7 +95,7 @@ def train_towers(
     same_data(folder, dataset.fingerprint)
     last = BuildIndex(index_catalogue)
     refit = config.trainer.refit
-    phase = partial(run_phase, config.trainer, folder, progress_bar=progress_bar)
+    phase = partial(run_phase, config.trainer, folder, progress_bar=progress_bar, tracker=tracker)
     rehearsal = Rehearsal(rehearse_index, batches)
     first = phase(FIT, module, batches, [rehearsal] if refit else [rehearsal, last], watch=watch)
     valid = evaluate_valid(module, dataset, evaluator)
@@ -100,7 +104,7 @@ def train_towers(
         batches = build_batches(config, dataset.train_and_valid)
         module = build_module(config, dataset, dataset.train_and_valid, len(batches), None)
         fitted.append(phase(REFIT, module, batches, [last], epochs=first.epochs))
-    return _trained(module, fitted, lambda: valid)
+    return trained_of(module, fitted, lambda: valid)
 
 
 def trained_before(
@@ -129,10 +133,13 @@ def trained_before(
         first = module_of(FIT)[0] if config.trainer.refit else module
         return evaluate_valid(first, dataset, evaluator)
 
-    return _trained(module, fitted, valid)
+    return trained_of(module, fitted, valid)
 
 
-def _trained(module: RetrievalModule, fitted: Sequence[Fitted], valid: Callable[[], Report]) -> Trained:
+def trained_of(
+    module: RetrievalModule, fitted: Sequence[Fitted], valid: Callable[[], Report | None]
+) -> Trained:
+    """Return the towers of a module whose phases have ended, and how these went."""
     first = fitted[0]
     return Trained(
         module.model.eval(),
@@ -183,12 +190,13 @@ def run_phase(
     epochs: int | None = None,
     watch: Watch | None = None,
     progress_bar: bool = False,
+    tracker: Tracker | None = None,
 ) -> Fitted:
     """Run a phase, or load what it ended with in an earlier process; see `fit`."""
     if _final(folder, name).is_file():
         LOG.info("%s had ended before", name)
         return load_phase(module, folder, name)
-    return fit(module, batches, choice, folder, name, callbacks, epochs, watch, progress_bar)
+    return fit(module, batches, choice, folder, name, callbacks, epochs, watch, progress_bar, tracker)
 
 
 def load_phase(module: RetrievalModule, folder: Path, name: str) -> Fitted:

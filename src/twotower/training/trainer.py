@@ -94,8 +94,8 @@ class TrainerChoice(Component):
                     yield (
                         "monitor",
                         (
-                            f"{self.monitor!r} needs labels, and the data does not say what was shown in vain; "
-                            f"{nearest(self.monitor, others)}"
+                            f"{self.monitor!r} needs labels, and the data tells of nothing shown in vain;"
+                            f" {nearest(self.monitor, others)}"
                         ),
                     )
 

@@ -77,7 +77,12 @@ class Validation:
         evaluator, positions = self.evaluator, chunk.cpu().numpy()
         with full_precision(model):
             users, top = top_rows(
-                model, self._items, self.holdout, positions, evaluator.max_k, evaluator.config.filter_seen
+                model,
+                self._items,
+                self.holdout,
+                positions,
+                evaluator.max_k,
+                evaluator.filters_seen(self.holdout),
             )
         self._users.append(users)
         self._top.append(top)

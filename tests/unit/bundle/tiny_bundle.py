@@ -33,8 +33,8 @@ def item_id(row, text):
     return f"item-{row:03d}" if text else 1000 + row
 
 
-def settings(history_items="table", told=False):
-    chosen = plain_settings(history_items)
+def settings(history_items="table", profiles=False, told=False):
+    chosen = plain_settings(history_items, profiles)
     if told:
         chosen["data"] = {
             "_target_": "twotower.data.sources.table_files.TableFiles",
@@ -49,20 +49,23 @@ def settings(history_items="table", told=False):
                 "_target_": "twotower.features.categorical.Categorical",
                 "column": "device",
                 "dim": 3,
-                "missing": "allow",
             },
             "hour": {
                 "_target_": "twotower.features.numeric.Numeric",
                 "column": "hour",
-                "missing": "allow",
             },
         }
     return chosen
 
 
-def plain_settings(history_items):
+def plain_settings(history_items, profiles):
     feature = "twotower.features"
     mlp = {"_target_": "twotower.towers.mlp.Mlp", "widths": [16], "normalise": "none"}
+    of_profiles = {
+        "who": {"_target_": f"{feature}.id.Id", "column": "user_id", "dim": 4},
+        "age": {"_target_": f"{feature}.numeric.Numeric", "column": "age"},
+        "likes": {"_target_": f"{feature}.tags.Tags", "column": "likes", "dim": 4},
+    }
     return {
         "embedding_dim": DIM,
         "history": {
@@ -77,6 +80,7 @@ def plain_settings(history_items):
             "user": {
                 "country": {"_target_": f"{feature}.categorical.Categorical", "column": "country", "dim": 4},
                 "when": {"_target_": f"{feature}.request_time.RequestTime", "year": 1},
+                **(of_profiles if profiles else {}),
             },
             "item": {
                 "own": {"_target_": f"{feature}.id.Id", "column": "item_id", "dim": 6},
@@ -88,7 +92,8 @@ def plain_settings(history_items):
     }
 
 
-def dataset(text=True, told=False):
+def dataset(text=True, profiles=False, told=False):
+    """Make up items and users; `profiles` have more columns, one of which no feature reads."""
     rng = np.random.default_rng(0)
     items = pd.DataFrame(
         {
@@ -105,6 +110,10 @@ def dataset(text=True, told=False):
             "country": rng.choice(["DE", "FR", "GB"], NUM_USERS),
         }
     )
+    if profiles:
+        users["age"] = 20.0 + np.arange(NUM_USERS)
+        users["likes"] = [["tea"] if row % 2 else ["tea", "books"] for row in range(NUM_USERS)]
+        users["city"] = ["Lyon" if row % 2 else "Bonn" for row in range(NUM_USERS)]
     log = history()
     return RetrievalDataset(
         user_table=users,
@@ -171,8 +180,8 @@ def index_of(kind):
     return IVFFlat.Config(nlist=4, nprobe=4 if kind == "ivf_flat" else 1).build()
 
 
-def write(folder, *, text=True, kind="flat_ip", history_items="table", seed=1, told=False):
-    data, chosen = dataset(text, told), settings(history_items, told)
+def write(folder, *, text=True, kind="flat_ip", history_items="table", seed=1, profiles=False, told=False):
+    data, chosen = dataset(text, profiles, told), settings(history_items, profiles, told)
     model = towers(data, chosen, seed)
     with torch.inference_mode():
         vectors = model.encode_items(torch.arange(1, NUM_ITEMS + 1)).numpy()

@@ -229,3 +229,22 @@ def test_what_was_shown_beside_a_carved_interaction_goes_with_it(log):
     )
     parts = Given(Given.Config()).parts(made)
     assert parts.tolist() == [TRAIN, TRAIN, TRAIN, VALID, VALID, TRAIN, TEST]
+
+
+def test_repeats_that_are_kept_are_targets_once_a_window(log):
+    # Item 1 is taken on days 50, 80, 90 and twice after it; item 2 is new to the user in the test window.
+    rows = [(1, 1, 50 * DAY), (1, 1, 85 * DAY), (1, 3, 86 * DAY), (1, 1, 95 * DAY), (1, 1, 96 * DAY)]
+    rows += [(1, 2, 97 * DAY), (2, 1, 100 * DAY)]
+    split = Temporal(Temporal.Config(test=10, valid=10))
+    kept, dropped = windows_of(log(rows), split, repeats=True), windows_of(log(rows), split)
+    assert targets_of(kept.valid) == {1: [1, 3]}
+    assert targets_of(kept.test) == {1: [1, 2], 2: [1]}
+    assert kept.test.is_repeat.tolist() == [True, False, False]
+    assert kept.valid.is_repeat.tolist() == [True, False]
+    assert (kept.valid.num_repeats, kept.test.num_repeats) == (0, 1)
+    assert kept.valid.repeats
+    assert items_of(kept.test.history, 1) == items_of(dropped.test.history, 1) == [1, 1, 3]
+    assert targets_of(dropped.valid) == {1: [3]}
+    assert targets_of(dropped.test) == {1: [2], 2: [1]}
+    assert not dropped.test.repeats
+    assert not dropped.test.is_repeat.any()

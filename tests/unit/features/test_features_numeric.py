@@ -34,7 +34,7 @@ def test_constant_and_empty_columns_are_neutral() -> None:
     constant = Numeric(Numeric.Config(column="x"))
     constant.fit(pd.Series([5, 5]), "items")
     assert constant.encode([5]).tolist() == [[0, 0]]
-    empty = Numeric(Numeric.Config(column="x", missing="allow"))
+    empty = Numeric(Numeric.Config(column="x"))
     empty.fit(pd.Series([np.nan, np.nan]), "items")
     assert empty.encode([None]).tolist() == [[0, 1]]
 

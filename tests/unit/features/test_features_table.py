@@ -136,8 +136,8 @@ def test_features_that_do_not_fit_the_table(name: str, feature: Feature, message
         (
             "price",
             np.nan,
-            Numeric(Numeric.Config(column="price")),
-            "a finite number, found nothing .NaN.; .*`missing: allow`",
+            Numeric(Numeric.Config(column="price", missing="refuse")),
+            "a finite number, found nothing .NaN.; .*`missing: unknown`",
         ),
         ("price", np.inf, Numeric(Numeric.Config(column="price")), "a finite number, found inf"),
         (
@@ -147,7 +147,12 @@ def test_features_that_do_not_fit_the_table(name: str, feature: Feature, message
             r"a finite number above -1 \(for log1p\), found -1",
         ),
         ("price", "cheap", Numeric(Numeric.Config(column="price")), "a finite number, found 'cheap'"),
-        ("title", None, HashedText(HashedText.Config(column="title", dim=2)), "text, found nothing"),
+        (
+            "title",
+            None,
+            HashedText(HashedText.Config(column="title", dim=2, missing="refuse")),
+            "text, found nothing",
+        ),
         ("title", 3, HashedText(HashedText.Config(column="title", dim=2)), "text, found 3"),
         (
             "title",
@@ -167,27 +172,29 @@ def test_bad_values_are_named_even_outside_train(
         FeatureTable.fit({"f": feature}, items, TRAIN, "items.csv")
 
 
-def test_missing_values_may_be_allowed() -> None:
+def test_missing_numbers_are_the_mean_and_flagged() -> None:
     items = ITEMS.assign(price=[np.nan, 1.0, 3.0, 3.0])
-    feature = Numeric(Numeric.Config(column="price", missing="allow"))
+    feature = Numeric(Numeric.Config(column="price"))
     table = FeatureTable.fit({"price": feature}, items, np.array([1, 2, 3]), "items.csv")
     assert table.gather(torch.tensor([1, 2, 3]))["price"].tolist() == [[0, 1], [-1, 0], [1, 0]]
 
 
 def test_all_that_keeps_features_from_a_table_is_one_message() -> None:
     items = ITEMS.assign(price=[np.nan, 1.0, np.inf, np.nan], title=["a", None, "b", "c"])
-    wanted: dict[str, Feature] = features() | {
+    wanted: dict[str, Feature] = {
+        "price": Numeric(Numeric.Config(column="price", missing="refuse")),
+        "title": HashedText(HashedText.Config(column="title", dim=8, missing="refuse")),
         "bins": Binned(Binned.Config(column="price", dim=2)),
         "length": Numeric(Numeric.Config(column="length")),
-        "type": Numeric(Numeric.Config(column="price", missing="allow")),
+        "type": Numeric(Numeric.Config(column="price")),
     }
     said = column_faults(wanted, items, "items.csv")
     assert said == [
         "items.csv: column 'price', item_id 'x': expected a finite number, found nothing (NaN) (2 such rows "
-        "in all); mend the value, or set `missing: allow`",
+        "in all); mend the value, or set `missing: unknown`",
         "items.csv: column 'price', item_id 'z': expected a finite number, found inf; mend the value",
         "items.csv: column 'title', item_id 'y': expected text, found nothing (NaN); mend the value, or set "
-        "`missing: allow`",
+        "`missing: unknown`",
         "items.csv: feature 'length' needs column 'length', which is not there; "
         "there is item_id, price, title",
         "feature 'type': this name is taken or not possible; choose another, like 'type_'",
@@ -199,5 +206,6 @@ def test_all_that_keeps_features_from_a_table_is_one_message() -> None:
 def test_without_a_sound_key_rows_are_named_as_in_the_file_and_nothing_is_said_of_the_key() -> None:
     items = ITEMS.assign(price=[1.0, np.nan, 3.0, 4.0]).drop(columns="item_id")
     items.index = pd.RangeIndex(2, 6, name="line")
-    (said,) = column_faults(features(), items, "items.csv")
+    strict = features() | {"price": Numeric(Numeric.Config(column="price", missing="refuse"))}
+    (said,) = column_faults(strict, items, "items.csv")
     assert said.startswith("items.csv: column 'price', line 3: expected a finite number, found nothing")

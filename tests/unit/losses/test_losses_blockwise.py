@@ -44,6 +44,63 @@ def test_gradcheck(name: str, block_elements: int) -> None:
     assert torch.autograd.gradcheck(call, tensors)
 
 
+OWN = 4
+
+
+def own_logits() -> Tensor:
+    torch.manual_seed(2)
+    logits = torch.randn(P, OWN, dtype=torch.float64)
+    logits[0, 2] = logits[5] = -torch.inf  # one is padding; a positive has none at all
+    return logits.requires_grad_()
+
+
+@pytest.mark.parametrize("block_elements", BLOCKS)
+def test_gradcheck_with_own_candidates(block_elements: int) -> None:
+    tensors, constants = arguments()
+    finite = own_logits().detach().nan_to_num(neginf=-1.5).requires_grad_()
+    padding = own_logits().isneginf()
+
+    def call(*inputs: Tensor) -> Tensor:
+        own = inputs[-1].masked_fill(padding, -torch.inf)
+        return blockwise_loss(softmax_block, *inputs[:-1], *constants, own, block_elements=block_elements)
+
+    assert torch.autograd.gradcheck(call, [*tensors, finite])
+
+
+@pytest.mark.parametrize("num_candidates", [C, 0])
+@pytest.mark.parametrize("block_elements", BLOCKS)
+def test_own_candidates_are_autograd_s_plain_formula(block_elements: int, num_candidates: int) -> None:
+    (users, items, positive), (bias, *masked, weights) = arguments()
+    items, bias, own = items.detach()[:num_candidates].requires_grad_(), bias[:num_candidates], own_logits()
+    masked = [pairs if num_candidates else pairs[:0] for pairs in masked]
+    tensors = [users, items, positive, own]
+    got = blockwise_loss(
+        softmax_block, users, items, positive, bias, *masked, weights, own, block_elements=block_elements
+    )
+    logits = users @ items.T + bias
+    mask = torch.zeros_like(logits, dtype=torch.bool)
+    mask[masked[0], masked[1]] = True
+    joined = torch.cat([positive[:, None], logits.masked_fill(mask, -torch.inf), own], 1)
+    plain = ((joined.logsumexp(1) - positive) * weights).sum() / weights.sum()
+    torch.testing.assert_close(got, plain)
+    torch.testing.assert_close(torch.autograd.grad(2 * got, tensors), torch.autograd.grad(2 * plain, tensors))
+
+
+def test_no_candidate_at_all_is_defined_for_labels() -> None:
+    (users, items, positive), (bias, *masked, weights) = arguments()
+    none, pairs = items.detach()[:0].requires_grad_(), [each[:0] for each in masked]
+
+    def formula(logits: Tensor, of_positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return bce_block(logits, of_positive, COUNT[:0], 1.0)
+
+    loss = blockwise_loss(formula, users, none, positive, bias[:0], *pairs, weights)
+    expected = (torch.nn.functional.softplus(-positive) * weights).sum() / weights.sum()
+    torch.testing.assert_close(loss, expected)
+    gradients = torch.autograd.grad(loss, [users, positive])
+    assert (gradients[0] == 0).all()
+    torch.testing.assert_close(gradients[1], torch.autograd.grad(expected, positive)[0])
+
+
 @pytest.mark.parametrize("name", FORMULAS)
 def test_the_block_size_changes_nothing(name: str) -> None:
     tensors, constants = arguments()

@@ -4,6 +4,7 @@ One user (1, 0); positive (.6, .8), score .6; candidates (1, 0), score 1, drawn 
 drawn once. q = .25, .5, .125. With temperature .5 the logits are 1.2, 2 and 0.
 """
 
+import dataclasses
 import math
 
 import pytest
@@ -94,6 +95,86 @@ def test_bce_means_over_the_negatives_that_are_left() -> None:
     assert loss_of(Bce(Bce.Config(temperature=0.5)), masked=(0, 1)) == pytest.approx(
         SOFTPLUS_MINUS_POSITIVE, abs=1e-5
     )
+
+
+NO_CANDIDATES = Candidates(
+    rows=torch.empty(0, dtype=torch.int64),
+    log_count=torch.empty(0),
+    log_q=torch.empty(0),
+    positive_log_q=torch.zeros(1),
+    masked_positives=torch.empty(0, dtype=torch.int64),
+    masked_candidates=torch.empty(0, dtype=torch.int64),
+)
+SHOWN = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+"""Two shown negatives: logits 2 and 0 for the user."""
+
+
+def test_bce_takes_shown_negatives_as_examples_with_their_weights() -> None:
+    loss = Bce(Bce.Config(temperature=0.5, negative_weight=9.0))
+    users = torch.tensor([[1.0, 0.0]]).repeat(3, 1)
+    positives, none = torch.tensor([[0.6, 0.8]]), torch.empty(0, 2)
+    got = loss.of_batch(users, positives, none, NO_CANDIDATES, torch.tensor([1.0, 2.0, 5.0]), SHOWN)
+    expected = (SOFTPLUS_MINUS_POSITIVE + 2 * SOFTPLUS_TWO + 5 * SOFTPLUS_ZERO) / 8
+    assert got.item() == pytest.approx(expected, abs=1e-5)
+    assert expected == pytest.approx(0.997859, abs=1e-5)
+
+
+def test_bce_joins_shown_and_sampled_negatives() -> None:
+    """The sampled ones belong to their positive; a shown one has none of them."""
+    loss = Bce(Bce.Config(temperature=0.5))
+    users, positives = torch.tensor([[1.0, 0.0]]).repeat(2, 1), torch.tensor([[0.6, 0.8]])
+    drawn = Candidates(
+        torch.tensor([7]),
+        torch.zeros(1),
+        torch.zeros(1),
+        torch.zeros(1),
+        *torch.empty(2, 0, dtype=torch.int64),
+    )
+    got = loss.of_batch(users, positives, SHOWN[1:], drawn, torch.tensor([3.0, 1.0]), SHOWN[:1])
+    expected = (3 * (SOFTPLUS_MINUS_POSITIVE + SOFTPLUS_ZERO) + SOFTPLUS_TWO) / 4
+    assert got.item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_bce_of_shown_negatives_alone() -> None:
+    loss = Bce(Bce.Config(temperature=0.5))
+    none = torch.empty(0, 2)
+    got = loss.of_batch(torch.eye(2)[[0, 0]], none, none, NO_CANDIDATES, torch.tensor([1.0, 3.0]), SHOWN)
+    assert got.item() == pytest.approx((SOFTPLUS_TWO + 3 * SOFTPLUS_ZERO) / 4, abs=1e-5)
+
+
+def own(rows: list[int], log_q: list[float]) -> Candidates:
+    more = {"own_rows": torch.tensor([rows]), "own_log_q": torch.tensor([log_q])}
+    return dataclasses.replace(NO_CANDIDATES, **more)
+
+
+def test_softmax_ranks_against_own_candidates_alone() -> None:
+    loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5))
+    users, positives, none = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]]), torch.empty(0, 2)
+    both = loss(users, positives, none, own([3, 7], [0.0, 0.0]), torch.ones(1), SHOWN[None])
+    assert both.item() == pytest.approx(math.log((E_POSITIVE + E_TWO + 1) / E_POSITIVE), abs=1e-5)
+    one = loss(users, positives, none, own([3, 0], [0.0, 0.0]), torch.ones(1), SHOWN[None])
+    assert one.item() == pytest.approx(math.log((E_POSITIVE + E_TWO) / E_POSITIVE), abs=1e-5)
+    no_one = loss(users, positives, none, own([0, 0], [0.0, 0.0]), torch.ones(1), SHOWN[None])
+    assert no_one.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_softmax_counts_an_own_candidate_as_one_draw_more() -> None:
+    # s+ = 1.2 - log .25; a draw of (1, 0) and the own one: 2 - log .5 each; the own (0, 1): 0 - log .125
+    drawn = Candidates(
+        torch.tensor([3]),
+        torch.zeros(1),
+        torch.tensor([0.5]).log(),
+        torch.tensor([0.25]).log(),
+        *torch.empty(2, 0, dtype=torch.int64),
+        own_rows=torch.tensor([[3, 7]]),
+        own_log_q=torch.tensor([[0.5, 0.125]]).log(),
+    )
+    users, positives = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
+    loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5))
+    got = loss(users, positives, SHOWN[:1], drawn, torch.ones(1), SHOWN[None])
+    expected = math.log((E_POSITIVE / 0.25 + 2 * E_TWO / 0.5 + 1 / 0.125) / (E_POSITIVE / 0.25))
+    assert got.item() == pytest.approx(expected, abs=1e-5)
+    assert expected == pytest.approx(1.342324, abs=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [0.004, 0.07, 1.0, 25.0])

@@ -28,7 +28,7 @@ TABLE = pd.DataFrame(
 @pytest.fixture
 def attributes():
     features = {
-        "price": Numeric(Numeric.Config(column="price", missing="allow")),
+        "price": Numeric(Numeric.Config(column="price")),
         "place": Tags(Tags.Config(column="place", dim=2, separator="/")),
         "picture": Vector(Vector.Config(column="picture")),
     }

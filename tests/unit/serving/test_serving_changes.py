@@ -4,10 +4,18 @@ from contextlib import closing
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, SetAside, replay
+from twotower.serving.live.changes import (
+    Event,
+    ItemPut,
+    ItemRemoved,
+    SetAside,
+    UserForgotten,
+    UserPut,
+    replay,
+)
 from twotower.serving.live.store import Store, StoreFailed
 from twotower.serving.live.writer import Writer
-from twotower.serving.requests import UnknownItem
+from twotower.serving.requests import UnknownItem, UnknownUser
 
 
 class Shop:
@@ -18,6 +26,7 @@ class Shop:
         self.known = set(ids)
         self.events = []
         self.calls = []
+        self.profiles = Profiles(self.calls)
 
     def prepare_items(self, puts):
         self.calls.append("prepare")
@@ -44,6 +53,9 @@ class Shop:
         self.check_offered(item_id)
         del self.offered[item_id]
 
+    def forget_user(self, user_id):
+        self.profiles.forget(user_id)
+
     def check_event(self, user_id, item_id, time, event=None):
         if item_id is not None and item_id not in self.known:
             raise UnknownItem(f"item {item_id!r} is not known")
@@ -54,6 +66,32 @@ class Shop:
         self.check_event(user_id, item_id, time)
         if (user_id, item_id, time) not in self.events:
             self.events.append((user_id, item_id, time))
+
+
+class Profiles:
+    """Of the users of a shop."""
+
+    def __init__(self, calls):
+        self.of = {}
+        self.calls = calls
+
+    def prepare(self, puts):
+        self.calls.append("prepare")
+        if any("bad" in features for _, features in puts):
+            raise InputError("features: 'bad' is no feature")
+        return list(puts)
+
+    def put(self, prepared):
+        self.calls.append("apply")
+        self.of |= dict(prepared)
+
+    def check_there(self, user_id):
+        if user_id not in self.of:
+            raise UnknownUser(f"user {user_id!r} has no profile")
+
+    def forget(self, user_id):
+        self.check_there(user_id)
+        del self.of[user_id]
 
 
 @pytest.fixture
@@ -73,6 +111,18 @@ def test_changes_that_are_made_again_change_nothing_more(shop):
         assert replay(changes, shop) == []
         assert shop.offered == {"b": None, "c": {"x": 1}}
         assert shop.events == [("u", "a", 5)]
+
+
+def test_profiles_that_are_made_again_change_nothing_more(shop):
+    changes = [UserPut("u", {"age": 1}), UserPut("v", {}), UserForgotten("v"), UserForgotten("never")]
+    for _ in range(2):
+        assert replay(changes, shop) == []
+        assert shop.profiles.of == {"u": {"age": 1}}
+    assert shop.calls == ["prepare", "apply"] * 2  # two at once
+    assert replay([UserPut("w", {"bad": 1}), UserPut("x", {})], shop) == [
+        SetAside(UserPut("w", {"bad": 1}), "features: 'bad' is no feature")
+    ]
+    assert set(shop.profiles.of) == {"u", "x"}
 
 
 def test_what_cannot_be_taken_is_counted_and_harms_nothing_else(shop, monkeypatch):
@@ -121,6 +171,14 @@ def test_a_caller_s_changes_may_name_what_its_earlier_ones_put(shop, store):
     assert store.last == 5
 
 
+def test_a_profile_and_an_item_of_one_id_are_two_things(shop, store):
+    changes = [UserPut("a", {"age": 1}), ItemRemoved("a"), Event("a", "b", 5), UserForgotten("a")]
+    Writer(store).write([*changes, UserPut("a", {}), ItemPut("a", {})], lambda: shop)
+    assert shop.profiles.of == {"a": {}}
+    assert set(shop.offered) == {"a", "b"}
+    assert list(store.changes()) == [ItemPut("a", {}), Event("a", "b", 5), UserPut("a", {})]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -130,6 +188,11 @@ def test_a_caller_s_changes_may_name_what_its_earlier_ones_put(shop, store):
         ([ItemPut("c", {}), Event("u", "c", -1)], "time"),
         ([ItemPut("c", {}), Event("u", "zzz", 1)], "'zzz'"),
         ([ItemRemoved("a"), Event("u", 1.5, 1)], "64 bits"),
+        ([UserPut("u", {}), UserPut("v", {"bad": 1})], "bad"),
+        ([UserPut("u", {}), UserForgotten("v")], "'v' has no profile"),
+        ([UserPut("u", {}), UserForgotten("u"), UserForgotten("u")], "'u': the profile was forgotten"),
+        ([UserPut("u", {}), UserPut(True, {})], "user True: expected an id"),
+        ([UserPut("u", {"x": {1, 2}})], "features of user 'u'"),
     ],
 )
 def test_of_a_wrong_write_nothing_is_kept_and_nothing_is_made(shop, store, changes, message):
@@ -138,6 +201,7 @@ def test_of_a_wrong_write_nothing_is_kept_and_nothing_is_made(shop, store, chang
     assert store.last == 0
     assert set(shop.offered) == {"a", "b"}
     assert shop.events == []
+    assert shop.profiles.of == {}
     Writer(store).write([ItemRemoved("a")], lambda: shop)
     with pytest.raises(UnknownItem):
         Writer(store).write([ItemRemoved("a")], lambda: shop)

@@ -8,7 +8,7 @@ import tiny_bundle
 from strangers.hnsw import HNSW
 
 from twotower.config.errors import InputError
-from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
+from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.live.service import LiveService
 from twotower.serving.requests import Request, UnknownItem
 from twotower.serving.retriever import Retriever
@@ -24,6 +24,10 @@ CHANGES = [
     ItemPut("gone", NEW),
     Event("user-12", "gone", NOW),
     ItemRemoved("gone"),
+    UserPut("user-03", {"country": "FR"}),
+    UserPut("well known", {"country": "GB"}),
+    UserPut("user-04", {"country": "FR"}),
+    UserForgotten("user-04"),
 ]
 
 
@@ -64,6 +68,11 @@ def check_all_is_there(retriever):
     assert retriever.history("nobody yet") == ["item-003"]
     assert retriever.history("user-12") == ["gone"]  # what was removed stays in histories
     assert "new" not in offered(retriever, "user-01")
+    assert retriever.user("user-03")["features"] == {"country": "FR"}
+    assert retriever.user("well known")["live"] is True
+    assert retriever.user("user-04")["live"] is False
+    described = retriever.recommend_new({"country": "GB"}, k=5)
+    assert retriever.recommend("well known", 5) == described
 
 
 def test_what_was_written_is_seen_and_there_after_a_restart(opened):
@@ -150,7 +159,8 @@ def test_writes_during_a_reload_are_in_the_new_version_too(opened, monkeypatch):
     assert opening.wait(600)
     with pytest.raises(InputError, match="under way"):
         live.reload("second")
-    live.write([ItemRemoved("item-004")])
+    live.write([ItemRemoved("item-004"), UserPut("user-05", {"country": "FR"})])
+    live.write([UserForgotten("well known")])
     for number in range(10):
         live.write([ItemPut(f"during-{number}", NEW), Event("user-03", f"during-{number}", NOW + number)])
     reload.join(600)
@@ -158,6 +168,8 @@ def test_writes_during_a_reload_are_in_the_new_version_too(opened, monkeypatch):
     found = offered(live.retriever)
     assert {f"during-{number}" for number in range(10)} <= set(found)
     assert "item-004" not in found
+    assert live.retriever.user("user-05")["live"] is True
+    assert "well known" not in live.retriever.user_ids
     assert live.retriever.history("user-03")[-10:] == [f"during-{number}" for number in range(10)]
 
 
@@ -189,6 +201,21 @@ def test_a_reload_takes_names_of_folders_in_the_root_only(root, tmp_path, opened
     assert live.retriever is before
 
 
+def test_a_profile_of_columns_that_a_bundle_lacks_waits_for_one_that_has_them(root, opened):
+    tiny_bundle.write(root / "rich", history_items="tower", profiles=True)
+    live = opened("rich")
+    live.write([UserPut("user-03", {"country": "FR", "age": 44.0}), UserPut("late", {"country": "FR"})])
+    live.reload("first")
+    assert live.retriever.user("late")["features"] == {"country": "FR"}
+    assert live.retriever.user("user-03")["live"] is False
+    rows = live._store._connection.execute("SELECT kind, user_id, reason FROM set_aside").fetchall()
+    told = "features: 'age' is no feature of this model; there is country"
+    assert rows == [("UserPut", "user-03", told)]
+    live.reload("rich")
+    assert live.retriever.user("user-03")["features"]["age"] == 44.0
+    assert live.num_set_aside == 0
+
+
 @pytest.mark.parametrize("damaged", [True, False])
 def test_a_bad_bundle_is_refused_and_the_old_one_goes_on(root, opened, damaged, monkeypatch):
     live = opened()
@@ -216,8 +243,9 @@ def test_what_a_bundle_cannot_take_is_left_out_counted_and_kept(root, opened):
     live = opened()
     live.write([*CHANGES, ItemPut("second new", NEW)])
     live.reload("numbers")
-    # Puts of new, item-001, second new and gone; three events. Removals of what is not there are nothing.
-    assert live.num_set_aside == 7
+    # Puts of new, item-001, second new and gone; three events; two profiles. Removals of what is not there
+    # are nothing.
+    assert live.num_set_aside == 9
     assert len(offered(live.retriever)) == 60
     live.write([ItemPut(5, {"title": "FIVE"})])
     live.close()

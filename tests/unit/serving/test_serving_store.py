@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from twotower.config.errors import InputError
-from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
+from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.live.store import Store, StoreFailed
 from twotower.serving.live.store_check import promise_file
 
@@ -44,6 +44,25 @@ def test_the_last_state_of_each_item_and_every_event_once(store):
     assert list(store.changes()) == [ItemPut("a", {"price": 2}), *events, ItemRemoved("b"), ItemRemoved("c")]
     assert list(store.changes(after=4)) == [ItemPut("a", {"price": 2}), ItemRemoved("b"), ItemRemoved("c")]
     assert list(store.changes(after=7)) == []
+
+
+def test_the_last_profile_of_each_user_or_that_it_was_forgotten(store):
+    assert store.commit([UserPut("u", {"age": 1}), UserPut(7, {}), UserForgotten("u")]) == 3
+    assert list(store.changes()) == [UserPut(7, {}), UserForgotten("u")]
+    assert list(store.changes(after=2)) == [UserForgotten("u")]  # whoever has made the first learns of it
+    assert store.commit([UserPut("u", {"age": None, "likes": ["tea"]})]) == 4
+    assert list(store.changes(after=3)) == [UserPut("u", {"age": None, "likes": ["tea"]})]
+    store.commit([ItemPut("u", {"x": 1}), Event("u", "u", 5), ItemRemoved("u")])
+    assert list(store.changes(after=3))[-1] == UserPut("u", {"age": None, "likes": ["tea"]})
+
+
+def test_a_store_whose_latest_change_is_a_profile_is_whole(path):
+    for number, change in enumerate([UserPut("u", {}), UserForgotten("u")], 1):
+        with closing(Store(path)) as store:
+            assert store.commit([change]) == number
+        with closing(Store(path)) as store:
+            assert store.last == number
+            assert list(store.changes()) == [change]
 
 
 def test_an_item_put_again_is_no_longer_removed(store):
@@ -225,6 +244,8 @@ CHANGE = st.one_of(
     st.builds(ItemPut, IDS, st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3))),
     st.builds(ItemRemoved, IDS),
     st.builds(Event, IDS, IDS, st.integers(0, 2)),
+    st.builds(UserPut, IDS, st.dictionaries(st.text(max_size=3), st.none() | st.floats(0, 1))),
+    st.builds(UserForgotten, IDS),
 )
 
 
@@ -235,12 +256,12 @@ class StoreAsLists(RuleBasedStateMachine):
     def begin(self):
         self.folder = Path(tempfile.mkdtemp())
         self.store = Store(self.folder / "live.db")
-        self.states = [({}, {}, [])]  # after each number: last puts, removals, events
+        self.states = [({}, {}, [], {})]  # after each number: last puts, removals, events, of each user
 
     @rule(changes=st.lists(CHANGE, max_size=4))
     def commit(self, changes):
         for change in changes:
-            puts, removed, events = self.states[-1]
+            puts, removed, events, users = self.states[-1]
             match change:
                 case ItemPut():
                     puts = {k: v for k, v in puts.items() if k != change.item_id} | {change.item_id: change}
@@ -252,7 +273,9 @@ class StoreAsLists(RuleBasedStateMachine):
                     if change in events:
                         continue
                     events = [*events, change]
-            self.states.append((puts, removed, events))
+                case UserPut() | UserForgotten():
+                    users = {k: v for k, v in users.items() if k != change.user_id} | {change.user_id: change}
+            self.states.append((puts, removed, events, users))
         assert self.store.commit(changes) == len(self.states) - 1
 
     @rule()
@@ -276,7 +299,7 @@ class StoreAsLists(RuleBasedStateMachine):
     def catch_up(self, share):
         """From the state at a number, the changes since then lead to the last one."""
         after = round(share * (len(self.states) - 1))
-        puts, removed, events = self.states[after]
+        puts, removed, events, users = self.states[after]
         offered = {k: dict(v.features) for k, v in puts.items() if k not in removed}
         events = list(events)
         for change in self.store.changes(after):
@@ -287,16 +310,22 @@ class StoreAsLists(RuleBasedStateMachine):
                     offered.pop(change.item_id, None)
                 case Event():
                     events.append(change)
-        puts, removed, last_events = self.states[-1]
+                case UserPut() | UserForgotten():
+                    users = users | {change.user_id: change}
+        puts, removed, last_events, last_users = self.states[-1]
+        assert users == last_users
         assert offered == {k: dict(v.features) for k, v in puts.items() if k not in removed}
         assert events == last_events
 
     @invariant()
     def everything_is_there(self):
-        puts, removed, events = self.states[-1]
+        puts, removed, events, users = self.states[-1]
+        profiles = [each for each in users.values() if isinstance(each, UserPut)]
+        forgotten = [each for each in users.values() if isinstance(each, UserForgotten)]
         named = {event.item_id for event in events}
         expected = [put for key, put in puts.items() if key not in removed or key in named]
-        assert list(self.store.changes()) == [*expected, *events, *removed.values()]
+        known = [*expected, *events, *removed.values(), *profiles, *forgotten]
+        assert list(self.store.changes()) == known
         assert self.store.last == len(self.states) - 1
 
     def teardown(self):

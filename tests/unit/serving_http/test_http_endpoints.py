@@ -12,7 +12,7 @@ from conftest import client_of
 from fake_live import FakeLive, FakeRetriever
 
 from twotower.serving.http.models import RecommendRequest
-from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
+from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.requests import Request
 
 Ask = Callable[..., httpx.Response]
@@ -107,10 +107,14 @@ def test_writes_reach_the_service(asked: Ask, live: FakeLive) -> None:
     assert asked("PUT", "/items/12", json={"features": {"price": 1.5, "tags": ["a"]}}).json() == written
     assert asked("DELETE", "/items/12").json() == written
     assert asked("POST", "/users/-5/events", json={"item_id": 3, "time": 60}).json() == written
+    assert asked("PUT", "/users/-5", json={"features": {"age": None}}).json() == written
+    assert asked("DELETE", "/users/-5").json() == written
     assert live.written == [
         ItemPut(12, {"price": 1.5, "tags": ["a"]}),
         ItemRemoved(12),
         Event(-5, 3, 60),
+        UserPut(-5, {"age": None}),
+        UserForgotten(-5),
     ]
 
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -23,11 +24,20 @@ class Source(Component, ABC):
     class Config(Component.Config):
         """Settings of every source."""
 
+        missing_users: Literal["unknown", "refuse"] = "unknown"
+        """Users of the log that the table of users lacks: with every feature missing, or a mistake."""
+        missing_items: Literal["unknown", "refuse"] = "unknown"
+        """Likewise of items; unknown ones are in the catalogue."""
+
         label_threshold: float | None = None
         """A label of at least this is positive, a lower one negative; null where labels are 0 and 1."""
         events: dict[str, Event.Config] = Field(default_factory=dict)
         """Word of the event column -> its `role` (positive, negative, history or ignored) and `weight`; {}:
         all are positive."""
+
+        repeats: Literal["drop", "keep"] = "drop"
+        """Interactions with an item that the user has: `drop`, they train but are no targets, and nothing a
+        user has is recommended; or `keep`, for what is taken again and again, such as groceries and music."""
 
         def meaning(self) -> Meaning:
             """Return how labels and events are read."""
@@ -40,6 +50,11 @@ class Source(Component, ABC):
         def build(self) -> "Source":
             """Build the source."""
             return self.make(Source)
+
+        def may_lack(self) -> set[str]:
+            """Return which of "users" and "items" may lack ids of the log."""
+            chosen = {"users": self.missing_users, "items": self.missing_items}
+            return {table for table, choice in chosen.items() if choice == "unknown"}
 
         def events_of_histories(self) -> list[str] | None:
             """Return the words of events that histories can hold, None if not known without reading."""

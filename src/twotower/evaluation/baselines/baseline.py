@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config.component import Component
+from twotower.data.dataset import Holdout
 from twotower.data.history import History
 
 
@@ -18,6 +19,10 @@ class Baseline(Component, ABC):
         def skip_reason(self, num_items: int) -> str | None:
             """Return why it cannot run on a catalogue of this size, None if it can."""
             return None
+
+        def says_something_of(self, holdout: Holdout) -> bool:
+            """Tell whether it means anything on such data; where not, it is left out without a word."""
+            return True
 
         def build(self) -> "Baseline":
             """Build the baseline, which has learned nothing yet."""

@@ -34,6 +34,8 @@ def run_baselines(
     popularity = item_popularity(train, num_items)
     reports, skipped = {}, {}
     for name, config in configs.items():
+        if not config.says_something_of(holdout):
+            continue
         if reason := config.skip_reason(num_items):
             skipped[name] = reason
             continue

@@ -33,9 +33,9 @@ def read_values(entry: Entry, column: str) -> UserTable:
     """Read a row's values of one metric. Raises UnpairedError: there are none, or seeds differ in users."""
     if entry.kind == "baseline":
         path = entry.run.folder / PER_USER_BASELINES
-        users, values = _read(path, column, baseline=entry.name)
+        users, values = read_column(path, column, baseline=entry.name)
         return UserTable(users, values[None], has_seed=False)
-    tables = [_read(run.folder / PER_USER, column) for run in entry.runs]
+    tables = [read_column(run.folder / PER_USER, column) for run in entry.runs]
     users = tables[0][0]
     for run, (others, _) in zip(entry.runs, tables, strict=True):
         if reason := other_users(users, others):
@@ -52,7 +52,8 @@ def other_users(one: np.ndarray, other: np.ndarray) -> str:
     return ""
 
 
-def _read(path: Path, column: str, baseline: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+def read_column(path: Path, column: str, baseline: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted users of a table and their values of a metric. Raises UnpairedError: it has none."""
     if not path.is_file():
         raise UnpairedError(f"it has no {path.name}")
     wanted = ["user_id", column] + (["baseline"] if baseline else [])

@@ -162,6 +162,8 @@ class Rich(Console):
         """Print model and baselines on the test split, then the index, then where all that is."""
         if result.metrics:
             self.screen.print(tables.quality_table(result))
+            if result.evaluated.get("test", {}).get("labelled"):
+                self.screen.print(tables.label_table(result))
         else:
             self.say(f"{result.status}  {result.error or ''}".rstrip())
         if result.cold_start:

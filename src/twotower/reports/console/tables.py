@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
+from twotower.evaluation.user_values import k_of
 from twotower.reports.console.console import NOTHING, Findings, form_of, in_words, only_seeds
 from twotower.runs.outcome import Outcome, lowest_is_best
 from twotower.runs.result import COLD_START, Result
@@ -42,8 +43,24 @@ def quality_table(result: Result) -> Table:
     table.add_row("two towers", *(f"{metrics[f'test/{key}']:.4f}" for key in keys), style="bold")
     half = [_half_width(intervals.get(f"test/{key}")) for key in keys]
     table.add_row("  95 % interval", *half, style="dim")
+    for part, figures in result.slices.get("test", {}).get("target_repeat", {}).items():
+        label = f"  {part} targets ({figures['num_targets']:,})"
+        table.add_row(label, *(_figure(figures.get(key)) for key in keys), style="dim")
     for name, values in result.baselines.items():
         table.add_row(name, *(_figure(values.get(f"test/{key}")) for key in keys))
+    return table
+
+
+def label_table(result: Result) -> Table:
+    """Return the metrics of labels on the test split, which have no k."""
+    table = _plain_table(f"labels: {result.evaluated['test']['labelled']:,} examples of the test split")
+    table.add_column("", no_wrap=True)
+    keys = [key for key in result.metrics if key.startswith("test/") and not k_of(key)]
+    for key in keys:
+        table.add_column(key.removeprefix("test/"), justify="right", no_wrap=True)
+    table.add_row("two towers", *(f"{result.metrics[key]:.4f}" for key in keys), style="bold")
+    half = [_half_width(result.intervals.get(key)) for key in keys]
+    table.add_row("  95 % interval", *half, style="dim")
     return table
 
 

@@ -111,7 +111,9 @@ class RecommendRequest(Strict):
         default_factory=list, description="never these"
     )
     where: Where = Field(default_factory=dict)
-    exclude_seen: bool = Field(True, description="nothing the user already has")
+    exclude_seen: bool | None = Field(
+        None, description="nothing the user already has; so if left out, unless the data keeps repeats"
+    )
     context: Annotated[
         dict[str, Value],
         Field(

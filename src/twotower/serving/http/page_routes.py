@@ -136,7 +136,8 @@ def _add_lookups(router: APIRouter, browser: Callable[[], Browser]) -> None:
     def facets() -> Response:
         now = browser()
         counts = {"num_items": now.retriever.num_items, "num_users": now.num_users}
-        return said(now.retriever.version, columns=now.facets, **counts)
+        exclude_seen = now.retriever.bundle.manifest.exclude_seen
+        return said(now.retriever.version, columns=now.facets, exclude_seen=exclude_seen, **counts)
 
     @router.get("/page/map")
     def catalogue_map() -> Response:
@@ -155,7 +156,7 @@ def _add_recommend(router: APIRouter, browser: Callable[[], Browser], live: Live
         user: str,
         k: Limit = 10,
         where: str | None = None,
-        exclude_seen: bool = True,
+        exclude_seen: bool | None = None,
         allow: Annotated[list[str] | None, Query(max_length=1000)] = None,
     ) -> Response:
         now = browser()
@@ -185,7 +186,7 @@ def _add_compare(router: APIRouter, live: LiveService) -> None:
 
     @router.get("/page/compare")
     def compare(
-        user: str, other: Text, where: str | None = None, k: Limit = 10, exclude_seen: bool = True
+        user: str, other: Text, where: str | None = None, k: Limit = 10, exclude_seen: bool | None = None
     ) -> Response:
         ours = live.retriever
         conditions = where_of(where)

@@ -36,7 +36,7 @@ from twotower.serving.http.routes import BATCH_SIZE, add_routes, answer, weight
 from twotower.serving.http.security import Hosts, Keys, RateLimit
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.service import LiveService
-from twotower.serving.live.store import StoreFailed
+from twotower.serving.live.store import STORE, StoreFailed
 from twotower.serving.requests import Request
 
 MOST_WAITING = 2048
@@ -148,7 +148,6 @@ async def _watch(live: LiveService, bundle_changed: Callable[[], None]) -> None:
             await asyncio.to_thread(bundle_changed)
 
 
-STORE = "live.sqlite"
 MOST_FILES, OTHER_FILES = 65_536, 256
 IDLE_SECONDS, STOP_SECONDS, SWITCH_SECONDS = 30, 20, 0.002
 

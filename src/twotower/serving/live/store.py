@@ -61,6 +61,9 @@ with each, so that an earlier version's table goes.
 """
 
 
+STORE = "live.sqlite"
+"""The file of a run's live changes, in its folder, unless another is named."""
+
 TABLES = {"puts", "removals", "events", "named_events", "profiles", "identity", "set_aside"}
 TOUCHED = "put it back as it was, or restart the service, which will tell what is missing"
 
@@ -151,10 +154,7 @@ class Store:
         """
         try:
             with contextlib.closing(_connected(self.path)) as connection:
-                connection.execute("BEGIN")  # one snapshot for all that is read
-                for kind, select in SELECTS.items():
-                    for row in connection.execute(select, {"after": after}):
-                        yield change_of(kind, row)
+                yield from changes_in(connection, after)
         except (sqlite3.Error, ValueError) as error:
             raise InputError(f"{self.path}: damaged ({error}); {remedy(self.path)}") from error
 
@@ -194,6 +194,14 @@ class Store:
         if isinstance(change, ItemPut):
             self._connection.execute("DELETE FROM removals WHERE item_id = ?", row[:1])
         return written
+
+
+def changes_in(connection: sqlite3.Connection, after: int = 0) -> Iterator[Change]:
+    """Return what `Store.changes` does, of an open database. Raises sqlite3.Error or ValueError: damage."""
+    connection.execute("BEGIN")  # one snapshot for all that is read
+    for kind, select in SELECTS.items():
+        for row in connection.execute(select, {"after": after}):
+            yield change_of(kind, row)
 
 
 def _connected(path: Path) -> sqlite3.Connection:

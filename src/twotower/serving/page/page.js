@@ -41,8 +41,12 @@ function showCounts() {
 }
 
 async function count() {
-  const { columns, num_items, num_users, version } = await ask("/page/facets");
+  const { columns, exclude_seen, num_items, num_users, version } = await ask("/page/facets");
   state.counts = { num_items, num_users };
+  const box = byId("exclude-seen");
+  if (box.defaultChecked !== exclude_seen) { // what the bundle's data asks for; a choice made since stays
+    box.defaultChecked = box.checked = state.filters.exclude_seen = exclude_seen;
+  }
   showCounts();
   fill(byId("version"), short(version));
   return columns;

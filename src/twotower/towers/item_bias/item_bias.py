@@ -5,6 +5,7 @@ The user's embedding has a 1 where the item's has its bias, so that the score st
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from twotower.config.component import Component
@@ -40,6 +41,36 @@ class ItemBias(Component, nn.Module, ABC):
 
     def initialise(self, log: History) -> None:
         """Set the biases from which training starts."""
+
+    def go_on(self, before: "ItemBias", rows: Tensor, log: History | None) -> None:
+        """Take over what another one has learned of the items that it knows.
+
+        Here every tensor with an entry an item, or with one more for the unknown item at its beginning.
+
+        Args:
+            before: of the same settings.
+            rows: [N] its row of each item, 0 for an item that it does not know.
+            log: what is trained on from here; None if nothing is.
+        """
+        learned, own = before.state_dict(), self.state_dict()
+        for name, origins in self.origins(before, rows).items():
+            values, known = own[name].clone(), origins >= 0
+            values[known] = learned[name][origins[known]]
+            learned[name] = values
+        self.load_state_dict(learned)
+
+    def origins(self, before: "ItemBias", rows: Tensor) -> dict[str, Tensor]:
+        """Return tensor with an entry an item -> the place of each entry in `before`, -1 where it is new."""
+        with_unknown = torch.cat([rows.new_zeros(1), torch.where(rows > 0, rows, -1)])
+        places = {(self.num_items, before.num_items): rows - 1}
+        places[self.num_items + 1, before.num_items + 1] = with_unknown
+        learned = before.state_dict()
+        sizes = {
+            name: (len(values), len(learned[name]))
+            for name, values in self.state_dict().items()
+            if values.ndim
+        }
+        return {name: places[size] for name, size in sizes.items() if size in places}
 
     @abstractmethod
     def forward(self, rows: Tensor) -> Tensor:

@@ -49,6 +49,24 @@ class Popularity(ItemBias):
             self.biases.copy_(torch.from_numpy(popularity - popularity.mean()))
             self.sold.copy_(torch.from_numpy(np.bincount(items, minlength=self.num_items + 1)[1:] > 0))
 
+    def go_on(self, before: ItemBias, rows: Tensor, log: History | None) -> None:
+        """Take over the biases of items that were sold before; those first sold now start as new ones do."""
+        assert isinstance(before, Popularity)
+        super().go_on(before, rows, log)
+        was_sold = (rows > 0) & before.sold[(rows - 1).clamp(min=0)]
+        is_sold = was_sold.clone()
+        if log is not None:
+            counts = np.bincount(log.positives.items, minlength=self.num_items + 1)
+            is_sold |= torch.from_numpy(counts[1:] > 0)
+        with torch.no_grad():
+            starts = before.of_new() if bool(before.sold.any()) else self.biases.new_zeros(())
+            self.biases.copy_(torch.where((rows > 0) & (was_sold | ~is_sold), self.biases, starts))
+            self.sold.copy_(is_sold)
+
+    def of_new(self) -> Tensor:
+        """Return what items without interactions are given when they are ranked."""
+        return torch.quantile(self.biases[self.sold], self.config.new_item_quantile)
+
     def forward(self, rows: Tensor) -> Tensor:
         """Return biases [B, 1]."""
         known = (rows > 0) & (rows <= self.num_items)
@@ -56,5 +74,4 @@ class Popularity(ItemBias):
         found = self.biases.index_select(0, places)
         if self.training:
             return torch.where(known, found, 0.0)[:, None]
-        of_new = torch.quantile(self.biases[self.sold], self.config.new_item_quantile)
-        return torch.where(known & self.sold[places], found, of_new)[:, None]
+        return torch.where(known & self.sold[places], found, self.of_new())[:, None]

@@ -6,7 +6,9 @@ from typing import Any
 import pytorch_lightning as pl
 
 from twotower.evaluation.user_values import k_of
+from twotower.training.callbacks.epoch_loss import EPOCH_LOSS
 
+LOSSES = ("train/loss", EPOCH_LOSS)
 Watch = Callable[[int, float], bool]
 """(epoch from 0, monitored metric) -> whether to stop this training for good."""
 
@@ -26,7 +28,7 @@ class Pruned(Exception):  # noqa: N818  # ends a training, but nothing went wron
 
 
 class Curves(pl.Callback):
-    """Keeps `train/loss` and the validation metrics at the monitor's k or without one, one value an epoch.
+    """Keeps the losses and the validation metrics at the monitor's k or without one, one value an epoch.
 
     Where the monitor has no k, as `valid/auc`, all are kept.
 
@@ -52,7 +54,7 @@ class Curves(pl.Callback):
         self.epochs[epoch] = {
             key: float(value)
             for key, value in trainer.callback_metrics.items()
-            if key == "train/loss" or (key.startswith("valid/") and (not k or k_of(key) in ("", k)))
+            if key in LOSSES or (key.startswith("valid/") and (not k or k_of(key) in ("", k)))
         }
         value = self.epochs[epoch].get(self.monitor)
         if self.watch is not None and value is not None and self.watch(epoch, value):

@@ -5,11 +5,13 @@ import time
 
 import pytorch_lightning as pl
 
+from twotower.training.callbacks.epoch_loss import EPOCH_LOSS
+
 LOG = logging.getLogger("twotower")
 
 
 class EpochLines(pl.Callback):
-    """Log loss, monitored metric and speed after each epoch.
+    """Log mean loss, monitored metric and speed after each epoch.
 
     Args:
         monitor: the metric to show.
@@ -33,7 +35,7 @@ class EpochLines(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say how the epoch went."""
-        figures = {"loss": "train/loss", self.monitor.removeprefix("valid/"): self.monitor}
+        figures = {"loss": EPOCH_LOSS, self.monitor.removeprefix("valid/"): self.monitor}
         found = {
             name: float(trainer.callback_metrics[key])
             for name, key in figures.items()

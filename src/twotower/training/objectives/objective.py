@@ -78,13 +78,19 @@ class Objective(Component, ABC):
         """
         return None
 
-    def frequencies(self, log: History, num_items: int) -> Tensor:
+    def frequencies(self, log: History, num_items: int, shares: np.ndarray | None = None) -> Tensor:
         """Return the probability with which each item row is an example's positive, [num_items + 1].
 
         Where an epoch has every example once, its weight changes how much it counts, not how often it comes.
+
+        Args:
+            log: of the examples.
+            num_items: N.
+            shares: [n] how often an epoch has an example where it would have it once; None for once.
         """
         weights = self.example_weights(log)
         drawn = (weights > 0) if self.num_draws(weights) is None else weights
+        drawn = drawn if shares is None else drawn * shares
         counts = np.bincount(log.items, weights=drawn, minlength=num_items + 1)
         return torch.from_numpy((counts / counts.sum()).astype(np.float32))
 

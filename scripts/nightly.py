@@ -1,0 +1,27 @@
+"""A night: live changes into the log, towers trained further, compared with those served, and published.
+
+  python scripts/nightly.py bundles=outputs/shop store=live.sqlite
+  python scripts/nightly.py bundles=outputs/shop store=live.sqlite interactions=today.csv metric=ndcg_at_10
+
+Asks the service which run it serves, exports its live changes into a new folder of `nights`, goes on from that
+run, and compares both on the newest window. Where the new towers are not significantly worse, the service is
+switched to them; otherwise it goes on, and the exit status is 5. docs/nightly.md says more.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from twotower.config.exits import leave_on_signals
+
+
+def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
+    from twotower.pipeline.nightly import Night, nightly
+
+    return nightly(Night.of(settings))
+
+
+if __name__ == "__main__":
+    leave_on_signals()  # first of all: the rest takes a while to import
+    from twotower.commands.door import run_door
+
+    run_door("nightly", task, __doc__ or "")

@@ -1,0 +1,43 @@
+"""Bought before: everybody is shown their own items, what they took most first."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.dataset import Holdout
+from twotower.data.history import History
+from twotower.evaluation.baselines.popularity import Popularity
+
+
+class BoughtBefore(Popularity):
+    """Score of an item = how often the user took it; of equals the latest, then the most popular, is first.
+
+    What the user never took follows by popularity. Only where repeats are kept (`data.repeats=keep`).
+
+    Reference: Hu et al., Modeling Personalized Item Frequency Information for Next-basket Recommendation,
+    SIGIR 2020, whose baseline "personal top frequency" it is.
+    """
+
+    class Config(Popularity.Config):
+        """Nothing to set."""
+
+        def says_something_of(self, holdout: Holdout) -> bool:
+            """Tell whether what a user has may be recommended."""
+            return holdout.repeats
+
+    config: Config
+
+    def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
+        """Return 1 and more for the users' own items, by their order, and less for all others."""
+        num_items = len(self.counts)
+        found = np.tile(self.counts / (self.counts.max(initial=0) + 1), (len(users), 1))
+        log = history.positives
+        owners, positions = log.positions(users)
+        keys = owners * (num_items + 1) + log.items[positions]
+        order = np.argsort(keys, kind="stable")
+        pairs, first, taken = np.unique(keys[order], return_index=True, return_counts=True)
+        latest = log.times[positions][order][first + taken - 1]
+        queries, columns = pairs // (num_items + 1), pairs % (num_items + 1) - 1
+        ranked = np.lexsort((self.counts[columns], latest, taken, queries))
+        places = np.arange(len(pairs)) - np.searchsorted(queries, queries)
+        found[queries[ranked], columns[ranked]] = 1 + places
+        return found.astype(np.float32)

@@ -1,0 +1,48 @@
+"""The mean loss of an epoch; the loss that is logged while it goes on is that of one batch."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from twotower.training.batches import Batch
+
+EPOCH_LOSS = "train/epoch_loss"
+
+
+class EpochLoss(pl.Callback):
+    """Logs `train/epoch_loss`, the mean over the epoch's examples, each under the weights of its step.
+
+    The sums go into the checkpoint, so that an epoch that was interrupted has the same mean. Stands before
+    the callbacks that read it.
+    """
+
+    def __init__(self) -> None:
+        self.total: Tensor | None = None  # on the device of the loss: to read it each step would wait for it
+        self.num_examples = 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Add up."""
+        number = len(batch.users)
+        loss = outputs["loss"].detach().double() * number
+        self.total = loss if self.total is None else self.total + loss
+        self.num_examples += number
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the mean, and begin anew."""
+        if self.total is not None:
+            pl_module.log(EPOCH_LOSS, (self.total / self.num_examples).float())
+        self.total, self.num_examples = None, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums so far."""
+        total = 0.0 if self.total is None else float(self.total)
+        return {"total": total, "num_examples": self.num_examples}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the sums of a checkpoint."""
+        self.num_examples = state_dict["num_examples"]
+        self.total = torch.tensor(state_dict["total"], dtype=torch.float64) if self.num_examples else None

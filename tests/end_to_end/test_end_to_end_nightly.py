@@ -1,0 +1,179 @@
+"""A service that lives through three nights: train, serve, live changes, export, continue, gate, publish."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+from in_process import run_script
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
+from service import SERVE, free_port, wait_until_ready
+
+from twotower.config.exits import GATE_REFUSED
+from twotower.data.sources.synthetic import Synthetic
+from twotower.serving.live.changes import replay
+from twotower.serving.live.store import Store
+from twotower.serving.retriever import Retriever
+
+CATEGORICAL = "_target_: twotower.features.categorical.Categorical"
+SETTINGS = [
+    "data=table_files",
+    "features=table_files",
+    f"+features.user.segment={{{CATEGORICAL}, column: segment, dim: 4}}",
+    f"+features.item.category={{{CATEGORICAL}, column: category, dim: 4}}",
+    "split=temporal",
+    "split.unit=share",
+    "split.test=0.05",
+    "split.valid=0.05",
+    "index=flat_ip",
+    "trainer.max_epochs=2",
+    "trainer.refit=true",
+    "metrics.num_bootstrap=0",
+    "baselines=all_time",
+    "console=quiet",
+]
+NEW_ITEM, NEW_USER = 900, 901
+COLUMNS = ["user_id", "item_id", "timestamp"]
+
+
+@pytest.fixture
+def days(tmp_path: Path) -> list[pd.DataFrame]:
+    """The log of the first morning, on the disk with its tables, and what happens on three days."""
+    tables = Synthetic(Synthetic.Config(num_users=200, num_items=100, num_interactions=4000)).load()
+    log = tables.interactions[COLUMNS].drop_duplicates().sort_values("timestamp", kind="stable")
+    first = int(0.94 * len(log))
+    log[:first].to_csv(tmp_path / "log.csv", index=False)
+    tables.users[["user_id", "segment"]].to_csv(tmp_path / "users.csv", index=False)
+    tables.items[["item_id", "title", "category"]].to_csv(tmp_path / "items.csv", index=False)
+    size = (len(log) - first) // 3
+    return [log[:first], *(log[start : start + size] for start in range(first, first + 3 * size, size))]
+
+
+@contextmanager
+def service(run: Path, store: Path) -> Iterator[httpx.Client]:
+    port = free_port()
+    command = [sys.executable, str(SERVE), f"bundle='{run}'", f"port={port}", f"store='{store}'"]
+    with subprocess.Popen([*command, "console=quiet"], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_until_ready(process, f"http://127.0.0.1:{port}")
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=600) as client:
+                yield client
+        finally:
+            process.kill()
+
+
+def ok(answer: httpx.Response) -> Any:
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def happens(client: httpx.Client, events: pd.DataFrame) -> None:
+    for user, item, time in events.itertuples(index=False):
+        ok(client.post(f"/users/{user}/events", json={"item_id": int(item), "time": int(time)}))
+
+
+def rows_of(logs: Sequence[pd.DataFrame]) -> Counter[tuple[int, ...]]:
+    return Counter(row for log in logs for row in log[COLUMNS].itertuples(index=False, name=None))
+
+
+def everybody_has_everything_once(run: Path, store: Path, logs: Sequence[pd.DataFrame]) -> None:
+    """A service that starts from the last night's bundle knows the live events, and each of them once.
+
+    Of the log the bundle knows what came before its test window.
+    """
+    retriever = Retriever.open(run / "exported")
+    with contextlib.closing(Store(store)) as kept:
+        assert replay(kept.changes(), retriever) == []
+    before = logs[0][logs[0]["timestamp"] < retriever.bundle.request_time]
+    expected = pd.concat([before, *logs[1:]])
+    assert len(before) < len(logs[0])
+    assert len(retriever.bundle.history) > len(before)  # so some events are in both
+    for user, theirs in expected.groupby("user_id")["item_id"]:
+        assert Counter(retriever.history(int(user))) == Counter(theirs.tolist())
+
+
+def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
+    tmp_path: Path, days: list[pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = [
+        f"data.{table}_path={tmp_path / name}.csv"
+        for table, name in (("interactions", "log"), ("users", "users"), ("items", "items"))
+    ]
+    done = run_script(
+        "train", *SETTINGS, *files, "data.item_label=title", f"output_root={tmp_path}", "name=runs"
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "runs").iterdir()
+    store = tmp_path / "live.sqlite"
+
+    def version() -> str:
+        return str(ok(client.get("/readyz"))["version"])
+
+    def night(*changes: str) -> tuple[int, dict[str, Any], Path]:
+        nights = {*(tmp_path / "nights").iterdir()} if (tmp_path / "nights").exists() else set()
+        done = run_script(
+            "nightly", "bundles=runs", f"store={store}", f"service={client.base_url}", "epochs=2", *changes
+        )
+        assert done.returncode in (0, GATE_REFUSED), done
+        (new,) = {path for path in (tmp_path / "nights").iterdir() if path.is_dir()} - nights
+        return done.returncode, json.loads((new / "night.json").read_text()), new
+
+    with service(run, store) as client:
+        first = version()
+        assert first.startswith(run.name)
+        happens(client, days[1])
+        ok(client.put(f"/items/{NEW_ITEM}", json={"features": {"title": "LAMP", "category": "category 1"}}))
+        ok(client.put(f"/users/{NEW_USER}", json={"features": {"segment": "segment 1"}}))
+        theirs = pd.DataFrame([(NEW_USER, NEW_ITEM, int(days[1]["timestamp"].max()))], columns=COLUMNS)
+        happens(client, theirs)
+
+        status, record, folder = night()
+        assert (status, record["gate"]["passed"]) == (0, True)
+        second = version()
+        assert second == record["version"] != first
+        assert second.startswith(Path(record["continued"]).name)
+        so_far = [*days[:2], theirs]
+        assert rows_of([pd.read_csv(folder / "interactions.csv")]) == rows_of(so_far)
+        assert pd.read_csv(folder / "items.csv")["item_id"].tolist()[-1] == NEW_ITEM
+        assert pd.read_csv(folder / "users.csv")["user_id"].tolist()[-1] == NEW_USER
+        result = json.loads((Path(record["continued"]) / "result.json").read_text())
+        assert (result["ancestry"]["generation"], result["ancestry"]["new_items"]) == (2, 1)
+        asked = {"user_id": NEW_USER, "k": 200, "exclude_seen": False}
+        found = [each["item_id"] for each in ok(client.post("/recommend", json=asked))["items"]]
+        assert NEW_ITEM in found
+
+        happens(client, days[2])
+        status, record, folder = night("changes.optimizer.learning_rate=1.0")
+        assert (status, record["gate"]["passed"]) == (GATE_REFUSED, False)
+        assert record["gate"]["new"] < record["gate"]["old"]
+        assert version() == record["version"] == second
+        assert rows_of([pd.read_csv(folder / "interactions.csv")]) == rows_of([*so_far, days[2]])
+
+        happens(client, days[3])
+        ok(client.delete(f"/items/{NEW_ITEM}"))
+        status, record, folder = night()
+        assert status == 0
+        third = version()
+        assert third == record["version"] not in (first, second)
+        so_far += days[2:]
+        assert rows_of([pd.read_csv(folder / "interactions.csv")]) == rows_of(so_far)
+        assert (record["exported"]["events"], record["exported"]["removed_items"]) == (
+            sum(map(len, days[1:])) + 1,
+            1,
+        )
+        result = json.loads((Path(record["continued"]) / "result.json").read_text())
+        assert result["ancestry"]["generation"] == 3
+        found = [each["item_id"] for each in ok(client.post("/recommend", json=asked))["items"]]
+        assert len(found) == 100
+        assert NEW_ITEM not in found
+    everybody_has_everything_once(Path(record["continued"]), store, so_far)

@@ -1,0 +1,131 @@
+"""Users and items that the log names and their table lacks."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from twotower.config.errors import InputError
+from twotower.data.build import audit_table, build_dataset
+from twotower.data.missing_rows import with_rows
+from twotower.data.sources.table_files import TableFiles
+from twotower.data.splits.leave_one_out import LeaveOneOut
+from twotower.data.table_reader import typed
+from twotower.data.tables import Tables, checked
+
+T = 1_700_000_000
+LOG = {"user_id": [9, 1, 7, 1, 9], "item_id": ["b", "a", "z", "b", "a"], "timestamp": [T] * 5}
+USERS = {"user_id": [5, 1], "age": [30, 40]}
+ITEMS = {"item_id": ["b", "a"], "name": ["B", None]}
+
+
+def given(users: dict[str, Any] = USERS, items: dict[str, Any] = ITEMS) -> Tables:
+    names = {"interactions": "log.csv", "users": "users.csv", "items": "items.csv"}
+    return Tables(pd.DataFrame(LOG), pd.DataFrame(users), pd.DataFrame(items), names)
+
+
+def test_ids_that_a_table_lacks_get_rows_at_its_end_with_everything_missing() -> None:
+    found = checked(given(), may_lack={"users", "items"})
+    assert found.users["user_id"].tolist() == [5, 1, 9, 7]
+    assert found.users["age"].tolist() == [30, 40, pd.NA, pd.NA]
+    assert found.items["item_id"].tolist() == ["b", "a", "z"]
+    assert found.items["name"].isna().tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (np.array([1, 2], dtype=np.int64), "Int64"),
+        (np.array([1, 2], dtype=np.uint8), "UInt64"),
+        (np.array([True, False]), "boolean"),
+        (np.array([0.5, 1.5]), "float64"),
+        (pd.Series(["a", "b"], dtype="str"), "str"),
+        (pd.Series([1, None], dtype="Int64"), "Int64"),
+        (pd.Series([["a"], ["b", "c"]], dtype=object), "object"),
+        (pd.to_datetime(["2020-01-01", "2020-01-02"]), "datetime64[us]"),
+    ],
+    ids=lambda value: str(getattr(value, "dtype", "")),
+)
+def test_values_stay_what_they_are(values: Any, dtype: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"user_id": [1, 2], "x": values})
+    frame.index = pd.RangeIndex(2, 4, name="line")
+    whole = with_rows(frame, "user_id", pd.Series([2, 3, 3]))
+    assert whole["user_id"].tolist() == [1, 2, 3]
+    assert str(whole["x"].dtype) == dtype
+    assert whole["x"].tolist()[:2] == frame["x"].tolist()
+    assert bool(pd.isna(whole["x"].iloc[2]))
+    whole.to_parquet(tmp_path / "stored.parquet")
+    again = pd.read_parquet(tmp_path / "stored.parquet")["x"]
+    assert again.isna().tolist() == whole["x"].isna().tolist()
+
+
+def test_a_whole_table_stays_the_same_object() -> None:
+    frame = pd.DataFrame({"user_id": [1, 2]})
+    assert with_rows(frame, "user_id", pd.Series([2, 1, 1])) is frame
+
+
+def test_both_tables_are_told_at_once_where_that_is_refused() -> None:
+    with pytest.raises(InputError) as caught:
+        checked(given())
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "2 mistakes in the data"
+    assert "log.csv: column 'user_id', row 1: 9 is not in users.csv (2 such ids in all)" in lines[1]
+    assert "set data.missing_users=unknown (3 such rows in all)" in lines[1]
+    assert "log.csv: column 'item_id', row 3: 'z' is not in items.csv (1 such ids in all)" in lines[2]
+
+
+def test_one_may_be_strict_alone() -> None:
+    with pytest.raises(InputError, match=r"^log\.csv: column 'item_id', row 3: 'z' is not in"):
+        checked(given(), may_lack={"users"})
+
+
+@pytest.mark.parametrize("ids", [[100, 200], []], ids=str)
+def test_a_table_that_has_none_of_the_ids_is_always_refused(ids: list[int]) -> None:
+    users = {"user_id": np.array(ids, dtype=np.int64)}
+    with pytest.raises(InputError, match=r"\(3 such ids in all\); it has none of the ids here; spell them"):
+        checked(given(users=users), may_lack={"users", "items"})
+
+
+def test_ids_of_another_kind_are_always_refused() -> None:
+    with pytest.raises(InputError, match="make both of one type"):
+        checked(given(users={"user_id": ["1", "9"]}), may_lack={"users", "items"})
+
+
+def test_whole_numbers_with_gaps_stay_whole() -> None:
+    found = typed(pd.Series(["7", None, "-3"], index=pd.RangeIndex(2, 5, name="line")))
+    assert found.tolist() == [7, pd.NA, -3]
+    assert found.index.name == "line"
+
+
+def test_the_audit_says_how_many(tmp_path: Path) -> None:
+    for name, table in {"log": LOG, "users": USERS, "items": ITEMS}.items():
+        pd.DataFrame(table).to_csv(tmp_path / f"{name}.csv", index=False)
+    paths = {
+        f"{table}_path": str(tmp_path / f"{file}.csv")
+        for table, file in {"interactions": "log", "users": "users", "items": "items"}.items()
+    }
+    log = pd.DataFrame(
+        {"user_id": [1, 1, 1, 7, 7, 7], "item_id": list("abzazb"), "timestamp": range(T, T + 6)}
+    )
+    log.to_csv(tmp_path / "log.csv", index=False)
+    split = LeaveOneOut(LeaveOneOut.Config())
+    for _ in range(2):  # built, and opened from the cache
+        dataset = build_dataset(TableFiles(TableFiles.Config(**paths)), split, tmp_path / "cache")
+        assert (dataset.audit["users_without_row"], dataset.audit["items_without_row"]) == (1, 1)
+        assert ("users without row", "1") in audit_table(dataset.audit)
+        assert dataset.users.values.tolist() == [1, 5, 7]
+        assert dataset.user_table["age"].tolist() == [40, 30, pd.NA]
+        assert dataset.items.values.tolist() == ["a", "b", "z"]
+    strict = TableFiles(TableFiles.Config(**paths, missing_users="refuse"))
+    with pytest.raises(InputError, match=r"^[^\n]*line 5: 7 is not in [^\n]*$"):
+        build_dataset(strict, split, tmp_path / "cache")
+
+
+def test_a_whole_table_is_not_spoken_of(tmp_path: Path) -> None:
+    log = pd.DataFrame({"user_id": [1, 1, 1], "item_id": [1, 2, 3], "timestamp": range(T, T + 3)})
+    log.to_csv(tmp_path / "log.csv", index=False)
+    source = TableFiles(TableFiles.Config(interactions_path=str(tmp_path / "log.csv")))
+    audit = build_dataset(source, LeaveOneOut(LeaveOneOut.Config()), tmp_path / "cache").audit
+    assert not [key for key in audit if key.endswith("without_row")]

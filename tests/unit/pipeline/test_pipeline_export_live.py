@@ -1,0 +1,203 @@
+"""Live changes of a store in the next night's files: nothing lost, nothing twice, all counted."""
+
+import contextlib
+import json
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from twotower.config.errors import InputError
+from twotower.pipeline.export_live import export_live, table_paths, told
+from twotower.pipeline.live_tables import Grown
+from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, UserForgotten, UserPut
+from twotower.serving.live.store import Store
+
+T = 1_717_156_800  # 2024-05-31T12:00:00Z
+LOG = f"who,note,what,when\nann,x,i1,{T}\nbob,,i2,{T + 10}\nann,y,i2,{T + 20}\n"
+ITEMS = "what,name,price,tags,internal\ni1,RED CUP,1.50,home|gift,7\ni2,LAMP,2,,8\n"
+EVENTS = [
+    Event("ann", "i1", T),  # in the log
+    Event("ann", "i1", T + 60),
+    Event("cem", "i3", T + 61),
+    Event("bob", "i2", T + 10),  # in the log
+    Event("bob", "i1", T + 10),
+]
+PUTS = [
+    ItemPut("i3", {"name": "TOY, SMALL", "price": 3, "tags": ["kids", "gift"]}),
+    ItemPut("i1", {"name": "RED CUP", "price": 1.5, "tags": ["home", "gift"]}),  # as it was
+    ItemPut("i2", {"price": 2.25}),
+]
+
+
+def settings(folder, **data):
+    return {
+        "data": {
+            "_target_": "twotower.data.sources.table_files.TableFiles",
+            "interactions_path": str(folder / "log.csv"),
+            "items_path": str(folder / "items.csv"),
+            "user_column": "who",
+            "item_column": "what",
+            "timestamp_column": "when",
+            "tag_columns": ["tags"],
+            "item_features": ["name", "price", "tags"],
+            "item_label": "name",
+            **data,
+        }
+    }
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "log.csv").write_text(LOG)
+    (tmp_path / "items.csv").write_text(ITEMS)
+    return tmp_path
+
+
+@pytest.fixture
+def store(tmp_path):
+    with contextlib.closing(Store(tmp_path / "live.sqlite")) as kept:
+        kept.commit([*PUTS, *EVENTS, ItemRemoved("i1")])
+    return tmp_path / "live.sqlite"
+
+
+def lines(path):
+    return path.read_text().splitlines()
+
+
+def test_three_nights_lose_nothing_and_double_nothing(place, store):
+    counts = export_live(settings(place), store, place / "night-1", {}, {})
+    assert lines(place / "night-1" / "interactions.csv") == [
+        *LOG.splitlines(),
+        f"ann,,i1,{T + 60}",
+        f"cem,,i3,{T + 61}",
+        f"bob,,i1,{T + 10}",
+    ]
+    assert lines(place / "night-1" / "items.csv") == [
+        "what,name,price,tags,internal",
+        "i1,RED CUP,1.50,home|gift,7",
+        "i2,,2.25,,8",
+        'i3,"TOY, SMALL",3,kids|gift,',
+    ]
+    assert told(counts, place / "night-1") == (
+        "ok  3 of 5 live events are new (2 were there), 3 rows became 6; items: 1 new, 1 changed, "
+        f"1 as they were; of removed items 1 stay in the table  {place / 'night-1'}"
+    )
+    assert json.loads((place / "night-1" / "exported.json").read_text())["events_added"] == 3
+    with contextlib.closing(Store(store)) as running:  # which the service has open
+        running.commit([Event("dan", "i2", T + 99), ItemPut("i3", {"name": "TOY", "price": 4})])
+        paths = {"interactions": str(place / "night-1" / "interactions.csv")}
+        paths["items"] = str(place / "night-1" / "items.csv")
+        second = export_live(settings(place), store, place / "night-2", paths, {})
+        running.commit([Event("dan", "i2", T + 100)])  # and goes on to write to
+    assert (second.rows_before, second.events, second.events_there, second.events_added) == (6, 6, 5, 1)
+    assert lines(place / "night-2" / "interactions.csv")[-1] == f"dan,,i2,{T + 99}"
+    assert lines(place / "night-2" / "items.csv")[-1] == "i3,TOY,4,,"
+    paths = {name: path.replace("night-1", "night-2") for name, path in paths.items()}
+    third = export_live(settings(place), store, place / "night-3", paths, {})
+    assert (third.rows_before, third.events_added, third.rows) == (7, 1, 8)
+    assert (third.items.added, third.items.changed, third.items.unchanged) == (0, 0, 3)
+    assert (place / "night-3" / "items.csv").read_bytes() == (place / "night-2" / "items.csv").read_bytes()
+    # a night that was left out, or a log of somebody's who logs the events too, makes no difference
+    late = export_live(settings(place), store, place / "late", {}, {})
+    assert sorted(lines(place / "late" / "interactions.csv")) == sorted(
+        lines(place / "night-3" / "interactions.csv")
+    )
+    assert late.events_added == 5
+    assert table_paths(place / "late") == {
+        f"{name}_path": str(place / "late" / f"{name}.csv") for name in ("interactions", "items")
+    }
+
+
+def test_profiles_are_rows_of_the_users(place):
+    (place / "users.csv").write_text("who,age,city\nann,30,ROME\nbob,,\n")
+    with contextlib.closing(Store(place / "live.sqlite")) as kept:
+        profiles = {"ann": {"age": 31, "city": "ROME"}, "eve": {"city": "BONN"}, "bob": {}, "fay": {"age": 1}}
+        kept.commit([UserPut(user, profile) for user, profile in profiles.items()])
+        kept.commit([UserForgotten("fay")])
+    run = settings(place, users_path=str(place / "users.csv"))
+    counts = export_live(run, place / "live.sqlite", place / "night", {}, {})
+    assert lines(place / "night" / "users.csv") == ["who,age,city", "ann,31,ROME", "bob,,", "eve,,BONN"]
+    assert (counts.users, counts.items) == (Grown(1, 1, 1), Grown())
+    assert (place / "night" / "interactions.csv").read_text() == LOG
+    assert (place / "night" / "items.csv").read_text() == ITEMS
+
+
+@pytest.mark.parametrize("unit", ["ms", "iso"])
+def test_units_and_parquet(place, store, unit):
+    frame = pd.read_csv(place / "log.csv")
+    frame["when"] = frame["when"] * 1000 + 999 if unit == "ms" else pd.to_datetime(frame["when"], unit="s")
+    frame.to_parquet(place / "log.parquet")
+    items = pd.read_csv(place / "items.csv")
+    items["tags"] = [["home", "gift"], None]
+    items.to_parquet(place / "items.parquet", index=False)
+    paths = {
+        name: str(place / f"{file}.parquet") for name, file in (("interactions", "log"), ("items", "items"))
+    }
+    counts = export_live(
+        settings(place, timestamp_unit=unit), store, place / "night", paths, {"note": "live"}
+    )
+    assert (counts.events_added, counts.events_there, counts.rows) == (3, 2, 6)
+    new = pq.read_table(place / "night" / "interactions.parquet").to_pylist()[3:]
+    when = T + 60
+    expected = when * 1000 if unit == "ms" else pd.Timestamp(when, unit="s").to_pydatetime()
+    assert [(row["who"], row["note"], row["what"]) for row in new] == [
+        ("ann", "live", "i1"),
+        ("cem", "live", "i3"),
+        ("bob", "live", "i1"),
+    ]
+    assert new[0]["when"] == expected
+    rows = pq.read_table(place / "night" / "items.parquet").to_pylist()
+    assert rows[1] == {"what": "i2", "name": None, "price": 2.25, "tags": None, "internal": 8}
+    assert rows[2]["tags"] == ["kids", "gift"]
+    assert (counts.items.added, counts.items.changed, counts.items.unchanged) == (1, 1, 1)
+    paths = {"interactions": str(place / "night" / "interactions.parquet")}
+    again = export_live(settings(place, timestamp_unit=unit), store, place / "again", paths, {})
+    assert again.events_added == 0
+
+
+def test_labels_weights_and_words_of_events_are_filled_in(place, store):
+    log = LOG.replace("note", "stars,weight,action").replace(",x,", ",4,1,buy,").replace(",y,", ",1,1,view,")
+    (place / "log.csv").write_text(log.replace("bob,,", "bob,5,2,buy,"))
+    data = {
+        "label_column": "stars",
+        "label_threshold": 4.0,
+        "weight_column": "weight",
+        "event_column": "action",
+    }
+    buy = {"buy": {"role": "positive"}, "view": {"role": "history"}}
+    export_live(settings(place, **data, events=buy), store, place / "one", {}, {})
+    assert lines(place / "one" / "interactions.csv")[4] == f"ann,4,1,buy,i1,{T + 60}"
+    both = {"buy": {"role": "positive"}, "view": {"role": "positive"}}
+    with pytest.raises(InputError, match=r"fill.action: the log has this column, .* fill.action=click"):
+        export_live(settings(place, **data, events=both), store, place / "two", {}, {})
+    export_live(
+        settings(place, **data, events=both), store, place / "two", {}, {"action": "view", "weight": 0.5}
+    )
+    assert lines(place / "two" / "interactions.csv")[4] == f"ann,4,0.5,view,i1,{T + 60}"
+
+
+def test_mistakes_are_told_and_nothing_is_left(place, store):
+    (place / "there").mkdir()
+    kept = set(place.iterdir())
+    synthetic = {"data": {"_target_": "twotower.data.sources.synthetic.Synthetic"}}
+    for run, at, out, paths, fill, message in [
+        (settings(place), store, "there", {}, {}, "there: already there, and never overwritten"),
+        (settings(place), place / "no.sqlite", "out", {}, {}, "no.sqlite: there is no store of live changes"),
+        (settings(place), place / "log.csv", "out", {}, {}, "log.csv: not readable as a store"),
+        (synthetic, store, "out", {}, {}, "it was trained on Synthetic, which has no log"),
+        (settings(place), store, "out", {"interactions": str(place / "gone.csv")}, {}, "there is no file"),
+        (
+            settings(place),
+            store,
+            "out",
+            {},
+            {"color": 1},
+            "fill.color: the log has no such column; there is who",
+        ),
+        (settings(place), store, "out", {}, {"when": 1}, "fill.when: every event has its own"),
+        (settings(place, item_features=["name"]), store, "out", {}, {}, "items.csv: it lacks column 'price'"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            export_live(run, at, place / out, paths, fill)
+        assert {path for path in place.iterdir() if not path.name.endswith(("-wal", "-shm"))} == kept
