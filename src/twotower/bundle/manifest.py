@@ -117,7 +117,8 @@ def read_manifest(folder: Path) -> Manifest:
             "read it with the version of twotower that wrote it, or train again with this one"
         )
     manifest = _checked(values, path)
-    needed, possible = FILES, POSSIBLE_FILES
+    needed: tuple[str, ...] = FILES
+    possible: tuple[str, ...] = POSSIBLE_FILES
     if manifest.export is not None:
         needed, possible = needed + EXPORT_FILES, possible + WEIGHTS
     for name in needed:

@@ -58,12 +58,9 @@ def encode_at(
     events = history.last_events(users, model.history.config.length)
     request_times = np.asarray(request_times, dtype=np.int64)
     contexts = None if context is None else np.asarray(context, dtype=np.int64)
-    embeddings = model.encode_users(
-        *(
-            None if values is None else torch.from_numpy(values).to(device)
-            for values in (users, rows, times, request_times, contexts, events)
-        )
-    )
+    asked = [torch.from_numpy(values).to(device) for values in (users, rows, times, request_times)]
+    known = [None if each is None else torch.from_numpy(each).to(device) for each in (contexts, events)]
+    embeddings = model.encode_users(*asked, *known)
     model.train(training)
     return embeddings.float()
 

@@ -44,7 +44,7 @@ class Interactions:
     wanted: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, times: Sequence[int] = (), rows: Rows | None = None) -> "Interactions":
+    def of(cls, times: Sequence[int] | Rows = (), rows: Rows | None = None) -> "Interactions":
         """Return items that the user wanted, and nothing more is known of."""
         found = np.array(times, dtype=np.int64)
         rows = np.zeros(0, dtype=np.int64) if rows is None else rows

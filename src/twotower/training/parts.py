@@ -68,7 +68,7 @@ def build_module(
         width,
         None if before is None else before.items,
     )
-    contexts = fit_contexts(config, dataset, log)
+    contexts = fit_contexts(config, dataset, log, None if before is None else before.contexts)
     check_weights(config, users, items, contexts, len(dataset.events))
     torch.manual_seed(config.seed)
     model = config.build_towers(users, items, torch.from_numpy(trained_items), contexts, len(dataset.events))
@@ -136,14 +136,24 @@ def build_batches(
     return batches
 
 
-def fit_contexts(config: TrainingConfig, dataset: RetrievalDataset, log: History) -> FeatureTable:
-    """Fit the features of the request on the contexts that training sees, shown negatives' too."""
+def fit_contexts(
+    config: TrainingConfig, dataset: RetrievalDataset, log: History | None, before: FeatureTable | None = None
+) -> FeatureTable:
+    """Fit the features of the request on the contexts that training sees, shown negatives' too.
+
+    Args:
+        config: of the training.
+        dataset: gives the contexts.
+        log: what is trained on; None if nothing is.
+        before: see `fit_features`.
+    """
     table = pd.DataFrame() if dataset.context_table is None else dataset.context_table
-    logs = [log] if log.shown is None else [log, log.shown]
-    rows = [np.asarray(each.context) for each in logs if each.context is not None]
+    rows = [
+        np.asarray(each.context) for each in (log, log and log.shown) if each and each.context is not None
+    ]
     seen = np.unique(np.concatenate(rows)) if rows else np.zeros(0, dtype=np.int64)
     origin = dataset.origins.get("interactions", "interactions")
-    return fit_features(config.features.context, table, seen[seen > 0], origin, config.tower_width)
+    return fit_features(config.features.context, table, seen[seen > 0], origin, config.tower_width, before)
 
 
 def fit_features(

@@ -35,7 +35,9 @@ def tables() -> tuple[FeatureTable, FeatureTable, FeatureTable]:
     return FeatureTable({}, {}, 4), items, contexts
 
 
-def two_tower(contexts: bool = True, kind: str = "mean_pooling.MeanPooling", **history: Any) -> TwoTower:
+def two_tower(
+    contexts: bool = True, kind: str = "mean_pooling.MeanPooling", num_events: int = 2, **history: Any
+) -> TwoTower:
     settings = {
         "embedding_dim": D,
         "history": {"_target_": f"{HISTORY}.{kind}", "length": 3, "last_item": False, **history},
@@ -47,7 +49,7 @@ def two_tower(contexts: bool = True, kind: str = "mean_pooling.MeanPooling", **h
     torch.manual_seed(5)
     known = torch.tensor([False, True, True, True])
     given = requests if contexts else None
-    return TwoTowerConfig.of(settings).build_towers(users, items, known, given, 2).eval()
+    return TwoTowerConfig.of(settings).build_towers(users, items, known, given, num_events).eval()
 
 
 def plain_sum(model: TwoTower) -> TwoTower:
