@@ -11,6 +11,7 @@ from twotower.data.history import History
 from twotower.features.feature_table import FeatureTable
 from twotower.features.numeric import Numeric
 from twotower.towers.item_bias.no_bias import NoBias
+from twotower.towers.item_bias.popularity import Popularity
 from twotower.towers.item_bias.recent_popularity import RecentPopularity
 from twotower.towers.two_tower import TwoTower, score
 from twotower.towers.two_tower_config import TwoTowerConfig
@@ -53,6 +54,15 @@ def test_it_starts_at_the_centred_log_of_decayed_counts() -> None:
     logs = [math.log1p(1.5), math.log1p(1.0), math.log1p(0.0)]
     expected = [value - sum(logs) / 3 for value in logs]
     assert bias()(torch.tensor([1, 2, 3]))[:, 0].tolist() == pytest.approx(expected)
+
+
+def test_popularity_of_all_time_counts_every_interaction_once() -> None:
+    built = Popularity(Popularity.Config(new_item_quantile=1.0), 3)
+    built.initialise(LOG)
+    logs = [math.log1p(2), math.log1p(1), 0.0]
+    expected = [value - sum(logs) / 3 for value in logs]
+    assert built(torch.tensor([1, 2, 3]))[:, 0].tolist() == pytest.approx(expected)
+    assert built.eval()(torch.tensor([9]))[:, 0].tolist() == pytest.approx([max(expected)])
 
 
 def test_unknown_and_new_items_have_none() -> None:
