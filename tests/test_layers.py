@@ -37,6 +37,8 @@ ONLY_IN = {
     "omegaconf": {"commands"},
     "faiss": {"index"},
     "pytorch_lightning": {"training"},
+    "mlflow": {"training"},
+    "wandb": {"training"},
     "onnxruntime": {"bundle"},
     "onnx_ir": {"bundle"},
     "fastapi": {"serving"},

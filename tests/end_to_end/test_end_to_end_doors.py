@@ -37,6 +37,7 @@ GROUPS = {
     "recommend": set(),
     "embed": set(),
     "export_live": set(),
+    "nightly": set(),
 }
 KEYS = {
     "train": set(RunKeys.model_fields) | SWEEP_ONLY - groups(),
@@ -45,7 +46,7 @@ KEYS = {
     "export": {"run", "debug", "trusted_packages"},
     **{
         door: set(yaml.safe_load((CONF / f"{door}.yaml").read_text())) - {"defaults"} | {"trusted_packages"}
-        for door in ("serve", "recommend", "embed", "export_live")
+        for door in ("serve", "recommend", "embed", "export_live", "nightly")
     },
 }
 Door = Callable[..., str]
@@ -111,6 +112,7 @@ def test_cfg_job_prints_the_whole_configuration(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(checked("train", [])))
     required = {"run": tmp_path, "bundle": tmp_path, "out": "out.parquet", "side": "items", "store": "s"}
+    required |= {"bundles": "runs"}
     run = [f"{key}={value}" for key, value in required.items() if key in KEYS[script]]
     config = yaml.safe_load(door(script, "--cfg", "job", "debug=true", *run))
     assert config.keys() | {"sweep"} == KEYS[script] | GROUPS[script] | {"sweep"}

@@ -18,6 +18,7 @@ from twotower.evaluation.user_values import name_of
 from twotower.index.index import Index
 from twotower.runs.folder_name import problems_of_place
 from twotower.serving.tour import Tour
+from twotower.training.trackers.tracker import Tracker
 from twotower.training.training_config import TrainingConfig
 
 
@@ -30,6 +31,7 @@ class RunConfig(RunKeys, TrainingConfig):
     metrics: Evaluator.Config
     baselines: dict[str, Baseline.Config]
     tour: Tour.Config | None = None
+    tracker: Tracker.Config | None = None
 
     def between(self, num_items: int | None = None, whole: bool = True) -> Iterator[Problem]:
         """Yield what is wrong with the choices together: each is asked, with what is known of the others.

@@ -29,9 +29,12 @@ from twotower.reports.console.choose import console_of
 from twotower.reports.console.console import Console
 from twotower.reports.tensorboard import Board
 from twotower.runs import record
+from twotower.runs.fingerprint import flat
 from twotower.runs.result import Result, write_result
 from twotower.runs.run import GOES_ON, Run
 from twotower.towers.two_tower import TwoTower
+from twotower.training.trackers.tensorboard import TensorBoard
+from twotower.training.trackers.tracker import Tracker
 from twotower.training.training_config import FeaturesConfig
 
 LOG = logging.getLogger("twotower")
@@ -44,6 +47,7 @@ class Job:
     run: Run
     config: RunConfig
     board: Board
+    tracker: Tracker
     console: Console
     dataset: RetrievalDataset
     evaluator: Evaluator
@@ -60,8 +64,10 @@ def begun(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> Iter
     """
     config = RunConfig.of(run.settings)
     console = console_of(config.console)
-    with run.recorded(console.handler(), remedy), Board(run.folder) as board:
+    tracker = (config.tracker or TensorBoard.Config()).build(run.folder)
+    with run.recorded(console.handler(), remedy), Board(run.folder) as board, tracker:
         board.start(run.settings, run.config_text(), run.overrides)
+        tracker.start(flat(run.settings))
         cache = Path(config.output_root) / ".cache"
         needs = needs_of(config.features)
         source, split = config.data.build(), config.split.build()
@@ -85,7 +91,7 @@ def begun(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> Iter
             raise_problems(each for each in found if before is None or each.key != "trainer.monitor")
         ways = (before.higher_is_better if before else {}) | config.metrics.higher_is_better()
         run.known = run.known.having(data=record.data_record(dataset, seen_filter), higher_is_better=ways)
-        yield Job(run, config, board, console, dataset, config.metrics.build())
+        yield Job(run, config, board, tracker, console, dataset, config.metrics.build())
 
 
 def needs_of(features: FeaturesConfig) -> Needs:
@@ -149,5 +155,9 @@ def conclude(job: Job, result: Mapping[str, Any]) -> int:
 def tell(job: Job, result: Result) -> None:
     """Record how a run ended, and show it."""
     job.board.result(result)
+    job.tracker.status = result.status
+    job.tracker.log(result.final_figures())
+    for step, figures in result.reused_curves():
+        job.tracker.log(figures, step)
     write_result(job.run.folder, result)
     job.console.result(result, job.run.folder, job.config.output_root)

@@ -114,7 +114,9 @@ def _trained(
         return trained_before(config, dataset, job.evaluator, source)
     rehearsal = partial(rehearse, config.index, config.embedding_dim, len(dataset.items))
     is_rich = config.console == "rich"
-    trained = train_towers(config, dataset, job.evaluator, run.folder, rehearsal, index, watch, is_rich)
+    trained = train_towers(
+        config, dataset, job.evaluator, run.folder, rehearsal, index, watch, is_rich, job.tracker
+    )
     trainings.remember(Path(config.output_root), run.known.training_fingerprint, run.folder)
     return trained
 

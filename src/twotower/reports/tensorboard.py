@@ -123,17 +123,12 @@ class Board:
         self.writer.flush()
 
     def result(self, result: Result) -> None:
-        """Write the final figures, and the curves of the towers where another run trained them.
-
-        A curve has its values where the trainer would have written them: at the last step of each epoch.
-        """
+        """Write the final figures, and the curves of the towers where another run trained them."""
         for tag, value in result.final_figures().items():
             self.writer.add_scalar(tag, value, 0)
-        if result.training_reused_from is not None:
-            epoch_steps = result.training.epoch_steps or 1
-            for tag, values in result.curves.items():
-                for epoch, value in enumerate(values, 1):
-                    self.writer.add_scalar(tag, value, epoch * epoch_steps - 1)
+        for step, figures in result.reused_curves():
+            for tag, value in figures.items():
+                self.writer.add_scalar(tag, value, step)
         self.columns, self.outcome = columns_of(result), result.status
 
     def index_curve(

@@ -24,6 +24,7 @@ NOT_SHAPING = {
     "seeds",
     "trusted_packages",
     "tour",
+    "tracker",
 }
 """Root keys that change where a run is kept or what it prints, not what it computes."""
 

@@ -150,6 +150,17 @@ class Result(Part):
             found |= {f"{group}/{key}": value for key, value in values.items()}
         return {key: float(value) for key, value in found.items() if is_number(value)}
 
+    def reused_curves(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Yield (step, figures) of the curves, if another run trained the towers; otherwise the trainer did.
+
+        The steps are where that would have written them: the last one of each epoch.
+        """
+        if self.training_reused_from is None:
+            return
+        for epoch in range(max(map(len, self.curves.values()), default=0)):
+            figures = {tag: values[epoch] for tag, values in self.curves.items() if epoch < len(values)}
+            yield (epoch + 1) * (self.training.epoch_steps or 1) - 1, figures
+
     def final_figures(self) -> dict[str, float]:
         """Return the figures that a sweep and TensorBoard show.
 

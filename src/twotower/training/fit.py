@@ -23,6 +23,7 @@ from twotower.training.callbacks.keep import FINAL, LAST, Keep
 from twotower.training.callbacks.run_away import RunAway
 from twotower.training.checkpoints import CheckedCheckpoints, write_checkpoint
 from twotower.training.module import RetrievalModule
+from twotower.training.trackers.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 
 LOG = logging.getLogger("twotower")
@@ -113,6 +114,7 @@ def fit(
     epochs: int | None = None,
     watch: Watch | None = None,
     progress_bar: bool = False,
+    tracker: Tracker | None = None,
 ) -> Fitted:
     """Train until the monitored metric gets no better, or for a given number of epochs.
 
@@ -129,6 +131,7 @@ def fit(
         epochs: stop after this many, without validation.
         watch: may stop the training for good.
         progress_bar: show one, if the settings say so too and this is a terminal.
+        tracker: of the run; it is told what TensorBoard is told.
 
     Raises:
         Pruned: it did.
@@ -140,7 +143,10 @@ def fit(
     bar = _progress_bar() if progress_bar and choice.progress_bar else []
     trainer = pl.Trainer(
         max_epochs=choice.max_epochs,
-        logger=Scalars(folder, name="", version="", default_hp_metric=False, prefix=_prefix(name)),
+        logger=[
+            Scalars(folder, name="", version="", default_hp_metric=False, prefix=_prefix(name)),
+            *(tracker.loggers(_prefix(name)) if tracker else ()),
+        ],
         callbacks=[
             keep,
             *([EarlyStopping(choice.monitor, mode=mode, patience=choice.patience)] if mode else []),

@@ -23,6 +23,7 @@ from twotower.training.checkpoints import read_checkpoint, unusable
 from twotower.training.fit import Fitted, fit
 from twotower.training.module import RetrievalModule
 from twotower.training.parts import build_batches, build_module
+from twotower.training.trackers.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 from twotower.training.training_config import TrainingConfig
 
@@ -68,6 +69,7 @@ def train_towers(
     index_catalogue: Callable[[TwoTower], None],
     watch: Watch | None = None,
     progress_bar: bool = False,
+    tracker: Tracker | None = None,
 ) -> Trained:
     """Train, choosing the epoch on the validation split; refit on train + valid if the settings say so.
 
@@ -82,6 +84,7 @@ def train_towers(
         index_catalogue: called with the final weights at the end of the last phase.
         watch: is shown the monitored metric after each epoch of the first phase; may stop the training.
         progress_bar: show one on a terminal.
+        tracker: of the run, beside TensorBoard.
 
     Raises:
         Pruned: the watcher did.
@@ -92,7 +95,7 @@ def train_towers(
     same_data(folder, dataset.fingerprint)
     last = BuildIndex(index_catalogue)
     refit = config.trainer.refit
-    phase = partial(run_phase, config.trainer, folder, progress_bar=progress_bar)
+    phase = partial(run_phase, config.trainer, folder, progress_bar=progress_bar, tracker=tracker)
     rehearsal = Rehearsal(rehearse_index, batches)
     first = phase(FIT, module, batches, [rehearsal] if refit else [rehearsal, last], watch=watch)
     valid = evaluate_valid(module, dataset, evaluator)
@@ -187,12 +190,13 @@ def run_phase(
     epochs: int | None = None,
     watch: Watch | None = None,
     progress_bar: bool = False,
+    tracker: Tracker | None = None,
 ) -> Fitted:
     """Run a phase, or load what it ended with in an earlier process; see `fit`."""
     if _final(folder, name).is_file():
         LOG.info("%s had ended before", name)
         return load_phase(module, folder, name)
-    return fit(module, batches, choice, folder, name, callbacks, epochs, watch, progress_bar)
+    return fit(module, batches, choice, folder, name, callbacks, epochs, watch, progress_bar, tracker)
 
 
 def load_phase(module: RetrievalModule, folder: Path, name: str) -> Fitted:

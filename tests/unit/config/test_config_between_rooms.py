@@ -11,6 +11,21 @@ from twotower.commands.compose import checked
 Refusal = Callable[..., str]
 SYNTHETIC = "data=synthetic"
 CASES: dict[str, tuple[str, ...]] = {
+    "user tower without an input": (
+        "data=synthetic features=item_id history=none user_tower.residual=null",
+        "features.user",
+        "the user tower has no input; name at least one feature",
+    ),
+    "residual of a history that is not there": (
+        "history=none",
+        "user_tower.residual",
+        "'history' is no input of this tower; it has country, request_time",
+    ),
+    "tour through columns that are not there": (
+        "data=founding_model tour=founding_model +tour.new_item.colour=red",
+        "tour.new_item",
+        "the items of this data have no column 'colour'",
+    ),
     "monitor that is not logged": (
         "trainer.monitor=valid/recal_at_20",
         "trainer.monitor",
@@ -22,6 +37,37 @@ CASES: dict[str, tuple[str, ...]] = {
         "trainer.monitor",
         "'valid/recall_at_20' is not logged",
         "valid/recall_at_10",
+    ),
+    "monitor of labels that are not there": (
+        "trainer.monitor=valid/auc",
+        "trainer.monitor",
+        "'valid/auc' needs labels",
+        "shown in vain",
+        "did you mean 'valid/m",
+    ),
+    "monitor of labels that chooses nothing": (
+        "data=movielens_1m data.label_threshold=4 trainer.monitor=valid/calibration",
+        "trainer.monitor",
+        "calibration does not say whether higher or lower is better",
+    ),
+    "shown negatives that are not there": (
+        "negatives=shown_and_uniform",
+        "negatives",
+        "the data has no shown negatives",
+        "data.label_threshold",
+        "use negatives=uniform",
+    ),
+    "shown negatives beside shown negatives": (
+        "data=movielens_1m data.label_threshold=4 negatives=shown "
+        "negatives.beside={_target_:twotower.negatives.shown.Shown,beside:null}",
+        "negatives.beside",
+        "already gives shown negatives",
+    ),
+    "a source beside shown negatives that is too large": (
+        "data=synthetic data.labels=clicks negatives=shown "
+        "negatives.beside={_target_:twotower.negatives.catalogue.Catalogue,max_items:999}",
+        "negatives.beside",
+        "1,000 items",
     ),
     "loss whose needs are not met": (
         "negatives=in_batch negatives.frequency=none",

@@ -5,9 +5,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from twotower.training.callbacks.epoch_loss import EPOCH_LOSS
-
 from twotower.evaluation.user_values import k_of
+from twotower.training.callbacks.epoch_loss import EPOCH_LOSS
 
 LOSSES = ("train/loss", EPOCH_LOSS)
 Watch = Callable[[int, float], bool]

@@ -1,0 +1,82 @@
+"""The gate by hand: the paired test over the same users, what it lets pass and what it refuses."""
+
+import pandas as pd
+import pytest
+
+from twotower.config.errors import InputError
+from twotower.files.plain_values import yaml_text
+from twotower.pipeline.gate import judge
+from twotower.runs.result import Result, write_result
+
+WAYS = {"recall": True, "rank": False, "novelty": None}
+
+
+def run(folder, values, users=None, status="ok", data="the data", metric="recall_at_20"):
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml_text({"trainer": {"monitor": "valid/recall_at_20"}}))
+    users = list(range(len(values))) if users is None else users
+    pd.DataFrame({"user_id": users, metric: [float(value) for value in values]}).to_parquet(
+        folder / "per_user.parquet"
+    )
+    mean = sum(values) / len(values)
+    known = Result(status="failed").having(
+        status=status, data={"fingerprint": data}, metrics={f"test/{metric}": mean}, higher_is_better=WAYS
+    )
+    write_result(folder, known)
+    return folder
+
+
+def test_six_users_worse_by_the_same_is_as_far_as_signs_go(tmp_path):
+    """Of 2^6 sign vectors two reach a sum of -6 d: p = 2 / 64 = .03125; of 2^5 two: p = .0625."""
+    old = run(tmp_path / "old", [1.0] * 6 + [0.5])
+    worse = run(tmp_path / "worse", [0.5] * 6 + [0.5])
+    verdict = judge(old, worse)
+    assert verdict.p_value == pytest.approx(2 / 64)
+    assert (verdict.passed, verdict.num_users, verdict.num_differing) == (False, 7, 6)
+    assert (verdict.old, verdict.new) == (pytest.approx(6.5 / 7), 0.5)
+    assert verdict.told().startswith("recall_at_20 0.9286 -> 0.5000, difference -0.4286 [")
+    assert verdict.told().endswith("p 0.0312, 7 users of whom 6 differ: significantly worse")
+    assert judge(old, worse, alpha=0.03).passed
+    almost = run(tmp_path / "almost", [0.5] * 5 + [1.0, 0.5])
+    verdict = judge(old, almost)
+    assert (verdict.p_value, verdict.passed) == (pytest.approx(2 / 32), True)
+
+
+def test_better_passes_and_so_does_the_same(tmp_path):
+    old, new = run(tmp_path / "old", [0.0] * 9), run(tmp_path / "new", [1.0] * 9)
+    assert judge(old, new).passed
+    assert judge(old, new).p_value < 0.05
+    same = judge(old, old)
+    assert (same.passed, same.p_value, same.low, same.high) == (True, 1.0, 0.0, 0.0)
+
+
+def test_which_way_is_better_the_metric_says(tmp_path):
+    old = run(tmp_path / "old", [3.0] * 9, metric="rank_at_20")
+    new = run(tmp_path / "new", [5.0] * 9, metric="rank_at_20")
+    assert not judge(old, new, "rank_at_20").passed
+    assert judge(new, old, "rank_at_20").passed
+
+
+def test_users_are_paired_by_id_and_not_by_place(tmp_path):
+    old = run(tmp_path / "old", range(9))
+    new = run(tmp_path / "new", range(9)[::-1], users=range(9)[::-1])
+    assert judge(old, new).num_differing == 0
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path):
+    old = run(tmp_path / "old", [1.0, 2.0])
+    for name, other, metric, message in [
+        ("data", {"data": "other data"}, None, "judged on different data, so nothing can be said"),
+        ("users", {"users": [0, 7]}, None, "users: other users .also 2, but not the same. than .*old"),
+        ("failed", {"status": "failed"}, None, "failed: this run has not ended"),
+        (
+            "metric",
+            {},
+            "ndcg_at_20",
+            "metric=ndcg_at_20: no value of it is better than another; .* recall_at_20",
+        ),
+        ("column", {}, "recall_at_9", "metric=recall_at_9: per_user.parquet has no column recall_at_9"),
+        ("way", {}, "novelty_at_20", "metric=novelty_at_20: no value of it is better than another"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            judge(old, run(tmp_path / name, [1.0, 2.0], **other), metric)
