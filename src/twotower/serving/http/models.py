@@ -111,9 +111,7 @@ class RecommendRequest(Strict):
         default_factory=list, description="never these"
     )
     where: Where = Field(default_factory=dict)
-    exclude_seen: bool | None = Field(
-        None, description="nothing the user already has; so if left out, unless the data keeps repeats"
-    )
+    exclude_seen: bool | None = Field(None, description="nothing the user has; left out: as the data asks")
     context: Annotated[
         dict[str, Value],
         Field(
