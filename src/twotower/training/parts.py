@@ -74,9 +74,10 @@ def build_module(
         width,
         None if before is None else before.items,
     )
-    check_weights(config, users, items)
+    contexts = fit_contexts(config, dataset, log, None if before is None else before.contexts)
+    check_weights(config, users, items, contexts, len(dataset.events))
     torch.manual_seed(config.seed)
-    model = config.build_towers(users, items, torch.from_numpy(trained_items))
+    model = config.build_towers(users, items, torch.from_numpy(trained_items), contexts, len(dataset.events))
     model.item_bias.initialise(log)
     frequencies = config.objective.build().frequencies(log, num_items, shares)
     return RetrievalModule(
@@ -90,13 +91,20 @@ def build_module(
     )
 
 
-def check_weights(config: TwoTowerConfig, users: FeatureTable, items: FeatureTable) -> None:
+def check_weights(
+    config: TwoTowerConfig,
+    users: FeatureTable,
+    items: FeatureTable,
+    contexts: FeatureTable | None = None,
+    num_events: int = 0,
+) -> None:
     """Refuse towers that training cannot hold, before their memory is asked for.
 
     Raises:
         InputError: says what they take.
     """
-    number = sum(parameter.numel() for parameter in config.shapes(users, items).parameters())
+    shapes = config.shapes(users, items, contexts, num_events)
+    number = sum(parameter.numel() for parameter in shapes.parameters())
     if said := beyond_memory(f"{number:,} weights", number * BYTES_A_WEIGHT):
         keys = "embedding_dim, user_tower.widths, item_tower.widths, features"
         raise InputError(f"{keys}: {said}; make them narrower")
@@ -134,6 +142,26 @@ def build_batches(
     return batches
 
 
+def fit_contexts(
+    config: TrainingConfig, dataset: RetrievalDataset, log: History | None, before: FeatureTable | None = None
+) -> FeatureTable:
+    """Fit the features of the request on the contexts that training sees, shown negatives' too.
+
+    Args:
+        config: of the training.
+        dataset: gives the contexts.
+        log: what is trained on; None if nothing is.
+        before: see `fit_features`.
+    """
+    table = pd.DataFrame() if dataset.context_table is None else dataset.context_table
+    rows = [
+        np.asarray(each.context) for each in (log, log and log.shown) if each and each.context is not None
+    ]
+    seen = np.unique(np.concatenate(rows)) if rows else np.zeros(0, dtype=np.int64)
+    origin = dataset.origins.get("interactions", "interactions")
+    return fit_features(config.features.context, table, seen[seen > 0], origin, config.tower_width, before)
+
+
 def fit_features(
     choices: Mapping[str, Feature.Config],
     table: pd.DataFrame,
@@ -146,7 +174,7 @@ def fit_features(
 
     Args:
         choices: name -> feature.
-        table: of users or items.
+        table: of users, items or contexts.
         train_rows: rows that training sees.
         origin: of the table, for messages.
         tower_width: of the towers' output.
