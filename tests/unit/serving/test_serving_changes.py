@@ -56,13 +56,13 @@ class Shop:
     def forget_user(self, user_id):
         self.profiles.forget(user_id)
 
-    def check_event(self, user_id, item_id, time):
+    def check_event(self, user_id, item_id, time, event=None):
         if item_id is not None and item_id not in self.known:
             raise UnknownItem(f"item {item_id!r} is not known")
         if time < 0:
             raise InputError("time: wrong")
 
-    def add_event(self, user_id, item_id, time):
+    def add_event(self, user_id, item_id, time, event=None):
         self.check_event(user_id, item_id, time)
         if (user_id, item_id, time) not in self.events:
             self.events.append((user_id, item_id, time))
@@ -190,7 +190,7 @@ def test_a_profile_and_an_item_of_one_id_are_two_things(shop, store):
         ([ItemRemoved("a"), Event("u", 1.5, 1)], "64 bits"),
         ([UserPut("u", {}), UserPut("v", {"bad": 1})], "bad"),
         ([UserPut("u", {}), UserForgotten("v")], "'v' has no profile"),
-        ([UserPut("u", {}), UserForgotten("u"), UserForgotten("u")], "'u': the profile was forgotten"),
+        ([UserPut("u", {}), UserForgotten("u"), UserForgotten("u")], "user 'u' was forgotten already"),
         ([UserPut("u", {}), UserPut(True, {})], "user True: expected an id"),
         ([UserPut("u", {"x": {1, 2}})], "features of user 'u'"),
     ],
