@@ -28,7 +28,7 @@ from twotower.towers.two_tower_config import TwoTowerConfig
 CONF = Path(__file__).parents[2] / "conf"
 ROOMS = ("history", "user_tower", "item_tower", "item_bias")
 LENGTHS = (4, 1, 2)
-NOW, D = 1_600_000_000, 9
+NOW, D, NUM_EVENTS = 1_600_000_000, 9, 3
 PLAIN = {TARGET: "twotower.towers.mlp.Mlp", "widths": [7]}
 OWN_ID = {TARGET: "twotower.features.id.Id", "column": "item_id", "dim": 8}
 
@@ -51,7 +51,10 @@ SHORT = {"f0": FEATURES["f0"], "when": {TARGET: "twotower.features.request_time.
 
 
 def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
-    """Settings and features of models: one with every feature, and as many as a room has choices."""
+    """Settings and features of models: one with every feature, and as many as a room has choices.
+
+    That one sees every feature of a request's context, too, and what was done with the items of histories.
+    """
     rooms = {room: choices(room) for room in ROOMS}
     none = next(spec for spec in rooms["history"] if spec[TARGET].endswith("NoHistory"))
     rooms["history"].remove(none)
@@ -64,7 +67,7 @@ def models() -> dict[str, tuple[Spec, dict[str, Spec]]]:
         settings["history"] = settings["history"] | {"length": length}
     every = rooms | {"user_tower": [PLAIN], "item_tower": [PLAIN]}
     settings = {room: every[room][0] for room in ROOMS}
-    settings["history"] = settings["history"] | {"length": 3}
+    settings["history"] = settings["history"] | {"length": 3, "events": True}
     without = settings | {"history": none}
     return found | {"every feature": (settings, FEATURES), "no history": (without, SHORT)}
 
@@ -86,9 +89,14 @@ def table_of(specs: dict[str, Spec], context: bool) -> FeatureTable:
 def trained(settings: Spec, specs: dict[str, Spec]) -> TwoTower:
     users, items = table_of(specs, True), table_of(specs | {"item_id": OWN_ID}, False)
     known = torch.arange(items.num_rows + 1) % 4 > 0
-    model = TwoTowerConfig.of(settings | {"embedding_dim": D}).build_towers(users, items, known)
+    config = TwoTowerConfig.of(settings | {"embedding_dim": D})
+    told = {f"of_{name}": spec for name, spec in specs.items()} if config.history.events else None
+    contexts = None if told is None else table_of(told, True)
+    model = config.build_towers(users, items, known, contexts, NUM_EVENTS)
     for parameter in model.parameters():  # as after some training: nothing is left at zero
         torch.nn.init.normal_(parameter, std=0.5)
+    if told is not None:
+        torch.nn.init.zeros_(model.event_table.weight.data[0])
     return model.eval().requires_grad_(False)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from variants import specs_of
 
-from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder
 
 B, L, H = 6, 5, 4
 
@@ -39,12 +39,14 @@ def histories() -> tuple[Tensor, Tensor, Tensor]:
     return embeddings.requires_grad_(), mask, times
 
 
-def blocks_of(encoder: HistoryEncoder, embeddings: Tensor, mask: Tensor, times: Tensor) -> dict[str, Tensor]:
+def blocks_of(
+    encoder: HistoryEncoder, embeddings: Tensor, mask: Tensor, times: Tensor, *events: EventEmbeddings
+) -> dict[str, Tensor]:
     """Ask for blocks through a table that holds every position's embedding in a row of its own."""
     width = embeddings.shape[-1]
     table = torch.cat([torch.ones(1, width), embeddings.reshape(-1, width)])  # row 0 must never be read
     places = torch.arange(1, mask.numel() + 1).reshape(mask.shape)
-    return encoder.blocks(table, places * mask, times)
+    return encoder.blocks(table, places * mask, times, *events)
 
 
 def test_there_are_encoders() -> None:
@@ -62,6 +64,24 @@ def test_pooling_from_a_table_is_the_same(encoder: HistoryEncoder) -> None:
     embeddings, mask, times = histories()
     expected = encoder.latest(embeddings, mask, times)
     torch.testing.assert_close(blocks_of(encoder, embeddings, mask, times)["history"], expected)
+
+
+def test_what_was_done_with_an_item_is_added_to_it(encoder: HistoryEncoder) -> None:
+    """Whatever way is taken: to pool two tables, or to look at each position."""
+    embeddings, mask, times = histories()
+    events = EventEmbeddings(torch.cat([torch.zeros(1, H), torch.randn(3, H)]), torch.randint(4, (B, L)))
+    events.table.requires_grad_()
+    padded = EventEmbeddings(events.table, torch.where(mask, events.rows, 3))  # row 3 must not be read there
+    found = blocks_of(encoder, embeddings, mask, times, padded)
+    added = (embeddings + events.table[events.rows]) * mask[..., None]
+    torch.testing.assert_close(found["history"], encoder.latest(added, mask, times))
+    if "last_item" in found:
+        torch.testing.assert_close(found["last_item"], added[:, -1])
+    sum(block.square().sum() for block in found.values()).backward()
+    gradient = events.table.grad
+    assert gradient is not None
+    assert (gradient[0] == 0).all()  # nothing is known of such an item, and so it stays
+    assert (gradient[1:] != 0).any()
 
 
 def test_every_item_counts(encoder: HistoryEncoder) -> None:

@@ -88,7 +88,18 @@ STRANGE = [
     *("9223372036854775808", "-9223372036854775809", "18446744073709551616", "0.1", '{"min": "x"}', '"' * 3),
     '"' + "x" * 50_000 + '"',
 ]
-FIELDS = ["user_id", "features", "history", "history_times", "request_time", "k", "allow", "deny", "where"]
+FIELDS = [
+    "user_id",
+    "features",
+    "history",
+    "history_times",
+    "request_time",
+    "k",
+    "allow",
+    "deny",
+    "where",
+    "context",
+]
 INSIDE = [
     *(f'{{"features": {{"country": {{}}}}, "k": 3, "{field}": {{}}}}' for field in ("where", "history")),
     *(

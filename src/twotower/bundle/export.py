@@ -32,8 +32,8 @@ SOURCE_SUM = "of"  # key of an export: the manifest's own SHA-256 of the bundle 
 LARGEST_DIFFERENCE = 1e-5
 NUM_DRAWN, BATCH, NUM_ALONE, SEED = 1000, 256, 16, 0
 Integers = NDArray[np.int64]
-Users = tuple[dict[str, Tensor], Integers, Integers, Integers]
-"""Encoded features [B, W], history rows [B, L], their times [B, L] and request times [B]."""
+Users = tuple[dict[str, Tensor], Integers, Integers, Integers, Integers]
+"""Encoded features [B, W], history rows [B, L], their times [B, L], request times [B] and events [B, L]."""
 
 
 def export(folder: Path, trusted_packages: Collection[str] = ()) -> Path:
@@ -139,7 +139,7 @@ def check_parity(bundle: Bundle, exported: ExportedTowers) -> dict[str, Any]:
             "with the bundle's config.yaml"
         )
     return {
-        "users_compared": sum(len(rows) for _, rows, _, _ in users),
+        "users_compared": sum(len(rows) for _, rows, *_ in users),
         "items_compared": sum(len(next(iter(case.values()))) for case in items),
         "largest_difference": largest,
         "allowed_difference": LARGEST_DIFFERENCE,
@@ -148,17 +148,21 @@ def check_parity(bundle: Bundle, exported: ExportedTowers) -> dict[str, Any]:
 
 def _users(bundle: Bundle, rng: np.random.Generator) -> Iterator[Users]:
     """Yield known users and the unknown one in batches, some alone, these without one feature; new users."""
-    length, num_users = bundle.model.history.config.length, len(bundle.users)
+    model, num_users = bundle.model, len(bundle.users)
+    length = model.history.config.length
     drawn = rng.choice(num_users, min(NUM_DRAWN, num_users), replace=False) + 1
     rows = np.append(0, np.sort(drawn)).astype(np.int64)
     batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
     for batch in batches + [row[None] for row in rows[:NUM_ALONE]]:
         times = np.resize([bundle.request_time, 0, bundle.request_time + 100 * 86_400], len(batch))
-        features = bundle.model.users.gather(torch.from_numpy(batch))
-        yield features, *bundle.history.last(batch, length), times.astype(np.int64)
-        for name, missing in bundle.model.users.encode([{}]).items() if len(batch) == 1 else ():
-            rest = features | {name: missing}
-            yield rest, *bundle.history.last(batch, length), times.astype(np.int64)
+        contexts = torch.from_numpy(rng.integers(0, model.contexts.num_rows + 1, len(batch)))
+        features = model.users.gather(torch.from_numpy(batch)) | model.contexts.gather(contexts)
+        history = bundle.history.last(batch, length)
+        rest = *history, times.astype(np.int64), _events(bundle, history[0], rng)
+        yield features, *rest
+        unknown = model.users.encode([{}]) | model.contexts.encode([{}])
+        for name, missing in unknown.items() if len(batch) == 1 else ():
+            yield features | {name: missing}, *rest
     yield from _new_users(bundle, rng)
 
 
@@ -171,11 +175,19 @@ def _new_users(bundle: Bundle, rng: np.random.Generator) -> Iterator[Users]:
     rows[np.arange(length) < length - np.array(lengths)[:, None]] = 0
     times = np.sort(rng.integers(1, now + 1, rows.shape), axis=1) * (rows > 0)
     requests = np.resize([0, now], len(rows)).astype(np.int64)
-    yield bundle.model.users.encode([{}] * len(rows)), rows, times, requests
+    events = _events(bundle, rows, rng)
+    yield bundle.model.users.encode([{}] * len(rows)), rows, times, requests, events
     for place, number in enumerate(lengths):
-        width = slice(length - max(number, 1), None)
-        alone = rows[place : place + 1, width], times[place : place + 1, width]
-        yield bundle.model.users.encode([{}]), *alone, requests[place : place + 1]
+        here, width = slice(place, place + 1), slice(length - max(number, 1), None)
+        alone = rows[here, width], times[here, width], requests[here], events[here, width]
+        yield bundle.model.users.encode([{}]), *alone
+
+
+def _events(bundle: Bundle, rows: Integers, rng: np.random.Generator) -> Integers:
+    """Draw what was done with each item of histories [B, L], 0 = not known."""
+    model = bundle.model
+    most = model.event_table.num_embeddings if model.history.config.events else 1
+    return rng.integers(0, most, rows.shape) * (rows > 0)
 
 
 def _items(model: TwoTower, rng: np.random.Generator) -> Iterator[dict[str, Tensor]]:
@@ -193,8 +205,8 @@ def _items(model: TwoTower, rng: np.random.Generator) -> Iterator[dict[str, Tens
 
 
 def _of_users(model: TwoTower, exported: ExportedTowers, case: Users) -> float:
-    features, rows, times, requests = case
-    expected = model.encode_user_features(features, *map(torch.from_numpy, (rows, times, requests)))
+    features, *arrays = case
+    expected = model.encode_user_features(features, *map(torch.from_numpy, arrays))
     return _difference(expected, exported.embed_users(*case))
 
 

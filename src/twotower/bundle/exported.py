@@ -15,7 +15,16 @@ from torch import Tensor
 from twotower.bundle import layout
 from twotower.bundle.arrays_and_tables import read_array
 from twotower.bundle.manifest import REMEDY
-from twotower.bundle.onnx_files import EMBEDDING, HISTORY, MASK, TIMES, TOWER_OUTPUT, feature_input
+from twotower.bundle.onnx_files import (
+    EMBEDDING,
+    EVENTS,
+    HISTORY,
+    MASK,
+    TIMES,
+    TOWER_OUTPUT,
+    feature_input,
+    user_inputs,
+)
 from twotower.bundle.read import Bundle
 from twotower.config.errors import InputError
 from twotower.towers.two_tower import TwoTower
@@ -93,10 +102,12 @@ class ExportedTowers:
     def __init__(self, bundle: Bundle, num_threads: int | None = None) -> None:
         model, folder = bundle.model, bundle.folder
         self.length = model.history.config.length
-        self._users = model.users
-        user_inputs = {*map(feature_input, model.users.names), HISTORY, MASK, TIMES}
+        self._with_request = model.with_request
+        self._reads_events = model.history.config.events
+        names = model.users.names + model.contexts.names
+        inputs = {*map(feature_input, names), *user_inputs(model)}
         num_threads = num_threads or torch.get_num_threads()
-        self._user_tower = _session(folder / layout.USER_TOWER, user_inputs, num_threads)
+        self._user_tower = _session(folder / layout.USER_TOWER, inputs, num_threads)
         self._item_tower = _session(
             folder / layout.ITEM_TOWER, {*map(feature_input, model.items.names)}, num_threads
         )
@@ -108,14 +119,17 @@ class ExportedTowers:
         history_rows: Integers,
         history_times: Integers,
         request_times: Integers,
+        history_events: Integers | None = None,
     ) -> Floats:
         """Embed users -> [B, D].
 
         Args:
-            features: encoded, by name, as a `FeatureTable` gives them, each [B, W].
+            features: encoded, by name, as a `FeatureTable` gives them, each [B, W]; of the context those that
+                are known.
             history_rows: [B, L] item rows, right-aligned, 0 = padding; L is at most `length`.
             history_times: [B, L] unix seconds.
             request_times: [B] unix seconds, 0 = not known.
+            history_events: [B, L] what was done with each item, from 1, 0 = not known; None: all are.
 
         Raises:
             InputError: a row is of no item, or a history is too long.
@@ -127,11 +141,14 @@ class ExportedTowers:
         there: NDArray[np.bool_] = np.asarray(mask.any(0))
         first = int(there.argmax()) if there.any() else len(there) - 1  # what all pad alike is left out
         rows, mask = rows[:, first:], mask[:, first:]
-        feed = _feed(features | self._users.context(torch.from_numpy(np.asarray(request_times, np.int64))))
+        feed = _feed(self._with_request(features, torch.from_numpy(np.asarray(request_times, np.int64))))
         # The rows are checked; `take` then copies twice as fast as indexing does.
         feed[HISTORY] = self._history.vectors.take(np.where(mask, rows, 0), axis=0, mode="clip")
         feed[MASK] = mask
         feed[TIMES] = np.where(mask, np.asarray(history_times, np.int64)[:, first:], 0)
+        if self._reads_events:
+            events = np.zeros(rows.shape, np.int64) if history_events is None else history_events[:, first:]
+            feed[EVENTS] = np.where(mask, events, 0)
         found: Floats = self._user_tower.run([EMBEDDING], feed)[0]
         return found
 

@@ -12,13 +12,24 @@ import numpy as np
 from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from twotower.bundle.layout import BUNDLE, EXPORT_FILES, FILES, FORMAT_VERSION, MANIFEST, WEIGHTS
+from twotower.bundle.layout import (
+    BUNDLE,
+    EXPORT_FILES,
+    EXPORTED,
+    FILES,
+    FORMAT_VERSION,
+    MANIFEST,
+    POSSIBLE_FILES,
+    WEIGHTS,
+)
 from twotower.config.errors import InputError
 from twotower.config.spec import MOST
+from twotower.data.actions import Role
 from twotower.files.atomic import sha256_of_file
 from twotower.files.plain_values import read_json
 
 OWN_SUM = "sha256"
+NUM_SUM_DIGITS = 12
 REMEDY = "copy the bundle here again from where it is whole, or train again with the run's config.yaml"
 
 
@@ -62,6 +73,12 @@ class Manifest(_Checked):
     """Of the manifest itself, without this."""
     export: dict[str, Any] | None = None
     """How the towers were exported and compared; None where they were not."""
+    num_contexts: Annotated[int, Ge(0), Le(MOST - 1)] = 0
+    """Distinct contexts of requests, whose encoded features are kept."""
+    event_words: list[str] = []
+    """What users did with items; code c is position c - 1."""
+    event_roles: dict[str, Role] = {}
+    """Word -> what it stands for; `positive` where it is not here."""
 
 
 def render(manifest: Mapping[str, Any]) -> str:
@@ -83,6 +100,13 @@ def bundle_in(folder: Path) -> Path:
     return inside if (inside / MANIFEST).is_file() and not (folder / MANIFEST).is_file() else folder
 
 
+def version_of(folder: Path, manifest: Manifest) -> str:
+    """Return the name of a bundle's run and the first of its manifest's own checksum."""
+    folder = folder.resolve()
+    run = folder.parent if folder.name in (BUNDLE, EXPORTED) else folder
+    return f"{run.name}-{manifest.sha256[:NUM_SUM_DIGITS]}"
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read a manifest and check its form (no other file is touched).
 
@@ -102,7 +126,10 @@ def read_manifest(folder: Path) -> Manifest:
             "read it with the version of twotower that wrote it, or train again with this one"
         )
     manifest = _checked(values, path)
-    needed, possible = (FILES + EXPORT_FILES, WEIGHTS) if manifest.export is not None else (FILES, ())
+    needed: tuple[str, ...] = FILES
+    possible: tuple[str, ...] = POSSIBLE_FILES
+    if manifest.export is not None:
+        needed, possible = needed + EXPORT_FILES, possible + WEIGHTS
     for name in needed:
         if name not in manifest.files:
             raise InputError(f"{path}: does not list {name}; {REMEDY}")

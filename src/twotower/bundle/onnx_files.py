@@ -19,8 +19,13 @@ from twotower.bundle import layout
 from twotower.towers.two_tower import TwoTower
 
 # A dot after a keyword: no operator or parameter of a graph can have such a name.
-HISTORY, MASK, TIMES = "in.history", "in.mask", "in.times"
+HISTORY, MASK, TIMES, EVENTS = "in.history", "in.mask", "in.times", "in.events"
 EMBEDDING, TOWER_OUTPUT = "out.embedding", "out.tower_output"
+
+
+def user_inputs(model: TwoTower) -> list[str]:
+    """Return the names of the inputs of the user tower that are no features, in their order."""
+    return [HISTORY, MASK, TIMES] + ([EVENTS] if model.history.config.events else [])
 
 
 def feature_input(name: str) -> str:
@@ -33,12 +38,20 @@ class UserTowerModule(nn.Module):
 
     def __init__(self, model: TwoTower) -> None:
         super().__init__()
-        self.encoders = model.user_encoders
+        self.encoders = nn.ModuleDict({**model.user_encoders, **model.context_encoders})
         self.history = model.history
+        self.events = model.event_table if model.history.config.events else None
         self.tower = model.user_tower
         self.layout = model.layout
 
-    def forward(self, features: dict[str, Tensor], history: Tensor, mask: Tensor, times: Tensor) -> Tensor:
+    def forward(
+        self,
+        features: dict[str, Tensor],
+        history: Tensor,
+        mask: Tensor,
+        times: Tensor,
+        events: Tensor | None = None,
+    ) -> Tensor:
         """Embed users -> [B, D], with the ones that meet the item bias.
 
         Args:
@@ -46,9 +59,12 @@ class UserTowerModule(nn.Module):
             history: [B, L, H] item vectors, the latest at -1, zeros where masked.
             mask: [B, L] bool, true where there is an item.
             times: [B, L] int64 unix seconds, 0 where masked.
+            events: [B, L] int64 what was done with each item, 0 where not known, if that is looked at.
         """
         blocks = _blocks(self.encoders, features)
         given = self.history.config.block_dims(self.history.dim)
+        if self.events is not None and events is not None:
+            history = history + self.events(events) * mask[..., None]
         if "history" in given:
             blocks["history"] = self.history.latest(history, mask, times)
         if "last_item" in given:
@@ -93,24 +109,26 @@ def write_towers(folder: Path, model: TwoTower) -> list[str]:
     """Write both towers, in eval mode, into a folder that is there; returns the names of the files."""
     rows = torch.zeros(EXAMPLES, dtype=torch.int64)
     with _quiet(), torch.no_grad():
-        _write_user_tower(folder / layout.USER_TOWER, model, model.users.gather(rows), rows)
+        features = model.with_request(model.users.gather(rows), rows)
+        _write_user_tower(folder / layout.USER_TOWER, model, features)
         _write_item_tower(folder / layout.ITEM_TOWER, model, model.items.gather(rows))
     names = (layout.USER_TOWER, layout.ITEM_TOWER, *layout.WEIGHTS)
     return [name for name in names if (folder / name).is_file()]
 
 
-def _write_user_tower(path: Path, model: TwoTower, features: dict[str, Tensor], times: Tensor) -> None:
-    features = _ordered(features | model.users.context(times))
+def _write_user_tower(path: Path, model: TwoTower, features: dict[str, Tensor]) -> None:
+    features, others = _ordered(features), user_inputs(model)
     length = min(EXAMPLE_LENGTH, model.history.config.length)
     history = torch.zeros(EXAMPLES, length, model.history.item_dim)
     mask = torch.zeros(EXAMPLES, length, dtype=torch.bool)
     axes = {0: Dim("B")} | ({1: Dim("L", min=1, max=model.history.config.length)} if length > 1 else {})
+    examples = (history, mask, mask.long(), mask.long())[: len(others)]
     _write(
         path,
         UserTowerModule(model).eval(),
-        (features, history, mask, mask.long()),
-        ({name: {0: axes[0]} for name in features}, axes, axes, axes),
-        [*map(feature_input, features), HISTORY, MASK, TIMES],
+        (features, *examples),
+        ({name: {0: axes[0]} for name in features}, *[axes for _ in others]),
+        [*map(feature_input, features), *others],
         [EMBEDDING],
     )
 

@@ -80,11 +80,7 @@ def _read(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -
     item_vectors = read_array(folder / layout.ITEM_VECTORS)
     shape = manifest.num_items, manifest.embedding_dim
     _check_numbers(folder / layout.ITEM_VECTORS, item_vectors, shape)
-    history = History(
-        read_array(folder / layout.HISTORY_OFFSETS),
-        read_array(folder / layout.HISTORY_ITEMS, mapped=True),
-        read_array(folder / layout.HISTORY_TIMES, mapped=True),
-    )
+    history = _read_history(folder, manifest)
     _check_history(folder, manifest, history)
     tables, ids = {}, {}
     sizes = ((layout.USERS, "user_id", manifest.num_users), (layout.ITEMS, "item_id", manifest.num_items))
@@ -106,6 +102,19 @@ def _read(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -
         item_label=manifest.item_label,
         history=history,
         request_time=manifest.request_time,
+    )
+
+
+def _read_history(folder: Path, manifest: Manifest) -> History:
+    def array(name: str) -> np.ndarray | None:
+        return read_array(folder / name, mapped=True) if name in manifest.files else None
+
+    return History(
+        read_array(folder / layout.HISTORY_OFFSETS),
+        read_array(folder / layout.HISTORY_ITEMS, mapped=True),
+        read_array(folder / layout.HISTORY_TIMES, mapped=True),
+        events=array(layout.HISTORY_EVENTS),
+        positive=array(layout.HISTORY_POSITIVE),
     )
 
 
@@ -134,6 +143,13 @@ def _check_history(folder: Path, manifest: Manifest, history: History) -> None:
         _refuse(folder / layout.HISTORY_OFFSETS, f"does not divide the {len(items)} history items")
     if len(items) and (items.min() < 0 or items.max() > manifest.num_items):
         _refuse(folder / layout.HISTORY_ITEMS, f"holds rows outside 0..{manifest.num_items}")
+    if history.positive is not None:
+        _check_array(folder / layout.HISTORY_POSITIVE, history.positive, "bool", items.shape)
+    if history.events is not None:
+        events, most = history.events, len(manifest.event_words)
+        _check_array(folder / layout.HISTORY_EVENTS, events, "int16", items.shape)
+        if len(events) and (events.min() < 0 or events.max() > most):
+            _refuse(folder / layout.HISTORY_EVENTS, f"holds codes outside 0..{most}")
 
 
 def _check_agreement(bundle: Bundle) -> None:
@@ -168,6 +184,7 @@ def _check_use(bundle: Bundle) -> None:
     with torch.inference_mode():
         _check_encoded("user", model.users, model.user_encoders)
         _check_encoded("item", model.items, model.item_encoders)
+        _check_encoded("context", model.contexts, model.context_encoders)
         items = model.encode_item_features(model.items.encode(records))
         _check_finite("items", items, (len(records), dim))
         people = model.users.encode(persons)

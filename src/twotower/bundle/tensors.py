@@ -38,10 +38,13 @@ def read_towers(
     with refusing(features, manifest):
         payload = read_json(features, "train again")
         check_targets(payload, features, trusted_packages)
-        known = {side: _features(side, payload[side]) for side in ("user", "item")}
+        payload.setdefault("context", {})
+        known = {side: _features(side, payload[side]) for side in ("user", "item", "context")}
+        if twice := sorted(known["user"].keys() & known["context"].keys()):
+            raise InputError(f"{twice[0]!r:.100} is a feature of users and of the context")
     with refusing(folder / layout.ENCODED, manifest):
         encoded = load_file(folder / layout.ENCODED)
-        sizes = {"user": manifest.num_users, "item": manifest.num_items}
+        sizes = {"user": manifest.num_users, "item": manifest.num_items, "context": manifest.num_contexts}
         tables = {side: _table(side, known[side], encoded, sizes[side]) for side in known}
         if left := sorted(encoded.keys() - {f"{side}.{name}" for side in known for name in known[side]}):
             raise InputError(f"{left[0]!r:.100} is no feature of {layout.FEATURES}")
@@ -49,7 +52,7 @@ def read_towers(
         state = load_file(folder / layout.TOWERS)
         _check_state(state, manifest.num_items)
     with refusing(config, manifest):
-        return _towers(folder / layout.TOWERS, state, chosen, tables)
+        return _towers(folder / layout.TOWERS, state, chosen, tables, len(manifest.event_words))
 
 
 def _features(side: str, payload: Mapping[str, Any]) -> dict[str, Feature]:
@@ -88,13 +91,18 @@ def _check_state(state: Mapping[str, Tensor], num_items: int) -> None:
 
 
 def _towers(
-    path: Path, state: dict[str, Tensor], chosen: TwoTowerConfig, tables: Mapping[str, FeatureTable]
+    path: Path,
+    state: dict[str, Tensor],
+    chosen: TwoTowerConfig,
+    tables: Mapping[str, FeatureTable],
+    num_events: int,
 ) -> TwoTower:
+    users, items, contexts = tables["user"], tables["item"], tables["context"]
     trained = torch.zeros_like(state["trained_items"])
     if all(getattr(chosen, key).owner.__module__.startswith(f"{OURS}.") for key in PARTS):
         # Once without memory: what the settings ask for must be there before room is made for it.
-        _check_shapes(path, chosen.shapes(tables["user"], tables["item"]).state_dict(), state)
-    model = chosen.build_towers(tables["user"], tables["item"], trained)
+        _check_shapes(path, chosen.shapes(users, items, contexts, num_events).state_dict(), state)
+    model = chosen.build_towers(users, items, trained, contexts, num_events)
     model.load_state_dict(state)
     return model.eval().requires_grad_(False)
 

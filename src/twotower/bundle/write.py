@@ -17,6 +17,7 @@ from twotower.bundle.manifest import list_files, render
 from twotower.config.errors import InputError
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.history import History
+from twotower.data.sources.source import Source
 from twotower.files.atomic import replace_folder, temporary_folder
 from twotower.files.plain_values import yaml_text
 from twotower.index.held import faiss_versions
@@ -68,25 +69,27 @@ def write_bundle(
             "report": dict(index_report),
         },
         "versions": versions(),
+        **_of_requests(settings, dataset, model),
     }
     with temporary_folder(folder) as temporary:
         (temporary / layout.CONFIG).write_text(yaml_text(dict(settings)), encoding="utf-8")
         # Not sorted: the order of features is the order in which a tower joins them.
         features = {"user": model.users.to_json(), "item": model.items.to_json()}
+        if model.contexts.names:
+            features["context"] = model.contexts.to_json()
         text = json.dumps(features, ensure_ascii=False, allow_nan=False)
         (temporary / layout.FEATURES).write_text(text, encoding="utf-8")
         _write_tensors(temporary, model)
         _write_table(temporary / layout.USERS, dataset.user_table)
         _write_table(temporary / layout.ITEMS, dataset.item_table)
-        for name, values in zip(layout.HISTORY, (history.offsets, history.items, history.times), strict=True):
-            np.save(temporary / name, np.asarray(values))
+        names = [*layout.FILES, *_write_history(temporary, history)]
         np.save(temporary / layout.ITEM_VECTORS, np.ascontiguousarray(item_vectors, dtype=np.float32))
         index.save(temporary / layout.INDEX)
         # Whoever may read the configuration may read everything: safetensors writes for its owner only.
         mode = (temporary / layout.CONFIG).stat().st_mode & 0o777
-        for name in layout.FILES:
+        for name in names:
             (temporary / name).chmod(mode)
-        manifest["files"] = list_files(temporary)
+        manifest["files"] = list_files(temporary, names)
         (temporary / layout.MANIFEST).write_text(render(manifest), encoding="utf-8")
         replace_folder(temporary, folder)
 
@@ -96,12 +99,35 @@ def versions() -> dict[str, Any]:
     return {name: importlib.metadata.version(name) for name in DISTRIBUTIONS} | faiss_versions()
 
 
+def _of_requests(settings: Mapping[str, Any], dataset: RetrievalDataset, model: TwoTower) -> dict[str, Any]:
+    """Return what a manifest says of contexts and events, where there are any."""
+    found: dict[str, Any] = {}
+    if model.contexts.names:
+        found["num_contexts"] = model.contexts.num_rows
+    if dataset.events:
+        events = Source.Config.chosen(settings["data"], "data").events
+        found["event_words"] = list(dataset.events)
+        found["event_roles"] = {word: event.role for word, event in events.items()}
+    return found
+
+
+def _write_history(folder: Path, history: History) -> list[str]:
+    """Write what users have; returns the names of the files that not every bundle has."""
+    for name, values in zip(layout.HISTORY, (history.offsets, history.items, history.times), strict=True):
+        np.save(folder / name, np.asarray(values))
+    more = {layout.HISTORY_EVENTS: history.events, layout.HISTORY_POSITIVE: history.positive}
+    found = {name: values for name, values in more.items() if values is not None}
+    for name, values in found.items():
+        np.save(folder / name, np.asarray(values))
+    return list(found)
+
+
 def _write_tensors(folder: Path, model: TwoTower) -> None:
     state = {name: _storable_tensor(values) for name, values in model.state_dict().items()}
     save_file(state, folder / layout.TOWERS)
     encoded = {
         f"{side}.{name}": _storable_tensor(values)
-        for side, table in (("user", model.users), ("item", model.items))
+        for side, table in (("user", model.users), ("item", model.items), ("context", model.contexts))
         for name, values in table.every_row().items()
     }
     save_file(encoded, folder / layout.ENCODED)

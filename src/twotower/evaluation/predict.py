@@ -33,7 +33,8 @@ def encode_catalogue(model: TwoTower) -> Tensor:
 def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> Tensor:
     """Embed users at positions [b] of a holdout as they were when they asked. Returns float32 [b, D]."""
     users, request_times = holdout.users[positions], holdout.request_times[positions]
-    return encode_at(model, holdout.history, users, request_times)
+    context = None if holdout.context is None else holdout.context[positions]
+    return encode_at(model, holdout.history, users, request_times, context)
 
 
 @torch.inference_mode()
@@ -54,10 +55,12 @@ def encode_at(
     device = model.trained_items.device
     users = np.asarray(users, dtype=np.int64)
     rows, times = history.last(users, model.history.config.length)
+    events = history.last_events(users, model.history.config.length)
     request_times = np.asarray(request_times, dtype=np.int64)
-    embeddings = model.encode_users(
-        *(torch.from_numpy(values).to(device) for values in (users, rows, times, request_times))
-    )
+    contexts = None if context is None else np.asarray(context, dtype=np.int64)
+    asked = [torch.from_numpy(values).to(device) for values in (users, rows, times, request_times)]
+    known = [None if each is None else torch.from_numpy(each).to(device) for each in (contexts, events)]
+    embeddings = model.encode_users(*asked, *known)
     model.train(training)
     return embeddings.float()
 

@@ -20,6 +20,8 @@ from twotower.data.column import Column, quoted
 REQUEST_TIME = "request_time"
 """Reserved user column: unix seconds of the request, given at call time instead of by the user table."""
 STATE = "state"
+TABLES = {"user": "users", "item": "items", "context": "context"}
+TABLE_NAMES = {"context": "context columns"}
 FORMER_CHOICES = {"error": "refuse", "allow": "unknown"}
 """Of `missing`, in runs and bundles of earlier versions -> what they are called now."""
 Values = pd.Series | Sequence[Any]
@@ -33,7 +35,7 @@ class Feature(Component, ABC):
         """Settings of every feature."""
 
         column: str
-        """Of the user or item table."""
+        """Of the user or item table, or of the interactions where it is of the context."""
         missing: Literal["unknown", "refuse"] = "unknown"
         """`unknown` encodes missing values as such; `refuse` refuses a table with any in the column."""
 
@@ -54,12 +56,13 @@ class Feature(Component, ABC):
             except InputError as error:
                 yield "", str(error)
                 return
-            columns = None if facts.columns is None else facts.columns[f"{side}s"]
+            table = TABLES[side]
+            columns = None if facts.columns is None else facts.columns.get(table, set())
             if self.describes_request:
                 if side == "item":
                     yield "", "describes the request, so it belongs to the users"
             elif columns is not None and self.column not in columns:
-                text = f"the {side}s of this data have no column {self.column!r}"
+                text = f"the {TABLE_NAMES.get(table, table)} of this data have no column {self.column!r}"
                 yield "column", f"{text}; {nearest(self.column, columns)}"
 
         @property

@@ -1,4 +1,4 @@
-"""The encoded features of all users or of all items.
+"""The encoded features of all users, of all items, or of all contexts of a request.
 
 Shapes: B rows asked for, W width of a feature.
 """
@@ -94,8 +94,8 @@ class FeatureTable(nn.Module):
             for name, feature in _tabled(self.features).items()
         }
 
-    def context(self, request_times: Tensor) -> dict[str, Tensor]:
-        """Encode request times [B], unix seconds, with every context feature -> each [B, W]; {} if none."""
+    def of_times(self, request_times: Tensor) -> dict[str, Tensor]:
+        """Encode request times [B], unix seconds, with every feature of them -> each [B, W]; {} if none."""
         return {
             name: feature.encode_times(request_times)
             for name, feature in self.features.items()

@@ -19,6 +19,7 @@ from twotower.data.table_reader import header, is_parquet, read
 from twotower.data.tables import EVENT, ITEM_ID, LABEL, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from twotower.data.times import checked_times
 from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
+from twotower.files.parts import check_new
 from twotower.pipeline.live_tables import Grown, grow_table
 from twotower.serving.live.changes import Event
 from twotower.serving.live.kept import read_kept
@@ -63,12 +64,12 @@ def export_live(
     Raises:
         InputError: there is no such store or file, `out` is there, or a value does not fit its file.
     """
-    if out.exists():
-        raise InputError(f"out={out}: already there, and never overwritten; name a new folder")
+    check_new(out)
     config = _files_of(settings, paths)
     kept = read_kept(store)
     log = config.paths()["interactions"]
     filled = _filled(config, header(log, config.separator), fill)
+    _check_words(kept.events, config, filled)
     new, num_rows = _not_there(kept.events, log, config)
     with temporary_folder(out) as folder:
         target = folder / file_name("interactions", log)
@@ -158,25 +159,49 @@ def _filled(config: Files, names: Sequence[str], fill: Mapping[str, Any]) -> dic
     if len(positive) == 1:
         found[EVENT] = positive[0]
     values = {roles[role]: value for role, value in found.items() if role in roles} | dict(fill)
-    for role in (EVENT, SPLIT):
-        if role in roles and roles[role] not in values:
-            raise InputError(
-                f"fill.{roles[role]}: the log has this column, and a live event has no value for it; say "
-                f"which, as in fill.{roles[role]}={'train' if role == SPLIT else 'click'}"
-            )
+    if SPLIT in roles:
+        _check_filled(roles[SPLIT], "train", values)
     return values
+
+
+def _check_filled(column: str, example: str, filled: Mapping[str, Any]) -> None:
+    if column not in filled:
+        raise InputError(
+            f"fill.{column}: the log has this column, and a live event has no value for it; say "
+            f"which, as in fill.{column}={example}"
+        )
+
+
+def _check_words(events: Sequence[Event], config: Files, filled: Mapping[str, Any]) -> None:
+    """Refuse events without a word for a log of words, unless one is filled in, and the other way round."""
+    if config.event_column is not None and any(each.event is None for each in events):
+        _check_filled(config.event_column, "click", filled)
+    named = next((each.event for each in events if each.event is not None), None)
+    if config.event_column is None and named is not None:
+        raise InputError(
+            f"run: the store has events of a kind ({named!r:.80}), and the run's log has no column for it; "
+            "use a run with data.event_column"
+        )
 
 
 def _not_there(events: Sequence[Event], log: Path, config: Files) -> tuple[list[Event], int]:
     """Return the events that the log does not have, in order, and how many rows it has."""
-    keys = [config.roles()[role] for role in (USER_ID, ITEM_ID, TIMESTAMP)]
+    named = config.event_column is not None
+    keys = [config.roles()[role] for role in (USER_ID, ITEM_ID, TIMESTAMP, *([EVENT] if named else []))]
     frame = read(log, keys, config.separator, config.chunk_rows, keys[:2])
     wanted = {str(event.user_id) for event in events}
     ids = frame[keys[:2]].astype("str")
     times = checked_times(Column(frame[keys[2]], str(log), keys[2]), config.timestamp_unit)
     some = ids[keys[0]].isin(wanted).to_numpy(dtype=np.bool_)
-    there = set(zip(*(ids[key][some] for key in keys[:2]), times[some].tolist(), strict=True))
-    new = [each for each in events if (str(each.user_id), str(each.item_id), each.time) not in there]
+    words = frame[keys[3]].astype("str")[some] if named else [None] * int(some.sum())
+    there = set(zip(*(ids[key][some] for key in keys[:2]), times[some].tolist(), words, strict=True))
+    of_any = {key[:3] for key in there}  # an event without a word is there whatever the word of that
+    new = [
+        each
+        for each in events
+        for key in [(str(each.user_id), str(each.item_id), each.time)]
+        if (key not in of_any if each.event is None else (*key, each.event) not in there)
+    ]
     return new, len(frame)
 
 
@@ -192,6 +217,7 @@ def _rows(
                 user: each.user_id,
                 item: each.item_id,
                 time: time_value(each.time, config.timestamp_unit, kind),
+                **({} if each.event is None else {str(config.event_column): each.event}),
             }
             for each in events
         ]

@@ -78,7 +78,8 @@ def _logged(config: RunConfig) -> dict[str, bool | None]:
 
 
 def _sparse(config: RunConfig) -> tuple[str, ...]:
-    sides = {"user": config.features.user, "item": config.features.item}
+    features = config.features
+    sides = {"user": features.user, "item": features.item, "context": features.context}
     return tuple(
         f"features.{side}.{name}.sparse"
         for side, features in sides.items()

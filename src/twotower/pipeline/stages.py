@@ -98,7 +98,7 @@ def needs_of(features: FeaturesConfig) -> Needs:
     """Return what the features of a configuration need of the tables."""
 
     def needs(table: str, frame: pd.DataFrame, origin: str) -> list[str]:
-        choices = {"users": features.user, "items": features.item}.get(table, {})
+        choices = {"users": features.user, "items": features.item, "context": features.context}[table]
         return column_faults({name: choice.build(1) for name, choice in choices.items()}, frame, origin)
 
     return needs

@@ -11,12 +11,23 @@ import numpy as np
 
 from twotower.bundle.read import Bundle
 from twotower.config.errors import InputError
+from twotower.data.tables import USER_ID
 from twotower.serving.best_items import Best, Choice, best_items
 from twotower.serving.catalogue import Catalogue
 from twotower.serving.live_items import Floats, Rows
-from twotower.serving.requests import Request, checked_k, checked_time, checked_times, known_rows, listed
+from twotower.serving.requests import (
+    CONTEXT,
+    Request,
+    check_values,
+    checked_k,
+    checked_time,
+    checked_times,
+    known_rows,
+    listed,
+    named_features,
+)
 from twotower.serving.towers import ServingTowers, sound
-from twotower.serving.user_histories import KnownUser, UserHistories
+from twotower.serving.user_histories import Interactions, KnownUser, UserHistories
 from twotower.serving.user_profiles import Asker, UserProfiles
 
 NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
@@ -28,11 +39,13 @@ UNSOUND = (
 
 @dataclass(frozen=True, eq=False)
 class _Checked:
-    """A request that is right: times in unix seconds, history rows and times [L] as the towers take them."""
+    """A request that is right: times in unix seconds, histories [L] and context as the towers take them."""
 
     asker: Asker
+    context: Mapping[str, Any]
     history_rows: Rows
     history_times: Rows
+    history_events: Rows
     request_time: int
     choice: Choice
 
@@ -49,6 +62,7 @@ class Answering:
         profiles: UserProfiles,
     ) -> None:
         self._request_time = bundle.request_time
+        self._contexts = bundle.model.contexts
         self._exclude_seen = bundle.manifest.exclude_seen
         self._towers = towers
         self._catalogue = catalogue
@@ -70,11 +84,15 @@ class Answering:
 
     def _embedded(self, asked: Sequence[_Checked]) -> Floats:
         """Embed who asks, [B, D]: whatever the user tower is told of a request, it is told here."""
+        features = self._profiles.encoded([each.asker for each in asked])
+        if any(each.context for each in asked):
+            features |= self._contexts.encode([dict(each.context) for each in asked])
         return self._towers.embed_users(
-            self._profiles.encoded([each.asker for each in asked]),
+            features,
             np.stack([each.history_rows for each in asked]),
             np.stack([each.history_times for each in asked]),
             np.array([each.request_time for each in asked], dtype=np.int64),
+            np.stack([each.history_events for each in asked]),
         )
 
     def choice(self, k: int, allow: Any, deny: Any, where: Mapping[str, Any], seen: Rows = NO_ROWS) -> Choice:
@@ -97,27 +115,28 @@ class Answering:
     def _checked(self, request: Request) -> _Checked:
         user = None if request.user_id is None else self._histories.find(request.user_id)
         asker = self._profiles.asker(user, request.features)
-        rows, times, now = self._history(request, user)
+        context = named_features(self._contexts, request.context, USER_ID, part=CONTEXT)
+        check_values(self._contexts, [context], CONTEXT)
+        found, now = self._history(request, user)
         exclude_seen = self._exclude_seen if request.exclude_seen is None else request.exclude_seen
-        seen = rows if exclude_seen else NO_ROWS
+        seen = found.rows[found.wanted] if exclude_seen else NO_ROWS
         choice = self.choice(request.k, request.allow, request.deny, request.where, seen)
-        latest = self._histories.for_towers(rows, times, self._towers.length)
-        return _Checked(asker, *latest, now, choice)
+        latest = self._histories.for_towers(found, self._towers.length)
+        return _Checked(asker, context, *latest, now, choice)
 
-    def _history(self, request: Request, user: KnownUser | None) -> tuple[Rows, Rows, int]:
-        """Return item rows and times, [n] each, of the user and then of the session; and the time now."""
+    def _history(self, request: Request, user: KnownUser | None) -> tuple[Interactions, int]:
+        """Return what the user has, and then what the session has; and the time now."""
         now = self._request_time
         if request.request_time is not None:
             now = checked_time(request.request_time, "request_time")
         elif user is not None:
             now = max(now, self._histories.latest_time(user))
-        times, rows = (NO_ROWS, NO_ROWS) if user is None else self._histories.all(user)
+        found = Interactions.of() if user is None else self._histories.interactions(user)
         session = listed(request.history, "history")
         if not session and request.history_times is None:
-            return rows, times, now
+            return found, now
         given = checked_times(request.history_times, len(session), now)
         if request.request_time is None and user is not None:
             now = max([now, *given])  # as if they were events
-        session_rows = known_rows(self._catalogue.items, session, "history", live=False)
-        session_times = np.array(given, dtype=np.int64)
-        return np.concatenate([rows, session_rows]), np.concatenate([times, session_times]), now
+        rows = known_rows(self._catalogue.items, session, "history", live=False)
+        return found.then(Interactions.of(given, rows)), now

@@ -17,6 +17,7 @@ from twotower.features.feature_table import FeatureTable
 from twotower.serving.live_items import ItemId, LiveItems, Rows, UserId, as_id, as_label
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+FEATURES, CONTEXT = "features", "context"  # parts of a request
 
 
 class UnknownUser(InputError):  # noqa: N818
@@ -44,6 +45,7 @@ class Request:
         k: how many items; fewer come back only where fewer are left.
         allow: choose only from these ids; an unknown one is an error. None for the whole catalogue.
         deny: never these ids; unknown ones are ignored.
+        context: column of the request -> raw value; those left out count as unknown.
         where: column of the item table -> a value, a list of values, or {"min": number, "max": number}.
         exclude_seen: nothing the user already has; None = so unless the bundle's data keeps repeats.
     """
@@ -58,16 +60,18 @@ class Request:
     deny: Iterable[ItemId] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
     exclude_seen: bool | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Rules(TypedDict, total=False):
-    """What a request says of the items; see `Request`."""
+    """What a request says of the items, and of itself; see `Request`."""
 
     allow: Iterable[ItemId] | None
     deny: Iterable[ItemId]
     where: Mapping[str, Any]
     exclude_seen: bool | None
     request_time: int | None
+    context: Mapping[str, Any]
 
 
 class Moment(Rules, total=False):
@@ -147,32 +151,34 @@ def checked_id(value: Any, is_text: bool, name: str, what: str) -> int | str:
 
 
 def named_features(
-    table: FeatureTable, features: Mapping[str, Any], key: str, others: Iterable[str] = ()
+    table: FeatureTable,
+    features: Mapping[str, Any],
+    key: str,
+    others: Iterable[str] = (),
+    part: str = FEATURES,
 ) -> dict[str, Any]:
     """Return raw feature values by column, whose values no feature has looked at yet.
 
     The id column `key` is never given here; `others` may be though no feature reads them. Raises InputError
-    of an unknown column.
+    of an unknown column; `part` is that of the request.
     """
     if not isinstance(features, Mapping):
-        raise InputError(f"features: expected column: value pairs, got {features!r:.80}")
+        raise InputError(f"{part}: expected column: value pairs, got {features!r:.80}")
     known = (table.columns | set(others)) - {key}
     for column in features:
         if column not in known:
-            raise InputError(
-                f"features: {column!r:.80} is no feature of this model; {choices(column, known)}"
-            )
+            raise InputError(f"{part}: {column!r:.80} is no feature of this model; {choices(column, known)}")
     given = {column: value for column, value in features.items() if as_label(value) is not None}
     for column, value in given.items():
         numbers = value if isinstance(value, list | tuple) else [value]
         if not all(fits_64_bits(each) for each in numbers if isinstance(each, int)):
             raise InputError(
-                f"features: column {column!r}: expected whole numbers of 64 bits, got a longer one"
+                f"{part}: column {column!r}: expected whole numbers of 64 bits, got a longer one"
             )
     return given
 
 
-def check_values(table: FeatureTable, given: Sequence[Mapping[str, Any]]) -> None:
+def check_values(table: FeatureTable, given: Sequence[Mapping[str, Any]], part: str = FEATURES) -> None:
     """Refuse raw values of one or several entities that features cannot use; one pass costs as much as one.
 
     Raises InputError; of which entity it is the message only says where there is but one.
@@ -180,7 +186,7 @@ def check_values(table: FeatureTable, given: Sequence[Mapping[str, Any]]) -> Non
     for feature in table.features.values():
         values = [each[feature.column] for each in given if feature.column in each]
         if values and not isinstance(feature, ContextFeature):
-            feature.check(pd.Series(values, dtype=object), "features")
+            feature.check(pd.Series(values, dtype=object), part)
 
 
 def choices(name: Any, known: Iterable[str]) -> str:

@@ -4,19 +4,19 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
+from twotower.bundle.manifest import version_of
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.serving.batch import Answering
 from twotower.serving.best_items import Best, most_alike
 from twotower.serving.catalogue import Catalogue, PreparedItem
 from twotower.serving.drift import Drift
+from twotower.serving.event_words import EventWords
 from twotower.serving.live_items import ItemId, Recommendation, UserId
 from twotower.serving.requests import NOTHING, Moment, Request, Rules, UnknownUser, checked_time, known_rows
 from twotower.serving.towers import towers_of
 from twotower.serving.user_histories import UserHistories
 from twotower.serving.user_profiles import UserProfiles
-
-NUM_SUM_DIGITS = 12
 
 
 class Retriever:
@@ -30,15 +30,14 @@ class Retriever:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        folder = bundle.folder.resolve()
-        run = folder.parent if folder.name in ("bundle", "exported") else folder
-        self.version = f"{run.name}-{bundle.manifest.sha256[:NUM_SUM_DIGITS]}"
+        self.version = version_of(bundle.folder, bundle.manifest)
         towers = towers_of(bundle)
         catalogue = Catalogue(bundle, towers)
         by_table = bundle.model.history.config.reads_table
         users = UserHistories(bundle.users, bundle.history, catalogue.items, by_table)
         self.bundle, self.catalogue, self.users = bundle, catalogue, users
         self._items, self._lock = catalogue.items, catalogue.lock
+        self.words = EventWords(bundle.manifest)
         self.profiles = UserProfiles(bundle, towers, users, catalogue.lock)
         self._answering = Answering(bundle, towers, catalogue, users, self.profiles)
 
@@ -212,24 +211,32 @@ class Retriever:
         """Let what the bundle has of a user count again, or UnknownUser where no profile was put in."""
         self.profiles.forget(user_id)
 
-    def check_event(self, user_id: UserId, item_id: ItemId | None, time: int) -> None:
+    def check_event(
+        self, user_id: UserId, item_id: ItemId | None, time: int, event: str | None = None
+    ) -> None:
         """Raise InputError unless `add_event` would take it; without an item only the rest is looked at."""
+        self.words.did(event)
         self.users.checked(user_id)
         checked_time(time, "time")
         if item_id is not None:
             with self._lock.reading():
                 known_rows(self._items, [item_id], "event", live=False)
 
-    def add_event(self, user_id: UserId, item_id: ItemId, time: int) -> None:
+    def add_event(self, user_id: UserId, item_id: ItemId, time: int, event: str | None = None) -> None:
         """Let an interaction enter a user's history, from the next request on.
 
-        An event of the same user, item and time (unix seconds) is taken once. Raises UnknownItem where there
-        never was such an item, InputError where the user's id is of another kind, or the time is none.
+        An event of the same user, item, time (unix seconds) and word is taken once. What a word that says
+        that nothing was wanted is of enters no history; None is an item that the user chose. Raises
+        UnknownItem where there never was such an item, InputError where the user's id is of another kind, the
+        time is none or the word is unknown.
         """
+        did = self.words.did(event)
         key = self.users.checked(user_id)
         when = checked_time(time, "time")
         with self._lock.writing():
-            self.users.add(key, int(known_rows(self._items, [item_id], "event", live=False)[0]), when)
+            row = int(known_rows(self._items, [item_id], "event", live=False)[0])
+            if did.is_of_history:
+                self.users.add(key, row, when, did.code, did.role == "positive")
 
     def drift(self) -> Drift:
         """Return how far the catalogue has moved since its index was built."""

@@ -35,12 +35,18 @@ class TorchTowers:
         self._history = HistoryVectors(self._model, history_vectors(self._model, bundle.item_vectors))
 
     def embed_users(
-        self, features: dict[str, Tensor], history_rows: Rows, history_times: Rows, request_times: Rows
+        self,
+        features: dict[str, Tensor],
+        history_rows: Rows,
+        history_times: Rows,
+        request_times: Rows,
+        history_events: Rows | None = None,
     ) -> Floats:
         """Embed users, [B, D].
 
-        Features are as `users.gather` or `users.encode` give them, each [B, W]; history rows and times [B, L]
-        are right-aligned, 0 = padding; times are unix seconds.
+        Features are as `users.gather` or `users.encode` give them, each [B, W], and those of the context that
+        are known; history rows, times and events [B, L] are right-aligned, 0 = padding; times are unix
+        seconds.
         """
         rows = np.where(self._history.seen(history_rows), history_rows, 0)
         with torch.inference_mode():
@@ -50,6 +56,7 @@ class TorchTowers:
                 torch.from_numpy(rows),
                 torch.from_numpy(history_times),
                 torch.from_numpy(request_times),
+                None if history_events is None else torch.from_numpy(history_events),
             )
         return _array(users)
 

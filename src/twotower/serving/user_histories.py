@@ -5,9 +5,11 @@ Shapes: B users asked for, L history positions, n interactions of one user.
 
 from array import array
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twotower.data.history import History
 from twotower.data.vocabulary import Vocabulary
@@ -17,10 +19,44 @@ from twotower.serving.requests import UnknownUser, checked_id, right_aligned
 
 @dataclass(frozen=True, eq=False)
 class _Events:
-    """One user's events, oldest first: 16 bytes each."""
+    """One user's events, oldest first: 19 bytes each."""
 
     times: "array[int]" = field(default_factory=lambda: array("q"))
     rows: "array[int]" = field(default_factory=lambda: array("q"))
+    codes: "array[int]" = field(default_factory=lambda: array("h"))
+    wanted: "array[int]" = field(default_factory=lambda: array("b"))
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """What a user has, oldest first, each [n].
+
+    Args:
+        times: unix seconds.
+        rows: of the items.
+        codes: what the user did with each, 0 where that is not known.
+        wanted: which are not for histories only, and so are not recommended again.
+    """
+
+    times: Rows
+    rows: Rows
+    codes: Rows
+    wanted: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, times: Sequence[int] | Rows = (), rows: Rows | None = None) -> "Interactions":
+        """Return items that the user wanted, and nothing more is known of."""
+        found = np.array(times, dtype=np.int64)
+        rows = np.zeros(0, dtype=np.int64) if rows is None else rows
+        return cls(found, rows, np.zeros_like(found), np.ones(len(found), dtype=np.bool_))
+
+    def then(self, later: "Interactions") -> "Interactions":
+        """Return these and what came after, or is to stand after them."""
+        mine, others = vars(self), vars(later)
+        return Interactions(**{name: np.concatenate([mine[name], others[name]]) for name in mine})
+
+    def __getitem__(self, places: Rows | slice) -> "Interactions":
+        return Interactions(**{name: values[places] for name, values in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -34,7 +70,7 @@ class KnownUser:
 class UserHistories:
     """Interactions by user, those of the bundle before events of the same second.
 
-    All events are kept: the towers look at the latest few, but whatever a user has is not recommended again.
+    All events are kept: the towers look at the latest few, but what a user has is not recommended again.
     Adding excludes everything else; the rest is safe from several threads. Towers that know only the rows of
     the bundle (`by_table`, `history.items: table`) see a changed item as it was, others its latest row.
     """
@@ -81,42 +117,65 @@ class UserHistories:
         if key not in self._events:
             self.new_ids.pop(key, None)
 
-    def add(self, key: UserId, row: int, time: int) -> None:
-        """Let an event, at unix seconds `time`, enter a user's history, unless it is there already."""
-        user = int(rows_of(self._users, [key])[0])
-        times, rows = self._interactions(user)
+    def add(self, key: UserId, row: int, time: int, code: int = 0, wanted: bool = True) -> None:
+        """Let an event, at unix seconds `time`, enter a user's history, unless it is there already.
+
+        Another `code` makes another event; without one it is there if any is.
+        """
+        known = self._of_bundle(int(rows_of(self._users, [key])[0]))
         self.know(key)
-        same = rows[np.searchsorted(times, time, "left") : np.searchsorted(times, time, "right")]
+        start, end = (int(np.searchsorted(known.times, time, side)) for side in ("left", "right"))
         events = self._events.setdefault(key, _Events())
-        start, end = bisect_left(events.times, time), bisect_right(events.times, time)
-        same = np.concatenate([same, np.array(events.rows[start:end], dtype=np.int64)])
-        if self._items.first(np.array([row]))[0] not in self._items.first(same):
-            events.times.insert(end, time)
-            events.rows.insert(end, row)
+        first, last = bisect_left(events.times, time), bisect_right(events.times, time)
+        same = known[start:end].then(_of_events(events)[first:last])
+        same = same[(same.codes == code) | (code == 0)]
+        if self._items.first(np.array([row]))[0] not in self._items.first(same.rows):
+            events.times.insert(last, time)
+            events.rows.insert(last, row)
+            events.codes.insert(last, code)
+            events.wanted.insert(last, wanted)
 
     def all(self, user: KnownUser) -> tuple[Rows, Rows]:
         """Return times and item rows of all that a user has, oldest first, each [n]."""
-        times, rows = self._interactions(user.row)
+        found = self.interactions(user)
+        return found.times, found.rows
+
+    def interactions(self, user: KnownUser) -> Interactions:
+        """Return all that is known of what a user has."""
+        found = self._of_bundle(user.row)
         events = self._events.get(user.key)
         if events is not None:
-            times = np.concatenate([times, np.array(events.times, dtype=np.int64)])
-            rows = np.concatenate([rows, np.array(events.rows, dtype=np.int64)])
-            order = np.argsort(times, kind="stable")
-            times, rows = times[order], rows[order]
-        return times, rows
+            found = found.then(_of_events(events))
+            found = found[np.argsort(found.times, kind="stable")]
+        return found
 
     def latest_time(self, user: KnownUser) -> int:
         """Return the time of a user's latest event, 0 where there is none."""
         events = self._events.get(user.key)
         return events.times[-1] if events is not None and len(events.times) else 0
 
-    def for_towers(self, rows: Rows, times: Rows, length: int) -> tuple[Rows, Rows]:
-        """Return the latest `length` items and times as the towers take them, each [L], 0 = padding."""
-        latest = rows[max(0, len(rows) - length) :]
+    def for_towers(self, found: Interactions, length: int) -> tuple[Rows, Rows, Rows]:
+        """Return the latest `length` items, times and events as the towers take them, [L], 0 = padding."""
+        latest = found.rows[max(0, len(found.rows) - length) :]
         latest = self._items.first(latest) if self._by_table else self._items.latest(latest)
-        return right_aligned(latest, length), right_aligned(times, length)
+        each = (latest, found.times, found.codes)
+        rows, times, codes = (right_aligned(values, length) for values in each)
+        return rows, times, codes
 
-    def _interactions(self, user_row: int) -> tuple[Rows, Rows]:
-        start, end = self._history.offsets[user_row : user_row + 2]
-        times, rows = self._history.times[start:end], self._history.items[start:end]
-        return np.asarray(times, dtype=np.int64), np.asarray(rows, dtype=np.int64)
+    def _of_bundle(self, user_row: int) -> Interactions:
+        history = self._history
+        here = slice(*history.offsets[user_row : user_row + 2])
+        times, rows = (np.asarray(each[here], dtype=np.int64) for each in (history.times, history.items))
+        found = Interactions.of(times, rows)
+        if history.events is not None:
+            found = replace(found, codes=np.asarray(history.events[here], dtype=np.int64))
+        if history.positive is not None:
+            found = replace(found, wanted=np.asarray(history.positive[here]))
+        return found
+
+
+def _of_events(events: _Events) -> Interactions:
+    times, rows, codes = (
+        np.array(each, dtype=np.int64) for each in (events.times, events.rows, events.codes)
+    )
+    return Interactions(times, rows, codes, np.array(events.wanted, dtype=np.bool_))

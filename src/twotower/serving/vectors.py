@@ -77,7 +77,8 @@ def _of_users(bundle: Bundle, towers: ServingTowers) -> Callable[[np.ndarray], F
         features = bundle.model.users.gather(torch.from_numpy(rows))
         items, times = bundle.history.last(rows, towers.length)
         now = np.full(len(rows), bundle.request_time, dtype=np.int64)
-        found = towers.embed_users(features, items, times, now)
+        events = bundle.history.last_events(rows, towers.length)
+        found = towers.embed_users(features, items, times, now, events)
         if not sound(found).all():
             user = bundle.users.ids(rows[~sound(found)][:1]).tolist()[0]
             raise InputError(f"user {user!r:.80}: the user tower makes no embedding with finite scores of it")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.embedding_layout import EmbeddingLayout
-from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder
 from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.tower import Tower
 
@@ -25,7 +25,7 @@ class TwoTower(nn.Module):
     """Embeds users and items, known ones by row and new ones by their features.
 
     Args:
-        users: encoded features of all users; a context feature reads the request time instead.
+        users: encoded features of all users; one of the request's time reads that instead.
         items: encoded features of the catalogue.
         history: encoder of a user's earlier items.
         user_tower: takes the user features, `history` and `last_item`.
@@ -33,6 +33,8 @@ class TwoTower(nn.Module):
         item_bias: joined to the item tower's output, see `EmbeddingLayout`.
         trained_items: [N + 1] bool, items with interactions in training; the others have no embedding worth
             reading in the history's own table and count as unknown there.
+        contexts: encoded features of all contexts of a request, whose names no feature of users has.
+        num_events: E, the kinds of events that histories tell apart where they do.
     """
 
     trained_items: Tensor
@@ -46,6 +48,8 @@ class TwoTower(nn.Module):
         item_tower: Tower,
         item_bias: ItemBias,
         trained_items: Tensor,
+        contexts: FeatureTable,
+        num_events: int,
     ) -> None:
         super().__init__()
         self.users = users
@@ -61,6 +65,12 @@ class TwoTower(nn.Module):
         if history.config.reads_table:
             self.history_table = nn.Embedding(len(trained_items), history.dim, padding_idx=0)
             nn.init.normal_(self.history_table.weight[1:], std=history.dim**-0.5)
+        # After all else: first weights are drawn in this order, so that a seed keeps its figures.
+        self.contexts = contexts
+        self.context_encoders = contexts.encoders()
+        if history.config.events:
+            self.event_table = nn.Embedding(num_events + 1, history.dim, padding_idx=0)
+            nn.init.normal_(self.event_table.weight[1:], std=history.dim**-0.5)
 
     def encode_items(self, rows: Tensor) -> Tensor:
         """Embed items of the catalogue by row [B] -> [B, D]."""
@@ -78,7 +88,13 @@ class TwoTower(nn.Module):
         return output
 
     def encode_users(
-        self, rows: Tensor, history_rows: Tensor, history_times: Tensor, request_times: Tensor
+        self,
+        rows: Tensor,
+        history_rows: Tensor,
+        history_times: Tensor,
+        request_times: Tensor,
+        context_rows: Tensor | None = None,
+        history_events: Tensor | None = None,
     ) -> Tensor:
         """Embed known users.
 
@@ -87,19 +103,34 @@ class TwoTower(nn.Module):
             history_rows: [B, L] item rows, right-aligned, 0 = padding.
             history_times: [B, L] unix seconds.
             request_times: [B] unix seconds at which the user asks.
+            context_rows: [B] rows of the table of contexts, 0 = unknown; None: all are.
+            history_events: [B, L] what was done with each item, from 1, 0 = not known; None: all are.
 
         Returns:
             [B, D].
         """
-        return self.encode_user_features(self.users.gather(rows), history_rows, history_times, request_times)
+        features = self.users.gather(rows)
+        if context_rows is not None:
+            features |= self.contexts.gather(context_rows)
+        return self.encode_user_features(features, history_rows, history_times, request_times, history_events)
 
     def encode_user_features(
-        self, features: dict[str, Tensor], history_rows: Tensor, history_times: Tensor, request_times: Tensor
+        self,
+        features: dict[str, Tensor],
+        history_rows: Tensor,
+        history_times: Tensor,
+        request_times: Tensor,
+        history_events: Tensor | None = None,
     ) -> Tensor:
-        """Embed users from encoded features, each [B, width]; the rest as in `encode_users`."""
+        """Embed users from encoded features, each [B, width]; the rest as in `encode_users`.
+
+        Features of the context are among them; those left out are unknown.
+        """
         # Users before items: what dropout draws keeps its order, so that a seed keeps its figures.
         blocks = self._user_blocks(features, request_times)
-        return self._user_embeddings(blocks, *self._history_table(history_rows), history_times)
+        return self._user_embeddings(
+            blocks, *self._history_table(history_rows), history_times, history_events
+        )
 
     def encode_user_histories(
         self,
@@ -108,6 +139,7 @@ class TwoTower(nn.Module):
         positions: Tensor,
         history_times: Tensor,
         request_times: Tensor,
+        history_events: Tensor | None = None,
     ) -> Tensor:
         """Embed users whose history items are given as vectors.
 
@@ -117,19 +149,37 @@ class TwoTower(nn.Module):
             positions: [B, L] rows of the table, right-aligned, 0 = nothing there.
             history_times: see `encode_users`.
             request_times: see `encode_users`.
+            history_events: see `encode_users`.
         """
-        return self._user_embeddings(
-            self._user_blocks(features, request_times), table, positions, history_times
-        )
+        blocks = self._user_blocks(features, request_times)
+        return self._user_embeddings(blocks, table, positions, history_times, history_events)
+
+    def with_request(self, features: dict[str, Tensor], request_times: Tensor) -> dict[str, Tensor]:
+        """Return a user's features with those of the request's times [B], and of its context if not given."""
+        features = features | self.users.of_times(request_times)
+        if self.contexts.names:
+            unknown = self.contexts.gather(torch.zeros_like(request_times))
+            features = unknown | features | self.contexts.of_times(request_times)
+        return features
 
     def _user_blocks(self, features: dict[str, Tensor], request_times: Tensor) -> dict[str, Tensor]:
-        features = features | self.users.context(request_times)
-        return {name: self.user_encoders[name](values) for name, values in features.items()}
+        features = self.with_request(features, request_times)
+        encoders = [*self.user_encoders.items(), *self.context_encoders.items()]
+        return {name: encoder(features[name]) for name, encoder in encoders}
 
     def _user_embeddings(
-        self, blocks: dict[str, Tensor], table: Tensor, positions: Tensor, history_times: Tensor
+        self,
+        blocks: dict[str, Tensor],
+        table: Tensor,
+        positions: Tensor,
+        history_times: Tensor,
+        history_events: Tensor | None,
     ) -> Tensor:
-        blocks = blocks | self.history.blocks(table, positions, history_times)
+        given = []
+        if self.history.config.events:
+            rows = torch.zeros_like(positions) if history_events is None else history_events
+            given.append(EventEmbeddings(self.event_table.weight, rows))
+        blocks = blocks | self.history.blocks(table, positions, history_times, *given)
         return self.layout.of_users(self.user_tower(blocks))
 
     def _history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -53,23 +53,43 @@ class TwoTowerConfig(Config):
             "no_item_bias": "set item_bias=none" if self.item_bias.width else "",
         }
 
-    def shapes(self, users: FeatureTable, items: FeatureTable) -> TwoTower:
+    def shapes(
+        self,
+        users: FeatureTable,
+        items: FeatureTable,
+        contexts: FeatureTable | None = None,
+        num_events: int = 0,
+    ) -> TwoTower:
         """Build the towers without memory for their weights, to see what these would take."""
         with torch.device("meta"), _WithoutFirstWeights():
-            return self.build_towers(users, items, torch.ones(items.num_rows + 1, dtype=torch.bool))
+            trained_items = torch.ones(items.num_rows + 1, dtype=torch.bool)
+            return self.build_towers(users, items, trained_items, contexts, num_events)
 
-    def build_towers(self, users: FeatureTable, items: FeatureTable, trained_items: Tensor) -> TwoTower:
+    def build_towers(
+        self,
+        users: FeatureTable,
+        items: FeatureTable,
+        trained_items: Tensor,
+        contexts: FeatureTable | None = None,
+        num_events: int = 0,
+    ) -> TwoTower:
         """Build untrained towers.
 
         Args:
             users: features of all users.
             items: features of the catalogue.
             trained_items: [N + 1] bool, see `TwoTower`.
+            contexts: features of all contexts of a request; None where there are none.
+            num_events: the kinds of events of histories.
         """
         item_bias = self.item_bias.build(len(trained_items) - 1)
         dim = self.tower_width
         # A history made of the item tower's outputs is as wide as they are; so is, for simplicity, its table.
         history = self.history.build(dim)
-        user_tower = self.user_tower.build(users.output_dims | self.history.block_dims(dim), dim)
+        contexts = FeatureTable({}, {}, 0) if contexts is None else contexts
+        user_blocks = users.output_dims | contexts.output_dims | self.history.block_dims(dim)
+        user_tower = self.user_tower.build(user_blocks, dim)
         item_tower = self.item_tower.build(items.output_dims, dim)
-        return TwoTower(users, items, history, user_tower, item_tower, item_bias, trained_items)
+        return TwoTower(
+            users, items, history, user_tower, item_tower, item_bias, trained_items, contexts, num_events
+        )

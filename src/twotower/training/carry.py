@@ -21,10 +21,13 @@ LOG = logging.getLogger("twotower")
 Origins = dict[str, Tensor]
 """Tensor that may have grown -> where each entry [n] of its first dimension was, -1 for a new one."""
 BY_ITEM = ("trained_items", "history_table.weight")
+BY_EVENT = ("event_table.weight",)
 ITEM_BIAS, ENCODERS = "item_bias.", "_encoders."
 
 
-def carry_towers(model: TwoTower, before: TwoTower, item_rows: Tensor, log: History | None) -> Origins:
+def carry_towers(
+    model: TwoTower, before: TwoTower, item_rows: Tensor, event_rows: Tensor, log: History | None
+) -> Origins:
     """Give towers of grown data all that earlier ones have learned.
 
     A known item, and a known value of a feature, keeps what it has; a new value starts as the unknown one, so
@@ -34,14 +37,19 @@ def carry_towers(model: TwoTower, before: TwoTower, item_rows: Tensor, log: Hist
         model: of the same settings; its features are the earlier ones, grown or not.
         before: the earlier towers.
         item_rows: [N] the earlier row of each item, 0 for a new one.
+        event_rows: [E] the earlier row of each kind of event, 0 for a new one, which starts as none at all.
         log: what is trained on from here; None if nothing is.
 
     Raises:
         InputError: a tensor has another shape than a growing one may have.
     """
     learned, own = before.state_dict(), model.state_dict()
-    with_unknown = torch.cat([item_rows.new_zeros(1), torch.where(item_rows > 0, item_rows, -1)])
-    origins = {name: with_unknown for name in BY_ITEM if name in own}
+    origins = {
+        name: torch.cat([rows.new_zeros(1), torch.where(rows > 0, rows, -1)])
+        for names, rows in ((BY_ITEM, item_rows), (BY_EVENT, event_rows))
+        for name in names
+        if name in own
+    }
     of_bias = model.item_bias.origins(before.item_bias, item_rows)
     for name, values in own.items():
         if name.startswith(ITEM_BIAS):

@@ -20,8 +20,8 @@ from twotower.training.callbacks.index import BuildIndex
 from twotower.training.callbacks.rehearsal import Rehearsal
 from twotower.training.carry import carry_towers, optimizer_start
 from twotower.training.module import RetrievalModule
-from twotower.training.parent import Parent, new_interactions, refuse_leak, rows_before
-from twotower.training.parts import build_batches, build_module, fit_features
+from twotower.training.parent import Parent, events_before, new_interactions, refuse_leak, rows_before
+from twotower.training.parts import build_batches, build_module, fit_contexts, fit_features
 from twotower.training.phases import FIT, REFIT, Trained, evaluate_valid, run_phase, same_data, trained_of
 from twotower.training.replay import Replay
 from twotower.training.training_config import TrainingConfig
@@ -119,8 +119,8 @@ def _module(
 ) -> RetrievalModule:
     judge = None if config.trainer.refit else evaluator
     module = build_module(config, dataset, log, epoch_batches, judge, parent.model, replay.shares)
-    rows = torch.from_numpy(rows_before(dataset.items, parent.items))
-    moved = carry_towers(module.model, parent.model, rows, log)
+    rows, events = _rows_before(dataset, parent)
+    moved = carry_towers(module.model, parent.model, rows, events, log)
     origins = {f"model.{name}": places for name, places in moved.items()}
     learned = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
     module.load_state_dict({key: parent.loss[key] for key in learned & parent.loss.keys()}, strict=False)
@@ -134,7 +134,15 @@ def refreshed(config: TrainingConfig, dataset: RetrievalDataset, parent: Parent)
     nobody, features, width = np.zeros(0, dtype=np.int64), config.features, config.tower_width
     users = fit_features(features.user, dataset.user_table, nobody, "users", width, parent.model.users)
     items = fit_features(features.item, dataset.item_table, nobody, "items", width, parent.model.items)
-    rows = torch.from_numpy(rows_before(dataset.items, parent.items))
-    model = config.build_towers(users, items, torch.zeros(len(rows) + 1, dtype=torch.bool))
-    carry_towers(model, parent.model, rows, None)
+    contexts = fit_contexts(config, dataset, None, parent.model.contexts)
+    rows, events = _rows_before(dataset, parent)
+    nothing = torch.zeros(len(rows) + 1, dtype=torch.bool)
+    model = config.build_towers(users, items, nothing, contexts, len(events))
+    carry_towers(model, parent.model, rows, events, None)
     return model.eval()
+
+
+def _rows_before(dataset: RetrievalDataset, parent: Parent) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the rows that today's items and kinds of events had, 0 for new ones."""
+    items, events = rows_before(dataset.items, parent.items), events_before(dataset, parent)
+    return torch.from_numpy(items), torch.from_numpy(events)

@@ -73,7 +73,12 @@ class RetrievalModule(pl.LightningModule):
         known, own_rows = (batch.known_positives, batch.known_items), batch.own_rows
         candidates = self.negatives(batch.positives, *known, self.draws, own_rows)
         users = self.model.encode_users(
-            batch.users, batch.history_rows, batch.history_times, batch.request_times
+            batch.users,
+            batch.history_rows,
+            batch.history_times,
+            batch.request_times,
+            batch.context_rows,
+            batch.history_events,
         )
         wanted = [candidates.rows, batch.positives, batch.shown_items]
         if own_rows is not None:  # where there is none, in place of the unknown item any other

@@ -1,6 +1,6 @@
 """The run whose towers are gone on from: what it learned, of which users and items, and from what."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Parent:
         log: what its last phase was trained on, in its rows.
         loss: what the loss had learned, such as a temperature.
         optimizer: the class that stepped, and its state; None where it is not there any more.
+        events: words of what users did with items.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class Parent:
     log: History
     loss: Mapping[str, Tensor]
     optimizer: tuple[str, Mapping[str, Any]] | None
+    events: Sequence[str] = ()
 
 
 def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
@@ -76,6 +78,7 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
         log=log,
         loss={key: values for key, values in final["state_dict"].items() if key.startswith(LOSS)},
         optimizer=(bundle.settings["optimizer"][TARGET], states[0]) if states else None,
+        events=bundle.manifest.event_words,
     )
 
 
@@ -83,6 +86,12 @@ def rows_before(now: Vocabulary, before: Vocabulary) -> np.ndarray:
     """Return the row that each of today's ids had, [n], 0 for a new one."""
     ids: Ids = now.values
     return before.rows(ids).astype(np.int64)
+
+
+def events_before(dataset: RetrievalDataset, parent: Parent) -> np.ndarray:
+    """Return the row that each of today's kinds of events had, [E], 0 for a new one."""
+    rows = {word: row for row, word in enumerate(parent.events, start=1)}
+    return np.array([rows.get(word, 0) for word in dataset.events], dtype=np.int64)
 
 
 def new_interactions(parent: Parent, dataset: RetrievalDataset, log: History) -> np.ndarray:

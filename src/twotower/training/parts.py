@@ -40,7 +40,9 @@ def build_module(
     Args:
         config: what to build.
         dataset: gives the tables.
-        log: what is trained on; features are fitted on its users and items only.
+        log: what is trained on; features are fitted on its users and items only, with those of the shown
+            negatives where these train: an item that is only ever shown in vain has an embedding of its own
+            to be pushed down, and not that of the unknown item, which new ones share.
         epoch_batches: batches of an epoch.
         evaluator: validates after each epoch; None for a training without validation.
         before: towers whose features are to grow; None to fit them anew.
@@ -52,10 +54,14 @@ def build_module(
     num_items = len(dataset.items)
     trained_items = np.bincount(log.items, minlength=num_items + 1) > 0
     width, origins = config.tower_width, dataset.origins
+    seen_users, seen_items = log.counts() > 0, trained_items
+    if config.negatives.most_shown() and log.shown is not None:
+        seen_users = seen_users | (log.shown.counts() > 0)
+        seen_items = seen_items | (np.bincount(log.shown.items, minlength=num_items + 1) > 0)
     users = fit_features(
         config.features.user,
         dataset.user_table,
-        np.flatnonzero(log.counts()),
+        np.flatnonzero(seen_users),
         origins.get("users", "users"),
         width,
         None if before is None else before.users,
@@ -63,14 +69,15 @@ def build_module(
     items = fit_features(
         config.features.item,
         dataset.item_table,
-        np.flatnonzero(trained_items),
+        np.flatnonzero(seen_items),
         origins.get("items", "items"),
         width,
         None if before is None else before.items,
     )
-    check_weights(config, users, items)
+    contexts = fit_contexts(config, dataset, log, None if before is None else before.contexts)
+    check_weights(config, users, items, contexts, len(dataset.events))
     torch.manual_seed(config.seed)
-    model = config.build_towers(users, items, torch.from_numpy(trained_items))
+    model = config.build_towers(users, items, torch.from_numpy(trained_items), contexts, len(dataset.events))
     model.item_bias.initialise(log)
     frequencies = config.objective.build().frequencies(log, num_items, shares)
     return RetrievalModule(
@@ -84,13 +91,20 @@ def build_module(
     )
 
 
-def check_weights(config: TwoTowerConfig, users: FeatureTable, items: FeatureTable) -> None:
+def check_weights(
+    config: TwoTowerConfig,
+    users: FeatureTable,
+    items: FeatureTable,
+    contexts: FeatureTable | None = None,
+    num_events: int = 0,
+) -> None:
     """Refuse towers that training cannot hold, before their memory is asked for.
 
     Raises:
         InputError: says what they take.
     """
-    number = sum(parameter.numel() for parameter in config.shapes(users, items).parameters())
+    shapes = config.shapes(users, items, contexts, num_events)
+    number = sum(parameter.numel() for parameter in shapes.parameters())
     if said := beyond_memory(f"{number:,} weights", number * BYTES_A_WEIGHT):
         keys = "embedding_dim, user_tower.widths, item_tower.widths, features"
         raise InputError(f"{keys}: {said}; make them narrower")
@@ -128,6 +142,26 @@ def build_batches(
     return batches
 
 
+def fit_contexts(
+    config: TrainingConfig, dataset: RetrievalDataset, log: History | None, before: FeatureTable | None = None
+) -> FeatureTable:
+    """Fit the features of the request on the contexts that training sees, shown negatives' too.
+
+    Args:
+        config: of the training.
+        dataset: gives the contexts.
+        log: what is trained on; None if nothing is.
+        before: see `fit_features`.
+    """
+    table = pd.DataFrame() if dataset.context_table is None else dataset.context_table
+    rows = [
+        np.asarray(each.context) for each in (log, log and log.shown) if each and each.context is not None
+    ]
+    seen = np.unique(np.concatenate(rows)) if rows else np.zeros(0, dtype=np.int64)
+    origin = dataset.origins.get("interactions", "interactions")
+    return fit_features(config.features.context, table, seen[seen > 0], origin, config.tower_width, before)
+
+
 def fit_features(
     choices: Mapping[str, Feature.Config],
     table: pd.DataFrame,
@@ -140,7 +174,7 @@ def fit_features(
 
     Args:
         choices: name -> feature.
-        table: of users or items.
+        table: of users, items or contexts.
         train_rows: rows that training sees.
         origin: of the table, for messages.
         tower_width: of the towers' output.

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from pydantic import Field
+
 from twotower.config.component import Config
 from twotower.config.spec import Seed
 from twotower.features.feature import Feature
@@ -14,10 +16,13 @@ from twotower.training.trainer import TrainerChoice
 
 
 class FeaturesConfig(Config):
-    """The features of both sides, by name."""
+    """The features of both sides, and of a request, by name."""
 
     user: dict[str, Feature.Config]
     item: dict[str, Feature.Config]
+    context: dict[str, Feature.Config] = Field(default_factory=dict)
+    """Of columns of the interactions (device, place, hour, ...), which a request gives anew: only the user
+    tower sees them."""
 
 
 class TrainingConfig(TwoTowerConfig):
@@ -35,7 +40,8 @@ class TrainingConfig(TwoTowerConfig):
     def block_names(self) -> dict[str, set[str]]:
         """Return `user_tower`, `item_tower` -> the names of its inputs."""
         history = self.history.block_dims(1).keys()
-        return {"user_tower": {*self.features.user, *history}, "item_tower": set(self.features.item)}
+        of_users = {*self.features.user, *self.features.context, *history}
+        return {"user_tower": of_users, "item_tower": set(self.features.item)}
 
     def input_problems(self) -> Iterator[tuple[str, str]]:
         """Yield (key, message) of what keeps the towers from being put together."""
@@ -48,5 +54,9 @@ class TrainingConfig(TwoTowerConfig):
             yield "features.user", text
         if not self.features.item:
             yield "features.item", "the item tower has no input; name at least one feature"
-        for reserved in sorted(self.history.block_dims(1).keys() & self.features.user.keys()):
-            yield f"features.user.{reserved}", "this name is the history encoder's; choose another"
+        blocks = self.history.block_dims(1).keys()
+        for side, features in (("user", self.features.user), ("context", self.features.context)):
+            for reserved in sorted(blocks & features.keys()):
+                yield f"features.{side}.{reserved}", "this name is the history encoder's; choose another"
+        for twice in sorted(self.features.user.keys() & self.features.context.keys()):
+            yield f"features.context.{twice}", "a feature of users has this name; choose another"

@@ -1,4 +1,9 @@
-"""A bundle of random towers over sixty hand-made items: quick, and with every kind of column."""
+"""A bundle of random towers over sixty hand-made items: quick, and with every kind of column.
+
+One that is `told` more knows contexts of requests and what users did with items.
+"""
+
+import dataclasses
 
 import numpy as np
 import pandas as pd
@@ -18,6 +23,9 @@ from twotower.towers.two_tower_config import TwoTowerConfig
 
 NUM_ITEMS, NUM_USERS, DIM, LENGTH = 60, 12, 8, 5
 NOW = 1_600_000_000
+EVENTS = ("buy", "skip", "view")
+ROLES = {"buy": "positive", "view": "history", "skip": "negative", "rate": "positive", "ping": "ignored"}
+CONTEXTS = pd.DataFrame({"device": ["phone", "desk", "phone", None], "hour": [8.0, 20.0, np.nan, 13.0]})
 WORDS = ["RED", "BLUE", "GREEN", "CUP", "PLATE", "LAMP", "CLOCK", "BAG", "TOY", "SIGN"]
 
 
@@ -25,7 +33,32 @@ def item_id(row, text):
     return f"item-{row:03d}" if text else 1000 + row
 
 
-def settings(history_items="table", profiles=False):
+def settings(history_items="table", profiles=False, told=False):
+    chosen = plain_settings(history_items, profiles)
+    if told:
+        chosen["data"] = {
+            "_target_": "twotower.data.sources.table_files.TableFiles",
+            "interactions_path": "log.csv",
+            "event_column": "event",
+            "context_columns": ["device", "hour"],
+            "events": {word: {"role": role} for word, role in ROLES.items()},
+        }
+        chosen["history"]["events"] = True
+        chosen["features"]["context"] = {
+            "device": {
+                "_target_": "twotower.features.categorical.Categorical",
+                "column": "device",
+                "dim": 3,
+            },
+            "hour": {
+                "_target_": "twotower.features.numeric.Numeric",
+                "column": "hour",
+            },
+        }
+    return chosen
+
+
+def plain_settings(history_items, profiles):
     feature = "twotower.features"
     mlp = {"_target_": "twotower.towers.mlp.Mlp", "widths": [16], "normalise": "none"}
     of_profiles = {
@@ -59,7 +92,7 @@ def settings(history_items="table", profiles=False):
     }
 
 
-def dataset(text=True, profiles=False):
+def dataset(text=True, profiles=False, told=False):
     """Make up items and users; `profiles` have more columns, one of which no feature reads."""
     rng = np.random.default_rng(0)
     items = pd.DataFrame(
@@ -94,24 +127,37 @@ def dataset(text=True, profiles=False):
         open_test=lambda: None,
         audit={},
         fingerprint="data",
+        **({"context_table": CONTEXTS, "events": EVENTS} if told else {}),
     )
 
 
-def history():
-    """User u has 3 u items: rows u, u + 1, ... (one of them twice for user 2); user 12 has none."""
+def history(told=False):
+    """User u has 3 u items: rows u, u + 1, ... (one of them twice for user 2); user 12 has none.
+
+    Told, each second was bought and the others were looked at.
+    """
     users, items = [], []
     for user in range(1, NUM_USERS):
         users += [user] * 3 * user
         items += [1 + (user + step) % NUM_ITEMS for step in range(3 * user)]
     items[5] = items[4]
     times = NOW - 100_000 + np.arange(len(items))
-    return History.of(np.array(users), np.array(items), times, NUM_USERS)
+    log = History.of(np.array(users), np.array(items), times, NUM_USERS)
+    bought = np.arange(len(items)) % 2 == 1
+    events = np.where(bought, 1, 3).astype(np.int16)
+    return dataclasses.replace(log, events=events, positive=bought) if told else log
 
 
 def towers(data, chosen, seed=1):
     torch.manual_seed(seed)
-    tables = {}
-    for side, table in (("user", data.user_table), ("item", data.item_table)):
+    tables = {"context": None}
+    for side, table in (
+        ("user", data.user_table),
+        ("item", data.item_table),
+        ("context", data.context_table),
+    ):
+        if table is None:
+            continue
         features = {
             name: Feature.Config.model_validate(spec).build(1)
             for name, spec in chosen["features"][side].items()
@@ -119,7 +165,9 @@ def towers(data, chosen, seed=1):
         tables[side] = FeatureTable.fit(features, table, np.arange(1, len(table) + 1), side)
     trained = torch.arange(NUM_ITEMS + 1) > 0
     trained[7] = False
-    return TwoTowerConfig.of(chosen).build_towers(tables["user"], tables["item"], trained).eval()
+    config = TwoTowerConfig.of(chosen)
+    given = tables["user"], tables["item"], trained, tables["context"], len(data.events)
+    return config.build_towers(*given).eval()
 
 
 def index_of(kind):
@@ -132,8 +180,8 @@ def index_of(kind):
     return IVFFlat.Config(nlist=4, nprobe=4 if kind == "ivf_flat" else 1).build()
 
 
-def write(folder, *, text=True, kind="flat_ip", history_items="table", seed=1, profiles=False):
-    data, chosen = dataset(text, profiles), settings(history_items, profiles)
+def write(folder, *, text=True, kind="flat_ip", history_items="table", seed=1, profiles=False, told=False):
+    data, chosen = dataset(text, profiles, told), settings(history_items, profiles, told)
     model = towers(data, chosen, seed)
     with torch.inference_mode():
         vectors = model.encode_items(torch.arange(1, NUM_ITEMS + 1)).numpy()
@@ -147,7 +195,7 @@ def write(folder, *, text=True, kind="flat_ip", history_items="table", seed=1, p
         index=index,
         item_vectors=vectors,
         dataset=data,
-        history=history(),
+        history=history(told),
         index_report={"recall_at_100": np.float64(1.0), "ok": np.True_},
         request_time=NOW,
     )

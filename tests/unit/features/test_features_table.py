@@ -73,7 +73,7 @@ def test_rows_beyond_the_table_are_an_error(table: FeatureTable, rows: list[int]
 
 
 def test_context_features_read_the_request_time(table: FeatureTable) -> None:
-    context = table.context(torch.tensor([0, 31_556_952]))
+    context = table.of_times(torch.tensor([0, 31_556_952]))
     assert list(context) == ["season"]
     assert context["season"].tolist() == [[0, 0], [0, 1]]
     assert set(table.gather(torch.tensor([1]))) == {"id", "price", "title"}
@@ -104,7 +104,7 @@ def test_values_stay_out_of_the_weights(table: FeatureTable) -> None:
 
 def test_a_table_without_features() -> None:
     table = FeatureTable.fit({}, ITEMS, TRAIN, "items.csv")
-    assert table.gather(torch.tensor([1])) == table.context(torch.tensor([1])) == table.encode([{}]) == {}
+    assert table.gather(torch.tensor([1])) == table.of_times(torch.tensor([1])) == table.encode([{}]) == {}
     assert table.num_rows == 4
 
 

@@ -177,6 +177,32 @@ def test_labels_weights_and_words_of_events_are_filled_in(place, store):
     assert lines(place / "two" / "interactions.csv")[4] == f"ann,4,0.5,view,i1,{T + 60}"
 
 
+def test_the_word_of_an_event_is_its_own(place, tmp_path):
+    log = LOG.replace("note", "action").replace(",x,", ",buy,").replace(",y,", ",view,")
+    (place / "log.csv").write_text(log.replace("bob,,", "bob,buy,"))
+    roles = {"buy": {"role": "positive"}, "view": {"role": "history"}, "cart": {"role": "negative"}}
+    chosen = settings(place, event_column="action", events=roles)
+    store = tmp_path / "words.db"
+    with contextlib.closing(Store(store)) as words:
+        words.commit([Event("ann", "i1", T, word) for word in ("buy", "cart", None)])  # buy is in the log
+        words.commit([Event("ann", "i1", T + 9, word) for word in ("view", "cart", None)])
+    both = roles | {"view": {"role": "positive"}}
+    with pytest.raises(InputError, match=r"fill.action: the log has this column"):
+        export_live(settings(place, event_column="action", events=both), store, place / "no", {}, {})
+    counts = export_live(chosen, store, place / "night", {}, {})
+    assert (counts.events_there, counts.events_added) == (2, 4)
+    assert lines(place / "night" / "interactions.csv")[4:] == [
+        *(
+            f"ann,{word},i1,{time}"
+            for word, time in (("cart", T), ("view", T + 9), ("cart", T + 9), ("buy", T + 9))
+        )
+    ]
+    again = {"interactions": str(place / "night" / "interactions.csv")}
+    assert export_live(chosen, store, place / "again", again, {}).events_added == 0
+    with pytest.raises(InputError, match="the store has events of a kind"):
+        export_live(settings(place), store, place / "none", {}, {})
+
+
 def test_mistakes_are_told_and_nothing_is_left(place, store):
     (place / "there").mkdir()
     kept = set(place.iterdir())

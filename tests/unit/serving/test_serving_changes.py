@@ -56,13 +56,13 @@ class Shop:
     def forget_user(self, user_id):
         self.profiles.forget(user_id)
 
-    def check_event(self, user_id, item_id, time):
+    def check_event(self, user_id, item_id, time, event=None):
         if item_id is not None and item_id not in self.known:
             raise UnknownItem(f"item {item_id!r} is not known")
         if time < 0:
             raise InputError("time: wrong")
 
-    def add_event(self, user_id, item_id, time):
+    def add_event(self, user_id, item_id, time, event=None):
         self.check_event(user_id, item_id, time)
         if (user_id, item_id, time) not in self.events:
             self.events.append((user_id, item_id, time))

@@ -66,7 +66,7 @@ class FakeLive:
         self.reloading, self.go_on = threading.Event(), threading.Event()
         self.go_on.set()
 
-    def write(self, changes: Sequence[Change]) -> None:
+    def write(self, changes: Sequence[Change]) -> int:
         for change in changes:
             if isinstance(change, ItemPut) and change.item_id == 507:
                 raise StoreFailed("/var/live/live.sqlite: not written, nothing was kept (disk I/O error)")
@@ -75,6 +75,7 @@ class FakeLive:
             if isinstance(change, ItemPut) and "colour" in change.features:
                 raise InputError("features: 'colour' is no feature of this model")
         self.written += changes
+        return len(changes)
 
     def reload(self, name: str) -> str:
         if "/" in name:

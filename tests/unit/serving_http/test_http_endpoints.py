@@ -236,3 +236,13 @@ def test_the_page_of_the_api_is_complete_and_names_no_other_host(asked: Ask) -> 
     start = asked("GET", "/docs/start.js").text
     assert 'url: "openapi.json"' in start
     assert "//" not in page.text + start
+
+
+def test_a_context_and_the_word_of_an_event_are_passed_on(live: FakeLive, ask: Callable[..., Ask]) -> None:
+    asked = ask()
+    assert asked("POST", "/recommend", json={"user_id": 1, "context": {"device": "phone"}}).status_code == 200
+    assert asked("POST", "/recommend", json={"user_id": 1, "context": {"device": {}}}).status_code == 422
+    answer = asked("POST", "/users/3/events", json={"item_id": 7, "time": 5, "event": "view"})
+    assert answer.json()["written"] == 1
+    assert live.written == [Event(3, 7, 5, "view")]
+    assert asked("POST", "/users/3/events", json={"item_id": 7, "event": 3}).status_code == 422

@@ -1,5 +1,6 @@
 """What of grown data is new, and which windows a run may not be tested on, by hand."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.history import History
 from twotower.data.vocabulary import Vocabulary
-from twotower.training.parent import Parent, new_interactions, refuse_leak, rows_before
+from twotower.training.parent import Parent, events_before, new_interactions, refuse_leak, rows_before
 
 Log = list[tuple[str, str, int]]
 TRAINED: Log = [("b", "x", 10), ("b", "y", 20), ("d", "y", 15)]
@@ -72,3 +73,11 @@ def test_a_target_that_was_trained_on_is_refused() -> None:
 def test_what_was_bought_before_may_be_bought_again() -> None:
     data = data_of(TRAINED, [("b", "y", 40), ("d", "x", 41)])
     refuse_leak(parent_of(TRAINED), data, data.test, "test")
+
+
+def test_kinds_of_events_keep_their_rows_by_word() -> None:
+    data = dataclasses.replace(data_of(TRAINED), events=("buy", "cart", "view"))
+    parent = dataclasses.replace(parent_of(TRAINED), events=["buy", "view"])
+    assert events_before(data, parent).tolist() == [1, 0, 2]
+    assert events_before(data, parent_of(TRAINED)).tolist() == [0, 0, 0]
+    assert events_before(data_of(TRAINED), parent).tolist() == []

@@ -81,6 +81,7 @@ class RecommendRequest(Strict):
     model_config = _examples(
         {"user_id": 17850, "k": 5},
         {"user_id": 17850, "features": {"country": "France"}, "history": ["22423"], "k": 5},
+        {"user_id": 17850, "context": {"device": "phone"}, "k": 5},
         {"features": {"country": "Germany"}, "history": ["22423"], "k": 5, "where": {"price": {"max": 5}}},
     )
 
@@ -113,6 +114,15 @@ class RecommendRequest(Strict):
     exclude_seen: bool | None = Field(
         None, description="nothing the user already has; so if left out, unless the data keeps repeats"
     )
+    context: Annotated[
+        dict[str, Value],
+        Field(
+            max_length=MAX_COLUMNS,
+            description="column of the request (the device, the place) -> raw value; those left out are "
+            "unknown",
+        ),
+        _at_most(MAX_COLUMNS),
+    ] = Field(default_factory=dict)
 
 
 class BatchRequest(Strict):
@@ -140,12 +150,17 @@ class PutUserRequest(Strict):
 
 
 class EventRequest(Strict):
-    """An item that a user chose."""
+    """An item that a user chose, or did something else with."""
 
-    model_config = _examples({"item_id": "22423", "time": 1323302400})
+    model_config = _examples(
+        {"item_id": "22423", "time": 1323302400}, {"item_id": "22423", "time": 1323302400, "event": "view"}
+    )
 
     item_id: Id
     time: Time | None = Field(None, description="unix seconds; now if left out")
+    event: Annotated[str, Field(max_length=MAX_TEXT)] | None = Field(
+        None, description="the data's word for what the user did; an item that was chosen if left out"
+    )
 
 
 class ReloadRequest(Strict):

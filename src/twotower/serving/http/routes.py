@@ -127,8 +127,7 @@ def _add_recommend(
 
 
 def _write(live: LiveService, change: Change) -> Response:
-    live.write([change])
-    return said(live.retriever.version, written=1)
+    return said(live.retriever.version, written=live.write([change]))
 
 
 def _add_items(router: APIRouter, live: LiveService) -> None:
@@ -164,7 +163,7 @@ def _add_users(router: APIRouter, live: LiveService) -> None:
     @router.post("/users/{user_id:path}/events", response_model=models.Written, summary="What a user chose")
     def add_event(user_id: str, body: models.EventRequest) -> Response:
         when = int(time.time()) if body.time is None else body.time
-        return _write(live, Event(key_of(user_id), body.item_id, when))
+        return _write(live, Event(key_of(user_id), body.item_id, when, body.event))
 
     @router.get("/users/{user_id:path}", response_model=models.User, summary="What is known of a user")
     def user(user_id: str) -> Response:

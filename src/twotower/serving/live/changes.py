@@ -54,11 +54,12 @@ class UserForgotten:
 
 @dataclass(frozen=True)
 class Event:
-    """A user did something with an item, at unix seconds `time`."""
+    """A user did something with an item, at unix seconds `time`; `event` is the word for it, if any."""
 
     user_id: UserId
     item_id: ItemId
     time: int
+    event: str | None = None
 
 
 Change = ItemPut | ItemRemoved | Event | UserPut | UserForgotten
@@ -117,7 +118,7 @@ def _made(change: Change, retriever: Retriever) -> list[SetAside]:
                 with contextlib.suppress(UnknownUser):
                     retriever.forget_user(change.user_id)
             case Event():
-                retriever.add_event(change.user_id, change.item_id, change.time)
+                retriever.add_event(change.user_id, change.item_id, change.time, change.event)
     except Exception as error:
         plain = isinstance(error, InputError)
         LOG.debug("set aside: %s", change, exc_info=not plain)
@@ -137,14 +138,24 @@ INSERTS: dict[type[Change], str] = {
     UserForgotten: "INSERT OR REPLACE INTO profiles (number, user_id, checksum) VALUES (?, ?, ?)",
 }
 
+INSERT_NAMED = (
+    "INSERT INTO named_events (number, user_id, item_id, time, event, checksum) VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (item_id, user_id, time, event) DO NOTHING"
+)
+"""Of events with a word, which early versions had not."""
+
 SET_ASIDE = "INSERT INTO set_aside (kind, item_id, user_id, time, reason) VALUES (?, ?, ?, ?, ?)"
 
 GONE = "item_id IN (SELECT item_id FROM removals)"
-NAMED = "EXISTS (SELECT 1 FROM events WHERE events.item_id = {table}.item_id AND events.number > :after)"
+NAMED = (
+    "(EXISTS (SELECT 1 FROM events AS e WHERE e.item_id = {table}.item_id AND e.number > :after) OR "
+    "EXISTS (SELECT 1 FROM named_events AS e WHERE e.item_id = {table}.item_id AND e.number > :after))"
+)
 SELECTS: dict[type[Change], str] = {
     ItemPut: "SELECT number, item_id, features, checksum FROM puts "
     f"WHERE CASE WHEN {GONE} THEN {NAMED.format(table='puts')} ELSE number > :after END ORDER BY number",
-    Event: "SELECT number, user_id, item_id, time, checksum FROM events "
+    Event: "SELECT number, user_id, item_id, time, NULL, checksum FROM events WHERE number > :after "
+    "UNION ALL SELECT number, user_id, item_id, time, event, checksum FROM named_events "
     "WHERE number > :after ORDER BY number",
     ItemRemoved: "SELECT number, item_id, checksum FROM removals "
     f"WHERE number > :after OR {NAMED.format(table='removals')} ORDER BY number",
@@ -171,7 +182,18 @@ def values_of(change: Change) -> Values:
     time = _whole(change.time)
     if time is None:
         raise InputError(f"time: expected whole unix seconds, got {change.time!r:.80}")
-    return _kept_id(change.user_id, "user"), _kept_id(change.item_id, "item"), time
+    kept = _kept_id(change.user_id, "user"), _kept_id(change.item_id, "item"), time
+    if change.event is None:
+        return kept
+    if not isinstance(change.event, str) or HALF_A_PAIR.search(change.event):
+        raise InputError(f"event: expected a word, got {change.event!r:.80}")
+    return *kept, change.event
+
+
+def insert_of(change: Change) -> str:
+    """Return the statement that writes a change: its number, `values_of` and the checksum of these."""
+    named = isinstance(change, Event) and change.event is not None
+    return INSERT_NAMED if named else INSERTS[type(change)]
 
 
 def noted(each: SetAside) -> Values:
@@ -189,6 +211,8 @@ def checksum_of(*values: Any) -> int:
 def change_of(kind: type[Change], row: Values) -> Change:
     """Return the change that a row keeps. Raises ValueError: the row is not what was written."""
     number, *values, checksum = row
+    if kind is Event and values[-1] is None:  # without a word, as early versions wrote all
+        values.pop()
     if any(isinstance(value, bytes) for value in row) or checksum_of(number, *values) != checksum:
         raise ValueError(f"row {number} of {kind.__name__} does not match its checksum")
     if kind in (ItemPut, UserPut):

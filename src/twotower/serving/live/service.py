@@ -64,9 +64,9 @@ class LiveService:
             self._use(retriever, replay(self._store.changes(), retriever))
             self._open = stack.pop_all()
 
-    def write(self, changes: Sequence[Change]) -> None:
+    def write(self, changes: Sequence[Change]) -> int:
         """Make all of some changes or none, on the disk and seen when this returns; see `Writer.write`."""
-        self._writer.write(changes, lambda: self.retriever)
+        return self._writer.write(changes, lambda: self.retriever)
 
     def reload(self, name: str) -> str:
         """Switch to another bundle, with all live changes, those made meanwhile too; return its version.

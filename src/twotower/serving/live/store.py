@@ -10,7 +10,6 @@ from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.serving.live.changes import (
-    INSERTS,
     SELECTS,
     SET_ASIDE,
     Change,
@@ -18,6 +17,7 @@ from twotower.serving.live.changes import (
     SetAside,
     change_of,
     checksum_of,
+    insert_of,
     noted,
     values_of,
 )
@@ -42,6 +42,9 @@ CREATE TABLE IF NOT EXISTS removals (item_id NOT NULL PRIMARY KEY, number INTEGE
 CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, user_id NOT NULL, item_id NOT NULL,
                                    time INTEGER NOT NULL, checksum INTEGER NOT NULL,
                                    UNIQUE (item_id, user_id, time));
+CREATE TABLE IF NOT EXISTS named_events (number INTEGER PRIMARY KEY, user_id NOT NULL, item_id NOT NULL,
+                                         time INTEGER NOT NULL, event TEXT NOT NULL,
+                                         checksum INTEGER NOT NULL, UNIQUE (item_id, user_id, time, event));
 CREATE TABLE IF NOT EXISTS profiles (user_id NOT NULL PRIMARY KEY, number INTEGER NOT NULL,
                                      features TEXT, checksum INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS identity (id TEXT NOT NULL);
@@ -61,7 +64,7 @@ with each, so that an earlier version's table goes.
 STORE = "live.sqlite"
 """The file of a run's live changes, in its folder, unless another is named."""
 
-TABLES = {"puts", "removals", "events", "profiles", "identity", "set_aside"}
+TABLES = {"puts", "removals", "events", "named_events", "profiles", "identity", "set_aside"}
 TOUCHED = "put it back as it was, or restart the service, which will tell what is missing"
 
 
@@ -128,7 +131,7 @@ class Store:
             number = self.last
             with self._transaction():
                 for change, row in zip(changes, rows, strict=True):
-                    number += self._write(type(change), row, number + 1)
+                    number += self._write(change, row, number + 1)
             self.last = number
             self._see_to_files()
             self._promises.keep(number)
@@ -184,10 +187,11 @@ class Store:
         if problem is not None:
             raise StoreFailed(f"{self.path}: it may be kept or not: {problem}; {TOUCHED}")
 
-    def _write(self, kind: type[Change], row: tuple[Any, ...], number: int) -> int:
+    def _write(self, change: Change, row: tuple[Any, ...], number: int) -> int:
         """Write one change, and return how many numbers it took: 0 for an event that is there already."""
-        written = self._connection.execute(INSERTS[kind], (number, *row, checksum_of(number, *row))).rowcount
-        if kind is ItemPut:
+        values = (number, *row, checksum_of(number, *row))
+        written = self._connection.execute(insert_of(change), values).rowcount
+        if isinstance(change, ItemPut):
             self._connection.execute("DELETE FROM removals WHERE item_id = ?", row[:1])
         return written
 

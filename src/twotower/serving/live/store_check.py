@@ -142,8 +142,8 @@ def _damage(was: os.stat_result, now: os.stat_result | None, ours: bool) -> str 
 
 
 APPLICATION, FORMAT_VERSION = 0x3254_4F57, 1
-NUMBERED = ("puts", "removals", "events", "profiles")
-"""The tables whose rows have a number; early versions have no profiles."""
+NUMBERED = ("puts", "removals", "events", "named_events", "profiles")
+"""The tables whose rows have a number; early versions have no profiles and no words of events."""
 
 
 def remedy(path: Path) -> str:

@@ -46,11 +46,12 @@ class Writer:
         self._queueing = threading.Lock()
         self.writing = threading.Lock()  # whoever holds it holds writes back
 
-    def write(self, changes: Sequence[Change], current: Callable[[], Retriever]) -> None:
+    def write(self, changes: Sequence[Change], current: Callable[[], Retriever]) -> int:
         """Make all of a caller's changes or none; they are on the disk and seen when this returns.
 
-        A later change may name an item that an earlier one puts; `current` gives the retriever to change,
-        once no one else writes. Raises InputError (the retriever cannot take one) or StoreFailed.
+        Returns how many they are, without events that count for nothing. A later change may name an item that
+        an earlier one puts; `current` gives the retriever to change, once no one else writes. Raises
+        InputError (the retriever cannot take one) or StoreFailed.
         """
         mine = _Write(list(changes))
         with self._queueing:
@@ -64,6 +65,7 @@ class Writer:
             )
         if mine.error is not None:
             raise mine.error
+        return len(mine.changes)
 
     def _write_all(self, retriever: Retriever) -> None:
         with self._queueing:
@@ -71,6 +73,7 @@ class Writer:
         there: dict[Named, bool] = {}
         for write in writes:
             try:
+                write.changes = [change for change in write.changes if _counts(change, retriever)]
                 write.steps, since = _checked(write.changes, retriever, there)
                 there |= since
             except Exception as error:
@@ -109,6 +112,14 @@ def _checked(
     return steps, since
 
 
+def _counts(change: Change, retriever: Retriever) -> bool:
+    """Tell whether a change is kept: an event that the data ignore is only looked at."""
+    if not isinstance(change, Event) or change.event is None or retriever.words.did(change.event).is_kept:
+        return True
+    retriever.check_event(change.user_id, None, change.time, change.event)
+    return False
+
+
 def _named(change: Change) -> Named:
     if isinstance(change, UserPut | UserForgotten):
         return "user", change.user_id
@@ -137,5 +148,5 @@ def _step(change: Change, retriever: Retriever, waiting: bool | None) -> Step:
                 )
             return partial(retriever.forget_user, change.user_id)
     item_id = change.item_id if waiting is None else None
-    retriever.check_event(change.user_id, item_id, change.time)
-    return partial(retriever.add_event, change.user_id, change.item_id, change.time)
+    retriever.check_event(change.user_id, item_id, change.time, change.event)
+    return partial(retriever.add_event, change.user_id, change.item_id, change.time, change.event)

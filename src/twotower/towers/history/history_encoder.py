@@ -1,14 +1,27 @@
 """What every history encoder is given and what it returns."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from collections.abc import Iterator
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from twotower.config.component import Component
+from twotower.config.facts import Facts
 from twotower.config.spec import DropoutRate, Length
+
+
+class EventEmbeddings(NamedTuple):
+    """What was done with the items of histories: embeddings [E + 1, H], row 0 zeros, and rows [B, L]."""
+
+    table: Tensor
+    rows: Tensor
+
+    def of(self, positions: slice) -> Tensor:
+        """Look up some positions, [B, l, H]."""
+        return functional.embedding(self.rows[:, positions], self.table, padding_idx=0)
 
 
 class HistoryEncoder(Component, nn.Module, ABC):
@@ -38,6 +51,18 @@ class HistoryEncoder(Component, nn.Module, ABC):
         """Give the latest item's embedding to the tower as a block of its own."""
         dropout: DropoutRate = 0.0
         """Probability with which an item is left out of a history, while training."""
+        events: bool = False
+        """Add to each item an embedding of what the user did with it, the data's `event`."""
+
+        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+            """Refuse events where there are none to tell apart."""
+            if self.events and not self.length:
+                yield "events", "no item of a history is looked at; set history.events=false"
+            elif self.events and facts.events is not None and not facts.events:
+                yield (
+                    "events",
+                    "this data has no events; name them in data.events, or set history.events=false",
+                )
 
         @property
         def reads_table(self) -> bool:
@@ -58,6 +83,8 @@ class HistoryEncoder(Component, nn.Module, ABC):
             return self.make(HistoryEncoder, dim)
 
     config: Config
+    is_linear: ClassVar[bool] = False
+    """Whether `latest` is linear in the embeddings, so that sums can be summarised part by part."""
 
     def __init__(self, config: Config, dim: int) -> None:
         super().__init__()
@@ -93,17 +120,43 @@ class HistoryEncoder(Component, nn.Module, ABC):
         mask = positions > 0
         return self.latest(functional.embedding(positions, table) * mask[..., None], mask, times)
 
-    def blocks(self, table: Tensor, positions: Tensor, times: Tensor) -> dict[str, Tensor]:
+    def pool_with_events(
+        self, table: Tensor, positions: Tensor, times: Tensor, events: EventEmbeddings
+    ) -> Tensor:
+        """Do what `pool` does, with an embedding of its event added to each item."""
+        there = positions > 0
+        if self.is_linear:
+            # Two rows of zeros: nothing is there, and an item without an event, which has its weight.
+            of_events = functional.pad(events.table[1:], (0, 0, 2, 0))
+            of_items = self.pool(table, positions, times)
+            return of_items + self.pool(of_events, (events.rows + 1) * there, times)
+        embeddings = functional.embedding(positions, table) + events.of(slice(None))
+        return self.latest(embeddings * there[..., None], there, times)
+
+    def blocks(
+        self, table: Tensor, positions: Tensor, times: Tensor, events: EventEmbeddings | None = None
+    ) -> dict[str, Tensor]:
         """Return what the user tower is given: `history` [B, H] and, if wanted, `last_item` [B, H].
 
-        Args: see `pool`.
+        Args:
+            table: see `pool`.
+            positions: see `pool`.
+            times: see `pool`.
+            events: what was done with the items, if that is looked at.
         """
         if self.training and self.config.dropout > 0:
             positions = positions * (
                 torch.rand(positions.shape, device=positions.device) >= self.config.dropout
             )
-        found = {"history": self.pool(table, positions, times * (positions > 0))}
+        times = times * (positions > 0)
+        if events is None:
+            found = {"history": self.pool(table, positions, times)}
+        else:
+            found = {"history": self.pool_with_events(table, positions, times, events)}
         if self.config.last_item:
             last = positions[:, -1]
-            found["last_item"] = functional.embedding(last, table) * (last > 0)[:, None]
+            item = functional.embedding(last, table)
+            if events is not None:
+                item = item + events.of(slice(-1, None))[:, 0]
+            found["last_item"] = item * (last > 0)[:, None]
         return found

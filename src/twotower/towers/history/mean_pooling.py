@@ -17,6 +17,7 @@ class MeanPooling(HistoryEncoder):
         """1 for the mean, 0 for the sum; in between, longer histories outweigh the item bias more."""
 
     config: Config
+    is_linear = True
 
     def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
         """Sum over the positions; see `HistoryEncoder.latest`."""

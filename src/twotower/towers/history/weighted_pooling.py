@@ -10,6 +10,8 @@ from twotower.towers.history.history_encoder import HistoryEncoder
 class WeightedPooling(HistoryEncoder):
     """Softmax over one learned weight an age (0 = the latest item), taken over the items that are there."""
 
+    is_linear = True
+
     def __init__(self, config: HistoryEncoder.Config, dim: int) -> None:
         super().__init__(config, dim)
         self.weight_of_age = nn.Parameter(torch.zeros(config.length))

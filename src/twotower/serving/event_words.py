@@ -1,0 +1,49 @@
+"""What the words of events stand for in a bundle."""
+
+from dataclasses import dataclass
+
+from twotower.bundle.manifest import Manifest
+from twotower.config.errors import InputError
+from twotower.data.actions import Role
+from twotower.serving.requests import choices
+
+
+@dataclass(frozen=True)
+class Did:
+    """What a user did with an item: its role, and what the towers know it as, 0 where they do not."""
+
+    role: Role = "positive"
+    code: int = 0
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is written down at all."""
+        return self.role != "ignored"
+
+    @property
+    def is_of_history(self) -> bool:
+        """Whether it enters the user's history."""
+        return self.role in ("positive", "history")
+
+
+class EventWords:
+    """The words a bundle knows: those of its data, and those that its data could have had."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        known = {word: Did("positive", code) for code, word in enumerate(manifest.event_words, start=1)}
+        told = {
+            word: Did(role, known[word].code if word in known else 0)
+            for word, role in manifest.event_roles.items()
+        }
+        self._known = known | told
+
+    def did(self, word: str | None) -> Did:
+        """Return what a word stands for; None is an item that the user chose. Raises InputError."""
+        if word is None:
+            return Did()
+        found = self._known.get(word) if isinstance(word, str) else None
+        if found is not None:
+            return found
+        if not self._known:
+            raise InputError(f"event: the data of this bundle has no events, got {word!r:.80}; leave it out")
+        raise InputError(f"event: {word!r:.80} is no event of this bundle; {choices(word, self._known)}")

@@ -1,0 +1,118 @@
+"""Bundles that know contexts of requests and what users did with items, and their exports."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny_bundle
+import torch
+
+from twotower.bundle.export import export
+from twotower.bundle.exported import ExportedTowers
+from twotower.bundle.layout import FEATURES, FILES, HISTORY_EVENTS, HISTORY_POSITIVE, MANIFEST
+from twotower.bundle.manifest import render, sha256_of_file
+from twotower.bundle.read import read_bundle
+from twotower.config.errors import InputError
+
+EVERYBODY = np.arange(tiny_bundle.NUM_USERS + 1)
+
+
+def arguments(log, contexts):
+    rows, times = log.last(EVERYBODY, tiny_bundle.LENGTH)
+    events = log.last_events(EVERYBODY, tiny_bundle.LENGTH)
+    asked = np.full(len(EVERYBODY), tiny_bundle.NOW)
+    return [torch.from_numpy(each) for each in (EVERYBODY, rows, times, asked, contexts, events)]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    model, _ = tiny_bundle.write(folder / "bundle", told=True)
+    export(folder)
+    return folder, model
+
+
+def test_towers_of_the_bundle_say_the_same_in_every_context(run):
+    folder, model = run
+    bundle = read_bundle(folder / "bundle")
+    given = arguments(tiny_bundle.history(told=True), EVERYBODY % 5)
+    again = arguments(bundle.history, EVERYBODY % 5)
+    with torch.inference_mode():
+        expected = model.encode_users(*given)
+        assert torch.equal(bundle.model.encode_users(*again), expected)
+        assert not torch.allclose(model.encode_users(*given[:4]), expected)
+
+
+def test_a_context_given_anew_is_that_of_the_table(run):
+    _, model = run
+    given = arguments(tiny_bundle.history(told=True), np.full(len(EVERYBODY), 2))
+    users, rows, times, asked, contexts, events = given
+    with torch.inference_mode():
+        expected = model.encode_users(*given)
+        anew = model.contexts.encode([{"device": "desk", "hour": 20.0}] * len(users))
+        features = model.users.gather(users) | anew
+        torch.testing.assert_close(model.encode_user_features(features, rows, times, asked, events), expected)
+        unknown = model.encode_users(users, rows, times, asked, contexts * 0, events)
+        nothing = model.users.gather(users) | model.contexts.encode([{"hour": None}] * len(users))
+        found = model.encode_user_features(nothing, rows, times, asked, events)
+        torch.testing.assert_close(found, unknown)
+
+
+def test_words_roles_and_histories_come_back(run):
+    bundle = read_bundle(run[0] / "bundle")
+    log = tiny_bundle.history(told=True)
+    assert bundle.manifest.event_words == ["buy", "skip", "view"]
+    assert bundle.manifest.event_roles == tiny_bundle.ROLES
+    assert bundle.manifest.num_contexts == 4
+    assert set(bundle.manifest.files) == {*FILES, HISTORY_EVENTS, HISTORY_POSITIVE}
+    np.testing.assert_array_equal(bundle.history.events, log.events)
+    np.testing.assert_array_equal(bundle.history.positive, log.positive)
+
+
+def test_a_bundle_without_any_of_it_has_no_more_than_before(tmp_path):
+    tiny_bundle.write(tmp_path / "bundle")
+    manifest = json.loads((tmp_path / "bundle" / MANIFEST).read_text())
+    assert not {"num_contexts", "event_words", "event_roles"} & manifest.keys()
+    assert set(manifest["files"]) == set(FILES)
+    assert json.loads((tmp_path / "bundle" / FEATURES).read_text()).keys() == {"user", "item"}
+
+
+def test_exported_towers_take_contexts_and_events(run):
+    folder, model = run
+    bundle = read_bundle(folder / "exported")
+    towers = ExportedTowers(bundle)
+    users, rows, times, asked, contexts, events = arguments(bundle.history, EVERYBODY % 5)
+    features = model.users.gather(users)
+    arrays = rows.numpy(), times.numpy(), asked.numpy()
+    with torch.inference_mode():
+        expected = model.encode_users(users, rows, times, asked, contexts, events).numpy()
+        plain = model.encode_users(users, rows, times, asked).numpy()
+    found = towers.embed_users(features | model.contexts.gather(contexts), *arrays, events.numpy())
+    assert np.abs(found - expected).max() <= 1e-5
+    assert np.abs(towers.embed_users(features, *arrays) - plain).max() <= 1e-5
+    assert np.abs(expected - plain).max() > 1e-2
+    told = bundle.manifest.export
+    # as of a bundle without contexts, and each user alone without each of three features
+    assert told["users_compared"] == 13 + 13 + 3 * 13 + 4 + 4
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (HISTORY_EVENTS, lambda events: events + 1, "codes outside 0..3"),
+        (HISTORY_EVENTS, lambda events: events.astype(np.int64), "expected int16"),
+        (HISTORY_POSITIVE, lambda positive: positive[1:], "expected bool"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path, name, change, message):
+    folder = tmp_path / "bundle"
+    tiny_bundle.write(folder, told=True)
+    np.save(folder / name, change(np.load(folder / name)))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"][name] = {
+        "sha256": sha256_of_file(folder / name),
+        "bytes": (folder / name).stat().st_size,
+    }
+    (folder / MANIFEST).write_text(render(manifest))
+    with pytest.raises(InputError, match=rf"{name}.*{message}"):
+        read_bundle(folder)

@@ -1,0 +1,190 @@
+"""A request's context and the words of events, against the towers asked by hand."""
+
+from contextlib import closing
+
+import numpy as np
+import pytest
+import tiny_bundle
+import torch
+
+from twotower.bundle.export import export
+from twotower.config.errors import InputError
+from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
+from twotower.serving.live.service import LiveService
+from twotower.serving.live.store import Store
+from twotower.serving.requests import Request
+from twotower.serving.retriever import Retriever
+
+NOW = tiny_bundle.NOW
+DESK = {"device": "desk", "hour": 20.0}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    model, vectors = tiny_bundle.write(folder / "bundle", told=True, history_items="tower")
+    export(folder)
+    return folder, model, vectors
+
+
+@pytest.fixture(params=["bundle", "exported"])
+def retriever(run, request):
+    return Retriever.open(run[0] / request.param)
+
+
+def by_hand(run, user, context, *, items=(), codes=(), **features):
+    """Scores of all items for a user whose stored history is followed by items, as the towers say."""
+    _, model, vectors = run
+    log = tiny_bundle.history(told=True)
+    had = slice(*log.offsets[user : user + 2])
+    rows = [*log.items[had], *items][-tiny_bundle.LENGTH :]
+    events = [*log.events[had], *codes][-tiny_bundle.LENGTH :]
+    encoded = model.users.gather(torch.tensor([user])) | model.contexts.encode([context])
+    if features:
+        encoded |= model.users.encode([features])
+    with torch.inference_mode():
+        asked = torch.tensor([rows]), torch.zeros(1, len(rows), dtype=torch.int64), torch.tensor([NOW])
+        vector = model.encode_user_features(encoded, *asked, torch.tensor([events]).long())
+    return dict(zip(map(name, range(1, 61)), (vectors @ vector[0].numpy()).tolist(), strict=True))
+
+
+def name(row):
+    return tiny_bundle.item_id(row, text=True)
+
+
+def scores(found):
+    return {each.item_id: each.score for each in found}
+
+
+@pytest.mark.parametrize("context", [{}, DESK, {"device": "phone", "hour": 8}, {"device": None}, {"hour": 3}])
+def test_the_context_counts_as_it_does_in_training(run, retriever, context):
+    request = Request("user-03", k=60, exclude_seen=False, context=context, request_time=NOW)
+    (found,) = retriever.answer([request])
+    assert scores(found) == pytest.approx(by_hand(run, 3, context), abs=1e-5)
+
+
+def test_requests_of_several_contexts_and_profiles_are_answered_together(run, retriever):
+    asked = [("user-03", DESK), ("user-04", {}), ("user-04", {"device": "phone"}), ("user-03", {"hour": 1.0})]
+    override = {"country": "FR"}
+    found = retriever.answer(
+        [
+            Request(user, override, k=60, exclude_seen=False, context=context, request_time=NOW)
+            for user, context in asked
+        ]
+    )
+    for (user, context), each in zip(asked, found, strict=True):
+        expected = by_hand(run, int(user[-2:]), context, **override)
+        assert scores(each) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_user_without_an_id_has_a_context_too(retriever):
+    plain, desk = (
+        scores(retriever.recommend_new({"country": "DE"}, ["item-001"], 60, context=context))
+        for context in ({}, DESK)
+    )
+    assert max(abs(plain[item] - desk[item]) for item in desk) > 1e-3
+    assert desk == scores(retriever.recommend_new({"country": "DE"}, ["item-001"], 60, context=DESK))
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        ({"devise": "phone"}, r"context: 'devise' is no feature of this model; did you mean device\?"),
+        ({"country": "DE"}, "context: 'country' is no feature of this model; there is device, hour"),
+        ({"hour": "noon"}, "context.*column 'hour'.*expected a finite number, found 'noon'"),
+        ({"hour": 10**30}, "context: column 'hour': expected whole numbers of 64 bits"),
+        (["desk"], "context: expected column: value pairs"),
+    ],
+)
+def test_a_context_that_cannot_be_is_refused(retriever, context, message):
+    right, wrong = retriever.answer([Request("user-03"), Request("user-03", context=context)])
+    assert len(right) == 10
+    with pytest.raises(InputError, match=message):
+        raise wrong
+
+
+def test_a_bundle_without_contexts_says_so(tmp_path):
+    tiny_bundle.write(tmp_path / "bundle")
+    retriever = Retriever.open(tmp_path / "bundle")
+    with pytest.raises(InputError, match="context: 'device' is no feature of this model; there is none"):
+        retriever.recommend("user-01", context={"device": "phone"})
+    with pytest.raises(InputError, match="event: the data of this bundle has no events, got 'buy'"):
+        retriever.add_event("user-01", "item-040", NOW, "buy")
+
+
+def test_a_word_says_what_becomes_of_an_event(run, retriever):
+    for item, word in (("item-040", "buy"), ("item-041", "view"), ("item-042", "skip"), ("item-043", "ping")):
+        retriever.add_event("user-03", item, NOW, word)
+    retriever.add_event("user-03", "item-044", NOW, "rate")  # of the configuration, and never in the data
+    retriever.add_event("user-03", "item-045", NOW)
+    assert retriever.history("user-03")[-4:] == ["item-040", "item-041", "item-044", "item-045"]
+    request = Request("user-03", k=60, exclude_seen=False, request_time=NOW)
+    expected = by_hand(run, 3, {}, items=[40, 41, 44, 45], codes=[1, 3, 0, 0])
+    assert scores(retriever.answer_one(request)) == pytest.approx(expected, abs=1e-5)
+    offered = scores(retriever.recommend("user-03", 60)).keys()
+    log = tiny_bundle.history(told=True)
+    had = slice(*log.offsets[3:5])
+    bought = {name(row) for row in log.items[had][log.positive[had]]}
+    looked = {name(row) for row in log.items[had]} - bought
+    assert offered == {name(row) for row in range(1, 61)} - bought - {"item-040", "item-044", "item-045"}
+    assert looked <= offered  # what was only looked at may be recommended
+    with pytest.raises(InputError, match=r"event: 'by' is no event of this bundle; did you mean buy\?"):
+        retriever.add_event("user-03", "item-040", NOW, "by")
+
+
+def test_two_words_at_one_second_are_two_events_and_one_word_is_one(run):
+    retriever = Retriever.open(run[0] / "bundle")
+    for word in ("view", "buy", "view", None, "buy"):
+        retriever.add_event("late", "item-007", NOW, word)
+    assert retriever.history("late") == ["item-007"] * 2
+    log = tiny_bundle.history(told=True)
+    first = int(log.offsets[1])
+    row, time = int(log.items[first]), int(log.times[first])
+    retriever.add_event("user-01", name(row), time, "view")  # the bundle's own
+    retriever.add_event("user-01", name(row), time)
+    assert len(retriever.history("user-01")) == 3
+    retriever.add_event("user-01", name(row), time, "buy")
+    assert len(retriever.history("user-01")) == 4
+
+
+def test_words_are_stored_with_events_and_come_back(run, tmp_path):
+    store, folder = tmp_path / "live.db", run[0]
+    with closing(LiveService(folder, folder / "bundle", store)) as service:
+        kept = [Event("user-03", "item-040", NOW, word) for word in ("buy", "view", "skip", None)]
+        assert service.write(kept) == 4
+        assert service.write([Event("user-03", "item-041", NOW, "ping")]) == 0
+        assert service.write([Event("user-03", "item-041", NOW, "ping"), Event("new", "item-041", NOW)]) == 1
+        for wrong in (Event("user-03", "item-040", NOW, "by"), Event("user-03", "item-040", 0, "ping")):
+            with pytest.raises(InputError):
+                service.write([wrong])
+        before = service.retriever.answer_one(Request("user-03", k=60, context=DESK))
+        history = service.retriever.history("user-03")
+    assert history[-2:] == ["item-040"] * 2
+    with closing(LiveService(folder, folder / "exported", store)) as service:
+        assert service.num_set_aside == 0
+        assert service.retriever.history("user-03") == history
+        after = service.retriever.answer_one(Request("user-03", k=60, context=DESK))
+        assert scores(after) == pytest.approx(scores(before), abs=1e-5)
+    with closing(Store(store)) as opened:
+        assert list(opened.changes()) == [*kept, Event("new", "item-041", NOW)]
+
+
+def test_an_item_that_a_word_names_outlives_its_removal(tmp_path):
+    with closing(Store(tmp_path / "live.db")) as store:
+        store.commit([ItemPut("new", {}), ItemPut("other", {}), ItemRemoved("other")])
+        reached = store.commit([Event("u", "other", NOW), ItemRemoved("new")])
+        event = Event("u", "new", NOW + 1, "view")
+        store.commit([event, event])
+        assert store.last == reached + 1
+        assert list(store.changes(after=reached)) == [ItemPut("new", {}), event, ItemRemoved("new")]
+        with pytest.raises(InputError, match="event: expected a word, got 3"):
+            store.commit([Event("u", "new", NOW, 3)])
+
+
+def test_histories_of_a_bundle_without_events_are_as_they_were(tmp_path):
+    tiny_bundle.write(tmp_path / "bundle")
+    retriever = Retriever.open(tmp_path / "bundle")
+    found = retriever.users.interactions(retriever.users.find("user-02"))
+    assert not found.codes.any()
+    assert found.wanted.all()
+    np.testing.assert_array_equal(found.rows, tiny_bundle.history().flat(np.array([2]))[1])
