@@ -16,10 +16,13 @@ from twotower.config.exits import leave_on_signals
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.config.exits import DONE
-    from twotower.pipeline.export_live import export_live, table_paths, told
+    from twotower.files.parts import check_new
     from twotower.runs.run import Run
 
     run, out = Run.open(Path(settings["run"]), settings["trusted_packages"]), Path(settings["out"])
+    check_new(out)  # told before torch is loaded
+    from twotower.pipeline.export_live import export_live, table_paths, told
+
     paths = {name: settings[name] for name in ("interactions", "items", "users") if settings[name]}
     print(told(export_live(run.settings, Path(settings["store"]), out, paths, settings["fill"]), out))
     read = " ".join(f"data.{name}='{path}'" for name, path in table_paths(out).items())

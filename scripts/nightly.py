@@ -3,9 +3,9 @@
   python scripts/nightly.py bundles=outputs/shop store=live.sqlite
   python scripts/nightly.py bundles=outputs/shop store=live.sqlite interactions=today.csv metric=ndcg_at_10
 
-Asks the service which run it serves, exports its live changes into a new folder of `nights`, goes on from that
-run, and compares both on the newest window. Where the new towers are not significantly worse, the service is
-switched to them; otherwise it goes on, and the exit status is 5. docs/nightly.md says more.
+Asks the service which run it serves, exports its live changes into a new folder of `nights`, goes on from
+that run, and compares both on the newest window. Where the new towers are not significantly worse, they are
+served from then on; otherwise the service goes on as it did, and the exit status is 5. See docs/nightly.md.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,9 @@ from twotower.config.exits import leave_on_signals
 
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
+    from twotower.pipeline.served import Served
+
+    Served.of(settings).run()  # where nobody answers, that is told before torch is loaded
     from twotower.pipeline.nightly import Night, nightly
 
     return nightly(Night.of(settings))

@@ -35,7 +35,8 @@ SETTINGS = [
     "split.test=0.05",
     "split.valid=0.05",
     "index=flat_ip",
-    "trainer.max_epochs=2",
+    "trainer.max_epochs=1",
+    "optimizer.learning_rate=0.001",
     "trainer.refit=true",
     "metrics.num_bootstrap=0",
     "baselines=all_time",
@@ -95,7 +96,6 @@ def everybody_has_everything_once(run: Path, store: Path, logs: Sequence[pd.Data
         assert replay(kept.changes(), retriever) == []
     before = logs[0][logs[0]["timestamp"] < retriever.bundle.request_time]
     expected = pd.concat([before, *logs[1:]])
-    assert len(before) < len(logs[0])
     assert len(retriever.bundle.history) > len(before)  # so some events are in both
     for user, theirs in expected.groupby("user_id")["item_id"]:
         assert Counter(retriever.history(int(user))) == Counter(theirs.tolist())
@@ -122,7 +122,7 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
     def night(*changes: str) -> tuple[int, dict[str, Any], Path]:
         nights = {*(tmp_path / "nights").iterdir()} if (tmp_path / "nights").exists() else set()
         done = run_script(
-            "nightly", "bundles=runs", f"store={store}", f"service={client.base_url}", "epochs=2", *changes
+            "nightly", "bundles=runs", f"store={store}", f"service={client.base_url}", "epochs=1", *changes
         )
         assert done.returncode in (0, GATE_REFUSED), done
         (new,) = {path for path in (tmp_path / "nights").iterdir() if path.is_dir()} - nights

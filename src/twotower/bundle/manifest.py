@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from twotower.bundle.layout import (
     BUNDLE,
     EXPORT_FILES,
+    EXPORTED,
     FILES,
     FORMAT_VERSION,
     MANIFEST,
@@ -28,6 +29,7 @@ from twotower.files.atomic import sha256_of_file
 from twotower.files.plain_values import read_json
 
 OWN_SUM = "sha256"
+NUM_SUM_DIGITS = 12
 REMEDY = "copy the bundle here again from where it is whole, or train again with the run's config.yaml"
 
 
@@ -96,6 +98,13 @@ def bundle_in(folder: Path) -> Path:
     """Return the folder of the bundle that is meant: that of a run, or what was named."""
     inside = folder / BUNDLE
     return inside if (inside / MANIFEST).is_file() and not (folder / MANIFEST).is_file() else folder
+
+
+def version_of(folder: Path, manifest: Manifest) -> str:
+    """Return the name of a bundle's run and the first of its manifest's own checksum."""
+    folder = folder.resolve()
+    run = folder.parent if folder.name in (BUNDLE, EXPORTED) else folder
+    return f"{run.name}-{manifest.sha256[:NUM_SUM_DIGITS]}"
 
 
 def read_manifest(folder: Path) -> Manifest:

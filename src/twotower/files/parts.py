@@ -43,12 +43,18 @@ def parts_folder(out: Path) -> Path:
     return out.with_name(f".{out.name}.parts")
 
 
+def check_new(out: Path) -> None:
+    """Refuse to write what is there, a file or a folder."""
+    if out.exists():
+        raise InputError(f"out={out}: already there, and never overwritten; move it away, or name another")
+
+
 def check_out(out: Path) -> None:
     """Refuse to make a file of another kind, or one that is there, but where its making was broken off."""
     if out.suffix != PARQUET:
         raise InputError(f"out={out}: expected the name of a Parquet file, such as {out.stem}{PARQUET}")
-    if out.exists() and not parts_folder(out).exists():
-        raise InputError(f"out={out}: already there, and never overwritten; move it away, or name another")
+    if not parts_folder(out).exists():
+        check_new(out)
 
 
 def write_in_parts(out: Path, plan: Mapping[str, Any], num_parts: int, make: MakePart) -> Written:
@@ -90,8 +96,8 @@ def write_in_parts(out: Path, plan: Mapping[str, Any], num_parts: int, make: Mak
 
 
 def _check_plan(path: Path, text: str, out: Path) -> None:
-    if out.exists() and not path.exists():
-        raise InputError(f"out={out}: already there, and never overwritten; move it away, or name another")
+    if not path.exists():
+        check_new(out)
     if not out.exists() and not any(path.parent.glob(f"*{PARQUET}")):
         write_text_atomically(path, text)
     if path.read_text(encoding="utf-8") != text:

@@ -19,6 +19,7 @@ from twotower.data.table_reader import header, is_parquet, read
 from twotower.data.tables import EVENT, ITEM_ID, LABEL, SPLIT, TIMESTAMP, USER_ID, WEIGHT
 from twotower.data.times import checked_times
 from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
+from twotower.files.parts import check_new
 from twotower.pipeline.live_tables import Grown, grow_table
 from twotower.serving.live.changes import Event
 from twotower.serving.live.kept import read_kept
@@ -63,8 +64,7 @@ def export_live(
     Raises:
         InputError: there is no such store or file, `out` is there, or a value does not fit its file.
     """
-    if out.exists():
-        raise InputError(f"out={out}: already there, and never overwritten; name a new folder")
+    check_new(out)
     config = _files_of(settings, paths)
     kept = read_kept(store)
     log = config.paths()["interactions"]

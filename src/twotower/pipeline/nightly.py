@@ -58,7 +58,7 @@ class Night:
         """Read it from the settings of its door."""
         same = ("epochs", "replay", "changes", "fill", "metric", "alpha", "console")
         return cls(
-            Served(settings["service"], Path(settings["bundles"]), settings["api_keys_file"]),
+            Served.of(settings),
             store=Path(settings["store"]),
             nights=Path(settings["nights"]),
             paths={table: settings[table] for table in TABLES if settings[table]},

@@ -3,13 +3,13 @@
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from twotower.bundle.layout import BUNDLE, EXPORTED, MANIFEST
-from twotower.bundle.manifest import read_manifest
+from twotower.bundle.manifest import read_manifest, version_of
 from twotower.config.errors import InputError
-from twotower.serving.retriever import NUM_SUM_DIGITS
 
 ANSWER_SECONDS, SWITCH_SECONDS = 30, 600
 
@@ -28,6 +28,11 @@ class Served:
         if api_keys_file:
             self._headers["Authorization"] = f"Bearer {_write_key(Path(api_keys_file))}"
 
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Served":
+        """Read it from the settings of a door."""
+        return cls(settings["service"], Path(settings["bundles"]), settings["api_keys_file"])
+
     def version(self) -> str:
         """Return the version that is served. Raises InputError: nobody answers, or not as we do."""
         return str(self._asked("GET", "/readyz", None, ANSWER_SECONDS)["version"])
@@ -35,11 +40,10 @@ class Served:
     def run(self) -> Path:
         """Return the run whose bundle is served. Raises InputError: it is not in that folder."""
         version = self.version()
-        run = self._bundles / version[: -NUM_SUM_DIGITS - 1]
-        for bundle in (run / EXPORTED, run / BUNDLE):
-            if (bundle / MANIFEST).is_file() and version.endswith(
-                read_manifest(bundle).sha256[:NUM_SUM_DIGITS]
-            ):
+        folders = self._bundles.iterdir() if self._bundles.is_dir() else ()
+        for run in (each for each in folders if version.startswith(each.name)):
+            bundles = (path for path in (run / EXPORTED, run / BUNDLE) if (path / MANIFEST).is_file())
+            if version in (version_of(bundle, read_manifest(bundle)) for bundle in bundles):
                 return run
         raise InputError(
             f"bundles={self._bundles}: the service at {self._url} serves {version}, which is no run in "

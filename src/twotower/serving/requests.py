@@ -40,6 +40,7 @@ class Request:
         history: ids of the items of the session, oldest first, after those that are stored of the user; they
             are not stored. Removed items may be among them.
         history_times: unix seconds of each item of `history`; None = the request's time.
+        history_events: the data's word for what was done with each item of `history`; None = it was chosen.
         request_time: unix seconds; None = the end of the data the towers were trained for, or, of a
             `user_id`, the latest event or item of `history` where that is later.
         k: how many items; fewer come back only where fewer are left.
@@ -61,6 +62,7 @@ class Request:
     where: Mapping[str, Any] = field(default_factory=dict)
     exclude_seen: bool | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
+    history_events: Sequence[str | None] | None = None
 
 
 class Rules(TypedDict, total=False):
@@ -72,6 +74,7 @@ class Rules(TypedDict, total=False):
     exclude_seen: bool | None
     request_time: int | None
     context: Mapping[str, Any]
+    history_events: Sequence[str | None] | None
 
 
 class Moment(Rules, total=False):

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
+from twotower.bundle.manifest import version_of
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.serving.batch import Answering
@@ -17,8 +18,6 @@ from twotower.serving.towers import towers_of
 from twotower.serving.user_histories import UserHistories
 from twotower.serving.user_profiles import UserProfiles
 
-NUM_SUM_DIGITS = 12
-
 
 class Retriever:
     """Answers from a bundle; safe from several threads.
@@ -31,9 +30,7 @@ class Retriever:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        folder = bundle.folder.resolve()
-        run = folder.parent if folder.name in ("bundle", "exported") else folder
-        self.version = f"{run.name}-{bundle.manifest.sha256[:NUM_SUM_DIGITS]}"
+        self.version = version_of(bundle.folder, bundle.manifest)
         towers = towers_of(bundle)
         catalogue = Catalogue(bundle, towers)
         by_table = bundle.model.history.config.reads_table
@@ -42,7 +39,7 @@ class Retriever:
         self._items, self._lock = catalogue.items, catalogue.lock
         self.words = EventWords(bundle.manifest)
         self.profiles = UserProfiles(bundle, towers, users, catalogue.lock)
-        self._answering = Answering(bundle, towers, catalogue, users, self.profiles)
+        self._answering = Answering(bundle, towers, catalogue, users, self.profiles, self.words)
 
     @classmethod
     def open(cls, folder: Path | str, trusted_packages: Collection[str] = ()) -> "Retriever":

@@ -126,7 +126,8 @@ def _ids(users: UsersAsked, retriever: Retriever) -> list[UserId]:
     if (counts > 1).any():
         twice = known.ids(distinct[counts > 1][:1]).tolist()[0]
         raise InputError(f"users: {twice!r:.80} is named more than once{where}; name each user once")
-    return known.ids(rows).tolist()
+    ids: list[UserId] = known.ids(rows).tolist()
+    return ids
 
 
 def _ids_in(path: Path, known: Vocabulary) -> list[UserId]:

@@ -164,7 +164,9 @@ class UserProfiles:
         except InputError as error:
             raise UnknownUser(str(error)) from error
         if key not in self._profiles:
-            raise UnknownUser(f"user {user_id!r:.80}: no profile was put in; nothing is left to forget")
+            raise UnknownUser(
+                f"user_id: no profile of user {user_id!r:.80} was put in, so there is none to forget"
+            )
         return key
 
 

@@ -40,7 +40,9 @@ def build_module(
     Args:
         config: what to build.
         dataset: gives the tables.
-        log: what is trained on; features are fitted on its users and items only.
+        log: what is trained on; features are fitted on its users and items only, with those of the shown
+            negatives where these train: an item that is only ever shown in vain has an embedding of its own
+            to be pushed down, and not that of the unknown item, which new ones share.
         epoch_batches: batches of an epoch.
         evaluator: validates after each epoch; None for a training without validation.
         before: towers whose features are to grow; None to fit them anew.
@@ -52,10 +54,14 @@ def build_module(
     num_items = len(dataset.items)
     trained_items = np.bincount(log.items, minlength=num_items + 1) > 0
     width, origins = config.tower_width, dataset.origins
+    seen_users, seen_items = log.counts() > 0, trained_items
+    if config.negatives.most_shown() and log.shown is not None:
+        seen_users = seen_users | (log.shown.counts() > 0)
+        seen_items = seen_items | (np.bincount(log.shown.items, minlength=num_items + 1) > 0)
     users = fit_features(
         config.features.user,
         dataset.user_table,
-        np.flatnonzero(log.counts()),
+        np.flatnonzero(seen_users),
         origins.get("users", "users"),
         width,
         None if before is None else before.users,
@@ -63,7 +69,7 @@ def build_module(
     items = fit_features(
         config.features.item,
         dataset.item_table,
-        np.flatnonzero(trained_items),
+        np.flatnonzero(seen_items),
         origins.get("items", "items"),
         width,
         None if before is None else before.items,

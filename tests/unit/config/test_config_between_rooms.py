@@ -11,6 +11,21 @@ from twotower.commands.compose import checked
 Refusal = Callable[..., str]
 SYNTHETIC = "data=synthetic"
 CASES: dict[str, tuple[str, ...]] = {
+    "user tower without an input": (
+        "data=synthetic features=item_id history=none user_tower.residual=null",
+        "features.user",
+        "the user tower has no input; name at least one feature",
+    ),
+    "residual of a history that is not there": (
+        "history=none",
+        "user_tower.residual",
+        "'history' is no input of this tower; it has country, request_time",
+    ),
+    "tour through columns that are not there": (
+        "data=founding_model tour=founding_model +tour.new_item.colour=red",
+        "tour.new_item",
+        "the items of this data have no column 'colour'",
+    ),
     "monitor that is not logged": (
         "trainer.monitor=valid/recal_at_20",
         "trainer.monitor",

@@ -88,6 +88,49 @@ def test_synthetic_popularity_is_skewed_and_taste_follows_the_features():
     assert (even["user_id"].map(segment) == even["item_id"].map(category)).mean() < 2 / 16
 
 
+def clicks(**settings):
+    return Synthetic(
+        Synthetic.Config(num_users=200, num_items=100, num_interactions=8_000, labels="clicks", **settings)
+    )
+
+
+def test_synthetic_clicks_follow_the_taste_that_the_profile_tells():
+    source = clicks(latent_dim=8, preference=1.0, label_noise=0.0, feature_noise=0.0)
+    tables = source.load()
+    log = tables.interactions
+    assert abs(log["label"].mean() - 0.5) < 1e-3  # above the median or not
+    own = tables.users.set_index("user_id")["segment"].str.removeprefix("segment ")
+    kind = tables.items.set_index("item_id")["category"].str.removeprefix("category ")
+    same = log["user_id"].map(own) == log["item_id"].map(kind)
+    assert log["label"][same].mean() > 0.9 > 0.6 > log["label"][~same].mean()
+    assert {len(profile) for profile in tables.users["profile"]} == {5}
+    assert source.config.columns()["users"] == set(tables.users.columns)
+    # Users of one topic alone have that topic's direction for a profile, so their profiles are of length 1.
+    lengths = [np.linalg.norm(profile) for profile in tables.users["profile"]]
+    assert max(lengths) <= 1 + 1e-6
+
+
+def test_synthetic_clicks_without_preference_are_fair_coins():
+    log = clicks(preference=0.0).load().interactions
+    assert abs(log["label"].mean() - 0.5) < 4 * 0.5 / 8_000**0.5
+    by_item = log.groupby("item_id")["label"].agg(["mean", "count"])
+    odd = (by_item["mean"] - 0.5) / (0.5 / by_item["count"] ** 0.5)
+    assert 0.8 < odd.std() < 1.2  # as far from half as coins are
+
+
+def test_synthetic_labels_change_nothing_else():
+    assert clicks().config.gives_negatives()
+    plain = Synthetic(
+        Synthetic.Config(num_users=200, num_items=100, num_interactions=8_000, preference=0.0, seed=7)
+    )
+    assert not plain.config.gives_negatives()
+    tables, labelled = plain.load(), clicks(seed=7).load()
+    assert tables.items["title"].tolist() == labelled.items["title"].tolist()
+    drawn = labelled.interactions.drop(columns="label")
+    assert drawn.equals(tables.interactions)
+    assert "profile" not in tables.users
+
+
 def test_synthetic_words_differ():
     words = _words(64).ravel()
     assert len(np.unique(words)) == len(words)

@@ -8,6 +8,7 @@ import torch
 
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
+from twotower.features.feature import feature_from_json
 from twotower.features.numeric import Numeric
 from twotower.features.request_time import DAY_SECONDS, YEAR_SECONDS, RequestTime
 from twotower.features.vector import Vector
@@ -37,6 +38,19 @@ def test_constant_and_empty_columns_are_neutral() -> None:
     empty = Numeric(Numeric.Config(column="x"))
     empty.fit(pd.Series([np.nan, np.nan]), "items")
     assert empty.encode([None]).tolist() == [[0, 1]]
+
+
+def test_a_vector_is_projected_without_a_constant() -> None:
+    feature = Vector(Vector.Config(column="v", dim=3))
+    feature.fit(pd.Series([[1.0, 2.0], [3.0, 2.0]]), "users")
+    again = feature_from_json(json.loads(json.dumps(feature.to_json())), "features.user.v")
+    assert (again.output_dim, feature.output_dim, feature.length) == (3, 3, 2)
+    assert feature.encode([[1, 2], [1, 2, 3], None]).tolist() == [[1, 2], [0, 0], [0, 0]]
+    encoder = feature.encoder()
+    with torch.no_grad():
+        encoder.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, -1.0]]))
+    assert encoder(feature.encode([[1, 2], None])).tolist() == [[1, 4, 1], [0, 0, 0]]
+    assert "of length 2" in feature.expected
 
 
 def test_vectors_keep_their_values_or_are_standardised() -> None:

@@ -292,3 +292,14 @@ def test_a_console_is_light() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not set(loaded.stdout.split()) & {"torch", "matplotlib", "pytorch_lightning", "hydra", "faiss"}
+
+
+def test_a_step_of_the_tour_is_lines_for_people_and_a_record_for_programs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for mode in ("rich", "quiet", "silent"):
+        console_of(mode).step("index", ["an index of 3 items"], {"items": 3})
+    assert capsys.readouterr().out.split("\n") == ["an index of 3 items", ""]
+    console_of("jsonl").step("index", ["an index of 3 items"], {"items": 3})
+    told = json.loads(capsys.readouterr().out)
+    assert (told["event"], told["step"], told["items"]) == ("tour", "index", 3)

@@ -40,7 +40,7 @@ SHAPE_TOWERS = {
     "seed",
 }
 SHAPE_FIGURES = {"index", "metrics", "baselines"}
-SHAPE_NOTHING = {"name", "output_root", "console", "debug", "reuse", "cache"}
+SHAPE_NOTHING = {"name", "output_root", "console", "debug", "reuse", "cache", "tour"}
 DATA = "data fingerprint"
 Settings = dict[str, Any]
 
@@ -48,7 +48,7 @@ Settings = dict[str, Any]
 @pytest.fixture(scope="module")
 def settings() -> Settings:
     """A run's, of every key that train.yaml has."""
-    found = checked("train", ["data=synthetic"])
+    found = checked("train", ["data=founding_model", "tour=founding_model"])
     return {key: value for key, value in found.items() if key not in SWEEP_ONLY}
 
 

@@ -190,7 +190,7 @@ def test_a_profile_and_an_item_of_one_id_are_two_things(shop, store):
         ([ItemRemoved("a"), Event("u", 1.5, 1)], "64 bits"),
         ([UserPut("u", {}), UserPut("v", {"bad": 1})], "bad"),
         ([UserPut("u", {}), UserForgotten("v")], "'v' has no profile"),
-        ([UserPut("u", {}), UserForgotten("u"), UserForgotten("u")], "'u': the profile was forgotten"),
+        ([UserPut("u", {}), UserForgotten("u"), UserForgotten("u")], "user 'u' was forgotten already"),
         ([UserPut("u", {}), UserPut(True, {})], "user True: expected an id"),
         ([UserPut("u", {"x": {1, 2}})], "features of user 'u'"),
     ],

@@ -3,12 +3,16 @@
 import pytest
 import torch
 
+from twotower.config.errors import InputError
+from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.history.mean_pooling import MeanPooling
+from twotower.towers.history.no_history import NoHistory
 from twotower.towers.history.weighted_pooling import WeightedPooling
 
 EMBEDDINGS = torch.tensor([[[0.0], [2.0], [8.0]], [[1.0], [2.0], [6.0]]])  # the first user has two items
 MASK = torch.tensor([[False, True, True], [True, True, True]])
 TIMES = MASK * 100
+NO_HISTORY = "twotower.towers.history.no_history.NoHistory"
 
 
 def test_mean_pooling() -> None:
@@ -60,3 +64,20 @@ def test_power_lies_between_the_sum_and_the_mean() -> None:
     assert pooled[0.0]["history"].item() == 10
     assert pooled[0.5]["history"].item() == pytest.approx(10 / 2**0.5)
     assert pooled[1.0]["history"].item() == 5
+
+
+def test_no_history_is_no_block_and_reads_nothing() -> None:
+    encoder = NoHistory.Config().build(8)
+    assert encoder.config.block_dims(8) == {}
+    assert encoder.blocks(torch.ones(1, 8), torch.zeros(2, 0, dtype=torch.int64), torch.zeros(2, 0)) == {}
+    assert encoder.latest(EMBEDDINGS, MASK, TIMES).shape == (2, 0)
+    assert (encoder.item_dim, encoder.config.reads_table, encoder.config.reads_towers) == (0, False, False)
+    with pytest.raises(InputError, match=r"history\.length: .* 0, got 3"):
+        HistoryEncoder.Config.chosen({"_target_": NO_HISTORY, "length": 3}, "history")
+
+
+@pytest.mark.parametrize(("items", "table", "towers"), [("table", True, False), ("tower", False, True)])
+def test_a_history_says_what_it_reads(items: str, table: bool, towers: bool) -> None:
+    encoder = MeanPooling(MeanPooling.Config(length=3, items=items), 8)
+    assert (encoder.config.reads_table, encoder.config.reads_towers) == (table, towers)
+    assert encoder.item_dim == 8

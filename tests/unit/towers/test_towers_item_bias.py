@@ -1,5 +1,6 @@
 """The item bias: one column of the embedding, told from recent popularity."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,6 +12,7 @@ from twotower.data.history import History
 from twotower.features.feature_table import FeatureTable
 from twotower.features.numeric import Numeric
 from twotower.towers.item_bias.no_bias import NoBias
+from twotower.towers.item_bias.popularity import Popularity
 from twotower.towers.item_bias.recent_popularity import RecentPopularity
 from twotower.towers.two_tower import TwoTower, score
 from twotower.towers.two_tower_config import TwoTowerConfig
@@ -97,3 +99,14 @@ def test_similar_items_do_not_ask_for_popularity() -> None:
     assert queries[:, 4].tolist() == [0, 0]
     assert queries[:, :4].tolist() == model.layout.tower(embeddings).tolist() == embeddings[:, :4].tolist()
     assert model.layout.bias(embeddings).all()  # what was asked with is as it was
+
+
+def test_an_item_that_was_only_shown_in_vain_is_not_new() -> None:
+    history = History.of(np.array([1, 1]), np.array([1, 2]), np.array([0, 0]), 1)
+    shown = History.of(np.array([1]), np.array([3]), np.array([0]), 1)
+    bias = Popularity.Config().build(4)
+    bias.initialise(dataclasses.replace(history, shown=shown))
+    assert bias.sold.tolist() == [True, True, True, False]
+    found = bias.eval()(torch.arange(1, 5)).flatten().tolist()
+    assert found[2] == pytest.approx(-math.log(2) / 2)  # log 1 less the mean of log 2, log 2, log 1, log 1
+    assert found[3] == pytest.approx(found[0])  # the quantile of the others

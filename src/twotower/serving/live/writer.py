@@ -143,7 +143,9 @@ def _step(change: Change, retriever: Retriever, waiting: bool | None) -> Step:
             if waiting is None:
                 retriever.profiles.check_there(change.user_id)
             elif not waiting:
-                raise UnknownUser(f"user {change.user_id!r:.80}: the profile was forgotten already")
+                raise UnknownUser(
+                    f"user_id: the profile of user {change.user_id!r:.80} was forgotten already"
+                )
             return partial(retriever.forget_user, change.user_id)
     item_id = change.item_id if waiting is None else None
     retriever.check_event(change.user_id, item_id, change.time, change.event)

@@ -14,7 +14,7 @@ class Popularity(ItemBias):
 
     The softmax teaches popularity anyway, slowly and inside the embeddings; told from the start, they are
     free for taste. A new item has no popularity yet: it is given a quantile of the others' biases, high
-    enough to be shown where its content fits.
+    enough to be shown where its content fits. One that was shown, and in vain, is not new.
 
     Reference: Koren, Bell and Volinsky, Matrix Factorization Techniques for Recommender Systems, IEEE
     Computer 2009, "Adding biases".
@@ -47,7 +47,14 @@ class Popularity(ItemBias):
         popularity = np.log1p(np.bincount(items, weights=weights, minlength=self.num_items + 1)[1:])
         with torch.no_grad():
             self.biases.copy_(torch.from_numpy(popularity - popularity.mean()))
-            self.sold.copy_(torch.from_numpy(np.bincount(items, minlength=self.num_items + 1)[1:] > 0))
+            self.sold.copy_(torch.from_numpy(self._met(log)))
+
+    def _met(self, log: History) -> np.ndarray:
+        """Return which items are wanted or shown in vain in a log, bool [N]."""
+        parts = [log.positives.items, *([] if log.shown is None else [log.shown.items])]
+        counts = np.bincount(np.concatenate(parts), minlength=self.num_items + 1)
+        met: np.ndarray = counts[1:] > 0
+        return met
 
     def go_on(self, before: ItemBias, rows: Tensor, log: History | None) -> None:
         """Take over the biases of items that were sold before; those first sold now start as new ones do."""
@@ -56,8 +63,7 @@ class Popularity(ItemBias):
         was_sold = (rows > 0) & before.sold[(rows - 1).clamp(min=0)]
         is_sold = was_sold.clone()
         if log is not None:
-            counts = np.bincount(log.positives.items, minlength=self.num_items + 1)
-            is_sold |= torch.from_numpy(counts[1:] > 0)
+            is_sold |= torch.from_numpy(self._met(log))
         with torch.no_grad():
             starts = before.of_new() if bool(before.sold.any()) else self.biases.new_zeros(())
             self.biases.copy_(torch.where((rows > 0) & (was_sold | ~is_sold), self.biases, starts))

@@ -1,0 +1,125 @@
+"""Every loss with every source of negatives, on a log with labels and weights: what fits runs.
+
+Towers are two tables of unit vectors, so that any loss may have them.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from variants import specs_of
+
+from twotower.config.facts import Facts
+from twotower.data.history import History
+from twotower.losses.loss import Loss
+from twotower.negatives.negatives import Negatives
+from twotower.training.batches import TrainBatches
+from twotower.training.module import RetrievalModule
+from twotower.training.objectives.objective import Objective
+from twotower.training.optimizers.optimizer import OptimizerChoice
+
+NUM_USERS, NUM_ITEMS, DIM = 6, 20, 4
+ONLY_SHOWN, WEIGHTLESS = {17, 18}, {19, 20}
+LOSSES, NEGATIVES = (
+    {name: kind.Config.model_validate(spec) for name, spec in specs_of(group).items()}
+    for group, kind in (("loss", Loss), ("negatives", Negatives))
+)
+PAIRS = [(loss, negatives) for loss in LOSSES for negatives in NEGATIVES]
+
+
+def log_of() -> History:
+    """Each user has liked eight items, the last with weight 0, and was shown six, the last with weight 0."""
+    liked = [[(3 * user + step) % 16 + 1 for step in range(7)] + [19] for user in range(NUM_USERS)]
+    passed = [
+        [(3 * user + 8 + step) % 16 + 1 for step in range(3)] + [17, 18, 20] for user in range(NUM_USERS)
+    ]
+
+    def part(lists: list[list[int]]) -> History:
+        size = len(lists[0])
+        users, items = np.repeat(np.arange(1, NUM_USERS + 1), size), np.concatenate(lists)
+        history = History.of(users, items, np.tile(np.arange(size), NUM_USERS), NUM_USERS)
+        weights = np.tile(np.append(np.linspace(1, 2, size - 1), 0), NUM_USERS).astype(np.float32)
+        return dataclasses.replace(history, weights=weights)
+
+    return dataclasses.replace(part(liked), shown=part(passed))
+
+
+class Tables(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.users = nn.Embedding(NUM_USERS + 1, DIM)
+        self.items = nn.Embedding(NUM_ITEMS + 1, DIM)
+
+    def encode_users(self, rows: Tensor, *more: Any, **named: Any) -> Tensor:
+        return nn.functional.normalize(self.users(rows), dim=1)
+
+    def encode_items(self, rows: Tensor) -> Tensor:
+        return nn.functional.normalize(self.items(rows), dim=1)
+
+
+def fits(loss: Loss.Config, negatives: Negatives.Config) -> bool:
+    facts = Facts(gives_negatives=True, shown_as=loss.shown or "")
+    return not [*negatives.problems(facts)] and loss.needs <= {
+        "unit_vectors",
+        "no_item_bias",
+        *negatives.provides,
+    }
+
+
+@pytest.mark.parametrize(("loss", "negatives"), PAIRS)
+def test_a_step_learns_from_what_it_should(loss: str, negatives: str) -> None:
+    of_loss, of_negatives = LOSSES[loss], NEGATIVES[negatives]
+    if not fits(of_loss, of_negatives):
+        assert of_negatives.most_shown()  # every other source does for every loss
+        assert of_loss.shown is None
+        return
+    log = log_of()
+    objective = Objective.Config.model_validate(
+        specs_of("objective")["next_item"] | {"batch_size": 30}
+    ).build()
+    num_shown = of_negatives.most_shown()
+    batches = TrainBatches(
+        log,
+        objective,
+        history_length=3,
+        strict=False,
+        seed=2,
+        labelled=bool(num_shown) and of_loss.shown == "examples",
+        num_own=num_shown if of_loss.shown == "candidates" else 0,
+    )
+    frequencies = objective.frequencies(log, NUM_ITEMS)
+    assert frequencies[[*WEIGHTLESS, *ONLY_SHOWN]].tolist() == [0] * 4
+    towers = Tables()
+    module = RetrievalModule(
+        towers,  # type: ignore[arg-type]
+        of_negatives.build(frequencies),
+        of_loss.build(),
+        OptimizerChoice.Config.model_validate(specs_of("optimizer")["adamw"]).build(),
+        None,
+        len(batches),
+        0,
+    )
+    touched: set[int] = set()
+    for batch in batches:
+        module.on_train_batch_start(batch, 0)
+        module.negatives.observe(batch.positives)
+        value = module.loss_of(batch)
+        assert value.shape == ()
+        assert value.isfinite()
+        value.backward()
+        assert towers.items.weight.grad.isfinite().all()
+        assert towers.users.weight.grad.isfinite().all()
+    touched = set(towers.items.weight.grad.abs().sum(1).nonzero().flatten().tolist())
+    assert 0 not in touched
+    assert not touched & WEIGHTLESS  # as an example, as a candidate or as a shown negative
+    assert (touched & ONLY_SHOWN == ONLY_SHOWN) == bool(num_shown)
+
+
+def test_some_of_them_fit() -> None:
+    for name, config in LOSSES.items():
+        shown = [negatives for negatives in NEGATIVES.values() if negatives.most_shown()]
+        assert any(fits(config, negatives) for negatives in shown) == (config.shown is not None), name
