@@ -12,7 +12,7 @@ import pandas as pd
 from twotower.config.errors import InputError
 from twotower.data.column import MAX_LENGTH, fits_64_bits, is_text_id
 from twotower.data.times import EARLIEST, LATEST
-from twotower.features.feature import ContextFeature
+from twotower.features.feature import TimeFeature
 from twotower.features.feature_table import FeatureTable
 from twotower.serving.live_items import ItemId, LiveItems, Rows, UserId, as_id, as_label
 
@@ -188,7 +188,7 @@ def check_values(table: FeatureTable, given: Sequence[Mapping[str, Any]], part: 
     """
     for feature in table.features.values():
         values = [each[feature.column] for each in given if feature.column in each]
-        if values and not isinstance(feature, ContextFeature):
+        if values and not isinstance(feature, TimeFeature):
             feature.check(pd.Series(values, dtype=object), part)
 
 
