@@ -39,7 +39,7 @@ class Retriever:
         self._items, self._lock = catalogue.items, catalogue.lock
         self.words = EventWords(bundle.manifest)
         self.profiles = UserProfiles(bundle, towers, users, catalogue.lock)
-        self._answering = Answering(bundle, towers, catalogue, users, self.profiles)
+        self._answering = Answering(bundle, towers, catalogue, users, self.profiles, self.words)
 
     @classmethod
     def open(cls, folder: Path | str, trusted_packages: Collection[str] = ()) -> "Retriever":

@@ -114,6 +114,12 @@ class RecommendRequest(Strict):
     exclude_seen: bool | None = Field(
         None, description="nothing the user already has; so if left out, unless the data keeps repeats"
     )
+    history_events: (
+        Annotated[
+            list[Annotated[str, Field(max_length=MAX_TEXT)] | None], Field(max_length=MAX_IDS, fail_fast=True)
+        ]
+        | None
+    ) = Field(None, description="the data's word for what was done with each item of `history`")
     context: Annotated[
         dict[str, Value],
         Field(
