@@ -211,9 +211,7 @@ class Retriever:
         """Let what the bundle has of a user count again, or UnknownUser where no profile was put in."""
         self.profiles.forget(user_id)
 
-    def check_event(
-        self, user_id: UserId, item_id: ItemId | None, time: int, event: str | None = None
-    ) -> None:
+    def check_event(self, user_id: UserId, item_id: ItemId | None, time: int, event: str | None) -> None:
         """Raise InputError unless `add_event` would take it; without an item only the rest is looked at."""
         self.words.did(event)
         self.users.checked(user_id)
@@ -225,10 +223,9 @@ class Retriever:
     def add_event(self, user_id: UserId, item_id: ItemId, time: int, event: str | None = None) -> None:
         """Let an interaction enter a user's history, from the next request on.
 
-        An event of the same user, item, time (unix seconds) and word is taken once. What a word that says
-        that nothing was wanted is of enters no history; None is an item that the user chose. Raises
-        UnknownItem where there never was such an item, InputError where the user's id is of another kind, the
-        time is none or the word is unknown.
+        An event of the same user, item, time (unix seconds) and word is taken once; None is an item that was
+        chosen, and what was not even looked at enters nothing. Raises UnknownItem where there never was such
+        an item, InputError where the user's id is of another kind, or time or word are none.
         """
         did = self.words.did(event)
         key = self.users.checked(user_id)
