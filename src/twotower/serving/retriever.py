@@ -211,7 +211,9 @@ class Retriever:
         """Let what the bundle has of a user count again, or UnknownUser where no profile was put in."""
         self.profiles.forget(user_id)
 
-    def check_event(self, user_id: UserId, item_id: ItemId | None, time: int, event: str | None) -> None:
+    def check_event(
+        self, user_id: UserId, item_id: ItemId | None, time: int, event: str | None = None
+    ) -> None:
         """Raise InputError unless `add_event` would take it; without an item only the rest is looked at."""
         self.words.did(event)
         self.users.checked(user_id)
@@ -224,8 +226,7 @@ class Retriever:
         """Let an interaction enter a user's history, from the next request on.
 
         An event of the same user, item, time (unix seconds) and word is taken once; None is an item that was
-        chosen, and what was not even looked at enters nothing. Raises UnknownItem where there never was such
-        an item, InputError where the user's id is of another kind, or time or word are none.
+        chosen. Raises UnknownItem, or InputError: the user's id is of another kind, time or word are none.
         """
         did = self.words.did(event)
         key = self.users.checked(user_id)

@@ -135,7 +135,7 @@ def test_a_wrong_event_changes_nothing(retriever, user_id, item_id, time, error,
 
 
 def test_checking_an_event_changes_nothing(retriever):
-    retriever.check_event("late", "item-001", NOW, None)
-    retriever.check_event("late", None, NOW, None)
+    retriever.check_event("late", "item-001", NOW)
+    retriever.check_event("late", None, NOW)
     with pytest.raises(UnknownUser):
         retriever.history("late")
