@@ -176,6 +176,22 @@ def test_json_round_trip(spec: dict[str, Any]) -> None:
     assert again.output_dim == feature.output_dim
 
 
+def test_it_grows_and_known_values_keep_their_rows(spec: dict[str, Any]) -> None:
+    values = sample_for(built(spec))
+    feature, grown = built(spec), built(spec)
+    for each in (feature, grown):
+        each.fit(pd.Series(values[:4] * 5, dtype=object), "sample")
+    grown.grow(pd.Series(values * 5, dtype=object), "sample")
+    old, new = feature.encoder().eval(), grown.encoder().eval()
+    with torch.no_grad():
+        for name, parameter in new.named_parameters():
+            before = old.get_parameter(name)
+            assert len(parameter) >= len(before)
+            parameter[: len(before)], parameter[len(before) :] = before, before[0]
+    assert torch.equal(new(grown.encode([*values, None])), old(feature.encode([*values, None])))
+    assert torch.equal(grown.encode([None]), feature.encode([None]))
+
+
 def test_only_train_rows_are_learned(spec: dict[str, Any]) -> None:
     values = sample_for(built(spec))
     payloads = []

@@ -17,6 +17,7 @@ from twotower.runs.run_files import RESULT
 
 Status = Literal["ok", "index_rejected", "failed", "pruned"]
 VALID, BEST_VALID = "valid/", "best_valid/"
+TARGET_REPEAT = "target_repeat"  # the slices of new and of repeated targets
 COLD_START = {"model": "two towers", "content": "content neighbours", "random": "random (expected)"}
 """Who is asked for cold items, and what people call it."""
 
@@ -112,6 +113,8 @@ class Result(Part):
     evaluated: dict[str, dict[str, int]] = {}
     baselines: dict[str, dict[str, float]] = {}
     baselines_skipped: dict[str, str] = {}
+    baseline_slices: dict[str, dict[str, dict[str, int | float | None]]] = {}
+    """Name -> `new` and `repeated` targets of test -> figures; only where repeats are kept."""
     cold_start: dict[str, Any] | None = None
     tour: list[dict[str, Any]] = []
     index: dict[str, Any] = {}

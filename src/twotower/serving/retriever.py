@@ -25,8 +25,7 @@ class Retriever:
     What requests take is described at `Request`. Whatever is left out, k items come back where k are left.
     Items, profiles and events that came in live in this object, not in the bundle; what raises an error has
     changed nothing. `version` is the name of the bundle's run and the first of its manifest's own checksum.
-    Whoever reads several things of `catalogue`, `users` and `profiles` in one state holds the lock of the
-    first.
+    Whoever reads several things of `catalogue`, `users` and `profiles` in one state holds the first's lock.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -97,10 +96,9 @@ class Retriever:
             return self.catalogue.described(item_id)
 
     def user(self, user_id: UserId) -> dict[str, Any]:
-        """Return what is known of a user, as plain values. Raises UnknownUser.
+        """Return what is known of a user, as plain values, or UnknownUser.
 
-        That is the `user_id`; `known`, whether the bundle knows the user; `live`, whether a profile was put
-        in; the raw columns in force, `features`, None where one is missing.
+        `known`: the bundle has the `user_id`; `live`: a profile was put in; `features`: the columns in force.
         """
         with self._lock.reading():
             return self.profiles.described(self.users.find(user_id))

@@ -96,9 +96,9 @@ class UserHistories:
         row = int(rows_of(self._users, [user_id])[0])
         if key is None or not (row or key in self.new_ids):
             raise UnknownUser(
-                f"user_id: user {user_id!r:.80} is not among the {len(self._users):,} users of this bundle, and "
-                "no event or profile is of this user; put a profile in, or use recommend_new (leave user_id "
-                "out), with the user's features and history"
+                f"user_id: user {user_id!r:.80} is not among the {len(self._users):,} users of this bundle, "
+                "and no event or profile is of this user; put a profile in, or use recommend_new (without "
+                "user_id), with the user's features and history"
             )
         return KnownUser(key, row)
 

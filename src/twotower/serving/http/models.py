@@ -1,4 +1,4 @@
-"""What clients send, as the OpenAPI page shows it."""
+"""What clients send, as the OpenAPI page shows it; what they get is in `answers.py`."""
 
 from typing import Annotated, Any, NotRequired
 
@@ -68,9 +68,9 @@ class Strict(BaseModel):
         return _at_most(len(cls.model_fields)).func(given)  # type: ignore[call-arg]
 
 
-def examples(*some: dict[str, Any]) -> ConfigDict:
-    """Return settings of a model that is shown with examples."""
-    return ConfigDict(json_schema_extra={"examples": list(some)})
+def examples(*examples: dict[str, Any]) -> ConfigDict:
+    """Return what shows examples on the OpenAPI page."""
+    return ConfigDict(json_schema_extra={"examples": list(examples)})
 
 
 class RecommendRequest(Strict):
@@ -112,9 +112,7 @@ class RecommendRequest(Strict):
         default_factory=list, description="never these"
     )
     where: Where = Field(default_factory=dict)
-    exclude_seen: bool | None = Field(
-        None, description="nothing the user already has; so if left out, unless the data keeps repeats"
-    )
+    exclude_seen: bool | None = Field(None, description="nothing the user has; left out: as the data asks")
     history_events: (
         Annotated[
             list[Annotated[str, Field(max_length=MAX_TEXT)] | None], Field(max_length=MAX_IDS, fail_fast=True)
