@@ -25,7 +25,8 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.serving.vectors import write_vectors
 
     with stoppable(lambda: GOES_ON):
-        print(write_vectors(bundle, settings["side"], out, settings["trusted_packages"]))
+        side, context, trusted = (settings[key] for key in ("side", "context", "trusted_packages"))
+        print(write_vectors(bundle, side, out, trusted, context))
     return DONE
 
 

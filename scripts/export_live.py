@@ -15,7 +15,7 @@ from twotower.config.exits import leave_on_signals
 
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-    from twotower.config.exits import DONE
+    from twotower.config.exits import DONE, stoppable
     from twotower.files.parts import check_new
     from twotower.runs.run import Run
 
@@ -24,7 +24,9 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.pipeline.export_live import export_live, table_paths, told
 
     paths = {name: settings[name] for name in ("interactions", "items", "users") if settings[name]}
-    print(told(export_live(run.settings, Path(settings["store"]), out, paths, settings["fill"]), out))
+    with stoppable(lambda: "nothing was written; the same command begins anew"):
+        counts = export_live(run.settings, Path(settings["store"]), out, paths, settings["fill"])
+    print(told(counts, out))
     read = " ".join(f"data.{name}='{path}'" for name, path in table_paths(out).items())
     print(f"next: python scripts/train.py continue='{run.folder}' {read}")
     return DONE

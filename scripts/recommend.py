@@ -26,7 +26,8 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.serving.requests import Request
     from twotower.serving.top_lists import write_top_lists
 
-    rules = {key: settings[key] for key in ("k", "allow", "deny", "where", "exclude_seen", "request_time")}
+    keys = ("k", "allow", "deny", "where", "exclude_seen", "request_time", "context")
+    rules = {key: settings[key] for key in keys}
     with stoppable(lambda: GOES_ON):
         print(write_top_lists(bundle, out, settings["users"], Request(**rules), settings["trusted_packages"]))
     return DONE

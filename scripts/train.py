@@ -1,13 +1,12 @@
 """Train two towers, index the catalogue, evaluate on the test split, write a bundle; one run or a sweep.
 
-  python scripts/train.py                             the bundled data set, about a minute; then, say,
+  python scripts/train.py                             the bundled data set, about a minute
   python scripts/train.py loss=bce negatives=uniform user_tower.widths=[256,128]    or experiment=movielens_1m
   python scripts/train.py -m embedding_dim=32,64 index=flat_ip,ivf_pq     a sweep; also sweep=NAME or seeds=5
   python scripts/train.py resume=RUN_FOLDER           go on with a run that was stopped; rerun= repeats one
   python scripts/train.py continue=RUN_FOLDER data.interactions_path=LOG    train further; refresh= does not
   python scripts/train.py --info choices              every group and choice, a line each
-Runs go to outputs/<name>/<typed>_<time>/, a sweep's to outputs/<name>/<sweep>-sweep/<job>/.
-"""
+Runs go to outputs/<name>/<typed>_<time>/, a sweep's to outputs/<name>/<sweep>-sweep/<job>/."""
 
 from collections.abc import Sequence
 from pathlib import Path

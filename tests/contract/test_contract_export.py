@@ -20,7 +20,7 @@ from twotower.bundle.exported import ExportedTowers
 from twotower.bundle.onnx_files import write_towers
 from twotower.config.spec import TARGET
 from twotower.data.history import History
-from twotower.features.feature import ContextFeature
+from twotower.features.feature import TimeFeature
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
@@ -79,7 +79,7 @@ def table_of(specs: dict[str, Spec], context: bool) -> FeatureTable:
     features, encoded = {}, {}
     for name, spec in specs.items():
         feature, values = features_of_conf.fitted(spec)
-        if not isinstance(feature, ContextFeature):
+        if not isinstance(feature, TimeFeature):
             features[name], encoded[name] = feature, feature.encode(values)
         elif context:
             features[name] = feature

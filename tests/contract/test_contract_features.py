@@ -21,7 +21,7 @@ import twotower.features
 from twotower.commands.compose import compose
 from twotower.config.errors import InputError
 from twotower.config.spec import TARGET
-from twotower.features.feature import REQUEST_TIME, ContextFeature, Feature, feature_from_json
+from twotower.features.feature import REQUEST_TIME, Feature, TimeFeature, feature_from_json
 from twotower.features.feature_table import FeatureTable
 from twotower.features.numeric import Numeric
 
@@ -176,6 +176,22 @@ def test_json_round_trip(spec: dict[str, Any]) -> None:
     assert again.output_dim == feature.output_dim
 
 
+def test_it_grows_and_known_values_keep_their_rows(spec: dict[str, Any]) -> None:
+    values = sample_for(built(spec))
+    feature, grown = built(spec), built(spec)
+    for each in (feature, grown):
+        each.fit(pd.Series(values[:4] * 5, dtype=object), "sample")
+    grown.grow(pd.Series(values * 5, dtype=object), "sample")
+    old, new = feature.encoder().eval(), grown.encoder().eval()
+    with torch.no_grad():
+        for name, parameter in new.named_parameters():
+            before = old.get_parameter(name)
+            assert len(parameter) >= len(before)
+            parameter[: len(before)], parameter[len(before) :] = before, before[0]
+    assert torch.equal(new(grown.encode([*values, None])), old(feature.encode([*values, None])))
+    assert torch.equal(grown.encode([None]), feature.encode([None]))
+
+
 def test_only_train_rows_are_learned(spec: dict[str, Any]) -> None:
     values = sample_for(built(spec))
     payloads = []
@@ -213,7 +229,7 @@ def test_missing_values_are_unknown_unless_refused(spec: dict[str, Any]) -> None
     values = pd.Series([*sample_for(feature), None], dtype=object)
     feature.fit(values, "table.csv")
     assert torch.equal(feature.encode(values)[6], feature.encode([np.nan])[0])
-    if not isinstance(feature, ContextFeature):
+    if not isinstance(feature, TimeFeature):
         strict = built(spec | {"missing": "refuse"})
         message = rf"table\.csv: column '{feature.column}', row 7: .*missing: unknown"
         with pytest.raises(InputError, match=message):
@@ -225,7 +241,7 @@ def test_a_column_without_any_value_is_unknown_everywhere(spec: dict[str, Any], 
     feature: Feature = built(spec)
     frame = pd.DataFrame({feature.column: pd.Series([nothing] * 4, dtype=object)})
     table = FeatureTable.fit({"f": feature}, frame, np.arange(1, 4), "table.csv")
-    if isinstance(feature, ContextFeature):
+    if isinstance(feature, TimeFeature):
         return
     rows = table.gather(torch.arange(5))["f"]
     assert torch.equal(rows, feature.encode([None]).expand(5, -1))
@@ -253,8 +269,8 @@ def test_what_runs_and_bundles_of_before_say_of_missing_values(
 
 def test_only_context_features_read_the_request_time(spec: dict[str, Any]) -> None:
     feature: Feature = built(spec)
-    assert isinstance(feature, ContextFeature) == (feature.column == REQUEST_TIME)
-    if isinstance(feature, ContextFeature):
+    assert isinstance(feature, TimeFeature) == (feature.column == REQUEST_TIME)
+    if isinstance(feature, TimeFeature):
         times = torch.tensor([1_300_000_000, 0, 1_323_000_000])
         assert torch.equal(feature.encode_times(times), feature.encode(times.tolist()))
         assert torch.equal(feature.encode_times(times[1:2]), feature.encode([None]))

@@ -116,14 +116,14 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
     (run,) = (tmp_path / "runs").iterdir()
     store = tmp_path / "live.sqlite"
 
+    begin = ["bundles=runs", f"store={store}", "epochs=1"]
+
     def version() -> str:
         return str(ok(client.get("/readyz"))["version"])
 
     def night(*changes: str) -> tuple[int, dict[str, Any], Path]:
-        nights = {*(tmp_path / "nights").iterdir()} if (tmp_path / "nights").exists() else set()
-        done = run_script(
-            "nightly", "bundles=runs", f"store={store}", f"service={client.base_url}", "epochs=1", *changes
-        )
+        nights = {*(tmp_path / "nights").iterdir()}
+        done = run_script("nightly", *begin, f"service={client.base_url}", *changes)
         assert done.returncode in (0, GATE_REFUSED), done
         (new,) = {path for path in (tmp_path / "nights").iterdir() if path.is_dir()} - nights
         return done.returncode, json.loads((new / "night.json").read_text()), new
@@ -131,6 +131,16 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
     with service(run, store) as client:
         first = version()
         assert first.startswith(run.name)
+        for mistake, message in [
+            ("metric=coverage_at_20", "has no column coverage_at_20"),
+            ("changes.history.length=3", "history: is of the run's towers"),
+            ("store=gone.sqlite", "there is no store of live changes"),
+            ("bundles=gone", f"serves {first}, which is no run in there"),
+        ]:
+            done = run_script("nightly", *begin, f"service={client.base_url}", mistake)
+            assert (done.returncode, message in done.stderr) == (2, True), done
+        assert not [path for path in (tmp_path / "nights").iterdir() if path.is_dir()]
+
         happens(client, days[1])
         ok(client.put(f"/items/{NEW_ITEM}", json={"features": {"title": "LAMP", "category": "category 1"}}))
         ok(client.put(f"/users/{NEW_USER}", json={"features": {"segment": "segment 1"}}))

@@ -66,7 +66,10 @@ def test_repeats_in_an_order_without_times(habits: tuple[dict[str, Any], Path, s
     assert baselines["bought_before"] > baselines["popularity"]
     slices = result["slices"]["test"]["target_repeat"]
     assert slices["new"]["num_targets"] + slices["repeated"]["num_targets"] == NUM_USERS
-    for words in ("order", "seen-filter", "bought_before", "new targets (", "repeated targets ("):
+    of_habit = result["baseline_slices"]["bought_before"]
+    assert of_habit["repeated"]["recall_at_20"] > of_habit["new"]["recall_at_20"]
+    assert result["baseline_slices"].keys() == result["baselines"].keys()
+    for words in ("order", "seen-filter", "bought_before", " repeated targets", "new recall@20"):
         assert words in said
 
 
@@ -114,6 +117,7 @@ def test_lists_in_two_files(tmp_path: Path) -> None:
     assert audit["seen_filter"] is True
     assert set(result["baselines"]) == {"popularity", "ease"}
     assert "target_repeat" not in result["slices"]["test"]
+    assert result["baseline_slices"] == {}
 
 
 def test_what_is_wrong_with_a_file_is_told_with_its_line(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ class ExportedTowers:
         least = min(1, self.length)
         if rows.ndim != 2 or not least <= rows.shape[1] <= self.length:
             raise InputError(
-                f"history_rows: expected {least} to {self.length} positions a user, found shape {rows.shape}; "
+                f"history_rows: expected {least} to {self.length} positions, found shape {rows.shape}; "
                 f"keep the latest {self.length}"
             )
         # ONNX Runtime, and numpy, would take a negative row for one counted from the end.

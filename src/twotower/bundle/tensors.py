@@ -16,7 +16,7 @@ from twotower.bundle.manifest import Manifest, refusing
 from twotower.config.errors import InputError
 from twotower.config.spec import OURS
 from twotower.config.trust import check_targets
-from twotower.features.feature import ContextFeature, Feature, check_name, feature_from_json
+from twotower.features.feature import Feature, TimeFeature, check_name, feature_from_json
 from twotower.features.feature_table import FeatureTable
 from twotower.files.plain_values import read_json
 from twotower.towers.two_tower import TwoTower
@@ -69,7 +69,7 @@ def _table(
 ) -> FeatureTable:
     values = {}
     for name, feature in features.items():
-        if isinstance(feature, ContextFeature):
+        if isinstance(feature, TimeFeature):
             continue
         key, unknown = f"{side}.{name}", feature.encode([None])
         values[name] = found = encoded[key]

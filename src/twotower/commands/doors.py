@@ -68,6 +68,7 @@ class RecommendKeys(OutKeys):
     where: dict[str, Any]
     exclude_seen: bool | None
     request_time: int | None
+    context: dict[str, Any]
 
 
 class EmbedKeys(OutKeys):
@@ -75,6 +76,7 @@ class EmbedKeys(OutKeys):
 
     side: Literal["users", "items"]
     """Whose vectors."""
+    context: dict[str, Any]
 
 
 class ExportLiveKeys(OutKeys):

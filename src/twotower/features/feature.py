@@ -190,8 +190,8 @@ class EmbeddedFeature(Feature):
         return self.config.dim
 
 
-class ContextFeature(Feature):
-    """A feature of the request itself: reads the reserved column `request_time`, never a table."""
+class TimeFeature(Feature):
+    """A feature of when the request is made: reads the reserved column `request_time`, never a table."""
 
     class Config(Feature.Config):
         """Settings of every feature of the request; the column is given, and may be missing."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from twotower.config.errors import InputError
 from twotower.config.problems import Gathered, listed
 from twotower.data.tables import ITEM_ID, USER_ID
-from twotower.features.feature import ContextFeature, Feature, check_name
+from twotower.features.feature import Feature, TimeFeature, check_name
 
 PREFIX = "encoded_"
 KEYS = (USER_ID, ITEM_ID)
@@ -25,7 +25,7 @@ KEYS = (USER_ID, ITEM_ID)
 class FeatureTable(nn.Module):
     """Encoded features by row; row 0 = unknown, with every feature missing.
 
-    Build one with `fit`. The encoded values ([num_rows, W], without row 0; none of a context feature) are
+    Build one with `fit`. The encoded values ([num_rows, W], without row 0; none of one of times) are
     buffers that move with the module and stay out of its `state_dict`: the data has them.
     """
 
@@ -68,7 +68,7 @@ class FeatureTable(nn.Module):
         return {feature.column for feature in _tabled(self.features).values()}
 
     def gather(self, rows: Tensor) -> dict[str, Tensor]:
-        """Return the encoded features of rows [...], each [..., W], without context features.
+        """Return the encoded features of rows [...], each [..., W], without those of times.
 
         Consecutive rows (a catalogue, or a chunk of it) give views: nothing is copied, and an encoder can
         tell that it saw them before.
@@ -99,11 +99,11 @@ class FeatureTable(nn.Module):
         return {
             name: feature.encode_times(request_times)
             for name, feature in self.features.items()
-            if isinstance(feature, ContextFeature)
+            if isinstance(feature, TimeFeature)
         }
 
     def encoders(self) -> nn.ModuleDict:
-        """Return fresh encoders by name, context features included."""
+        """Return fresh encoders by name, those of times included."""
         return nn.ModuleDict({name: feature.encoder() for name, feature in self.features.items()})
 
     def to_json(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class FeatureTable(nn.Module):
 
 
 def _tabled(features: Mapping[str, Feature]) -> dict[str, Feature]:
-    return {name: feature for name, feature in features.items() if not isinstance(feature, ContextFeature)}
+    return {name: feature for name, feature in features.items() if not isinstance(feature, TimeFeature)}
 
 
 def column_faults(features: Mapping[str, Feature], table: pd.DataFrame, origin: str) -> list[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from twotower.config.facts import Facts
 from twotower.config.spec import Count
-from twotower.features.feature import BoolArray, ContextFeature
+from twotower.features.feature import BoolArray, TimeFeature
 from twotower.features.raw_values import as_finite_numbers
 
 YEAR_SECONDS = 31_556_952  # 365.2425 days
@@ -20,10 +20,10 @@ WEEK_SECONDS = 7 * DAY_SECONDS
 Harmonics = Annotated[Count, Le(1000)]
 
 
-class RequestTime(ContextFeature):
+class RequestTime(TimeFeature):
     """Harmonics sin(k phase), cos(k phase), k = 1..n, of each cycle of the request time; 0 if not known."""
 
-    class Config(ContextFeature.Config):
+    class Config(TimeFeature.Config):
         """How many harmonics each cycle has."""
 
         year: Harmonics = 4
@@ -66,7 +66,7 @@ class RequestTime(ContextFeature):
     def _wrong(self, values: pd.Series) -> BoolArray:
         return np.isnan(as_finite_numbers(values))
 
-    def _learn(self, values: pd.Series) -> ContextFeature.State:
+    def _learn(self, values: pd.Series) -> TimeFeature.State:
         return self.State()
 
     def _encode(self, values: pd.Series) -> Tensor:

@@ -74,14 +74,8 @@ def judge(old: Path, new: Path, metric: str | None = None, alpha: float = 0.05) 
         raise InputError(
             f"{old} and {new}: judged on different data, so nothing can be said of their difference"
         )
-    metric = metric or _monitored(new)
-    higher = results[1].higher_is_better.get(name_of(f"{SPLIT}{metric}"))
-    if higher is None:
-        raise InputError(f"metric={metric}: no value of it is better than another; {_there(results[1], new)}")
-    try:
-        users, values = zip(*(read_column(run / PER_USER, metric) for run in (old, new)), strict=True)
-    except UnpairedError as error:
-        raise InputError(f"metric={metric}: {error}; {_there(results[1], new)}") from error
+    metric, higher = metric_of(new, metric)
+    users, values = zip(*(_values(run, metric) for run in (old, new)), strict=True)
     if reason := other_users(*users):
         raise InputError(f"{new}: {reason} than {old}")
     table = np.stack(values)
@@ -95,6 +89,30 @@ def judge(old: Path, new: Path, metric: str | None = None, alpha: float = 0.05) 
     return Verdict(metric, before, after, low, high, p_value, table.shape[1], differing, passed)
 
 
+def metric_of(run: Path, metric: str | None) -> tuple[str, bool]:
+    """Return the metric that a gate looks at, and which way is better; None is the one of the training.
+
+    Raises:
+        InputError: the users of the run have no such value, or none of its values is better than another.
+    """
+    result = _result(run)
+    metric = metric or _monitored(run)
+    higher = result.higher_is_better.get(name_of(f"{SPLIT}{metric}"))
+    if higher is None or f"{SPLIT}{metric}" not in result.metrics:
+        names = {key.removeprefix(SPLIT): name_of(key) for key in result.metrics if key.startswith(SPLIT)}
+        better = {key for key, name in names.items() if result.higher_is_better.get(name) is not None}
+        raise InputError(f"metric={metric}: none of {run} that is better or worse; {nearest(metric, better)}")
+    _values(run, metric)
+    return metric, higher
+
+
+def _values(run: Path, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        return read_column(run / PER_USER, metric)
+    except UnpairedError as error:
+        raise InputError(f"metric={metric}: {run}: {error}; name another, such as recall_at_20") from error
+
+
 def _result(run: Path) -> Result:
     result = read_result(run)
     if result is None or not result.finished:
@@ -105,11 +123,3 @@ def _result(run: Path) -> Result:
 def _monitored(run: Path) -> str:
     trainer: Any = Run.open(run, None).settings.get("trainer", {})
     return str(trainer.get("monitor", "")).rpartition("/")[2]
-
-
-def _there(result: Result, run: Path) -> str:
-    columns = {key.removeprefix(SPLIT) for key in result.metrics if key.startswith(SPLIT)}
-    choosing = {
-        each for each in columns if result.higher_is_better.get(name_of(f"{SPLIT}{each}")) is not None
-    }
-    return f"name one of the users' values of {run}; {nearest('recall_at_20', choosing)}"

@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.config.exits import DONE, GATE_REFUSED
+from twotower.config.exits import DONE, GATE_REFUSED, stoppable
 from twotower.config.run_keys import CONTINUE
 from twotower.files.atomic import write_text_atomically
 from twotower.files.lock import held
 from twotower.pipeline.export_live import TABLES, export_live, table_paths, told
-from twotower.pipeline.gate import judge
+from twotower.pipeline.gate import judge, metric_of
 from twotower.pipeline.go_on import REFRESH, go_on, refresh, refuse_other_towers
 from twotower.pipeline.served import Served
 from twotower.runs.run import Run, run_folder
 
 RECORD = "night.json"
+STOPPED = "the service goes on as it did, and the next night begins with what it serves then"
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,12 @@ def nightly(night: Night, say: Callable[[str], object] = print) -> int:
     Raises:
         InputError: the service cannot be reached, or what `export_live`, `refresh` and `go_on` refuse.
     """
-    with held(night.nights, "night"):
+    with stoppable(lambda: STOPPED), held(night.nights, "night"):
         run = night.served.run()
         say(f"served     {run}")
         old = Run.open(run, night.trusted)
+        metric_of(run, night.metric)  # what cannot be done at the end is told at the beginning
+        changed = _with(old.settings, night.changes)
         out = run_folder(night.nights)
         counts = export_live(old.settings, night.store, out, night.paths, night.fill)
         say(f"exported   {told(counts, out)}")
@@ -93,7 +96,7 @@ def nightly(night: Night, say: Callable[[str], object] = print) -> int:
         frozen = _trained(run, night, data, None)
         say(f"refreshed  {frozen}: the towers that are served, on tonight's data")
         how = {"run": str(run), "epochs": night.epochs, "replay": night.replay}
-        new = _trained(run, night, _with(old.settings, night.changes) | data, how)
+        new = _trained(run, night, changed | data, how)
         say(f"continued  {new}")
         verdict = judge(frozen, new, night.metric, night.alpha)
         say(f"gate       {verdict.told()}")

@@ -15,9 +15,9 @@ from twotower.runs.provenance import (
     training_fingerprint,
     versions,
 )
-from twotower.runs.result import Result, Status
+from twotower.runs.result import TARGET_REPEAT, Result, Status
 
-QUALITY = ("metrics", "intervals", "slices", "evaluated", "baselines", "baselines_skipped")
+QUALITY = ("metrics", "intervals", "slices", "evaluated", "baselines", "baselines_skipped", "baseline_slices")
 """Keys that are equal for runs with the same towers, metrics and baselines."""
 OF_TOWERS = (*QUALITY, "training", "curves", "timing")
 """Keys that tell of towers and of how good they are, whatever the index."""
@@ -76,6 +76,11 @@ def quality_record(
         },
         "baselines": of_baselines,
         "baselines_skipped": dict(baselines["test"].skipped),
+        "baseline_slices": {
+            name: report.slices[TARGET_REPEAT]
+            for name, report in baselines["test"].reports.items()
+            if TARGET_REPEAT in report.slices
+        },
     }
 
 

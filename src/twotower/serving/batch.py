@@ -14,6 +14,7 @@ from twotower.config.errors import InputError
 from twotower.data.tables import USER_ID
 from twotower.serving.best_items import Best, Choice, best_items
 from twotower.serving.catalogue import Catalogue
+from twotower.serving.event_words import EventWords
 from twotower.serving.live_items import Floats, Rows
 from twotower.serving.requests import (
     CONTEXT,
@@ -27,10 +28,9 @@ from twotower.serving.requests import (
     named_features,
 )
 from twotower.serving.towers import ServingTowers, sound
-from twotower.serving.user_histories import Interactions, KnownUser, UserHistories
+from twotower.serving.user_histories import NO_ROWS, Interactions, KnownUser, UserHistories
 from twotower.serving.user_profiles import Asker, UserProfiles
 
-NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 UNSOUND = (
     "features: the user tower makes no embedding with finite scores of this user; give values of the size "
     "that the training data have"
@@ -60,6 +60,7 @@ class Answering:
         catalogue: Catalogue,
         histories: UserHistories,
         profiles: UserProfiles,
+        words: EventWords,
     ) -> None:
         self._request_time = bundle.request_time
         self._contexts = bundle.model.contexts
@@ -68,6 +69,7 @@ class Answering:
         self._catalogue = catalogue
         self._histories = histories
         self._profiles = profiles
+        self._words = words
 
     def best(self, requests: Sequence[Request]) -> list[Best | InputError]:
         """Answer each request, or say what is wrong with it; one pass of the user tower for all."""
@@ -133,10 +135,18 @@ class Answering:
             now = max(now, self._histories.latest_time(user))
         found = Interactions.of() if user is None else self._histories.interactions(user)
         session = listed(request.history, "history")
+        did = self._words.did_with(request.history_events, len(session))
         if not session and request.history_times is None:
             return found, now
         given = checked_times(request.history_times, len(session), now)
         if request.request_time is None and user is not None:
             now = max([now, *given])  # as if they were events
         rows = known_rows(self._catalogue.items, session, "history", live=False)
-        return found.then(Interactions.of(given, rows)), now
+        later = Interactions(
+            times=np.array(given, dtype=np.int64),
+            rows=rows,
+            codes=np.array([each.code for each in did], dtype=np.int64),
+            wanted=np.array([each.role == "positive" for each in did], dtype=np.bool_),
+        )
+        kept = np.array([each.is_of_history for each in did], dtype=np.bool_)
+        return found.then(later[np.flatnonzero(kept)]), now

@@ -1,11 +1,13 @@
 """What the words of events stand for in a bundle."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from twotower.bundle.manifest import Manifest
 from twotower.config.errors import InputError
 from twotower.data.actions import Role
-from twotower.serving.requests import choices
+from twotower.serving.requests import choices, listed
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,18 @@ class EventWords:
         }
         self._known = known | told
 
-    def did(self, word: str | None) -> Did:
+    def did_with(self, words: Sequence[Any] | None, num_items: int) -> list[Did]:
+        """Return what was done with each item of a session; without words, all were chosen."""
+        if words is None:
+            return [Did()] * num_items
+        found = [self.did(word, "history_events") for word in listed(words, "history_events", "words")]
+        if len(found) != num_items:
+            raise InputError(
+                f"history_events: expected {num_items} words, one for each item of history, got {len(found)}"
+            )
+        return found
+
+    def did(self, word: str | None, part: str = "event") -> Did:
         """Return what a word stands for; None is an item that the user chose. Raises InputError."""
         if word is None:
             return Did()
@@ -45,5 +58,5 @@ class EventWords:
         if found is not None:
             return found
         if not self._known:
-            raise InputError(f"event: the data of this bundle has no events, got {word!r:.80}; leave it out")
-        raise InputError(f"event: {word!r:.80} is no event of this bundle; {choices(word, self._known)}")
+            raise InputError(f"{part}: the data of this bundle has no events, got {word!r:.80}; leave it out")
+        raise InputError(f"{part}: {word!r:.80} is no event of this bundle; {choices(word, self._known)}")

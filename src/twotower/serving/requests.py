@@ -12,7 +12,7 @@ import pandas as pd
 from twotower.config.errors import InputError
 from twotower.data.column import MAX_LENGTH, fits_64_bits, is_text_id
 from twotower.data.times import EARLIEST, LATEST
-from twotower.features.feature import ContextFeature
+from twotower.features.feature import TimeFeature
 from twotower.features.feature_table import FeatureTable
 from twotower.serving.live_items import ItemId, LiveItems, Rows, UserId, as_id, as_label
 
@@ -40,6 +40,7 @@ class Request:
         history: ids of the items of the session, oldest first, after those that are stored of the user; they
             are not stored. Removed items may be among them.
         history_times: unix seconds of each item of `history`; None = the request's time.
+        history_events: the data's word for what was done with each item of `history`; None = it was chosen.
         request_time: unix seconds; None = the end of the data the towers were trained for, or, of a
             `user_id`, the latest event or item of `history` where that is later.
         k: how many items; fewer come back only where fewer are left.
@@ -61,6 +62,7 @@ class Request:
     where: Mapping[str, Any] = field(default_factory=dict)
     exclude_seen: bool | None = None
     context: Mapping[str, Any] = field(default_factory=dict)
+    history_events: Sequence[str | None] | None = None
 
 
 class Rules(TypedDict, total=False):
@@ -72,6 +74,7 @@ class Rules(TypedDict, total=False):
     exclude_seen: bool | None
     request_time: int | None
     context: Mapping[str, Any]
+    history_events: Sequence[str | None] | None
 
 
 class Moment(Rules, total=False):
@@ -185,7 +188,7 @@ def check_values(table: FeatureTable, given: Sequence[Mapping[str, Any]], part: 
     """
     for feature in table.features.values():
         values = [each[feature.column] for each in given if feature.column in each]
-        if values and not isinstance(feature, ContextFeature):
+        if values and not isinstance(feature, TimeFeature):
             feature.check(pd.Series(values, dtype=object), part)
 
 

@@ -25,8 +25,7 @@ class Retriever:
     What requests take is described at `Request`. Whatever is left out, k items come back where k are left.
     Items, profiles and events that came in live in this object, not in the bundle; what raises an error has
     changed nothing. `version` is the name of the bundle's run and the first of its manifest's own checksum.
-    Whoever reads several things of `catalogue`, `users` and `profiles` in one state holds the lock of the
-    first.
+    Whoever reads several things of `catalogue`, `users` and `profiles` in one state holds the first's lock.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -39,7 +38,7 @@ class Retriever:
         self._items, self._lock = catalogue.items, catalogue.lock
         self.words = EventWords(bundle.manifest)
         self.profiles = UserProfiles(bundle, towers, users, catalogue.lock)
-        self._answering = Answering(bundle, towers, catalogue, users, self.profiles)
+        self._answering = Answering(bundle, towers, catalogue, users, self.profiles, self.words)
 
     @classmethod
     def open(cls, folder: Path | str, trusted_packages: Collection[str] = ()) -> "Retriever":
@@ -97,10 +96,9 @@ class Retriever:
             return self.catalogue.described(item_id)
 
     def user(self, user_id: UserId) -> dict[str, Any]:
-        """Return what is known of a user, as plain values. Raises UnknownUser.
+        """Return what is known of a user, as plain values, or UnknownUser.
 
-        That is the `user_id`; `known`, whether the bundle knows the user; `live`, whether a profile was put
-        in; the raw columns in force, `features`, None where one is missing.
+        `known`: the bundle has the `user_id`; `live`: a profile was put in; `features`: the columns in force.
         """
         with self._lock.reading():
             return self.profiles.described(self.users.find(user_id))
@@ -225,10 +223,8 @@ class Retriever:
     def add_event(self, user_id: UserId, item_id: ItemId, time: int, event: str | None = None) -> None:
         """Let an interaction enter a user's history, from the next request on.
 
-        An event of the same user, item, time (unix seconds) and word is taken once. What a word that says
-        that nothing was wanted is of enters no history; None is an item that the user chose. Raises
-        UnknownItem where there never was such an item, InputError where the user's id is of another kind, the
-        time is none or the word is unknown.
+        An event of the same user, item, time (unix seconds) and word is taken once; None is an item that was
+        chosen. Raises UnknownItem, or InputError: the user's id is of another kind, time or word are none.
         """
         did = self.words.did(event)
         key = self.users.checked(user_id)

@@ -39,7 +39,7 @@ class Tour(Component):
     class Config(Component.Config):
         """Whom to serve, and what to put in."""
 
-        curves: list[str] = ["train/epoch_loss"]
+        curves: list[str] = Field(default_factory=lambda: ["train/epoch_loss"])
         """Of the training, to be shown by epoch."""
         user_id: int | str | None = None
         """Of the user who asks; null for the first."""
@@ -128,8 +128,8 @@ class Tour(Component):
             how = f"with {_shown(features)}" if features else "as stored"
             lines = [f"the top {self.config.k} of user {user_id}{who}, {how}"]
             lines += [
-                f"{place:4d}  {each.item_id!s:>8}  {each.score:6.2f}  {self._beside(retriever, each)}".rstrip()
-                for place, each in enumerate(best, 1)
+                f"{place:4d}  {found.item_id!s:>8}  {found.score:6.2f}  {self._beside(retriever, found)}"
+                for place, found in enumerate(best, 1)
             ]
             told = {"user_id": user_id, "features": features}
             yield Step("user", lines, told | {"best": [vars(each) for each in best]})

@@ -5,7 +5,6 @@ Shapes: B users asked for, L history positions, n interactions of one user.
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,6 +14,8 @@ from twotower.data.history import History
 from twotower.data.vocabulary import Vocabulary
 from twotower.serving.live_items import LiveItems, Rows, UserId, as_id, rows_of
 from twotower.serving.requests import UnknownUser, checked_id, right_aligned
+
+NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +45,9 @@ class Interactions:
     wanted: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, times: Sequence[int] | Rows = (), rows: Rows | None = None) -> "Interactions":
+    def of(cls, times: Rows = NO_ROWS, rows: Rows = NO_ROWS) -> "Interactions":
         """Return items that the user wanted, and nothing more is known of."""
-        found = np.array(times, dtype=np.int64)
-        rows = np.zeros(0, dtype=np.int64) if rows is None else rows
-        return cls(found, rows, np.zeros_like(found), np.ones(len(found), dtype=np.bool_))
+        return cls(times, rows, np.zeros_like(times), np.ones(len(times), dtype=np.bool_))
 
     def then(self, later: "Interactions") -> "Interactions":
         """Return these and what came after, or is to stand after them."""
@@ -97,9 +96,9 @@ class UserHistories:
         row = int(rows_of(self._users, [user_id])[0])
         if key is None or not (row or key in self.new_ids):
             raise UnknownUser(
-                f"user_id: user {user_id!r:.80} is not among the {len(self._users):,} users of this bundle, and "
-                "no event or profile is of this user; put a profile in, or use recommend_new (leave user_id "
-                "out), with the user's features and history"
+                f"user_id: user {user_id!r:.80} is not among the {len(self._users):,} users of this bundle, "
+                "and no event or profile is of this user; put a profile in, or use recommend_new (without "
+                "user_id), with the user's features and history"
             )
         return KnownUser(key, row)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from twotower.bundle.read import Bundle
 from twotower.config.errors import InputError
 from twotower.data.tables import USER_ID
-from twotower.features.feature import ContextFeature
+from twotower.features.feature import TimeFeature
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes, plain
 from twotower.serving.live_items import UserId
@@ -57,7 +57,7 @@ class UserProfiles:
         self._columns = {
             name: feature.column
             for name, feature in self._table.features.items()
-            if not isinstance(feature, ContextFeature) and feature.column != USER_ID
+            if not isinstance(feature, TimeFeature) and feature.column != USER_ID
         }
         self._profiles: dict[UserId, PreparedUser] = {}
 

@@ -3,9 +3,9 @@
 Shapes: B users or items of a part, D embedding.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from twotower.config.errors import InputError
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.files.parts import write_in_parts
 from twotower.serving.live_items import Floats
+from twotower.serving.requests import CONTEXT, NOTHING, check_values, named_features
 from twotower.serving.towers import ServingTowers, sound, towers_of
 
 Side = Literal["users", "items"]
@@ -26,7 +27,13 @@ TOGETHER = 1024
 """Users that are embedded in one pass."""
 
 
-def write_vectors(bundle: Path, side: Side, out: Path, trusted: Collection[str] = ()) -> str:
+def write_vectors(
+    bundle: Path,
+    side: Side,
+    out: Path,
+    trusted: Collection[str] = (),
+    context: Mapping[str, Any] = NOTHING,
+) -> str:
     """Write the ids and embeddings of all users or items of a bundle; returns a line for people.
 
     The score of a user and an item is the dot product of their vectors; the last number of both is the item
@@ -38,16 +45,19 @@ def write_vectors(bundle: Path, side: Side, out: Path, trusted: Collection[str] 
         side: whose vectors.
         out: the Parquet file; see `write_in_parts` for what happens where this was broken off.
         trusted: packages whose classes the bundle may name.
+        context: column of the request -> raw value, for users; those left out count as unknown.
 
     Raises:
-        InputError: the bundle cannot be read, or an embedding is not finite.
+        InputError: the bundle cannot be read, a context is none, or an embedding is not finite.
     """
     found = read_bundle(bundle, trusted)
     ids = (found.users if side == "users" else found.items).values
     if not len(ids):
         raise InputError(f"{bundle}: there are no {side} in this bundle")
     dim = found.manifest.embedding_dim
-    vectors = _of_users(found, towers_of(found)) if side == "users" else _of_items(found)
+    if context and side == "items":
+        raise InputError("context: of requests, which items do not make; leave it out, or name side=users")
+    vectors = _of_items(found) if side == "items" else _of_users(found, towers_of(found), context)
     size = max(1, PART_VALUES // dim)
     id_kind = pa.string() if ids.dtype.kind == "U" else pa.int64()
     lists_kind = pa.list_(pa.field("element", pa.float32(), nullable=False), dim)
@@ -62,6 +72,7 @@ def write_vectors(bundle: Path, side: Side, out: Path, trusted: Collection[str] 
         return pa.table([pa.array(ids[rows - 1].tolist(), id_kind), lists], schema=schema)
 
     plan = {"door": "embed", "bundle": found.manifest.sha256, "side": side, "part_rows": size}
+    plan |= {"context": dict(context)} if context else {}
     written = write_in_parts(out, plan, -(-len(ids) // size), part)
     if written.num_rows != len(ids):
         raise RuntimeError(f"{out}: {written.num_rows:,} rows of {len(ids):,} {side}")
@@ -72,9 +83,17 @@ def _of_items(bundle: Bundle) -> Callable[[np.ndarray], Floats]:
     return lambda rows: bundle.item_vectors[rows - 1]
 
 
-def _of_users(bundle: Bundle, towers: ServingTowers) -> Callable[[np.ndarray], Floats]:
+def _of_users(
+    bundle: Bundle, towers: ServingTowers, context: Mapping[str, Any]
+) -> Callable[[np.ndarray], Floats]:
+    contexts = bundle.model.contexts
+    given = named_features(contexts, context, USER_ID, part=CONTEXT)
+    check_values(contexts, [given], CONTEXT)
+
     def some(rows: np.ndarray) -> Floats:
         features = bundle.model.users.gather(torch.from_numpy(rows))
+        if given:
+            features |= contexts.encode([given] * len(rows))
         items, times = bundle.history.last(rows, towers.length)
         now = np.full(len(rows), bundle.request_time, dtype=np.int64)
         events = bundle.history.last_events(rows, towers.length)

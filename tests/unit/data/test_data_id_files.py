@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
@@ -11,9 +12,10 @@ from twotower.data.build import audit_table, build_dataset
 from twotower.data.row_order import places_of_rows
 from twotower.data.sources.item_lists import ItemLists
 from twotower.data.sources.pairs import Pairs
+from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.given import Given
 from twotower.data.splits.leave_one_out import LeaveOneOut
-from twotower.data.tables import checked
+from twotower.data.tables import Tables, checked
 
 
 def rows_of(tables):
@@ -94,8 +96,6 @@ def test_files_of_lists_are_named_together(tmp_path: Path) -> None:
 
 
 def test_rows_without_an_order_are_given_one_with_test_last() -> None:
-    import pandas as pd
-
     parts = pd.Series(["test", "train", "valid", "train"] * 50)
     places = places_of_rows(parts, 200, ordered=False)
     assert sorted(places) == list(range(1, 201))
@@ -125,3 +125,22 @@ def test_the_audit_tells_the_order_and_no_dates(tmp_path: Path) -> None:
     assert drawn.test.target_items.tolist() == [5, 6]
     assert drawn.test.history.counts()[1:].tolist() == [4] * 5
     assert len(set(drawn.valid.target_items.tolist())) > 1  # not the last of each line
+
+
+def test_a_table_without_times_is_in_the_order_of_its_rows(tmp_path: Path) -> None:
+    rows = [(2, "x"), (1, "c"), (1, "a"), (2, "y"), (1, "b"), (2, "z")]
+    pd.DataFrame(rows, columns=["user_id", "item_id"]).to_csv(tmp_path / "log.csv", index=False)
+    config = TableFiles.Config(interactions_path=str(tmp_path / "log.csv"), timestamp_column=None)
+    assert not config.has_times()
+    assert list(config.problems(Facts())) == []
+    dataset = build_dataset(config.build(), LeaveOneOut.Config().build(), tmp_path / "c")
+    assert dataset.audit["order"] == "rows"
+    names = dataset.items.ids(np.concatenate([dataset.train.items, dataset.test.target_items])).tolist()
+    assert names == ["c", "x", "b", "z"]
+    assert dataset.test.history.times.tolist() == [2, 3, 1, 4]
+
+
+def test_a_source_that_should_have_times_must(tmp_path: Path) -> None:
+    tables = Tables(pd.DataFrame({"user_id": [1], "item_id": [2]}), origins={"interactions": "log"})
+    with pytest.raises(InputError, match="log: column 'timestamp' is missing"):
+        checked(tables)

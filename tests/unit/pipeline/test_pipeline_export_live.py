@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sqlite3
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -201,6 +202,13 @@ def test_the_word_of_an_event_is_its_own(place, tmp_path):
     assert export_live(chosen, store, place / "again", again, {}).events_added == 0
     with pytest.raises(InputError, match="the store has events of a kind"):
         export_live(settings(place), store, place / "none", {}, {})
+
+
+def test_a_store_of_an_earlier_version_is_told_from_a_damaged_one(place, store):
+    with contextlib.closing(sqlite3.connect(store)) as connection:
+        connection.execute("DROP TABLE profiles")
+    with pytest.raises(InputError, match="written by an earlier version; start the service of this version"):
+        export_live(settings(place), store, place / "night", {}, {})
 
 
 def test_mistakes_are_told_and_nothing_is_left(place, store):

@@ -8,19 +8,19 @@ from twotower.files.plain_values import yaml_text
 from twotower.pipeline.gate import judge
 from twotower.runs.result import Result, write_result
 
-WAYS = {"recall": True, "rank": False, "novelty": None}
+WAYS = {"coverage": True, "recall": True, "rank": False, "novelty": None}
 
 
-def run(folder, values, users=None, status="ok", data="the data", metric="recall_at_20"):
+def run(folder, values, users=None, status="ok", data="the data", metric="recall_at_20", of_all=None):
     folder.mkdir()
     (folder / "config.yaml").write_text(yaml_text({"trainer": {"monitor": "valid/recall_at_20"}}))
     users = list(range(len(values))) if users is None else users
     pd.DataFrame({"user_id": users, metric: [float(value) for value in values]}).to_parquet(
         folder / "per_user.parquet"
     )
-    mean = sum(values) / len(values)
+    metrics = {f"test/{key}": sum(values) / len(values) for key in (metric, of_all) if key}
     known = Result(status="failed").having(
-        status=status, data={"fingerprint": data}, metrics={f"test/{metric}": mean}, higher_is_better=WAYS
+        status=status, data={"fingerprint": data}, metrics=metrics, higher_is_better=WAYS
     )
     write_result(folder, known)
     return folder
@@ -69,14 +69,14 @@ def test_what_cannot_be_compared_is_refused(tmp_path):
         ("data", {"data": "other data"}, None, "judged on different data, so nothing can be said"),
         ("users", {"users": [0, 7]}, None, "users: other users .also 2, but not the same. than .*old"),
         ("failed", {"status": "failed"}, None, "failed: this run has not ended"),
+        ("metric", {}, "ndcg_at_20", "ndcg_at_20: none of .* better or worse; did you mean 'recall_at_20'"),
+        ("way", {}, "novelty_at_20", "metric=novelty_at_20: none of .*way that is better or worse"),
         (
-            "metric",
-            {},
-            "ndcg_at_20",
-            "metric=ndcg_at_20: no value of it is better than another; .* recall_at_20",
+            "column",
+            {"of_all": "coverage_at_20"},
+            "coverage_at_20",
+            "has no column coverage_at_20; a figure of",
         ),
-        ("column", {}, "recall_at_9", "metric=recall_at_9: per_user.parquet has no column recall_at_9"),
-        ("way", {}, "novelty_at_20", "metric=novelty_at_20: no value of it is better than another"),
     ]:
         with pytest.raises(InputError, match=message):
             judge(old, run(tmp_path / name, [1.0, 2.0], **other), metric)

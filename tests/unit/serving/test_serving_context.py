@@ -132,6 +132,24 @@ def test_a_word_says_what_becomes_of_an_event(run, retriever):
         retriever.add_event("user-03", "item-040", NOW, "by")
 
 
+def test_the_words_of_a_session_count(run, retriever):
+    session = ["item-040", "item-041", "item-042", "item-043", "item-044"]
+    given = {"history": session, "history_events": ["buy", "view", "skip", "ping", None], "request_time": NOW}
+    found = retriever.answer_one(Request("user-03", k=60, exclude_seen=False, **given))
+    expected = by_hand(run, 3, {}, items=[40, 41, 44], codes=[1, 3, 0])
+    assert scores(found) == pytest.approx(expected, abs=1e-5)
+    offered = scores(retriever.recommend_new({}, k=60, **given))
+    assert {"item-041", "item-042", "item-043"} <= offered.keys()
+    assert not {"item-040", "item-044"} & offered.keys()
+    for wrong, message in (
+        (["buy"], "history_events: expected 5 words, one for each item of history, got 1"),
+        (["by"] * 5, r"history_events: 'by' is no event of this bundle; did you mean buy\?"),
+        ("buy", "history_events: expected a list of words"),
+    ):
+        with pytest.raises(InputError, match=message):
+            retriever.recommend_new({}, **given | {"history_events": wrong})
+
+
 def test_two_words_at_one_second_are_two_events_and_one_word_is_one(run):
     retriever = Retriever.open(run[0] / "bundle")
     for word in ("view", "buy", "view", None, "buy"):

@@ -62,6 +62,14 @@ def test_everybody_gets_what_the_retriever_answers(bundle, tmp_path, rules):
     assert told == f"ok  12 users, {len(expected)} rows{short}  {tmp_path / 'top.parquet'}"
 
 
+def test_the_context_of_all_requests(tmp_path):
+    tiny_bundle.write(tmp_path / "bundle", told=True)
+    retriever, rules = Retriever.open(tmp_path / "bundle"), {"k": 4, "context": {"device": "desk"}}
+    write_top_lists(tmp_path / "bundle", tmp_path / "top.parquet", "all", Request(**rules))
+    expected = [row for user in retriever.user_ids for row in answers(retriever, user, **rules)]
+    assert rows(tmp_path / "top.parquet") == expected
+
+
 def test_columns_keep_their_types(bundle, tmp_path):
     retriever = Retriever.open(bundle)
     write_top_lists(bundle, tmp_path / "top.parquet", "all", Request(k=3))

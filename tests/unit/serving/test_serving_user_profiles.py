@@ -87,7 +87,7 @@ def test_the_session_comes_after_what_is_stored_whatever_its_times(retriever, mo
     embed = type(towers).embed_users.__get__(towers)
     moment = {"history": ["item-050", "item-051"], "history_times": [100_000_000, 100_000_001]}
     retriever.recommend("user-03", **moment)
-    ((_, rows, times, now),) = seen
+    ((_, rows, times, now, *_),) = seen
     assert rows.tolist() == [[10, 11, 12, 50, 51]]
     last = NOW - 100_000 + 3 + 6 + 9 - 1
     assert times.tolist() == [[last - 2, last - 1, last, 100_000_000, 100_000_001]]

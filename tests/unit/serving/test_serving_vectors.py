@@ -47,6 +47,31 @@ def test_dot_products_are_the_scores_of_the_retriever(tmp_path, monkeypatch, tex
         np.testing.assert_allclose(scores[place], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_users_are_embedded_in_the_context_that_is_given(tmp_path):
+    tiny_bundle.write(tmp_path / "bundle", told=True)
+    retriever = Retriever.open(tmp_path / "bundle")
+    write_vectors(tmp_path / "bundle", "items", tmp_path / "items.parquet")
+    items = array(pq.read_table(tmp_path / "items.parquet"))
+    for name, context in (("none", {}), ("phone", {"device": "phone", "hour": 8.0})):
+        write_vectors(tmp_path / "bundle", "users", tmp_path / f"{name}.parquet", context=context)
+        scores = array(pq.read_table(tmp_path / f"{name}.parquet")) @ items.T
+        for place, user in enumerate(retriever.user_ids):
+            best = retriever.recommend(user, k=1, exclude_seen=False, context=context)[0]
+            assert best.item_id == retriever.item_ids[int(scores[place].argmax())]
+            assert best.score == pytest.approx(float(scores[place].max()), rel=1e-5)
+    assert not np.array_equal(
+        *(array(pq.read_table(tmp_path / f"{each}.parquet")) for each in ("none", "phone"))
+    )
+    for side, context, message in [
+        ("users", {"devise": "phone"}, "context: 'devise' is no feature .* did you mean device"),
+        ("users", {"hour": "late"}, "context: column 'hour'"),
+        ("items", {"hour": 8.0}, "context: of requests, which items do not make"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            write_vectors(tmp_path / "bundle", side, tmp_path / "out.parquet", context=context)
+        assert not (tmp_path / "out.parquet").exists()
+
+
 def test_a_file_that_is_there_is_refused(tmp_path):
     tiny_bundle.write(tmp_path / "bundle")
     write_vectors(tmp_path / "bundle", "items", tmp_path / "items.parquet")

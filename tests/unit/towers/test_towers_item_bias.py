@@ -57,6 +57,15 @@ def test_it_starts_at_the_centred_log_of_decayed_counts() -> None:
     assert bias()(torch.tensor([1, 2, 3]))[:, 0].tolist() == pytest.approx(expected)
 
 
+def test_popularity_of_all_time_counts_every_interaction_once() -> None:
+    built = Popularity(Popularity.Config(new_item_quantile=1.0), 3)
+    built.initialise(LOG)
+    logs = [math.log1p(2), math.log1p(1), 0.0]
+    expected = [value - sum(logs) / 3 for value in logs]
+    assert built(torch.tensor([1, 2, 3]))[:, 0].tolist() == pytest.approx(expected)
+    assert built.eval()(torch.tensor([9]))[:, 0].tolist() == pytest.approx([max(expected)])
+
+
 def test_unknown_and_new_items_have_none() -> None:
     assert bias()(torch.tensor([0, 4, 99]))[:, 0].tolist() == [0, 0, 0]
 

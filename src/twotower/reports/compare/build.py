@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+from twotower.reports.compare.ancestry import ancestry_notes
 from twotower.reports.compare.comparison import Comparison, Options, Row, differing_keys, notes_of
 from twotower.reports.compare.entries import (
     COLD_START,
@@ -59,7 +60,7 @@ def compare(folders: Sequence[Path], options: Options, notes: Sequence[str] = ()
         judgement,
         luck(here.values()),
         records,
-        [*notes, *more, *notes_of(options, metric, rows, len(here))],
+        [*notes, *more, *notes_of(options, metric, rows, len(here)), *ancestry_notes(records, names)],
     )
 
 

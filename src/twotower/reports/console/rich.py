@@ -26,7 +26,7 @@ from twotower.reports.console.console import (
     only_seeds,
 )
 from twotower.runs.outcome import Outcome, best_of
-from twotower.runs.result import Result
+from twotower.runs.result import TARGET_REPEAT, Result
 from twotower.runs.run_files import TRAIN_LOG
 
 RAN_TO_THE_END = "ok", "index_rejected", "pruned"
@@ -162,6 +162,8 @@ class Rich(Console):
         """Print model and baselines on the test split, then the index, then where all that is."""
         if result.metrics:
             self.screen.print(tables.quality_table(result))
+            if TARGET_REPEAT in result.slices.get("test", {}):
+                self.screen.print(tables.repeats_table(result))
             if result.evaluated.get("test", {}).get("labelled"):
                 self.screen.print(tables.label_table(result))
         else:

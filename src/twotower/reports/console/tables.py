@@ -9,7 +9,7 @@ from rich.table import Table
 from twotower.evaluation.user_values import k_of
 from twotower.reports.console.console import NOTHING, Findings, form_of, in_words, only_seeds
 from twotower.runs.outcome import Outcome, lowest_is_best
-from twotower.runs.result import COLD_START, Result
+from twotower.runs.result import COLD_START, TARGET_REPEAT, Result
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20", "coverage_at_20")
 MOST_COLUMNS = 5
@@ -43,9 +43,6 @@ def quality_table(result: Result) -> Table:
     table.add_row("two towers", *(f"{metrics[f'test/{key}']:.4f}" for key in keys), style="bold")
     half = [_half_width(intervals.get(f"test/{key}")) for key in keys]
     table.add_row("  95 % interval", *half, style="dim")
-    for part, figures in result.slices.get("test", {}).get("target_repeat", {}).items():
-        label = f"  {part} targets ({figures['num_targets']:,})"
-        table.add_row(label, *(_figure(figures.get(key)) for key in keys), style="dim")
     for name, values in result.baselines.items():
         table.add_row(name, *(_figure(values.get(f"test/{key}")) for key in keys))
     return table
@@ -61,6 +58,23 @@ def label_table(result: Result) -> Table:
     table.add_row("two towers", *(f"{result.metrics[key]:.4f}" for key in keys), style="bold")
     half = [_half_width(result.intervals.get(key)) for key in keys]
     table.add_row("  95 % interval", *half, style="dim")
+    return table
+
+
+def repeats_table(result: Result) -> Table:
+    """Return recall of the targets that were new to their users, and of those that they had, of all."""
+    slices = {"two towers": result.slices["test"][TARGET_REPEAT], **result.baseline_slices}
+    parts = slices["two towers"]
+    keys = [key for key in COLUMNS if any(key in values for values in parts.values())][:2]
+    sizes = " and ".join(f"{values['num_targets']:,} {part}" for part, values in parts.items())
+    table = _plain_table(f"test split: {sizes} targets")
+    table.add_column("", no_wrap=True)
+    for part in parts:
+        for key in keys:
+            table.add_column(f"{part} {_short(key)}", justify="right", no_wrap=True)
+    for who, found in slices.items():
+        figures = [_figure(found.get(part, {}).get(key)) for part in parts for key in keys]
+        table.add_row(who, *figures, style="bold" if who == "two towers" else "")
     return table
 
 

@@ -1,4 +1,4 @@
-"""What clients send and get, as the OpenAPI page shows it."""
+"""What clients send, as the OpenAPI page shows it; what they get is in `answers.py`."""
 
 from typing import Annotated, Any, NotRequired
 
@@ -68,7 +68,8 @@ class Strict(BaseModel):
         return _at_most(len(cls.model_fields)).func(given)  # type: ignore[call-arg]
 
 
-def _examples(*examples: dict[str, Any]) -> ConfigDict:
+def examples(*examples: dict[str, Any]) -> ConfigDict:
+    """Return what shows examples on the OpenAPI page."""
     return ConfigDict(json_schema_extra={"examples": list(examples)})
 
 
@@ -78,7 +79,7 @@ class RecommendRequest(Strict):
     Beside a `user_id` they are of this moment: they go before what is stored of the user, and are not stored.
     """
 
-    model_config = _examples(
+    model_config = examples(
         {"user_id": 17850, "k": 5},
         {"user_id": 17850, "features": {"country": "France"}, "history": ["22423"], "k": 5},
         {"user_id": 17850, "context": {"device": "phone"}, "k": 5},
@@ -111,9 +112,13 @@ class RecommendRequest(Strict):
         default_factory=list, description="never these"
     )
     where: Where = Field(default_factory=dict)
-    exclude_seen: bool | None = Field(
-        None, description="nothing the user already has; so if left out, unless the data keeps repeats"
-    )
+    exclude_seen: bool | None = Field(None, description="nothing the user has; left out: as the data asks")
+    history_events: (
+        Annotated[
+            list[Annotated[str, Field(max_length=MAX_TEXT)] | None], Field(max_length=MAX_IDS, fail_fast=True)
+        ]
+        | None
+    ) = Field(None, description="the data's word for what was done with each item of `history`")
     context: Annotated[
         dict[str, Value],
         Field(
@@ -128,7 +133,7 @@ class RecommendRequest(Strict):
 class BatchRequest(Strict):
     """Several requests, answered by one version."""
 
-    model_config = _examples({"requests": [{"user_id": 17850, "k": 5}, {"history": ["22423"], "k": 5}]})
+    model_config = examples({"requests": [{"user_id": 17850, "k": 5}, {"history": ["22423"], "k": 5}]})
 
     requests: list[RecommendRequest] = Field(min_length=1, fail_fast=True)
 
@@ -136,7 +141,7 @@ class BatchRequest(Strict):
 class PutItemRequest(Strict):
     """The features of a new item, or all features of one that changes."""
 
-    model_config = _examples({"features": {"description": "LUNCH BAG PINK RETROSPOT", "price": 1.65}})
+    model_config = examples({"features": {"description": "LUNCH BAG PINK RETROSPOT", "price": 1.65}})
 
     features: Features
 
@@ -144,7 +149,7 @@ class PutItemRequest(Strict):
 class PutUserRequest(Strict):
     """The profile of a user, whole: a later one takes its place."""
 
-    model_config = _examples({"features": {"country": "Germany"}})
+    model_config = examples({"features": {"country": "Germany"}})
 
     features: Features
 
@@ -152,7 +157,7 @@ class PutUserRequest(Strict):
 class EventRequest(Strict):
     """An item that a user chose, or did something else with."""
 
-    model_config = _examples(
+    model_config = examples(
         {"item_id": "22423", "time": 1323302400}, {"item_id": "22423", "time": 1323302400, "event": "view"}
     )
 
@@ -166,95 +171,6 @@ class EventRequest(Strict):
 class ReloadRequest(Strict):
     """The bundle to serve from now on, by its name below the configured folder."""
 
-    model_config = _examples({"bundle": "2026-11-25_11-09-19-182892"})
+    model_config = examples({"bundle": "2026-11-25_11-09-19-182892"})
 
     bundle: Annotated[str, Field(min_length=1, max_length=500)]
-
-
-class Recommended(BaseModel):
-    """One item."""
-
-    item_id: Id
-    score: float = Field(description="dot product of the two embeddings; of directions for similar items")
-    label: str | None = Field(description="the item's name for people")
-
-
-class Items(BaseModel):
-    """Items, the best first."""
-
-    model_config = _examples(
-        {
-            "version": "2026-11-25_11-09-19-182892-ab12cd34ef56",
-            "items": [{"item_id": "22423", "score": 3.25, "label": "REGENCY CAKESTAND 3 TIER"}],
-        }
-    )
-
-    version: str = Field(description="of the bundle that answered")
-    items: list[Recommended]
-
-
-class User(BaseModel):
-    """What is known of a user."""
-
-    model_config = _examples(
-        {
-            "version": "2026-11-25_11-09-19-182892-ab12cd34ef56",
-            "user_id": 17850,
-            "known": True,
-            "live": False,
-            "features": {"country": "United Kingdom"},
-        }
-    )
-
-    version: str = Field(description="of the bundle that answered")
-    user_id: Id
-    known: bool = Field(description="the bundle knows the user")
-    live: bool = Field(description="a profile was put in, and counts instead of the bundle's")
-    features: dict[str, Any] = Field(description="column -> raw value, null where it is missing")
-
-
-class Mistake(BaseModel):
-    """What is wrong, and where."""
-
-    message: str
-    key: str | None = Field(None, description="the part of the request that is wrong")
-
-
-class Problem(BaseModel):
-    """The one shape of every error."""
-
-    model_config = _examples({"error": {"message": "k: expected 1 or more, got 0", "key": "k"}})
-
-    error: Mistake
-
-
-class Answer(BaseModel):
-    """Of one request of a batch: items, or what was wrong with it."""
-
-    items: list[Recommended] | None = None
-    error: Mistake | None = None
-
-
-class Answers(BaseModel):
-    """One answer for each request, in their order."""
-
-    version: str = Field(description="of the bundle that answered all of them")
-    answers: list[Answer]
-
-
-class Written(BaseModel):
-    """Durable, and part of every request that is sent from now on."""
-
-    model_config = _examples({"version": "2026-11-25_11-09-19-182892-ab12cd34ef56", "written": 1})
-
-    version: str
-    written: int = Field(description="changes that were made")
-
-
-class Status(BaseModel):
-    """Whether the service answers, and with which bundle."""
-
-    model_config = _examples({"status": "ready", "version": "2026-11-25_11-09-19-182892-ab12cd34ef56"})
-
-    status: str
-    version: str

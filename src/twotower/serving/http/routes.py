@@ -16,7 +16,7 @@ from starlette.responses import Response
 from twotower.config.errors import InputError
 from twotower.data.column import fits_64_bits
 from twotower.data.vocabulary import Vocabulary
-from twotower.serving.http import models
+from twotower.serving.http import answers, models
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.errors import HttpError, checked, from_details, from_input, mistake, response
 from twotower.serving.http.gate import Direct, version_header
@@ -54,7 +54,7 @@ Answer = orjson.Fragment | InputError
 BATCH_SIZE = 64
 K_PER_WEIGHT = 100
 PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": models.Problem, "description": text}
+    status: {"model": answers.Problem, "description": text}
     for status, text in {
         400: "not JSON",
         401: "no key that this service knows",
@@ -73,12 +73,12 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 def answer(asked: Sequence[VersionedRequest]) -> list[Answer]:
     """Answer several requests, those of one version in one go, and write the answers down."""
-    answers: list[Answer] = []
+    written: list[Answer] = []
     for retriever, group in itertools.groupby(asked, key=lambda each: each[0]):
         for result in retriever.answer([request for _, request in group]):
             found = isinstance(result, InputError)
-            answers.append(result if found else orjson.Fragment(orjson.dumps(result)))
-    return answers
+            written.append(result if found else orjson.Fragment(orjson.dumps(result)))
+    return written
 
 
 def weight(asked: VersionedRequest) -> int:
@@ -96,7 +96,7 @@ def _add_recommend(
 ) -> Direct:
     """Add the endpoints that recommend, and return them for calls without the framework."""
 
-    @router.post("/recommend", response_model=models.Items, summary="Recommend to one user")
+    @router.post("/recommend", response_model=answers.Items, summary="Recommend to one user")
     async def recommend(body: models.RecommendRequest) -> Response:
         retriever = live.retriever
         (result,) = await batcher.do([(retriever, Request(**vars(body)))])
@@ -104,15 +104,15 @@ def _add_recommend(
             raise from_input(result, version_header(retriever.version))
         return said(retriever.version, items=result)
 
-    @router.post("/recommend/batch", response_model=models.Answers, summary="Recommend to several users")
+    @router.post("/recommend/batch", response_model=answers.Answers, summary="Recommend to several users")
     async def recommend_batch(body: models.BatchRequest) -> Response:
         retriever = live.retriever
         results = await batcher.do([(retriever, Request(**vars(each))) for each in body.requests])
-        answers = [
+        each_answer = [
             {"error": mistake(result)} if isinstance(result, InputError) else {"items": result}
             for result in results
         ]
-        return said(retriever.version, answers=answers)
+        return said(retriever.version, answers=each_answer)
 
     def batch_of(parsed: object) -> models.BatchRequest:
         given = parsed.get("requests") if isinstance(parsed, dict) else None
@@ -133,7 +133,7 @@ def _write(live: LiveService, change: Change) -> Response:
 def _add_items(router: APIRouter, live: LiveService) -> None:
     """Add the endpoints of single items; each runs in a thread of the framework's pool."""
 
-    @router.get("/items/{item_id:path}/similar", response_model=models.Items, summary="Similar items")
+    @router.get("/items/{item_id:path}/similar", response_model=answers.Items, summary="Similar items")
     def similar(
         item_id: str,
         k: models.K = 10,
@@ -144,12 +144,12 @@ def _add_items(router: APIRouter, live: LiveService) -> None:
         found = retriever.similar(key, k, where=where_of(where))
         return said(retriever.version, items=found)
 
-    @router.put("/items/{item_id:path}", response_model=models.Written, summary="Offer or change an item")
+    @router.put("/items/{item_id:path}", response_model=answers.Written, summary="Offer or change an item")
     def put_item(item_id: str, body: models.PutItemRequest) -> Response:
         key = id_of(item_id, live.retriever.bundle.items, "item")
         return _write(live, ItemPut(key, body.features))
 
-    @router.delete("/items/{item_id:path}", response_model=models.Written, summary="Offer an item no more")
+    @router.delete("/items/{item_id:path}", response_model=answers.Written, summary="Offer an item no more")
     def delete_item(item_id: str) -> Response:
         return _write(live, ItemRemoved(id_of(item_id, live.retriever.bundle.items, "item")))
 
@@ -160,27 +160,27 @@ def _add_users(router: APIRouter, live: LiveService) -> None:
     def key_of(user_id: str) -> ItemId:
         return id_of(user_id, live.retriever.bundle.users, "user")
 
-    @router.post("/users/{user_id:path}/events", response_model=models.Written, summary="What a user chose")
+    @router.post("/users/{user_id:path}/events", response_model=answers.Written, summary="What a user chose")
     def add_event(user_id: str, body: models.EventRequest) -> Response:
         when = int(time.time()) if body.time is None else body.time
         return _write(live, Event(key_of(user_id), body.item_id, when, body.event))
 
-    @router.get("/users/{user_id:path}", response_model=models.User, summary="What is known of a user")
+    @router.get("/users/{user_id:path}", response_model=answers.User, summary="What is known of a user")
     def user(user_id: str) -> Response:
         retriever = live.retriever
         return said(retriever.version, **retriever.user(id_of(user_id, retriever.bundle.users, "user")))
 
-    @router.put("/users/{user_id:path}", response_model=models.Written, summary="Keep a user's profile")
+    @router.put("/users/{user_id:path}", response_model=answers.Written, summary="Keep a user's profile")
     def put_user(user_id: str, body: models.PutUserRequest) -> Response:
         return _write(live, UserPut(key_of(user_id), body.features))
 
-    @router.delete("/users/{user_id:path}", response_model=models.Written, summary="Forget a user's profile")
+    @router.delete("/users/{user_id:path}", response_model=answers.Written, summary="Forget a user's profile")
     def forget_user(user_id: str) -> Response:
         return _write(live, UserForgotten(key_of(user_id)))
 
 
 def _add_operations(guarded: APIRouter, anybody: APIRouter, live: LiveService, metrics: Metrics) -> None:
-    @guarded.post("/reload", response_model=models.Status, summary="Switch to another bundle")
+    @guarded.post("/reload", response_model=answers.Status, summary="Switch to another bundle")
     def reload(body: models.ReloadRequest) -> Response:
         return said(live.reload(body.bundle), status="ready")
 
@@ -188,11 +188,11 @@ def _add_operations(guarded: APIRouter, anybody: APIRouter, live: LiveService, m
     def figures() -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @anybody.get("/healthz", response_model=models.Status, summary="Is the process alive?")
+    @anybody.get("/healthz", response_model=answers.Status, summary="Is the process alive?")
     async def healthz() -> Response:
         return said(live.retriever.version, status="alive")
 
-    @anybody.get("/readyz", response_model=models.Status, summary="Does it answer requests?")
+    @anybody.get("/readyz", response_model=answers.Status, summary="Does it answer requests?")
     async def readyz() -> Response:
         return said(live.retriever.version, status="ready")
 

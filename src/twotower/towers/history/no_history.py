@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder
 
 
 class NoHistory(HistoryEncoder):
@@ -26,6 +26,8 @@ class NoHistory(HistoryEncoder):
         """Return nothing, [B, 0]; see `HistoryEncoder.latest`."""
         return embeddings.new_zeros((len(embeddings), 0))
 
-    def blocks(self, table: Tensor, positions: Tensor, times: Tensor) -> dict[str, Tensor]:
+    def blocks(
+        self, table: Tensor, positions: Tensor, times: Tensor, events: EventEmbeddings | None = None
+    ) -> dict[str, Tensor]:
         """Return no block."""
         return {}

@@ -1,0 +1,96 @@
+"""What clients get, as the OpenAPI page shows it."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from twotower.serving.http.models import Id, examples
+
+
+class Recommended(BaseModel):
+    """One item."""
+
+    item_id: Id
+    score: float = Field(description="dot product of the two embeddings; of directions for similar items")
+    label: str | None = Field(description="the item's name for people")
+
+
+class Items(BaseModel):
+    """Items, the best first."""
+
+    model_config = examples(
+        {
+            "version": "2026-11-25_11-09-19-182892-ab12cd34ef56",
+            "items": [{"item_id": "22423", "score": 3.25, "label": "REGENCY CAKESTAND 3 TIER"}],
+        }
+    )
+
+    version: str = Field(description="of the bundle that answered")
+    items: list[Recommended]
+
+
+class User(BaseModel):
+    """What is known of a user."""
+
+    model_config = examples(
+        {
+            "version": "2026-11-25_11-09-19-182892-ab12cd34ef56",
+            "user_id": 17850,
+            "known": True,
+            "live": False,
+            "features": {"country": "United Kingdom"},
+        }
+    )
+
+    version: str = Field(description="of the bundle that answered")
+    user_id: Id
+    known: bool = Field(description="the bundle knows the user")
+    live: bool = Field(description="a profile was put in, and counts instead of the bundle's")
+    features: dict[str, Any] = Field(description="column -> raw value, null where it is missing")
+
+
+class Mistake(BaseModel):
+    """What is wrong, and where."""
+
+    message: str
+    key: str | None = Field(None, description="the part of the request that is wrong")
+
+
+class Problem(BaseModel):
+    """The one shape of every error."""
+
+    model_config = examples({"error": {"message": "k: expected 1 or more, got 0", "key": "k"}})
+
+    error: Mistake
+
+
+class Answer(BaseModel):
+    """Of one request of a batch: items, or what was wrong with it."""
+
+    items: list[Recommended] | None = None
+    error: Mistake | None = None
+
+
+class Answers(BaseModel):
+    """One answer for each request, in their order."""
+
+    version: str = Field(description="of the bundle that answered all of them")
+    answers: list[Answer]
+
+
+class Written(BaseModel):
+    """Durable, and part of every request that is sent from now on."""
+
+    model_config = examples({"version": "2026-11-25_11-09-19-182892-ab12cd34ef56", "written": 1})
+
+    version: str
+    written: int = Field(description="changes that were made")
+
+
+class Status(BaseModel):
+    """Whether the service answers, and with which bundle."""
+
+    model_config = examples({"status": "ready", "version": "2026-11-25_11-09-19-182892-ab12cd34ef56"})
+
+    status: str
+    version: str
