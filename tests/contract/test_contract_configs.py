@@ -22,9 +22,11 @@ def named(path: Path) -> str:
     return str(path.relative_to(CONF).with_suffix(""))
 
 
+CLICKS = ["data=synthetic", "data.labels=clicks"]
 BESIDE = {
     "history/none": ["user_tower.residual=null"],
     "tour/founding_model": ["data=founding_model"],
+    **{f"negatives/{name}": CLICKS for name in ("shown", "shown_and_uniform", "shown_and_in_batch")},
 }
 """File -> what it does not go without."""
 

@@ -21,7 +21,7 @@ import twotower.features
 from twotower.commands.compose import compose
 from twotower.config.errors import InputError
 from twotower.config.spec import TARGET
-from twotower.features.feature import REQUEST_TIME, TimeFeature, Feature, feature_from_json
+from twotower.features.feature import REQUEST_TIME, Feature, TimeFeature, feature_from_json
 from twotower.features.feature_table import FeatureTable
 from twotower.features.numeric import Numeric
 

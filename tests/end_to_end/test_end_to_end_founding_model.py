@@ -7,18 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from in_process import run_script
 
 from twotower.bundle.export import export
+from twotower.pipeline.tour import take_tour
+from twotower.runs.run import Run
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
+from twotower.serving.tour import Tour
 
 SMALL = [
     "experiment=founding_model",
     "data.num_users=150",
     "data.num_items=120",
-    "data.num_interactions=6000",
+    "data.num_interactions=5000",
     "trainer.max_epochs=3",
     "trainer.progress_bar=false",
     "optimizer.learning_rate=0.003",
@@ -55,6 +59,15 @@ def test_the_console_tells_the_story(founding: tuple[Path, dict[str, Any], str])
     assert len(steps["user"]["best"]) == 5
     assert steps["places"]["median_place"] < steps["places"]["of_others"]
     assert steps["curves"]["curves"]["train/epoch_loss"] == result["curves"]["train/epoch_loss"]
+
+
+def test_a_tour_that_asks_for_nobody_ends_with_a_warning(
+    founding: tuple[Path, dict[str, Any], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    users = pd.DataFrame({"user_id": [10]})
+    steps = take_tour(Tour.Config(user_id=10**6), Run.open(founding[0]), {}, users)
+    assert [step.name for step in steps] == ["curves", "index"]
+    assert "user 1000000 is not among the 150 users" in caplog.text
 
 
 def test_planted_labels_are_learned(founding: tuple[Path, dict[str, Any], str]) -> None:

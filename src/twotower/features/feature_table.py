@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from twotower.config.errors import InputError
 from twotower.config.problems import Gathered, listed
 from twotower.data.tables import ITEM_ID, USER_ID
-from twotower.features.feature import TimeFeature, Feature, check_name
+from twotower.features.feature import Feature, TimeFeature, check_name
 
 PREFIX = "encoded_"
 KEYS = (USER_ID, ITEM_ID)

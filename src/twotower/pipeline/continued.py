@@ -11,7 +11,8 @@ from twotower.config.run_keys import CONTINUE, Continuation
 from twotower.config.trust import targets
 from twotower.index.rehearsal import rehearse
 from twotower.pipeline.stages import Job
-from twotower.runs.result import Ancestry, Result, read_result
+from twotower.runs.result import Result, read_result
+from twotower.runs.result_parts import Ancestry
 from twotower.towers.two_tower import TwoTower
 from twotower.training.going_on import go_on, growth_of, refreshed
 from twotower.training.parent import Parent, new_interactions, read_parent, refuse_leak

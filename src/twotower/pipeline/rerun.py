@@ -13,7 +13,8 @@ from twotower.pipeline.train import train
 from twotower.reports.console.choose import console_of
 from twotower.reports.console.console import Console
 from twotower.runs.provenance import provenance, versions
-from twotower.runs.result import Provenance, Result, ending_of, read_result, write_result
+from twotower.runs.result import Result, ending_of, read_result, write_result
+from twotower.runs.result_parts import Provenance
 from twotower.runs.run import Run, run_folder
 
 EXACT_FILES = ("bundle/towers.safetensors", "bundle/item_vectors.npy")

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from twotower.config.errors import InputError
 from twotower.evaluation.user_values import k_of
 from twotower.files.atomic import write_text_atomically
 from twotower.files.plain_values import load_json
 from twotower.runs.directions import INDEX_FIGURES, higher_is_better
+from twotower.runs.result_parts import Ancestry, Data, Part, Provenance, Training
 from twotower.runs.run_files import RESULT
 
 Status = Literal["ok", "index_rejected", "failed", "pruned"]
@@ -22,73 +23,17 @@ COLD_START = {"model": "two towers", "content": "content neighbours", "random": 
 """Who is asked for cold items, and what people call it."""
 
 
-class Part(BaseModel):
-    """A part of a result; keys of another version are kept as they are."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
-
-
-class Provenance(Part):
-    """Which code and which machine made a run."""
-
-    code: dict[str, Any] = {}
-    machine: dict[str, Any] = {}
-
-
-class Data(Part):
-    """Sizes of the data, and the audit of its split."""
-
-    fingerprint: str | None = None
-    """Of content and split; None where a run does not say."""
-    users: int | None = None
-    items: int | None = None
-    interactions: int | None = None
-    audit: dict[str, Any] = {}
-
-
-class Training(Part):
-    """How the weights came about; `monitor` is the metric that chose the epoch, empty where none is known.
-
-    A probability is the sigmoid of score / `temperature`, that of the loss at the end of the training.
-    """
-
-    epochs: int | None = None
-    refit: bool = False
-    fitted_on: str | None = None
-    objective: dict[str, Any] = {}
-    monitor: str = ""
-    temperature: float | None = None
-    epoch_steps: int | None = None
-
-
-class Ancestry(Part):
-    """From which run this one goes on.
-
-    `how` is `continue` (its towers were trained further) or `refresh` (they are as they were). A generation
-    is a training: the first is 1.
-    """
-
-    how: Literal["continue", "refresh"]
-    parent: str
-    parent_fingerprint: str
-    generation: int
-    new_users: int = 0
-    new_items: int = 0
-    new_interactions: int = 0
-    epochs: int | None = None
-    replay: float | None = None
-
-
-class Result(Part):
+class Result(BaseModel):
     """What `result.json` holds; a key that is absent, as in a run that failed, has its default.
 
-    Metric keys are `valid/` or `test/`, name, `_at_`, k; of labels without the two.
-    Of equal fingerprints, settings and data are equal
-    (in `configuration` but for the seed), or one training does for both, or towers are measured in the same
-    way. Intervals are of 95 %; slices are split -> group -> slice -> key -> figure, baselines name -> metrics
-    under the same keys, and those skipped name -> why. `rerun_of` is the run that this one repeats, with
-    whether it came out the same, and what had changed.
+    Metric keys are `valid/` or `test/`, name, `_at_`, k; of labels without the last two. Of equal
+    fingerprints, settings and data are equal (in `configuration` but for the seed), or one training does for
+    both, or towers are measured in the same way. Intervals are of 95 %; slices are split -> group -> slice ->
+    key -> figure, baselines name -> metrics under the same keys, and those skipped name -> why. `rerun_of` is
+    the run that this one repeats, with whether it came out the same, and what had changed.
     """
+
+    model_config = Part.model_config
 
     status: Status
     error: str | None = None

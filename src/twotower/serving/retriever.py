@@ -223,10 +223,8 @@ class Retriever:
     def add_event(self, user_id: UserId, item_id: ItemId, time: int, event: str | None = None) -> None:
         """Let an interaction enter a user's history, from the next request on.
 
-        An event of the same user, item, time (unix seconds) and word is taken once. What a word that says
-        that nothing was wanted is of enters no history; None is an item that the user chose. Raises
-        UnknownItem where there never was such an item, InputError where the user's id is of another kind, the
-        time is none or the word is unknown.
+        An event of the same user, item, time (unix seconds) and word is taken once; None is an item that was
+        chosen. Raises UnknownItem, or InputError: the user's id is of another kind, time or word are none.
         """
         did = self.words.did(event)
         key = self.users.checked(user_id)

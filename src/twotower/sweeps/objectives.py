@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from twotower.config.problems import Problem, nearest
+from twotower.evaluation.user_values import k_of
 from twotower.runs.directions import INDEX_FIGURES, higher_is_better
 from twotower.runs.result import Result
 
@@ -25,6 +26,9 @@ def objective_problems(objectives: Objectives, settings: Mapping[str, Any]) -> I
     for key, direction in objectives.items():
         if key not in known:
             yield Problem(f"sweep.objectives.{key}", _refusal(key, known))
+        elif key.startswith(VALID) and not k_of(key) and _gives_negatives(settings) is False:
+            text = f"{key} needs labels, and the data tells of nothing shown in vain; use one with a k"
+            yield Problem(f"sweep.objectives.{key}", text)
         elif (way := way_of(key, settings)) not in (None, direction):
             yield Problem(f"sweep.objectives.{key}", f"{key} is better the {BETTER[way]} it is; {way} it")
 
@@ -46,6 +50,12 @@ def _evaluator(settings: Mapping[str, Any]) -> "Evaluator.Config":
     from twotower.evaluation.evaluator import Evaluator
 
     return Evaluator.Config.model_validate(settings["metrics"])
+
+
+def _gives_negatives(settings: Mapping[str, Any]) -> bool | None:
+    from twotower.data.sources.source import Source
+
+    return Source.Config.model_validate(settings["data"]).gives_negatives()
 
 
 def _refusal(key: str, known: list[str]) -> str:

@@ -77,7 +77,7 @@ def test_labels_are_0_or_1_or_above_a_threshold() -> None:
 def test_what_no_log_can_say_is_refused_by_its_place(
     columns: dict[str, Any], meaning: Meaning, said: str
 ) -> None:
-    with pytest.raises(InputError, match=".") as error:
+    with pytest.raises(InputError) as error:
         checked(tables_of(**columns), meaning=meaning)
     assert said in str(error.value)
 

@@ -15,7 +15,8 @@ import pytest
 
 from twotower.reports.tensorboard import HPARAMS, Board, draw_sweep
 from twotower.runs.outcome import Outcome, outcome_of
-from twotower.runs.result import Result, Training
+from twotower.runs.result import Result
+from twotower.runs.result_parts import Training
 
 SWEEP = "default/by_index"
 PNG = b"\x89PNG\r\n\x1a\n"

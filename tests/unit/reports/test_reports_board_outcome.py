@@ -6,7 +6,8 @@ from pathlib import Path
 from twotower.reports.console.console import Findings
 from twotower.reports.console.tables import sweep_table
 from twotower.runs.outcome import Outcome, best_of, by_metric, outcome_of
-from twotower.runs.result import Result, Status, Training
+from twotower.runs.result import Result, Status
+from twotower.runs.result_parts import Training
 
 METRIC = "valid/recall_at_20"
 RESULT = Result(

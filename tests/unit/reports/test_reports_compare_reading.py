@@ -32,7 +32,8 @@ from twotower.reports.compare.record import (
     run_folders,
 )
 from twotower.runs.directions import higher_is_better
-from twotower.runs.result import Data, Result
+from twotower.runs.result import Result
+from twotower.runs.result_parts import Data
 
 RESULT: dict[str, Any] = {
     "status": "ok",

@@ -40,7 +40,7 @@ SHAPE_TOWERS = {
     "seed",
 }
 SHAPE_FIGURES = {"index", "metrics", "baselines"}
-SHAPE_NOTHING = {"name", "output_root", "console", "debug", "reuse", "cache", "tour"}
+SHAPE_NOTHING = {"name", "output_root", "console", "debug", "reuse", "cache", "tour", "tracker"}
 DATA = "data fingerprint"
 Settings = dict[str, Any]
 

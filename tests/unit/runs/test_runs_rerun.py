@@ -13,7 +13,8 @@ from twotower.config.errors import InputError
 from twotower.pipeline import rerun as repeat
 from twotower.pipeline.rerun import DONE, FAILED, differences, not_reproduced, rerun
 from twotower.runs.provenance import provenance, versions
-from twotower.runs.result import Data, Provenance, Result, Status, read_result, write_result
+from twotower.runs.result import Result, Status, read_result, write_result
+from twotower.runs.result_parts import Data, Provenance
 from twotower.runs.run import Run
 
 THEN: dict[str, Any] = {

@@ -113,3 +113,14 @@ def test_an_objective_that_no_run_reports_is_refused(key: str, words: str) -> No
     (problem,) = objective_problems({key: "maximize", "valid/recall_at_10": "maximize"}, SETTINGS)
     assert problem.key == f"sweep.objectives.{key}"
     assert words in problem.message
+
+
+def test_an_objective_of_labels_needs_data_with_labels() -> None:
+    kinds = {"auc": {"_target_": "twotower.metrics.auc.Auc"}}
+    data = {"_target_": "twotower.data.sources.synthetic.Synthetic"}
+    settings = {"metrics": SETTINGS["metrics"] | {"kinds": kinds}, "data": data | {"labels": "clicks"}}
+    assert list(objective_problems({"valid/auc": "maximize"}, settings)) == []
+    (problem,) = objective_problems({"valid/auc": "minimize"}, settings)
+    assert "higher" in problem.message
+    (problem,) = objective_problems({"valid/auc": "maximize"}, settings | {"data": data})
+    assert "valid/auc needs labels" in problem.message

@@ -32,9 +32,16 @@ class EpochLoss(pl.Callback):
         self.num_examples += number
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the mean, and begin anew."""
+        """Log the mean, and begin anew.
+
+        Straight to the loggers: what a module logs here is written after the checkpoint of this epoch, and
+        would be lost where a process dies in between.
+        """
         if self.total is not None:
-            pl_module.log(EPOCH_LOSS, (self.total / self.num_examples).float())
+            mean = (self.total / self.num_examples).float()
+            pl_module.log(EPOCH_LOSS, mean, logger=False)
+            for logger in trainer.loggers:
+                logger.log_metrics({EPOCH_LOSS: float(mean)}, trainer.global_step - 1)
         self.total, self.num_examples = None, 0
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,0 +1,62 @@
+"""The parts of `result.json` that have keys of their own."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Part(BaseModel):
+    """A part of a result; keys of another version are kept as they are."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+
+class Provenance(Part):
+    """Which code and which machine made a run."""
+
+    code: dict[str, Any] = {}
+    machine: dict[str, Any] = {}
+
+
+class Data(Part):
+    """Sizes of the data, and the audit of its split."""
+
+    fingerprint: str | None = None
+    """Of content and split; None where a run does not say."""
+    users: int | None = None
+    items: int | None = None
+    interactions: int | None = None
+    audit: dict[str, Any] = {}
+
+
+class Training(Part):
+    """How the weights came about; `monitor` is the metric that chose the epoch, empty where none is known.
+
+    A probability is the sigmoid of score / `temperature`, that of the loss at the end of the training.
+    """
+
+    epochs: int | None = None
+    refit: bool = False
+    fitted_on: str | None = None
+    objective: dict[str, Any] = {}
+    monitor: str = ""
+    temperature: float | None = None
+    epoch_steps: int | None = None
+
+
+class Ancestry(Part):
+    """From which run this one goes on.
+
+    `how` is `continue` (its towers were trained further) or `refresh` (they are as they were). A generation
+    is a training: the first is 1.
+    """
+
+    how: Literal["continue", "refresh"]
+    parent: str
+    parent_fingerprint: str
+    generation: int
+    new_users: int = 0
+    new_items: int = 0
+    new_interactions: int = 0
+    epochs: int | None = None
+    replay: float | None = None

@@ -1,0 +1,185 @@
+"""Trackers: what they are told, by whom, and what becomes of one that fails."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from pytorch_lightning.loggers import Logger
+
+from twotower.config.errors import InputError
+from twotower.config.facts import Facts
+from twotower.training.trackers import tracker as module
+from twotower.training.trackers.csv import Csv
+from twotower.training.trackers.mlflow import MLflow
+from twotower.training.trackers.tensorboard import TensorBoard
+from twotower.training.trackers.tracker import Tracker
+from twotower.training.trackers.wandb import Wandb
+
+
+class Told(Tracker):
+    """Keeps what it is told; `broken` says what fails."""
+
+    def __init__(self, config: Tracker.Config, folder: Path) -> None:
+        super().__init__(config, folder)
+        self.calls: list[Any] = []
+        self.broken = ""
+
+    def open(self) -> Logger:
+        tracker = self
+
+        class Fake(Csv.Config().build(self.folder).open().__class__):  # type: ignore[misc]
+            def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+                if tracker.broken == "log":
+                    raise OSError("disk is full")
+                tracker.calls.append((step, dict(metrics)))
+
+        if self.broken == "open":
+            raise OSError("no such\nhost")
+        return Fake(self.folder, name="fake")
+
+    def close(self, logger: Logger, status: str) -> None:
+        self.calls.append(status)
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Told:
+    return Told(Told.Config(), tmp_path)
+
+
+def test_figures_of_phases_have_the_names_that_tensorboard_has(told: Told) -> None:
+    with told:
+        told.start({"loss": "Bce"})
+        for phase in ("", "refit"):
+            (logger,) = told.loggers(phase)
+            logger.log_metrics({"train/loss": 0.5, "epoch": 3}, 7)
+            logger.finalize("success")  # the trainer's: the run goes on
+        told.log({"test/recall_at_5": 0.25})
+        told.status = "ok"
+    assert told.calls == [
+        (7, {"train/loss": 0.5}),
+        (7, {"refit-train/loss": 0.5}),
+        (0, {"test/recall_at_5": 0.25}),
+        "ok",
+    ]
+
+
+ENDS = [(ValueError, "failed"), (KeyboardInterrupt, "interrupted"), (SystemExit, "interrupted")]
+
+
+@pytest.mark.parametrize(("error", "status"), ENDS)
+def test_how_a_run_ended_badly(told: Told, error: type[BaseException], status: str) -> None:
+    def end() -> None:
+        with told:
+            told.start({})
+            told.status = "ok"
+            raise error
+
+    with pytest.raises(error):
+        end()
+    assert told.calls == [status]
+
+
+def test_one_that_cannot_begin_is_refused(told: Told) -> None:
+    told.broken = "open"
+    with pytest.raises(InputError, match=r"^tracker: Told cannot begin a run: OSError: no such host$"), told:
+        told.start({})
+    assert told.calls == []
+
+
+def test_one_that_fails_later_is_warned_of_once(told: Told, caplog: pytest.LogCaptureFixture) -> None:
+    with told:
+        told.start({})
+        told.broken = "log"
+        (logger,) = told.loggers("")
+        for step in range(3):
+            logger.log_metrics({"train/loss": 1.0}, step)
+        told.status = "ok"
+    assert [record.message for record in caplog.records] == [
+        "warning: tracker Told takes no more figures: disk is full"
+    ]
+    assert told.calls == ["ok"]
+
+
+def test_tensorboard_alone_adds_nothing(tmp_path: Path) -> None:
+    tracker = TensorBoard.Config().build(tmp_path)
+    with tracker:
+        tracker.start({"loss": "Bce"})
+        assert tracker.loggers("") == []
+        tracker.log({"test/recall_at_5": 0.25})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_csv_reads_back(tmp_path: Path) -> None:
+    for version, status in enumerate(("failed", "ok")):  # the second goes on with the run
+        tracker = Csv.Config().build(tmp_path)
+        with tracker:
+            tracker.start({"loss": "Bce", "trainer.max_epochs": 2, "reuse": True})
+            (logger,) = tracker.loggers("")
+            for step in (4, 9):
+                logger.log_metrics({"train/loss": step / 2, "epoch": 1}, step)
+            logger.save()
+            tracker.log({"test/recall_at_5": 0.25})
+            tracker.status = status
+        folder = tmp_path / "csv" / f"version_{version}"
+        table = pd.read_csv(folder / "metrics.csv").set_index("step")
+        assert table["train/loss"].dropna().to_dict() == {4: 2.0, 9: 4.5}
+        assert table["test/recall_at_5"].dropna().to_dict() == {0: 0.25}
+        assert "epoch" not in table
+        settings = yaml.safe_load((folder / "hparams.yaml").read_text())
+        assert settings == {"loss": "Bce", "trainer.max_epochs": 2, "reuse": True, "status": status}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(MLflow, "mlflow"), (Wandb, "wandb")])
+def test_a_package_that_is_not_there_is_told_before_data_is_read(
+    kind: type[Tracker], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda package: None)
+    said = list(kind.Config().problems(Facts()))
+    assert said == [("_target_", f"needs {name}: pip install -e '.[{name}]'")]
+    assert list(Csv.Config().problems(Facts())) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow", reason="tracker=mlflow needs MLflow: pip install -e '.[mlflow]'")
+    from mlflow.tracking import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.chdir(tmp_path)
+    uri, folder = f"sqlite:///{tmp_path}/store.db", tmp_path / "mine" / "first"
+    folder.mkdir(parents=True)
+    client = MlflowClient(uri)
+    for status, word in (("failed", "FAILED"), ("ok", "FINISHED")):  # the second goes on with the run
+        tracker = MLflow.Config(uri=uri).build(folder)
+        with tracker:
+            tracker.start({"loss": "Bce", "trainer.max_epochs": 2})
+            (logger,) = tracker.loggers("")
+            logger.log_metrics({"train/loss": 0.5, "epoch": 1}, 7 if status == "ok" else 3)
+            logger.finalize("success")
+            tracker.log({"test/recall_at_5": 0.25})
+            tracker.status = status
+        (experiment,) = [each for each in client.search_experiments() if each.name == "mine"]
+        (run,) = client.search_runs([experiment.experiment_id])
+        assert (run.info.run_name, run.info.status, run.data.tags["status"]) == ("first", word, status)
+        assert run.data.params == {"loss": "Bce", "trainer.max_epochs": "2"}
+        assert run.data.metrics == {"train/loss": 0.5, "test/recall_at_5": 0.25}
+    history = client.get_metric_history(run.info.run_id, "train/loss")
+    assert [(each.step, each.value) for each in history] == [(3, 0.5), (7, 0.5)]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_wandb_writes_a_run_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb", reason="tracker=wandb needs Weights & Biases: pip install -e '.[wandb]'")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    tracker = Wandb.Config().build(tmp_path)
+    with tracker:
+        tracker.start({"loss": "Bce"})
+        run = tracker.logger.experiment  # type: ignore[union-attr]
+        tracker.log({"test/recall_at_5": 0.25})
+        assert dict(run.config) == {"loss": "Bce"}
+        assert run.summary["test/recall_at_5"] == 0.25
+        assert run.offline
+        tracker.status = "ok"
+    assert list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
