@@ -23,12 +23,18 @@ def named(path: Path) -> str:
 
 
 CLICKS = ["data=synthetic", "data.labels=clicks"]
+LINES = ["experiment=no_times", "data.path={lines}"]
 BESIDE = {
+    **{f"{group}/{name}": LINES for group in ("data", "features") for name in ("pairs", "item_lists")},
     "history/none": ["user_tower.residual=null"],
     "tour/founding_model": ["data=founding_model"],
     **{f"negatives/{name}": CLICKS for name in ("shown", "shown_and_uniform", "shown_and_in_batch")},
 }
 """File -> what it does not go without."""
+PACKAGES = {"tracker/mlflow": "mlflow", "tracker/wandb": "wandb"}
+"""File -> an extra that may not be installed."""
+REQUIRED = {"side": "items", "store": "live.sqlite", "out": "out"}
+"""Key of a door -> what it is set to here."""
 
 
 @pytest.fixture
@@ -37,6 +43,7 @@ def files(tmp_path: Path) -> list[str]:
     path = tmp_path / "log.csv"
     log = {"user_id": [1], "item_id": [2], "timestamp": [3], "part": ["train"]}
     pd.DataFrame(log).to_csv(path, index=False)
+    (tmp_path / "lines.txt").write_text("1 2\n")
     return [f"data.interactions_path={path}", "data.split_column=part"]
 
 
@@ -46,7 +53,8 @@ def overrides_for(path: Path, files: list[str]) -> list[str]:
     overrides = [f"{group}={choice}"]
     if group == "features" and (CONF / "data" / path.name).is_file():
         overrides.append(f"data={choice}")
-    overrides += BESIDE.get(named(path), [])
+    lines = Path(files[0].partition("=")[2]).with_name("lines.txt")
+    overrides += [each.format(lines=lines) for each in BESIDE.get(named(path), [])]
     if overrides == ["split=given"]:
         overrides.append("data=table_files")
     return overrides + (files if any("table_files" in override for override in overrides) else [])
@@ -81,6 +89,8 @@ def test_it_is_not_deep(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent != CONF], ids=named)
 def test_every_choice_composes_and_checks(path: Path, files: list[str]) -> None:
+    if package := PACKAGES.get(named(path)):
+        pytest.importorskip(package)
     settings = checked("train", overrides_for(path, files))
     assert set(settings) | {"sweep", "tour"} == RunConfig.model_fields.keys() | SWEEP_ONLY
     assert problems_of({key: value for key, value in settings.items() if key not in SWEEP_ONLY}) == []
@@ -89,7 +99,9 @@ def test_every_choice_composes_and_checks(path: Path, files: list[str]) -> None:
 @pytest.mark.parametrize("door", sorted(DOORS))
 def test_every_door_composes_and_checks(door: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(checked("train", [])))
-    overrides = [f"{key}={tmp_path}" for key in ("run", "bundle") if key in shape(door)[1]]
+    keys = shape(door)[1]
+    overrides = [f"{key}={tmp_path}" for key in ("run", "bundle", "bundles") if key in keys]
+    overrides += [f"{key}={value}" for key, value in REQUIRED.items() if key in keys]
     settings = checked(door, overrides)
     assert set(settings) == set.union(*map(set, shape(door))) - {"sweep", "tour"}
 
