@@ -20,7 +20,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ def train(settings: Settings, folder: Path) -> dict[str, int]:
     status = train_run(settings, run)
     assert status in (0, 3), f"exit status {status}"
     assert (run / "bundle" / "manifest.json").is_file()
-    return {key: json.loads((run / "result.json").read_text())["data"][key] for key in COUNTED}
+    return rows_of_files(json.loads((run / "result.json").read_text())["data"]["audit"])
 
 
 def fit(settings: Settings, folder: Path) -> dict[str, int]:
@@ -126,7 +126,12 @@ def fit(settings: Settings, folder: Path) -> dict[str, int]:
     ):
         origin = dataset.origins.get(f"{side}s", f"{side}s")
         fit_features(features[side], table, rows, origin, settings["embedding_dim"])
-    return {key: int(dataset.audit[key]) for key in COUNTED}
+    return rows_of_files(dataset.audit)
+
+
+def rows_of_files(audit: Mapping[str, Any]) -> dict[str, int]:
+    """Return the rows that were taken: users and items that only the log names have none in a file."""
+    return {key: int(audit[key]) - int(audit.get(f"{key}_without_row", 0)) for key in COUNTED}
 
 
 def attempt(case: Case, settings: Settings, take: Take, folder: Path) -> tuple[str, str]:

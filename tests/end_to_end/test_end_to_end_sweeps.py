@@ -99,7 +99,9 @@ def test_other_metrics_reuse_the_towers_but_are_computed(indexes: Path) -> None:
     sweep(indexes, "metrics.ks=[5,20]")
     (path,) = (path for path in indexes.glob("t/*/result.json"))
     result = json.loads(path.read_text())
-    assert result["training_reused_from"] == str(folder_of(indexes) / "index=flat_ip")
+    source = Path(result["training_reused_from"])  # the job, or the run that another test made of it
+    assert source.parent == folder_of(indexes)
+    assert "index=flat_ip" in source.name
     assert "test/recall_at_5" in result["metrics"]
     old = results(indexes)["index=flat_ip"]["metrics"]
     assert result["metrics"]["test/recall_at_20"] == old["test/recall_at_20"]

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ HEADINGS = {None: "  (none by default)", OF_THE_RUN: "  (as the run had it by de
 
 REFUSED = {"nightly": ", 5 the gate refused"}
 
+MAX_WIDTH = 120
 Choices = Callable[[str], Mapping[str, Path]]
 """Group -> name -> file of its choices."""
 
@@ -34,7 +36,8 @@ def help_text(conf: Path, config_name: str, description: str, choices: Choices) 
     lines = [description.strip(), "", "Groups (group=choice):"]
     for group, default in _groups(config):
         names = ", ".join(sorted(choices(group)))
-        lines.append(f"  {group:<12} {names}  [{_shown('none' if default is None else default)}]")
+        line = f"  {group:<12} {names}  [{_shown('none' if default is None else default)}]"
+        lines += textwrap.wrap(line, MAX_WIDTH, subsequent_indent=" " * 15, break_on_hyphens=False)
     lines += ["", "Keys (key=value; every key of a choice too, e.g. loss.temperature=0.05):"]
     for key, value in _keys(conf, config).items():
         lines.append(f"  {key:<14} [{_shown(value)}]")

@@ -85,8 +85,9 @@ def test_each_place_wins_over_those_before_it(conf: Conf) -> None:
 
 def test_so_do_plain_keys_of_the_root(conf: Conf) -> None:
     keys = (conf.place / "run_keys.yaml").read_text()
-    conf.write("run_keys.yaml", f"{keys}\nname: run_keys\n")
-    assert conf.of()["name"] == "default"  # train.yaml's own
+    assert "name: default\n" in keys
+    conf.write("run_keys.yaml", keys.replace("name: default\n", "name: run_keys\n"))
+    assert conf.of()["name"] == "run_keys"
     conf.write("local/default.yaml", f"{GLOBAL}name: local\nseed: 1\nconsole: jsonl\n")
     assert [conf.of()[key] for key in ("name", "seed", "console")] == ["local", 1, "jsonl"]
     conf.write("experiment/mine.yaml", f"{GLOBAL}name: experiment\nseed: 2\n")
