@@ -152,9 +152,9 @@ class Attack:
         self.violations.append(f"{self.name}, {what}")
         print(self.violations[-1], file=sys.stderr)
 
-    def at_every_event(self, only: str = "") -> int:
+    def at_every_event(self, only: str = "", every: int = 1) -> int:
         """Kill at each that is about a path with this in it; returns how many there were."""
-        numbers = [number for number, name in enumerate(self.events, start=1) if only in name]
+        numbers = [number for number, name in enumerate(self.events, start=1) if only in name][::every]
         for number in numbers:
             folder = self.root / f"event_{number}"
             status = in_a_child(lambda: watched(self.train, folder, number), self.log)  # noqa: B023
@@ -270,6 +270,7 @@ def main() -> int:
     parser.add_argument("--flips", type=int, default=200, help="of bits of checkpoints")
     parser.add_argument("--plans", nargs="+", choices=PLANS, default=list(PLANS)[1:])
     parser.add_argument("--only", default="", help="events about paths with this in them")
+    parser.add_argument("--every", type=int, default=1, help="only every so many of these events")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     one_thread()
@@ -279,7 +280,7 @@ def main() -> int:
     for name in chosen.plans:
         with tempfile.TemporaryDirectory() as root:
             attack = Attack(name, Path(root))
-            figures["file events"] += attack.at_every_event(chosen.only)
+            figures["file events"] += attack.at_every_event(chosen.only, chosen.every)
             figures["random kills"] += attack.at_random(-(-chosen.kills // share), rng)
             figures["flips"] += attack.flips(-(-chosen.flips // share), rng)
             violations += attack.violations
