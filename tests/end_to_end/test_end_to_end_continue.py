@@ -144,12 +144,20 @@ def assert_nothing_jumps(old: Bundle, new: Bundle) -> None:
         assert torch.equal(user_vectors(old, people, [40, 90]), user_vectors(new, people, [40, 90]))
 
 
+def assert_everything_is_known(bundle: Bundle, data: list[str]) -> None:
+    """A bundle that is made to be served knows the whole log, the window that it was measured on too."""
+    log = pd.read_csv(data[0].partition("=")[2])
+    assert len(bundle.history) == len(log)
+    assert bundle.history.times.max() == log.timestamp.max() == bundle.manifest.request_time - 1
+
+
 def test_a_refresh_moves_nothing(weeks: tuple[Path, Path, list[str], list[str]]) -> None:
     place, first, second, _ = weeks
     folder, result = train(place, f"refresh={first}", *second)
     old, new = read_bundle(first / "bundle"), read_bundle(folder / "bundle")
     assert_nothing_jumps(old, new)
-    assert len(new.history) > len(old.history)
+    assert_everything_is_known(new, second)
+    assert len(old.history) < (pd.read_csv(second[0].partition("=")[2]).timestamp < BEGIN + 80 * DAY).sum()
     assert new.index.num_vectors == len(new.items) > len(old.items)
     assert result["refreshed_from"] == str(first)
     ancestry = result["ancestry"]
@@ -183,6 +191,7 @@ def test_weeks_go_on(weeks: tuple[Path, Path, list[str], list[str]]) -> None:
     folder, result = train(place, f"continue={first}", *second, "continue.epochs=2", "continue.replay=0.1")
     old, new = read_bundle(first / "bundle"), read_bundle(folder / "bundle")
     grown = result["ancestry"]
+    assert_everything_is_known(new, second)
     assert grown["generation"] == 2
     assert grown["new_users"] == len(np.setdiff1d(new.users.values, old.users.values)) > 0
     assert grown["new_items"] == len(np.setdiff1d(new.items.values, old.items.values)) > 0

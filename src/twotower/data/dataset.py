@@ -82,6 +82,8 @@ class RetrievalDataset:
         train_and_valid: for the final fit.
         valid: predicted from the train log.
         open_test: opens the test holdout; called by the first use of `test` and not before.
+        open_whole: opens all that users did, the test window included, for a bundle that is to know it;
+            None where it is not kept.
         fingerprint: of all values above but the audit, wherever they come from.
         origins: "interactions", "users", "items" -> file or source name, for messages.
         repeats: whether what a user has may be a target, and so may be recommended.
@@ -106,6 +108,7 @@ class RetrievalDataset:
     repeats: bool = False
     context_table: pd.DataFrame | None = None
     events: tuple[str, ...] = ()
+    open_whole: Callable[[], History] | None = None
 
     def item_names(self) -> list[str]:
         """Return what people call each item, of row r at position r - 1: its label, or its id without one."""

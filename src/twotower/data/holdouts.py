@@ -29,13 +29,14 @@ class Window(Holdout):
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """A log cut by a split; `parts` is int8 [n]."""
+    """A log cut by a split; `parts` is int8 [n], `whole` all that users did, in whatever part."""
 
     parts: Parts
     train: History
     train_and_valid: History
     valid: Window
     test: Window
+    whole: History
 
 
 def windows_of(log: Log, split: Split, repeats: bool = False) -> Windows:
@@ -57,6 +58,7 @@ def windows_of(log: Log, split: Split, repeats: bool = False) -> Windows:
         train_and_valid=log.only(is_in(parts, part.TRAIN_AND_VALID_PARTS)),
         valid=_window(log, parts, split, part.VALID_TARGETS, part.KNOWN_TO_VALID, unseen_by_valid, repeats),
         test=_window(log, parts, split, part.TEST_TARGETS, part.KNOWN_TO_TEST, (), repeats),
+        whole=log.only(~log.is_shown),
     )
 
 

@@ -23,6 +23,7 @@ HISTORY_ARRAYS = ("offsets", "items", "times", "weights", "positive", "events", 
 TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times", "context")
 LABELLED_ARRAYS = ("users", "items", "labels", "times", "weights", "context")
 """What is kept of each; an array that is None has no file."""
+WHOLE = "history_whole"  # told apart by its parts: the fingerprint does without it
 SHOWN, LABELLED = "shown", "labelled"  # folders beside the arrays
 
 
@@ -36,6 +37,7 @@ def write_dataset(
     holdouts = {"valid": windows.valid, "test": windows.test}
     histories = {"train": windows.train, "train_and_valid": windows.train_and_valid}
     histories |= {name: holdout.history for name, holdout in holdouts.items()}
+    _save_history(folder, WHOLE, windows.whole)
     names: dict[str, str] = {}
     content: dict[str, Any] = {"histories": names, "item_label": tables.item_label}
     for name, history in histories.items():
@@ -91,9 +93,12 @@ def open_dataset(folder: Path) -> RetrievalDataset | None:
         return Holdout(**arrays, history=history, labelled=labelled, repeats=meta["repeats"])
 
     def open_test() -> Holdout:
-        if _whole_meta(folder) != meta:
-            raise InputError(f"{folder}: this stored data set was changed while a run used it; run again")
+        _refuse_changed(folder, meta)
         return open_holdout("test", _open_history(folder / f"history_{names['test']}"))
+
+    def open_whole() -> History:
+        _refuse_changed(folder, meta)
+        return _open_history(folder / WHOLE)
 
     return RetrievalDataset(
         user_table=user_table,
@@ -105,6 +110,7 @@ def open_dataset(folder: Path) -> RetrievalDataset | None:
         train_and_valid=histories[names["train_and_valid"]],
         valid=open_holdout("valid", histories[names["valid"]]),
         open_test=open_test,
+        open_whole=open_whole,
         audit=meta["audit"],
         fingerprint=meta["fingerprint"],
         origins=meta["origins"],
@@ -113,6 +119,11 @@ def open_dataset(folder: Path) -> RetrievalDataset | None:
         context_table=pd.read_parquet(context) if context.is_file() else None,
         events=tuple(meta["events"]),
     )
+
+
+def _refuse_changed(folder: Path, meta: dict[str, Any]) -> None:
+    if _whole_meta(folder) != meta:
+        raise InputError(f"{folder}: this stored data set was changed while a run used it; run again")
 
 
 def _whole_meta(folder: Path) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from twotower.bundle.write import write_bundle
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.config.problems import raise_problems
+from twotower.config.run_keys import CONTINUE
 from twotower.data.build import WARNING, audit_table, build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.tables import Needs
@@ -129,9 +130,8 @@ def finish(job: Job, model: TwoTower, indexed: Indexed, result: Mapping[str, Any
         index=indexed.index,
         item_vectors=indexed.vectors,
         dataset=dataset,
-        history=dataset.test.history,
+        **_known_in_service(job),
         index_report=report,
-        request_time=request_time(dataset.test, dataset.train_and_valid),
     )
     job.board.index_curve(report["points"], report["target_recall"], report["search_args"])
     job.board.projector(indexed.vectors, dataset.item_names())
@@ -141,6 +141,19 @@ def finish(job: Job, model: TwoTower, indexed: Indexed, result: Mapping[str, Any
     for step in steps:
         job.console.step(step.name, step.lines, step.fields)
     return status
+
+
+def _known_in_service(job: Job) -> dict[str, Any]:
+    """Return the histories of a bundle and the time of its requests: what its figures were measured with.
+
+    A run that goes on from another is made to be served at once, so its bundle knows the test window too.
+    """
+    dataset = job.dataset
+    if CONTINUE not in job.run.settings or dataset.open_whole is None:
+        time = request_time(dataset.test, dataset.train_and_valid)
+        return {"history": dataset.test.history, "request_time": time}
+    history = dataset.open_whole()
+    return {"history": history, "request_time": int(history.times.max()) + 1}
 
 
 def conclude(job: Job, result: Mapping[str, Any]) -> int:
