@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
-from twotower.data.table_reader import PARSING, header, is_parquet
+from twotower.data.table_reader import PARSING, header, is_parquet, ranges_of
 from twotower.data.times import TimestampUnit
 
 Row = Mapping[str, Any]
@@ -32,6 +32,10 @@ def append_rows(source: Path, target: Path, rows: Sequence[Row], separator: str)
     Raises InputError: a value does not fit the type of its column in Parquet.
     """
     if is_parquet(source):
+        if _has_ranges(source):
+            whole = _whole(source)
+            pq.write_table(pa.concat_tables([whole, _typed(rows, whole.schema, source)]), target)
+            return
         with pq.ParquetFile(source) as file:
             schema = file.schema_arrow.remove_metadata()
             added = _typed(rows, schema, source)
@@ -53,10 +57,9 @@ def change_rows(source: Path, target: Path, rows: Mapping[str, Row], key: str, s
     A column that a row names takes its value; the others keep theirs.
     """
     if is_parquet(source):
-        table = pq.read_table(source)
-        schema = table.schema.remove_metadata()
+        table = _whole(source)
         changed = [dict(row) | dict(rows.get(str(row[key]), {})) for row in table.to_pylist()]
-        pq.write_table(_typed(changed, schema, source), target)
+        pq.write_table(_typed(changed, table.schema, source), target)
         return
     names = header(source, separator)
     frame = pd.read_csv(source, sep=separator, header=0, names=range(len(names)), **PARSING)
@@ -87,6 +90,20 @@ def time_value(seconds: int, unit: TimestampUnit, kind: pa.DataType | None) -> A
     if kind is not None and pa.types.is_date(kind):
         raise InputError("it holds dates without a time of day; save times, so that events can be added")
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _has_ranges(source: Path) -> bool:
+    with pq.ParquetFile(source) as file:
+        return bool(ranges_of(file))
+
+
+def _whole(source: Path) -> pa.Table:
+    """Read a table with the columns that pandas keeps as three numbers, which would be lost otherwise."""
+    with pq.ParquetFile(source) as file:
+        table = file.read().replace_schema_metadata(None)
+        for name, values in ranges_of(file).items():
+            table = table.append_column(name, pa.array(values, type=pa.int64()))
+    return table
 
 
 def _typed(rows: Sequence[Row], schema: pa.Schema, source: Path) -> pa.Table:

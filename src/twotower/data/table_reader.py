@@ -28,14 +28,14 @@ from twotower.data.tables import missing_columns
 
 def _column_names(path: Path) -> list[str]:
     with pq.ParquetFile(path) as file:
-        names = [str(name) for name in [*file.schema_arrow.names, *_ranges(file)]]
+        names = [str(name) for name in [*file.schema_arrow.names, *ranges_of(file)]]
     return ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in names]
 
 
 def _read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Return some columns, each of which the file has once; whole numbers with gaps are no floats."""
     with pq.ParquetFile(path) as file:
-        ranges = _ranges(file)
+        ranges = ranges_of(file)
         stored = [name for name in columns if name not in ranges]
         table = file.read(columns=stored).select(stored)
         num_rows = file.metadata.num_rows
@@ -44,7 +44,7 @@ def _read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(found, index=pd.RangeIndex(num_rows), columns=list(columns))
 
 
-def _ranges(file: pq.ParquetFile) -> dict[str, range]:
+def ranges_of(file: pq.ParquetFile) -> dict[str, range]:
     """Return the columns that pandas saves as three numbers: an index whose values are evenly apart."""
     schema = file.schema_arrow
     try:

@@ -100,7 +100,9 @@ class Negatives(Component, nn.Module, ABC):
         )
 
     def _log_q_of_own(self, rows: Tensor) -> Tensor:
-        return self.log_q(rows.flatten(), len(rows)).view(rows.shape)
+        """Return log q of own candidates; one that is never a positive has that of the rarest that is."""
+        rarest = self.log_q(self.trained_rows, len(rows)).min()
+        return self.log_q(rows.flatten(), len(rows)).clamp(min=rarest).view(rows.shape)
 
 
 def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,6 +40,7 @@ def trained_further(
         trained, growth = go_on(
             *(config, dataset, job.evaluator, job.run.folder, parent, how, rehearsal, index),
             progress_bar=config.console == "rich",
+            tracker=job.tracker,
         )
     else:
         trained = _as_they_are(job, parent, named)

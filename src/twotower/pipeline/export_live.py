@@ -118,7 +118,7 @@ def table_paths(out: Path) -> dict[str, str]:
 
 def file_name(table: str, source: Path) -> str:
     """Return the name of a table's copy, of the kind that its source is."""
-    return table + "".join(suffix for suffix in source.suffixes[-2:] if suffix in ENDINGS)
+    return table + "".join(suffix for suffix in source.suffixes[-2:] if suffix.lower() in ENDINGS)
 
 
 ENDINGS = (".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq")
@@ -209,7 +209,20 @@ def _rows(
     events: Sequence[Event], log: Path, config: Files, filled: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     user, item, time = (config.roles()[role] for role in (USER_ID, ITEM_ID, TIMESTAMP))
-    kind: pa.DataType | None = pq.read_schema(log).field(time).type if is_parquet(log) else None
+    schema = pq.read_schema(log) if is_parquet(log) else None
+    kind = None if schema is None else schema.field(time).type
+    column = config.event_column
+
+    def word(text: str) -> Any:
+        """Return an event's word as its column holds it: codes may be numbers."""
+        return (
+            text
+            if schema is None or column is None
+            else pa.scalar(text).cast(schema.field(column).type).as_py()
+        )
+
+    if column is not None and column in filled:
+        filled = {**filled, column: word(str(filled[column]))}
     try:
         return [
             {
@@ -217,7 +230,7 @@ def _rows(
                 user: each.user_id,
                 item: each.item_id,
                 time: time_value(each.time, config.timestamp_unit, kind),
-                **({} if each.event is None else {str(config.event_column): each.event}),
+                **({} if each.event is None or column is None else {column: word(each.event)}),
             }
             for each in events
         ]

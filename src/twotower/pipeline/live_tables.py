@@ -58,7 +58,7 @@ def grow_table(table: str, puts: Sequence[Put], config: Files, target: Path) -> 
         source = path
         if changed:
             source = target.with_name(f"changed-{target.name}")
-            stack.callback(source.unlink)
+            stack.callback(source.unlink, missing_ok=True)
             change_rows(path, source, changed, key, config.separator)
         if new:
             append_rows(source, target, new, config.separator)

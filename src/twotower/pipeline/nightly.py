@@ -19,6 +19,8 @@ from twotower.pipeline.served import Served
 from twotower.runs.run import Run, run_folder
 
 RECORD = "night.json"
+JUDGED = ("data", "split", "metrics", "console")
+"""Changed settings that the towers that are served are judged by, too."""
 STOPPED = "the service goes on as it did, and the next night begins with what it serves then"
 
 
@@ -92,11 +94,12 @@ def nightly(night: Night, say: Callable[[str], object] = print) -> int:
         out = run_folder(night.nights)
         counts = export_live(old.settings, night.store, out, night.paths, night.fill)
         say(f"exported   {told(counts, out)}")
-        data = {"data": {**old.settings["data"], **table_paths(out)}, "console": night.console}
-        frozen = _trained(run, night, data, None)
+        changed["data"] = {**changed.get("data", old.settings["data"]), **table_paths(out)}
+        changed["console"] = night.console
+        frozen = _trained(run, night, {key: changed[key] for key in JUDGED if key in changed}, None)
         say(f"refreshed  {frozen}: the towers that are served, on tonight's data")
         how = {"run": str(run), "epochs": night.epochs, "replay": night.replay}
-        new = _trained(run, night, changed | data, how)
+        new = _trained(run, night, changed, how)
         say(f"continued  {new}")
         verdict = judge(frozen, new, night.metric, night.alpha)
         say(f"gate       {verdict.told()}")

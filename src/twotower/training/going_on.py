@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from twotower.config.errors import InputError
 from twotower.config.run_keys import Continuation
 from twotower.config.spec import TARGET
 from twotower.data.dataset import RetrievalDataset
@@ -24,6 +23,7 @@ from twotower.training.parent import Parent, events_before, new_interactions, re
 from twotower.training.parts import build_batches, build_module, fit_contexts, fit_features
 from twotower.training.phases import FIT, REFIT, Trained, evaluate_valid, run_phase, same_data, trained_of
 from twotower.training.replay import Replay
+from twotower.training.trackers.tracker import Tracker
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
@@ -55,6 +55,7 @@ def go_on(
     rehearse_index: Callable[[], object],
     index_catalogue: Callable[[TwoTower], None],
     progress_bar: bool = False,
+    tracker: Tracker | None = None,
 ) -> tuple[Trained, Growth]:
     """Train a parent's towers further.
 
@@ -71,6 +72,7 @@ def go_on(
         rehearse_index: see `train_towers`.
         index_catalogue: see `train_towers`.
         progress_bar: see `train_towers`.
+        tracker: see `train_towers`.
 
     Raises:
         InputError: nothing is new, or the parent was trained on what is to be a test.
@@ -82,13 +84,12 @@ def go_on(
     # Of what was shown in vain no run keeps a list: it is new where it is later than what was trained on.
     shown_at = np.zeros(0) if log.shown is None else np.asarray(log.shown.times)
     is_new = new_interactions(parent, dataset, log)
-    replay = Replay(is_new, how.replay, shown_at > parent.log.times.max())
+    nothing = (
+        f"data: {parent.folder} was trained on all examples that this run would be, of {len(log):,} "
+        "interactions; bring newer data (scripts/train.py refresh= makes a bundle without training)"
+    )
+    replay = Replay(is_new, how.replay, shown_at > parent.log.times.max(), nothing)
     growth = growth_of(parent, dataset, int(is_new.sum()))
-    if not growth.new_interactions:
-        raise InputError(
-            f"data: {parent.folder} was trained on all {len(log):,} interactions that this run would be; "
-            "bring newer data (scripts/train.py refresh= makes a bundle without training)"
-        )
     same_data(folder, dataset.fingerprint)
     constant = config.optimizer.model_copy(update={"schedule": "constant"})
     config = config.model_copy(update={"optimizer": constant})
@@ -101,7 +102,9 @@ def go_on(
     trainer = config.trainer.model_copy(update={"max_epochs": how.epochs})
     callbacks = [Rehearsal(rehearse_index, batches), BuildIndex(index_catalogue)]
     fitted = run_phase(
-        *(trainer, folder, REFIT if refit else FIT, module, batches, callbacks), progress_bar=progress_bar
+        *(trainer, folder, REFIT if refit else FIT, module, batches, callbacks),
+        progress_bar=progress_bar,
+        tracker=tracker,
     )
     valid = None if refit else evaluate_valid(module, dataset, evaluator)
     trained = dataclasses.replace(trained_of(module, [fitted], lambda: valid), refit=refit)

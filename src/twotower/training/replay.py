@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from twotower.config.errors import InputError
 from twotower.training.batches import Order
 
 
@@ -15,11 +16,13 @@ class Replay:
         is_new: bool [n], of the log's interactions.
         share: of the old ones that an epoch has, drawn anew for each.
         is_new_shown: bool [m], of the negatives that were shown.
+        nothing: what to say where nothing new is an example.
     """
 
     is_new: np.ndarray
     share: float
     is_new_shown: np.ndarray
+    nothing: str = "data: nothing in it is new"
 
     @property
     def shares(self) -> np.ndarray:
@@ -27,8 +30,14 @@ class Replay:
         return np.where(self.is_new, 1.0, self.share)
 
     def order(self, weights: np.ndarray, num_draws: int | None, seed: int) -> Order:
-        """Return the order of examples [n], or [n + m] with the negatives that were shown; see `Order`."""
+        """Return the order of examples [n], or [n + m] with the negatives that were shown; see `Order`.
+
+        Raises:
+            InputError: nothing new is an example.
+        """
         is_new = np.concatenate([self.is_new, self.is_new_shown])[: len(weights)]
+        if not (is_new & (weights > 0)).any():
+            raise InputError(self.nothing)
         if num_draws is None:
             return RenewedOrder(weights, is_new, self.share, seed)
         # An example is drawn as often an epoch as it would be otherwise, an old one `share` times as often.

@@ -3,6 +3,7 @@
 import datetime
 import gzip
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -87,3 +88,16 @@ def test_rows_are_changed_where_they_stand(tmp_path):
         {"id": 7, "price": 1.0},
         {"id": 8, "price": None},
     ]
+
+
+def test_an_index_that_pandas_keeps_as_three_numbers_stays_a_column(tmp_path):
+    table = pd.DataFrame({"price": [1.0, 2.0, 3.0]}, index=pd.RangeIndex(1, 4, name="item_id"))
+    table.to_parquet(tmp_path / "items.parquet")
+    change_rows(
+        tmp_path / "items.parquet", tmp_path / "changed.parquet", {"2": {"price": 9.0}}, "item_id", ","
+    )
+    append_rows(tmp_path / "changed.parquet", tmp_path / "new.parquet", [{"item_id": 9, "price": 4.0}], ",")
+    append_rows(tmp_path / "items.parquet", tmp_path / "more.parquet", [{"item_id": 9, "price": 4.0}], ",")
+    found = [pq.read_table(tmp_path / f"{name}.parquet").to_pydict() for name in ("new", "more")]
+    assert [each["item_id"] for each in found] == [[1, 2, 3, 9]] * 2
+    assert [each["price"] for each in found] == [[1, 9, 3, 4], [1, 2, 3, 4]]

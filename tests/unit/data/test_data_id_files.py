@@ -144,3 +144,10 @@ def test_a_source_that_should_have_times_must(tmp_path: Path) -> None:
     tables = Tables(pd.DataFrame({"user_id": [1], "item_id": [2]}), origins={"interactions": "log"})
     with pytest.raises(InputError, match="log: column 'timestamp' is missing"):
         checked(tables)
+
+
+@pytest.mark.parametrize("text", ["1\n2\n", "\n", ""])
+def test_users_without_any_item_are_no_rows(tmp_path: Path, text: str) -> None:
+    tables = lists(tmp_path, "1 5 6\n", text).load()
+    assert len(tables.interactions) == 2
+    assert set(tables.interactions["split"]) == {"train"}

@@ -74,3 +74,11 @@ def test_what_is_refused() -> None:
     assert "learns nothing from shown negatives" in message
     ((field, message),) = Shown.Config(beside=Shown.Config()).problems(Facts())
     assert field == "beside"
+
+
+def test_an_item_that_is_never_wanted_has_the_q_of_the_rarest_that_is() -> None:
+    """Its own frequency is 0, and the correction would make it outweigh all other candidates."""
+    shown = Shown.Config(beside=InBatch.Config()).build(FREQUENCIES)
+    positives, own = torch.tensor([1, 2]), torch.tensor([[4, 1], [0, 4]])
+    candidates = shown(positives, torch.arange(2), positives, torch.Generator(), own)
+    assert candidates.own_log_q.exp().tolist() == [[0.25, 0.5], [0.25, 0.25]]

@@ -235,3 +235,26 @@ def test_mistakes_are_told_and_nothing_is_left(place, store):
         with pytest.raises(InputError, match=message):
             export_live(run, at, place / out, paths, fill)
         assert {path for path in place.iterdir() if not path.name.endswith(("-wal", "-shm"))} == kept
+
+
+def test_words_that_the_log_keeps_as_numbers_are_written_as_such(place, tmp_path):
+    log = pd.DataFrame({"who": ["ann"], "what": ["i1"], "when": [T], "action": [1]})
+    log.to_parquet(place / "LOG.PARQUET")
+    with contextlib.closing(Store(tmp_path / "words.sqlite")) as kept:
+        kept.commit([Event("bob", "i1", T + 1, "2"), Event("bob", "i2", T + 2)])
+    data = {"interactions_path": str(place / "LOG.PARQUET"), "event_column": "action"}
+    events = {"1": {"role": "positive"}, "2": {"role": "history"}}
+    export_live(settings(place, **data, events=events), tmp_path / "words.sqlite", place / "night", {}, {})
+    assert pd.read_parquet(place / "night" / "interactions.PARQUET")["action"].tolist() == [1, 2, 1]
+
+
+def test_a_live_value_that_does_not_fit_is_told(place, tmp_path):
+    pd.DataFrame({"what": ["i1", "i2"], "name": ["a", "b"], "price": [1, 2]}).to_parquet(
+        place / "items.parquet"
+    )
+    with contextlib.closing(Store(tmp_path / "odd.sqlite")) as kept:
+        kept.commit([ItemPut("i1", {"name": "a", "price": "cheap"})])
+    data = {"items_path": str(place / "items.parquet"), "item_features": ["name", "price"]}
+    with pytest.raises(InputError, match="a live value does not fit its column's type"):
+        export_live(settings(place, **data, tag_columns=[]), tmp_path / "odd.sqlite", place / "night", {}, {})
+    assert not (place / "night").exists()

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from twotower.config.errors import InputError
 from twotower.data.history import History
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.replay import Replay
@@ -51,3 +52,11 @@ def test_positives_come_as_often_as_the_correction_says() -> None:
     found = NextItem(NextItem.Config()).frequencies(log, 3, Replay(NEW, 0.25, NONE).shares)
     # item 1: 4 old; item 2: 4 old and 1 new; item 3: 2 new
     assert found.tolist() == pytest.approx([0, 1 / 5, 2 / 5, 2 / 5])
+
+
+def test_nothing_new_to_learn_from_is_refused() -> None:
+    """Rows of histories only, or of weight 0, are new and no examples; new shown negatives are some."""
+    with pytest.raises(InputError, match="nothing in it is new"):
+        Replay(NEW, 0.5, NONE).order(np.array([1.0] * 8 + [0.0] * 3, np.float32), None, 5)
+    only_shown = Replay(NEW & False, 0.0, np.array([False, True])).order(np.ones(13, np.float32), None, 5)
+    assert only_shown.epoch(0).tolist() == [12]

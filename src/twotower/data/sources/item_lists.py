@@ -89,6 +89,7 @@ def _frame(path: Path, part: str, is_named: bool) -> pd.DataFrame:
             place = f"{path.name}:{number}" if is_named else number
             yield from ((place, user, item) for item in items)
 
-    places, users, items = zip(*rows(), strict=True) if path.stat().st_size else ((), (), ())
+    found = list(rows())
+    places, users, items = zip(*found, strict=True) if found else ((), (), ())
     frame = pd.DataFrame({USER_ID: users, ITEM_ID: items}, index=pd.Index(places), dtype="str")
     return frame.assign(**{SPLIT: part})

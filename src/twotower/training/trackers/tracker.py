@@ -105,7 +105,7 @@ class Tracker(Component, ABC):
             self.status = "failed" if issubclass(kind, Exception) else "interrupted"
         logger = self.logger
         if logger is not None:
-            logger.save()
+            self.attempt(logger.save)
             self._has_failed = False  # the end is told even where a figure was not taken
             self.attempt(lambda: self.close(logger, self.status))
 
