@@ -52,8 +52,11 @@ def test_told_to_stop_it_says_how_to_go_on_and_then_ends_as_if_it_had_not_been(t
     again.command = [sys.executable, str(ROOT / "scripts" / "train.py"), f"resume={trial.folder}"]
     again.run(delay=0)
     assert again.problems() == []
-    assert again.status == 130
-    done = run_script("train", *again.command[2:])
-    assert done.returncode == 0, done.stderr
+    if again.status == 0:  # on a busy machine it may have ended before it was told
+        assert again.ended()
+    else:
+        assert again.status == 130
+        done = run_script("train", *again.command[2:])
+        assert done.returncode == 0, done.stderr
     assert trial.folder is not None
     assert seen(trial.folder) == seen(expected)
