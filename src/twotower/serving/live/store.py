@@ -110,7 +110,7 @@ class Store:
                     stack.enter_context(locked(self.path))
                 self._connection = stack.enter_context(contextlib.closing(_connected(self.path)))
                 identity = _prepare(self._connection, self.path)
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
                 raise InputError(
                     f"{self.path}: not readable as a store ({error}); {remedy(self.path)}"
                 ) from error

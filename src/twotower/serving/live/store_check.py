@@ -143,6 +143,7 @@ def _damage(was: os.stat_result, now: os.stat_result | None, ours: bool) -> str 
 
 APPLICATION, FORMAT_VERSION = 0x3254_4F57, 1
 NUMBERED = ("puts", "removals", "events", "named_events", "profiles")
+OTHERS = ("identity", "set_aside", "sqlite_stat1", "sqlite_sequence")
 """The tables whose rows have a number; early versions have no profiles and no words of events."""
 
 
@@ -193,7 +194,7 @@ def _content(path: Path) -> Acknowledged | None:
         opened = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
         with contextlib.closing(opened) as connection:
             return _sound(connection, path)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not readable as a store ({error}); {remedy(path)}") from error
 
 
@@ -215,6 +216,11 @@ def _sound(connection: sqlite3.Connection, path: Path) -> Acknowledged | None:
     problem = one("PRAGMA integrity_check(1)")
     if problem != "ok":
         raise InputError(f"{path}: damaged ({problem}); {remedy(path)}")
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    last = max(one(f"SELECT max(number) FROM {name}") or 0 for name in NUMBERED if name in tables)
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type <> 'index'")}
+    if strange := sorted(tables - {*NUMBERED, *OTHERS}):
+        raise InputError(f"{path}: damaged (there is no table {strange[0]!r:.80}); {remedy(path)}")
+    numbered = [name for name in NUMBERED if name in tables]
+    last = max((one(f"SELECT max(number) FROM {name}") or 0 for name in numbered), default=0)
+    if any((one(f"SELECT min(number) FROM {name}") or 1) < 1 for name in numbered):
+        raise InputError(f"{path}: damaged (a change has no number); {remedy(path)}")
     return Acknowledged(one("SELECT id FROM identity") if "identity" in tables else "", last)
