@@ -82,23 +82,22 @@ class History:
 
     def last(self, users: np.ndarray, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the latest items and times of users [B], right-aligned, [B, L], 0 where padding."""
-        ends = np.asarray(self.offsets[users + 1])
-        positions = ends[:, None] + np.arange(-length, 0)
-        there = positions >= np.asarray(self.offsets[users])[:, None]
-        items = np.zeros(positions.shape, dtype=np.int64)
-        times = np.zeros(positions.shape, dtype=np.int64)
-        items[there] = self.items[positions[there]]
-        times[there] = self.times[positions[there]]
-        return items, times
+        places = self._latest(users, length)
+        return self._filled(self.items, *places), self._filled(self.times, *places)
 
     def last_events(self, users: np.ndarray, length: int) -> NDArray[np.int64] | None:
         """Return the events of what `last` returns, [B, L], 0 where padding; None where none are known."""
-        if self.events is None:
-            return None
-        positions = np.asarray(self.offsets[users + 1])[:, None] + np.arange(-length, 0)
-        there = positions >= np.asarray(self.offsets[users])[:, None]
-        found = np.zeros(positions.shape, dtype=np.int64)
-        found[there] = self.events[positions[there]]
+        return None if self.events is None else self._filled(self.events, *self._latest(users, length))
+
+    def _latest(self, users: np.ndarray, length: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the places [B, L] of the latest interactions, and which of them there are."""
+        places = np.asarray(self.offsets[users + 1])[:, None] + np.arange(-length, 0)
+        return places, places >= np.asarray(self.offsets[users])[:, None]
+
+    @staticmethod
+    def _filled(column: np.ndarray, places: np.ndarray, there: NDArray[np.bool_]) -> NDArray[np.int64]:
+        found = np.zeros(places.shape, dtype=np.int64)
+        found[there] = column[places[there]]
         return found
 
     def flat(self, users: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
