@@ -1,7 +1,7 @@
 """What every benchmark of speed does alike: time two sides in turn, and keep the figures.
 
-Machines are shared and noisy: only the ratio of two sides that were timed in one run, in turn, means something,
-so `pairs` gives that, and the load is written beside it.
+Machines are shared and noisy: only the ratio of two sides that were timed in one run, in turn, means
+something, so `pairs` gives that, and the load is written beside it.
 """
 
 import json
