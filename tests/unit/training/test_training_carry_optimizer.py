@@ -22,7 +22,7 @@ def step(module: nn.Module, optimizer: torch.optim.Optimizer, rows: list[int]) -
     optimizer.step()
 
 
-def module_of(num_rows: int, sparse: bool) -> nn.Module:
+def module_of(num_rows: int, sparse: bool) -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Embedding(num_rows, 2, sparse=sparse), nn.Linear(2, 1))
 
