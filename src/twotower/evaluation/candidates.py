@@ -102,23 +102,28 @@ def _kth_largest(maxima: Bits, k: int) -> Bits:
 
 
 def _reaching(lines: Sequence[Bits], least: Bits, most: int) -> Candidates:
-    """Return the places where lines [B, width] reach the `least` [B, 1]; none of users with more than `most`."""
-    num_users, num_items = len(least), sum(each.shape[1] for each in lines)
-    masks = [each >= least for each in lines]
-    overfull = np.empty(0, dtype=np.int64)
-    if sum(np.count_nonzero(mask) for mask in masks) > most * num_users:
-        counts = sum(np.count_nonzero(mask, axis=1) for mask in masks)
-        overfull = np.flatnonzero(counts > most)
-        for mask in masks:
-            mask[overfull] = False
-    keys, before = [], 0
-    for mask in masks:
-        places, width = np.flatnonzero(mask), mask.shape[1]
+    """Return where lines [B, width] reach the `least` [B, 1].
+
+    Of users with more than `most`, if these are more than `most` a user altogether, it returns nothing.
+    """
+    num_items, before, num_found = sum(each.shape[1] for each in lines), 0, 0
+    keys, overfull = [], np.empty(0, dtype=np.int64)
+    mask = np.empty(len(least) * max(each.shape[1] for each in lines), dtype=np.bool_)
+    for line in lines:
+        width = line.shape[1]
+        inside = mask[: line.size]
+        np.greater_equal(line, least, out=inside.reshape(line.shape))
+        places = np.flatnonzero(inside)
         keys.append(places // width * (num_items - width) + places + before)
-        before += width
-    ordered = np.sort(np.concatenate(keys)) if len(keys) > 1 else keys[0]
+        before, num_found = before + width, num_found + len(places)
+        if num_found > most * len(least):
+            owners = np.concatenate(keys) // num_items
+            many = np.bincount(owners, minlength=len(least)) > most
+            keys = [np.concatenate(keys)[~many[owners]]]
+            least[many], num_found = np.iinfo(least.dtype).max, len(keys[0])
+            overfull = np.union1d(overfull, np.flatnonzero(many))
+    ordered = np.sort(np.concatenate(keys)) if len(lines) > 1 else keys[0]
     owners = ordered // num_items
-    assert num_users <= BLOCK_USERS
     return Candidates(owners, ordered - owners * num_items, overfull)
 
 
