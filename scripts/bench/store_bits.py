@@ -24,7 +24,7 @@ import record
 
 from twotower.config.errors import InputError
 from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved, UserForgotten, UserPut
-from twotower.serving.live.store import Store
+from twotower.serving.live.store import Store, StoreFailed
 from twotower.serving.live.store_check import promise_file
 
 NUM = 40
@@ -102,7 +102,7 @@ class Copies:
             with closing(Store(self.path)) as store:
                 if list(store.changes()) != self.then:
                     return "LOST LATER IN SILENCE"
-        except InputError:
+        except (InputError, StoreFailed):
             return "told"
         return "harmless"
 
