@@ -5,8 +5,8 @@
   python scripts/bench/optimizer.py --only growth --items 10000 1000000
 
 `fused`: one step of the parameters of a default run and of MovieLens 1M, against `torch.optim.AdamW`.
-`sparse`: backward and step of a table of 5 million items by 64, of which a batch looks up 4,096; the same table
-and the same optimizer, with a dense gradient and with a sparse one.
+`sparse`: backward and step of a table of 5 million items by 64, of which a batch looks up 4,096; the same
+table and the same optimizer, with a dense gradient and with a sparse one.
 `growth`: a whole training step, in-batch 4096 with 20 items of history, sparse tables, over catalogues that
 grow; the ratio is of the seconds an example.
 """
@@ -14,7 +14,6 @@ grow; the ratio is of the seconds an example.
 import argparse
 import gc
 import resource
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -162,4 +161,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -16,8 +16,8 @@ from twotower.training.validation import Mode
 
 LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
 SHORT, SHARE = 1.0, 0.05
-"""A checkpoint that takes longer, in seconds, waits until it is at most this share of the time since the last:
-of 5 million items by 64 it is 4 GB, and would take longer than the steps between two."""
+"""A checkpoint that takes longer, in seconds, waits until it is at most this share of the time since the
+last: one of 5 million items by 64 has 4 GB, and would take longer than the steps between two."""
 
 
 class Keep(Checkpoint):
