@@ -15,7 +15,7 @@ from twotower.training.trainer import TrainerChoice
 def test_a_checkpoint_that_takes_long_waits(
     seconds: float, written: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of 2 s: at most a twentieth of the time, so the next is due 40 s after its end, at 58 s; a step takes 4."""
+    """Of 2 s: the next is due 40 s after its end, at 58 s; a step takes 4."""
     now, saved = [0.0], []
     monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
 
