@@ -56,7 +56,8 @@ class TrainerChoice(Component):
         """After choosing the number of epochs on the validation split, train again from the start on train +
         valid for that many; the result says so."""
         checkpoint_every_steps: PositiveInt = 200
-        """How often the checkpoint to resume from is written."""
+        """How often the checkpoint to resume from is written; one that takes over a second waits until it is
+        at most a twentieth of the time."""
         log_every_steps: PositiveInt = 20
         """How often scalars are written."""
         progress_bar: bool = True
