@@ -32,9 +32,10 @@ def test_blocks_hold_every_example_once_and_slices_do_not_change_them(
         found = whole_epoch(order, 1, step)
         assert sorted(found) == np.flatnonzero(weights).tolist()
         assert whole_epoch(BlockOrder(np.array(weights), None, 3), 1, 7) == found
-        window = np.array(found[: block * at_once])  # of so many blocks and no more
-        places = np.searchsorted(np.flatnonzero(weights), window) // block
-        assert len(set(places.tolist())) <= at_once + 1  # a short block may let one more in
+        places = np.searchsorted(np.flatnonzero(weights), found) // block
+        first = set(places[: order.epoch(1).ends[0]].tolist())
+        assert len(first) == min(at_once, -(-order.size // block))
+        assert not first & set(places[order.epoch(1).ends[0] :].tolist())  # no block is read again later
 
 
 def test_epochs_of_blocks_differ_and_draws_stay_as_they_are() -> None:
