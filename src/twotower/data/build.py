@@ -11,6 +11,7 @@ import pandas as pd
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
 from twotower.data.actions import HISTORY, Actions, contexts_of
+from twotower.data.blocks import blocks, blocks_of_users, highest, lowest, seen
 from twotower.data.dataset import Audit, RetrievalDataset
 from twotower.data.history import Log, log_of
 from twotower.data.holdouts import Windows, windows_of
@@ -50,7 +51,7 @@ def _audit_of(log: Log, windows: Windows, split: Split, tables: Tables) -> Audit
     interaction (`valid_...` likewise).
     """
     train, valid, test = windows.train, windows.valid, windows.test
-    positives = log.positives
+    positives, trained = log.positives, seen(train.items, log.num_items + 1)
     return {
         "split": split.name,
         "interactions": len(log),
@@ -64,12 +65,12 @@ def _audit_of(log: Log, windows: Windows, split: Split, tables: Tables) -> Audit
         "valid_users": len(valid.users),
         "test_users": len(test.users),
         "cold_users": int((train.counts()[test.users] == 0).sum()),
-        "cold_items": len(np.setdiff1d(test.target_items, train.items)),
+        "cold_items": int((~trained[np.unique(test.target_items)]).sum()),
         "valid_cold_users": int((train.counts()[valid.users] == 0).sum()),
-        "valid_cold_items": len(np.setdiff1d(valid.target_items, train.items)),
+        "valid_cold_items": int((~trained[np.unique(valid.target_items)]).sum()),
         "repeat_targets": valid.num_repeats + test.num_repeats,
         **({"repeats_kept": int(valid.is_repeat.sum() + test.is_repeat.sum())} if test.repeats else {}),
-        "unused_interactions": int((windows.parts == NONE).sum()),
+        "unused_interactions": sum(int((windows.parts[rows] == NONE).sum()) for rows in blocks(len(log))),
         **(_rates_of_times(log, windows) if tables.has_times else {}),
         **split.facts(positives),
     }
@@ -79,7 +80,7 @@ def _span(log: Log, tables: Tables) -> Audit:
     """Return the first and the last time; without times what the order is."""
     if not tables.has_times:
         return {"order": "rows" if tables.ordered else "none (drawn)"}
-    return {"first_time": date(int(log.times.min())), "last_time": date(int(log.times.max()))}
+    return {"first_time": date(lowest(log.times)), "last_time": date(highest(log.times))}
 
 
 def _rates_of_times(log: Log, windows: Windows) -> Audit:
@@ -89,11 +90,15 @@ def _rates_of_times(log: Log, windows: Windows) -> Audit:
     only the source decides. `future_leak_rate` is the share of test targets that are earlier than some train
     interaction of anybody.
     """
-    same_user = log.users[1:] == log.users[:-1]
-    same_time = same_user & (log.times[1:] == log.times[:-1])
+    pairs = equal = 0
+    for rows in blocks_of_users(log.offsets, log.users, log.times):
+        users, times = log.users[rows], log.times[rows]
+        same_user = users[1:] == users[:-1]
+        pairs += int(same_user.sum())
+        equal += int((same_user & (times[1:] == times[:-1])).sum())
     return {
-        "equal_timestamp_rate": float(same_time.sum() / max(int(same_user.sum()), 1)),
-        "future_leak_rate": float((windows.train.times.max() > windows.test.target_times).mean()),
+        "equal_timestamp_rate": equal / max(pairs, 1),
+        "future_leak_rate": float((highest(windows.train.times) > windows.test.target_times).mean()),
     }
 
 

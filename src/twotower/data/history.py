@@ -3,6 +3,7 @@
 Shapes: B users asked for, L history positions, n interactions.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.actions import NEGATIVE, POSITIVE
+from twotower.data.blocks import Memory, Room, blocks
 from twotower.data.tables import ITEM_ID, SPLIT, SPLIT_NAMES, TIMESTAMP, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
 
@@ -117,8 +119,22 @@ class History:
 
 def offsets_of(users: np.ndarray, num_users: int) -> NDArray[np.int64]:
     """Return where each user row's interactions begin, int64 [num_users + 2], of ascending user rows [n]."""
-    counts = np.bincount(users, minlength=num_users + 1)
+    return _offsets_of_counts(np.bincount(users, minlength=num_users + 1))
+
+
+def _offsets_of_counts(counts: np.ndarray) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _count(counts: NDArray[np.int64], users: np.ndarray) -> None:
+    """Add the interactions of ascending user rows to the counts of all."""
+    if len(users):
+        found = np.bincount(users - users[0])
+        counts[users[0] : users[0] + len(found)] += found
+
+
+Keep = Callable[[slice], NDArray[np.bool_]]
+MEMORY = Memory()
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,15 +161,22 @@ class Log:
         return len(self.users)
 
     @cached_property
+    def offsets(self) -> NDArray[np.int64]:
+        """Where each user row's interactions begin, [num_users + 2]."""
+        counts = np.zeros(self.num_users + 1, dtype=np.int64)
+        for rows in blocks(len(self), self.users):
+            _count(counts, self.users[rows])
+        return _offsets_of_counts(counts)
+
+    @property
     def counts(self) -> NDArray[np.int64]:
         """Interactions of each user row, [num_users + 1]."""
-        return np.bincount(self.users, minlength=self.num_users + 1)
+        return np.diff(self.offsets)
 
-    @cached_property
+    @property
     def ordinals(self) -> NDArray[np.int64]:
         """How many interactions of its user precede each interaction, [n]."""
-        first = np.cumsum(self.counts) - self.counts
-        ordinals: NDArray[np.int64] = np.arange(len(self)) - first[self.users]
+        ordinals: NDArray[np.int64] = np.arange(len(self)) - self.offsets[self.users]
         return ordinals
 
     @cached_property
@@ -171,15 +194,45 @@ class Log:
         """The positive interactions, which a split is made of."""
         return self if self.roles is None else replace(self._taken(self.is_positive), roles=None)
 
-    def only(self, mask: NDArray[np.bool_]) -> History:
-        """Return the interactions a mask [n] keeps, by user; those shown in vain as a part of their own."""
+    def at(self, rows: slice) -> "Log":
+        """Return the interactions of a slice; nothing is copied."""
+        return self._taken(rows)
+
+    def only(self, keep: Keep, room: Room = MEMORY, place: str = "") -> History:
+        """Return the interactions that are to be kept, by user; those shown in vain as a part of their own.
+
+        Args:
+            keep: slice of interactions -> which of them, bool.
+            room: where the arrays are made; a log with roles makes them in memory.
+            place: their place there.
+        """
         if self.roles is None:
-            return self._taken(mask).history()
+            return self._kept(keep, room, place)
+        mask = np.concatenate([keep(rows) for rows in blocks(len(self))] or [np.zeros(0, np.bool_)])
         part, shown = self._taken(mask & ~self.is_shown), self._taken(mask & self.is_shown)
         history = part.history()
         if not part.is_positive.all():
             history = replace(history, positive=part.is_positive)
         return replace(history, shown=shown.history()) if self.is_shown.any() else history
+
+    def _kept(self, keep: Keep, room: Room, place: str) -> History:
+        """Count what is kept of each user, then copy it, block by block."""
+        counts = np.zeros(self.num_users + 1, dtype=np.int64)
+        for rows in blocks(len(self), self.users):
+            _count(counts, self.users[rows][keep(rows)])
+        offsets = _offsets_of_counts(counts)
+        columns = {name: getattr(self, name) for name in ("items", "times", "weights", "events", "context")}
+        columns = {name: column for name, column in columns.items() if column is not None}
+        new = {name: room.array(place, name, column.dtype, offsets[-1]) for name, column in columns.items()}
+        for rows in blocks(len(self), self.users, *columns.values()):
+            kept = keep(rows)
+            for name, column in columns.items():
+                new[name].put(column[rows][kept])
+        return History(offsets, **{name: filler.done() for name, filler in new.items()})
+
+    def everything(self) -> History:
+        """Return the whole log by user, the arrays themselves; it has no roles."""
+        return History(self.offsets, self.items, self.times, self.weights, None, self.events, self.context)
 
     def history(self) -> History:
         """Return all interactions by user."""
@@ -191,7 +244,7 @@ class Log:
         found = History.of(self.users, self.items, self.times, self.num_users)
         return replace(found, weights=weights, events=self.events, context=self.context)
 
-    def _taken(self, mask: NDArray[np.bool_]) -> "Log":
+    def _taken(self, mask: NDArray[np.bool_] | slice) -> "Log":
         names = ("users", "items", "times", "given", "roles", "weights", "events", "context")
         columns = {name: getattr(self, name) for name in names}
         taken: dict[str, Any] = {

@@ -1,0 +1,144 @@
+"""The best of rows of scores without sorting them: a bound from maxima of groups, then what reaches it.
+
+Floats are compared as the integers that their bits are: those of positive numbers ascend as the numbers do,
+`ascending` turns the others round, and of integers of 16 bits a processor compares 32 at once.
+
+Shapes: B users of a block (at most 128), N items, C candidates of all of them together.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Bits = NDArray[np.signedinteger[Any]]
+Pairs = tuple[np.ndarray, np.ndarray]
+"""(position of the user, item row) of items that a user must not be shown; positions ascending."""
+Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # item rows and scores, both [Q, k]
+
+BLOCK_USERS = 128  # the key that orders a block's candidates has 7 bits for the user,
+PLACE_BITS = 24  # these for which candidate it is, and 32 between for the score
+LARGEST_GROUP, GROUPS_A_PLACE = 32, 4
+MOST_CANDIDATES = 16  # times k, of a user on average: more have many equal scores, or a bound that is loose
+
+
+class Candidates(NamedTuple):
+    """Who is in question: users `owners` [C] ascending, item positions `columns` [C] ascending within a user.
+
+    `overfull` are the users [o] with too many, where a block has too many: they have none here.
+    """
+
+    owners: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    overfull: NDArray[np.int64]
+
+
+def bits_of(scores: Tensor) -> Tensor:
+    """Return the bits of floats as integers of the same width, in the same memory."""
+    return scores.view(torch.int16 if scores.element_size() == 2 else torch.int32)
+
+
+def ascending(bits: Bits) -> Bits:
+    """Return integers that order as the floats do whose bits these are; of its own result it is the inverse."""
+    width = 8 * bits.itemsize
+    turned: Bits = bits ^ ((bits >> (width - 1)) & bits.dtype.type(2 ** (width - 1) - 1))
+    return turned
+
+
+def group_size(num_items: int, k: int) -> int:
+    """Return how many items share a maximum: a power of 2 that leaves some groups for each of k places."""
+    size = 1
+    while size < LARGEST_GROUP and num_items // (2 * size) >= GROUPS_A_PLACE * k:
+        size *= 2
+    return size
+
+
+def group_maxima(bits: Tensor, size: int) -> Bits:
+    """Return the maxima [B, M] of groups of a tile [B, width]; items of a group lie width / size apart."""
+    whole = bits.shape[1] // size * size
+    if size == 1 or not whole:
+        return bits.numpy()
+    found = bits[:, :whole].unflatten(1, (size, -1)).amax(1)
+    return torch.cat([found, bits[:, whole:]], dim=1).numpy()
+
+
+def candidates_of(
+    tiles: Sequence[Tensor], maxima: Bits, k: int, size: int, lowered: Callable[[Bits], Bits]
+) -> Candidates:
+    """Return all items that may be among the k best; none whose score is -inf.
+
+    Args:
+        tiles: bits [B, width] of the scores of consecutive items.
+        maxima: [B, M] of their groups.
+        k: places.
+        size: of a group.
+        lowered: what at least k items of each user reach [B] -> what candidates must reach [B], both
+            `ascending`.
+    """
+    lines = [tile.numpy() for tile in tiles]
+    least = lowered(_kth_largest(maxima, k))
+    if (least <= 0).any():  # where there are no positive numbers for all places, bits do not ascend
+        lines = [ascending(each) for each in lines]
+        maxima = np.concatenate([group_maxima(torch.from_numpy(each), size) for each in lines], axis=1)
+        least = lowered(_kth_largest(maxima, k))
+    nothing = ascending(bits_of(torch.tensor([-torch.inf], dtype=_float_of(tiles[0]))).numpy())
+    least = np.maximum(least, nothing + nothing.dtype.type(1))[:, None]
+    return _reaching(lines, least, MOST_CANDIDATES * k)
+
+
+def _float_of(bits: Tensor) -> torch.dtype:
+    return torch.bfloat16 if bits.element_size() == 2 else torch.float32
+
+
+def _kth_largest(maxima: Bits, k: int) -> Bits:
+    place = maxima.shape[1] - k
+    if place < 0:
+        return np.full(len(maxima), np.iinfo(maxima.dtype).min, maxima.dtype)
+    found: Bits = np.partition(maxima, place, axis=1)[:, place]
+    return found
+
+
+def _reaching(lines: Sequence[Bits], least: Bits, most: int) -> Candidates:
+    """Return where lines [B, width] reach the `least` [B, 1].
+
+    Of users with more than `most`, if these are more than `most` a user altogether, it returns nothing.
+    """
+    num_items, before, num_found = sum(each.shape[1] for each in lines), 0, 0
+    keys, overfull = [], np.empty(0, dtype=np.int64)
+    mask = np.empty(len(least) * max(each.shape[1] for each in lines), dtype=np.bool_)
+    for line in lines:
+        width = line.shape[1]
+        inside = mask[: line.size]
+        np.greater_equal(line, least, out=inside.reshape(line.shape))
+        places = np.flatnonzero(inside)
+        keys.append(places // width * (num_items - width) + places + before)
+        before, num_found = before + width, num_found + len(places)
+        if num_found > most * len(least):
+            owners = np.concatenate(keys) // num_items
+            many = np.bincount(owners, minlength=len(least)) > most
+            keys = [np.concatenate(keys)[~many[owners]]]
+            least[many], num_found = np.iinfo(least.dtype).max, len(keys[0])
+            overfull = np.union1d(overfull, np.flatnonzero(many))
+    ordered = np.sort(np.concatenate(keys)) if len(lines) > 1 else keys[0]
+    owners = ordered // num_items
+    return Candidates(owners, ordered - owners * num_items, overfull)
+
+
+def best_of(candidates: Candidates, scores: NDArray[np.float32], num_users: int, k: int) -> Found:
+    """Return rows and scores [B, k] of the best candidates; equal scores lower row first, else row 0, -inf."""
+    owners, columns, _ = candidates
+    place = np.arange(len(owners))
+    falling = np.int64(2**31 - 1) - ascending((scores + np.float32(0)).view(np.int32))  # -0.0 equals 0.0
+    keys = (owners << (32 + PLACE_BITS)) | (falling << PLACE_BITS) | place
+    order = np.sort(keys) & (2**PLACE_BITS - 1)
+    counts = np.bincount(owners, minlength=num_users)
+    taken = np.minimum(counts, k)
+    inside = np.arange(k) < taken[:, None]
+    chosen = order[((np.cumsum(counts) - counts)[:, None] + np.arange(k))[inside]]
+    rows = np.zeros((num_users, k), dtype=np.int64)
+    values = np.full((num_users, k), -np.inf, dtype=np.float32)
+    rows[inside], values[inside] = columns[chosen] + 1, scores[chosen]
+    return rows, values
