@@ -15,8 +15,9 @@ from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
-from twotower.training.batches import Order, TrainBatches
+from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
+from twotower.training.order import Order
 from twotower.training.training_config import TrainingConfig
 from twotower.training.validation import Validation
 
