@@ -126,17 +126,18 @@ def _reaching(lines: Sequence[Bits], least: Bits, most: int) -> Candidates:
 
 
 def best_of(candidates: Candidates, scores: NDArray[np.float32], k: int) -> Found:
-    """Return rows and scores [B, k] of the best candidates; equal scores lower row first, else row 0, -inf."""
+    """Return rows, scores [B, k] of the best candidates; equal scores lower row first, then 0 and -inf."""
     counts, columns, _ = candidates
-    inside = np.arange(counts.max(initial=0)) < counts[:, None]
-    keys = np.full(inside.shape, np.iinfo(np.int64).max)
+    width = int(counts.max(initial=0))
+    inside = np.arange(width) < counts[:, None]
+    keys = np.full((len(counts), width), np.iinfo(np.int64).max)
     falling = ~ascending((scores + np.float32(0)).view(np.int32))  # -0.0 equals 0.0
     keys[inside] = (falling.astype(np.int64) << 32) | np.arange(len(columns))
     keys.sort(axis=1)  # a short line at a time: ten times as fast as all together
-    taken = np.arange(min(k, keys.shape[1])) < counts[:, None]
+    taken = np.arange(min(k, width)) < counts[:, None]
     chosen = keys[:, :k][taken] & (2**32 - 1)
     rows = np.zeros((len(counts), k), dtype=np.int64)
     values = np.full((len(counts), k), -np.inf, dtype=np.float32)
-    rows[:, : taken.shape[1]][taken] = columns[chosen] + 1
-    values[:, : taken.shape[1]][taken] = scores[chosen]
+    rows[:, :width][taken] = columns[chosen] + 1
+    values[:, :width][taken] = scores[chosen]
     return rows, values

@@ -28,6 +28,7 @@ from twotower.evaluation.candidates import (
 
 TILE_ITEMS = 8192  # whose scores, 4 MiB for a block of users, stay in the cache until their maxima are known
 TILES_HOLD = 2**25  # scores of 16 bits: 64 MiB
+LONGEST = 1e15  # so that products are far from the largest of either precision
 UNIT = 2.0**-8  # relative, that rounding to bfloat16 may move a number by
 SUMS = 2.0**-21  # relative and per dimension: all that sums in float32 of either kind may be wrong by
 USERS_AT_ONCE, FEWEST_COLUMNS = 8, 64
@@ -37,7 +38,7 @@ EIGHT = np.arange(USERS_AT_ONCE)
 NOTHING = np.int16(-128)  # the bits of -inf
 
 
-class Items(NamedTuple):
+class HalfItems(NamedTuple):
     """A catalogue [N, D] in both precisions, the length of its longest vector and of its longest rounding."""
 
     whole: Tensor
@@ -46,10 +47,14 @@ class Items(NamedTuple):
     rounding: float
 
     @classmethod
-    def of(cls, vectors: Tensor) -> "Items":
+    def of(cls, vectors: Tensor) -> "HalfItems":
         """Round float32 vectors."""
         half = vectors.bfloat16()
         return cls(vectors, half, _longest(vectors), _longest(vectors - half.float()))
+
+    def suits(self, users: Tensor) -> bool:
+        """Tell whether all scores of these users [Q, D] are numbers that can be bounded."""
+        return self.length < LONGEST and _longest(users) < LONGEST  # neither is where one is not a number
 
 
 def is_quick() -> bool:
@@ -58,13 +63,13 @@ def is_quick() -> bool:
 
 
 def half_search(
-    users: Tensor, items: Items, k: int, exclude: Pairs | None
+    users: Tensor, items: HalfItems, k: int, exclude: Pairs | None
 ) -> tuple[Found, NDArray[np.int64]]:
     """Return what `exact_top_k` does, and the users [o] who are to be searched for in another way.
 
-    s and s' are a score and what bfloat16 makes of it before it rounds the sum, e bounds their difference: by
-    Cauchy and Schwarz |u - u'| |v| + |u'| |v - v'| and what sums are wrong by. If k items have a rounded score
-    of t or more, their s' is at least t - |t| UNIT, so their s, and the k-th best s, is at least
+    s and s' are a score and what bfloat16 makes of it before it rounds the sum, e bounds their difference:
+    by Cauchy and Schwarz |u - u'| |v| + |u'| |v - v'| and what sums are wrong by. If k items have a rounded
+    score of t or more, their s' is at least t - |t| UNIT, so their s, and the k-th best s, is at least
     t - |t| UNIT - e. An item that good has an s' of at least t - |t| UNIT - 2 e: all such are candidates.
 
     Args:
@@ -103,7 +108,7 @@ def _longest(vectors: Tensor) -> float:
     return float(torch.linalg.vector_norm(vectors, dim=1).max()) if len(vectors) else 0.0
 
 
-def _difference(users: Tensor, rounded: Tensor, items: Items) -> NDArray[np.float64]:
+def _difference(users: Tensor, rounded: Tensor, items: HalfItems) -> NDArray[np.float64]:
     """Return how far a score of each user [B] may be from the sum of its rounded factors."""
     length, rounding = (
         torch.linalg.vector_norm(each, dim=1).numpy().astype(np.float64)
@@ -143,7 +148,10 @@ def _scores_again(users: Tensor, items: Tensor, candidates: Candidates) -> NDArr
     of_users = torch.cat([users, users[-1:].expand(padding, -1)]).split(USERS_AT_ONCE)
     numbers = np.pad(counts, (0, padding)).reshape(-1, USERS_AT_ONCE)
     widths = np.maximum(numbers.sum(axis=1), FEWEST_COLUMNS)
-    wanted, vectors = np.pad(columns, (0, FEWEST_COLUMNS)), np.empty((widths.max(), items.shape[1]), np.float32)
+    wanted, vectors = (
+        np.pad(columns, (0, FEWEST_COLUMNS)),
+        np.empty((widths.max(), items.shape[1]), np.float32),
+    )
     found, start, values = np.empty(len(wanted), dtype=np.float32), 0, items.numpy()
     for some, own, width in zip(of_users, numbers, widths, strict=True):
         # NumPy copies rows four times as fast as indexing a tensor does.
