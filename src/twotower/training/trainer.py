@@ -132,6 +132,8 @@ def _extra_problems(extra: Extra) -> list[tuple[str, str]]:
 
 
 def _accelerator_problems(accelerator: str) -> list[tuple[str, str]]:
+    if accelerator in ("auto", "cpu"):
+        return []
     import torch
 
     there = {"gpu": torch.cuda.is_available() or torch.backends.mps.is_available()}
