@@ -176,9 +176,7 @@ def _labelled(log: Log, in_window: NDArray[np.bool_]) -> Labelled | None:
     return Labelled(log.users[mask], log.items[mask], labels, log.times[mask], weights, context)
 
 
-def _first_of_pair(
-    log: Log, considered: NDArray[np.bool_], asked: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def _first_of_pair(log: Log, considered: NDArray[np.bool_], asked: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which of the considered interactions are their user's first with that item, [n].
 
     Those of pairs that are never `asked` for may be left out. A table of hashes finds most of them, so that
