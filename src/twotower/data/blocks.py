@@ -90,6 +90,9 @@ class Memory:
         return _InMemory(kind, length)
 
 
+MEMORY = Memory()
+
+
 class _InFile:
     def __init__(self, path: Path, kind: DTypeLike, length: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-from twotower.data.blocks import Room, blocks, blocks_of_users
+from twotower.data.blocks import MEMORY, Room, blocks, blocks_of_users
 from twotower.data.dataset import Holdout, Labelled
-from twotower.data.history import MEMORY, History, Log
+from twotower.data.history import History
+from twotower.data.log import Log
 from twotower.data.splits import split as part
 from twotower.data.splits.split import Parts, Split, is_in
 

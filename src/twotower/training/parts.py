@@ -21,8 +21,8 @@ from twotower.training.order import Order
 from twotower.training.training_config import TrainingConfig
 from twotower.training.validation import Validation
 
-BYTES_A_WEIGHT = 28
-"""Of a weight: itself, its gradient, two moments, and all but the gradient once more in a checkpoint."""
+BYTES_A_WEIGHT = 16
+"""Of a weight: itself, its gradient and two moments; checkpoints are written from where these lie."""
 BYTES_A_PLACE = 56
 """Of an item of a history in a batch: its row, its time, its place in the log, and what lies between."""
 

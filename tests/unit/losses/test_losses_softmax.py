@@ -29,22 +29,22 @@ def arguments(
 
 @given(
     sizes=st.tuples(st.integers(1, 9), st.integers(1, 35), st.integers(0, 3)),
-    scale=st.sampled_from([0.0, 1.0, 3.0, 30.0, 3000.0]),
+    scale_and_low=st.sampled_from([(0.0, True), (1.0, True), (1.0, False), (30.0, False), (3000.0, False)]),
     spread=st.sampled_from([0.0, 5.0, SAFE - 1, SAFE * 3]),
     block=st.sampled_from([1, 400, 1 << 20]),
-    low=st.booleans(),
     seed=st.integers(0, 1000),
 )
 def test_loss_and_gradients_are_the_reference_s(
-    sizes: tuple[int, int, int], scale: float, spread: float, block: int, low: bool, seed: int
+    sizes: tuple[int, int, int], scale_and_low: tuple[float, bool], spread: float, block: int, seed: int
 ) -> None:
     torch.manual_seed(seed)
+    scale, low = scale_and_low  # float32 rounds large logits
     dtype = torch.float32 if low else torch.float64
     tensors, constants, own = arguments(*sizes, scale, spread, dtype)
     wanted = tensors if own is None else [*tensors, own]
     got = softmax_loss(*tensors, *constants, own, block)
     expected = blockwise_loss(softmax_block, *tensors, *constants, own)
-    bounds = {"rtol": 1e-5, "atol": 1e-5 * max(1.0, scale / 10)} if low else {"rtol": 1e-9, "atol": 1e-10}
+    bounds = {"rtol": 1e-5, "atol": 1e-5} if low else {"rtol": 1e-9, "atol": 1e-10}
     torch.testing.assert_close(got, expected, **bounds)
     gradients = (torch.autograd.grad(2 * loss, wanted) for loss in (got, expected))
     torch.testing.assert_close(*gradients, **bounds)
