@@ -80,17 +80,26 @@ class RetrievalModule(pl.LightningModule):
             batch.context_rows,
             batch.history_events,
         )
-        wanted = [candidates.rows, batch.positives, batch.shown_items]
+        wanted = [batch.positives, batch.shown_items]
         if own_rows is not None:  # where there is none, in place of the unknown item any other
             wanted.append(torch.where(own_rows > 0, own_rows, batch.positives[:, None]).flatten())
-        rows, inverse = torch.cat(wanted).unique(return_inverse=True)
+        rows, places = self._joined(candidates.rows, torch.cat(wanted))
         items = self.model.encode_items(rows)
-        places = inverse.split([len(each) for each in wanted])
         # index_select, not items[...]: its gradient adds up in one order whatever the threads do.
-        of_candidates = items if len(rows) == len(wanted[0]) else items.index_select(0, places[0])
-        positives, shown, *own = (items.index_select(0, place) for place in places[1:])
+        positives, shown, *own = (items.index_select(0, each) for each in places.split([*map(len, wanted)]))
         own = [each.view(*own_rows.shape, -1) for each in own if own_rows is not None]
+        of_candidates = items[: len(candidates.rows)]
         return self.loss.of_batch(users, positives, of_candidates, candidates, batch.weights, shown, *own)
+
+    def _joined(self, rows: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Return distinct rows and behind them those wanted besides, and where the wanted are."""
+        (places,) = self.negatives.places.among(rows, wanted)
+        absent = places < 0
+        if not bool(absent.any()):  # positives are candidates of most sources
+            return rows, places
+        others, inverse = wanted[absent].unique(return_inverse=True)
+        places[absent] = inverse + len(rows)
+        return torch.cat([rows, others]), places
 
     def _log_step(self, loss: Tensor, num_examples: int) -> None:
         self.log("train/loss", loss.detach(), batch_size=num_examples, prog_bar=True)

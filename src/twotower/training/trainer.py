@@ -56,7 +56,8 @@ class TrainerChoice(Component):
         """After choosing the number of epochs on the validation split, train again from the start on train +
         valid for that many; the result says so."""
         checkpoint_every_steps: PositiveInt = 200
-        """How often the checkpoint to resume from is written."""
+        """How often the checkpoint to resume from is written; one that takes over a second waits until it is
+        at most a twentieth of the time."""
         log_every_steps: PositiveInt = 20
         """How often scalars are written."""
         progress_bar: bool = True
@@ -131,6 +132,8 @@ def _extra_problems(extra: Extra) -> list[tuple[str, str]]:
 
 
 def _accelerator_problems(accelerator: str) -> list[tuple[str, str]]:
+    if accelerator in ("auto", "cpu"):
+        return []
     import torch
 
     there = {"gpu": torch.cuda.is_available() or torch.backends.mps.is_available()}
