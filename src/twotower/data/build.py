@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +9,18 @@ import pandas as pd
 
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
-from twotower.data.actions import HISTORY, Actions, contexts_of
-from twotower.data.blocks import blocks, blocks_of_users, highest, lowest, seen
+from twotower.data.actions import HISTORY, Actions
+from twotower.data.blocks import Folder, blocks, blocks_of_users, highest, lowest, seen
 from twotower.data.dataset import Audit, RetrievalDataset
-from twotower.data.history import Log, log_of
 from twotower.data.holdouts import Windows, windows_of
+from twotower.data.log import Log
+from twotower.data.placed import Placed, placed
+from twotower.data.placing import placed_files
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import NONE, Split
 from twotower.data.store import open_dataset, write_dataset
-from twotower.data.tables import ENTITIES, ITEM_ID, TIMESTAMP, USER_ID, Needs, Tables, checked, no_needs
-from twotower.data.times import date, oddity_of_times
-from twotower.data.vocabulary import Vocabulary
+from twotower.data.tables import ENTITIES, Needs, Tables, no_needs
+from twotower.data.times import date
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
 from twotower.files.code import code_fingerprint
 from twotower.files.plain_values import fingerprint_of
@@ -141,11 +141,8 @@ def build_dataset(
         return found
     if final.exists() and not anew:
         LOG.warning("warning: %s: this stored data set is damaged, and is built again", final)
-    given, config = source.load(), source.config
-    tables = checked(given, needs, config.meaning(), config.may_lack())
-    whole, windows, audit, contexts = _built(tables, split, config.repeats == "keep")
-    built = whole, windows, audit | _rows_made(given, tables), contexts
     with temporary_folder(final) as temporary:
+        built = _built(source, split, needs, temporary)
         fingerprint = write_dataset(temporary, *built)
         publish_folder(temporary, final)
         found = open_dataset(final)
@@ -174,21 +171,25 @@ def cache_key(source: Source, split: Split) -> str:
     return fingerprint_of([source.fingerprint(), split.config.spec(), code])
 
 
-def _built(tables: Tables, split: Split, repeats: bool) -> tuple[Tables, Windows, Audit, pd.DataFrame | None]:
-    users, items = Vocabulary.fit(tables.users[USER_ID]), Vocabulary.fit(tables.items[ITEM_ID])
-    contexts = contexts_of(tables.interactions, list(tables.context))
-    log = log_of(tables, users, items, contexts.rows if contexts else None)
-    windows = windows_of(log, split, repeats)
+def _built(
+    source: Source, split: Split, needs: Needs, folder: Path
+) -> tuple[Tables, Windows, Audit, pd.DataFrame | None]:
+    """Return what is stored; of a log that is read from files by batches, the arrays lie in the folder."""
+    repeats, files = source.config.repeats == "keep", source.log_files()
+    if files is None:
+        found = placed(source, needs)
+        return _cut(found, split, windows_of(found.log, split, repeats))
+    with temporary_folder(folder.with_name("log")) as scratch:
+        found = placed_files(source, files, needs, Folder(folder), Folder(scratch))
+        return _cut(found, split, windows_of(found.log, split, repeats, Folder(folder)))
+
+
+def _cut(found: Placed, split: Split, windows: Windows) -> tuple[Tables, Windows, Audit, pd.DataFrame | None]:
+    tables, log = found.tables, found.log
     audit = _audit_of(log, windows, split, tables) | _audit_of_actions(log, windows, tables.actions)
-    times = tables.column("interactions", TIMESTAMP)
-    if tables.has_times and (oddity := oddity_of_times(times)):
-        audit[WARNING] = oddity
-    user_table, item_table = (
-        table.iloc[np.argsort(vocabulary.rows(table[key]))].reset_index(drop=True)
-        for table, key, vocabulary in ((tables.users, USER_ID, users), (tables.items, ITEM_ID, items))
-    )
-    tables = replace(tables, users=user_table, items=item_table)
-    return tables, windows, audit, contexts.table if contexts else None
+    if found.oddity:
+        audit[WARNING] = found.oddity
+    return tables, windows, audit | _rows_made(found.given, tables), found.contexts
 
 
 def _audit_of_actions(log: Log, windows: Windows, actions: Actions) -> Audit:
@@ -200,9 +201,9 @@ def _audit_of_actions(log: Log, windows: Windows, actions: Actions) -> Audit:
         audit["positive_interactions"] = int(log.is_positive.sum())
         audit["shown_negatives"] = int(log.is_shown.sum())
         audit["history_only"] = int((log.roles == HISTORY).sum())
-    if log.is_shown.any():
-        for name, window in {"valid": windows.valid, "test": windows.test}.items():
-            audit[f"{name}_labelled"] = 0 if window.labelled is None else len(window.labelled.labels)
+        if log.is_shown.any():
+            for name, window in {"valid": windows.valid, "test": windows.test}.items():
+                audit[f"{name}_labelled"] = 0 if window.labelled is None else len(window.labelled.labels)
     if log.events is not None:
         counts = np.bincount(log.events, minlength=len(actions.words) + 1)
         audit |= {

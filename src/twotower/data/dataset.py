@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from twotower.data.blocks import blocks_of_users
 from twotower.data.history import History
 from twotower.data.tables import ITEM_ID
 from twotower.data.vocabulary import Vocabulary

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-from twotower.data.blocks import Room, blocks, blocks_of_users
+from twotower.data.blocks import MEMORY, Room, blocks, blocks_of_users
 from twotower.data.dataset import Holdout, Labelled
-from twotower.data.history import MEMORY, History, Log
+from twotower.data.history import History
+from twotower.data.log import Log
 from twotower.data.splits import split as part
 from twotower.data.splits.split import Parts, Split, is_in
 
@@ -176,9 +177,7 @@ def _labelled(log: Log, in_window: NDArray[np.bool_]) -> Labelled | None:
     return Labelled(log.users[mask], log.items[mask], labels, log.times[mask], weights, context)
 
 
-def _first_of_pair(
-    log: Log, considered: NDArray[np.bool_], asked: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
+def _first_of_pair(log: Log, considered: NDArray[np.bool_], asked: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which of the considered interactions are their user's first with that item, [n].
 
     Those of pairs that are never `asked` for may be left out. A table of hashes finds most of them, so that

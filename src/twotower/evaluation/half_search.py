@@ -26,17 +26,19 @@ from twotower.evaluation.candidates import (
     group_size,
 )
 
-TILE_ITEMS = 4096  # whose scores, 1 MiB for a block of users, stay in the cache until their maxima are known
+TILE_ITEMS = 8192  # whose scores, 4 MiB for a block of users, stay in the cache until their maxima are known
 TILES_HOLD = 2**25  # scores of 16 bits: 64 MiB
+LONGEST = 1e15  # so that products are far from the largest of either precision
 UNIT = 2.0**-8  # relative, that rounding to bfloat16 may move a number by
 SUMS = 2.0**-21  # relative and per dimension: all that sums in float32 of either kind may be wrong by
 USERS_AT_ONCE, FEWEST_COLUMNS = 8, 64
 """Of a product that scores candidates again. It makes 8 times the scores that are wanted, and is the quicker
 for it; in smaller products MKL adds in another order, so that scores would differ in their last bit."""
+EIGHT = np.arange(USERS_AT_ONCE)
 NOTHING = np.int16(-128)  # the bits of -inf
 
 
-class Items(NamedTuple):
+class HalfItems(NamedTuple):
     """A catalogue [N, D] in both precisions, the length of its longest vector and of its longest rounding."""
 
     whole: Tensor
@@ -45,10 +47,14 @@ class Items(NamedTuple):
     rounding: float
 
     @classmethod
-    def of(cls, vectors: Tensor) -> "Items":
+    def of(cls, vectors: Tensor) -> "HalfItems":
         """Round float32 vectors."""
         half = vectors.bfloat16()
         return cls(vectors, half, _longest(vectors), _longest(vectors - half.float()))
+
+    def suits(self, users: Tensor) -> bool:
+        """Tell whether all scores of these users [Q, D] are numbers that can be bounded."""
+        return self.length < LONGEST and _longest(users) < LONGEST  # neither is where one is not a number
 
 
 def is_quick() -> bool:
@@ -57,13 +63,13 @@ def is_quick() -> bool:
 
 
 def half_search(
-    users: Tensor, items: Items, k: int, exclude: Pairs | None
+    users: Tensor, items: HalfItems, k: int, exclude: Pairs | None
 ) -> tuple[Found, NDArray[np.int64]]:
     """Return what `exact_top_k` does, and the users [o] who are to be searched for in another way.
 
-    s and s' are a score and what bfloat16 makes of it before it rounds the sum, e bounds their difference: by
-    Cauchy and Schwarz |u - u'| |v| + |u'| |v - v'| and what sums are wrong by. If k items have a rounded score
-    of t or more, their s' is at least t - |t| UNIT, so their s, and the k-th best s, is at least
+    s and s' are a score and what bfloat16 makes of it before it rounds the sum, e bounds their difference:
+    by Cauchy and Schwarz |u - u'| |v| + |u'| |v - v'| and what sums are wrong by. If k items have a rounded
+    score of t or more, their s' is at least t - |t| UNIT, so their s, and the k-th best s, is at least
     t - |t| UNIT - e. An item that good has an s' of at least t - |t| UNIT - 2 e: all such are candidates.
 
     Args:
@@ -93,7 +99,7 @@ def half_search(
         slack = 2 * _difference(some, rounded, items)
         found = candidates_of(bits, np.concatenate(maxima, axis=1), k, size, partial(_lowered, slack=slack))
         exact = _scores_again(some, items.whole, found)
-        rows[part], scores[part] = best_of(found, exact, len(some), k)
+        rows[part], scores[part] = best_of(found, exact, k)
         left.append(found.overfull + first)
     return (rows, scores), np.concatenate(left)
 
@@ -102,7 +108,7 @@ def _longest(vectors: Tensor) -> float:
     return float(torch.linalg.vector_norm(vectors, dim=1).max()) if len(vectors) else 0.0
 
 
-def _difference(users: Tensor, rounded: Tensor, items: Items) -> NDArray[np.float64]:
+def _difference(users: Tensor, rounded: Tensor, items: HalfItems) -> NDArray[np.float64]:
     """Return how far a score of each user [B] may be from the sum of its rounded factors."""
     length, rounding = (
         torch.linalg.vector_norm(each, dim=1).numpy().astype(np.float64)
@@ -137,15 +143,21 @@ def _masked(exclude: Pairs | None, part: slice, num_tiles: int) -> list[tuple[np
 
 def _scores_again(users: Tensor, items: Tensor, candidates: Candidates) -> NDArray[np.float32]:
     """Return the scores of candidates in float32 [C]."""
-    owners, columns, _ = candidates
-    found = np.empty(len(owners), dtype=np.float32)
-    bounds = np.searchsorted(owners, np.arange(0, len(users) + USERS_AT_ONCE, USERS_AT_ONCE))
-    for turn, (start, stop) in enumerate(pairwise(bounds)):
-        first, number = turn * USERS_AT_ONCE, stop - start
-        some = np.minimum(np.arange(first, first + USERS_AT_ONCE), len(users) - 1)
-        wanted = np.zeros(max(number, FEWEST_COLUMNS), dtype=np.int64)
-        wanted[:number] = columns[start:stop]
+    counts, columns, _ = candidates
+    padding = -len(users) % USERS_AT_ONCE
+    of_users = torch.cat([users, users[-1:].expand(padding, -1)]).split(USERS_AT_ONCE)
+    numbers = np.pad(counts, (0, padding)).reshape(-1, USERS_AT_ONCE)
+    widths = np.maximum(numbers.sum(axis=1), FEWEST_COLUMNS)
+    wanted, vectors = (
+        np.pad(columns, (0, FEWEST_COLUMNS)),
+        np.empty((widths.max(), items.shape[1]), np.float32),
+    )
+    found, start, values = np.empty(len(wanted), dtype=np.float32), 0, items.numpy()
+    for some, own, width in zip(of_users, numbers, widths, strict=True):
         # NumPy copies rows four times as fast as indexing a tensor does.
-        scores = users[torch.from_numpy(some)] @ torch.from_numpy(items.numpy().take(wanted, axis=0)).T
-        found[start:stop] = scores.numpy()[owners[start:stop] - first, np.arange(number)]
-    return found
+        values.take(wanted[start : start + width], axis=0, out=vectors[:width], mode="clip")
+        scores = torch.mm(some, torch.from_numpy(vectors[:width]).T).numpy()
+        owners = np.repeat(EIGHT, own)
+        found[start : start + len(owners)] = scores[owners, np.arange(len(owners))]
+        start += len(owners)
+    return found[: len(columns)]

@@ -5,7 +5,7 @@ import numpy as np
 from twotower.config.spec import ProperFraction, Seed
 from twotower.data.blocks import blocks
 from twotower.data.dataset import Audit
-from twotower.data.history import Log
+from twotower.data.log import Log
 from twotower.data.splits.split import NONE, TRAIN, VALID, VALID_ONLY, Parts
 from twotower.data.splits.temporal import Temporal
 

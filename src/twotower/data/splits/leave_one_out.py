@@ -3,7 +3,7 @@
 import numpy as np
 
 from twotower.data.dataset import Audit
-from twotower.data.history import Log
+from twotower.data.log import Log
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 
 MIN_INTERACTIONS = 3

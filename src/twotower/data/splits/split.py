@@ -10,7 +10,7 @@ from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.data.blocks import blocks
 from twotower.data.dataset import Audit
-from twotower.data.history import Log
+from twotower.data.log import Log
 
 TRAIN, VALID, TEST, VALID_HISTORY, TEST_HISTORY, VALID_ONLY, NONE = range(7)
 """Parts: `VALID` and `TEST` are targets; a valid target is known later, a `VALID_ONLY` one never.

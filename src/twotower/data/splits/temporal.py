@@ -9,7 +9,7 @@ from twotower.config.facts import Facts
 from twotower.config.spec import Days
 from twotower.data.blocks import blocks, highest, lowest, order_statistic
 from twotower.data.dataset import Audit
-from twotower.data.history import Log
+from twotower.data.log import Log
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 from twotower.data.times import SECONDS_A_DAY, date
 
