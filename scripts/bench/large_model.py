@@ -28,8 +28,8 @@ ROOM = "twotower."
 def zipf_log(num_items: int, seed: int = 0) -> History:
     """Draw a million interactions of which 4,096 have 3,300 to 3,500 distinct items, whatever the catalogue.
 
-    Of a large one the item of rank r has a probability of 1 / (r + 50); of one below 100,000 all have the same,
-    or a larger catalogue would be charged for the duplicates of the smaller, which are encoded once.
+    Of a large one the item of rank r has a probability of 1 / (r + 50), of one below 100,000 all the same: a
+    larger catalogue is not to be charged for the duplicates of the smaller, which are encoded once.
     """
     rng = np.random.default_rng(seed)
     size = NUM_USERS * EVENTS_OF_USER
