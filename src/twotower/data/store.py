@@ -202,7 +202,9 @@ def _sum(path: Path, of_values: str | None = None) -> str:
     with path.open("rb") as file:
         if path.suffix != ARRAY:
             return hashlib.file_digest(file, "sha256").hexdigest()
-        head = file.read(FIRST_BYTES)  # of NumPy's format: the last two are the length of what comes before values
+        head = file.read(
+            FIRST_BYTES
+        )  # of NumPy's format: the last two are the length of what comes before values
         head += file.read(int.from_bytes(head[-2:], "little"))
         values = of_values or hashlib.file_digest(file, "sha256").hexdigest()
         return f"{hashlib.sha256(head).hexdigest()} {values}"
