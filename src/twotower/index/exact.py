@@ -1,5 +1,6 @@
 """Exact search, the truth an index is measured against; vectors and rows as Faiss takes them."""
 
+import math
 from dataclasses import dataclass
 
 import faiss
@@ -19,15 +20,18 @@ def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None) -> np.nda
         raise InputError(f"{name}: expected an array [number, dim], got shape {vectors.shape}")
     if dim is not None and vectors.shape[1] != dim:
         raise InputError(f"{name}: dimension {vectors.shape[1]}, but the index has dimension {dim}")
-    with np.errstate(over="ignore"):
-        converted = np.ascontiguousarray(vectors, dtype=np.float32)
-    finite = np.isfinite(converted)
-    if not finite.all():
-        position, column = np.argwhere(~finite)[0]
-        raise InputError(
-            f"{name}: value {vectors[position, column]} at position {position}, column {column} is not finite"
-            " in float32; training has probably diverged"
-        )
+    if vectors.dtype == np.float32:
+        converted = np.ascontiguousarray(vectors)
+    else:
+        with np.errstate(over="ignore"):
+            converted = np.ascontiguousarray(vectors, dtype=np.float32)
+    flat = converted.reshape(-1)
+    if not math.isfinite(np.dot(flat, flat)):  # or values are large
+        for position, column in np.argwhere(~np.isfinite(converted))[:1]:
+            raise InputError(
+                f"{name}: value {vectors[position, column]} at position {position}, column {column} is not"
+                " finite in float32; training has probably diverged"
+            )
     return converted
 
 
@@ -40,9 +44,10 @@ def as_rows(rows: np.ndarray, num_vectors: int) -> np.ndarray:
     converted = np.ascontiguousarray(rows, dtype=np.int64)
     if num_vectors and converted.min() < 0:
         raise InputError(f"rows: {converted.min()} is negative; -1 means `no item` in results")
-    values, counts = np.unique(converted, return_counts=True)
-    if len(values) < num_vectors:
-        raise InputError(f"rows: {values[counts > 1][0]} is given more than once; a row holds one vector")
+    if not (converted[1:] > converted[:-1]).all():  # else they ascend, and none is there twice
+        values, counts = np.unique(converted, return_counts=True)
+        if len(values) < num_vectors:
+            raise InputError(f"rows: {values[counts > 1][0]} is given more than once; a row holds one vector")
     return converted
 
 
