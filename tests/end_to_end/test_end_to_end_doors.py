@@ -107,6 +107,14 @@ def test_help_takes_no_library_that_is_slow_to_load(tmp_path: Path) -> None:
     assert done.stdout.startswith("Train two towers, ")
 
 
+def test_mistakes_are_told_before_a_library_that_is_slow_to_load(tmp_path: Path) -> None:
+    typed = ["loss.temprature=1", "history.length=long", "negatves=uniform", "trainer.max_epoch=3"]
+    command = [sys.executable, "-c", WATCHED, str(SCRIPTS / "train.py"), *typed]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
+    assert done.stderr.startswith("error: 4 mistakes")
+    assert not {"torch", "pytorch_lightning", "faiss", "pandas"} & set(done.stderr.split())
+
+
 @pytest.mark.parametrize("script", GROUPS)
 def test_cfg_job_prints_the_whole_configuration(
     door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str

@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from twotower.commands.beforehand import problems_beforehand
 from twotower.commands.conf import CONF, LOCAL, groups, plain_file, searchpath, shape
 from twotower.commands.doors import DOORS
 from twotower.commands.overrides import first_line, sound_overrides
@@ -68,8 +69,8 @@ def checked(
 ) -> dict[str, Any]:
     """Compose and check, gathering every mistake: of the overrides, of the values and between the rooms.
 
-    Where nothing but plain keys was typed and one of them is wrong, that is told at once: the choices, whose
-    classes take seconds to import, are those of the house.
+    What is wrong is told before torch is loaded; see `beforehand`. Where nothing but plain keys was typed,
+    the choices are those of the house, and not looked at.
 
     Args:
         config_name: the YAML in `conf/` to start from.
@@ -97,7 +98,10 @@ def checked(
     of_the_house = not any(map(_about_choices, sound)) and not (LOCAL / "default.yaml").is_file()
     if (problems or early) and of_the_house:
         raise_problems([*problems, *early], NOTHING_DONE)
-    found = [problem for problem in _of_choices(config_name, settings) if problem.key not in told]
+    found = None if of_the_house else problems_beforehand(lambda: problems_of_choices(config_name, settings))
+    if found is None or not (problems or early or found):
+        found = problems_of_choices(config_name, settings)
+    found = [problem for problem in found if problem.key not in told]
     raise_problems([*problems, *early, *found], NOTHING_DONE)
     return settings
 
@@ -115,7 +119,13 @@ def _of_plain_keys(config_name: str, settings: Mapping[str, Any]) -> list[Proble
     return [*found, *read(DOORS[config_name].keys, plain)[1], *problems_of_place(plain)]
 
 
-def _of_choices(config_name: str, settings: Mapping[str, Any]) -> list[Problem]:
+def problems_of_choices(config_name: str, settings: Mapping[str, Any]) -> list[Problem]:
+    """Find every mistake in a door's choices, each alone and all together; imports their classes.
+
+    Args:
+        config_name: of the door.
+        settings: composed.
+    """
     known = frozenset().union(*shape(config_name))
     kind = DOORS[config_name].kind()
     config, found = read(kind, {key: value for key, value in settings.items() if key in known})

@@ -15,6 +15,9 @@ OURS = "twotower"
 MOVED = {"twotower.training.examples.NextItem": "twotower.training.objectives.next_item.NextItem"}
 """Classes that runs of earlier versions name by where they were."""
 
+NO_CLASS = "there is no class"
+"""What is said of a `_target_` that cannot be imported."""
+
 MOST = 2**31 - 1
 """What a row, a length or a number of things may be: 32 bits."""
 HUGE = 1e30
@@ -53,13 +56,11 @@ def locate(target: str) -> type:
         target = MOVED.get(target, target)
     module_name, _, class_name = target.rpartition(".") if isinstance(target, str) else ("", "", "")
     if not module_name or not all(part.isidentifier() for part in target.split(".")):
-        raise InputError(f"_target_: there is no class {target!r:.200} (write package.module.Class)")
+        raise InputError(f"_target_: {NO_CLASS} {target!r:.200} (write package.module.Class)")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except (Exception, SystemExit) as error:  # whatever a module does while it is imported
-        raise InputError(
-            f"_target_: there is no class {target!r} ({type(error).__name__}: {error})"
-        ) from error
+        raise InputError(f"_target_: {NO_CLASS} {target!r} ({type(error).__name__}: {error})") from error
     if not inspect.isclass(found):
         raise InputError(f"_target_: {target!r} is not a class")
     if _is_ours(module_name) and not _is_ours(found.__module__):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,16 @@ import pandas as pd
 import pyarrow as pa
 
 from twotower.config.errors import InputError
+from twotower.data.blocks import blocks, mapped
 from twotower.data.dataset import Audit, Holdout, Labelled, RetrievalDataset
 from twotower.data.history import History
 from twotower.data.holdouts import Windows
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
-from twotower.files.atomic import sha256_of_file
 from twotower.files.plain_values import fingerprint_of
 
 META, OWN_SUM = "meta.json", "sha256"
+ARRAY, FIRST_BYTES = ".npy", 10
 HISTORY_ARRAYS = ("offsets", "items", "times", "weights", "positive", "events", "context")
 TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times", "context")
 LABELLED_ARRAYS = ("users", "items", "labels", "times", "weights", "context")
@@ -37,7 +39,7 @@ def write_dataset(
     holdouts = {"valid": windows.valid, "test": windows.test}
     histories = {"train": windows.train, "train_and_valid": windows.train_and_valid}
     histories |= {name: holdout.history for name, holdout in holdouts.items()}
-    _save_history(folder, WHOLE, windows.whole)
+    sums = _save_history(folder, WHOLE, windows.whole)
     names: dict[str, str] = {}
     content: dict[str, Any] = {"histories": names, "item_label": tables.item_label}
     for name, history in histories.items():
@@ -45,10 +47,13 @@ def write_dataset(
         names[name] = twin
         if twin == name:
             content |= _save_history(folder, f"history_{name}", history)
+        else:
+            shutil.rmtree(folder / f"history_{name}", ignore_errors=True)
     for name, holdout in holdouts.items():
         content |= _save(folder, name, holdout, TARGET_ARRAYS)
         if holdout.labelled is not None:
             content |= _save(folder, f"{name}/{LABELLED}", holdout.labelled, LABELLED_ARRAYS)
+    sums |= content
     for name, frame in {"users": tables.users, "items": tables.items}.items():
         content[name] = _save_table(frame, folder / f"{name}.parquet", tables.origin(name))
     content |= {} if tables.has_times else {"has_times": False}
@@ -56,7 +61,7 @@ def write_dataset(
         content["context"] = _save_table(context, folder / "context.parquet", tables.origin("interactions"))
     beside = {"events": list(tables.actions.words), "repeats": windows.test.repeats}
     content |= {name: value for name, value in beside.items() if value}
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = {each.relative_to(folder).as_posix(): each for each in folder.rglob("*") if each.is_file()}
     meta = {
         "fingerprint": fingerprint_of(content),
         "audit": audit,
@@ -65,7 +70,10 @@ def write_dataset(
         "histories": names,
         "has_times": tables.has_times,
         **beside,
-        "files": {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in files},
+        "files": {
+            name: _sum(path, sums[name.removesuffix(ARRAY)][-1] if name.endswith(ARRAY) else None)
+            for name, path in sorted(files.items())
+        },
     }
     meta[OWN_SUM] = fingerprint_of(meta)
     (folder / META).write_text(json.dumps(meta, indent=1))
@@ -131,7 +139,7 @@ def _whole_meta(folder: Path) -> dict[str, Any] | None:
         meta: dict[str, Any] = json.loads((folder / META).read_text())
         own_sum = fingerprint_of({key: value for key, value in meta.items() if key != OWN_SUM})
         whole = meta[OWN_SUM] == own_sum and all(
-            sha256_of_file(folder / name) == digest for name, digest in meta["files"].items()
+            _sum(folder / name) == digest for name, digest in meta["files"].items()
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -145,7 +153,11 @@ def _ids(column: pd.Series) -> np.ndarray:
 
 def _same(one: History, other: History) -> bool:
     def equal(left: np.ndarray | None, right: np.ndarray | None) -> bool:
-        return left is right or (left is not None and right is not None and np.array_equal(left, right))
+        if left is None or right is None or len(left) != len(right):
+            return left is right
+        return left is right or all(
+            np.array_equal(left[rows], right[rows]) for rows in blocks(len(left), left, right)
+        )
 
     arrays = all(equal(getattr(one, name), getattr(other, name)) for name in HISTORY_ARRAYS)
     if not arrays or one.shown is None or other.shown is None:
@@ -168,27 +180,40 @@ def _open_history(folder: Path) -> History:
 
 
 def _save(folder: Path, place: str, holder: object, names: tuple[str, ...]) -> dict[str, Any]:
-    """Write the arrays that there are; returns name -> what tells their values apart."""
-    (folder / place).mkdir()
+    """Write the arrays that are not written yet; returns name -> what tells their values apart."""
+    (folder / place).mkdir(exist_ok=True)
     content: dict[str, Any] = {}
     for name in names:
         if getattr(holder, name) is None:
             continue
         array = np.ascontiguousarray(getattr(holder, name))
-        np.save(folder / place / f"{name}.npy", array, allow_pickle=False)
-        digest = hashlib.sha256(array.data).hexdigest()
-        content[f"{place}/{name}"] = [str(array.dtype), list(array.shape), digest]
+        path = folder / place / f"{name}{ARRAY}"
+        if not path.exists():
+            np.save(path, array, allow_pickle=False)
+        digest = hashlib.sha256()
+        for rows in blocks(len(array), array):
+            digest.update(array[rows].data)
+        content[f"{place}/{name}"] = [str(array.dtype), list(array.shape), digest.hexdigest()]
     return content
 
 
+def _sum(path: Path, of_values: str | None = None) -> str:
+    """Return the SHA-256 of a file; of an array that of its head and that of its values, if not known."""
+    with path.open("rb") as file:
+        if path.suffix != ARRAY:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        head = file.read(
+            FIRST_BYTES
+        )  # of NumPy's format: the last two are the length of what comes before values
+        head += file.read(int.from_bytes(head[-2:], "little"))
+        values = of_values or hashlib.file_digest(file, "sha256").hexdigest()
+        return f"{hashlib.sha256(head).hexdigest()} {values}"
+
+
 def _load(folder: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Map the arrays that there are into memory, as plain ones: NumPy's subclass costs at every indexing."""
-    paths = {name: folder / f"{name}.npy" for name in names}
-    return {
-        name: np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-        for name, path in paths.items()
-        if path.is_file()
-    }
+    """Map the arrays that there are into memory."""
+    paths = {name: folder / f"{name}{ARRAY}" for name in names}
+    return {name: mapped(path) for name, path in paths.items() if path.is_file()}
 
 
 def _save_table(table: pd.DataFrame, path: Path, origin: str) -> str:

@@ -16,6 +16,7 @@ from twotower.config.facts import Facts
 from twotower.config.problems import Gathered, nearest
 from twotower.config.spec import Width
 from twotower.data.column import Column, quoted
+from twotower.features.taken_names import is_taken
 
 REQUEST_TIME = "request_time"
 """Reserved user column: unix seconds of the request, given at call time instead of by the user table."""
@@ -219,7 +220,7 @@ def feature_from_json(payload: Mapping[str, Any], key: str) -> Feature:
 
 def check_name(name: str, config: Feature.Config) -> None:
     """Refuse (InputError) a name that no module can have, and a table's feature of the reserved column."""
-    if "." in name or not name or hasattr(nn.ModuleDict, name):
+    if is_taken(name):
         raise InputError(
             f"feature {name!r}: this name is taken or not possible; choose another, like '{name}_'"
         )
