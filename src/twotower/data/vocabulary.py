@@ -61,7 +61,7 @@ class Vocabulary:
             sound = is_whole(value) and fits_64_bits(value)
         if not sound:
             return UNKNOWN
-        place = int(np.searchsorted(self.values, value))
+        place = int(self.values.searchsorted(value))
         return place + 1 if place < len(self) and self.values[place].item() == value else UNKNOWN
 
     def ids(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
