@@ -10,8 +10,8 @@ from twotower.towers.two_tower import TwoTower
 
 LOG = logging.getLogger("twotower")
 LARGE = 300_000
-"""Rows from which a sparse step is worth a word: of batches of 4,096 and 64 numbers a row, a dense table's step
-takes as long at 30,000 rows, twice as long at 100,000, 10 times at 300,000 and 35 times at a million."""
+"""Rows from which a sparse step is worth a word: with batches of 4,096 and 64 numbers a row a dense table takes
+as long at 30,000 rows, twice as long at 100,000, 10 times at 300,000 and 35 times at a million."""
 
 
 def dense_tables(model: TwoTower) -> Iterator[tuple[str, int]]:
@@ -37,7 +37,7 @@ def warn_of_large_tables(model: TwoTower) -> None:
     if found := [(key, rows) for key, rows in dense_tables(model) if rows >= LARGE]:
         keys = " ".join(f"{key}=true" for key, _ in found)
         LOG.warning(
-            "warning: every step goes through all of the up to %s rows of a table; %s steps the batch's alone",
+            "warning: every step goes through all rows of a table of %s; %s steps those of the batch alone",
             f"{max(rows for _, rows in found):,}",
             keys,
         )
