@@ -10,8 +10,8 @@ from twotower.towers.two_tower import TwoTower
 
 LOG = logging.getLogger("twotower")
 LARGE = 300_000
-"""Rows from which a sparse step is worth a word: with batches of 4,096 and 64 numbers a row a dense table takes
-as long at 30,000 rows, twice as long at 100,000, 10 times at 300,000 and 35 times at a million."""
+"""Rows from which a sparse step is worth a word. With batches of 4,096 and 64 numbers a row a dense table
+takes as long at 30,000 rows, twice as long at 100,000, 10 times at 300,000 and 35 times at a million."""
 
 
 def dense_tables(model: TwoTower) -> Iterator[tuple[str, int]]:
