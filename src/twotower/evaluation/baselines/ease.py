@@ -17,10 +17,8 @@ from twotower.evaluation.baselines.baseline import Baseline
 
 BLOCK_ITEMS = 1024
 BYTES = 4
-LONG_TO_INVERT, SAMPLE = (
-    6_000,
-    2_000,
-)  # items; a matrix of the latter size is inverted to tell how long it takes
+LONG_TO_INVERT = 6_000  # items
+SAMPLE = 2_000  # of them: how long their inverse takes tells of all
 LOG = logging.getLogger("twotower")
 
 
