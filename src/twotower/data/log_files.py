@@ -19,6 +19,7 @@ from twotower.data.table_reader import is_parquet, opened, series, unreadable
 from twotower.data.tables import TIMESTAMP, Tables
 from twotower.data.times import TimestampUnit, checked_times
 
+STREAMED: dict[str, Any] = {"pre_buffer": False, "buffer_size": 2**20}  # or the file is kept whole
 LONGEST_IN_MEMORY = 200_000  # rows: what is shorter takes less than a block does
 
 
@@ -73,7 +74,7 @@ class LogFiles:
         for place in self.files:
             before = 0
             try:
-                with opened(place) as source, pq.ParquetFile(source) as file:
+                with opened(place) as source, pq.ParquetFile(source, **STREAMED) as file:
                     for batch in file.iter_batches(blocks.BLOCK_ROWS, columns=columns):
                         yield {name: self._values(place, name, batch, before) for name in names}
                         before += len(batch)
