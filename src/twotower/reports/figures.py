@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 from matplotlib.transforms import Bbox
@@ -25,7 +26,7 @@ def recall_versus_latency(
     points: list[dict[str, Any]], target_recall: float, chosen: Mapping[str, Any]
 ) -> Figure:
     """Draw one point a setting of the search arguments, the chosen one marked, and the target as a line."""
-    figure = Figure(figsize=(7, 4.5), layout="constrained", facecolor="none")
+    figure = _figure(7, 4.5)
     axes = _axes(figure, 1, 1)
     # In the order they were tried, from fastest to most thorough: measured latencies may cross.
     axes.plot([p["latency_ms"] for p in points], [p["recall"] for p in points], "o-", color=BLUE, lw=2)
@@ -68,7 +69,7 @@ def pareto(points: Sequence[Point], objective: str) -> Figure:
     lines = [f"{number[i]}   {points[i].name}" for i in named[:MOST_NUMBERED]]
     if len(named) > MOST_NUMBERED:
         lines.append(f"and {len(named) - MOST_NUMBERED} more")
-    figure = Figure(figsize=(12, 5 + 0.24 * len(lines)), layout="constrained", facecolor="none")
+    figure = _figure(12, 5 + 0.24 * len(lines))
     for column, (words, of_jobs) in enumerate(costs.items()):
         best = fronts[words]
         axes = _axes(figure, 2, column + 1)
@@ -99,6 +100,12 @@ def png_of(figure: Figure) -> tuple[bytes, int, int]:
     figure.savefig(buffer, format="png", transparent=True)
     width, height = figure.canvas.get_width_height()
     return buffer.getvalue(), width, height
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    FigureCanvasAgg(figure)  # without it every question for a text's size makes a canvas of its own
+    return figure
 
 
 def _axes(figure: Figure, columns: int, column: int) -> Axes:
