@@ -49,6 +49,7 @@ def recall_versus_latency(
         axes.set_xlim(left=0)
     axes.legend(frameon=False, labelcolor=GREY, fontsize=TEXT_SIZE, loc="lower right")
     _place_labels(figure, axes, labels)
+    figure.set_layout_engine("none")  # it is laid out, and labels are not to move
     return figure
 
 
@@ -108,6 +109,12 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
+def _lay_out(figure: Figure) -> None:
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
+
+
 def _axes(figure: Figure, columns: int, column: int) -> Axes:
     axes = figure.add_subplot(1, columns, column, facecolor="none")
     axes.tick_params(colors=GREY, which="both", labelsize=LABEL_SIZE)
@@ -127,7 +134,7 @@ def _log(axes: Axes) -> None:
 
 def _place_labels(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
     """Write labels beside their points, the first ones first; one that would cover another is left out."""
-    figure.draw_without_rendering()
+    _lay_out(figure)
     taken: list[Bbox] = []
     for x, y, text, color in labels:
         for across, up in PLACES:
