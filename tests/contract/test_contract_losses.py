@@ -13,7 +13,7 @@ from torch import Tensor
 from variants import specs_of
 
 from twotower.losses.loss import Loss
-from twotower.negatives.candidates import Candidates, known_pairs
+from twotower.negatives.candidates import Candidates, Places
 from twotower.negatives.negatives import Negatives
 from twotower.towers.two_tower_config import TwoTowerConfig
 
@@ -43,7 +43,7 @@ def loss(request: pytest.FixtureRequest) -> Loss:
 
 def candidates_of(positives: Tensor, rows: Tensor = ALL) -> Candidates:
     """Candidates with uneven q and counts; an example's own positive is masked, nothing else."""
-    masked = known_pairs(rows, N, torch.arange(len(positives)), positives)
+    masked = torch.arange(len(positives)), *Places(N).among(rows, positives)
     q = torch.linspace(0.02, 0.2, N + 1)
     count = torch.arange(len(rows)) % 3 + 1
     return Candidates(rows, count.float().log(), q[rows].log(), q[positives].log(), *masked)
@@ -165,7 +165,7 @@ def test_small_shares_of_a_large_batch_survive_half_precision(loss: Loss) -> Non
     items = torch.randn(num_items + 1, D)
     rows = torch.arange(1, num_items + 1)
     positives = torch.randint(1, num_items + 1, (num_users,))
-    masked = known_pairs(rows, num_items, torch.arange(num_users), positives)
+    masked = torch.arange(num_users), *Places(num_items).among(rows, positives)
     candidates = Candidates(
         rows, torch.zeros(num_items), torch.full((num_items,), -6.0), torch.full((num_users,), -6.0), *masked
     )

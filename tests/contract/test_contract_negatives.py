@@ -125,10 +125,10 @@ def test_candidates_fit_together(negatives: Negatives) -> None:
     assert candidates.positive_log_q.shape == (P,)
     for values in (candidates.log_count, candidates.log_q, candidates.positive_log_q):
         assert values.isfinite().all()
-    mask = torch.zeros(P, num_candidates, dtype=torch.bool)
+    mask = torch.zeros(P, num_candidates + 1, dtype=torch.bool)  # the last column is of items elsewhere, -1
     mask[candidates.masked_positives, candidates.masked_candidates] = True
     expected = (candidates.rows == positives[:, None]) | (candidates.rows == (positives % N + 1)[:, None])
-    assert torch.equal(mask, expected)
+    assert torch.equal(mask[:, :-1], expected)
     assert (candidates.masked_positives.diff() >= 0).all()
     of_positive = negatives.log_q(positives, P)
     assert torch.equal(candidates.positive_log_q, of_positive)

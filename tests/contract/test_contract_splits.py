@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
 from twotower.data import splits
-from twotower.data.history import Log
 from twotower.data.holdouts import windows_of
+from twotower.data.log import Log
 from twotower.data.splits.split import NONE, TEST, TRAIN, VALID, VALID_ONLY, Split, is_in
 
 ARGUMENTS = {

@@ -23,7 +23,7 @@ class Facts:
         negatives: name of their class.
         shown_as: how the loss learns from shown negatives: `examples`, `candidates`; empty: not at all.
         logged: key that a training logs, e.g. `valid/recall_at_20` -> whether higher is better, or None.
-        sparse: keys of the features whose gradients are sparse.
+        sparse: keys of the settings that make gradients sparse.
     """
 
     key: str = ""

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +9,18 @@ import pandas as pd
 
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
-from twotower.data.actions import HISTORY, Actions, contexts_of
+from twotower.data.actions import HISTORY, Actions
+from twotower.data.blocks import Folder, blocks, blocks_of_users, highest, lowest, seen
 from twotower.data.dataset import Audit, RetrievalDataset
-from twotower.data.history import Log, log_of
 from twotower.data.holdouts import Windows, windows_of
+from twotower.data.log import Log
+from twotower.data.placed import Placed, placed
+from twotower.data.placing import placed_files
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import NONE, Split
 from twotower.data.store import open_dataset, write_dataset
-from twotower.data.tables import ENTITIES, ITEM_ID, TIMESTAMP, USER_ID, Needs, Tables, checked, no_needs
-from twotower.data.times import date, oddity_of_times
-from twotower.data.vocabulary import Vocabulary
+from twotower.data.tables import ENTITIES, Needs, Tables, no_needs
+from twotower.data.times import date
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
 from twotower.files.code import code_fingerprint
 from twotower.files.plain_values import fingerprint_of
@@ -50,7 +51,7 @@ def _audit_of(log: Log, windows: Windows, split: Split, tables: Tables) -> Audit
     interaction (`valid_...` likewise).
     """
     train, valid, test = windows.train, windows.valid, windows.test
-    positives = log.positives
+    positives, trained = log.positives, seen(train.items, log.num_items + 1)
     return {
         "split": split.name,
         "interactions": len(log),
@@ -64,12 +65,12 @@ def _audit_of(log: Log, windows: Windows, split: Split, tables: Tables) -> Audit
         "valid_users": len(valid.users),
         "test_users": len(test.users),
         "cold_users": int((train.counts()[test.users] == 0).sum()),
-        "cold_items": len(np.setdiff1d(test.target_items, train.items)),
+        "cold_items": int((~trained[np.unique(test.target_items)]).sum()),
         "valid_cold_users": int((train.counts()[valid.users] == 0).sum()),
-        "valid_cold_items": len(np.setdiff1d(valid.target_items, train.items)),
+        "valid_cold_items": int((~trained[np.unique(valid.target_items)]).sum()),
         "repeat_targets": valid.num_repeats + test.num_repeats,
         **({"repeats_kept": int(valid.is_repeat.sum() + test.is_repeat.sum())} if test.repeats else {}),
-        "unused_interactions": int((windows.parts == NONE).sum()),
+        "unused_interactions": sum(int((windows.parts[rows] == NONE).sum()) for rows in blocks(len(log))),
         **(_rates_of_times(log, windows) if tables.has_times else {}),
         **split.facts(positives),
     }
@@ -79,7 +80,7 @@ def _span(log: Log, tables: Tables) -> Audit:
     """Return the first and the last time; without times what the order is."""
     if not tables.has_times:
         return {"order": "rows" if tables.ordered else "none (drawn)"}
-    return {"first_time": date(int(log.times.min())), "last_time": date(int(log.times.max()))}
+    return {"first_time": date(lowest(log.times)), "last_time": date(highest(log.times))}
 
 
 def _rates_of_times(log: Log, windows: Windows) -> Audit:
@@ -89,11 +90,15 @@ def _rates_of_times(log: Log, windows: Windows) -> Audit:
     only the source decides. `future_leak_rate` is the share of test targets that are earlier than some train
     interaction of anybody.
     """
-    same_user = log.users[1:] == log.users[:-1]
-    same_time = same_user & (log.times[1:] == log.times[:-1])
+    pairs = equal = 0
+    for rows in blocks_of_users(log.offsets, log.users, log.times):
+        users, times = log.users[rows], log.times[rows]
+        same_user = users[1:] == users[:-1]
+        pairs += int(same_user.sum())
+        equal += int((same_user & (times[1:] == times[:-1])).sum())
     return {
-        "equal_timestamp_rate": float(same_time.sum() / max(int(same_user.sum()), 1)),
-        "future_leak_rate": float((windows.train.times.max() > windows.test.target_times).mean()),
+        "equal_timestamp_rate": equal / max(pairs, 1),
+        "future_leak_rate": float((highest(windows.train.times) > windows.test.target_times).mean()),
     }
 
 
@@ -136,14 +141,11 @@ def build_dataset(
         return found
     if final.exists() and not anew:
         LOG.warning("warning: %s: this stored data set is damaged, and is built again", final)
-    given, config = source.load(), source.config
-    tables = checked(given, needs, config.meaning(), config.may_lack())
-    whole, windows, audit, contexts = _built(tables, split, config.repeats == "keep")
-    built = whole, windows, audit | _rows_made(given, tables), contexts
     with temporary_folder(final) as temporary:
+        built = _built(source, split, needs, temporary)
         fingerprint = write_dataset(temporary, *built)
-        publish_folder(temporary, final)
-        found = open_dataset(final)
+        ours = publish_folder(temporary, final)
+        found = open_dataset(final, is_sound=ours)
         if found is None or (anew and found.fingerprint != fingerprint):  # what was there is broken or old
             temporary.mkdir()
             write_dataset(temporary, *built)
@@ -169,21 +171,25 @@ def cache_key(source: Source, split: Split) -> str:
     return fingerprint_of([source.fingerprint(), split.config.spec(), code])
 
 
-def _built(tables: Tables, split: Split, repeats: bool) -> tuple[Tables, Windows, Audit, pd.DataFrame | None]:
-    users, items = Vocabulary.fit(tables.users[USER_ID]), Vocabulary.fit(tables.items[ITEM_ID])
-    contexts = contexts_of(tables.interactions, list(tables.context))
-    log = log_of(tables, users, items, contexts.rows if contexts else None)
-    windows = windows_of(log, split, repeats)
+def _built(
+    source: Source, split: Split, needs: Needs, folder: Path
+) -> tuple[Tables, Windows, Audit, pd.DataFrame | None]:
+    """Return what is stored; of a log that is read from files by batches, the arrays lie in the folder."""
+    repeats, files = source.config.repeats == "keep", source.log_files()
+    if files is None:
+        found = placed(source, needs)
+        return _cut(found, split, windows_of(found.log, split, repeats))
+    with temporary_folder(folder.with_name("log")) as scratch:
+        found = placed_files(source, files, needs, Folder(folder), Folder(scratch))
+        return _cut(found, split, windows_of(found.log, split, repeats, Folder(folder)))
+
+
+def _cut(found: Placed, split: Split, windows: Windows) -> tuple[Tables, Windows, Audit, pd.DataFrame | None]:
+    tables, log = found.tables, found.log
     audit = _audit_of(log, windows, split, tables) | _audit_of_actions(log, windows, tables.actions)
-    times = tables.column("interactions", TIMESTAMP)
-    if tables.has_times and (oddity := oddity_of_times(times)):
-        audit[WARNING] = oddity
-    user_table, item_table = (
-        table.iloc[np.argsort(vocabulary.rows(table[key]))].reset_index(drop=True)
-        for table, key, vocabulary in ((tables.users, USER_ID, users), (tables.items, ITEM_ID, items))
-    )
-    tables = replace(tables, users=user_table, items=item_table)
-    return tables, windows, audit, contexts.table if contexts else None
+    if found.oddity:
+        audit[WARNING] = found.oddity
+    return tables, windows, audit | _rows_made(found.given, tables), found.contexts
 
 
 def _audit_of_actions(log: Log, windows: Windows, actions: Actions) -> Audit:
@@ -195,9 +201,9 @@ def _audit_of_actions(log: Log, windows: Windows, actions: Actions) -> Audit:
         audit["positive_interactions"] = int(log.is_positive.sum())
         audit["shown_negatives"] = int(log.is_shown.sum())
         audit["history_only"] = int((log.roles == HISTORY).sum())
-    if log.is_shown.any():
-        for name, window in {"valid": windows.valid, "test": windows.test}.items():
-            audit[f"{name}_labelled"] = 0 if window.labelled is None else len(window.labelled.labels)
+        if log.is_shown.any():
+            for name, window in {"valid": windows.valid, "test": windows.test}.items():
+                audit[f"{name}_labelled"] = 0 if window.labelled is None else len(window.labelled.labels)
     if log.events is not None:
         counts = np.bincount(log.events, minlength=len(actions.words) + 1)
         audit |= {

@@ -1,6 +1,6 @@
 """A column, as messages name it, and what in one may be an id: a whole number or a text, of one kind."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +18,28 @@ def quoted(value: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """A column of a file (`origin`); a named index says where its rows come from ("line" 7)."""
+    """A column of a file (`origin`); a named index says where its rows come from ("line" 7).
+
+    `pieces` are (number of rows before it, name) of each file where they are many, `counted` what rows are,
+    and `before` the number of rows that precede these in their file.
+    """
 
     values: "pd.Series[Any]"
     origin: str
     name: str
+    pieces: Sequence[tuple[int, str]] = ()
+    counted: str = "rows in all"
+    before: int = 0
 
     def place(self, position: int) -> str:
         """Return where a row is: the value of a named index, or its number from 1."""
-        index = self.values.index
-        return f"row {position + 1}" if index.name is None else f"{index.name} {quoted(index[position])}"
+        index, file, start = self.values.index, "", -self.before
+        if self.pieces:
+            start, name = max(piece for piece in self.pieces if piece[0] <= position)
+            file = f" of {name}"
+        if index.name is None:
+            return f"row {position - start + 1}{file}"
+        return f"{index.name} {quoted(index[position])}{file}"
 
     def found(self, position: int) -> str:
         """Return a value as a message quotes it."""
@@ -40,7 +52,7 @@ class Column:
         """Refuse rows (InputError), if any: the first by its place, what to `say` of it, and how many."""
         if wrong.any():
             position, number = int(wrong.argmax()), int(wrong.sum())
-            rows = f" ({number:,} such rows in all)" if number > 1 else ""
+            rows = f" ({number:,} such {self.counted})" if number > 1 else ""
             place = f"{self.origin}: column {self.name!r}, {self.place(position)}"
             raise InputError(f"{place}: {say(position)}{rows}{remedy}")
 

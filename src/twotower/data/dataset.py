@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from twotower.data.blocks import blocks_of_users
 from twotower.data.history import History
 from twotower.data.tables import ITEM_ID
 from twotower.data.vocabulary import Vocabulary
@@ -66,10 +67,18 @@ class Holdout:
     @cached_property
     def is_repeat(self) -> NDArray[np.bool_]:
         """Which targets [T] the user has, among the positives of the history."""
-        users, items = self.history.positives.flat(self.users)
-        owners = np.repeat(np.arange(len(self.users)), np.diff(self.target_offsets))
-        width = int(max(items.max(initial=0), self.target_items.max(initial=0))) + 1
-        return np.isin(owners * width + self.target_items, users * width + items)
+        history, known = self.history.positives, np.zeros(len(self.target_items), dtype=np.bool_)
+        lengths = history.counts()[self.users]
+        ends = np.concatenate([[0, 0], np.cumsum(lengths)])  # as if a user 0 had none, as in a log
+        for rows in blocks_of_users(ends, history.items):
+            first, last = np.searchsorted(ends[1:], (rows.start, rows.stop))
+            users, items = history.flat(self.users[first:last])
+            targets = slice(self.target_offsets[first], self.target_offsets[last])
+            owners = np.repeat(np.arange(last - first), np.diff(self.target_offsets[first : last + 1]))
+            wanted = self.target_items[targets]
+            width = int(max(items.max(initial=0), wanted.max(initial=0))) + 1
+            known[targets] = np.isin(owners * width + wanted, users * width + items)
+        return known
 
 
 @dataclass(frozen=True, eq=False)

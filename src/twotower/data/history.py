@@ -1,18 +1,13 @@
-"""Interactions: by user, oldest first; and all of them, in the one order every split and history uses.
+"""Interactions by user, oldest first.
 
 Shapes: B users asked for, L history positions, n interactions.
 """
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from twotower.data.actions import NEGATIVE, POSITIVE
-from twotower.data.tables import ITEM_ID, SPLIT, SPLIT_NAMES, TIMESTAMP, USER_ID, Tables
-from twotower.data.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,114 +112,9 @@ class History:
 
 def offsets_of(users: np.ndarray, num_users: int) -> NDArray[np.int64]:
     """Return where each user row's interactions begin, int64 [num_users + 2], of ascending user rows [n]."""
-    counts = np.bincount(users, minlength=num_users + 1)
+    return offsets_of_counts(np.bincount(users, minlength=num_users + 1))
+
+
+def offsets_of_counts(counts: np.ndarray) -> NDArray[np.int64]:
+    """Return where each row's interactions begin, of their numbers."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class Log:
-    """Interactions ordered by user row, then time, then row order of the source.
-
-    Rows are int32 [n], times int64 [n] in unix seconds, and `given` int8 [n]: the position in `SPLIT_NAMES`
-    that the source gives each interaction. `roles` int8 [n] are those of `actions.ROLES`, None where all are
-    positive; for weights, events and context see `History`.
-    """
-
-    users: NDArray[np.int32]
-    items: NDArray[np.int32]
-    times: NDArray[np.int64]
-    num_users: int
-    num_items: int
-    given: NDArray[np.int8] | None = None
-    roles: NDArray[np.int8] | None = None
-    weights: NDArray[np.float32] | None = None
-    events: NDArray[np.int16] | None = None
-    context: NDArray[np.int32] | None = None
-
-    def __len__(self) -> int:
-        return len(self.users)
-
-    @cached_property
-    def counts(self) -> NDArray[np.int64]:
-        """Interactions of each user row, [num_users + 1]."""
-        return np.bincount(self.users, minlength=self.num_users + 1)
-
-    @cached_property
-    def ordinals(self) -> NDArray[np.int64]:
-        """How many interactions of its user precede each interaction, [n]."""
-        first = np.cumsum(self.counts) - self.counts
-        ordinals: NDArray[np.int64] = np.arange(len(self)) - first[self.users]
-        return ordinals
-
-    @cached_property
-    def is_positive(self) -> NDArray[np.bool_]:
-        """Which interactions are neither shown in vain nor of histories only, [n]."""
-        return np.ones(len(self), dtype=np.bool_) if self.roles is None else self.roles == POSITIVE
-
-    @cached_property
-    def is_shown(self) -> NDArray[np.bool_]:
-        """Which interactions are items shown in vain, [n]."""
-        return np.zeros(len(self), dtype=np.bool_) if self.roles is None else self.roles == NEGATIVE
-
-    @cached_property
-    def positives(self) -> "Log":
-        """The positive interactions, which a split is made of."""
-        return self if self.roles is None else replace(self._taken(self.is_positive), roles=None)
-
-    def only(self, mask: NDArray[np.bool_]) -> History:
-        """Return the interactions a mask [n] keeps, by user; those shown in vain as a part of their own."""
-        if self.roles is None:
-            return self._taken(mask).history()
-        part, shown = self._taken(mask & ~self.is_shown), self._taken(mask & self.is_shown)
-        history = part.history()
-        if not part.is_positive.all():
-            history = replace(history, positive=part.is_positive)
-        return replace(history, shown=shown.history()) if self.is_shown.any() else history
-
-    def history(self) -> History:
-        """Return all interactions by user."""
-        weights = self.weights
-        if weights is not None:
-            weights = np.where(self.is_positive | self.is_shown, weights, 0).astype(np.float32)
-        elif not (self.is_positive | self.is_shown).all():
-            weights = (self.is_positive | self.is_shown).astype(np.float32)
-        found = History.of(self.users, self.items, self.times, self.num_users)
-        return replace(found, weights=weights, events=self.events, context=self.context)
-
-    def _taken(self, mask: NDArray[np.bool_]) -> "Log":
-        names = ("users", "items", "times", "given", "roles", "weights", "events", "context")
-        columns = {name: getattr(self, name) for name in names}
-        taken: dict[str, Any] = {
-            name: None if column is None else column[mask] for name, column in columns.items()
-        }
-        return replace(self, **taken)
-
-
-def log_of(
-    tables: Tables, users: Vocabulary, items: Vocabulary, context: NDArray[np.int32] | None = None
-) -> Log:
-    """Return the interactions of checked tables in rows, stably ordered.
-
-    Args:
-        tables: checked.
-        users: of them.
-        items: of them.
-        context: [n] the row of each interaction in the table of contexts.
-    """
-    frame, actions = tables.interactions, tables.actions
-    user_rows, item_rows = users.rows(frame[USER_ID]), items.rows(frame[ITEM_ID])
-    times = frame[TIMESTAMP].to_numpy(dtype=np.int64)
-    order = np.lexsort((times, user_rows))  # lexsort is stable: equal times keep the row order of the source
-    given = None
-    if SPLIT in frame.columns:
-        names = frame[SPLIT].to_numpy(dtype=object)
-        given = np.select([names == name for name in SPLIT_NAMES], range(len(SPLIT_NAMES))).astype(np.int8)
-    parts: dict[str, Any] = {
-        "given": given,
-        "roles": actions.roles,
-        "weights": actions.weights,
-        "events": actions.codes,
-        "context": context,
-    }
-    ordered = {name: None if part is None else part[order] for name, part in parts.items()}
-    return Log(user_rows[order], item_rows[order], times[order], len(users), len(items), **ordered)

@@ -1,7 +1,9 @@
 """The cache: a built data set as .npy files and Parquet tables in one folder, memory-mapped on reading."""
 
+import contextlib
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +12,16 @@ import pandas as pd
 import pyarrow as pa
 
 from twotower.config.errors import InputError
+from twotower.data.blocks import blocks, mapped
 from twotower.data.dataset import Audit, Holdout, Labelled, RetrievalDataset
 from twotower.data.history import History
 from twotower.data.holdouts import Windows
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
-from twotower.files.atomic import sha256_of_file
-from twotower.files.plain_values import fingerprint_of
+from twotower.files.plain_values import fingerprint_of, read_json
 
 META, OWN_SUM = "meta.json", "sha256"
+ARRAY, FIRST_BYTES = ".npy", 10
 HISTORY_ARRAYS = ("offsets", "items", "times", "weights", "positive", "events", "context")
 TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times", "context")
 LABELLED_ARRAYS = ("users", "items", "labels", "times", "weights", "context")
@@ -37,7 +40,7 @@ def write_dataset(
     holdouts = {"valid": windows.valid, "test": windows.test}
     histories = {"train": windows.train, "train_and_valid": windows.train_and_valid}
     histories |= {name: holdout.history for name, holdout in holdouts.items()}
-    _save_history(folder, WHOLE, windows.whole)
+    sums = _save_history(folder, WHOLE, windows.whole)
     names: dict[str, str] = {}
     content: dict[str, Any] = {"histories": names, "item_label": tables.item_label}
     for name, history in histories.items():
@@ -45,10 +48,13 @@ def write_dataset(
         names[name] = twin
         if twin == name:
             content |= _save_history(folder, f"history_{name}", history)
+        else:
+            shutil.rmtree(folder / f"history_{name}", ignore_errors=True)
     for name, holdout in holdouts.items():
         content |= _save(folder, name, holdout, TARGET_ARRAYS)
         if holdout.labelled is not None:
             content |= _save(folder, f"{name}/{LABELLED}", holdout.labelled, LABELLED_ARRAYS)
+    sums |= content
     for name, frame in {"users": tables.users, "items": tables.items}.items():
         content[name] = _save_table(frame, folder / f"{name}.parquet", tables.origin(name))
     content |= {} if tables.has_times else {"has_times": False}
@@ -56,7 +62,7 @@ def write_dataset(
         content["context"] = _save_table(context, folder / "context.parquet", tables.origin("interactions"))
     beside = {"events": list(tables.actions.words), "repeats": windows.test.repeats}
     content |= {name: value for name, value in beside.items() if value}
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = {each.relative_to(folder).as_posix(): each for each in folder.rglob("*") if each.is_file()}
     meta = {
         "fingerprint": fingerprint_of(content),
         "audit": audit,
@@ -65,16 +71,23 @@ def write_dataset(
         "histories": names,
         "has_times": tables.has_times,
         **beside,
-        "files": {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in files},
+        "files": {
+            name: _sum(path, sums[name.removesuffix(ARRAY)][-1] if name.endswith(ARRAY) else None)
+            for name, path in sorted(files.items())
+        },
     }
     meta[OWN_SUM] = fingerprint_of(meta)
     (folder / META).write_text(json.dumps(meta, indent=1))
     return str(meta["fingerprint"])
 
 
-def open_dataset(folder: Path) -> RetrievalDataset | None:
-    """Open what `write_dataset` wrote, or return None where it is not there, or not as it was written."""
-    meta = _whole_meta(folder)
+def open_dataset(folder: Path, is_sound: bool = False) -> RetrievalDataset | None:
+    """Open what `write_dataset` wrote, or return None where it is not there, or not as it was written.
+
+    Its files are read once to tell that, unless `is_sound`: this process has just written them.
+    """
+    stamps = _stamps(folder)
+    meta = read_json(folder / META, "build it anew") if is_sound else _whole_meta(folder)
     if meta is None:
         return None
     user_table = pd.read_parquet(folder / "users.parquet")
@@ -93,11 +106,11 @@ def open_dataset(folder: Path) -> RetrievalDataset | None:
         return Holdout(**arrays, history=history, labelled=labelled, repeats=meta["repeats"])
 
     def open_test() -> Holdout:
-        _refuse_changed(folder, meta)
+        _refuse_changed(folder, meta, stamps)
         return open_holdout("test", _open_history(folder / f"history_{names['test']}"))
 
     def open_whole() -> History:
-        _refuse_changed(folder, meta)
+        _refuse_changed(folder, meta, stamps)
         return _open_history(folder / WHOLE)
 
     return RetrievalDataset(
@@ -121,8 +134,16 @@ def open_dataset(folder: Path) -> RetrievalDataset | None:
     )
 
 
-def _refuse_changed(folder: Path, meta: dict[str, Any]) -> None:
-    if _whole_meta(folder) != meta:
+def _stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Return what the file system says of files: they are read again only where it says something new."""
+    with contextlib.suppress(OSError):  # it is being replaced
+        stats = {str(path): path.stat() for path in folder.rglob("*")}
+        return {name: (each.st_ino, each.st_size, each.st_mtime_ns) for name, each in stats.items()}
+    return {}
+
+
+def _refuse_changed(folder: Path, meta: dict[str, Any], stamps: dict[str, tuple[int, int, int]]) -> None:
+    if (not stamps or _stamps(folder) != stamps) and _whole_meta(folder) != meta:
         raise InputError(f"{folder}: this stored data set was changed while a run used it; run again")
 
 
@@ -131,7 +152,7 @@ def _whole_meta(folder: Path) -> dict[str, Any] | None:
         meta: dict[str, Any] = json.loads((folder / META).read_text())
         own_sum = fingerprint_of({key: value for key, value in meta.items() if key != OWN_SUM})
         whole = meta[OWN_SUM] == own_sum and all(
-            sha256_of_file(folder / name) == digest for name, digest in meta["files"].items()
+            _sum(folder / name) == digest for name, digest in meta["files"].items()
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -145,7 +166,11 @@ def _ids(column: pd.Series) -> np.ndarray:
 
 def _same(one: History, other: History) -> bool:
     def equal(left: np.ndarray | None, right: np.ndarray | None) -> bool:
-        return left is right or (left is not None and right is not None and np.array_equal(left, right))
+        if left is None or right is None or len(left) != len(right):
+            return left is right
+        return left is right or all(
+            np.array_equal(left[rows], right[rows]) for rows in blocks(len(left), left, right)
+        )
 
     arrays = all(equal(getattr(one, name), getattr(other, name)) for name in HISTORY_ARRAYS)
     if not arrays or one.shown is None or other.shown is None:
@@ -168,27 +193,40 @@ def _open_history(folder: Path) -> History:
 
 
 def _save(folder: Path, place: str, holder: object, names: tuple[str, ...]) -> dict[str, Any]:
-    """Write the arrays that there are; returns name -> what tells their values apart."""
-    (folder / place).mkdir()
+    """Write the arrays that are not written yet; returns name -> what tells their values apart."""
+    (folder / place).mkdir(exist_ok=True)
     content: dict[str, Any] = {}
     for name in names:
         if getattr(holder, name) is None:
             continue
         array = np.ascontiguousarray(getattr(holder, name))
-        np.save(folder / place / f"{name}.npy", array, allow_pickle=False)
-        digest = hashlib.sha256(array.data).hexdigest()
-        content[f"{place}/{name}"] = [str(array.dtype), list(array.shape), digest]
+        path = folder / place / f"{name}{ARRAY}"
+        if not path.exists():
+            np.save(path, array, allow_pickle=False)
+        digest = hashlib.sha256()
+        for rows in blocks(len(array), array):
+            digest.update(array[rows].data)
+        content[f"{place}/{name}"] = [str(array.dtype), list(array.shape), digest.hexdigest()]
     return content
 
 
+def _sum(path: Path, of_values: str | None = None) -> str:
+    """Return the SHA-256 of a file; of an array that of its head and that of its values, if not known."""
+    with path.open("rb") as file:
+        if path.suffix != ARRAY:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        head = file.read(
+            FIRST_BYTES
+        )  # of NumPy's format: the last two are the length of what comes before values
+        head += file.read(int.from_bytes(head[-2:], "little"))
+        values = of_values or hashlib.file_digest(file, "sha256").hexdigest()
+        return f"{hashlib.sha256(head).hexdigest()} {values}"
+
+
 def _load(folder: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Map the arrays that there are into memory, as plain ones: NumPy's subclass costs at every indexing."""
-    paths = {name: folder / f"{name}.npy" for name in names}
-    return {
-        name: np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-        for name, path in paths.items()
-        if path.is_file()
-    }
+    """Map the arrays that there are into memory."""
+    paths = {name: folder / f"{name}{ARRAY}" for name in names}
+    return {name: mapped(path) for name, path in paths.items() if path.is_file()}
 
 
 def _save_table(table: pd.DataFrame, path: Path, origin: str) -> str:

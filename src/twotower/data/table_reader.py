@@ -10,7 +10,7 @@ import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,24 +23,35 @@ from pydantic_core import PydanticCustomError
 
 from twotower.config.errors import InputError
 from twotower.config.problems import legible, listed
+from twotower.data.places import Place
 from twotower.data.tables import missing_columns
 
 
-def _column_names(path: Path) -> list[str]:
-    with pq.ParquetFile(path) as file:
+@contextlib.contextmanager
+def opened(place: Place) -> Iterator[Any]:
+    """Give what PyArrow opens: the path of a file that is here, or an open one."""
+    if isinstance(place, Path):
+        yield place
+    else:
+        with place.open() as file:
+            yield file
+
+
+def _column_names(path: Place) -> list[str]:
+    with opened(path) as source, pq.ParquetFile(source) as file:
         names = [str(name) for name in [*file.schema_arrow.names, *ranges_of(file)]]
     return ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in names]
 
 
-def _read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def _read_columns(path: Place, columns: Sequence[str]) -> pd.DataFrame:
     """Return some columns, each of which the file has once; whole numbers with gaps are no floats."""
-    with pq.ParquetFile(path) as file:
+    with opened(path) as source, pq.ParquetFile(source) as file:
         ranges = ranges_of(file)
         stored = [name for name in columns if name not in ranges]
         table = file.read(columns=stored).select(stored)
         num_rows = file.metadata.num_rows
     table.validate(full=True)
-    found = {name: ranges[name] if name in ranges else _series(table[name]) for name in columns}
+    found = {name: ranges[name] if name in ranges else series(table[name]) for name in columns}
     return pd.DataFrame(found, index=pd.RangeIndex(num_rows), columns=list(columns))
 
 
@@ -60,8 +71,8 @@ def ranges_of(file: pq.ParquetFile) -> dict[str, range]:
         return {}
 
 
-def _series(column: pa.ChunkedArray) -> "pd.Series[Any]":
-    """Return a column of somebody's own type as it is stored, a categorical one as its values."""
+def series(column: pa.ChunkedArray) -> "pd.Series[Any]":
+    """Return a column: one of somebody's own type as it is stored, a categorical one as its values."""
     if isinstance(column.type, pa.BaseExtensionType):
         column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
     if pa.types.is_dictionary(column.type):
@@ -105,12 +116,12 @@ Separator = Annotated[str, AfterValidator(_separator)]
 r"""What stands between the fields of CSV; `\t`, two characters, is how a command line writes a tab."""
 
 
-def is_parquet(path: Path) -> bool:
+def is_parquet(path: Place) -> bool:
     """Tell whether a file is read as Parquet; otherwise as CSV."""
     return path.name.lower().endswith(PARQUET)
 
 
-def header(path: Path, separator: str) -> list[str]:
+def header(path: Place, separator: str) -> list[str]:
     """Return the names of all columns without reading rows; an InputError of a file that cannot be read.
 
     What pandas saves of an index is "": nothing stands above it in CSV, `__index_level_0__` in Parquet.
@@ -122,13 +133,15 @@ def header(path: Path, separator: str) -> list[str]:
     try:
         if is_parquet(path):
             return _column_names(path)
+        if not isinstance(path, Path):
+            raise InputError(f"{path}: only Parquet is read from an address; copy the file here")
         first = pd.read_csv(path, sep=separator, header=None, nrows=1, **PARSING)
         return [str(name) for name in first.iloc[0]]
     except READING_ERRORS as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def header_problems(path: Path, names: Sequence[str], needed: Iterable[str]) -> list[str]:
+def header_problems(path: Place, names: Sequence[str], needed: Iterable[str]) -> list[str]:
     """Return what to say about needed columns that a file does not have, or has more than once."""
     needed = list(dict.fromkeys(needed))
     counts = Counter(names)
@@ -142,7 +155,7 @@ def header_problems(path: Path, names: Sequence[str], needed: Iterable[str]) -> 
 
 
 def read(
-    path: Path, columns: Sequence[str], separator: str, chunk_rows: int, ids: Collection[str]
+    path: Place, columns: Sequence[str], separator: str, chunk_rows: int, ids: Collection[str]
 ) -> pd.DataFrame:
     """Return some columns of a file: of Parquet as typed there, of CSV all text, indexed by "line".
 
@@ -155,9 +168,10 @@ def read(
     try:
         if is_parquet(path):
             return _read_columns(path, columns)
+        assert isinstance(path, Path)  # as header sees to
         frame, is_filled = _read_csv(path, names, columns, separator, chunk_rows)
     except READING_ERRORS as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     frame.index = pd.RangeIndex(FIRST_LINE, FIRST_LINE + len(frame), name="line")
     frame = frame.iloc[: int(is_filled.nonzero()[0].max(initial=-1)) + 1]
     return frame.assign(
@@ -221,11 +235,12 @@ def _undecodable_line(path: Path) -> int | None:
     return None
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
+def unreadable(path: Place, error: Exception) -> InputError:
+    """Return what to say of a file that cannot be read."""
     reason = legible(" ".join(str(error).split()), LONGEST_REASON) or type(error).__name__
     if isinstance(error, UnicodeError):
         reason += "; save the file as UTF-8"
-        line = None if is_parquet(path) else _undecodable_line(path)
+        line = _undecodable_line(path) if isinstance(path, Path) and not is_parquet(path) else None
         reason = f"line {line}: {reason}" if line else reason
     elif isinstance(error, pd.errors.EmptyDataError):
         reason = "its first line is empty; it must name the columns"

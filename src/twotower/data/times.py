@@ -1,10 +1,13 @@
 """When interactions happened: unix seconds, from whatever a source has, and what no log can have."""
 
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from twotower.data.blocks import blocks, highest, lowest
 from twotower.data.column import Column
 
 TimestampUnit = Literal["s", "ms", "iso"]
@@ -57,7 +60,21 @@ def oddity_of_times(column: Column) -> str | None:
 
     Each of the times could be; units were mixed or mistaken.
     """
-    text = _oddity(column, column.values.to_numpy(dtype=np.int64))
+    times = column.values.to_numpy(dtype=np.int64)
+    return oddity_of_log(column, times, lambda: [times])
+
+
+def oddity_of_log(
+    column: Column, times: NDArray[np.int64], in_row_order: Callable[[], Iterable[np.ndarray]]
+) -> str | None:
+    """Return what `oddity_of_times` does, of a log whose order is another than that of its rows.
+
+    Args:
+        column: as messages name it; its values are not asked for.
+        times: unix seconds, in any order.
+        in_row_order: gives them again, batch by batch.
+    """
+    text = _oddity(column, times, in_row_order)
     return f"{column.origin}: column {column.name!r}: {text}" if text else None
 
 
@@ -91,8 +108,10 @@ def _out_of_range(value: int) -> str:
     return f"expected unix seconds between 1970-01-02 and 2100, found {value}{hint}"
 
 
-def _oddity(column: Column, times: np.ndarray) -> str | None:
-    first, last = int(times.min()), int(times.max())
+def _oddity(
+    column: Column, times: NDArray[np.int64], in_row_order: Callable[[], Iterable[np.ndarray]]
+) -> str | None:
+    first, last = lowest(times), highest(times)
     if last < LATEST // 1_000:
         return (
             f"all {len(times):,} rows lie between {date(first)} and {date(last)}, as seconds do that are "
@@ -100,17 +119,30 @@ def _oddity(column: Column, times: np.ndarray) -> str | None:
         )
     if last - first <= LONGEST_GAP:
         return None
-    ordered = np.unique(times)
-    widest = int(np.diff(ordered).argmax())
-    before, after = int(ordered[widest]), int(ordered[widest + 1])
+    before, after = _widest_gap(times, first, last)
     if after - before > LONGEST_GAP:
-        early = times <= before
-        few = early if 2 * int(early.sum()) <= len(times) else ~early
+        early = sum(int((times[rows] <= before).sum()) for rows in blocks(len(times), times))
+        few_are_early = 2 * early <= len(times)
+        few = early if few_are_early else len(times) - early
+        is_few = np.concatenate([(batch <= before) == few_are_early for batch in in_row_order()])
         return (
-            f"{int(few.sum()):,} of {len(times):,} rows ({column.place(int(few.argmax()))} is the first) are "
+            f"{few:,} of {len(times):,} rows ({column.place(int(is_few.argmax()))} is the first) are "
             f"{(after - before) // YEAR} years from all others: none lies between {date(before)} and "
             f"{date(after)}, as where seconds and milliseconds are mixed; {MENDING}"
         )
     if last - first > LONGEST_SPAN:
         return f"the log runs from {date(first)} to {date(last)}, longer than a log can; {MENDING}"
     return None
+
+
+def _widest_gap(times: NDArray[np.int64], first: int, last: int) -> tuple[int, int]:
+    """Return the times before and after the widest gap, if one is longer than a day."""
+    num_days = (last - first) // SECONDS_A_DAY + 1
+    lows, highs = np.full(num_days, last + 1), np.full(num_days, first - 1)
+    for rows in blocks(len(times), times):
+        days = (times[rows] - first) // SECONDS_A_DAY
+        np.minimum.at(lows, days, times[rows])
+        np.maximum.at(highs, days, times[rows])
+    there = np.flatnonzero(highs >= first)
+    widest = int((lows[there[1:]] - highs[there[:-1]]).argmax())
+    return int(highs[there[widest]]), int(lows[there[widest + 1]])

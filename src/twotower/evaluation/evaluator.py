@@ -14,6 +14,7 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.spec import Count, PositiveInt
 from twotower.data.dataset import Holdout
+from twotower.evaluation.candidates import Pairs
 from twotower.evaluation.label_values import label_intervals, label_values
 from twotower.evaluation.ranking import (
     by_item_slice,
@@ -23,7 +24,6 @@ from twotower.evaluation.ranking import (
     seen_pairs,
     targets_of,
 )
-from twotower.evaluation.top_k import Pairs
 from twotower.evaluation.user_values import UserValues, intervals_of, key_of, means_of, user_values
 from twotower.metrics.label_metric import LabelMetric, Scored
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric

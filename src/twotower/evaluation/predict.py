@@ -8,13 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
 from twotower.evaluation.ranking import seen_pairs
-from twotower.evaluation.top_k import exact_top_k
+from twotower.evaluation.top_k import ExactSearch
 from twotower.towers.two_tower import TwoTower
 
-CHUNK, RANKED_AT_ONCE = 8192, 1024  # users or items
+CHUNK, RANKED_AT_ONCE = 8192, 4096  # users or items
 CHUNK_PLACES = 2**23  # of the histories of a chunk of users: where they are long, there are fewer users
 
 
@@ -74,21 +75,27 @@ def encode_every_user(model: TwoTower, holdout: Holdout) -> NDArray[np.float32]:
 
 
 def top_rows(
-    model: TwoTower, items: Tensor, holdout: Holdout, positions: np.ndarray, k: int, filter_seen: bool
+    model: TwoTower, search: ExactSearch, holdout: Holdout, positions: np.ndarray, k: int, filter_seen: bool
 ) -> tuple[Tensor, np.ndarray]:
     """Return embeddings [b, D] of users at positions [b] of a holdout, and the best item rows [b, k]."""
     users = encode_holdout(model, holdout, positions)
     exclude = seen_pairs(holdout.history, holdout.users[positions]) if filter_seen else None
-    rows, _ = exact_top_k(users, items, k, exclude)
+    rows, _ = search.top(users, k, exclude)
     return users, rows
 
 
 def rank_all(
-    model: TwoTower, items: Tensor, holdout: Holdout, k: int, filter_seen: bool
+    model: TwoTower, items: Tensor, holdout: Holdout, k: int, filter_seen: bool, why: str
 ) -> tuple[Tensor, np.ndarray]:
-    """Rank the catalogue for every user of a holdout: embeddings [Q, D] and item rows [Q, k]."""
-    chunks = np.split(
-        np.arange(len(holdout.users)), range(RANKED_AT_ONCE, len(holdout.users), RANKED_AT_ONCE)
-    )
-    found = [top_rows(model, items, holdout, chunk, k, filter_seen) for chunk in chunks]
+    """Rank the catalogue for every user of a holdout: embeddings [Q, D] and item rows [Q, k].
+
+    Where that is long it tells how far it is, and `why` it is done.
+    """
+    every, search = np.arange(len(holdout.users)), ExactSearch(items)
+    chunks = np.split(every, range(RANKED_AT_ONCE, len(every), RANKED_AT_ONCE))
+    found = []
+    with Progress(f"{why}: ranking the catalogue for users", len(every)) as tell:
+        for chunk in chunks:
+            found.append(top_rows(model, search, holdout, chunk, k, filter_seen))
+            tell(int(chunk.max(initial=-1)) + 1)
     return torch.cat([users for users, _ in found]), np.concatenate([rows for _, rows in found])

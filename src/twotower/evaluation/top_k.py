@@ -1,34 +1,85 @@
-"""Exact top-k over the whole catalogue, in chunks of users.
+"""Exact top-k over the whole catalogue, in blocks of users.
 
-Shapes: Q users (queries), B users of a chunk, D embedding, N items; item row r stands at position r - 1.
+Shapes: Q users (queries), B users of a block, D embedding, N items; item row r stands at position r - 1.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-Pairs = tuple[np.ndarray, np.ndarray]
-"""(position of the user, item row) of items that a user must not be shown; positions ascending."""
-Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # item rows and scores, both [Q, k]
-CHUNK_SCORES = 2**24  # of a chunk of users; as float32 they are 64 MiB
+from twotower.evaluation.candidates import (
+    BLOCK_USERS,
+    Bits,
+    Found,
+    Pairs,
+    best_of,
+    bits_of,
+    candidates_of,
+    group_maxima,
+    group_size,
+)
+from twotower.evaluation.half_search import HalfItems, half_search, is_quick
+
+CHUNK_SCORES = 2**24  # of a block of users; as float32 they are 64 MiB
+USERS_AT_ONCE = 1024  # at most, that a thread searches for
+FEWEST_ITEMS = 8192  # with fewer, scoring candidates again takes longer than scoring all of them at once
+
+
+class ExactSearch:
+    """A catalogue, in which the best items of users are searched by dot product in float32.
+
+    Where the processor multiplies bfloat16, what cannot be among the best is left out by such scores
+    first (`half_search`); what is found is the same.
+
+    Args:
+        item_vectors: [N, D].
+    """
+
+    def __init__(self, item_vectors: Tensor) -> None:
+        self._items = item_vectors.float()
+        self._half = None
+        if self._items.device.type == "cpu" and len(self._items) >= FEWEST_ITEMS and is_quick():
+            self._half = HalfItems.of(self._items)
+
+    def top(self, user_vectors: Tensor, k: int, exclude: Pairs | None = None) -> Found:
+        """Return the k best items of each user [Q, D].
+
+        Returns:
+            Item rows int64 [Q, k], best first and equal scores lower row first, 0 where no item is left;
+            their scores float32 [Q, k] (-inf beside row 0).
+        """
+        users = user_vectors.float()
+        size = max(BLOCK_USERS, min(USERS_AT_ONCE, -(-len(users) // torch.get_num_threads())))
+        parts = [slice(first, first + size) for first in range(0, len(users), size)]
+
+        def search(part: slice) -> Found:
+            return self._top(users[part], k, _of_part(exclude, part))
+
+        found = list(map(search, parts) if self._half is None else _in_threads(search, parts))
+        none = np.zeros((0, k), dtype=np.int64), np.zeros((0, k), dtype=np.float32)
+        rows, scores = zip(none, *found, strict=True)
+        return np.concatenate(rows), np.concatenate(scores)
+
+    @torch.inference_mode()
+    def _top(self, users: Tensor, k: int, exclude: Pairs | None) -> Found:
+        if self._half is None or not self._half.suits(users):
+            return self._whole(users, k, exclude)
+        (rows, scores), left = half_search(users, self._half, k, exclude)
+        if len(left):
+            places = torch.from_numpy(left)
+            rows[left], scores[left] = self._whole(users[places], k, _of_users(exclude, left))
+        return rows, scores
+
+    def _whole(self, users: Tensor, k: int, exclude: Pairs | None) -> Found:
+        return top_k_of(lambda part: users[part] @ self._items.T, len(users), len(self._items), k, exclude)
 
 
 def exact_top_k(user_vectors: Tensor, item_vectors: Tensor, k: int, exclude: Pairs | None = None) -> Found:
-    """Return the k best items of each user by dot product.
-
-    Returns:
-        Item rows int64 [Q, k], best first and equal scores lower row first, 0 where no item is left; their
-        scores float32 [Q, k] (-inf beside row 0).
-    """
-    items = item_vectors.float().T
-
-    def score(queries: slice) -> Tensor:
-        return user_vectors[queries].float() @ items
-
-    return top_k_of(score, len(user_vectors), len(item_vectors), k, exclude)
+    """Return the k best items [N, D] of each user [Q, D], once: see `ExactSearch.top`."""
+    return ExactSearch(item_vectors).top(user_vectors, k, exclude)
 
 
 @torch.inference_mode()
@@ -38,15 +89,43 @@ def top_k_of(
     """Return what `exact_top_k` does for any scorer: a slice of users -> fresh scores float32 [B, N]."""
     found_rows = np.zeros((num_queries, k), dtype=np.int64)
     found_scores = np.full((num_queries, k), -np.inf, dtype=np.float32)
-    size = max(1, CHUNK_SCORES // max(num_items, 1))
+    size = max(1, min(BLOCK_USERS, CHUNK_SCORES // max(num_items, 1)))
     for start in range(0, num_queries, size):
         queries = slice(start, min(start + size, num_queries))
         scores = score(queries)
         if exclude is not None:
             _mask(scores, queries, exclude)
-        rows, values = _best(scores, k)
-        found_rows[queries], found_scores[queries] = rows.cpu().numpy(), values.cpu().numpy()
+        found_rows[queries], found_scores[queries] = _best(scores, k)
     return found_rows, found_scores
+
+
+def _in_threads(search: Callable[[slice], Found], parts: list[slice]) -> list[Found]:
+    """Search in as many threads as PyTorch has, each for its own users: half of the work is NumPy's."""
+    threads = torch.get_num_threads()
+    if threads == 1 or len(parts) == 1:
+        return [search(part) for part in parts]
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(search, parts))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _of_part(exclude: Pairs | None, part: slice) -> Pairs | None:
+    """Return the pairs of some users, by their position among these."""
+    if exclude is None:
+        return None
+    first, last = np.searchsorted(exclude[0], [part.start, part.stop])
+    return exclude[0][first:last] - part.start, exclude[1][first:last]
+
+
+def _of_users(exclude: Pairs | None, users: np.ndarray) -> Pairs | None:
+    """Return the pairs of some users, ascending positions [q], by their position among these."""
+    if exclude is None:
+        return None
+    inside = np.isin(exclude[0], users)
+    return np.searchsorted(users, exclude[0][inside]), exclude[1][inside]
 
 
 def _mask(scores: Tensor, queries: slice, exclude: Pairs) -> None:
@@ -58,8 +137,29 @@ def _mask(scores: Tensor, queries: slice, exclude: Pairs) -> None:
     scores.index_put_((query, item), torch.tensor(-torch.inf, device=scores.device, dtype=scores.dtype))
 
 
-def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return rows and scores [B, k] of the best items; equal scores lower row first, -inf as row 0.
+def _best(scores: Tensor, k: int) -> Found:
+    """Return rows and scores [B, k] of the best items; equal scores lower row first, -inf as row 0."""
+    if scores.device.type != "cpu":
+        return _sorted_best(scores, k)
+    bits, size = bits_of(scores), group_size(scores.shape[1], k)
+    found = candidates_of([bits], group_maxima(bits, size), k, size, _reached)
+    owners = np.repeat(np.arange(len(scores)), found.counts)
+    rows, values = best_of(found, scores.numpy()[owners, found.columns], k)
+    if len(found.overfull):
+        rows[found.overfull], values[found.overfull] = _sorted_best(
+            scores[torch.from_numpy(found.overfull)], k
+        )
+    return rows, values
+
+
+def _reached(bound: Bits) -> Bits:
+    """Return what candidates must reach where k items reach `bound`: that, and -0.0 where it is 0.0."""
+    lowered: Bits = np.where(bound == 0, bound.dtype.type(-1), bound)
+    return lowered
+
+
+def _sorted_best(scores: Tensor, k: int) -> Found:
+    """Return what `_best` does, on any device and however many scores are equal.
 
     `torch.topk` promises no order among equal scores, so ties are put in order afterwards: inside the list
     by sorting it, across its end (told by a look at place k + 1) by a stable sort of those users' scores.
@@ -77,7 +177,5 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     rows = positions.gather(1, by_score) + 1
     rows = rows.masked_fill(values == -torch.inf, 0)
     padding = (0, k - width)
-    return (
-        torch.nn.functional.pad(rows, padding),
-        torch.nn.functional.pad(values, padding, value=-torch.inf),
-    )
+    found = torch.nn.functional.pad(rows, padding), torch.nn.functional.pad(values, padding, value=-torch.inf)
+    return found[0].cpu().numpy(), found[1].cpu().numpy()

@@ -59,19 +59,22 @@ def replace_folder(temporary: Path, final: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def publish_folder(temporary: Path, final: Path) -> None:
+def publish_folder(temporary: Path, final: Path) -> bool:
     """Sync a finished folder and move it to its final name, unless another process was first; then drop it.
 
-    For caches, where equal names mean equal content.
+    For caches, where equal names mean equal content. Returns whether it was moved.
     """
     _sync_folder(temporary)
     try:
         temporary.rename(final)
+        moved = True
     except OSError:
         if not final.is_dir():
             raise
         shutil.rmtree(temporary, ignore_errors=True)
+        moved = False
     _sync(final.parent)
+    return moved
 
 
 def clear_temporaries(folder: Path) -> None:

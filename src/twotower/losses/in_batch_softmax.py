@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from twotower.config.spec import PositiveFloat
-from twotower.losses.kernels.blockwise import blockwise_loss
+from twotower.losses.kernels.softmax import softmax_loss
 from twotower.losses.loss import ShownAs
 from twotower.losses.temperature import TemperatureLoss
 from twotower.negatives.candidates import Candidates
@@ -59,8 +59,7 @@ class InBatchSoftmax(TemperatureLoss):
         if self.config.log_q_correction:
             positive_logits = positive_logits - candidates.positive_log_q
             bias = bias - candidates.log_q
-        return blockwise_loss(
-            softmax_block,
+        return softmax_loss(
             users,
             items,
             positive_logits,
@@ -80,13 +79,3 @@ class InBatchSoftmax(TemperatureLoss):
         if self.config.log_q_correction:
             logits = logits - candidates.own_log_q
         return logits.masked_fill(candidates.own_rows == 0, -torch.inf)
-
-
-def softmax_block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Cross-entropy of a block and its gradients; see `BlockFormula`."""
-    peak = torch.maximum(logits.amax(1), positive)
-    exponentials = logits.sub_(peak[:, None]).exp_()
-    of_positive = (positive - peak).exp()
-    total = exponentials.sum(1) + of_positive
-    loss = peak + total.log() - positive
-    return loss, exponentials.div_(total[:, None]), of_positive / total - 1

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Candidates:
         positive_log_q: [P] the same of each positive.
         masked_positives: [M] int64 ascending positions in the batch; with
         masked_candidates: [M] int64 positions in `rows`: the item is the positive itself or another known
-            item of that user, so never a negative.
+            item of that user, so never a negative; -1 where it is no candidate.
         own_rows: [P, O] int64 item rows that are candidates of one positive alone, 0 = none; with
         own_log_q: [P, O] their log q. Both None where nobody has any.
     """
@@ -32,24 +32,24 @@ class Candidates:
     own_log_q: Tensor | None = None
 
 
-def known_pairs(
-    rows: Tensor, num_items: int, known_positives: Tensor, known_items: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Find which known items of which positive are among the candidates.
+class Places(nn.Module):
+    """Finds rows in a list of distinct ones by one look-up each, whatever the catalogue's size.
 
     Args:
-        rows: [C] distinct candidate rows.
         num_items: rows run from 0 to this.
-        known_positives: [K] ascending positions in the batch.
-        known_items: [K] item rows that user is known to have.
-
-    Returns:
-        positions in the batch [M], ascending, and positions in `rows` [M].
     """
-    column = torch.full((num_items + 1,), -1, dtype=torch.int64, device=rows.device)
-    column[rows] = torch.arange(len(rows), device=rows.device)
-    columns = column[known_items]
-    among = columns >= 0
-    if bool(among.all()):  # a candidate list that holds every item of the log
-        return known_positives, columns
-    return known_positives[among], columns[among]
+
+    places: Tensor
+
+    def __init__(self, num_items: int) -> None:
+        super().__init__()
+        # Kept, all -1 between two uses: to fill one anew takes longer than a step where items are millions.
+        self.register_buffer("places", torch.full((num_items + 1,), -1), persistent=False)
+
+    def among(self, rows: Tensor, *wanted: Tensor) -> list[Tensor]:
+        """Return the place of each wanted row among distinct rows [C], int64; -1 where it is not there."""
+        rows = rows.long()  # of a batch they are int32, which writing by index does not take
+        self.places.index_copy_(0, rows, torch.arange(len(rows), device=rows.device))
+        found = [self.places.index_select(0, each.flatten()).view(each.shape) for each in wanted]
+        self.places.index_fill_(0, rows, -1)
+        return found

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from twotower.config.component import Component
 from twotower.config.spec import PositiveInt
-from twotower.negatives.candidates import Candidates, known_pairs
+from twotower.negatives.candidates import Candidates, Places
 
 Draws = Annotated[PositiveInt, Le(1_000_000)]
 """Of a batch."""
@@ -53,6 +53,7 @@ class Negatives(Component, nn.Module, ABC):
         self.config = config
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.register_buffer("trained_rows", frequencies.nonzero().flatten(), persistent=False)
+        self.places = Places(len(frequencies) - 1)
 
     @property
     def num_items(self) -> int:
@@ -88,13 +89,14 @@ class Negatives(Component, nn.Module, ABC):
             own_rows: [P, O] items that only this positive is ranked against, as if drawn once more; 0 = none.
         """
         rows, count = self.draw(positives, generator)
-        masked = known_pairs(rows, self.num_items, known_positives, known_items)
+        (places,) = self.places.among(rows, known_items)
         return Candidates(
             rows,
             count.to(torch.float32).log(),
             self.log_q(rows, len(positives)),
             self.log_q(positives, len(positives)),
-            *masked,
+            known_positives,
+            places,
             own_rows,
             None if own_rows is None else self._log_q_of_own(own_rows),
         )

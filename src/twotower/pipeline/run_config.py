@@ -80,12 +80,15 @@ def _logged(config: RunConfig) -> dict[str, bool | None]:
 def _sparse(config: RunConfig) -> tuple[str, ...]:
     features = config.features
     sides = {"user": features.user, "item": features.item, "context": features.context}
-    return tuple(
-        f"features.{side}.{name}.sparse"
-        for side, features in sides.items()
-        for name, feature in features.items()
+    found = [
+        f"features.{side}.{name}"
+        for side, of_side in sides.items()
+        for name, feature in of_side.items()
         if feature.gives_sparse_gradients
-    )
+    ]
+    found += ["history"] if config.history.gives_sparse_gradients else []
+    found += ["item_bias"] if config.item_bias.gives_sparse_gradients else []
+    return tuple(f"{key}.sparse" for key in found)
 
 
 FACTS: dict[str, Callable[[RunConfig], Any]] = {

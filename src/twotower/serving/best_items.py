@@ -112,7 +112,7 @@ def _best(items: LiveItems, query: Floats, choice: Choice, fetched: Rows) -> Bes
 def _among(ordered: Rows, rows: Rows) -> NDArray[np.bool_]:
     if not len(ordered):
         return np.zeros(len(rows), dtype=np.bool_)
-    places = np.minimum(np.searchsorted(ordered, rows), len(ordered) - 1)
+    places = np.minimum(ordered.searchsorted(rows), len(ordered) - 1)
     found: NDArray[np.bool_] = ordered[places] == rows
     return found
 

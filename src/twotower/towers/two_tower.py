@@ -189,7 +189,10 @@ class TwoTower(nn.Module):
         if self.history.config.reads_table:
             # Live items, added after training, lie beyond the table: unknown to it, as are untrained ones.
             rows = torch.where(rows < len(self.trained_items), rows, 0)
-            return self.history_table.weight, torch.where(self.trained_items[rows], rows, 0)
+            rows = torch.where(self.trained_items[rows], rows, 0)
+            if self.training and self.history.config.sparse:
+                return self._rows_of_history_table(rows)
+            return self.history_table.weight, rows
         if self.items.num_rows <= rows.numel():  # to embed all is cheaper than to look for the distinct ones
             distinct, positions = torch.arange(1, self.items.num_rows + 1, device=rows.device), rows
         else:
@@ -197,3 +200,13 @@ class TwoTower(nn.Module):
             positions = torch.where(rows > 0, inverse + 1, 0)
         output = self._item_tower_output(self.items.gather(distinct))
         return torch.cat([output.new_zeros((1, output.shape[1])), output]), positions
+
+    def _rows_of_history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what `_history_table` does, with the table's rows that are asked for: so is its gradient.
+
+        Each is looked up once and in order, which saves the optimizer from finding out; row 0, which is
+        zeros and stays so, is always among them.
+        """
+        distinct, places = torch.cat([rows.new_zeros(1), rows.flatten()]).unique(return_inverse=True)
+        found = nn.functional.embedding(distinct, self.history_table.weight, sparse=True)
+        return found, places[1:].view(rows.shape)

@@ -124,7 +124,7 @@ def _carried(
         if isinstance(value, Tensor) and value.ndim:
             if origins is not None:
                 value = _moved(value, origins, torch.zeros_like(value[0]))
-            if value.shape != parameter.shape:
+            if value.shape not in (parameter.shape, parameter.shape[:1]):  # the other is one number a row
                 return None
         found[name] = value
     return found

@@ -41,7 +41,7 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
     """Write plain values and tensors, whole or not at all, with their sum."""
 
     def write(temporary: Path) -> None:
-        TorchCheckpointIO().save_checkpoint(checkpoint, temporary)
+        torch.save(checkpoint, temporary)  # not by Lightning, which would hold it in memory once more
         with temporary.open("r+b") as file:
             file.seek(-len(NO_COMMENT), os.SEEK_END)
             assert file.read() == NO_COMMENT

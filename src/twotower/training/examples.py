@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.history import History, offsets_of
+from twotower.training.order import places_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +21,8 @@ class Examples:
         users: int32 user rows.
         items: int32 item rows.
         times: int64 unix seconds.
-        history_end: int64, the position in the log before which the history of each lies.
+        history_end: int32 (int64 of a log beyond that), the position in the log before which the history of
+            each lies.
         context: int32 rows of the table of contexts, or None.
         num_positives: n.
     """
@@ -28,7 +30,7 @@ class Examples:
     users: NDArray[np.int32]
     items: np.ndarray
     times: np.ndarray
-    history_end: NDArray[np.int64]
+    history_end: np.ndarray
     context: np.ndarray | None
     num_positives: int
 
@@ -43,9 +45,10 @@ def examples_of(log: History, strict: bool, labelled: bool) -> Examples:
         labelled: shown negatives are examples.
     """
     users, shown = log.user_rows(), log.shown
-    end = _first_of_equal_times(log, users) if strict else np.arange(len(log))
+    end = _first_of_equal_times(log, users) if strict else places_of(len(log))
     if not labelled or shown is None:
-        return Examples(users, log.items, log.times, end, log.context, len(log))
+        context = None if log.context is None else np.asarray(log.context)
+        return Examples(users, np.asarray(log.items), np.asarray(log.times), end, context, len(log))
     context = None
     if log.context is not None and shown.context is not None:
         context = np.concatenate([log.context, shown.context])
@@ -59,12 +62,14 @@ def examples_of(log: History, strict: bool, labelled: bool) -> Examples:
     )
 
 
-def _first_of_equal_times(log: History, user_of: np.ndarray) -> NDArray[np.int64]:
+def _first_of_equal_times(log: History, user_of: np.ndarray) -> np.ndarray:
     """Return for every interaction the first position of its user's log with the same timestamp."""
     times = np.asarray(log.times)
     begins = np.ones(len(times), dtype=bool)
     begins[1:] = (times[1:] != times[:-1]) | (user_of[1:] != user_of[:-1])
-    first: NDArray[np.int64] = np.maximum.accumulate(np.where(begins, np.arange(len(times)), 0))
+    places = places_of(len(times))
+    places[~begins] = 0
+    first: np.ndarray = np.maximum.accumulate(places, out=places)
     return first
 
 

@@ -20,7 +20,7 @@ from twotower.training.validation import Validation
 class RetrievalModule(pl.LightningModule):
     """Two towers in training. It does no arithmetic of its own.
 
-    Logs `train/loss`, `train/temperature`, `train/learning_rate`, and after each epoch
+    Logs `train/loss`, `train/temperature`, `train/learning_rate` every so many steps, and after each epoch
     `valid/<metric>_at_<k>` and `health/<figure>`.
 
     Args:
@@ -54,18 +54,23 @@ class RetrievalModule(pl.LightningModule):
         self.start_optimizer: Callable[[Optimizer], None] | None = None
         """Gives a new optimizer what an earlier training's has gathered."""
         self.draws = torch.Generator()
+        self.latest_loss = torch.zeros(())
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed everything random from the batch's number: nothing depends on what ran before."""
         state = (self.seed * 1_000_003 + batch.number) % 2**63
-        torch.manual_seed(state)
+        if batch.users.device.type == "cpu":
+            torch.default_generator.manual_seed(state)  # as manual_seed does, which looks for GPUs each time
+        else:
+            torch.manual_seed(state)
         self.draws.manual_seed(state)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Minimise the loss of a batch."""
         self.negatives.observe(batch.positives)
         loss = self.loss_of(batch)
-        self._log_step(loss, len(batch.users))
+        self.latest_loss = loss.detach()
+        self._log_step(batch_idx)
         return loss
 
     def loss_of(self, batch: Batch) -> Tensor:
@@ -80,25 +85,44 @@ class RetrievalModule(pl.LightningModule):
             batch.context_rows,
             batch.history_events,
         )
-        wanted = [candidates.rows, batch.positives, batch.shown_items]
+        wanted = [batch.positives, batch.shown_items]
         if own_rows is not None:  # where there is none, in place of the unknown item any other
             wanted.append(torch.where(own_rows > 0, own_rows, batch.positives[:, None]).flatten())
-        rows, inverse = torch.cat(wanted).unique(return_inverse=True)
+        rows, places = self._joined(candidates.rows, torch.cat(wanted))
         items = self.model.encode_items(rows)
-        places = inverse.split([len(each) for each in wanted])
         # index_select, not items[...]: its gradient adds up in one order whatever the threads do.
-        of_candidates = items if len(rows) == len(wanted[0]) else items.index_select(0, places[0])
-        positives, shown, *own = (items.index_select(0, place) for place in places[1:])
+        positives, shown, *own = (items.index_select(0, each) for each in places.split([*map(len, wanted)]))
         own = [each.view(*own_rows.shape, -1) for each in own if own_rows is not None]
+        of_candidates = items[: len(candidates.rows)]
         return self.loss.of_batch(users, positives, of_candidates, candidates, batch.weights, shown, *own)
 
-    def _log_step(self, loss: Tensor, num_examples: int) -> None:
-        self.log("train/loss", loss.detach(), batch_size=num_examples, prog_bar=True)
+    def _joined(self, rows: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Return distinct rows and behind them those wanted besides, and where the wanted are."""
+        (places,) = self.negatives.places.among(rows, wanted)
+        absent = places < 0
+        if not bool(absent.any()):  # positives are candidates of most sources
+            return rows, places
+        others, inverse = wanted[absent].unique(return_inverse=True)
+        places[absent] = inverse + len(rows)
+        return torch.cat([rows, others]), places
+
+    def _log_step(self, batch_idx: int) -> None:
+        """Log every so many steps, straight to the loggers: `self.log` costs a millisecond in every step."""
+        trainer = self.trainer
+        accumulated = trainer.accumulate_grad_batches
+        steps = (batch_idx + 1) % accumulated == 0 or batch_idx + 1 == trainer.num_training_batches
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # its logger connector sets it
+        if not steps or (trainer.global_step + 1) % every:
+            return
+        figures = {"train/loss": float(self.latest_loss)}
         temperature = getattr(self.loss, "temperature", None)
         if isinstance(temperature, Temperature):
-            self.log("train/temperature", temperature.value.detach(), batch_size=num_examples)
-        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.log("train/learning_rate", rate, batch_size=num_examples)
+            figures["train/temperature"] = float(temperature.value.detach())
+        figures["train/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
+        for logger in trainer.loggers:
+            logger.log_metrics(figures, trainer.global_step)
+        if trainer.progress_bar_callback is not None:
+            self.log("train/loss", figures["train/loss"], prog_bar=True, logger=False, batch_size=1)
 
     @property
     def temperature(self) -> float:

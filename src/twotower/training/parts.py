@@ -15,13 +15,14 @@ from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
-from twotower.training.batches import Order, TrainBatches
+from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
+from twotower.training.order import Order
 from twotower.training.training_config import TrainingConfig
 from twotower.training.validation import Validation
 
-BYTES_A_WEIGHT = 28
-"""Of a weight: itself, its gradient, two moments, and all but the gradient once more in a checkpoint."""
+BYTES_A_WEIGHT = 16
+"""Of a weight: itself, its gradient and two moments; checkpoints are written from where these lie."""
 BYTES_A_PLACE = 56
 """Of an item of a history in a batch: its row, its time, its place in the log, and what lies between."""
 

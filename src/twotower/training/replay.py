@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twotower.config.errors import InputError
-from twotower.training.batches import Order
+from twotower.training.order import Order
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from twotower.evaluation.label_values import label_values
 from twotower.evaluation.labelled import scored_labels, unscored
 from twotower.evaluation.predict import encode_catalogue, top_rows
 from twotower.evaluation.ranking import item_popularity
+from twotower.evaluation.top_k import ExactSearch
 from twotower.evaluation.user_values import name_of
 from twotower.metrics.label_metric import Scored
 from twotower.towers.two_tower import TwoTower
@@ -39,6 +40,7 @@ class Validation:
         self.evaluator = evaluator
         self.popularity = item_popularity(train, num_items)
         self._items = torch.empty(0)
+        self._search = ExactSearch(self._items)
         self._users: list[Tensor] = []
         self._top: list[np.ndarray] = []
         self._scored: Scored | None = None
@@ -69,6 +71,7 @@ class Validation:
         """Embed the catalogue, and score the examples with labels; see `scored_labels`."""
         with full_precision(model):
             self._items, self._users, self._top = encode_catalogue(model), [], []
+            self._search = ExactSearch(self._items)
             if self.evaluator.label_metrics:
                 self._scored = scored_labels(model, self._items, self.holdout, temperature)
 
@@ -78,7 +81,7 @@ class Validation:
         with full_precision(model):
             users, top = top_rows(
                 model,
-                self._items,
+                self._search,
                 self.holdout,
                 positions,
                 evaluator.max_k,

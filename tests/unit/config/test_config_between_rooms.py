@@ -175,6 +175,22 @@ CASES: dict[str, tuple[str, ...]] = {
         "Adagrad as set takes no sparse gradients",
         "features.item.item_id.sparse",
     ),
+    "sparse history, optimizer that takes none": (
+        "history.sparse=true history.items=table optimizer=adagrad optimizer.weight_decay=0.1",
+        "optimizer",
+        "history.sparse",
+    ),
+    "sparse bias, optimizer that takes none": (
+        "item_bias.sparse=true optimizer=rowwise_adagrad optimizer.weight_decay=0.1",
+        "optimizer",
+        "RowwiseAdagrad as set takes no sparse gradients",
+        "item_bias.sparse",
+    ),
+    "sparse history without a table": (
+        "history.sparse=true",
+        "history.sparse",
+        "no table of their own",
+    ),
     "sparse table, clipped": (
         "features.item.item_id.sparse=true trainer.gradient_clip_val=1",
         "trainer.gradient_clip_val",

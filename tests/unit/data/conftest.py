@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from twotower.data.download import DATA_VARIABLE
-from twotower.data.history import Log
+from twotower.data.log import Log
 
 
 def make_log(rows, num_users=None, num_items=None, given=None):

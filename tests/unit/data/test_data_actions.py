@@ -10,14 +10,15 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.data.actions import HISTORY, NEGATIVE, POSITIVE, Event, Meaning, contexts_of
 from twotower.data.build import build_dataset
-from twotower.data.history import log_of
+from twotower.data.check_tables import checked
 from twotower.data.holdouts import windows_of
+from twotower.data.log import log_of
 from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.split import Split
 from twotower.data.splits.temporal import Temporal
-from twotower.data.tables import Tables, checked
+from twotower.data.tables import Tables
 from twotower.data.vocabulary import Vocabulary
 
 DAY = 86_400

@@ -279,7 +279,7 @@ def test_needs_are_asked_before_anything_is_built(tmp_path, monkeypatch, cached)
     def burn(*_):
         raise AssertionError("the log is built")
 
-    monkeypatch.setattr("twotower.data.build.log_of", burn)
+    monkeypatch.setattr("twotower.data.placed.log_of", burn)
     with pytest.raises(InputError) as caught:
         build_dataset(
             source, split, tmp_path, needs=lambda table, frame, origin: [f"{table} {len(frame)}", origin]

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.data.tables import Tables, checked
+from twotower.data.check_tables import checked
+from twotower.data.tables import Tables
 
 T = 1_700_000_000
 

@@ -9,13 +9,14 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.data.build import audit_table, build_dataset
+from twotower.data.check_tables import checked
 from twotower.data.row_order import places_of_rows
 from twotower.data.sources.item_lists import ItemLists
 from twotower.data.sources.pairs import Pairs
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.given import Given
 from twotower.data.splits.leave_one_out import LeaveOneOut
-from twotower.data.tables import Tables, checked
+from twotower.data.tables import Tables
 
 
 def rows_of(tables):

@@ -9,11 +9,12 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.data.build import audit_table, build_dataset
+from twotower.data.check_tables import checked
 from twotower.data.missing_rows import with_rows
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.table_reader import typed
-from twotower.data.tables import Tables, checked
+from twotower.data.tables import Tables
 
 T = 1_700_000_000
 LOG = {"user_id": [9, 1, 7, 1, 9], "item_id": ["b", "a", "z", "b", "a"], "timestamp": [T] * 5}

@@ -15,10 +15,10 @@ from twotower.config.component import Config
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.reading import read
+from twotower.data.check_tables import checked
 from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.table_reader import typed
-from twotower.data.tables import checked
 
 
 class Held(Config):

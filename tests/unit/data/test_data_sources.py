@@ -3,13 +3,13 @@ import pytest
 
 from twotower.config.facts import Facts
 from twotower.data.build import build_dataset
+from twotower.data.check_tables import checked
 from twotower.data.sources import movielens
 from twotower.data.sources.movielens import MovieLens
 from twotower.data.sources.online_retail import FOLDER, OnlineRetail
 from twotower.data.sources.synthetic import Synthetic, _words
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.temporal import Temporal
-from twotower.data.tables import checked
 
 
 def test_online_retail_is_what_its_license_says():

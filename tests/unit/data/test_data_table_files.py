@@ -6,9 +6,9 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.data.build import build_dataset
+from twotower.data.check_tables import checked
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
-from twotower.data.tables import checked
 
 LOG = "user_id,item_id,timestamp,junk\n7,A1,1700000000,\n8,007,1700000001,x\n7,007,1700000002,\n"
 ITEMS = 'item_id,name,genres,price,code\nA1,"Alpha, beta",x| y,1.5,007\n007,Gamma,,2,100\n'

@@ -9,8 +9,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from twotower.losses.bce import Bce, bce_block
-from twotower.losses.in_batch_softmax import InBatchSoftmax, softmax_block
+from twotower.losses.in_batch_softmax import InBatchSoftmax
 from twotower.losses.kernels.blockwise import BLOCK_ELEMENTS, BlockFormula, blockwise_loss
+from twotower.losses.kernels.softmax import softmax_block
 from twotower.losses.loss import Loss
 from twotower.negatives.candidates import Candidates
 

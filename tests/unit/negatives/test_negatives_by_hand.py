@@ -83,5 +83,5 @@ def test_candidates_of_a_batch() -> None:
     assert candidates.log_count.exp().tolist() == pytest.approx([3, 1, 2])
     assert candidates.log_q.exp().tolist() == pytest.approx([0.5, 0.25, 0.125])
     assert candidates.positive_log_q.exp().tolist() == pytest.approx([0.125, 0.5, 0.125, 0.5, 0.5, 0.25])
-    assert candidates.masked_positives.tolist() == [0, 0, 1, 2, 3, 4, 5]  # item 5 is no candidate
-    assert candidates.masked_candidates.tolist() == [2, 1, 0, 2, 0, 0, 1]
+    assert candidates.masked_positives.tolist() == known_positives.tolist()
+    assert candidates.masked_candidates.tolist() == [2, 1, 0, 2, 0, -1, 0, 1]  # item 5 is no candidate

@@ -40,7 +40,8 @@ def test_alone_nothing_is_drawn_and_nothing_corrected() -> None:
     shown = Shown.Config().build(FREQUENCIES)
     positives = torch.tensor([1, 2])
     candidates = shown(positives, torch.arange(2), positives, torch.Generator(), torch.tensor([[3], [3]]))
-    assert len(candidates.rows) == len(candidates.masked_positives) == 0
+    assert len(candidates.rows) == 0
+    assert candidates.masked_candidates.tolist() == [-1, -1]
     assert candidates.positive_log_q.tolist() == [0, 0]
     assert candidates.own_log_q.tolist() == [[0], [0]]
 

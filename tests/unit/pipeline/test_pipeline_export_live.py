@@ -206,6 +206,8 @@ def test_the_word_of_an_event_is_its_own(place, tmp_path):
 
 def test_a_store_of_an_earlier_version_is_told_from_a_damaged_one(place, store):
     with contextlib.closing(sqlite3.connect(store)) as connection:
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute("DROP TABLE sums")
         connection.execute("DROP TABLE profiles")
     with pytest.raises(InputError, match="written by an earlier version; start the service of this version"):
         export_live(settings(place), store, place / "night", {}, {})

@@ -147,6 +147,19 @@ def test_padding_of_the_table_is_zero_and_stays_so() -> None:
     assert (gradient[[0, 4]] == 0).all()
 
 
+def test_a_sparse_table_of_histories_is_the_same_table() -> None:
+    dense, sparse = (two_tower(items="table", sparse=sparse).train() for sparse in (False, True))
+    embeddings = [encode(model, [0, 1, 4], [3, 2, 3], [0, 0, 0]) for model in (dense, sparse)]
+    torch.testing.assert_close(*embeddings)
+    for of_model in embeddings:
+        of_model.square().sum().backward()
+    gradient, wanted = sparse.history_table.weight.grad, dense.history_table.weight.grad
+    assert gradient is not None
+    assert gradient.is_sparse
+    torch.testing.assert_close(gradient.to_dense(), wanted)
+    assert (gradient.to_dense()[0] == 0).all()  # what histories lack stays zeros
+
+
 def test_what_a_checkpoint_holds(model: TwoTower) -> None:
     names = set(model.state_dict())
     assert "trained_items" in names

@@ -44,9 +44,9 @@ def test_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     items = FeatureTable.fit({"item_id": Id(Id.Config(column="item_id", dim=5))}, table, rows, "items")
     # the history's table (3 + 1) x 4, the user tower 8 x 4 + 4, ids (3 + 1) x 5, the item tower 5 x 4 + 4
     number = 16 + 36 + 20 + 24
-    limit(monkeypatch, number * 28)
+    limit(monkeypatch, number * 16)
     check_weights(CONFIG, users, items)
-    limit(monkeypatch, number * 28 - 1)
+    limit(monkeypatch, number * 16 - 1)
     with pytest.raises(
         InputError, match=r"^embedding_dim, .*: 96 weights take about .*; make them narrower$"
     ):

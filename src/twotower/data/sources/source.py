@@ -9,6 +9,7 @@ from pydantic import Field
 
 from twotower.config.component import Component
 from twotower.data.actions import Event, Meaning
+from twotower.data.log_files import LogFiles
 from twotower.data.tables import Tables
 from twotower.files.atomic import sha256_of_file
 from twotower.files.plain_values import fingerprint_of
@@ -85,6 +86,13 @@ class Source(Component, ABC):
     @abstractmethod
     def load(self) -> Tables:
         """Read everything; an InputError names file, column and row of what is wrong."""
+
+    def log_files(self) -> LogFiles | None:
+        """Return the files of a log that is read by batches, since it is long; None: `load` reads it.
+
+        What the batches give is what `load` would.
+        """
+        return None
 
     def files(self) -> Iterable[Path]:
         """Return the files that `load` reads: where their content changes, the data is another.

@@ -7,7 +7,7 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.spec import ProperFraction
 from twotower.data.dataset import Audit
-from twotower.data.history import Log
+from twotower.data.log import Log
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 
 NO_SPLIT = (

@@ -3,8 +3,9 @@
 import numpy as np
 
 from twotower.config.spec import ProperFraction, Seed
+from twotower.data.blocks import blocks
 from twotower.data.dataset import Audit
-from twotower.data.history import Log
+from twotower.data.log import Log
 from twotower.data.splits.split import NONE, TRAIN, VALID, VALID_ONLY, Parts
 from twotower.data.splits.temporal import Temporal
 
@@ -37,9 +38,11 @@ class ItemCold(Temporal):
         return self._without_cold(log, super().spread(log, parts))
 
     def _without_cold(self, log: Log, parts: Parts) -> Parts:
-        is_cold = self._is_cold(log)[log.items]
-        parts[is_cold & (parts == TRAIN)] = NONE
-        parts[is_cold & (parts == VALID)] = VALID_ONLY
+        cold = self._is_cold(log)
+        for rows in blocks(len(log), log.items):
+            is_cold, some = cold[log.items[rows]], parts[rows]
+            some[is_cold & (some == TRAIN)] = NONE
+            some[is_cold & (some == VALID)] = VALID_ONLY
         return parts
 
     def facts(self, log: Log) -> Audit:

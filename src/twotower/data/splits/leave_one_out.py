@@ -3,7 +3,7 @@
 import numpy as np
 
 from twotower.data.dataset import Audit
-from twotower.data.history import Log
+from twotower.data.log import Log
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 
 MIN_INTERACTIONS = 3
@@ -21,11 +21,10 @@ class LeaveOneOut(Split):
 
     def assign(self, log: Log) -> Parts:
         """Return the part of each interaction, by its place in the user's log."""
-        counts = log.counts[log.users]
-        enough = counts >= MIN_INTERACTIONS
+        ends = log.offsets[1:][log.counts >= MIN_INTERACTIONS]
         parts = np.full(len(log), TRAIN, dtype=np.int8)
-        parts[enough & (log.ordinals == counts - 2)] = VALID
-        parts[enough & (log.ordinals == counts - 1)] = TEST
+        parts[ends - 2] = VALID
+        parts[ends - 1] = TEST
         return parts
 
     def facts(self, log: Log) -> Audit:

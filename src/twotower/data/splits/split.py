@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
+from twotower.data.blocks import blocks
 from twotower.data.dataset import Audit
-from twotower.data.history import Log
+from twotower.data.log import Log
 
 TRAIN, VALID, TEST, VALID_HISTORY, TEST_HISTORY, VALID_ONLY, NONE = range(7)
 """Parts: `VALID` and `TEST` are targets; a valid target is known later, a `VALID_ONLY` one never.
@@ -84,8 +85,11 @@ class Split(Component, ABC):
         Here: at the time of the user's first target.
         """
         times = np.zeros(log.num_users + 1, dtype=np.int64)
-        positions = np.flatnonzero(targets)[::-1]  # the last write wins: the earliest target
-        times[log.users[positions]] = log.times[positions]
+        for rows in blocks(len(log), log.users, log.times):
+            positions = rows.start + np.flatnonzero(targets[rows])[::-1]  # the earliest is written last,
+            users = log.users[positions]
+            new = times[users] == 0  # and none over one of a block before
+            times[users[new]] = log.times[positions[new]]
         return times
 
     def facts(self, log: Log) -> Audit:
@@ -98,7 +102,7 @@ class Split(Component, ABC):
         parts = self.assign(positives)
         assert parts.shape == positives.users.shape
         for part, codes in (("train", TRAIN_PARTS), ("valid", VALID_TARGETS), ("test", TEST_TARGETS)):
-            if not is_in(parts, codes).any():
+            if not any(is_in(parts[rows], codes).any() for rows in blocks(len(parts))):
                 raise InputError(
                     f"split={self.name}: {part} holds none of the {len(positives):,} interactions; "
                     f"{self.remedy(positives)}"
@@ -108,4 +112,6 @@ class Split(Component, ABC):
 
 def is_in(parts: Parts, codes: Collection[int]) -> NDArray[np.bool_]:
     """Return which interactions are in one of these parts, [n]."""
-    return np.isin(parts, np.array(list(codes), dtype=np.int8))
+    wanted = np.uint8(sum(1 << code for code in codes))
+    found: NDArray[np.bool_] = (np.left_shift(np.uint8(1), parts.view(np.uint8)) & wanted) != 0
+    return found

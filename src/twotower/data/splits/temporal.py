@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from twotower.config.facts import Facts
 from twotower.config.spec import Days
+from twotower.data.blocks import blocks, highest, lowest, order_statistic
 from twotower.data.dataset import Audit
-from twotower.data.history import Log
+from twotower.data.log import Log
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 from twotower.data.times import SECONDS_A_DAY, date
 
@@ -55,16 +56,17 @@ class Temporal(Split):
     def cutoffs(self, log: Log) -> tuple[int, int]:
         """Return the first second of the valid window and of the test window."""
         if self.config.unit == "days":
-            end = int(log.times.max()) + 1
+            end = highest(log.times) + 1
             test_from = end - round(self.config.test * SECONDS_A_DAY)
             return test_from - round(self.config.valid * SECONDS_A_DAY), test_from
-        config, ordered = self.config, np.sort(log.times)
-        return _start(ordered, config.test + config.valid), _start(ordered, config.test)
+        config = self.config
+        return _start(log.times, config.test + config.valid), _start(log.times, config.test)
 
     def request_times(self, log: Log, targets: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the cutoff of the window the targets are in, for every user row."""
         valid_from, test_from = self.cutoffs(log)
-        is_test = bool(log.times[targets].min() >= test_from)
+        rows_of = blocks(len(log), log.times)
+        is_test = all(bool((log.times[rows][targets[rows]] >= test_from).all()) for rows in rows_of)
         return np.full(log.num_users + 1, test_from if is_test else valid_from, dtype=np.int64)
 
     def facts(self, log: Log) -> Audit:
@@ -75,7 +77,7 @@ class Temporal(Split):
     def remedy(self, log: Log) -> str:
         """Return the windows, and which settings move them."""
         valid_from, test_from = self.cutoffs(log)
-        first, last = int(log.times.min()), int(log.times.max())
+        first, last = lowest(log.times), highest(log.times)
         return (
             f"the log runs from {date(first)} to {date(last)} ({(last - first) / SECONDS_A_DAY:.1f} days), "
             f"valid from {date(valid_from)}, test from {date(test_from)}; change split.test and split.valid "
@@ -85,12 +87,14 @@ class Temporal(Split):
 
 def _by_time(log: Log, valid_from: int, test_from: int) -> Parts:
     parts = np.full(len(log), TRAIN, dtype=np.int8)
-    parts[log.times >= valid_from] = VALID
-    parts[log.times >= test_from] = TEST
+    for rows in blocks(len(log), log.times):
+        times, some = log.times[rows], parts[rows]
+        some[times >= valid_from] = VALID
+        some[times >= test_from] = TEST
     return parts
 
 
-def _start(ordered: np.ndarray, share: float) -> int:
-    """Return the time of the first of the last `share` of ascending times."""
-    count = min(max(round(len(ordered) * share), 1), len(ordered))
-    return int(ordered[len(ordered) - count])
+def _start(times: np.ndarray, share: float) -> int:
+    """Return the time of the first of the last `share` of times, were they ascending."""
+    count = min(max(round(len(times) * share), 1), len(times))
+    return order_statistic(times, len(times) - count)

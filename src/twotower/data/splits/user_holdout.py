@@ -4,7 +4,7 @@ import numpy as np
 
 from twotower.config.spec import ProperFraction, Seed
 from twotower.data.dataset import Audit
-from twotower.data.history import Log
+from twotower.data.log import Log
 from twotower.data.splits.split import TEST, TEST_HISTORY, TRAIN, VALID, VALID_HISTORY, Parts, Split
 
 MIN_INTERACTIONS = 2
@@ -36,12 +36,12 @@ class UserHoldout(Split):
         """Return the part of each interaction, by its user and its place in the user's log."""
         valid_users, test_users = self._held_out(log)
         shown = np.clip(np.round(log.counts * self.config.fold_in), 1, np.maximum(log.counts - 1, 1))
-        is_shown = log.ordinals < shown[log.users]
-        parts = np.full(len(log), TRAIN, dtype=np.int8)
-        for users, history, target in ((valid_users, VALID_HISTORY, VALID), (test_users, TEST_HISTORY, TEST)):
-            held_out = np.isin(log.users, users)
-            parts[held_out] = np.where(is_shown[held_out], history, target)
-        return parts
+        codes = np.full((2, log.num_users + 1), TRAIN, dtype=np.int8)  # of what is shown, of what is not
+        codes[:, valid_users] = [[VALID_HISTORY], [VALID]]
+        codes[:, test_users] = [[TEST_HISTORY], [TEST]]
+        shown = np.minimum(shown, log.counts).astype(np.int64)
+        lengths = np.stack([shown, log.counts - shown])
+        return np.repeat(codes.T.ravel(), lengths.T.ravel())
 
     def facts(self, log: Log) -> Audit:
         """Return how many users are held out."""

@@ -10,11 +10,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from twotower.losses.kernels.masks import Masks, padded
+
 BlockFormula = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """(logits [b, C + O], which it may overwrite; positive logits [b]) ->
 (loss [b], d loss / d logits [b, C + O], d loss / d positive logits [b])."""
 
 BLOCK_ELEMENTS = 1 << 20  # 4 MiB of float32 logits: stays in cache on a CPU
+
+
+def precision_of(users: Tensor) -> torch.dtype:
+    """Return what the products run in: autocast's choice, or else what the users are in."""
+    device = users.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else users.dtype
+
+
+def accumulator_of(users: Tensor) -> torch.dtype:
+    """Return what sums are taken in: float64 stays (gradcheck), anything lower is float32."""
+    return torch.float64 if users.dtype == torch.float64 else torch.float32
 
 
 def blockwise_loss(
@@ -41,20 +54,15 @@ def blockwise_loss(
         positive_logits: [P] the logit of each user's positive.
         bias: [C] added to every logit of a candidate; carries no gradient.
         masked_positives: [M] ascending; with `masked_candidates` the pairs that are no negatives.
-        masked_candidates: [M] columns.
+        masked_candidates: [M] columns; -1 where the item is none of the candidates.
         weights: [P] weight of each positive; only their ratios matter.
         own_logits: [P, O] of candidates that are one positive's alone, -inf where there is none: columns
             behind the C.
         block_elements: logits held at once.
     """
-    precision = (
-        torch.get_autocast_dtype(users.device.type)
-        if torch.is_autocast_enabled(users.device.type)
-        else users.dtype
-    )
     # At most 1 here and the mean taken outside: shares of a batch would vanish in half precision.
     relative = weights / weights.max()
-    num_columns = len(candidates) + (0 if own_logits is None else own_logits.shape[1])
+    num_columns = padded(len(candidates)) + (0 if own_logits is None else own_logits.shape[1])
     loss: Tensor = _Blockwise.apply(  # type: ignore[no-untyped-call]
         users,
         candidates,
@@ -66,7 +74,7 @@ def blockwise_loss(
         relative,
         formula,
         max(1, block_elements // max(1, num_columns)),
-        precision,
+        precision_of(users),
     )
     return loss / relative.sum()
 
@@ -88,25 +96,22 @@ class _Blockwise(torch.autograd.Function):
         precision: torch.dtype,
     ) -> Tensor:
         needs_gradient = any(ctx.needs_input_grad[:4])
-        # float64 stays (gradcheck), anything lower is accumulated in float32
-        accumulator = torch.float64 if users.dtype == torch.float64 else torch.float32
+        accumulator, size = accumulator_of(users), len(candidates)
         total = torch.zeros((), dtype=accumulator, device=users.device)
         d_users = torch.empty(users.shape, dtype=accumulator, device=users.device)
         d_candidates = torch.zeros(candidates.shape, dtype=accumulator, device=users.device)
         d_positive = torch.empty(positive_logits.shape, dtype=accumulator, device=users.device)
         d_own = None if own_logits is None else d_positive.new_empty(own_logits.shape)
-        starts = range(0, len(users), block_rows)
-        edges = torch.searchsorted(
-            masked_positives, torch.tensor([*starts, len(users)], device=masked_positives.device)
-        ).tolist()
+        width = padded(size)
+        masks = Masks(masked_positives, masked_candidates, len(users), width, block_rows)
         with torch.autocast(users.device.type, enabled=False):
             low_users, low_candidates = users.to(precision), candidates.to(precision)
-            for block, start in enumerate(starts):
-                rows = slice(start, start + block_rows)
-                logits = (low_users[rows] @ low_candidates.T).to(accumulator)
-                logits += bias
-                pairs = slice(edges[block], edges[block + 1])
-                logits[masked_positives[pairs] - start, masked_candidates[pairs]] = -torch.inf
+            columns = torch.nn.functional.pad(low_candidates, (0, 0, 0, width - size)).T.contiguous()
+            padded_bias = torch.nn.functional.pad(bias.to(accumulator), (0, width - size))
+            for rows, struck in masks.blocks():
+                logits = torch.mm(low_users[rows], columns).to(accumulator).add_(padded_bias)
+                logits.view(-1).index_fill_(0, struck, -torch.inf)
+                logits = logits[:, :size]
                 if own_logits is not None:
                     logits = torch.cat([logits, own_logits[rows].to(accumulator)], 1)
                 loss, d_logits, d_block = formula(logits, positive_logits[rows].to(accumulator))
@@ -115,7 +120,7 @@ class _Blockwise(torch.autograd.Function):
                     continue
                 d_logits *= weights[rows, None]
                 if d_own is not None:
-                    d_logits, d_own[rows] = d_logits.split([len(candidates), d_own.shape[1]], 1)
+                    d_logits, d_own[rows] = d_logits.split([size, d_own.shape[1]], 1)
                 low_gradient = d_logits.to(precision)
                 d_users[rows] = low_gradient @ low_candidates
                 d_candidates += low_gradient.T @ low_users[rows]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import queue
 import threading
 from collections import deque
@@ -11,9 +12,9 @@ from typing import Generic, TypeVar
 
 from twotower.serving.http.errors import HttpError
 
+LOG = logging.getLogger("twotower")
 A = TypeVar("A")
 R = TypeVar("R")
-STOP = None
 
 
 @dataclass(frozen=True)
@@ -23,22 +24,30 @@ class Failed:
     error: Exception
 
 
+def sound(results: "Sequence[R | Failed]") -> list[R]:
+    """Return results, or raise what the first piece of work without one ended with."""
+    for each in results:
+        if isinstance(each, Failed):
+            raise each.error
+    return [each for each in results if not isinstance(each, Failed)]
+
+
 @dataclass(eq=False)
 class Group(Generic[A, R]):
-    """Pieces that are asked for at once, and the results of the first of them."""
+    """Pieces that are asked for at once, the results of the first of them, and who is told of all."""
 
     pieces: Sequence[A]
-    future: "asyncio.Future[list[R]]"
+    done: "Callable[[Sequence[R | Failed]], object]"
     results: list[R | Failed] = field(default_factory=list)
 
 
 class Batcher(Generic[A, R]):
     """Hands work to one thread; what arrives while it is busy is its next batch.
 
-    Nothing waits for company: an idle thread starts at once, and a busy one finds all that came meanwhile. A
-    group that is larger than a batch is done in parts; whatever came meanwhile goes before its next part. A
-    batch is closed once its pieces weigh `size`, and told to `observe`; beyond `most_waiting` pieces that are
-    not done yet more are refused.
+    Nothing waits for company but that of the same turn of the event loop: an idle thread starts then, and a
+    busy one finds all that came meanwhile. A group that is larger than a batch is done in parts; whatever
+    came meanwhile goes before its next part. A batch is closed once its pieces weigh `size`, and told to
+    `observe`; beyond `most_waiting` pieces that are not done yet more are refused.
     """
 
     def __init__(
@@ -53,7 +62,9 @@ class Batcher(Generic[A, R]):
     ) -> None:
         self._work, self._size, self._most = work, size, most_waiting
         self._weight, self._observe = weight, observe
-        self._queue: queue.SimpleQueue[Group[A, R] | None] = queue.SimpleQueue()
+        self._line: deque[Group[A, R]] = deque()
+        self._calls: queue.SimpleQueue[bool] = queue.SimpleQueue()  # to look at the line; False for the last
+        self._called = False
         self._waiting, self._closed = 0, False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -61,53 +72,63 @@ class Batcher(Generic[A, R]):
 
     async def do(self, pieces: Sequence[A]) -> list[R]:
         """Return what the work gives for each piece, or raise what it raises for one; 503 if full."""
+        future: asyncio.Future[Sequence[R | Failed]] = asyncio.get_running_loop().create_future()
+
+        def done(results: Sequence[R | Failed]) -> None:
+            if not future.done():  # else its client has left
+                future.set_result(results)
+
+        self.submit(pieces, done)
+        return sound(await future)
+
+    def submit(self, pieces: Sequence[A], done: Callable[[Sequence[R | Failed]], object]) -> None:
+        """Have the loop that this is called from call `done` with the results; 503 if full."""
         if self._closed:
             raise HttpError(503, "the service is stopping", headers={"Retry-After": "5"})
         if self._waiting and self._waiting + len(pieces) > self._most:
             raise HttpError(503, "too many requests are waiting; try again", headers={"Retry-After": "1"})
-        self._loop = asyncio.get_running_loop()
-        future: asyncio.Future[list[R]] = self._loop.create_future()
         self._waiting += len(pieces)
-        self._queue.put(Group(pieces, future))
-        return await future
+        self._line.append(Group(pieces, done))
+        if not self._called:  # once for all of this turn: waking a thread costs as much as an answer
+            self._called = True
+            self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._call)
+
+    def _call(self) -> None:
+        self._called = False
+        self._calls.put(True)
 
     def close(self) -> None:
         """Finish what waits, then end the thread."""
         self._closed = True
-        self._queue.put(STOP)
+        self._calls.put(False)
         self._thread.join()
 
     def _run(self) -> None:
-        line: deque[Group[A, R]] = deque()
         begun: Group[A, R] | None = None
         ended = False
-        while line or begun or not ended:
-            ended |= self._arrived(line, wait=not (line or begun))
-            if begun:
-                line.append(begun)
-            batch, begun = self._next_batch(line)
+        while True:
+            batch, begun = self._next_batch(begun)
             if batch:
                 self._finish(batch)
-
-    def _arrived(self, line: "deque[Group[A, R]]", wait: bool) -> bool:
-        """Put what came at the end of the line, and tell whether no more will come."""
-        try:
-            entry = self._queue.get(block=wait)
-            while entry is not STOP:
-                line.append(entry)
-                entry = self._queue.get_nowait()
-        except queue.Empty:
-            return False
-        return True
+            elif ended:
+                return
+            else:
+                ended = not self._calls.get()
 
     def _next_batch(
-        self, line: "deque[Group[A, R]]"
+        self, begun: Group[A, R] | None
     ) -> tuple[list[tuple[Group[A, R], Sequence[A]]], Group[A, R] | None]:
-        """Take a batch from the line, and the group that only a part of it is of, if there is one."""
+        """Take a batch from the line, behind which a group stands of which a part is done.
+
+        Returns the group that only a part of it is of, too, if there is one.
+        """
         batch: list[tuple[Group[A, R], Sequence[A]]] = []
         total = 0
-        while line and total < self._size:
-            group = line.popleft()
+        if begun is not None:
+            self._line.append(begun)
+        while self._line and total < self._size:
+            group = self._line.popleft()
             start = end = len(group.results)
             while end < len(group.pieces) and total < self._size:
                 total += self._weight(group.pieces[end])
@@ -140,10 +161,7 @@ class Batcher(Generic[A, R]):
     def _deliver(self, groups: Sequence[Group[A, R]]) -> None:
         for group in groups:
             self._waiting -= len(group.pieces)
-            if group.future.done():  # its client has left
-                continue
-            failed = [each for each in group.results if isinstance(each, Failed)]
-            if failed:
-                group.future.set_exception(failed[0].error)
-            else:
-                group.future.set_result([each for each in group.results if not isinstance(each, Failed)])
+            try:
+                group.done(group.results)
+            except Exception:  # the others are to have their results
+                LOG.exception("the results of a batch could not be told")

@@ -10,13 +10,14 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from twotower.serving.http.errors import HttpError, error_response
+from twotower.serving.http.gate import Gate
+from twotower.serving.http.protocol import Done, Protocol, status_line
 
 CONNECTION, VERSION = "connection", "version_header"
 """Keys of a request's state: its `Connection`; a function that gives the header which names the version."""
@@ -43,6 +44,7 @@ class Connections:
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app, self.limits = app, limits
+        self._at_once = app.at_once if isinstance(app, Gate) else None
         self.open: set[Connection] = set()
         self.open_from: Counter[str] = Counter()
 
@@ -53,6 +55,10 @@ class Connections:
             await self._app(scope, receive, send)
         else:
             await connection.answer(self._app, scope, receive, send)
+
+    def at_once(self, scope: Scope, body: bytes, done: Done) -> bool:
+        """Begin to answer a request where the application can do so at once; see `Gate.at_once`."""
+        return self._at_once is not None and self._at_once(scope, body, done)
 
     def protocol(self, app_state: dict[str, Any], **of_uvicorn: Any) -> "Connection":
         """Return what uvicorn takes for its protocol of a connection."""
@@ -74,7 +80,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, connections: Connections, state: dict[str, Any], of_uvicorn: dict[str, Any]) -> None:
         self._all, self._limits = connections, connections.limits
         self._version: Callable[[], dict[str, str]] = state.get(VERSION, dict)
-        self._parser = HttpToolsProtocol(app_state=state | {CONNECTION: self}, **of_uvicorn)
+        self._parser = Protocol(self._at_once, app_state=state | {CONNECTION: self}, **of_uvicorn)
         self._loop = asyncio.get_running_loop()
         self._unparsed = bytearray()
         self._turn: asyncio.Handle | None = None
@@ -130,7 +136,8 @@ class Connection(asyncio.Protocol):
         if not self._num_answering:
             self._head_since = min(self._head_since, self._loop.time())
         self._parser.data_received(piece)
-        self._parse_in_a_turn()
+        if self._unparsed or not self._num_answering:
+            self._parse_in_a_turn()
         if not (self._unparsed or self._transport.is_closing() or self._transport.is_reading()):
             self._transport.resume_reading()
 
@@ -139,6 +146,18 @@ class Connection(asyncio.Protocol):
         if self._turn is not None:
             self._turn.cancel()
         self._turn = self._loop.call_soon(self._parse)
+
+    def _at_once(self, scope: Scope, body: bytes, done: Done) -> bool:
+        def answered(response: Response) -> None:
+            done(response)
+            self._num_answering -= 1
+            self._parse_in_a_turn()
+
+        if not self._all.at_once(scope, body, answered):
+            return False
+        self._num_answering += 1
+        self._head_since, self._num_beside = math.inf, 0
+        return True
 
     async def answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request of this connection."""
@@ -183,8 +202,7 @@ class Connection(asyncio.Protocol):
     def _refuse(self, error: HttpError) -> None:
         error.headers |= {**self._version(), "Connection": "close"}
         answer = error_response(error)
-        lines = [b"HTTP/1.1 %d %s" % (error.status, HTTPStatus(error.status).phrase.encode())]
-        lines += [b"%s: %s" % each for each in answer.raw_headers]
+        lines = [status_line(error.status), *(b"%s: %s" % each for each in answer.raw_headers)]
         self._transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))
         self._transport.close()
 

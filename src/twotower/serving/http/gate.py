@@ -4,15 +4,16 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 import orjson
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from twotower.serving.http.direct import Directs
 from twotower.serving.http.errors import HttpError, error_response
 from twotower.serving.http.metrics import AccessLog, Metrics
 from twotower.serving.http.security import CLOSE, Hosts, Keys, RateLimit, is_open, read_body, too_large
@@ -24,19 +25,17 @@ NO_SUCH_ROUTE = "none"
 LARGE_BYTES = 16_384
 
 T = TypeVar("T")
-Direct = Mapping[tuple[str, str], tuple[Callable[[object], Any], Callable[[Any], Awaitable[Response]]]]
 
 
 @dataclass(frozen=True, eq=False)
 class Gate:
     """Hosts, keys, limits, well-formed JSON; then the endpoint; then the version, metrics and the access log.
 
-    `direct` has for (method, path) what checks a parsed body and what answers it, for the endpoints that are
-    asked most: called without the framework between, which costs more than the answer.
+    `direct` has the endpoints that are asked most.
     """
 
     app: ASGIApp
-    direct: Direct
+    direct: Directs
     live: LiveService
     hosts: Hosts
     keys: Keys
@@ -58,22 +57,50 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = message.setdefault("headers", [])
-                name = VERSION_HEADER.encode()
-                if all(key != name for key, _ in headers):
-                    value = version_header(self.live.retriever.version)[VERSION_HEADER]
-                    headers.append((name, value.encode()))
+                _name_version(message.setdefault("headers", []), self.live.retriever.version)
             await send(message)
 
         try:
             await self._pass(scope, receive, versioned)
-        except HttpError as error:
-            await error_response(error)(scope, receive, versioned)
-        except Exception:
-            LOG.exception("%s %s failed", method, scope["path"][:300])
+        except Exception as error:
+            failed = _failure(error, scope, method)
             if not status:
-                failed = error_response(HttpError(500, "the service failed; its log says how"))
                 await failed(scope, receive, versioned)
+        self._note(scope, method, status, started)
+
+    def at_once(self, scope: Scope, body: bytes, done: Callable[[Response], object]) -> bool:
+        """Begin to answer a request that is there whole, and call `done` later; False: it is for `__call__`.
+
+        Says what `__call__` does, without what a body that is on its way and the framework take.
+        """
+        method = scope["method"]
+        direct = self.direct.get((method, scope["path"]))
+        if direct is None or len(body) > LARGE_BYTES:
+            return False
+        started = time.perf_counter()
+
+        def finish(answer: Callable[[], Response]) -> None:
+            try:
+                response = answer()
+            except Exception as error:
+                response = _failure(error, scope, method)
+            _name_version(response.raw_headers, self.live.retriever.version)
+            done(response)
+            self._note(scope, method, response.status_code, started)
+
+        try:
+            headers = dict(scope["headers"])
+            self._admit(scope, method, scope["path"], headers)
+            self._check_head(headers)
+            if len(body) > self.max_body_bytes:
+                raise too_large(self.max_body_bytes)
+            direct.begin(direct.check(_parsed(body)), finish)
+        except Exception as error:
+            # Not at once: a hundred wrong requests that wait behind one another would call one another.
+            asyncio.get_running_loop().call_soon(finish, _raising(error))
+        return True
+
+    def _note(self, scope: Scope, method: str, status: int, started: float) -> None:
         seconds = time.perf_counter() - started
         self.metrics.request(_route(scope, self.direct), status, seconds)
         client = scope["client"][0] if scope.get("client") else "-"
@@ -92,8 +119,7 @@ class Gate:
             body = await _read(body, lambda: _as_understood(body))
             await self.app(scope, _again(body, receive), send)
             return
-        check, call = direct
-        response = await call(await _read(body, lambda: check(_parsed(body))))
+        response = await direct.call(await _read(body, lambda: direct.check(_parsed(body))))
         await response(scope, receive, send)
 
     def _admit(self, scope: Scope, method: str, path: str, headers: Mapping[bytes, bytes]) -> None:
@@ -114,6 +140,11 @@ class Gate:
                 raise HttpError(400, "the path is not UTF-8 once its %xx are read") from error
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        self._check_head(headers)
+        return await read_body(receive, self.max_body_bytes)
+
+    def _check_head(self, headers: Mapping[bytes, bytes]) -> None:
+        """Refuse a body for what the headers say of it."""
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and (len(length) > 18 or int(length) > self.max_body_bytes):
             raise too_large(self.max_body_bytes)
@@ -121,13 +152,19 @@ class Gate:
             raise HttpError(415, "Content-Type: expected application/json", "Content-Type")
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise HttpError(415, "Content-Encoding: send the body as it is", "Content-Encoding", CLOSE)
-        return await read_body(receive, self.max_body_bytes)
 
 
 @functools.lru_cache(maxsize=8)
 def version_header(version: str) -> Mapping[str, str]:
     """Return the header that names a version; what a header cannot hold (a run's name may) as %xx."""
     return {VERSION_HEADER: quote(version, safe=" !#$&'()*+,/:;=?@[]~")}
+
+
+def _name_version(headers: list[tuple[bytes, bytes]], version: str) -> None:
+    """Add the header that names the version, unless it is there."""
+    name = VERSION_HEADER.encode()
+    if all(key != name for key, _ in headers):
+        headers.append((name, version_header(version)[VERSION_HEADER].encode()))
 
 
 async def _read(body: bytes, work: Callable[[], T]) -> T:
@@ -164,7 +201,22 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _route(scope: Scope, direct: Direct) -> str:
+def _raising(error: Exception) -> Callable[[], Response]:
+    def answer() -> Response:
+        raise error
+
+    return answer
+
+
+def _failure(error: Exception, scope: Scope, method: str) -> Response:
+    """Return what a client is told of an error; who runs the service is told where it is none of theirs."""
+    if isinstance(error, HttpError):
+        return error_response(error)
+    LOG.error("%s %s failed", method, scope["path"][:300], exc_info=error)
+    return error_response(HttpError(500, "the service failed; its log says how"))
+
+
+def _route(scope: Scope, direct: Directs) -> str:
     if (scope["method"], scope["path"]) in direct:
         return str(scope["path"])
     return str(getattr(scope.get("route"), "path", NO_SUCH_ROUTE)).replace(":path}", "}")

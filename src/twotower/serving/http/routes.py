@@ -1,6 +1,5 @@
 """The endpoints."""
 
-import functools
 import itertools
 import re
 import time
@@ -18,8 +17,9 @@ from twotower.data.column import fits_64_bits
 from twotower.data.vocabulary import Vocabulary
 from twotower.serving.http import answers, models
 from twotower.serving.http.batcher import Batcher
+from twotower.serving.http.direct import Answer, Direct, Directs, VersionedRequest
 from twotower.serving.http.errors import HttpError, checked, from_details, from_input, mistake, response
-from twotower.serving.http.gate import Direct, version_header
+from twotower.serving.http.gate import version_header
 from twotower.serving.http.metrics import Metrics
 from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.live.service import LiveService
@@ -46,11 +46,7 @@ def id_of(text: str, vocabulary: Vocabulary, what: str) -> ItemId:
 
 WHERE: TypeAdapter[dict[str, Any]] = TypeAdapter(models.Where)
 
-VersionedRequest = tuple[Retriever, Request]
-"""A request and the version that answers it: all of one body are answered by one."""
-Answer = orjson.Fragment | InputError
-"""Items as JSON already, or a mistake."""
-
+USUAL = frozenset({"user_id", "k"})
 BATCH_SIZE = 64
 K_PER_WEIGHT = 100
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -91,39 +87,59 @@ def said(version: str, **content: Any) -> Response:
     return response({"version": version, **content}, headers=version_header(version))
 
 
+def asked(parsed: object) -> list[Request]:
+    """Return the request that a body is. Raises HttpError: 422.
+
+    What most bodies are is seen at a glance; everything else is for pydantic, and so are all mistakes.
+    """
+    if isinstance(parsed, dict) and parsed.keys() <= USUAL and parsed:
+        user, k = parsed.get("user_id", ""), parsed.get("k", 10)
+        if type(user) in (int, str) and type(k) is int and 1 <= k <= models.MAX_K and "user_id" in parsed:
+            return [Request(user, k=k)]
+    return [_request(checked(models.RecommendRequest, parsed))]
+
+
+def _request(body: models.RecommendRequest) -> Request:
+    return Request(**vars(body))
+
+
+def _told(retriever: Retriever, results: Sequence[Answer]) -> Response:
+    (result,) = results
+    if isinstance(result, InputError):
+        raise from_input(result, version_header(retriever.version))
+    return said(retriever.version, items=result)
+
+
+def _told_of_several(retriever: Retriever, results: Sequence[Answer]) -> Response:
+    each_answer = [
+        {"error": mistake(result)} if isinstance(result, InputError) else {"items": result}
+        for result in results
+    ]
+    return said(retriever.version, answers=each_answer)
+
+
 def _add_recommend(
     router: APIRouter, live: LiveService, batcher: Batcher[VersionedRequest, Answer], max_batch: int
-) -> Direct:
+) -> Directs:
     """Add the endpoints that recommend, and return them for calls without the framework."""
 
-    @router.post("/recommend", response_model=answers.Items, summary="Recommend to one user")
-    async def recommend(body: models.RecommendRequest) -> Response:
-        retriever = live.retriever
-        (result,) = await batcher.do([(retriever, Request(**vars(body)))])
-        if isinstance(result, InputError):
-            raise from_input(result, version_header(retriever.version))
-        return said(retriever.version, items=result)
-
-    @router.post("/recommend/batch", response_model=answers.Answers, summary="Recommend to several users")
-    async def recommend_batch(body: models.BatchRequest) -> Response:
-        retriever = live.retriever
-        results = await batcher.do([(retriever, Request(**vars(each))) for each in body.requests])
-        each_answer = [
-            {"error": mistake(result)} if isinstance(result, InputError) else {"items": result}
-            for result in results
-        ]
-        return said(retriever.version, answers=each_answer)
-
-    def batch_of(parsed: object) -> models.BatchRequest:
+    def several(parsed: object) -> list[Request]:
         given = parsed.get("requests") if isinstance(parsed, dict) else None
         if isinstance(given, list) and len(given) > max_batch:  # before any of them is looked at
             raise HttpError(413, f"requests: expected at most {max_batch}, got {len(given)}", "requests")
-        return checked(models.BatchRequest, parsed)
+        return [_request(each) for each in checked(models.BatchRequest, parsed).requests]
 
-    return {
-        ("POST", "/recommend"): (functools.partial(checked, models.RecommendRequest), recommend),
-        ("POST", "/recommend/batch"): (batch_of, recommend_batch),
-    }
+    one, batch = Direct(live, batcher, asked, _told), Direct(live, batcher, several, _told_of_several)
+
+    @router.post("/recommend", response_model=answers.Items, summary="Recommend to one user")
+    async def recommend(body: models.RecommendRequest) -> Response:
+        return await one.call([_request(body)])
+
+    @router.post("/recommend/batch", response_model=answers.Answers, summary="Recommend to several users")
+    async def recommend_batch(body: models.BatchRequest) -> Response:
+        return await batch.call([_request(each) for each in body.requests])
+
+    return {("POST", "/recommend"): one, ("POST", "/recommend/batch"): batch}
 
 
 def _write(live: LiveService, change: Change) -> Response:
@@ -215,7 +231,7 @@ def add_routes(
     batcher: Batcher[VersionedRequest, Answer],
     metrics: Metrics,
     max_batch: int,
-) -> Direct:
+) -> Directs:
     """Add all endpoints, and return those that may be called without the framework."""
     anybody = APIRouter(responses=PROBLEMS)
     # The gate looks at keys; this tells the OpenAPI page that there may be some.

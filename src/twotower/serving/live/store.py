@@ -9,21 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.serving.live.changes import (
+from twotower.serving.live.changes import Change, SetAside
+from twotower.serving.live.rows import (
     SELECTS,
     SET_ASIDE,
-    Change,
-    ItemPut,
-    SetAside,
     change_of,
     checksum_of,
     insert_of,
     noted,
+    replaced_by,
     values_of,
 )
+from twotower.serving.live.schema import make_tables
 from twotower.serving.live.store_check import (
-    APPLICATION,
-    FORMAT_VERSION,
     Acknowledged,
     Promises,
     StoreFiles,
@@ -32,39 +30,11 @@ from twotower.serving.live.store_check import (
     promise_file,
     remedy,
 )
-
-SCHEMA = f"""
-BEGIN;
-CREATE TABLE IF NOT EXISTS puts (item_id NOT NULL PRIMARY KEY, number INTEGER NOT NULL,
-                                 features TEXT NOT NULL, checksum INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS removals (item_id NOT NULL PRIMARY KEY, number INTEGER NOT NULL,
-                                     checksum INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, user_id NOT NULL, item_id NOT NULL,
-                                   time INTEGER NOT NULL, checksum INTEGER NOT NULL,
-                                   UNIQUE (item_id, user_id, time));
-CREATE TABLE IF NOT EXISTS named_events (number INTEGER PRIMARY KEY, user_id NOT NULL, item_id NOT NULL,
-                                         time INTEGER NOT NULL, event TEXT NOT NULL,
-                                         checksum INTEGER NOT NULL, UNIQUE (item_id, user_id, time, event));
-CREATE TABLE IF NOT EXISTS profiles (user_id NOT NULL PRIMARY KEY, number INTEGER NOT NULL,
-                                     features TEXT, checksum INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS identity (id TEXT NOT NULL);
-DROP TABLE IF EXISTS set_aside;
-CREATE TABLE set_aside (kind TEXT NOT NULL, item_id, user_id, time INTEGER, reason TEXT NOT NULL);
-PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = {FORMAT_VERSION};
-COMMIT;
-"""
-"""Columns of ids have no type, so that SQLite keeps theirs: "1" is not 1.
-
-A forgotten profile has no features. What is set aside is of the bundle in use, and noted anew
-with each, so that an earlier version's table goes.
-"""
-
+from twotower.serving.live.sums import Sums
 
 STORE = "live.sqlite"
 """The file of a run's live changes, in its folder, unless another is named."""
 
-TABLES = {"puts", "removals", "events", "named_events", "profiles", "identity", "set_aside"}
 TOUCHED = "put it back as it was, or restart the service, which will tell what is missing"
 
 
@@ -79,9 +49,9 @@ class Store:
     before it returns. So what was committed outlives a killed process and, as far as the disk tells the
     truth, a loss of power; and a transaction that was cut off is wholly absent, because every frame of the
     log has a checksum. Pages of the database itself have none: opening it looks for damage of its structure
-    and indexes (`PRAGMA integrity_check`), and every row has a CRC-32 of its own that is compared when it is
-    read, so that a flipped bit is an error and no wrong price. It must lie on a local disk (the log needs
-    shared memory).
+    and indexes (`PRAGMA integrity_check`), of the text of its tables, and of their rows as a whole (`sums`);
+    and every row has a CRC-32 of its own that is compared when it is read. So a flipped bit is an error, and
+    no wrong price or missing item. It must lie on a local disk (the log needs shared memory).
 
     What lies beyond SQLite is looked at too. The number of the latest change that was acknowledged is kept in
     a file beside it, so that a store which lacks some, or is gone, is refused and not taken for whole. And
@@ -128,10 +98,11 @@ class Store:
         """
         rows = [values_of(change) for change in changes]
         with self._lock:
-            number = self.last
+            number, sums = self.last, Sums(self._connection)
             with self._transaction():
                 for change, row in zip(changes, rows, strict=True):
-                    number += self._write(change, row, number + 1)
+                    number += self._write(change, row, number + 1, sums)
+                sums.keep()
             self.last = number
             self._see_to_files()
             self._promises.keep(number)
@@ -187,12 +158,14 @@ class Store:
         if problem is not None:
             raise StoreFailed(f"{self.path}: it may be kept or not: {problem}; {TOUCHED}")
 
-    def _write(self, change: Change, row: tuple[Any, ...], number: int) -> int:
+    def _write(self, change: Change, row: tuple[Any, ...], number: int, sums: Sums) -> int:
         """Write one change, and return how many numbers it took: 0 for an event that is there already."""
-        values = (number, *row, checksum_of(number, *row))
-        written = self._connection.execute(insert_of(change), values).rowcount
-        if isinstance(change, ItemPut):
-            self._connection.execute("DELETE FROM removals WHERE item_id = ?", row[:1])
+        for table, column in replaced_by(change):
+            sums.take_out(table, column, row[0])
+        checksum = checksum_of(number, *row)
+        table, statement = insert_of(change)
+        written = self._connection.execute(statement, (number, *row, checksum)).rowcount
+        sums.add(table, written, checksum)
         return written
 
 
@@ -213,9 +186,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> str:
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise InputError(f"{path}: this disk takes no write-ahead log; name a file on a local disk")
     connection.execute("PRAGMA synchronous = FULL")
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not tables >= TABLES:
-        connection.executescript(SCHEMA)
+    make_tables(connection)
     if connection.execute("SELECT id FROM identity").fetchone() is None:
         connection.execute("INSERT INTO identity VALUES (?)", (uuid.uuid4().hex,))
     identity: str = connection.execute("SELECT id FROM identity").fetchone()[0]

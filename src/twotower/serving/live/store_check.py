@@ -16,6 +16,15 @@ from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.files.atomic import write_text_atomically
+from twotower.serving.live.schema import (
+    APPLICATION,
+    FORMAT_VERSION,
+    NUMBERED,
+    OLDEST_VERSION,
+    problem_of,
+    tables_of,
+)
+from twotower.serving.live.sums import problem_of_rows
 
 LOG = logging.getLogger("twotower")
 
@@ -141,12 +150,6 @@ def _damage(was: os.stat_result, now: os.stat_result | None, ours: bool) -> str 
     return "changed by another program" if changed and not ours else None
 
 
-APPLICATION, FORMAT_VERSION = 0x3254_4F57, 1
-NUMBERED = ("puts", "removals", "events", "named_events", "profiles")
-OTHERS = ("identity", "set_aside", "sqlite_stat1", "sqlite_sequence")
-"""The tables whose rows have a number; early versions have no profiles and no words of events."""
-
-
 def remedy(path: Path) -> str:
     """Say what can be done about a damaged store."""
     return (
@@ -208,19 +211,16 @@ def _sound(connection: sqlite3.Connection, path: Path) -> Acknowledged | None:
         return None
     if application != APPLICATION:
         raise InputError(f"{path}: a database of another program; name another file for the store")
-    if version != FORMAT_VERSION:
+    if not OLDEST_VERSION <= version <= FORMAT_VERSION:
         raise InputError(
-            f"{path}: a store of format {version}, and this version of twotower reads {FORMAT_VERSION}; "
-            "open it with the version that wrote it, or name another file for the store"
+            f"{path}: a store of format {version}, and this version of twotower reads {OLDEST_VERSION} to "
+            f"{FORMAT_VERSION}; open it with the version that wrote it, or name another file for the store"
         )
-    problem = one("PRAGMA integrity_check(1)")
-    if problem != "ok":
+    tables = tables_of(connection)
+    problem = problem_of(tables, version) or one("PRAGMA integrity_check(1)")
+    last = 0
+    if problem == "ok":
+        problem, last = problem_of_rows(connection, [name for name in NUMBERED if name in tables], version)
+    if problem is not None:
         raise InputError(f"{path}: damaged ({problem}); {remedy(path)}")
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type <> 'index'")}
-    if strange := sorted(tables - {*NUMBERED, *OTHERS}):
-        raise InputError(f"{path}: damaged (there is no table {strange[0]!r:.80}); {remedy(path)}")
-    numbered = [name for name in NUMBERED if name in tables]
-    last = max((one(f"SELECT max(number) FROM {name}") or 0 for name in numbered), default=0)
-    if any((one(f"SELECT min(number) FROM {name}") or 1) < 1 for name in numbered):
-        raise InputError(f"{path}: damaged (a change has no number); {remedy(path)}")
     return Acknowledged(one("SELECT id FROM identity") if "identity" in tables else "", last)

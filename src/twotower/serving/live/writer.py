@@ -14,8 +14,8 @@ from twotower.serving.live.changes import (
     UserForgotten,
     UserPut,
     prepared,
-    values_of,
 )
+from twotower.serving.live.rows import values_of
 from twotower.serving.live.store import Store, StoreFailed
 from twotower.serving.live_items import ItemId, UserId
 from twotower.serving.requests import UnknownItem, UnknownUser

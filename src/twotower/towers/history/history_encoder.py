@@ -53,9 +53,13 @@ class HistoryEncoder(Component, nn.Module, ABC):
         """Probability with which an item is left out of a history, while training."""
         events: bool = False
         """Add to each item an embedding of what the user did with it, the data's `event`."""
+        sparse: bool = False
+        """Give sparse gradients of the table (for large catalogues); the optimizer must take them."""
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
-            """Refuse events where there are none to tell apart."""
+            """Refuse events where there are none to tell apart, and sparse gradients of no table."""
+            if self.sparse and not self.reads_table:
+                yield "sparse", "these histories have no table of their own; set history.sparse=false"
             if self.events and not self.length:
                 yield "events", "no item of a history is looked at; set history.events=false"
             elif self.events and facts.events is not None and not facts.events:
@@ -68,6 +72,11 @@ class HistoryEncoder(Component, nn.Module, ABC):
         def reads_table(self) -> bool:
             """Whether it reads a table of its own, which new items are not in."""
             return self.length > 0 and self.items == "table"
+
+        @property
+        def gives_sparse_gradients(self) -> bool:
+            """Whether the optimizer must take sparse gradients of the table."""
+            return self.sparse and self.reads_table
 
         @property
         def reads_towers(self) -> bool:

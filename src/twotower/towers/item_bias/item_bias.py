@@ -28,6 +28,11 @@ class ItemBias(Component, nn.Module, ABC):
             """Columns of the embedding it takes: 0 or 1."""
             return 1
 
+        @property
+        def gives_sparse_gradients(self) -> bool:
+            """Whether the optimizer must take sparse gradients."""
+            return False
+
         def build(self, num_items: int) -> "ItemBias":
             """Build the bias, all zeros."""
             return self.make(ItemBias, num_items)

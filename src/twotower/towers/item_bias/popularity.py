@@ -26,6 +26,13 @@ class Popularity(ItemBias):
         new_item_quantile: Fraction = 0.9
         """Of the biases of items with interactions, which new ones are given when they are ranked; training
         never sees one."""
+        sparse: bool = False
+        """Give sparse gradients (for large catalogues); the optimizer must take them."""
+
+        @property
+        def gives_sparse_gradients(self) -> bool:
+            """As set."""
+            return self.sparse
 
     config: Config
     sold: Tensor
@@ -77,7 +84,10 @@ class Popularity(ItemBias):
         """Return biases [B, 1]."""
         known = (rows > 0) & (rows <= self.num_items)
         places = torch.where(known, rows - 1, 0)
-        found = self.biases.index_select(0, places)
+        sparse = self.training and self.config.sparse
+        found = (
+            self.biases.gather(0, places, sparse_grad=True) if sparse else self.biases.index_select(0, places)
+        )
         if self.training:
             return torch.where(known, found, 0.0)[:, None]
         return torch.where(known & self.sold[places], found, self.of_new())[:, None]

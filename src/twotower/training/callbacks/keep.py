@@ -1,6 +1,7 @@
 """The checkpoints of a phase."""
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from twotower.training.trainer import TrainerChoice
 from twotower.training.validation import Mode
 
 LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
+SHORT, SHARE = 1.0, 0.05
+"""A checkpoint that takes longer, in seconds, waits until it is at most this share of the time since the
+last: one of 5 million items by 64 has 4 GB, and would take longer than the steps between two."""
 
 
 class Keep(Checkpoint):
@@ -44,6 +48,7 @@ class Keep(Checkpoint):
         self.epochs = 0
         self.stop = False
         self.saved_step = 0
+        self.rests_until = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop at once where the checkpoint says that the training has ended."""
@@ -52,8 +57,9 @@ class Keep(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write `last.ckpt` once it is so many steps old."""
+        """Write `last.ckpt` once it is so many steps old; see `SHARE`."""
         due = trainer.global_step - self.saved_step >= self.every_steps
+        due = due and time.monotonic() >= self.rests_until
         ends = batch_idx + 1 == trainer.num_training_batches or trainer.should_stop
         between = trainer.val_check_batch  # None where validations come by the clock
         validates = between is not None and (batch_idx + 1) % between == 0
@@ -98,7 +104,11 @@ class Keep(Checkpoint):
         self.batches.load_state_dict(state_dict["batches"])
 
     def _save(self, trainer: pl.Trainer) -> None:
+        began = time.monotonic()
         for logger in trainer.loggers:
             logger.save()  # a resumed training does not write again what came before the checkpoint
         self.saved_step = trainer.global_step
         trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+        ended = time.monotonic()
+        took = ended - began
+        self.rests_until = ended + took / SHARE if took > SHORT else 0.0

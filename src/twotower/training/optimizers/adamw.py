@@ -1,6 +1,6 @@
 """Adam with decoupled weight decay, for dense and sparse gradients alike."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -8,7 +8,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from twotower.config.spec import NonNegativeFloat, ProperFraction
+from twotower.training.optimizers.fused import STEP, FusedOptimizer, Plan
 from twotower.training.optimizers.optimizer import OptimizerChoice
+from twotower.training.optimizers.rows import step_rows
+
+FIRST, SECOND = "exp_avg", "exp_avg_sq"
 
 
 class AdamW(OptimizerChoice):
@@ -49,42 +53,67 @@ class AdamW(OptimizerChoice):
         )
 
 
-class LazyAdamW(torch.optim.AdamW):
-    """AdamW that takes sparse gradients: moments, decay and step touch the gradient's rows only."""
+class LazyAdamW(FusedOptimizer):
+    """AdamW that takes sparse gradients: moments, decay and step touch the gradient's rows only.
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Make one step; sparse gradients are left where they were."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        sparse: list[tuple[nn.Parameter, Tensor]] = []
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None and parameter.grad.is_sparse:
-                    gradient = parameter.grad.coalesce()
-                    self._step_rows(parameter, gradient, group)
-                    sparse.append((parameter, gradient))
-                    parameter.grad = None
-        super().step()
-        for parameter, gradient in sparse:
-            parameter.grad = gradient
-        return loss
+    The bias correction counts all steps. Where every row is touched at every step it is AdamW.
 
-    def _step_rows(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32)
-            state["exp_avg"] = torch.zeros_like(parameter)
-            state["exp_avg_sq"] = torch.zeros_like(parameter)
-        state["step"] += 1
-        step = float(state["step"])
-        beta_1, beta_2 = group["betas"]
-        rows, values = gradient.indices()[0], gradient.values()
-        first = state["exp_avg"][rows].lerp_(values, 1 - beta_1)
-        second = state["exp_avg_sq"][rows].mul_(beta_2).addcmul_(values, values, value=1 - beta_2)
-        state["exp_avg"][rows], state["exp_avg_sq"][rows] = first, second
-        scale = (second / (1 - beta_2**step)).sqrt_().add_(group["eps"])
-        kept = parameter[rows] * (1 - group["lr"] * group["weight_decay"])
-        parameter[rows] = kept - group["lr"] / (1 - beta_1**step) * first / scale
+    Args:
+        parameters: as torch's optimizers take them.
+        lr: the learning rate.
+        betas: decays of the moments.
+        eps: added to the root of the second moment.
+        weight_decay: decoupled.
+    """
+
+    def __init__(
+        self,
+        parameters: Any,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    def _shapes(self, parameter: Tensor, sparse: bool) -> dict[str, torch.Size]:
+        return {FIRST: parameter.shape, SECOND: parameter.shape}
+
+    def _step_dense(self, group: dict[str, Any], plan: Plan, gradients: list[Tensor]) -> None:
+        _adamw(group, plan.parameters, gradients, plan.memory[FIRST], plan.memory[SECOND], plan.steps)
+
+    def _step_sparse(
+        self, group: dict[str, Any], parameter: Tensor, state: dict[str, Any], rows: Tensor, values: Tensor
+    ) -> None:
+        def update(held: list[Tensor], gradients: Tensor) -> None:
+            weights, first, second = held
+            _adamw(group, [weights], [gradients], [first], [second], [state[STEP]])
+
+        step_rows([parameter, state[FIRST], state[SECOND]], rows, values, update)
+
+
+def _adamw(
+    group: dict[str, Any],
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    first: list[Tensor],
+    second: list[Tensor],
+    steps: list[Tensor],
+) -> None:
+    """Step tensors in place by the kernel of torch's fused AdamW."""
+    beta_1, beta_2 = group["betas"]
+    torch._fused_adamw_(
+        parameters,
+        gradients,
+        first,
+        second,
+        [],
+        steps,
+        lr=group["lr"],
+        beta1=beta_1,
+        beta2=beta_2,
+        weight_decay=group["weight_decay"],
+        eps=group["eps"],
+        amsgrad=False,
+        maximize=False,
+    )

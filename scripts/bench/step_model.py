@@ -1,0 +1,96 @@
+"""The model and the log that `step.py` times: MovieLens 1M's shape, 20 items of history, MLP 64-128-64."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import torch
+
+from twotower.config.component import Config
+from twotower.data.history import History
+from twotower.features.feature_table import FeatureTable
+from twotower.features.id import Id
+from twotower.losses.loss import Loss
+from twotower.negatives.negatives import Negatives
+from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.training.batches import Batch, TrainBatches
+from twotower.training.module import RetrievalModule
+from twotower.training.objectives.next_item import NextItem
+from twotower.training.optimizers.optimizer import OptimizerChoice
+
+NUM_USERS, NUM_ITEMS, LENGTH, DIM, WIDTH, TEMPERATURE = 6040, 3416, 20, 64, 128, 0.07
+TOWER = {
+    "_target_": "twotower.towers.mlp.Mlp",
+    "widths": [WIDTH],
+    "normalise": "l2",
+}
+TOWERS = {
+    "embedding_dim": DIM,
+    "history": {
+        "_target_": "twotower.towers.history.weighted_pooling.WeightedPooling",
+        "length": LENGTH,
+        "last_item": False,
+    },
+    "user_tower": TOWER | {"residual": "history"},
+    "item_tower": TOWER | {"residual": "item_id"},
+    "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
+}
+
+
+def synthetic_log(seed: int = 0) -> History:
+    """Draw a log with MovieLens 1M's skew: 166 items a user, 390 of the user of an interaction.
+
+    A batch of 1024 has about 720 distinct positives, one of 4096 about 1,800.
+    """
+    rng = np.random.default_rng(seed)
+    counts = np.minimum(20 + rng.lognormal(np.log(145) - 0.51, 1.01, NUM_USERS), NUM_ITEMS // 2).astype(int)
+    log_q = -np.log(np.arange(NUM_ITEMS) + 51)
+    keys = log_q + rng.gumbel(size=(NUM_USERS, NUM_ITEMS)).astype(np.float32)
+    order = np.argsort(-keys, axis=1)
+    items = np.concatenate([rng.permutation(order[user, :count]) for user, count in enumerate(counts)]) + 1
+    users = np.repeat(np.arange(1, NUM_USERS + 1), counts)
+    return History.of(users, items, np.arange(len(users)), NUM_USERS)
+
+
+def module_of(log: History, negatives: str, learning_rate: float = 3e-3) -> RetrievalModule:
+    """Build our side, with `in_batch.InBatch` or `catalogue.Catalogue` negatives."""
+    feature = Id.Config(column="item_id", dim=DIM, dropout=0.0).make(Id)
+    ids = pd.DataFrame({"item_id": np.arange(NUM_ITEMS)})
+    items = FeatureTable.fit({"item_id": feature}, ids, np.arange(1, NUM_ITEMS + 1), "items")
+    users = FeatureTable({}, {}, NUM_USERS)
+    torch.manual_seed(0)
+    trained = torch.arange(NUM_ITEMS + 1) > 0
+    model = TwoTowerConfig.of(TOWERS).build_towers(users, items, trained)
+    corrected = negatives.startswith("in_batch")
+    choices: dict[str, Config] = {
+        "negatives": Negatives.Config.chosen({"_target_": f"twotower.negatives.{negatives}"}, ""),
+        "loss": Loss.Config.chosen(
+            {
+                "_target_": "twotower.losses.in_batch_softmax.InBatchSoftmax",
+                "temperature": TEMPERATURE,
+                "log_q_correction": corrected,
+            },
+            "",
+        ),
+        "optimizer": OptimizerChoice.Config.chosen(
+            {"_target_": "twotower.training.optimizers.adamw.AdamW", "learning_rate": learning_rate}, ""
+        ),
+    }
+    frequencies = np.bincount(log.items, minlength=NUM_ITEMS + 1) / len(log)
+    frequencies[1:] = np.maximum(frequencies[1:], 1e-9)
+    return RetrievalModule(
+        model,
+        choices["negatives"].build(torch.from_numpy(frequencies).float()),  # type: ignore[attr-defined]
+        choices["loss"].build(),  # type: ignore[attr-defined]
+        choices["optimizer"].build(),  # type: ignore[attr-defined]
+        None,
+        1,
+        0,
+    )
+
+
+def batches_of(log: History, size: int, count: int) -> list[Batch]:
+    """Gather the first batches of a training."""
+    objective = NextItem(NextItem.Config(batch_size=size))
+    batches = TrainBatches(log, objective, history_length=LENGTH, strict=False, seed=0)
+    return list(itertools.islice(batches, count))

@@ -1,0 +1,82 @@
+"""Which ids a log has and how often, counted batch by batch in little more memory than they take."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.log_files import Ids
+
+SPAN_A_ROW = 1 / 4
+LEAST_SPAN = 2**20
+
+
+class IdCounts:
+    """Counts of ids.
+
+    Whole numbers that lie close are counted at their places; others, and texts, in sorted lists and maps.
+
+    Args:
+        num_rows: that will be counted; ids lie close if their span is a fraction of it.
+    """
+
+    def __init__(self, num_rows: int) -> None:
+        self.widest = max(int(num_rows * SPAN_A_ROW), LEAST_SPAN)
+        self.low, self.dense = 0, np.zeros(0, dtype=np.int64)
+        self.ids, self.counts = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        self.pending: list[tuple[np.ndarray, NDArray[np.int64]]] = []
+        self.texts: dict[str, int] = {}
+        self.is_dense = True
+
+    def add(self, ids: Ids) -> None:
+        """Count a batch."""
+        if ids.values.dtype.kind != "i":
+            codes = np.arange(len(ids.values)) if ids.codes is None else ids.codes
+            counts = np.bincount(codes, minlength=len(ids.values))
+            for text, count in zip(ids.values.tolist(), counts.tolist(), strict=True):
+                if count:
+                    self.texts[text] = self.texts.get(text, 0) + count
+        elif len(ids.values):
+            if self.is_dense:
+                self.is_dense = self._reach(int(ids.values.min()), int(ids.values.max()))
+            if self.is_dense:
+                np.add.at(self.dense, ids.values - self.low, 1)
+            else:
+                self.pending.append(np.unique(ids.values, return_counts=True))
+                if sum(len(found) for found, _ in self.pending) > max(len(self.ids), LEAST_SPAN):
+                    self._merge()
+
+    def found(self) -> tuple[np.ndarray, NDArray[np.int64]]:
+        """Return the ids, ascending, int64 or text, and how often each was seen."""
+        if self.texts:
+            ids = np.array(list(self.texts), dtype=np.str_)
+            order = np.argsort(ids)
+            return ids[order], np.array(list(self.texts.values()), dtype=np.int64)[order]
+        self._merge()
+        return self.ids, self.counts
+
+    def _reach(self, lowest: int, highest: int) -> bool:
+        """Make the table of places long enough, twice as long as needed if that may be."""
+        if len(self.dense) and self.low <= lowest and highest < self.low + len(self.dense):
+            return True
+        seen = np.flatnonzero(self.dense)
+        if len(seen):
+            lowest = min(lowest, self.low + int(seen[0]))
+            highest = max(highest, self.low + int(seen[-1]))
+        span = highest - lowest + 1
+        if span > self.widest:
+            return False
+        longer = np.zeros(min(2 * span, self.widest), dtype=np.int64)
+        low = lowest - (len(longer) - span) // 2
+        if len(seen):
+            start = self.low + int(seen[0]) - low
+            longer[start : start + int(seen[-1] - seen[0]) + 1] = self.dense[seen[0] : seen[-1] + 1]
+        self.low, self.dense = low, longer
+        return True
+
+    def _merge(self) -> None:
+        seen = np.flatnonzero(self.dense)
+        parts = [(self.ids, self.counts), *self.pending, (seen + self.low, self.dense[seen])]
+        self.pending, self.dense = [], np.zeros(0, dtype=np.int64)
+        ids, counts = (np.concatenate(column) for column in zip(*parts, strict=True))
+        self.ids, places = np.unique(ids, return_inverse=True)
+        self.counts = np.zeros(len(self.ids), dtype=np.int64)
+        np.add.at(self.counts, places, counts)

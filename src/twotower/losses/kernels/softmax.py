@@ -1,0 +1,177 @@
+"""The softmax's loss and gradients with one pass over the logits between three matrix products.
+
+Shapes: P positives, C candidates, O own candidates of a positive, D embedding, M masked pairs, b rows of a
+block, W columns of a block.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from twotower.losses.kernels.blockwise import accumulator_of, blockwise_loss, precision_of
+from twotower.losses.kernels.masks import Masks, padded
+
+BLOCK_BYTES = 1 << 21
+"""Of logits held at once: with what is multiplied with them they stay within a core's cache."""
+SAFE = 40.0
+"""Logits up to this are exponents as they are: e^40 = 2e17, its inverse and sums of them are float32's."""
+LOG2_E = math.log2(math.e)
+
+
+def softmax_loss(
+    users: Tensor,
+    candidates: Tensor,
+    positive_logits: Tensor,
+    bias: Tensor,
+    masked_positives: Tensor,
+    masked_candidates: Tensor,
+    weights: Tensor,
+    own_logits: Tensor | None = None,
+    block_bytes: int = BLOCK_BYTES,
+) -> Tensor:
+    """Compute `blockwise_loss` of `softmax_block`, its reference, to rounding; see there for the arguments.
+
+    Floor: the three products, 6 P C D operations. Of the rest only the exponential is a pass over the whole
+    matrix: the bias is a factor of the candidates, exp(bias); the division by the sum and the weights are
+    factors of the users, behind one product and before the other; and no maximum is subtracted where the
+    lengths of the embeddings say that none is needed. In base 2, since torch's exp2 takes .3 ns a number and
+    its exp .8. In bf16 no number of the matrix is ever converted.
+    """
+    precision, constants = precision_of(users), (bias, masked_positives, masked_candidates)
+    spread = float(bias.max() - bias.min()) if len(bias) else math.inf
+    if precision == torch.float16 or not spread <= SAFE:  # no room for exponentials
+        return blockwise_loss(
+            softmax_block, users, candidates, positive_logits, *constants, weights, own_logits
+        )
+    relative = weights / weights.max()
+    lengths = [each.detach().float().square().sum(1).amax() for each in (users, candidates)]
+    loss: Tensor = _Softmax.apply(  # type: ignore[no-untyped-call]
+        users,
+        candidates,
+        positive_logits,
+        own_logits,
+        *constants,
+        relative,
+        max(1, block_bytes // (padded(len(candidates)) * precision.itemsize)),
+        precision,
+        float(lengths[0] * lengths[1]) <= SAFE**2,
+    )
+    return loss / relative.sum()
+
+
+class _Softmax(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        users: Tensor,
+        candidates: Tensor,
+        positive_logits: Tensor,
+        own_logits: Tensor | None,
+        bias: Tensor,
+        masked_positives: Tensor,
+        masked_candidates: Tensor,
+        weights: Tensor,
+        block_rows: int,
+        precision: torch.dtype,
+        is_safe: bool,
+    ) -> Tensor:
+        positive = positive_logits.to(accumulator_of(users))
+        own = None if own_logits is None else own_logits.to(positive.dtype)
+        others = positive if own is None else torch.logaddexp(positive, own.logsumexp(1))
+        with torch.autocast(users.device.type, enabled=False):
+            sides = _Sides(users, candidates, bias, precision, is_safe)
+            masks = Masks(masked_positives, masked_candidates, len(users), sides.num_columns, block_rows)
+            log_sums = torch.empty_like(positive)
+            for rows, struck in masks.blocks():
+                block, log_scale = sides.exponentials(rows, struck)
+                torch.logaddexp(sides.sums(block).log_() + log_scale, others[rows], out=log_sums[rows])
+                if any(ctx.needs_input_grad[:2]):
+                    sides.add_gradients(rows, block, (log_scale - log_sums[rows]).exp_() * weights[rows])
+        d_positive = torch.expm1(positive - log_sums) * weights
+        d_own = None if own is None else (own - log_sums[:, None]).exp_() * weights[:, None]
+        ctx.save_for_backward(sides.d_users, sides.d_candidates(), d_positive, d_own)
+        given = (users, candidates, positive_logits, positive if own_logits is None else own_logits)
+        ctx.dtypes = [each.dtype for each in given]
+        return ((log_sums - positive) * weights).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        scaled = (
+            None if saved is None else (saved * gradient).to(dtype)
+            for saved, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        )
+        return (*scaled, *(None,) * 7)
+
+
+class _Sides:
+    """The two sides of the products in the precision they run in, and the gradients that gather.
+
+    Candidates are the columns of [D, W], those behind C zeros that count for nothing.
+    """
+
+    def __init__(
+        self, users: Tensor, candidates: Tensor, bias: Tensor, precision: torch.dtype, is_safe: bool
+    ) -> None:
+        accumulator = accumulator_of(users)
+        self.num_candidates, dim = candidates.shape
+        self.num_columns = padded(self.num_candidates)
+        self.is_safe = is_safe
+        self.users, self.binary_users = users, (users * LOG2_E).to(precision)
+        self.highest_bias = bias.max().to(accumulator)
+        factors = (bias - self.highest_bias).to(accumulator).exp()
+        self.columns = self.binary_users.new_zeros(dim, self.num_columns)
+        self.columns[:, : self.num_candidates] = candidates.T
+        self.factors = self.columns.new_zeros(1, self.num_columns)
+        self.factors[0, : self.num_candidates] = factors
+        self.scaled = self.columns.new_zeros(self.num_columns, dim)
+        torch.mul(candidates, factors[:, None], out=self.scaled[: self.num_candidates])
+        self.exact_factors = factors
+        self.logits = self.columns.new_empty(0)
+        self.d_users = torch.empty(users.shape, dtype=accumulator, device=users.device)
+        self.d_columns = torch.zeros(self.columns.shape, dtype=accumulator, device=users.device)
+
+    def exponentials(self, rows: slice, struck: Tensor) -> tuple[Tensor, Tensor]:
+        """Return [b, W], 0 where struck, and the log of what they are to be multiplied with, [b] or one."""
+        users = self.binary_users[rows]
+        if self.logits.numel() < len(users) * self.num_columns:
+            self.logits = users.new_empty(len(users) * self.num_columns)
+        flat = self.logits[: len(users) * self.num_columns]
+        block = flat.view(len(users), self.num_columns)
+        torch.mm(users, self.columns, out=block)
+        flat.index_fill_(0, struck, -torch.inf)
+        if self.is_safe:
+            return block.exp2_(), self.highest_bias
+        block[:, self.num_candidates :] = -torch.inf
+        highest = block.amax(1).clamp_(min=torch.finfo(block.dtype).min)
+        return block.sub_(highest[:, None]).exp2_(), self.highest_bias + highest / LOG2_E
+
+    def sums(self, block: Tensor) -> Tensor:
+        """Return the sums of exponentials with their bias, [b]."""
+        # Of this form: a product of a matrix and a vector takes three times as long.
+        return torch.mm(self.factors, block.T)[0].to(self.d_users.dtype)
+
+    def add_gradients(self, rows: slice, block: Tensor, scale: Tensor) -> None:
+        """Multiply exponentials by the rows' scales [b], which makes them gradients, with either side."""
+        torch.mul(torch.mm(block, self.scaled), scale[:, None], out=self.d_users[rows])
+        users = (self.users[rows] * scale[:, None]).to(block.dtype)
+        if block.dtype == self.d_columns.dtype:
+            self.d_columns.addmm_(users.T, block)
+        else:
+            self.d_columns += users.T @ block
+
+    def d_candidates(self) -> Tensor:
+        """Return the gradient of the candidates, [C, D]."""
+        return self.d_columns.T[: self.num_candidates] * self.exact_factors[:, None]
+
+
+def softmax_block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cross-entropy of a block and its gradients; see `BlockFormula`."""
+    peak = torch.maximum(logits.amax(1), positive)
+    exponentials = logits.sub_(peak[:, None]).exp_()
+    of_positive = (positive - peak).exp()
+    total = exponentials.sum(1) + of_positive
+    loss = peak + total.log() - positive
+    return loss, exponentials.div_(total[:, None]), of_positive / total - 1

@@ -1,0 +1,33 @@
+"""When a checkpoint to resume from is written while an epoch goes on."""
+
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from twotower.training.callbacks import keep as room
+from twotower.training.callbacks.keep import Keep
+from twotower.training.trainer import TrainerChoice
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(0.5, [4, 8, 12, 16]), (2.0, [4, 14])])
+def test_a_checkpoint_that_takes_long_waits(
+    seconds: float, written: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 2 s: the next is due 40 s after its end, at 58 s; a step takes 4."""
+    now, saved = [0.0], []
+    monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
+
+    def save(*_: Any, **__: Any) -> None:
+        saved.append(trainer.global_step)
+        now[0] += seconds
+
+    trainer = Mock(loggers=[], should_stop=False, val_check_batch=None, accumulate_grad_batches=1)
+    trainer.num_training_batches, trainer.save_checkpoint = 1000, save
+    keep = Keep(TrainerChoice.Config(checkpoint_every_steps=4), tmp_path, Mock(), None)
+    for step in range(1, 18):
+        trainer.global_step = step
+        now[0] += 4
+        keep.on_train_batch_end(trainer, Mock(), None, None, step - 1)
+    assert saved == written
