@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-BLOCK_ROWS = 2**19  # 70 bytes each while a block is sorted: 40 MB
+BLOCK_ROWS = 2**18  # 200 bytes each while a block is sorted: 50 MB
 RANGES = 2**16
 
 

@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 from twotower.data import blocks
 from twotower.data.column import Column, checked_ids
 from twotower.data.places import Place
-from twotower.data.table_reader import opened, series, unreadable
+from twotower.data.table_reader import is_parquet, opened, series, unreadable
 from twotower.data.tables import TIMESTAMP, Tables
 from twotower.data.times import TimestampUnit, checked_times
+
+STREAMED: dict[str, Any] = {"pre_buffer": False, "buffer_size": 2**20}  # or the file is kept whole
+LONGEST_IN_MEMORY = 200_000  # rows: what is shorter takes less than a block does
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +74,7 @@ class LogFiles:
         for place in self.files:
             before = 0
             try:
-                with opened(place) as source, pq.ParquetFile(source) as file:
+                with opened(place) as source, pq.ParquetFile(source, **STREAMED) as file:
                     for batch in file.iter_batches(blocks.BLOCK_ROWS, columns=columns):
                         yield {name: self._values(place, name, batch, before) for name in names}
                         before += len(batch)
@@ -104,6 +107,30 @@ class LogFiles:
     def _column(self, place: Place, name: str, array: pa.Array, before: int) -> Column:
         values: pd.Series[Any] = series(pa.chunked_array([array]))
         return Column(values, str(place), self.columns[name], counted="rows or more", before=before)
+
+
+def rows_to_stream(places: Sequence[Place], user: str, item: str, time: str | None) -> int | None:
+    """Return the rows of a log if it is to be read by batches: a long one in Parquet, of plain ids and times.
+
+    Args:
+        places: its files.
+        user: the column of ids.
+        item: likewise.
+        time: the column of times, None where there are none.
+    """
+    if not all(is_parquet(place) for place in places):
+        return None
+    num_rows = 0
+    for place in places:
+        with opened(place) as source, pq.ParquetFile(source) as file:
+            schema, num_rows = file.schema_arrow, num_rows + file.metadata.num_rows
+        kinds = {name: schema.field(name).type for name in schema.names}
+        if time is not None and (time not in kinds or pa.types.is_nested(kinds[time])):
+            return None
+        for name in (user, item):
+            if name not in kinds or not (pa.types.is_integer(kinds[name]) or is_text(kinds[name])):
+                return None
+    return num_rows if num_rows > LONGEST_IN_MEMORY else None
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -143,8 +143,8 @@ def test_dtypes() -> None:
     for batch in batches_of(TWO_USERS):
         for name, value in vars(batch).items():
             if isinstance(value, Tensor) and name != "weights":
-                wide = {"history_times", "request_times", "known_positives"}
-                assert value.dtype == (torch.int64 if name in wide else torch.int32), name
+                narrow = {"history_rows", "history_events", "known_items"}
+                assert value.dtype == (torch.int32 if name in narrow else torch.int64), name
         assert batch.weights.dtype == torch.float32
         moved = batch.to(torch.device("cpu"))
         assert_same([moved], [batch])
