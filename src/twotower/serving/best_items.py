@@ -88,7 +88,7 @@ def _fetched(index: Index, queries: Floats, wanted: Rows) -> list[Rows]:
     """
     found: list[Rows] = [np.zeros(0, dtype=np.int64)] * len(queries)
     sizes = np.ceil(np.log2(np.maximum(wanted, SMALLEST_SEARCH)))
-    for size in np.unique(sizes[wanted > 0]):
+    for size in sorted(set(sizes[wanted > 0].tolist())):
         places = np.flatnonzero((wanted > 0) & (sizes == size))
         rows = index.search(queries[places], int(wanted[places].max())).rows
         for place, each in zip(places.tolist(), rows, strict=True):

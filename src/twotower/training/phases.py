@@ -22,6 +22,7 @@ from twotower.training.callbacks.keep import FINAL
 from twotower.training.callbacks.rehearsal import Rehearsal
 from twotower.training.checkpoints import read_checkpoint, unusable
 from twotower.training.fit import Fitted, fit
+from twotower.training.large_tables import warn_of_large_tables
 from twotower.training.module import RetrievalModule
 from twotower.training.parts import build_batches, build_module
 from twotower.training.trackers.tracker import Tracker
@@ -93,6 +94,7 @@ def train_towers(
     batches = build_batches(config, dataset.train)
     module = build_module(config, dataset, dataset.train, len(batches), evaluator)
     warn_of_empty_histories(batches)
+    warn_of_large_tables(module.model)
     same_data(folder, dataset.fingerprint)
     last = BuildIndex(index_catalogue)
     refit = config.trainer.refit
