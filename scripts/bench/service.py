@@ -24,12 +24,16 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(bundle: Path, *overrides: str) -> Iterator[str]:
-    """Run `scripts/serve.py` on a free port, yield its address, and stop it."""
+def serving(bundle: Path, *overrides: str, checkout: Path | None = None) -> Iterator[str]:
+    """Run `scripts/serve.py`, of another checkout if one is named, on a free port; yield its address."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, str(SERVE), f"bundle={bundle}", f"port={port}", 'store=""', *overrides]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=dict(os.environ))
+    script = SERVE if checkout is None else checkout / "scripts" / SERVE.name
+    command = [sys.executable, str(script), f"bundle={bundle}", f"port={port}", 'store=""', *overrides]
+    environment = dict(os.environ)
+    if checkout is not None:
+        environment["PYTHONPATH"] = str(checkout / "src")
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
     try:
         wait_until_ready(process, url)
         yield url

@@ -4,7 +4,8 @@
 
 40,981 items and 64 dimensions; users have 27 seen items, few have many. Vectors are drawn (`even`) or lie in
 200 clusters, so that many scores are alike (`clustered`), which is hard for bfloat16. Plain blocks have the
-size that was fastest here; both sides must find the same. Memory is what the first search adds. Prints a table, writes `outputs/bench/top_k.json`.
+size that was fastest here; both sides must find the same. Memory is what the first search adds. Prints a
+table, writes `outputs/bench/top_k.json`.
 """
 
 import sys

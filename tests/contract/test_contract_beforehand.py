@@ -61,7 +61,7 @@ def mistakes(name: str, settings: Settings) -> dict[str, Settings]:
 
 def test_what_is_told_before_torch_is_loaded_is_what_is_told_with_it() -> None:
     base = compose("train", ["data=synthetic"])
-    cases = {}
+    cases: dict[str, Settings] = {}
     for name, settings in variants(base).items():
         cases |= mistakes(name, settings)
     cases["all at once"] = everywhere = copy.deepcopy(base)

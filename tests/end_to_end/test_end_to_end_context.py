@@ -183,7 +183,7 @@ def test_offline_through_the_retriever_and_through_http(
 def test_what_is_ranked_offline_is_recommended(run: Path, dataset: RetrievalDataset) -> None:
     """What a user has bought is filtered in both, and what was only looked at is not."""
     bundle = read_bundle(run / "bundle")
-    _, expected = rank_all(bundle.model, encode_catalogue(bundle.model), dataset.test, 5, filter_seen=True)
+    _, expected = rank_all(bundle.model, encode_catalogue(bundle.model), dataset.test, 5, True, "test")
     retriever = Retriever.open(run / "bundle")
     found = retriever.answer([Request(**body | {"k": 5}) for body in requests_of(dataset)])
     rows = [dataset.items.rows([each.item_id for each in items]).tolist() for items in found]

@@ -144,8 +144,8 @@ def build_dataset(
     with temporary_folder(final) as temporary:
         built = _built(source, split, needs, temporary)
         fingerprint = write_dataset(temporary, *built)
-        publish_folder(temporary, final)
-        found = open_dataset(final)
+        ours = publish_folder(temporary, final)
+        found = open_dataset(final, is_sound=ours)
         if found is None or (anew and found.fingerprint != fingerprint):  # what was there is broken or old
             temporary.mkdir()
             write_dataset(temporary, *built)

@@ -107,8 +107,10 @@ class Log:
         offsets = offsets_of_counts(counts)
         columns = {name: getattr(self, name) for name in ("items", "times", "weights", "events", "context")}
         columns = {name: column for name, column in columns.items() if column is not None}
-        new = {name: room.array(place, name, column.dtype, offsets[-1]) for name, column in columns.items()}
-        for rows in blocks(len(self), self.users, *columns.values()):
+        new = {
+            name: room.array(place, name, column.dtype, int(offsets[-1])) for name, column in columns.items()
+        }
+        for rows in blocks(len(self), self.users, *columns.values(), what=f"data: writing {place}"):
             kept = keep(rows)
             for name, column in columns.items():
                 new[name].put(column[rows][kept])

@@ -12,12 +12,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from twotower.config.progress import Progress
 from twotower.data import blocks
 from twotower.data.column import Column, checked_ids
-from twotower.data.places import Place
-from twotower.data.table_reader import opened, series, unreadable
-from twotower.data.tables import TIMESTAMP, Tables
+from twotower.data.places import Place, opened
+from twotower.data.table_reader import is_parquet, series, unreadable
+from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
 from twotower.data.times import TimestampUnit, checked_times
+
+STREAMED: dict[str, Any] = {"pre_buffer": False, "buffer_size": 2**20}  # or the file is kept whole
+LONGEST_IN_MEMORY = 200_000  # rows: what is shorter takes less than a block does
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +33,9 @@ class Ids:
 
     values: np.ndarray
     codes: NDArray[np.int32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values if self.codes is None else self.codes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,17 +56,20 @@ class LogFiles:
     tables: Tables
     num_rows: int
 
-    def batches(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    def batches(self, names: Sequence[str], what: str) -> Iterator[dict[str, Any]]:
         """Give ids as `Ids` and times as int64 seconds; an InputError says which row is wrong.
 
-        The next batch is read while one is worked at.
+        The next batch is read while one is worked at. How far it is is told of `what` is done.
         """
-        with ThreadPoolExecutor(1) as reader:
+        done = 0
+        with ThreadPoolExecutor(1) as reader, Progress(what, self.num_rows) as tell:
             read = self._read(names)
             coming = reader.submit(next, read, None)
             while (batch := coming.result()) is not None:
                 coming = reader.submit(next, read, None)
                 yield batch
+                done += next(len(each) for each in batch.values())
+                tell(done)
 
     def column(self, name: str) -> Column:
         """Return a column as messages name it, without its values."""
@@ -71,7 +81,7 @@ class LogFiles:
         for place in self.files:
             before = 0
             try:
-                with opened(place) as source, pq.ParquetFile(source) as file:
+                with opened(place) as source, pq.ParquetFile(source, **STREAMED) as file:
                     for batch in file.iter_batches(blocks.BLOCK_ROWS, columns=columns):
                         yield {name: self._values(place, name, batch, before) for name in names}
                         before += len(batch)
@@ -104,6 +114,29 @@ class LogFiles:
     def _column(self, place: Place, name: str, array: pa.Array, before: int) -> Column:
         values: pd.Series[Any] = series(pa.chunked_array([array]))
         return Column(values, str(place), self.columns[name], counted="rows or more", before=before)
+
+
+def rows_to_stream(places: Sequence[Place], columns: Mapping[str, str]) -> int | None:
+    """Return the rows of a log if it is to be read by batches: a long one in Parquet, of ids and times alone.
+
+    Args:
+        places: its files.
+        columns: `user_id` and so on -> its name there.
+    """
+    if set(columns) - {USER_ID, ITEM_ID, TIMESTAMP} or not all(is_parquet(place) for place in places):
+        return None
+    time = columns.get(TIMESTAMP)
+    num_rows = 0
+    for place in places:
+        with opened(place) as source, pq.ParquetFile(source) as file:
+            schema, num_rows = file.schema_arrow, num_rows + file.metadata.num_rows
+        kinds = {name: schema.field(name).type for name in schema.names}
+        if time is not None and (time not in kinds or pa.types.is_nested(kinds[time])):
+            return None
+        for name in (columns[USER_ID], columns[ITEM_ID]):
+            if name not in kinds or not (pa.types.is_integer(kinds[name]) or is_text(kinds[name])):
+                return None
+    return num_rows if num_rows > LONGEST_IN_MEMORY else None
 
 
 def is_text(kind: pa.DataType) -> bool:

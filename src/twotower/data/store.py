@@ -1,5 +1,6 @@
 """The cache: a built data set as .npy files and Parquet tables in one folder, memory-mapped on reading."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -17,7 +18,7 @@ from twotower.data.history import History
 from twotower.data.holdouts import Windows
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
-from twotower.files.plain_values import fingerprint_of
+from twotower.files.plain_values import fingerprint_of, read_json
 
 META, OWN_SUM = "meta.json", "sha256"
 ARRAY, FIRST_BYTES = ".npy", 10
@@ -80,9 +81,13 @@ def write_dataset(
     return str(meta["fingerprint"])
 
 
-def open_dataset(folder: Path) -> RetrievalDataset | None:
-    """Open what `write_dataset` wrote, or return None where it is not there, or not as it was written."""
-    meta = _whole_meta(folder)
+def open_dataset(folder: Path, is_sound: bool = False) -> RetrievalDataset | None:
+    """Open what `write_dataset` wrote, or return None where it is not there, or not as it was written.
+
+    Its files are read once to tell that, unless `is_sound`: this process has just written them.
+    """
+    stamps = _stamps(folder)
+    meta = read_json(folder / META, "build it anew") if is_sound else _whole_meta(folder)
     if meta is None:
         return None
     user_table = pd.read_parquet(folder / "users.parquet")
@@ -101,11 +106,11 @@ def open_dataset(folder: Path) -> RetrievalDataset | None:
         return Holdout(**arrays, history=history, labelled=labelled, repeats=meta["repeats"])
 
     def open_test() -> Holdout:
-        _refuse_changed(folder, meta)
+        _refuse_changed(folder, meta, stamps)
         return open_holdout("test", _open_history(folder / f"history_{names['test']}"))
 
     def open_whole() -> History:
-        _refuse_changed(folder, meta)
+        _refuse_changed(folder, meta, stamps)
         return _open_history(folder / WHOLE)
 
     return RetrievalDataset(
@@ -129,8 +134,16 @@ def open_dataset(folder: Path) -> RetrievalDataset | None:
     )
 
 
-def _refuse_changed(folder: Path, meta: dict[str, Any]) -> None:
-    if _whole_meta(folder) != meta:
+def _stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Return what the file system says of files: they are read again only where it says something new."""
+    with contextlib.suppress(OSError):  # it is being replaced
+        stats = {str(path): path.stat() for path in folder.rglob("*")}
+        return {name: (each.st_ino, each.st_size, each.st_mtime_ns) for name, each in stats.items()}
+    return {}
+
+
+def _refuse_changed(folder: Path, meta: dict[str, Any], stamps: dict[str, tuple[int, int, int]]) -> None:
+    if (not stamps or _stamps(folder) != stamps) and _whole_meta(folder) != meta:
         raise InputError(f"{folder}: this stored data set was changed while a run used it; run again")
 
 
@@ -191,7 +204,7 @@ def _save(folder: Path, place: str, holder: object, names: tuple[str, ...]) -> d
         if not path.exists():
             np.save(path, array, allow_pickle=False)
         digest = hashlib.sha256()
-        for rows in blocks(len(array), array):
+        for rows in blocks(len(array), array, what=f"data: reading {place}/{name} once more"):
             digest.update(array[rows].data)
         content[f"{place}/{name}"] = [str(array.dtype), list(array.shape), digest.hexdigest()]
     return content
@@ -202,7 +215,9 @@ def _sum(path: Path, of_values: str | None = None) -> str:
     with path.open("rb") as file:
         if path.suffix != ARRAY:
             return hashlib.file_digest(file, "sha256").hexdigest()
-        head = file.read(FIRST_BYTES)  # of NumPy's format: the last two are the length of what comes before values
+        head = file.read(
+            FIRST_BYTES
+        )  # of NumPy's format: the last two are the length of what comes before values
         head += file.read(int.from_bytes(head[-2:], "little"))
         values = of_values or hashlib.file_digest(file, "sha256").hexdigest()
         return f"{hashlib.sha256(head).hexdigest()} {values}"

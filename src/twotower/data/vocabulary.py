@@ -12,6 +12,8 @@ from twotower.data.column import fits_64_bits, is_whole
 
 Ids = np.ndarray | pd.Series | Sequence[Any]
 UNKNOWN = 0  # the row of every id that is not in a vocabulary
+WIDEST_SPAN = 4
+"""Times the number of ids: if they lie as close, a table of all numbers between them finds rows fastest."""
 CHARACTER_BYTES = np.dtype("U1").itemsize
 
 
@@ -42,6 +44,13 @@ class Vocabulary:
 
     def rows(self, ids: Ids) -> NDArray[np.int32]:
         """Return the row of each id [n]; 0 where it is unknown or of the wrong type ("1" is not 1)."""
+        if isinstance(ids, np.ndarray) and ids.dtype == np.int64 and len(ids) and self._places is not None:
+            low, high = int(self.values[0]), int(self.values[-1])
+            if low <= ids.min() and ids.max() <= high:
+                rows: NDArray[np.int32] = self._places[ids - low]
+                return rows
+            inside = (ids >= low) & (ids <= high)
+            return np.where(inside, self._places[np.where(inside, ids, low) - low], np.int32(UNKNOWN))
         return (self._index.get_indexer(self._lookup_keys(ids)) + 1).astype(np.int32)
 
     def row(self, value: Any) -> int:
@@ -52,7 +61,7 @@ class Vocabulary:
             sound = is_whole(value) and fits_64_bits(value)
         if not sound:
             return UNKNOWN
-        place = int(np.searchsorted(self.values, value))
+        place = int(self.values.searchsorted(value))
         return place + 1 if place < len(self) and self.values[place].item() == value else UNKNOWN
 
     def ids(self, rows: np.ndarray | Sequence[int]) -> np.ndarray:
@@ -62,6 +71,18 @@ class Vocabulary:
             raise IndexError(f"rows with an id are 1..{len(self)}, got {array.min()}..{array.max()}")
         found: np.ndarray = self.values[array - 1]
         return found
+
+    @cached_property
+    def _places(self) -> NDArray[np.int32] | None:
+        """Return the row of each whole number from the first id on, if the ids lie close."""
+        if self.is_text or len(self) == 0:
+            return None
+        span = int(self.values[-1]) - int(self.values[0]) + 1
+        if span > WIDEST_SPAN * len(self):
+            return None
+        places = np.zeros(span, dtype=np.int32)
+        places[self.values - self.values[0]] = np.arange(1, len(self) + 1)
+        return places
 
     @cached_property
     def _index(self) -> "pd.Index[Any]":

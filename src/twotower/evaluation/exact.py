@@ -22,6 +22,6 @@ def evaluate_towers(
         temperature: see `scored_labels`.
     """
     items = encode_catalogue(model)
-    _, top = rank_all(model, items, holdout, evaluator.max_k, evaluator.filters_seen(holdout))
+    _, top = rank_all(model, items, holdout, evaluator.max_k, evaluator.filters_seen(holdout), "evaluation")
     scored = scored_labels(model, items, holdout, temperature) if evaluator.label_metrics else None
     return evaluator.evaluate(top, holdout, item_popularity(log, len(items)), scored)

@@ -4,10 +4,12 @@ Shapes: N items, Q holdout users, D embedding.
 """
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 
+from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.predict import encode_catalogue, rank_all
@@ -19,6 +21,8 @@ from twotower.index.index import Index
 from twotower.index.tune import OperatingPoint, tune
 from twotower.towers.two_tower import TwoTower
 
+LOG = logging.getLogger("twotower")
+LONG_TO_BUILD = 300_000  # vectors: Faiss does not say how far it is
 RECALL_K = 100
 MAX_QUERIES = 4_000
 DROP_METRICS = ("recall", "ndcg")
@@ -43,7 +47,9 @@ def index_catalogue(
     """
     items = encode_catalogue(model)
     vectors = items.numpy()
-    users, exact_top = rank_all(model, items, holdout, evaluator.max_k, evaluator.filters_seen(holdout))
+    users, exact_top = rank_all(
+        model, items, holdout, evaluator.max_k, evaluator.filters_seen(holdout), "index"
+    )
     queries = users.numpy()
     rows = np.arange(1, len(vectors) + 1, dtype=np.int64)
     tuning, checking = queries[::2], queries[1::2][:MAX_QUERIES]
@@ -62,6 +68,8 @@ def tuned_index(
 ) -> tuple[Index, list[OperatingPoint]]:
     """Build an index of vectors [N, D] and choose its search arguments; returns what was measured too."""
     index = config.for_size(len(vectors)).build()
+    if len(vectors) >= LONG_TO_BUILD:
+        LOG.info("index: building %s of %s vectors", index.kind, f"{len(vectors):,}")
     index.build(vectors, rows)
     return index, tune(index, Truth.of(vectors, rows, queries[:MAX_QUERIES], RECALL_K))
 
@@ -74,16 +82,17 @@ def indexed_top(index: Index, queries: np.ndarray, holdout: Holdout, evaluator: 
         everything: np.ndarray = np.maximum(index.search(queries, k).rows, 0)
         return everything
     seen = np.bincount(pairs[0], minlength=len(queries))
+    before = np.cumsum(seen) - seen
     found = np.zeros((len(queries), k), dtype=np.int64)
     # In groups of like histories, so that one long history does not widen everybody's search.
     order = np.argsort(seen, kind="stable")
-    for group in np.array_split(order, max(1, len(order) // 256)):
-        if not len(group):
-            continue
-        fetched = index.search(queries[group], min(k + int(seen[group].max()), index.num_vectors)).rows
-        position = np.full(len(queries), -1)
-        position[group] = np.arange(len(group))
-        inside = position[pairs[0]] >= 0
-        of_group = position[pairs[0][inside]], np.asarray(pairs[1])[inside]
-        found[group] = without_seen(fetched, of_group, index.num_vectors, k)
+    groups = [group for group in np.array_split(order, max(1, len(order) // 256)) if len(group)]
+    with Progress("index: recommending to users", len(groups)) as tell:
+        for number, group in enumerate(groups):
+            tell(number)
+            sizes = seen[group]
+            fetched = index.search(queries[group], min(k + int(sizes.max()), index.num_vectors)).rows
+            places = np.arange(sizes.sum()) + np.repeat(before[group] - np.cumsum(sizes) + sizes, sizes)
+            of_group = np.repeat(np.arange(len(group)), sizes), np.asarray(pairs[1])[places]
+            found[group] = without_seen(fetched, of_group, index.num_vectors, k)
     return found

@@ -8,13 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
 from twotower.evaluation.ranking import seen_pairs
 from twotower.evaluation.top_k import ExactSearch
 from twotower.towers.two_tower import TwoTower
 
-CHUNK, RANKED_AT_ONCE = 8192, 8192  # users or items
+CHUNK, RANKED_AT_ONCE = 8192, 4096  # users or items
 CHUNK_PLACES = 2**23  # of the histories of a chunk of users: where they are long, there are fewer users
 
 
@@ -84,10 +85,17 @@ def top_rows(
 
 
 def rank_all(
-    model: TwoTower, items: Tensor, holdout: Holdout, k: int, filter_seen: bool
+    model: TwoTower, items: Tensor, holdout: Holdout, k: int, filter_seen: bool, why: str
 ) -> tuple[Tensor, np.ndarray]:
-    """Rank the catalogue for every user of a holdout: embeddings [Q, D] and item rows [Q, k]."""
+    """Rank the catalogue for every user of a holdout: embeddings [Q, D] and item rows [Q, k].
+
+    Where that is long it tells how far it is, and `why` it is done.
+    """
     every, search = np.arange(len(holdout.users)), ExactSearch(items)
     chunks = np.split(every, range(RANKED_AT_ONCE, len(every), RANKED_AT_ONCE))
-    found = [top_rows(model, search, holdout, chunk, k, filter_seen) for chunk in chunks]
+    found = []
+    with Progress(f"{why}: ranking the catalogue for users", len(every)) as tell:
+        for chunk in chunks:
+            found.append(top_rows(model, search, holdout, chunk, k, filter_seen))
+            tell(int(chunk.max(initial=-1)) + 1)
     return torch.cat([users for users, _ in found]), np.concatenate([rows for _, rows in found])

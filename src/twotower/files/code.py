@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
@@ -86,16 +86,17 @@ def _syntax(name: str, path: Path) -> tuple[str, tuple[str, ...]]:
     except SyntaxError:  # of another version of Python, behind a condition
         return hashlib.sha256(content).hexdigest(), ()
     package = name if path.stem == "__init__" else name.rpartition(".")[0]
-    names = tuple(dict.fromkeys(_imports(tree, package)))
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    names = tuple(dict.fromkeys(_imports(nodes, package)))
+    for node in nodes:
         if isinstance(node, Documented) and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), names
 
 
-def _imports(tree: ast.Module, package: str) -> Iterator[str]:
+def _imports(nodes: Iterable[ast.AST], package: str) -> Iterator[str]:
     """Yield what a module imports and what that lies in; a name of `from a import name` may be a module."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -114,5 +115,11 @@ def _version(library: str) -> str:
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
-        names = importlib.metadata.packages_distributions().get(library, [])
+        names = _distributions().get(library, [])
         return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(names)))
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Return package -> distributions that hold it; to find that out reads the lists of all that is there."""
+    return importlib.metadata.packages_distributions()

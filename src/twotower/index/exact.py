@@ -1,6 +1,8 @@
 """Exact search, the truth an index is measured against; vectors and rows as Faiss takes them."""
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import faiss
 import numpy as np
@@ -19,15 +21,18 @@ def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None) -> np.nda
         raise InputError(f"{name}: expected an array [number, dim], got shape {vectors.shape}")
     if dim is not None and vectors.shape[1] != dim:
         raise InputError(f"{name}: dimension {vectors.shape[1]}, but the index has dimension {dim}")
-    with np.errstate(over="ignore"):
-        converted = np.ascontiguousarray(vectors, dtype=np.float32)
-    finite = np.isfinite(converted)
-    if not finite.all():
-        position, column = np.argwhere(~finite)[0]
-        raise InputError(
-            f"{name}: value {vectors[position, column]} at position {position}, column {column} is not finite"
-            " in float32; training has probably diverged"
-        )
+    if vectors.dtype == np.float32:
+        converted = np.ascontiguousarray(vectors)
+    else:
+        with np.errstate(over="ignore"):
+            converted = np.ascontiguousarray(vectors, dtype=np.float32)
+    flat = converted.reshape(-1)
+    if not math.isfinite(np.dot(flat, flat)):  # or values are large
+        for position, column in np.argwhere(~np.isfinite(converted))[:1]:
+            raise InputError(
+                f"{name}: value {vectors[position, column]} at position {position}, column {column} is not"
+                " finite in float32; training has probably diverged"
+            )
     return converted
 
 
@@ -40,9 +45,10 @@ def as_rows(rows: np.ndarray, num_vectors: int) -> np.ndarray:
     converted = np.ascontiguousarray(rows, dtype=np.int64)
     if num_vectors and converted.min() < 0:
         raise InputError(f"rows: {converted.min()} is negative; -1 means `no item` in results")
-    values, counts = np.unique(converted, return_counts=True)
-    if len(values) < num_vectors:
-        raise InputError(f"rows: {values[counts > 1][0]} is given more than once; a row holds one vector")
+    if not (converted[1:] > converted[:-1]).all():  # else they ascend, and none is there twice
+        values, counts = np.unique(converted, return_counts=True)
+        if len(values) < num_vectors:
+            raise InputError(f"rows: {values[counts > 1][0]} is given more than once; a row holds one vector")
     return converted
 
 
@@ -56,7 +62,7 @@ def contains(ordered: np.ndarray, values: np.ndarray) -> NDArray[np.bool_]:
 
 TIE_TOLERANCE = 1e-6
 """Relative to the lengths of query and item vector: what float32 sums of a few hundred terms differ by."""
-QUERIES_PER_CHUNK = 256
+PAIRS_AT_ONCE = 2**16
 
 
 @dataclass(frozen=True)
@@ -122,34 +128,40 @@ class Truth:
         found_rows = found_rows[:, : self.k]
         if not len(found_rows):
             return 1.0
-        order = np.argsort(self.rows, kind="stable")
-        hits = 0
-        for start in range(0, len(found_rows), QUERIES_PER_CHUNK):
-            chunk = slice(start, start + QUERIES_PER_CHUNK)
-            scores, slack = self._scores(self.queries[chunk], found_rows[chunk], order)
-            last, _ = self._scores(self.queries[chunk], self.exact.rows[chunk, -1:], order)
-            counted = _first_of_each(found_rows[chunk]) & (found_rows[chunk] >= 0)
-            hits += int((counted & (scores >= last - slack)).sum())
+        ordered = np.sort(found_rows, axis=1)
+        counted = ordered >= 0
+        counted[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+        exact = counted & contains(self._keys, self._keys_of(ordered))
+        others, places = np.nonzero(counted & ~exact)  # they may be as good as the last, all the same
+        hits = int(exact.sum())
+        for start in range(0, len(others), PAIRS_AT_ONCE):
+            chunk = slice(start, start + PAIRS_AT_ONCE)
+            who = others[chunk]
+            scores, slack = self._scores(who, ordered[who, places[chunk]])
+            last, _ = self._scores(who, self.exact.rows[who, -1])
+            hits += int((scores >= last - slack).sum())
         return hits / found_rows.size
 
-    def _scores(
-        self, queries: np.ndarray, rows: np.ndarray, order: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return float64 dot products [Q, K] of queries with the items in rows [Q, K], and their slack."""
-        places = np.minimum(np.searchsorted(self.rows, rows, sorter=order), len(order) - 1)
-        items = self.vectors[order[places]].astype(np.float64)
-        known = self.rows[order[places]] == rows
-        scores = np.einsum("qd,qkd->qk", queries.astype(np.float64), items)
-        lengths = np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(items, axis=2)
-        return np.where(known, scores, -np.inf), TIE_TOLERANCE * lengths
+    @cached_property
+    def _order(self) -> np.ndarray:
+        return np.argsort(self.rows, kind="stable")
 
+    @cached_property
+    def _keys(self) -> np.ndarray:
+        return np.sort(self._keys_of(self.exact.rows), axis=None)
 
-def _first_of_each(rows: np.ndarray) -> np.ndarray:
-    """Return bool [Q, K]: True where a row appears for the first time in its line."""
-    order = np.argsort(rows, axis=1, kind="stable")
-    ordered = np.take_along_axis(rows, order, axis=1)
-    new = np.ones(rows.shape, dtype=bool)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    first = np.empty_like(new)
-    np.put_along_axis(first, order, new, axis=1)
-    return first
+    def _keys_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return one integer per query and row [Q, K]; all rows above the catalogue's share one."""
+        largest = int(self.rows.max(initial=0))
+        inside = np.clip(rows, -1, largest + 1) + 1
+        keys: np.ndarray = np.arange(len(rows))[:, None] * (largest + 3) + inside
+        return keys
+
+    def _scores(self, who: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return float64 dot products [P] of some queries [P] with the items in rows [P], and their slack."""
+        found = np.searchsorted(self.rows, rows, sorter=self._order)
+        places = self._order[np.minimum(found, len(self.rows) - 1)]
+        items, queries = self.vectors[places].astype(np.float64), self.queries[who].astype(np.float64)
+        scores = np.einsum("pd,pd->p", queries, items)
+        lengths = np.linalg.norm(queries, axis=1) * np.linalg.norm(items, axis=1)
+        return np.where(self.rows[places] == rows, scores, -np.inf), TIE_TOLERANCE * lengths

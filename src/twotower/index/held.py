@@ -98,7 +98,9 @@ class Held:
             raise InputError(f"rows: {rows[present][0]} is already in the index; remove it first")
         self.outer.add_with_ids(vectors, rows)
         ordered = np.sort(rows)
-        self.rows = np.insert(self.rows, np.searchsorted(self.rows, ordered), ordered)
+        if len(self.rows):
+            ordered = np.insert(self.rows, np.searchsorted(self.rows, ordered), ordered)
+        self.rows = ordered
 
     def remove(self, rows: np.ndarray) -> int:
         """Remove vectors, or make tombstones of them where that cannot be. Returns how many were there."""
@@ -116,10 +118,17 @@ class Held:
         return len(present)
 
     def search(self, queries: np.ndarray, k: int) -> SearchResult:
-        """Search past the tombstones; what is beyond the vectors found is row -1.
+        """Search; what is beyond the vectors found is row -1."""
+        num_live, num_held = len(self.rows), int(self.outer.ntotal)
+        if not 0 < k <= num_live == num_held:
+            return self._search_past_tombstones(queries, k)
+        scores, rows = self.outer.search(queries, k)
+        if (rows[:, -1] < 0).any():  # an approximate index gives fewer than there are
+            scores[rows < 0], rows[rows < 0] = -np.inf, -1
+        return SearchResult(scores=scores, rows=rows)
 
-        More is asked for than is wanted, and twice as much for the queries that it did not suffice for.
-        """
+    def _search_past_tombstones(self, queries: np.ndarray, k: int) -> SearchResult:
+        """Ask for more than is wanted, and twice as much for the queries that it did not suffice for."""
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
         num_live, num_held = len(self.rows), int(self.outer.ntotal)

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 
 class ReadWriteLock:
@@ -13,18 +13,24 @@ class ReadWriteLock:
         self._num_readers = 0
         self._num_waiting_writers = 0
         self._writing = False
+        self._reading = _Reading(self)
 
-    @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> AbstractContextManager[None]:
         """Hold the lock together with other readers."""
+        return self._reading
+
+    def begin_reading(self) -> None:
+        """Wait for writers, and keep later ones out until `end_reading`."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._writing and not self._num_waiting_writers)
+            while self._writing or self._num_waiting_writers:
+                self._changed.wait()
             self._num_readers += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._num_readers -= 1
+
+    def end_reading(self) -> None:
+        """Let writers in, if this was the last reader."""
+        with self._changed:
+            self._num_readers -= 1
+            if not self._num_readers:
                 self._changed.notify_all()
 
     @contextmanager
@@ -44,3 +50,16 @@ class ReadWriteLock:
             with self._changed:
                 self._writing = False
                 self._changed.notify_all()
+
+
+class _Reading:
+    """One for all readers: it knows nothing of any, and searching of a microsecond notices a new one."""
+
+    def __init__(self, lock: ReadWriteLock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        self._lock.begin_reading()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.end_reading()

@@ -1,13 +1,14 @@
 """How long searches take, and the search arguments that reach a recall target."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
 
+from twotower.config.progress import Progress
 from twotower.index.exact import SearchResult, Truth
 from twotower.index.index import Index
 
@@ -89,17 +90,25 @@ def tune(index: Index, truth: Truth) -> list[OperatingPoint]:
     of the best recall is set. `truth` is of held-out queries, not those of the check.
     """
     given, target_recall = index.search_args, index.config.target_recall
-    points: list[OperatingPoint] = []
+    with Progress("index: tuning", sum(sum(each.values()) for each in search_grid(index))) as tell:
+        points = _measured(index, truth, tell)
+    fixed = all(getattr(index.config, name, None) is not None for name in given)
+    index.set_search_args(given if fixed else chosen_point(points, target_recall).search_args)
+    return points
+
+
+def _measured(index: Index, truth: Truth, tell: Callable[[int], None]) -> list[OperatingPoint]:
+    points, effort = [], 0
     for search_args in search_grid(index):
+        tell(effort)
+        effort += sum(search_args.values())
         index.set_search_args(search_args)
         with single_thread():
             found, rate = batch_rate(index, truth.queries, truth.k, MIN_POINT_SECONDS)
         recall = truth.recall(found.rows)
         points.append(OperatingPoint(search_args, recall, 1000 / rate, rate))
-        if recall >= max(target_recall, SATURATED):
+        if recall >= max(index.config.target_recall, SATURATED):
             break
-    fixed = all(getattr(index.config, name, None) is not None for name in given)
-    index.set_search_args(given if fixed else chosen_point(points, target_recall).search_args)
     return points
 
 

@@ -48,6 +48,7 @@ class Places(nn.Module):
 
     def among(self, rows: Tensor, *wanted: Tensor) -> list[Tensor]:
         """Return the place of each wanted row among distinct rows [C], int64; -1 where it is not there."""
+        rows = rows.long()  # of a batch they are int32, which writing by index does not take
         self.places.index_copy_(0, rows, torch.arange(len(rows), device=rows.device))
         found = [self.places.index_select(0, each.flatten()).view(each.shape) for each in wanted]
         self.places.index_fill_(0, rows, -1)

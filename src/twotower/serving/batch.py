@@ -15,7 +15,7 @@ from twotower.data.tables import USER_ID
 from twotower.serving.best_items import Best, Choice, best_items
 from twotower.serving.catalogue import Catalogue
 from twotower.serving.event_words import EventWords
-from twotower.serving.live_items import Floats, Rows
+from twotower.serving.live_items import Floats, LiveItems, Rows
 from twotower.serving.requests import (
     CONTEXT,
     Request,
@@ -39,13 +39,11 @@ UNSOUND = (
 
 @dataclass(frozen=True, eq=False)
 class _Checked:
-    """A request that is right: times in unix seconds, histories [L] and context as the towers take them."""
+    """A request that is right: time in unix seconds, context as the towers take it."""
 
     asker: Asker
     context: Mapping[str, Any]
-    history_rows: Rows
-    history_times: Rows
-    history_events: Rows
+    history: Interactions
     request_time: int
     choice: Choice
 
@@ -89,13 +87,11 @@ class Answering:
         features = self._profiles.encoded([each.asker for each in asked])
         if any(each.context for each in asked):
             features |= self._contexts.encode([dict(each.context) for each in asked])
-        return self._towers.embed_users(
-            features,
-            np.stack([each.history_rows for each in asked]),
-            np.stack([each.history_times for each in asked]),
-            np.array([each.request_time for each in asked], dtype=np.int64),
-            np.stack([each.history_events for each in asked]),
+        rows, times, events = self._histories.for_towers(
+            [each.history for each in asked], self._towers.length
         )
+        now = np.array([each.request_time for each in asked], dtype=np.int64)
+        return self._towers.embed_users(features, rows, times, now, events)
 
     def choice(self, k: int, allow: Any, deny: Any, where: Mapping[str, Any], seen: Rows = NO_ROWS) -> Choice:
         """Return what may be recommended; see `Request`. Raises InputError as `Retriever.recommend`."""
@@ -105,8 +101,10 @@ class Answering:
         if where:
             meets = self._catalogue.attributes.meeting(where, items.num_rows) & items.live_mask()
             allowed = np.flatnonzero(meets) + 1 if allowed is None else allowed[meets[allowed - 1]]
-        excluded = np.unique(np.concatenate([items.latest(seen), items.rows(listed(deny, "deny"))]))
-        return Choice(k, excluded[items.live(excluded)], allowed)
+        excluded = items.latest(seen)
+        if denied := listed(deny, "deny"):
+            excluded = np.concatenate([excluded, items.rows(denied)])
+        return Choice(k, _distinct(excluded, items), allowed)
 
     def _asked(self, request: Request) -> _Checked | InputError:
         try:
@@ -117,14 +115,15 @@ class Answering:
     def _checked(self, request: Request) -> _Checked:
         user = None if request.user_id is None else self._histories.find(request.user_id)
         asker = self._profiles.asker(user, request.features)
-        context = named_features(self._contexts, request.context, USER_ID, part=CONTEXT)
-        check_values(self._contexts, [context], CONTEXT)
+        context = request.context
+        if not isinstance(context, Mapping) or context:
+            context = named_features(self._contexts, context, USER_ID, part=CONTEXT)
+            check_values(self._contexts, [context], CONTEXT)
         found, now = self._history(request, user)
         exclude_seen = self._exclude_seen if request.exclude_seen is None else request.exclude_seen
         seen = found.rows[found.wanted] if exclude_seen else NO_ROWS
         choice = self.choice(request.k, request.allow, request.deny, request.where, seen)
-        latest = self._histories.for_towers(found, self._towers.length)
-        return _Checked(asker, context, *latest, now, choice)
+        return _Checked(asker, context, found, now, choice)
 
     def _history(self, request: Request, user: KnownUser | None) -> tuple[Interactions, int]:
         """Return what the user has, and then what the session has; and the time now."""
@@ -135,9 +134,9 @@ class Answering:
             now = max(now, self._histories.latest_time(user))
         found = Interactions.of() if user is None else self._histories.interactions(user)
         session = listed(request.history, "history")
-        did = self._words.did_with(request.history_events, len(session))
-        if not session and request.history_times is None:
+        if not session and request.history_times is None and request.history_events is None:
             return found, now
+        did = self._words.did_with(request.history_events, len(session))
         given = checked_times(request.history_times, len(session), now)
         if request.request_time is None and user is not None:
             now = max([now, *given])  # as if they were events
@@ -150,3 +149,11 @@ class Answering:
         )
         kept = np.array([each.is_of_history for each in did], dtype=np.bool_)
         return found.then(later[np.flatnonzero(kept)]), now
+
+
+def _distinct(rows: Rows, items: LiveItems) -> Rows:
+    """Return those of some rows that are offered, ascending, each once."""
+    rows = np.sort(rows)
+    kept = items.live(rows)
+    kept[1:] &= rows[1:] != rows[:-1]
+    return rows[kept]

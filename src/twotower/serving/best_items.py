@@ -88,7 +88,7 @@ def _fetched(index: Index, queries: Floats, wanted: Rows) -> list[Rows]:
     """
     found: list[Rows] = [np.zeros(0, dtype=np.int64)] * len(queries)
     sizes = np.ceil(np.log2(np.maximum(wanted, SMALLEST_SEARCH)))
-    for size in np.unique(sizes[wanted > 0]):
+    for size in sorted(set(sizes[wanted > 0].tolist())):
         places = np.flatnonzero((wanted > 0) & (sizes == size))
         rows = index.search(queries[places], int(wanted[places].max())).rows
         for place, each in zip(places.tolist(), rows, strict=True):
@@ -112,7 +112,7 @@ def _best(items: LiveItems, query: Floats, choice: Choice, fetched: Rows) -> Bes
 def _among(ordered: Rows, rows: Rows) -> NDArray[np.bool_]:
     if not len(ordered):
         return np.zeros(len(rows), dtype=np.bool_)
-    places = np.minimum(np.searchsorted(ordered, rows), len(ordered) - 1)
+    places = np.minimum(ordered.searchsorted(rows), len(ordered) - 1)
     found: NDArray[np.bool_] = ordered[places] == rows
     return found
 

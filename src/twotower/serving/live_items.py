@@ -50,7 +50,7 @@ class LiveItems:
         self._labels: list[str | None] = [None] * len(vocabulary)
         if labels is not None:
             self._labels = [as_label(each) for each in labels]
-        self._vectors = vectors
+        self._vectors = np.asarray(vectors)  # a plain view: rows of a mapped file take longer
         self._new_vectors = np.zeros((0, vectors.shape[1]), dtype=np.float32)
         self._tower_dim = tower_dim
         self._lengths = self._lengths_of(vectors)
@@ -123,8 +123,8 @@ class LiveItems:
     def vectors(self, rows: Rows) -> Floats:
         """Return the embeddings of rows, [n, D]."""
         new = rows > self.num_known
-        if not new.any():
-            return self._vectors[rows - 1]
+        if not (self._new_ids and new.any()):
+            return self._vectors.take(rows - 1, axis=0)
         found = np.empty((len(rows), self._vectors.shape[1]), dtype=np.float32)
         found[~new] = self._vectors[rows[~new] - 1]
         found[new] = self._new_vectors[rows[new] - self.num_known - 1]

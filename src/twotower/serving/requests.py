@@ -197,11 +197,3 @@ def choices(name: Any, known: Iterable[str]) -> str:
     near = ", ".join(difflib.get_close_matches(str(name), known, n=3))
     hint = f"did you mean {near}? " if near else ""
     return f"{hint}there is {', '.join(sorted(known)) or 'none'}"
-
-
-def right_aligned(values: Rows, length: int) -> Rows:
-    """Return the last of some values as [L], 0 = padding on the left."""
-    row = np.zeros(length, dtype=np.int64)
-    latest = values[max(0, len(values) - length) :]
-    row[length - len(latest) :] = latest
-    return row

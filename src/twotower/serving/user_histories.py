@@ -5,6 +5,7 @@ Shapes: B users asked for, L history positions, n interactions of one user.
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from twotower.data.history import History
 from twotower.data.vocabulary import Vocabulary
 from twotower.serving.live_items import LiveItems, Rows, UserId, as_id, rows_of
-from twotower.serving.requests import UnknownUser, checked_id, right_aligned
+from twotower.serving.requests import UnknownUser, checked_id
 
 NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
@@ -76,7 +77,12 @@ class UserHistories:
 
     def __init__(self, users: Vocabulary, history: History, items: LiveItems, by_table: bool) -> None:
         self._users, self.is_text = users, users.is_text
-        self._history = history
+        # Plain views: a part of a mapped file takes several times as long to make.
+        self._offsets, self._times, self._rows = map(
+            np.asarray, (history.offsets, history.times, history.items)
+        )
+        self._codes = None if history.events is None else np.asarray(history.events)
+        self._wanted = None if history.positive is None else np.asarray(history.positive)
         self._items = items
         self._by_table = by_table
         self._events: dict[UserId, _Events] = {}
@@ -93,7 +99,7 @@ class UserHistories:
     def find(self, user_id: UserId) -> KnownUser:
         """Return where a user is known from. Raises UnknownUser: nobody has this id."""
         key = as_id(user_id, self.is_text)
-        row = int(rows_of(self._users, [user_id])[0])
+        row = self._users.row(user_id)
         if key is None or not (row or key in self.new_ids):
             raise UnknownUser(
                 f"user_id: user {user_id!r:.80} is not among the {len(self._users):,} users of this bundle, "
@@ -153,23 +159,27 @@ class UserHistories:
         events = self._events.get(user.key)
         return events.times[-1] if events is not None and len(events.times) else 0
 
-    def for_towers(self, found: Interactions, length: int) -> tuple[Rows, Rows, Rows]:
-        """Return the latest `length` items, times and events as the towers take them, [L], 0 = padding."""
-        latest = found.rows[max(0, len(found.rows) - length) :]
-        latest = self._items.first(latest) if self._by_table else self._items.latest(latest)
-        each = (latest, found.times, found.codes)
-        rows, times, codes = (right_aligned(values, length) for values in each)
-        return rows, times, codes
+    def for_towers(self, found: Sequence[Interactions], length: int) -> tuple[Rows, Rows, Rows]:
+        """Return each user's latest `length` items, times and events as the towers take them, [B, L].
+
+        They are right-aligned, 0 = padding.
+        """
+        rows, times, codes = (np.zeros((len(found), length), dtype=np.int64) for _ in range(3))
+        for place, each in enumerate(found):
+            if number := min(length, len(each.rows)):
+                rows[place, -number:] = each.rows[-number:]
+                times[place, -number:] = each.times[-number:]
+                codes[place, -number:] = each.codes[-number:]
+        return self._items.first(rows) if self._by_table else self._items.latest(rows), times, codes
 
     def _of_bundle(self, user_row: int) -> Interactions:
-        history = self._history
-        here = slice(*history.offsets[user_row : user_row + 2])
-        times, rows = (np.asarray(each[here], dtype=np.int64) for each in (history.times, history.items))
+        here = slice(self._offsets[user_row], self._offsets[user_row + 1])
+        times, rows = (each[here].astype(np.int64, copy=False) for each in (self._times, self._rows))
         found = Interactions.of(times, rows)
-        if history.events is not None:
-            found = replace(found, codes=np.asarray(history.events[here], dtype=np.int64))
-        if history.positive is not None:
-            found = replace(found, wanted=np.asarray(history.positive[here]))
+        if self._codes is not None:
+            found = replace(found, codes=np.asarray(self._codes[here], dtype=np.int64))
+        if self._wanted is not None:
+            found = replace(found, wanted=self._wanted[here])
         return found
 
 

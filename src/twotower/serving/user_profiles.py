@@ -126,8 +126,8 @@ class UserProfiles:
 
         What the request gives goes before what was put in, and that before the bundle's row.
         """
-        rows = [0 if each.user is None else each.user.row for each in askers]
-        features = self._table.gather(torch.tensor(rows))
+        rows = np.array([0 if each.user is None else each.user.row for each in askers], dtype=np.int64)
+        features = self._table.gather(torch.from_numpy(rows))
         over: dict[str, dict[int, Tensor]] = {name: {} for name in self._columns}
         for place, each in enumerate(askers):
             live = None if each.user is None else self._profiles.get(each.user.key)

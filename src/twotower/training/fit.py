@@ -22,6 +22,7 @@ from twotower.training.callbacks.epoch_loss import EpochLoss
 from twotower.training.callbacks.keep import FINAL, LAST, Keep
 from twotower.training.callbacks.run_away import RunAway
 from twotower.training.checkpoints import CheckedCheckpoints, write_checkpoint
+from twotower.training.compiled import compiled
 from twotower.training.module import RetrievalModule
 from twotower.training.trackers.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
@@ -170,7 +171,9 @@ def fit(
     last = checkpoints / LAST
     if last.is_file():
         LOG.info("%s goes on from %s", name, last)
-    _run(trainer, module, batches, last if last.is_file() else None)
+    towers = (module.model.user_tower, module.model.item_tower) if choice.compile else ()
+    with compiled(*towers):
+        _run(trainer, module, batches, last if last.is_file() else None)
     keep.load_best(module)
     steps = trainer.global_step // max(1, trainer.current_epoch)
     fitted = Fitted(keep.epochs, clock.seconds, clock.interactions, curves.curves(), steps)

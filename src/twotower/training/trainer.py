@@ -50,6 +50,10 @@ class TrainerChoice(Component):
         """`bf16-mixed` runs on a CPU too, `16-mixed` on a GPU only."""
         gradient_clip_val: NonNegativeFloat | None = None
         """Clip the gradient's norm; null or 0 for not."""
+        compile: bool = False
+        """Train the towers through `torch.compile`. Seldom worth it: of a step of 1,024 or 4,096 examples, 20
+        items of history, MLP 64-128-64, it takes 0.98 to 1.03 of the time and from 3 (built before) to 120
+        seconds more (a busy machine)."""
         accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "cpu"
         """As Lightning names them."""
         refit: bool = True
@@ -81,6 +85,8 @@ class TrainerChoice(Component):
             accelerator = self.arguments()["accelerator"]
             yield from _extra_problems(self.extra or {})
             yield from _accelerator_problems(accelerator)
+            if self.compile:
+                yield from _compile_problems()
             if self.precision == "16-mixed" and accelerator == "cpu":
                 yield "precision", "16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true"
             if self.gradient_clip_val and facts.sparse:
@@ -129,6 +135,16 @@ def _extra_problems(extra: Extra) -> list[tuple[str, str]]:
         )
         for key in sorted(unknown)
     ]
+
+
+def _compile_problems() -> Iterator[tuple[str, str]]:
+    from twotower.training.compiled import lacking
+
+    if what := lacking():
+        yield (
+            "compile",
+            f"torch.compile needs {what}, which is not there; install it, or set trainer.compile=false",
+        )
 
 
 def _accelerator_problems(accelerator: str) -> list[tuple[str, str]]:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.reports.console.rich import SweepView, in_words
+from twotower.config.progress import in_words
+from twotower.reports.console.rich import SweepView
 from twotower.runs.outcome import Outcome
 
 

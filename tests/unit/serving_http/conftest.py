@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # fake_live
 
 from fake_live import FakeLive
+from starlette.types import ASGIApp
 
 from twotower.serving.http.security import Hosts, Keys
 from twotower.serving.http.server import create_app
@@ -20,14 +21,14 @@ Ask = Callable[..., httpx.Response]
 
 
 @contextlib.asynccontextmanager
-async def client_of(
+async def app_of(
     live: Any,
     keys: Keys | None = None,
     hosts: Hosts | None = None,
     changed: Callable[[], None] = lambda: None,
     **settings: Any,
-) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the application in this process, whose threads end with it."""
+) -> AsyncIterator[ASGIApp]:
+    """The application, whose threads end with it."""
     app = create_app(
         live, ServiceConfig(**{"bundle": "run", "console": "quiet"} | settings), keys, hosts, changed
     )
@@ -36,12 +37,19 @@ async def client_of(
     lifespan = asyncio.create_task(app({"type": "lifespan", "state": {}}, told.get, answers.put))
     await told.put({"type": "lifespan.startup"})
     assert await answers.get() == {"type": "lifespan.startup.complete"}
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        yield client
+    yield app
     await told.put({"type": "lifespan.shutdown"})
     assert await answers.get() == {"type": "lifespan.shutdown.complete"}
     await lifespan
+
+
+@contextlib.asynccontextmanager
+async def client_of(live: Any, *given: Any, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application in this process; see `app_of`."""
+    async with app_of(live, *given, **settings) as app:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            yield client
 
 
 @pytest.fixture

@@ -152,7 +152,9 @@ def test_pipelined_requests_are_answered_in_order(serve: Callable[[Limits], Serv
 
 
 def test_a_request_that_goes_on_after_its_answer_is_closed(serve: Callable[[Limits], Served]) -> None:
-    with serve(Limits(head_seconds=1)).connected() as client:
+    served = serve(Limits(head_seconds=1))
+    served.server.config.timeout_keep_alive = 1  # which is what closes it
+    with served.connected() as client:
         client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n ")
         assert all_of(client).startswith(b"HTTP/1.1 200")
 

@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from twotower.serving.http.connections import PIECE_BYTES, Connection, Connections, Limits
@@ -38,11 +38,11 @@ class Wire(asyncio.Transport):
         super().__init__({"peername": ("127.0.0.1", 1)})
         self.packets, self.received = packets, b""
         self.reading, self.closed, self.aborted = True, False, False
-        self.unread_bytes = 0
+        self.unread_bytes = self.num_writes = 0
         self.most_waiting = self.most_unparsed = 0
 
-    def begin(self, limits: Limits) -> Connection:
-        connections = Connections(echo, limits)
+    def begin(self, limits: Limits, app: ASGIApp = echo) -> Connection:
+        connections = Connections(app, limits)
         config = uvicorn.Config(connections, log_config=None)
         self.protocol = connections.protocol(config=config, server_state=ServerState(), app_state={})
         self.protocol.connection_made(self)
@@ -73,6 +73,7 @@ class Wire(asyncio.Transport):
         if self.closed:  # as uvloop has it
             raise RuntimeError("the handler is closed")
         self.received += bytes(data)
+        self.num_writes += 1
 
     def get_write_buffer_size(self) -> int:
         return self.unread_bytes

@@ -161,7 +161,7 @@ def test_contexts_and_events_come_along() -> None:
     assert dict(zip(items, batch.context_rows.tolist(), strict=True)) == {1: 4, 2: 0, 3: 6, 7: 9}
     events = dict(zip(items, batch.history_events.tolist(), strict=True))
     assert events == {1: [0, 0, 0], 2: [0, 0, 2], 3: [0, 2, 1], 7: [0, 2, 1]}
-    assert batch.history_events.dtype == batch.context_rows.dtype == torch.int32
+    assert (batch.history_events.dtype, batch.context_rows.dtype) == (torch.int32, torch.int64)
     moved = batch.to(torch.device("cpu"))
     assert torch.equal(moved.context_rows, batch.context_rows)
 

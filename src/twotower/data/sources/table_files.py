@@ -1,7 +1,8 @@
 """The user's own data: a file of interactions, perhaps files of users and of items."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
 from twotower.config.spec import PositiveInt
+from twotower.data.log_files import LogFiles, rows_to_stream
+from twotower.data.many_files import pieces_of, problems_of, read_all
+from twotower.data.places import Place, digest_of_all, origin_of, places_of
 from twotower.data.sources.source import Source
-from twotower.data.table_reader import Separator, header, header_problems, is_parquet, read, tags, typed
+from twotower.data.table_reader import Separator, header, is_parquet, tags, typed
 from twotower.data.tables import (
     ENTITIES,
     EVENT,
@@ -26,7 +30,6 @@ from twotower.data.tables import (
     missing_columns,
 )
 from twotower.data.times import TimestampUnit
-from twotower.files.atomic import sha256_of_file
 from twotower.files.plain_values import fingerprint_of
 
 ROLES = {
@@ -53,8 +56,9 @@ class TableFiles(Source):
     class Config(Source.Config):
         """Which files, and what their columns are."""
 
-        interactions_path: str
-        """One row an interaction, in any order; equal times of a user keep the row order."""
+        interactions_path: str | list[str]
+        """One row an interaction, in any order; equal times of a user keep the row order. A file, a list or a
+        folder or pattern (`log/*.parquet`), read by name; Parquet also at an address (`s3://bucket/log`)."""
         users_path: str | None = None
         """One row a user; without it users have no features."""
         items_path: str | None = None
@@ -108,12 +112,12 @@ class TableFiles(Source):
             ]
             of_log: dict[str, list[str] | None] = {ROLES[role]: [column] for role, column in roles.items()}
             needed: dict[str, dict[str, list[str] | None]] = {
-                "interactions": of_log | {"context_columns": self.context_columns or []},
+                "interactions": of_log | {"context_columns": context},
                 "users": {"user_column": [self.user_column], "user_features": self.user_features},
                 "items": {"item_column": [self.item_column], "item_features": self.item_features},
             }
-            for table, path in self.paths().items():
-                found += self._header_problems(f"{table}_path", path, needed[table])
+            for table in self.settings():
+                found += problems_of(table, self.settings()[table], self.separator, needed[table])
             read = self.columns() if not found else None
             if read is not None:
                 for key, present, named in (
@@ -153,14 +157,19 @@ class TableFiles(Source):
             except InputError:
                 return None
 
+        def settings(self) -> dict[str, str | list[str]]:
+            """Return table -> what names its files, for each that there is."""
+            paths = {table: getattr(self, f"{table}_path") for table in ("interactions", *ENTITIES)}
+            return {table: path for table, path in paths.items() if path is not None}
+
+        def places(self) -> dict[str, list[Place]]:
+            """Return table -> its files; an InputError where there are none."""
+            return {table: places_of(setting) for table, setting in self.settings().items()}
+
         def paths(self) -> dict[str, Path]:
-            """Return table -> its file, for each that there is."""
-            paths = {
-                "interactions": self.interactions_path,
-                "users": self.users_path,
-                "items": self.items_path,
-            }
-            return {table: Path(path) for table, path in paths.items() if path is not None}
+            """Return table -> its file, for each that is a single one on this machine."""
+            firsts = {table: files[0] for table, files in self.places().items() if len(files) == 1}
+            return {table: place for table, place in firsts.items() if isinstance(place, Path)}
 
         def roles(self) -> dict[str, str]:
             """Return name in `Tables` -> column of the interactions."""
@@ -171,67 +180,71 @@ class TableFiles(Source):
             """Return the columns that are read of a table, beside its keys."""
             if table == "interactions":
                 return self.context_columns or []
-            path = self.paths().get(table)
-            if path is None:
+            places = self.places().get(table)
+            if places is None:
                 return []
             chosen = self.user_features if table == "users" else self.item_features
             keys = ("", self.roles()[ENTITIES[table]], USER_ID, ITEM_ID)
-            present = header(path, self.separator) if chosen is None else chosen
+            present = header(places[0], self.separator) if chosen is None else chosen
             return [name for name in present if name not in keys]
-
-        def _header_problems(
-            self, parameter: str, path: Path, needed: Mapping[str, list[str] | None]
-        ) -> list[tuple[str, str]]:
-            try:
-                names = header(path, self.separator)
-            except InputError as error:
-                return [(parameter, str(error))]
-            return [
-                (key, problem)
-                for key, columns in needed.items()
-                for problem in header_problems(
-                    path, names, filter(None, names) if columns is None else columns
-                )
-            ]
 
     config: Config
 
     def load(self) -> Tables:
         """Read the files, columns under the names of `Tables`."""
+        return self._tables(self.config.places())
+
+    def log_files(self) -> LogFiles | None:
+        """Return the files of a long log in Parquet of ids and times alone; any other is loaded."""
+        places, roles = self.config.places(), self.config.roles()
+        log = places.pop("interactions")
+        num_rows = None if self.config.context_columns else rows_to_stream(log, roles)
+        if num_rows is None:
+            return None
+        tables = replace(self._tables(places), pieces=pieces_of(log))
+        return LogFiles(log, roles, self.config.timestamp_unit, tables, num_rows)
+
+    def _tables(self, places: Mapping[str, Sequence[Place]]) -> Tables:
+        """Read some of the tables; the interactions are empty where they are none of them."""
         config, roles, told = self.config, self.config.roles(), Gathered("the data")
-        frames: dict[str, Any] = {}
-        for table, path in config.paths().items():
+        frames: dict[str, Any] = {"interactions": pd.DataFrame()}
+        pieces: list[tuple[int, str]] = []
+        for table, files in places.items():
             keys = {ENTITIES[table]: roles[ENTITIES[table]]} if table in ENTITIES else roles
             with told.refusals():  # files that cannot be read are told together
-                frames[table] = self._read(path, keys, config.features(table))
+                frames[table], of_table = self._read(files, keys, config.features(table))
+                pieces = of_table if table == "interactions" else pieces
         told.tell()
         return Tables(
             **frames,
-            origins={table: str(path) for table, path in config.paths().items()},
+            origins={table: origin_of(setting) for table, setting in config.settings().items()},
             item_label=config.item_label,
             file_columns=roles,
             timestamp_unit=config.timestamp_unit,
             has_times=config.has_times(),
             context=config.features("interactions"),
-            from_csv=[table for table, path in config.paths().items() if not is_parquet(path)],
+            from_csv=[table for table, files in places.items() if not is_parquet(files[0])],
+            pieces=pieces,
         )
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over the settings and the content of the files, not their places."""
         settings = {key: value for key, value in self.config.spec().items() if key not in PLACES}
-        content = {table: [path.name, sha256_of_file(path)] for table, path in self.config.paths().items()}
+        content = {table: digest_of_all(places) for table, places in self.config.places().items()}
         return fingerprint_of([settings, content])
 
-    def _read(self, path: Path, keys: Mapping[str, str], features: list[str]) -> pd.DataFrame:
+    def _read(
+        self, places: Sequence[Place], keys: Mapping[str, str], features: list[str]
+    ) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
         """Return keys (name to have -> name in the file) and features; those of CSV get their types."""
         config = self.config
         ids = (config.user_column, config.item_column)
         columns = [*keys.values(), *features]
-        frame = read(path, columns, config.separator, config.chunk_rows, ids)
+        frame, pieces = read_all(places, columns, config.separator, config.chunk_rows, ids)
         frame.columns = pd.Index([*keys, *features], dtype=object)
         for name in features:
             if name in (config.tag_columns or []):
                 frame[name] = tags(frame[name], config.tag_separator)
-            elif not is_parquet(path) and name != config.item_label:
+            elif not is_parquet(places[0]) and name != config.item_label:
                 frame[name] = typed(frame[name])
-        return frame
+        return frame, pieces

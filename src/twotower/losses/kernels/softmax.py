@@ -13,7 +13,7 @@ from torch import Tensor
 from twotower.losses.kernels.blockwise import accumulator_of, blockwise_loss, precision_of
 from twotower.losses.kernels.masks import Masks, padded
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 21
 """Of logits held at once: with what is multiplied with them they stay within a core's cache."""
 SAFE = 40.0
 """Logits up to this are exponents as they are: e^40 = 2e17, its inverse and sums of them are float32's."""

@@ -128,16 +128,6 @@ def counted(outcomes: Sequence[Outcome]) -> dict[str, int]:
     return {status: counts[status] for status in ENDINGS if counts[status]}
 
 
-def in_words(seconds: float) -> str:
-    """Return a duration to read: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 class Console:
     """Where runs and sweeps say how they go; entered as a context, so that what it draws live is closed.
 

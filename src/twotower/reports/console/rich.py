@@ -2,7 +2,6 @@
 
 import logging
 import statistics
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from twotower.config.progress import in_words
 from twotower.reports.console import tables
 from twotower.reports.console.console import (
     NOTHING,
@@ -22,9 +22,9 @@ from twotower.reports.console.console import (
     Findings,
     for_screen,
     form_of,
-    in_words,
     only_seeds,
 )
+from twotower.reports.console.lines import Lines
 from twotower.runs.outcome import Outcome, best_of
 from twotower.runs.result import TARGET_REPEAT, Result
 from twotower.runs.run_files import TRAIN_LOG
@@ -141,7 +141,7 @@ class Rich(Console):
 
     def handler(self) -> logging.Handler:
         """Return a handler that prints plain lines."""
-        handler = logging.StreamHandler(sys.stdout)
+        handler = Lines()
         handler.addFilter(for_screen)
         return handler
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from rich.table import Table
 
+from twotower.config.progress import in_words
 from twotower.evaluation.user_values import k_of
-from twotower.reports.console.console import NOTHING, Findings, form_of, in_words, only_seeds
+from twotower.reports.console.console import NOTHING, Findings, form_of, only_seeds
 from twotower.runs.outcome import Outcome, lowest_is_best
 from twotower.runs.result import COLD_START, TARGET_REPEAT, Result
 

@@ -57,11 +57,7 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = message.setdefault("headers", [])
-                name = VERSION_HEADER.encode()
-                if all(key != name for key, _ in headers):
-                    value = version_header(self.live.retriever.version)[VERSION_HEADER]
-                    headers.append((name, value.encode()))
+                _name_version(message.setdefault("headers", []), self.live.retriever.version)
             await send(message)
 
         try:
@@ -88,8 +84,7 @@ class Gate:
                 response = answer()
             except Exception as error:
                 response = _failure(error, scope, method)
-            if VERSION_HEADER not in response.headers:
-                response.headers[VERSION_HEADER] = version_header(self.live.retriever.version)[VERSION_HEADER]
+            _name_version(response.raw_headers, self.live.retriever.version)
             done(response)
             self._note(scope, method, response.status_code, started)
 
@@ -163,6 +158,13 @@ class Gate:
 def version_header(version: str) -> Mapping[str, str]:
     """Return the header that names a version; what a header cannot hold (a run's name may) as %xx."""
     return {VERSION_HEADER: quote(version, safe=" !#$&'()*+,/:;=?@[]~")}
+
+
+def _name_version(headers: list[tuple[bytes, bytes]], version: str) -> None:
+    """Add the header that names the version, unless it is there."""
+    name = VERSION_HEADER.encode()
+    if all(key != name for key, _ in headers):
+        headers.append((name, version_header(version)[VERSION_HEADER].encode()))
 
 
 async def _read(body: bytes, work: Callable[[], T]) -> T:

@@ -1,6 +1,7 @@
 """What is told of requests: a line each in the access log, and figures at GET /metrics for Prometheus."""
 
 import contextlib
+import functools
 import threading
 import time
 from collections import deque
@@ -86,6 +87,10 @@ class Metrics:
             buckets=SECONDS,
             registry=self._registry,
         )
+        # Looking a series up takes longer than counting in it; there are as many as routes and statuses.
+        self._series = functools.cache(
+            lambda route, status: (self._requests.labels(route, status), self._latency.labels(route))
+        )
         self._batches = Histogram(
             "twotower_batch_size",
             "Requests that one forward pass answered.",
@@ -95,8 +100,9 @@ class Metrics:
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count a request; `route` is its pattern, so that ids make no series of their own."""
-        self._requests.labels(route, status).inc()
-        self._latency.labels(route).observe(seconds)
+        count, latency = self._series(route, status)
+        count.inc()
+        latency.observe(seconds)
 
     def batch(self, size: int) -> None:
         """Count a batch."""

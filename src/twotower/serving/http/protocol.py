@@ -51,7 +51,7 @@ class Protocol(HttpToolsProtocol):
 
     def _answer(self, cycle: RequestResponseCycle, response: Response) -> None:
         headers = [*cycle.default_headers, *response.raw_headers]
-        if response.headers.get("connection", "").lower() == "close":
+        if any(name == b"connection" for name, _ in headers):  # ours say nothing else than to close it
             cycle.keep_alive = False
         elif not cycle.keep_alive:
             headers.append((b"connection", b"close"))

@@ -75,6 +75,7 @@ class RateLimit:
 
 ANY = "*"
 LOCAL = "localhost"
+MAX_HOSTS = 100
 WILDCARDS = frozenset({"0.0.0.0", "::"})
 HEADER = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{0,5})?")
 
@@ -101,9 +102,12 @@ class Hosts:
                 )
         own = socket.gethostname() if bound in WILDCARDS else bound
         self._names = frozenset(_plain(name) for name in (LOCAL, own, *names))
+        self._answered: set[bytes] = set()  # headers that were looked at: reading an address takes long
 
     def check(self, given: list[bytes], http_version: str) -> None:
         """Check the `Host` headers of a request. Raises HttpError: 400 not one to be read, 421 another."""
+        if len(given) == 1 and given[0] in self._answered:
+            return
         if not given and http_version == "1.0":  # which knows no Host; browsers do not speak it
             return
         found = HEADER.fullmatch(given[0].decode("latin-1")) if len(given) == 1 else None
@@ -114,6 +118,8 @@ class Hosts:
             raise HttpError(
                 421, f"Host: this service does not answer for {name[:100]}; see allowed_hosts", "Host"
             )
+        if len(self._answered) < MAX_HOSTS:
+            self._answered.add(given[0])
 
 
 def _plain(name: str) -> str:

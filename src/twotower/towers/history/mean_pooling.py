@@ -1,10 +1,10 @@
 """The plain mean of a history."""
 
 from torch import Tensor
-from torch.nn import functional
 
 from twotower.config.spec import Fraction
 from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.towers.history.weighted_sum import weighted_sum
 
 
 class MeanPooling(HistoryEncoder):
@@ -25,8 +25,8 @@ class MeanPooling(HistoryEncoder):
 
     def pool(self, table: Tensor, positions: Tensor, times: Tensor) -> Tensor:
         """Sum straight from the table; see `HistoryEncoder.pool`."""
-        total = functional.embedding_bag(positions, table, mode="sum", padding_idx=0)
-        return total / self._divisor(positions > 0)
+        there = positions > 0
+        return weighted_sum(table, positions, there) / self._divisor(there)
 
     def _divisor(self, mask: Tensor) -> Tensor:
         return mask.sum(1).clamp(min=1)[:, None] ** self.config.power

@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from twotower.towers.history.history_encoder import HistoryEncoder
+from twotower.towers.history.weighted_sum import weighted_sum
 
 
 class WeightedPooling(HistoryEncoder):
@@ -23,10 +23,7 @@ class WeightedPooling(HistoryEncoder):
 
     def pool(self, table: Tensor, positions: Tensor, times: Tensor) -> Tensor:
         """Sum straight from the table; see `HistoryEncoder.pool`."""
-        weights = self._weights(positions > 0).to(table.dtype)
-        return functional.embedding_bag(
-            positions, table, mode="sum", padding_idx=0, per_sample_weights=weights
-        )
+        return weighted_sum(table, positions, self._weights(positions > 0))
 
     def _weights(self, mask: Tensor) -> Tensor:
         """Return what each position [B, L] counts for at the last one."""

@@ -7,8 +7,9 @@ import pytorch_lightning as pl
 
 from twotower.evaluation.user_values import k_of
 from twotower.training.callbacks.epoch_loss import EPOCH_LOSS
+from twotower.training.module import RetrievalModule
 
-LOSSES = ("train/loss", EPOCH_LOSS)
+LOSS = "train/loss"
 Watch = Callable[[int, float], bool]
 """(epoch from 0, monitored metric) -> whether to stop this training for good."""
 
@@ -51,11 +52,13 @@ class Curves(pl.Callback):
             Pruned: the watcher has seen enough.
         """
         k, epoch = k_of(self.monitor), trainer.current_epoch
-        self.epochs[epoch] = {
+        assert isinstance(pl_module, RetrievalModule)
+        of_epoch = {
             key: float(value)
             for key, value in trainer.callback_metrics.items()
-            if key in LOSSES or (key.startswith("valid/") and (not k or k_of(key) in ("", k)))
+            if key == EPOCH_LOSS or (key.startswith("valid/") and (not k or k_of(key) in ("", k)))
         }
+        self.epochs[epoch] = of_epoch | {LOSS: float(pl_module.latest_loss)}
         value = self.epochs[epoch].get(self.monitor)
         if self.watch is not None and value is not None and self.watch(epoch, value):
             raise Pruned(epoch + 1, self.curves())

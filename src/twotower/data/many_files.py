@@ -1,0 +1,121 @@
+"""Tables that are cut into several files: read as one, in the order in which the files are named."""
+
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from twotower.config.errors import InputError
+from twotower.data.places import Place, opened, places_of
+from twotower.data.table_reader import header, header_problems, is_parquet, read
+
+NUMBERS = ("whole numbers", "numbers")
+
+
+def read_all(
+    places: Sequence[Place], columns: Sequence[str], separator: str, chunk_rows: int, ids: Collection[str]
+) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
+    """Read files as `table_reader.read` does; also the number of rows before each, and its name.
+
+    Of a single file there is no such list: messages name it as where the table comes from.
+    """
+    frames = [read(place, columns, separator, chunk_rows, ids) for place in places]
+    if len(frames) == 1:
+        return frames[0], []
+    pieces, before = [], 0
+    for place, frame in zip(places, frames, strict=True):
+        if len(frame):
+            pieces.append((before, str(place)))
+        before += len(frame)
+    named = [frame for frame in frames if frame.index.name is not None]
+    return pd.concat(named or frames, ignore_index=not named), pieces
+
+
+def pieces_of(places: Sequence[Place]) -> list[tuple[int, str]]:
+    """Return the number of rows before each of several Parquet files, and its name."""
+    if len(places) == 1:
+        return []
+    numbers = []
+    for place in places:
+        with opened(place) as source, pq.ParquetFile(source) as file:
+            numbers.append(file.metadata.num_rows)
+    before = itertools.accumulate(numbers, initial=0)
+    return [
+        (start, str(place)) for start, number, place in zip(before, numbers, places, strict=False) if number
+    ]
+
+
+def problems_of(
+    table: str,
+    setting: str | Sequence[str],
+    separator: str,
+    needed: Mapping[str, Sequence[str] | None],
+) -> list[tuple[str, str]]:
+    """Return what is wrong with the files of a table, as (setting, message), from their headers alone.
+
+    Args:
+        table: "interactions", "users" or "items".
+        setting: that names its files.
+        separator: of CSV.
+        needed: setting -> the columns it needs; None for all that the first file has.
+    """
+    try:
+        places = places_of(setting)
+        headers = [header(place, separator) for place in places]
+    except InputError as error:
+        return [(f"{table}_path", str(error))]
+    wanted = {key: headers[0] if columns is None else columns for key, columns in needed.items()}
+    found = [
+        (key, problem)
+        for place, names in zip(places, headers, strict=True)
+        for key, columns in wanted.items()
+        for problem in header_problems(place, names, filter(None, columns))
+    ]
+    all_wanted = [name for columns in wanted.values() for name in columns]
+    told = [] if found else conflicts(places, all_wanted)
+    return [*found, *((f"{table}_path", each) for each in told)]
+
+
+def conflicts(places: Sequence[Place], columns: Sequence[str]) -> list[str]:
+    """Return in which files a column holds another kind of values than in the first one that has any."""
+    csv = [place for place in places if not is_parquet(place)]
+    if csv and len(csv) < len(places):
+        other = next(place for place in places if is_parquet(place))
+        return [f"{csv[0]} is CSV and {other} is Parquet; make the files of a table alike"]
+    if csv or len(places) < 2:
+        return []
+    found: dict[str, tuple[str, Place]] = {}
+    told = []
+    for place in places:
+        for name, kind in kinds_of(place, columns).items():
+            first, of = found.setdefault(name, (kind, place))
+            if kind != first and not {kind, first} <= set(NUMBERS):
+                told.append(
+                    f"{place}: column {name!r} holds {kind}, but {first} in {of}; make both of one kind"
+                )
+    return told
+
+
+def kinds_of(place: Place, columns: Sequence[str]) -> dict[str, str]:
+    """Return what columns of a Parquet file hold, in words; those of nothing are left out."""
+    with opened(place) as source, pq.ParquetFile(source) as file:
+        schema = file.schema_arrow
+    types = {name: schema.field(name).type for name in columns if name in schema.names}
+    return {name: kind_of(kind) for name, kind in types.items() if not pa.types.is_null(kind)}
+
+
+def kind_of(kind: pa.DataType) -> str:
+    """Return what a column of a type holds, in words."""
+    if pa.types.is_dictionary(kind):
+        return kind_of(kind.value_type)
+    for words, is_kind in {
+        "whole numbers": pa.types.is_integer,
+        "numbers": pa.types.is_floating,
+        "text": lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
+        "times": lambda kind: pa.types.is_timestamp(kind) or pa.types.is_date(kind),
+    }.items():
+        if is_kind(kind):
+            return words
+    return str(kind)

@@ -1,0 +1,153 @@
+"""A data set is the same to the last bit, whether its log is in memory or read by batches of three rows."""
+
+import itertools
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from twotower.config.errors import InputError
+from twotower.data.blocks import order_statistic
+from twotower.data.build import build_dataset
+from twotower.data.id_counts import IdCounts
+from twotower.data.log_files import Ids
+from twotower.data.sources.table_files import TableFiles
+from twotower.data.splits.given import Given
+from twotower.data.splits.item_cold import ItemCold
+from twotower.data.splits.leave_one_out import LeaveOneOut
+from twotower.data.splits.temporal import Temporal
+from twotower.data.splits.user_holdout import UserHoldout
+
+T, YEAR = 1_700_000_000, 365 * 86_400
+SHARES = {"unit": "share", "test": 0.2, "valid": 0.2}
+SPLITS = [
+    LeaveOneOut(LeaveOneOut.Config()),
+    Temporal(Temporal.Config(test=3.0, valid=3.0)),
+    Temporal(Temporal.Config(**SHARES)),
+    UserHoldout(UserHoldout.Config(share=0.6, fold_in=0.5)),
+    ItemCold(ItemCold.Config(**SHARES, share=0.3)),
+    Given(Given.Config()),
+]
+EXTRAS = {
+    "split": st.sampled_from(["train", "train", "valid", "test"]),
+    "label": st.sampled_from([0, 1, 1]),
+    "weight": st.sampled_from([0.0, 0.5, 2.0]),
+    "event": st.sampled_from(["view", "click", "buy"]),
+    "device": st.sampled_from(["phone", "desk"]),
+}
+EVENTS = {
+    "view": {"role": "history"},
+    "click": {"role": "positive"},
+    "buy": {"role": "positive", "weight": 2.0},
+}
+
+
+@st.composite
+def cases(draw):
+    """Settings of `table_files`, the frames of its files, and a split."""
+    number = draw(st.integers(6, 40))
+    column = lambda values: draw(st.lists(values, min_size=number, max_size=number))  # noqa: E731
+    widths = draw(st.sampled_from([1, 10**15]))  # close ids, and far ones
+    log = pd.DataFrame(
+        {
+            "user_id": [each * widths for each in column(st.integers(-2, 3))],
+            "item_id": column(st.integers(1, 6)),
+            "timestamp": [T + day * 86_400 for day in column(st.integers(0, 20))],
+        }
+    )
+    if draw(st.booleans()):
+        log["item_id"] = (
+            log["item_id"]
+            .map(lambda item: f"i{item}" * (item % 3 + 1))
+            .astype(draw(st.sampled_from(["str", "category"])))
+        )
+    if draw(st.integers(0, 5)) == 0:
+        log.loc[: number // 4, "timestamp"] -= 11 * YEAR
+    chosen = draw(st.sets(st.sampled_from(sorted(EXTRAS)))) if draw(st.booleans()) else set()
+    for name in sorted(chosen):
+        log[name] = column(EXTRAS[name])
+    arguments = {f"{name}_column": name for name in chosen - {"device"}}
+    arguments |= {"context_columns": ["device"]} if "device" in chosen else {}
+    arguments |= {"events": EVENTS} if "event" in chosen else {}
+    arguments |= {"repeats": draw(st.sampled_from(["drop", "keep"]))}
+    frames = {}
+    if draw(st.booleans()):
+        users = log["user_id"].drop_duplicates().iloc[1:]
+        frames["users"] = pd.DataFrame({"user_id": users, "age": np.arange(len(users))})
+        arguments["missing_users"] = draw(st.sampled_from(["unknown", "unknown", "refuse"]))
+    if draw(st.booleans()):
+        items = [*log["item_id"].astype(log["item_id"].dtype).drop_duplicates()]
+        frames["items"] = pd.DataFrame({"item_id": items, "size": np.arange(len(items)) / 2})
+    if draw(st.integers(0, 3)) == 0:
+        arguments["timestamp_column"] = None
+    cuts = sorted(draw(st.lists(st.integers(0, number), max_size=2)))
+    parts = [log.iloc[a:b] for a, b in zip([0, *cuts], [*cuts, number], strict=True)]
+    return arguments, parts, frames, draw(st.sampled_from(SPLITS))
+
+
+def built(case, folder: Path, longest: int, block_rows: int) -> dict | str:
+    arguments, parts, frames, split = case
+    log = folder / "log"
+    log.mkdir(exist_ok=True)
+    for number, part in enumerate(parts):
+        part.to_parquet(log / f"{number}.parquet", index=False, row_group_size=5)
+    for name, frame in frames.items():
+        frame.to_parquet(folder / f"{name}.parquet", index=False)
+    paths = {f"{name}_path": str(folder / f"{name}.parquet") for name in frames}
+    source = TableFiles(TableFiles.Config(interactions_path=str(log), **paths, **arguments))
+    with pytest.MonkeyPatch.context() as patched, tempfile.TemporaryDirectory() as cache:
+        patched.setattr("twotower.data.log_files.LONGEST_IN_MEMORY", longest)
+        patched.setattr("twotower.data.blocks.BLOCK_ROWS", block_rows)
+        patched.setattr("twotower.data.build.cache_key", lambda *_: "key")
+        patched.setattr("os.fsync", lambda _: None)
+        more = {f"{name}_column" for name in EXTRAS} | {"context_columns"}
+        assert (source.log_files() is not None) == (longest == 0 and not more & set(arguments))
+        try:
+            dataset = build_dataset(source, split, Path(cache))
+        except InputError as error:
+            return str(error).partition(", ")[0]  # which row comes first is told of batches
+        assert dataset.open_whole is not None
+        assert len(dataset.test.users)
+        (meta,) = Path(cache).glob("*/meta.json")
+        assert len(list(Path(cache).iterdir())) == 1
+        return json.loads(meta.read_text())
+
+
+@settings(max_examples=15, deadline=None)
+@given(case=cases())
+def test_by_batches_and_in_memory_are_one(case):
+    with tempfile.TemporaryDirectory() as folder:
+        assert built(case, Path(folder), 0, 3) == built(case, Path(folder), 10**9, 10**6)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    values=st.lists(st.integers(-5, 5) | st.integers(-(2**40), 2**40), min_size=1, max_size=30),
+    place=st.integers(0, 29),
+)
+def test_what_would_stand_at_a_place(values, place):
+    place %= len(values)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("twotower.data.blocks.BLOCK_ROWS", 4)
+        patched.setattr("twotower.data.blocks.RANGES", 3)
+        assert order_statistic(np.array(values), place) == sorted(values)[place]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    batches=st.lists(st.lists(st.integers(0, 50) | st.integers(-(2**63), 2**63 - 1)), max_size=6),
+    span=st.sampled_from([4, 60, 2**20]),
+)
+def test_ids_are_counted(batches, span):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("twotower.data.id_counts.LEAST_SPAN", span)
+        counts = IdCounts(0)
+        for batch in batches:
+            counts.add(Ids(np.array(batch, dtype=np.int64)))
+    expected = np.unique(np.array([*itertools.chain(*batches)], dtype=np.int64), return_counts=True)
+    assert [column.tolist() for column in counts.found()] == [column.tolist() for column in expected]

@@ -1,0 +1,38 @@
+"""What `torch.compile` needs is asked for before anything is read, and towers are given back as they were."""
+
+import pytest
+import torch
+from torch import nn
+
+from twotower.config.facts import Facts
+from twotower.training import compiled as room
+from twotower.training.compiled import compiled, lacking
+from twotower.training.trainer import TrainerChoice
+
+
+def test_without_a_compiler_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    (problem,) = TrainerChoice.Config(compile=True).problems(Facts())
+    assert problem[0] == "compile"
+    assert "no-such-compiler" in problem[1]
+    assert "trainer.compile=false" in problem[1]
+    assert not list(TrainerChoice.Config().problems(Facts()))
+
+
+def test_without_python_s_headers_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room.shutil, "which", lambda name: name)
+    monkeypatch.setattr(room.sysconfig, "get_paths", lambda: {"include": "/nowhere"})
+    assert lacking() == "Python's headers (/nowhere/Python.h)"
+
+
+def test_modules_are_given_back_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(torch, "compile", lambda call, **_: lambda *given: calls.append("") or call(*given))
+    module = nn.Linear(2, 2)
+    given, names = torch.ones(1, 2), list(module.state_dict())
+    plain = module(given)
+    with compiled(module):
+        assert torch.equal(module(given), plain)
+        assert list(module.state_dict()) == names
+    assert torch.equal(module(given), plain)
+    assert len(calls) == 1
