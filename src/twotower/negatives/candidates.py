@@ -15,7 +15,7 @@ class Candidates:
         log_count: [C] log of how often each was drawn; a candidate stands for all its draws.
         log_q: [C] log of the probability of one draw giving the item.
         positive_log_q: [P] the same of each positive.
-        masked_positives: [M] int64 ascending positions in the batch; with
+        masked_positives: [M] ascending positions in the batch; with
         masked_candidates: [M] int32 positions in `rows`: the item is the positive itself or another known
             item of that user, so never a negative; -1 where it is no candidate.
         own_rows: [P, O] item rows that are candidates of one positive alone, 0 = none; with

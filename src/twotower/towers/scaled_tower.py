@@ -34,7 +34,7 @@ class _Normalise(torch.autograd.Function):
         ctx.given = embeddings.dtype
         embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
         lengths = torch.linalg.vector_norm(embeddings, dim=-1, keepdim=True).clamp_(min=SHORTEST)
-        scaled = embeddings / lengths
+        scaled: Tensor = embeddings / lengths
         ctx.save_for_backward(scaled, lengths)
         return scaled
 

@@ -143,7 +143,7 @@ def test_dtypes() -> None:
     for batch in batches_of(TWO_USERS):
         for name, value in vars(batch).items():
             if isinstance(value, Tensor) and name != "weights":
-                wide = {"history_times", "request_times", "known_positives"}
+                wide = {"history_times", "request_times"}
                 assert value.dtype == (torch.int64 if name in wide else torch.int32), name
         assert batch.weights.dtype == torch.float32
         moved = batch.to(torch.device("cpu"))
