@@ -43,12 +43,14 @@ class Masks:
         bounds = torch.tensor([*self.starts, num_positives], dtype=positives.dtype, device=positives.device)
         self.edges: list[int] = torch.searchsorted(positives, bounds).tolist()
         most = max((end - begin for begin, end in zip(self.edges, self.edges[1:], strict=False)), default=0)
-        self.room = torch.empty(most, dtype=torch.int32, device=positives.device)
+        self.rows = torch.empty(most, dtype=torch.int32, device=positives.device)
+        self.struck = torch.empty(most, dtype=torch.int64, device=positives.device)  # as index_fill_ takes it
 
     def blocks(self) -> Iterator[tuple[slice, Tensor]]:
         """Yield the rows of each block, and where in its flat logits the struck out ones lie."""
         for number, start in enumerate(self.starts):
             pairs = slice(self.edges[number], self.edges[number + 1])
-            at = self.room[: pairs.stop - pairs.start].copy_(self.positives[pairs]).sub_(start)
+            size = pairs.stop - pairs.start
+            at = self.rows[:size].copy_(self.positives[pairs]).sub_(start)
             torch.add(self.places[pairs], at, alpha=self.num_columns, out=at)
-            yield slice(start, start + self.block_rows), at.long()
+            yield slice(start, start + self.block_rows), self.struck[:size].copy_(at)
