@@ -78,16 +78,22 @@ def _work_and_leave(work: Callable[[], object], out: Path) -> None:
         os._exit(status)  # nothing of the tests' own ending
 
 
-def start(script: Path, *arguments: str | Path, out: Path) -> "Fork | subprocess.Popen[bytes]":
-    """Run a script in a process of its own."""
+def start(
+    script: Path, *arguments: str | Path, out: Path, path: Path | None = None
+) -> "Fork | subprocess.Popen[bytes]":
+    """Run a script in a process of its own, with the packages that are in `path`."""
     command = [str(script), *map(str, arguments)]
     if torch.cuda.is_available():  # of which a fork can make no use
+        packages = os.pathsep.join(map(str, [*([path] if path else []), *sys.path]))
         with out.open("wb") as file:
-            return subprocess.Popen([sys.executable, *command], stdout=file, stderr=file)
+            whole = [sys.executable, *command]
+            return subprocess.Popen(
+                whole, stdout=file, stderr=file, env=os.environ | {"PYTHONPATH": packages}
+            )
 
     def work() -> None:
         sys.argv = command
-        sys.path.insert(0, str(script.parent))
+        sys.path[:0] = [str(script.parent), *([str(path)] if path else [])]
         runpy.run_path(command[0], run_name="__main__")
 
     return Fork(work, out)
