@@ -128,8 +128,8 @@ def growth(sizes: list[int], optimizer: str) -> Figures:
     for size in sizes[1:]:
         larger = step_of(size, optimizer)
         key = f"growth, {name}, {sizes[0]:,} -> {size:,}"
-        by_wall = pairs(smallest, larger, 12, warm_up=3)
-        by_processor = pairs(smallest, larger, 8, clock=time.process_time)
+        by_wall = pairs(smallest, larger, 7, warm_up=2)
+        by_processor = pairs(smallest, larger, 7, clock=time.process_time)
         figures[key] = {"wall": vars(by_wall), "cpu": vars(by_processor)}
         told(f"{key}, wall", by_wall)
         told(f"{key}, cpu", by_processor)
@@ -144,6 +144,8 @@ def main() -> None:
     parts = ["fused", "sparse", "growth"]
     parser.add_argument("--only", nargs="*", choices=parts, default=parts)
     parser.add_argument("--items", nargs="*", type=int, default=[10_000, 1_000_000, 5_000_000])
+    kinds = ["adamw.AdamW", "rowwise_adagrad.RowwiseAdagrad"]
+    parser.add_argument("--optimizers", nargs="*", choices=kinds, default=kinds)
     asked = parser.parse_args()
     figures: Figures = {}
     print(f"torch threads {torch.get_num_threads()}\n{'':46} ours        theirs   theirs / ours")
@@ -152,12 +154,12 @@ def main() -> None:
     if "sparse" in asked.only:
         figures |= sparse(asked.items[-1])
     if "growth" in asked.only:
-        for optimizer in ("adamw.AdamW", "rowwise_adagrad.RowwiseAdagrad"):
+        for optimizer in asked.optimizers:
             figures |= growth(asked.items, optimizer)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"peak memory {peak:.1f} GB")
-    if asked.only == parts:
-        write("optimizer", figures | {"torch_threads": torch.get_num_threads(), "peak_gb": peak})
+    name = "optimizer" if asked.only == parts else f"optimizer_{'_'.join(asked.only)}"
+    write(name, figures | {"torch_threads": torch.get_num_threads(), "peak_gb": peak})
 
 
 if __name__ == "__main__":

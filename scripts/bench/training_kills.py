@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,9 @@ def in_a_child(work: Callable[[], object], log: Path, kill_after: float | None =
         with log.open("ab") as file:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
+        assert sys.__stdout__ is not None
+        assert sys.__stderr__ is not None
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # whoever forks may have others
         try:
             status = work()
             os._exit(status if isinstance(status, int) else 0)
@@ -126,7 +129,12 @@ class Attack:
         self.settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
         self.log = root / "log"
         self.violations: list[str] = []
-        in_a_child(lambda: self.train(root / "first"), self.log)  # which builds the data
+        import torch
+
+        if torch.cuda.is_available():  # of which a fork can make no use
+            in_a_child(lambda: self.train(root / "first"), self.log)
+        else:  # which builds the data, and imports what each fork would import again
+            self.train(root / "first")
         names, began = root / "names", time.perf_counter()
         status = in_a_child(lambda: watched(self.train, root / "alone", names=names), self.log)
         self.seconds = time.perf_counter() - began
@@ -262,6 +270,25 @@ def short(value: Any) -> str:
     return text if len(text := str(value)) < 200 else f"{text[:200]}..."
 
 
+def attacked(
+    plans: Sequence[str], only: str, every: int, num_kills: int, num_flips: int, seed: int
+) -> dict[str, Any]:
+    """Return how often runs were killed and checkpoints hurt, and what was otherwise; see above."""
+    one_thread()
+    rng, share = random.Random(seed), len(plans)
+    figures: Counter[str] = Counter()
+    violations: list[str] = []
+    for name in plans:
+        with tempfile.TemporaryDirectory() as root:
+            attack = Attack(name, Path(root))
+            figures["file events"] += attack.at_every_event(only, every)
+            figures["random kills"] += attack.at_random(-(-num_kills // share), rng)
+            figures["flips"] += attack.flips(-(-num_flips // share), rng)
+            violations += attack.violations
+        print(f"{name}: {dict(figures)} so far, {len(violations)} violations", file=sys.stderr)
+    return {**figures, "violations": violations}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -273,20 +300,9 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="only every so many of these events")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
-    one_thread()
-    rng, share = random.Random(chosen.seed), len(chosen.plans)
-    figures: Counter[str] = Counter()
-    violations: list[str] = []
-    for name in chosen.plans:
-        with tempfile.TemporaryDirectory() as root:
-            attack = Attack(name, Path(root))
-            figures["file events"] += attack.at_every_event(chosen.only, chosen.every)
-            figures["random kills"] += attack.at_random(-(-chosen.kills // share), rng)
-            figures["flips"] += attack.flips(-(-chosen.flips // share), rng)
-            violations += attack.violations
-        print(f"{name}: {dict(figures)} so far, {len(violations)} violations", file=sys.stderr)
-    print(json.dumps({**figures, "violations": violations}, indent=1))
-    return 1 if violations else 0
+    figures = attacked(chosen.plans, chosen.only, chosen.every, chosen.kills, chosen.flips, chosen.seed)
+    print(json.dumps(figures, indent=1))
+    return 1 if figures["violations"] else 0
 
 
 if __name__ == "__main__":

@@ -1,18 +1,13 @@
 """Searches as a user runs them: killed and gone on with, shared by two commands, pruned, refused."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forks import SCRIPTS, start
 from in_process import run_script
-
-from twotower.commands.conf import CONF
 
 TINY = [
     "data=synthetic",
@@ -28,11 +23,6 @@ TINY = [
     "metrics.ks=[10,20]",
     "name=t",
 ]
-
-
-def command(root: Path, *arguments: str) -> list[str]:
-    script = str(CONF.parent / "scripts" / "train.py")
-    return [sys.executable, "-W", "error::FutureWarning", script, *TINY, f"output_root={root}", *arguments]
 
 
 def search(root: Path, *arguments: str, status: int = 0) -> str:
@@ -55,18 +45,13 @@ def results(root: Path) -> dict[str, dict[str, Any]]:
 @pytest.mark.slow
 def test_a_killed_search_goes_on_to_its_number_of_trials(tmp_path: Path) -> None:
     arguments = ("sweep=tpe", "sweep.num_trials=3", "sweep.pruner=none", "console=quiet")
-    process = subprocess.Popen(
-        command(tmp_path, *arguments),
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = start(SCRIPTS / "train.py", *TINY, f"output_root={tmp_path}", *arguments, out=tmp_path / "out")
     until = time.monotonic() + 900
     while not list(tmp_path.glob("t/*/0001_*/checkpoints/fit/last.ckpt")):
         assert time.monotonic() < until
         assert process.poll() is None
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
     first = next(tmp_path.glob("t/*/0000_*/result.json"))
     before = first.stat().st_mtime_ns
@@ -92,10 +77,11 @@ def test_two_commands_work_on_one_search_and_hopeless_trials_are_stopped(tmp_pat
         "sweep.num_startup=2",
         "console=quiet",
     )
-    processes = [subprocess.Popen(command(tmp_path, *arguments), stderr=subprocess.PIPE) for _ in range(2)]
-    for process in processes:
-        _, errors = process.communicate(timeout=1200)
-        assert process.returncode == 0, errors.decode()
+    outs = [tmp_path / "first", tmp_path / "second"]
+    command = [SCRIPTS / "train.py", *TINY, f"output_root={tmp_path}", *arguments]
+    processes = [start(*command, out=out) for out in outs]
+    for process, out in zip(processes, outs, strict=True):
+        assert process.wait(timeout=1200) == 0, out.read_text()
     search(tmp_path, *arguments)  # nothing left to run
     whole, each = found(tmp_path), results(tmp_path)
     assert sum(whole["states"].values()) == len(each) == 6

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from in_process import run_script
 from strangers.cosine_contrastive import CosineContrastive
 
 from twotower.commands.compose import checked
@@ -29,7 +30,6 @@ TINY = [
     "console=quiet",
 ]
 MONITOR = "valid/first_place_at_20"
-STRANGERS = CONF.parent / "tests" / "contract"
 
 
 class Careless(CosineContrastive):
@@ -67,9 +67,9 @@ def test_given_what_it_needs_it_trains(tmp_path: Path) -> None:
     assert all(0 <= loss <= 3 for loss in losses)
 
 
-def door(name: str, *arguments: str, strangers: bool) -> str:
-    """Run a door; where there are no strangers, their classes cannot be imported."""
-    environment = os.environ | {"PYTHONPATH": str(STRANGERS) if strangers else ""}
+def without_strangers(name: str, *arguments: str) -> str:
+    """Run a door where their classes cannot be imported."""
+    environment = os.environ | {"PYTHONPATH": ""}
     command = [sys.executable, str(CONF.parent / "scripts" / name), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -80,7 +80,8 @@ def door(name: str, *arguments: str, strangers: bool) -> str:
 def test_a_metric_that_is_better_when_low_chooses_epochs_trials_and_runs(tmp_path: Path) -> None:
     search = ("sweep=random", "sweep.num_trials=2", "trainer.max_epochs=3", "trainer.refit=false")
     own = ("metrics.kinds.first={_target_:strangers.first_place.FirstPlace}", f"trainer.monitor={MONITOR}")
-    said = door("train.py", *TINY, *search, *own, f"output_root={tmp_path}", "name=t", strangers=True)
+    done = run_script("train", *TINY, *search, *own, f"output_root={tmp_path}", "name=t")
+    assert done.returncode == 0, done.stdout + done.stderr
     results = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("t/*/0*/result.json")}
     assert len(results) == 2
     for result in results.values():
@@ -93,8 +94,8 @@ def test_a_metric_that_is_better_when_low_chooses_epochs_trials_and_runs(tmp_pat
     found = json.loads(next(tmp_path.glob("t/*/sweep.json")).read_text())["search"]
     assert found["objectives"] == {MONITOR: "minimize"}
     assert [row["job"] for row in found["best"]] == [best]
-    assert f"best {best}  {MONITOR} {reached[best]:.4f}" in said
-    compared = door("compare.py", f"{tmp_path}/t", "metric=first_place_at_20", "json=-", strangers=False)
+    assert f"best {best}  {MONITOR} {reached[best]:.4f}" in done.stdout
+    compared = without_strangers("compare.py", f"{tmp_path}/t", "metric=first_place_at_20", "json=-")
     report = json.loads(compared)
     values = [row["test/first_place_at_20"] for row in report["rows"]]
     assert report["higher_is_better"] is False

@@ -2,22 +2,18 @@
 
 import contextlib
 import json
-import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forks import SCRIPTS, Fork, start
 from in_process import run_script
 
 from twotower.bundle.read import read_bundle
-from twotower.commands.conf import CONF
 
-TRAIN = [sys.executable, str(CONF.parent / "scripts" / "train.py")]
 TINY = [
     "data=synthetic",
     "data.num_users=300",
@@ -150,20 +146,20 @@ QUICK = ["trainer.refit=false", "metrics.num_bootstrap=0"]
 FOUR = ["-m", "embedding_dim=16,32", "loss.temperature=0.1,0.2", *QUICK]
 
 
+Process = Fork | subprocess.Popen[bytes]
+
+
 @contextlib.contextmanager
-def started(root: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    command = [*TRAIN, *TINY, f"output_root={root}", *arguments]
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as the tests themselves
-    with (root / "out").open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=one_thread)
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
+def started(root: Path, *arguments: str) -> Iterator[Process]:
+    process = start(SCRIPTS / "train.py", *TINY, f"output_root={root}", *arguments, out=root / "out")
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
-def wait_for(root: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
+def wait_for(root: Path, pattern: str, process: Process) -> None:
     until = time.monotonic() + 900
     while not list(root.glob(pattern)):
         assert process.poll() is None, "the sweep ended before"
@@ -181,7 +177,8 @@ def test_a_sweep_killed_in_its_third_job_goes_on_where_it_stopped(tmp_path: Path
     third = killed / "t" / name / "dim32,temp.1"
     with started(killed, *FOUR) as process:
         wait_for(third, "checkpoints/fit/last.ckpt", process)
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
+        process.wait()
     assert not (third / "result.json").exists()
     first_two = {path: path.stat().st_mtime_ns for path in sorted(killed.glob("t/*/*/result.json"))}
     assert len(first_two) == 2

@@ -4,10 +4,8 @@ The long form, at every file event and at random moments, is in `scripts/bench/t
 `scripts/bench/signals.py`.
 """
 
-import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,31 +16,24 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts" / "bench"))
 
 from signals import Trial  # noqa: E402
-from training_kills import seen  # noqa: E402
+from training_kills import attacked, seen  # noqa: E402
 
 
 @pytest.mark.slow
 def test_killed_at_every_event_of_a_checkpoint_it_ends_as_if_it_had_not_been() -> None:
-    arguments = ["--plans", "short", "--only", ".ckpt", "--every", "5", "--kills", "1", "--flips", "5"]
-    script = ROOT / "scripts" / "bench" / "training_kills.py"
-    done = subprocess.run(
-        [sys.executable, str(script), *arguments], capture_output=True, text=True, check=False
-    )
-    figures = json.loads(done.stdout)
+    figures = attacked(["short"], ".ckpt", every=3, num_kills=1, num_flips=5, seed=0)
     assert figures["violations"] == []
-    # best and last of the one epoch, last of the refit's, final of both; before and after each is written
-    # under its temporary name, and before and after it has its own
-    assert figures["file events"] == 4  # every fifth of 4 * (2 + 1 + 2)
+    # best and last of the one epoch, last of the refit's, final of both; before and after each has its name
+    assert figures["file events"] == 4  # every third of 2 * (2 + 1 + 2)
     assert figures["random kills"] >= 1
     assert figures["flips"] == 5
-    assert done.returncode == 0
 
 
 @pytest.mark.slow
 def test_told_to_stop_it_says_how_to_go_on_and_then_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     alone = Trial(tmp_path / "alone", "fit", signal.SIGTERM)
-    subprocess.run(alone.command, check=True, capture_output=True)
+    assert run_script("train", *alone.command[2:]).returncode == 0
     (expected,) = (tmp_path / "alone" / "default").iterdir()
     trial = Trial(tmp_path / "stopped", "fit", signal.SIGTERM)
     trial.run(delay=0)

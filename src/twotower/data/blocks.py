@@ -12,34 +12,45 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from twotower.config.progress import Progress
+
 BLOCK_ROWS = 2**18  # 200 bytes each while a block is sorted: 50 MB
 RANGES = 2**16
 
 
-def blocks(length: int, *mapped: np.ndarray | None) -> Iterator[slice]:
-    """Give the slices of arrays of a length in turn; pages of those that are mapped are let go."""
-    for start in range(0, length, BLOCK_ROWS):
-        yield slice(start, min(start + BLOCK_ROWS, length))
-        forget(*mapped)
+def blocks(length: int, *mapped: np.ndarray | None, what: str = "") -> Iterator[slice]:
+    """Give the slices of arrays of a length in turn; pages of those that are mapped are let go.
+
+    If it is long, how far it is is told of `what` is done.
+    """
+    with Progress(what, length) as tell:
+        for start in range(0, length, BLOCK_ROWS):
+            yield slice(start, min(start + BLOCK_ROWS, length))
+            forget(*mapped)
+            if what:
+                tell(start + BLOCK_ROWS)
 
 
-def blocks_of_users(offsets: np.ndarray, *mapped: np.ndarray | None) -> Iterator[slice]:
+def blocks_of_users(offsets: np.ndarray, *mapped: np.ndarray | None, what: str = "") -> Iterator[slice]:
     """Give slices that hold whole users, as many as fit into a block, at least one.
 
     Args:
         offsets: int64 [num_users + 2], where each user row's interactions begin.
         mapped: see `blocks`.
+        what: likewise.
     """
-    end = int(offsets[-1])
-    start = 0
-    while start < end:
-        last = int(np.searchsorted(offsets, start + BLOCK_ROWS, side="right")) - 1
-        stop = int(offsets[last])
-        if stop <= start:  # a user longer than a block
-            stop = int(offsets[np.searchsorted(offsets, start, side="right")])
-        yield slice(start, stop)
-        forget(*mapped)
-        start = stop
+    start, end = 0, int(offsets[-1])
+    with Progress(what, end) as tell:
+        while start < end:
+            last = int(np.searchsorted(offsets, start + BLOCK_ROWS, side="right")) - 1
+            stop = int(offsets[last])
+            if stop <= start:  # a user longer than a block
+                stop = int(offsets[np.searchsorted(offsets, start, side="right")])
+            yield slice(start, stop)
+            forget(*mapped)
+            start = stop
+            if what:
+                tell(stop)
 
 
 def forget(*arrays: np.ndarray | None) -> None:

@@ -139,7 +139,8 @@ def _targets_of(
     is_target = np.zeros(len(log), dtype=np.bool_)
     limits = np.full(log.num_users + 1, len(log), dtype=np.int64)
     kept: list[dict[str, NDArray[Any]]] = []
-    for rows in blocks_of_users(log.offsets, log.users, log.items, log.times):
+    long = log.users, log.items, log.times
+    for rows in blocks_of_users(log.offsets, *long, what="data: finding targets"):
         some, codes = log.at(rows), parts[rows]
         wanted = is_in(codes, targets) & some.is_positive
         if not wanted.any():

@@ -110,7 +110,7 @@ class Log:
         new = {
             name: room.array(place, name, column.dtype, int(offsets[-1])) for name, column in columns.items()
         }
-        for rows in blocks(len(self), self.users, *columns.values()):
+        for rows in blocks(len(self), self.users, *columns.values(), what=f"data: writing {place}"):
             kept = keep(rows)
             for name, column in columns.items():
                 new[name].put(column[rows][kept])

@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from twotower.config.progress import Progress
 from twotower.data import blocks
 from twotower.data.column import Column, checked_ids
-from twotower.data.places import Place
-from twotower.data.table_reader import is_parquet, opened, series, unreadable
-from twotower.data.tables import TIMESTAMP, Tables
+from twotower.data.places import Place, opened
+from twotower.data.table_reader import is_parquet, series, unreadable
+from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
 from twotower.data.times import TimestampUnit, checked_times
 
 STREAMED: dict[str, Any] = {"pre_buffer": False, "buffer_size": 2**20}  # or the file is kept whole
@@ -32,6 +33,9 @@ class Ids:
 
     values: np.ndarray
     codes: NDArray[np.int32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.values if self.codes is None else self.codes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,17 +56,20 @@ class LogFiles:
     tables: Tables
     num_rows: int
 
-    def batches(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    def batches(self, names: Sequence[str], what: str) -> Iterator[dict[str, Any]]:
         """Give ids as `Ids` and times as int64 seconds; an InputError says which row is wrong.
 
-        The next batch is read while one is worked at.
+        The next batch is read while one is worked at. How far it is is told of `what` is done.
         """
-        with ThreadPoolExecutor(1) as reader:
+        done = 0
+        with ThreadPoolExecutor(1) as reader, Progress(what, self.num_rows) as tell:
             read = self._read(names)
             coming = reader.submit(next, read, None)
             while (batch := coming.result()) is not None:
                 coming = reader.submit(next, read, None)
                 yield batch
+                done += next(len(each) for each in batch.values())
+                tell(done)
 
     def column(self, name: str) -> Column:
         """Return a column as messages name it, without its values."""
@@ -109,17 +116,16 @@ class LogFiles:
         return Column(values, str(place), self.columns[name], counted="rows or more", before=before)
 
 
-def rows_to_stream(places: Sequence[Place], user: str, item: str, time: str | None) -> int | None:
-    """Return the rows of a log if it is to be read by batches: a long one in Parquet, of plain ids and times.
+def rows_to_stream(places: Sequence[Place], columns: Mapping[str, str]) -> int | None:
+    """Return the rows of a log if it is to be read by batches: a long one in Parquet, of ids and times alone.
 
     Args:
         places: its files.
-        user: the column of ids.
-        item: likewise.
-        time: the column of times, None where there are none.
+        columns: `user_id` and so on -> its name there.
     """
-    if not all(is_parquet(place) for place in places):
+    if set(columns) - {USER_ID, ITEM_ID, TIMESTAMP} or not all(is_parquet(place) for place in places):
         return None
+    time = columns.get(TIMESTAMP)
     num_rows = 0
     for place in places:
         with opened(place) as source, pq.ParquetFile(source) as file:
@@ -127,7 +133,7 @@ def rows_to_stream(places: Sequence[Place], user: str, item: str, time: str | No
         kinds = {name: schema.field(name).type for name in schema.names}
         if time is not None and (time not in kinds or pa.types.is_nested(kinds[time])):
             return None
-        for name in (user, item):
+        for name in (columns[USER_ID], columns[ITEM_ID]):
             if name not in kinds or not (pa.types.is_integer(kinds[name]) or is_text(kinds[name])):
                 return None
     return num_rows if num_rows > LONGEST_IN_MEMORY else None

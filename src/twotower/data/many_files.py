@@ -1,14 +1,15 @@
 """Tables that are cut into several files: read as one, in the order in which the files are named."""
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twotower.data.places import Place
-from twotower.data.table_reader import is_parquet, opened, read
+from twotower.config.errors import InputError
+from twotower.data.places import Place, opened, places_of
+from twotower.data.table_reader import header, header_problems, is_parquet, read
 
 NUMBERS = ("whole numbers", "numbers")
 
@@ -44,6 +45,37 @@ def pieces_of(places: Sequence[Place]) -> list[tuple[int, str]]:
     return [
         (start, str(place)) for start, number, place in zip(before, numbers, places, strict=False) if number
     ]
+
+
+def problems_of(
+    table: str,
+    setting: str | Sequence[str],
+    separator: str,
+    needed: Mapping[str, Sequence[str] | None],
+) -> list[tuple[str, str]]:
+    """Return what is wrong with the files of a table, as (setting, message), from their headers alone.
+
+    Args:
+        table: "interactions", "users" or "items".
+        setting: that names its files.
+        separator: of CSV.
+        needed: setting -> the columns it needs; None for all that the first file has.
+    """
+    try:
+        places = places_of(setting)
+        headers = [header(place, separator) for place in places]
+    except InputError as error:
+        return [(f"{table}_path", str(error))]
+    wanted = {key: headers[0] if columns is None else columns for key, columns in needed.items()}
+    found = [
+        (key, problem)
+        for place, names in zip(places, headers, strict=True)
+        for key, columns in wanted.items()
+        for problem in header_problems(place, names, filter(None, columns))
+    ]
+    all_wanted = [name for columns in wanted.values() for name in columns]
+    told = [] if found else conflicts(places, all_wanted)
+    return [*found, *((f"{table}_path", each) for each in told)]
 
 
 def conflicts(places: Sequence[Place], columns: Sequence[str]) -> list[str]:

@@ -1,9 +1,10 @@
 """Where the files of a table are: one, a list, all of a folder or of a pattern, here or at an address."""
 
+import contextlib
 import glob
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -83,6 +84,22 @@ def digest_of(place: Place) -> str:
         return sha256_of_file(place)
     system, path = _system(place.address)
     return hashlib.sha256(str(system.ukey(path)).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def opened(place: Place) -> Iterator[Any]:
+    """Give what PyArrow reads: the path of a file that is here, or an open one."""
+    if isinstance(place, Path):
+        yield place
+    else:
+        with place.open() as file:
+            yield file
+
+
+def digest_of_all(places: Sequence[Place]) -> list[Any]:
+    """Return the names of files and what tells their content; of a single one its own."""
+    found = [[place.name, digest_of(place)] for place in places]
+    return found if len(found) > 1 else found[0]
 
 
 def _local(text: str) -> list[Place]:

@@ -6,7 +6,7 @@ and each bucket is sorted. Ties keep the order of the rows, as buckets do.
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.config.progress import Progress
 from twotower.data.blocks import Folder, blocks_of_users
 from twotower.data.check_tables import checked_beside
 from twotower.data.id_counts import IdCounts
@@ -40,7 +41,7 @@ def placed_files(source: Source, files: LogFiles, needs: Needs, room: Folder, sc
     """
     config = source.config
     counts = {key: IdCounts(files.num_rows) for key in ENTITIES.values()}
-    for batch in files.batches(list(counts)):
+    for batch in files.batches(list(counts), "data: counting users and items"):
         for key, count in counts.items():
             count.add(batch[key])
     found = {key: count.found() for key, count in counts.items()}
@@ -59,7 +60,7 @@ def placed_files(source: Source, files: LogFiles, needs: Needs, room: Folder, sc
         oddity = oddity_of_log(
             files.column(TIMESTAMP),
             log.times,
-            lambda: (batch[TIMESTAMP] for batch in files.batches([TIMESTAMP])),
+            lambda: (batch[TIMESTAMP] for batch in files.batches([TIMESTAMP], "data: looking at times")),
         )
     return Placed(files.tables, in_rows(tables, users, items), log, None, oddity)
 
@@ -98,7 +99,7 @@ def _fill(buckets: _Buckets, files: LogFiles, users: Vocabulary, items: Vocabula
     bucket_of = np.repeat(np.arange(len(buckets.starts) - 1, dtype=np.uint16), np.diff(buckets.bounds))
     cursors = buckets.starts[:-1].copy()
     rows_before = 0
-    for batch in files.batches(list(files.columns)):
+    for batch in files.batches(list(files.columns), "data: sorting interactions by user"):
         user_rows, item_rows = _rows(users, batch[USER_ID]), _rows(items, batch[ITEM_ID])
         times = batch.get(TIMESTAMP)
         if times is None:  # the order of rows stands for it
@@ -131,7 +132,7 @@ def _sorted(
     users = scratch.array("log", "users", np.int32, length)
     items = room.array("history_whole", "items", np.int32, length)
     times = room.array("history_whole", "times", np.int64, length)
-    for start, end in itertools.pairwise(buckets.starts.tolist()):
+    for start, end in _told(itertools.pairwise(buckets.starts.tolist()), length):
         keys, rows = _read(buckets.keys, np.int64, start, end), _read(buckets.items, np.int32, start, end)
         order, keys = _order(keys)
         users.put(keys >> TIME_BITS)
@@ -139,6 +140,13 @@ def _sorted(
         times.put(keys & (2**TIME_BITS - 1))
     num_users = len(offsets) - 2
     return Log(users.done(), items.done(), times.done(), num_users, num_items)
+
+
+def _told(spans: Iterable[tuple[int, int]], length: int) -> Iterator[tuple[int, int]]:
+    with Progress("data: sorting interactions by time", length) as tell:
+        for span in spans:
+            yield span
+            tell(span[1])
 
 
 def _order(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -204,7 +204,7 @@ def _save(folder: Path, place: str, holder: object, names: tuple[str, ...]) -> d
         if not path.exists():
             np.save(path, array, allow_pickle=False)
         digest = hashlib.sha256()
-        for rows in blocks(len(array), array):
+        for rows in blocks(len(array), array, what=f"data: reading {place}/{name} once more"):
             digest.update(array[rows].data)
         content[f"{place}/{name}"] = [str(array.dtype), list(array.shape), digest.hexdigest()]
     return content

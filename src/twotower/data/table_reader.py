@@ -10,7 +10,7 @@ import re
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,18 +23,8 @@ from pydantic_core import PydanticCustomError
 
 from twotower.config.errors import InputError
 from twotower.config.problems import legible, listed
-from twotower.data.places import Place
+from twotower.data.places import Place, opened
 from twotower.data.tables import missing_columns
-
-
-@contextlib.contextmanager
-def opened(place: Place) -> Iterator[Any]:
-    """Give what PyArrow opens: the path of a file that is here, or an open one."""
-    if isinstance(place, Path):
-        yield place
-    else:
-        with place.open() as file:
-            yield file
 
 
 def _column_names(path: Place) -> list[str]:

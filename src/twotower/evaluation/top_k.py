@@ -25,7 +25,7 @@ from twotower.evaluation.half_search import HalfItems, half_search, is_quick
 
 CHUNK_SCORES = 2**24  # of a block of users; as float32 they are 64 MiB
 USERS_AT_ONCE = 1024  # at most, that a thread searches for
-FEWEST_ITEMS = 8192  # with fewer, scoring candidates again takes longer than scoring all of them at once
+FEWEST_ITEMS, ITEMS_A_PLACE = 4096, 80  # with fewer, scoring candidates again outweighs what is saved
 
 
 class ExactSearch:
@@ -65,7 +65,8 @@ class ExactSearch:
 
     @torch.inference_mode()
     def _top(self, users: Tensor, k: int, exclude: Pairs | None) -> Found:
-        if self._half is None or not self._half.suits(users):
+        few = len(self._items) < ITEMS_A_PLACE * k
+        if few or self._half is None or not self._half.suits(users):
             return self._whole(users, k, exclude)
         (rows, scores), left = half_search(users, self._half, k, exclude)
         if len(left):
@@ -74,7 +75,13 @@ class ExactSearch:
         return rows, scores
 
     def _whole(self, users: Tensor, k: int, exclude: Pairs | None) -> Found:
-        return top_k_of(lambda part: users[part] @ self._items.T, len(users), len(self._items), k, exclude)
+        num_items = len(self._items)
+        held = self._items.new_empty(min(len(users), block_size(num_items)), num_items)
+
+        def score(part: slice) -> Tensor:  # into the same memory: fresh pages take as long as the product
+            return torch.mm(users[part], self._items.T, out=held[: part.stop - part.start])
+
+        return top_k_of(score, len(users), num_items, k, exclude)
 
 
 def exact_top_k(user_vectors: Tensor, item_vectors: Tensor, k: int, exclude: Pairs | None = None) -> Found:
@@ -86,10 +93,18 @@ def exact_top_k(user_vectors: Tensor, item_vectors: Tensor, k: int, exclude: Pai
 def top_k_of(
     score: Callable[[slice], Tensor], num_queries: int, num_items: int, k: int, exclude: Pairs | None = None
 ) -> Found:
-    """Return what `exact_top_k` does for any scorer: a slice of users -> fresh scores float32 [B, N]."""
+    """Return what `exact_top_k` does for any scorer.
+
+    Args:
+        score: users as a slice of at most `block_size` -> their scores float32 [B, N], which are written to.
+        num_queries: Q.
+        num_items: N.
+        k: how many are wanted.
+        exclude: see `Pairs`.
+    """
     found_rows = np.zeros((num_queries, k), dtype=np.int64)
     found_scores = np.full((num_queries, k), -np.inf, dtype=np.float32)
-    size = max(1, min(BLOCK_USERS, CHUNK_SCORES // max(num_items, 1)))
+    size = block_size(num_items)
     for start in range(0, num_queries, size):
         queries = slice(start, min(start + size, num_queries))
         scores = score(queries)
@@ -97,6 +112,11 @@ def top_k_of(
             _mask(scores, queries, exclude)
         found_rows[queries], found_scores[queries] = _best(scores, k)
     return found_rows, found_scores
+
+
+def block_size(num_items: int) -> int:
+    """Return how many users are scored at once."""
+    return max(1, min(BLOCK_USERS, CHUNK_SCORES // max(num_items, 1)))
 
 
 def _in_threads(search: Callable[[slice], Found], parts: list[slice]) -> list[Found]:

@@ -57,8 +57,7 @@ class FeatureTable(nn.Module):
         encoded = {}
         for name, feature in _tabled(features).items():
             values = _column(table, name, feature, origin)
-            learn = feature.grow if grow else feature.fit
-            learn(values.iloc[np.asarray(train_rows) - 1], origin)
+            feature.learn(values.iloc[np.asarray(train_rows) - 1], grow)
             encoded[name] = feature.encode(values)
         return cls(features, encoded, len(table))
 

@@ -1,6 +1,7 @@
 """Titles and descriptions, without a language model: hashed words and parts of words."""
 
 import functools
+import itertools
 import re
 import zlib
 from collections import Counter
@@ -75,7 +76,7 @@ class HashedText(EmbeddedFeature):
         return np.array([not isinstance(value, str) for value in values], dtype=np.bool_)
 
     def _learn(self, values: pd.Series) -> State:
-        counts = Counter(token for tokens in self._tokenise(values) for token in tokens)
+        counts = Counter(itertools.chain.from_iterable(self._tokenise(values)))
         tokens = sorted(token for token, count in counts.items() if count >= self.config.min_count)
         return self.State(
             tokens=tokens, counts=[counts[token] for token in tokens], num_texts=int(values.notna().sum())

@@ -128,14 +128,16 @@ class Truth:
         found_rows = found_rows[:, : self.k]
         if not len(found_rows):
             return 1.0
-        counted = _first_of_each(found_rows) & (found_rows >= 0)
-        exact = counted & contains(self._keys, self._keys_of(found_rows))
+        ordered = np.sort(found_rows, axis=1)
+        counted = ordered >= 0
+        counted[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+        exact = counted & contains(self._keys, self._keys_of(ordered))
         others, places = np.nonzero(counted & ~exact)  # they may be as good as the last, all the same
         hits = int(exact.sum())
         for start in range(0, len(others), PAIRS_AT_ONCE):
             chunk = slice(start, start + PAIRS_AT_ONCE)
             who = others[chunk]
-            scores, slack = self._scores(who, found_rows[who, places[chunk]])
+            scores, slack = self._scores(who, ordered[who, places[chunk]])
             last, _ = self._scores(who, self.exact.rows[who, -1])
             hits += int((scores >= last - slack).sum())
         return hits / found_rows.size
@@ -163,14 +165,3 @@ class Truth:
         scores = np.einsum("pd,pd->p", queries, items)
         lengths = np.linalg.norm(queries, axis=1) * np.linalg.norm(items, axis=1)
         return np.where(self.rows[places] == rows, scores, -np.inf), TIE_TOLERANCE * lengths
-
-
-def _first_of_each(rows: np.ndarray) -> np.ndarray:
-    """Return bool [Q, K]: True where a row appears for the first time in its line."""
-    order = np.argsort(rows, axis=1, kind="stable")
-    ordered = np.take_along_axis(rows, order, axis=1)
-    new = np.ones(rows.shape, dtype=bool)
-    new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    first = np.empty_like(new)
-    np.put_along_axis(first, order, new, axis=1)
-    return first

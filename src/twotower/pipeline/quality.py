@@ -1,11 +1,14 @@
 """How good towers are: on the splits, beside the baselines, for items never seen in training."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from twotower.data.dataset import RetrievalDataset
+from twotower.evaluation.baselines import run
+from twotower.evaluation.baselines.kept import KeptLists
 from twotower.evaluation.baselines.run import BaselineReports, run_baselines
 from twotower.evaluation.cold_start import cold_start
 from twotower.evaluation.evaluator import Report
@@ -43,9 +46,19 @@ def run_all_baselines(job: Job) -> dict[str, BaselineReports]:
     dataset = job.dataset
     before = {"valid": (dataset.valid, dataset.train), "test": (dataset.test, dataset.train_and_valid)}
     return {
-        name: run_baselines(job.config.baselines, job.evaluator, holdout, log, len(dataset.items))
+        name: run_baselines(
+            job.config.baselines, job.evaluator, holdout, log, len(dataset.items), _kept_lists(job, name)
+        )
         for name, (holdout, log) in before.items()
     }
+
+
+def _kept_lists(job: Job, split: str) -> KeptLists | None:
+    """Return where lists of baselines on a split are kept; None where `cache=false` asks for new ones."""
+    if not job.config.cache:
+        return None
+    facts = (job.dataset.fingerprint, split, job.evaluator.max_k, job.evaluator.config.filter_seen)
+    return KeptLists(Path(job.config.output_root) / ".cache" / "baselines", facts, (run.__name__,))
 
 
 def measure_cold_start(job: Job, model: TwoTower) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 from matplotlib.transforms import Bbox
@@ -25,7 +26,7 @@ def recall_versus_latency(
     points: list[dict[str, Any]], target_recall: float, chosen: Mapping[str, Any]
 ) -> Figure:
     """Draw one point a setting of the search arguments, the chosen one marked, and the target as a line."""
-    figure = Figure(figsize=(7, 4.5), layout="constrained", facecolor="none")
+    figure = _figure(7, 4.5)
     axes = _axes(figure, 1, 1)
     # In the order they were tried, from fastest to most thorough: measured latencies may cross.
     axes.plot([p["latency_ms"] for p in points], [p["recall"] for p in points], "o-", color=BLUE, lw=2)
@@ -48,6 +49,7 @@ def recall_versus_latency(
         axes.set_xlim(left=0)
     axes.legend(frameon=False, labelcolor=GREY, fontsize=TEXT_SIZE, loc="lower right")
     _place_labels(figure, axes, labels)
+    figure.set_layout_engine("none")  # it is laid out, and labels are not to move
     return figure
 
 
@@ -68,7 +70,7 @@ def pareto(points: Sequence[Point], objective: str) -> Figure:
     lines = [f"{number[i]}   {points[i].name}" for i in named[:MOST_NUMBERED]]
     if len(named) > MOST_NUMBERED:
         lines.append(f"and {len(named) - MOST_NUMBERED} more")
-    figure = Figure(figsize=(12, 5 + 0.24 * len(lines)), layout="constrained", facecolor="none")
+    figure = _figure(12, 5 + 0.24 * len(lines))
     for column, (words, of_jobs) in enumerate(costs.items()):
         best = fronts[words]
         axes = _axes(figure, 2, column + 1)
@@ -101,6 +103,18 @@ def png_of(figure: Figure) -> tuple[bytes, int, int]:
     return buffer.getvalue(), width, height
 
 
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
+    FigureCanvasAgg(figure)  # without it every question for a text's size makes a canvas of its own
+    return figure
+
+
+def _lay_out(figure: Figure) -> None:
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
+
+
 def _axes(figure: Figure, columns: int, column: int) -> Axes:
     axes = figure.add_subplot(1, columns, column, facecolor="none")
     axes.tick_params(colors=GREY, which="both", labelsize=LABEL_SIZE)
@@ -120,7 +134,7 @@ def _log(axes: Axes) -> None:
 
 def _place_labels(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
     """Write labels beside their points, the first ones first; one that would cover another is left out."""
-    figure.draw_without_rendering()
+    _lay_out(figure)
     taken: list[Bbox] = []
     for x, y, text, color in labels:
         for across, up in PLACES:

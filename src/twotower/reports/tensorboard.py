@@ -16,6 +16,7 @@ from twotower.evaluation.user_values import k_of
 from twotower.reports.figures import pareto, png_of, recall_versus_latency
 from twotower.reports.hparams import columns_of, hparams_of, trial_id
 from twotower.reports.pareto import points_of
+from twotower.reports.projector import write_projector
 from twotower.runs.fingerprint import DEFAULT_MONITOR
 from twotower.runs.outcome import Ending, Outcome
 from twotower.runs.result import Result
@@ -143,7 +144,7 @@ class Board:
         """Put a labelled sample of item embeddings into the projector."""
         step = max(1, len(vectors) // MAX_PROJECTED)
         names = [" ".join(str(text).split()) or "?" for text in labels[::step]]
-        self.writer.add_embedding(vectors[::step], names, tag="items")
+        write_projector(self.folder, "items", vectors[::step], names)
 
     def _start(self, more: Mapping[str, str]) -> Summary:
         return summary_v2.hparams_pb(

@@ -6,6 +6,7 @@ candidates.
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +38,7 @@ class Batch:
         history_times: [P + S, L] int64 unix seconds.
         request_times: [P + S] int64 unix seconds of the interaction.
         weights: [P + S] float32.
-        known_positives: [K] int64, ascending: with
+        known_positives: [K] int32, ascending: with
         known_items: [K] int32, every item that the user of a position has in the train log.
         number: of the batch, counted from the start of the training; decides all its random draws.
         shown_items: [S] int64 item rows; there are some only for losses that take labelled examples.
@@ -124,14 +125,23 @@ class TrainBatches:
         return -(-self.order.size // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the rest of the current epoch."""
+        """Yield the rest of the current epoch; a thread gathers the batch to come while one is trained on."""
         epoch, position = divmod(self.number, len(self))
         order = self.order.epoch(epoch)
-        while position < len(self):
-            batch = self._gather(order[position * self.batch_size : (position + 1) * self.batch_size])
-            position += 1
-            self.number += 1  # before the yield: a checkpoint taken after this batch counts it
-            yield batch
+
+        def gathered(place: int) -> Batch:
+            chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
+            return self._gather(chosen, epoch * len(self) + place)
+
+        with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+            coming = thread.submit(gathered, position)
+            while position < len(self):
+                batch = coming.result()
+                position += 1
+                if position < len(self):
+                    coming = thread.submit(gathered, position)
+                self.number += 1  # before the yield: a checkpoint taken after this batch counts it, no other
+                yield batch
 
     def share_without_history(self) -> float:
         """Return the share of the examples that nothing comes before."""
@@ -155,7 +165,7 @@ class TrainBatches:
         """Go on from a checkpoint's position."""
         self.number = state["number"]
 
-    def _gather(self, chosen: np.ndarray) -> Batch:
+    def _gather(self, chosen: np.ndarray, number: int) -> Batch:
         examples = self.examples
         is_shown = chosen >= examples.num_positives
         if is_shown.any():
@@ -172,9 +182,9 @@ class TrainBatches:
             torch.from_numpy(examples.times[chosen]),
             torch.from_numpy(self.weights[chosen]),
             *self._known(users[:size]),
-            self.number,
+            number,
             _int64(items[size:]),
-            None if self.own is None else _int64(self.own.draw(users[:size], self.number)),
+            None if self.own is None else _int64(self.own.draw(users[:size], number)),
             None if examples.context is None else _int64(examples.context[chosen]),
             None if self.events is None else _int32(self.events.before(ends, there)),
         )
@@ -185,7 +195,7 @@ class TrainBatches:
         parts = [
             self.known_items[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
         ]
-        owners = np.repeat(np.arange(len(users)), ends - begins)
+        owners = np.repeat(np.arange(len(users), dtype=np.int32), ends - begins)
         return torch.from_numpy(owners), _int32(np.concatenate([self.known_items[:0], *parts]))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import Callback
 
@@ -21,6 +22,7 @@ from twotower.training.callbacks.keep import FINAL
 from twotower.training.callbacks.rehearsal import Rehearsal
 from twotower.training.checkpoints import read_checkpoint, unusable
 from twotower.training.fit import Fitted, fit
+from twotower.training.large_tables import warn_of_large_tables
 from twotower.training.module import RetrievalModule
 from twotower.training.parts import build_batches, build_module
 from twotower.training.trackers.tracker import Tracker
@@ -92,6 +94,7 @@ def train_towers(
     batches = build_batches(config, dataset.train)
     module = build_module(config, dataset, dataset.train, len(batches), evaluator)
     warn_of_empty_histories(batches)
+    warn_of_large_tables(module.model)
     same_data(folder, dataset.fingerprint)
     last = BuildIndex(index_catalogue)
     refit = config.trainer.refit
@@ -118,22 +121,19 @@ def trained_before(
         evaluator: of the validation split.
         folder: of the run; only read.
     """
+    phases = [FIT, REFIT] if config.trainer.refit else [FIT]
 
-    def module_of(name: str) -> tuple[RetrievalModule, Fitted]:
+    def module_of(name: str) -> RetrievalModule:
         log, judge = (dataset.train_and_valid, None) if name == REFIT else (dataset.train, evaluator)
         module = build_module(config, dataset, log, 1, judge)
-        return module, load_phase(module, folder, name)
-
-    module, *fitted = module_of(FIT)
-    if config.trainer.refit:
-        module, again = module_of(REFIT)
-        fitted.append(again)
+        load_phase(module, folder, name)
+        return module
 
     def valid() -> Report:
-        first = module_of(FIT)[0] if config.trainer.refit else module
-        return evaluate_valid(first, dataset, evaluator)
+        return evaluate_valid(module_of(FIT), dataset, evaluator)
 
-    return trained_of(module, fitted, valid)
+    fitted = [_ended(folder, name)[1] for name in phases]
+    return trained_of(module_of(phases[-1]), fitted, valid)
 
 
 def trained_of(
@@ -208,14 +208,19 @@ def load_phase(module: RetrievalModule, folder: Path, name: str) -> Fitted:
     Raises:
         InputError: its checkpoint is damaged, or another one.
     """
-    path = _final(folder, name)
-    checkpoint = read_checkpoint(path, module.device)
-    try:
-        fitted = Fitted(**checkpoint["fitted"])
-    except (KeyError, TypeError) as error:
-        raise unusable(path, "does not say how a fit went") from error
+    checkpoint, fitted = _ended(folder, name)
     module.load_state_dict(checkpoint["state_dict"])
     return fitted
+
+
+def _ended(folder: Path, name: str) -> tuple[dict[str, Any], Fitted]:
+    """Read what a phase ended with, and how it went."""
+    path = _final(folder, name)
+    checkpoint = read_checkpoint(path)
+    try:
+        return checkpoint, Fitted(**checkpoint["fitted"])
+    except (KeyError, TypeError) as error:
+        raise unusable(path, "does not say how a fit went") from error
 
 
 def _final(folder: Path, name: str) -> Path:

@@ -1,5 +1,6 @@
 """A data set is the same to the last bit, whether its log is in memory or read by batches of three rows."""
 
+import itertools
 import json
 import tempfile
 from pathlib import Path
@@ -117,7 +118,7 @@ def built(case, folder: Path, longest: int, block_rows: int) -> dict | str:
         return json.loads(meta.read_text())
 
 
-@settings(max_examples=int(__import__("os").environ.get("EX", "15")), deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(case=cases())
 def test_by_batches_and_in_memory_are_one(case):
     with tempfile.TemporaryDirectory() as folder:
@@ -148,5 +149,5 @@ def test_ids_are_counted(batches, span):
         counts = IdCounts(0)
         for batch in batches:
             counts.add(Ids(np.array(batch, dtype=np.int64)))
-    expected = np.unique(np.array(sum(batches, []), dtype=np.int64), return_counts=True)
+    expected = np.unique(np.array([*itertools.chain(*batches)], dtype=np.int64), return_counts=True)
     assert [column.tolist() for column in counts.found()] == [column.tolist() for column in expected]

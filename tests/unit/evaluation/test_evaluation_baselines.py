@@ -1,10 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.sparse
 from evaluation_logs import make_history, make_holdout
+from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-from twotower.evaluation.baselines import ease
+from twotower.evaluation.baselines import ease, kept
 from twotower.evaluation.baselines.baseline import Baseline
 from twotower.evaluation.baselines.ease import Ease, interaction_matrix
 from twotower.evaluation.baselines.popularity import Popularity
@@ -107,3 +110,35 @@ def test_a_regularisation_that_vanishes_beside_the_counts_is_told_with_its_key()
     config = Ease.Config(regularisation=1e-30)
     with pytest.raises(InputError, match=r"^baselines\.ease\.regularisation: too small for these data"):
         run_baselines({"ease": config}, EVALUATOR, make_holdout([[3]], [[1]]), train, 3)
+
+
+def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "WORTH_KEEPING", 0.0)
+    made: list[float] = []
+
+    def take(regularisation: float, data: str = "data") -> list[list[int]]:
+        config = Ease.Config(regularisation=regularisation)
+
+        def make() -> NDArray[np.int64]:
+            made.append(regularisation)
+            return np.array([[3, 1, 0]])
+
+        return kept.KeptLists(tmp_path, (data, 100), ()).take(config, make).tolist()
+
+    assert take(2.0) == take(2.0) == [[3, 1, 0]]
+    assert made == [2.0]
+    take(3.0), take(2.0, "other data")
+    assert made == [2.0, 3.0, 2.0]
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:-8] + bytes(8))
+    assert take(2.0) == [[3, 1, 0]]
+    assert made == [2.0, 3.0, 2.0, 2.0]
+
+
+def test_ease_beyond_the_memory_is_skipped_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twotower.config.memory.usable_bytes", lambda: 10**9)
+    assert Ease.Config().skip_reason(15_000) is None
+    said = "20000 x 20000 weights take about 1.6 GB, and this process may use 1.0 GB"
+    assert Ease.Config().skip_reason(20_000) == said

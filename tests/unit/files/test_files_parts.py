@@ -1,14 +1,13 @@
 """A file made part by part: whole or absent, the same bytes after a kill, counted."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from forks import Fork
 
 from twotower.config.errors import InputError
 from twotower.files.lock import held
@@ -34,22 +33,6 @@ def broken_at(last):
     return make
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from test_files_parts import PLAN, squares
-from twotower.files.parts import write_in_parts
-
-def make(number):
-    if number == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return squares(number)
-
-write_in_parts(Path(sys.argv[1]), PLAN, 4, make)
-"""
-
-
 def test_parts_become_one_file_a_row_group_each(tmp_path):
     out = tmp_path / "new" / "out.parquet"
     written = write_in_parts(out, PLAN, 4, squares)
@@ -63,8 +46,15 @@ def test_parts_become_one_file_a_row_group_each(tmp_path):
 def test_after_kill_9_the_same_call_goes_on_to_the_same_bytes(tmp_path):
     whole, out = tmp_path / "whole.parquet", tmp_path / "out.parquet"
     write_in_parts(whole, PLAN, 4, squares)
-    command = [sys.executable, "-c", KILLED, str(out), str(Path(__file__).parent)]
-    assert subprocess.run(command, timeout=600, check=False).returncode == -signal.SIGKILL
+
+    def make(number):
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return squares(number)
+
+    killed = Fork(lambda: write_in_parts(out, PLAN, 4, make), tmp_path / "said")
+    assert killed.wait() == -signal.SIGKILL
+    (tmp_path / "said").unlink()
     assert not out.exists()
     made = []
     written = write_in_parts(out, PLAN, 4, lambda number: made.append(number) or squares(number))

@@ -1,7 +1,7 @@
+import os
 import shutil
+import signal
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import threading
 from contextlib import closing
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forks import Fork
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -132,16 +133,14 @@ def test_commits_are_brought_to_the_disk(store):
 
 
 def test_a_killed_process_keeps_what_it_committed_and_frees_the_store(path):
-    code = (
-        "import os, signal, sys; from pathlib import Path\n"
-        "from twotower.serving.live.changes import ItemPut\n"
-        "from twotower.serving.live.store import Store\n"
-        "store = Store(Path(sys.argv[1])); store.commit([ItemPut('a', {'x': 1})])\n"
-        "store._connection.execute('BEGIN IMMEDIATE')\n"
-        "store._connection.execute('DELETE FROM puts')\n"
-        "os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -9
+    def die_within_a_transaction():
+        store = Store(path)
+        store.commit([ItemPut("a", {"x": 1})])
+        store._connection.execute("BEGIN IMMEDIATE")
+        store._connection.execute("DELETE FROM puts")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert Fork(die_within_a_transaction, path.with_name("out")).wait() == -signal.SIGKILL
     with closing(Store(path)) as store:
         assert list(store.changes()) == [ItemPut("a", {"x": 1})]
 

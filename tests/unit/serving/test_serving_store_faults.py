@@ -4,11 +4,11 @@ import contextlib
 import logging
 import os
 import shutil
-import subprocess
-import sys
+import signal
 from contextlib import closing
 
 import pytest
+from forks import Fork
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,16 +17,12 @@ from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, SetAside,
 from twotower.serving.live.store import Store, StoreFailed
 from twotower.serving.live.store_check import promise_file
 
-WRITE = """
-import os, signal, sys
-from pathlib import Path
-from twotower.serving.live.changes import ItemPut
-from twotower.serving.live.store import Store
-store = Store(Path(sys.argv[1]))
-for number in range(40):
-    store.commit([ItemPut(number, {"text": "x" * 300})])
-os.kill(os.getpid(), signal.SIGKILL)
-"""
+
+def write_and_die(path):
+    store = Store(path)
+    for number in range(40):
+        store.commit([ItemPut(number, {"text": "x" * 300})])
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.fixture
@@ -38,8 +34,8 @@ def path(tmp_path):
 def as_killed(tmp_path_factory):
     """What a process leaves that was killed after forty acknowledged changes."""
     folder = tmp_path_factory.mktemp("killed")
-    command = [sys.executable, "-c", WRITE, str(folder / "live.db")]
-    assert subprocess.run(command, check=False).returncode == -9
+    out = tmp_path_factory.mktemp("out") / "out"
+    assert Fork(lambda: write_and_die(folder / "live.db"), out).wait() == -signal.SIGKILL
     return folder
 
 

@@ -1,14 +1,8 @@
-"""Searches over a made-up objective; as a script, one of several processes that work on the same one.
-
-python fake_search.py FOLDER STORAGE NUM_TRIALS [TRIAL]
-
-Its so-manieth trial goes on until there is a file `FOLDER/go`.
-"""
+"""Searches over a made-up objective; `main` is one of several processes that work on the same one."""
 
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -78,6 +72,7 @@ def note(folder: Path, event: str, job: Job) -> None:
 
 
 def main(folder: Path, storage: str | None, num_trials: int, waits_in: int) -> None:
+    """Its so-manieth trial goes on until there is a file `FOLDER/go`."""
     plan = Tpe.Config(num_trials=num_trials, storage=storage, pruner="median", num_startup=4).build(
         request_of(folder)
     )
@@ -97,12 +92,3 @@ def main(folder: Path, storage: str | None, num_trials: int, waits_in: int) -> N
                 break
         plan.ended(job, result_of(job, status))
         note(folder, status, job)
-
-
-if __name__ == "__main__":
-    main(
-        Path(sys.argv[1]),
-        None if sys.argv[2] == "null" else sys.argv[2],
-        int(sys.argv[3]),
-        int(sys.argv[4]),
-    )

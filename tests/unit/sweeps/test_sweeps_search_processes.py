@@ -3,34 +3,33 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 
+import optuna  # noqa: F401 - so that forks need not load it
 import pytest
-from fake_search import GO, TRIALS, request_of, run
+from fake_search import GO, TRIALS, main, request_of, run
+from forks import Fork
 
 from twotower.sweeps.sweep import Sweep
 from twotower.sweeps.tpe import Tpe
 
-SCRIPT = Path(__file__).with_name("fake_search.py")
 STORAGES = ["null", "sqlite"]
 
 
-def start(folder: Path, storage: str, num_trials: int, waits_in: int = 0) -> subprocess.Popen[str]:
+def start(folder: Path, storage: str, num_trials: int, waits_in: int = 0) -> tuple[Fork, Path]:
     """A process; one that waits does so in its so-manieth trial, until there is the file `GO`."""
-    name = f"sqlite:///{folder}/study.db" if storage == "sqlite" else storage
-    command = [sys.executable, "-W", "error", str(SCRIPT), str(folder), name, str(num_trials), str(waits_in)]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    name = f"sqlite:///{folder}/study.db" if storage == "sqlite" else None
+    out = folder / f"out {len(list(folder.glob('out *')))}"
+    out.touch()
+    return Fork(lambda: main(folder, name, num_trials, waits_in), out), out
 
 
-def ended_well(*processes: subprocess.Popen[str]) -> bool:
-    for process in processes:
-        _, errors = process.communicate(timeout=600)
-        assert process.returncode == 0, errors
-        assert errors == ""
+def ended_well(*processes: tuple[Fork, Path]) -> bool:
+    for process, out in processes:
+        assert process.wait() == 0, out.read_text()
+        assert out.read_text() == ""
     return True
 
 
@@ -79,10 +78,10 @@ def test_processes_share_the_trials_and_none_is_run_twice(tmp_path: Path, storag
 @pytest.mark.slow
 @pytest.mark.parametrize("storage", STORAGES)
 def test_a_killed_trial_is_gone_on_with_by_one_process_in_its_folder(tmp_path: Path, storage: str) -> None:
-    victim = start(tmp_path, storage, 6, waits_in=3)
+    victim, _ = start(tmp_path, storage, 6, waits_in=3)
     wait_for(tmp_path, 3, "began")
     victim.kill()
-    victim.communicate()
+    victim.wait()
     ended = [each for each in events(tmp_path) if each["event"] != "began"]
     interrupted = next(each for each in reversed(events(tmp_path)) if each["event"] == "began")
     assert ended_well(*[start(tmp_path, storage, 6) for _ in range(2)])
@@ -103,13 +102,13 @@ def test_a_process_that_stands_still_keeps_its_trial(tmp_path: Path) -> None:
     wait_for(tmp_path, 1, "began")
     plan = plan_of(tmp_path, "null", 4)
     with plan.trials.alone():  # a process that stands still with the lock keeps everyone out
-        os.kill(sleeper.pid, signal.SIGSTOP)
+        os.kill(sleeper[0].pid, signal.SIGSTOP)
     try:
         taken = {str(each["job"]) for each in events(tmp_path) if each["event"] == "began"}
         jobs = run(plan)
         assert not taken & {job.name for job in jobs}
     finally:
         (tmp_path / GO).touch()
-        os.kill(sleeper.pid, signal.SIGCONT)
+        os.kill(sleeper[0].pid, signal.SIGCONT)
     assert ended_well(sleeper)
     assert states(tmp_path, "null", 4).total() == 4

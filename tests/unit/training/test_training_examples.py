@@ -1,7 +1,9 @@
 """Training examples: their weights by hand, their batches against plain Python."""
 
+import threading
 from collections import Counter
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -143,7 +145,7 @@ def test_dtypes() -> None:
     for batch in batches_of(TWO_USERS):
         for name, value in vars(batch).items():
             if isinstance(value, Tensor) and name != "weights":
-                narrow = {"history_rows", "history_events", "known_items"}
+                narrow = {"history_rows", "history_events", "known_items", "known_positives"}
                 assert value.dtype == (torch.int32 if name in narrow else torch.int64), name
         assert batch.weights.dtype == torch.float32
         moved = batch.to(torch.device("cpu"))
@@ -243,3 +245,22 @@ def test_share_without_history() -> None:
     log: Log = [[(DAY, 1), (DAY, 2), (2 * DAY, 3)], [(DAY, 4)]]
     assert batches_of(log, strict=False).share_without_history() == 2 / 4
     assert batches_of(log, strict=True).share_without_history() == 3 / 4
+
+
+def test_what_fails_in_the_thread_that_gathers_is_raised_and_the_thread_ends_with_the_epoch() -> None:
+    def alive() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("batches")]
+
+    batches = batches_of(TWO_USERS)
+    iterator = iter(batches)
+    next(iterator)
+    assert batches.number == 1  # the next one may be there, but nobody has had it
+    assert alive()
+    iterator.close()  # as when a training is left in the middle
+    assert not alive()
+    with mock.patch.object(batches, "_known", side_effect=ValueError("a bad disk")):
+        iterator = iter(batches)
+        with pytest.raises(ValueError, match="a bad disk"):
+            next(iterator)
+    assert batches.number == 1
+    assert not alive()

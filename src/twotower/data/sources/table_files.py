@@ -13,10 +13,10 @@ from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
 from twotower.config.spec import PositiveInt
 from twotower.data.log_files import LogFiles, rows_to_stream
-from twotower.data.many_files import conflicts, pieces_of, read_all
-from twotower.data.places import Place, digest_of, origin_of, places_of
+from twotower.data.many_files import pieces_of, problems_of, read_all
+from twotower.data.places import Place, digest_of_all, origin_of, places_of
 from twotower.data.sources.source import Source
-from twotower.data.table_reader import Separator, header, header_problems, is_parquet, tags, typed
+from twotower.data.table_reader import Separator, header, is_parquet, tags, typed
 from twotower.data.tables import (
     ENTITIES,
     EVENT,
@@ -57,10 +57,8 @@ class TableFiles(Source):
         """Which files, and what their columns are."""
 
         interactions_path: str | list[str]
-        """One row an interaction, in any order; equal times of a user keep the row order.
-
-        A file, a list of them, a folder or a pattern (`log/*.parquet`) whose files are taken by name; Parquet
-        also at an address (`s3://bucket/log`)."""
+        """One row an interaction, in any order; equal times of a user keep the row order. A file, a list or a
+        folder or pattern (`log/*.parquet`), read by name; Parquet also at an address (`s3://bucket/log`)."""
         users_path: str | None = None
         """One row a user; without it users have no features."""
         items_path: str | None = None
@@ -114,12 +112,12 @@ class TableFiles(Source):
             ]
             of_log: dict[str, list[str] | None] = {ROLES[role]: [column] for role, column in roles.items()}
             needed: dict[str, dict[str, list[str] | None]] = {
-                "interactions": of_log | {"context_columns": self.context_columns or []},
+                "interactions": of_log | {"context_columns": context},
                 "users": {"user_column": [self.user_column], "user_features": self.user_features},
                 "items": {"item_column": [self.item_column], "item_features": self.item_features},
             }
             for table in self.settings():
-                found += self._header_problems(table, needed[table])
+                found += problems_of(table, self.settings()[table], self.separator, needed[table])
             read = self.columns() if not found else None
             if read is not None:
                 for key, present, named in (
@@ -161,11 +159,7 @@ class TableFiles(Source):
 
         def settings(self) -> dict[str, str | list[str]]:
             """Return table -> what names its files, for each that there is."""
-            paths = {
-                "interactions": self.interactions_path,
-                "users": self.users_path,
-                "items": self.items_path,
-            }
+            paths = {table: getattr(self, f"{table}_path") for table in ("interactions", *ENTITIES)}
             return {table: path for table, path in paths.items() if path is not None}
 
         def places(self) -> dict[str, list[Place]]:
@@ -174,11 +168,8 @@ class TableFiles(Source):
 
         def paths(self) -> dict[str, Path]:
             """Return table -> its file, for each that is a single one on this machine."""
-            return {
-                table: places[0]
-                for table, places in self.places().items()
-                if len(places) == 1 and isinstance(places[0], Path)
-            }
+            firsts = {table: files[0] for table, files in self.places().items() if len(files) == 1}
+            return {table: place for table, place in firsts.items() if isinstance(place, Path)}
 
         def roles(self) -> dict[str, str]:
             """Return name in `Tables` -> column of the interactions."""
@@ -197,25 +188,6 @@ class TableFiles(Source):
             present = header(places[0], self.separator) if chosen is None else chosen
             return [name for name in present if name not in keys]
 
-        def _header_problems(
-            self, table: str, needed: Mapping[str, list[str] | None]
-        ) -> list[tuple[str, str]]:
-            try:
-                places = places_of(self.settings()[table])
-                headers = [header(place, self.separator) for place in places]
-            except InputError as error:
-                return [(f"{table}_path", str(error))]
-            wanted = {key: headers[0] if columns is None else columns for key, columns in needed.items()}
-            found = [
-                (key, problem)
-                for place, names in zip(places, headers, strict=True)
-                for key, columns in wanted.items()
-                for problem in header_problems(place, names, filter(None, columns))
-            ]
-            all_wanted = [name for columns in wanted.values() for name in columns]
-            told = [] if found else conflicts(places, all_wanted)
-            return [*found, *((f"{table}_path", each) for each in told)]
-
     config: Config
 
     def load(self) -> Tables:
@@ -226,9 +198,7 @@ class TableFiles(Source):
         """Return the files of a long log in Parquet of ids and times alone; any other is loaded."""
         places, roles = self.config.places(), self.config.roles()
         log = places.pop("interactions")
-        if set(roles) - {USER_ID, ITEM_ID, TIMESTAMP} or self.config.context_columns:
-            return None
-        num_rows = rows_to_stream(log, roles[USER_ID], roles[ITEM_ID], roles.get(TIMESTAMP))
+        num_rows = None if self.config.context_columns else rows_to_stream(log, roles)
         if num_rows is None:
             return None
         tables = replace(self._tables(places), pieces=pieces_of(log))
@@ -260,10 +230,7 @@ class TableFiles(Source):
     def fingerprint(self) -> str:
         """Return a SHA-256 over the settings and the content of the files, not their places."""
         settings = {key: value for key, value in self.config.spec().items() if key not in PLACES}
-        content: dict[str, Any] = {}
-        for table, places in self.config.places().items():
-            found = [[place.name, digest_of(place)] for place in places]
-            content[table] = found if len(found) > 1 else found[0]
+        content = {table: digest_of_all(places) for table, places in self.config.places().items()}
         return fingerprint_of([settings, content])
 
     def _read(

@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
+from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
 from twotower.evaluation.baselines.baseline import Baseline
+from twotower.evaluation.baselines.kept import KeptLists
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import top_k_of
@@ -29,8 +33,12 @@ def run_baselines(
     holdout: Holdout,
     train: History,
     num_items: int,
+    kept: KeptLists | None = None,
 ) -> BaselineReports:
-    """Fit each baseline on `train` and evaluate it; an InputError if a setting does not suit the data."""
+    """Fit each baseline on `train` and evaluate it; an InputError if a setting does not suit the data.
+
+    What took long is taken from `kept`, if it is there.
+    """
     popularity = item_popularity(train, num_items)
     reports, skipped = {}, {}
     for name, config in configs.items():
@@ -39,12 +47,8 @@ def run_baselines(
         if reason := config.skip_reason(num_items):
             skipped[name] = reason
             continue
-        baseline = config.build()
-        try:
-            baseline.fit(train, num_items, request_time(holdout, train))
-        except InputError as error:
-            raise InputError(f"baselines.{name}.{error}") from error
-        rows = _top_rows(baseline, evaluator, holdout, num_items)
+        recommend = partial(_fitted_top_rows, name, config, evaluator, holdout, train, num_items)
+        rows = recommend() if kept is None else kept.take(config, recommend)
         reports[name] = evaluator.evaluate(rows, holdout, popularity)
     return BaselineReports(reports, skipped)
 
@@ -55,10 +59,25 @@ def request_time(holdout: Holdout, train: History) -> int:
     return int(last) if first == last else int(train.times.max(initial=0)) + 1
 
 
-def _top_rows(baseline: Baseline, evaluator: Evaluator, holdout: Holdout, num_items: int) -> np.ndarray:
+def _fitted_top_rows(
+    name: str,
+    config: Baseline.Config,
+    evaluator: Evaluator,
+    holdout: Holdout,
+    train: History,
+    num_items: int,
+) -> NDArray[np.int64]:
+    baseline = config.build()
+    try:
+        baseline.fit(train, num_items, request_time(holdout, train))
+    except InputError as error:
+        raise InputError(f"baselines.{name}.{error}") from error
+    num_users = len(holdout.users)
+    with Progress(f"baseline {name}: ranking the catalogue for users", num_users) as tell:
 
-    def score(queries: slice) -> torch.Tensor:
-        return torch.from_numpy(baseline.scores(holdout.history, holdout.users[queries]))
+        def score(queries: slice) -> torch.Tensor:
+            tell(queries.start)
+            return torch.from_numpy(baseline.scores(holdout.history, holdout.users[queries]))
 
-    rows, _ = top_k_of(score, len(holdout.users), num_items, evaluator.max_k, evaluator.excluded(holdout))
+        rows, _ = top_k_of(score, num_users, num_items, evaluator.max_k, evaluator.excluded(holdout))
     return rows

@@ -1,0 +1,99 @@
+"""Processes of their own that need not import anything: forks of the process of the tests.
+
+A fresh one takes five seconds of a processor to load torch and what a first training loads, ten times what a
+small training takes. Where how a process begins is what is tested, it must be a fresh one.
+"""
+
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from twotower.commands.conf import CONF
+
+SCRIPTS = CONF.parent / "scripts"
+
+
+class Fork:
+    """A process that does some work, prints to a file, and is asked and ended as a `subprocess.Popen`."""
+
+    def __init__(self, work: Callable[[], object], out: Path) -> None:
+        self.returncode: int | None = None
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads: they only wait
+            self.pid = os.fork()
+        if self.pid == 0:
+            _work_and_leave(work, out)
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if ended else None
+        return self.returncode
+
+    def wait(self, timeout: float = 1200) -> int:
+        until = time.monotonic() + timeout
+        while (status := self.poll()) is None:
+            if time.monotonic() > until:
+                raise TimeoutError(f"process {self.pid} goes on after {timeout:.0f} seconds")
+            time.sleep(0.01)
+        return status
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _work_and_leave(work: Callable[[], object], out: Path) -> None:
+    status = 1
+    try:
+        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        for number in (1, 2):
+            os.dup2(descriptor, number)
+        sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 - until it ends
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+        work()
+        status = 0
+    except SystemExit as left:
+        status = left.code if isinstance(left.code, int) else int(left.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # nothing of the tests' own ending
+
+
+def start(
+    script: Path, *arguments: str | Path, out: Path, path: Path | None = None
+) -> "Fork | subprocess.Popen[bytes]":
+    """Run a script in a process of its own, with the packages that are in `path`."""
+    command = [str(script), *map(str, arguments)]
+    if torch.cuda.is_available():  # of which a fork can make no use
+        packages = os.pathsep.join(map(str, [*([path] if path else []), *sys.path]))
+        with out.open("wb") as file:
+            whole = [sys.executable, *command]
+            return subprocess.Popen(
+                whole, stdout=file, stderr=file, env=os.environ | {"PYTHONPATH": packages}
+            )
+
+    def work() -> None:
+        sys.argv = command
+        sys.path[:0] = [str(script.parent), *([str(path)] if path else [])]
+        runpy.run_path(command[0], run_name="__main__")
+
+    return Fork(work, out)

@@ -1,0 +1,109 @@
+"""A log in several files: which are taken, in what order, and what is said of files that do not fit."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from twotower.config.errors import InputError
+from twotower.config.facts import Facts
+from twotower.data.build import build_dataset
+from twotower.data.check_tables import checked
+from twotower.data.sources.table_files import TableFiles
+from twotower.data.splits.leave_one_out import LeaveOneOut
+
+T = 1_700_000_000
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def frame(items: list[int] | list[str], user: int | str = 7, time: int = T) -> pd.DataFrame:
+    """Return rows of a user, all at one time, so that only the order of rows tells them apart."""
+    return pd.DataFrame({"user_id": user, "item_id": items, "timestamp": time})
+
+
+def save(name: str, rows: pd.DataFrame) -> None:
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    if name.endswith("csv"):
+        rows.to_csv(name, index=False)
+    else:
+        rows.to_parquet(name, index=False)
+
+
+def source(path: str | list[str], **settings) -> TableFiles:
+    return TableFiles(TableFiles.Config(interactions_path=path, **settings))
+
+
+def items_of(path: str | list[str]) -> list[int]:
+    config = source(path).config
+    assert config.problems(Facts()) == []
+    return checked(source(path).load()).interactions["item_id"].tolist()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_folder_and_a_pattern_are_read_by_name_and_a_list_as_it_stands(kind: str) -> None:
+    for name, item in {"b": 2, "a": 1, "sub/c": 3, "_temporary/d": 4, ".e": 5}.items():
+        save(f"log/{name}.{kind}", frame([item, 10 * item]))
+    Path("log/_SUCCESS").write_text("")
+    assert items_of("log") == [1, 10, 2, 20, 3, 30]
+    assert items_of(f"log/*.{kind}") == [1, 10, 2, 20]
+    assert items_of([f"log/b.{kind}", f"log/a.{kind}"]) == [2, 20, 1, 10]
+    assert items_of(f"log/b.{kind}") == [2, 20]
+
+
+def test_an_address_is_read_as_the_folder_is(tmp_path: Path) -> None:
+    for name in "ab":
+        save(f"log/{name}.parquet", frame([1, 2, 3, ord(name)], user=name))
+    here, there = (
+        build_dataset(source(path), LeaveOneOut(LeaveOneOut.Config()), tmp_path / "cache")
+        for path in ("log", f"file://{tmp_path}/log")
+    )
+    assert here.fingerprint == there.fingerprint
+    assert here.test.target_items.tolist() == here.items.rows([97, 98]).tolist()
+    save("log.csv", frame([1]))
+    assert (
+        "only Parquet is read from an address"
+        in source(f"file://{tmp_path}/log.csv").config.problems(Facts())[0][1]
+    )
+    assert "nowhere" in source("nowhere://log").config.problems(Facts())[0][1]
+
+
+@pytest.mark.parametrize("longest", [0, 100], ids=["by batches", "in memory"])
+def test_a_row_is_told_by_its_file(longest: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("twotower.data.log_files.LONGEST_IN_MEMORY", longest)
+    monkeypatch.setattr("twotower.data.blocks.BLOCK_ROWS", 2)
+    save("log/a.parquet", frame([1, 2, 3]))
+    save("log/b.parquet", pd.concat([frame([4, 5, 6]), frame([7], time=5)]))
+    with pytest.raises(
+        InputError, match=r"column 'timestamp', row 4( of log/b.parquet)?: .*found 5"
+    ) as caught:
+        build_dataset(source("log"), LeaveOneOut(LeaveOneOut.Config()), tmp_path / "cache")
+    assert "log/b.parquet" in str(caught.value)
+    save("log/b.parquet", pd.concat([frame([4, 5, 6]), frame([7], time=T - 11 * 365 * 86_400)]))
+    audit = build_dataset(source("log"), LeaveOneOut(LeaveOneOut.Config()), tmp_path / "cache").audit
+    assert "1 of 7 rows (row 4 of log/b.parquet is the first)" in str(audit["warning"])
+
+
+def test_files_that_do_not_fit_each_other_are_told_before_they_are_read() -> None:
+    save("log/a.parquet", frame([1]))
+    save("log/b.parquet", frame(["x"]))
+    save("log/c.parquet", frame([1]).drop(columns="timestamp"))
+    said = dict(source("log").config.problems(Facts()))
+    assert "log/c.parquet: column 'timestamp' is missing" in said["timestamp_column"]
+    Path("log/c.parquet").unlink()
+    (told,) = source("log").config.problems(Facts())
+    assert told[0] == "interactions_path"
+    assert told[1].startswith(
+        "log/b.parquet: column 'item_id' holds text, but whole numbers in log/a.parquet"
+    )
+    save("log/b.csv", frame([1]))
+    assert (
+        "CSV and log/a.parquet is Parquet"
+        in source(["log/a.parquet", "log/b.csv"]).config.problems(Facts())[0][1]
+    )
+    Path("empty").mkdir()
+    assert "name a file, a folder of files or a pattern" in source("empty").config.problems(Facts())[0][1]
