@@ -1,7 +1,8 @@
 """The YAML files: where they lie, what a door's names, which choices a group has."""
 
+import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,13 @@ def searchpath(overrides: Iterable[str]) -> list[str]:
 
 def plain_file(name: str) -> dict[str, Any]:
     """Read `conf/<name>.yaml` as it stands, interpolations unresolved."""
-    values = OmegaConf.to_container(OmegaConf.load(CONF / f"{name}.yaml"), resolve=False)
+    path = CONF / f"{name}.yaml"
+    return dict(_parsed(path, path.stat().st_mtime_ns))
+
+
+@functools.cache  # a command asks for its own a dozen times, and each job of a sweep does
+def _parsed(path: Path, changed_ns: int) -> Mapping[str, Any]:
+    values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
 

@@ -25,7 +25,7 @@ from twotower.evaluation.half_search import HalfItems, half_search, is_quick
 
 CHUNK_SCORES = 2**24  # of a block of users; as float32 they are 64 MiB
 USERS_AT_ONCE = 1024  # at most, that a thread searches for
-FEWEST_ITEMS = 8192  # with fewer, scoring candidates again takes longer than scoring all of them at once
+FEWEST_ITEMS, ITEMS_A_PLACE = 4096, 80  # with fewer, scoring candidates again outweighs what is saved
 
 
 class ExactSearch:
@@ -65,7 +65,8 @@ class ExactSearch:
 
     @torch.inference_mode()
     def _top(self, users: Tensor, k: int, exclude: Pairs | None) -> Found:
-        if self._half is None or not self._half.suits(users):
+        few = len(self._items) < ITEMS_A_PLACE * k
+        if few or self._half is None or not self._half.suits(users):
             return self._whole(users, k, exclude)
         (rows, scores), left = half_search(users, self._half, k, exclude)
         if len(left):

@@ -11,14 +11,14 @@ class Candidates:
     """Distinct items, how they came to be there, and which of them are no negatives for whom.
 
     Attributes:
-        rows: [C] int64 item rows, each once, ascending.
+        rows: [C] item rows, each once, ascending.
         log_count: [C] log of how often each was drawn; a candidate stands for all its draws.
         log_q: [C] log of the probability of one draw giving the item.
         positive_log_q: [P] the same of each positive.
-        masked_positives: [M] int64 ascending positions in the batch; with
-        masked_candidates: [M] int64 positions in `rows`: the item is the positive itself or another known
+        masked_positives: [M] ascending positions in the batch; with
+        masked_candidates: [M] int32 positions in `rows`: the item is the positive itself or another known
             item of that user, so never a negative; -1 where it is no candidate.
-        own_rows: [P, O] int64 item rows that are candidates of one positive alone, 0 = none; with
+        own_rows: [P, O] item rows that are candidates of one positive alone, 0 = none; with
         own_log_q: [P, O] their log q. Both None where nobody has any.
     """
 
@@ -44,12 +44,12 @@ class Places(nn.Module):
     def __init__(self, num_items: int) -> None:
         super().__init__()
         # Kept, all -1 between two uses: to fill one anew takes longer than a step where items are millions.
-        self.register_buffer("places", torch.full((num_items + 1,), -1), persistent=False)
+        self.register_buffer("places", torch.full((num_items + 1,), -1, dtype=torch.int32), persistent=False)
 
     def among(self, rows: Tensor, *wanted: Tensor) -> list[Tensor]:
-        """Return the place of each wanted row among distinct rows [C], int64; -1 where it is not there."""
+        """Return the place of each wanted row among distinct rows [C], int32; -1 where it is not there."""
         rows = rows.long()  # of a batch they are int32, which writing by index does not take
-        self.places.index_copy_(0, rows, torch.arange(len(rows), device=rows.device))
+        self.places.index_copy_(0, rows, torch.arange(len(rows), dtype=torch.int32, device=rows.device))
         found = [self.places.index_select(0, each.flatten()).view(each.shape) for each in wanted]
         self.places.index_fill_(0, rows, -1)
         return found

@@ -26,7 +26,11 @@ class EmbeddingLayout:
 
     def of_users(self, output: Tensor) -> Tensor:
         """Return the embeddings [B, D] of users from what their tower says."""
-        return self.of_items(output, torch.ones_like(output[:, : self.bias_width]))
+        return (
+            self.of_items(output, torch.ones_like(output[:, : self.bias_width]))
+            if self.bias_width
+            else output
+        )
 
     def of_items(self, output: Tensor, bias: Tensor) -> Tensor:
         """Return the embeddings [B, D] of items from what their tower says and biases [B, bias_width]."""

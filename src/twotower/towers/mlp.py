@@ -77,9 +77,9 @@ class Mlp(ScaledTower):
 
     def forward(self, blocks: dict[str, Tensor]) -> Tensor:
         """Compute embeddings [B, D]; see `Tower.forward`."""
-        output: Tensor = self.layers(
-            self.input_dropout(torch.cat([blocks[name] for name in self.block_dims], -1))
-        )
+        chosen = [blocks[name] for name in self.block_dims]
+        joined = torch.cat(chosen, -1) if len(chosen) > 1 else chosen[0]
+        output: Tensor = self.layers(self.input_dropout(joined))
         if self.config.residual is not None:
             output = output + self.projection(self.input_dropout(blocks[self.config.residual]))
         scaled: Tensor = self.norm(output)

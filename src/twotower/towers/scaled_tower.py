@@ -2,13 +2,17 @@
 
 from abc import ABC
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from twotower.config.facts import Facts
 from twotower.towers.tower import Tower
+
+SHORTEST = 1e-12
+"""Lengths count for no less than this."""
 
 
 class L2Norm(nn.Module):
@@ -16,7 +20,31 @@ class L2Norm(nn.Module):
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Return embeddings of length 1 (zeros stay zeros)."""
-        return functional.normalize(embeddings, dim=-1)
+        if torch.compiler.is_compiling():  # an export: plain operators only
+            return functional.normalize(embeddings, dim=-1)
+        scaled: Tensor = _Normalise.apply(embeddings)  # type: ignore[no-untyped-call]
+        return scaled
+
+
+class _Normalise(torch.autograd.Function):
+    """`functional.normalize` to the last bit; its gradient in 4 operations, not 15."""
+
+    @staticmethod
+    def forward(ctx: Any, embeddings: Tensor) -> Tensor:
+        ctx.given = embeddings.dtype
+        embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+        lengths = torch.linalg.vector_norm(embeddings, dim=-1, keepdim=True).clamp_(min=SHORTEST)
+        scaled: Tensor = embeddings / lengths
+        ctx.save_for_backward(scaled, lengths)
+        return scaled
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (gradient,) = gradients
+        scaled, lengths = ctx.saved_tensors
+        along = (gradient * scaled).sum(-1, keepdim=True)
+        slope = torch.addcmul(gradient, scaled, along, value=-1).div_(lengths)
+        return slope.to(ctx.given)  # type: ignore[no-any-return]
 
 
 class ScaledTower(Tower, ABC):

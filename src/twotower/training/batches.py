@@ -38,7 +38,7 @@ class Batch:
         history_times: [P + S, L] int64 unix seconds.
         request_times: [P + S] int64 unix seconds of the interaction.
         weights: [P + S] float32.
-        known_positives: [K] int64, ascending: with
+        known_positives: [K] int32, ascending: with
         known_items: [K] int32, every item that the user of a position has in the train log.
         number: of the batch, counted from the start of the training; decides all its random draws.
         shown_items: [S] int64 item rows; there are some only for losses that take labelled examples.
@@ -195,7 +195,7 @@ class TrainBatches:
         parts = [
             self.known_items[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
         ]
-        owners = np.repeat(np.arange(len(users)), ends - begins)
+        owners = np.repeat(np.arange(len(users), dtype=np.int32), ends - begins)
         return torch.from_numpy(owners), _int32(np.concatenate([self.known_items[:0], *parts]))
 
 

@@ -93,7 +93,8 @@ class RetrievalModule(pl.LightningModule):
         # index_select, not items[...]: its gradient adds up in one order whatever the threads do.
         positives, shown, *own = (items.index_select(0, each) for each in places.split([*map(len, wanted)]))
         own = [each.view(*own_rows.shape, -1) for each in own if own_rows is not None]
-        of_candidates = items[: len(candidates.rows)]
+        num_candidates = len(candidates.rows)
+        of_candidates = items if len(rows) == num_candidates else items[:num_candidates]
         return self.loss.of_batch(users, positives, of_candidates, candidates, batch.weights, shown, *own)
 
     def _joined(self, rows: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,7 +104,7 @@ class RetrievalModule(pl.LightningModule):
         if not bool(absent.any()):  # positives are candidates of most sources
             return rows, places
         others, inverse = wanted[absent].unique(return_inverse=True)
-        places[absent] = inverse + len(rows)
+        places[absent] = (inverse + len(rows)).to(places.dtype)
         return torch.cat([rows, others]), places
 
     def _log_step(self, batch_idx: int) -> None:

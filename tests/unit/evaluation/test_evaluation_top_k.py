@@ -60,7 +60,7 @@ def test_scored_in_bfloat16_first_it_finds_the_same(
     items[generator.random(num_items) < 0.2] = items[0]
     positions, columns = np.nonzero(generator.random((11, num_items)) < generator.choice([0.1, 0.9]))
     with (
-        mock.patch.multiple(top_k, FEWEST_ITEMS=0, is_quick=lambda: True),
+        mock.patch.multiple(top_k, FEWEST_ITEMS=0, ITEMS_A_PLACE=0, is_quick=lambda: True),
         mock.patch.multiple(half_search, BLOCK_USERS=4, TILE_ITEMS=32),
         mock.patch.object(candidates, "MOST_CANDIDATES", most),
     ):
@@ -76,7 +76,7 @@ def test_scored_in_bfloat16_first_it_finds_the_same(
 
 def test_as_many_threads_as_there_are_find_the_same() -> None:
     users, items = torch.randn(600, 4), torch.randn(50, 4)
-    with mock.patch.multiple(top_k, FEWEST_ITEMS=0, is_quick=lambda: True):
+    with mock.patch.multiple(top_k, FEWEST_ITEMS=0, ITEMS_A_PLACE=0, is_quick=lambda: True):
         alone = ExactSearch(items).top(users, 5)
         before = torch.get_num_threads()
         torch.set_num_threads(3)
@@ -91,7 +91,7 @@ def test_as_many_threads_as_there_are_find_the_same() -> None:
 
 def test_vectors_that_are_not_numbers_are_no_matter_for_bfloat16() -> None:
     items = torch.tensor([[1.0], [torch.inf], [2.0]])
-    with mock.patch.multiple(top_k, FEWEST_ITEMS=0, is_quick=lambda: True):
+    with mock.patch.multiple(top_k, FEWEST_ITEMS=0, ITEMS_A_PLACE=0, is_quick=lambda: True):
         rows, _ = ExactSearch(items).top(torch.ones(1, 1), 2)
     assert rows.tolist() == [[2, 3]]
 

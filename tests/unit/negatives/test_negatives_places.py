@@ -18,4 +18,3 @@ def test_each_row_is_found_where_it_is(rows: list[int], wanted: list[int]) -> No
     found, first = PLACES.among(given, asked, given[:1])
     assert found.tolist() == [rows.index(row) if row in rows else -1 for row in wanted]
     assert first.tolist() == [0][: len(rows)]
-    assert found.dtype == torch.int64

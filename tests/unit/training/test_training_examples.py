@@ -145,7 +145,7 @@ def test_dtypes() -> None:
     for batch in batches_of(TWO_USERS):
         for name, value in vars(batch).items():
             if isinstance(value, Tensor) and name != "weights":
-                narrow = {"history_rows", "history_events", "known_items"}
+                narrow = {"history_rows", "history_events", "known_items", "known_positives"}
                 assert value.dtype == (torch.int32 if name in narrow else torch.int64), name
         assert batch.weights.dtype == torch.float32
         moved = batch.to(torch.device("cpu"))

@@ -31,3 +31,18 @@ def test_a_checkpoint_that_takes_long_waits(
         now[0] += 4
         keep.on_train_batch_end(trainer, Mock(), None, None, step - 1)
     assert saved == written
+
+
+def test_short_epochs_write_the_first_the_last_and_what_is_due(tmp_path: Path) -> None:
+    """Of epochs of 12 steps and 50 between two checkpoints: after 12, 72 (60 later), and 84, the last."""
+    saved: list[int] = []
+    trainer = Mock(loggers=[], should_stop=False, max_epochs=7)
+    trainer.save_checkpoint = lambda *_, **__: saved.append(trainer.global_step)
+    keep = Keep(TrainerChoice.Config(checkpoint_every_steps=50), tmp_path, Mock(), None)
+    for epoch in range(7):
+        trainer.global_step, trainer.current_epoch = 12 * (epoch + 1), epoch
+        keep.on_train_epoch_end(trainer, Mock())
+    assert saved == [12, 72, 84]
+    trainer.global_step, trainer.should_stop, trainer.max_epochs = 88, True, 9
+    keep.on_train_epoch_end(trainer, Mock())
+    assert saved[-1] == 88  # a training that stops is gone on from where it stopped

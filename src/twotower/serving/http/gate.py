@@ -84,6 +84,9 @@ class Gate:
                 response = answer()
             except Exception as error:
                 response = _failure(error, scope, method)
+            tell(response)
+
+        def tell(response: Response) -> None:
             _name_version(response.raw_headers, self.live.retriever.version)
             done(response)
             self._note(scope, method, response.status_code, started)
@@ -97,7 +100,7 @@ class Gate:
             direct.begin(direct.check(_parsed(body)), finish)
         except Exception as error:
             # Not at once: a hundred wrong requests that wait behind one another would call one another.
-            asyncio.get_running_loop().call_soon(finish, _raising(error))
+            asyncio.get_running_loop().call_soon(tell, _failure(error, scope, method))
         return True
 
     def _note(self, scope: Scope, method: str, status: int, started: float) -> None:
@@ -199,13 +202,6 @@ def _again(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
-
-
-def _raising(error: Exception) -> Callable[[], Response]:
-    def answer() -> Response:
-        raise error
-
-    return answer
 
 
 def _failure(error: Exception, scope: Scope, method: str) -> Response:

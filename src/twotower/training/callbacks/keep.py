@@ -23,10 +23,10 @@ last: one of 5 million items by 64 has 4 GB, and would take longer than the step
 class Keep(Checkpoint):
     """Keeps the best weights in `best.ckpt`, and in `last.ckpt` all that a resumed training goes on from.
 
-    `last.ckpt` is written where nothing is under way: after a step that no validation follows, and at the
-    end of an epoch after its validation and every other callback, since Lightning calls those for checkpoints
-    last. It holds the best value so far, whether the training is to stop, and where the batches are, which
-    Lightning itself forgets at the end of an epoch.
+    `last.ckpt` is written once it is so many steps old, and where nothing is under way: after a step that no
+    validation follows, or at the end of an epoch after its validation and every other callback, since
+    Lightning calls those for checkpoints last. It holds the best value so far, whether the training is to
+    stop, and where the batches are, which Lightning itself forgets at the end of an epoch.
 
     Args:
         choice: what is monitored, and how often to write.
@@ -58,8 +58,7 @@ class Keep(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write `last.ckpt` once it is so many steps old; see `SHARE`."""
-        due = trainer.global_step - self.saved_step >= self.every_steps
-        due = due and time.monotonic() >= self.rests_until
+        due = self._is_due(trainer) and time.monotonic() >= self.rests_until
         ends = batch_idx + 1 == trainer.num_training_batches or trainer.should_stop
         between = trainer.val_check_batch  # None where validations come by the clock
         validates = between is not None and (batch_idx + 1) % between == 0
@@ -76,11 +75,19 @@ class Keep(Checkpoint):
             write_checkpoint(self.folder / BEST, {"state_dict": pl_module.state_dict()})
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write `last.ckpt`."""
+        """Write `last.ckpt` once it is so many steps old: of epochs of a dozen steps it took a twentieth.
+
+        After the first epoch in any case, and after the last: `continue=` takes the optimizer from there.
+        """
         if self.best is None:
             self.epochs = trainer.current_epoch + 1
         self.stop = trainer.should_stop
-        self._save(trainer)
+        is_first, is_last = not self.saved_step, trainer.current_epoch + 1 == trainer.max_epochs
+        if is_first or is_last or self.stop or self._is_due(trainer):
+            self._save(trainer)
+        else:
+            for logger in trainer.loggers:
+                logger.save()  # for whoever watches the curves
 
     def load_best(self, module: RetrievalModule) -> None:
         """Put the best weights into the module, where something was monitored; else it keeps the last."""
@@ -102,6 +109,9 @@ class Keep(Checkpoint):
         self.best, self.epochs = state_dict["best"], state_dict["epochs"]
         self.stop, self.saved_step = state_dict["stop"], state_dict["saved_step"]
         self.batches.load_state_dict(state_dict["batches"])
+
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        return trainer.global_step - self.saved_step >= self.every_steps
 
     def _save(self, trainer: pl.Trainer) -> None:
         began = time.monotonic()

@@ -79,7 +79,15 @@ def _adagrad(
     squares: list[Tensor],
     steps: list[Tensor],
 ) -> None:
-    """Step tensors in place by the kernel of torch's fused Adagrad."""
+    """Step tensors in place by the kernel of torch's fused Adagrad; elsewhere than on a CPU by a few."""
+    if parameters[0].device.type != "cpu":  # not every torch has that kernel for other devices
+        if group["weight_decay"]:
+            gradients = [*torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])]
+        torch._foreach_addcmul_(squares, gradients, gradients)
+        roots = torch._foreach_sqrt(squares)
+        torch._foreach_add_(roots, group["eps"])
+        torch._foreach_addcdiv_(parameters, gradients, roots, value=-group["lr"])
+        return
     torch._fused_adagrad_(
         parameters,
         gradients,
