@@ -80,6 +80,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with the user's own data."""
     monkeypatch.chdir(tmp_path)
     write_tables(tmp_path)
+    (tmp_path / "bare").mkdir()
     return tmp_path
 
 
@@ -161,7 +162,7 @@ BEFORE_DATA: dict[str, tuple[str, ...]] = {
         "\n  loss: InBatchSoftmax needs log_q, which InBatch as set does not provide",
     ),
     "missing file": ("data.items_path=no.csv", "\n  data.items_path: there is no file no.csv (looked in /"),
-    "folder for a file": ("data.items_path=.", "\n  data.items_path: there is no file . (looked in /"),
+    "folder without a table": ("data.items_path=bare", "\n  data.items_path: ", "no file there ends in"),
     "path without the quotes it needs": (
         "data.items_path=items(1).csv",
         "\n  data.items_path=items(1).csv: ",
