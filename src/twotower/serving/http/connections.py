@@ -39,7 +39,9 @@ class Limits:
 class Connections:
     """An application whose connections have limits: uvicorn calls it, and `protocol` for each connection.
 
-    `open` are the connections that were not refused, `open_from` their number from each address.
+    Where it is a `Gate`, what is there whole is answered at once; with `cors_origins` it is not, but stands
+    behind another application, through which all requests go. `open` are the connections that were not
+    refused, `open_from` their number from each address.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:

@@ -1,6 +1,8 @@
 """uvicorn's protocol, but that what is there whole may be answered at once: in one write, without a task.
 
-A task, an event and the messages of ASGI cost more than half of what a request costs beside its answer.
+Of the 44 us that the loop's thread takes for a request through a task and the messages of ASGI 26 are left,
+and one call to the system less. uvicorn's parser and requests are used as they are: Granian in its place,
+which parses in Rust, took as much processor time (33 to 44 us against 34 to 41 for a bare answer).
 """
 
 import functools
