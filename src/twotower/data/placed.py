@@ -41,6 +41,7 @@ def placed(source: Source, needs: Needs) -> Placed:
     contexts = contexts_of(tables.interactions, list(tables.context))
     log = log_of(tables, users, items, contexts.rows if contexts else None)
     oddity = oddity_of_times(tables.column("interactions", TIMESTAMP)) if tables.has_times else None
+    given = replace(given, interactions=pd.DataFrame())  # which take most of the memory
     return Placed(
         given, in_rows(tables, users, items), log, None if contexts is None else contexts.table, oddity
     )
@@ -52,9 +53,9 @@ def vocabularies(tables: Tables) -> tuple[Vocabulary, Vocabulary]:
 
 
 def in_rows(tables: Tables, users: Vocabulary, items: Vocabulary) -> Tables:
-    """Return tables with users and items in the order of their rows."""
+    """Return tables with users and items in the order of their rows, and without the interactions."""
     user_table, item_table = (
         table.iloc[np.argsort(vocabulary.rows(table[key]))].reset_index(drop=True)
         for table, key, vocabulary in ((tables.users, USER_ID, users), (tables.items, ITEM_ID, items))
     )
-    return replace(tables, users=user_table, items=item_table)
+    return replace(tables, interactions=pd.DataFrame(), users=user_table, items=item_table)

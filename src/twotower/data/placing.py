@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.data.blocks import Folder, blocks_of_users
 from twotower.data.check_tables import checked_beside
@@ -116,7 +117,8 @@ def _fill(buckets: _Buckets, files: LogFiles, users: Vocabulary, items: Vocabula
                 _write(buckets.keys, keys[start:end], at)
                 _write(buckets.items, item_rows[start:end], at)
                 cursors[bucket] += end - start
-    assert (cursors == buckets.starts[1:]).all(), "the files changed while they were read"
+    if (cursors != buckets.starts[1:]).any():
+        raise InputError(f"{files.tables.origin('interactions')}: it changed while it was read; run again")
 
 
 def _rows(vocabulary: Vocabulary, ids: Ids) -> NDArray[np.int32]:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import faiss
 import numpy as np
@@ -65,8 +66,7 @@ TIE_TOLERANCE = 1e-6
 PAIRS_AT_ONCE = 2**16
 
 
-@dataclass(frozen=True)
-class SearchResult:
+class SearchResult(NamedTuple):
     """The k best items of each query, best first: dot products float32 [Q, K] and item rows int64 [Q, K].
 
     Where there are fewer than K, or the searched cells ran out of items, the score is -inf and the row -1.

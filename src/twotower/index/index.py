@@ -230,9 +230,9 @@ class Index(Component, ABC):
     @property
     def num_tombstones(self) -> int:
         """Removed vectors that the index still holds, and leaves out of what it finds: at a cost."""
-        return int(self._held.outer.ntotal) - self.num_vectors
+        return self._held.num_tombstones
 
     @property
     def dim(self) -> int:
         """The dimension of the vectors."""
-        return int(self._held.outer.d)
+        return self._held.dim

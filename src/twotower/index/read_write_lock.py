@@ -9,7 +9,8 @@ class ReadWriteLock:
     """A lock with shared reading and exclusive writing; waiting writers go first. Not re-entrant."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._mutex = threading.Lock()
+        self._changed = threading.Condition(self._mutex)
         self._num_readers = 0
         self._num_waiting_writers = 0
         self._writing = False
@@ -21,16 +22,16 @@ class ReadWriteLock:
 
     def begin_reading(self) -> None:
         """Wait for writers, and keep later ones out until `end_reading`."""
-        with self._changed:
+        with self._mutex:
             while self._writing or self._num_waiting_writers:
                 self._changed.wait()
             self._num_readers += 1
 
     def end_reading(self) -> None:
         """Let writers in, if this was the last reader."""
-        with self._changed:
+        with self._mutex:
             self._num_readers -= 1
-            if not self._num_readers:
+            if not self._num_readers and self._num_waiting_writers:
                 self._changed.notify_all()
 
     @contextmanager

@@ -135,8 +135,8 @@ def _files_of(settings: Mapping[str, Any], paths: Mapping[str, str]) -> Files:
     spec = config.spec() | {f"{table}_path": path for table, path in paths.items()}
     chosen = Source.Config.chosen(spec, "data")
     assert isinstance(chosen, Files)
-    if "interactions" not in chosen.paths():
-        raise InputError("interactions: the run's log is not one file here; name one, which is copied")
+    for table in chosen.settings().keys() - chosen.paths().keys():
+        raise InputError(f"{table}: those of the run are not one file here; name one, which is copied")
     if chosen.timestamp_column is None:
         raise InputError(
             "run: its log has no times (data.timestamp_column=null), so which events are in it already "

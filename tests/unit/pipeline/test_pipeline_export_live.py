@@ -222,6 +222,14 @@ def test_mistakes_are_told_and_nothing_is_left(place, store):
         (settings(place), place / "no.sqlite", "out", {}, {}, "no.sqlite: there is no store of live changes"),
         (settings(place), place / "log.csv", "out", {}, {}, "log.csv: not readable as a store"),
         (synthetic, store, "out", {}, {}, "it was trained on Synthetic, which has no log"),
+        (
+            settings(place, interactions_path=["a", "b"]),
+            store,
+            "out",
+            {},
+            {},
+            "interactions: .* not one file",
+        ),
         (settings(place), store, "out", {"interactions": str(place / "gone.csv")}, {}, "there is no file"),
         (
             settings(place),

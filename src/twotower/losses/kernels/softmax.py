@@ -38,6 +38,11 @@ def softmax_loss(
     factors of the users, behind one product and before the other; and no maximum is subtracted where the
     lengths of the embeddings say that none is needed. In base 2, since torch's exp2 takes .3 ns a number and
     its exp .8. In bf16 no number of the matrix is ever converted.
+
+    Measured (`scripts/bench/step.py`, one core, AVX-512): a whole step of 4,096 runs at 58 % of the rate of a
+    large product in float32 and 37 % in bf16, of 1,024 with a catalogue of 3,416 at 57 and 34 %. Alone, P =
+    1,024, C = 3,416, D = 64: 21 ms of a floor of 15 in float32, 14 of 7 in bf16; by `blockwise_loss` 32 and
+    29. With a maximum subtracted it is 5 to 15 % more.
     """
     precision, constants = precision_of(users), (bias, masked_positives, masked_candidates)
     spread = float(bias.max() - bias.min()) if len(bias) else math.inf
