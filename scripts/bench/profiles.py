@@ -65,8 +65,8 @@ RUN = {
 }
 DATA = {
     "twotower.pipeline.stages:build_dataset": "data: all that is named nowhere else",
-    "twotower.data.build:checked": "data: checks of tables",
-    "twotower.data.build:log_of": "data: order by user and time",
+    "twotower.data.build:placed": "data: tables checked, log in order",
+    "twotower.data.build:placed_files": "data: tables checked, log in order",
     "twotower.data.build:windows_of": "data: split",
     "twotower.data.build:write_dataset": "data: write the store",
     "twotower.data.build:open_dataset": "data: open the store",
@@ -78,7 +78,7 @@ EVALUATION = {
     "twotower.evaluation.exact:encode_catalogue": "evaluation: embed the catalogue",
     "twotower.evaluation.exact:rank_all": "evaluation: embed users and rank",
     "twotower.evaluation.baselines.ease:Ease.fit": "baselines: fit EASE",
-    "twotower.evaluation.baselines.run:_top_rows": "baselines: rank",
+    "twotower.evaluation.baselines.run:_fitted_top_rows": "baselines: rank",
     "twotower.evaluation.evaluator:Evaluator.evaluate": "evaluation: metrics and slices",
     "twotower.evaluation.evaluator:intervals_of": "evaluation: intervals",
     "twotower.pipeline.quality:run_all_baselines": "baselines: the rest",
