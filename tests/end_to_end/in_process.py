@@ -17,7 +17,7 @@ from twotower.commands.conf import CONF
 
 @contextlib.contextmanager
 def _signals_as_they_were() -> Iterator[None]:
-    """A door ignores signals at its end; what a fixture of a module leaves so, all tests behind it inherit."""
+    """A door ignores signals at its end; left so by a module's fixture, all tests behind it inherit that."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
