@@ -151,3 +151,11 @@ def test_ids_are_counted(batches, span):
             counts.add(Ids(np.array(batch, dtype=np.int64)))
     expected = np.unique(np.array([*itertools.chain(*batches)], dtype=np.int64), return_counts=True)
     assert [column.tolist() for column in counts.found()] == [column.tolist() for column in expected]
+
+
+def test_a_dictionary_may_hold_what_no_row_has(tmp_path):
+    rows = pd.DataFrame({"user_id": [1, 1, 1], "item_id": ["a", "b", "c"], "timestamp": [T, T + 1, T + 2]})
+    rows["item_id"] = rows["item_id"].astype(pd.CategoricalDtype(["a", "b", "c", ""]))
+    case = {}, [rows], {}, SPLITS[0]
+    assert built(case, tmp_path, 0, 3) == built(case, tmp_path, 10**9, 10**6)
+    assert isinstance(built(case, tmp_path, 0, 3), dict)
