@@ -158,7 +158,7 @@ class TrainBatches:
         return epochs * self.order.size + batches * self.batch_size  # an epoch's last batch may be short
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position, for a checkpoint, and the kind of order: another machine might choose another."""
+        """Return the position, for a checkpoint, and the kind of order: a machine chooses it."""
         return {"number": self.number, "by_blocks": isinstance(self.order, BlockOrder)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
