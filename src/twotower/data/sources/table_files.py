@@ -198,9 +198,8 @@ class TableFiles(Source):
         """Return the files of a long log in Parquet of ids and times alone; any other is loaded."""
         places, roles = self.config.places(), self.config.roles()
         log = places.pop("interactions")
-        in_memory = self.config.context_columns or type(self).load is not TableFiles.load  # one of its own
-        num_rows = None if in_memory else rows_to_stream(log, roles)
-        if num_rows is None:
+        num_rows = None if self.config.context_columns else rows_to_stream(log, roles)
+        if num_rows is None or type(self).load is not TableFiles.load:  # a subclass may load otherwise
             return None
         tables = replace(self._tables(places), pieces=pieces_of(log))
         return LogFiles(log, roles, self.config.timestamp_unit, tables, num_rows)
