@@ -95,9 +95,9 @@ def alone(retriever: Retriever, requests: list[Request], size: int, seconds: flo
     return Measured(number / sum(took), cpu / number * 1e6, p50, p95, p99)
 
 
-def over_http(url: str, script: Path, connections: int, seconds: float) -> Measured:
+def over_http(url: str, script: Path, connections: int, seconds: int) -> Measured:
     """Measure the service with requests as a script for wrk makes them."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "-s", str(script), url]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
     before = cpu_seconds(url)
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     cpu = cpu_seconds(url) - before
@@ -129,7 +129,7 @@ ONE, SEVERAL, MOST, PACED = (
 
 
 def a_round(
-    retriever: Retriever, requests: list[Request], urls: dict[str, str], seconds: float
+    retriever: Retriever, requests: list[Request], urls: dict[str, str], seconds: int
 ) -> dict[str, Measured]:
     """Measure everything once; `urls` are services by what is said behind a stream's name."""
     found = {name: alone(retriever, requests, size, seconds) for name, size in ((ONE, 1), (SEVERAL, BATCH))}
@@ -174,7 +174,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--seconds", type=float, default=4.0, help="for each figure of a round")
+    parser.add_argument("--seconds", type=int, default=4, help="for each figure of a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--before", type=Path, help="a checkout whose service is measured too")
     parser.add_argument("-k", type=int, default=10, help="items in an answer")
