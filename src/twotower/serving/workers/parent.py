@@ -153,10 +153,10 @@ class Workers:
             self._pauses[worker.number] = min(2 * pause, MOST_PAUSE)
             self._not_before[worker.number] = time.monotonic() + pause
             LOG.warning(
-                "worker %d (process %d) ended with status %d; it is started again",
+                "worker %d (process %d) ended %s; it is started again",
                 worker.number,
                 worker.process.pid,
-                status,
+                f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}",
             )
         else:  # it has told why: a mistake in the settings, say
             self._status = status if status > 0 else FAILED
