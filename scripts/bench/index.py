@@ -8,7 +8,7 @@ matter of luck: whether memory begins at a multiple of 32 bytes makes 8 %. Print
 `outputs/bench/index.json`.
 """
 
-import sys
+import argparse
 import time
 from functools import partial
 from typing import Any
@@ -98,9 +98,9 @@ def measure(name: str, vectors: np.ndarray, queries: np.ndarray) -> dict[str, ob
     return figures
 
 
-def main(num_vectors: str = "200000", *kinds: str) -> None:
+def main(num_vectors: int, *kinds: str) -> None:
     """Measure some kinds, or all."""
-    vectors, queries = unit(int(num_vectors), 0), unit(NUM_QUERIES, 1)
+    vectors, queries = unit(num_vectors, 0), unit(NUM_QUERIES, 1)
     figures: dict[str, object] = {"vectors": len(vectors), "faiss_threads": faiss.omp_get_max_threads()}
     for name in kinds or KINDS:
         figures |= measure(name, vectors, queries)
@@ -108,4 +108,8 @@ def main(num_vectors: str = "200000", *kinds: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("vectors", type=int, nargs="?", default=200_000)
+    parser.add_argument("kinds", nargs="*")
+    arguments = parser.parse_args()
+    main(arguments.vectors, *arguments.kinds)

@@ -199,6 +199,10 @@ def profile(name: str, overrides: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return None
+    record.OUTPUTS.mkdir(parents=True, exist_ok=True)
     names = [each for each in arguments if each in SUBJECTS]
     overrides = [each for each in arguments if each not in SUBJECTS]
     if len(names) == 1:

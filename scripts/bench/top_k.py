@@ -8,7 +8,7 @@ size that was fastest here; both sides must find the same. Memory is what the fi
 table, writes `outputs/bench/top_k.json`.
 """
 
-import sys
+import argparse
 import time
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def measure(kind: str, users: torch.Tensor, items: torch.Tensor, seen: Pairs) ->
 
 
 @torch.inference_mode()
-def main(num_users: int = 29_858, threads: int = torch.get_num_threads()) -> None:
+def main(num_users: int, threads: int) -> None:
     """Measure both kinds of vectors."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -101,4 +101,8 @@ def main(num_users: int = 29_858, threads: int = torch.get_num_threads()) -> Non
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("users", type=int, nargs="?", default=29_858)
+    parser.add_argument("threads", type=int, nargs="?", default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    main(arguments.users, arguments.threads)

@@ -3,14 +3,27 @@
 import contextlib
 import io
 import runpy
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from twotower.commands.conf import CONF
+
+
+@contextlib.contextmanager
+def _signals_as_they_were() -> Iterator[None]:
+    """A door ignores signals at its end; left so by a module's fixture, all tests behind it inherit that."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run_script(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -21,6 +34,7 @@ def run_script(name: str, *arguments: str | Path) -> subprocess.CompletedProcess
         mock.patch.object(sys, "argv", command),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
+        _signals_as_they_were(),
         pytest.raises(SystemExit) as left,
     ):
         runpy.run_path(command[0], run_name="__main__")

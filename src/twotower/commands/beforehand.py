@@ -5,6 +5,7 @@ The very check that follows is run first in a copy of this process, in which tor
 checks again with the libraries themselves.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -56,7 +57,8 @@ def problems_beforehand(check: Callable[[], Iterable[Problem]]) -> list[Problem]
     os.close(writing)
     with os.fdopen(reading, encoding="utf-8") as answer:
         text = answer.read()
-    os.waitpid(child, 0)
+    with contextlib.suppress(ChildProcessError):  # whoever started us ignores SIGCHLD
+        os.waitpid(child, 0)
     return [Problem(key, message) for key, message in json.loads(text)] if text else None
 
 

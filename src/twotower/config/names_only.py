@@ -10,7 +10,7 @@ import importlib.machinery
 import sys
 import types
 from abc import ABCMeta
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
 ASKED_OF_MODULES = frozenset({"__path__", "__spec__", "__loader__", "__package__"})
@@ -48,6 +48,9 @@ class _Kind(ABCMeta):
             raise AttributeError(name)
         raise OnlyAName
 
+    def __dir__(cls) -> Iterable[str]:
+        return _refuse() if _is_name(cls) else super().__dir__()
+
     def __instancecheck__(cls, instance: Any) -> bool:
         return _refuse() if _is_name(cls) else super().__instancecheck__(instance)
 
@@ -78,10 +81,14 @@ class _Value:
     __bool__ = __eq__ = __lt__ = __le__ = __gt__ = __ge__ = __iter__ = __len__ = _refuse
     __int__ = __float__ = __index__ = __str__ = __format__ = __contains__ = __getitem__ = _refuse
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
-    __enter__ = __exit__ = __neg__ = __pow__ = __rpow__ = _refuse
+    __enter__ = __exit__ = __neg__ = __pow__ = __rpow__ = __dir__ = _refuse
+    __instancecheck__ = __subclasscheck__ = _refuse  # else `isinstance` says that this is no class
 
 
 class _Module(types.ModuleType):
+    __dict__ = property(_refuse)  # type: ignore[assignment] # which `vars` would find empty
+    __dir__ = _refuse
+
     def __getattr__(self, name: str) -> Any:
         if name in ASKED_OF_MODULES:
             raise AttributeError(name)

@@ -108,8 +108,7 @@ class LogFiles:
         try:
             checked_ids(self._column(place, name, distinct, 0), is_csv=False)
         except ValueError:
-            checked_ids(self._column(place, name, array, before), is_csv=False)
-            raise
+            checked_ids(self._column(place, name, array, before), is_csv=False)  # or no row has it
 
     def _column(self, place: Place, name: str, array: pa.Array, before: int) -> Column:
         values: pd.Series[Any] = series(pa.chunked_array([array]))

@@ -108,20 +108,27 @@ def _local(text: str) -> list[Place]:
         below = (str(each.relative_to(path)) for each in path.rglob("*") if each.is_file())
         return [path / name for name in _tables(below)]
     if any(mark in text for mark in "*?[") and not path.exists():
-        return [Path(name) for name in _tables(glob.glob(text, recursive=True))]  # noqa: PTH207 - of any root
+        return [Path(name) for name in _fitting(text, glob.glob(text, recursive=True))]  # noqa: PTH207 - of any root
     return [path]
 
 
 def _remote(text: str) -> list[Place]:
     system, path = _system(text)
     if any(mark in path for mark in "*?["):
-        names = _tables(system.glob(path))
+        names = _fitting(path, system.glob(path))
     elif system.isdir(path):
         root = path.rstrip("/") + "/"
         names = [root + name for name in _tables(each.removeprefix(root) for each in system.find(path))]
     else:
         return [Remote(text)]
     return [Remote(system.unstrip_protocol(name)) for name in names]
+
+
+def _fitting(pattern: str, names: Iterable[str]) -> list[str]:
+    """Return the tables that fit a pattern. What it spells out may begin with a dot."""
+    named = "".join(re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[:2])
+    found = {name.removeprefix(named): name for name in names}
+    return [found[name] for name in _tables(found)]
 
 
 def _tables(names: Iterable[str]) -> list[str]:

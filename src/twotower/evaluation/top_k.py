@@ -107,7 +107,7 @@ def top_k_of(
     size = block_size(num_items)
     for start in range(0, num_queries, size):
         queries = slice(start, min(start + size, num_queries))
-        scores = score(queries)
+        scores = score(queries).float()  # whose bits are compared
         if exclude is not None:
             _mask(scores, queries, exclude)
         found_rows[queries], found_scores[queries] = _best(scores, k)

@@ -5,7 +5,7 @@ Shapes: B rows asked for, W width of a feature.
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from twotower.config.errors import InputError
 from twotower.config.problems import Gathered, listed
 from twotower.data.tables import ITEM_ID, USER_ID
+from twotower.features.encoders import is_same
 from twotower.features.feature import Feature, TimeFeature, check_name
 
 PREFIX = "encoded_"
@@ -38,6 +39,7 @@ class FeatureTable(nn.Module):
         for name, values in encoded.items():
             unknown = features[name].encode([None])
             self.register_buffer(PREFIX + name, torch.cat([unknown, values]), persistent=False)
+        self._kept: _Kept | None = None
 
     @classmethod
     def fit(
@@ -70,16 +72,21 @@ class FeatureTable(nn.Module):
         """Return the encoded features of rows [...], each [..., W], without those of times.
 
         Consecutive rows (a catalogue, or a chunk of it) give views: nothing is copied, and an encoder can
-        tell that it saw them before.
+        tell that it saw them before. While training, so can it of the very rows that were asked for last.
         """
         encoded = {name: self.get_buffer(PREFIX + name) for name in _tabled(self.features)}
         run = _consecutive(rows, self.num_rows)
         if run is not None:
             return {name: values[run] for name, values in encoded.items()}
-        return {
-            name: values.index_select(0, rows.reshape(-1)).reshape(*rows.shape, values.shape[1])
-            for name, values in encoded.items()
-        }
+        if not self._may_keep(rows):
+            return _taken(encoded, rows)
+        if self._kept is None or not self._kept.holds(encoded, rows):
+            self._kept = _Kept(encoded, rows, rows._version, _taken(encoded, rows))
+        return dict(self._kept.taken)
+
+    def _may_keep(self, rows: Tensor) -> bool:
+        """Tell whether the same rows may be asked for again at the next step, as those of a catalogue are."""
+        return self.training and not rows.is_inference() and not torch.compiler.is_compiling()
 
     def every_row(self) -> dict[str, Tensor]:
         """Return the encoded features of all rows but the unknown one, each [num_rows, W]."""
@@ -139,6 +146,29 @@ def _column(table: pd.DataFrame, name: str, feature: Feature, origin: str) -> pd
     values: pd.Series = table[feature.column]
     key = next((key for key in KEYS if key in table.columns), None)
     return values if key is None else values.set_axis(pd.Index(table[key], name=key))
+
+
+class _Kept(NamedTuple):
+    """What was taken of encoded values for rows that did not change since."""
+
+    encoded: dict[str, Tensor]
+    rows: Tensor
+    version: int
+    taken: dict[str, Tensor]
+
+    def holds(self, encoded: dict[str, Tensor], rows: Tensor) -> bool:
+        """Tell whether it is of these."""
+        same = encoded.keys() == self.encoded.keys() and all(
+            values is self.encoded[name] for name, values in encoded.items()
+        )
+        return same and rows._version == self.version and is_same(rows, self.rows)
+
+
+def _taken(encoded: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+    return {
+        name: values.index_select(0, rows.reshape(-1)).reshape(*rows.shape, values.shape[1])
+        for name, values in encoded.items()
+    }
 
 
 def _consecutive(rows: Tensor, largest: int) -> slice | None:

@@ -155,6 +155,7 @@ def _logging_to(path: Path, screen: logging.Handler) -> Iterator[None]:
             logger.removeHandler(handler)
         LOG.level, lightning.propagate, lightning.handlers = before
         file.close()
+        screen.close()
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -158,12 +158,14 @@ class TrainBatches:
         return epochs * self.order.size + batches * self.batch_size  # an epoch's last batch may be short
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position, for a checkpoint."""
-        return {"number": self.number}
+        """Return the position, for a checkpoint, and the kind of order: a machine chooses it."""
+        return {"number": self.number, "by_blocks": isinstance(self.order, BlockOrder)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint's position."""
         self.number = state["number"]
+        if type(self.order) in (Order, BlockOrder) and "by_blocks" in state:
+            self.order = (BlockOrder if state["by_blocks"] else Order).like(self.order)
 
     def _gather(self, chosen: np.ndarray, number: int) -> Batch:
         examples = self.examples

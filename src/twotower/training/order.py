@@ -3,7 +3,7 @@
 Shapes: n examples of all that may be one.
 """
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,13 @@ class Order:
         if num_draws is not None:
             drawn = weights[self.examples].astype(np.float64)
             self.cumulative = np.cumsum(drawn) / drawn.sum()
+
+    @classmethod
+    def like(cls, other: "Order") -> Self:
+        """Return an order of this kind of the examples of another."""
+        order = cls.__new__(cls)
+        vars(order).update(vars(other))
+        return order
 
     def epoch(self, number: int) -> "np.ndarray | BlockwiseEpoch":
         """Return positions among the weights, [size]."""

@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from twotower.config.progress import Progress
+from twotower.config.progress import PROGRESS, Progress
 from twotower.reports.console import lines
 
 SECONDS = 1_000.0
@@ -67,3 +67,14 @@ def test_a_terminal_draws_progress_in_one_line(stream: io.StringIO, shown: str) 
         log.removeHandler(handler)
         log.setLevel(before)
     assert stream.getvalue() == shown
+
+
+def test_a_line_of_progress_that_is_cut_off_is_ended() -> None:
+    handler, stream = lines.Lines(), _Terminal()
+    handler.setStream(stream)
+    record = logging.LogRecord("twotower", logging.INFO, "", 0, "x: 1 of 2", None, None)
+    vars(record)[PROGRESS] = 0.5
+    handler.emit(record)
+    handler.close()
+    handler.close()
+    assert stream.getvalue() == "x: 1 of 2\n"

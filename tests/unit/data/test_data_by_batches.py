@@ -151,3 +151,23 @@ def test_ids_are_counted(batches, span):
             counts.add(Ids(np.array(batch, dtype=np.int64)))
     expected = np.unique(np.array([*itertools.chain(*batches)], dtype=np.int64), return_counts=True)
     assert [column.tolist() for column in counts.found()] == [column.tolist() for column in expected]
+
+
+def test_a_dictionary_may_hold_what_no_row_has(tmp_path):
+    rows = pd.DataFrame({"user_id": [1, 1, 1], "item_id": ["a", "b", "c"], "timestamp": [T, T + 1, T + 2]})
+    rows["item_id"] = rows["item_id"].astype(pd.CategoricalDtype(["a", "b", "c", ""]))
+    case = {}, [rows], {}, SPLITS[0]
+    assert built(case, tmp_path, 0, 3) == built(case, tmp_path, 10**9, 10**6)
+    assert isinstance(built(case, tmp_path, 0, 3), dict)
+
+
+def test_a_source_that_loads_in_its_own_way_is_loaded(tmp_path, monkeypatch):
+    class Own(TableFiles):
+        def load(self):
+            return super().load()
+
+    monkeypatch.setattr("twotower.data.log_files.LONGEST_IN_MEMORY", 0)
+    pd.DataFrame({"user_id": [1], "item_id": [1], "timestamp": [T]}).to_parquet(tmp_path / "log.parquet")
+    config = TableFiles.Config(interactions_path=str(tmp_path / "log.parquet"))
+    assert TableFiles(config).log_files() is not None
+    assert Own(config).log_files() is None

@@ -9,6 +9,7 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.data.build import build_dataset
 from twotower.data.check_tables import checked
+from twotower.data.places import places_of
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
 
@@ -107,3 +108,10 @@ def test_files_that_do_not_fit_each_other_are_told_before_they_are_read() -> Non
     )
     Path("empty").mkdir()
     assert "name a file, a folder of files or a pattern" in source("empty").config.problems(Facts())[0][1]
+
+
+def test_a_pattern_may_lie_in_a_hidden_folder(tmp_path: Path) -> None:
+    for name in (".cache/_log/a.parquet", ".cache/_log/_b.parquet"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert places_of(f"{tmp_path}/.cache/_log/*.parquet") == [tmp_path / ".cache/_log/a.parquet"]

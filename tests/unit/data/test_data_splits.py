@@ -248,3 +248,15 @@ def test_repeats_that_are_kept_are_targets_once_a_window(log):
     assert targets_of(dropped.test) == {1: [2], 2: [1]}
     assert not dropped.test.repeats
     assert not dropped.test.is_repeat.any()
+
+
+def test_a_split_may_number_its_parts_in_any_integers(log) -> None:
+    class Own(LeaveOneOut):
+        def assign(self, log):
+            return super().assign(log).astype(np.int64)
+
+    made = log([(1, item, item) for item in range(1, 5)])
+    parts = Own(LeaveOneOut.Config()).parts(made)
+    assert parts.tolist() == [TRAIN, TRAIN, VALID, TEST]
+    windows = windows_of(made, Own(LeaveOneOut.Config()))
+    assert (windows.valid.target_items.tolist(), windows.test.target_items.tolist()) == ([3], [4])

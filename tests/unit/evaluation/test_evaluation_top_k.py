@@ -123,3 +123,10 @@ def test_half_precision_vectors_are_scored_in_float32() -> None:
     rows, _ = exact_top_k(users, items, 9)
     expected, _ = exact_top_k(users.float(), items.float(), 9)
     assert (rows == expected).all()
+
+
+def test_a_scorer_may_give_float64() -> None:
+    scores = torch.tensor([[0.5, 2.0, -1.0, 1.0]], dtype=torch.float64)
+    rows, found = top_k_of(lambda queries: scores[queries].clone(), 1, 4, 3)
+    assert rows.tolist() == [[2, 4, 1]]
+    assert found.tolist() == [[2.0, 1.0, 0.5]]

@@ -1,5 +1,7 @@
 """The softmax's own kernel against its reference, the softmax formula in `blockwise_loss`."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -79,3 +81,12 @@ def test_a_positive_whose_candidates_are_all_masked_has_no_loss() -> None:
     loss = softmax_loss(users, candidates, torch.tensor([-3.0]), torch.zeros(2), *masked, torch.ones(1))
     assert loss.item() == 0
     assert (torch.autograd.grad(loss, users)[0] == 0).all()
+
+
+def test_what_is_subtracted_in_bfloat16_is_added_as_it_was() -> None:
+    users = torch.tensor([[1.0, 0.0, 0.0]])
+    candidates = torch.tensor([[100.0, 0.0, 0.0]])  # times log2(e), 1.4453 in bfloat16, it is 145 there
+    none = torch.zeros(0, dtype=torch.int64)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = softmax_loss(users, candidates, torch.zeros(1), torch.zeros(1), none, none, torch.ones(1))
+    assert loss.item() == pytest.approx(145 * math.log(2), abs=1e-4)

@@ -1,5 +1,6 @@
 """Weighted sums of rows against a gather and a sum, forward and by autograd."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,3 +25,15 @@ def test_sums_and_gradients_are_those_of_a_gather(
     assert (gradients[0][0][0] == 0).all()
     again = torch.autograd.grad(weighted_sum(table, positions, weights), table, slope)[0]
     assert torch.equal(again, gradients[0][0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_tables_of_16_bits_have_gradients(dtype: torch.dtype) -> None:
+    table = torch.tensor([[0.0], [2.0], [3.0]], dtype=dtype, requires_grad=True)
+    positions = torch.tensor([[0, 1, 2], [0, 0, 1]], dtype=torch.int32)
+    weights = torch.tensor([[0.0, 0.5, 1.0], [0.0, 0.0, 2.0]], requires_grad=True)
+    found = weighted_sum(table, positions, weights)
+    found.sum().backward()
+    assert found.flatten().tolist() == [4.0, 4.0]
+    assert table.grad.flatten().tolist() == [0.0, 2.5, 1.0]
+    assert weights.grad.flatten().tolist()[1:3] == [2.0, 3.0]

@@ -58,3 +58,19 @@ def test_a_log_of_half_the_memory_is_read_in_blocks(monkeypatch: pytest.MonkeyPa
     resumed = batches_of(TWO_USERS)
     resumed.load_state_dict({"number": 5})
     assert_same(rest_of(resumed, 2), whole[5:])
+
+
+@pytest.mark.parametrize("then", [10**6, 0], ids=["in memory", "in blocks"])
+def test_a_resumed_training_keeps_the_order_it_began_with(then: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from test_training_examples import TWO_USERS, assert_same, batches_of, rest_of
+
+    monkeypatch.setattr(of_order, "BLOCK", 2)
+    monkeypatch.setattr(of_order, "BLOCKS_AT_ONCE", 2)
+    monkeypatch.setattr(of_batches, "usable_bytes", lambda: then)
+    begun, whole = batches_of(TWO_USERS), rest_of(batches_of(TWO_USERS), 2)
+    begun.number = 2
+    monkeypatch.setattr(of_batches, "usable_bytes", lambda: 10**6 - then)  # of another machine
+    resumed = batches_of(TWO_USERS)
+    assert type(resumed.order) is not type(begun.order)
+    resumed.load_state_dict(begun.state_dict())
+    assert_same(rest_of(resumed, 2), whole[2:])

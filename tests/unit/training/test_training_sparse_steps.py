@@ -127,3 +127,13 @@ def test_what_is_planned_follows_gradients_and_loaded_states() -> None:
     optimizer.load_state_dict(optimizer.state_dict())
     optimizer.step()
     assert [float(optimizer.state[each]["step"]) for each in (first, second)] == [3.0, 2.0]
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_gradient_of_no_rows_changes_nothing(kind: Any) -> None:
+    weights = nn.Parameter(torch.ones(3, 2))
+    weights.grad = torch.sparse_coo_tensor(
+        torch.zeros(1, 0), torch.zeros(0, 2), (3, 2), check_invariants=True
+    )
+    kind(weights).step()
+    assert torch.equal(weights.detach(), torch.ones(3, 2))

@@ -199,7 +199,7 @@ class TableFiles(Source):
         places, roles = self.config.places(), self.config.roles()
         log = places.pop("interactions")
         num_rows = None if self.config.context_columns else rows_to_stream(log, roles)
-        if num_rows is None:
+        if num_rows is None or type(self).load is not TableFiles.load:  # a subclass may load otherwise
             return None
         tables = replace(self._tables(places), pieces=pieces_of(log))
         return LogFiles(log, roles, self.config.timestamp_unit, tables, num_rows)

@@ -99,7 +99,7 @@ class Split(Component, ABC):
     def parts(self, log: Log) -> Parts:
         """Return `assign`; an InputError if train, valid or test is empty."""
         positives = log.positives
-        parts = self.assign(positives)
+        parts = self.assign(positives).astype(np.int8, copy=False)
         assert parts.shape == positives.users.shape
         for part, codes in (("train", TRAIN_PARTS), ("valid", VALID_TARGETS), ("test", TEST_TARGETS)):
             if not any(is_in(parts[rows], codes).any() for rows in blocks(len(parts))):

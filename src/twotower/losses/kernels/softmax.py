@@ -151,7 +151,8 @@ class _Sides:
             return block.exp2_(), self.highest_bias
         block[:, self.num_candidates :] = -torch.inf
         highest = block.amax(1).clamp_(min=torch.finfo(block.dtype).min)
-        return block.sub_(highest[:, None]).exp2_(), self.highest_bias + highest / LOG2_E
+        log_scale = self.highest_bias + highest.to(self.highest_bias.dtype) / LOG2_E  # not rounded once more
+        return block.sub_(highest[:, None]).exp2_(), log_scale
 
     def sums(self, block: Tensor) -> Tensor:
         """Return the sums of exponentials with their bias, [b]."""

@@ -26,3 +26,11 @@ class Lines(logging.StreamHandler):  # type: ignore[type-arg]
         self._drawn = share is not None and share < 1
         self.terminator = "" if self._drawn else "\n"
         super().emit(record)
+
+    def close(self) -> None:
+        """End a line of progress that nothing came after: whoever speaks next begins a line."""
+        if self._drawn:
+            self.stream.write("\n")
+            self.flush()
+            self._drawn = False
+        super().close()

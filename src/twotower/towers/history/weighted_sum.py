@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+SORTED = (torch.float32, torch.float64)
+"""What SciPy sorts: outputs of a tower in bf16 that nothing scales are another kind."""
+
 
 def weighted_sum(table: Tensor, positions: Tensor, weights: Tensor) -> Tensor:
     """Sum rows of a table, [B, H].
@@ -25,7 +28,8 @@ def weighted_sum(table: Tensor, positions: Tensor, weights: Tensor) -> Tensor:
         weights: [B, L], 0 where nothing is.
     """
     weights = weights.to(table.dtype)
-    if table.device.type != "cpu" or torch.compiler.is_compiling():  # an export: plain operators only
+    of_other_kind = table.device.type != "cpu" or table.dtype not in SORTED
+    if of_other_kind or torch.compiler.is_compiling():  # an export: plain operators only
         return embedding_bag(positions, table, mode="sum", padding_idx=0, per_sample_weights=weights)
     summed: Tensor = _WeightedSum.apply(table, positions, weights)  # type: ignore[no-untyped-call]
     return summed

@@ -58,7 +58,7 @@ class Keep(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write `last.ckpt` once it is so many steps old; see `SHARE`."""
-        due = self._is_due(trainer) and time.monotonic() >= self.rests_until
+        due = self._is_due(trainer)
         ends = batch_idx + 1 == trainer.num_training_batches or trainer.should_stop
         between = trainer.val_check_batch  # None where validations come by the clock
         validates = between is not None and (batch_idx + 1) % between == 0
@@ -111,7 +111,8 @@ class Keep(Checkpoint):
         self.batches.load_state_dict(state_dict["batches"])
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
-        return trainer.global_step - self.saved_step >= self.every_steps
+        is_old = trainer.global_step - self.saved_step >= self.every_steps
+        return is_old and time.monotonic() >= self.rests_until
 
     def _save(self, trainer: pl.Trainer) -> None:
         began = time.monotonic()

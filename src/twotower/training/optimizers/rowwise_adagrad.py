@@ -39,7 +39,7 @@ class FusedRowwiseAdagrad(FusedAdagrad):
     def _step_sparse(
         self, group: dict[str, Any], parameter: Tensor, state: dict[str, Any], rows: Tensor, values: Tensor
     ) -> None:
-        wide = values.reshape(len(values), -1)
+        wide = values.reshape(len(values), parameter[0].numel())
         sums = state[SUM].index_select(0, rows).add_(wide.square().mean(1))
         state[SUM].index_copy_(0, rows, sums)
         rates = sums.sqrt().add_(group["eps"]).reciprocal_().mul_(-group["lr"])
