@@ -15,6 +15,7 @@ from test_end_to_end_serve import SCRIPTS, Service, runs, service
 from twotower.serving.live.kept import read_kept
 
 __all__ = ["runs"]  # the fixture
+DIR = "PROMETHEUS_MULTIPROC_DIR="
 ASKED = {"user_id": "user-03", "k": 100}
 
 
@@ -111,8 +112,12 @@ def test_any_worker_may_be_asked_and_killed(runs: tuple[Path, Path], tmp_path: P
 def test_no_worker_outlives_the_service(runs: tuple[Path, Path], how: signal.Signals) -> None:
     with service(runs[0], "workers=2", 'store=""', "console=quiet") as running:
         left = workers_of(running)
+        folder = next(
+            each for each in Path(f"/proc/{left[1]}/environ").read_text().split("\0") if DIR in each
+        )
         assert running.end(how)[0] == (0 if how == signal.SIGINT else -how)
         once(lambda: not any(Path(f"/proc/{each}").exists() for each in left))
+        assert not Path(folder.removeprefix(DIR)).parent.exists()
 
 
 def test_a_mistake_is_told_once(runs: tuple[Path, Path]) -> None:

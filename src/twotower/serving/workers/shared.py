@@ -94,6 +94,10 @@ class Shared:
         """Tell whether all workers answer."""
         return all(self._ready(number).exists() for number in range(self.num_workers))
 
+    def remove(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     @property
     def _in_use(self) -> Path:
         return self.folder / "in_use.json"
@@ -107,10 +111,9 @@ def private(num_workers: int) -> Iterator[Shared]:
     """Make the folder, which is nobody else's, and remove it at the end."""
     usual = tempfile.gettempdir()
     place = usual if len(os.fsencode(usual)) < LONGEST - len("/twotower-12345678") else "/tmp"
-    folder = Path(tempfile.mkdtemp(prefix="twotower-", dir=place))  # 0700
+    shared = Shared(Path(tempfile.mkdtemp(prefix="twotower-", dir=place)), num_workers)  # 0700
     try:
-        shared = Shared(folder, num_workers)
         shared.figures.mkdir()
         yield shared
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shared.remove()

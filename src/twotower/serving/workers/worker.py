@@ -32,6 +32,7 @@ class Parent:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
+        self.is_gone = False
         self._others_gone = threading.Event()
         with control.makefile("rb") as lines:
             self.told: dict[str, Any] = orjson.loads(lines.readline())
@@ -51,6 +52,7 @@ class Parent:
         while word := self._control.recv(1):
             if word == OTHERS_GONE:
                 self._others_gone.set()
+        self.is_gone = True
         self._others_gone.set()
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -71,6 +73,9 @@ class LinesTogether:
 
     def flush(self) -> None:
         """Do nothing: what was written is out."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -107,7 +112,10 @@ def _serve(parent: Parent) -> int:
         server.set_aside()
         parent.say(READY)
 
-    with contextlib.closing(live):
+    with contextlib.ExitStack() as stack:
+        if told["number"] == WRITER:
+            stack.callback(lambda: shared.remove() if parent.is_gone else None)  # it would have done so
+        stack.enter_context(contextlib.closing(live))
         if told["is_first"]:
             server.tell(config, live, bool(keys))
         application = server.create_app(
