@@ -30,7 +30,7 @@ class FollowingService(LiveService):
 
     def __init__(self, shared: Shared, in_use: InUse, *given: Any) -> None:
         self._shared = shared
-        self._generation, self._seen = in_use.generation, -1
+        self._generation, self._seen = in_use.generation, (0, 0)
         self._writing = threading.Lock()  # whoever holds it makes changes
         self._made = 0  # the number of the latest change that the retriever in use has
         self._ended = threading.Event()

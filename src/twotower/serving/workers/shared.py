@@ -70,9 +70,10 @@ class Shared:
         except FileNotFoundError:
             return None
 
-    def told_at(self) -> int:
-        """Return what differs once something else is in use."""
-        return self._in_use.stat().st_ino
+    def told_at(self) -> tuple[int, int]:
+        """Return what differs once something else is in use; a file's number alone may come again."""
+        found = self._in_use.stat()
+        return found.st_ino, found.st_mtime_ns
 
     def set_ready(self, number: int, process: int | None) -> None:
         """Remember that a worker answers, as which process; None: it does not any more."""
