@@ -66,6 +66,9 @@ class FakeLive:
         self.reloading, self.go_on = threading.Event(), threading.Event()
         self.go_on.set()
 
+    def is_ready(self) -> bool:
+        return True
+
     def write(self, changes: Sequence[Change]) -> int:
         for change in changes:
             if isinstance(change, ItemPut) and change.item_id == 507:

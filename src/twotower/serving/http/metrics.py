@@ -75,7 +75,7 @@ class Metrics:
 
     def __init__(self, live: LiveService) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_State(live))
+        self._registry.register(State(live))
         ProcessCollector(registry=self._registry)
         self._requests = Counter(
             "twotower_requests", "Requests answered.", ("route", "status"), registry=self._registry
@@ -113,14 +113,18 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class _State(Collector):
+class State(Collector):
+    """What the bundle in use is like when somebody asks."""
+
     def __init__(self, live: LiveService) -> None:
         self._live = live
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Say nothing beforehand."""
         return iter(())
 
     def collect(self) -> Iterator[GaugeMetricFamily | InfoMetricFamily]:
+        """Look at the bundle."""
         retriever = self._live.retriever
         drift = retriever.drift()
         yield InfoMetricFamily("twotower_bundle", "The bundle in use.", value={"version": retriever.version})

@@ -210,6 +210,8 @@ def _add_operations(guarded: APIRouter, anybody: APIRouter, live: LiveService, m
 
     @anybody.get("/readyz", response_model=answers.Status, summary="Does it answer requests?")
     async def readyz() -> Response:
+        if not live.is_ready():
+            raise HttpError(503, "a worker is being started; ask again", headers={"Retry-After": "1"})
         return said(live.retriever.version, status="ready")
 
 

@@ -7,6 +7,7 @@ import gc
 import importlib.metadata
 import resource
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
@@ -49,13 +50,14 @@ def create_app(
     keys: Keys | None = None,
     hosts: Hosts | None = None,
     bundle_changed: Callable[[], None] = lambda: None,
+    metrics: Metrics | None = None,
 ) -> ASGIApp:
     """Return the service as an ASGI application; its lifespan closes `live`.
 
     Without keys everybody may do everything; None for `hosts` answers for this machine. `bundle_changed` is
     called at the start, and soon after another bundle is in use.
     """
-    metrics, log = Metrics(live), AccessLog(config.console, sys.stdout)
+    metrics, log = metrics or Metrics(live), AccessLog(config.console, sys.stdout)
     batcher = Batcher(
         answer,
         name="answer",
@@ -164,8 +166,8 @@ def serve(settings: Mapping[str, Any]) -> int:
     root, store = places(bundle, config.bundles_root, config.store)
     live = LiveService(root, bundle, store, bundle_of, config.trusted_packages)
     with contextlib.closing(live):
-        _tell(config, live, bool(keys))
-        return _run(config, create_app(live, config, keys, hosts, set_aside))
+        tell(config, live, bool(keys))
+        return run(config, create_app(live, config, keys, hosts, set_aside))
 
 
 def places(bundle: Path, bundles_root: str | None, store: str | None) -> tuple[Path, Path | None]:
@@ -207,7 +209,8 @@ def set_aside() -> None:
     gc.freeze()
 
 
-def _run(config: ServiceConfig, application: Any) -> int:
+def run(config: ServiceConfig, application: Any, sockets: list[socket.socket] | None = None) -> int:
+    """Serve an application at the host and port, or on sockets that are bound; return the exit status."""
     limits = connection_limits(most_connections(), config.max_connections_per_client)
     connections = Connections(application, limits)
     of_uvicorn = uvicorn.Config(
@@ -229,11 +232,12 @@ def _run(config: ServiceConfig, application: Any) -> int:
     # Also of use when it runs: once it has stopped in good order, it raises the signal that stopped it again.
     signal.signal(signal.SIGTERM, server.handle_exit)
     with contextlib.suppress(KeyboardInterrupt):
-        server.run()
+        server.run(sockets=sockets)
     return DONE
 
 
-def _tell(config: ServiceConfig, live: LiveService, has_keys: bool) -> None:
+def tell(config: ServiceConfig, live: LiveService, has_keys: bool) -> None:
+    """Say what is served, and where."""
     url = f"http://{config.host}:{config.port}"
     retriever = live.retriever
     facts = {"url": url, "version": retriever.version, "items": retriever.num_items, "api_keys": has_keys}

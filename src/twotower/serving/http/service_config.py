@@ -2,11 +2,13 @@
 
 from typing import Annotated, Literal
 
-from annotated_types import Lt, MinLen
+from annotated_types import Gt, Le, Lt, MinLen
 from pydantic import Field
 
 from twotower.config.component import Config
 from twotower.config.spec import Count, NonNegativeFloat, PositiveInt, Threads
+
+Workers = Annotated[int, Gt(0), Le(256)]
 
 
 class ServiceConfig(Config):
@@ -35,6 +37,8 @@ class ServiceConfig(Config):
     """Requests in one body of /recommend/batch."""
     threads: Threads = 1
     """Of one forward pass and one search."""
+    workers: Workers = 1
+    """Processes that answer, each with the whole bundle; one of them writes live changes."""
     console: Literal["rich", "quiet", "jsonl"] = "rich"
     """How requests are logged, see `AccessLog`."""
     debug: bool = False

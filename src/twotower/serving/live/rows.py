@@ -69,6 +69,12 @@ SELECTS: dict[type[Change], str] = {
 """What happened after a number, in the order in which the kinds are read. A removed item that an event names
 since then is put and removed once more, so that the event finds it."""
 
+FOLLOWED = SELECTS | {
+    ItemPut: "SELECT number, item_id, features, checksum FROM puts WHERE number > :after ORDER BY number",
+    ItemRemoved: "SELECT number, item_id, checksum FROM removals WHERE number > :after ORDER BY number",
+}
+"""The same for whoever has made all changes up to that number, and so knows the items that are gone."""
+
 
 def values_of(change: Change) -> Values:
     """Return what is kept of a change, as its columns stand in `INSERTS`. Raises InputError: it cannot be."""

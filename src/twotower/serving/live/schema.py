@@ -8,6 +8,8 @@ APPLICATION, FORMAT_VERSION, OLDEST_VERSION = 0x3254_4F57, 2, 1
 """Stores of the first format, without `sums`, are brought up to date when they are opened."""
 NUMBERED = ("puts", "removals", "events", "named_events", "profiles")
 """Tables whose rows have a number and a checksum; early versions have no profiles, no words of events."""
+BY_ID = ("puts", "removals", "profiles")
+"""Those of them that are kept by id, so that only an index finds a number quickly."""
 NOTED = "set_aside"
 """Of the bundle in use, and noted anew with each, so that an earlier version's table goes."""
 OF_SQLITE = ("sqlite_stat1", "sqlite_stat4", "sqlite_sequence")

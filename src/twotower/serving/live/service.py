@@ -6,8 +6,9 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from twotower.config.errors import InputError
 from twotower.serving.live.changes import Change, SetAside, replay
@@ -25,6 +26,25 @@ PAUSE_SECONDS = 60.0
 
 class ReloadUnderWay(InputError):  # noqa: N818
     """Another bundle is being opened; one at a time."""
+
+
+class KeptChanges(Protocol):
+    """What a service reads of its store, the owner's or another's; see `Store`."""
+
+    path: Path
+
+    @property
+    def last(self) -> int:
+        """The number of the latest change."""
+
+    def changes(self, after: int = 0) -> Iterator[Change]:
+        """Return what leads from a number to the latest."""
+
+    def set_aside(self, changes: Sequence[SetAside]) -> None:
+        """Note what the bundle in use cannot take."""
+
+    def close(self) -> None:
+        """Let go of the file."""
 
 
 class LiveService:
@@ -58,11 +78,14 @@ class LiveService:
         with contextlib.ExitStack() as stack:
             if store is None:
                 store = Path(stack.enter_context(tempfile.TemporaryDirectory())) / STORE_NAME
-            self._store = stack.enter_context(contextlib.closing(Store(store)))
-            self._writer = Writer(self._store)
+            self._store = stack.enter_context(contextlib.closing(self._store_at(store)))
             retriever = self._opened(bundle, Path)
             self._use(retriever, replay(self._store.changes(), retriever))
             self._open = stack.pop_all()
+
+    def is_ready(self) -> bool:
+        """Tell whether all who answer beside this one, if any do, are there."""
+        return True
 
     def write(self, changes: Sequence[Change]) -> int:
         """Make all of some changes or none, on the disk and seen when this returns; see `Writer.write`."""
@@ -108,8 +131,14 @@ class LiveService:
         with self._rebuilding:
             if self._rebuild is not None:
                 self._rebuild.join()
-        with self._reloading, self._writer.writing:
+        with self._reloading, self._writing:
             self._open.close()
+
+    def _store_at(self, path: Path) -> KeptChanges:
+        store = Store(path)
+        self._writer = Writer(store)
+        self._writing = self._writer.writing
+        return store
 
     def _switch(self, folder: Path) -> str:
         retriever = self._opened(folder, self._bundle_of)
@@ -117,7 +146,7 @@ class LiveService:
         for _ in range(CATCH_UPS):  # each is shorter than the one before, and writes go on
             since, reached = reached, self._store.last
             aside += replay(self._store.changes(after=since), retriever)
-        with self._writer.writing:
+        with self._writing:
             aside += replay(self._store.changes(after=reached), retriever)
             self._use(retriever, aside)
         return retriever.version

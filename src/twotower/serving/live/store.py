@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from twotower.serving.live.rows import (
     replaced_by,
     values_of,
 )
-from twotower.serving.live.schema import make_tables
+from twotower.serving.live.schema import BY_ID, make_tables
 from twotower.serving.live.store_check import (
     Acknowledged,
     Promises,
@@ -108,6 +108,16 @@ class Store:
             self._promises.keep(number)
             return number
 
+    def index_numbers(self) -> None:
+        """Make what others find the latest changes by, without a walk through all of them; or StoreFailed."""
+        with self._lock:
+            with self._transaction():
+                for table in BY_ID:
+                    self._connection.execute(
+                        f"CREATE INDEX IF NOT EXISTS {table}_by_number ON {table} (number)"
+                    )
+            self._see_to_files()
+
     def set_aside(self, changes: Sequence[SetAside]) -> None:
         """Keep, for other bundles too, which changes the one in use cannot take and why; or StoreFailed."""
         with self._lock:
@@ -169,10 +179,12 @@ class Store:
         return written
 
 
-def changes_in(connection: sqlite3.Connection, after: int = 0) -> Iterator[Change]:
+def changes_in(
+    connection: sqlite3.Connection, after: int = 0, selects: Mapping[type[Change], str] = SELECTS
+) -> Iterator[Change]:
     """Return what `Store.changes` does, of an open database. Raises sqlite3.Error or ValueError: damage."""
     connection.execute("BEGIN")  # one snapshot for all that is read
-    for kind, select in SELECTS.items():
+    for kind, select in selects.items():
         for row in connection.execute(select, {"after": after}):
             yield change_of(kind, row)
 
