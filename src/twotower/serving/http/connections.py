@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
         if not self._num_answering:
             self._head_since = min(self._head_since, self._loop.time())
         self._parser.data_received(piece)
-        if self._unparsed or not self._num_answering:
+        if self._unparsed or self._asks_for_body or not self._num_answering:
             self._parse_in_a_turn()
         if not (self._unparsed or self._transport.is_closing() or self._transport.is_reading()):
             self._transport.resume_reading()
