@@ -2,8 +2,7 @@
 
   python scripts/bench/default_run.py --against ../before            three pairs
   python scripts/bench/default_run.py --against ../before --pairs 1 trainer.max_epochs=2
-
-The bar of issue 12: 60 % of the time of the commit before it; the goal is 40 %."""
+"""
 
 import argparse
 from pathlib import Path

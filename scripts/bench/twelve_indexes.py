@@ -2,8 +2,7 @@
 
   python scripts/bench/twelve_indexes.py                      three pairs
   python scripts/bench/twelve_indexes.py --checkout ../before --pairs 1
-
-The bar of issue 12: 1.5 times the time of one run; the goal is 1.25."""
+"""
 
 import argparse
 from pathlib import Path
