@@ -14,8 +14,8 @@ from twotower.losses.kernels.blockwise import accumulator_of, blockwise_loss, pr
 from twotower.losses.kernels.masks import Masks, padded
 
 BLOCK_BYTES = 1 << 23
-"""Of logits held at once. One core takes as long with blocks of 2 to 16 MB; two cores, which must both be woken
-for each product, take 14 ms with 8 MB for 17 ms with 2 (1,024 x 3,424), and in bf16 33 for 46 (4,096 x 4,096)."""
+"""Of logits held at once. One core takes as long with blocks of 2 to 16 MB; two, which both must be woken for
+each product, take 14 ms with 8 MB for 17 with 2 (1,024 x 3,424), and in bf16 33 for 46 (4,096 x 4,096)."""
 SAFE = 40.0
 """Logits up to this are exponents as they are: e^40 = 2e17, its inverse and sums of them are float32's."""
 LOG2_E = math.log2(math.e)
