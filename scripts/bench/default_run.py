@@ -1,7 +1,7 @@
 """The default `scripts/train.py` against another checkout's, in turn; two minutes a pair.
 
-  python scripts/bench/default_run.py --against ../before            three pairs
-  python scripts/bench/default_run.py --against ../before --pairs 1 trainer.max_epochs=2
+python scripts/bench/default_run.py --against ../before            three pairs
+python scripts/bench/default_run.py --against ../before --pairs 1 trainer.max_epochs=2
 """
 
 import argparse

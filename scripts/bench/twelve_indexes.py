@@ -1,7 +1,7 @@
 """Twelve indexes over one model against one run, in turn; three minutes a pair.
 
-  python scripts/bench/twelve_indexes.py                      three pairs
-  python scripts/bench/twelve_indexes.py --checkout ../before --pairs 1
+python scripts/bench/twelve_indexes.py                      three pairs
+python scripts/bench/twelve_indexes.py --checkout ../before --pairs 1
 """
 
 import argparse
