@@ -79,7 +79,21 @@ def blockwise_loss(
     return loss / relative.sum()
 
 
-class _Blockwise(torch.autograd.Function):
+class GradientsMadeForward(torch.autograd.Function):
+    """A loss whose gradients were saved by `forward`: of the first four arguments, and none of the others."""
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Scale what was saved."""
+        (gradient,) = gradients
+        scaled = (
+            None if saved is None else (saved * gradient).to(dtype)
+            for saved, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
+        )
+        return (*scaled, *(None,) * 7)
+
+
+class _Blockwise(GradientsMadeForward):
     @staticmethod
     def forward(
         ctx: Any,
@@ -131,12 +145,3 @@ class _Blockwise(torch.autograd.Function):
             accumulator if own_logits is None else own_logits.dtype,
         )
         return total
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = gradients
-        scaled = (
-            None if saved is None else (saved * gradient).to(dtype)
-            for saved, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        )
-        return (*scaled, *(None,) * 7)

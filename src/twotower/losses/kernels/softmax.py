@@ -10,7 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from twotower.losses.kernels.blockwise import accumulator_of, blockwise_loss, precision_of
+from twotower.losses.kernels.blockwise import (
+    GradientsMadeForward,
+    accumulator_of,
+    blockwise_loss,
+    precision_of,
+)
 from twotower.losses.kernels.masks import Masks, padded
 
 BLOCK_BYTES = 1 << 23
@@ -67,7 +72,7 @@ def softmax_loss(
     return loss / relative.sum()
 
 
-class _Softmax(torch.autograd.Function):
+class _Softmax(GradientsMadeForward):
     @staticmethod
     def forward(
         ctx: Any,
@@ -101,15 +106,6 @@ class _Softmax(torch.autograd.Function):
         given = (users, candidates, positive_logits, positive if own_logits is None else own_logits)
         ctx.dtypes = [each.dtype for each in given]
         return ((log_sums - positive) * weights).sum()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = gradients
-        scaled = (
-            None if saved is None else (saved * gradient).to(dtype)
-            for saved, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        )
-        return (*scaled, *(None,) * 7)
 
 
 class _Sides:
