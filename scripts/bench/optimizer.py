@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from large_model import DIM, batches_of, large_module, zipf_log
 from record import Pairs, pairs, write
+from step_model import our_step
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
@@ -105,19 +106,7 @@ def step_of(num_items: int, optimizer: str) -> Callable[[], Tensor]:
         large_module(log, num_items, sparse=True, optimizer=optimizer),
         batches_of(log, BATCH, 8),
     )
-    stepped = module.optimizer_choice.optimizer(p for p in module.parameters() if p.requires_grad)
-
-    def run() -> Tensor:
-        batch = next(batches)
-        module.on_train_batch_start(batch, 0)
-        module.negatives.observe(batch.positives)
-        loss = module.loss_of(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        stepped.step()
-        stepped.zero_grad()
-        return loss.detach()
-
-    return run
+    return our_step(module, batches, low=False)
 
 
 def growth(sizes: list[int], optimizer: str) -> Figures:

@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 from record import write
-from step import our_step
-from step_model import LENGTH, NUM_ITEMS, module_of
+from step_model import LENGTH, NUM_ITEMS, module_of, our_step
 
 from twotower.data.blocks import Folder, blocks
 from twotower.data.history import History

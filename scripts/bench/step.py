@@ -10,12 +10,10 @@ precision, timed among the steps; useful are the products of distinct candidates
 """
 
 import argparse
-import contextlib
 import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from record import Pairs, pairs, write
@@ -28,6 +26,8 @@ from step_model import (
     WIDTH,
     batches_of,
     module_of,
+    our_step,
+    precision,
     synthetic_log,
 )
 from textbook import Textbook
@@ -41,29 +41,6 @@ CASES = {
     "in-batch 4096": ("in_batch.InBatch", 4096, 9),
     "catalogue 1024": ("catalogue.Catalogue", 1024, 15),
 }
-
-
-def precision(low: bool) -> contextlib.AbstractContextManager[Any]:
-    """Return autocast to bf16, or nothing."""
-    return torch.autocast("cpu", torch.bfloat16) if low else contextlib.nullcontext()
-
-
-def our_step(module: RetrievalModule, batches: Iterator[Batch], low: bool) -> Callable[[], torch.Tensor]:
-    """Return what makes a step of ours, without Lightning."""
-    optimizer = module.optimizer_choice.optimizer(p for p in module.parameters() if p.requires_grad)
-
-    def step() -> torch.Tensor:
-        batch = next(batches)
-        module.on_train_batch_start(batch, 0)
-        with precision(low):
-            module.negatives.observe(batch.positives)
-            loss = module.loss_of(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.detach()
-
-    return step
 
 
 def textbook_of(log: History, module: RetrievalModule) -> Textbook:

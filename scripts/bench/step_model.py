@@ -1,6 +1,9 @@
 """The model and the log that `step.py` times: MovieLens 1M's shape, 20 items of history, MLP 64-128-64."""
 
+import contextlib
 import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -94,3 +97,26 @@ def batches_of(log: History, size: int, count: int) -> list[Batch]:
     objective = NextItem(NextItem.Config(batch_size=size))
     batches = TrainBatches(log, objective, history_length=LENGTH, strict=False, seed=0)
     return list(itertools.islice(batches, count))
+
+
+def precision(low: bool) -> contextlib.AbstractContextManager[Any]:
+    """Return autocast to bf16, or nothing."""
+    return torch.autocast("cpu", torch.bfloat16) if low else contextlib.nullcontext()
+
+
+def our_step(module: RetrievalModule, batches: Iterator[Batch], low: bool) -> Callable[[], torch.Tensor]:
+    """Return what makes a step of ours, without Lightning."""
+    optimizer = module.optimizer_choice.optimizer(p for p in module.parameters() if p.requires_grad)
+
+    def step() -> torch.Tensor:
+        batch = next(batches)
+        module.on_train_batch_start(batch, 0)
+        with precision(low):
+            module.negatives.observe(batch.positives)
+            loss = module.loss_of(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    return step
