@@ -26,7 +26,7 @@ class RecentPopularity(Popularity):
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
             """Tell whether there are times."""
-            return facts.lacks_times("", f"use baselines=all_time, or leave it out: '~{facts.key}'")
+            return facts.lacks_times("", f"leave it out: '~{facts.key}'")
 
         def lesson(self) -> str:
             """Return what knows of recent popularity."""
