@@ -157,7 +157,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
             positions = positions * (
                 torch.rand(positions.shape, device=positions.device) >= self.config.dropout
             )
-        times = times * (positions > 0)
+        times = times.masked_fill(positions == 0, 0)  # a product takes seven times as long
         if events is None:
             found = {"history": self.pool(table, positions, times)}
         else:
