@@ -122,14 +122,10 @@ class TwoTower(nn.Module):
         context_rows: Tensor | None = None,
         history_events: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Embed known users [B, D] and items of the catalogue [C, D], which a training step asks for.
+        """Embed known users [B, D] and items by rows [C] from 1, [C, D]; the rest as in `encode_users`.
 
         Where histories read the item tower, an item of a history and of `item_rows` passes it once: of a
         step with the whole catalogue that is a tenth. Its id is then dropped for both or for neither.
-
-        Args:
-            item_rows: [C] rows from 1.
-            rows: see `encode_users`, as the others.
         """
         features = self._user_features(rows, context_rows)
         if not self.history.config.reads_towers:
@@ -231,12 +227,7 @@ class TwoTower(nn.Module):
         return self._outputs_by_row(rows, rows.new_zeros(0))[:2]
 
     def _outputs_by_row(self, rows: Tensor, more: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what the item tower says [R, H], row 0 zeros, and the places there of rows and of more.
-
-        Args:
-            rows: of histories [B, L], 0 = none, which is at 0.
-            more: rows of items [C], from 1.
-        """
+        """Return the item tower's outputs [R, H], row 0 zeros, and where rows [B, L] and more [C] are."""
         if self.items.num_rows <= rows.numel():  # to embed all is cheaper than to look for the distinct ones
             distinct = torch.arange(1, self.items.num_rows + 1, device=rows.device)
             positions, places = rows, more
