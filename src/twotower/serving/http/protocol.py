@@ -28,8 +28,8 @@ MOST_HEADS = 8
 class Protocol(HttpToolsProtocol):
     """Asks `at_once` first about requests whose bodies came with their heads; uvicorn sees to all others.
 
-    A head that it has parsed, and that comes again word for word on this connection, means the same again: its
-    scope is kept, so that such a request costs neither uvicorn's parser nor its objects.
+    A head that was parsed and comes again on this connection, word for word, means the same again: its scope
+    is kept, so that such a request costs neither uvicorn's parser nor its objects (19 us instead of 29).
     """
 
     def __init__(self, at_once: AtOnce, **of_uvicorn: Any) -> None:
