@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.embedding_layout import EmbeddingLayout
-from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder
+from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder, Slots
 from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.tower import Tower
 
@@ -95,6 +95,7 @@ class TwoTower(nn.Module):
         request_times: Tensor,
         context_rows: Tensor | None = None,
         history_events: Tensor | None = None,
+        slots: Slots | None = None,
     ) -> Tensor:
         """Embed known users.
 
@@ -105,6 +106,8 @@ class TwoTower(nn.Module):
             request_times: [B] unix seconds at which the user asks.
             context_rows: [B] rows of the table of contexts, 0 = unknown; None: all are.
             history_events: [B, L] what was done with each item, from 1, 0 = not known; None: all are.
+            slots: where in histories, of which there are fewer then, each user looks; None: at the end of
+                one of their own.
 
         Returns:
             [B, D].
@@ -112,7 +115,9 @@ class TwoTower(nn.Module):
         features = self.users.gather(rows)
         if context_rows is not None:
             features |= self.contexts.gather(context_rows)
-        return self.encode_user_features(features, history_rows, history_times, request_times, history_events)
+        return self.encode_user_features(
+            features, history_rows, history_times, request_times, history_events, slots
+        )
 
     def encode_user_features(
         self,
@@ -121,6 +126,7 @@ class TwoTower(nn.Module):
         history_times: Tensor,
         request_times: Tensor,
         history_events: Tensor | None = None,
+        slots: Slots | None = None,
     ) -> Tensor:
         """Embed users from encoded features, each [B, width]; the rest as in `encode_users`.
 
@@ -128,8 +134,9 @@ class TwoTower(nn.Module):
         """
         # Users before items: what dropout draws keeps its order, so that a seed keeps its figures.
         blocks = self._user_blocks(features, request_times)
+        places, asked = (None, request_times) if slots is None else slots
         return self._user_embeddings(
-            blocks, *self._history_table(history_rows), history_times, history_events
+            blocks, *self._history_table(history_rows), history_times, asked, history_events, places
         )
 
     def encode_user_histories(
@@ -152,7 +159,7 @@ class TwoTower(nn.Module):
             history_events: see `encode_users`.
         """
         blocks = self._user_blocks(features, request_times)
-        return self._user_embeddings(blocks, table, positions, history_times, history_events)
+        return self._user_embeddings(blocks, table, positions, history_times, request_times, history_events)
 
     def with_request(self, features: dict[str, Tensor], request_times: Tensor) -> dict[str, Tensor]:
         """Return a user's features with those of the request's times [B], and of its context if not given."""
@@ -173,13 +180,15 @@ class TwoTower(nn.Module):
         table: Tensor,
         positions: Tensor,
         history_times: Tensor,
+        request_times: Tensor,
         history_events: Tensor | None,
+        places: Tensor | None = None,
     ) -> Tensor:
-        given = []
+        events = None
         if self.history.config.events:
             rows = torch.zeros_like(positions) if history_events is None else history_events
-            given.append(EventEmbeddings(self.event_table.weight, rows))
-        blocks = blocks | self.history.blocks(table, positions, history_times, *given)
+            events = EventEmbeddings(self.event_table.weight, rows)
+        blocks = blocks | self.history.blocks(table, positions, history_times, events, request_times, places)
         return self.layout.of_users(self.user_tower(blocks))
 
     def _history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -84,6 +84,7 @@ class RetrievalModule(pl.LightningModule):
             batch.request_times,
             batch.context_rows,
             batch.history_events,
+            batch.slots,
         )
         wanted = [batch.positives, batch.shown_items]
         if own_rows is not None:  # where there is none, in place of the unknown item any other
