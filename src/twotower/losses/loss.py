@@ -101,6 +101,10 @@ class Loss(Component, nn.Module, ABC):
             total = total + mean * weights[:size].sum()
         return total / weights.sum()
 
+    def scaled(self, users: Tensor) -> Tensor:
+        """Return users [P, D] whose products with items are logits; as given where scores are plain."""
+        return users
+
     def of_shown(self, users: Tensor, items: Tensor) -> Tensor:
         """Return the loss of each shown negative [S], from users and items [S, D].
 
