@@ -47,6 +47,11 @@ class Loss(Component, nn.Module, ABC):
             """How it learns from shown negatives; None: it cannot, and `negatives=shown` is refused."""
             return None
 
+        @property
+        def ranks(self) -> bool:
+            """Whether it compares positives with candidates; where it does not, none are drawn."""
+            return True
+
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse negatives and towers that do not provide what is needed."""
             if facts.provided is None or facts.remedies is None:
