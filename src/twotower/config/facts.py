@@ -22,6 +22,7 @@ class Facts:
         provided: what negatives and towers provide of what a loss may need.
         remedies: what towers could provide and do not -> what to set for it.
         negatives: name of their class.
+        num_draws: how many candidates they draw for a batch.
         shown_as: how the loss learns from shown negatives: `examples`, `candidates`; empty: not at all.
         logged: key that a training logs, e.g. `valid/recall_at_20` -> whether higher is better, or None.
         sparse: keys of the settings that make gradients sparse.
@@ -40,6 +41,7 @@ class Facts:
     provided: Set[str] | None = None
     remedies: Mapping[str, str] | None = None
     negatives: str | None = None
+    num_draws: int | None = None
     shown_as: str | None = None
     logged: Mapping[str, bool | None] | None = None
     sparse: tuple[str, ...] = ()

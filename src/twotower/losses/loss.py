@@ -47,6 +47,11 @@ class Loss(Component, nn.Module, ABC):
             """How it learns from shown negatives; None: it cannot, and `negatives=shown` is refused."""
             return None
 
+        @property
+        def ranks(self) -> bool:
+            """Whether it compares positives with candidates; where it does not, none are drawn."""
+            return True
+
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse negatives and towers that do not provide what is needed."""
             if facts.provided is None or facts.remedies is None:
@@ -100,6 +105,10 @@ class Loss(Component, nn.Module, ABC):
             mean = self(users[:size], positives, items, candidates, weights[:size], *of_own)
             total = total + mean * weights[:size].sum()
         return total / weights.sum()
+
+    def scaled(self, users: Tensor) -> Tensor:
+        """Return users [P, D] whose products with items are logits; as given where scores are plain."""
+        return users
 
     def of_shown(self, users: Tensor, items: Tensor) -> Tensor:
         """Return the loss of each shown negative [S], from users and items [S, D].

@@ -20,6 +20,8 @@ class Candidates:
             item of that user, so never a negative; -1 where it is no candidate.
         own_rows: [P, O] item rows that are candidates of one positive alone, 0 = none; with
         own_log_q: [P, O] their log q. Both None where nobody has any.
+        num_draws: how often was drawn with q; None where nothing was: each item is here for certain.
+        num_items: that could have been drawn; None where nothing was.
     """
 
     rows: Tensor
@@ -30,6 +32,14 @@ class Candidates:
     masked_candidates: Tensor
     own_rows: Tensor | None = None
     own_log_q: Tensor | None = None
+    num_draws: int | None = None
+    num_items: int | None = None
+
+    @classmethod
+    def none(cls, positives: Tensor) -> "Candidates":
+        """Return no candidates of a batch with these positives [P], for losses that rank against none."""
+        nothing, certain = positives[:0], torch.zeros(len(positives), device=positives.device)
+        return cls(nothing, certain[:0], certain[:0], certain, nothing, nothing)
 
 
 class Places(nn.Module):

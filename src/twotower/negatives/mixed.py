@@ -22,6 +22,10 @@ class Mixed(InBatch):
         num_uniform: Draws = 1024
         """Uniform draws a batch."""
 
+        def num_draws(self, num_positives: int) -> int | None:
+            """Return those of both parts."""
+            return num_positives + self.num_uniform
+
     config: Config
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -33,6 +33,10 @@ class Negatives(Component, nn.Module, ABC):
             """What a loss may need of these candidates (`Loss.Config.needs`)."""
             return frozenset({"log_q"})
 
+        def num_draws(self, num_positives: int) -> int | None:
+            """Return how often is drawn for a batch of `num_positives`; None: nothing is left to chance."""
+            return None
+
         def most_shown(self) -> int:
             """Return O, how many of its own user's shown negatives a positive is ranked against at most.
 
@@ -89,6 +93,7 @@ class Negatives(Component, nn.Module, ABC):
             own_rows: [P, O] items that only this positive is ranked against, as if drawn once more; 0 = none.
         """
         rows, count = self.draw(positives, generator)
+        num_draws = self.config.num_draws(len(positives))
         (places,) = self.places.among(rows, known_items)
         return Candidates(
             rows,
@@ -99,6 +104,8 @@ class Negatives(Component, nn.Module, ABC):
             places,
             own_rows,
             None if own_rows is None else self._log_q_of_own(own_rows),
+            num_draws,
+            None if num_draws is None else len(self.trained_rows),
         )
 
     def _log_q_of_own(self, rows: Tensor) -> Tensor:

@@ -37,6 +37,10 @@ class Shown(Negatives):
             """What the source beside it provides; alone `log_q`, since nothing is left to chance."""
             return super().provides if self.beside is None else self.beside.provides
 
+        def num_draws(self, num_positives: int) -> int | None:
+            """Return those of the source beside."""
+            return None if self.beside is None else self.beside.num_draws(num_positives)
+
         def most_shown(self) -> int:
             """Return `num_shown`."""
             return self.num_shown

@@ -104,6 +104,7 @@ FACTS: dict[str, Callable[[RunConfig], Any]] = {
     "provided": lambda config: config.provides() | config.negatives.provides,
     "remedies": lambda config: config.remedies(),
     "negatives": lambda config: config.negatives.owner.__name__,
+    "num_draws": lambda config: config.negatives.num_draws(config.objective.batch_size),
     "shown_as": lambda config: config.loss.shown or "",
     "logged": _logged,
     "sparse": _sparse,

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from twotower.losses.loss import Loss
 from twotower.losses.temperature import Temperature
+from twotower.negatives.candidates import Candidates
 from twotower.negatives.negatives import Negatives
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import Batch
@@ -76,7 +77,10 @@ class RetrievalModule(pl.LightningModule):
     def loss_of(self, batch: Batch) -> Tensor:
         """Encode, draw candidates, compute the loss."""
         known, own_rows = (batch.known_positives, batch.known_items), batch.own_rows
-        candidates = self.negatives(batch.positives, *known, self.draws, own_rows)
+        if self.loss.config.ranks:
+            candidates = self.negatives(batch.positives, *known, self.draws, own_rows)
+        else:
+            candidates = Candidates.none(batch.positives)
         wanted = [batch.positives, batch.shown_items]
         if own_rows is not None:  # where there is none, in place of the unknown item any other
             wanted.append(torch.where(own_rows > 0, own_rows, batch.positives[:, None]).flatten())

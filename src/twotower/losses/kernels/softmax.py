@@ -99,7 +99,8 @@ class _Softmax(GradientsMadeForward):
                 block, log_scale = sides.exponentials(rows, struck)
                 torch.logaddexp(sides.sums(block).log_() + log_scale, others[rows], out=log_sums[rows])
                 if any(ctx.needs_input_grad[:2]):
-                    sides.add_gradients(rows, block, (log_scale - log_sums[rows]).exp_() * weights[rows])
+                    factor = (log_scale - log_sums[rows]).clamp_(max=2 * SAFE).exp_()  # more: all is struck
+                    sides.add_gradients(rows, block, factor * weights[rows])
         d_positive = torch.expm1(positive - log_sums) * weights
         d_own = None if own is None else (own - log_sums[:, None]).exp_() * weights[:, None]
         ctx.save_for_backward(sides.d_users, sides.d_candidates(), d_positive, d_own)
