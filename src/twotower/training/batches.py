@@ -50,6 +50,8 @@ class Batch:
         context_rows: [P + S] int64 rows of the table of contexts, 0 = unknown; None where there is none.
         history_events: [B, L] int32 codes of events, 0 = none; None where the data has no events.
         slots: where in the histories each example [P + S] looks; None where each has one of its own.
+        owners: [P] int64, ascending: which of the users [B] each positive is of; None where every positive
+            has a user, a history and a request of its own.
     """
 
     users: Tensor
@@ -66,6 +68,7 @@ class Batch:
     context_rows: Tensor | None = None
     history_events: Tensor | None = None
     slots: Slots | None = None
+    owners: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device; Lightning calls it."""
