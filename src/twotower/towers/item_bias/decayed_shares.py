@@ -3,6 +3,7 @@
 Shapes: K knots in time, H half-lives, N items, n interactions, M events whose item was to be told.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ MOST_KNOTS, MOST_VALUES = 400, 1 << 24
 """Knots, and values of a table [K, N]: a knot a day of a year, of a large catalogue fewer."""
 HALVINGS = 9
 """Half-lives are the span of the log over 2, 4, ..., 2^9, and one that forgets nothing."""
+LOWEST = math.exp(-12.0)
+"""An item that everybody has forgotten is this much as likely as by even chance; exponentials stay numbers."""
 SAMPLED_KNOTS = 64
 STEPS = 200
 
@@ -94,7 +97,7 @@ class Mixture:
                 num_new.append(int(is_new.sum()))
                 of_new = is_new / max(1, num_new[-1])
                 likelihoods.append(np.column_stack([shares[:, items].T, of_new]))
-                taken.append(counts[items])
+                taken.append(counts[items].astype(np.float64))
             if knot < number:
                 met[counted.counts[[knot]].indices] = True
         return cls(_mixed(np.concatenate(likelihoods), np.concatenate(taken)), float(np.mean(num_new)))
@@ -102,14 +105,14 @@ class Mixture:
     def lift(self, shares: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the log of how much likelier than by even chance each item is, [N], of shares [H, N]."""
         share = self.weights[:-1] @ shares
-        share = np.where(share > 0, share, self.of_new)
-        lifted: NDArray[np.float32] = np.log(share * shares.shape[1]).astype(np.float32)
+        is_new = share <= 0
+        share[is_new] = self.of_new(int(is_new.sum()))
+        lifted: NDArray[np.float32] = np.log(np.maximum(share * shares.shape[1], LOWEST)).astype(np.float32)
         return lifted
 
-    @property
-    def of_new(self) -> float:
-        """The share of one item that nobody has taken before."""
-        return float(max(self.weights[-1], 1e-6) / max(1.0, self.num_new))
+    def of_new(self, number: int) -> float:
+        """Return the share of one of so many items that nobody has taken before."""
+        return float(max(self.weights[-1], 1e-6) / max(1.0, self.num_new, number))
 
 
 def _mixed(likelihoods: NDArray[np.float64], taken: NDArray[np.float64]) -> NDArray[np.float64]:

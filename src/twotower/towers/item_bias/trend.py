@@ -62,7 +62,7 @@ class Trend(ItemBias):
         self.knots = torch.from_numpy(np.ceil(counted.knots).astype(np.int64))
         self.lifts = torch.from_numpy(lifts)
         self.biases.copy_(self.lifts[-1, 1:])
-        self.of_new.fill_(float(np.log(mixture.of_new * self.num_items)))
+        self.of_new.fill_(float(np.log(mixture.of_new(1) * self.num_items)))
 
     def prior(self, rows: Tensor, times: Tensor) -> Prior:
         """Return what the mixture said of rows [C] at times [B]; see `ItemBias.prior`."""
