@@ -16,7 +16,7 @@ MOST_KNOTS, MOST_VALUES = 400, 1 << 24
 HALVINGS = 9
 """Half-lives are the span of the log over 2, 4, ..., 2^9, and one that forgets nothing."""
 LOWEST = math.exp(-12.0)
-"""An item that everybody has forgotten is this much as likely as by even chance; exponentials stay numbers."""
+"""Of even chance, what an item that everybody has forgotten has at least: exponentials stay numbers."""
 SAMPLED_KNOTS = 64
 STEPS = 200
 
