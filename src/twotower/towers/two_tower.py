@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.embedding_layout import EmbeddingLayout
 from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder, Slots
+from twotower.towers.history.rows import distinct_rows, sparse_rows
 from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.tower import Tower
 
@@ -128,14 +129,10 @@ class TwoTower(nn.Module):
         history_events: Tensor | None = None,
         slots: Slots | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Embed known users [B, D] and items of the catalogue [C, D], which a training step asks for.
+        """Embed known users [B, D] and items by rows [C] from 1, [C, D]; the rest as in `encode_users`.
 
         Where histories read the item tower, an item of a history and of `item_rows` passes it once: of a
         step with the whole catalogue that is a tenth. Its id is then dropped for both or for neither.
-
-        Args:
-            item_rows: [C] rows from 1.
-            rows: see `encode_users`, as the others.
         """
         features = self._user_features(rows, context_rows)
         if not self.history.config.reads_towers:
@@ -147,8 +144,10 @@ class TwoTower(nn.Module):
         table, positions, of_items = self._outputs_by_row(history_rows, item_rows)
         places, asked = (None, request_times) if slots is None else slots
         users = self._user_embeddings(blocks, table, positions, history_times, asked, history_events, places)
-        # index_select, not table[...]: its gradient adds up in one order whatever the threads do.
-        return users, self.layout.of_items(table.index_select(0, of_items), self.item_bias(item_rows))
+        # Not table[...]: this gradient adds up in one order whatever the threads do, in half the time of
+        # index_select's.
+        chosen = nn.functional.embedding(of_items, table)
+        return users, self.layout.of_items(chosen, self.item_bias(item_rows))
 
     def encode_user_features(
         self,
@@ -235,33 +234,12 @@ class TwoTower(nn.Module):
             rows = torch.where(rows < len(self.trained_items), rows, 0)
             rows = torch.where(self.trained_items[rows], rows, 0)
             if self.training and self.history.config.sparse:
-                return self._rows_of_history_table(rows)
+                return sparse_rows(self.history_table.weight, rows)
             return self.history_table.weight, rows
         return self._outputs_by_row(rows, rows.new_zeros(0))[:2]
 
     def _outputs_by_row(self, rows: Tensor, more: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what the item tower says [R, H], row 0 zeros, and the places there of rows and of more.
-
-        Args:
-            rows: of histories [B, L], 0 = none, which is at 0.
-            more: rows of items [C], from 1.
-        """
-        if self.items.num_rows <= rows.numel():  # to embed all is cheaper than to look for the distinct ones
-            distinct = torch.arange(1, self.items.num_rows + 1, device=rows.device)
-            positions, places = rows, more
-        else:
-            distinct, inverse = torch.cat([rows.flatten(), more]).unique(return_inverse=True)
-            first, places = (inverse + 1).split([rows.numel(), len(more)])
-            positions = torch.where(rows > 0, first.view(rows.shape), 0)
+        """Return the item tower's outputs [R, H], row 0 zeros, and where rows [B, L] and more [C] are."""
+        distinct, positions, places = distinct_rows(rows, more, self.items.num_rows)
         output = self._item_tower_output(self.items.gather(distinct))
         return torch.cat([output.new_zeros((1, output.shape[1])), output]), positions, places
-
-    def _rows_of_history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Do what `_history_table` does, with the table's rows that are asked for: so is its gradient.
-
-        Each is looked up once and in order, which saves the optimizer from finding out; row 0, which is
-        zeros and stays so, is always among them.
-        """
-        distinct, places = torch.cat([rows.new_zeros(1), rows.flatten()]).unique(return_inverse=True)
-        found = nn.functional.embedding(distinct, self.history_table.weight, sparse=True)
-        return found, places[1:].view(rows.shape)

@@ -1,7 +1,7 @@
 """The batches that training examples come in.
 
-Shapes: P positives of a batch, S shown negatives behind them, B histories (P + S, unless examples share
-them), L history positions, K known items, O own candidates.
+Shapes: P positives of a batch, S shown negatives behind them, B users or histories (P + S, unless examples
+share them), L history positions, K known items, O own candidates.
 """
 
 import dataclasses
@@ -50,8 +50,7 @@ class Batch:
         context_rows: [P + S] int64 rows of the table of contexts, 0 = unknown; None where there is none.
         history_events: [B, L] int32 codes of events, 0 = none; None where the data has no events.
         slots: where in the histories each example [P + S] looks; None where each has one of its own.
-        owners: [P] int64, ascending: which of the users [B] each positive is of; None where every positive
-            has a user, a history and a request of its own.
+        owners: [P] int64, ascending: which of the users [B] each positive is of; None where each has its own.
     """
 
     users: Tensor
@@ -160,9 +159,8 @@ class TrainBatches:
             chosen = self._positives_first(order[place * self.batch_size : (place + 1) * self.batch_size])
             examples = self.examples
             users, ends = examples.users[chosen], examples.history_end[chosen]
-            return self._batch(
-                chosen, number, ends, there_are(ends, self.offsets[users], self.history_length)
-            )
+            there = there_are(ends, self.offsets[users], self.history_length)
+            return self._batch(chosen, number, ends, there)
 
         return batch_of
 

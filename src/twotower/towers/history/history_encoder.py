@@ -148,10 +148,10 @@ class HistoryEncoder(Component, nn.Module, ABC):
         Args:
             table: [R, H] item embeddings.
             positions: [B, L] rows of the table, 0 = nothing there.
-            times: [B, L] int64 unix seconds, 0 where there is nothing.
+            times: [B, L] int64 unix seconds; anything where there is nothing.
         """
         mask = positions > 0
-        return self.latest(functional.embedding(positions, table) * mask[..., None], mask, times)
+        return self._latest(functional.embedding(positions, table), mask, times)
 
     def pool_with_events(
         self, table: Tensor, positions: Tensor, times: Tensor, events: EventEmbeddings
@@ -164,7 +164,10 @@ class HistoryEncoder(Component, nn.Module, ABC):
             of_items = self.pool(table, positions, times)
             return of_items + self.pool(of_events, (events.rows + 1) * there, times)
         embeddings = functional.embedding(positions, table) + events.of(slice(None))
-        return self.latest(embeddings * there[..., None], there, times)
+        return self._latest(embeddings, there, times)
+
+    def _latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
+        return self.latest(embeddings * mask[..., None], mask, _masked(times, mask))
 
     def blocks(
         self,
@@ -189,7 +192,6 @@ class HistoryEncoder(Component, nn.Module, ABC):
             positions = positions * (
                 torch.rand(positions.shape, device=positions.device) >= self.config.dropout
             )
-        times = times * (positions > 0)
         if self.config.reads_request_times:
             assert request_times is not None
             times = torch.cat([times, request_times[:, None]], 1)
@@ -221,7 +223,12 @@ class HistoryEncoder(Component, nn.Module, ABC):
         if events is not None:
             embeddings = embeddings + events.of(slice(None))
         embeddings = embeddings * there[..., None]
-        found = {"history": self(embeddings, there, times)}
+        found = {"history": self(embeddings, there, _masked(times, there))}
         if self.config.last_item:
             found["last_item"] = embeddings
         return {name: block.flatten(0, 1).index_select(0, places) for name, block in found.items()}
+
+
+def _masked(times: Tensor, mask: Tensor) -> Tensor:
+    """Return times [B, L] with 0 where masked; a request's, the last of [B, L + 1], stays."""
+    return times.masked_fill(~functional.pad(mask, (0, times.shape[1] - mask.shape[1]), value=True), 0)
