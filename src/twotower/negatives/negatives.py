@@ -44,6 +44,14 @@ class Negatives(Component, nn.Module, ABC):
             """
             return 0
 
+        def refreshed_every(self) -> int:
+            """Return after how many epochs `take` is told anew what the towers rank first; 0: never."""
+            return 0
+
+        def num_ranked(self) -> int:
+            """Return how many of each user's first ranks `take` is told."""
+            return 0
+
         def build(self, frequencies: Tensor) -> "Negatives":
             """Build the source."""
             return self.make(Negatives, frequencies)
@@ -71,6 +79,17 @@ class Negatives(Component, nn.Module, ABC):
     @abstractmethod
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
         """Return the log probability of one draw giving each row [R], in a batch of `num_positives`."""
+
+    def own_rows(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
+        """Return item rows [P, O] for each positive's user [P] that only this positive is ranked against.
+
+        0 = none; None, the default: nobody has any.
+        """
+        return None
+
+    def take(self, num_users: int, users: Tensor, ranked: Tensor, scores: Tensor, own: Tensor) -> None:
+        """Be told what the towers rank first; asked where `Config.refreshed_every` says so."""
+        raise NotImplementedError
 
     def observe(self, positives: Tensor) -> None:
         """See the positives of a training batch, before its candidates are drawn (streaming estimates)."""

@@ -79,6 +79,8 @@ class RetrievalModule(pl.LightningModule):
     def loss_of(self, batch: Batch) -> Tensor:
         """Encode, draw candidates, compute the loss."""
         known, own_rows = (batch.known_positives, batch.known_items), batch.own_rows
+        if own_rows is None:
+            own_rows = self.negatives.own_rows(batch.users[: len(batch.positives)], self.draws)
         if self.loss.config.ranks:
             candidates = self.negatives(batch.positives, *known, self.draws, own_rows)
         else:
