@@ -22,12 +22,12 @@ class Candidates:
             item of that user, so never a negative; -1 where it is no candidate.
         own_rows: [P, O] item rows that are candidates of one positive alone, 0 = none; with
         own_log_q: [P, O] their log q. Both None where nobody has any.
+        num_draws: how often was drawn with q; None where nothing was: each item is here for certain.
+        num_items: that could have been drawn; None where nothing was.
         owners: [P] ascending: each positive's row among the users, to which `masked_positives` and the
             prior's moments refer; None where every positive has a user of its own.
         prior: what is added to the logits of candidates, and
         positive_prior: [P] to those of positives, behind the temperature. Both None where nothing is.
-        num_draws: how often was drawn with q; None where nothing was: each item is here for certain.
-        num_items: that could have been drawn; None where nothing was.
     """
 
     rows: Tensor
@@ -38,6 +38,8 @@ class Candidates:
     masked_candidates: Tensor
     own_rows: Tensor | None = None
     own_log_q: Tensor | None = None
+    num_draws: int | None = None
+    num_items: int | None = None
     owners: Tensor | None = None
     prior: Prior | None = None
     positive_prior: Tensor | None = None
@@ -60,9 +62,6 @@ class Candidates:
             owners=None,
             prior=self.prior and Prior(self.prior.lifts, self.prior.moments[owners]),
         )
-
-    num_draws: int | None = None
-    num_items: int | None = None
 
     @classmethod
     def none(cls, positives: Tensor) -> "Candidates":

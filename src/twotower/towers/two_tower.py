@@ -96,6 +96,7 @@ class TwoTower(nn.Module):
         request_times: Tensor,
         context_rows: Tensor | None = None,
         history_events: Tensor | None = None,
+        *,
         slots: Slots | None = None,
     ) -> Tensor:
         """Embed known users.
@@ -115,7 +116,7 @@ class TwoTower(nn.Module):
         """
         features = self._user_features(rows, context_rows)
         return self.encode_user_features(
-            features, history_rows, history_times, request_times, history_events, slots
+            features, history_rows, history_times, request_times, history_events, slots=slots
         )
 
     def encode_both(
@@ -137,7 +138,7 @@ class TwoTower(nn.Module):
         features = self._user_features(rows, context_rows)
         if not self.history.config.reads_towers:
             users = self.encode_user_features(
-                features, history_rows, history_times, request_times, history_events, slots
+                features, history_rows, history_times, request_times, history_events, slots=slots
             )
             return users, self.encode_items(item_rows)
         blocks = self._user_blocks(features, request_times)
@@ -156,6 +157,7 @@ class TwoTower(nn.Module):
         history_times: Tensor,
         request_times: Tensor,
         history_events: Tensor | None = None,
+        *,
         slots: Slots | None = None,
     ) -> Tensor:
         """Embed users from encoded features, each [B, width]; the rest as in `encode_users`.
