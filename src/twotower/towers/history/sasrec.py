@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from twotower.config.spec import DropoutRate, PositiveInt
+from twotower.towers.dropout import Dropout
+from twotower.towers.history.attention import causal_attention
 from twotower.towers.history.causal_encoder import CausalEncoder
 
 EPSILON = 1e-8
@@ -43,7 +45,7 @@ class Sasrec(CausalEncoder):
         super().__init__(config, dim)
         self.positions = nn.Parameter(torch.empty(config.length, dim))
         nn.init.normal_(self.positions, std=dim**-0.5)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
         self.blocks_of = nn.ModuleList(self.block() for _ in range(config.blocks))
         self.norm = nn.LayerNorm(dim, eps=EPSILON)
 
@@ -74,7 +76,7 @@ class Block(nn.Module):
         self.attention_norm, self.norm = (nn.LayerNorm(dim, eps=EPSILON) for _ in range(2))
         self.attention = CausalAttention(dim, heads)
         self.widen, self.narrow = nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the states after the block."""
@@ -103,6 +105,6 @@ class CausalAttention(nn.Module):
         size, length, _ = states.shape
         split = self.asked(states).view(size, length, 3, self.heads, self.width)
         query, key, value = split.permute(2, 0, 3, 1, 4)
-        found = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        found = causal_attention(query, key, value)
         joined: Tensor = self.joined(found.transpose(1, 2).reshape(size, length, -1))
         return joined
