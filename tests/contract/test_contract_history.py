@@ -155,4 +155,4 @@ def test_half_precision_is_close(encoder: HistoryEncoder, dtype: torch.dtype) ->
     inputs = histories()
     with torch.autocast("cpu", dtype=dtype):
         low = encoder.latest(*inputs)
-    torch.testing.assert_close(low.float(), encoder.latest(*inputs), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(low.float(), encoder.latest(*inputs), rtol=0.1, atol=0.1)

@@ -222,7 +222,7 @@ class TrainBatches:
             torch.from_numpy(self.times.before(ends, there)),
             torch.from_numpy(examples.times[chosen]),
             torch.from_numpy(self.weights[chosen]),
-            *self._known(users[:size]),
+            *self._known(users[:size], items[:size]),
             number,
             _int64(items[size:]),
             None if self.own is None else _int64(self.own.draw(users[:size], number)),
@@ -231,7 +231,7 @@ class TrainBatches:
             slots,
         )
 
-    def _known(self, users: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _known(self, users: np.ndarray, items: np.ndarray) -> tuple[Tensor, Tensor]:
         begins, ends = self.known_offsets[users], self.known_offsets[users + 1]
         # Slices laid end to end: a tenth of the time of a place for every item.
         parts = [

@@ -9,9 +9,14 @@ from torch.nn import functional
 from variants_of_history import causal_encoders
 
 from twotower.towers.dropout import Dropout
-from twotower.towers.history.attention import _Attention, causal_attention
+from twotower.towers.history.additive_attention import AdditiveAttention
+from twotower.towers.history.causal_attention import _Attention, causal_attention
 from twotower.towers.history.causal_encoder import CausalEncoder
-from twotower.towers.history.sasrec import Sasrec
+from twotower.towers.history.gru import Gru
+from twotower.towers.history.hstu import Hstu, buckets_of
+from twotower.towers.history.ligr import GatedBlock
+from twotower.towers.history.pointwise_attention import _Pointwise, pointwise_attention
+from twotower.towers.history.sasrec import Block, Sasrec
 
 B, L, H = 4, 5, 6
 
@@ -51,7 +56,7 @@ def test_no_position_sees_a_later_one(encoder: CausalEncoder) -> None:
         changed = embeddings.clone()
         changed[:, position] += mask[:, position, None] * torch.randn(B, H)
         later = at.clone()
-        later[:, position + 1 :] += 10**6 * (later[:, position + 1 :] > 0)
+        later[:, position + 2 :] += 10**6 * (later[:, position + 2 :] > 0)  # one is left out in between
         after = encoder(changed, mask, later)
         torch.testing.assert_close(after[:, :position], before[:, :position])
         seen = mask[:, position]
@@ -106,9 +111,91 @@ def test_sasrec_by_hand() -> None:
     torch.testing.assert_close(encoder.latest(*given), expected[:, 1])
 
 
+def test_gates_weigh_what_a_block_adds() -> None:
+    """Gates of 1/2, attention that finds nothing, and silu(0 + b) (0 + c) read by ones."""
+    plain, gated = Block(1, 1, 0.0), GatedBlock(1, 1, 0.0)
+    states = torch.tensor([[[3.0], [5.0]]])
+    with torch.no_grad():
+        for parameter in [*plain.parameters(), *gated.parameters()]:
+            parameter.zero_()
+        gated.widen.bias[:4], gated.widen.bias[4:] = 1.0, 2.0
+        gated.narrow.weight.fill_(1.0)
+        gated.attention.joined.bias.fill_(4.0)
+    added = 4 * functional.silu(torch.tensor(1.0)) * 2
+    torch.testing.assert_close(gated(states), states + 4 / 2 + added / 2)
+    assert torch.equal(plain(states), states)
+
+
+def test_gru_by_hand() -> None:
+    encoder = Gru(Gru.Config(length=2), 1).eval()
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.zero_()
+        encoder.layers[0].weight_ih_l0[2] = 1.0  # the new state is tanh of the item, gates are 1/2
+    items = torch.tensor([[[0.0], [1.0], [2.0]]])
+    first = math.tanh(1) / 2
+    expected = torch.tensor([[[0.0], [first], [first / 2 + math.tanh(2) / 2]]])
+    torch.testing.assert_close(encoder(items, items[..., 0] > 0, items[..., 0]), expected)
+
+
+def test_additive_attention_by_hand() -> None:
+    encoder = AdditiveAttention(AdditiveAttention.Config(length=3), 1)
+    items, mask = torch.tensor([[[0.0], [2.0], [8.0]]]), torch.tensor([[False, True, True]])
+    torch.testing.assert_close(encoder.latest(items, mask, mask), torch.tensor([[5.0]]))  # begins as a mean
+    with torch.no_grad():
+        encoder.hidden.weight.fill_(1.0)
+        encoder.hidden.bias.zero_()
+        encoder.asked.fill_(2.0)
+    shares = [math.exp(2 * math.tanh(each)) for each in (2.0, 8.0)]
+    last = (shares[0] * 2 + shares[1] * 8) / sum(shares)
+    torch.testing.assert_close(encoder.latest(items, mask, mask), torch.tensor([[last]]))
+    torch.testing.assert_close(encoder(items, mask, mask), torch.tensor([[[0.0], [2.0], [last]]]))
+
+
+def test_buckets_of_times() -> None:
+    day = 86_400
+    times = torch.tensor([[0, 100, 100 + day, 50], [7, 7, 7, 7 + day]])  # asked before the last item: with it
+    found = buckets_of(times)
+    of = [[100, -1, -1], [100 + day, day, -1], [100 + day, day, -1]], [[-1, -1, -1]] * 2 + [[day, day, day]]
+    seconds = torch.tensor(of).clamp(min=1).double()
+    assert torch.equal(found, (seconds.log() / 0.301).floor().int())
+    assert found.dtype == torch.int32
+
+
+def test_hstu_asked_later_answers_differently_and_as_well_without_a_time() -> None:
+    encoder = built(Hstu)
+    embeddings, mask, times = histories()
+    early, late = (times.clone() for _ in range(2))
+    early[:, -1], late[:, -1] = times[:, -2], times[:, -2] + 10**7
+    answers = [encoder.latest(embeddings, mask, times_of(encoder, mask, each)) for each in (early, late)]
+    assert not torch.isclose(*answers)[2:].all(1).any()  # what one item alone weighs is normed away
+    torch.testing.assert_close(encoder.latest(embeddings, mask, times[:, :-1] * mask), answers[0])
+    blocks = {}
+    for name, kind in (("with", {}), ("without", {"time_bias": False})):
+        encoder = Hstu(Hstu.Config(length=L, **kind), H).eval()
+        blocks[name] = encoder.latest(embeddings, mask, times_of(encoder, mask, times))
+        assert blocks[name].isfinite().all()
+
+
+@pytest.mark.parametrize("with_times", [False, True])
+def test_pointwise_attention_and_its_gradients(with_times: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twotower.towers.history.pointwise_attention.BLOCK_BYTES", 2 * 2 * 4 * 4 * 8)
+    value, query, key = torch.randn(3, 3, 2, 4, 5, dtype=torch.float64, requires_grad=True).unbind(0)
+    place = torch.randn(4, 4, dtype=torch.float64, requires_grad=True)
+    bucket = torch.randn(3, dtype=torch.float64, requires_grad=True) if with_times else None
+    buckets = torch.randint(3, (3, 4, 4), dtype=torch.int32) if with_times else None
+    given = (value, query, key, place, bucket, buckets, 0.5)
+    assert torch.autograd.gradcheck(_Pointwise.apply, given)
+    bias = place if bucket is None else place + bucket[buckets][:, None]
+    expected = (functional.silu(query @ key.transpose(2, 3) + bias) / 2).tril() @ value
+    torch.testing.assert_close(_Pointwise.apply(*given), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(pointwise_attention(*given), expected)
+
+
 @pytest.mark.parametrize("rows", [1, 4, 1 << 20])
 def test_causal_attention_and_its_gradients(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twotower.towers.history.attention.BLOCK_BYTES", rows * 7 * 7 * 8)
+    monkeypatch.setattr("twotower.towers.history.causal_attention.BLOCK_BYTES", rows * 7 * 7 * 8)
     given = [torch.randn(3, 2, 7, 5, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     assert torch.autograd.gradcheck(_Attention.apply, given)
     expected = functional.scaled_dot_product_attention(*given, is_causal=True)

@@ -45,9 +45,12 @@ class CausalEncoder(HistoryEncoder, ABC):
         return _rows(encoded, (counts - 1).clamp(min=0)) * (counts > 0)[..., None]
 
     def _to_the_left(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        length = mask.shape[1]
+        if self.config.reads_request_times and times.shape[1] == length:  # a request at no known time
+            times = torch.cat([times, times.amax(1, keepdim=True)], 1)
         if _is_full(mask):
             return embeddings, times
-        order, length = _items_first(mask), mask.shape[1]
+        order = _items_first(mask)
         moved = times[:, :length].gather(1, order)
         if self.config.reads_request_times:  # behind the last item, wherever that is now
             place = mask.sum(1, keepdim=True)

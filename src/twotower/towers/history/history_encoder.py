@@ -136,7 +136,8 @@ class HistoryEncoder(Component, nn.Module, ABC):
         Args:
             embeddings: [B, L, H], zeros where masked.
             mask: [B, L] bool, true where there is an item.
-            times: [B, L] int64 unix seconds, 0 where masked; [B, L + 1] where `Config.reads_request_times`.
+            times: [B, L] int64 unix seconds, 0 where masked; [B, L + 1] where `Config.reads_request_times`
+                and the request's is known.
 
         Returns:
             [B, H]; zeros where there is no item.
@@ -182,7 +183,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
             positions: see `pool`.
             times: see `pool`.
             events: what was done with the items, if that is looked at.
-            request_times: [B] int64 unix seconds at which each history is asked for.
+            request_times: [B] int64 unix seconds at which each history is asked for; None: not known.
             places: see `Slots`; the blocks are then [P, H], of these positions. None: of the last of each.
         """
         if self.training and self.config.dropout > 0:
@@ -190,8 +191,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
                 torch.rand(positions.shape, device=positions.device) >= self.config.dropout
             )
         times = times * (positions > 0)
-        if self.config.reads_request_times:
-            assert request_times is not None
+        if self.config.reads_request_times and request_times is not None:
             times = torch.cat([times, request_times[:, None]], 1)
         if places is not None:
             return self._blocks_at(places, table, positions, times, events)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from twotower.config.spec import DropoutRate, PositiveInt
 from twotower.towers.dropout import Dropout
-from twotower.towers.history.attention import causal_attention
+from twotower.towers.history.causal_attention import causal_attention
 from twotower.towers.history.causal_encoder import CausalEncoder
 
 EPSILON = 1e-8

@@ -24,6 +24,8 @@ class Sequence(NextItem):
         """A weight acts on the loss."""
         epoch_examples: None = None
         """None are drawn."""
+        mask_known: bool = True
+        """No item that the user has, earlier or later, is a negative; false: all but the target are."""
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
             """Refuse a history that is only summarised at its end."""
@@ -37,4 +39,4 @@ class Sequence(NextItem):
 
     def batches(self, log: History, **how: Any) -> SequenceBatches:
         """Return batches of whole sequences."""
-        return SequenceBatches(log, self, **how)
+        return SequenceBatches(log, self, masks_known=self.config.mask_known, **how)
