@@ -75,7 +75,7 @@ class Batch:
             name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
         if self.slots is not None:
-            moved["slots"] = Slots(*(each.to(device) for each in self.slots))
+            moved["slots"] = self.slots.to(device)
         return dataclasses.replace(self, **moved)
 
 

@@ -77,7 +77,12 @@ class RetrievalModule(pl.LightningModule):
         """Encode, draw candidates, compute the loss."""
         known, own_rows = (batch.known_positives, batch.known_items), batch.own_rows
         candidates = self.negatives(batch.positives, *known, self.draws, own_rows)
-        users = self.model.encode_users(
+        wanted = [batch.positives, batch.shown_items]
+        if own_rows is not None:  # where there is none, in place of the unknown item any other
+            wanted.append(torch.where(own_rows > 0, own_rows, batch.positives[:, None]).flatten())
+        rows, places = self._joined(candidates.rows, torch.cat(wanted))
+        users, items = self.model.encode_both(
+            rows,
             batch.users,
             batch.history_rows,
             batch.history_times,
@@ -86,11 +91,6 @@ class RetrievalModule(pl.LightningModule):
             batch.history_events,
             batch.slots,
         )
-        wanted = [batch.positives, batch.shown_items]
-        if own_rows is not None:  # where there is none, in place of the unknown item any other
-            wanted.append(torch.where(own_rows > 0, own_rows, batch.positives[:, None]).flatten())
-        rows, places = self._joined(candidates.rows, torch.cat(wanted))
-        items = self.model.encode_items(rows)
         # index_select, not items[...]: its gradient adds up in one order whatever the threads do.
         positives, shown, *own = (items.index_select(0, each) for each in places.split([*map(len, wanted)]))
         own = [each.view(*own_rows.shape, -1) for each in own if own_rows is not None]

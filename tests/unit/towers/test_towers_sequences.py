@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional
 from variants_of_history import causal_encoders
 
-from twotower.towers.dropout import Dropout
 from twotower.towers.history.additive_attention import AdditiveAttention
 from twotower.towers.history.causal_attention import _Attention, causal_attention
 from twotower.towers.history.causal_encoder import CausalEncoder
@@ -204,16 +203,3 @@ def test_causal_attention_and_its_gradients(rows: int, monkeypatch: pytest.Monke
     assert causal_attention(*low).grad_fn.name() == "_AttentionBackward"
     torch.testing.assert_close(causal_attention(*low).double(), expected, rtol=0.05, atol=0.02)
     assert causal_attention(*given).grad_fn.name() != "_AttentionBackward"
-
-
-def test_dropout_of_bytes() -> None:
-    dropout, values = Dropout(0.3), torch.ones(999, 101, requires_grad=True)
-    found = dropout(values)
-    kept = 179 / 256
-    assert set(found.unique().tolist()) == {0.0, torch.tensor(1 / kept).item()}
-    assert (found > 0).float().mean().item() == pytest.approx(kept, abs=0.01)
-    assert not torch.equal(found, dropout(values))
-    found.sum().backward()
-    assert torch.equal(values.grad, found)
-    assert dropout.eval()(values) is values
-    assert Dropout(0.0)(values) is values
