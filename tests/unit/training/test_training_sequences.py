@@ -132,7 +132,7 @@ def test_little_is_padded() -> None:
 
 def test_a_history_that_is_summarised_at_its_end_alone_is_refused() -> None:
     (problem,) = Sequence.Config().problems(Facts(every_position=False))
-    assert "use history=mean_pooling, or objective=next_item" in problem[1]
+    assert "use history=sasrec, or objective=next_item" in problem[1]
     assert not Sequence.Config().problems(Facts(every_position=True))
 
 

@@ -32,7 +32,7 @@ class Sequence(NextItem):
             found = super().problems(facts)
             if facts.every_position is False:
                 text = "learns from every position of a history, of which the one as set summarises the last"
-                found.append(("", f"{text} alone; use history=mean_pooling, or objective=next_item"))
+                found.append(("", f"{text} alone; use history=sasrec, or objective=next_item"))
             return found
 
     config: Config
