@@ -109,10 +109,37 @@ class TwoTower(nn.Module):
         Returns:
             [B, D].
         """
-        features = self.users.gather(rows)
-        if context_rows is not None:
-            features |= self.contexts.gather(context_rows)
+        features = self._user_features(rows, context_rows)
         return self.encode_user_features(features, history_rows, history_times, request_times, history_events)
+
+    def encode_both(
+        self,
+        item_rows: Tensor,
+        rows: Tensor,
+        history_rows: Tensor,
+        history_times: Tensor,
+        request_times: Tensor,
+        context_rows: Tensor | None = None,
+        history_events: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Embed known users [B, D] and items by rows [C] from 1, [C, D]; the rest as in `encode_users`.
+
+        Where histories read the item tower, an item of a history and of `item_rows` passes it once: of a
+        step with the whole catalogue that is a tenth. Its id is then dropped for both or for neither.
+        """
+        features = self._user_features(rows, context_rows)
+        if not self.history.config.reads_towers:
+            users = self.encode_user_features(
+                features, history_rows, history_times, request_times, history_events
+            )
+            return users, self.encode_items(item_rows)
+        blocks = self._user_blocks(features, request_times)
+        table, positions, places = self._outputs_by_row(history_rows, item_rows)
+        users = self._user_embeddings(blocks, table, positions, history_times, history_events)
+        # Not table[...]: this gradient adds up in one order whatever the threads do, in half the time of
+        # index_select's.
+        chosen = nn.functional.embedding(places, table)
+        return users, self.layout.of_items(chosen, self.item_bias(item_rows))
 
     def encode_user_features(
         self,
@@ -162,6 +189,10 @@ class TwoTower(nn.Module):
             features = unknown | features | self.contexts.of_times(request_times)
         return features
 
+    def _user_features(self, rows: Tensor, context_rows: Tensor | None) -> dict[str, Tensor]:
+        features = self.users.gather(rows)
+        return features if context_rows is None else features | self.contexts.gather(context_rows)
+
     def _user_blocks(self, features: dict[str, Tensor], request_times: Tensor) -> dict[str, Tensor]:
         features = self.with_request(features, request_times)
         encoders = [*self.user_encoders.items(), *self.context_encoders.items()]
@@ -193,13 +224,19 @@ class TwoTower(nn.Module):
             if self.training and self.history.config.sparse:
                 return self._rows_of_history_table(rows)
             return self.history_table.weight, rows
+        return self._outputs_by_row(rows, rows.new_zeros(0))[:2]
+
+    def _outputs_by_row(self, rows: Tensor, more: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the item tower's outputs [R, H], row 0 zeros, and where rows [B, L] and more [C] are."""
         if self.items.num_rows <= rows.numel():  # to embed all is cheaper than to look for the distinct ones
-            distinct, positions = torch.arange(1, self.items.num_rows + 1, device=rows.device), rows
+            distinct = torch.arange(1, self.items.num_rows + 1, device=rows.device)
+            positions, places = rows, more
         else:
-            distinct, inverse = rows.unique(return_inverse=True)
-            positions = torch.where(rows > 0, inverse + 1, 0)
+            distinct, inverse = torch.cat([rows.flatten(), more]).unique(return_inverse=True)
+            first, places = (inverse + 1).split([rows.numel(), len(more)])
+            positions = torch.where(rows > 0, first.view(rows.shape), 0)
         output = self._item_tower_output(self.items.gather(distinct))
-        return torch.cat([output.new_zeros((1, output.shape[1])), output]), positions
+        return torch.cat([output.new_zeros((1, output.shape[1])), output]), positions, places
 
     def _rows_of_history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Do what `_history_table` does, with the table's rows that are asked for: so is its gradient.

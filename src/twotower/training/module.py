@@ -83,7 +83,12 @@ class RetrievalModule(pl.LightningModule):
             candidates = self.negatives(batch.positives, *known, self.draws, own_rows)
         else:
             candidates = Candidates.none(batch.positives)
-        users = self.model.encode_users(
+        wanted = [batch.positives, batch.shown_items]
+        if own_rows is not None:  # where there is none, in place of the unknown item any other
+            wanted.append(torch.where(own_rows > 0, own_rows, batch.positives[:, None]).flatten())
+        rows, places = self._joined(candidates.rows, torch.cat(wanted))
+        users, items = self.model.encode_both(
+            rows,
             batch.users,
             batch.history_rows,
             batch.history_times,
@@ -91,11 +96,6 @@ class RetrievalModule(pl.LightningModule):
             batch.context_rows,
             batch.history_events,
         )
-        wanted = [batch.positives, batch.shown_items]
-        if own_rows is not None:  # where there is none, in place of the unknown item any other
-            wanted.append(torch.where(own_rows > 0, own_rows, batch.positives[:, None]).flatten())
-        rows, places = self._joined(candidates.rows, torch.cat(wanted))
-        items = self.model.encode_items(rows)
         # index_select, not items[...]: its gradient adds up in one order whatever the threads do.
         positives, shown, *own = (items.index_select(0, each) for each in places.split([*map(len, wanted)]))
         own = [each.view(*own_rows.shape, -1) for each in own if own_rows is not None]

@@ -52,7 +52,7 @@ class Trained:
     """
 
     model: TwoTower
-    valid: Callable[[], Report | None]
+    valid: Callable[[Evaluator], Report | None]
     epochs: int
     refit: bool
     seconds: float
@@ -107,29 +107,26 @@ def train_towers(
         batches = build_batches(config, dataset.train_and_valid)
         module = build_module(config, dataset, dataset.train_and_valid, len(batches), None)
         fitted.append(phase(REFIT, module, batches, [last], epochs=first.epochs))
-    return trained_of(module, fitted, lambda: valid)
+    return trained_of(module, fitted, lambda _: valid)
 
 
-def trained_before(
-    config: TrainingConfig, dataset: RetrievalDataset, evaluator: Evaluator, folder: Path
-) -> Trained:
+def trained_before(config: TrainingConfig, dataset: RetrievalDataset, folder: Path) -> Trained:
     """Load the towers of a run whose phases have ended.
 
     Args:
         config: shapes training as the run's did.
         dataset: the one it was trained on.
-        evaluator: of the validation split.
         folder: of the run; only read.
     """
     phases = [FIT, REFIT] if config.trainer.refit else [FIT]
 
     def module_of(name: str) -> RetrievalModule:
-        log, judge = (dataset.train_and_valid, None) if name == REFIT else (dataset.train, evaluator)
-        module = build_module(config, dataset, log, 1, judge)
+        log = dataset.train_and_valid if name == REFIT else dataset.train
+        module = build_module(config, dataset, log, 1, None)
         load_phase(module, folder, name)
         return module
 
-    def valid() -> Report:
+    def valid(evaluator: Evaluator) -> Report:
         return evaluate_valid(module_of(FIT), dataset, evaluator)
 
     fitted = [_ended(folder, name)[1] for name in phases]
@@ -137,7 +134,7 @@ def trained_before(
 
 
 def trained_of(
-    module: RetrievalModule, fitted: Sequence[Fitted], valid: Callable[[], Report | None]
+    module: RetrievalModule, fitted: Sequence[Fitted], valid: Callable[[Evaluator], Report | None]
 ) -> Trained:
     """Return the towers of a module whose phases have ended, and how these went."""
     first = fitted[0]

@@ -124,10 +124,10 @@ class HistoryEncoder(Component, nn.Module, ABC):
         Args:
             table: [R, H] item embeddings.
             positions: [B, L] rows of the table, 0 = nothing there.
-            times: [B, L] int64 unix seconds, 0 where there is nothing.
+            times: [B, L] int64 unix seconds; anything where there is nothing.
         """
         mask = positions > 0
-        return self.latest(functional.embedding(positions, table) * mask[..., None], mask, times)
+        return self._latest(functional.embedding(positions, table), mask, times)
 
     def pool_with_events(
         self, table: Tensor, positions: Tensor, times: Tensor, events: EventEmbeddings
@@ -140,7 +140,10 @@ class HistoryEncoder(Component, nn.Module, ABC):
             of_items = self.pool(table, positions, times)
             return of_items + self.pool(of_events, (events.rows + 1) * there, times)
         embeddings = functional.embedding(positions, table) + events.of(slice(None))
-        return self.latest(embeddings * there[..., None], there, times)
+        return self._latest(embeddings, there, times)
+
+    def _latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
+        return self.latest(embeddings * mask[..., None], mask, times.masked_fill(~mask, 0))
 
     def blocks(
         self, table: Tensor, positions: Tensor, times: Tensor, events: EventEmbeddings | None = None
@@ -157,7 +160,6 @@ class HistoryEncoder(Component, nn.Module, ABC):
             positions = positions * (
                 torch.rand(positions.shape, device=positions.device) >= self.config.dropout
             )
-        times = times * (positions > 0)
         if events is None:
             found = {"history": self.pool(table, positions, times)}
         else:
