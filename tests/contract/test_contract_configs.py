@@ -26,6 +26,7 @@ CLICKS = ["data=synthetic", "data.labels=clicks"]
 LINES = ["experiment=no_times", "data.path={lines}"]
 BESIDE = {
     **{f"{group}/{name}": LINES for group in ("data", "features") for name in ("pairs", "item_lists")},
+    "experiment/gowalla": ["data.train_path={lines}", "data.test_path={lines}"],
     "history/none": ["user_tower.residual=null"],
     "tour/founding_model": ["data=founding_model"],
     **{f"negatives/{name}": CLICKS for name in ("shown", "shown_and_uniform", "shown_and_in_batch")},
