@@ -10,6 +10,7 @@ from twotower.features.feature_table import FeatureTable
 from twotower.towers.embedding_layout import EmbeddingLayout
 from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder
 from twotower.towers.item_bias.item_bias import ItemBias
+from twotower.towers.new_items.new_items import NewItems
 from twotower.towers.tower import Tower
 
 
@@ -35,6 +36,7 @@ class TwoTower(nn.Module):
             reading in the history's own table and count as unknown there.
         contexts: encoded features of all contexts of a request, whose names no feature of users has.
         num_events: E, the kinds of events that histories tell apart where they do.
+        new_items: embeds items that training did not know, outside of training.
     """
 
     trained_items: Tensor
@@ -50,6 +52,7 @@ class TwoTower(nn.Module):
         trained_items: Tensor,
         contexts: FeatureTable,
         num_events: int,
+        new_items: NewItems,
     ) -> None:
         super().__init__()
         self.users = users
@@ -71,16 +74,32 @@ class TwoTower(nn.Module):
         if history.config.events:
             self.event_table = nn.Embedding(num_events + 1, history.dim, padding_idx=0)
             nn.init.normal_(self.event_table.weight[1:], std=history.dim**-0.5)
+        self.new_items = new_items
 
     def encode_items(self, rows: Tensor) -> Tensor:
         """Embed items of the catalogue by row [B] -> [B, D]."""
-        return self.layout.of_items(self._item_tower_output(self.items.gather(rows)), self.item_bias(rows))
+        features = self.items.gather(rows)
+        embeddings = self.layout.of_items(self._item_tower_output(features), self.item_bias(rows))
+        return embeddings if self.training else self.new_items.among(features, embeddings)
 
     def encode_item_features(self, features: dict[str, Tensor]) -> Tensor:
         """Embed new items from encoded features, each [B, width] -> [B, D]."""
         output = self._item_tower_output(features)
         unknown = output.new_zeros(len(output), dtype=torch.int64)
-        return self.layout.of_items(output, self.item_bias(unknown))
+        return self.new_items(features, self.layout.of_items(output, self.item_bias(unknown)))
+
+    @torch.no_grad()
+    def fit_new_items(self) -> None:
+        """Learn from the trained items how new ones are embedded; called when training has ended."""
+        training = self.training
+        self.eval()
+        features = self.items.every_row()
+        known = ~self.new_items.are_new(features)
+        rows = known.nonzero()[:, 0] + 1
+        self.new_items.fit(
+            {name: values[known] for name, values in features.items()}, self.encode_items(rows)
+        )
+        self.train(training)
 
     def _item_tower_output(self, features: dict[str, Tensor]) -> Tensor:
         blocks = {name: self.item_encoders[name](values) for name, values in features.items()}
@@ -198,7 +217,10 @@ class TwoTower(nn.Module):
         else:
             distinct, inverse = rows.unique(return_inverse=True)
             positions = torch.where(rows > 0, inverse + 1, 0)
-        output = self._item_tower_output(self.items.gather(distinct))
+        features = self.items.gather(distinct)
+        output = self._item_tower_output(features)
+        if not self.training:
+            output = self.new_items.among(features, output)
         return torch.cat([output.new_zeros((1, output.shape[1])), output]), positions
 
     def _rows_of_history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -90,9 +90,13 @@ class Keep(Checkpoint):
                 logger.save()  # for whoever watches the curves
 
     def load_best(self, module: RetrievalModule) -> None:
-        """Put the best weights into the module, where something was monitored; else it keeps the last."""
+        """Put the best weights into the module, where something was monitored; else it keeps the last.
+
+        With these it learns how new items are embedded.
+        """
         if self.best is not None:
             module.load_state_dict(read_checkpoint(self.folder / BEST, module.device)["state_dict"])
+        module.model.fit_new_items()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training must know."""
