@@ -36,7 +36,7 @@ class TwoTower(nn.Module):
             reading in the history's own table and count as unknown there.
         contexts: encoded features of all contexts of a request, whose names no feature of users has.
         num_events: E, the kinds of events that histories tell apart where they do.
-        new_items: embeds items that training did not know, outside of training.
+        new_items: chooses what embeds items that training did not know, outside of training.
     """
 
     trained_items: Tensor
@@ -52,7 +52,7 @@ class TwoTower(nn.Module):
         trained_items: Tensor,
         contexts: FeatureTable,
         num_events: int,
-        new_items: NewItems,
+        new_items: NewItems.Config,
     ) -> None:
         super().__init__()
         self.users = users
@@ -74,7 +74,8 @@ class TwoTower(nn.Module):
         if history.config.events:
             self.event_table = nn.Embedding(num_events + 1, history.dim, padding_idx=0)
             nn.init.normal_(self.event_table.weight[1:], std=history.dim**-0.5)
-        self.new_items = new_items
+        is_unit = "unit_vectors" in item_tower.config.provides
+        self.new_items = new_items.build(items, self.item_encoders, self.layout, is_unit)
 
     def encode_items(self, rows: Tensor) -> Tensor:
         """Embed items of the catalogue by row [B] -> [B, D]."""

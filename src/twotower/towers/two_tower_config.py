@@ -9,7 +9,6 @@ from torch.overrides import TorchFunctionMode
 from twotower.config.component import Config
 from twotower.config.spec import Width
 from twotower.features.feature_table import FeatureTable
-from twotower.towers.embedding_layout import EmbeddingLayout
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.new_items.by_tower import ByTower
@@ -95,7 +94,5 @@ class TwoTowerConfig(Config):
         user_blocks = users.output_dims | contexts.output_dims | self.history.block_dims(dim)
         user_tower = self.user_tower.build(user_blocks, dim)
         item_tower = self.item_tower.build(items.output_dims, dim)
-        layout = EmbeddingLayout(history.dim, self.item_bias.width)
-        new_items = self.new_items.build(items, layout, "unit_vectors" in self.item_tower.provides)
-        parts = history, user_tower, item_tower, item_bias, trained_items, contexts, num_events, new_items
-        return TwoTower(users, items, *parts)
+        parts = history, user_tower, item_tower, item_bias, trained_items, contexts, num_events
+        return TwoTower(users, items, *parts, self.new_items)

@@ -49,14 +49,23 @@ class ByContent(NewItems):
 
     config: Config
     mean: Tensor
+    is_fitted: Tensor
 
-    def __init__(self, config: Config, items: FeatureTable, layout: EmbeddingLayout, is_unit: bool) -> None:
-        super().__init__(config, items, layout, is_unit)
+    def __init__(
+        self,
+        config: Config,
+        items: FeatureTable,
+        encoders: nn.ModuleDict,
+        layout: EmbeddingLayout,
+        is_unit: bool,
+    ) -> None:
+        super().__init__(config, items, encoders, layout, is_unit)
         width = layout.tower_width + layout.bias_width
         self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("is_fitted", torch.zeros((), dtype=torch.bool))
         parts: dict[str, Content] = {}
         for name, feature in items.features.items():
-            encoder = feature.encoder()
+            encoder = encoders[name]
             if isinstance(feature, Dense):
                 parts[name] = DenseContent(feature.length, width)
             elif isinstance(encoder, BagEncoder):
@@ -80,9 +89,14 @@ class ByContent(NewItems):
         mean = wanted.mean(axis=0)
         weights = ridge(content, wanted - mean, self.config.penalty)
         self.mean.copy_(torch.from_numpy(mean))
+        self.is_fitted.fill_(True)
         ends = np.cumsum([block.shape[1] for block in blocks])
         for (_, part), own in zip(self._parts(), np.split(weights, ends[:-1]), strict=True):
             part.weight.copy_(torch.from_numpy(own))
+
+    def among(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
+        """Do so once it is fitted: the validations of a training see new items as the tower has them."""
+        return super().among(features, embeddings) if self.is_fitted else embeddings
 
     def forward(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
         """Embed new items [B, D]; those without any content at the mean of the known ones."""

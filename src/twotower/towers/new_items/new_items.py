@@ -21,6 +21,7 @@ class NewItems(Component, nn.Module, ABC):
     Args:
         config: the choice.
         items: features of the catalogue; its rows are not looked at.
+        encoders: of these features, in the item tower.
         layout: of an embedding.
         is_unit: the tower's output has length 1.
     """
@@ -28,13 +29,22 @@ class NewItems(Component, nn.Module, ABC):
     class Config(Component.Config):
         """Settings of every choice."""
 
-        def build(self, items: FeatureTable, layout: EmbeddingLayout, is_unit: bool) -> "NewItems":
+        def build(
+            self, items: FeatureTable, encoders: nn.ModuleDict, layout: EmbeddingLayout, is_unit: bool
+        ) -> "NewItems":
             """Build it, not fitted."""
-            return self.make(NewItems, items, layout, is_unit)
+            return self.make(NewItems, items, encoders, layout, is_unit)
 
     config: Config
 
-    def __init__(self, config: Config, items: FeatureTable, layout: EmbeddingLayout, is_unit: bool) -> None:
+    def __init__(
+        self,
+        config: Config,
+        items: FeatureTable,
+        encoders: nn.ModuleDict,
+        layout: EmbeddingLayout,
+        is_unit: bool,
+    ) -> None:
         super().__init__()
         self.config = config
         self.layout = layout
