@@ -1,5 +1,6 @@
 """Whole commands of a checkout, timed from outside: wall and processor seconds, each into an empty folder."""
 
+import argparse
 import os
 import resource
 import statistics
@@ -9,7 +10,10 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+from record import write
 
 HERE = Path(__file__).parents[2]
 
@@ -72,3 +76,31 @@ def in_turn(sides: Mapping[str, Callable[[], Took]], count: int) -> dict[str, di
         print(f"{name:12} wall {of['wall']:8.2f}  processor {of['processor']:8.2f}")
     print(f"load {os.getloadavg()[0]:.1f}")
     return medians | {"ratio": ratio}
+
+
+def compare_trainings(
+    name: str,
+    about: str | None,
+    option: str,
+    sides_of: Callable[[Path], Mapping[str, tuple[Path, Sequence[str]]]],
+    default: Path | None = None,
+) -> None:
+    """Read the command line, time two sides' `scripts/train.py` in turn and keep the figures.
+
+    Args:
+        name: of the benchmark.
+        about: for `--help`.
+        option: that names a checkout.
+        sides_of: that checkout -> two sides by name, each a checkout and the overrides that make it.
+        default: the checkout where none is named; None where one must be.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(option, dest="checkout", type=Path, default=default, required=default is None)
+    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("overrides", nargs="*")
+    given = parser.parse_args()
+    sides = {
+        side: partial(train, checkout, [*overrides, *given.overrides])
+        for side, (checkout, overrides) in sides_of(given.checkout).items()
+    }
+    print(write(name, {**in_turn(sides, given.pairs), "overrides": given.overrides}))

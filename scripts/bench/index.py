@@ -28,7 +28,7 @@ DIM, K, NUM_QUERIES, NUM_SINGLE = 64, 100, 256, 100
 PROBES, PAIRS = 8, 5
 BUILDS = {"flat": 9, "ivf_flat": 3, "ivf_pq": 1, "ivf_sq": 3}  # pairs
 KINDS: dict[str, tuple[type[Index], str]] = {
-    "flat": (FlatIP, "IDMap2,Flat"),
+    "flat": (FlatIP, "IDMap,Flat"),
     "ivf_flat": (IVFFlat, "IVF{},Flat"),
     "ivf_pq": (IVFPQ, "IVF{},PQ32x8np"),
     "ivf_sq": (IVFSQ, "IVF{},SQfp16"),

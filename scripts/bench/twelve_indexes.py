@@ -4,29 +4,15 @@ python scripts/bench/twelve_indexes.py                      three pairs
 python scripts/bench/twelve_indexes.py --checkout ../before --pairs 1
 """
 
-import argparse
-from pathlib import Path
-
-from commands import HERE, in_turn, train
-from record import write
+from commands import HERE, compare_trainings
 
 SWEEP = ["sweep=indexes", "launcher=serial"]
 
-
-def main() -> None:
-    """Time both and keep the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--checkout", type=Path, default=HERE)
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("overrides", nargs="*")
-    arguments = parser.parse_args()
-    sides = {
-        "twelve": lambda: train(arguments.checkout, [*SWEEP, *arguments.overrides]),
-        "one": lambda: train(arguments.checkout, arguments.overrides),
-    }
-    figures = in_turn(sides, arguments.pairs)
-    print(write("twelve_indexes", {**figures, "overrides": arguments.overrides}))
-
-
 if __name__ == "__main__":
-    main()
+    compare_trainings(
+        "twelve_indexes",
+        __doc__,
+        "--checkout",
+        lambda checkout: {"twelve": (checkout, SWEEP), "one": (checkout, [])},
+        default=HERE,
+    )

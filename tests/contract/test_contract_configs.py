@@ -53,6 +53,11 @@ def overrides_for(path: Path, files: list[str]) -> list[str]:
     overrides = [f"{group}={choice}"]
     if group == "features" and (CONF / "data" / path.name).is_file():
         overrides.append(f"data={choice}")
+    if group == "loss":  # what it needs of the towers its command says
+        command, *_ = path.read_text().splitlines()[0].partition("    ")
+        overrides += [
+            word for word in command.split() if word.startswith(("item_bias=", "user_tower", "item_tower"))
+        ]
     lines = Path(files[0].partition("=")[2]).with_name("lines.txt")
     overrides += [each.format(lines=lines) for each in BESIDE.get(named(path), [])]
     if overrides == ["split=given"]:

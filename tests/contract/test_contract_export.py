@@ -22,6 +22,7 @@ from twotower.config.spec import TARGET
 from twotower.data.history import History
 from twotower.features.feature import TimeFeature
 from twotower.features.feature_table import FeatureTable
+from twotower.towers.new_items.fit import fit_new_items
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 
@@ -97,7 +98,7 @@ def trained(settings: Spec, specs: dict[str, Spec]) -> TwoTower:
         torch.nn.init.normal_(parameter, std=0.5)
     if told is not None:
         torch.nn.init.zeros_(model.event_table.weight.data[0])
-    model.fit_new_items()
+    fit_new_items(model)
     return model.eval().requires_grad_(False)
 
 

@@ -135,11 +135,7 @@ class Feature(Component, ABC):
     def fit(self, values: pd.Series, origin: str) -> None:
         """Learn from the values [n] of train entities only; refuses them as `check` does."""
         self.check(values, origin)
-        self.learn(values)
-
-    def learn(self, values: pd.Series, grow: bool = False) -> None:
-        """Learn as `fit` or `grow` does, from values [n] that are checked."""
-        self.state = self._grown(values) if grow else self._learn(values)
+        self.state = self._learn(values)
 
     def grow(self, values: pd.Series, origin: str) -> None:
         """Go on from a fitted state with the values [n] of more train entities; refuses them as `check` does.
@@ -149,7 +145,7 @@ class Feature(Component, ABC):
         changes no embedding.
         """
         self.check(values, origin)
-        self.learn(values, grow=True)
+        self.state = self._grown(values)
 
     def encode(self, values: Values) -> Tensor:
         """Encode values -> [n, width], rows or float32; unseen, missing and odd ones are row 0 or neutral."""

@@ -59,7 +59,10 @@ class FeatureTable(nn.Module):
         encoded = {}
         for name, feature in _tabled(features).items():
             values = _column(table, name, feature, origin)
-            feature.learn(values.iloc[np.asarray(train_rows) - 1], grow)
+            learn = (
+                feature.grow if grow else feature.fit
+            )  # which kinds may override, so rows are checked again
+            learn(values.iloc[np.asarray(train_rows) - 1], origin)
             encoded[name] = feature.encode(values)
         return cls(features, encoded, len(table))
 

@@ -101,6 +101,10 @@ class Index(Component, ABC):
         """Return the bytes that reading a file may make room for at once, whatever its headers say."""
         return file_bytes
 
+    def train(self, own: Any, vectors: np.ndarray) -> None:
+        """Train an empty Faiss object on vectors [N, D]."""
+        own.train(vectors)
+
     def build(self, vectors: np.ndarray, rows: np.ndarray) -> None:
         """Train on the vectors [N, D] where the kind needs it, and add them under rows [N].
 
@@ -118,7 +122,7 @@ class Index(Component, ABC):
             raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
         self.check_range(vectors)
         own = self.create(dim, num_vectors)
-        own.train(vectors)
+        self.train(own, vectors)
         held = Held.of_trained(own)
         held.add(vectors, rows)
         with self._lock.writing():

@@ -89,4 +89,4 @@ def _as_they_are(job: Job, parent: Parent, named: Result) -> Trained:
     model = refreshed(job.config, job.dataset, parent)
     training = named.training
     temperature = training.temperature or 1.0
-    return Trained(model, lambda: None, training.epochs or 0, training.refit, 0.0, 0, temperature, {}, 0)
+    return Trained(model, lambda _: None, training.epochs or 0, training.refit, 0.0, 0, temperature, {}, 0)

@@ -25,6 +25,8 @@ from twotower.training.callbacks.curves import Pruned, Watch
 from twotower.training.phases import Trained, train_towers, trained_before
 
 LOG = logging.getLogger("twotower")
+LOADED: dict[str, Trained] = {}
+"""Training fingerprint -> towers: those that this process loaded last, of a run that had trained them."""
 
 
 def train(
@@ -99,7 +101,7 @@ def _train(run: Run, watch: Watch | None) -> int:
         if source is not None:
             result["training_reused_from"] = str(source)
         result |= known_quality(job, source) or evaluate_on_test(
-            job, trained.model, trained.valid(), trained.temperature
+            job, trained.model, trained.valid(job.evaluator), trained.temperature
         )
         result |= measure_cold_start(job, trained.model)
         return finish(job, trained.model, indexed[0], result)
@@ -111,7 +113,8 @@ def _trained(
     """Train, or take the towers of the run that did."""
     run, config, dataset = job.run, job.config, job.dataset
     if source is not None:
-        return trained_before(config, dataset, job.evaluator, source)
+        return _loaded(job, source)
+    LOADED.clear()
     rehearsal = partial(rehearse, config.index, config.embedding_dim, len(dataset.items))
     is_rich = config.console == "rich"
     trained = train_towers(
@@ -119,6 +122,15 @@ def _trained(
     )
     trainings.remember(Path(config.output_root), run.known.training_fingerprint, run.folder)
     return trained
+
+
+def _loaded(job: Job, source: Path) -> Trained:
+    """Load the towers of the run that trained them, once for the jobs in a row that share them."""
+    fingerprint = str(job.run.known.training_fingerprint)
+    if fingerprint not in LOADED:
+        LOADED.clear()
+        LOADED[fingerprint] = trained_before(job.config, job.dataset, source)
+    return LOADED[fingerprint]
 
 
 def trained_by(job: Job) -> Path | None:

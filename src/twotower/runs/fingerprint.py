@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from twotower.config.spec import TARGET, class_of
-from twotower.evaluation.user_values import name_of
-from twotower.metrics.metric import Metric
 
 DEFAULT_MONITOR = "valid/recall_at_20"
 """What `TrainerChoice` monitors if nothing else is said."""
@@ -54,6 +52,9 @@ def shaping_training(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Of the metrics that is the one that chooses the best epoch, and whether seen items are filtered.
     """
+    from twotower.evaluation.user_values import name_of  # with NumPy, which `--help` need not wait for
+    from twotower.metrics.metric import Metric
+
     shaping = {key: value for key, value in settings.items() if key not in AFTER_TRAINING}
     shaping["trainer"] = {
         key: value for key, value in settings["trainer"].items() if key not in TRAINER_NOT_SHAPING

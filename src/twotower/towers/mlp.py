@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from twotower.config.facts import Facts
 from twotower.config.spec import DropoutRate, Width
+from twotower.towers.dropout import Dropout
 from twotower.towers.scaled_tower import ScaledTower, unknown_block
 
 Activation = Literal["relu", "gelu", "silu", "tanh"]
@@ -56,14 +57,14 @@ class Mlp(ScaledTower):
 
     def __init__(self, config: Config, block_dims: dict[str, int], embedding_dim: int) -> None:
         super().__init__(config, block_dims, embedding_dim)
-        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.input_dropout = Dropout(config.input_dropout)
         layers: list[nn.Module] = []
         width_in = sum(block_dims.values())
         for width in config.widths:
             layers += [
                 nn.Linear(width_in, width),
                 ACTIVATIONS[config.activation](),
-                nn.Dropout(config.dropout),
+                Dropout(config.dropout),
             ]
             width_in = width
         last = nn.Linear(width_in, embedding_dim)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from twotower.config.facts import Facts
 from twotower.config.spec import DropoutRate
+from twotower.towers.dropout import Dropout
 from twotower.towers.scaled_tower import ScaledTower, unknown_block
 
 
@@ -39,7 +40,7 @@ class SingleBlock(ScaledTower):
 
     def __init__(self, config: Config, block_dims: dict[str, int], embedding_dim: int) -> None:
         super().__init__(config, block_dims, embedding_dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         width = block_dims[config.block]
         self.projection: nn.Module = (
             nn.Identity() if width == embedding_dim else nn.Linear(width, embedding_dim, bias=False)

@@ -107,7 +107,7 @@ def go_on(
         tracker=tracker,
     )
     valid = None if refit else evaluate_valid(module, dataset, evaluator)
-    trained = dataclasses.replace(trained_of(module, [fitted], lambda: valid), refit=refit)
+    trained = dataclasses.replace(trained_of(module, [fitted], lambda _: valid), refit=refit)
     return trained, growth
 
 

@@ -14,6 +14,7 @@ from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.exact import evaluate_towers
 from twotower.files.atomic import write_text_atomically
+from twotower.towers.new_items.fit import fit_new_items
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.curves import Watch
@@ -54,7 +55,7 @@ class Trained:
     """
 
     model: TwoTower
-    valid: Callable[[], Report | None]
+    valid: Callable[[Evaluator], Report | None]
     epochs: int
     refit: bool
     seconds: float
@@ -109,29 +110,26 @@ def train_towers(
         batches = build_batches(config, dataset.train_and_valid)
         module = build_module(config, dataset, dataset.train_and_valid, len(batches), None)
         fitted.append(phase(REFIT, module, batches, [last], epochs=first.epochs))
-    return trained_of(module, fitted, lambda: valid)
+    return trained_of(module, fitted, lambda _: valid)
 
 
-def trained_before(
-    config: TrainingConfig, dataset: RetrievalDataset, evaluator: Evaluator, folder: Path
-) -> Trained:
+def trained_before(config: TrainingConfig, dataset: RetrievalDataset, folder: Path) -> Trained:
     """Load the towers of a run whose phases have ended.
 
     Args:
         config: shapes training as the run's did.
         dataset: the one it was trained on.
-        evaluator: of the validation split.
         folder: of the run; only read.
     """
     phases = [FIT, REFIT] if config.trainer.refit else [FIT]
 
     def module_of(name: str) -> RetrievalModule:
-        log, judge = (dataset.train_and_valid, None) if name == REFIT else (dataset.train, evaluator)
-        module = build_module(config, dataset, log, 1, judge)
+        log = dataset.train_and_valid if name == REFIT else dataset.train
+        module = build_module(config, dataset, log, 1, None)
         load_phase(module, folder, name)
         return module
 
-    def valid() -> Report:
+    def valid(evaluator: Evaluator) -> Report:
         return evaluate_valid(module_of(FIT), dataset, evaluator)
 
     fitted = [_ended(folder, name)[1] for name in phases]
@@ -139,7 +137,7 @@ def trained_before(
 
 
 def trained_of(
-    module: RetrievalModule, fitted: Sequence[Fitted], valid: Callable[[], Report | None]
+    module: RetrievalModule, fitted: Sequence[Fitted], valid: Callable[[Evaluator], Report | None]
 ) -> Trained:
     """Return the towers of a module whose phases have ended, and how these went."""
     first = fitted[0]
@@ -214,7 +212,7 @@ def load_phase(module: RetrievalModule, folder: Path, name: str) -> Fitted:
     trained = {key: values for key, values in checkpoint["state_dict"].items() if NEW_ITEMS not in key}
     others = {key: values for key, values in module.state_dict().items() if NEW_ITEMS in key}
     module.load_state_dict(trained | others)
-    module.model.fit_new_items()
+    fit_new_items(module.model)
     return fitted
 
 

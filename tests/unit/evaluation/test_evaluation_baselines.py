@@ -137,6 +137,24 @@ def test_lists_that_took_long_are_computed_once_and_again_where_they_were_damage
     assert made == [2.0, 3.0, 2.0, 2.0]
 
 
+def test_a_baseline_of_another_package_is_asked_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Listed(Popularity):
+        """Recommends what a file says."""
+
+        class Config(Popularity.Config):
+            path: str
+
+    monkeypatch.setattr(kept, "WORTH_KEEPING", 0.0)
+    path = tmp_path / "rows.txt"
+    for row in (3, 1):
+        path.write_text(str(row))
+        lists = kept.KeptLists(tmp_path / "kept", (), ())
+        rows = lists.take(Listed.Config(path=str(path)), lambda: np.loadtxt(path, dtype=np.int64, ndmin=2))
+        assert rows.tolist() == [[row]]
+
+
 def test_ease_beyond_the_memory_is_skipped_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twotower.config.memory.usable_bytes", lambda: 10**9)
     assert Ease.Config().skip_reason(15_000) is None

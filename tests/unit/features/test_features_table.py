@@ -209,3 +209,22 @@ def test_without_a_sound_key_rows_are_named_as_in_the_file_and_nothing_is_said_o
     strict = features() | {"price": Numeric(Numeric.Config(column="price", missing="refuse"))}
     (said,) = column_faults(strict, items, "items.csv")
     assert said.startswith("items.csv: column 'price', line 3: expected a finite number, found nothing")
+
+
+class Told(Numeric):
+    """A kind of somebody else's that overrides what a feature learns by."""
+
+    def fit(self, values: pd.Series, origin: str) -> None:
+        self.told = [("fit", origin, values.tolist())]
+        super().fit(values, origin)
+
+    def grow(self, values: pd.Series, origin: str) -> None:
+        self.told.append(("grow", origin, values.tolist()))
+        super().grow(values, origin)
+
+
+def test_kinds_that_override_fit_and_grow_are_asked() -> None:
+    price = Told(Told.Config(column="price"))
+    FeatureTable.fit({"price": price}, ITEMS, TRAIN, "items.csv")
+    FeatureTable.fit({"price": price}, ITEMS, np.array([3]), "more.csv", grow=True)
+    assert price.told == [("fit", "items.csv", [3.0, 1.0]), ("grow", "more.csv", [100.0])]

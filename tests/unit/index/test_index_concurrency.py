@@ -82,10 +82,9 @@ class HaltedSearch:
     def __init__(self) -> None:
         self.begun, self.may_end = threading.Event(), threading.Event()
 
-    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def search_c(self, *_: object) -> None:
         self.begun.set()
         assert self.may_end.wait(600)
-        return np.zeros((len(queries), k), np.float32), np.zeros((len(queries), k), np.int64)
 
     def add_with_ids(self, vectors: np.ndarray, rows: np.ndarray) -> None:
         self.ntotal += len(rows)

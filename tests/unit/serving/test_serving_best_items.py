@@ -138,6 +138,8 @@ def test_a_batch_is_searched_as_each_alone(seed, wanted, smallest):
 class NearlyRight:
     """An index that returns rows 1, 2, 3 ... for any query."""
 
+    is_exact = False
+
     def search(self, queries, k):
         return SearchResult(np.zeros((len(queries), k)), np.tile(ROWS[:k], (len(queries), 1)))
 

@@ -158,6 +158,80 @@ def test_who_leaves_meanwhile_harms_nobody() -> None:
     asyncio.run(main())
 
 
+def test_a_head_that_comes_again_is_not_parsed_again() -> None:
+    one, other = ASKED[0], sent("/recommend", b'{"user_id": 1, "k": 2}', JSON)
+    wrong, longer = one.replace(b'"k": 2', b'"k": 0'), sent("/recommend", b'{"user_id": 3, "k": 20}', JSON)
+    others_words = one.replace(b"Host", b"HOST")
+    cut, get = (one[:-9], one[-9:]), b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    turns = [
+        *((one, True), (one, False), (other, False), (wrong, False), (longer, True), (longer, False)),
+        *((others_words, True), (get, True), (one, False)),
+    ]
+
+    async def main() -> None:
+        async with app_of(FakeLive()) as app:
+            wire = Wire([])
+            protocol = wire.begin(Limits(), app)
+            number = 0
+
+            async def ask(*packets: bytes) -> list[Told]:
+                nonlocal number
+                number, before = number + 1, len(wire.received)
+                for packet in packets:
+                    protocol.data_received(packet)
+                await wire.until(lambda: len(answers_in(wire.received)) == number)
+                return answers_in(wire.received[before:])
+
+            for request, is_parsed in turns:
+                scope, alone = protocol._parser.scope, await over(app, [request], 1)
+                assert await ask(request) == answers_in(alone.received)
+                assert (protocol._parser.scope is not scope) == is_parsed, request
+            assert [each[0] for each in await ask(*cut) + await ask(one)] == [200, 200]
+            protocol.connection_lost(None)
+
+    asyncio.run(main())
+
+
+def test_a_request_whose_head_is_known_is_the_last_of_a_service_that_stops() -> None:
+    async def main() -> None:
+        live = FakeLive()
+        async with app_of(live) as app:
+            live.retriever = held = Held()
+            wire = Wire([])
+            protocol = wire.begin(Limits(), app)
+            for number in (1, 2):
+                held.go.clear()
+                protocol.data_received(ASKED[0])
+                await asyncio.to_thread(held.busy.wait, 600)
+                if number == 2:
+                    protocol._parser.shutdown()
+                    assert not wire.closed
+                held.busy.clear()
+                held.go.set()
+                await wire.until(lambda number=number: len(answers_in(wire.received)) == number)  # type: ignore[misc]
+            assert [told[3] for told in answers_in(wire.received)] == [None, "close"]
+            assert wire.closed
+            protocol.connection_lost(None)
+
+    asyncio.run(main())
+
+
+def test_who_asks_no_more_is_closed() -> None:
+    async def main() -> None:
+        async with app_of(FakeLive()) as app:
+            wire = Wire([])
+            protocol = wire.begin(Limits(), app)
+            for number in (1, 2, 3):
+                protocol.data_received(ASKED[0])
+                await wire.until(lambda number=number: len(answers_in(wire.received)) == number)  # type: ignore[misc]
+                protocol._parser.timeout_keep_alive = 0.05
+            while not wire.closed:
+                await asyncio.sleep(0.01)
+            protocol.connection_lost(None)
+
+    asyncio.run(main())
+
+
 VALUES = st.one_of(
     st.integers(-(2**63), 2**64 - 1),
     st.integers(-2, 1002),

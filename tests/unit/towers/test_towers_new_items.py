@@ -39,7 +39,11 @@ def table_of(**more: object) -> FeatureTable:
 
 
 def fitted(table: FeatureTable, is_unit: bool = False, **settings: float) -> NewItems:
-    new_items = ByContent.Config(**settings).build(table, table.encoders(), LAYOUT, is_unit)
+    new_items = (
+        ByContent.Config(**settings)
+        .build(table, table.encoders(), LAYOUT, frozenset({"unit_vectors"} if is_unit else ()))
+        .eval()
+    )
     new_items.fit(table.gather(torch.tensor([1, 2])), KNOWN)
     return new_items
 
@@ -77,7 +81,7 @@ def test_only_items_of_an_unknown_id_are_new() -> None:
     assert torch.equal(
         new_items.among(features, given[:, :2]), torch.cat([given[:1], found[1:2], given[2:]])[:, :2]
     )
-    by_tower = ByTower.Config().build(table, table.encoders(), LAYOUT, False)
+    by_tower = ByTower.Config().build(table, table.encoders(), LAYOUT, frozenset())
     assert torch.equal(by_tower.among(features, given), given)
     assert torch.equal(by_tower(features, given), given)
 

@@ -73,6 +73,34 @@ def test_shapes_and_gradients(model: TwoTower) -> None:
         assert parameter.grad.isfinite().all(), name
 
 
+@pytest.mark.parametrize(
+    "histories", [[[0, 1, 2]], [[0, 1, 2], [0, 0, 4], [0, 0, 0]]]
+)  # fewer places than items, more
+def test_users_and_items_of_a_step_are_those_embedded_apart(
+    model: TwoTower, histories: list[list[int]]
+) -> None:
+    rows, item_rows = torch.tensor(histories), torch.tensor([4, 2])
+    asked = (torch.arange(1, len(rows) + 1), rows, (rows > 0) * 1000, torch.full((len(rows),), 2000))
+    together, apart = (
+        model.encode_both(item_rows, *asked),
+        (model.encode_users(*asked), model.encode_items(item_rows)),
+    )
+    slopes = [
+        torch.autograd.grad((users @ items.T).square().sum(), [*model.parameters()])
+        for users, items in (together, apart)
+    ]
+    for each, expected in zip([*together, *slopes[0]], [*apart, *slopes[1]], strict=True):
+        torch.testing.assert_close(each, expected)
+
+
+def test_a_step_passes_each_item_through_the_tower_once() -> None:
+    model, passed = two_tower(items="tower"), []
+    model.item_tower.register_forward_hook(lambda module, given, output: passed.append(len(output)))
+    rows = torch.tensor([[0, 1, 2]])
+    model.encode_both(torch.tensor([4, 2]), torch.tensor([1]), rows, rows * 0, torch.tensor([2000]))
+    assert passed == [4]  # 0, where nothing is, among them
+
+
 def test_an_unknown_user_is_a_user_without_features(model: TwoTower) -> None:
     unknown = encode(model, [0, 1, 2], users=[0])
     assert unknown.isfinite().all()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from twotower.evaluation.baselines.baseline import Baseline
 from twotower.files.atomic import write_atomically
-from twotower.files.code import code_fingerprint
+from twotower.files.code import OWN, code_fingerprint
 from twotower.files.plain_values import fingerprint_of
 
 WORTH_KEEPING = 0.5  # seconds that the lists took
@@ -20,7 +20,8 @@ SUM_DIGITS = 16  # of the content's digest, which is part of the file's name
 class KeptLists:
     """Lists of baselines in a folder, by everything that shapes them.
 
-    A file's name ends in a digest of its content: what was damaged is computed again.
+    A file's name ends in a digest of its content: what was damaged is computed again. Baselines of other
+    packages keep none: what they read beside the log, a file say, is not known here.
 
     Args:
         folder: where they are.
@@ -34,6 +35,8 @@ class KeptLists:
     def take(self, config: Baseline.Config, make: Callable[[], NDArray[np.int64]]) -> NDArray[np.int64]:
         """Return the lists [Q, K] of item rows of a baseline: those kept, or what `make` returns."""
         kind = config.owner
+        if kind.__module__.partition(".")[0] != OWN:
+            return make()
         code = code_fingerprint([kind.__module__, *self._modules])
         settings = config.model_dump(mode="json")
         key = fingerprint_of([kind.__module__, kind.__qualname__, settings, code, *self._facts])

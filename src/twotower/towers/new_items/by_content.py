@@ -57,9 +57,9 @@ class ByContent(NewItems):
         items: FeatureTable,
         encoders: nn.ModuleDict,
         layout: EmbeddingLayout,
-        is_unit: bool,
+        provides: frozenset[str],
     ) -> None:
-        super().__init__(config, items, encoders, layout, is_unit)
+        super().__init__(config, items, encoders, layout, provides)
         width = layout.tower_width + layout.bias_width
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("is_fitted", torch.zeros((), dtype=torch.bool))

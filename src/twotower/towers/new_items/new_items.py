@@ -23,17 +23,21 @@ class NewItems(Component, nn.Module, ABC):
         items: features of the catalogue; its rows are not looked at.
         encoders: of these features, in the item tower.
         layout: of an embedding.
-        is_unit: the tower's output has length 1.
+        provides: what the item tower does, see `Tower.Config.provides`.
     """
 
     class Config(Component.Config):
         """Settings of every choice."""
 
         def build(
-            self, items: FeatureTable, encoders: nn.ModuleDict, layout: EmbeddingLayout, is_unit: bool
+            self,
+            items: FeatureTable,
+            encoders: nn.ModuleDict,
+            layout: EmbeddingLayout,
+            provides: frozenset[str],
         ) -> "NewItems":
             """Build it, not fitted."""
-            return self.make(NewItems, items, encoders, layout, is_unit)
+            return self.make(NewItems, items, encoders, layout, provides)
 
     config: Config
 
@@ -43,12 +47,12 @@ class NewItems(Component, nn.Module, ABC):
         items: FeatureTable,
         encoders: nn.ModuleDict,
         layout: EmbeddingLayout,
-        is_unit: bool,
+        provides: frozenset[str],
     ) -> None:
         super().__init__()
         self.config = config
         self.layout = layout
-        self.is_unit = is_unit
+        self.is_unit = "unit_vectors" in provides
         self.ids = [name for name, feature in items.features.items() if isinstance(feature, Id)]
 
     def fit(self, features: Mapping[str, Tensor], embeddings: Tensor) -> None:
@@ -63,9 +67,12 @@ class NewItems(Component, nn.Module, ABC):
         return found
 
     def among(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
-        """Return embeddings [B, D], or outputs of the tower [B, T], with those of new items put in."""
+        """Return embeddings [B, D], or outputs of the tower [B, T], with those of new items put in.
+
+        While training they are as they were.
+        """
         new = self.are_new(features)
-        if not bool(new.any()):
+        if self.training or not bool(new.any()):
             return embeddings
         found = embeddings.clone()
         places = new.nonzero()[:, 0]

@@ -27,7 +27,8 @@ class EpochLoss(pl.Callback):
     ) -> None:
         """Add up."""
         number = len(batch.users)
-        loss = outputs["loss"].detach().double() * number
+        undivided = outputs["loss"] * trainer.accumulate_grad_batches  # Lightning gives a share of the step's
+        loss = undivided.detach().double() * number
         self.total = loss if self.total is None else self.total + loss
         self.num_examples += number
 
