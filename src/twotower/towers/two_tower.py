@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.embedding_layout import EmbeddingLayout
 from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder, Slots
+from twotower.towers.history.rows import distinct_rows, sparse_rows
 from twotower.towers.item_bias.item_bias import ItemBias
+from twotower.towers.new_items.new_items import NewItems
 from twotower.towers.tower import Tower
 
 
@@ -35,6 +37,7 @@ class TwoTower(nn.Module):
             reading in the history's own table and count as unknown there.
         contexts: encoded features of all contexts of a request, whose names no feature of users has.
         num_events: E, the kinds of events that histories tell apart where they do.
+        new_items: chooses what embeds items that training did not know, outside of training.
     """
 
     trained_items: Tensor
@@ -50,6 +53,7 @@ class TwoTower(nn.Module):
         trained_items: Tensor,
         contexts: FeatureTable,
         num_events: int,
+        new_items: NewItems.Config,
     ) -> None:
         super().__init__()
         self.users = users
@@ -71,16 +75,19 @@ class TwoTower(nn.Module):
         if history.config.events:
             self.event_table = nn.Embedding(num_events + 1, history.dim, padding_idx=0)
             nn.init.normal_(self.event_table.weight[1:], std=history.dim**-0.5)
+        self.new_items = new_items.build(items, self.item_encoders, self.layout, item_tower.config.provides)
 
     def encode_items(self, rows: Tensor) -> Tensor:
         """Embed items of the catalogue by row [B] -> [B, D]."""
-        return self.layout.of_items(self._item_tower_output(self.items.gather(rows)), self.item_bias(rows))
+        features = self.items.gather(rows)
+        embeddings = self.layout.of_items(self._item_tower_output(features), self.item_bias(rows))
+        return self.new_items.among(features, embeddings)
 
     def encode_item_features(self, features: dict[str, Tensor]) -> Tensor:
         """Embed new items from encoded features, each [B, width] -> [B, D]."""
         output = self._item_tower_output(features)
         unknown = output.new_zeros(len(output), dtype=torch.int64)
-        return self.layout.of_items(output, self.item_bias(unknown))
+        return self.new_items(features, self.layout.of_items(output, self.item_bias(unknown)))
 
     def _item_tower_output(self, features: dict[str, Tensor]) -> Tensor:
         blocks = {name: self.item_encoders[name](values) for name, values in features.items()}
@@ -148,10 +155,7 @@ class TwoTower(nn.Module):
         history_events: Tensor | None = None,
         slots: Slots | None = None,
     ) -> Tensor:
-        """Embed users from encoded features, each [B, width]; the rest as in `encode_users`.
-
-        Features of the context are among them; those left out are unknown.
-        """
+        """Embed users from features [B, width], of the context too or else unknown; see `encode_users`."""
         # Users before items: what dropout draws keeps its order, so that a seed keeps its figures.
         blocks = self._user_blocks(features, request_times)
         looking = slots or Slots(None, request_times)
@@ -221,28 +225,13 @@ class TwoTower(nn.Module):
             rows = torch.where(rows < len(self.trained_items), rows, 0)
             rows = torch.where(self.trained_items[rows], rows, 0)
             if self.training and self.history.config.sparse:
-                return self._rows_of_history_table(rows)
+                return sparse_rows(self.history_table.weight, rows)
             return self.history_table.weight, rows
         return self._outputs_by_row(rows, rows.new_zeros(0))[:2]
 
     def _outputs_by_row(self, rows: Tensor, more: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the item tower's outputs [R, H], row 0 zeros, and where rows [B, L] and more [C] are."""
-        if self.items.num_rows <= rows.numel():  # to embed all is cheaper than to look for the distinct ones
-            distinct = torch.arange(1, self.items.num_rows + 1, device=rows.device)
-            positions, places = rows, more
-        else:
-            distinct, inverse = torch.cat([rows.flatten(), more]).unique(return_inverse=True)
-            first, places = (inverse + 1).split([rows.numel(), len(more)])
-            positions = torch.where(rows > 0, first.view(rows.shape), 0)
-        output = self._item_tower_output(self.items.gather(distinct))
+        distinct, positions, places = distinct_rows(rows, more, self.items.num_rows)
+        features = self.items.gather(distinct)
+        output = self.new_items.among(features, self._item_tower_output(features))
         return torch.cat([output.new_zeros((1, output.shape[1])), output]), positions, places
-
-    def _rows_of_history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Do what `_history_table` does, with the table's rows that are asked for: so is its gradient.
-
-        Each is looked up once and in order, which saves the optimizer from finding out; row 0, which is
-        zeros and stays so, is always among them.
-        """
-        distinct, places = torch.cat([rows.new_zeros(1), rows.flatten()]).unique(return_inverse=True)
-        found = nn.functional.embedding(distinct, self.history_table.weight, sparse=True)
-        return found, places[1:].view(rows.shape)
