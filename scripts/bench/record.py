@@ -81,19 +81,23 @@ def pairs(
     )
 
 
-def write(name: str, figures: Mapping[str, Any]) -> Path:
-    """Write a benchmark's figures to `outputs/bench/<name>.json`, with what they were measured on."""
+def machine() -> dict[str, Any]:
+    """Return what figures were measured on, and when."""
     command = ["git", "-C", str(OUTPUTS.parent), "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    machine = {
+    return {
         "cores": os.cpu_count(),
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "load": os.getloadavg(),
         "commit": commit,
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+
+
+def write(name: str, figures: Mapping[str, Any]) -> Path:
+    """Write a benchmark's figures to `outputs/bench/<name>.json`, with what they were measured on."""
     plain = {key: asdict(each) if isinstance(each, Pairs) else each for key, each in figures.items()}
     path = OUTPUTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomically(path, json.dumps({"machine": machine, "figures": plain}, indent=2) + "\n")
+    write_text_atomically(path, json.dumps({"machine": machine(), "figures": plain}, indent=2) + "\n")
     return path

@@ -55,18 +55,25 @@ class BlockLoss(Loss, ABC):
             self.formula(counts, candidates),
             users,
             items,
-            logits_of(users, positives),
+            with_prior(logits_of(users, positives), candidates),
             torch.zeros_like(candidates.log_count),
             candidates.masked_positives,
             candidates.masked_candidates,
             weights,
             own_logits,
+            candidates.prior,
         )
 
 
 def logits_of(users: Tensor, items: Tensor) -> Tensor:
     """Return the products of pairs, [..., D] x [..., D] -> [...], summed in float32 at least."""
     return (users * items).sum(-1, dtype=torch.promote_types(users.dtype, torch.float32))
+
+
+def with_prior(positive_logits: Tensor, candidates: Candidates) -> Tensor:
+    """Add what is known of the positives [P] beside their scores, if anything is."""
+    known = candidates.positive_prior
+    return positive_logits if known is None else positive_logits + known
 
 
 def own_logits_of(users: Tensor, own: Tensor, candidates: Candidates) -> Tensor:

@@ -36,6 +36,7 @@ class Bsl(InBatchSoftmax):
             return super().needs | {"unit_vectors", "no_item_bias"}
 
     config: Config
+    shares_users = False
 
     def forward(
         self,
@@ -59,6 +60,7 @@ class Bsl(InBatchSoftmax):
             candidates.masked_candidates,
             weights,
             self._own_logits(users, own, candidates),
+            candidates.prior,
         )
         relative = weights / weights.max()
         mean = (logits * relative).sum() / relative.sum()

@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from twotower.losses.block_loss import logits_of
+from twotower.losses.block_loss import logits_of, with_prior
 from twotower.losses.in_batch_softmax import InBatchSoftmax
 from twotower.negatives.candidates import Candidates
 
@@ -33,4 +33,4 @@ class CorrectedLogQ(InBatchSoftmax):
 
     def _positive_logits(self, users: Tensor, positives: Tensor, candidates: Candidates) -> Tensor:
         """Return the logits [P] of the positives, in the units of a sum of n draws over q."""
-        return logits_of(users, positives) + math.log(candidates.num_draws or 1)
+        return with_prior(logits_of(users, positives), candidates) + math.log(candidates.num_draws or 1)

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from twotower.config.spec import PositiveFloat
-from twotower.losses.block_loss import logits_of, own_logits_of
+from twotower.losses.block_loss import logits_of, own_logits_of, with_prior
 from twotower.losses.kernels.softmax import softmax_loss
 from twotower.losses.loss import ShownAs
 from twotower.losses.temperature import TemperatureLoss
@@ -42,6 +42,7 @@ class InBatchSoftmax(TemperatureLoss):
             return "candidates"
 
     config: Config
+    shares_users = True
 
     def forward(
         self,
@@ -53,21 +54,24 @@ class InBatchSoftmax(TemperatureLoss):
         own: Tensor | None = None,
     ) -> Tensor:
         """Compute the weighted mean cross-entropy; see `Loss.forward`."""
-        users = self.scaled(users)
+        users, owners = self.scaled(users), candidates.owners
+        own_users = users if owners is None else users.index_select(0, owners)
         return softmax_loss(
             users,
             items,
-            self._positive_logits(users, positives, candidates),
+            self._positive_logits(own_users, positives, candidates),
             self._bias(candidates),
             candidates.masked_positives,
             candidates.masked_candidates,
             weights,
             self._own_logits(users, own, candidates),
+            candidates.prior,
+            owners,
         )
 
     def _positive_logits(self, users: Tensor, positives: Tensor, candidates: Candidates) -> Tensor:
         """Return the logits [P] of the positives, corrected as those of candidates are."""
-        logits = logits_of(users, positives)
+        logits = with_prior(logits_of(users, positives), candidates)
         return logits - candidates.positive_log_q if self.config.log_q_correction else logits
 
     def _bias(self, candidates: Candidates) -> Tensor:

@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from twotower.config.component import Component
@@ -69,6 +70,9 @@ class Loss(Component, nn.Module, ABC):
             return self.make(Loss)
 
     config: Config
+    shares_users: ClassVar[bool] = False
+    """Whether `forward` takes several positives of one row of users, as `Candidates.owners` says; one that
+    does not is given each positive's user."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -95,6 +99,9 @@ class Loss(Component, nn.Module, ABC):
             shown: [S, D] embeddings of shown negatives; none unless `Config.shown` is `examples`.
             own: see `forward`.
         """
+        # In half precision the kernel that shares users has no room for its exponentials.
+        if candidates.owners is not None and not (self.shares_users and users.dtype != torch.float16):
+            users, candidates = users.index_select(0, candidates.owners), candidates.by_positive()
         size = len(positives)
         of_own = () if own is None else (own,)
         if not len(shown):

@@ -99,6 +99,7 @@ FACTS: dict[str, Callable[[RunConfig], Any]] = {
     "has_times": lambda config: config.data.has_times(),
     "gives_negatives": lambda config: config.data.gives_negatives(),
     "events": lambda config: config.data.events_of_histories(),
+    "every_position": lambda config: config.history.gives_every_position,
     "blocks": lambda config: config.block_names(),
     "provided": lambda config: config.provides() | config.negatives.provides,
     "remedies": lambda config: config.remedies(),

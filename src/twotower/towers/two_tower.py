@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.embedding_layout import EmbeddingLayout
-from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder
+from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder, Slots
+from twotower.towers.history.rows import distinct_rows, sparse_rows
 from twotower.towers.item_bias.item_bias import ItemBias
 from twotower.towers.tower import Tower
 
@@ -95,6 +96,8 @@ class TwoTower(nn.Module):
         request_times: Tensor,
         context_rows: Tensor | None = None,
         history_events: Tensor | None = None,
+        *,
+        slots: Slots | None = None,
     ) -> Tensor:
         """Embed known users.
 
@@ -105,12 +108,16 @@ class TwoTower(nn.Module):
             request_times: [B] unix seconds at which the user asks.
             context_rows: [B] rows of the table of contexts, 0 = unknown; None: all are.
             history_events: [B, L] what was done with each item, from 1, 0 = not known; None: all are.
+            slots: where in histories, of which there are fewer then, each user looks; None: at the end of
+                one of their own.
 
         Returns:
             [B, D].
         """
         features = self._user_features(rows, context_rows)
-        return self.encode_user_features(features, history_rows, history_times, request_times, history_events)
+        return self.encode_user_features(
+            features, history_rows, history_times, request_times, history_events, slots=slots
+        )
 
     def encode_both(
         self,
@@ -121,6 +128,7 @@ class TwoTower(nn.Module):
         request_times: Tensor,
         context_rows: Tensor | None = None,
         history_events: Tensor | None = None,
+        slots: Slots | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Embed known users [B, D] and items by rows [C] from 1, [C, D]; the rest as in `encode_users`.
 
@@ -130,15 +138,16 @@ class TwoTower(nn.Module):
         features = self._user_features(rows, context_rows)
         if not self.history.config.reads_towers:
             users = self.encode_user_features(
-                features, history_rows, history_times, request_times, history_events
+                features, history_rows, history_times, request_times, history_events, slots=slots
             )
             return users, self.encode_items(item_rows)
         blocks = self._user_blocks(features, request_times)
-        table, positions, places = self._outputs_by_row(history_rows, item_rows)
-        users = self._user_embeddings(blocks, table, positions, history_times, history_events)
+        table, positions, of_items = self._outputs_by_row(history_rows, item_rows)
+        places, asked = (None, request_times) if slots is None else slots
+        users = self._user_embeddings(blocks, table, positions, history_times, asked, history_events, places)
         # Not table[...]: this gradient adds up in one order whatever the threads do, in half the time of
         # index_select's.
-        chosen = nn.functional.embedding(places, table)
+        chosen = nn.functional.embedding(of_items, table)
         return users, self.layout.of_items(chosen, self.item_bias(item_rows))
 
     def encode_user_features(
@@ -148,6 +157,8 @@ class TwoTower(nn.Module):
         history_times: Tensor,
         request_times: Tensor,
         history_events: Tensor | None = None,
+        *,
+        slots: Slots | None = None,
     ) -> Tensor:
         """Embed users from encoded features, each [B, width]; the rest as in `encode_users`.
 
@@ -155,8 +166,9 @@ class TwoTower(nn.Module):
         """
         # Users before items: what dropout draws keeps its order, so that a seed keeps its figures.
         blocks = self._user_blocks(features, request_times)
+        places, asked = (None, request_times) if slots is None else slots
         return self._user_embeddings(
-            blocks, *self._history_table(history_rows), history_times, history_events
+            blocks, *self._history_table(history_rows), history_times, asked, history_events, places
         )
 
     def encode_user_histories(
@@ -179,7 +191,7 @@ class TwoTower(nn.Module):
             history_events: see `encode_users`.
         """
         blocks = self._user_blocks(features, request_times)
-        return self._user_embeddings(blocks, table, positions, history_times, history_events)
+        return self._user_embeddings(blocks, table, positions, history_times, request_times, history_events)
 
     def with_request(self, features: dict[str, Tensor], request_times: Tensor) -> dict[str, Tensor]:
         """Return a user's features with those of the request's times [B], and of its context if not given."""
@@ -204,13 +216,15 @@ class TwoTower(nn.Module):
         table: Tensor,
         positions: Tensor,
         history_times: Tensor,
+        request_times: Tensor,
         history_events: Tensor | None,
+        places: Tensor | None = None,
     ) -> Tensor:
-        given = []
+        events = None
         if self.history.config.events:
             rows = torch.zeros_like(positions) if history_events is None else history_events
-            given.append(EventEmbeddings(self.event_table.weight, rows))
-        blocks = blocks | self.history.blocks(table, positions, history_times, *given)
+            events = EventEmbeddings(self.event_table.weight, rows)
+        blocks = blocks | self.history.blocks(table, positions, history_times, events, request_times, places)
         return self.layout.of_users(self.user_tower(blocks))
 
     def _history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -222,28 +236,12 @@ class TwoTower(nn.Module):
             rows = torch.where(rows < len(self.trained_items), rows, 0)
             rows = torch.where(self.trained_items[rows], rows, 0)
             if self.training and self.history.config.sparse:
-                return self._rows_of_history_table(rows)
+                return sparse_rows(self.history_table.weight, rows)
             return self.history_table.weight, rows
         return self._outputs_by_row(rows, rows.new_zeros(0))[:2]
 
     def _outputs_by_row(self, rows: Tensor, more: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the item tower's outputs [R, H], row 0 zeros, and where rows [B, L] and more [C] are."""
-        if self.items.num_rows <= rows.numel():  # to embed all is cheaper than to look for the distinct ones
-            distinct = torch.arange(1, self.items.num_rows + 1, device=rows.device)
-            positions, places = rows, more
-        else:
-            distinct, inverse = torch.cat([rows.flatten(), more]).unique(return_inverse=True)
-            first, places = (inverse + 1).split([rows.numel(), len(more)])
-            positions = torch.where(rows > 0, first.view(rows.shape), 0)
+        distinct, positions, places = distinct_rows(rows, more, self.items.num_rows)
         output = self._item_tower_output(self.items.gather(distinct))
         return torch.cat([output.new_zeros((1, output.shape[1])), output]), positions, places
-
-    def _rows_of_history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Do what `_history_table` does, with the table's rows that are asked for: so is its gradient.
-
-        Each is looked up once and in order, which saves the optimizer from finding out; row 0, which is
-        zeros and stays so, is always among them.
-        """
-        distinct, places = torch.cat([rows.new_zeros(1), rows.flatten()]).unique(return_inverse=True)
-        found = nn.functional.embedding(distinct, self.history_table.weight, sparse=True)
-        return found, places[1:].view(rows.shape)

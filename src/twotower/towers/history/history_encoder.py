@@ -24,13 +24,26 @@ class EventEmbeddings(NamedTuple):
         return functional.embedding(self.rows[:, positions], self.table, padding_idx=0)
 
 
+class Slots(NamedTuple):
+    """Which positions of whole sequences are asked for: many examples share one history.
+
+    `places` [P] are positions among the B * L of histories, and `request_times` [B] say when the last
+    position of each history is asked for.
+    """
+
+    places: Tensor
+    request_times: Tensor
+
+
 class HistoryEncoder(Component, nn.Module, ABC):
     """From the embeddings of a user's earlier items, oldest first, to one vector.
 
-    A subclass gives `latest`. Summaries of every position, as a training on whole sequences asks for them,
-    are `forward` of those encoders that have it.
+    A subclass gives `latest`. One whose summary never looks ahead may give `forward` too, summaries at every
+    position, [B, L, H] of what `latest` takes, zeros where nothing is there up to a position: a training on
+    whole sequences (`objective=sequence`) asks for them.
 
-    Shapes: B users, L positions right-aligned (the latest item is at -1), H the width of an embedding.
+    Shapes: B users, L positions right-aligned (the latest item is at -1), H the width of an embedding, P
+    examples.
 
     Args:
         config: see `Config`.
@@ -83,6 +96,17 @@ class HistoryEncoder(Component, nn.Module, ABC):
             """Whether it reads the item tower's outputs, so that new items count."""
             return self.length > 0 and self.items == "tower"
 
+        @property
+        def gives_every_position(self) -> bool:
+            """Whether it has `forward`, summaries at every position, none of which looks ahead."""
+            kinds = (kind for kind in self.owner.__mro__ if issubclass(kind, HistoryEncoder))
+            return any("forward" in vars(kind) for kind in kinds)
+
+        @property
+        def reads_request_times(self) -> bool:
+            """Whether it is told when it is asked: its `times` are [B, L + 1], the last the request's."""
+            return False
+
         def block_dims(self, dim: int) -> dict[str, int]:
             """Return the names and widths of `HistoryEncoder.blocks`."""
             return {"history": dim} | ({"last_item": dim} if self.last_item else {})
@@ -112,7 +136,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
         Args:
             embeddings: [B, L, H], zeros where masked.
             mask: [B, L] bool, true where there is an item.
-            times: [B, L] int64 unix seconds, 0 where masked.
+            times: [B, L] int64 unix seconds, 0 where masked; [B, L + 1] where `Config.reads_request_times`.
 
         Returns:
             [B, H]; zeros where there is no item.
@@ -143,10 +167,16 @@ class HistoryEncoder(Component, nn.Module, ABC):
         return self._latest(embeddings, there, times)
 
     def _latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
-        return self.latest(embeddings * mask[..., None], mask, times.masked_fill(~mask, 0))
+        return self.latest(embeddings * mask[..., None], mask, _masked(times, mask))
 
     def blocks(
-        self, table: Tensor, positions: Tensor, times: Tensor, events: EventEmbeddings | None = None
+        self,
+        table: Tensor,
+        positions: Tensor,
+        times: Tensor,
+        events: EventEmbeddings | None = None,
+        request_times: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return what the user tower is given: `history` [B, H] and, if wanted, `last_item` [B, H].
 
@@ -155,11 +185,18 @@ class HistoryEncoder(Component, nn.Module, ABC):
             positions: see `pool`.
             times: see `pool`.
             events: what was done with the items, if that is looked at.
+            request_times: [B] int64 unix seconds at which each history is asked for.
+            places: see `Slots`; the blocks are then [P, H], of these positions. None: of the last of each.
         """
         if self.training and self.config.dropout > 0:
             positions = positions * (
                 torch.rand(positions.shape, device=positions.device) >= self.config.dropout
             )
+        if self.config.reads_request_times:
+            assert request_times is not None
+            times = torch.cat([times, request_times[:, None]], 1)
+        if places is not None:
+            return self._blocks_at(places, table, positions, times, events)
         if events is None:
             found = {"history": self.pool(table, positions, times)}
         else:
@@ -171,3 +208,27 @@ class HistoryEncoder(Component, nn.Module, ABC):
                 item = item + events.of(slice(-1, None))[:, 0]
             found["last_item"] = item * (last > 0)[:, None]
         return found
+
+    def _blocks_at(
+        self,
+        places: Tensor,
+        table: Tensor,
+        positions: Tensor,
+        times: Tensor,
+        events: EventEmbeddings | None,
+    ) -> dict[str, Tensor]:
+        """Return the blocks [P, H] of some positions, all histories summarised at once."""
+        there = positions > 0
+        embeddings = functional.embedding(positions, table)
+        if events is not None:
+            embeddings = embeddings + events.of(slice(None))
+        embeddings = embeddings * there[..., None]
+        found = {"history": self(embeddings, there, _masked(times, there))}
+        if self.config.last_item:
+            found["last_item"] = embeddings
+        return {name: block.flatten(0, 1).index_select(0, places) for name, block in found.items()}
+
+
+def _masked(times: Tensor, mask: Tensor) -> Tensor:
+    """Return times [B, L] with 0 where masked; a request's, the last of [B, L + 1], stays."""
+    return times.masked_fill(~functional.pad(mask, (0, times.shape[1] - mask.shape[1]), value=True), 0)

@@ -27,7 +27,13 @@ class NoHistory(HistoryEncoder):
         return embeddings.new_zeros((len(embeddings), 0))
 
     def blocks(
-        self, table: Tensor, positions: Tensor, times: Tensor, events: EventEmbeddings | None = None
+        self,
+        table: Tensor,
+        positions: Tensor,
+        times: Tensor,
+        events: EventEmbeddings | None = None,
+        request_times: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Return no block."""
         return {}

@@ -1,0 +1,189 @@
+"""Does the recipe carry over? It is run on data sets nobody chose it on, beside every baseline.
+
+  python scripts/bench/carry_over.py --make                          only make the data sets: two minutes
+  python scripts/bench/carry_over.py --sets 'retail_*' made_long --seeds 42 43 44     minutes a set and seed
+  python scripts/bench/carry_over.py --sets ml100k --split leave_one_out experiment=mine    another recipe
+  python scripts/bench/carry_over.py --table                         the tables of all that has been run
+
+What else is typed goes to scripts/train.py; runs with the same make one table. Each run adds a line to
+scripts/bench/results/carry_over.jsonl, from which tables are made; those that are there are not run again.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from record import OUTPUTS, machine
+from strangers import chosen, make, typed_for
+
+HERE = Path(__file__).parents[2]
+LINES = Path(__file__).parent / "results" / "carry_over.jsonl"
+SPLITS, METRICS = ("test", "valid"), ("recall_at_20", "ndcg_at_20")
+FAST = ("metrics.ks=[10,20]", "metrics.num_bootstrap=0", "console=quiet")
+Line = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is run on every set.
+
+    Attributes:
+        overrides: of the default.
+        split: another one than the set's own.
+        features: whether the columns of the sets are read.
+    """
+
+    overrides: tuple[str, ...] = ()
+    split: str | None = None
+    features: bool = False
+
+    def name(self) -> str:
+        """Return what a table is headed with."""
+        split = [f"split={self.split}"] if self.split else []
+        return " ".join(["default", *split, *(["with features"] if self.features else []), *self.overrides])
+
+    def typed(self, folder: Path) -> list[str]:
+        """Return what scripts/train.py is told of a set."""
+        typed = typed_for(folder, self.features)
+        if self.split:
+            typed = [*(each for each in typed if not each.startswith("split.")), f"split={self.split}"]
+        return [*typed, *FAST, *self.overrides]
+
+
+def run(name: str, recipe: Recipe, seed: int, root: Path) -> Line:
+    """Train on a set; returns what is kept of it."""
+    typed, runs = recipe.typed(make(name, root)), root / "runs"
+    place = [f"name={name}", f"output_root={runs}", f"seed={seed}", "reuse=false"]
+    before, known = resource.getrusage(resource.RUSAGE_CHILDREN), set(runs.glob(f"{name}/*/result.json"))
+    load, began = os.getloadavg()[0], time.perf_counter()
+    subprocess.run([sys.executable, str(HERE / "scripts" / "train.py"), *typed, *place], check=True)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    (path,) = set(runs.glob(f"{name}/*/result.json")) - known
+    result = json.loads(path.read_text())
+    keys = [f"{split}/{metric}" for split in SPLITS for metric in METRICS]
+    return {
+        "set": name,
+        "recipe": recipe.name(),
+        "seed": seed,
+        **{key: result["data"][key] for key in ("users", "items", "interactions")},
+        "evaluated": {split: result["evaluated"][split]["users"] for split in SPLITS},
+        "metrics": _of_keys(result["metrics"], keys),
+        "baselines": {each: _of_keys(found, keys) for each, found in result["baselines"].items()},
+        "epochs": result["training"]["epochs"],
+        "train_minutes": round(result["timing"]["train_seconds"] / 60, 2),
+        "minutes": round(wall / 60, 2),
+        "cpu_minutes": round((after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 60, 2),
+        "load_before": round(load, 1),
+        "fingerprint": result["fingerprint"],
+        **machine(),
+    }
+
+
+def _of_keys(figures: Mapping[str, float], keys: Iterable[str]) -> dict[str, float]:
+    return {key: round(figures[key], 5) for key in keys if key in figures}
+
+
+def best_baseline(line: Line, split: str, metric: str) -> tuple[str, float]:
+    """Return the baseline that is best on a split, and its figure."""
+    found = {name: figures[f"{split}/{metric}"] for name, figures in line["baselines"].items()}
+    best = max(found, key=found.__getitem__)
+    return best, found[best]
+
+
+def tables_of(lines: Sequence[Line]) -> str:
+    """Return a table in Markdown for each recipe and split: a set a row, means over the seeds."""
+    found = []
+    for recipe in dict.fromkeys(line["recipe"] for line in lines):
+        for split in SPLITS:
+            of = [line for line in lines if line["recipe"] == recipe]
+            found.append(f"### {recipe}: {split}\n\n{_table(of, split)}")
+    return "\n".join(found)
+
+
+def _table(lines: Sequence[Line], split: str) -> str:
+    names = list(dict.fromkeys(name for line in lines for name in line["baselines"]))
+    head = ["set", "users", "items", "interactions", "asked", "seeds", "model", *names, "x best", "minutes"]
+    rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    shares: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    for data in dict.fromkeys(line["set"] for line in lines):
+        of = [line for line in lines if line["set"] == data]
+        ratios = []
+        for metric in METRICS:
+            ratios.append(mean(each["metrics"][f"{split}/{metric}"] for each in of))
+            ratios[-1] /= max(best_baseline(of[0], split, metric)[1], 1e-9)
+            shares[metric].append(ratios[-1])
+        counts = [f"{of[0][key]:,}" for key in ("users", "items", "interactions")]
+        figures = [[each["metrics"] for each in of]]
+        figures += [[each["baselines"].get(name, {}) for each in of] for name in names]
+        cells = [data, *counts, f"{of[0]['evaluated'][split]:,}", str(len(of))]
+        cells += [_cell(each, split) for each in figures]
+        cells += [
+            " / ".join(f"{ratio:.2f}" for ratio in ratios),
+            f"{mean(each['minutes'] for each in of):.1f}",
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    behind = [sum(ratio < 1 for ratio in each) for each in shares.values()]
+    means = " / ".join(f"{mean(each):.3f}" for each in shares.values())
+    rows.append(f"\nrecall@20 / ndcg@20; {len(shares[METRICS[0]])} sets: mean of x best {means}; ")
+    rows[-1] += f"behind the best baseline on {behind[0]} / {behind[1]}\n"
+    return "\n".join(rows)
+
+
+def _cell(figures: Sequence[Mapping[str, float]], split: str) -> str:
+    if not all(figures):
+        return "-"
+    means = (mean(each[f"{split}/{metric}"] for each in figures) for metric in METRICS)
+    return " / ".join(f"{value:.4f}" for value in means)
+
+
+def read(path: Path) -> list[Line]:
+    """Return the lines of earlier runs; of the same run the latest."""
+    if not path.is_file():
+        return []
+    lines = [json.loads(text) for text in path.read_text().splitlines()]
+    return list({(line["recipe"], line["set"], line["seed"]): line for line in lines}.values())
+
+
+def main() -> None:
+    """Make, run and tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--sets", nargs="+", default=["*"], help="names or patterns")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[42])
+    parser.add_argument("--split", help="another than the set's own")
+    parser.add_argument("--features", action="store_true", help="read the sets' columns; otherwise ids alone")
+    parser.add_argument("--folder", type=Path, default=OUTPUTS / "carry_over")
+    parser.add_argument("--lines", type=Path, default=LINES, help="where the lines are")
+    parser.add_argument("--make", action="store_true")
+    parser.add_argument("--again", action="store_true", help="run what has been run")
+    parser.add_argument("--table", action="store_true")
+    arguments, overrides = parser.parse_known_args()
+    names = chosen(arguments.sets)
+    recipe = Recipe(tuple(overrides), arguments.split, arguments.features)
+    if arguments.make:
+        for name in names:
+            print((make(name, arguments.folder) / "manifest.json").read_text(), end="", flush=True)
+        return
+    known = {(line["recipe"], line["set"], line["seed"]) for line in read(arguments.lines)}
+    for name in [] if arguments.table else names:
+        for seed in arguments.seeds:
+            if (recipe.name(), name, seed) in known and not arguments.again:
+                continue
+            arguments.lines.parent.mkdir(parents=True, exist_ok=True)
+            with arguments.lines.open("a") as file:
+                file.write(json.dumps(run(name, recipe, seed, arguments.folder)) + "\n")
+            print(tables_of([line for line in read(arguments.lines) if line["recipe"] == recipe.name()]))
+    if arguments.table:
+        print(tables_of([line for line in read(arguments.lines) if line["set"] in names]))
+
+
+if __name__ == "__main__":
+    main()

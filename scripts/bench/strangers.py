@@ -1,0 +1,212 @@
+"""Data sets that no recipe was chosen on, as files that `data=table_files` reads; `carry_over.py` runs them.
+
+From what is in `TWOTOWER_DATA_DIR` and bundled: other periods, users and items of it; and made-up shops. A
+set is a folder with interactions.csv, mostly users.csv and items.csv, and manifest.json: what to type of it.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from strangers_made import SHOPS
+
+from twotower.data.sources.movielens import MovieLens
+from twotower.data.sources.online_retail import OnlineRetail
+from twotower.data.tables import ITEM_ID, USER_ID, Tables
+from twotower.files.atomic import publish_folder, temporary_folder
+
+MANIFEST = "manifest.json"
+SEED = 20
+KINDS = "twotower.features"
+SHARES = ("split.unit=share", "split.test=0.1", "split.valid=0.1")
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """How to make a data set.
+
+    Attributes:
+        tables: makes it.
+        typed: what its log needs, such as a split that fits its length.
+        features: overrides that read its columns; without them items are known by id.
+    """
+
+    tables: Callable[[], Tables]
+    typed: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+
+
+def feature(of: str, column: str, kind: str, **more: object) -> str:
+    """Return the override that reads a column of users or items."""
+    settings = {"_target_": f"{KINDS}.{kind}", "column": column, **more}
+    return f"+features.{of}.{column}={{{','.join(f'{key}:{value}' for key, value in settings.items())}}}"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A real data set, parts of which are strangers."""
+
+    load: Callable[[], Tables]
+    features: tuple[str, ...]
+    typed: tuple[str, ...] = ()
+
+    def cut(self, tables: Callable[[Tables], Tables], *typed: str) -> Stranger:
+        """Return a part of it."""
+        return Stranger(lambda: tables(self.load()), typed or self.typed, self.features)
+
+
+def beauty() -> Tables:
+    """Return Amazon Beauty, 5-core, with its timestamps."""
+    folder = Path(os.environ["TWOTOWER_DATA_DIR"]) / "amazon-beauty-5core"
+    log = pd.read_csv(folder / "interactions.csv", usecols=[USER_ID, ITEM_ID, "timestamp"])
+    items = pd.read_csv(folder / "items.csv", usecols=[ITEM_ID, "attributes"], keep_default_na=False)
+    return Tables(log, pd.DataFrame({USER_ID: log[USER_ID].unique()}), items)
+
+
+TAGS = ("data.tag_columns=[genres]",)
+FILMS = (
+    feature("item", "title", "text.HashedText", dim=32, char_ngrams="false"),
+    feature("item", "genres", "tags.Tags", dim=16),
+    feature("user", "occupation", "categorical.Categorical", dim=8),
+)
+RETAIL = Origin(
+    lambda: OnlineRetail.Config().build().load(),
+    (
+        feature("item", "description", "text.HashedText", dim=64, max_tokens=80),
+        feature("item", "price", "numeric.Numeric", transform="log1p"),
+        feature("user", "country", "categorical.Categorical", dim=8, min_count=5),
+    ),
+)
+ML_1M = Origin(lambda: MovieLens.Config(variant="1m").build().load(), FILMS, (*SHARES, *TAGS))
+ML_100K = Origin(lambda: MovieLens.Config(variant="100k").build().load(), FILMS, TAGS)
+BEAUTY = Origin(
+    beauty, (feature("item", "attributes", "tags.Tags", dim=32),), ("data.tag_columns=[attributes]",)
+)
+OF_A_SHOP = (
+    feature("item", "category", "categorical.Categorical", dim=8),
+    feature("user", "segment", "categorical.Categorical", dim=8),
+)
+
+
+def between(first: str, last: str) -> Callable[[Tables], Tables]:
+    """Keep what happened from one day until before another."""
+
+    def cut(tables: Tables) -> Tables:
+        seconds = tables.interactions["timestamp"]
+        begin, end = (pd.Timestamp(day, tz="UTC").timestamp() for day in (first, last))
+        return _of_log(tables, (seconds >= begin) & (seconds < end))
+
+    return cut
+
+
+def quarter(number: int) -> Callable[[Tables], Tables]:
+    """Keep one of four parts of the log with equally many interactions, by time."""
+
+    def cut(tables: Tables) -> Tables:
+        times = tables.interactions["timestamp"]
+        edges = times.quantile([number / 4, (number + 1) / 4]).to_numpy()
+        return _of_log(tables, (times > edges[0]) & (times <= edges[1]))
+
+    return cut
+
+
+def some_of(key: str, share: float) -> Callable[[Tables], Tables]:
+    """Keep a share of the users or items, drawn evenly; a smaller share is a part of a larger one."""
+
+    def cut(tables: Tables) -> Tables:
+        values = np.sort(tables.interactions[key].unique())
+        drawn = np.random.default_rng(SEED).permutation(values)[: max(round(share * len(values)), 1)]
+        return _of_log(tables, tables.interactions[key].isin(drawn))
+
+    return cut
+
+
+def _of_log(tables: Tables, keep: "pd.Series[bool]") -> Tables:
+    """Keep some interactions, and the users and items of these."""
+    log = tables.interactions[keep].reset_index(drop=True)
+    users, items = (
+        table[table[key].isin(log[key])].reset_index(drop=True)
+        for key, table in ((USER_ID, tables.users), (ITEM_ID, tables.items))
+    )
+    return replace(tables, interactions=log, users=users, items=items)
+
+
+def whole(tables: Tables) -> Tables:
+    """Keep everything."""
+    return tables
+
+
+STRANGERS = {
+    "retail_first_5_months": RETAIL.cut(between("2010-12-01", "2011-05-01")),
+    "retail_last_6_months": RETAIL.cut(between("2011-06-10", "2011-12-31")),
+    "retail_no_november": RETAIL.cut(between("2010-12-01", "2011-11-01")),
+    **{f"retail_users_{share}": RETAIL.cut(some_of(USER_ID, share / 100)) for share in (5, 20, 50)},
+    **{f"retail_items_{share}": RETAIL.cut(some_of(ITEM_ID, share / 100)) for share in (5, 20, 50)},
+    **{f"ml1m_quarter_{number + 1}": ML_1M.cut(quarter(number)) for number in range(4)},
+    **{f"ml1m_users_{share}": ML_1M.cut(some_of(USER_ID, share / 100)) for share in (5, 20, 50)},
+    **{f"ml1m_items_{share}": ML_1M.cut(some_of(ITEM_ID, share / 100)) for share in (5, 20, 50)},
+    "ml100k": ML_100K.cut(whole),
+    "beauty": BEAUTY.cut(whole),
+    "beauty_users_20": BEAUTY.cut(some_of(USER_ID, 0.2)),
+    **{
+        name: Stranger(
+            shop.tables,
+            ("data.repeats=keep",) if shop.habit else (),
+            OF_A_SHOP if shop.has_features else (),
+        )
+        for name, shop in SHOPS.items()
+    },
+}
+FILES = ("interactions", "users", "items")
+
+
+def chosen(patterns: Iterable[str]) -> list[str]:
+    """Return the names of the sets that fit one of some patterns, as `retail_*`."""
+    found = [name for name in STRANGERS if any(fnmatch(name, pattern) for pattern in patterns)]
+    if not found:
+        raise SystemExit(f"no set is called so; there is {', '.join(STRANGERS)}")
+    return found
+
+
+def make(name: str, root: Path) -> Path:
+    """Make a set if it is not there; returns its folder."""
+    folder, stranger = root / name, STRANGERS[name]
+    if (folder / MANIFEST).is_file():
+        return folder
+    root.mkdir(parents=True, exist_ok=True)
+    tables = stranger.tables()
+    with temporary_folder(folder) as temporary:
+        for table in FILES:
+            frame = getattr(tables, table).copy()
+            for column in (
+                frame.columns[[isinstance(each, list) for each in frame.iloc[0]]] if len(frame) else ()
+            ):
+                frame[column] = frame[column].map("|".join)
+            if len(frame):
+                frame.to_csv(temporary / f"{table}.csv", index=False)
+        log = tables.interactions
+        manifest = {
+            "name": name,
+            "users": int(log[USER_ID].nunique()),
+            "items": int(log[ITEM_ID].nunique()),
+            "interactions": len(log),
+            "days": round(float(np.ptp(log["timestamp"])) / 86_400, 1),
+            "typed": list(stranger.typed),
+            "features": list(stranger.features),
+        }
+        (temporary / MANIFEST).write_text(json.dumps(manifest) + "\n")
+        publish_folder(temporary, folder)
+    return folder
+
+
+def typed_for(folder: Path, with_features: bool = False) -> list[str]:
+    """Return what `scripts/train.py` is told of a set that was made."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    paths = {table: folder / f"{table}.csv" for table in FILES}
+    files = [f"data.{table}_path={path}" for table, path in paths.items() if path.is_file()]
+    return ["data=table_files", *files, *manifest["typed"], *(manifest["features"] if with_features else ())]

@@ -1,0 +1,132 @@
+"""Made-up logs of shops with a character of their own, for `carry_over.py`: no recipe was chosen on them.
+
+Shapes: U users, N items, B users of a chunk.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from twotower.data.tables import Tables
+
+FIRST_TIME = 1_577_836_800  # 2020-01-01
+MONTHS, MONTH_SECONDS = 12, 30 * 86_400
+CHUNK = 128
+FACTORS = 16
+CATEGORIES = 30
+LENGTH_SPREAD = 0.8  # of the logarithm of the lengths of histories
+
+
+@dataclass(frozen=True)
+class Shop:
+    """Twelve months of a shop.
+
+    Attributes:
+        num_users: U.
+        num_items: N.
+        length: the mean interactions of a user, at least 2 each.
+        taste: standard deviation of what users' tastes add to the logarithm of an item's popularity.
+        exponent: of the power law of popularity.
+        life_days: half-life of an item's popularity after the day that it comes in; 0 = it is there always.
+        habit: what having taken an item adds to that logarithm; 0 = nobody takes an item twice.
+        has_features: whether items and users have columns beside their id.
+        seed: of everything.
+    """
+
+    num_users: int
+    num_items: int
+    length: float
+    taste: float
+    exponent: float = 1.0
+    life_days: float = 0.0
+    habit: float = 0.0
+    has_features: bool = True
+    seed: int = 7
+
+    def tables(self) -> Tables:
+        """Draw the log: each month a user takes the best items by popularity + taste + Gumbel noise."""
+        rng = np.random.default_rng(self.seed)
+        people, goods = (rng.normal(size=(count, FACTORS)) for count in (self.num_users, self.num_items))
+        goods *= self.taste / np.sqrt(FACTORS)
+        takes = self._takes(rng)
+        popularity = self._popularity(rng)
+        parts = [
+            self._log(rows, people[rows] @ goods.T, takes[rows], popularity, rng)
+            for rows in np.array_split(np.arange(self.num_users), -(-self.num_users // CHUNK))
+        ]
+        log = pd.concat(parts, ignore_index=True).sort_values("timestamp", kind="stable")
+        log = log.reset_index(drop=True)
+        if not self.has_features:
+            return Tables(log)
+        centres = rng.normal(size=(CATEGORIES, FACTORS))
+        category = (goods @ centres.T).argmax(axis=1)
+        price = np.round(np.exp(rng.normal(size=CATEGORIES)[category] + rng.normal(0, 0.3, len(goods))), 2)
+        items = pd.DataFrame({"item_id": np.arange(1, len(goods) + 1), "category": category, "price": price})
+        items["category"] = "category " + items["category"].astype("str")
+        segment = pd.Series((people @ centres.T).argmax(axis=1)).map("segment {}".format)
+        users = pd.DataFrame({"user_id": np.arange(1, len(people) + 1), "segment": segment})
+        return Tables(log, users[users.user_id.isin(log.user_id)], items[items.item_id.isin(log.item_id)])
+
+    def _takes(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return how many items each user takes in each month [U, MONTHS], from the month they come in."""
+        lengths = 2 + rng.lognormal(sigma=LENGTH_SPREAD, size=self.num_users) * max(
+            self.length - 2, 0
+        ) / np.exp(LENGTH_SPREAD**2 / 2)
+        lengths = np.minimum(np.round(lengths), self.num_items // 4).astype(np.int64)
+        active = np.arange(MONTHS) >= rng.integers(0, MONTHS, self.num_users)[:, None] - MONTHS // 3
+        return rng.multinomial(lengths, active / active.sum(axis=1, keepdims=True))
+
+    def _popularity(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return the logarithm of the popularity of each item in each month [MONTHS, N]."""
+        base = -self.exponent * np.log(1.0 + rng.permutation(self.num_items))
+        if not self.life_days:
+            return np.tile(base, (MONTHS, 1))
+        days = 30 * np.arange(MONTHS)[:, None] - rng.uniform(-180, 30 * MONTHS, self.num_items)
+        fallen = np.where(days >= 0, -np.log(2) * days / self.life_days, -np.inf)
+        found: NDArray[np.float64] = base + np.maximum(fallen, np.where(days >= 0, -6.0, -np.inf))
+        return found
+
+    def _log(
+        self,
+        users: NDArray[np.int64],
+        tastes: NDArray[np.float64],
+        takes: NDArray[np.int64],
+        popularity: NDArray[np.float64],
+        rng: np.random.Generator,
+    ) -> pd.DataFrame:
+        """Return the interactions of some users [B], with their tastes [B, N] and takes [B, MONTHS]."""
+        taken = np.zeros(tastes.shape, dtype=np.bool_)
+        found = []
+        for month in range(MONTHS):
+            active = np.flatnonzero(takes[:, month])
+            if not len(active):
+                continue
+            noise = rng.gumbel(size=(len(active), self.num_items))
+            scores = popularity[month] + tastes[active] + noise
+            scores += np.where(taken[active], self.habit or -np.inf, 0.0)
+            most = int(takes[active, month].max())
+            best = np.argpartition(-scores, most - 1, axis=1)[:, :most]
+            order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1)
+            best = np.take_along_axis(best, order, axis=1)
+            chosen = np.arange(most) < takes[active, month][:, None]
+            chosen &= np.isfinite(np.take_along_axis(scores, best, axis=1))
+            owners, items = np.repeat(active, chosen.sum(axis=1)), best[chosen]
+            taken[owners, items] = True
+            days = rng.integers(0, 4, len(active))[:, None] * 7 + rng.integers(0, 2, chosen.shape) * 2
+            seconds = days[chosen] * 86_400 + rng.integers(0, 43_200, len(items))
+            times = FIRST_TIME + month * MONTH_SECONDS + seconds
+            found.append(
+                pd.DataFrame({"user_id": users[owners] + 1, "item_id": items + 1, "timestamp": times})
+            )
+        return pd.concat(found, ignore_index=True)
+
+
+SHOPS = {
+    "made_long": Shop(3_000, 18_000, length=150, taste=1.2),  # few users, long histories, a large catalogue
+    "made_pairs": Shop(40_000, 5_000, length=2.5, taste=2.0),  # many users with two items or three
+    "made_trend": Shop(6_000, 6_000, length=30, taste=1.2, life_days=25),  # what sells is new
+    "made_plain": Shop(5_000, 3_000, length=25, taste=2.0, exponent=0.7, has_features=False),  # a log alone
+    "made_habits": Shop(4_000, 2_000, length=60, taste=1.5, habit=4.0),  # the same again: repeats are kept
+}
