@@ -80,7 +80,8 @@ class RetrievalModule(pl.LightningModule):
         """Encode, draw candidates, compute the loss."""
         known, own_rows = (batch.known_positives, batch.known_items), batch.own_rows
         if own_rows is None:
-            own_rows = self.negatives.own_rows(batch.users[: len(batch.positives)], self.draws)
+            users_of = slice(len(batch.positives)) if batch.owners is None else batch.owners
+            own_rows = self.negatives.own_rows(batch.users[users_of], self.draws)
         if self.loss.config.ranks:
             candidates = self.negatives(batch.positives, *known, self.draws, own_rows)
         else:
