@@ -39,7 +39,7 @@ TINY = (
         "trainer.progress_bar=false",
     ),
     *("objective.epoch_examples=512", "objective.batch_size=128", "index=flat_ip", "negatives=mixed"),
-    *("negatives.num_uniform=16", "metrics.ks=[5,10]", "metrics.num_bootstrap=10"),
+    *("negatives.parts.uniform.num_negatives=16", "metrics.ks=[5,10]", "metrics.num_bootstrap=10"),
     *(
         "trainer.monitor=valid/recall_at_10",
         "console=quiet",
@@ -51,9 +51,9 @@ TINY = (
 WITH = {
     "index=ivf_pq": ["index.num_subquantizers=4", "index.num_bits=4"],
     "trainer=default": ["trainer.max_epochs=2"],
-    "negatives=in_batch": ["~negatives.num_uniform"],
-    "negatives=uniform": ["~negatives.num_uniform", "negatives.num_negatives=16"],
-    "negatives=catalogue": ["~negatives.num_uniform"],
+    "negatives=in_batch": ["~negatives.parts"],
+    "negatives=uniform": ["~negatives.parts", "negatives.num_negatives=16"],
+    "negatives=catalogue": ["~negatives.parts"],
     "split=leave_one_out": ["~split.test", "~split.valid"],
     "split=user_holdout": ["~split.test", "~split.valid"],
 }

@@ -15,7 +15,7 @@ from twotower.pipeline.run_config import RunConfig, problems_of
 
 FILES = sorted(CONF.glob("**/*.yaml"))
 DOORS = {path.stem for path in CONF.glob("*.yaml") if "# @package" not in path.read_text()}
-MAX_LINES, MAX_DEPTH = 25, 3
+MAX_LINES, MAX_DEPTH = 26, 3
 
 
 def named(path: Path) -> str:
@@ -26,6 +26,7 @@ CLICKS = ["data=synthetic", "data.labels=clicks"]
 LINES = ["experiment=no_times", "data.path={lines}"]
 BESIDE = {
     **{f"{group}/{name}": LINES for group in ("data", "features") for name in ("pairs", "item_lists")},
+    "experiment/gowalla": ["data.train_path={lines}", "data.test_path={lines}"],
     "history/none": ["user_tower.residual=null"],
     "tour/founding_model": ["data=founding_model"],
     **{f"negatives/{name}": CLICKS for name in ("shown", "shown_and_uniform", "shown_and_in_batch")},
@@ -53,6 +54,11 @@ def overrides_for(path: Path, files: list[str]) -> list[str]:
     overrides = [f"{group}={choice}"]
     if group == "features" and (CONF / "data" / path.name).is_file():
         overrides.append(f"data={choice}")
+    if group == "loss":  # what it needs of the towers its command says
+        command, *_ = path.read_text().splitlines()[0].partition("    ")
+        overrides += [
+            word for word in command.split() if word.startswith(("item_bias=", "user_tower", "item_tower"))
+        ]
     lines = Path(files[0].partition("=")[2]).with_name("lines.txt")
     overrides += [each.format(lines=lines) for each in BESIDE.get(named(path), [])]
     if overrides == ["split=given"]:

@@ -79,6 +79,16 @@ def test_rows_are_distinct_ascending_items_with_counts(negatives: Negatives) -> 
         assert (count >= 1).all()
 
 
+def test_it_knows_how_often_it_draws(negatives: Negatives) -> None:
+    positives = positives_of(1)[0]
+    told = negatives.config.num_draws(P)
+    _, count = negatives.draw(positives, generator())
+    if told is None:  # nothing is left to chance
+        assert (negatives.log_q(ALL, P) == 0).all()
+    else:
+        assert told == count.sum()
+
+
 def test_the_generator_s_state_decides_the_draw(negatives: Negatives) -> None:
     positives = positives_of(1)[0]
     torch.manual_seed(1)

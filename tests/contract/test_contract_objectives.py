@@ -7,7 +7,6 @@ import pytest
 from variants import specs_of
 
 from twotower.data.history import History
-from twotower.training.batches import TrainBatches
 from twotower.training.objectives.objective import Objective
 
 DAY = 86_400
@@ -46,7 +45,7 @@ def test_frequencies_are_what_an_epoch_does(objective: Objective) -> None:
     assert frequencies.shape == (21,)
     assert frequencies.sum() == pytest.approx(1)
     assert (frequencies[16:] == 0).all()
-    batches = TrainBatches(LOG, objective, history_length=4, strict=False, seed=1)
+    batches = objective.batches(LOG, history_length=4, strict=False, seed=1)
     counted = np.zeros(21)
     for _ in range(300):
         for batch in batches:
@@ -57,5 +56,5 @@ def test_frequencies_are_what_an_epoch_does(objective: Objective) -> None:
 def test_an_epoch_has_as_many_examples_as_it_says(objective: Objective) -> None:
     weights = objective.weights(LOG)
     expected = objective.num_draws(weights) or int((weights > 0).sum())
-    batches = TrainBatches(LOG, objective, history_length=4, strict=False, seed=1)
+    batches = objective.batches(LOG, history_length=4, strict=False, seed=1)
     assert sum(len(batch.positives) for batch in batches) == expected

@@ -17,10 +17,12 @@ class Facts:
         has_times: whether interactions have times; otherwise at most an order.
         gives_negatives: whether it says what was shown in vain.
         events: the words of its events that stand in histories.
+        every_position: whether histories are summarised at every position, and not at the last alone.
         blocks: `user_tower`, `item_tower` -> the names of its inputs.
         provided: what negatives and towers provide of what a loss may need.
         remedies: what towers could provide and do not -> what to set for it.
         negatives: name of their class.
+        num_draws: how many candidates they draw for a batch.
         shown_as: how the loss learns from shown negatives: `examples`, `candidates`; empty: not at all.
         logged: key that a training logs, e.g. `valid/recall_at_20` -> whether higher is better, or None.
         sparse: keys of the settings that make gradients sparse.
@@ -34,10 +36,12 @@ class Facts:
     has_times: bool | None = None
     gives_negatives: bool | None = None
     events: Collection[str] | None = None
+    every_position: bool | None = None
     blocks: Mapping[str, Set[str]] | None = None
     provided: Set[str] | None = None
     remedies: Mapping[str, str] | None = None
     negatives: str | None = None
+    num_draws: int | None = None
     shown_as: str | None = None
     logged: Mapping[str, bool | None] | None = None
     sparse: tuple[str, ...] = ()

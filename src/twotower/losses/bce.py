@@ -1,17 +1,17 @@
 """Binary cross-entropy: the positive is a yes; each negative, sampled or shown, a no."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from twotower.config.spec import PositiveFloat
-from twotower.losses.kernels.blockwise import blockwise_loss
+from twotower.losses.block_loss import BlockLoss, logits_of
+from twotower.losses.kernels.blockwise import BlockFormula
 from twotower.losses.loss import ShownAs
 from twotower.losses.temperature import TemperatureLoss
 from twotower.negatives.candidates import Candidates
 
 
-class Bce(TemperatureLoss):
+class Bce(BlockLoss, TemperatureLoss):
     """L = -log sigma(s+) - w * (mean over drawn negatives of log(1 - sigma(s_j))), s = score / temperature.
 
     A shown negative is an example of its own, -log(1 - sigma(s)): with these alone it is the cross-entropy of
@@ -21,7 +21,7 @@ class Bce(TemperatureLoss):
     Reference: He et al., Neural Collaborative Filtering, WWW 2017, section 3.1.
     """
 
-    class Config(TemperatureLoss.Config):
+    class Config(BlockLoss.Config, TemperatureLoss.Config):
         """Settings of a binary cross-entropy."""
 
         negative_weight: PositiveFloat = 1.0
@@ -34,32 +34,17 @@ class Bce(TemperatureLoss):
 
     config: Config
 
-    def forward(
-        self, users: Tensor, positives: Tensor, items: Tensor, candidates: Candidates, weights: Tensor
-    ) -> Tensor:
-        """Compute the weighted mean loss; see `Loss.forward`."""
-        users = self.temperature(users)
-        positive_logits = (users * positives).sum(-1, dtype=torch.promote_types(users.dtype, torch.float32))
-        count = candidates.log_count.exp()
+    def formula(self, counts: Tensor, candidates: Candidates) -> BlockFormula:
+        """Return `bce_block`; see `BlockLoss.formula`."""
 
         def block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            return bce_block(logits, positive, count, self.config.negative_weight)
+            return bce_block(logits, positive, counts, self.config.negative_weight)
 
-        return blockwise_loss(
-            block,
-            users,
-            items,
-            positive_logits,
-            torch.zeros_like(count),
-            candidates.masked_positives,
-            candidates.masked_candidates,
-            weights,
-        )
+        return block
 
     def of_shown(self, users: Tensor, items: Tensor) -> Tensor:
         """Return log(1 + exp(s)) of each shown negative, [S]; see `Loss.of_shown`."""
-        products = self.temperature(users) * items
-        return F.softplus(products.sum(-1, dtype=torch.promote_types(users.dtype, torch.float32)))
+        return F.softplus(logits_of(self.scaled(users), items))
 
 
 def bce_block(

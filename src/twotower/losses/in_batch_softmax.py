@@ -1,9 +1,9 @@
 """Softmax cross-entropy of the positive against the candidates."""
 
-import torch
 from torch import Tensor
 
 from twotower.config.spec import PositiveFloat
+from twotower.losses.block_loss import logits_of, own_logits_of, with_prior
 from twotower.losses.kernels.softmax import softmax_loss
 from twotower.losses.loss import ShownAs
 from twotower.losses.temperature import TemperatureLoss
@@ -42,6 +42,7 @@ class InBatchSoftmax(TemperatureLoss):
             return "candidates"
 
     config: Config
+    shares_users = True
 
     def forward(
         self,
@@ -53,29 +54,37 @@ class InBatchSoftmax(TemperatureLoss):
         own: Tensor | None = None,
     ) -> Tensor:
         """Compute the weighted mean cross-entropy; see `Loss.forward`."""
-        users = self.temperature(users)
-        positive_logits = (users * positives).sum(-1, dtype=torch.promote_types(users.dtype, torch.float32))
-        bias = candidates.log_count
-        if self.config.log_q_correction:
-            positive_logits = positive_logits - candidates.positive_log_q
-            bias = bias - candidates.log_q
+        users, owners = self.scaled(users), candidates.owners
+        own_users = users if owners is None else users.index_select(0, owners)
         return softmax_loss(
             users,
             items,
-            positive_logits,
-            bias,
+            self._positive_logits(own_users, positives, candidates),
+            self._bias(candidates),
             candidates.masked_positives,
             candidates.masked_candidates,
             weights,
-            None if own is None else self._own_logits(users, own, candidates),
+            self._own_logits(users, own, candidates),
+            candidates.prior,
+            owners,
         )
 
-    def _own_logits(self, users: Tensor, own: Tensor, candidates: Candidates) -> Tensor:
-        """Return logits [P, O] of each user's own candidates, -inf where there is none."""
-        assert candidates.own_rows is not None
+    def _positive_logits(self, users: Tensor, positives: Tensor, candidates: Candidates) -> Tensor:
+        """Return the logits [P] of the positives, corrected as those of candidates are."""
+        logits = with_prior(logits_of(users, positives), candidates)
+        return logits - candidates.positive_log_q if self.config.log_q_correction else logits
+
+    def _bias(self, candidates: Candidates) -> Tensor:
+        """Return what is added to all logits of a candidate, [C]."""
+        bias = candidates.log_count
+        return bias - candidates.log_q if self.config.log_q_correction else bias
+
+    def _own_logits(self, users: Tensor, own: Tensor | None, candidates: Candidates) -> Tensor | None:
+        """Return logits [P, O] of each user's own candidates, if there are any."""
+        if own is None:
+            return None
+        logits = own_logits_of(users, own, candidates)
+        if not self.config.log_q_correction:
+            return logits
         assert candidates.own_log_q is not None
-        products = users[:, None] * own
-        logits = products.sum(-1, dtype=torch.promote_types(users.dtype, torch.float32))
-        if self.config.log_q_correction:
-            logits = logits - candidates.own_log_q
-        return logits.masked_fill(candidates.own_rows == 0, -torch.inf)
+        return logits - candidates.own_log_q

@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from twotower.config.component import Component
@@ -47,6 +48,11 @@ class Loss(Component, nn.Module, ABC):
             """How it learns from shown negatives; None: it cannot, and `negatives=shown` is refused."""
             return None
 
+        @property
+        def ranks(self) -> bool:
+            """Whether it compares positives with candidates; where it does not, none are drawn."""
+            return True
+
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse negatives and towers that do not provide what is needed."""
             if facts.provided is None or facts.remedies is None:
@@ -64,6 +70,9 @@ class Loss(Component, nn.Module, ABC):
             return self.make(Loss)
 
     config: Config
+    shares_users: ClassVar[bool] = False
+    """Whether `forward` takes several positives of one row of users, as `Candidates.owners` says; one that
+    does not is given each positive's user."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -90,6 +99,9 @@ class Loss(Component, nn.Module, ABC):
             shown: [S, D] embeddings of shown negatives; none unless `Config.shown` is `examples`.
             own: see `forward`.
         """
+        # In half precision the kernel that shares users has no room for its exponentials.
+        if candidates.owners is not None and not (self.shares_users and users.dtype != torch.float16):
+            users, candidates = users.index_select(0, candidates.owners), candidates.by_positive()
         size = len(positives)
         of_own = () if own is None else (own,)
         if not len(shown):
@@ -100,6 +112,10 @@ class Loss(Component, nn.Module, ABC):
             mean = self(users[:size], positives, items, candidates, weights[:size], *of_own)
             total = total + mean * weights[:size].sum()
         return total / weights.sum()
+
+    def scaled(self, users: Tensor) -> Tensor:
+        """Return users [P, D] whose products with items are logits; as given where scores are plain."""
+        return users
 
     def of_shown(self, users: Tensor, items: Tensor) -> Tensor:
         """Return the loss of each shown negative [S], from users and items [S, D].

@@ -61,3 +61,8 @@ class TemperatureLoss(Loss, ABC):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.temperature = Temperature(config.temperature, config.learned_temperature)
+
+    def scaled(self, users: Tensor) -> Tensor:
+        """Return users over the temperature."""
+        scaled: Tensor = self.temperature(users)
+        return scaled

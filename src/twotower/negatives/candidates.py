@@ -1,9 +1,11 @@
 """What a batch's positives are ranked against."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+
+from twotower.towers.item_bias.item_bias import Prior
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,12 @@ class Candidates:
             item of that user, so never a negative; -1 where it is no candidate.
         own_rows: [P, O] item rows that are candidates of one positive alone, 0 = none; with
         own_log_q: [P, O] their log q. Both None where nobody has any.
+        num_draws: how often was drawn with q; None where nothing was: each item is here for certain.
+        num_items: that could have been drawn; None where nothing was.
+        owners: [P] ascending: each positive's row among the users, to which `masked_positives` and the
+            prior's moments refer; None where every positive has a user of its own.
+        prior: what is added to the logits of candidates, and
+        positive_prior: [P] to those of positives, behind the temperature. Both None where nothing is.
     """
 
     rows: Tensor
@@ -30,6 +38,36 @@ class Candidates:
     masked_candidates: Tensor
     own_rows: Tensor | None = None
     own_log_q: Tensor | None = None
+    num_draws: int | None = None
+    num_items: int | None = None
+    owners: Tensor | None = None
+    prior: Prior | None = None
+    positive_prior: Tensor | None = None
+
+    def by_positive(self) -> "Candidates":
+        """Return the same with a row for each positive's user, where several positives are of one."""
+        if self.owners is None:
+            return self
+        owners = self.owners
+        bounds = torch.arange(int(owners[-1]) + 2, device=owners.device, dtype=self.masked_positives.dtype)
+        edges = torch.searchsorted(self.masked_positives, bounds)
+        counts = (edges[1:] - edges[:-1])[owners]
+        positives = torch.repeat_interleave(counts)
+        first = edges[:-1][owners] - (counts.cumsum(0) - counts)
+        pairs = first[positives] + torch.arange(len(positives), device=owners.device)
+        return replace(
+            self,
+            masked_positives=positives.to(self.masked_positives.dtype),
+            masked_candidates=self.masked_candidates[pairs],
+            owners=None,
+            prior=self.prior and Prior(self.prior.lifts, self.prior.moments[owners]),
+        )
+
+    @classmethod
+    def none(cls, positives: Tensor) -> "Candidates":
+        """Return no candidates of a batch with these positives [P], for losses that rank against none."""
+        nothing, certain = positives[:0], torch.zeros(len(positives), device=positives.device)
+        return cls(nothing, certain[:0], certain[:0], certain, nothing, nothing)
 
 
 class Places(nn.Module):

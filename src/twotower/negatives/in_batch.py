@@ -29,6 +29,10 @@ class InBatch(Negatives):
             """`log_q`, unless the frequency is `none`."""
             return frozenset() if self.frequency == "none" else super().provides
 
+        def num_draws(self, num_positives: int) -> int | None:
+            """Return as many as there are positives."""
+            return num_positives
+
     config: Config
 
     def __init__(self, config: Config, frequencies: Tensor) -> None:

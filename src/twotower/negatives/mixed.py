@@ -1,37 +1,88 @@
-"""In-batch positives and uniform draws together."""
+"""Draws of several sources together."""
+
+from collections.abc import Iterator
+from typing import Annotated
 
 import torch
-from torch import Tensor
+from annotated_types import MinLen
+from pydantic import Field
+from torch import Tensor, nn
 
+from twotower.config.facts import Facts
 from twotower.negatives.in_batch import RAREST, InBatch
-from twotower.negatives.negatives import Draws, distinct, draw_evenly
+from twotower.negatives.negatives import Negatives
+from twotower.negatives.uniform import Uniform
 
 
-class Mixed(InBatch):
-    """The batch's own P positives and `num_uniform` uniform draws; one q for both, the mixture's.
+def usual() -> dict[str, Negatives.Config]:
+    """Return the batch's own positives and uniform draws."""
+    return {"in_batch": InBatch.Config(), "uniform": Uniform.Config()}
 
-    q = a f + (1 - a) / trained items with a = P / (P + num_uniform): rare items are drawn too, and popular
-    ones are corrected by what the whole mixture does, not by one of its parts.
+
+class Mixed(Negatives):
+    """What each of its parts draws, with one q for all: the mixture's.
+
+    q = sum of n_k q_k / sum of n_k, n_k the draws of part k: they are the weights. With the batch's positives
+    and uniform draws rare items are drawn too, and popular ones are corrected by what the whole mixture does,
+    not by one of its parts.
 
     Reference: Yang et al., Mixed Negative Sampling, WWW 2020 companion, section 3.
     """
 
-    class Config(InBatch.Config):
-        """How many of each."""
+    class Config(Negatives.Config):
+        """Of what."""
 
-        num_uniform: Draws = 1024
-        """Uniform draws a batch."""
+        parts: Annotated[dict[str, Negatives.Config], MinLen(1)] = Field(default_factory=usual)
+        """Sources by a name of one's own, as in `{often: {_target_: twotower.negatives.popularity.Popularity,
+        num_negatives: 512}}`; by themselves the batch's positives and 1,024 uniform draws."""
+
+        @property
+        def provides(self) -> frozenset[str]:
+            """What all parts provide."""
+            return frozenset.intersection(*(part.provides for part in self.parts.values()))
+
+        def num_draws(self, num_positives: int) -> int | None:
+            """Return those of all parts."""
+            return sum(part.num_draws(num_positives) or 0 for part in self.parts.values())
+
+        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+            """Refuse parts that do not draw."""
+            for name, part in self.parts.items():
+                if part.num_draws(1) is None or part.most_shown() or part.refreshed_every():
+                    text = (
+                        "draws nothing that could be mixed; name in_batch, uniform or popularity, or set this"
+                    )
+                    yield f"parts.{name}", f"{text} source beside a mixture"
 
     config: Config
 
+    def __init__(self, config: Config, frequencies: Tensor) -> None:
+        super().__init__(config, frequencies)
+        self.parts = nn.ModuleList(part.build(frequencies) for part in config.parts.values())
+
+    def _parts(self, num_positives: int) -> Iterator[tuple[Negatives, int]]:
+        """Yield the parts and the draws of each."""
+        for part in self.parts:
+            assert isinstance(part, Negatives)
+            yield part, part.config.num_draws(num_positives) or 0
+
+    def observe(self, positives: Tensor) -> None:
+        """Show the positives to all parts."""
+        for part, _ in self._parts(0):
+            part.observe(positives)
+
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return the distinct items of both parts and how often each was drawn."""
-        return distinct(
-            torch.cat([positives, draw_evenly(self.trained_rows, self.config.num_uniform, generator)])
-        )
+        """Return the distinct items of all parts and how often each was drawn."""
+        drawn = [part.draw(positives, generator) for part, _ in self._parts(0)]
+        rows, places = torch.cat([rows for rows, _ in drawn]).unique(return_inverse=True)
+        counts = torch.cat([counts for _, counts in drawn])
+        return rows, torch.zeros_like(rows).index_add_(0, places, counts)
 
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
         """Return the log of the mixture's probability."""
-        share = num_positives / (num_positives + self.config.num_uniform)
-        in_batch = self.frequency.probability(rows)
-        return (share * in_batch + (1 - share) / len(self.trained_rows)).clamp(min=RAREST).log()
+        total = self.config.num_draws(num_positives)
+        shares = [
+            part.log_q(rows, num_positives).exp() * (draws / max(1, total or 0))
+            for part, draws in self._parts(num_positives)
+        ]
+        return torch.stack(shares).sum(0).clamp(min=RAREST).log()

@@ -33,11 +33,23 @@ class Negatives(Component, nn.Module, ABC):
             """What a loss may need of these candidates (`Loss.Config.needs`)."""
             return frozenset({"log_q"})
 
+        def num_draws(self, num_positives: int) -> int | None:
+            """Return how often is drawn for a batch of `num_positives`; None: nothing is left to chance."""
+            return None
+
         def most_shown(self) -> int:
             """Return O, how many of its own user's shown negatives a positive is ranked against at most.
 
             0, the default: training looks at no shown negative.
             """
+            return 0
+
+        def refreshed_every(self) -> int:
+            """Return after how many epochs `take` is told anew what the towers rank first; 0: never."""
+            return 0
+
+        def num_ranked(self) -> int:
+            """Return how many of each user's first ranks `take` is told."""
             return 0
 
         def build(self, frequencies: Tensor) -> "Negatives":
@@ -68,6 +80,17 @@ class Negatives(Component, nn.Module, ABC):
     def log_q(self, rows: Tensor, num_positives: int) -> Tensor:
         """Return the log probability of one draw giving each row [R], in a batch of `num_positives`."""
 
+    def own_rows(self, users: Tensor, generator: torch.Generator) -> Tensor | None:
+        """Return item rows [P, O] for each positive's user [P] that only this positive is ranked against.
+
+        0 = none; None, the default: nobody has any.
+        """
+        return None
+
+    def take(self, num_users: int, users: Tensor, ranked: Tensor, scores: Tensor, own: Tensor) -> None:
+        """Be told what the towers rank first; asked where `Config.refreshed_every` says so."""
+        raise NotImplementedError
+
     def observe(self, positives: Tensor) -> None:
         """See the positives of a training batch, before its candidates are drawn (streaming estimates)."""
 
@@ -89,6 +112,7 @@ class Negatives(Component, nn.Module, ABC):
             own_rows: [P, O] items that only this positive is ranked against, as if drawn once more; 0 = none.
         """
         rows, count = self.draw(positives, generator)
+        num_draws = self.config.num_draws(len(positives))
         (places,) = self.places.among(rows, known_items)
         return Candidates(
             rows,
@@ -99,6 +123,8 @@ class Negatives(Component, nn.Module, ABC):
             places,
             own_rows,
             None if own_rows is None else self._log_q_of_own(own_rows),
+            num_draws,
+            None if num_draws is None else len(self.trained_rows),
         )
 
     def _log_q_of_own(self, rows: Tensor) -> Tensor:

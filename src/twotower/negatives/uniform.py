@@ -15,6 +15,10 @@ class Uniform(Negatives):
         num_negatives: Draws = 1024
         """Draws a batch."""
 
+        def num_draws(self, num_positives: int) -> int | None:
+            """Return `num_negatives`."""
+            return self.num_negatives
+
     config: Config
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

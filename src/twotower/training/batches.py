@@ -1,14 +1,14 @@
 """The batches that training examples come in.
 
-Shapes: P positives of a batch, S shown negatives behind them, L history positions, K known items, O own
-candidates.
+Shapes: P positives of a batch, S shown negatives behind them, B users or histories (P + S, unless examples
+share them), L history positions, K known items, O own candidates.
 """
 
 import dataclasses
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,10 +16,13 @@ from torch import Tensor
 
 from twotower.config.memory import usable_bytes
 from twotower.data.history import History
+from twotower.towers.history.history_encoder import Slots
 from twotower.training.examples import OwnShown, examples_of
-from twotower.training.objectives.objective import Objective
 from twotower.training.order import BlockOrder, Order
 from twotower.training.windows import Windows, there_are
+
+if TYPE_CHECKING:
+    from twotower.training.objectives.objective import Objective
 
 BYTES_AN_INTERACTION = 12
 """Of a log on the disk; one that takes half the memory is read block by block."""
@@ -34,8 +37,8 @@ class Batch:
     Attributes:
         users: [P + S] int64 user rows.
         positives: [P] int64 item rows.
-        history_rows: [P + S, L] int32 item rows, right-aligned, 0 = padding.
-        history_times: [P + S, L] int64 unix seconds.
+        history_rows: [B, L] int32 item rows, right-aligned, 0 = padding.
+        history_times: [B, L] int64 unix seconds.
         request_times: [P + S] int64 unix seconds of the interaction.
         weights: [P + S] float32.
         known_positives: [K] int32, ascending: with
@@ -45,7 +48,9 @@ class Batch:
         own_rows: [P, O] int64 item rows shown to the positive's own user, 0 = none; None for losses that do
             not take candidates of their own.
         context_rows: [P + S] int64 rows of the table of contexts, 0 = unknown; None where there is none.
-        history_events: [P + S, L] int32 codes of events, 0 = none; None where the data has no events.
+        history_events: [B, L] int32 codes of events, 0 = none; None where the data has no events.
+        slots: where in the histories each example [P + S] looks; None where each has one of its own.
+        owners: [P] int64, ascending: which of the users [B] each positive is of; None where each has its own.
     """
 
     users: Tensor
@@ -61,6 +66,8 @@ class Batch:
     own_rows: Tensor | None = None
     context_rows: Tensor | None = None
     history_events: Tensor | None = None
+    slots: Slots | None = None
+    owners: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on a device; Lightning calls it."""
@@ -69,6 +76,8 @@ class Batch:
         moved: dict[str, Any] = {
             name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
+        if self.slots is not None:
+            moved["slots"] = self.slots.to(device)
         return dataclasses.replace(self, **moved)
 
 
@@ -92,7 +101,7 @@ class TrainBatches:
     def __init__(
         self,
         log: History,
-        objective: Objective,
+        objective: "Objective",
         *,
         history_length: int,
         strict: bool,
@@ -127,11 +136,10 @@ class TrainBatches:
     def __iter__(self) -> Iterator[Batch]:
         """Yield the rest of the current epoch; a thread gathers the batch to come while one is trained on."""
         epoch, position = divmod(self.number, len(self))
-        order = self.order.epoch(epoch)
+        batch_of = self._epoch(epoch)
 
         def gathered(place: int) -> Batch:
-            chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
-            return self._gather(chosen, epoch * len(self) + place)
+            return batch_of(place, epoch * len(self) + place)
 
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
             coming = thread.submit(gathered, position)
@@ -142,6 +150,23 @@ class TrainBatches:
                     coming = thread.submit(gathered, position)
                 self.number += 1  # before the yield: a checkpoint taken after this batch counts it, no other
                 yield batch
+
+    def _epoch(self, epoch: int) -> Callable[[int, int], Batch]:
+        """Return what makes a batch of an epoch from its place there and its number."""
+        order = self.order.epoch(epoch)
+
+        def batch_of(place: int, number: int) -> Batch:
+            chosen = self._positives_first(order[place * self.batch_size : (place + 1) * self.batch_size])
+            examples = self.examples
+            users, ends = examples.users[chosen], examples.history_end[chosen]
+            there = there_are(ends, self.offsets[users], self.history_length)
+            return self._batch(chosen, number, ends, there)
+
+        return batch_of
+
+    def num_places(self) -> int:
+        """Return how many items the histories of a batch hold at most."""
+        return min(self.batch_size, self.order.size) * self.history_length
 
     def share_without_history(self) -> float:
         """Return the share of the examples that nothing comes before."""
@@ -167,15 +192,30 @@ class TrainBatches:
         if type(self.order) in (Order, BlockOrder) and "by_blocks" in state:
             self.order = (BlockOrder if state["by_blocks"] else Order).like(self.order)
 
-    def _gather(self, chosen: np.ndarray, number: int) -> Batch:
+    def _positives_first(self, chosen: np.ndarray) -> np.ndarray:
+        is_shown = chosen >= self.examples.num_positives
+        return np.concatenate([chosen[~is_shown], chosen[is_shown]]) if is_shown.any() else chosen
+
+    def _batch(
+        self,
+        chosen: np.ndarray,
+        number: int,
+        ends: np.ndarray,
+        there: np.ndarray,
+        slots: Slots | None = None,
+    ) -> Batch:
+        """Gather a batch.
+
+        Args:
+            chosen: [P + S] examples, positives first.
+            number: of the batch.
+            ends: [B] before which position of the log each history lies.
+            there: [B, L] which of the places before each end are part of it.
+            slots: see `Batch`.
+        """
         examples = self.examples
-        is_shown = chosen >= examples.num_positives
-        if is_shown.any():
-            chosen = np.concatenate([chosen[~is_shown], chosen[is_shown]])
-        size = len(chosen) - int(is_shown.sum())
+        size = int((chosen < examples.num_positives).sum())
         users, items = examples.users[chosen], examples.items[chosen]
-        ends = examples.history_end[chosen]
-        there = there_are(ends, self.offsets[users], self.history_length)
         return Batch(
             _int64(users),
             _int64(items[:size]),
@@ -183,15 +223,16 @@ class TrainBatches:
             torch.from_numpy(self.times.before(ends, there)),
             torch.from_numpy(examples.times[chosen]),
             torch.from_numpy(self.weights[chosen]),
-            *self._known(users[:size]),
+            *self._known(users[:size], items[:size]),
             number,
             _int64(items[size:]),
             None if self.own is None else _int64(self.own.draw(users[:size], number)),
             None if examples.context is None else _int64(examples.context[chosen]),
             None if self.events is None else _int32(self.events.before(ends, there)),
+            slots,
         )
 
-    def _known(self, users: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _known(self, users: np.ndarray, items: np.ndarray) -> tuple[Tensor, Tensor]:
         begins, ends = self.known_offsets[users], self.known_offsets[users + 1]
         # Slices laid end to end: a tenth of the time of a place for every item.
         parts = [

@@ -20,6 +20,7 @@ from twotower.training.callbacks.curves import Curves, Watch
 from twotower.training.callbacks.epoch_lines import EpochLines
 from twotower.training.callbacks.epoch_loss import EpochLoss
 from twotower.training.callbacks.keep import FINAL, LAST, Keep
+from twotower.training.callbacks.mine import Mine
 from twotower.training.callbacks.run_away import RunAway
 from twotower.training.checkpoints import CheckedCheckpoints, write_checkpoint
 from twotower.training.compiled import compiled
@@ -154,6 +155,7 @@ def fit(
             EpochLoss(),
             EpochLines(choice.monitor, epochs or choice.max_epochs, name),
             RunAway(),
+            *([Mine(batches)] if module.negatives.config.refreshed_every() else []),
             *([StopAfter(epochs)] if epochs else []),
             *bar,
             clock,

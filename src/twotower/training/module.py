@@ -1,5 +1,6 @@
 """The LightningModule: it passes batches to the rooms and logs what they say."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,9 @@ from torch.optim import Optimizer
 
 from twotower.losses.loss import Loss
 from twotower.losses.temperature import Temperature
+from twotower.negatives.candidates import Candidates
 from twotower.negatives.negatives import Negatives
+from twotower.towers.item_bias.item_bias import Prior
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import Batch
 from twotower.training.optimizers.optimizer import OptimizerChoice
@@ -76,7 +79,13 @@ class RetrievalModule(pl.LightningModule):
     def loss_of(self, batch: Batch) -> Tensor:
         """Encode, draw candidates, compute the loss."""
         known, own_rows = (batch.known_positives, batch.known_items), batch.own_rows
-        candidates = self.negatives(batch.positives, *known, self.draws, own_rows)
+        if own_rows is None:
+            users_of = slice(len(batch.positives)) if batch.owners is None else batch.owners
+            own_rows = self.negatives.own_rows(batch.users[users_of], self.draws)
+        if self.loss.config.ranks:
+            candidates = self.negatives(batch.positives, *known, self.draws, own_rows)
+        else:
+            candidates = Candidates.none(batch.positives)
         wanted = [batch.positives, batch.shown_items]
         if own_rows is not None:  # where there is none, in place of the unknown item any other
             wanted.append(torch.where(own_rows > 0, own_rows, batch.positives[:, None]).flatten())
@@ -89,13 +98,31 @@ class RetrievalModule(pl.LightningModule):
             batch.request_times,
             batch.context_rows,
             batch.history_events,
+            batch.slots,
         )
+        candidates = self._with_prior(candidates, batch, rows, places[: len(batch.positives)])
         # index_select, not items[...]: its gradient adds up in one order whatever the threads do.
         positives, shown, *own = (items.index_select(0, each) for each in places.split([*map(len, wanted)]))
         own = [each.view(*own_rows.shape, -1) for each in own if own_rows is not None]
         num_candidates = len(candidates.rows)
         of_candidates = items if len(rows) == num_candidates else items[:num_candidates]
         return self.loss.of_batch(users, positives, of_candidates, candidates, batch.weights, shown, *own)
+
+    def _with_prior(self, candidates: Candidates, batch: Batch, rows: Tensor, places: Tensor) -> Candidates:
+        """Add whose each positive is, and what was known of items [R] at the time of each example."""
+        prior, owners = self.model.item_bias.prior(rows, batch.request_times), batch.owners
+        if prior is None:
+            return candidates if owners is None else dataclasses.replace(candidates, owners=owners)
+        moments = prior.moments
+        of_positives = moments[: len(places)] if owners is None else moments[owners]
+        num_candidates = len(candidates.rows)
+        lifts = prior.lifts if len(rows) == num_candidates else prior.lifts[:, :num_candidates].contiguous()
+        return dataclasses.replace(
+            candidates,
+            owners=owners,
+            prior=Prior(lifts, of_positives if owners is None else moments),
+            positive_prior=prior.lifts[of_positives, places.long()],
+        )
 
     def _joined(self, rows: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Return distinct rows and behind them those wanted besides, and where the wanted are."""

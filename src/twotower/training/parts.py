@@ -126,9 +126,8 @@ def build_batches(
             "data.label_threshold; an event of the role negative); use negatives=uniform"
         )
     labelled = bool(num_shown) and config.loss.shown == "examples"
-    batches = TrainBatches(
+    batches = config.objective.build().batches(
         log,
-        config.objective.build(),
         history_length=history.length,
         strict=history.strict,
         seed=config.seed,
@@ -138,7 +137,7 @@ def build_batches(
     )
     size = min(batches.batch_size, batches.order.size)
     what = f"the histories of a batch, {size:,} of {history.length:,} items,"
-    if said := beyond_memory(what, size * history.length * BYTES_A_PLACE):
+    if said := beyond_memory(what, batches.num_places() * BYTES_A_PLACE):
         raise InputError(f"objective.batch_size, history.length: {said}; lower one of them")
     return batches
 

@@ -28,16 +28,19 @@ class Windows:
         self.rows = sliding_window_view(column, length)
 
     def before(self, ends: np.ndarray, there: np.ndarray) -> np.ndarray:
-        """Return the values before each position, [P, L], right-aligned.
+        """Return the values before each position, [P, l], right-aligned.
 
         Args:
             ends: [P].
-            there: bool [P, L], where there is something to return; elsewhere it is 0.
+            there: bool [P, l], where there is something to return; elsewhere it is 0. At most L wide.
         """
         starts = ends.astype(np.int64) + (self.lacking - self.length)
-        found: np.ndarray = self.rows[np.maximum(starts, 0)]
+        skipped = self.length - there.shape[1]
+        found: np.ndarray = self.rows[np.maximum(starts, 0), skipped:]
         for row in np.flatnonzero(starts < 0):  # of the first user or two of the whole log
-            found[row, -starts[row] :] = self.column[: starts[row] + self.length]
+            whole = np.zeros(self.length, found.dtype)
+            whole[-starts[row] :] = self.column[: starts[row] + self.length]
+            found[row] = whole[skipped:]
         found *= there
         return found
 

@@ -61,7 +61,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "data=movielens_1m data.label_threshold=4 negatives=shown "
         "negatives.beside={_target_:twotower.negatives.shown.Shown,beside:null}",
         "negatives.beside",
-        "already gives shown negatives",
+        "already gives candidates of one user",
     ),
     "a source beside shown negatives that is too large": (
         "data=synthetic data.labels=clicks negatives=shown "
@@ -227,7 +227,7 @@ def test_mistakes_between_rooms_come_together_too(refusal: Refusal) -> None:
         "metrics.ks=[1001]",
         "user_tower.residual=x",
         "negatives=mixed",
-        "negatives.frequency=none",
+        "negatives.parts.in_batch.frequency=none",
     )
     assert message.startswith("6 mistakes in ")
     for key in (

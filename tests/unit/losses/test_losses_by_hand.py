@@ -11,8 +11,16 @@ import pytest
 import torch
 
 from twotower.losses.bce import Bce
+from twotower.losses.bpr import Bpr
+from twotower.losses.bsl import FLOOR, Bsl
+from twotower.losses.ccl import Ccl
+from twotower.losses.corrected_log_q import CorrectedLogQ
+from twotower.losses.gbce import Gbce
+from twotower.losses.hinge import Hinge
 from twotower.losses.in_batch_softmax import InBatchSoftmax
 from twotower.losses.loss import Loss
+from twotower.losses.psl import Psl
+from twotower.losses.sl_at_k import SlAtK
 from twotower.negatives.candidates import Candidates
 
 E_POSITIVE = 3.320117  # e ** 1.2
@@ -21,7 +29,7 @@ SOFTPLUS_MINUS_POSITIVE = 0.263283  # log(1 + e ** -1.2)
 SOFTPLUS_TWO, SOFTPLUS_ZERO = 2.126928, 0.693147
 
 
-def loss_of(loss: Loss, masked: tuple[int, ...] = ()) -> float:
+def loss_of(loss: Loss, masked: tuple[int, ...] = (), **drawn: int) -> float:
     candidates = Candidates(
         rows=torch.tensor([3, 7]),
         log_count=torch.tensor([2.0, 1.0]).log(),
@@ -29,6 +37,7 @@ def loss_of(loss: Loss, masked: tuple[int, ...] = ()) -> float:
         positive_log_q=torch.tensor([0.25]).log(),
         masked_positives=torch.zeros(len(masked), dtype=torch.int64),
         masked_candidates=torch.tensor(masked, dtype=torch.int64),
+        **drawn,
     )
     users, positives = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
     return loss(users, positives, torch.eye(2), candidates, torch.ones(1)).item()
@@ -199,3 +208,54 @@ def test_a_learned_temperature_moves_within_bounds_and_comes_back() -> None:
                 parameter += direction * 0.1
         loss.temperature(embeddings)
         assert loss.temperature.value.item() == pytest.approx(0.01 if direction < 0 else 10.0, rel=1e-4)
+
+
+def test_bpr_by_hand() -> None:
+    # s_j - s+ = .8 twice and -1.2 once
+    expected = (2 * 1.171101 + SOFTPLUS_MINUS_POSITIVE) / 3
+    assert loss_of(Bpr(Bpr.Config(temperature=0.5))) == pytest.approx(expected, abs=1e-5)
+
+
+def test_hinge_by_hand() -> None:
+    # max(0, .5 - .6 + 1) twice, max(0, .5 - .6 + 0) once
+    assert loss_of(Hinge(Hinge.Config(margin=0.5))) == pytest.approx(2 * 0.9 / 3, abs=1e-6)
+
+
+def test_ccl_by_hand() -> None:
+    # 1 - .6, and 1.5 times the mean of 1 - .4 twice and nothing once
+    assert loss_of(Ccl(Ccl.Config(margin=0.4, negative_weight=1.5))) == pytest.approx(0.4 + 0.6, abs=1e-6)
+
+
+def test_gbce_of_the_whole_catalogue_is_the_cross_entropy() -> None:
+    expected = (SOFTPLUS_MINUS_POSITIVE + 2 * SOFTPLUS_TWO + SOFTPLUS_ZERO) / 4
+    assert loss_of(Gbce(Gbce.Config(temperature=0.5))) == pytest.approx(expected, abs=1e-5)
+
+
+def test_psl_by_hand() -> None:
+    # 1 + tanh(.4) = 1.379949, squared, twice; 1 + tanh(-.6) = .462950, squared, once
+    expected = math.log(1 + 2 * 1.379949**2 + 0.462950**2)
+    assert loss_of(Psl(Psl.Config(temperature=0.5))) == pytest.approx(expected, abs=1e-5)
+
+
+def test_sl_at_k_by_hand() -> None:
+    cross_entropy = math.log((E_POSITIVE + 2 * E_TWO + 1) / E_POSITIVE)
+    for k, threshold in ((1, 1.0), (2, 0.6), (3, 0.0)):  # scores 1, .6 (the positive's), 0
+        weight = 1 / (1 + math.exp(-(0.6 - threshold) / 0.25))
+        loss = SlAtK(SlAtK.Config(k=k, temperature=0.5, weight_temperature=0.25))
+        assert loss_of(loss) == pytest.approx(weight * cross_entropy, abs=1e-5)
+    assert loss_of(SlAtK(SlAtK.Config(k=4, temperature=0.5))) == pytest.approx(cross_entropy, abs=1e-5)
+
+
+def test_bsl_by_hand() -> None:
+    config = Bsl.Config(temperature=0.5, negative_weight=1.1, log_q_correction=False)
+    expected = -1.2 + 1.1 * math.log(2 * E_TWO + 1)
+    assert loss_of(Bsl(config)) == pytest.approx(expected, abs=1e-5)
+    assert loss_of(Bsl(config), masked=(0, 1)) == pytest.approx(-1.2 + 1.1 * FLOOR, abs=1e-4)
+
+
+def test_the_corrected_log_q_estimates_the_catalogue_s_sum() -> None:
+    # 8 draws: e^2 / .5 twice and 1 / .125 once, over 8; the positive's own term stays as it is
+    drawn = {"num_draws": 8, "num_items": 20}
+    expected = math.log((E_POSITIVE + (2 * E_TWO / 0.5 + 1 / 0.125) / 8) / E_POSITIVE)
+    loss = CorrectedLogQ(CorrectedLogQ.Config(temperature=0.5))
+    assert loss_of(loss, **drawn) == pytest.approx(expected, abs=1e-5)

@@ -44,7 +44,7 @@ def test_loss_and_gradients_are_the_reference_s(
     dtype = torch.float32 if low else torch.float64
     tensors, constants, own = arguments(*sizes, scale, spread, dtype)
     wanted = tensors if own is None else [*tensors, own]
-    got = softmax_loss(*tensors, *constants, own, block)
+    got = softmax_loss(*tensors, *constants, own, block_bytes=block)
     expected = blockwise_loss(softmax_block, *tensors, *constants, own)
     bounds = {"rtol": 1e-5, "atol": 1e-5} if low else {"rtol": 1e-9, "atol": 1e-10}
     torch.testing.assert_close(got, expected, **bounds)
@@ -69,7 +69,7 @@ def test_two_runs_are_the_same_to_the_last_bit() -> None:
     tensors, constants, own = arguments(300, 500, 2, 3.0, 5.0, torch.float32)
     runs = []
     for _ in range(2):
-        loss = softmax_loss(*tensors, *constants, own, 1 << 15)
+        loss = softmax_loss(*tensors, *constants, own, block_bytes=1 << 15)
         runs.append((loss, *torch.autograd.grad(loss, tensors)))
     assert all(torch.equal(left, right) for left, right in zip(*runs, strict=True))
 

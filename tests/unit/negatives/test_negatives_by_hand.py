@@ -1,14 +1,27 @@
 """Draws and probabilities that can be counted on fingers."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
+from twotower.config.facts import Facts
 from twotower.negatives.catalogue import Catalogue
 from twotower.negatives.in_batch import InBatch
+from twotower.negatives.mined import Mined
 from twotower.negatives.mixed import Mixed
+from twotower.negatives.negatives import Negatives
+from twotower.negatives.popularity import Popularity
+from twotower.negatives.shown import Shown
 from twotower.negatives.uniform import Uniform
+
+
+def mixed(num_uniform: int) -> Mixed.Config:
+    """The batch's positives and uniform draws."""
+    uniform = Uniform.Config(num_negatives=num_uniform)
+    return Mixed.Config(parts={"in_batch": InBatch.Config(), "uniform": uniform})
+
 
 FREQUENCIES = torch.tensor([0, 0.5, 0.25, 0.125, 0.125, 0.0])  # five items, the last never a positive
 POSITIVES = torch.tensor([3, 1, 3, 1, 1, 2])
@@ -39,7 +52,7 @@ def test_uniform_q_is_one_over_the_trained_items() -> None:
 def test_an_item_that_is_never_a_positive_is_never_a_candidate() -> None:
     for negatives in (
         Uniform(Uniform.Config(num_negatives=500), FREQUENCIES),
-        Mixed(Mixed.Config(num_uniform=500), FREQUENCIES),
+        Mixed(mixed(500), FREQUENCIES),
         Catalogue(Catalogue.Config(), FREQUENCIES),
         InBatch(InBatch.Config(), FREQUENCIES),
     ):
@@ -48,13 +61,13 @@ def test_an_item_that_is_never_a_positive_is_never_a_candidate() -> None:
 
 def test_mixed_q_is_the_mixture_s() -> None:
     # 6 positives and 2 uniform draws: three quarters in-batch, one quarter uniform over the 4 trained items
-    log_q = Mixed(Mixed.Config(num_uniform=2), FREQUENCIES).log_q(torch.tensor([1, 3]), num_positives=6)
+    log_q = Mixed(mixed(2), FREQUENCIES).log_q(torch.tensor([1, 3]), num_positives=6)
     expected = [0.75 * 0.5 + 0.25 / 4, 0.75 * 0.125 + 0.25 / 4]
     assert log_q.exp().tolist() == pytest.approx(expected)
 
 
 def test_mixed_draws_both_parts() -> None:
-    rows, count = Mixed(Mixed.Config(num_uniform=400), FREQUENCIES).draw(POSITIVES, generator())
+    rows, count = Mixed(mixed(400), FREQUENCIES).draw(POSITIVES, generator())
     assert rows.tolist() == [1, 2, 3, 4]
     assert count.sum() == 406
     assert (count > 40).all()
@@ -68,11 +81,45 @@ def test_the_catalogue_is_certain() -> None:
     assert negatives.log_q(rows, num_positives=6).tolist() == [0] * 4
 
 
-@pytest.mark.parametrize("kind", [InBatch, Mixed])
-def test_without_a_frequency_no_q_is_provided(kind: type[InBatch]) -> None:
-    assert kind.Config(frequency="none").provides == frozenset()
-    for name in ("empirical", "streaming"):
-        assert kind.Config(frequency=name).provides == {"log_q"}
+def test_without_a_frequency_no_q_is_provided() -> None:
+    for choice in (InBatch.Config, lambda **of: Mixed.Config(parts={"a": InBatch.Config(**of), **UNIFORM})):
+        assert choice(frequency="none").provides == frozenset()
+        for name in ("empirical", "streaming"):
+            assert choice(frequency=name).provides == {"log_q"}
+
+
+UNIFORM = {"b": Uniform.Config(num_negatives=2)}
+
+
+def test_popularity_is_flattened_by_alpha() -> None:
+    popular = Popularity(Popularity.Config(num_negatives=20_000, alpha=0.5), FREQUENCIES)
+    roots = [0.5**0.5, 0.5, 0.125**0.5, 0.125**0.5]
+    q = popular.log_q(torch.tensor([1, 2, 3, 4]), num_positives=6).exp()
+    assert q.tolist() == pytest.approx([root / sum(roots) for root in roots])
+    rows, count = popular.draw(POSITIVES, generator())
+    assert rows.tolist() == [1, 2, 3, 4]  # and never the one that is no positive
+    assert (count / 20_000).tolist() == pytest.approx(q.tolist(), abs=0.01)
+    assert Popularity(Popularity.Config(alpha=0.0), FREQUENCIES).log_q(rows, 6).exp().tolist() == [0.25] * 4
+
+
+def test_a_mixture_of_three_has_the_q_of_all_by_their_draws() -> None:
+    often = Popularity.Config(num_negatives=8, alpha=1.0)
+    config = Mixed.Config(
+        parts={"own": InBatch.Config(), "even": Uniform.Config(num_negatives=2), "a": often}
+    )
+    mixture = Mixed(config, FREQUENCIES)
+    # of 16 draws 6 are positives and 8 by frequency, 2 even over 4 items
+    q = mixture.log_q(torch.tensor([1, 3]), num_positives=6).exp()
+    assert q.tolist() == pytest.approx([14 / 16 * 0.5 + 2 / 16 / 4, 14 / 16 * 0.125 + 2 / 16 / 4])
+    _, count = mixture.draw(POSITIVES, generator())
+    assert count.sum() == 16 == config.num_draws(6)
+
+
+@pytest.mark.parametrize("part", [Catalogue.Config(), Shown.Config(), Mined.Config()])
+def test_a_mixture_of_what_does_not_draw_is_refused(part: Negatives.Config) -> None:
+    ((key, message),) = Mixed.Config(parts={"a": InBatch.Config(), "b": part}).problems(Facts())
+    assert key == "parts.b"
+    assert "in_batch, uniform or popularity" in message
 
 
 def test_candidates_of_a_batch() -> None:
@@ -85,3 +132,40 @@ def test_candidates_of_a_batch() -> None:
     assert candidates.positive_log_q.exp().tolist() == pytest.approx([0.125, 0.5, 0.125, 0.5, 0.5, 0.25])
     assert candidates.masked_positives.tolist() == known_positives.tolist()
     assert candidates.masked_candidates.tolist() == [2, 1, 0, 2, 0, -1, 0, 1]  # item 5 is no candidate
+
+
+def mined(**settings: Any) -> Mined:
+    config = Mined.Config(first=2, last=4, num_mined=50, margin=0.1, **settings)
+    return Mined(config, FREQUENCIES)
+
+
+RANKED = (
+    torch.tensor([[4, 3, 2, 1], [1, 2, 3, 0]]),
+    torch.tensor([[0.9, 0.85, 0.8, 0.2], [0.3, 0.2, -0.6, -9]]),
+)
+
+
+def test_windows_hold_the_ranks_between_that_are_not_too_near_the_user_s_own() -> None:
+    negatives = mined()
+    users = torch.tensor([1, 3])
+    assert negatives.own_rows(users, generator()) is None  # nothing has been searched yet
+    # .9 x .9 = .81 leaves out the second rank; of a negative mean, -.5 - .05 leaves out .2
+    negatives.take(3, users, *RANKED, torch.tensor([0.9, -0.5]))
+    assert negatives.windows.tolist() == [[0] * 3, [2, 1, 0], [0] * 3, [3, 0, 0]]
+    drawn = negatives.own_rows(torch.tensor([3, 2, 1]), generator())
+    assert [sorted(set(each)) for each in drawn.tolist()] == [[3], [0], [1, 2]]
+
+
+def test_what_was_mined_is_part_of_a_checkpoint() -> None:
+    negatives, resumed = mined(), mined()
+    negatives.take(3, torch.tensor([1, 3]), *RANKED, torch.tensor([0.9, -0.5]))
+    resumed.load_state_dict(negatives.state_dict())
+    assert torch.equal(resumed.windows, negatives.windows)
+
+
+def test_what_cannot_be_mined_is_refused() -> None:
+    assert not [*Mined.Config().problems(Facts(shown_as="candidates"))]
+    assert [key for key, _ in Mined.Config(first=9, last=8).problems(Facts())] == ["last"]
+    ((_, message),) = Mined.Config().problems(Facts(shown_as="examples"))
+    assert "takes no candidates of one user alone" in message
+    assert [key for key, _ in Mined.Config(beside=Mined.Config()).problems(Facts())] == ["beside"]

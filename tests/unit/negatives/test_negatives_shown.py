@@ -9,6 +9,13 @@ from twotower.negatives.mixed import Mixed
 from twotower.negatives.shown import Shown
 from twotower.negatives.uniform import Uniform
 
+
+def mixed(num_uniform: int) -> Mixed.Config:
+    """The batch's positives and uniform draws."""
+    uniform = Uniform.Config(num_negatives=num_uniform)
+    return Mixed.Config(parts={"in_batch": InBatch.Config(), "uniform": uniform})
+
+
 FREQUENCIES = torch.tensor([0.0, 0.5, 0.25, 0.25, 0.0])
 
 
@@ -24,7 +31,7 @@ def test_beside_in_batch_own_candidates_have_its_q() -> None:
 
 
 def test_beside_a_mixture_its_one_q_does_for_all() -> None:
-    shown = Shown.Config(beside=Mixed.Config(num_uniform=2)).build(FREQUENCIES)
+    shown = Shown.Config(beside=mixed(2)).build(FREQUENCIES)
     candidates = shown(
         torch.tensor([1, 2]),
         torch.arange(2),

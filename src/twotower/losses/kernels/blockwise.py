@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from twotower.losses.kernels.masks import Masks, padded
+from twotower.towers.item_bias.item_bias import Prior
 
 BlockFormula = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """(logits [b, C + O], which it may overwrite; positive logits [b]) ->
@@ -40,6 +41,7 @@ def blockwise_loss(
     masked_candidates: Tensor,
     weights: Tensor,
     own_logits: Tensor | None = None,
+    prior: Prior | None = None,
     block_elements: int = BLOCK_ELEMENTS,
 ) -> Tensor:
     """Compute the weighted mean over positives of a loss on `users @ candidates.T + bias`.
@@ -58,6 +60,7 @@ def blockwise_loss(
         weights: [P] weight of each positive; only their ratios matter.
         own_logits: [P, O] of candidates that are one positive's alone, -inf where there is none: columns
             behind the C.
+        prior: added to the logits of candidates; carries no gradient.
         block_elements: logits held at once.
     """
     # At most 1 here and the mean taken outside: shares of a batch would vanish in half precision.
@@ -72,6 +75,7 @@ def blockwise_loss(
         masked_positives,
         masked_candidates,
         relative,
+        prior,
         formula,
         max(1, block_elements // max(1, num_columns)),
         precision_of(users),
@@ -90,7 +94,7 @@ class GradientsMadeForward(torch.autograd.Function):
             None if saved is None else (saved * gradient).to(dtype)
             for saved, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         )
-        return (*scaled, *(None,) * 7)
+        return (*scaled, *(None,) * (ctx.num_arguments - len(ctx.dtypes)))
 
 
 class _Blockwise(GradientsMadeForward):
@@ -105,6 +109,7 @@ class _Blockwise(GradientsMadeForward):
         masked_positives: Tensor,
         masked_candidates: Tensor,
         weights: Tensor,
+        prior: Prior | None,
         formula: BlockFormula,
         block_rows: int,
         precision: torch.dtype,
@@ -126,6 +131,8 @@ class _Blockwise(GradientsMadeForward):
                 logits = torch.mm(low_users[rows], columns).to(accumulator).add_(padded_bias)
                 logits.view(-1).index_fill_(0, struck, -torch.inf)
                 logits = logits[:, :size]
+                if prior is not None:
+                    logits = logits + prior.lifts.index_select(0, prior.moments[rows])
                 if own_logits is not None:
                     logits = torch.cat([logits, own_logits[rows].to(accumulator)], 1)
                 loss, d_logits, d_block = formula(logits, positive_logits[rows].to(accumulator))
@@ -140,6 +147,7 @@ class _Blockwise(GradientsMadeForward):
                 d_candidates += low_gradient.T @ low_users[rows]
                 d_positive[rows] = d_block * weights[rows]
         ctx.save_for_backward(d_users, d_candidates, d_positive, d_own)
+        ctx.num_arguments = 12
         ctx.dtypes = (
             *(tensor.dtype for tensor in (users, candidates, positive_logits)),
             accumulator if own_logits is None else own_logits.dtype,

@@ -17,6 +17,8 @@ from twotower.losses.kernels.blockwise import (
     precision_of,
 )
 from twotower.losses.kernels.masks import Masks, padded
+from twotower.losses.kernels.owned import Owned
+from twotower.towers.item_bias.item_bias import Prior
 
 BLOCK_BYTES = 1 << 23
 """Of logits held at once. One core takes as long with blocks of 2 to 16 MB; two, which both must be woken for
@@ -35,9 +37,14 @@ def softmax_loss(
     masked_candidates: Tensor,
     weights: Tensor,
     own_logits: Tensor | None = None,
+    prior: Prior | None = None,
+    owners: Tensor | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Tensor:
     """Compute `blockwise_loss` of `softmax_block`, its reference, to rounding; see there for the arguments.
+
+    Where several positives are of one user (`owners` [P], ascending: the row of each one's user among users
+    [B]), its logits are made once: the sum over the negatives is the same for all of them.
 
     Floor: the three products, 6 P C D operations. Of the rest only the exponential is a pass over the whole
     matrix: the bias is a factor of the candidates, exp(bias); the division by the sum and the weights are
@@ -53,11 +60,14 @@ def softmax_loss(
     precision, constants = precision_of(users), (bias, masked_positives, masked_candidates)
     spread = float(bias.max() - bias.min()) if len(bias) else math.inf
     if precision == torch.float16 or not spread <= SAFE:  # no room for exponentials
+        if owners is not None:
+            raise ValueError("owners: give each positive its user where logits spread beyond exponentials")
         return blockwise_loss(
-            softmax_block, users, candidates, positive_logits, *constants, weights, own_logits
+            softmax_block, users, candidates, positive_logits, *constants, weights, own_logits, prior
         )
     relative = weights / weights.max()
     lengths = [each.detach().float().square().sum(1).amax() for each in (users, candidates)]
+    highest = 0.0 if prior is None else float(prior.lifts.abs().amax())
     loss: Tensor = _Softmax.apply(  # type: ignore[no-untyped-call]
         users,
         candidates,
@@ -65,9 +75,11 @@ def softmax_loss(
         own_logits,
         *constants,
         relative,
+        prior,
+        owners,
         max(1, block_bytes // (padded(len(candidates)) * precision.itemsize)),
         precision,
-        float(lengths[0] * lengths[1]) <= SAFE**2,
+        float(lengths[0] * lengths[1]) <= max(0.0, SAFE - highest) ** 2,
     )
     return loss / relative.sum()
 
@@ -84,25 +96,33 @@ class _Softmax(GradientsMadeForward):
         masked_positives: Tensor,
         masked_candidates: Tensor,
         weights: Tensor,
+        prior: Prior | None,
+        owners: Tensor | None,
         block_rows: int,
         precision: torch.dtype,
         is_safe: bool,
     ) -> Tensor:
         positive = positive_logits.to(accumulator_of(users))
-        own = None if own_logits is None else own_logits.to(positive.dtype)
-        others = positive if own is None else torch.logaddexp(positive, own.logsumexp(1))
+        shown = None if own_logits is None else own_logits.to(positive.dtype)
+        others = positive if shown is None else torch.logaddexp(positive, shown.logsumexp(1))
         with torch.autocast(users.device.type, enabled=False):
-            sides = _Sides(users, candidates, bias, precision, is_safe)
+            sides = _Sides(users, candidates, bias, precision, is_safe, prior)
+            of_users = Owned(owners, len(users), block_rows)
             masks = Masks(masked_positives, masked_candidates, len(users), sides.num_columns, block_rows)
             log_sums = torch.empty_like(positive)
             for rows, struck in masks.blocks():
                 block, log_scale = sides.exponentials(rows, struck)
-                torch.logaddexp(sides.sums(block).log_() + log_scale, others[rows], out=log_sums[rows])
+                own, log_scale = of_users.positives(rows), log_scale.expand(len(block))
+                of_others = of_users.spread(sides.sums(block).log_() + log_scale, rows)
+                torch.logaddexp(of_others, others[own], out=log_sums[own])
                 if any(ctx.needs_input_grad[:2]):
-                    sides.add_gradients(rows, block, (log_scale - log_sums[rows]).exp_() * weights[rows])
+                    log_factor = of_users.spread(log_scale, rows) - log_sums[own]
+                    factor = log_factor.clamp_(max=2 * SAFE).exp_()  # more: all is struck
+                    sides.add_gradients(rows, block, of_users.sums(factor * weights[own], rows))
         d_positive = torch.expm1(positive - log_sums) * weights
-        d_own = None if own is None else (own - log_sums[:, None]).exp_() * weights[:, None]
+        d_own = None if shown is None else (shown - log_sums[:, None]).exp_() * weights[:, None]
         ctx.save_for_backward(sides.d_users, sides.d_candidates(), d_positive, d_own)
+        ctx.num_arguments = 13
         given = (users, candidates, positive_logits, positive if own_logits is None else own_logits)
         ctx.dtypes = [each.dtype for each in given]
         return ((log_sums - positive) * weights).sum()
@@ -115,7 +135,13 @@ class _Sides:
     """
 
     def __init__(
-        self, users: Tensor, candidates: Tensor, bias: Tensor, precision: torch.dtype, is_safe: bool
+        self,
+        users: Tensor,
+        candidates: Tensor,
+        bias: Tensor,
+        precision: torch.dtype,
+        is_safe: bool,
+        prior: Prior | None,
     ) -> None:
         accumulator = accumulator_of(users)
         self.num_candidates, dim = candidates.shape
@@ -131,6 +157,7 @@ class _Sides:
         self.scaled = self.columns.new_zeros(self.num_columns, dim)
         torch.mul(candidates, factors[:, None], out=self.scaled[: self.num_candidates])
         self.exact_factors = factors
+        self.prior = None if prior is None else Prior((prior.lifts * LOG2_E).to(precision), prior.moments)
         self.logits = self.columns.new_empty(0)
         self.d_users = torch.empty(users.shape, dtype=accumulator, device=users.device)
         self.d_columns = torch.zeros(self.columns.shape, dtype=accumulator, device=users.device)
@@ -143,6 +170,8 @@ class _Sides:
         flat = self.logits[: len(users) * self.num_columns]
         block = flat.view(len(users), self.num_columns)
         torch.mm(users, self.columns, out=block)
+        if self.prior is not None:
+            block[:, : self.num_candidates] += self.prior.lifts.index_select(0, self.prior.moments[rows])
         flat.index_fill_(0, struck, -torch.inf)
         if self.is_safe:
             return block.exp2_(), self.highest_bias

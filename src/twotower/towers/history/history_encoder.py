@@ -24,13 +24,31 @@ class EventEmbeddings(NamedTuple):
         return functional.embedding(self.rows[:, positions], self.table, padding_idx=0)
 
 
+class Slots(NamedTuple):
+    """Which positions of histories are asked for, and when.
+
+    `places` [P] are positions among the B * L of histories that many examples share; None: the last of each.
+    `request_times` [B] int64 unix seconds say when the last one is asked for.
+    """
+
+    places: Tensor | None
+    request_times: Tensor
+
+    def to(self, device: torch.device) -> "Slots":
+        """Return them on a device."""
+        places = None if self.places is None else self.places.to(device)
+        return Slots(places, self.request_times.to(device))
+
+
 class HistoryEncoder(Component, nn.Module, ABC):
     """From the embeddings of a user's earlier items, oldest first, to one vector.
 
-    A subclass gives `latest`. Summaries of every position, as a training on whole sequences asks for them,
-    are `forward` of those encoders that have it.
+    A subclass gives `latest`. One whose summary never looks ahead may give `forward` too, summaries at every
+    position, [B, L, H] of what `latest` takes, zeros where nothing is there up to a position: a training on
+    whole sequences (`objective=sequence`) asks for them.
 
-    Shapes: B users, L positions right-aligned (the latest item is at -1), H the width of an embedding.
+    Shapes: B users, L positions right-aligned (the latest item is at -1), H the width of an embedding, P
+    examples.
 
     Args:
         config: see `Config`.
@@ -83,6 +101,17 @@ class HistoryEncoder(Component, nn.Module, ABC):
             """Whether it reads the item tower's outputs, so that new items count."""
             return self.length > 0 and self.items == "tower"
 
+        @property
+        def gives_every_position(self) -> bool:
+            """Whether it has `forward`, summaries at every position, none of which looks ahead."""
+            kinds = (kind for kind in self.owner.__mro__ if issubclass(kind, HistoryEncoder))
+            return any("forward" in vars(kind) for kind in kinds)
+
+        @property
+        def reads_request_times(self) -> bool:
+            """Whether it is told when it is asked: its `times` are [B, L + 1], the last the request's."""
+            return False
+
         def block_dims(self, dim: int) -> dict[str, int]:
             """Return the names and widths of `HistoryEncoder.blocks`."""
             return {"history": dim} | ({"last_item": dim} if self.last_item else {})
@@ -112,7 +141,8 @@ class HistoryEncoder(Component, nn.Module, ABC):
         Args:
             embeddings: [B, L, H], zeros where masked.
             mask: [B, L] bool, true where there is an item.
-            times: [B, L] int64 unix seconds, 0 where masked.
+            times: [B, L] int64 unix seconds, 0 where masked; [B, L + 1] where `Config.reads_request_times`
+                and the request's is known.
 
         Returns:
             [B, H]; zeros where there is no item.
@@ -143,10 +173,20 @@ class HistoryEncoder(Component, nn.Module, ABC):
         return self._latest(embeddings, there, times)
 
     def _latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
-        return self.latest(embeddings * mask[..., None], mask, times.masked_fill(~mask, 0))
+        return self.latest(embeddings * mask[..., None], mask, self._masked(times, mask))
+
+    def _masked(self, times: Tensor, mask: Tensor) -> Tensor:
+        length = mask.shape[1]
+        of_items = times[:, :length].masked_fill(~mask, 0)
+        return torch.cat([of_items, times[:, length:]], 1) if self.config.reads_request_times else of_items
 
     def blocks(
-        self, table: Tensor, positions: Tensor, times: Tensor, events: EventEmbeddings | None = None
+        self,
+        table: Tensor,
+        positions: Tensor,
+        times: Tensor,
+        events: EventEmbeddings | None = None,
+        slots: Slots | None = None,
     ) -> dict[str, Tensor]:
         """Return what the user tower is given: `history` [B, H] and, if wanted, `last_item` [B, H].
 
@@ -155,11 +195,17 @@ class HistoryEncoder(Component, nn.Module, ABC):
             positions: see `pool`.
             times: see `pool`.
             events: what was done with the items, if that is looked at.
+            slots: which positions are asked for, the blocks are then [P, H], and when; None: the last of
+                each, at no known time.
         """
         if self.training and self.config.dropout > 0:
             positions = positions * (
                 torch.rand(positions.shape, device=positions.device) >= self.config.dropout
             )
+        if slots is not None and self.config.reads_request_times:
+            times = torch.cat([times, slots.request_times[:, None]], 1)
+        if slots is not None and slots.places is not None:
+            return self._blocks_at(slots.places, table, positions, times, events)
         if events is None:
             found = {"history": self.pool(table, positions, times)}
         else:
@@ -171,3 +217,22 @@ class HistoryEncoder(Component, nn.Module, ABC):
                 item = item + events.of(slice(-1, None))[:, 0]
             found["last_item"] = item * (last > 0)[:, None]
         return found
+
+    def _blocks_at(
+        self,
+        places: Tensor,
+        table: Tensor,
+        positions: Tensor,
+        times: Tensor,
+        events: EventEmbeddings | None,
+    ) -> dict[str, Tensor]:
+        """Return the blocks [P, H] of some positions, all histories summarised at once."""
+        there = positions > 0
+        embeddings = functional.embedding(positions, table)
+        if events is not None:
+            embeddings = embeddings + events.of(slice(None))
+        embeddings = embeddings * there[..., None]
+        found = {"history": self(embeddings, there, self._masked(times, there))}
+        if self.config.last_item:
+            found["last_item"] = embeddings
+        return {name: block.flatten(0, 1).index_select(0, places) for name, block in found.items()}

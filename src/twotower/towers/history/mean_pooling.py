@@ -23,6 +23,10 @@ class MeanPooling(HistoryEncoder):
         """Sum over the positions; see `HistoryEncoder.latest`."""
         return embeddings.sum(1) / self._divisor(mask)
 
+    def forward(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
+        """Sum up to every position, [B, L, H]; see `HistoryEncoder`."""
+        return embeddings.cumsum(1) / mask.cumsum(1).clamp(min=1)[..., None] ** self.config.power
+
     def pool(self, table: Tensor, positions: Tensor, times: Tensor) -> Tensor:
         """Sum straight from the table; see `HistoryEncoder.pool`."""
         there = positions > 0

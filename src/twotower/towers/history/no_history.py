@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder
+from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder, Slots
 
 
 class NoHistory(HistoryEncoder):
@@ -27,7 +27,12 @@ class NoHistory(HistoryEncoder):
         return embeddings.new_zeros((len(embeddings), 0))
 
     def blocks(
-        self, table: Tensor, positions: Tensor, times: Tensor, events: EventEmbeddings | None = None
+        self,
+        table: Tensor,
+        positions: Tensor,
+        times: Tensor,
+        events: EventEmbeddings | None = None,
+        slots: Slots | None = None,
     ) -> dict[str, Tensor]:
         """Return no block."""
         return {}

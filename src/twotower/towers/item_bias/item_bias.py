@@ -4,12 +4,20 @@ The user's embedding has a 1 where the item's has its bias, so that the score st
 """
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from twotower.config.component import Component
 from twotower.data.history import History
+
+
+class Prior(NamedTuple):
+    """Biases that change with time: `lifts` [T, C] of candidates at moments, `moments` [B] of examples."""
+
+    lifts: Tensor
+    moments: Tensor
 
 
 class ItemBias(Component, nn.Module, ABC):
@@ -46,6 +54,17 @@ class ItemBias(Component, nn.Module, ABC):
 
     def initialise(self, log: History) -> None:
         """Set the biases from which training starts."""
+
+    def prior(self, rows: Tensor, times: Tensor) -> Prior | None:
+        """Return what is added to logits while training, beside the column of the embedding.
+
+        None, the default: nothing; a bias that does not change with time is all in that column.
+
+        Args:
+            rows: [C] item rows, from 1.
+            times: [B] unix seconds at which each example was asked for.
+        """
+        return None
 
     def go_on(self, before: "ItemBias", rows: Tensor, log: History | None) -> None:
         """Take over what another one has learned of the items that it knows.

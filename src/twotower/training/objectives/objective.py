@@ -1,7 +1,7 @@
 """What every objective says of a log: which interactions are examples, and how much each counts."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.spec import PositiveInt
 from twotower.data.history import History
+from twotower.training.batches import TrainBatches
 from twotower.training.examples import time_order
 
 
@@ -70,6 +71,10 @@ class Objective(Component, ABC):
         return _scaled(
             weights, np.concatenate(own), np.concatenate([positive, np.ones(len(log.shown), np.bool_)])
         )
+
+    def batches(self, log: History, **how: Any) -> TrainBatches:
+        """Return the batches of a log; the rest is said as to `TrainBatches`."""
+        return TrainBatches(log, self, **how)
 
     def num_draws(self, weights: np.ndarray) -> int | None:
         """Return how many examples an epoch draws in proportion to their weights, with replacement.

@@ -1,0 +1,88 @@
+"""Losses that are a formula of a positive's logit and its candidates' logits, and nothing else."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from twotower.losses.kernels.blockwise import BlockFormula, blockwise_loss
+from twotower.losses.loss import Loss, ShownAs
+from twotower.negatives.candidates import Candidates
+
+
+class BlockLoss(Loss, ABC):
+    """A loss that states its formula for a block of logits, with its slopes; the kernel does the rest.
+
+    Logits are scores over the temperature, where it has one (`Loss.scaled`). A user's own shown negatives are
+    further candidates of that user's positives, each drawn once.
+    """
+
+    class Config(Loss.Config):
+        """Settings of a loss by formula."""
+
+        @property
+        def shown(self) -> ShownAs | None:
+            """As further candidates of their own user."""
+            return "candidates"
+
+    config: Config
+
+    @abstractmethod
+    def formula(self, counts: Tensor, candidates: Candidates) -> BlockFormula:
+        """Return the loss of a block of logits and its slopes; masked logits are -inf.
+
+        Args:
+            counts: [C + O] how often each candidate was drawn.
+            candidates: of the batch.
+        """
+
+    def forward(
+        self,
+        users: Tensor,
+        positives: Tensor,
+        items: Tensor,
+        candidates: Candidates,
+        weights: Tensor,
+        own: Tensor | None = None,
+    ) -> Tensor:
+        """Compute the weighted mean loss; see `Loss.forward`."""
+        users = self.scaled(users)
+        counts, own_logits = candidates.log_count.exp(), None
+        if own is not None:
+            own_logits = own_logits_of(users, own, candidates)
+            counts = torch.cat([counts, counts.new_ones(own.shape[1])])
+        return blockwise_loss(
+            self.formula(counts, candidates),
+            users,
+            items,
+            with_prior(logits_of(users, positives), candidates),
+            torch.zeros_like(candidates.log_count),
+            candidates.masked_positives,
+            candidates.masked_candidates,
+            weights,
+            own_logits,
+            candidates.prior,
+        )
+
+
+def logits_of(users: Tensor, items: Tensor) -> Tensor:
+    """Return the products of pairs, [..., D] x [..., D] -> [...], summed in float32 at least."""
+    return (users * items).sum(-1, dtype=torch.promote_types(users.dtype, torch.float32))
+
+
+def with_prior(positive_logits: Tensor, candidates: Candidates) -> Tensor:
+    """Add what is known of the positives [P] beside their scores, if anything is."""
+    known = candidates.positive_prior
+    return positive_logits if known is None else positive_logits + known
+
+
+def own_logits_of(users: Tensor, own: Tensor, candidates: Candidates) -> Tensor:
+    """Return logits [P, O] of each user's own candidates [P, O, D], -inf where there is none."""
+    assert candidates.own_rows is not None
+    return logits_of(users[:, None], own).masked_fill(candidates.own_rows == 0, -torch.inf)
+
+
+def shares(logits: Tensor, counts: Tensor) -> Tensor:
+    """Return each candidate's share of the draws that are not masked, [b, C]; zeros in a row without any."""
+    drawn = ~logits.isneginf() * counts
+    return drawn / drawn.sum(1, keepdim=True).clamp(min=1)

@@ -1,0 +1,78 @@
+"""Softmax loss at k: positives far below the user's top k count less."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from twotower.config.facts import Facts
+from twotower.config.spec import PositiveFloat, PositiveInt
+from twotower.losses.block_loss import BlockLoss
+from twotower.losses.kernels.blockwise import BlockFormula
+from twotower.losses.kernels.softmax import softmax_block
+from twotower.negatives.candidates import Candidates
+
+
+class SlAtK(BlockLoss):
+    """L = sigma((s+ - threshold) / weight_temperature) x the softmax's loss at `temperature`; of cosines.
+
+    The threshold is the user's k-th best score, of the positive and the candidates: what counts is what can
+    come into the top k, as in NDCG@k. It is taken anew in each batch and has no slope.
+
+    Needs: unit vectors and no item bias, since else it falls by pushing positives away; k candidates.
+    When to prefer: for NDCG at a small k, started after or beside a softmax that it is tuned against.
+    Reference: Yang et al., Breaking the Top-K Barrier, KDD 2025, section 4; there thresholds are of the known
+    items and sampled ones, and are kept for some epochs.
+    """
+
+    class Config(BlockLoss.Config):
+        """Settings of a softmax at k."""
+
+        k: PositiveInt = 20
+        """Length of the list that counts."""
+        temperature: PositiveFloat = 0.1
+        """Of the softmax."""
+        weight_temperature: PositiveFloat = 1.0
+        """Of the weights: the lower, the less a positive below the threshold counts."""
+
+        @property
+        def needs(self) -> frozenset[str]:
+            """Cosines."""
+            return frozenset({"unit_vectors", "no_item_bias"})
+
+        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+            """Refuse fewer candidates than k."""
+            yield from super().problems(facts)
+            if facts.num_draws is not None and facts.num_draws < self.k:
+                yield (
+                    "k",
+                    f"is {self.k}, but {facts.negatives} draws only {facts.num_draws} candidates a batch, "
+                    "of which no k-th is known; draw more, use negatives=catalogue, or lower it",
+                )
+
+    config: Config
+
+    def formula(self, counts: Tensor, candidates: Candidates) -> BlockFormula:
+        """Return the weighted cross-entropy; see `BlockLoss.formula`."""
+        config, log_counts = self.config, counts.log()
+
+        def block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            ahead = (positive - threshold_of(logits, positive, config.k)) / config.weight_temperature
+            weight = ahead.sigmoid()
+            logits = logits.div_(config.temperature).add_(log_counts)
+            loss, slope, of_positive = softmax_block(logits, positive / config.temperature)
+            slope.mul_(weight[:, None] / config.temperature)
+            of_weight = weight * (1 - weight) / config.weight_temperature
+            of_positive = of_positive * weight / config.temperature + of_weight * loss
+            return weight * loss, slope, of_positive
+
+        return block
+
+
+def threshold_of(logits: Tensor, positive: Tensor, k: int) -> Tensor:
+    """Return the k-th largest of each row [b, C] and its positive [b]; -inf where there are fewer."""
+    if logits.shape[1] < k - 1:
+        return torch.full_like(positive, -torch.inf)
+    best = logits.topk(min(k, logits.shape[1]), dim=1).values
+    last = best[:, k - 1] if best.shape[1] == k else torch.full_like(positive, -torch.inf)
+    return torch.maximum(last, positive if k == 1 else torch.minimum(best[:, k - 2], positive))

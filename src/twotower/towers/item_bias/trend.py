@@ -1,0 +1,87 @@
+"""An item bias that follows how popular the item is as time goes by."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from twotower.config.facts import Facts
+from twotower.config.spec import Days
+from twotower.data.history import History
+from twotower.towers.item_bias.decayed_shares import Counted, Mixture
+from twotower.towers.item_bias.item_bias import ItemBias, Prior
+
+SECONDS_A_DAY = 86_400.0
+
+
+class Trend(ItemBias):
+    """The log of an item's share of what is taken next: as things stood at each example's own time.
+
+    Training ranks an example's candidates with what was popular when it happened, known from what was taken
+    before it, so that the towers learn what is left: taste. Ranked and served is with what is popular at the
+    end of the log. The share is a mixture of shares that forget at different speeds, from a five-hundredth
+    of the log's span to never, weighted so that what was taken next is likeliest: nothing is to be tuned. An
+    item that nobody has taken has its part of what items as new as it were given in the past.
+
+    Prefer it for catalogues that change with the season. It learns nothing by gradient.
+
+    Reference: Koren, Collaborative Filtering with Temporal Dynamics, KDD 2009, section 3 (biases over time).
+    """
+
+    class Config(ItemBias.Config):
+        """How far ahead the next thing lies."""
+
+        ahead_days: Days = 28
+        """The mixture is to tell what is taken in so many days, at most a quarter of the log's span."""
+
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+            """Tell whether there are times."""
+            return facts.lacks_times("", "use item_bias=popularity")
+
+    config: Config
+    biases: Tensor
+    of_new: Tensor
+
+    def __init__(self, config: Config, num_items: int) -> None:
+        super().__init__(config, num_items)
+        self.register_buffer("biases", torch.zeros(num_items))
+        self.register_buffer("of_new", torch.zeros(1))
+        self.register_buffer("knots", torch.zeros(1, dtype=torch.int64), persistent=False)
+        self.register_buffer("lifts", torch.zeros(1, 1), persistent=False)
+
+    def initialise(self, log: History) -> None:
+        """Fit the mixture, and keep what it says at each knot."""
+        log = log.positives
+        items, times = np.asarray(log.items), np.asarray(log.times)
+        counted = Counted.of(items, times, self.num_items)
+        number = len(counted.knots) - 1
+        stretch_days = (counted.knots[1] - counted.knots[0]) / SECONDS_A_DAY
+        mixture = Mixture.fit(counted, min(self.config.ahead_days / stretch_days, number / 4))
+        lifts = np.zeros((number + 1, self.num_items + 1), dtype=np.float32)
+        for knot, shares in enumerate(counted.shares()):
+            lifts[knot, 1:] = mixture.lift(shares)
+        self.knots = torch.from_numpy(np.ceil(counted.knots).astype(np.int64))
+        self.lifts = torch.from_numpy(lifts)
+        self.biases.copy_(self.lifts[-1, 1:])
+        self.of_new.fill_(float(np.log(mixture.of_new(1) * self.num_items)))
+
+    def prior(self, rows: Tensor, times: Tensor) -> Prior:
+        """Return what the mixture said of rows [C] at times [B]; see `ItemBias.prior`."""
+        knots, moments = (
+            (torch.searchsorted(self.knots, times, right=True) - 1).clamp(min=0).unique(return_inverse=True)
+        )
+        return Prior(self.lifts.index_select(0, knots).index_select(1, rows), moments)
+
+    def go_on(self, before: ItemBias, rows: Tensor, log: History | None) -> None:
+        """Count the log anew if there is one; else take over what was known."""
+        if log is not None:
+            self.initialise(log)
+            return
+        super().go_on(before, rows, log)
+        self.biases[rows == 0] = self.of_new
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Return biases [B, 1] as they are now; while training zeros, since a prior stands for them."""
+        if self.training:
+            return self.biases.new_zeros((len(rows), 1))
+        known = (rows > 0) & (rows <= self.num_items)
+        return torch.where(known, self.biases[torch.where(known, rows - 1, 0)], self.of_new)[:, None]

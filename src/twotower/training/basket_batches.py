@@ -1,0 +1,102 @@
+"""Batches of requests: a user at one moment, and all that this user took from then on.
+
+Shapes: n examples, R requests of an epoch, B of a batch, P positives of a batch.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from twotower.config.errors import InputError
+from twotower.data.history import History
+from twotower.training.batches import Batch, TrainBatches
+from twotower.training.windows import there_are
+
+SECONDS_A_DAY = 86_400
+
+
+class BasketBatches(TrainBatches):
+    """All batches of all epochs of requests; see `TrainBatches`, whose promises it keeps.
+
+    An epoch asks every user equally often, as far as its size allows. An interaction of the user is drawn in
+    proportion to its weight, and asked is at a moment before it, by less than the horizon: so moments lie as
+    they do when a calendar's date is chosen, between a user's visits rather than within one.
+
+    Args:
+        log: see `TrainBatches`.
+        objective: `NextBasket`.
+        how: see `TrainBatches`; histories are strictly earlier whatever it says.
+    """
+
+    def __init__(self, log: History, objective: Any, **how: Any) -> None:
+        if how.get("num_own") or how.get("labelled"):
+            raise InputError(
+                "objective: next_basket does not learn from shown negatives; use objective=next_item, or "
+                "negatives=catalogue"
+            )
+        super().__init__(log, objective, **(how | {"strict": True}))
+        self.horizon = objective.config.horizon_days * SECONDS_A_DAY
+        self.chosen = self.order.examples
+        weights = objective.example_weights(log)[self.chosen].astype(np.float64)
+        self.reached = np.concatenate([[0.0], np.cumsum(weights)])
+        users = self.examples.users[self.chosen]
+        begins = np.flatnonzero(np.diff(users, prepend=-1))
+        self.edges = np.append(begins, len(users))
+
+    def _epoch(self, epoch: int) -> Callable[[int, int], Batch]:
+        rng = np.random.default_rng([self.order.seed, epoch])
+        number = len(self.edges) - 1
+        rounds = -(-self.order.size // number)
+        users = np.concatenate([rng.permutation(number) for _ in range(rounds)])[: self.order.size]
+        begins, ends = self.edges[users], self.edges[users + 1]
+        low, high = self.reached[begins], self.reached[ends]
+        drawn = np.searchsorted(self.reached, low + rng.random(len(users)) * (high - low), side="right") - 1
+        asked = self.examples.times[self.chosen[np.clip(drawn, begins, ends - 1)]]
+        asked = asked - rng.integers(0, max(1, self.horizon), len(users))
+
+        def batch_of(place: int, number: int) -> Batch:
+            part = slice(place * self.batch_size, (place + 1) * self.batch_size)
+            return self._requests(begins[part], ends[part], asked[part], number)
+
+        return batch_of
+
+    def _requests(self, begins: np.ndarray, ends: np.ndarray, asked: np.ndarray, number: int) -> Batch:
+        """Gather the batch of some requests.
+
+        Args:
+            begins: [B] where among the chosen examples the user's begin.
+            ends: [B] where they end.
+            asked: [B] unix seconds.
+            number: of the batch.
+        """
+        firsts = self._first_since(asked, begins, ends)
+        counts = self._first_since(asked + max(1, self.horizon), firsts, ends) - firsts
+        owners = np.repeat(np.arange(len(firsts)), counts)
+        shift = np.repeat(firsts - np.cumsum(counts) + counts, counts)
+        taken, heads = self.chosen[shift + np.arange(len(owners))], self.chosen[firsts]
+        until = self.examples.history_end[heads]
+        there = there_are(until, self.offsets[self.examples.users[heads]], self.history_length)
+        # A long basket counts for more than a short one, and for less than as many users.
+        weights = (counts**-0.5)[owners].astype(np.float32)
+        return dataclasses.replace(
+            self._batch(heads, number, until, there),
+            positives=torch.from_numpy(self.examples.items[taken].astype(np.int64)),
+            request_times=torch.from_numpy(asked),
+            weights=torch.from_numpy(weights),
+            owners=torch.from_numpy(owners),
+        )
+
+    def _first_since(self, times: np.ndarray, low: np.ndarray, high: np.ndarray) -> NDArray[np.int64]:
+        """Return the first of the chosen examples between low and high [B] that is no earlier than times."""
+        low, high = low.astype(np.int64), high.astype(np.int64)
+        while (low < high).any():
+            middle = (low + high) // 2
+            is_earlier = self.examples.times[self.chosen[np.minimum(middle, len(self.chosen) - 1)]] < times
+            is_open = low < high
+            low = np.where(is_open & is_earlier, middle + 1, low)
+            high = np.where(is_open & ~is_earlier, middle, high)
+        return low

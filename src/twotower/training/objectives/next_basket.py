@@ -1,0 +1,71 @@
+"""A user at one moment is an example, and all that is taken then and soon after are its positives."""
+
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge, Le
+
+from twotower.config.facts import Facts
+from twotower.config.spec import PositiveFloat, PositiveInt
+from twotower.data.history import History
+from twotower.training.basket_batches import BasketBatches
+from twotower.training.objectives.next_item import by_age
+from twotower.training.objectives.objective import Objective
+
+INTERACTIONS_A_REQUEST = 10
+FEWEST, MOST = 10_000, 100_000
+"""Requests of an epoch, whatever the size of the log."""
+
+
+class NextBasket(Objective):
+    """One example a request: a user, a moment, what came before it, and several positives.
+
+    A user is encoded once for all of them, and each softmax of a user is made once. Users count alike in an
+    epoch, however much they take, and what they took lately counts for more.
+
+    When to prefer: shops, where a basket has no order, and logs of a few heavy users; where order tells much
+    (films, songs) `sequence` or `next_item` learn more from a user.
+    Reference: Liang et al., Variational Autoencoders for Collaborative Filtering, WWW 2018, section 2.2 (the
+    multinomial likelihood of a user's items).
+    """
+
+    class Config(Objective.Config):
+        """What a request is."""
+
+        batch_size: Annotated[PositiveInt, Le(1_000_000)] = 512
+        """B, requests of a batch."""
+        recency_half_life_days: PositiveFloat | None = None
+        """A moment this much older than the newest interaction is drawn half as often."""
+        horizon_days: Annotated[int, Ge(0), Le(36_500)] = 28
+        """Positives are what is taken within so many days after the moment; 0: at the moment itself."""
+        epoch_requests: Annotated[PositiveInt, Le(100_000_000)] | None = None
+        """Of an epoch; null for a tenth of the interactions, 10,000 at least and 100,000 at most."""
+
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+            """Tell whether there are times, where something is to be known of them."""
+            by_time = {
+                "recency_half_life_days": self.recency_half_life_days,
+                "horizon_days": self.horizon_days,
+            }
+            return [
+                problem
+                for key, value in by_time.items()
+                if value
+                for problem in facts.lacks_times(key, "use objective=next_item")
+            ]
+
+    config: Config
+
+    def weights(self, log: History) -> np.ndarray:
+        """Halve a weight every half-life; see `Objective.weights`."""
+        return by_age(log, self.config.recency_half_life_days, None)
+
+    def num_draws(self, weights: np.ndarray) -> int | None:
+        """Return the requests of an epoch."""
+        return self.config.epoch_requests or int(
+            np.clip(len(weights) // INTERACTIONS_A_REQUEST, FEWEST, MOST)
+        )
+
+    def batches(self, log: History, **how: Any) -> BasketBatches:
+        """Return batches of requests."""
+        return BasketBatches(log, self, **how)

@@ -1,0 +1,42 @@
+"""Every interaction is an example, and those of one user are learned from in one pass over the sequence."""
+
+from typing import Any, Literal
+
+from twotower.config.facts import Facts
+from twotower.data.history import History
+from twotower.training.objectives.next_item import NextItem
+from twotower.training.sequence_batches import SequenceBatches
+
+
+class Sequence(NextItem):
+    """The examples of `NextItem`, with one history for up to L of them: each looks at its own position.
+
+    An encoder runs once over L items where it would run L times over up to L. A user with more than L items
+    is cut into stretches, and the first example of one sees nothing of the stretch before.
+
+    Reference: Kang and McAuley, Self-Attentive Sequential Recommendation, ICDM 2018, section III.E.
+    """
+
+    class Config(NextItem.Config):
+        """As of `NextItem`, but an epoch has every example once."""
+
+        recency: Literal["loss"] = "loss"
+        """A weight acts on the loss."""
+        epoch_examples: None = None
+        """None are drawn."""
+        mask_known: bool = True
+        """No item that the user has, earlier or later, is a negative; false: all but the target are."""
+
+        def problems(self, facts: Facts) -> list[tuple[str, str]]:
+            """Refuse a history that is only summarised at its end."""
+            found = super().problems(facts)
+            if facts.every_position is False:
+                text = "learns from every position of a history, of which the one as set summarises the last"
+                found.append(("", f"{text} alone; use history=sasrec, or objective=next_item"))
+            return found
+
+    config: Config
+
+    def batches(self, log: History, **how: Any) -> SequenceBatches:
+        """Return batches of whole sequences."""
+        return SequenceBatches(log, self, masks_known=self.config.mask_known, **how)

@@ -1,0 +1,197 @@
+"""Losses and their slopes against the papers' plain formulas on the whole matrix, by autograd, in float64."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from twotower.config.facts import Facts
+from twotower.losses.bpr import Bpr
+from twotower.losses.bsl import FLOOR, Bsl
+from twotower.losses.ccl import Ccl
+from twotower.losses.corrected_log_q import CorrectedLogQ
+from twotower.losses.direct_au import DirectAu
+from twotower.losses.gbce import Gbce
+from twotower.losses.hinge import Hinge
+from twotower.losses.in_batch_softmax import InBatchSoftmax
+from twotower.losses.loss import Loss
+from twotower.losses.matryoshka import Matryoshka
+from twotower.losses.psl import Psl
+from twotower.losses.sl_at_k import SlAtK
+from twotower.negatives.candidates import Candidates
+
+D, DRAWS, ITEMS = 4, 60, 100
+Formula = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(positive [P], scores [P, C + O], counts [P, C + O] with 0 where masked, log q [P, C + O], log q+ [P])."""
+
+
+def mean(values: Tensor, counts: Tensor) -> Tensor:
+    return (counts * values).sum(1) / counts.sum(1).clamp(min=1)
+
+
+def bpr(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
+    return mean(-F.logsigmoid((positive[:, None] - scores) / 0.4), counts)
+
+
+def hinge(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
+    return mean(F.relu(0.3 - positive[:, None] + scores), counts)
+
+
+def ccl(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
+    return 1 - positive + 7 * mean(F.relu(scores - 0.2), counts)
+
+
+def gbce(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
+    alpha, t = DRAWS / ITEMS, 0.75
+    beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
+    noes = (counts * -F.logsigmoid(-scores / 0.4)).sum(1)
+    return (-beta * F.logsigmoid(positive / 0.4) + noes) / (1 + counts.sum(1))
+
+
+def psl(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
+    activation = (torch.tanh(scores - positive[:, None]) + 1) ** (1 / 0.2)
+    return (1 + (counts * activation).sum(1)).log()
+
+
+def sl_at_2(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
+    joined = torch.cat([positive[:, None], scores.masked_fill(counts == 0, -torch.inf)], 1)
+    threshold = joined.detach().sort(1, descending=True).values[:, 1].clamp(min=-1e3)
+    weight = ((positive - threshold) / 0.5).sigmoid()
+    return weight * -((positive / 0.2).exp() / total(positive, scores, counts, 0.2)).log()
+
+
+def total(positive: Tensor, scores: Tensor, counts: Tensor, temperature: float) -> Tensor:
+    return (positive / temperature).exp() + (counts * (scores / temperature).exp()).sum(1)
+
+
+def bsl(positive: Tensor, scores: Tensor, counts: Tensor, log_q: Tensor, log_q_positive: Tensor) -> Tensor:
+    negatives = (counts * (scores / 0.4 - log_q).exp()).sum(1) + torch.tensor(FLOOR).double().exp()
+    return -(positive / 0.4 - log_q_positive) + 1.3 * negatives.log()
+
+
+def corrected(
+    positive: Tensor, scores: Tensor, counts: Tensor, log_q: Tensor, log_q_positive: Tensor
+) -> Tensor:
+    """The paper's: its loss is another number, its slopes are the ones that count."""
+    negatives = (counts * (scores / 0.4 - log_q).exp()).sum(1) / DRAWS
+    share = (positive / 0.4).exp() / ((positive / 0.4).exp() + negatives)
+    return (1 - share).detach() * (-positive / 0.4 + negatives.clamp(min=1e-300).log())
+
+
+CASES: dict[str, tuple[Loss, Formula]] = {
+    "bpr": (Bpr(Bpr.Config(temperature=0.4)), bpr),
+    "hinge": (Hinge(Hinge.Config(margin=0.3)), hinge),
+    "ccl": (Ccl(Ccl.Config(margin=0.2, negative_weight=7.0)), ccl),
+    "gbce": (Gbce(Gbce.Config(temperature=0.4)), gbce),
+    "psl": (Psl(Psl.Config(temperature=0.2)), psl),
+    "sl_at_k": (SlAtK(SlAtK.Config(k=2, temperature=0.2, weight_temperature=0.5)), sl_at_2),
+    "bsl": (Bsl(Bsl.Config(temperature=0.4, negative_weight=1.3)), bsl),
+    "corrected_log_q": (CorrectedLogQ(CorrectedLogQ.Config(temperature=0.4)), corrected),
+}
+for case_loss, _ in CASES.values():
+    case_loss.double()
+
+
+def sides(num_positives: int, num_candidates: int, num_own: int) -> list[Tensor]:
+    shapes = ((num_positives, D), (num_positives, D), (num_candidates, D), (num_positives, num_own, D))
+    return [torch.randn(shape, dtype=torch.float64).mul_(0.5).requires_grad_() for shape in shapes]
+
+
+def candidates_of(num_positives: int, num_candidates: int, num_own: int) -> Candidates:
+    pairs = (torch.rand(num_positives, num_candidates) < 0.3).nonzero()
+    log_q = [
+        torch.rand(shape, dtype=torch.float64).log()
+        for shape in ((num_candidates,), (num_positives,), (num_positives, num_own))
+    ]
+    return Candidates(
+        torch.arange(1, num_candidates + 1),
+        torch.randint(1, 5, (num_candidates,)).double().log(),
+        *log_q[:2],
+        pairs[:, 0].contiguous(),
+        pairs[:, 1].contiguous(),
+        torch.randint(0, 3, (num_positives, num_own)),
+        log_q[2],
+        DRAWS,
+        ITEMS,
+    )
+
+
+def plain(formula: Formula, given: list[Tensor], candidates: Candidates) -> Tensor:
+    users, positives, items, own = given
+    scores = users @ items.T
+    mask = torch.zeros_like(scores, dtype=torch.bool)
+    mask[candidates.masked_positives, candidates.masked_candidates] = True
+    counts = (candidates.log_count.exp() * ~mask, (candidates.own_rows > 0).double())
+    log_q = torch.cat([candidates.log_q.expand(len(users), -1), candidates.own_log_q], 1)
+    joined = torch.cat([scores, (users[:, None] * own).sum(-1)], 1)
+    return formula((users * positives).sum(1), joined, torch.cat(counts, 1), log_q, candidates.positive_log_q)
+
+
+@pytest.mark.parametrize("name", CASES)
+@settings(max_examples=15, deadline=None)
+@given(
+    sizes=st.sampled_from([(1, 1, 0), (1, 0, 2), (2, 5, 0), (5, 3, 1), (6, 9, 2)]),
+    seed=st.integers(0, 1000),
+)
+def test_value_and_slopes_are_the_plain_formula_s(name: str, sizes: tuple[int, int, int], seed: int) -> None:
+    torch.manual_seed(seed)
+    loss, formula = CASES[name]
+    given_, candidates = sides(*sizes), candidates_of(*sizes)
+    weights = torch.rand(sizes[0], dtype=torch.float64) + 0.1
+    got = loss(*given_[:3], candidates, weights, given_[3])
+    expected = (plain(formula, given_, candidates) * weights).sum() / weights.sum()
+    if name != "corrected_log_q":
+        torch.testing.assert_close(got, expected)
+    slopes = (torch.autograd.grad(3 * each, given_, allow_unused=True) for each in (got, expected))
+    for left, right in zip(*slopes, strict=True):
+        torch.testing.assert_close(left, torch.zeros_like(left) if right is None else right)
+
+
+def vectors(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def test_direct_au_is_alignment_and_uniformity_by_pairwise_distances() -> None:
+    torch.manual_seed(4)
+    users, positives = (F.normalize(vectors(7, D), dim=1).requires_grad_() for _ in range(2))
+    loss = DirectAu(DirectAu.Config(uniformity_weight=3.0))
+    got = loss(users, positives, positives[:0], Candidates.none(torch.arange(7)), torch.ones(7))
+    spread = [torch.pdist(side).square().mul(-2).exp().mean().log() for side in (users, positives)]
+    expected = (users - positives).norm(dim=1).square().mean() + 3 / 2 * sum(spread)
+    torch.testing.assert_close(got, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(got, [users, positives]), torch.autograd.grad(expected, [users, positives])
+    )
+
+
+@pytest.mark.parametrize("inner", [Bsl.Config(log_q_correction=False), Ccl.Config(margin=0.0)])
+def test_matryoshka_sums_the_losses_of_first_columns_on_the_sphere(inner: Loss.Config) -> None:
+    torch.manual_seed(5)
+    given_, candidates = sides(5, 6, 2), candidates_of(5, 6, 2)
+    weights = torch.ones(5, dtype=torch.float64)
+    loss = Matryoshka(Matryoshka.Config(inner=inner, num_halvings=1)).double()
+    got = loss(*given_[:3], candidates, weights, given_[3])
+    halves = [F.normalize(side[..., : D // 2], dim=-1) for side in given_]
+    expected = [loss.inner(*each[:3], candidates, weights, each[3]) for each in (given_, halves)]
+    torch.testing.assert_close(got, sum(expected))
+
+
+def test_matryoshka_takes_columns_as_they_are_where_the_loss_does() -> None:
+    loss = Matryoshka(Matryoshka.Config(inner=InBatchSoftmax.Config(), num_halvings=2))
+    embeddings = vectors(3, D)
+    assert [loss.cut(embeddings, width).shape[1] for width in loss.config.widths(D)] == [4, 2, 1]
+    assert torch.equal(loss.cut(embeddings, 2), embeddings[:, :2])
+    assert loss.temperature is loss.inner.temperature
+
+
+def test_a_softmax_at_k_is_refused_where_fewer_than_k_are_drawn() -> None:
+    config = SlAtK.Config(k=20)
+    (found,) = config.problems(Facts(num_draws=16, negatives="Uniform"))
+    assert found[0] == "k"
+    assert "Uniform draws only 16 candidates" in found[1]
+    assert not [*config.problems(Facts(num_draws=20))]
+    assert not [*config.problems(Facts(num_draws=None))]  # the whole catalogue

@@ -1,0 +1,116 @@
+"""The bias that follows time: what it knows at a moment, what it says of new items, what is likeliest."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from twotower.data.history import History
+from twotower.towers.item_bias.decayed_shares import Counted, Mixture
+from twotower.towers.item_bias.trend import Trend
+
+DAY = 86_400
+
+
+def log_of(items: list[int], days: list[float], num_users: int | None = None) -> History:
+    """One user an interaction."""
+    users = np.arange(1, len(items) + 1)
+    return History.of(
+        users, np.array(items), (np.array(days) * DAY).astype(np.int64), num_users or len(items)
+    )
+
+
+def season(num_items: int = 6, days: int = 120) -> History:
+    """Each item is taken for a fortnight, one after the other, and never again; the last one never."""
+    items = [1 + min(num_items - 2, day * (num_items - 1) // days) for day in range(days) for _ in range(5)]
+    return log_of(items, [day for day in range(days) for _ in range(5)])
+
+
+def built(log: History, num_items: int) -> Trend:
+    trend = Trend(Trend.Config(), num_items)
+    trend.initialise(log)
+    return trend
+
+
+def test_shares_of_a_knot_are_of_what_was_before_it() -> None:
+    counted = Counted.of(np.array([1, 2, 2]), np.array([0, 399, 400]), 2)  # 400 knots: one a second
+    shares = list(counted.shares())
+    assert not shares[0].any()
+    assert shares[1][:, 0] == pytest.approx(1.0)  # item 1 alone, at every speed
+    assert shares[-1][-1] == pytest.approx([1 / 3, 2 / 3])  # what forgets nothing
+    assert shares[-1][0, 0] < shares[-1][-1, 0]  # what forgets knows more of late
+
+
+def test_what_comes_and_goes_is_told_by_short_half_lives_and_what_stays_by_long_ones() -> None:
+    rng = np.random.default_rng(0)
+    stays = rng.integers(1, 6, 600)
+    items, times = np.asarray(season().items), np.asarray(season().times)
+    fashion = Mixture.fit(Counted.of(items, times, 6), 10.0)
+    steady = Mixture.fit(Counted.of(stays, times, 6), 10.0)
+    assert fashion.weights.sum() == pytest.approx(1)
+    short = slice(4, 9)  # a 32nd of the span and less
+    assert fashion.weights[short].sum() > 0.5 > 0.3 > steady.weights[short].sum()
+
+
+def test_weights_are_the_likeliest() -> None:
+    counted = Counted.of(np.asarray(season().items), np.asarray(season().times), 6)
+    found = Mixture.fit(counted, 10.0)
+    assert found.num_new < 1
+
+    def likelihood(weights: np.ndarray) -> float:
+        mixture, total = Mixture(weights, found.num_new), 0.0
+        for knot, shares in enumerate(counted.shares()):
+            if knot in range(100, 380, 7):
+                counts = np.asarray(counted.counts[knot : knot + 10].sum(axis=0)).ravel()
+                total += float(counts @ np.log(np.maximum(mixture.weights[:-1] @ shares, mixture.of_new(1))))
+        return total
+
+    even = np.full_like(found.weights, 1 / len(found.weights))
+    assert likelihood(found.weights) > likelihood(even)
+
+
+def test_while_training_an_example_is_ranked_with_what_was_popular_then() -> None:
+    trend = built(season(), 6).train()
+    rows = torch.arange(1, 7)
+    prior = trend.prior(rows, torch.tensor([20 * DAY, 100 * DAY, 20 * DAY]))
+    assert prior.moments.tolist() == [0, 1, 0]
+    assert prior.lifts[:, :5].argmax(1).tolist() == [0, 4]  # items 1 and 5
+    assert prior.lifts[0, 5] == prior.lifts[0, 4]  # on day 20 neither had been taken: both are new
+    assert not trend(rows).any()  # nothing in the embedding beside that
+
+
+def test_what_is_served_is_popular_at_the_end_and_new_items_have_their_part() -> None:
+    trend = built(season(), 6).eval()
+    biases = trend(torch.arange(1, 7))[:, 0]
+    assert biases[:5].argmax() == 4
+    assert biases[5] == trend(torch.tensor([0]))[0, 0] == trend(torch.tensor([7]))[0, 0]  # one at a time
+    shares = biases.exp() / 6
+    assert shares[:5].sum() < 1  # the rest is what new items are given
+    assert shares.isfinite().all()
+
+
+def test_a_time_before_the_log_knows_nothing_and_one_after_it_knows_all() -> None:
+    trend = built(season(), 6)
+    lifts = trend.prior(torch.arange(1, 7), torch.tensor([-DAY, 10_000 * DAY])).lifts
+    assert len(set(lifts[0].tolist())) == 1
+    torch.testing.assert_close(lifts[1], trend.biases)
+
+
+def test_a_log_of_one_moment_is_no_trend() -> None:
+    trend = built(log_of([1, 1, 2], [3.0, 3.0, 3.0]), 3).eval()
+    biases = trend(torch.tensor([1, 2, 3]))[:, 0]
+    assert biases.isfinite().all()
+    assert biases[0] > biases[1] > biases[2]
+    assert biases[0] - biases[1] == pytest.approx(math.log(2), abs=1e-5)
+
+
+def test_towers_that_go_on_count_anew_or_take_over_what_was_known() -> None:
+    before = built(season(), 6).eval()
+    kept = Trend(Trend.Config(), 7).eval()
+    rows = torch.tensor([1, 2, 3, 4, 5, 6, 0])
+    kept.go_on(before, rows, None)
+    torch.testing.assert_close(kept(rows[:6]), before(rows[:6]))
+    assert kept(torch.tensor([7])) == before(torch.tensor([0]))
+    kept.go_on(before, rows, log_of([7, 7], [0.0, 1.0]))
+    assert kept(torch.arange(1, 8)).argmax() == 6

@@ -1,0 +1,102 @@
+"""Requests: their positives, their histories, how often a user is asked, and that epochs repeat."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twotower.config.errors import InputError
+from twotower.data.history import History
+from twotower.training.objectives.next_basket import NextBasket
+
+DAY = 86_400
+EVENTS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 8)), max_size=9, unique_by=lambda e: e[1]).map(
+    sorted
+)
+LOGS = st.lists(EVENTS, min_size=1, max_size=6).filter(any)
+
+
+def history_of(log: list[list[tuple[int, int]]]) -> History:
+    """Of (day, item) by user."""
+    users = [user for user, events in enumerate(log, start=1) for _ in events]
+    times, items = ([event[part] for events in log for event in events] for part in (0, 1))
+    return History.of(np.array(users, int), np.array(items, int), np.array(times, int) * DAY, len(log))
+
+
+def batches_of(log: History, length: int = 12, **settings: Any) -> Any:
+    objective = NextBasket.Config(**{"batch_size": 4, "epoch_requests": 20} | settings).build()
+    return objective.batches(log, history_length=length, strict=False, seed=5)
+
+
+def requests(batches: Any) -> list[tuple[int, int, tuple[int, ...], tuple[int, ...]]]:
+    """User, unix seconds, history, positives, of each request of the rest of an epoch."""
+    found = []
+    for batch in batches:
+        for row in range(len(batch.users)):
+            positives = batch.positives[batch.owners == row].tolist()
+            history = batch.history_rows[row][batch.history_rows[row] > 0].tolist()
+            asked = int(batch.request_times[row])
+            found.append((int(batch.users[row]), asked, tuple(history), tuple(positives)))
+    return found
+
+
+@given(log=LOGS, horizon=st.integers(0, 3))
+def test_positives_are_what_is_taken_within_the_horizon_and_history_what_was_before(
+    log: list[list[tuple[int, int]]], horizon: int
+) -> None:
+    for user, asked, history, positives in requests(batches_of(history_of(log), horizon_days=horizon)):
+        events, until = log[user - 1], asked + max(1, horizon * DAY)
+        assert positives
+        assert list(history) == [item for day, item in events if day * DAY < asked]
+        assert list(positives) == [item for day, item in events if asked <= day * DAY < until]
+
+
+def test_users_are_asked_equally_often_and_at_late_moments_more() -> None:
+    log = history_of([[(0, 1), (30, 2), (60, 3)], [(59, 4)], [(60, 5), (60, 6)]])
+    found = requests(batches_of(log, epoch_requests=3000, recency_half_life_days=10.0, horizon_days=0))
+    users = Counter(user for user, *_ in found)
+    assert users == {1: 1000, 2: 1000, 3: 1000}
+    days = Counter(asked // DAY for user, asked, *_ in found if user == 1)
+    assert days[30] / days[60] == pytest.approx(1 / 8, rel=0.3)
+    assert days[0] < 40
+
+
+def test_moments_lie_evenly_within_the_horizon_before_what_was_drawn() -> None:
+    log = history_of([[(100, 1)], [(100, 2)]])
+    leads = [100 * DAY - asked for _, asked, *_ in requests(batches_of(log, epoch_requests=2000))]
+    assert min(leads) >= 0
+    assert max(leads) < 28 * DAY
+    assert np.mean(leads) == pytest.approx(14 * DAY, rel=0.05)
+
+
+def test_a_basket_weighs_as_the_root_of_its_size() -> None:
+    log = history_of([[(1, 1), (1, 2), (1, 3), (1, 4)], [(1, 5)]])
+    batch = next(iter(batches_of(log, horizon_days=0)))
+    sums = torch.zeros(len(batch.users)).index_add(0, batch.owners, batch.weights)
+    assert dict(zip(batch.users.tolist(), sums.tolist(), strict=True)) == pytest.approx({1: 2.0, 2: 1.0})
+
+
+def test_epochs_differ_and_each_is_the_same_again_from_its_middle() -> None:
+    log = history_of([[(day, day) for day in range(1, 9)] for _ in range(7)])
+    whole, again = batches_of(log), batches_of(log)
+    first, second = requests(whole), requests(whole)
+    assert first != second
+    again.load_state_dict({"number": 7, "by_blocks": False})  # two batches into the second epoch
+    assert requests(again) == second[8:]
+
+
+def test_frequencies_are_of_what_is_drawn() -> None:
+    log = history_of([[(0, 1), (10, 2)]])
+    objective = NextBasket.Config(recency_half_life_days=10.0).build()
+    assert objective.frequencies(log, 2).tolist() == pytest.approx([0, 1 / 3, 2 / 3])
+
+
+def test_shown_negatives_are_refused() -> None:
+    with pytest.raises(InputError, match="objective=next_item"):
+        NextBasket.Config().build().batches(
+            history_of([[(1, 1)]]), history_length=3, strict=True, seed=1, num_own=2
+        )
