@@ -156,7 +156,7 @@ STRANGERS = {
     **{
         name: Stranger(
             shop.tables,
-            ("data.repeats=keep",) if shop.habit else (),
+            ("+data.repeats=keep",) if shop.habit else (),
             OF_A_SHOP if shop.has_features else (),
         )
         for name, shop in SHOPS.items()

@@ -128,5 +128,5 @@ SHOPS = {
     "made_pairs": Shop(40_000, 5_000, length=2.5, taste=2.0),  # many users with two items or three
     "made_trend": Shop(6_000, 6_000, length=30, taste=1.2, life_days=25),  # what sells is new
     "made_plain": Shop(5_000, 3_000, length=25, taste=2.0, exponent=0.7, has_features=False),  # a log alone
-    "made_habits": Shop(4_000, 2_000, length=60, taste=1.5, habit=4.0),  # the same again: repeats are kept
+    "made_habits": Shop(4_000, 3_000, length=60, taste=1.5, habit=2.0),  # the same again: repeats are kept
 }

@@ -15,7 +15,7 @@ from twotower.pipeline.run_config import RunConfig, problems_of
 
 FILES = sorted(CONF.glob("**/*.yaml"))
 DOORS = {path.stem for path in CONF.glob("*.yaml") if "# @package" not in path.read_text()}
-MAX_LINES, MAX_DEPTH = 25, 3
+MAX_LINES, MAX_DEPTH = 26, 3
 
 
 def named(path: Path) -> str:

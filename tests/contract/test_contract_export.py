@@ -22,11 +22,12 @@ from twotower.config.spec import TARGET
 from twotower.data.history import History
 from twotower.features.feature import TimeFeature
 from twotower.features.feature_table import FeatureTable
+from twotower.towers.new_items.fit import fit_new_items
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 
 CONF = Path(__file__).parents[2] / "conf"
-ROOMS = ("history", "user_tower", "item_tower", "item_bias")
+ROOMS = ("history", "user_tower", "item_tower", "item_bias", "new_items")
 LENGTHS = (4, 1, 2)
 NOW, D, NUM_EVENTS = 1_600_000_000, 9, 3
 PLAIN = {TARGET: "twotower.towers.mlp.Mlp", "widths": [7]}
@@ -97,6 +98,7 @@ def trained(settings: Spec, specs: dict[str, Spec]) -> TwoTower:
         torch.nn.init.normal_(parameter, std=0.5)
     if told is not None:
         torch.nn.init.zeros_(model.event_table.weight.data[0])
+    fit_new_items(model)
     return model.eval().requires_grad_(False)
 
 

@@ -16,11 +16,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from tiny_models import HAS_TOKENIZERS, models
 
 import twotower.features
 from twotower.commands.compose import compose
 from twotower.config.errors import InputError
 from twotower.config.spec import TARGET
+from twotower.features.encoded_text import EncodedText
 from twotower.features.feature import REQUEST_TIME, Feature, TimeFeature, feature_from_json
 from twotower.features.feature_table import FeatureTable
 from twotower.features.numeric import Numeric
@@ -28,6 +30,7 @@ from twotower.features.numeric import Numeric
 CONF = sorted((Path(__file__).parents[2] / "conf" / "features").glob("**/*.yaml"))
 ROOM = "twotower.features."
 SAMPLES: dict[str, list[Any]] = {  # a kind is tested on the first of these that it accepts
+    "images": ["red.png", "blue.png", "red.png", "blue.png", "blue.png", "red.png"],
     "numbers": [3, 1.5, 20, 1.5, 3, 7],
     "text": ["red mug", "blue mug", "red cup", "cup", "Straße 7", "red mug"],
     "tags": [["a", "b"], ["b"], [], ["c", "a"], ["b", "c"], ["a"]],
@@ -74,7 +77,17 @@ def direct() -> dict[str, dict[str, Any]]:
             "min_count": 1,
         },
         "RequestTime": {TARGET: ROOM + "request_time.RequestTime", "year": 2, "week": 1, "day": 1},
-    }
+    } | encoded()
+
+
+def encoded() -> dict[str, dict[str, Any]]:
+    """Specs of what pretrained models encode, tiny ones that are written here."""
+    text, image = map(str, models())
+    of_image = {"column": "c", "model": image, "folder": image, "dim": 3}
+    found = {"EncodedImage": {TARGET: ROOM + "encoded_image.EncodedImage", **of_image}}
+    if HAS_TOKENIZERS:
+        found["EncodedText"] = {TARGET: ROOM + "encoded_text.EncodedText", "column": "c", "model": text}
+    return found
 
 
 CASES = configured() | direct()
@@ -119,6 +132,8 @@ def test_every_kind_is_tested() -> None:
         for _, kind in inspect.getmembers(module, inspect.isclass)
         if issubclass(kind, Feature) and not inspect.isabstract(kind) and kind.__module__ == module.__name__
     }
+    if not HAS_TOKENIZERS:
+        kinds -= {EncodedText}
     assert kinds == {type(Feature.Config.model_validate(spec).build(1)) for spec in direct().values()}
 
 
@@ -280,7 +295,8 @@ def dump_all() -> str:
     everything = {}
     for name, spec in CASES.items():
         feature, values = fitted(spec)
-        everything[name] = [feature.to_json(), feature.encode([*values, {"b", "a", "c"}]).tolist()]
+        learned = feature.to_json() | {"model": "", "folder": ""}  # where a process keeps its tiny models
+        everything[name] = [learned, feature.encode([*values, {"b", "a", "c"}]).tolist()]
     return json.dumps(everything)
 
 

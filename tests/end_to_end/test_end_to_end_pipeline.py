@@ -12,7 +12,10 @@ from twotower.commands.compose import checked
 from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
 from twotower.pipeline.again import reevaluate, reindex
+from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train import resume, train
+from twotower.runs.behind import behind
+from twotower.runs.result import Result, read_result
 from twotower.serving.retriever import Retriever
 
 SMALL = [
@@ -69,9 +72,32 @@ def test_run_folder_holds_everything(run: Path) -> None:
     assert result["training"]["refit"] is True
     assert result["index"]["ok"] is True
     assert result["index"]["recall_at_100"] >= 0.95
-    assert set(result["baselines"]) == {"popularity", "recent_popularity", "ease"}
+    names = {"popularity", "recent_popularity", "ease", "trend_ease", "item_knn", "content_knn"}
+    assert set(result["baselines"]) == names
     for values in result["baselines"].values():
         assert values.keys() == result["metrics"].keys()
+
+
+def test_a_run_behind_a_baseline_on_validation_ends_with_what_to_try(run: Path) -> None:
+    found = behind(read_result(run) or Result(status="failed"))
+    warnings = [line for line in (run / "train.log").read_text().splitlines() if "is ahead of" in line]
+    assert [line.partition("warning: ")[2] for line in warnings] == (
+        [f"{found}; try {checked_lesson(found.baseline)}"] if found else []
+    )
+
+
+def checked_lesson(name: str) -> str:
+    """Return what is to be tried, once it is known that it can be typed."""
+    config = RunConfig.of(checked("train", SMALL)).baselines[name]
+    checked("train", [*SMALL, *config.lesson().split()])
+    return config.lesson()
+
+
+@pytest.mark.parametrize(
+    "name", ["popularity", "recent_popularity", "bought_before", "trend_ease", "content_knn"]
+)
+def test_what_is_to_be_tried_can_be_typed(name: str) -> None:
+    checked_lesson(name)
 
 
 def test_model_beats_popularity(run: Path) -> None:

@@ -206,7 +206,8 @@ def _items(model: TwoTower, rng: np.random.Generator) -> Iterator[dict[str, Tens
 
 def _of_users(model: TwoTower, exported: ExportedTowers, case: Users) -> float:
     features, *arrays = case
-    expected = model.encode_user_features(features, *map(torch.from_numpy, arrays))
+    rows, times, requests, events = map(torch.from_numpy, arrays)
+    expected = model.encode_user_features(features, rows, times, requests, events)
     return _difference(expected, exported.embed_users(*case))
 
 

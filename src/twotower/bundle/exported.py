@@ -21,6 +21,7 @@ from twotower.bundle.onnx_files import (
     EVENTS,
     HISTORY,
     MASK,
+    REQUEST_TIME,
     TIMES,
     TOWER_OUTPUT,
     feature_input,
@@ -109,6 +110,7 @@ class ExportedTowers:
             lambda time: model.with_request({}, torch.tensor([time]))
         )
         self._reads_events = model.history.config.events
+        self._reads_request_times = model.history.config.reads_request_times
         names = model.users.names + model.contexts.names
         inputs = {*map(feature_input, names), *user_inputs(model)}
         num_threads = num_threads or torch.get_num_threads()
@@ -146,14 +148,17 @@ class ExportedTowers:
         there: NDArray[np.bool_] = np.asarray(mask.any(0))
         first = int(there.argmax()) if there.any() else len(there) - 1  # what all pad alike is left out
         rows, mask = rows[:, first:], mask[:, first:]
+        asked = np.asarray(request_times, np.int64)
         if len(rows) == 1:
-            feed = _feed(self._moment(int(request_times[0])) | features)
+            feed = _feed(self._moment(int(asked[0])) | features)
         else:
-            feed = _feed(self._with_request(features, torch.from_numpy(np.asarray(request_times, np.int64))))
+            feed = _feed(self._with_request(features, torch.from_numpy(asked)))
         # The rows are checked; `take` then copies twice as fast as indexing does.
         feed[HISTORY] = self._history.vectors.take(np.where(mask, rows, 0), axis=0, mode="clip")
         feed[MASK] = mask
         feed[TIMES] = np.where(mask, np.asarray(history_times, np.int64)[:, first:], 0)
+        if self._reads_request_times:
+            feed[REQUEST_TIME] = asked
         if self._reads_events:
             events = np.zeros(rows.shape, np.int64) if history_events is None else history_events[:, first:]
             feed[EVENTS] = np.where(mask, events, 0)

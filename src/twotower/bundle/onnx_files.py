@@ -20,12 +20,14 @@ from twotower.towers.two_tower import TwoTower
 
 # A dot after a keyword: no operator or parameter of a graph can have such a name.
 HISTORY, MASK, TIMES, EVENTS = "in.history", "in.mask", "in.times", "in.events"
+REQUEST_TIME = "in.request_time"
 EMBEDDING, TOWER_OUTPUT = "out.embedding", "out.tower_output"
 
 
 def user_inputs(model: TwoTower) -> list[str]:
     """Return the names of the inputs of the user tower that are no features, in their order."""
-    return [HISTORY, MASK, TIMES] + ([EVENTS] if model.history.config.events else [])
+    of_request = [REQUEST_TIME] if model.history.config.reads_request_times else []
+    return [HISTORY, MASK, TIMES, *of_request] + ([EVENTS] if model.history.config.events else [])
 
 
 def feature_input(name: str) -> str:
@@ -41,6 +43,7 @@ class UserTowerModule(nn.Module):
         self.encoders = nn.ModuleDict({**model.user_encoders, **model.context_encoders})
         self.history = model.history
         self.events = model.event_table if model.history.config.events else None
+        self.reads_request_times = model.history.config.reads_request_times
         self.tower = model.user_tower
         self.layout = model.layout
 
@@ -50,7 +53,7 @@ class UserTowerModule(nn.Module):
         history: Tensor,
         mask: Tensor,
         times: Tensor,
-        events: Tensor | None = None,
+        *others: Tensor,
     ) -> Tensor:
         """Embed users -> [B, D], with the ones that meet the item bias.
 
@@ -59,12 +62,15 @@ class UserTowerModule(nn.Module):
             history: [B, L, H] item vectors, the latest at -1, zeros where masked.
             mask: [B, L] bool, true where there is an item.
             times: [B, L] int64 unix seconds, 0 where masked.
-            events: [B, L] int64 what was done with each item, 0 where not known, if that is looked at.
+            *others: if that is looked at, [B] int64 unix seconds of the request; and [B, L] int64 what was
+                done with each item, 0 where not known.
         """
         blocks = _blocks(self.encoders, features)
         given = self.history.config.block_dims(self.history.dim)
-        if self.events is not None and events is not None:
-            history = history + self.events(events) * mask[..., None]
+        if self.events is not None:
+            history = history + self.events(others[-1]) * mask[..., None]
+        if self.reads_request_times:
+            times = torch.cat([times, others[0][:, None]], 1)
         if "history" in given:
             blocks["history"] = self.history.latest(history, mask, times)
         if "last_item" in given:
@@ -82,13 +88,16 @@ class ItemTowerModule(nn.Module):
         self.encoders = model.item_encoders
         self.tower = model.item_tower
         self.layout = model.layout
+        self.new_items = model.new_items
         # All new items have one bias, so that how it comes about (a quantile, say) need not be exported.
         self.register_buffer("bias", model.item_bias(torch.zeros(1, dtype=torch.int64)).detach().float())
 
     def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Embed new items from encoded features, each [B, W] -> [B, D] and the tower's output [B, H]."""
         output: Tensor = self.tower(_blocks(self.encoders, features))
-        return self.layout.of_items(output, self.bias.expand(output.shape[0], -1)), output
+        embeddings = self.layout.of_items(output, self.bias.expand(output.shape[0], -1))
+        embeddings = self.new_items(features, embeddings)
+        return embeddings, self.layout.tower(embeddings)
 
 
 def _blocks(encoders: nn.ModuleDict, features: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -122,12 +131,14 @@ def _write_user_tower(path: Path, model: TwoTower, features: dict[str, Tensor]) 
     history = torch.zeros(EXAMPLES, length, model.history.item_dim)
     mask = torch.zeros(EXAMPLES, length, dtype=torch.bool)
     axes = {0: Dim("B")} | ({1: Dim("L", min=1, max=model.history.config.length)} if length > 1 else {})
-    examples = (history, mask, mask.long(), mask.long())[: len(others)]
+    every = {HISTORY: history, MASK: mask, TIMES: mask.long(), REQUEST_TIME: mask.sum(1), EVENTS: mask.long()}
+    examples = [every[name] for name in others]
+    of_others = tuple({axis: axes[axis] for axis in axes if axis < each.dim()} for each in examples)
     _write(
         path,
         UserTowerModule(model).eval(),
         (features, *examples),
-        ({name: {0: axes[0]} for name in features}, *[axes for _ in others]),
+        ({name: {0: axes[0]} for name in features}, *of_others[:3], *filter(None, [of_others[3:]])),
         [*map(feature_input, features), *others],
         [EMBEDDING],
     )
@@ -180,6 +191,9 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+            warnings.filterwarnings(
+                "ignore", r"The tensor attributes .*_flat_weights", UserWarning
+            )  # of a GRU
             yield
     finally:
         registration.setLevel(level)

@@ -22,7 +22,7 @@ from twotower.files.plain_values import read_json
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 
-PARTS = ("history", "user_tower", "item_tower", "item_bias")
+PARTS = ("history", "user_tower", "item_tower", "item_bias", "new_items")
 """What is built from a bundle's settings; whatever else they name is not looked at."""
 
 
@@ -32,7 +32,7 @@ def read_towers(
     """Read the trained towers; an InputError names the file that cannot be read or does not fit."""
     config, features = folder / layout.CONFIG, folder / layout.FEATURES
     with refusing(config, manifest):
-        parts: dict[str, Any] = {key: settings[key] for key in PARTS}
+        parts: dict[str, Any] = {key: settings[key] for key in PARTS if key in settings}
         check_targets(parts, config, trusted_packages)
         chosen = TwoTowerConfig.of(settings)
     with refusing(features, manifest):

@@ -40,7 +40,8 @@ def _data_folder() -> Path | None:
     return Path(text).expanduser() if text else None
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Return where what was downloaded or computed is kept for every run: `TWOTOWER_CACHE_DIR`."""
     text = os.environ.get(CACHE_VARIABLE)
     return Path(text).expanduser() if text else Path.home() / ".cache" / "twotower"
 
@@ -58,7 +59,7 @@ def fetch(archive: Archive) -> dict[str, Path]:
 
     An InputError (not the published file, no download) says where to put files by hand.
     """
-    final = _cache_folder() / archive.name
+    final = cache_folder() / archive.name
     own = _data_folder()
     for folder in (*([own / archive.name] if own else []), final):
         if all((folder / name).is_file() for name in archive.files):
@@ -86,7 +87,7 @@ def _download(archive: Archive, folder: Path) -> None:
     url = f"{archive.base_url}/{archive.name}.zip"
     by_hand = (
         f"to do it by hand, get {url} and unpack it so that "
-        f"{_cache_folder() / archive.name / next(iter(archive.files))} is there, or point {DATA_VARIABLE} at "
+        f"{cache_folder() / archive.name / next(iter(archive.files))} is there, or point {DATA_VARIABLE} at "
         f"a folder that holds {archive.name}/"
     )
     members = [f"{archive.name}/{name}" for name in archive.files]
@@ -95,7 +96,7 @@ def _download(archive: Archive, folder: Path) -> None:
             url=url,
             known_hash=archive.zip_hash,
             fname=f"{archive.name}.zip",
-            path=_cache_folder() / "downloads",
+            path=cache_folder() / "downloads",
             downloader=pooch.HTTPDownloader(timeout=TIMEOUT_SECONDS),
             processor=pooch.Unzip(members=members, extract_dir=f"../{folder.name}"),
         )

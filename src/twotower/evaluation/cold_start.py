@@ -23,9 +23,9 @@ from twotower.evaluation.predict import CHUNK, encode_catalogue, encode_every_us
 from twotower.evaluation.ranking import item_popularity, rank, targets_of, values_inside
 from twotower.evaluation.top_k import top_k_of
 from twotower.evaluation.user_values import UserValues, intervals_of, key_of, means_of
+from twotower.features.dense import Dense
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
-from twotower.features.vector import Vector
 from twotower.index.index import Index
 from twotower.metrics.recall import Recall
 from twotower.towers.two_tower import TwoTower
@@ -43,7 +43,7 @@ def content_of(items: FeatureTable, known: NDArray[np.bool_]) -> sparse.csr_arra
     bags, numbers = [], []
     for name, encoded in items.every_row().items():
         feature, values = items.features[name], encoded.cpu().numpy()
-        if isinstance(feature, Vector):
+        if isinstance(feature, Dense):
             bags.append(unit(sparse.csr_array(values)))
         elif np.issubdtype(values.dtype, np.floating):
             numbers.append(_standardised(values, known))

@@ -1,8 +1,14 @@
-"""Signs that embeddings have collapsed."""
+"""Signs that embeddings have collapsed, or drift apart."""
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
+
+Pairs = tuple[NDArray[np.integer], NDArray[np.integer]]
+UNIFORMITY_VECTORS = 1024
+"""So many make half a million pairs."""
 
 
 def effective_rank(vectors: Tensor) -> float:
@@ -29,7 +35,7 @@ def mean_cosine(vectors: Tensor) -> float:
     num_vectors = len(vectors)
     if num_vectors < 2:
         return 0.0
-    unit = torch.nn.functional.normalize(vectors.double(), dim=1)
+    unit = functional.normalize(vectors.double(), dim=1)
     total = unit.sum(dim=0).square().sum() - unit.square().sum()
     return float(total / (num_vectors * (num_vectors - 1)))
 
@@ -41,6 +47,35 @@ def norm_spread(vectors: Tensor) -> float:
     return float(norms.std(correction=0) / mean) if mean > 0 else 0.0
 
 
+def alignment(users: Tensor, items: Tensor) -> float:
+    """Return the mean squared distance between each user [P, D] and a wanted item [P, D], both of length 1.
+
+    0 where they point one way, 2 where they are orthogonal; 0 without any pair.
+
+    Reference: Wang and Isola, Understanding Contrastive Representation Learning through Alignment and
+    Uniformity on the Hypersphere, ICML 2020, section 4.1 (alpha = 2); of recommendation Wang et al.
+    (DirectAU), KDD 2022.
+    """
+    apart = functional.normalize(users.double(), dim=1) - functional.normalize(items.double(), dim=1)
+    return float(apart.square().sum(1).mean()) if len(apart) else 0.0
+
+
+def uniformity(vectors: Tensor) -> float:
+    """Return log of the mean exp(-2 squared distance) over pairs of different vectors [N, D] of length 1.
+
+    0 in full collapse; near -4 where they are spread over the sphere in many dimensions. Of many vectors
+    `UNIFORMITY_VECTORS` are taken, evenly spaced.
+
+    Reference: as of `alignment`, section 4.1 (t = 2).
+    """
+    size = min(len(vectors), UNIFORMITY_VECTORS)
+    if size < 2:
+        return 0.0
+    chosen = torch.linspace(0, len(vectors) - 1, size, dtype=torch.float64).round().long()
+    unit = functional.normalize(vectors[chosen.to(vectors.device)].double(), dim=1)
+    return float((torch.pdist(unit).square() * -2).exp().mean().log())
+
+
 def top_1_share(top_rows: np.ndarray) -> float:
     """Return the share of users whose first place [Q, K] is the most shown item; 1 in full collapse."""
     first = top_rows[:, 0]
@@ -48,14 +83,17 @@ def top_1_share(top_rows: np.ndarray) -> float:
     return float(np.bincount(first).max() / len(top_rows)) if len(first) else 0.0
 
 
-def health(users: Tensor, items: Tensor, top_rows: np.ndarray) -> dict[str, float]:
+def health(users: Tensor, items: Tensor, top_rows: np.ndarray, pairs: Pairs) -> dict[str, float]:
     """Return the figures of both towers' embeddings ([Q, D] and [N, D]), as in `user_effective_rank`.
 
-    With them `top_1_share` of what was recommended, [Q, K] item rows.
+    With them `top_1_share` of what was recommended, [Q, K] item rows, and the `alignment` of `pairs`: which
+    user, from 0, wanted which item, from row 1.
     """
     figures = {
         f"{side}_{figure.__name__}": figure(vectors)
         for side, vectors in (("user", users), ("item", items))
-        for figure in (effective_rank, mean_cosine, norm_spread)
+        for figure in (effective_rank, mean_cosine, norm_spread, uniformity)
     }
+    which, wanted = (torch.from_numpy(each.astype(np.int64)).to(items.device) for each in pairs)
+    figures["alignment"] = alignment(users[which], items[wanted - 1])
     return figures | {"top_1_share": top_1_share(top_rows)}

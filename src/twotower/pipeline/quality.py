@@ -13,6 +13,7 @@ from twotower.evaluation.baselines.run import BaselineReports, run_baselines
 from twotower.evaluation.cold_start import cold_start
 from twotower.evaluation.evaluator import Report
 from twotower.evaluation.exact import evaluate_towers
+from twotower.features.feature_table import FeatureTable
 from twotower.pipeline.stages import Job, holds_items_out
 from twotower.runs import record
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
@@ -30,7 +31,7 @@ def evaluate_on_test(job: Job, model: TwoTower, valid: Report | None, temperatur
     """
     dataset = job.dataset
     test = evaluate_towers(model, dataset.test, job.evaluator, dataset.train_and_valid, temperature)
-    baselines = run_all_baselines(job)
+    baselines = run_all_baselines(job, model.items)
     of_baselines = [
         _with_user_ids(report, dataset).assign(baseline=name)
         for name, report in baselines["test"].reports.items()
@@ -41,13 +42,24 @@ def evaluate_on_test(job: Job, model: TwoTower, valid: Report | None, temperatur
     return record.quality_record(valid, test, baselines)
 
 
-def run_all_baselines(job: Job) -> dict[str, BaselineReports]:
-    """Run the baselines on both splits, each fitted on all that came before its split."""
+def run_all_baselines(job: Job, items: FeatureTable) -> dict[str, BaselineReports]:
+    """Run the baselines on both splits, each fitted on all that came before its split.
+
+    Args:
+        job: at hand.
+        items: features of the catalogue, for those who read its content.
+    """
     dataset = job.dataset
     before = {"valid": (dataset.valid, dataset.train), "test": (dataset.test, dataset.train_and_valid)}
     return {
         name: run_baselines(
-            job.config.baselines, job.evaluator, holdout, log, len(dataset.items), _kept_lists(job, name)
+            job.config.baselines,
+            job.evaluator,
+            holdout,
+            log,
+            len(dataset.items),
+            _kept_lists(job, name),
+            items,
         )
         for name, (holdout, log) in before.items()
     }

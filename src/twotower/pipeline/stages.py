@@ -30,6 +30,7 @@ from twotower.reports.console.choose import console_of
 from twotower.reports.console.console import Console
 from twotower.reports.tensorboard import Board
 from twotower.runs import record
+from twotower.runs.behind import behind
 from twotower.runs.fingerprint import flat
 from twotower.runs.result import Result, write_result
 from twotower.runs.run import GOES_ON, Run
@@ -162,7 +163,18 @@ def conclude(job: Job, result: Mapping[str, Any]) -> int:
     run = job.run
     final = record.ended(run.known, "ok" if ok else "index_rejected", run.seconds(), **result)
     tell(job, final)
+    warn_if_behind(job, final)
     return DONE if ok else INDEX_REJECTED
+
+
+def warn_if_behind(job: Job, result: Result) -> None:
+    """Say it where a baseline is ahead of the towers on the validation split, and what to try."""
+    found = behind(result)
+    if found is None:
+        return
+    baseline = job.config.baselines.get(found.baseline)
+    lesson = "" if baseline is None else f"; try {baseline.lesson()}"
+    LOG.warning("warning: %s%s", found, lesson)
 
 
 def tell(job: Job, result: Result) -> None:

@@ -26,7 +26,7 @@ NOT_SHAPING = {
 }
 """Root keys that change where a run is kept or what it prints, not what it computes."""
 
-AFTER_TRAINING = NOT_SHAPING | {"index", "baselines", "metrics"}
+AFTER_TRAINING = NOT_SHAPING | {"index", "baselines", "metrics", "new_items"}
 """Root keys that leave the towers as they are, but for the metric that chooses the epoch."""
 
 DATA_KEYS = frozenset({"data", "split"})

@@ -69,7 +69,8 @@ def machine() -> dict[str, Any]:
 
 def evaluation_fingerprint(settings: Mapping[str, Any]) -> str:
     """Return a SHA-256 over all that makes figures of towers: what is measured, and with which code."""
-    measuring = {key: settings[key] for key in ("metrics", "baselines")}
+    measured = ("metrics", "baselines", "new_items")  # runs of earlier versions have no choice of the last
+    measuring = {key: settings[key] for key in measured if key in settings}
     code = code_fingerprint([*EVALUATION, *_modules_of(measuring)])
     return fingerprint_of([measuring, code])
 

@@ -11,6 +11,7 @@ from twotower.towers.embedding_layout import EmbeddingLayout
 from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder, Slots
 from twotower.towers.history.rows import distinct_rows, sparse_rows
 from twotower.towers.item_bias.item_bias import ItemBias
+from twotower.towers.new_items.new_items import NewItems
 from twotower.towers.tower import Tower
 
 
@@ -36,6 +37,7 @@ class TwoTower(nn.Module):
             reading in the history's own table and count as unknown there.
         contexts: encoded features of all contexts of a request, whose names no feature of users has.
         num_events: E, the kinds of events that histories tell apart where they do.
+        new_items: chooses what embeds items that training did not know, outside of training.
     """
 
     trained_items: Tensor
@@ -51,6 +53,7 @@ class TwoTower(nn.Module):
         trained_items: Tensor,
         contexts: FeatureTable,
         num_events: int,
+        new_items: NewItems.Config,
     ) -> None:
         super().__init__()
         self.users = users
@@ -72,16 +75,19 @@ class TwoTower(nn.Module):
         if history.config.events:
             self.event_table = nn.Embedding(num_events + 1, history.dim, padding_idx=0)
             nn.init.normal_(self.event_table.weight[1:], std=history.dim**-0.5)
+        self.new_items = new_items.build(items, self.item_encoders, self.layout, item_tower.config.provides)
 
     def encode_items(self, rows: Tensor) -> Tensor:
         """Embed items of the catalogue by row [B] -> [B, D]."""
-        return self.layout.of_items(self._item_tower_output(self.items.gather(rows)), self.item_bias(rows))
+        features = self.items.gather(rows)
+        embeddings = self.layout.of_items(self._item_tower_output(features), self.item_bias(rows))
+        return self.new_items.among(features, embeddings)
 
     def encode_item_features(self, features: dict[str, Tensor]) -> Tensor:
         """Embed new items from encoded features, each [B, width] -> [B, D]."""
         output = self._item_tower_output(features)
         unknown = output.new_zeros(len(output), dtype=torch.int64)
-        return self.layout.of_items(output, self.item_bias(unknown))
+        return self.new_items(features, self.layout.of_items(output, self.item_bias(unknown)))
 
     def _item_tower_output(self, features: dict[str, Tensor]) -> Tensor:
         blocks = {name: self.item_encoders[name](values) for name, values in features.items()}
@@ -96,10 +102,8 @@ class TwoTower(nn.Module):
         request_times: Tensor,
         context_rows: Tensor | None = None,
         history_events: Tensor | None = None,
-        *,
-        slots: Slots | None = None,
     ) -> Tensor:
-        """Embed known users.
+        """Embed known users, [B, D].
 
         Args:
             rows: [B] user rows, 0 = unknown.
@@ -108,16 +112,9 @@ class TwoTower(nn.Module):
             request_times: [B] unix seconds at which the user asks.
             context_rows: [B] rows of the table of contexts, 0 = unknown; None: all are.
             history_events: [B, L] what was done with each item, from 1, 0 = not known; None: all are.
-            slots: where in histories, of which there are fewer then, each user looks; None: at the end of
-                one of their own.
-
-        Returns:
-            [B, D].
         """
         features = self._user_features(rows, context_rows)
-        return self.encode_user_features(
-            features, history_rows, history_times, request_times, history_events, slots=slots
-        )
+        return self.encode_user_features(features, history_rows, history_times, request_times, history_events)
 
     def encode_both(
         self,
@@ -132,22 +129,21 @@ class TwoTower(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Embed known users [B, D] and items by rows [C] from 1, [C, D]; the rest as in `encode_users`.
 
+        With slots, users look where these say in histories that they share.
         Where histories read the item tower, an item of a history and of `item_rows` passes it once: of a
         step with the whole catalogue that is a tenth. Its id is then dropped for both or for neither.
         """
         features = self._user_features(rows, context_rows)
         if not self.history.config.reads_towers:
-            users = self.encode_user_features(
-                features, history_rows, history_times, request_times, history_events, slots=slots
-            )
-            return users, self.encode_items(item_rows)
+            asked = (history_rows, history_times, request_times, history_events, slots)
+            return self.encode_user_features(features, *asked), self.encode_items(item_rows)
         blocks = self._user_blocks(features, request_times)
-        table, positions, of_items = self._outputs_by_row(history_rows, item_rows)
-        places, asked = (None, request_times) if slots is None else slots
-        users = self._user_embeddings(blocks, table, positions, history_times, asked, history_events, places)
+        table, positions, places = self._outputs_by_row(history_rows, item_rows)
+        looking = slots or Slots(None, request_times)
+        users = self._user_embeddings(blocks, table, positions, history_times, history_events, looking)
         # Not table[...]: this gradient adds up in one order whatever the threads do, in half the time of
         # index_select's.
-        chosen = nn.functional.embedding(of_items, table)
+        chosen = nn.functional.embedding(places, table)
         return users, self.layout.of_items(chosen, self.item_bias(item_rows))
 
     def encode_user_features(
@@ -157,18 +153,14 @@ class TwoTower(nn.Module):
         history_times: Tensor,
         request_times: Tensor,
         history_events: Tensor | None = None,
-        *,
         slots: Slots | None = None,
     ) -> Tensor:
-        """Embed users from encoded features, each [B, width]; the rest as in `encode_users`.
-
-        Features of the context are among them; those left out are unknown.
-        """
+        """Embed users from features [B, width], of the context too or else unknown; see `encode_users`."""
         # Users before items: what dropout draws keeps its order, so that a seed keeps its figures.
         blocks = self._user_blocks(features, request_times)
-        places, asked = (None, request_times) if slots is None else slots
+        looking = slots or Slots(None, request_times)
         return self._user_embeddings(
-            blocks, *self._history_table(history_rows), history_times, asked, history_events, places
+            blocks, *self._history_table(history_rows), history_times, history_events, looking
         )
 
     def encode_user_histories(
@@ -180,18 +172,16 @@ class TwoTower(nn.Module):
         request_times: Tensor,
         history_events: Tensor | None = None,
     ) -> Tensor:
-        """Embed users whose history items are given as vectors.
+        """Embed users whose history items are given as vectors; the rest as in `encode_users`.
 
         Args:
             features: as in `encode_user_features`.
             table: [R, H] what histories see of items; row 0 is nothing.
             positions: [B, L] rows of the table, right-aligned, 0 = nothing there.
-            history_times: see `encode_users`.
-            request_times: see `encode_users`.
-            history_events: see `encode_users`.
         """
         blocks = self._user_blocks(features, request_times)
-        return self._user_embeddings(blocks, table, positions, history_times, request_times, history_events)
+        looking = Slots(None, request_times)
+        return self._user_embeddings(blocks, table, positions, history_times, history_events, looking)
 
     def with_request(self, features: dict[str, Tensor], request_times: Tensor) -> dict[str, Tensor]:
         """Return a user's features with those of the request's times [B], and of its context if not given."""
@@ -216,15 +206,14 @@ class TwoTower(nn.Module):
         table: Tensor,
         positions: Tensor,
         history_times: Tensor,
-        request_times: Tensor,
         history_events: Tensor | None,
-        places: Tensor | None = None,
+        slots: Slots,
     ) -> Tensor:
         events = None
         if self.history.config.events:
             rows = torch.zeros_like(positions) if history_events is None else history_events
             events = EventEmbeddings(self.event_table.weight, rows)
-        blocks = blocks | self.history.blocks(table, positions, history_times, events, request_times, places)
+        blocks = blocks | self.history.blocks(table, positions, history_times, events, slots)
         return self.layout.of_users(self.user_tower(blocks))
 
     def _history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -243,5 +232,6 @@ class TwoTower(nn.Module):
     def _outputs_by_row(self, rows: Tensor, more: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the item tower's outputs [R, H], row 0 zeros, and where rows [B, L] and more [C] are."""
         distinct, positions, places = distinct_rows(rows, more, self.items.num_rows)
-        output = self._item_tower_output(self.items.gather(distinct))
+        features = self.items.gather(distinct)
+        output = self.new_items.among(features, self._item_tower_output(features))
         return torch.cat([output.new_zeros((1, output.shape[1])), output]), positions, places

@@ -11,6 +11,8 @@ from twotower.config.spec import Width
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.item_bias.item_bias import ItemBias
+from twotower.towers.new_items.by_tower import ByTower
+from twotower.towers.new_items.new_items import NewItems
 from twotower.towers.tower import Tower
 from twotower.towers.two_tower import TwoTower
 
@@ -34,6 +36,8 @@ class TwoTowerConfig(Config):
     user_tower: Tower.Config
     item_tower: Tower.Config
     item_bias: ItemBias.Config
+    new_items: NewItems.Config = ByTower.Config()
+    """How items are embedded that training did not know."""
 
     @property
     def tower_width(self) -> int:
@@ -90,6 +94,5 @@ class TwoTowerConfig(Config):
         user_blocks = users.output_dims | contexts.output_dims | self.history.block_dims(dim)
         user_tower = self.user_tower.build(user_blocks, dim)
         item_tower = self.item_tower.build(items.output_dims, dim)
-        return TwoTower(
-            users, items, history, user_tower, item_tower, item_bias, trained_items, contexts, num_events
-        )
+        parts = history, user_tower, item_tower, item_bias, trained_items, contexts, num_events
+        return TwoTower(users, items, *parts, self.new_items)

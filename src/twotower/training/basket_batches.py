@@ -1,6 +1,6 @@
 """Batches of requests: a user at one moment, and all that this user took from then on.
 
-Shapes: n examples, M moments, B requests of a batch, P positives of a batch.
+Shapes: n examples, R requests of an epoch, B of a batch, P positives of a batch.
 """
 
 import dataclasses
@@ -22,8 +22,9 @@ SECONDS_A_DAY = 86_400
 class BasketBatches(TrainBatches):
     """All batches of all epochs of requests; see `TrainBatches`, whose promises it keeps.
 
-    An epoch asks every user equally often, as far as its size allows, each time at a moment drawn in
-    proportion to the weights of what was taken then.
+    An epoch asks every user equally often, as far as its size allows. An interaction of the user is drawn in
+    proportion to its weight, and asked is at a moment before it, by less than the horizon: so moments lie as
+    they do when a calendar's date is chosen, between a user's visits rather than within one.
 
     Args:
         log: see `TrainBatches`.
@@ -38,58 +39,64 @@ class BasketBatches(TrainBatches):
                 "negatives=catalogue"
             )
         super().__init__(log, objective, **(how | {"strict": True}))
-        chosen = self.order.examples
-        ends, self.users_of = self.examples.history_end[chosen], self.examples.users[chosen]
-        self.firsts = np.flatnonzero(np.diff(ends.astype(np.int64), prepend=-1))
-        times = self.examples.times[chosen]
-        self.stops = _stops(self.users_of, times, self.firsts, objective.config.horizon_days * SECONDS_A_DAY)
-        weights = objective.example_weights(log)[chosen].astype(np.float64)
-        self.reached = np.concatenate([[0.0], np.cumsum(np.add.reduceat(weights, self.firsts))])
-        asked = self.users_of[self.firsts]
-        self.users_asked, begins = np.unique(asked, return_index=True)
-        self.moments = np.append(begins, len(asked))
+        self.horizon = objective.config.horizon_days * SECONDS_A_DAY
+        self.chosen = self.order.examples
+        weights = objective.example_weights(log)[self.chosen].astype(np.float64)
+        self.reached = np.concatenate([[0.0], np.cumsum(weights)])
+        users = self.examples.users[self.chosen]
+        begins = np.flatnonzero(np.diff(users, prepend=-1))
+        self.edges = np.append(begins, len(users))
 
     def _epoch(self, epoch: int) -> Callable[[int, int], Batch]:
         rng = np.random.default_rng([self.order.seed, epoch])
-        number = len(self.users_asked)
+        number = len(self.edges) - 1
         rounds = -(-self.order.size // number)
         users = np.concatenate([rng.permutation(number) for _ in range(rounds)])[: self.order.size]
-        low, high = self.reached[self.moments[users]], self.reached[self.moments[users + 1]]
+        begins, ends = self.edges[users], self.edges[users + 1]
+        low, high = self.reached[begins], self.reached[ends]
         drawn = np.searchsorted(self.reached, low + rng.random(len(users)) * (high - low), side="right") - 1
-        drawn = np.clip(drawn, self.moments[users], self.moments[users + 1] - 1)
+        asked = self.examples.times[self.chosen[np.clip(drawn, begins, ends - 1)]]
+        asked = asked - rng.integers(0, max(1, self.horizon), len(users))
 
         def batch_of(place: int, number: int) -> Batch:
-            return self._requests(drawn[place * self.batch_size : (place + 1) * self.batch_size], number)
+            part = slice(place * self.batch_size, (place + 1) * self.batch_size)
+            return self._requests(begins[part], ends[part], asked[part], number)
 
         return batch_of
 
-    def _requests(self, moments: np.ndarray, number: int) -> Batch:
-        """Gather the batch of some moments [B]."""
-        firsts, counts = self.firsts[moments], self.stops[moments] - self.firsts[moments]
-        owners = np.repeat(np.arange(len(moments)), counts)
+    def _requests(self, begins: np.ndarray, ends: np.ndarray, asked: np.ndarray, number: int) -> Batch:
+        """Gather the batch of some requests.
+
+        Args:
+            begins: [B] where among the chosen examples the user's begin.
+            ends: [B] where they end.
+            asked: [B] unix seconds.
+            number: of the batch.
+        """
+        firsts = self._first_since(asked, begins, ends)
+        counts = self._first_since(asked + max(1, self.horizon), firsts, ends) - firsts
+        owners = np.repeat(np.arange(len(firsts)), counts)
         shift = np.repeat(firsts - np.cumsum(counts) + counts, counts)
-        taken = self.order.examples[shift + np.arange(len(owners))]
-        heads = self.order.examples[firsts]
-        ends = self.examples.history_end[heads]
-        begins = self.offsets[self.examples.users[heads]]
-        batch = self._batch(heads, number, ends, there_are(ends, begins, self.history_length))
+        taken, heads = self.chosen[shift + np.arange(len(owners))], self.chosen[firsts]
+        until = self.examples.history_end[heads]
+        there = there_are(until, self.offsets[self.examples.users[heads]], self.history_length)
         # A long basket counts for more than a short one, and for less than as many users.
         weights = (counts**-0.5)[owners].astype(np.float32)
         return dataclasses.replace(
-            batch,
+            self._batch(heads, number, until, there),
             positives=torch.from_numpy(self.examples.items[taken].astype(np.int64)),
+            request_times=torch.from_numpy(asked),
             weights=torch.from_numpy(weights),
             owners=torch.from_numpy(owners),
         )
 
-
-def _stops(users: np.ndarray, times: np.ndarray, firsts: np.ndarray, horizon: int) -> NDArray[np.int64]:
-    """Return where what is taken within a horizon after each moment [M] ends, among examples [n]."""
-    times = times - times.min(initial=0)
-    width = int(times.max(initial=0)) + horizon + 1
-    keys = users.astype(np.int64) * width + times
-    stops: NDArray[np.int64] = np.searchsorted(keys, keys[firsts] + horizon, side="right")
-    # A horizon that reaches beyond the log's end reaches into the next user's.
-    last = np.searchsorted(users, users[firsts], side="right")
-    reached: NDArray[np.int64] = np.minimum(stops, last)
-    return reached
+    def _first_since(self, times: np.ndarray, low: np.ndarray, high: np.ndarray) -> NDArray[np.int64]:
+        """Return the first of the chosen examples between low and high [B] that is no earlier than times."""
+        low, high = low.astype(np.int64), high.astype(np.int64)
+        while (low < high).any():
+            middle = (low + high) // 2
+            is_earlier = self.examples.times[self.chosen[np.minimum(middle, len(self.chosen) - 1)]] < times
+            is_open = low < high
+            low = np.where(is_open & is_earlier, middle + 1, low)
+            high = np.where(is_open & ~is_earlier, middle, high)
+        return low

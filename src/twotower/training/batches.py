@@ -77,7 +77,7 @@ class Batch:
             name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
         if self.slots is not None:
-            moved["slots"] = Slots(*(each.to(device) for each in self.slots))
+            moved["slots"] = self.slots.to(device)
         return dataclasses.replace(self, **moved)
 
 
@@ -223,7 +223,7 @@ class TrainBatches:
             torch.from_numpy(self.times.before(ends, there)),
             torch.from_numpy(examples.times[chosen]),
             torch.from_numpy(self.weights[chosen]),
-            *self._known(users[:size]),
+            *self._known(users[:size], items[:size]),
             number,
             _int64(items[size:]),
             None if self.own is None else _int64(self.own.draw(users[:size], number)),
@@ -232,7 +232,7 @@ class TrainBatches:
             slots,
         )
 
-    def _known(self, users: np.ndarray) -> tuple[Tensor, Tensor]:
+    def _known(self, users: np.ndarray, items: np.ndarray) -> tuple[Tensor, Tensor]:
         begins, ends = self.known_offsets[users], self.known_offsets[users + 1]
         # Slices laid end to end: a tenth of the time of a place for every item.
         parts = [

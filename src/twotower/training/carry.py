@@ -22,7 +22,7 @@ Origins = dict[str, Tensor]
 """Tensor that may have grown -> where each entry [n] of its first dimension was, -1 for a new one."""
 BY_ITEM = ("trained_items", "history_table.weight")
 BY_EVENT = ("event_table.weight",)
-ITEM_BIAS, ENCODERS = "item_bias.", "_encoders."
+ITEM_BIAS, ENCODERS, NEW_ITEMS = "item_bias.", "_encoders.", "new_items."
 
 
 def carry_towers(
@@ -52,7 +52,7 @@ def carry_towers(
     }
     of_bias = model.item_bias.origins(before.item_bias, item_rows)
     for name, values in own.items():
-        if name.startswith(ITEM_BIAS):
+        if name.startswith(ITEM_BIAS) or (name.startswith(NEW_ITEMS) and name not in learned):
             continue
         if name not in learned or learned[name].shape[1:] != values.shape[1:]:
             raise InputError(f"{name}: the towers gone on from have no such weights")

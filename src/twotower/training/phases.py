@@ -14,6 +14,7 @@ from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.exact import evaluate_towers
 from twotower.files.atomic import write_text_atomically
+from twotower.towers.new_items.fit import fit_new_items
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.curves import Watch
@@ -31,6 +32,8 @@ from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
 FIT, REFIT = "fit", "refit"
+NEW_ITEMS = "model.new_items."
+"""Of weights that are made of the trained ones, so that any choice of it takes the same training."""
 MANY_EMPTY = 0.8
 
 
@@ -206,7 +209,10 @@ def load_phase(module: RetrievalModule, folder: Path, name: str) -> Fitted:
         InputError: its checkpoint is damaged, or another one.
     """
     checkpoint, fitted = _ended(folder, name)
-    module.load_state_dict(checkpoint["state_dict"])
+    trained = {key: values for key, values in checkpoint["state_dict"].items() if NEW_ITEMS not in key}
+    others = {key: values for key, values in module.state_dict().items() if NEW_ITEMS in key}
+    module.load_state_dict(trained | others)
+    fit_new_items(module.model)
     return fitted
 
 

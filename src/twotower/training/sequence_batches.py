@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from twotower.towers.history.history_encoder import Slots
 from twotower.training.batches import Batch, TrainBatches
@@ -64,10 +65,16 @@ class SequenceBatches(TrainBatches):
 
     Every example is there as often as `TrainBatches` would have it. A batch is made of stretches of about
     the same length with about `batch_size` examples together; every epoch has as many batches.
+
+    Args:
+        *given: see `TrainBatches`.
+        masks_known: no item that a user has is a negative; otherwise only the positive itself is none.
+        **how: see `TrainBatches`.
     """
 
-    def __init__(self, *given: Any, **how: Any) -> None:
+    def __init__(self, *given: Any, masks_known: bool = True, **how: Any) -> None:
         super().__init__(*given, **how)
+        self.masks_known = masks_known
         examples, known = self.examples, self.order.examples
         users = examples.users[known]
         begins = self.offsets[users]
@@ -118,6 +125,11 @@ class SequenceBatches(TrainBatches):
         """Return into which batch each stretch goes, ascending; none is left empty."""
         before: NDArray[np.int64] = np.cumsum(counts) - counts
         return before * len(self) // int(counts.sum())
+
+    def _known(self, users: np.ndarray, items: np.ndarray) -> tuple[Tensor, Tensor]:
+        if self.masks_known:
+            return super()._known(users, items)
+        return torch.arange(len(items), dtype=torch.int32), torch.from_numpy(items.astype(np.int32))
 
     def _sequences(self, stretches: np.ndarray, chosen: np.ndarray, owners: np.ndarray, number: int) -> Batch:
         """Gather the batch of some stretches [B].

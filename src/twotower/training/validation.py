@@ -100,7 +100,9 @@ class Validation:
             )
         top = np.concatenate(self._top)
         means = self.evaluator.means(top, self.holdout, self.popularity, self._scored)
-        figures = health(users, self._items, top)
+        holdout = self.holdout
+        owners = np.repeat(np.arange(len(holdout.users)), np.diff(holdout.target_offsets))
+        figures = health(users, self._items, top, (owners, np.asarray(holdout.target_items)))
         return {f"valid/{key}": value for key, value in means.items()} | {
             f"health/{key}": value for key, value in figures.items()
         }

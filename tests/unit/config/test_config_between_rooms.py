@@ -229,7 +229,7 @@ def test_mistakes_between_rooms_come_together_too(refusal: Refusal) -> None:
         "negatives=mixed",
         "negatives.parts.in_batch.frequency=none",
     )
-    assert message.startswith("6 mistakes in ")
+    assert message.startswith("7 mistakes in ")
     for key in (
         "index.num_subquantizers",
         "index.nlist",
@@ -267,7 +267,7 @@ def test_what_needs_times_says_so_with_what_to_set_instead(refusal: Refusal, tmp
     pairs = ("data=pairs", f"data.path={log}")
     when = "features.user.when={_target_:twotower.features.request_time.RequestTime}"
     message = refusal(*pairs, when, "objective.max_age_days=9")
-    assert message.startswith("6 mistakes in ")
+    assert message.startswith("7 mistakes in ")
     for key, remedy in (
         ("split", "use split=leave_one_out or split=user_holdout"),
         ("item_bias", "use item_bias=popularity"),
@@ -275,6 +275,7 @@ def test_what_needs_times_says_so_with_what_to_set_instead(refusal: Refusal, tmp
         ("objective.max_age_days", "set objective.max_age_days=null"),
         ("features.user.when", "leave it out: '~features.user.when'"),
         ("baselines.recent_popularity", "leave it out: '~baselines.recent_popularity'"),
+        ("baselines.trend_ease", "leave it out: '~baselines.trend_ease'"),
     ):
         assert f"\n  {key}: needs times, which this data does not have; {remedy}" in message
     assert "\n  split: needs times" in refusal("experiment=no_times", *pairs, "split=item_cold")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 from twotower.evaluation.baselines import ease, kept
-from twotower.evaluation.baselines.baseline import Baseline
+from twotower.evaluation.baselines.baseline import Baseline, Past
 from twotower.evaluation.baselines.ease import Ease, interaction_matrix
 from twotower.evaluation.baselines.popularity import Popularity
 from twotower.evaluation.baselines.recent_popularity import DAY_SECONDS, RecentPopularity
@@ -25,7 +25,7 @@ EVALUATOR = Evaluator.Config(ks=[1, 2], kinds={"recall": Recall.Config()}, num_b
 
 def test_popularity_counts() -> None:
     baseline = Popularity.Config().build()
-    baseline.fit(make_history([[1, 3], [3]]), 4, now=9)
+    baseline.fit(Past(make_history([[1, 3], [3]]), 4, now=9))
     scores = baseline.scores(make_history([[], []]), np.array([1, 2]))
     assert scores.tolist() == [[1, 0, 2, 0]] * 2
     assert scores.dtype == np.float32
@@ -35,7 +35,7 @@ def test_recent_popularity_counts_only_the_window() -> None:
     day = DAY_SECONDS
     train = make_history([[1, 1, 2, 3, 4]], times=[0, 0, 9 * day, 9 * day, 10 * day])
     baseline = RecentPopularity.Config(days=1).build()
-    baseline.fit(train, 4, now=10 * day)
+    baseline.fit(Past(train, 4, now=10 * day))
     scores = baseline.scores(train, np.array([1]))[0]
     assert np.floor(scores).tolist() == [0, 1, 1, 0]  # item 4 comes at `now`, which is too late
     assert scores[0] > scores[3]  # all-time popularity breaks ties
@@ -44,7 +44,7 @@ def test_recent_popularity_counts_only_the_window() -> None:
 def test_recent_popularity_of_an_empty_window_is_popularity() -> None:
     train = make_history([[2, 2, 1]])
     baseline = RecentPopularity.Config(days=1).build()
-    baseline.fit(train, 3, now=100 * DAY_SECONDS)
+    baseline.fit(Past(train, 3, now=100 * DAY_SECONDS))
     assert np.argsort(-baseline.scores(train, np.array([1]))[0]).tolist() == [1, 0, 2]
 
 
@@ -54,14 +54,14 @@ def test_ease_equals_the_closed_form() -> None:
     P = np.linalg.inv(X.T @ X + 2.0 * np.eye(4))
     B = np.eye(4) - P / np.diag(P)
     baseline = Ease.Config(regularisation=2.0).build()
-    baseline.fit(train, 4, now=9)
+    baseline.fit(Past(train, 4, now=9))
     np.testing.assert_allclose(baseline.weights, B, atol=1e-6)
     np.testing.assert_allclose(baseline.scores(train, np.arange(1, 5)), X @ B, atol=1e-6)
 
 
 def test_ease_gives_popularity_to_users_without_history() -> None:
     baseline = Ease.Config(regularisation=2.0).build()
-    baseline.fit(make_history([[1, 2], [2]]), 3, now=9)
+    baseline.fit(Past(make_history([[1, 2], [2]]), 3, now=9))
     assert baseline.scores(make_history([[1], []]), np.array([2]))[0].tolist() == [1, 2, 0]
 
 

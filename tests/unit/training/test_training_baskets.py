@@ -33,14 +33,14 @@ def batches_of(log: History, length: int = 12, **settings: Any) -> Any:
 
 
 def requests(batches: Any) -> list[tuple[int, int, tuple[int, ...], tuple[int, ...]]]:
-    """User, day, history, positives, of each request of the rest of an epoch."""
+    """User, unix seconds, history, positives, of each request of the rest of an epoch."""
     found = []
     for batch in batches:
         for row in range(len(batch.users)):
             positives = batch.positives[batch.owners == row].tolist()
             history = batch.history_rows[row][batch.history_rows[row] > 0].tolist()
-            day = int(batch.request_times[row]) // DAY
-            found.append((int(batch.users[row]), day, tuple(history), tuple(positives)))
+            asked = int(batch.request_times[row])
+            found.append((int(batch.users[row]), asked, tuple(history), tuple(positives)))
     return found
 
 
@@ -48,25 +48,34 @@ def requests(batches: Any) -> list[tuple[int, int, tuple[int, ...], tuple[int, .
 def test_positives_are_what_is_taken_within_the_horizon_and_history_what_was_before(
     log: list[list[tuple[int, int]]], horizon: int
 ) -> None:
-    for user, day, history, positives in requests(batches_of(history_of(log), horizon_days=horizon)):
-        events = log[user - 1]
-        assert day in {at for at, _ in events}
-        assert list(history) == [item for at, item in events if at < day]
-        assert list(positives) == [item for at, item in events if day <= at <= day + horizon]
+    for user, asked, history, positives in requests(batches_of(history_of(log), horizon_days=horizon)):
+        events, until = log[user - 1], asked + max(1, horizon * DAY)
+        assert positives
+        assert list(history) == [item for day, item in events if day * DAY < asked]
+        assert list(positives) == [item for day, item in events if asked <= day * DAY < until]
 
 
 def test_users_are_asked_equally_often_and_at_late_moments_more() -> None:
     log = history_of([[(0, 1), (30, 2), (60, 3)], [(59, 4)], [(60, 5), (60, 6)]])
-    found = requests(batches_of(log, epoch_requests=3000, recency_half_life_days=10.0))
+    found = requests(batches_of(log, epoch_requests=3000, recency_half_life_days=10.0, horizon_days=0))
     users = Counter(user for user, *_ in found)
     assert users == {1: 1000, 2: 1000, 3: 1000}
-    days = Counter(day for user, day, *_ in found if user == 1)
+    days = Counter(asked // DAY for user, asked, *_ in found if user == 1)
     assert days[30] / days[60] == pytest.approx(1 / 8, rel=0.3)
     assert days[0] < 40
 
 
+def test_moments_lie_evenly_within_the_horizon_before_what_was_drawn() -> None:
+    log = history_of([[(100, 1)], [(100, 2)]])
+    leads = [100 * DAY - asked for _, asked, *_ in requests(batches_of(log, epoch_requests=2000))]
+    assert min(leads) >= 0
+    assert max(leads) < 28 * DAY
+    assert np.mean(leads) == pytest.approx(14 * DAY, rel=0.05)
+
+
 def test_a_basket_weighs_as_the_root_of_its_size() -> None:
-    batch = next(iter(batches_of(history_of([[(1, 1), (1, 2), (1, 3), (1, 4)], [(1, 5)]]))))
+    log = history_of([[(1, 1), (1, 2), (1, 3), (1, 4)], [(1, 5)]])
+    batch = next(iter(batches_of(log, horizon_days=0)))
     sums = torch.zeros(len(batch.users)).index_add(0, batch.owners, batch.weights)
     assert dict(zip(batch.users.tolist(), sums.tolist(), strict=True)) == pytest.approx({1: 2.0, 2: 1.0})
 

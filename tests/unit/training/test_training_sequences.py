@@ -113,8 +113,7 @@ def test_a_pooled_user_is_the_same_by_either_objective() -> None:
     pooled = []
     for kind in (NextItem, Sequence):
         (batch,) = batches_of(kind, log, 9, 4, True)
-        places = None if batch.slots is None else batch.slots.places
-        blocks = encoder.blocks(table, batch.history_rows, batch.history_times, places=places)
+        blocks = encoder.blocks(table, batch.history_rows, batch.history_times, slots=batch.slots)
         order = np.lexsort((batch.positives, batch.users))
         pooled.append(torch.cat(list(blocks.values()), 1)[order])
     torch.testing.assert_close(*pooled)
@@ -133,7 +132,7 @@ def test_little_is_padded() -> None:
 
 def test_a_history_that_is_summarised_at_its_end_alone_is_refused() -> None:
     (problem,) = Sequence.Config().problems(Facts(every_position=False))
-    assert "use history=mean_pooling, or objective=next_item" in problem[1]
+    assert "use history=sasrec, or objective=next_item" in problem[1]
     assert not Sequence.Config().problems(Facts(every_position=True))
 
 

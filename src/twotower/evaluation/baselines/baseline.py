@@ -1,13 +1,44 @@
 """What every baseline does."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from twotower.config.component import Component
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Past:
+    """What baselines learn from, one after the other; what two of them compute is computed once.
+
+    Args:
+        train: the log.
+        num_items: N, the catalogue.
+        now: when requests come, in unix seconds.
+        content: of the catalogue, unit vectors [N, V] (`content_of`); None where items are known by id alone.
+    """
+
+    train: History
+    num_items: int
+    now: int
+    content: sparse.csr_array | None = None
+    _made: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` returns, or returned for another baseline under this key; not to be changed."""
+        if key not in self._made:
+            self._made[key] = make()
+        found: T = self._made[key]
+        return found
 
 
 class Baseline(Component, ABC):
@@ -16,6 +47,9 @@ class Baseline(Component, ABC):
     class Config(Component.Config):
         """Settings of every baseline."""
 
+        reads_content: ClassVar[bool] = False
+        """Whether it is left out where items are known by id alone."""
+
         def skip_reason(self, num_items: int) -> str | None:
             """Return why it cannot run on a catalogue of this size, None if it can."""
             return None
@@ -23,6 +57,10 @@ class Baseline(Component, ABC):
         def says_something_of(self, holdout: Holdout) -> bool:
             """Tell whether it means anything on such data; where not, it is left out without a word."""
             return True
+
+        def lesson(self) -> str:
+            """Return what to try where towers are behind it on the validation split."""
+            return "user_tower=single_block item_tower=single_block, or more trainer.patience"
 
         def build(self) -> "Baseline":
             """Build the baseline, which has learned nothing yet."""
@@ -34,8 +72,8 @@ class Baseline(Component, ABC):
         self.config = config
 
     @abstractmethod
-    def fit(self, train: History, num_items: int, now: int) -> None:
-        """Learn from the log; requests come at `now`, in unix seconds.
+    def fit(self, past: Past) -> None:
+        """Learn from the log.
 
         Raises:
             InputError: a setting does not suit the log; begins with its name.

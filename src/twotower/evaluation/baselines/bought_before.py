@@ -24,6 +24,10 @@ class BoughtBefore(Popularity):
             """Tell whether what a user has may be recommended."""
             return holdout.repeats
 
+        def lesson(self) -> str:
+            """Return what knows of what the user took."""
+            return "history=weighted_pooling user_tower=single_block item_tower=single_block"
+
     config: Config
 
     def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import scipy.linalg
@@ -13,7 +14,7 @@ from twotower.config.memory import beyond_memory
 from twotower.config.progress import Progress, in_words
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.history import History
-from twotower.evaluation.baselines.baseline import Baseline
+from twotower.evaluation.baselines.baseline import Baseline, Past
 
 BLOCK_ITEMS = 1024
 BYTES = 4
@@ -45,19 +46,18 @@ class Ease(Baseline):
                 return f"{num_items} items are above max_items = {self.max_items}"
             return beyond_memory(f"{num_items} x {num_items} weights", BYTES * num_items**2)
 
+        def lesson(self) -> str:
+            """Return what has item-to-item weights: the item's embedding beside the history's."""
+            return "user_tower=single_block item_tower=single_block"
+
     config: Config
 
-    def fit(self, train: History, num_items: int, now: int) -> None:
+    def fit(self, past: Past) -> None:
         """Solve for the item weights, float32 [N, N]."""
-        taken = interaction_matrix(train, np.arange(len(train.offsets) - 1), num_items)
+        taken = all_taken(past)
         self.counts = taken.sum(axis=0)
-        gram = gram_of(taken)
-        gram[np.diag_indices(num_items)] += self.config.regularisation
-        tell_of_inverse(gram)
-        precision = inverse_of_symmetric(gram)
-        precision /= -np.diag(precision).copy()
-        self.weights = precision
-        self.weights[np.diag_indices(num_items)] = 0.0
+        regularisation = self.config.regularisation
+        self.weights = past.once(("ease", regularisation), lambda: item_weights(taken, regularisation))
 
     def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
         """Return what the users' histories predict."""
@@ -65,6 +65,24 @@ class Ease(Baseline):
         predicted: NDArray[np.float32] = taken @ self.weights
         predicted[np.diff(taken.indptr) == 0] = self.counts
         return predicted
+
+
+def all_taken(past: Past) -> scipy.sparse.csr_array:
+    """Return which items each user row has, float32 [num_users + 1, N] of ones."""
+    rows = np.arange(past.train.num_users + 1)
+    return past.once("taken", lambda: interaction_matrix(past.train, rows, past.num_items))
+
+
+def item_weights(taken: scipy.sparse.csr_array, regularisation: float) -> NDArray[np.float32]:
+    """Return B, float32 [N, N]."""
+    gram = gram_of(taken)
+    diagonal = np.diag_indices(len(gram))
+    gram[diagonal] += regularisation
+    tell_of_inverse(gram)
+    precision = inverse_of_symmetric(gram)
+    precision /= -np.diag(precision).copy()
+    precision[diagonal] = 0.0
+    return precision
 
 
 def interaction_matrix(history: History, users: np.ndarray, num_items: int) -> scipy.sparse.csr_array:
@@ -84,14 +102,23 @@ def gram_of(taken: scipy.sparse.csr_array) -> NDArray[np.float32]:
     Made block by block, as the whole sparse product would be larger than the dense one.
     """
     num_items = taken.shape[1]
-    columns = taken.tocsc()
     gram = np.empty((num_items, num_items), dtype=np.float32)
-    with Progress("baseline ease: counting users with both of two items", num_items) as tell:
-        for start in range(0, num_items, BLOCK_ITEMS):
-            tell(start)
-            block = slice(start, min(start + BLOCK_ITEMS, num_items))
-            gram[block] = (columns[:, block].T @ taken).toarray()
+    for block, counts in gram_blocks(taken, "ease", BLOCK_ITEMS):
+        gram[block] = counts
     return gram
+
+
+def gram_blocks(
+    taken: scipy.sparse.csr_array, baseline: str, size: int
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Yield how many users have both of two items, for blocks of `size` items: which they are, [size, N]."""
+    num_items = taken.shape[1]
+    columns = taken.tocsc()
+    with Progress(f"baseline {baseline}: counting users with both of two items", num_items) as tell:
+        for start in range(0, num_items, size):
+            tell(start)
+            block = slice(start, min(start + size, num_items))
+            yield block, (columns[:, block].T @ taken).toarray()
 
 
 def tell_of_inverse(matrix: NDArray[np.float32]) -> None:

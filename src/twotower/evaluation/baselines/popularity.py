@@ -4,17 +4,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.history import History
-from twotower.evaluation.baselines.baseline import Baseline
+from twotower.evaluation.baselines.baseline import Baseline, Past
 from twotower.evaluation.ranking import item_popularity
 
 
 class Popularity(Baseline):
     """Score of an item = its train interactions."""
 
-    def fit(self, train: History, num_items: int, now: int) -> None:
+    class Config(Baseline.Config):
+        """Nothing to set."""
+
+        def lesson(self) -> str:
+            """Return what knows of popularity."""
+            return "item_bias=popularity"
+
+    config: Config
+
+    def fit(self, past: Past) -> None:
         """Count the interactions of each item."""
-        self.counts = item_popularity(train, num_items)[1:].astype(np.float32)
+        self.counts = item_popularity(past.train, past.num_items)[1:].astype(np.float32)
 
     def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
         """Return the same scores for every user."""
         return np.tile(self.counts, (len(users), 1))
+
+
+def popular_last(scores: NDArray[np.float32], counts: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return scores [B, N]; those that are not above 0 become less, in order of popularity [N]."""
+    found: NDArray[np.float32] = np.where(scores > 0, scores, counts / (counts.max(initial=0) + 1) - 1)
+    return found

@@ -1,10 +1,11 @@
 """Recent popularity: what was taken most in the last days."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twotower.config.facts import Facts
 from twotower.config.spec import Days
-from twotower.data.history import History
+from twotower.evaluation.baselines.baseline import Past
 from twotower.evaluation.baselines.popularity import Popularity
 from twotower.evaluation.ranking import item_popularity
 
@@ -27,12 +28,21 @@ class RecentPopularity(Popularity):
             """Tell whether there are times."""
             return facts.lacks_times("", f"leave it out: '~{facts.key}'")
 
+        def lesson(self) -> str:
+            """Return what knows of recent popularity."""
+            return f"item_bias=recent_popularity item_bias.half_life_days={self.days / 4:g}"
+
     config: Config
 
-    def fit(self, train: History, num_items: int, now: int) -> None:
+    def fit(self, past: Past) -> None:
         """Count the interactions of each item inside the window."""
-        train = train.positives
-        inside = (train.times >= now - self.config.days * DAY_SECONDS) & (train.times < now)
-        recent = np.bincount(train.items[inside], minlength=num_items + 1)[1:]
-        ever = item_popularity(train, num_items)[1:]
+        recent = recent_counts(past, self.config.days)
+        ever = item_popularity(past.train, past.num_items)[1:]
         self.counts = (recent + ever / (ever.max(initial=0) + 1)).astype(np.float32)
+
+
+def recent_counts(past: Past, days: float) -> NDArray[np.int64]:
+    """Return the interactions of each item [N] in the last `days` before now."""
+    train = past.train.positives
+    inside = (train.times >= past.now - days * DAY_SECONDS) & (train.times < past.now)
+    return np.bincount(train.items[inside], minlength=past.num_items + 1)[1:]

@@ -12,11 +12,13 @@ from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
-from twotower.evaluation.baselines.baseline import Baseline
+from twotower.evaluation.baselines.baseline import Baseline, Past
 from twotower.evaluation.baselines.kept import KeptLists
+from twotower.evaluation.cold_start import content_of
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import top_k_of
+from twotower.features.feature_table import FeatureTable
 
 
 @dataclass(frozen=True)
@@ -34,21 +36,33 @@ def run_baselines(
     train: History,
     num_items: int,
     kept: KeptLists | None = None,
+    items: FeatureTable | None = None,
 ) -> BaselineReports:
     """Fit each baseline on `train` and evaluate it; an InputError if a setting does not suit the data.
 
-    What took long is taken from `kept`, if it is there.
+    Args:
+        configs: of the baselines, by name.
+        evaluator: of their lists.
+        holdout: what is to be predicted.
+        train: what is known before.
+        num_items: N.
+        kept: what took long is taken from there, but for lists by content.
+        items: features of the catalogue, whose content counts as of the items of `train`.
     """
     popularity = item_popularity(train, num_items)
+    content = None
+    if items is not None and any(config.reads_content for config in configs.values()):
+        content = content_of(items, popularity[1:] > 0)
+    past = Past(train, num_items, request_time(holdout, train), content)
     reports, skipped = {}, {}
     for name, config in configs.items():
-        if not config.says_something_of(holdout):
+        if not config.says_something_of(holdout) or (config.reads_content and content is None):
             continue
         if reason := config.skip_reason(num_items):
             skipped[name] = reason
             continue
-        recommend = partial(_fitted_top_rows, name, config, evaluator, holdout, train, num_items)
-        rows = recommend() if kept is None else kept.take(config, recommend)
+        recommend = partial(_fitted_top_rows, name, config, evaluator, holdout, past)
+        rows = recommend() if kept is None or config.reads_content else kept.take(config, recommend)
         reports[name] = evaluator.evaluate(rows, holdout, popularity)
     return BaselineReports(reports, skipped)
 
@@ -64,12 +78,11 @@ def _fitted_top_rows(
     config: Baseline.Config,
     evaluator: Evaluator,
     holdout: Holdout,
-    train: History,
-    num_items: int,
+    past: Past,
 ) -> NDArray[np.int64]:
     baseline = config.build()
     try:
-        baseline.fit(train, num_items, request_time(holdout, train))
+        baseline.fit(past)
     except InputError as error:
         raise InputError(f"baselines.{name}.{error}") from error
     num_users = len(holdout.users)
@@ -79,5 +92,5 @@ def _fitted_top_rows(
             tell(queries.start)
             return torch.from_numpy(baseline.scores(holdout.history, holdout.users[queries]))
 
-        rows, _ = top_k_of(score, num_users, num_items, evaluator.max_k, evaluator.excluded(holdout))
+        rows, _ = top_k_of(score, num_users, past.num_items, evaluator.max_k, evaluator.excluded(holdout))
     return rows

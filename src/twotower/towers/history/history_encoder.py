@@ -25,14 +25,19 @@ class EventEmbeddings(NamedTuple):
 
 
 class Slots(NamedTuple):
-    """Which positions of whole sequences are asked for: many examples share one history.
+    """Which positions of histories are asked for, and when.
 
-    `places` [P] are positions among the B * L of histories, and `request_times` [B] say when the last
-    position of each history is asked for.
+    `places` [P] are positions among the B * L of histories that many examples share; None: the last of each.
+    `request_times` [B] int64 unix seconds say when the last one is asked for.
     """
 
-    places: Tensor
+    places: Tensor | None
     request_times: Tensor
+
+    def to(self, device: torch.device) -> "Slots":
+        """Return them on a device."""
+        places = None if self.places is None else self.places.to(device)
+        return Slots(places, self.request_times.to(device))
 
 
 class HistoryEncoder(Component, nn.Module, ABC):
@@ -136,7 +141,8 @@ class HistoryEncoder(Component, nn.Module, ABC):
         Args:
             embeddings: [B, L, H], zeros where masked.
             mask: [B, L] bool, true where there is an item.
-            times: [B, L] int64 unix seconds, 0 where masked; [B, L + 1] where `Config.reads_request_times`.
+            times: [B, L] int64 unix seconds, 0 where masked; [B, L + 1] where `Config.reads_request_times`
+                and the request's is known.
 
         Returns:
             [B, H]; zeros where there is no item.
@@ -167,7 +173,12 @@ class HistoryEncoder(Component, nn.Module, ABC):
         return self._latest(embeddings, there, times)
 
     def _latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
-        return self.latest(embeddings * mask[..., None], mask, _masked(times, mask))
+        return self.latest(embeddings * mask[..., None], mask, self._masked(times, mask))
+
+    def _masked(self, times: Tensor, mask: Tensor) -> Tensor:
+        length = mask.shape[1]
+        of_items = times[:, :length].masked_fill(~mask, 0)
+        return torch.cat([of_items, times[:, length:]], 1) if self.config.reads_request_times else of_items
 
     def blocks(
         self,
@@ -175,8 +186,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
         positions: Tensor,
         times: Tensor,
         events: EventEmbeddings | None = None,
-        request_times: Tensor | None = None,
-        places: Tensor | None = None,
+        slots: Slots | None = None,
     ) -> dict[str, Tensor]:
         """Return what the user tower is given: `history` [B, H] and, if wanted, `last_item` [B, H].
 
@@ -185,18 +195,17 @@ class HistoryEncoder(Component, nn.Module, ABC):
             positions: see `pool`.
             times: see `pool`.
             events: what was done with the items, if that is looked at.
-            request_times: [B] int64 unix seconds at which each history is asked for.
-            places: see `Slots`; the blocks are then [P, H], of these positions. None: of the last of each.
+            slots: which positions are asked for, the blocks are then [P, H], and when; None: the last of
+                each, at no known time.
         """
         if self.training and self.config.dropout > 0:
             positions = positions * (
                 torch.rand(positions.shape, device=positions.device) >= self.config.dropout
             )
-        if self.config.reads_request_times:
-            assert request_times is not None
-            times = torch.cat([times, request_times[:, None]], 1)
-        if places is not None:
-            return self._blocks_at(places, table, positions, times, events)
+        if slots is not None and self.config.reads_request_times:
+            times = torch.cat([times, slots.request_times[:, None]], 1)
+        if slots is not None and slots.places is not None:
+            return self._blocks_at(slots.places, table, positions, times, events)
         if events is None:
             found = {"history": self.pool(table, positions, times)}
         else:
@@ -223,12 +232,7 @@ class HistoryEncoder(Component, nn.Module, ABC):
         if events is not None:
             embeddings = embeddings + events.of(slice(None))
         embeddings = embeddings * there[..., None]
-        found = {"history": self(embeddings, there, _masked(times, there))}
+        found = {"history": self(embeddings, there, self._masked(times, there))}
         if self.config.last_item:
             found["last_item"] = embeddings
         return {name: block.flatten(0, 1).index_select(0, places) for name, block in found.items()}
-
-
-def _masked(times: Tensor, mask: Tensor) -> Tensor:
-    """Return times [B, L] with 0 where masked; a request's, the last of [B, L + 1], stays."""
-    return times.masked_fill(~functional.pad(mask, (0, times.shape[1] - mask.shape[1]), value=True), 0)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder
+from twotower.towers.history.history_encoder import EventEmbeddings, HistoryEncoder, Slots
 
 
 class NoHistory(HistoryEncoder):
@@ -32,8 +32,7 @@ class NoHistory(HistoryEncoder):
         positions: Tensor,
         times: Tensor,
         events: EventEmbeddings | None = None,
-        request_times: Tensor | None = None,
-        places: Tensor | None = None,
+        slots: Slots | None = None,
     ) -> dict[str, Tensor]:
         """Return no block."""
         return {}

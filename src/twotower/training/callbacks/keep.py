@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from twotower.towers.new_items.fit import fit_new_items
 from twotower.training.batches import TrainBatches
 from twotower.training.checkpoints import read_checkpoint, write_checkpoint
 from twotower.training.module import RetrievalModule
@@ -90,9 +91,13 @@ class Keep(Checkpoint):
                 logger.save()  # for whoever watches the curves
 
     def load_best(self, module: RetrievalModule) -> None:
-        """Put the best weights into the module, where something was monitored; else it keeps the last."""
+        """Put the best weights into the module, where something was monitored; else it keeps the last.
+
+        With these it learns how new items are embedded.
+        """
         if self.best is not None:
             module.load_state_dict(read_checkpoint(self.folder / BEST, module.device)["state_dict"])
+        fit_new_items(module.model)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training must know."""

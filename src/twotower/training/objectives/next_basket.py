@@ -36,8 +36,8 @@ class NextBasket(Objective):
         """B, requests of a batch."""
         recency_half_life_days: PositiveFloat | None = None
         """A moment this much older than the newest interaction is drawn half as often."""
-        horizon_days: Annotated[int, Ge(0), Le(36_500)] = 0
-        """What is taken so many days after the moment is a positive too."""
+        horizon_days: Annotated[int, Ge(0), Le(36_500)] = 28
+        """Positives are what is taken within so many days after the moment; 0: at the moment itself."""
         epoch_requests: Annotated[PositiveInt, Le(100_000_000)] | None = None
         """Of an epoch; null for a tenth of the interactions, 10,000 at least and 100,000 at most."""
 

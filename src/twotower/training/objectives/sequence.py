@@ -24,17 +24,19 @@ class Sequence(NextItem):
         """A weight acts on the loss."""
         epoch_examples: None = None
         """None are drawn."""
+        mask_known: bool = True
+        """No item that the user has, earlier or later, is a negative; false: all but the target are."""
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
             """Refuse a history that is only summarised at its end."""
             found = super().problems(facts)
             if facts.every_position is False:
                 text = "learns from every position of a history, of which the one as set summarises the last"
-                found.append(("", f"{text} alone; use history=mean_pooling, or objective=next_item"))
+                found.append(("", f"{text} alone; use history=sasrec, or objective=next_item"))
             return found
 
     config: Config
 
     def batches(self, log: History, **how: Any) -> SequenceBatches:
         """Return batches of whole sequences."""
-        return SequenceBatches(log, self, **how)
+        return SequenceBatches(log, self, masks_known=self.config.mask_known, **how)

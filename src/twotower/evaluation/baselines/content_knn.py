@@ -1,0 +1,42 @@
+"""Content neighbours: what says of itself what the user's items say of themselves."""
+
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.history import History
+from twotower.evaluation.baselines.baseline import Baseline, Past
+from twotower.evaluation.baselines.ease import interaction_matrix
+from twotower.evaluation.baselines.popularity import popular_last
+from twotower.evaluation.ranking import item_popularity
+
+
+class ContentKnn(Baseline):
+    """Score = the cosine of an item's content (`content_of`) with the mean of that of the user's items.
+
+    Users without a history, and items unlike all of it, get popularity. The only baseline that finds items
+    nobody took before.
+    """
+
+    class Config(Baseline.Config):
+        """Nothing to set."""
+
+        reads_content: ClassVar[bool] = True
+
+        def lesson(self) -> str:
+            """Return what makes the towers read more of the content."""
+            return "item_tower=mlp features.item.item_id.dropout=0.5"
+
+    config: Config
+
+    def fit(self, past: Past) -> None:
+        """Take the content."""
+        assert past.content is not None
+        self.counts = item_popularity(past.train, past.num_items)[1:].astype(np.float32)
+        self.content = past.content.astype(np.float32)
+
+    def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
+        """Return the cosines times the length of the mean, which ranks alike."""
+        taken = interaction_matrix(history, users, len(self.counts))
+        return popular_last((taken @ self.content @ self.content.T).toarray(), self.counts)

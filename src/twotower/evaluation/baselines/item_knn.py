@@ -1,0 +1,71 @@
+"""Item neighbours: what others took who took the same."""
+
+import numpy as np
+import scipy.sparse
+from numpy.typing import NDArray
+
+from twotower.config.spec import NonNegativeFloat, PositiveInt
+from twotower.data.history import History
+from twotower.evaluation.baselines.baseline import Baseline, Past
+from twotower.evaluation.baselines.ease import all_taken, gram_blocks, interaction_matrix
+from twotower.evaluation.baselines.popularity import popular_last
+
+BLOCK_NUMBERS = 2**24  # of a block of similarities; as float32 they are 64 MiB
+
+
+class ItemKnn(Baseline):
+    """Score of an item = the sum of its similarities to those of the history that are its neighbours.
+
+    The similarity of i and j is c_ij / (sqrt(c_i c_j) + shrinkage), c the users with an item or with both:
+    their cosine, less where few users speak for it. Items without a neighbour there follow by popularity.
+    Costs N^2 operations, and 12 N x `neighbours` bytes.
+
+    Reference: Deshpande and Karypis, Item-based top-N recommendation algorithms, TOIS 2004, section 4; the
+    shrinkage is that of Bell and Koren, ICDM 2007, section 3.
+    """
+
+    class Config(Baseline.Config):
+        """Settings of neighbours."""
+
+        neighbours: PositiveInt = 100
+        """Of each item, the most similar."""
+        shrinkage: NonNegativeFloat = 50
+        """Users that are added to the denominator."""
+        max_items: PositiveInt = 50_000
+        """Largest catalogue it is run on."""
+
+        def skip_reason(self, num_items: int) -> str | None:
+            """See `Baseline.Config.skip_reason`."""
+            too_many = f"{num_items} items are above max_items = {self.max_items}"
+            return too_many if num_items > self.max_items else None
+
+    config: Config
+
+    def fit(self, past: Past) -> None:
+        """Find the neighbours; keeps similarities [N, N], those of item i to its neighbours in column i."""
+        taken = all_taken(past)
+        self.counts = np.asarray(taken.sum(axis=0), dtype=np.float32)
+        lines = [
+            self._nearest(block, counts)
+            for block, counts in gram_blocks(taken, "item_knn", max(BLOCK_NUMBERS // past.num_items, 1))
+        ]
+        self.similarities = scipy.sparse.csr_array(scipy.sparse.vstack(lines).T)
+
+    def _nearest(self, block: slice, both: NDArray[np.float32]) -> scipy.sparse.csr_array:
+        """Return the similarities [n, N] of a block of items to their neighbours, of users with both."""
+        norms = np.sqrt(self.counts)
+        found = both / np.maximum(norms[block, None] * norms + self.config.shrinkage, 1)
+        found[np.arange(len(found)), np.arange(block.start, block.stop)] = 0.0
+        count = min(self.config.neighbours, found.shape[1])
+        columns = np.argpartition(-found, count - 1, axis=1)[:, :count]
+        values = np.take_along_axis(found, columns, axis=1)
+        rows = np.repeat(np.arange(len(found)), count)
+        near = scipy.sparse.csr_array((values.ravel(), (rows, columns.ravel())), shape=found.shape)
+        near.eliminate_zeros()
+        return near
+
+    def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
+        """Return the sums over the users' histories."""
+        taken = interaction_matrix(history, users, len(self.counts))
+        found: NDArray[np.float32] = (taken @ self.similarities).toarray()
+        return popular_last(found, self.counts)

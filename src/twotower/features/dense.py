@@ -1,0 +1,79 @@
+"""What features have in common whose values are vectors: given ones, or those of a text or an image."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from twotower.config.spec import WidthOrNone
+from twotower.features.feature import Feature
+
+FloatMatrix = npt.NDArray[np.float32]
+
+
+class Dense(Feature):
+    """A vector, as it is, standardised or projected; zeros where there is none."""
+
+    class Config(Feature.Config):
+        """Settings of vectors."""
+
+        standardise: bool = False
+        """Scale each component to mean 0 and standard deviation 1 on train."""
+        dim: WidthOrNone = 0
+        """Width of a learned linear projection of it; 0 for the vector itself."""
+
+    class State(Feature.State):
+        """What is subtracted from and what divides each component."""
+
+        mean: list[float] = Field(default_factory=list)
+        std: list[float] = Field(default_factory=list)
+
+    config: Config
+    state: State
+
+    @property
+    def length(self) -> int:
+        """Of a vector; known after `fit`."""
+        return len(self.state.mean)
+
+    @property
+    def output_dim(self) -> int:
+        """Width of the projection, or else the length of a vector, known after `fit`."""
+        return self.config.dim or self.length
+
+    def encoder(self) -> nn.Module:
+        """Return a fresh projection, if there is one, [..., length] -> [..., output_dim]."""
+        return nn.Linear(self.length, self.config.dim, bias=False) if self.config.dim else super().encoder()
+
+    @abstractmethod
+    def _vectors(self, values: pd.Series) -> Sequence[FloatMatrix | None]:
+        """Return the vector of each value, None where there is none."""
+
+    @property
+    @abstractmethod
+    def _width(self) -> int:
+        """Width of vectors to come where train has none; 1 if that cannot be known."""
+
+    def _learn(self, values: pd.Series) -> State:
+        vectors = [vector for vector in self._vectors(values) if vector is not None]
+        if not vectors:  # all are unknown: zeros
+            return self.State(mean=[0.0] * self._width, std=[1.0] * self._width)
+        if not self.config.standardise:
+            dim = len(vectors[0])
+            return self.State(mean=[0.0] * dim, std=[1.0] * dim)
+        matrix = np.stack(vectors).astype(np.float64)
+        std = matrix.std(0)
+        return self.State(mean=matrix.mean(0).tolist(), std=np.where(std > 0, std, 1.0).tolist())
+
+    def _encode(self, values: pd.Series) -> Tensor:
+        mean, std = np.asarray(self.state.mean), np.asarray(self.state.std)
+        encoded: FloatMatrix = np.zeros((len(values), self.length), dtype=np.float32)
+        for position, vector in enumerate(self._vectors(values)):
+            if vector is not None and len(vector) == self.length:
+                encoded[position] = (vector - mean) / std
+        return torch.from_numpy(encoded)

@@ -1,0 +1,107 @@
+"""What a pretrained model says of a text or an image: computed once, never trained, projected."""
+
+import functools
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from twotower.config.errors import InputError
+from twotower.config.facts import Facts
+from twotower.data.download import cache_folder
+from twotower.features.dense import Dense, FloatMatrix
+from twotower.features.feature import BoolArray
+from twotower.features.pretrained.model_folder import Embedder, model_digest, model_folder
+from twotower.features.pretrained.vector_cache import cached_vectors
+
+
+class Encoded(Dense):
+    """The vector, of length 1, that a frozen model gives a value; zeros where there is nothing to read.
+
+    Vectors are kept by content, in `TWOTOWER_CACHE_DIR`: a second run reads them. Only the projection
+    (`dim`) is trained. A new item is embedded by the same model when it comes in, so whoever serves needs
+    the model at `model`, with the same files: a bundle names them by SHA-256 and does not hold them.
+    """
+
+    class Config(Dense.Config):
+        """Settings of what a pretrained model encodes."""
+
+        model: str
+        """Folder of the model: of an ONNX file with what it needs beside it, else as sentence-transformers
+        reads it; or its name on the hub."""
+
+        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+            """Tell where a folder is meant and none is there."""
+            yield from super().problems(facts)
+            means_folder = self.model.startswith((".", "/", "~")) or self.model.count("/") > 1
+            if means_folder and not Path(self.model).expanduser().is_dir():
+                yield "model", f"there is no folder {self.model}; give that of a model"
+
+    class State(Dense.State):
+        """As of vectors, and which model made them."""
+
+        model_sha256: str = ""
+
+    config: Config
+    state: State
+
+    @abstractmethod
+    def _content(self, value: object) -> bytes | None:
+        """Return what the model reads of a value, None where there is nothing to read."""
+
+    @classmethod
+    @abstractmethod
+    def _embedder(cls, folder: Path) -> Embedder:
+        """Open the model of a folder."""
+
+    def _wrong(self, values: pd.Series) -> BoolArray:
+        return np.array([self._content(value) is None for value in values], dtype=np.bool_)
+
+    @property
+    def _width(self) -> int:
+        return 1
+
+    def _learn(self, values: pd.Series) -> State:
+        learned = super()._learn(values)
+        if len(learned.mean) == 1 and not any(self._content(value) for value in values):
+            return self.State(**learned.model_dump())
+        digest = model_digest(model_folder(self.config.model))
+        return self.State(**{**learned.model_dump(), "model_sha256": digest})
+
+    def _vectors(self, values: pd.Series) -> list[FloatMatrix | None]:
+        contents = [self._content(value) for value in values]
+        if not any(contents):
+            return [None] * len(contents)
+        try:
+            folder = model_folder(self.config.model)
+        except InputError as error:
+            raise InputError(f"column {self.column!r}: {error}") from error
+        digest = model_digest(folder)
+        if self.state.model_sha256 not in ("", digest):
+            raise InputError(
+                f"column {self.column!r}: the model at {folder} is not the one of the training, whose files "
+                f"have the SHA-256 {self.state.model_sha256:.12}...; bring that back"
+            )
+        kind = f"{type(self).__module__}.{type(self).__qualname__}"
+        cache = cache_folder() / "encoded" / hashlib.sha256(f"{kind} {digest}".encode()).hexdigest()
+        return cached_vectors(
+            cache, contents, _Lazily(type(self), folder, digest), f"column {self.column!r}: encoding"
+        )
+
+
+class _Lazily:
+    """Opens a model when it is first asked, and once a process."""
+
+    def __init__(self, kind: type[Encoded], folder: Path, digest: str) -> None:
+        self._of = kind, folder, digest
+
+    def __call__(self, content: bytes) -> FloatMatrix | None:
+        return _opened(*self._of)(content)
+
+
+@functools.lru_cache(4)
+def _opened(kind: type[Encoded], folder: Path, digest: str) -> Embedder:
+    return kind._embedder(folder)

@@ -1,0 +1,44 @@
+"""Images as a pretrained vision model sees them."""
+
+from pathlib import Path
+
+from twotower.features.encoded import Encoded
+from twotower.features.pretrained.model_folder import Embedder, onnx_file
+from twotower.features.pretrained.onnx_image import OnnxImage
+from twotower.features.pretrained.sentence_transformer import SentenceTransformer
+
+
+class EncodedImage(Encoded):
+    """The embedding of an image whose file the column names.
+
+    Reference: Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML
+    2021 (CLIP), for one such model.
+    """
+
+    class Config(Encoded.Config):
+        """Settings of images; `column` holds paths."""
+
+        folder: str = "."
+        """Of the images: paths are taken from here, and none leads out of it."""
+
+    config: Config
+
+    @property
+    def expected(self) -> str:
+        """What a value must be."""
+        return f"the path of an image file below {self.config.folder}"
+
+    def _content(self, value: object) -> bytes | None:
+        if not isinstance(value, str) or not value or "\0" in value:
+            return None
+        root = Path(self.config.folder).expanduser().resolve()
+        try:
+            path = (root / value).resolve()
+            return path.read_bytes() if path.is_relative_to(root) else None
+        except (OSError, ValueError):  # not there, or no name that a file can have
+            return None
+
+    @classmethod
+    def _embedder(cls, folder: Path) -> Embedder:
+        path = onnx_file(folder)
+        return SentenceTransformer(folder, is_image=True) if path is None else OnnxImage(folder, path)

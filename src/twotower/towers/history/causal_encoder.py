@@ -1,0 +1,83 @@
+"""Encoders that summarise a history at each of its positions, none of which sees a later one."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from twotower.towers.history.history_encoder import HistoryEncoder
+
+
+class CausalEncoder(HistoryEncoder, ABC):
+    """Lays histories to the left, where no padding lies before an item, and reads off what is asked for.
+
+    A subclass gives `encode`. Causality is then all the masking there is: what lies behind the end of a
+    history sees it and is never looked at. Items that are left out in the middle leave no gap, so that a
+    history does not depend on how it is padded.
+    """
+
+    @abstractmethod
+    def encode(self, items: Tensor, times: Tensor) -> Tensor:
+        """Summarise up to every position.
+
+        Args:
+            items: [B, L, H] left-aligned, zeros behind the end of a history.
+            times: [B, L] int64 unix seconds; where `Config.reads_request_times` [B, L + 1], and the time of
+                the request follows that of the last item.
+
+        Returns:
+            [B, L, H]; no position depends on what comes after it. Behind the end of a history anything.
+        """
+
+    def latest(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
+        """Return the summary of the whole history; see `HistoryEncoder.latest`."""
+        encoded = self.encode(*self._to_the_left(embeddings, mask, times))
+        counts = mask.sum(1)
+        last = (counts - 1).clamp(min=0)[:, None, None].expand(-1, 1, encoded.shape[2])
+        return encoded.gather(1, last)[:, 0] * (counts > 0)[:, None]
+
+    def forward(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> Tensor:
+        """Return the summaries of all beginnings of a history, [B, L, H]; see `HistoryEncoder`."""
+        encoded = self.encode(*self._to_the_left(embeddings, mask, times))
+        if _is_full(mask):
+            return encoded
+        counts = mask.cumsum(1)
+        return _rows(encoded, (counts - 1).clamp(min=0)) * (counts > 0)[..., None]
+
+    def _to_the_left(self, embeddings: Tensor, mask: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+        length = mask.shape[1]
+        if self.config.reads_request_times and times.shape[1] == length:  # a request at no known time
+            times = torch.cat([times, times.amax(1, keepdim=True)], 1)
+        if _is_full(mask):
+            return embeddings, times
+        order = _items_first(mask)
+        moved = times[:, :length].gather(1, order)
+        if self.config.reads_request_times:  # behind the last item, wherever that is now
+            place = mask.sum(1, keepdim=True)
+            moved = torch.cat([moved, torch.zeros_like(moved[:, :1])], 1)
+            is_request = torch.arange(length + 1, device=place.device) == place
+            moved = torch.where(is_request, times[:, length:], moved)
+        return _rows(embeddings, order), moved
+
+
+def _is_full(mask: Tensor) -> bool:
+    """Tell whether there is no padding; a traced graph has to do with any."""
+    return not torch.compiler.is_compiling() and bool(mask.all())
+
+
+def _items_first(mask: Tensor) -> Tensor:
+    """Return the positions [B, L] where there is an item, then the others, both in order.
+
+    By scattering: no graph of ONNX has a stable sort.
+    """
+    absent = ~mask
+    places = torch.where(mask, mask.cumsum(1), mask.sum(1, keepdim=True) + absent.cumsum(1)) - 1
+    positions = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
+    return torch.zeros_like(places).scatter(1, places, positions)
+
+
+def _rows(values: Tensor, places: Tensor) -> Tensor:
+    """Return [B, L, H], from each of B the positions [B, L]."""
+    size, length, _ = values.shape
+    starts = torch.arange(size, device=places.device)[:, None] * length
+    return values.flatten(0, 1).index_select(0, (places + starts).flatten()).view_as(values)

@@ -1,0 +1,40 @@
+"""A recurrent network that reads a history item by item."""
+
+from typing import Annotated
+
+from annotated_types import Le
+from torch import Tensor, nn
+
+from twotower.config.spec import DropoutRate, PositiveInt
+from twotower.towers.dropout import Dropout
+from twotower.towers.history.causal_encoder import CausalEncoder
+
+
+class Gru(CausalEncoder):
+    """The states of a gated recurrent unit.
+
+    Reference: Hidasi et al., Session-based Recommendations with Recurrent Neural Networks, ICLR 2016, section
+    3.
+    """
+
+    class Config(CausalEncoder.Config):
+        """The size of the network."""
+
+        layers: Annotated[PositiveInt, Le(64)] = 1
+        """One upon the other."""
+        hidden_dropout: DropoutRate = 0.1
+        """Of what each layer reads, while training."""
+
+    config: Config
+
+    def __init__(self, config: Config, dim: int) -> None:
+        super().__init__(config, dim)
+        self.dropout = Dropout(config.hidden_dropout)
+        self.layers = nn.ModuleList(nn.GRU(dim, dim, batch_first=True) for _ in range(config.layers))
+
+    def encode(self, items: Tensor, times: Tensor) -> Tensor:
+        """Run the layers; see `CausalEncoder.encode`."""
+        states = items
+        for layer in self.layers:
+            states, _ = layer(self.dropout(states))
+        return states

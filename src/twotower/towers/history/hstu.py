@@ -1,0 +1,121 @@
+"""Attention without softmax, with learned biases for how far apart two items are, in places and in time."""
+
+import math
+from collections.abc import Iterator
+from typing import Annotated
+
+import torch
+from annotated_types import Le
+from torch import Tensor, nn
+from torch.nn import functional
+
+from twotower.config.facts import Facts
+from twotower.config.spec import DropoutRate, PositiveInt
+from twotower.towers.dropout import Dropout
+from twotower.towers.history.causal_encoder import CausalEncoder
+from twotower.towers.history.pointwise_attention import pointwise_attention
+
+EPSILON, LOG_STEP, NUM_BUCKETS = 1e-6, 0.301, 128
+"""Of the norms; and the width of a bucket of times, in e-folds of seconds, and their number."""
+
+
+class Hstu(CausalEncoder):
+    """Blocks x = x + W2 (norm(A v) u) with u, v, q, k = silu(W1 norm(x)) and A = silu(q k + bias) / L.
+
+    The bias of position i for position j is one learned number for i - j and one for the bucket of the time
+    from j to the item after i, which for the latest item is the request: who asks later is answered
+    differently, offline and online. Where the time of the request is not known, it comes with the last item.
+
+    Reference: Zhai et al., Actions Speak Louder than Words, ICML 2024, section 3.2; buckets as in its code.
+    """
+
+    class Config(CausalEncoder.Config):
+        """The size of the network."""
+
+        blocks: Annotated[PositiveInt, Le(64)] = 2
+        """One upon the other."""
+        heads: Annotated[PositiveInt, Le(64)] = 1
+        """Of each attention; they share the width evenly, rounded up."""
+        hidden_dropout: DropoutRate = 0.2
+        """Of the inputs and of what a block adds, while training."""
+        time_bias: bool = True
+        """Look at the times between items, and to the request."""
+
+        @property
+        def reads_request_times(self) -> bool:
+            """Whether it looks at times."""
+            return self.time_bias
+
+        def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
+            """Tell whether there are times, where something is to be known of them."""
+            yield from super().problems(facts)
+            if self.time_bias:
+                yield from facts.lacks_times("time_bias", "set history.time_bias=false")
+
+    config: Config
+
+    def __init__(self, config: Config, dim: int) -> None:
+        super().__init__(config, dim)
+        self.positions = nn.Parameter(torch.empty(config.length, dim))
+        nn.init.normal_(self.positions, std=dim**-0.5)
+        self.dropout = Dropout(config.hidden_dropout)
+        self.blocks_of = nn.ModuleList(HstuBlock(config, dim) for _ in range(config.blocks))
+
+    def encode(self, items: Tensor, times: Tensor) -> Tensor:
+        """Run the blocks; see `CausalEncoder.encode`."""
+        states: Tensor = self.dropout(items * math.sqrt(self.dim) + self.positions[: items.shape[1]])
+        buckets = buckets_of(times) if self.config.time_bias else None
+        for block in self.blocks_of:
+            states = block(states, buckets)
+        return states
+
+
+def buckets_of(times: Tensor) -> Tensor:
+    """Return the bucket of the time from each item to the one after each, int32 [B, L, L].
+
+    floor(log(max(1, seconds)) / 0.301), in float64, in which no whole number of seconds lies so near to an
+    edge that another way to compute the logarithm would put it beyond.
+
+    Args:
+        times: [B, L + 1] int64 unix seconds, the last that of the request.
+    """
+    following = torch.maximum(times[:, 1:], times[:, :-1])
+    seconds = (following[:, :, None] - times[:, None, :-1]).clamp(min=1).to(torch.float64)
+    return (seconds.log() / LOG_STEP).clamp(max=NUM_BUCKETS - 1).to(torch.int32)
+
+
+class HstuBlock(nn.Module):
+    """One block, [B, L, H] -> [B, L, H].
+
+    Args:
+        config: of the encoder.
+        dim: H.
+    """
+
+    def __init__(self, config: Hstu.Config, dim: int) -> None:
+        super().__init__()
+        self.heads, self.width, self.scale = config.heads, -(-dim // config.heads), 1 / config.length
+        inner = self.heads * self.width
+        self.norm, self.found_norm = nn.LayerNorm(dim, eps=EPSILON), nn.LayerNorm(inner, eps=EPSILON)
+        self.asked, self.joined = nn.Linear(dim, 4 * inner), nn.Linear(inner, dim)
+        self.by_distance = nn.Parameter(torch.empty(config.length))
+        nn.init.normal_(self.by_distance, std=0.02)
+        self.by_bucket: nn.Parameter | None = None
+        if config.time_bias:
+            self.by_bucket = nn.Parameter(torch.empty(NUM_BUCKETS))
+            nn.init.normal_(self.by_bucket, std=0.02)
+        self.dropout = Dropout(config.hidden_dropout)
+
+    def forward(self, states: Tensor, buckets: Tensor | None) -> Tensor:
+        """Return the states after the block; the buckets are those of `buckets_of`."""
+        size, length, _ = states.shape
+        asked = functional.silu(self.asked(self.norm(states)))
+        split = asked.view(size, length, 4, self.heads, self.width).permute(2, 0, 3, 1, 4)
+        gate, value, query, key = split.unbind(0)
+        places = torch.arange(length, device=states.device)
+        distances = (places[:, None] - places).clamp(min=0)
+        bias = (self.by_distance[distances], self.by_bucket, buckets)
+        found = pointwise_attention(value, query, key, *bias, self.scale)
+        gate, joined = (each.transpose(1, 2).reshape(size, length, -1) for each in (gate, found))
+        after: Tensor = states + self.dropout(self.joined(self.found_norm(joined) * gate))
+        return after

@@ -1,0 +1,122 @@
+"""New items where trained items of like content are: the regression by hand, and who is new."""
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+
+from twotower.config.facts import Facts
+from twotower.features.categorical import Categorical
+from twotower.features.feature_table import FeatureTable
+from twotower.features.id import Id
+from twotower.features.numeric import Numeric
+from twotower.features.tags import Tags
+from twotower.features.vector import Vector
+from twotower.towers.embedding_layout import EmbeddingLayout
+from twotower.towers.new_items.by_content import ByContent
+from twotower.towers.new_items.by_tower import ByTower
+from twotower.towers.new_items.new_items import NewItems
+from twotower.towers.new_items.ridge import ridge
+
+LAYOUT = EmbeddingLayout(2, 1)
+KNOWN = torch.tensor([[4.0, 0.0, 2.0], [0.0, 4.0, 0.0]])  # two of the tower, then the bias
+TABLE = pd.DataFrame(
+    {
+        "item_id": ["a", "b", "c", "d"],
+        "kind": ["mug", "cup", "mug", None],
+        "price": [1.0, 2.0, 3.0, 4.0],
+    }
+)
+
+
+def table_of(**more: object) -> FeatureTable:
+    features = {
+        "item_id": Id.Config(column="item_id", dim=2).build(2),
+        "kind": Categorical.Config(column="kind", dim=3).build(2),
+        "price": Numeric.Config(column="price").build(2),
+    }
+    return FeatureTable.fit(features, TABLE.assign(**more), np.array([1, 2]), "items.csv")
+
+
+def fitted(table: FeatureTable, is_unit: bool = False, **settings: float) -> NewItems:
+    new_items = (
+        ByContent.Config(**settings)
+        .build(table, table.encoders(), LAYOUT, frozenset({"unit_vectors"} if is_unit else ()))
+        .eval()
+    )
+    new_items.fit(table.gather(torch.tensor([1, 2])), KNOWN)
+    return new_items
+
+
+def test_ridge_is_the_closed_form() -> None:
+    rng = np.random.default_rng(0)
+    inputs, outputs = rng.normal(size=(30, 12)) * (rng.random((30, 12)) < 0.4), rng.normal(size=(30, 3))
+    outputs[:, 2] = 0  # nothing to learn
+    expected = np.linalg.solve(inputs.T @ inputs + 0.3 * np.eye(12), inputs.T @ outputs)
+    found = ridge(sparse.csr_array(inputs), outputs, 0.3)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    assert not found[:, 2].any()
+
+
+def test_a_new_item_is_drawn_to_those_of_its_content() -> None:
+    table = table_of()
+    new_items = fitted(table, penalty=1.0)
+    # One word an item, of length 1: half of the way from the mean (2, 2, 1) to the item of that word.
+    found = new_items(table.gather(torch.tensor([3, 4])), torch.zeros(2, 3))
+    assert torch.allclose(found, torch.tensor([[3.0, 1.0, 1.5], [2.0, 2.0, 1.0]]))
+    boosted = fitted(table, penalty=1.0, boost=0.5)(table.gather(torch.tensor([3])), torch.zeros(1, 3))
+    assert torch.allclose(boosted, torch.tensor([[3.0, 1.0, 2.0]]))
+    unit = fitted(table, is_unit=True, penalty=1.0)(table.gather(torch.tensor([3])), torch.zeros(1, 3))
+    assert torch.allclose(unit, torch.tensor([[3 / 10**0.5, 1 / 10**0.5, 1.5]]))
+
+
+def test_only_items_of_an_unknown_id_are_new() -> None:
+    table = table_of()
+    new_items = fitted(table)
+    features, given = table.gather(torch.tensor([1, 3, 2])), torch.arange(9.0).view(3, 3)
+    assert new_items.are_new(features).tolist() == [False, True, False]
+    found = new_items.among(features, given)
+    assert torch.equal(found[[0, 2]], given[[0, 2]])
+    assert torch.equal(found[1], new_items(table.gather(torch.tensor([3])), given[1:2])[0])
+    assert torch.equal(
+        new_items.among(features, given[:, :2]), torch.cat([given[:1], found[1:2], given[2:]])[:, :2]
+    )
+    by_tower = ByTower.Config().build(table, table.encoders(), LAYOUT, frozenset())
+    assert torch.equal(by_tower.among(features, given), given)
+    assert torch.equal(by_tower(features, given), given)
+
+
+def test_each_feature_counts_the_same_and_a_missing_one_not_at_all() -> None:
+    features = {
+        "item_id": Id.Config(column="item_id", dim=2).build(2),
+        "tags": Tags.Config(column="tags", dim=2).build(2),
+        "look": Vector.Config(column="look").build(2),
+    }
+    looks = [[3.0, 0.0], [0.0, 0.1], [0.0, 9.0], [1.0, 0.0]]
+    columns = TABLE.assign(tags=[["x"], ["y"], ["y"], None], look=looks)
+    table = FeatureTable.fit(features, columns, np.array([1, 2]), "items.csv")
+    new_items = fitted(table, penalty=1.0)
+    found = new_items(table.gather(torch.tensor([3, 4])), torch.zeros(2, 3))
+    # 3 says what 2 says, whatever the lengths; 4 shares its only feature, a half of what 1 says
+    assert torch.allclose(
+        found, torch.tensor([[1.0, 3.0, 0.5], [2 + 1 / 2**0.5, 2 - 1 / 2**0.5, 1 + 0.5 / 2**0.5]])
+    )
+
+
+def test_without_content_the_tower_says_it() -> None:
+    features = {
+        "item_id": Id.Config(column="item_id", dim=2).build(2),
+        "price": Numeric.Config(column="price").build(2),
+    }
+    table = FeatureTable.fit(features, TABLE, np.array([1, 2]), "items.csv")
+    given = torch.ones(1, 3)
+    assert torch.equal(fitted(table)(table.gather(torch.tensor([3])), given), given)
+
+
+def test_a_boost_needs_a_bias() -> None:
+    config = ByContent.Config(boost=0.5)
+    with_bias = Facts(key="new_items", remedies={"no_item_bias": "set item_bias=none"})
+    assert not list(config.problems(with_bias))
+    assert [key for key, _ in config.problems(Facts(key="new_items", remedies={"no_item_bias": ""}))] == [
+        "boost"
+    ]

@@ -1,0 +1,205 @@
+"""Encoders of sequences: one position after the other, by hand and by what none of them may see."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+from variants_of_history import causal_encoders
+
+from twotower.towers.history.additive_attention import AdditiveAttention
+from twotower.towers.history.causal_attention import _Attention, causal_attention
+from twotower.towers.history.causal_encoder import CausalEncoder
+from twotower.towers.history.gru import Gru
+from twotower.towers.history.hstu import Hstu, buckets_of
+from twotower.towers.history.ligr import GatedBlock
+from twotower.towers.history.pointwise_attention import _Pointwise, pointwise_attention
+from twotower.towers.history.sasrec import Block, Sasrec
+
+B, L, H = 4, 5, 6
+
+
+def histories(length: int = L) -> tuple[Tensor, Tensor, Tensor]:
+    """Right-aligned; of none, one, some (with one left out in the middle) and as many items as fit."""
+    mask = torch.arange(length) >= length - torch.tensor([0, 1, 4, length])[:, None]
+    mask[2, -2] = False
+    embeddings = torch.randn(B, length, H) * mask[..., None]
+    return embeddings, mask, (torch.arange(length + 1) * 1000 + 10**9).expand(B, -1)
+
+
+def built(kind: type[CausalEncoder]) -> CausalEncoder:
+    encoder = kind.Config(length=L).build(H)
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter)
+    assert isinstance(encoder, CausalEncoder)
+    return encoder.eval()
+
+
+def times_of(encoder: CausalEncoder, mask: Tensor, times: Tensor) -> Tensor:
+    at = times[:, :-1] * mask
+    return torch.cat([at, times[:, -1:]], 1) if encoder.config.reads_request_times else at
+
+
+@pytest.fixture(params=causal_encoders(), ids=lambda kind: kind.__name__)
+def encoder(request: pytest.FixtureRequest) -> CausalEncoder:
+    torch.manual_seed(1)
+    return built(request.param)
+
+
+def test_no_position_sees_a_later_one(encoder: CausalEncoder) -> None:
+    embeddings, mask, times = histories()
+    at = times_of(encoder, mask, times)
+    before = encoder(embeddings, mask, at)
+    for position in range(L):
+        changed = embeddings.clone()
+        changed[:, position] += mask[:, position, None] * torch.randn(B, H)
+        later = at.clone()
+        later[:, position + 2 :] += 10**6 * (later[:, position + 2 :] > 0)  # one is left out in between
+        after = encoder(changed, mask, later)
+        torch.testing.assert_close(after[:, :position], before[:, :position])
+        seen = mask[:, position]
+        assert not torch.isclose(after[seen, position], before[seen, position]).all(1).any()
+
+
+def test_every_position_is_the_latest_of_what_lies_before_it(encoder: CausalEncoder) -> None:
+    embeddings, mask, times = histories()
+    whole = encoder(embeddings, mask, times_of(encoder, mask, times))
+    for position in range(L):
+        cut = (each[:, : position + 1] for each in (embeddings, mask))
+        items, there = cut
+        asked = times[:, : position + 2].clone()
+        following = mask[:, position + 1 :]
+        if following.shape[1]:  # the request comes when the next item did
+            first = position + 1 + following.int().argmax(1)
+            asked[:, -1] = torch.where(following.any(1), times.gather(1, first[:, None])[:, 0], times[:, -1])
+        latest = encoder.latest(items, there, times_of(encoder, there, asked))
+        torch.testing.assert_close(whole[:, position], latest, rtol=1e-4, atol=1e-5)
+    assert (whole[0] == 0).all()
+
+
+def test_gradients_reach_every_parameter_and_no_padding(encoder: CausalEncoder) -> None:
+    embeddings, mask, times = histories()
+    embeddings.requires_grad_()
+    encoder.train()(embeddings, mask, times_of(encoder, mask, times)).square().sum().backward()
+    assert embeddings.grad is not None
+    assert (embeddings.grad[~mask] == 0).all()
+    assert all((each.grad != 0).any() for each in encoder.parameters() if each.grad is not None)
+    assert sum(each.grad is None for each in encoder.parameters()) == 0
+
+
+def test_sasrec_by_hand() -> None:
+    """One block whose attention is even and finds items as they are, and whose products are 1 and 0."""
+    encoder = Sasrec(Sasrec.Config(length=2, blocks=1, heads=1, hidden_dropout=0.0), 2)
+    block = encoder.blocks_of[0]
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.zero_()
+        encoder.positions[1] = torch.tensor([0.0, 1.0])
+        encoder.norm.weight.fill_(1)
+        block.attention_norm.weight.fill_(1)
+        block.attention.asked.weight[4:] = torch.eye(2)
+        block.attention.joined.weight.copy_(torch.eye(2))
+        block.narrow.bias.copy_(torch.tensor([0.5, 0.0]))
+    items = torch.tensor([[[2.0, 0.0], [0.0, 4.0]]]) / math.sqrt(2)
+    # In: (2, 0), (0, 5). Normed: (1, -1), (-1, 1). Found: (1, -1), and the mean of both, (0, 0).
+    states = torch.tensor([[[2 + 1 + 0.5, -1.0], [0.5, 5.0]]])
+    expected = functional.layer_norm(states, (2,))
+    given = (items, torch.ones(1, 2, dtype=torch.bool), torch.ones(1, 2))
+    torch.testing.assert_close(encoder(*given), expected)
+    torch.testing.assert_close(encoder.latest(*given), expected[:, 1])
+
+
+def test_gates_weigh_what_a_block_adds() -> None:
+    """Gates of 1/2, attention that finds nothing, and silu(0 + b) (0 + c) read by ones."""
+    plain, gated = Block(1, 1, 0.0), GatedBlock(1, 1, 0.0)
+    states = torch.tensor([[[3.0], [5.0]]])
+    with torch.no_grad():
+        for parameter in [*plain.parameters(), *gated.parameters()]:
+            parameter.zero_()
+        gated.widen.bias[:4], gated.widen.bias[4:] = 1.0, 2.0
+        gated.narrow.weight.fill_(1.0)
+        gated.attention.joined.bias.fill_(4.0)
+    added = 4 * functional.silu(torch.tensor(1.0)) * 2
+    torch.testing.assert_close(gated(states), states + 4 / 2 + added / 2)
+    assert torch.equal(plain(states), states)
+
+
+def test_gru_by_hand() -> None:
+    encoder = Gru(Gru.Config(length=2), 1).eval()
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.zero_()
+        encoder.layers[0].weight_ih_l0[2] = 1.0  # the new state is tanh of the item, gates are 1/2
+    items = torch.tensor([[[0.0], [1.0], [2.0]]])
+    first = math.tanh(1) / 2
+    expected = torch.tensor([[[0.0], [first], [first / 2 + math.tanh(2) / 2]]])
+    torch.testing.assert_close(encoder(items, items[..., 0] > 0, items[..., 0]), expected)
+
+
+def test_additive_attention_by_hand() -> None:
+    encoder = AdditiveAttention(AdditiveAttention.Config(length=3), 1)
+    items, mask = torch.tensor([[[0.0], [2.0], [8.0]]]), torch.tensor([[False, True, True]])
+    torch.testing.assert_close(encoder.latest(items, mask, mask), torch.tensor([[5.0]]))  # begins as a mean
+    with torch.no_grad():
+        encoder.hidden.weight.fill_(1.0)
+        encoder.hidden.bias.zero_()
+        encoder.asked.fill_(2.0)
+    shares = [math.exp(2 * math.tanh(each)) for each in (2.0, 8.0)]
+    last = (shares[0] * 2 + shares[1] * 8) / sum(shares)
+    torch.testing.assert_close(encoder.latest(items, mask, mask), torch.tensor([[last]]))
+    torch.testing.assert_close(encoder(items, mask, mask), torch.tensor([[[0.0], [2.0], [last]]]))
+
+
+def test_buckets_of_times() -> None:
+    day = 86_400
+    times = torch.tensor([[0, 100, 100 + day, 50], [7, 7, 7, 7 + day]])  # asked before the last item: with it
+    found = buckets_of(times)
+    of = [[100, -1, -1], [100 + day, day, -1], [100 + day, day, -1]], [[-1, -1, -1]] * 2 + [[day, day, day]]
+    seconds = torch.tensor(of).clamp(min=1).double()
+    assert torch.equal(found, (seconds.log() / 0.301).floor().int())
+    assert found.dtype == torch.int32
+
+
+def test_hstu_asked_later_answers_differently_and_as_well_without_a_time() -> None:
+    encoder = built(Hstu)
+    embeddings, mask, times = histories()
+    early, late = (times.clone() for _ in range(2))
+    early[:, -1], late[:, -1] = times[:, -2], times[:, -2] + 10**7
+    answers = [encoder.latest(embeddings, mask, times_of(encoder, mask, each)) for each in (early, late)]
+    assert not torch.isclose(*answers)[2:].all(1).any()  # what one item alone weighs is normed away
+    torch.testing.assert_close(encoder.latest(embeddings, mask, times[:, :-1] * mask), answers[0])
+    blocks = {}
+    for name, kind in (("with", {}), ("without", {"time_bias": False})):
+        encoder = Hstu(Hstu.Config(length=L, **kind), H).eval()
+        blocks[name] = encoder.latest(embeddings, mask, times_of(encoder, mask, times))
+        assert blocks[name].isfinite().all()
+
+
+@pytest.mark.parametrize("with_times", [False, True])
+def test_pointwise_attention_and_its_gradients(with_times: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twotower.towers.history.pointwise_attention.BLOCK_BYTES", 2 * 2 * 4 * 4 * 8)
+    value, query, key = torch.randn(3, 3, 2, 4, 5, dtype=torch.float64, requires_grad=True).unbind(0)
+    place = torch.randn(4, 4, dtype=torch.float64, requires_grad=True)
+    bucket = torch.randn(3, dtype=torch.float64, requires_grad=True) if with_times else None
+    buckets = torch.randint(3, (3, 4, 4), dtype=torch.int32) if with_times else None
+    given = (value, query, key, place, bucket, buckets, 0.5)
+    assert torch.autograd.gradcheck(_Pointwise.apply, given)
+    bias = place if bucket is None else place + bucket[buckets][:, None]
+    expected = (functional.silu(query @ key.transpose(2, 3) + bias) / 2).tril() @ value
+    torch.testing.assert_close(_Pointwise.apply(*given), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(pointwise_attention(*given), expected)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 1 << 20])
+def test_causal_attention_and_its_gradients(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twotower.towers.history.causal_attention.BLOCK_BYTES", rows * 7 * 7 * 8)
+    given = [torch.randn(3, 2, 7, 5, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    assert torch.autograd.gradcheck(_Attention.apply, given)
+    expected = functional.scaled_dot_product_attention(*given, is_causal=True)
+    torch.testing.assert_close(_Attention.apply(*given), expected)
+    low = [each.detach().bfloat16().requires_grad_() for each in given]
+    assert causal_attention(*low).grad_fn.name() == "_AttentionBackward"
+    torch.testing.assert_close(causal_attention(*low).double(), expected, rtol=0.05, atol=0.02)
+    assert causal_attention(*given).grad_fn.name() != "_AttentionBackward"

@@ -1,0 +1,17 @@
+"""Encoders of sequences that `conf/history/` names."""
+
+import yaml
+
+from twotower.commands.conf import CONF
+from twotower.config.spec import class_of
+from twotower.towers.history.causal_encoder import CausalEncoder
+from twotower.towers.history.history_encoder import HistoryEncoder
+
+
+def causal_encoders() -> list[type[CausalEncoder]]:
+    """All that are there."""
+    specs = [yaml.safe_load(path.read_text()) for path in sorted((CONF / "history").glob("*.yaml"))]
+    kinds = [class_of(spec, HistoryEncoder) for spec in specs]
+    found = [kind for kind in kinds if issubclass(kind, CausalEncoder)]
+    assert found
+    return found
