@@ -16,6 +16,7 @@ from twotower.config.facts import Facts
 from twotower.data.history import History
 from twotower.losses.loss import Loss
 from twotower.negatives.negatives import Negatives
+from twotower.towers.item_bias.no_bias import NoBias
 from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 from twotower.training.objectives.objective import Objective
@@ -53,6 +54,7 @@ class Tables(nn.Module):
         torch.manual_seed(1)
         self.users = nn.Embedding(NUM_USERS + 1, DIM)
         self.items = nn.Embedding(NUM_ITEMS + 1, DIM)
+        self.item_bias = NoBias(NoBias.Config(), NUM_ITEMS)
 
     def encode_both(self, item_rows: Tensor, rows: Tensor, *more: Any) -> tuple[Tensor, Tensor]:
         users, items = self.users(rows), self.items(item_rows)
