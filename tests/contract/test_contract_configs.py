@@ -15,7 +15,7 @@ from twotower.pipeline.run_config import RunConfig, problems_of
 
 FILES = sorted(CONF.glob("**/*.yaml"))
 DOORS = {path.stem for path in CONF.glob("*.yaml") if "# @package" not in path.read_text()}
-MAX_LINES, MAX_DEPTH = 26, 3
+MAX_LINES, MAX_DEPTH = 27, 3
 
 
 def named(path: Path) -> str:
@@ -26,6 +26,7 @@ CLICKS = ["data=synthetic", "data.labels=clicks"]
 LINES = ["experiment=no_times", "data.path={lines}"]
 BESIDE = {
     **{f"{group}/{name}": LINES for group in ("data", "features") for name in ("pairs", "item_lists")},
+    **{f"experiment/{name}": ["data.path={lines}"] for name in ("beauty", "ml_1m_sasrec")},
     "experiment/gowalla": ["data.train_path={lines}", "data.test_path={lines}"],
     "history/none": ["user_tower.residual=null"],
     "tour/founding_model": ["data=founding_model"],

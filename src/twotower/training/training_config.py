@@ -12,6 +12,8 @@ from twotower.negatives.negatives import Negatives
 from twotower.towers.two_tower_config import TwoTowerConfig
 from twotower.training.objectives.objective import Objective
 from twotower.training.optimizers.optimizer import OptimizerChoice
+from twotower.training.starts.random import Random
+from twotower.training.starts.start import Start
 from twotower.training.trainer import TrainerChoice
 
 
@@ -34,6 +36,7 @@ class TrainingConfig(TwoTowerConfig):
     objective: Objective.Config
     negatives: Negatives.Config
     loss: Loss.Config
+    start: Start.Config = Random.Config()
     optimizer: OptimizerChoice.Config
     trainer: TrainerChoice.Config
 
