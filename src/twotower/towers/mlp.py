@@ -38,8 +38,9 @@ class Mlp(ScaledTower):
     class Config(ScaledTower.Config):
         """Settings of an MLP."""
 
-        widths: Annotated[list[Width], MaxLen(32)]
-        """Of the hidden layers; their number is the depth, `[]` is one linear layer."""
+        widths: Annotated[list[Width], MaxLen(32)] | None
+        """Of the hidden layers; their number is the depth, `[]` is one linear layer, null none at all: the
+        residual alone."""
         activation: Activation = "gelu"
         """After each hidden layer."""
         dropout: DropoutRate = 0.0
@@ -50,8 +51,14 @@ class Mlp(ScaledTower):
         """Name of the block added to the output (projected if its width differs)."""
 
         def problems(self, facts: Facts) -> Iterable[tuple[str, str]]:
-            """Refuse a residual that is no block."""
-            return () if self.residual is None else unknown_block("residual", self.residual, facts)
+            """Refuse a residual that is no block, and no layers without a residual."""
+            if self.residual is not None:
+                return unknown_block("residual", self.residual, facts)
+            return (
+                [("widths", "null leaves the residual alone, and there is none")]
+                if self.widths is None
+                else ()
+            )
 
     config: Config
 
@@ -60,28 +67,32 @@ class Mlp(ScaledTower):
         self.input_dropout = Dropout(config.input_dropout)
         layers: list[nn.Module] = []
         width_in = sum(block_dims.values())
-        for width in config.widths:
+        for width in config.widths or ():
             layers += [
                 nn.Linear(width_in, width),
                 ACTIVATIONS[config.activation](),
                 Dropout(config.dropout),
             ]
             width_in = width
-        last = nn.Linear(width_in, embedding_dim)
-        self.layers = nn.Sequential(*layers, last)
+        self.layers = nn.Sequential(*layers)
+        if config.widths is not None:
+            last = nn.Linear(width_in, embedding_dim)
+            self.layers.append(last)
+            if config.residual is not None:
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
         self.projection: nn.Module = nn.Identity()
-        if config.residual is not None:
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-            if block_dims[config.residual] != embedding_dim:
-                self.projection = nn.Linear(block_dims[config.residual], embedding_dim, bias=False)
+        if config.residual is not None and block_dims[config.residual] != embedding_dim:
+            self.projection = nn.Linear(block_dims[config.residual], embedding_dim, bias=False)
 
     def forward(self, blocks: dict[str, Tensor]) -> Tensor:
         """Compute embeddings [B, D]; see `Tower.forward`."""
-        chosen = [blocks[name] for name in self.block_dims]
-        joined = torch.cat(chosen, -1) if len(chosen) > 1 else chosen[0]
-        output: Tensor = self.layers(self.input_dropout(joined))
+        parts: list[Tensor] = []
+        if self.config.widths is not None:
+            chosen = [blocks[name] for name in self.block_dims]
+            joined = torch.cat(chosen, -1) if len(chosen) > 1 else chosen[0]
+            parts.append(self.layers(self.input_dropout(joined)))
         if self.config.residual is not None:
-            output = output + self.projection(self.input_dropout(blocks[self.config.residual]))
-        scaled: Tensor = self.norm(output)
+            parts.append(self.projection(self.input_dropout(blocks[self.config.residual])))
+        scaled: Tensor = self.norm(sum(parts[1:], parts[0]))
         return scaled

@@ -52,8 +52,13 @@ class ItemBias(Component, nn.Module, ABC):
         self.config = config
         self.num_items = num_items
 
-    def initialise(self, log: History) -> None:
-        """Set the biases from which training starts."""
+    def initialise(self, log: History, temperature: float = 1.0) -> None:
+        """Set the biases from which training starts.
+
+        Args:
+            log: what is trained on.
+            temperature: what the loss divides scores by, biases of the embedding included.
+        """
 
     def prior(self, rows: Tensor, times: Tensor) -> Prior | None:
         """Return what is added to logits while training, beside the column of the embedding.

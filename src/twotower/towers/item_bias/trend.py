@@ -50,16 +50,18 @@ class Trend(ItemBias):
     config: Config
     biases: Tensor
     of_new: Tensor
+    temperature: Tensor
 
     def __init__(self, config: Config, num_items: int) -> None:
         super().__init__(config, num_items)
         self.register_buffer("biases", torch.zeros(num_items))
         self.register_buffer("of_new", torch.zeros(1))
+        self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("knots", torch.zeros(1, dtype=torch.int64), persistent=False)
         self.register_buffer("lifts", torch.zeros(1, 1), persistent=False)
 
-    def initialise(self, log: History) -> None:
-        """Fit the mixture, and keep what it says at each knot."""
+    def initialise(self, log: History, temperature: float = 1.0) -> None:
+        """Fit the mixture, and keep what it says at each knot; see `ItemBias.initialise`."""
         log = log.positives
         items, times = np.asarray(log.items), np.asarray(log.times)
         counted = Counted.of(items, times, self.num_items)
@@ -71,8 +73,10 @@ class Trend(ItemBias):
             lifts[knot, 1:] = mixture.lift(shares)
         self.knots = torch.from_numpy(np.ceil(counted.knots).astype(np.int64))
         self.lifts = torch.from_numpy(lifts)
-        self.biases.copy_(self.lifts[-1, 1:])
-        self.of_new.fill_(float(np.log(mixture.of_new(1) * self.num_items)))
+        # A prior is added behind the temperature, a column of the embedding is divided by it.
+        self.temperature.fill_(temperature)
+        self.biases.copy_(self.lifts[-1, 1:] * temperature)
+        self.of_new.fill_(float(np.log(mixture.of_new(1) * self.num_items)) * temperature)
 
     def prior(self, rows: Tensor, times: Tensor) -> Prior:
         """Return what the mixture said of rows [C] at times [B]; see `ItemBias.prior`."""
@@ -84,7 +88,7 @@ class Trend(ItemBias):
     def go_on(self, before: ItemBias, rows: Tensor, log: History | None) -> None:
         """Count the log anew if there is one; else take over what was known."""
         if log is not None:
-            self.initialise(log)
+            self.initialise(log, float(self.temperature))
             return
         super().go_on(before, rows, log)
         self.biases[rows == 0] = self.of_new
