@@ -56,6 +56,11 @@ class TemperatureLoss(Loss, ABC):
         learned_temperature: bool = False
         """Train it, starting from `temperature`."""
 
+        @property
+        def has_plain_logits(self) -> bool:
+            """Where the temperature is 1 and stays so."""
+            return self.temperature == 1 and not self.learned_temperature
+
     config: Config
 
     def __init__(self, config: Config) -> None:
