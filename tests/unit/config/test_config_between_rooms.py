@@ -12,7 +12,7 @@ Refusal = Callable[..., str]
 SYNTHETIC = "data=synthetic"
 CASES: dict[str, tuple[str, ...]] = {
     "user tower without an input": (
-        "data=synthetic features=item_id history=none user_tower.residual=null",
+        "data=synthetic features=item_id history=none user_tower.residual=null user_tower.widths=[]",
         "features.user",
         "the user tower has no input; name at least one feature",
     ),
@@ -58,13 +58,13 @@ CASES: dict[str, tuple[str, ...]] = {
         "use negatives=uniform",
     ),
     "shown negatives beside shown negatives": (
-        "data=movielens_1m data.label_threshold=4 negatives=shown "
+        "data=movielens_1m data.label_threshold=4 objective=next_item negatives=shown "
         "negatives.beside={_target_:twotower.negatives.shown.Shown,beside:null}",
         "negatives.beside",
         "already gives candidates of one user",
     ),
     "a source beside shown negatives that is too large": (
-        "data=synthetic data.labels=clicks negatives=shown "
+        "data=synthetic data.labels=clicks objective=next_item negatives=shown "
         "negatives.beside={_target_:twotower.negatives.catalogue.Catalogue,max_items:999}",
         "negatives.beside",
         "1,000 items",
@@ -90,7 +90,7 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "trend and a loss without a bias": ("item_bias=trend loss=matryoshka", "loss", "set item_bias=none"),
     "trend and shown negatives as examples": (
-        "data=synthetic data.labels=clicks item_bias=trend negatives=shown loss=bce",
+        "data=synthetic data.labels=clicks item_bias=trend objective=next_item negatives=shown loss=bce",
         "item_bias",
         "not known of shown negatives",
         "use loss=in_batch_softmax or other negatives, or use item_bias=popularity",
@@ -180,7 +180,8 @@ CASES: dict[str, tuple[str, ...]] = {
         "choose another",
     ),
     "no item features": (
-        "item_tower.residual=null ~features.item.item_id ~features.item.description ~features.item.price",
+        "item_tower.residual=null item_tower.widths=[] ~features.item.item_id ~features.item.description "
+        "~features.item.price",
         "features.item",
         "no input",
     ),
@@ -206,7 +207,7 @@ CASES: dict[str, tuple[str, ...]] = {
         "history.sparse",
     ),
     "sparse bias, optimizer that takes none": (
-        "item_bias.sparse=true optimizer=rowwise_adagrad optimizer.weight_decay=0.1",
+        "item_bias=popularity item_bias.sparse=true optimizer=rowwise_adagrad optimizer.weight_decay=0.1",
         "optimizer",
         "RowwiseAdagrad as set takes no sparse gradients",
         "item_bias.sparse",
@@ -291,7 +292,7 @@ def test_what_needs_times_says_so_with_what_to_set_instead(refusal: Refusal, tmp
     log.write_text("1 2\n")
     pairs = ("data=pairs", f"data.path={log}")
     when = "features.user.when={_target_:twotower.features.request_time.RequestTime}"
-    message = refusal(*pairs, when, "objective.max_age_days=9")
+    message = refusal(*pairs, when, "objective=recent_interactions", "objective.max_age_days=9")
     assert message.startswith("7 mistakes in ")
     for key, remedy in (
         ("split", "use split=leave_one_out or split=user_holdout"),
@@ -309,4 +310,4 @@ def test_what_needs_times_says_so_with_what_to_set_instead(refusal: Refusal, tmp
     pd.DataFrame({"user_id": [1], "item_id": [2]}).to_csv(table, index=False)
     mine = ("data=table_files", f"data.interactions_path={table}", "data.timestamp_column=null")
     checked("train", ["experiment=no_times", *mine])
-    assert refusal(*mine).count("needs times") == 5
+    assert refusal(*mine).count("needs times") == 6

@@ -58,6 +58,5 @@ def test_events_of_histories(only_line: Refusal, mine: list[str]) -> None:
     assert none.startswith("history.events: this data has no events")
     checked("train", [*mine, "+history.events=true", "data.event_column=act"])
     unread = "history.events: no item of a history is looked at; set history.events=false"
-    assert (
-        only_line(*mine, DEVICE, "history=none", "+history.events=true", "user_tower.residual=null") == unread
-    )
+    alone = ("history=none", "user_tower.residual=null", "user_tower.widths=[]")
+    assert only_line(*mine, DEVICE, *alone, "+history.events=true") == unread

@@ -101,4 +101,4 @@ def test_a_choice_whose_class_is_not_there_says_so_and_hides_no_other(tmp_path: 
 
 
 def test_a_group_without_choices_is_listed_empty() -> None:
-    assert "\nloss\n\noptimizer" in choices_text(CONF, "train", lambda group: {})
+    assert "\nloss\n\nstart" in choices_text(CONF, "train", lambda group: {})

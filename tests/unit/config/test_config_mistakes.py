@@ -55,7 +55,7 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "group set to nothing": ("loss=null", "loss", "unknown choice", "valid: bce"),
     "group taken away": ("~loss", "loss", "expected a choice with a _target_"),
-    "value for a group": ("loss.temperature=0.1 ~negatives", "negatives", "expected a choice"),
+    "value for a group": ("objective.batch_size=8 ~negatives", "negatives", "expected a choice"),
     "unknown choice of a key": (
         "user_tower.activation=rellu",
         "user_tower.activation",

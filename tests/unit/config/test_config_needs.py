@@ -6,6 +6,7 @@ import pytest
 from torch import Tensor
 
 from twotower.commands.compose import checked
+from twotower.commands.conf import plain_file
 from twotower.losses.in_batch_softmax import InBatchSoftmax
 from twotower.towers.tower import Tower
 
@@ -17,7 +18,7 @@ VECTORS = (
     "loss: CosineContrastive needs unit_vectors, which the towers as set do not provide; "
     "set user_tower.normalise=l2 and set item_tower.normalise=l2"
 )
-MLP = ("widths", "dropout", "input_dropout", "residual", "normalise")
+MLP = plain_file("user_tower/mlp").keys() - {"_target_"}
 BIAS = (
     "loss: CosineContrastive needs no_item_bias, which the towers as set do not provide; set item_bias=none"
 )

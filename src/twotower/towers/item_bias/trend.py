@@ -42,7 +42,7 @@ class Trend(ItemBias):
                 text = "is added to plain scores where items are served, and the loss divides them by a"
                 one = "set loss.temperature=1 (and not loss.learned_temperature)"
                 found.append(("", f"{text} temperature before; {one}, or {other}"))
-            if facts.num_shown and facts.shown_as == "examples":
+            if facts.num_shown and facts.gives_negatives is not False and facts.shown_as == "examples":
                 text = "is not known of shown negatives that are examples of their own"
                 found.append(("", f"{text}; use loss=in_batch_softmax or other negatives, or {other}"))
             return found

@@ -53,7 +53,7 @@ class NextBasket(Objective):
                 if value
                 for problem in facts.lacks_times(key, "use objective=next_item")
             ]
-            if facts.num_shown:
+            if facts.num_shown and facts.gives_negatives is not False:
                 text = "next_basket does not learn from shown negatives; use objective=next_item, or"
                 found.append(("", f"{text} negatives=catalogue"))
             return found
