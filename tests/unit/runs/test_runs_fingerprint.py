@@ -31,7 +31,6 @@ SHAPE_TOWERS = {
     "user_tower",
     "item_tower",
     "item_bias",
-    "new_items",
     "objective",
     "negatives",
     "loss",
@@ -41,7 +40,7 @@ SHAPE_TOWERS = {
     "embedding_dim",
     "seed",
 }
-SHAPE_FIGURES = {"index", "metrics", "baselines"}
+SHAPE_FIGURES = {"new_items", "index", "metrics", "baselines"}
 SHAPE_NOTHING = {"name", "output_root", "console", "debug", "reuse", "cache", "tour", "tracker"}
 DATA = "data fingerprint"
 Settings = dict[str, Any]
