@@ -26,7 +26,7 @@ class Facts:
         shown_as: how the loss learns from shown negatives: `examples`, `candidates`; empty: not at all.
         num_shown: how many shown negatives of its user a positive is ranked against at most.
         takes_prior: whether the loss adds what is known of items at a moment to scores, or refuses biases.
-        has_plain_logits: whether it adds that to scores that it has divided by nothing.
+        has_fixed_temperature: whether what the loss divides scores by is known before training.
         logged: key that a training logs, e.g. `valid/recall_at_20` -> whether higher is better, or None.
         sparse: keys of the settings that make gradients sparse.
     """
@@ -48,7 +48,7 @@ class Facts:
     shown_as: str | None = None
     num_shown: int | None = None
     takes_prior: bool | None = None
-    has_plain_logits: bool | None = None
+    has_fixed_temperature: bool | None = None
     logged: Mapping[str, bool | None] | None = None
     sparse: tuple[str, ...] = ()
 

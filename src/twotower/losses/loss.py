@@ -59,8 +59,8 @@ class Loss(Component, nn.Module, ABC):
             return "no_item_bias" in self.needs
 
         @property
-        def has_plain_logits(self) -> bool:
-            """Whether scores are divided by nothing before a prior is added: they are served with it so."""
+        def has_fixed_temperature(self) -> bool:
+            """Whether what scores are divided by is known from the start: a prior is served times that."""
             return True
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:

@@ -57,9 +57,9 @@ class TemperatureLoss(Loss, ABC):
         """Train it, starting from `temperature`."""
 
         @property
-        def has_plain_logits(self) -> bool:
-            """Where the temperature is 1 and stays so."""
-            return self.temperature == 1 and not self.learned_temperature
+        def has_fixed_temperature(self) -> bool:
+            """Where the temperature is what it is before anything is trained."""
+            return not self.learned_temperature
 
     config: Config
 

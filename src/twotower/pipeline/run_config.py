@@ -108,7 +108,7 @@ FACTS: dict[str, Callable[[RunConfig], Any]] = {
     "shown_as": lambda config: config.loss.shown or "",
     "num_shown": lambda config: config.negatives.most_shown(),
     "takes_prior": lambda config: config.loss.takes_prior,
-    "has_plain_logits": lambda config: config.loss.has_plain_logits,
+    "has_fixed_temperature": lambda config: config.loss.has_fixed_temperature,
     "logged": _logged,
     "sparse": _sparse,
 }

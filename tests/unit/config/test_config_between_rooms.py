@@ -76,17 +76,10 @@ CASES: dict[str, tuple[str, ...]] = {
         "InBatch as set does not provide",
         "switch the correction off",
     ),
-    "trend behind a temperature": (
-        "item_bias=trend loss.temperature=0.5",
-        "item_bias",
-        "is added to plain scores",
-        "set loss.temperature=1 ",
-        "or use item_bias=popularity",
-    ),
     "trend behind a learned temperature": (
         "item_bias=trend loss.learned_temperature=true",
         "item_bias",
-        "not loss.learned_temperature",
+        "set loss.learned_temperature=false",
     ),
     "trend and a loss without a bias": ("item_bias=trend loss=matryoshka", "loss", "set item_bias=none"),
     "trend and shown negatives as examples": (

@@ -77,7 +77,8 @@ def test_needs_of_towers_and_of_negatives_come_together(refusal: Refusal) -> Non
 
 
 def test_a_tower_of_somebody_else_s_says_itself_what_it_gives(only_line: Refusal) -> None:
-    own = ["user_tower._target_=test_config_needs.{}", *(f"~user_tower.{key}" for key in MLP)]
+    taken = ("user_tower.widths=[]", *(f"~user_tower.{key}" for key in MLP))  # Hydra deletes no null
+    own = ["user_tower._target_=test_config_needs.{}", *taken]
     silent = [text.format("OwnTower") for text in own]
     assert only_line(*COSINE, *UNIT[1:], *silent).endswith("choose a user_tower of unit vectors")
     checked("train", [*COSINE, *UNIT[1:], *(text.format("OwnUnitTower") for text in own)])

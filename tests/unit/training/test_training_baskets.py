@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.config.errors import InputError
 from twotower.data.history import History
 from twotower.training.objectives.next_basket import NextBasket
 
@@ -93,10 +92,3 @@ def test_frequencies_are_of_what_is_drawn() -> None:
     log = history_of([[(0, 1), (10, 2)]])
     objective = NextBasket.Config(recency_half_life_days=10.0).build()
     assert objective.frequencies(log, 2).tolist() == pytest.approx([0, 1 / 3, 2 / 3])
-
-
-def test_shown_negatives_are_refused() -> None:
-    with pytest.raises(InputError, match="objective=next_item"):
-        NextBasket.Config().build().batches(
-            history_of([[(1, 1)]]), history_length=3, strict=True, seed=1, num_own=2
-        )

@@ -38,10 +38,9 @@ class Trend(ItemBias):
             other, found = "use item_bias=popularity", facts.lacks_times("", "use item_bias=popularity")
             if facts.takes_prior is False:
                 found.append(("", f"the loss as set takes no bias that changes with time; {other}"))
-            if facts.has_plain_logits is False:
-                text = "is added to plain scores where items are served, and the loss divides them by a"
-                one = "set loss.temperature=1 (and not loss.learned_temperature)"
-                found.append(("", f"{text} temperature before; {one}, or {other}"))
+            if facts.has_fixed_temperature is False:
+                text = "is served times the loss's temperature, which is not known while that is learned"
+                found.append(("", f"{text}; set loss.learned_temperature=false, or {other}"))
             if facts.num_shown and facts.gives_negatives is not False and facts.shown_as == "examples":
                 text = "is not known of shown negatives that are examples of their own"
                 found.append(("", f"{text}; use loss=in_batch_softmax or other negatives, or {other}"))
