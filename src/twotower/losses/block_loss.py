@@ -25,6 +25,11 @@ class BlockLoss(Loss, ABC):
             """As further candidates of their own user."""
             return "candidates"
 
+        @property
+        def takes_prior(self) -> bool:
+            """The kernel does."""
+            return True
+
     config: Config
 
     @abstractmethod
@@ -79,7 +84,10 @@ def with_prior(positive_logits: Tensor, candidates: Candidates) -> Tensor:
 def own_logits_of(users: Tensor, own: Tensor, candidates: Candidates) -> Tensor:
     """Return logits [P, O] of each user's own candidates [P, O, D], -inf where there is none."""
     assert candidates.own_rows is not None
-    return logits_of(users[:, None], own).masked_fill(candidates.own_rows == 0, -torch.inf)
+    logits = logits_of(users[:, None], own)
+    if candidates.own_prior is not None:
+        logits = logits + candidates.own_prior
+    return logits.masked_fill(candidates.own_rows == 0, -torch.inf)
 
 
 def shares(logits: Tensor, counts: Tensor) -> Tensor:

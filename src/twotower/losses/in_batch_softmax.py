@@ -41,6 +41,11 @@ class InBatchSoftmax(TemperatureLoss):
             """As further candidates of their own user."""
             return "candidates"
 
+        @property
+        def takes_prior(self) -> bool:
+            """The kernel does."""
+            return True
+
     config: Config
     shares_users = True
 

@@ -53,6 +53,16 @@ class Loss(Component, nn.Module, ABC):
             """Whether it compares positives with candidates; where it does not, none are drawn."""
             return True
 
+        @property
+        def takes_prior(self) -> bool:
+            """Whether it adds `Candidates.prior` to its scores, or is never given one."""
+            return "no_item_bias" in self.needs
+
+        @property
+        def has_fixed_temperature(self) -> bool:
+            """Whether what scores are divided by is known from the start: a prior is served times that."""
+            return True
+
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse negatives and towers that do not provide what is needed."""
             if facts.provided is None or facts.remedies is None:
@@ -99,8 +109,10 @@ class Loss(Component, nn.Module, ABC):
             shown: [S, D] embeddings of shown negatives; none unless `Config.shown` is `examples`.
             own: see `forward`.
         """
-        # In half precision the kernel that shares users has no room for its exponentials.
-        if candidates.owners is not None and not (self.shares_users and users.dtype != torch.float16):
+        # Own candidates are of one positive; in half precision the kernel that shares users has no room for
+        # its exponentials.
+        shares = self.shares_users and own is None and users.dtype != torch.float16
+        if candidates.owners is not None and not shares:
             users, candidates = users.index_select(0, candidates.owners), candidates.by_positive()
         size = len(positives)
         of_own = () if own is None else (own,)

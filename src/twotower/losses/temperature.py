@@ -56,6 +56,11 @@ class TemperatureLoss(Loss, ABC):
         learned_temperature: bool = False
         """Train it, starting from `temperature`."""
 
+        @property
+        def has_fixed_temperature(self) -> bool:
+            """Where the temperature is what it is before anything is trained."""
+            return not self.learned_temperature
+
     config: Config
 
     def __init__(self, config: Config) -> None:

@@ -26,8 +26,9 @@ class Candidates:
         num_items: that could have been drawn; None where nothing was.
         owners: [P] ascending: each positive's row among the users, to which `masked_positives` and the
             prior's moments refer; None where every positive has a user of its own.
-        prior: what is added to the logits of candidates, and
-        positive_prior: [P] to those of positives, behind the temperature. Both None where nothing is.
+        prior: what is added to the logits of candidates,
+        positive_prior: [P] to those of positives, and
+        own_prior: [P, O] to those of own candidates, behind the temperature. All None where nothing is.
     """
 
     rows: Tensor
@@ -43,6 +44,7 @@ class Candidates:
     owners: Tensor | None = None
     prior: Prior | None = None
     positive_prior: Tensor | None = None
+    own_prior: Tensor | None = None
 
     def by_positive(self) -> "Candidates":
         """Return the same with a row for each positive's user, where several positives are of one."""

@@ -106,6 +106,9 @@ FACTS: dict[str, Callable[[RunConfig], Any]] = {
     "negatives": lambda config: config.negatives.owner.__name__,
     "num_draws": lambda config: config.negatives.num_draws(config.objective.batch_size),
     "shown_as": lambda config: config.loss.shown or "",
+    "num_shown": lambda config: config.negatives.most_shown(),
+    "takes_prior": lambda config: config.loss.takes_prior,
+    "has_fixed_temperature": lambda config: config.loss.has_fixed_temperature,
     "logged": _logged,
     "sparse": _sparse,
 }

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twotower.config.errors import InputError
 from twotower.data.history import History
 from twotower.training.batches import Batch, TrainBatches
 from twotower.training.windows import there_are
@@ -33,11 +32,6 @@ class BasketBatches(TrainBatches):
     """
 
     def __init__(self, log: History, objective: Any, **how: Any) -> None:
-        if how.get("num_own") or how.get("labelled"):
-            raise InputError(
-                "objective: next_basket does not learn from shown negatives; use objective=next_item, or "
-                "negatives=catalogue"
-            )
         super().__init__(log, objective, **(how | {"strict": True}))
         self.horizon = objective.config.horizon_days * SECONDS_A_DAY
         self.chosen = self.order.examples

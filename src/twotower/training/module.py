@@ -1,7 +1,7 @@
 """The LightningModule: it passes batches to the rooms and logs what they say."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -100,28 +100,40 @@ class RetrievalModule(pl.LightningModule):
             batch.history_events,
             batch.slots,
         )
-        candidates = self._with_prior(candidates, batch, rows, places[: len(batch.positives)])
+        parts = places.split([*map(len, wanted)])
+        candidates = self._with_prior(candidates, batch, rows, parts)
         # index_select, not items[...]: its gradient adds up in one order whatever the threads do.
-        positives, shown, *own = (items.index_select(0, each) for each in places.split([*map(len, wanted)]))
+        positives, shown, *own = (items.index_select(0, each) for each in parts)
         own = [each.view(*own_rows.shape, -1) for each in own if own_rows is not None]
         num_candidates = len(candidates.rows)
         of_candidates = items if len(rows) == num_candidates else items[:num_candidates]
         return self.loss.of_batch(users, positives, of_candidates, candidates, batch.weights, shown, *own)
 
-    def _with_prior(self, candidates: Candidates, batch: Batch, rows: Tensor, places: Tensor) -> Candidates:
-        """Add whose each positive is, and what was known of items [R] at the time of each example."""
+    def _with_prior(
+        self, candidates: Candidates, batch: Batch, rows: Tensor, parts: Sequence[Tensor]
+    ) -> Candidates:
+        """Add whose each positive is, and what was known of items [R] at the time of each example.
+
+        Args:
+            candidates: of the batch.
+            batch: says who asked when.
+            rows: [R] of all items that are encoded, those of the candidates first.
+            parts: places in `rows` of positives, of shown negatives and, if there are any, of own candidates.
+        """
         prior, owners = self.model.item_bias.prior(rows, batch.request_times), batch.owners
         if prior is None:
             return candidates if owners is None else dataclasses.replace(candidates, owners=owners)
         moments = prior.moments
-        of_positives = moments[: len(places)] if owners is None else moments[owners]
+        positives, _, *own = (part.long() for part in parts)
+        of_positives = moments[: len(positives)] if owners is None else moments[owners]
         num_candidates = len(candidates.rows)
         lifts = prior.lifts if len(rows) == num_candidates else prior.lifts[:, :num_candidates].contiguous()
         return dataclasses.replace(
             candidates,
             owners=owners,
             prior=Prior(lifts, of_positives if owners is None else moments),
-            positive_prior=prior.lifts[of_positives, places.long()],
+            positive_prior=prior.lifts[of_positives, positives],
+            own_prior=prior.lifts[of_positives[:, None], own[0].view(len(positives), -1)] if own else None,
         )
 
     def _joined(self, rows: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:

@@ -76,6 +76,24 @@ CASES: dict[str, tuple[str, ...]] = {
         "InBatch as set does not provide",
         "switch the correction off",
     ),
+    "trend behind a learned temperature": (
+        "item_bias=trend loss.learned_temperature=true",
+        "item_bias",
+        "set loss.learned_temperature=false",
+    ),
+    "trend and a loss without a bias": ("item_bias=trend loss=matryoshka", "loss", "set item_bias=none"),
+    "trend and shown negatives as examples": (
+        "data=synthetic data.labels=clicks item_bias=trend negatives=shown loss=bce",
+        "item_bias",
+        "not known of shown negatives",
+        "use loss=in_batch_softmax or other negatives, or use item_bias=popularity",
+    ),
+    "requests and shown negatives": (
+        "data=synthetic data.labels=clicks objective=next_basket negatives=shown",
+        "objective",
+        "next_basket does not learn from shown negatives",
+        "use objective=next_item, or negatives=catalogue",
+    ),
     "PQ that does not divide": (
         "index=ivf_pq index.num_subquantizers=24",
         "index.num_subquantizers",

@@ -1,5 +1,7 @@
 """Several positives of one user, and what is known beside the score, against plain references."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from twotower.losses.bce import Bce
+from twotower.losses.bpr import Bpr
 from twotower.losses.in_batch_softmax import InBatchSoftmax
 from twotower.losses.loss import Loss
 from twotower.negatives.candidates import Candidates
@@ -74,6 +77,51 @@ def test_the_softmax_is_torch_s_over_logits_with_the_prior() -> None:
     others = taken[candidates.owners] & (torch.arange(NUM_ITEMS) != positives[:, None])
     losses = functional.cross_entropy(rows.masked_fill(others, -torch.inf), positives, reduction="none")
     assert got.item() == pytest.approx(float((losses * weights).sum() / weights.sum()), rel=1e-5)
+
+
+def test_own_candidates_of_each_positive_have_a_prior_too() -> None:
+    torch.manual_seed(4)
+    shared, positives = candidates_of([2, 1, 3], 2, with_prior=True)
+    own_rows = torch.randint(NUM_ITEMS, (len(positives), 2)) * torch.tensor([[1], [0]]).repeat(3, 1)
+    own_prior, owners = torch.randn(own_rows.shape), shared.owners
+    assert owners is not None
+    candidates = replace(
+        shared, own_rows=own_rows, own_log_q=torch.zeros_like(own_prior), own_prior=own_prior
+    )
+    users, items, own = torch.randn(3, D), torch.randn(NUM_ITEMS, D), torch.randn(*own_rows.shape, D)
+    weights = torch.ones(len(positives))
+    for loss in (InBatchSoftmax.Config(temperature=1.0), Bpr.Config(temperature=1.0)):
+        got = loss.build().of_batch(
+            users, items[positives], items, candidates, weights, torch.zeros(0, D), own
+        )
+        # A prior is a column more of what is embedded.
+        plain = replace(candidates.by_positive(), prior=None, positive_prior=None, own_prior=None)
+        losses = []
+        for place, owner in enumerate(owners):
+            lifts = shared.prior.lifts[shared.prior.moments[owner]]
+            wide = torch.cat([items, lifts[:, None]], 1)
+            wide_own = torch.cat([own, own_prior[..., None]], -1)
+            user = torch.cat([users[owner], torch.ones(1)])
+            one = replace(
+                plain,
+                positive_log_q=plain.positive_log_q[[place]],
+                masked_positives=torch.zeros(int((plain.masked_positives == place).sum()), dtype=torch.int32),
+                masked_candidates=plain.masked_candidates[plain.masked_positives == place],
+                own_rows=own_rows[[place]],
+                own_log_q=torch.zeros(1, 2),
+            )
+            losses.append(
+                loss.build().of_batch(
+                    user[None],
+                    wide[positives[[place]]],
+                    wide,
+                    one,
+                    torch.ones(1),
+                    torch.zeros(0, D + 1),
+                    wide_own[[place]],
+                )
+            )
+        torch.testing.assert_close(got, torch.stack(losses).mean())
 
 
 def test_masks_are_repeated_for_each_positive_of_a_user() -> None:

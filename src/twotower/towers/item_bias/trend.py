@@ -34,8 +34,17 @@ class Trend(ItemBias):
         """The mixture is to tell what is taken in so many days, at most a quarter of the log's span."""
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
-            """Tell whether there are times."""
-            return facts.lacks_times("", "use item_bias=popularity")
+            """Tell whether there are times, and refuse a loss that would train other sums than are served."""
+            other, found = "use item_bias=popularity", facts.lacks_times("", "use item_bias=popularity")
+            if facts.takes_prior is False:
+                found.append(("", f"the loss as set takes no bias that changes with time; {other}"))
+            if facts.has_fixed_temperature is False:
+                text = "is served times the loss's temperature, which is not known while that is learned"
+                found.append(("", f"{text}; set loss.learned_temperature=false, or {other}"))
+            if facts.num_shown and facts.shown_as == "examples":
+                text = "is not known of shown negatives that are examples of their own"
+                found.append(("", f"{text}; use loss=in_batch_softmax or other negatives, or {other}"))
+            return found
 
     config: Config
     biases: Tensor

@@ -42,17 +42,21 @@ class NextBasket(Objective):
         """Of an epoch; null for a tenth of the interactions, 10,000 at least and 100,000 at most."""
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
-            """Tell whether there are times, where something is to be known of them."""
+            """Tell whether there are times, where that matters; refuse shown negatives."""
             by_time = {
                 "recency_half_life_days": self.recency_half_life_days,
                 "horizon_days": self.horizon_days,
             }
-            return [
+            found = [
                 problem
                 for key, value in by_time.items()
                 if value
                 for problem in facts.lacks_times(key, "use objective=next_item")
             ]
+            if facts.num_shown:
+                text = "next_basket does not learn from shown negatives; use objective=next_item, or"
+                found.append(("", f"{text} negatives=catalogue"))
+            return found
 
     config: Config
 
