@@ -60,7 +60,7 @@ class Baseline(Component, ABC):
 
         def lesson(self) -> str:
             """Return what to try where towers are behind it on the validation split."""
-            return "user_tower=single_block item_tower=single_block, or more trainer.patience"
+            return "start=svd embedding_dim=128"
 
         def build(self) -> "Baseline":
             """Build the baseline, which has learned nothing yet."""

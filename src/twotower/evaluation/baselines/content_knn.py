@@ -26,7 +26,7 @@ class ContentKnn(Baseline):
 
         def lesson(self) -> str:
             """Return what makes the towers read more of the content."""
-            return "item_tower=mlp features.item.item_id.dropout=0.5"
+            return "new_items=by_content new_items.boost=0.75"
 
     config: Config
 

@@ -48,7 +48,7 @@ class Ease(Baseline):
 
         def lesson(self) -> str:
             """Return what has item-to-item weights: the item's embedding beside the history's."""
-            return "user_tower=single_block item_tower=single_block"
+            return "start=svd embedding_dim=128 optimizer.weight_decay=0.3"
 
     config: Config
 

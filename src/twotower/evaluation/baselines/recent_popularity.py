@@ -30,7 +30,7 @@ class RecentPopularity(Popularity):
 
         def lesson(self) -> str:
             """Return what knows of recent popularity."""
-            return f"item_bias=recent_popularity item_bias.half_life_days={self.days / 4:g}"
+            return "item_bias=trend optimizer.learning_rate=0.001"
 
     config: Config
 

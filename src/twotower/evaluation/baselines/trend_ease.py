@@ -34,9 +34,7 @@ class TrendEase(Ease):
 
         def lesson(self) -> str:
             """Return what has both."""
-            return (
-                f"{super().lesson()} item_bias=recent_popularity item_bias.half_life_days={self.days / 4:g}"
-            )
+            return f"{super().lesson()} item_bias=trend"
 
     config: Config
 
