@@ -35,17 +35,20 @@ class BasketBatches(TrainBatches):
         super().__init__(log, objective, **(how | {"strict": True}))
         self.horizon = objective.config.horizon_days * SECONDS_A_DAY
         self.chosen = self.order.examples
-        weights = objective.example_weights(log)[self.chosen].astype(np.float64)
-        self.reached = np.concatenate([[0.0], np.cumsum(weights)])
+        assert self.order.cumulative is not None
+        self.reached = np.concatenate([[0.0], self.order.cumulative])
         users = self.examples.users[self.chosen]
         begins = np.flatnonzero(np.diff(users, prepend=-1))
         self.edges = np.append(begins, len(users))
+        # Where a training goes on from another, old interactions weigh less than they would, and so who has
+        # nothing new is asked less often.
+        weights = objective.example_weights(log)[self.chosen].astype(np.float64)
+        left = np.diff(self.reached[self.edges]) / np.add.reduceat(weights, begins)
+        self.asked_share = left / left.max()
 
     def _epoch(self, epoch: int) -> Callable[[int, int], Batch]:
         rng = np.random.default_rng([self.order.seed, epoch])
-        number = len(self.edges) - 1
-        rounds = -(-self.order.size // number)
-        users = np.concatenate([rng.permutation(number) for _ in range(rounds)])[: self.order.size]
+        users = self._asked(rng)
         begins, ends = self.edges[users], self.edges[users + 1]
         low, high = self.reached[begins], self.reached[ends]
         drawn = np.searchsorted(self.reached, low + rng.random(len(users)) * (high - low), side="right") - 1
@@ -57,6 +60,17 @@ class BasketBatches(TrainBatches):
             return self._requests(begins[part], ends[part], asked[part], number)
 
         return batch_of
+
+    def _asked(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return whose requests [R] an epoch has, positions among the users with examples."""
+        number, rounds, found = len(self.asked_share), [], 0
+        while found < self.order.size:
+            users = rng.permutation(number)
+            # A share of 1 may be rounded below it.
+            users = users[rng.random(number) < self.asked_share[users] + 1e-9]
+            rounds.append(users)
+            found += len(users)
+        return np.concatenate(rounds)[: self.order.size]
 
     def _requests(self, begins: np.ndarray, ends: np.ndarray, asked: np.ndarray, number: int) -> Batch:
         """Gather the batch of some requests.

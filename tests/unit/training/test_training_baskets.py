@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from twotower.data.history import History
 from twotower.training.objectives.next_basket import NextBasket
+from twotower.training.order import Order
+from twotower.training.replay import Replay
 
 DAY = 86_400
 EVENTS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 8)), max_size=9, unique_by=lambda e: e[1]).map(
@@ -26,9 +28,9 @@ def history_of(log: list[list[tuple[int, int]]]) -> History:
     return History.of(np.array(users, int), np.array(items, int), np.array(times, int) * DAY, len(log))
 
 
-def batches_of(log: History, length: int = 12, **settings: Any) -> Any:
+def batches_of(log: History, order_of: Any = Order, **settings: Any) -> Any:
     objective = NextBasket.Config(**{"batch_size": 4, "epoch_requests": 20} | settings).build()
-    return objective.batches(log, history_length=length, strict=False, seed=5)
+    return objective.batches(log, history_length=12, strict=False, seed=5, order_of=order_of)
 
 
 def requests(batches: Any) -> list[tuple[int, int, tuple[int, ...], tuple[int, ...]]]:
@@ -92,3 +94,13 @@ def test_frequencies_are_of_what_is_drawn() -> None:
     log = history_of([[(0, 1), (10, 2)]])
     objective = NextBasket.Config(recency_half_life_days=10.0).build()
     assert objective.frequencies(log, 2).tolist() == pytest.approx([0, 1 / 3, 2 / 3])
+
+
+def test_a_training_that_goes_on_asks_less_who_has_nothing_new() -> None:
+    log = history_of([[(0, 1), (1, 2)], [(0, 3), (1, 4)]])
+    replay = Replay(np.array([False, False, False, True]), 0.25, np.zeros(0, np.bool_))
+    found = requests(batches_of(log, epoch_requests=4000, horizon_days=0, order_of=replay.order))
+    users = Counter(user for user, *_ in found)
+    assert users[1] / users[2] == pytest.approx(0.25 / 0.625, rel=0.1)
+    days = Counter(asked // DAY for user, asked, *_ in found if user == 2)
+    assert days[0] / days[1] == pytest.approx(0.25, rel=0.2)
