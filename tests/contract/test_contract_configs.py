@@ -22,13 +22,13 @@ def named(path: Path) -> str:
     return str(path.relative_to(CONF).with_suffix(""))
 
 
-CLICKS = ["data=synthetic", "data.labels=clicks"]
+CLICKS = ["data=synthetic", "data.labels=clicks", "objective=next_item", "item_bias=popularity"]
 LINES = ["experiment=no_times", "data.path={lines}"]
 BESIDE = {
     **{f"{group}/{name}": LINES for group in ("data", "features") for name in ("pairs", "item_lists")},
     **{f"experiment/{name}": ["data.path={lines}"] for name in ("beauty", "ml_1m_sasrec")},
     "experiment/gowalla": ["data.train_path={lines}", "data.test_path={lines}"],
-    "history/none": ["user_tower.residual=null"],
+    "history/none": ["user_tower.residual=null", "user_tower.widths=[8]"],
     "tour/founding_model": ["data=founding_model"],
     **{f"negatives/{name}": CLICKS for name in ("shown", "shown_and_uniform", "shown_and_in_batch")},
 }

@@ -69,7 +69,12 @@ def test_the_order_of_blocks_is_the_tower_s_own(tower: Tower) -> None:
 def test_the_gradient_reaches_every_block_and_parameter(tower: Tower) -> None:
     blocks = blocks_of()
     (tower(blocks) * torch.randn(B, D)).sum().backward()
-    used = [blocks[tower.config.block]] if isinstance(tower, SingleBlock) else list(blocks.values())
+    used = list(blocks.values())
+    if isinstance(tower, SingleBlock):
+        used = [blocks[tower.config.block]]
+    elif isinstance(tower, Mlp) and tower.config.widths is None:
+        assert tower.config.residual is not None
+        used = [blocks[tower.config.residual]]
     for values in (*used, *tower.parameters()):
         assert values.grad is not None
         assert values.grad.isfinite().all()
