@@ -38,7 +38,7 @@ TINY = (
         "trainer=smoke",
         "trainer.progress_bar=false",
     ),
-    *("objective.epoch_examples=512", "objective.batch_size=128", "index=flat_ip", "negatives=mixed"),
+    *("objective.epoch_requests=512", "objective.batch_size=128", "index=flat_ip", "negatives=mixed"),
     *("negatives.parts.uniform.num_negatives=16", "metrics.ks=[5,10]", "metrics.num_bootstrap=10"),
     *(
         "trainer.monitor=valid/recall_at_10",
@@ -54,6 +54,8 @@ WITH = {
     "negatives=in_batch": ["~negatives.parts"],
     "negatives=uniform": ["~negatives.parts", "negatives.num_negatives=16"],
     "negatives=catalogue": ["~negatives.parts"],
+    **{f"objective={name}": ["~objective.epoch_requests"] for name in ("next_item", "sequence")},
+    "objective=recent_interactions": ["~objective.epoch_requests", "objective.epoch_examples=512"],
     "split=leave_one_out": ["~split.test", "~split.valid"],
     "split=user_holdout": ["~split.test", "~split.valid"],
 }
@@ -65,7 +67,7 @@ FOREIGN = {"data", "features", "launcher", "sweep", "experiment"}
 ASKED_FOR: dict[str, list[float]] = {
     "trainer.max_epochs": [1, 2, 3],
     "trainer.patience": [1, 2],
-    "objective.epoch_examples": [1, 7, 128, 1000],
+    "objective.epoch_requests": [1, 7, 128, 1000],
     "split.test": [0.01, 1, 20, 60, 1e6, 1e300],
 }
 """Values of keys that else only take the time that was asked for, or leave nothing to train."""

@@ -57,6 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trained = run_script(
         "train",
         "data=table_files",
+        "user_tower.widths=[16]",
         f"data.interactions_path={folder}/log.csv",
         f"data.users_path={folder}/users.csv",
         "data.event_column=act",

@@ -42,6 +42,7 @@ FIRST = [
     "trainer.max_epochs=2",
     "objective=next_item",
     "objective.batch_size=256",
+    "item_bias=recent_popularity",
     "loss.learned_temperature=true",
     "metrics.num_bootstrap=0",
     "metrics.ks=[5,20]",
