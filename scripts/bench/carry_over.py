@@ -23,7 +23,7 @@ from statistics import mean
 from typing import Any
 
 from record import OUTPUTS, machine
-from strangers import chosen, make, typed_for
+from held_out import chosen, make, typed_for
 
 HERE = Path(__file__).parents[2]
 LINES = Path(__file__).parent / "results" / "carry_over.jsonl"

@@ -43,6 +43,7 @@ FIRST = [
     "objective=next_item",
     "objective.batch_size=256",
     "item_bias=recent_popularity",
+    "new_items=by_tower",
     "loss.learned_temperature=true",
     "metrics.num_bootstrap=0",
     "metrics.ks=[5,20]",

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from twotower.config.errors import InputError
 from twotower.config.spec import PositiveFloat
 from twotower.data.history import History
 from twotower.features.encoders import LookupEncoder
@@ -46,10 +45,11 @@ class Svd(Start):
         """Set the tables; see `Start.set`."""
         tables = _tables(model)
         if not tables:
-            raise InputError(
-                "start: svd sets embeddings of item ids as wide as the towers' output, and there are none; "
-                "name item_id of the kind Id, dim 0, among features.item, or set start=random"
+            LOG.info(
+                "start: svd sets embeddings of item ids as wide as the towers' output, and there are none "
+                "(item_id of the kind Id, dim 0, among features.item); training starts at random"
             )
+            return
         found = self.embeddings(log.positives, len(model.trained_items) - 1, model.history.dim)
         for table, places in tables:
             with torch.no_grad():

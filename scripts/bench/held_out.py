@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from strangers_made import SHOPS
+from held_out_made import SHOPS
 
 from twotower.data.sources.movielens import MovieLens
 from twotower.data.sources.online_retail import OnlineRetail
