@@ -22,8 +22,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from record import OUTPUTS, machine
 from held_out import chosen, make, typed_for
+from record import OUTPUTS, machine
 
 HERE = Path(__file__).parents[2]
 LINES = Path(__file__).parent / "results" / "carry_over.jsonl"

@@ -148,7 +148,7 @@ def test_rejected_index_exits_3_and_keeps_everything(run: Path) -> None:
         "index"
     ]
     before = set(run.parent.iterdir())
-    assert reindex(run, {"index": index | {"min_recall": 0.999}}) == 3
+    assert reindex(run, {"index": index | {"target_recall": 1.0, "min_recall": 0.999}}) == 3
     (folder,) = set(run.parent.iterdir()) - before
     result = result_of(folder)
     assert result["status"] == "index_rejected"

@@ -48,7 +48,15 @@ def settings_of(root: Path, loss: str, *overrides: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("refit", [False, True])
 def test_a_loss_that_runs_away_ends_the_training_and_says_so(tmp_path: Path, refit: bool) -> None:
-    wild = ("item_bias=popularity", "optimizer.learning_rate=0.03", f"trainer.refit={refit}")
+    wild = (
+        "user_tower.widths=[128]",
+        "item_tower.widths=[]",
+        "history.dropout=0.0",
+        "item_bias=popularity",
+        "start=random",
+        "optimizer.learning_rate=0.1",
+        f"trainer.refit={refit}",
+    )
     settings = settings_of(tmp_path, "test_end_to_end_strangers.Careless", *wild)
     folder = tmp_path / "default" / "careless"
     with pytest.raises(InputError, match=r"loss: the training has run away, the loss fell from 0\.\d+ to -"):
