@@ -35,15 +35,18 @@ class BasketBatches(TrainBatches):
         super().__init__(log, objective, **(how | {"strict": True}))
         self.horizon = objective.config.horizon_days * SECONDS_A_DAY
         self.chosen = self.order.examples
-        assert self.order.cumulative is not None
-        self.reached = np.concatenate([[0.0], self.order.cumulative])
+        assert self.order.shares is not None
         users = self.examples.users[self.chosen]
         begins = np.flatnonzero(np.diff(users, prepend=-1))
         self.edges = np.append(begins, len(users))
+        # Each user's shares sum to 1: what happened a hundred half-lives ago would be lost in a sum over all.
+        totals = np.add.reduceat(self.order.shares, begins)
+        of_user = self.order.shares / np.repeat(totals, np.diff(self.edges))
+        self.reached = np.concatenate([[0.0], np.cumsum(of_user)])
         # Where a training goes on from another, old interactions weigh less than they would, and so who has
         # nothing new is asked less often.
         weights = objective.example_weights(log)[self.chosen].astype(np.float64)
-        left = np.diff(self.reached[self.edges]) / np.add.reduceat(weights, begins)
+        left = totals / np.add.reduceat(weights, begins)
         self.asked_share = left / left.max()
 
     def _epoch(self, epoch: int) -> Callable[[int, int], Batch]:

@@ -26,9 +26,12 @@ class Order:
         self.examples = np.flatnonzero(weights > 0).astype(place_type(len(weights)), copy=False)
         self.size = len(self.examples) if num_draws is None else num_draws
         self.cumulative: np.ndarray | None = None
+        self.shares: np.ndarray | None = None
+        """Of the examples, of all draws; None where each comes once."""
         if num_draws is not None:
             drawn = weights[self.examples].astype(np.float64)
-            self.cumulative = np.cumsum(drawn) / drawn.sum()
+            self.shares = drawn / drawn.sum()
+            self.cumulative = np.cumsum(self.shares)
 
     @classmethod
     def like(cls, other: "Order") -> Self:

@@ -104,3 +104,12 @@ def test_a_training_that_goes_on_asks_less_who_has_nothing_new() -> None:
     assert users[1] / users[2] == pytest.approx(0.25 / 0.625, rel=0.1)
     days = Counter(asked // DAY for user, asked, *_ in found if user == 2)
     assert days[0] / days[1] == pytest.approx(0.25, rel=0.2)
+
+
+def test_who_was_there_a_hundred_half_lives_ago_is_asked_as_often_and_at_the_right_moments() -> None:
+    log = history_of([[(0, 1), (1, 2)], [(1000, 3), (1001, 4)]])
+    found = requests(batches_of(log, epoch_requests=2000, recency_half_life_days=10.0, horizon_days=0))
+    users = Counter(user for user, *_ in found)
+    assert users == {1: 1000, 2: 1000}
+    days = Counter(asked // DAY for user, asked, *_ in found if user == 1)
+    assert days[0] / days[1] == pytest.approx(0.5**0.1, rel=0.2)

@@ -43,7 +43,7 @@ class TrendEase(Ease):
         super().fit(past)
         ever = item_popularity(past.train, past.num_items)[1:]
         recent = recent_counts(past, self.config.days)
-        share = ever.sum() / max(recent.sum(), 1)
+        share = float(ever.sum()) / max(float(recent.sum()), 1.0)
         trend = (1 + recent * share) / (1 + ever) if recent.any() else np.ones(len(ever))
         self.trend = (trend**self.config.exponent).astype(np.float32)
 
