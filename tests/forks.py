@@ -78,12 +78,26 @@ def _work_and_leave(work: Callable[[], object], out: Path) -> None:
         os._exit(status)  # nothing of the tests' own ending
 
 
+def _forks_can_train() -> bool:
+    """Tell whether a fork can take a gradient; not where the process of the tests has threads for that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        try:
+            torch.ones(1, requires_grad=True).sum().backward()
+        except RuntimeError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(pid, 0)[1] == 0
+
+
 def start(
     script: Path, *arguments: str | Path, out: Path, path: Path | None = None
 ) -> "Fork | subprocess.Popen[bytes]":
     """Run a script in a process of its own, with the packages that are in `path`."""
     command = [str(script), *map(str, arguments)]
-    if torch.cuda.is_available():  # of which a fork can make no use
+    if torch.cuda.is_available() or not _forks_can_train():
         packages = os.pathsep.join(map(str, [*([path] if path else []), *sys.path]))
         with out.open("wb") as file:
             whole = [sys.executable, *command]

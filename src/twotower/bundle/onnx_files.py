@@ -192,6 +192,9 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
             warnings.filterwarnings(
+                "ignore", "_check_is_size will be removed", FutureWarning
+            )  # torch's loops
+            warnings.filterwarnings(
                 "ignore", r"The tensor attributes .*_flat_weights", UserWarning
             )  # of a GRU
             yield
