@@ -4,7 +4,6 @@ from torch import Tensor
 
 from twotower.config.spec import PositiveFloat
 from twotower.losses.in_batch_softmax import InBatchSoftmax
-from twotower.losses.kernels.softmax import softmax_loss
 from twotower.negatives.candidates import Candidates
 
 FLOOR = -40.0
@@ -51,17 +50,8 @@ class Bsl(InBatchSoftmax):
         users = self.scaled(users)
         logits = self._positive_logits(users, positives, candidates)
         # The kernel's loss beside a positive that adds nothing is the log of the sum, above that positive.
-        above_floor = softmax_loss(
-            users,
-            items,
-            logits.new_full(logits.shape, FLOOR),
-            self._bias(candidates),
-            candidates.masked_positives,
-            candidates.masked_candidates,
-            weights,
-            self._own_logits(users, own, candidates),
-            candidates.prior,
-        )
+        floor = logits.new_full(logits.shape, FLOOR)
+        above_floor = self._loss_of(floor, users, items, candidates, weights, own)
         relative = weights / weights.max()
         mean = (logits * relative).sum() / relative.sum()
         return self.config.negative_weight * (above_floor + FLOOR) - mean

@@ -61,17 +61,30 @@ class InBatchSoftmax(TemperatureLoss):
         """Compute the weighted mean cross-entropy; see `Loss.forward`."""
         users, owners = self.scaled(users), candidates.owners
         own_users = users if owners is None else users.index_select(0, owners)
+        logits = self._positive_logits(own_users, positives, candidates)
+        return self._loss_of(logits, users, items, candidates, weights, own)
+
+    def _loss_of(
+        self,
+        positive_logits: Tensor,
+        users: Tensor,
+        items: Tensor,
+        candidates: Candidates,
+        weights: Tensor,
+        own: Tensor | None,
+    ) -> Tensor:
+        """Return the weighted mean cross-entropy of positive logits [P] beside the candidates' of scaled users."""
         return softmax_loss(
             users,
             items,
-            self._positive_logits(own_users, positives, candidates),
+            positive_logits,
             self._bias(candidates),
             candidates.masked_positives,
             candidates.masked_candidates,
             weights,
             self._own_logits(users, own, candidates),
             candidates.prior,
-            owners,
+            candidates.owners,
         )
 
     def _positive_logits(self, users: Tensor, positives: Tensor, candidates: Candidates) -> Tensor:
