@@ -3,7 +3,6 @@
 import logging
 
 import numpy as np
-import scipy.sparse
 import scipy.sparse.linalg
 import torch
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from twotower.config.spec import PositiveFloat
 from twotower.data.history import History
+from twotower.evaluation.baselines.ease import interaction_matrix
 from twotower.features.encoders import LookupEncoder
 from twotower.features.id import Id
 from twotower.towers.two_tower import TwoTower
@@ -58,15 +58,12 @@ class Svd(Start):
 
     def embeddings(self, log: History, num_items: int, dim: int) -> NDArray[np.float32]:
         """Return first embeddings of items, [N, dim]; zeros for those that nobody has."""
-        users, items = log.user_rows(), np.asarray(log.items) - 1
-        shape = (log.num_users + 1, num_items)
-        taken = scipy.sparse.csr_array((np.ones(len(items)), (users, items)), shape=shape)
-        taken.data[:] = 1.0  # duplicates were added up
-        rank = min(dim, min(shape) - 1)
+        taken = interaction_matrix(log, np.arange(log.num_users + 1), num_items).astype(np.float64)
+        rank = min(dim, min(taken.shape) - 1)
         found = np.zeros((num_items, dim), dtype=np.float32)
         if rank < 1:
             return found
-        first = np.random.default_rng(0).standard_normal(min(shape))
+        first = np.random.default_rng(0).standard_normal(min(taken.shape))
         _, values, vectors = scipy.sparse.linalg.svds(taken, k=rank, v0=first)
         shares = values**2 / (values**2 + self.config.regularisation)
         found[:, :rank] = (vectors.T * np.sqrt(shares * self.config.scale))[:, ::-1]
