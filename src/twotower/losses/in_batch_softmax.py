@@ -73,7 +73,7 @@ class InBatchSoftmax(TemperatureLoss):
         weights: Tensor,
         own: Tensor | None,
     ) -> Tensor:
-        """Return the weighted mean cross-entropy of positive logits [P] beside the candidates' of scaled users."""
+        """Return the weighted mean cross-entropy of positive logits [P], of users that are scaled."""
         return softmax_loss(
             users,
             items,

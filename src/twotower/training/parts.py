@@ -80,8 +80,6 @@ def build_module(
     torch.manual_seed(config.seed)
     model = config.build_towers(users, items, torch.from_numpy(trained_items), contexts, len(dataset.events))
     model.item_bias.initialise(log, getattr(config.loss, "temperature", 1.0))
-    if before is None:
-        config.start.build().set(model, log)
     frequencies = config.objective.build().frequencies(log, num_items, shares)
     return RetrievalModule(
         model,

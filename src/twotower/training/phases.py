@@ -11,6 +11,7 @@ from pytorch_lightning import Callback
 
 from twotower.config.errors import InputError
 from twotower.data.dataset import RetrievalDataset
+from twotower.data.history import History
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.exact import evaluate_towers
 from twotower.files.atomic import write_text_atomically
@@ -94,8 +95,7 @@ def train_towers(
     Raises:
         Pruned: the watcher did.
     """
-    batches = build_batches(config, dataset.train)
-    module = build_module(config, dataset, dataset.train, len(batches), evaluator)
+    module, batches = _to_train(config, dataset, dataset.train, evaluator)
     warn_of_empty_histories(batches)
     warn_of_large_tables(module.model)
     same_data(folder, dataset.fingerprint)
@@ -107,10 +107,19 @@ def train_towers(
     valid = evaluate_valid(module, dataset, evaluator)
     fitted = [first]
     if refit:
-        batches = build_batches(config, dataset.train_and_valid)
-        module = build_module(config, dataset, dataset.train_and_valid, len(batches), None)
+        module, batches = _to_train(config, dataset, dataset.train_and_valid, None)
         fitted.append(phase(REFIT, module, batches, [last], epochs=first.epochs))
     return trained_of(module, fitted, lambda _: valid)
+
+
+def _to_train(
+    config: TrainingConfig, dataset: RetrievalDataset, log: History, evaluator: Evaluator | None
+) -> tuple[RetrievalModule, TrainBatches]:
+    """Return a module that stands where training starts, as one that is only loaded need not, and batches."""
+    batches = build_batches(config, log)
+    module = build_module(config, dataset, log, len(batches), evaluator)
+    config.start.build().set(module.model, log)
+    return module, batches
 
 
 def trained_before(config: TrainingConfig, dataset: RetrievalDataset, folder: Path) -> Trained:
