@@ -87,7 +87,7 @@ class ItemTowerModule(nn.Module):
         super().__init__()
         self.encoders = model.item_encoders
         self.tower = model.item_tower
-        self.layout = model.layout
+        self.layout, self.ranked = model.new_items.layout, model.layout
         self.new_items = model.new_items
         # All new items have one bias, so that how it comes about (a quantile, say) need not be exported.
         self.register_buffer("bias", model.item_bias(torch.zeros(1, dtype=torch.int64)).detach().float())
@@ -97,7 +97,7 @@ class ItemTowerModule(nn.Module):
         output: Tensor = self.tower(_blocks(self.encoders, features))
         embeddings = self.layout.of_items(output, self.bias.expand(output.shape[0], -1))
         embeddings = self.new_items(features, embeddings)
-        return embeddings, self.layout.tower(embeddings)
+        return self.ranked.ranked(embeddings), self.layout.tower(embeddings)
 
 
 def _blocks(encoders: nn.ModuleDict, features: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from twotower.losses.kernels.blockwise import BlockFormula, blockwise_loss
+from twotower.losses.kernels.powers import linked
 from twotower.losses.loss import Loss, ShownAs
 from twotower.negatives.candidates import Candidates
 
@@ -81,10 +82,12 @@ def with_prior(positive_logits: Tensor, candidates: Candidates) -> Tensor:
     return positive_logits if known is None else positive_logits + known
 
 
-def own_logits_of(users: Tensor, own: Tensor, candidates: Candidates) -> Tensor:
+def own_logits_of(users: Tensor, own: Tensor, candidates: Candidates, power: float | None = None) -> Tensor:
     """Return logits [P, O] of each user's own candidates [P, O, D], -inf where there is none."""
     assert candidates.own_rows is not None
     logits = logits_of(users[:, None], own)
+    if power is not None:
+        logits = linked(logits, power)
     if candidates.own_prior is not None:
         logits = logits + candidates.own_prior
     return logits.masked_fill(candidates.own_rows == 0, -torch.inf)

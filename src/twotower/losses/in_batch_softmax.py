@@ -4,6 +4,7 @@ from torch import Tensor
 
 from twotower.config.spec import PositiveFloat
 from twotower.losses.block_loss import logits_of, own_logits_of, with_prior
+from twotower.losses.kernels.powers import linked
 from twotower.losses.kernels.softmax import softmax_loss
 from twotower.losses.loss import ShownAs
 from twotower.losses.temperature import TemperatureLoss
@@ -85,11 +86,15 @@ class InBatchSoftmax(TemperatureLoss):
             self._own_logits(users, own, candidates),
             candidates.prior,
             candidates.owners,
+            self.config.score_power,
         )
 
     def _positive_logits(self, users: Tensor, positives: Tensor, candidates: Candidates) -> Tensor:
         """Return the logits [P] of the positives, corrected as those of candidates are."""
-        logits = with_prior(logits_of(users, positives), candidates)
+        logits = logits_of(users, positives)
+        if self.config.score_power is not None:
+            logits = linked(logits, self.config.score_power)
+        logits = with_prior(logits, candidates)
         return logits - candidates.positive_log_q if self.config.log_q_correction else logits
 
     def _bias(self, candidates: Candidates) -> Tensor:
@@ -101,7 +106,7 @@ class InBatchSoftmax(TemperatureLoss):
         """Return logits [P, O] of each user's own candidates, if there are any."""
         if own is None:
             return None
-        logits = own_logits_of(users, own, candidates)
+        logits = own_logits_of(users, own, candidates, self.config.score_power)
         if not self.config.log_q_correction:
             return logits
         assert candidates.own_log_q is not None

@@ -63,6 +63,14 @@ class Loss(Component, nn.Module, ABC):
             """Whether what scores are divided by is known from the start: a prior is served times that."""
             return True
 
+        @property
+        def score_power(self) -> float | None:
+            """To which power a score is an item's odds (`kernels.powers`); None: odds are its exponential.
+
+            A prior of odds then belongs into the embeddings as a factor, not as an addend.
+            """
+            return None
+
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse negatives and towers that do not provide what is needed."""
             if facts.provided is None or facts.remedies is None:

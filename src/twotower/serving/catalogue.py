@@ -66,10 +66,10 @@ class Catalogue:
             self.attributes.check(each)
         encoded = table.encode([{**each, ITEM_ID: key} for each, key in zip(given, keys, strict=True)])
         vectors, history_vectors = self._towers.embed_items(encoded)
-        vectors = vectors.copy()
-        known = self._bundle.items.rows(keys)
-        biases = self._layout.bias(self._bundle.item_vectors)
-        self._layout.bias(vectors)[known > 0] = biases[known[known > 0] - 1]
+        rows = self._bundle.items.rows(keys)
+        known, vectors = rows > 0, vectors.copy()
+        before = self._bundle.item_vectors[rows[known] - 1]
+        vectors[known] = self._layout.with_biases_of(vectors[known], before)
         for key, fits in zip(keys, sound(vectors) & sound(history_vectors), strict=True):
             if not fits:
                 raise InputError(

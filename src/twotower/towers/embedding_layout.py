@@ -19,10 +19,13 @@ class EmbeddingLayout:
     Attributes:
         tower_width: columns of the tower's output.
         bias_width: columns of the bias, 0 or 1.
+        unit: what an item's bias is where nothing is known of it, if the bias is a factor of the whole
+            embedding (`ItemBias.unit`); 0 where it is an addend.
     """
 
     tower_width: int
     bias_width: int
+    unit: float = 0.0
 
     def of_users(self, output: Tensor) -> Tensor:
         """Return the embeddings [B, D] of users from what their tower says."""
@@ -36,9 +39,24 @@ class EmbeddingLayout:
         """Return the embeddings [B, D] of items from what their tower says and biases [B, bias_width]."""
         return torch.cat([output, bias.to(output.dtype)], 1) if self.bias_width else output
 
+    def ranked(self, embeddings: Tensor) -> Tensor:
+        """Return embeddings of items [B, D], the bias an addend, as they are ranked."""
+        if not self.unit:
+            return embeddings
+        factors = torch.exp(embeddings[:, self.tower_width :] / self.unit)
+        outputs = embeddings[:, : self.tower_width]
+        return torch.cat([outputs, torch.full_like(factors, self.unit)], 1) * factors
+
     def tower(self, embeddings: Vectors) -> Vectors:
-        """Return what the tower said, [B, tower_width]."""
-        return embeddings[:, : self.tower_width]
+        """Return what the tower said of items, [B, tower_width]."""
+        outputs = embeddings[:, : self.tower_width]
+        return outputs * (self.unit / self.bias(embeddings)) if self.unit else outputs
+
+    def with_biases_of(self, embeddings: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Return item embeddings [B, D] with the biases of others [B, D]."""
+        if self.unit:
+            return embeddings * (self.bias(others) / self.bias(embeddings))
+        return np.concatenate([self.tower(embeddings), self.bias(others)], axis=1)
 
     def bias(self, embeddings: Vectors) -> Vectors:
         """Return the columns of the bias, [B, bias_width]; of an array it is a part that can be set."""

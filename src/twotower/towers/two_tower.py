@@ -3,6 +3,8 @@
 Shapes: B users or items, L history positions, D embedding, N items.
 """
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
@@ -64,7 +66,7 @@ class TwoTower(nn.Module):
         self.user_tower = user_tower
         self.item_tower = item_tower
         self.item_bias = item_bias
-        self.layout = EmbeddingLayout(history.dim, item_bias.config.width)
+        self._layout = EmbeddingLayout(history.dim, item_bias.config.width)
         self.register_buffer("trained_items", trained_items)
         if history.config.reads_table:
             self.history_table = nn.Embedding(len(trained_items), history.dim, padding_idx=0)
@@ -75,19 +77,32 @@ class TwoTower(nn.Module):
         if history.config.events:
             self.event_table = nn.Embedding(num_events + 1, history.dim, padding_idx=0)
             nn.init.normal_(self.event_table.weight[1:], std=history.dim**-0.5)
-        self.new_items = new_items.build(items, self.item_encoders, self.layout, item_tower.config.provides)
+        self.new_items = new_items.build(items, self.item_encoders, self._layout, item_tower.config.provides)
+
+    @property
+    def layout(self) -> EmbeddingLayout:
+        """Of embeddings that are ranked."""
+        return dataclasses.replace(self._layout, unit=self.item_bias.unit)
 
     def encode_items(self, rows: Tensor) -> Tensor:
         """Embed items of the catalogue by row [B] -> [B, D]."""
+        return self._ranked(self.outputs_and_biases(rows))
+
+    def outputs_and_biases(self, rows: Tensor) -> Tensor:
+        """Return what the tower says of items by row [B], and their bias beside it, [B, D]."""
         features = self.items.gather(rows)
-        embeddings = self.layout.of_items(self._item_tower_output(features), self.item_bias(rows))
+        embeddings = self._layout.of_items(self._item_tower_output(features), self.item_bias(rows))
         return self.new_items.among(features, embeddings)
 
     def encode_item_features(self, features: dict[str, Tensor]) -> Tensor:
         """Embed new items from encoded features, each [B, width] -> [B, D]."""
         output = self._item_tower_output(features)
         unknown = output.new_zeros(len(output), dtype=torch.int64)
-        return self.new_items(features, self.layout.of_items(output, self.item_bias(unknown)))
+        embeddings = self._layout.of_items(output, self.item_bias(unknown))
+        return self._ranked(self.new_items(features, embeddings))
+
+    def _ranked(self, embeddings: Tensor) -> Tensor:
+        return embeddings if self.training else self.layout.ranked(embeddings)
 
     def _item_tower_output(self, features: dict[str, Tensor]) -> Tensor:
         blocks = {name: self.item_encoders[name](values) for name, values in features.items()}
@@ -144,7 +159,7 @@ class TwoTower(nn.Module):
         # Not table[...]: this gradient adds up in one order whatever the threads do, in half the time of
         # index_select's.
         chosen = nn.functional.embedding(places, table)
-        return users, self.layout.of_items(chosen, self.item_bias(item_rows))
+        return users, self._ranked(self._layout.of_items(chosen, self.item_bias(item_rows)))
 
     def encode_user_features(
         self,
@@ -214,7 +229,7 @@ class TwoTower(nn.Module):
             rows = torch.zeros_like(positions) if history_events is None else history_events
             events = EventEmbeddings(self.event_table.weight, rows)
         blocks = blocks | self.history.blocks(table, positions, history_times, events, slots)
-        return self.layout.of_users(self.user_tower(blocks))
+        return self._layout.of_users(self.user_tower(blocks))
 
     def _history_table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return embeddings [R, H] and the place of each history item among them, [B, L], 0 = none."""

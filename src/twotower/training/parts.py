@@ -79,7 +79,7 @@ def build_module(
     check_weights(config, users, items, contexts, len(dataset.events))
     torch.manual_seed(config.seed)
     model = config.build_towers(users, items, torch.from_numpy(trained_items), contexts, len(dataset.events))
-    model.item_bias.initialise(log, getattr(config.loss, "temperature", 1.0))
+    model.item_bias.initialise(log, getattr(config.loss, "temperature", 1.0), config.loss.score_power)
     frequencies = config.objective.build().frequencies(log, num_items, shares)
     return RetrievalModule(
         model,

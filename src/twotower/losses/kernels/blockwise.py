@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from twotower.losses.kernels import powers
 from twotower.losses.kernels.masks import Masks, padded
 from twotower.towers.item_bias.item_bias import Prior
 
@@ -42,6 +43,7 @@ def blockwise_loss(
     weights: Tensor,
     own_logits: Tensor | None = None,
     prior: Prior | None = None,
+    power: float | None = None,
     block_elements: int = BLOCK_ELEMENTS,
 ) -> Tensor:
     """Compute the weighted mean over positives of a loss on `users @ candidates.T + bias`.
@@ -61,6 +63,7 @@ def blockwise_loss(
         own_logits: [P, O] of candidates that are one positive's alone, -inf where there is none: columns
             behind the C.
         prior: added to the logits of candidates; carries no gradient.
+        power: links the products to logits by `powers.linked`; None: they are logits.
         block_elements: logits held at once.
     """
     # At most 1 here and the mean taken outside: shares of a batch would vanish in half precision.
@@ -79,6 +82,7 @@ def blockwise_loss(
         formula,
         max(1, block_elements // max(1, num_columns)),
         precision_of(users),
+        power,
     )
     return loss / relative.sum()
 
@@ -113,6 +117,7 @@ class _Blockwise(GradientsMadeForward):
         formula: BlockFormula,
         block_rows: int,
         precision: torch.dtype,
+        power: float | None,
     ) -> Tensor:
         needs_gradient = any(ctx.needs_input_grad[:4])
         accumulator, size = accumulator_of(users), len(candidates)
@@ -128,7 +133,11 @@ class _Blockwise(GradientsMadeForward):
             columns = torch.nn.functional.pad(low_candidates, (0, 0, 0, width - size)).T.contiguous()
             padded_bias = torch.nn.functional.pad(bias.to(accumulator), (0, width - size))
             for rows, struck in masks.blocks():
-                logits = torch.mm(low_users[rows], columns).to(accumulator).add_(padded_bias)
+                logits = torch.mm(low_users[rows], columns).to(accumulator)
+                slopes = None if power is None else powers.radii(1 + logits[:, :size] / power)
+                if power is not None:
+                    logits = powers.linked(logits, power)
+                logits += padded_bias
                 logits.view(-1).index_fill_(0, struck, -torch.inf)
                 logits = logits[:, :size]
                 if prior is not None:
@@ -142,12 +151,14 @@ class _Blockwise(GradientsMadeForward):
                 d_logits *= weights[rows, None]
                 if d_own is not None:
                     d_logits, d_own[rows] = d_logits.split([size, d_own.shape[1]], 1)
+                if slopes is not None:
+                    d_logits = d_logits / slopes
                 low_gradient = d_logits.to(precision)
                 d_users[rows] = low_gradient @ low_candidates
                 d_candidates += low_gradient.T @ low_users[rows]
                 d_positive[rows] = d_block * weights[rows]
         ctx.save_for_backward(d_users, d_candidates, d_positive, d_own)
-        ctx.num_arguments = 12
+        ctx.num_arguments = 13
         ctx.dtypes = (
             *(tensor.dtype for tensor in (users, candidates, positive_logits)),
             accumulator if own_logits is None else own_logits.dtype,

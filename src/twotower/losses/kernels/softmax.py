@@ -16,6 +16,7 @@ from twotower.losses.kernels.blockwise import (
     blockwise_loss,
     precision_of,
 )
+from twotower.losses.kernels import powers
 from twotower.losses.kernels.masks import Masks, padded
 from twotower.losses.kernels.owned import Owned
 from twotower.towers.item_bias.item_bias import Prior
@@ -39,12 +40,15 @@ def softmax_loss(
     own_logits: Tensor | None = None,
     prior: Prior | None = None,
     owners: Tensor | None = None,
+    power: float | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Tensor:
     """Compute `blockwise_loss` of `softmax_block`, its reference, to rounding; see there for the arguments.
 
     Where several positives are of one user (`owners` [P], ascending: the row of each one's user among users
     [B]), its logits are made once: the sum over the negatives is the same for all of them.
+
+    With a `power` the products are linked to logits by `powers.linked`; positive and own logits are already.
 
     Floor: the three products, 6 P C D operations. Of the rest only the exponential is a pass over the whole
     matrix: the bias is a factor of the candidates, exp(bias); the division by the sum and the weights are
@@ -63,7 +67,7 @@ def softmax_loss(
         if owners is not None:
             raise ValueError("owners: give each positive its user where logits spread beyond exponentials")
         return blockwise_loss(
-            softmax_block, users, candidates, positive_logits, *constants, weights, own_logits, prior
+            softmax_block, users, candidates, positive_logits, *constants, weights, own_logits, prior, power
         )
     relative = weights / weights.max()
     lengths = [each.detach().float().square().sum(1).amax() for each in (users, candidates)]
@@ -80,6 +84,7 @@ def softmax_loss(
         max(1, block_bytes // (padded(len(candidates)) * precision.itemsize)),
         precision,
         float(lengths[0] * lengths[1]) <= max(0.0, SAFE - highest) ** 2,
+        power,
     )
     return loss / relative.sum()
 
@@ -101,12 +106,17 @@ class _Softmax(GradientsMadeForward):
         block_rows: int,
         precision: torch.dtype,
         is_safe: bool,
+        power: float | None,
     ) -> Tensor:
         positive = positive_logits.to(accumulator_of(users))
         shown = None if own_logits is None else own_logits.to(positive.dtype)
         others = positive if shown is None else torch.logaddexp(positive, shown.logsumexp(1))
         with torch.autocast(users.device.type, enabled=False):
-            sides = _Sides(users, candidates, bias, precision, is_safe, prior)
+            sides: _Sides
+            if power is None:
+                sides = _Sides(users, candidates, bias, precision, is_safe, prior)
+            else:
+                sides = _PoweredSides(users, candidates, bias, precision, prior, power)
             of_users = Owned(owners, len(users), block_rows)
             masks = Masks(masked_positives, masked_candidates, len(users), sides.num_columns, block_rows)
             log_sums = torch.empty_like(positive)
@@ -122,7 +132,7 @@ class _Softmax(GradientsMadeForward):
         d_positive = torch.expm1(positive - log_sums) * weights
         d_own = None if shown is None else (shown - log_sums[:, None]).exp_() * weights[:, None]
         ctx.save_for_backward(sides.d_users, sides.d_candidates(), d_positive, d_own)
-        ctx.num_arguments = 13
+        ctx.num_arguments = 14
         given = (users, candidates, positive_logits, positive if own_logits is None else own_logits)
         ctx.dtypes = [each.dtype for each in given]
         return ((log_sums - positive) * weights).sum()
@@ -197,6 +207,46 @@ class _Sides:
     def d_candidates(self) -> Tensor:
         """Return the gradient of the candidates, [C, D]."""
         return self.d_columns.T[: self.num_candidates] * self.exact_factors[:, None]
+
+
+class _PoweredSides(_Sides):
+    """Powers of the products instead of exponentials: no exponential at all, and a slope beside each."""
+
+    def __init__(
+        self,
+        users: Tensor,
+        candidates: Tensor,
+        bias: Tensor,
+        precision: torch.dtype,
+        prior: Prior | None,
+        power: float,
+    ) -> None:
+        super().__init__(users, candidates, bias, precision, True, None)
+        self.power = power
+        self.binary_users = (users / power).to(precision)
+        self.log_scale = self.highest_bias - power * math.log(2)
+        if prior is not None:
+            self.prior = Prior(prior.lifts.to(self.d_users.dtype).exp(), prior.moments)
+        self.slopes = users.new_empty(0)
+
+    def exponentials(self, rows: slice, struck: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the exponentials of linked logits; keeps their slopes for `add_gradients`."""
+        block = torch.mm(self.binary_users[rows], self.columns).to(self.d_users.dtype).add_(1)
+        self.slopes = powers.radii(block)
+        block.add_(self.slopes)
+        block = powers.raised(block, self.power)
+        if self.prior is not None:
+            block[:, : self.num_candidates] *= self.prior.lifts.index_select(0, self.prior.moments[rows])
+        block.view(-1).index_fill_(0, struck, 0)
+        return block, self.log_scale
+
+    def sums(self, block: Tensor) -> Tensor:
+        """Return the sums with their bias; see `_Sides.sums`."""
+        return torch.mm(self.factors.to(block.dtype), block.T)[0]
+
+    def add_gradients(self, rows: slice, block: Tensor, scale: Tensor) -> None:
+        """Multiply by slopes first; see `_Sides.add_gradients`."""
+        super().add_gradients(rows, block.div_(self.slopes).to(self.columns.dtype), scale)
 
 
 def softmax_block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -52,13 +52,19 @@ class ItemBias(Component, nn.Module, ABC):
         self.config = config
         self.num_items = num_items
 
-    def initialise(self, log: History, temperature: float = 1.0) -> None:
+    def initialise(self, log: History, temperature: float = 1.0, power: float | None = None) -> None:
         """Set the biases from which training starts.
 
         Args:
             log: what is trained on.
             temperature: what the loss divides scores by, biases of the embedding included.
+            power: of the loss, see `Loss.Config.score_power`.
         """
+
+    @property
+    def unit(self) -> float:
+        """What a bias of 0 is where biases are factors of what is ranked (`EmbeddingLayout`); else 0."""
+        return 0.0
 
     def prior(self, rows: Tensor, times: Tensor) -> Prior | None:
         """Return what is added to logits while training, beside the column of the embedding.

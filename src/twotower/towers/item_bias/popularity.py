@@ -46,7 +46,7 @@ class Popularity(ItemBias):
         """Return how much each interaction counts for its item, [n]."""
         return np.ones(len(log))
 
-    def initialise(self, log: History, temperature: float = 1.0) -> None:
+    def initialise(self, log: History, temperature: float = 1.0, power: float | None = None) -> None:
         """Count the positive part of the log."""
         log = log.positives
         items = np.asarray(log.items)

@@ -50,16 +50,18 @@ class Trend(ItemBias):
     biases: Tensor
     of_new: Tensor
     temperature: Tensor
+    power: Tensor
 
     def __init__(self, config: Config, num_items: int) -> None:
         super().__init__(config, num_items)
         self.register_buffer("biases", torch.zeros(num_items))
         self.register_buffer("of_new", torch.zeros(1))
         self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("power", torch.zeros(()))  # 0: of a loss without one
         self.register_buffer("knots", torch.zeros(1, dtype=torch.int64), persistent=False)
         self.register_buffer("lifts", torch.zeros(1, 1), persistent=False)
 
-    def initialise(self, log: History, temperature: float = 1.0) -> None:
+    def initialise(self, log: History, temperature: float = 1.0, power: float | None = None) -> None:
         """Fit the mixture, and keep what it says at each knot; see `ItemBias.initialise`."""
         log = log.positives
         items, times = np.asarray(log.items), np.asarray(log.times)
@@ -74,6 +76,7 @@ class Trend(ItemBias):
         self.lifts = torch.from_numpy(lifts)
         # A prior is added behind the temperature, a column of the embedding is divided by it.
         self.temperature.fill_(temperature)
+        self.power.fill_(power or 0.0)
         self.biases.copy_(self.lifts[-1, 1:] * temperature)
         self.of_new.fill_(float(np.log(mixture.of_new(1) * self.num_items)) * temperature)
 
@@ -87,10 +90,19 @@ class Trend(ItemBias):
     def go_on(self, before: ItemBias, rows: Tensor, log: History | None) -> None:
         """Count the log anew if there is one; else take over what was known."""
         if log is not None:
-            self.initialise(log, float(self.temperature))
+            self.initialise(log, float(self.temperature), float(self.power))
             return
         super().go_on(before, rows, log)
         self.biases[rows == 0] = self.of_new
+
+    @property
+    def unit(self) -> float:
+        """See `ItemBias.unit`: p T, of the power p and the temperature T.
+
+        With u v / T for a score, odds times a share s, (1 + u v / (p T))^p s, order items as (p T + u v)
+        s^1/p does; and log(s) T is the bias.
+        """
+        return float(self.power * self.temperature)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return biases [B, 1] as they are now; while training zeros, since a prior stands for them."""

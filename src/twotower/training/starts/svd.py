@@ -36,7 +36,7 @@ class Svd(Start):
 
         regularisation: PositiveFloat = 500
         """r, as EASE's."""
-        scale: PositiveFloat = 5
+        scale: PositiveFloat = 60
         """What scores are multiplied with, which makes them logits."""
 
     config: Config
