@@ -65,7 +65,9 @@ def test_the_kernel_is_its_reference_and_the_reference_is_the_formula(
 
 
 @given(st.integers(0, 1000), st.sampled_from([1.0, 4.0]), st.sampled_from([0.07, 1.0]))
-def test_what_is_ranked_is_in_the_order_of_odds_times_share(seed: int, power: float, temperature: float) -> None:
+def test_what_is_ranked_is_in_the_order_of_odds_times_share(
+    seed: int, power: float, temperature: float
+) -> None:
     rng = torch.Generator().manual_seed(seed)
     user = temperature * torch.randn(1, D, generator=rng, dtype=torch.float64)
     outputs = torch.randn(9, D, generator=rng, dtype=torch.float64)
