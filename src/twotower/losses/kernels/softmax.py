@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from twotower.losses.kernels import powers
 from twotower.losses.kernels.blockwise import (
     GradientsMadeForward,
     accumulator_of,
     blockwise_loss,
     precision_of,
 )
-from twotower.losses.kernels import powers
 from twotower.losses.kernels.masks import Masks, padded
 from twotower.losses.kernels.owned import Owned
 from twotower.towers.item_bias.item_bias import Prior
