@@ -81,7 +81,7 @@ class TwoTower(nn.Module):
 
     @property
     def layout(self) -> EmbeddingLayout:
-        """Of embeddings as they are ranked; in training the bias is an addend, since the loss has the prior."""
+        """Of embeddings as they are ranked; in training biases are addends, since the loss has the prior."""
         return self._layout if self.training else replace(self._layout, unit=self.item_bias.unit)
 
     def encode_items(self, rows: Tensor) -> Tensor:
