@@ -14,10 +14,14 @@ from twotower.data.history import History
 
 
 class Prior(NamedTuple):
-    """Biases that change with time: `lifts` [T, C] of candidates at moments, `moments` [B] of examples."""
+    """Biases that change with time: `lifts` [T, C] of candidates at moments, `moments` [B] of examples.
+
+    `odds` [T, C] are their exponentials, where these are there already.
+    """
 
     lifts: Tensor
     moments: Tensor
+    odds: Tensor | None = None
 
 
 class ItemBias(Component, nn.Module, ABC):
