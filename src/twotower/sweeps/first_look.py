@@ -109,6 +109,7 @@ class FirstLook(Sweep):
                     f"sweep.recipes.{name}: {min(kept)} is about where runs are kept; leave it out"
                 )
             try:
+                texts = self._fitting(texts)
                 whole = self.context.job(texts, name)
                 sample = self.context.job([*texts, *more], f"{ON_SAMPLE}{name}") if self.share < 1 else None
             except InputError as error:
@@ -120,6 +121,16 @@ class FirstLook(Sweep):
                 continue
             known.append(Recipe(name, texts, whole, sample))
             yield known[-1]
+
+    def _fitting(self, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """Take out keys of choices that a recipe replaces: an experiment set them for those that it made."""
+        try:
+            self.context.compose([*self.context.fixed, *texts])
+        except Mistakes as error:
+            own = {key_of(text) for text in texts}
+            idle = [each.key for each in error.problems if each.message.startswith("unknown key")]
+            return (*texts, *(f"~{key}" for key in idle if key not in own))
+        return texts
 
     def notes(self) -> list[str]:
         """Return who is asked, and which recipes are left out."""

@@ -10,6 +10,7 @@ import pytest
 from fake_search import MONITOR, request_of, settings_of
 
 from twotower.config.errors import InputError
+from twotower.config.problems import Mistakes, Problem
 from twotower.launchers.launcher import JobError, Launcher, Payload
 from twotower.reports.console.console import Console
 from twotower.reports.console.first_look import lines_of, recipes_table
@@ -35,7 +36,9 @@ def look_of(folder: Path, monkeypatch: pytest.MonkeyPatch, asked: int = 20_000, 
     def compose(overrides: Sequence[str]) -> dict[str, Any]:
         if "bad=1" in overrides:
             raise InputError("data:\n  there are no times")
-        return settings_of([text for text in overrides if text])
+        if "history=sasrec" in overrides and "~history.power" not in overrides:
+            raise Mistakes("", [Problem("history.power", "unknown key; none are valid here")])
+        return settings_of([text for text in overrides if "=" in text])
 
     monkeypatch.setattr(first_look, "dataset_of", lambda settings: data_of(asked, 10_000_000))
     made = FirstLook.Config(recipes=RECIPES | config.pop("recipes", {}), **config)
@@ -134,6 +137,16 @@ def test_the_summary_has_the_figures_the_baseline_and_the_command(
     assert (found["best"]["on"], found["best"]["behind_baseline"]) == ("sample", False)
     assert lines_of(found)[0].startswith("best        wide  valid recall@20 0.3000  on the sample alone")
     assert recipes_table(found).row_count == 4
+
+
+def test_what_an_experiment_set_for_another_choice_is_taken_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = look_of(
+        tmp_path, monkeypatch, recipes={"order": "history=sasrec", "odd": "history=sasrec history.power=2"}
+    )
+    assert look.recipes[-1].texts == ("history=sasrec", "~history.power")
+    assert look.left_out["odd"] == "history.power: unknown key; none are valid here"  # its own mistake
 
 
 def test_a_key_with_several_values_is_no_recipe(tmp_path: Path) -> None:
