@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twotower.config.progress import in_words
-from twotower.reports.console import tables
+from twotower.reports.console import first_look, tables
 from twotower.reports.console.console import (
     NOTHING,
     Console,
@@ -212,7 +212,10 @@ class Rich(Console):
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
         """Close the live view; print the table, the failures, the means over seeds, the best."""
         self.close()
-        self.screen.print(tables.sweep_table(outcomes, self.metric, findings))
+        if findings.look:
+            first_look.show(findings.look, self.screen)
+        else:
+            self.screen.print(tables.sweep_table(outcomes, self.metric, findings))
         for outcome in outcomes:
             if outcome.status == "failed":
                 self.say(f"FAILED  {outcome.name}: {outcome.error}")
@@ -221,7 +224,8 @@ class Rich(Console):
                         self.say(f"        {more}")
         for summary in findings.seeds:
             self.say(str(summary))
-        self._say_best(outcomes, findings)
+        if not findings.look:
+            self._say_best(outcomes, findings)
         self.say(f"took        {in_words(seconds)}")
 
     def _say_best(self, outcomes: Sequence[Outcome], findings: Findings) -> None:
