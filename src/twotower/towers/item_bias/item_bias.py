@@ -70,6 +70,11 @@ class ItemBias(Component, nn.Module, ABC):
         """What a bias of 0 is where biases are factors of what is ranked (`EmbeddingLayout`); else 0."""
         return 0.0
 
+    @property
+    def scale(self) -> float:
+        """What a bias is divided by to be the log of odds, where that is known."""
+        return 1.0
+
     def prior(self, rows: Tensor, times: Tensor) -> Prior | None:
         """Return what is added to logits while training, beside the column of the embedding.
 

@@ -107,6 +107,11 @@ class Trend(ItemBias):
         """
         return float(self.power * self.temperature)
 
+    @property
+    def scale(self) -> float:
+        """See `ItemBias.scale`: the temperature."""
+        return float(self.temperature)
+
     def forward(self, rows: Tensor) -> Tensor:
         """Return biases [B, 1] as they are now; while training zeros, since a prior stands for them."""
         if self.training:
