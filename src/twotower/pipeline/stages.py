@@ -114,7 +114,9 @@ def holds_items_out(dataset: RetrievalDataset) -> bool:
 def index_model(job: Job, model: TwoTower) -> Indexed:
     """Build, tune and check the index with the validation users as queries."""
     popularity = item_popularity(job.dataset.train, len(job.dataset.items))
-    return index_catalogue(model, job.config.index, job.dataset.valid, job.evaluator, popularity)
+    config = job.config
+    cuts = config.loss.build().cuts(config.embedding_dim)
+    return index_catalogue(model, config.index, job.dataset.valid, job.evaluator, popularity, cuts)
 
 
 def finish(job: Job, model: TwoTower, indexed: Indexed, result: Mapping[str, Any]) -> int:

@@ -69,9 +69,7 @@ def test_each_place_wins_over_those_before_it(conf: Conf) -> None:
     def temperature(*overrides: str) -> Any:
         return conf.of(*overrides)["loss"]["temperature"]
 
-    conf.write(
-        "loss/in_batch_softmax.yaml", f"_target_: {conf.of()['loss']['_target_']}\ntemperature: 0.11\n"
-    )
+    conf.write("loss/power_softmax.yaml", f"_target_: {conf.of()['loss']['_target_']}\ntemperature: 0.11\n")
     assert temperature() == 0.11
     train = (conf.place / "train.yaml").read_text()
     conf.write("train.yaml", f"{train}\nloss: {{temperature: 0.22}}\n")
@@ -196,7 +194,7 @@ def test_choices_of_one_s_own_are_listed_with_the_house_s(
     section = listed.split("\nloss\n")[1].split("\n\n")[0]
     assert "   mine              A loss of my own." in section.splitlines()
     offered = " ".join(printed(["--help"], monkeypatch, capsys).split())  # long lists are wrapped
-    assert f" loss {', '.join(sorted([*LOSSES, 'mine']))} [in_batch_softmax]" in offered
+    assert f" loss {', '.join(sorted([*LOSSES, 'mine']))} [power_softmax]" in offered
 
 
 def test_of_two_files_with_one_name_one_s_own_is_taken(conf: Conf) -> None:

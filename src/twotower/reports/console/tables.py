@@ -110,6 +110,9 @@ def index_table(index: Mapping[str, Any]) -> Table:
         "size": f"{index['index_bytes']:,} bytes, {index['bytes_per_item']:.0f} an item",
         "checks": "ok" if index["ok"] else "REJECTED: " + "; ".join(index["problems"]),
     }
+    for each in index.get("shorter", ()):
+        costs = (f"{_short(key)} {0.0 - each['label_metric_drop'][key]:+.4f}" for key in shown)
+        rows[f"dim {each['dim']}"] = ", ".join([*costs, f"{each['index_bytes']:,} bytes"])
     table = _plain_table("index", show_header=False)
     for name, value in rows.items():
         table.add_row(name, value)
