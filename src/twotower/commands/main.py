@@ -8,7 +8,7 @@ from types import ModuleType
 from twotower.config.working_folder import import_from_working_folder
 
 VERBS = (
-    *("demo", "train", "reindex", "evaluate", "compare"),
+    *("demo", "init", "train", "reindex", "evaluate", "compare"),
     *("export", "serve", "recommend", "embed", "export_live", "nightly", "completion"),
 )
 """Each is a module of `commands/verbs/`, in the order in which `twotower --help` lists them."""
