@@ -16,8 +16,8 @@ WORDS = {
         student person patient household kunde kunden käufer nutzer benutzer besucher mitglied utilisateur
         usuario cliente 用户 用户id""",
     "item": """item items iid sku ean product products article movie film book song track artist asin
-        parent isbn business listing ad offer content news video game recipe stock stockcode artikel produkt ware waren
-        buch lied titel produit producto 商品 商品id 物品""",
+        parent isbn business listing ad offer content news video game recipe stock stockcode artikel produkt
+        ware waren buch lied titel produit producto 商品 商品id 物品""",
     "time": """time timestamp ts date datetime created unixreviewtime unixtime when zeit zeitpunkt
         zeitstempel datum kaufdatum bestelldatum fecha heure 时间 时间戳""",
     "label": """label clicked click liked like target purchased bought rating ratings score stars overall
