@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from twotower.config.errors import InputError
 from twotower.config.problems import Problem
 
 CONF = (Path(__file__).parents[1] / "conf").resolve()
@@ -23,8 +24,28 @@ OTHERS = tuple(
 
 def places() -> list[Path]:
     """Return the folders of choices that there are; of files with one name the first one's is taken."""
-    own = [place for place in (*OTHERS, LOCAL) if place.is_dir() and place.resolve() != CONF]
-    return [*own, CONF]
+    return [*(place for place in (*OTHERS, LOCAL) if place.is_dir() and not _is_a_checkout(place)), CONF]
+
+
+def own_place() -> Path:
+    """Return the folder for choices of the user's own, which need not be there; of a checkout, conf/local.
+
+    Raises:
+        InputError: there is none, or it is that of a checkout, and this is another installation.
+    """
+    found = [place for place in OTHERS if not _is_a_checkout(place)]
+    if not found and _is_a_checkout(CONF):
+        return LOCAL
+    if not found:
+        raise InputError(
+            f"{Path.cwd()} is a checkout of twotower, or {VARIABLE} is empty: go to a folder of your own"
+        )
+    return found[0]
+
+
+def _is_a_checkout(place: Path) -> bool:
+    """Tell whether a folder of choices is that of a checkout, which it runs by itself."""
+    return (place.parent / "src" / "twotower" / "conf").is_dir()
 
 
 def groups() -> frozenset[str]:

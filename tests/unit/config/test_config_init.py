@@ -12,7 +12,6 @@ import yaml
 
 from twotower.commands import conf
 from twotower.commands.compose import checked
-from twotower.commands.init import begin
 from twotower.commands.init.words import run_words
 from twotower.config.errors import InputError
 
@@ -139,8 +138,7 @@ STRANGE: dict[str, tuple[dict[str, bytes], list[str], dict[str, Any], list[str]]
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project of the user's own."""
     monkeypatch.chdir(tmp_path)
-    for module in (conf, begin):
-        monkeypatch.setattr(module, "OTHERS", (tmp_path / "conf",))
+    monkeypatch.setattr(conf, "OTHERS", (tmp_path / "conf",))
     return tmp_path
 
 

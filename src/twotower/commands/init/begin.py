@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from twotower.commands.compose import compose
-from twotower.commands.conf import CONF, LOCAL, OTHERS
+from twotower.commands.conf import CONF, own_place
 from twotower.commands.init.kinds import Kind, is_label, kind_of
 from twotower.commands.init.render import data_yaml, features_yaml, told
 from twotower.commands.init.roles import Roles, roles_of
@@ -132,8 +132,7 @@ def _places(name: str, overwrite: bool) -> dict[str, Path]:
     """Return group -> file to write, in the folder of the user's own choices; of a checkout, conf/local."""
     if not re.fullmatch(r"[A-Za-z_][\w-]*", name):
         raise InputError(f"--name {name}: expected a word of letters, digits, _ and -, such as shop")
-    own = [place for place in OTHERS if place.resolve() != CONF]
-    folder = own[0] if own else LOCAL
+    folder = own_place()
     folder = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     places = {group: folder / group / f"{name}.yaml" for group in ("data", "features")}
     problems = [
