@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from twotower.config.errors import InputError
@@ -59,9 +60,22 @@ def choices(group: str) -> dict[str, Path]:
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
-def own_defaults() -> bool:
-    """Tell whether the user has defaults of one's own, which every command starts from."""
-    return any((place / LOCAL.name / "default.yaml").is_file() for place in places())
+def own_defaults() -> dict[str, Any]:
+    """Return what the user's own defaults for `twotower train` say: group -> choice, key -> value.
+
+    Raises:
+        InputError: they are not YAML.
+    """
+    files = [place / LOCAL.name / "default.yaml" for place in places()]
+    path = next((path for path in files if path.is_file()), None)
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    values = dict(found) if isinstance(found, dict) else {}
+    chosen = [entry for entry in values.pop("defaults", None) or () if isinstance(entry, dict)]
+    words = {key.removeprefix("override").strip(" /"): entry[key] for entry in chosen for key in entry}
+    return values | words
 
 
 def misplaced() -> Iterator[Problem]:

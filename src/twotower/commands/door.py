@@ -11,7 +11,7 @@ from typing import Any
 
 from twotower.commands import go_on
 from twotower.commands.compose import NOTHING_DONE, checked, show
-from twotower.commands.conf import CONF, choices, shape
+from twotower.commands.conf import CONF, choices, own_defaults, shape
 from twotower.commands.doors import SWEEP_ONLY
 from twotower.commands.help import choices_text, help_text
 from twotower.commands.hints import hints
@@ -73,7 +73,11 @@ def _answer(
 ) -> int:
     overrides = [_folder_quoted(text) for text in overrides]
     if set(HELP) & set(flags):
-        print(help_text(CONF, config_name, description, choices))
+        print(
+            help_text(
+                CONF, config_name, description, choices, own_defaults() if config_name == "train" else {}
+            )
+        )
         return DONE
     if "choices" in flags:
         print(choices_text(CONF, config_name, choices))

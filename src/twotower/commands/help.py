@@ -22,11 +22,14 @@ REFUSED = {"nightly": ", 5 the gate refused"}
 COMMAND = rf"@package|python scripts/|\btwotower ({'|'.join(VERBS)})\b"
 """A comment of a YAML that says how it is typed, not what it is."""
 MAX_WIDTH = 120
+NOTHING: Mapping[str, Any] = {}
 Choices = Callable[[str], Mapping[str, Path]]
 """Group -> name -> file of its choices."""
 
 
-def help_text(conf: Path, config_name: str, description: str, choices: Choices) -> str:
+def help_text(
+    conf: Path, config_name: str, description: str, choices: Choices, own: Mapping[str, Any] = NOTHING
+) -> str:
     """Return the door's description, then each group's choices and the plain keys.
 
     Args:
@@ -34,16 +37,17 @@ def help_text(conf: Path, config_name: str, description: str, choices: Choices) 
         config_name: the YAML in it that the door starts from.
         description: what the door does.
         choices: of a group.
+        own: group -> choice and key -> value that the user's own defaults say.
     """
     config = _read(conf / f"{config_name}.yaml")
     lines = [description.strip(), "", "Groups (group=choice):"]
     for group, default in groups_of(config):
         names = ", ".join(sorted(choices(group)))
-        line = f"  {group:<12} {names}  [{_shown('none' if default is None else default)}]"
+        line = f"  {group:<12} {names}  [{_of(group, 'none' if default is None else default, own)}]"
         lines += textwrap.wrap(line, MAX_WIDTH, subsequent_indent=" " * 15, break_on_hyphens=False)
     lines += ["", "Keys (key=value; every key of a choice too, e.g. loss.temperature=0.05):"]
     for key, value in keys_of(conf, config).items():
-        lines.append(f"  {key:<14} [{_shown(value)}]")
+        lines.append(f"  {key:<14} [{_of(key, value, own)}]")
     lines += ["", "--info choices says what each choice is; --cfg job prints the whole configuration."]
     lines += [f"Exit status: 0 done, 1 failed, 2 your input, 3 index rejected{REFUSED.get(config_name, '')}."]
     return "\n".join(lines)
@@ -60,6 +64,13 @@ def choices_text(conf: Path, config_name: str, choices: Choices) -> str:
             mark = "*" if name == default else " "
             lines.append(f" {mark} {name:<{width}}  {_one_line(path)}".rstrip())
     return "\n".join(lines[1:])
+
+
+def _of(key: str, default: Any, own: Mapping[str, Any]) -> str:
+    """Return a default as `--help` shows it; one of the user's own as such."""
+    if key not in own or isinstance(own[key], dict):
+        return str(_shown(default))
+    return f"{own[key]}, yours; else {_shown(default)}"
 
 
 def _shown(default: Any) -> Any:

@@ -284,7 +284,7 @@ def test_lists_and_tags_of_parquet_and_csv(here: Path) -> None:
     assert checked("train", ["data=shop"])["features"]["item"]["genres"]["separator"] == "|"
 
 
-def test_nothing_is_overwritten_unasked(here: Path) -> None:
+def test_nothing_is_overwritten_unasked(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "log.csv").write_bytes(csv(log("user", "item", ts=SECONDS)))
 
     def run(*flags: str) -> int:
@@ -294,6 +294,7 @@ def test_nothing_is_overwritten_unasked(here: Path) -> None:
     with pytest.raises(InputError, match=r"shop.yaml: is there; add --overwrite"):
         run()
     assert run("--overwrite") == 0
+    assert "metrics.ks=[10,20]" in next_of(capsys.readouterr().out)  # of 39 items
     with pytest.raises(InputError, match=r"data/synthetic.yaml is a choice of ours"):
         run_words(["log.csv", "--name", "synthetic"], "")
     with pytest.raises(InputError, match="--name: what shall the data be called"):

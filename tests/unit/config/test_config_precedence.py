@@ -197,6 +197,18 @@ def test_choices_of_one_s_own_are_listed_with_the_house_s(
     assert f" loss {', '.join(sorted([*LOSSES, 'mine']))} [power_softmax]" in offered
 
 
+def test_help_shows_one_s_own_defaults_as_such(
+    conf: Conf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = f"{GLOBAL}defaults: [{{override /optimizer: adagrad}}]\nseed: 7\nloss: {{temperature: 3}}\n"
+    conf.write("local/default.yaml", own)
+    lines = printed(["--help"], monkeypatch, capsys).splitlines()
+    assert "  seed           [7, yours; else 42]" in lines
+    assert next(line for line in lines if line.startswith("  optimizer ")).endswith(
+        "[adagrad, yours; else adamw]"
+    )
+
+
 def test_of_two_files_with_one_name_one_s_own_is_taken(conf: Conf) -> None:
     own = conf.place.parent / "theirs"
     assert conf.of("loss=bce")["loss"]["temperature"] == 1.0

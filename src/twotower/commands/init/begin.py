@@ -124,6 +124,7 @@ def init(files: Sequence[Path], name: str, said: Mapping[str, Any], overwrite: b
         write_text_atomically(place, texts[group])
     print(f"written: {' and '.join(map(str, places.values()))}\n")
     overrides, audit = _audited(name, found.roles)
+    overrides += _of_small_catalogues(name, overrides, int(audit["items"]))
     print("\n".join(f"  {key:<26} {value}" for key, value in audit_table(audit)))
     print(f"\nnext: {shlex.join([*command.split(), *overrides])}")
 
@@ -162,8 +163,24 @@ def _audited(name: str, roles: Roles) -> tuple[list[str], Audit]:
     return [], _audit(name, [])
 
 
+def _of_small_catalogues(name: str, overrides: list[str], num_items: int) -> list[str]:
+    """Return what to type where there are fewer items than metrics look at."""
+    settings = _settings(name, overrides)
+    all_ks, monitor = settings["metrics"]["ks"], str(settings["trainer"]["monitor"])
+    ks = [k for k in all_ks if k < num_items] or [max(1, num_items // 2)]
+    if ks == all_ks:
+        return []
+    kept = any(monitor.endswith(f"_at_{k}") for k in ks)
+    watched = [] if kept else [f"trainer.monitor={re.sub(r'_at_[0-9]+$', f'_at_{ks[-1]}', monitor)}"]
+    return [f"metrics.ks=[{','.join(map(str, ks))}]", *watched]
+
+
+def _settings(name: str, overrides: list[str]) -> dict[str, Any]:
+    return compose("train", [f"data={name}", f"name={name}", *overrides])
+
+
 def _audit(name: str, overrides: list[str]) -> Audit:
-    settings = compose("train", [f"data={name}", f"name={name}", *overrides])
+    settings = _settings(name, overrides)
     source = Source.Config.chosen(settings["data"], "data").build()
     split = Split.Config.chosen(settings["split"], "split").build()
     return build_dataset(source, split, Path(settings["output_root"]) / ".cache").audit

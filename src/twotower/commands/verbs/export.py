@@ -4,7 +4,8 @@
   twotower export run=outputs/default/<time>/bundle
 
 The new folder, exported/ beside bundle/, holds the same files, user_tower.onnx, item_tower.onnx and
-history_vectors.npy; its manifest says how the towers were compared. An export is never overwritten.
+history_vectors.npy; its manifest says how the towers were compared. An export that is there, as
+after `serve`, is told of and stays.
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,10 @@ from typing import Any
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Export, and say how the towers were compared."""
-    from twotower.bundle.export import export, told
+    from twotower.bundle.export import exported_beside, told
     from twotower.config.exits import DONE
 
-    print(told(export(Path(settings["run"]), settings["trusted_packages"])))
+    print(told(exported_beside(Path(settings["run"]), settings["trusted_packages"])))
     return DONE
 
 
