@@ -73,7 +73,7 @@ class Search(Sweep):
         problems = objective_problems(self.objectives, settings)
         raise_problems([*problems, *self._pruner_problems({context.monitor: chosen})])
         if importlib.util.find_spec("optuna") is None:
-            raise InputError("sweep: a search needs Optuna; pip install -e '.[search]'")
+            raise InputError("sweep: a search needs Optuna; pip install 'twotower[search]'")
         from twotower.sweeps.study import storage_name
         from twotower.sweeps.trials import open_trials
         from twotower.training.trainer import TrainerChoice
