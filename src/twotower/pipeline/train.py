@@ -116,9 +116,9 @@ def _trained(
         return _loaded(job, source)
     LOADED.clear()
     rehearsal = partial(rehearse, config.index, config.embedding_dim, len(dataset.items))
-    is_rich = config.console == "rich"
+    draw = job.console.draw
     trained = train_towers(
-        config, dataset, job.evaluator, run.folder, rehearsal, index, watch, is_rich, job.tracker
+        config, dataset, job.evaluator, run.folder, rehearsal, index, watch, draw, job.tracker
     )
     trainings.remember(Path(config.output_root), run.known.training_fingerprint, run.folder)
     return trained

@@ -155,6 +155,9 @@ class Console:
     def say(self, text: str) -> None:
         """Say one line."""
 
+    def draw(self, text: str) -> None:
+        """Draw a line in the place of the one drawn before, where there is a terminal."""
+
     def audit(self, rows: Sequence[tuple[str, str]]) -> None:
         """Show the audit of the split: name and value."""
 

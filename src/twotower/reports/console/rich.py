@@ -130,6 +130,8 @@ class Rich(Console):
         self.screen = Screen(soft_wrap=True, highlight=False, markup=False, emoji=False)
         if not self.screen.is_terminal:
             self.screen.width = WIDTH_OF_FILES
+        self.lines = Lines()
+        self.lines.addFilter(for_screen)
         self.live: Live | None = None
         self.view: SweepView | None = None
 
@@ -141,9 +143,11 @@ class Rich(Console):
 
     def handler(self) -> logging.Handler:
         """Return a handler that prints plain lines."""
-        handler = Lines()
-        handler.addFilter(for_screen)
-        return handler
+        return self.lines
+
+    def draw(self, text: str) -> None:
+        """Draw a line that the next takes the place of."""
+        self.lines.draw(text)
 
     def say(self, text: str) -> None:
         """Print one line."""
