@@ -1,6 +1,7 @@
 """The main job, as it reads: settings in; trained towers, a checked index, a record and a bundle out."""
 
 import logging
+import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -40,7 +41,7 @@ def train(
         overrides: what was typed.
         watch: is shown the monitored metric after each epoch, and may prune the run.
     """
-    with stoppable(lambda: GOES_ON.format(folder)):
+    with stoppable(lambda: GOES_ON.format(shlex.quote(str(folder)))):
         return _train(Run.create(folder, settings, overrides), watch)
 
 
@@ -61,7 +62,7 @@ def resume(folder: Path, watch: Watch | None = None, trusted: Collection[str] = 
     Raises:
         InputError: there is no run, or it has ended.
     """
-    with stoppable(lambda: GOES_ON.format(folder)):
+    with stoppable(lambda: GOES_ON.format(shlex.quote(str(folder)))):
         run = Run.open(folder, trusted)
         run.refuse_if_ended()
         raise_problems(problems_of(run.settings), f"{folder}/config.yaml")

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import logging
+import shlex
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -38,7 +39,7 @@ def run_folder(parent: Path, overrides: Sequence[str] = ()) -> Path:
 
 
 GOES_ON = "python scripts/train.py resume={} goes on"
-"""What to say where SIGTERM or Ctrl-C stops a training."""
+"""What to say where SIGTERM or Ctrl-C stops a training, with its folder as a shell reads it."""
 
 
 class Run:
@@ -102,7 +103,7 @@ class Run:
         say where SIGTERM or Ctrl-C stops it, with the folder in it. Raises InputError where another process
         is at work on this run, or has ended it meanwhile.
         """
-        words = remedy.format(self.folder)
+        words = remedy.format(shlex.quote(str(self.folder)))
         with held(self.folder, "run", ORPHAN_SECONDS), stoppable(lambda: self._told(words)):
             self.refuse_if_ended()
             clear_temporaries(self.folder)

@@ -10,7 +10,7 @@ from typing import Any
 from twotower.config.errors import InputError
 from twotower.config.problems import NOT_VARIED, Mistakes, Problem, raise_problems
 from twotower.runs.fingerprint import NOT_SHAPING, flat, shaping_training
-from twotower.runs.folder_name import folder_name
+from twotower.runs.folder_name import folder_name, short_words
 from twotower.runs.run import Run
 from twotower.runs.run_files import CONFIG
 from twotower.sweeps.space import Axis
@@ -27,6 +27,7 @@ class Job:
         overrides: all that was typed for it, the sweep's fixed overrides first.
         training: equal for jobs that can share one training.
         trial: what a search must know to follow the job while it trains; None in a grid.
+        tries: what varies, to be read; empty where the name says it.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Job:
     overrides: tuple[str, ...]
     training: str
     trial: Mapping[str, Any] | None = None
+    tries: str = ""
 
     def payload(self) -> dict[str, Any]:
         """Return the job as plain values that JSON can hold."""
@@ -78,6 +80,7 @@ class SweepContext:
         """
         overrides = (*self.fixed, *varied)
         settings = self.compose(overrides)
+        tries = "" if name is None else " ".join(short_words(varied))
         name = name or folder_name(varied)
         folder = self.folder / name
         if other := _other_settings(folder, settings):
@@ -85,7 +88,7 @@ class SweepContext:
                 f"{folder} holds a run with another configuration ({', '.join(other[:5])}); give this sweep "
                 "another name=, or move that folder away"
             )
-        return Job(name, folder, settings, overrides, training_key(settings), trial)
+        return Job(name, folder, settings, overrides, training_key(settings), trial, tries)
 
     def jobs(self, combinations: Iterable[Sequence[str]], what: str) -> list[Job]:
         """Compose and check many jobs, gathering what is wrong with any; each mistake is told once.

@@ -62,7 +62,7 @@ def test_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status(raising(KeyError("x")), debug=False) == 1
     assert capsys.readouterr().err == "failed: KeyError: 'x' (debug=true shows where)\n"
     assert exit_status(raising(KeyboardInterrupt()), debug=False) == 130
-    assert capsys.readouterr().err == "stopped by Ctrl-C\n"
+    assert capsys.readouterr().err == "interrupted\n"
     assert exit_status(raising(Stopped(15, "do this")), debug=False) == 143
     assert capsys.readouterr().err == "stopped by SIGTERM; do this\n"
     assert exit_status(raising(KeyError("x")), debug=True) == 1

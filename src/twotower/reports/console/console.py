@@ -173,8 +173,8 @@ class Console:
         """Say that a sweep begins: its jobs, those done before too, and how many train, if known."""
         self.folder, self.metric = folder, metric
 
-    def job_started(self, name: str) -> None:
-        """Say that a job begins."""
+    def job_started(self, name: str, tries: str = "") -> None:
+        """Say that a job begins, and what it tries where its name does not say it."""
 
     def job_ended(self, outcome: Outcome) -> None:
         """Say how a job ended, also of those that an earlier start of the sweep had ended."""
