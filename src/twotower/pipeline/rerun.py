@@ -44,7 +44,7 @@ def rerun(source: Path, trusted_packages: Collection[str] = ()) -> int:
     for line in changed:
         console.say(f"differs from then: {line}")
     folder = run_folder(source.parent, [f"rerun={source.name}"])
-    train(settings, folder, old.overrides)
+    train(settings, folder, old.overrides, keeps_mistakes=False)
     after = read_result(folder)
     assert after is not None
     if before.data.fingerprint != after.data.fingerprint:

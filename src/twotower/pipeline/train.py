@@ -31,7 +31,11 @@ LOADED: dict[str, Trained] = {}
 
 
 def train(
-    settings: Mapping[str, Any], folder: Path, overrides: Sequence[str] = (), watch: Watch | None = None
+    settings: Mapping[str, Any],
+    folder: Path,
+    overrides: Sequence[str] = (),
+    watch: Watch | None = None,
+    keeps_mistakes: bool = True,
 ) -> int:
     """Run the main job into a new run folder; returns the exit status.
 
@@ -40,15 +44,16 @@ def train(
         folder: the run's, not yet there.
         overrides: what was typed.
         watch: is shown the monitored metric after each epoch, and may prune the run.
+        keeps_mistakes: see `Run.create`.
     """
     with stoppable(lambda: GOES_ON.format(shlex.quote(str(folder)))):
-        return _train(Run.create(folder, settings, overrides), watch)
+        return _train(Run.create(folder, settings, overrides, keeps_mistakes), watch)
 
 
 def train_anew(settings: Mapping[str, Any], overrides: Sequence[str]) -> int:
     """Run the main job into a folder named by what was typed and by the time; returns the exit status."""
     folder = run_folder(Path(settings["output_root"]) / settings["name"], overrides)
-    return train(settings, folder, overrides)
+    return train(settings, folder, overrides, keeps_mistakes=False)
 
 
 def resume(folder: Path, watch: Watch | None = None, trusted: Collection[str] = ()) -> int:

@@ -51,16 +51,29 @@ class Run:
         self.overrides = list(overrides)
         self.known = Result(status="failed")
         self.started = time.perf_counter()
+        self.keeps_mistakes = True
 
     @classmethod
-    def create(cls, folder: Path, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> "Run":
-        """Open a new run and keep its resolved configuration. Raises InputError: there is one."""
+    def create(
+        cls,
+        folder: Path,
+        settings: Mapping[str, Any],
+        overrides: Sequence[str] = (),
+        keeps_mistakes: bool = True,
+    ) -> "Run":
+        """Open a new run and keep its resolved configuration.
+
+        Where mistakes of the user's in what it is given, told before there is a data set, are not kept, they
+        leave no folder. Raises InputError: there is a run in it.
+        """
         if (folder / CONFIG).exists():
             raise InputError(f"{folder}: already holds a run, and a run is never overwritten")
         folder.mkdir(parents=True, exist_ok=True)
         write_text_atomically(folder / OVERRIDES, yaml_text(list(overrides)))
         write_text_atomically(folder / CONFIG, yaml_text(dict(settings)))
-        return cls(folder, settings, overrides)
+        run = cls(folder, settings, overrides)
+        run.keeps_mistakes = keeps_mistakes
+        return run
 
     @classmethod
     def open(cls, folder: Path, trusted_packages: Collection[str] | None = ()) -> "Run":
@@ -99,10 +112,22 @@ class Run:
     def recorded(self, screen: logging.Handler, remedy: str = GOES_ON) -> Iterator[None]:
         """Own the folder, log to `train.log` and our own lines to the screen too.
 
-        If the body raises, a `result.json` that says so is left and the error goes on. `remedy` is what to
-        say where SIGTERM or Ctrl-C stops it, with the folder in it. Raises InputError where another process
-        is at work on this run, or has ended it meanwhile.
+        If the body raises, a `result.json` that says so is left and the error goes on; see `create` for
+        where nothing is. `remedy` is what to say where SIGTERM or Ctrl-C stops it, with the folder in it.
+        Raises InputError where another process is at work on this run, or has ended it meanwhile.
         """
+        try:
+            with self._recorded(screen, remedy):
+                yield
+        except InputError:
+            if not self.keeps_mistakes and self.known.data.fingerprint is None:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                with contextlib.suppress(OSError):  # other runs are in it
+                    self.folder.parent.rmdir()
+            raise
+
+    @contextlib.contextmanager
+    def _recorded(self, screen: logging.Handler, remedy: str) -> Iterator[None]:
         words = remedy.format(shlex.quote(str(self.folder)))
         with held(self.folder, "run", ORPHAN_SECONDS), stoppable(lambda: self._told(words)):
             self.refuse_if_ended()
