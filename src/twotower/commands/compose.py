@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from twotower.commands.beforehand import problems_beforehand
-from twotower.commands.conf import CONF, LOCAL, groups, plain_file, searchpath, shape
+from twotower.commands.conf import CONF, LOCAL, groups, plain_file, readable_choices, searchpath, shape
 from twotower.commands.doors import DOORS
 from twotower.commands.overrides import first_line, sound_overrides
 from twotower.commands.run_settings import asked_of_the_run, check_trust, store_run_settings
@@ -40,7 +40,7 @@ def _composed(config_name: str, overrides: Iterable[str]) -> tuple[dict[str, Any
     overrides = list(overrides)
     beginning, problems = store_run_settings(config_name, plain_file(config_name), overrides)
     try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        with readable_choices(), hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose(beginning, [*overrides, *searchpath(overrides)])
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(first_line(error)) from error
@@ -151,5 +151,6 @@ def show(config_name: str, flags: list[str], overrides: list[str]) -> None:
     """Let Hydra print what its own flags ask for, such as `--cfg job`."""
     beginning, problems = store_run_settings(config_name, plain_file(config_name), overrides)
     raise_problems(problems.values(), NOTHING_DONE)
+    compose(config_name, overrides)  # tells of a YAML that is broken
     sys.argv[1:] = [*flags, *overrides, *searchpath(overrides)]  # where Hydra looks
     hydra.main(config_path=str(CONF), config_name=beginning, version_base="1.3")(lambda _: None)()

@@ -1,12 +1,16 @@
 """The YAML files: where they lie, what a door's names, which choices a group has."""
 
+import contextlib
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
+
+from twotower.config.errors import InputError
 
 CONF = Path(__file__).parents[3] / "conf"
 LOCAL = CONF / "local"
@@ -46,6 +50,17 @@ def _parsed(path: Path, changed_ns: int) -> Mapping[str, Any]:
     values = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
+
+
+@contextlib.contextmanager
+def readable_choices() -> Iterator[None]:
+    """Tell of a YAML that is none, where it is broken. Raises InputError: one is."""
+    try:
+        yield
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{mark.name}: line {mark.line + 1}" if mark else "a YAML of conf/"
+        raise InputError(f"{place}: {error.problem or error}; mend it, or move the file away") from error
 
 
 def shape(config_name: str) -> tuple[frozenset[str], frozenset[str]]:

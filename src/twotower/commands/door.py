@@ -11,15 +11,17 @@ from typing import Any
 
 from twotower.commands import go_on
 from twotower.commands.compose import NOTHING_DONE, checked, show
-from twotower.commands.conf import CONF, choices, shape
+from twotower.commands.conf import CONF, choices, readable_choices, shape
 from twotower.commands.doors import SWEEP_ONLY
 from twotower.commands.help import choices_text, help_text
+from twotower.commands.hints import meant_by_flag, refuse_bare_folder
 from twotower.commands.overrides import is_swept, sound_overrides
 from twotower.commands.run_settings import quoted
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
 from twotower.config.problems import NOT_VARIED, nearest, raise_problems
 from twotower.config.trust import SETTING as TRUST
+from twotower.runs.run_files import refuse_no_run
 
 HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
@@ -28,7 +30,7 @@ FLAGS = (*HELP, *MULTIRUN, *FLAGS_WITH_VALUE, "--resolve")
 FOLDER_KEYS = ("run", "bundle")
 
 Task = Callable[[dict[str, Any], Sequence[str]], int]
-Verb = Callable[[Path, Sequence[str]], int]
+Verb = Callable[[Path, Sequence[str], str | None], int]
 
 
 def run_door(
@@ -43,13 +45,15 @@ def run_door(
         config_name: the YAML in `conf/` it starts from.
         task: is given the checked settings and what was typed; returns the exit status.
         description: printed by `--help`.
-        verbs: key -> what `key=RUN_FOLDER` calls instead, such as `resume`; it is told whom the user trusts.
+        verbs: key -> what `key=RUN_FOLDER` calls instead, such as `resume`; it is told whom the user trusts,
+            and the console that was typed.
     """
     overrides, flags = split_arguments(sys.argv[1:])
     debug = "debug=true" in (override.lower() for override in overrides)
 
     def guarded() -> int:
-        _only_known(flags)
+        _only_known(flags, sys.argv[1:], config_name)
+        refuse_bare_folder(overrides, config_name, FOLDER_KEYS)
         if verb := go_on.verb_of(config_name, overrides):
             of_a_run = go_on.of_a_run(verb, overrides)
             if not set(HELP) & set(flags):
@@ -70,10 +74,12 @@ def _answer(
 ) -> int:
     overrides = [_folder_quoted(text) for text in overrides]
     if set(HELP) & set(flags):
-        print(help_text(CONF, config_name, description, choices))
+        with readable_choices():
+            print(help_text(CONF, config_name, description, choices))
         return DONE
     if "choices" in flags:
-        print(choices_text(CONF, config_name, choices))
+        with readable_choices():
+            print(choices_text(CONF, config_name, choices))
         return DONE
     for verb, call in verbs.items():
         if folders := [text.partition("=")[2] for text in overrides if text.startswith(f"{verb}=")]:
@@ -126,11 +132,12 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     return overrides, flags
 
 
-def _only_known(flags: list[str]) -> None:
+def _only_known(flags: list[str], arguments: list[str], config_name: str) -> None:
     for flag in flags:
         name = flag.partition("=")[0]
         if flag.startswith("-") and name not in FLAGS:
-            raise InputError(f"{name}: unknown flag; {nearest(name, FLAGS)}")
+            meant = meant_by_flag(flag, arguments, config_name) or nearest(name, FLAGS)
+            raise InputError(f"{name}: unknown flag; {meant}")
 
 
 def _folder_quoted(text: str) -> str:
@@ -140,11 +147,16 @@ def _folder_quoted(text: str) -> str:
     return f"{key}={quoted(value)}" if key in FOLDER_KEYS and value and not is_quoted else text
 
 
-def _only(verb: str, folder: str, config_name: str, overrides: list[str]) -> tuple[Path, list[str]]:
-    """Return the folder that a verb is given, and the packages that its user trusts."""
-    about_trust = [text for text in overrides if text.startswith(f"{TRUST}=")]
-    others = [text for text in overrides if not text.startswith((f"{verb}=", f"{TRUST}=", "debug="))]
+def _only(
+    verb: str, folder: str, config_name: str, overrides: list[str]
+) -> tuple[Path, list[str], str | None]:
+    """Return the folder that a verb is given, the packages that its user trusts, and the console if typed."""
+    free = (f"{TRUST}=", "console=")
+    taken = [text for text in overrides if text.startswith(free)]
+    others = [text for text in overrides if not text.startswith((f"{verb}=", *free, "debug="))]
     if others:
         raise InputError(f"{verb}={folder} takes the run as it was configured; leave out {', '.join(others)}")
-    trusted: list[str] = checked(config_name, about_trust)[TRUST]
-    return Path(folder), trusted
+    refuse_no_run(Path(folder))
+    settings = checked(config_name, taken)
+    console = settings["console"] if any(text.startswith("console=") for text in taken) else None
+    return Path(folder), settings[TRUST], console

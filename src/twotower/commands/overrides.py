@@ -1,5 +1,6 @@
 """Overrides as they are typed: what is wrong with them, and what a key varies over."""
 
+import shlex
 from collections.abc import Iterable
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -7,6 +8,7 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 
 from twotower.commands.conf import CONF, choices, groups
+from twotower.commands.hints import NOT_QUOTED, as_text, joined
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
 from twotower.sweeps.space import Axis
@@ -23,8 +25,9 @@ def sound_overrides(texts: Iterable[str], sweep: bool = False) -> tuple[list[Pro
         texts: as on the command line.
         sweep: whether a key may have several values.
     """
-    found = [_check_override(text, sweep) for text in texts]
-    problems = [problem for problem, _ in found if problem]
+    split, whole = joined(texts)
+    found = [_check_override(text, sweep) for text in whole]
+    problems = [*split, *(problem for problem, _ in found if problem)]
     return problems, [override for _, override in found if override]
 
 
@@ -42,7 +45,11 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
     except HydraException as error:
         if text.endswith(",") or ",," in text or "=," in text:
             return Problem(text, "an empty choice between or after the commas; leave it out"), None
+        quoted = as_text(text)
+        if quoted is not None and NOT_QUOTED.isdisjoint(text.partition("=")[2]):  # an accent, a semicolon
+            return _check_override(quoted, sweep)
         remedy = QUOTING if "=" in text else "write key=value"
+        remedy = remedy if quoted is None else f"to mean this text, write {shlex.quote(quoted)}"
         return Problem(text, f"{first_line(error)}; {remedy}"), None
     key = override.key_or_group
     if override.is_sweep_override() and not sweep:

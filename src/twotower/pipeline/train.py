@@ -56,13 +56,16 @@ def train_anew(settings: Mapping[str, Any], overrides: Sequence[str]) -> int:
     return train(settings, folder, overrides, keeps_mistakes=False)
 
 
-def resume(folder: Path, watch: Watch | None = None, trusted: Collection[str] = ()) -> int:
+def resume(
+    folder: Path, watch: Watch | None = None, trusted: Collection[str] = (), console: str | None = None
+) -> int:
     """Go on with a run that was interrupted, to the same numbers; returns the exit status.
 
     Args:
         folder: of the run.
         watch: see `train`.
         trusted: packages whose classes the run's file of settings may name.
+        console: instead of the run's.
 
     Raises:
         InputError: there is no run, or it has ended.
@@ -70,6 +73,7 @@ def resume(folder: Path, watch: Watch | None = None, trusted: Collection[str] = 
     with stoppable(lambda: GOES_ON.format(shlex.quote(str(folder)))):
         run = Run.open(folder, trusted)
         run.refuse_if_ended()
+        run.settings |= {} if console is None else {"console": console}
         raise_problems(problems_of(run.settings), f"{folder}/config.yaml")
         return _train(run, watch)
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 
-from twotower.bundle.layout import MANIFEST
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped, stoppable
 from twotower.config.trust import check_targets
@@ -23,7 +22,7 @@ from twotower.runs.fingerprint import NOT_SHAPING, key_of
 from twotower.runs.folder_name import short_name
 from twotower.runs.record import failure
 from twotower.runs.result import Result, read_ending, write_result
-from twotower.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG
+from twotower.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG, refuse_no_run
 
 LOG = logging.getLogger("twotower")
 REMEDY = "mend it, or delete the run"
@@ -83,11 +82,8 @@ class Run:
         nothing is built from them. Raises InputError where there is no run, but a bundle, say, which has a
         config.yaml too, or its settings are damaged or name a class of a package that is not trusted.
         """
-        if (folder / MANIFEST).is_file():
-            raise InputError(f"{folder}: a bundle, not a run; name the folder that it is in, {folder.parent}")
+        refuse_no_run(folder)
         path = folder / CONFIG
-        if not path.is_file():
-            raise InputError(f"{folder}: no run is here (it has no {CONFIG}); name a folder of outputs/")
         settings = read_yaml(path, REMEDY)
         if not isinstance(settings, dict):
             raise InputError(f"{path}: expected a mapping of settings; {REMEDY}")
