@@ -168,7 +168,7 @@ def serve(settings: Mapping[str, Any]) -> int:
         bundle = bundle_of(Path(config.bundle))
         root, store = places(bundle, config.bundles_root, config.store)
         live = LiveService(root, bundle, store, bundle_of, config.trusted_packages)
-        stack.enter_context(contextlib.closing(live))
+        stack.callback(live.close)
         tell(config, live, bool(keys))
         return run(config, create_app(live, config, keys, hosts, set_aside), sockets)
 
@@ -212,14 +212,12 @@ def set_aside() -> None:
     gc.freeze()
 
 
-def run(config: ServiceConfig, application: Any, sockets: list[socket.socket] | None = None) -> int:
-    """Serve an application at the host and port, or on sockets that are bound; return the exit status."""
+def run(config: ServiceConfig, application: Any, sockets: list[socket.socket]) -> int:
+    """Serve an application on sockets that are bound; return the exit status."""
     limits = connection_limits(most_connections(), config.max_connections_per_client)
     connections = Connections(application, limits)
     of_uvicorn = uvicorn.Config(
         connections,
-        host=config.host,
-        port=config.port,
         http=connections.protocol,  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
