@@ -166,7 +166,7 @@ BEFORE_DATA: dict[str, tuple[str, ...]] = {
     "path without the quotes it needs": (
         "data.items_path=items(1).csv",
         "\n  data.items_path=items(1).csv: ",
-        """; to mean this text, write 'data.items_path="items(1).csv"'""",
+        """brackets, commas or = in it needs quotes, as in 'data.items_path="items(1).csv"'""",
     ),
     "missing column": (
         "data.timestamp_column=time",

@@ -70,7 +70,7 @@ def _places(folder: Path) -> tuple[Path, Path]:
 def _export(source: Path, target: Path, trusted_packages: Collection[str]) -> None:
     absent = [name for name in DISTRIBUTIONS if importlib.util.find_spec(name) is None]
     if absent:
-        raise InputError(f"an export needs {', '.join(absent)}; pip install -e '.[export]'")
+        raise InputError(f"an export needs {', '.join(absent)}; pip install 'twotower[export]'")
     bundle = read_bundle(source, trusted_packages)
     with ExitStack() as stack:
         try:

@@ -5,21 +5,21 @@ configuration at once and before any data is read, and the exit status.
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twotower.commands import go_on
 from twotower.commands.compose import NOTHING_DONE, checked, show
-from twotower.commands.conf import CONF, choices, readable_choices, shape
+from twotower.commands.conf import CONF, choices, own_defaults, shape
 from twotower.commands.doors import SWEEP_ONLY
 from twotower.commands.help import choices_text, help_text
-from twotower.commands.hints import meant_by_flag, refuse_bare_folder
+from twotower.commands.hints import hints
 from twotower.commands.overrides import is_swept, sound_overrides
 from twotower.commands.run_settings import quoted
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
-from twotower.config.problems import NOT_VARIED, nearest, raise_problems
+from twotower.config.problems import NOT_VARIED, Problem, raise_problems
 from twotower.config.trust import SETTING as TRUST
 from twotower.runs.run_files import refuse_no_run
 
@@ -28,6 +28,7 @@ FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
 FLAGS = (*HELP, *MULTIRUN, *FLAGS_WITH_VALUE, "--resolve")
 
 FOLDER_KEYS = ("run", "bundle")
+THE_COMMAND = "the command; nothing was read or written"
 
 Task = Callable[[dict[str, Any], Sequence[str]], int]
 Verb = Callable[[Path, Sequence[str], str | None], int]
@@ -52,8 +53,8 @@ def run_door(
     debug = "debug=true" in (override.lower() for override in overrides)
 
     def guarded() -> int:
-        _only_known(flags, sys.argv[1:], config_name)
-        refuse_bare_folder(overrides, config_name, FOLDER_KEYS)
+        if not set(HELP) & set(flags):
+            raise_problems(_hints(config_name, sys.argv[1:], verbs or {}), THE_COMMAND)
         if verb := go_on.verb_of(config_name, overrides):
             of_a_run = go_on.of_a_run(verb, overrides)
             if not set(HELP) & set(flags):
@@ -74,12 +75,14 @@ def _answer(
 ) -> int:
     overrides = [_folder_quoted(text) for text in overrides]
     if set(HELP) & set(flags):
-        with readable_choices():
-            print(help_text(CONF, config_name, description, choices))
+        print(
+            help_text(
+                CONF, config_name, description, choices, own_defaults() if config_name == "train" else {}
+            )
+        )
         return DONE
     if "choices" in flags:
-        with readable_choices():
-            print(choices_text(CONF, config_name, choices))
+        print(choices_text(CONF, config_name, choices))
         return DONE
     for verb, call in verbs.items():
         if folders := [text.partition("=")[2] for text in overrides if text.startswith(f"{verb}=")]:
@@ -93,9 +96,7 @@ def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> 
     groups, _ = shape(config_name)
     sweeps = "sweep" in groups
     if multirun and not sweeps:
-        raise InputError(
-            "--multirun: this script does one thing at a time; sweeps belong to scripts/train.py"
-        )
+        raise InputError("--multirun: this command does one thing at a time; sweeps belong to twotower train")
     swept: list[str] = []
     if multirun or (sweeps and any(text.startswith(("sweep=", "seeds=")) for text in overrides)):
         swept = [text for text in overrides if is_swept(text) or text.startswith(NOT_VARIED)]
@@ -132,12 +133,14 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     return overrides, flags
 
 
-def _only_known(flags: list[str], arguments: list[str], config_name: str) -> None:
-    for flag in flags:
-        name = flag.partition("=")[0]
-        if flag.startswith("-") and name not in FLAGS:
-            meant = meant_by_flag(flag, arguments, config_name) or nearest(name, FLAGS)
-            raise InputError(f"{name}: unknown flag; {meant}")
+def _hints(config_name: str, arguments: list[str], verbs: Collection[str]) -> Iterator[Problem]:
+    chosen, keys = shape(config_name)
+    known = chosen | keys | {*verbs, "experiment"}
+    folder_key = next((key for key in (*FOLDER_KEYS, "bundles") if key in keys), "resume")
+    # What a flag such as --cfg takes is no word of its own.
+    taken = {at + 1 for at, word in enumerate(arguments) if word in FLAGS_WITH_VALUE}
+    words = [word for at, word in enumerate(arguments) if at not in taken]
+    return hints(words, FLAGS, known, folder_key)
 
 
 def _folder_quoted(text: str) -> str:

@@ -72,6 +72,7 @@ def _audit_of(log: Log, windows: Windows, split: Split, tables: Tables) -> Audit
         **({"repeats_kept": int(valid.is_repeat.sum() + test.is_repeat.sum())} if test.repeats else {}),
         "unused_interactions": sum(int((windows.parts[rows] == NONE).sum()) for rows in blocks(len(log))),
         **(_rates_of_times(log, windows) if tables.has_times else {}),
+        **({} if split.config.user_share == 1 else {"user_share": split.config.user_share}),
         **split.facts(positives),
     }
 

@@ -5,9 +5,11 @@ Shapes: N items, Q holdout users, D embedding.
 
 import dataclasses
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
@@ -38,29 +40,40 @@ class Indexed:
 
 
 def index_catalogue(
-    model: TwoTower, config: Index.Config, holdout: Holdout, evaluator: Evaluator, popularity: np.ndarray
+    model: TwoTower,
+    config: Index.Config,
+    holdout: Holdout,
+    evaluator: Evaluator,
+    popularity: np.ndarray,
+    cuts: Sequence[Callable[[Tensor], Tensor]] = (),
 ) -> Indexed:
     """Embed the catalogue, build the index, choose its search arguments and check it.
 
     The queries are users of the holdout. Search arguments are chosen on one half of them, the figures
     reported come from the other; targets and popularity [N + 1] judge what the index costs in metrics.
+    Each cut makes shorter embeddings, of which an index is built too, for the report alone.
     """
     items = encode_catalogue(model)
-    vectors = items.numpy()
     users, exact_top = rank_all(
         model, items, holdout, evaluator.max_k, evaluator.filters_seen(holdout), "index"
     )
-    queries = users.numpy()
-    rows = np.arange(1, len(vectors) + 1, dtype=np.int64)
-    tuning, checking = queries[::2], queries[1::2][:MAX_QUERIES]
-    checking = checking if len(checking) else tuning[:MAX_QUERIES]
-    index, points = tuned_index(config, vectors, rows, tuning)
-    report = check(index, vectors, rows, checking, RECALL_K, points=points)
     exact = evaluator.means(exact_top, holdout, popularity)
-    indexed = evaluator.means(indexed_top(index, queries, holdout, evaluator), holdout, popularity)
-    # What is lost when the index answers instead of exact search.
-    drop = {key: exact[key] - indexed[key] for key in exact if name_of(key) in DROP_METRICS}
-    return Indexed(index, vectors, dataclasses.replace(report, label_metric_drop=drop))
+
+    def judged(items: Tensor, users: Tensor) -> Indexed:
+        vectors, queries = items.numpy(), users.numpy()
+        rows = np.arange(1, len(vectors) + 1, dtype=np.int64)
+        tuning, checking = queries[::2], queries[1::2][:MAX_QUERIES]
+        checking = checking if len(checking) else tuning[:MAX_QUERIES]
+        index, points = tuned_index(config, vectors, rows, tuning)
+        report = check(index, vectors, rows, checking, RECALL_K, points=points)
+        indexed = evaluator.means(indexed_top(index, queries, holdout, evaluator), holdout, popularity)
+        # What is lost when the index answers instead of exact search, of whole embeddings.
+        drop = {key: exact[key] - indexed[key] for key in exact if name_of(key) in DROP_METRICS}
+        return Indexed(index, vectors, dataclasses.replace(report, label_metric_drop=drop))
+
+    whole = judged(items, users)
+    shorter = [judged(cut(items), cut(users)).report for cut in cuts]
+    return dataclasses.replace(whole, report=dataclasses.replace(whole.report, shorter=shorter))
 
 
 def tuned_index(

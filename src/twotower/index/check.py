@@ -33,6 +33,7 @@ class IndexReport:
         latency_ms_p99: of one query, one thread.
         problems: one sentence for each failed check.
         label_metric_drop: metric key -> exact value less the index's value; filled in by who has labels.
+        shorter: of the same index over the first columns of the embeddings, where these can be cut.
     """
 
     type: str
@@ -62,6 +63,7 @@ class IndexReport:
     points: list[OperatingPoint]
     problems: list[str]
     label_metric_drop: dict[str, float] = field(default_factory=dict)
+    shorter: list["IndexReport"] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:

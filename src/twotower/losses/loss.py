@@ -1,7 +1,7 @@
 """What every loss is given and what it returns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar, Literal
 
 import torch
@@ -132,6 +132,10 @@ class Loss(Component, nn.Module, ABC):
             mean = self(users[:size], positives, items, candidates, weights[:size], *of_own)
             total = total + mean * weights[:size].sum()
         return total / weights.sum()
+
+    def cuts(self, dim: int) -> list[Callable[[Tensor], Tensor]]:
+        """Return what makes shorter embeddings of those of `dim` columns that it trains, [B, D] -> [B, d]."""
+        return []
 
     def scaled(self, users: Tensor) -> Tensor:
         """Return users [P, D] whose products with items are logits; as given where scores are plain."""

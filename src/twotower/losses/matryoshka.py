@@ -1,6 +1,7 @@
 """Any loss, of the whole embeddings and of their first halves, quarters, ...: they can be cut short."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Annotated
 
 from annotated_types import Ge, Le
@@ -91,6 +92,10 @@ class Matryoshka(Loss):
         widths = self.config.widths(users.shape[-1])
         losses = [self.inner.of_shown(self.cut(users, width), self.cut(items, width)) for width in widths]
         return sum(losses[1:], losses[0])
+
+    def cuts(self, dim: int) -> list[Callable[[Tensor], Tensor]]:
+        """Return `cut` to each width below the whole; see `Loss.cuts`."""
+        return [partial(self.cut, width=width) for width in self.config.widths(dim)[1:]]
 
     def cut(self, embeddings: Tensor, width: int) -> Tensor:
         """Return the first columns of embeddings [..., D], of length 1 where the loss needs that."""

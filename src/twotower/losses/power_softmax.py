@@ -4,6 +4,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
+from twotower.config.spec import PositiveFloat
 from twotower.losses.in_batch_softmax import InBatchSoftmax
 
 
@@ -27,7 +28,7 @@ class PowerSoftmax(InBatchSoftmax):
     class Config(InBatchSoftmax.Config):
         """The power."""
 
-        temperature: float = 1.0
+        temperature: PositiveFloat = 1.0
         """What scores are divided by, before the power."""
         power: Annotated[float, Ge(1), Le(64)] = 4.0
         """p; 1, 2, 4 and 8 are computed fastest."""

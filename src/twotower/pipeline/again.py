@@ -89,7 +89,7 @@ def run_beside(
     result = read_result(source)
     if result is None or not result.finished:
         pruned = result is not None and result.status == "pruned"
-        remedy = "" if pruned else f"; finish it with scripts/train.py resume={source}"
+        remedy = "" if pruned else f"; finish it with twotower train resume={source}"
         raise InputError(f"run={source}: this run {ending_of(result)}{remedy}")
     settings = run.settings | dict(changes)
     # Nothing is trained, so other metrics need not hold the one that the training monitored.

@@ -65,7 +65,7 @@ def ended_run(source: Path, verb: str) -> Result:
         raise InputError(f"{verb}={source}: {str(error).removeprefix(f'{source}: ')}") from error
     if result is None or not result.finished:
         pruned = result is not None and result.status == "pruned"
-        remedy = "name another" if pruned else f"finish it with scripts/train.py resume={source}"
+        remedy = "name another" if pruned else f"finish it with twotower train resume={source}"
         raise InputError(f"{verb}={source}: this run {ending_of(result)}; {remedy}")
     return result
 

@@ -30,7 +30,7 @@ from twotower.reports.console.choose import console_of
 from twotower.reports.console.console import Console
 from twotower.reports.tensorboard import Board
 from twotower.runs import record
-from twotower.runs.behind import behind
+from twotower.runs.behind import behind, to_try
 from twotower.runs.fingerprint import flat
 from twotower.runs.result import Result, write_result
 from twotower.runs.run import GOES_ON, Run
@@ -114,7 +114,9 @@ def holds_items_out(dataset: RetrievalDataset) -> bool:
 def index_model(job: Job, model: TwoTower) -> Indexed:
     """Build, tune and check the index with the validation users as queries."""
     popularity = item_popularity(job.dataset.train, len(job.dataset.items))
-    return index_catalogue(model, job.config.index, job.dataset.valid, job.evaluator, popularity)
+    config = job.config
+    cuts = config.loss.build().cuts(config.embedding_dim)
+    return index_catalogue(model, config.index, job.dataset.valid, job.evaluator, popularity, cuts)
 
 
 def finish(job: Job, model: TwoTower, indexed: Indexed, result: Mapping[str, Any]) -> int:
@@ -173,8 +175,8 @@ def warn_if_behind(job: Job, result: Result) -> None:
     if found is None:
         return
     baseline = job.config.baselines.get(found.baseline)
-    lesson = "" if baseline is None else f"; try {baseline.lesson()}"
-    LOG.warning("warning: %s%s", found, lesson)
+    lesson = "" if baseline is None else baseline.lesson()
+    LOG.warning("warning: %s; try %s", found, to_try(lesson, job.run.settings))
 
 
 def tell(job: Job, result: Result) -> None:

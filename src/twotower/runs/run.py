@@ -37,7 +37,7 @@ def run_folder(parent: Path, overrides: Sequence[str] = ()) -> Path:
     return parent / (f"{name}_{time}" if name else time)
 
 
-GOES_ON = "python scripts/train.py resume={} goes on"
+GOES_ON = "twotower train resume={} goes on"
 """What to say where SIGTERM or Ctrl-C stops a training, with its folder as a shell reads it."""
 
 

@@ -4,19 +4,15 @@ import json
 import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from pathlib import Path
 
 from twotower.config.errors import InputError
-from twotower.data.build import build_dataset
-from twotower.data.sources.source import Source
-from twotower.data.splits.split import Split
 from twotower.files.lock import held
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import Console
 from twotower.runs.outcome import Outcome, outcome_of
 from twotower.runs.record import failure, training_identity
 from twotower.runs.result import Result, read_ending, write_result
-from twotower.sweeps.job import Job
+from twotower.sweeps.job import Job, dataset_of
 from twotower.sweeps.sweep import Sweep
 
 BEAT_SECONDS = 1.0
@@ -24,6 +20,8 @@ BEAT_SECONDS = 1.0
 
 def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome]:
     """Run every job that is not done; one that fails or dies never ends the others.
+
+    Those that still run when the sweep is over are stopped, and can be gone on with.
 
     Args:
         sweep: which jobs.
@@ -44,9 +42,11 @@ def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome
             running[launcher.submit(job.payload())] = job, time.perf_counter()
         if not running:
             return outcomes
-        for future in wait(running, BEAT_SECONDS, FIRST_COMPLETED).done:
+        if is_over := sweep.is_over():
+            launcher.stop()
+        for future in wait(running, None if is_over else BEAT_SECONDS, FIRST_COMPLETED).done:
             job, began = running.pop(future)
-            result = settle(job, future)
+            result = read_ending(job.folder) if is_over else settle(job, future)
             sweep.ended(job, result)
             outcomes.append(_outcome(job, result, time.perf_counter() - began, False))
             console.job_ended(outcomes[-1])
@@ -94,12 +94,7 @@ def stale(jobs: Iterable[Job]) -> list[str]:
             continue
         specs = json.dumps([job.settings["data"], job.settings["split"]])
         if specs not in fingerprints:
-            source, split = (
-                Source.Config.model_validate(job.settings["data"]).build(),
-                Split.Config.model_validate(job.settings["split"]).build(),
-            )
-            cache = Path(job.settings["output_root"]) / ".cache"
-            fingerprints[specs] = build_dataset(source, split, cache).fingerprint
+            fingerprints[specs] = dataset_of(job.settings).fingerprint
         data = fingerprints[specs]
         if result.data.fingerprint != data:
             raise InputError(

@@ -55,7 +55,8 @@ class EmbeddingLayout:
     def with_biases_of(self, embeddings: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Return item embeddings [B, D] with the biases of others [B, D]."""
         if self.unit:
-            return embeddings * (self.bias(others) / self.bias(embeddings))
+            factored: np.ndarray = embeddings * (self.bias(others) / self.bias(embeddings))
+            return factored
         return np.concatenate([self.tower(embeddings), self.bias(others)], axis=1)
 
     def bias(self, embeddings: Vectors) -> Vectors:

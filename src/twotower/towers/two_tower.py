@@ -3,7 +3,7 @@
 Shapes: B users or items, L history positions, D embedding, N items.
 """
 
-import dataclasses
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -81,28 +81,25 @@ class TwoTower(nn.Module):
 
     @property
     def layout(self) -> EmbeddingLayout:
-        """Of embeddings that are ranked."""
-        return dataclasses.replace(self._layout, unit=self.item_bias.unit)
+        """Of embeddings as they are ranked; in training biases are addends, since the loss has the prior."""
+        return self._layout if self.training else replace(self._layout, unit=self.item_bias.unit)
 
     def encode_items(self, rows: Tensor) -> Tensor:
         """Embed items of the catalogue by row [B] -> [B, D]."""
-        return self._ranked(self.outputs_and_biases(rows))
+        return self.layout.ranked(self.outputs_and_biases(rows))
 
     def outputs_and_biases(self, rows: Tensor) -> Tensor:
         """Return what the tower says of items by row [B], and their bias beside it, [B, D]."""
         features = self.items.gather(rows)
-        embeddings = self._layout.of_items(self._item_tower_output(features), self.item_bias(rows))
-        return self.new_items.among(features, embeddings)
+        output = self._item_tower_output(features)
+        return self.new_items.among(features, self._layout.of_items(output, self.item_bias(rows)))
 
     def encode_item_features(self, features: dict[str, Tensor]) -> Tensor:
         """Embed new items from encoded features, each [B, width] -> [B, D]."""
         output = self._item_tower_output(features)
         unknown = output.new_zeros(len(output), dtype=torch.int64)
         embeddings = self._layout.of_items(output, self.item_bias(unknown))
-        return self._ranked(self.new_items(features, embeddings))
-
-    def _ranked(self, embeddings: Tensor) -> Tensor:
-        return embeddings if self.training else self.layout.ranked(embeddings)
+        return self.layout.ranked(self.new_items(features, embeddings))
 
     def _item_tower_output(self, features: dict[str, Tensor]) -> Tensor:
         blocks = {name: self.item_encoders[name](values) for name, values in features.items()}
@@ -128,8 +125,8 @@ class TwoTower(nn.Module):
             context_rows: [B] rows of the table of contexts, 0 = unknown; None: all are.
             history_events: [B, L] what was done with each item, from 1, 0 = not known; None: all are.
         """
-        features = self._user_features(rows, context_rows)
-        return self.encode_user_features(features, history_rows, history_times, request_times, history_events)
+        asked = (history_rows, history_times, request_times, history_events)
+        return self.encode_user_features(self._user_features(rows, context_rows), *asked)
 
     def encode_both(
         self,
@@ -159,7 +156,7 @@ class TwoTower(nn.Module):
         # Not table[...]: this gradient adds up in one order whatever the threads do, in half the time of
         # index_select's.
         chosen = nn.functional.embedding(places, table)
-        return users, self._ranked(self._layout.of_items(chosen, self.item_bias(item_rows)))
+        return users, self.layout.ranked(self._layout.of_items(chosen, self.item_bias(item_rows)))
 
     def encode_user_features(
         self,

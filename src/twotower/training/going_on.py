@@ -87,7 +87,7 @@ def go_on(
     is_new = new_interactions(parent, dataset, log)
     nothing = (
         f"data: {parent.folder} was trained on all examples that this run would be, of {len(log):,} "
-        "interactions; bring newer data (scripts/train.py refresh= makes a bundle without training)"
+        "interactions; bring newer data (twotower train refresh= makes a bundle without training)"
     )
     replay = Replay(is_new, how.replay, shown_at > parent.log.times.max(), nothing)
     growth = growth_of(parent, dataset, int(is_new.sum()))

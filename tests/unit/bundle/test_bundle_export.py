@@ -285,7 +285,7 @@ def test_a_damaged_bundle_is_not_exported(run):
 def test_absent_libraries_are_named(run, monkeypatch):
     shutil.rmtree(run / "exported")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else name)
-    refused(lambda: exported_beside(run), "needs onnxscript;", "pip install -e '.[export]'")
+    refused(lambda: exported_beside(run), "needs onnxscript;", "pip install 'twotower[export]'")
 
 
 def flip(path, position):

@@ -72,7 +72,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "loss whose needs are not met": (
         "negatives=in_batch negatives.frequency=none",
         "loss",
-        "InBatchSoftmax needs log_q",
+        "PowerSoftmax needs log_q",
         "InBatch as set does not provide",
         "switch the correction off",
     ),

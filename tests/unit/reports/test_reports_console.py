@@ -171,9 +171,9 @@ def test_rich_result_has_model_baselines_and_index_and_what_to_type_next(
     assert "ivf_flat (IVF8,Flat), searching nprobe 4" in text
     assert text.splitlines()[-4:] == [
         f"run folder  {folder}",
-        f"compare     python scripts/compare.py '{folder.parent}'",
+        f"compare     twotower compare '{folder.parent}'",
         "curves      tensorboard --logdir outputs",
-        f"serve       python scripts/serve.py bundle='{folder}'",
+        f"serve       twotower serve bundle='{folder}'",
     ]
 
 

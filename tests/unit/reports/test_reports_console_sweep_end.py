@@ -49,7 +49,7 @@ def search(objectives: Mapping[str, str], best: list[str]) -> Findings:
             "error": None,
         }
 
-    command = "python scripts/train.py"
+    command = "twotower train"
     return Findings(
         (),
         {
@@ -84,9 +84,9 @@ def test_a_search_says_what_each_trial_had_and_how_to_repeat_the_best(
         f"best  trial_0001  {METRIC} 0.5000",
         "  lr.2 temp1.25",
         f"  {SWEEP / 'trial_0001'}",
-        "again  python scripts/train.py optimizer.learning_rate=0.2 loss.temperature=1.25",
+        "again  twotower train optimizer.learning_rate=0.2 loss.temperature=1.25",
         "took  3.0 s",
-        f"compare  python scripts/compare.py {SWEEP}",
+        f"compare  twotower compare {SWEEP}",
         f"curves  tensorboard --logdir {SWEEP}",
     ]
 
@@ -142,7 +142,7 @@ def test_several_objectives_end_with_the_pareto_set_and_no_best(capsys: pytest.C
 def test_quiet_ends_with_one_line_and_before_it_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
     ended("quiet", TRIALS, ONE)
     assert capsys.readouterr().out.splitlines() == [
-        "command  python scripts/train.py optimizer.learning_rate=0.2 loss.temperature=1.25",
+        "command  twotower train optimizer.learning_rate=0.2 loss.temperature=1.25",
         f"best trial_0001  {METRIC} 0.5000  lr.2 temp1.25  3 ok  {SWEEP}",
     ]
     ended("quiet", TRIALS, TWO)

@@ -1,7 +1,8 @@
 """Odds that are a power of the score instead of its exponential, smooth and positive everywhere.
 
-With y = 1 + z / p for a score z, odds are ((y + r) / 2)^p, r = (y^2 + ROUNDING)^1/2: for scores above -p about
-(1 + z / p)^p, which tends to exp(z) as p grows; below it they fade as |y|^-p. The slope of their log is 1 / r.
+With y = 1 + z / p for a score z, odds are ((y + r) / 2)^p, r = (y^2 + ROUNDING)^1/2: for scores above -p
+about (1 + z / p)^p, which tends to exp(z) as p grows; below it they fade as |y|^-p. The slope of their log is
+1 / r.
 """
 
 import math
@@ -25,9 +26,8 @@ def radii(roots: Tensor) -> Tensor:
 
 
 def raised(bases: Tensor, power: float) -> Tensor:
-    """Return bases, no less than 0, to a power, in their memory where that can be; squares where it is 2^k."""
-    bases.clamp_(min=0)
-    if power in (1, 2, 4, 8):
+    """Return bases, none below 0, to a power, in their own memory."""
+    if power in (1, 2, 4, 8):  # squaring is a fraction of `pow`
         for _ in range(int(math.log2(power))):
             bases.mul_(bases)
         return bases

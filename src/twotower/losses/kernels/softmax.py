@@ -16,9 +16,9 @@ from twotower.losses.kernels.blockwise import (
     blockwise_loss,
     precision_of,
 )
-from twotower.losses.kernels import powers
 from twotower.losses.kernels.masks import Masks, padded
 from twotower.losses.kernels.owned import Owned
+from twotower.losses.kernels.sides import PoweredSides, Sides
 from twotower.towers.item_bias.item_bias import Prior
 
 BLOCK_BYTES = 1 << 23
@@ -26,7 +26,6 @@ BLOCK_BYTES = 1 << 23
 each product, take 14 ms with 8 MB for 17 with 2 (1,024 x 3,424), and in bf16 33 for 46 (4,096 x 4,096)."""
 SAFE = 40.0
 """Logits up to this are exponents as they are: e^40 = 2e17, its inverse and sums of them are float32's."""
-LOG2_E = math.log2(math.e)
 
 
 def softmax_loss(
@@ -71,7 +70,7 @@ def softmax_loss(
         )
     relative = weights / weights.max()
     lengths = [each.detach().float().square().sum(1).amax() for each in (users, candidates)]
-    highest = 0.0 if prior is None else float(prior.lifts.abs().amax())
+    highest = 0.0 if prior is None or power is not None else float(prior.lifts.abs().amax())
     loss: Tensor = _Softmax.apply(  # type: ignore[no-untyped-call]
         users,
         candidates,
@@ -112,11 +111,11 @@ class _Softmax(GradientsMadeForward):
         shown = None if own_logits is None else own_logits.to(positive.dtype)
         others = positive if shown is None else torch.logaddexp(positive, shown.logsumexp(1))
         with torch.autocast(users.device.type, enabled=False):
-            sides: _Sides
+            sides: Sides
             if power is None:
-                sides = _Sides(users, candidates, bias, precision, is_safe, prior)
+                sides = Sides(users, candidates, bias, precision, is_safe, prior)
             else:
-                sides = _PoweredSides(users, candidates, bias, precision, prior, power)
+                sides = PoweredSides(users, candidates, bias, precision, prior, power)
             of_users = Owned(owners, len(users), block_rows)
             masks = Masks(masked_positives, masked_candidates, len(users), sides.num_columns, block_rows)
             log_sums = torch.empty_like(positive)
@@ -136,117 +135,6 @@ class _Softmax(GradientsMadeForward):
         given = (users, candidates, positive_logits, positive if own_logits is None else own_logits)
         ctx.dtypes = [each.dtype for each in given]
         return ((log_sums - positive) * weights).sum()
-
-
-class _Sides:
-    """The two sides of the products in the precision they run in, and the gradients that gather.
-
-    Candidates are the columns of [D, W], those behind C zeros that count for nothing.
-    """
-
-    def __init__(
-        self,
-        users: Tensor,
-        candidates: Tensor,
-        bias: Tensor,
-        precision: torch.dtype,
-        is_safe: bool,
-        prior: Prior | None,
-    ) -> None:
-        accumulator = accumulator_of(users)
-        self.num_candidates, dim = candidates.shape
-        self.num_columns = padded(self.num_candidates)
-        self.is_safe = is_safe
-        self.users, self.binary_users = users, (users * LOG2_E).to(precision)
-        self.highest_bias = bias.max().to(accumulator)
-        factors = (bias - self.highest_bias).to(accumulator).exp()
-        self.columns = self.binary_users.new_zeros(dim, self.num_columns)
-        self.columns[:, : self.num_candidates] = candidates.T
-        self.factors = self.columns.new_zeros(1, self.num_columns)
-        self.factors[0, : self.num_candidates] = factors
-        self.scaled = self.columns.new_zeros(self.num_columns, dim)
-        torch.mul(candidates, factors[:, None], out=self.scaled[: self.num_candidates])
-        self.exact_factors = factors
-        self.prior = None if prior is None else Prior((prior.lifts * LOG2_E).to(precision), prior.moments)
-        self.logits = self.columns.new_empty(0)
-        self.d_users = torch.empty(users.shape, dtype=accumulator, device=users.device)
-        self.d_columns = torch.zeros(self.columns.shape, dtype=accumulator, device=users.device)
-
-    def exponentials(self, rows: slice, struck: Tensor) -> tuple[Tensor, Tensor]:
-        """Return [b, W], 0 where struck, and the log of what they are to be multiplied with, [b] or one."""
-        users = self.binary_users[rows]
-        if self.logits.numel() < len(users) * self.num_columns:
-            self.logits = users.new_empty(len(users) * self.num_columns)
-        flat = self.logits[: len(users) * self.num_columns]
-        block = flat.view(len(users), self.num_columns)
-        torch.mm(users, self.columns, out=block)
-        if self.prior is not None:
-            block[:, : self.num_candidates] += self.prior.lifts.index_select(0, self.prior.moments[rows])
-        flat.index_fill_(0, struck, -torch.inf)
-        if self.is_safe:
-            return block.exp2_(), self.highest_bias
-        block[:, self.num_candidates :] = -torch.inf
-        highest = block.amax(1).clamp_(min=torch.finfo(block.dtype).min)
-        log_scale = self.highest_bias + highest.to(self.highest_bias.dtype) / LOG2_E  # not rounded once more
-        return block.sub_(highest[:, None]).exp2_(), log_scale
-
-    def sums(self, block: Tensor) -> Tensor:
-        """Return the sums of exponentials with their bias, [b]."""
-        # Of this form: a product of a matrix and a vector takes three times as long.
-        return torch.mm(self.factors, block.T)[0].to(self.d_users.dtype)
-
-    def add_gradients(self, rows: slice, block: Tensor, scale: Tensor) -> None:
-        """Multiply exponentials by the rows' scales [b], which makes them gradients, with either side."""
-        torch.mul(torch.mm(block, self.scaled), scale[:, None], out=self.d_users[rows])
-        users = (self.users[rows] * scale[:, None]).to(block.dtype)
-        if block.dtype == self.d_columns.dtype:
-            self.d_columns.addmm_(users.T, block)
-        else:
-            self.d_columns += users.T @ block
-
-    def d_candidates(self) -> Tensor:
-        """Return the gradient of the candidates, [C, D]."""
-        return self.d_columns.T[: self.num_candidates] * self.exact_factors[:, None]
-
-
-class _PoweredSides(_Sides):
-    """Powers of the products instead of exponentials: no exponential at all, and a slope beside each."""
-
-    def __init__(
-        self,
-        users: Tensor,
-        candidates: Tensor,
-        bias: Tensor,
-        precision: torch.dtype,
-        prior: Prior | None,
-        power: float,
-    ) -> None:
-        super().__init__(users, candidates, bias, precision, True, None)
-        self.power = power
-        self.binary_users = (users / power).to(precision)
-        self.log_scale = self.highest_bias - power * math.log(2)
-        if prior is not None:
-            self.prior = Prior(prior.lifts.to(self.d_users.dtype).exp(), prior.moments)
-        self.slopes = users.new_empty(0)
-
-    def exponentials(self, rows: slice, struck: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the exponentials of linked logits; keeps their slopes for `add_gradients`."""
-        block = torch.mm(self.binary_users[rows], self.columns).to(self.d_users.dtype).add_(1)
-        self.slopes = powers.radii(block)
-        block.add_(self.slopes)
-        block = powers.raised(block, self.power)
-        if self.prior is not None:
-            block[:, : self.num_candidates] *= self.prior.lifts.index_select(0, self.prior.moments[rows])
-        block.view(-1).index_fill_(0, struck, 0)
-        return block, self.log_scale
-
-    def sums(self, block: Tensor) -> Tensor:
-        """Return the sums with their bias; see `_Sides.sums`."""
-        return torch.mm(self.factors.to(block.dtype), block.T)[0]
-
-    def add_gradients(self, rows: slice, block: Tensor, scale: Tensor) -> None:
-        """Multiply by slopes first; see `_Sides.add_gradients`."""
-        super().add_gradients(rows, block.div_(self.slopes).to(self.columns.dtype), scale)
 
 
 def softmax_block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,7 +15,7 @@ from twotower.runs.fingerprint import NOT_SHAPING, key_of
 
 ONE_SEED = (
     "every configuration has one seed here, so better and worse are of these very runs; another seed may turn"
-    " a small difference (scripts/train.py seeds=5 shows how far)"
+    " a small difference (twotower train seeds=5 shows how far)"
 )
 NO_DIRECTION = (
     "has no better direction, as far as these runs say (higher_is_better of result.json, from the metric's"

@@ -29,8 +29,7 @@ def run_folders(named: Iterable[str]) -> tuple[list[Path], list[str]]:
     found = {folder.resolve(): folder for below in reversed(by_text.values()) for folder in below}
     if not found:
         raise InputError(
-            f"no run found in {', '.join(asked)}: a run is a folder with a {CONFIG}; "
-            "python scripts/train.py makes one"
+            f"no run found in {', '.join(asked)}: a run is a folder with a {CONFIG}; twotower train makes one"
         )
     return sorted(found.values()), notes
 

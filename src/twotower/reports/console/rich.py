@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from twotower.config.progress import in_words
-from twotower.reports.console import tables
+from twotower.reports.console import first_look, tables
 from twotower.reports.console.console import (
     NOTHING,
     Console,
@@ -125,7 +125,10 @@ class Rich(Console):
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
         """Close the live view; print the table, the failures, the means over seeds, the best."""
         self.close()
-        self.screen.print(tables.sweep_table(outcomes, self.metric, findings))
+        if findings.look:
+            first_look.show(findings.look, self.screen)
+        else:
+            self.screen.print(tables.sweep_table(outcomes, self.metric, findings))
         for outcome in outcomes:
             if outcome.status == "failed":
                 self.say(f"FAILED  {outcome.name}: {outcome.error}")
@@ -134,17 +137,18 @@ class Rich(Console):
                         self.say(f"        {more}")
         for summary in findings.seeds:
             self.say(str(summary))
-        self._say_best(outcomes, findings)
+        if not findings.look:
+            self._say_best(outcomes, findings)
         self.say(f"took        {in_words(seconds)}")
         best = findings.winner(outcomes, self.metric)
         self._say_next(self.folder, self.folder, None if best is None else self.folder / best.job)
 
     def _say_next(self, runs: Path, logs: Path, run: Path | None) -> None:
         """Say what to type next: to compare runs, to see their curves, to serve one if it has a bundle."""
-        self.say(f"compare     python scripts/compare.py {shlex.quote(str(runs))}")
+        self.say(f"compare     twotower compare {shlex.quote(str(runs))}")
         self.say(f"curves      tensorboard --logdir {shlex.quote(str(logs))}")
         if run is not None and (run / "bundle").is_dir():
-            self.say(f"serve       python scripts/serve.py bundle={shlex.quote(str(run))}")
+            self.say(f"serve       twotower serve bundle={shlex.quote(str(run))}")
 
     def _say_best(self, outcomes: Sequence[Outcome], findings: Findings) -> None:
         if len(findings.objectives) > 1 and findings.best:

@@ -1,4 +1,4 @@
-"""The application, and from the settings of scripts/serve.py a process that serves it until told to stop."""
+"""The application, and from the settings of twotower serve a process that serves it until told to stop."""
 
 import asyncio
 import contextlib
