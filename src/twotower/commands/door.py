@@ -21,6 +21,7 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
 from twotower.config.problems import NOT_VARIED, Problem, raise_problems
 from twotower.config.trust import SETTING as TRUST
+from twotower.runs.run_files import refuse_no_run
 
 HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
@@ -30,7 +31,7 @@ FOLDER_KEYS = ("run", "bundle")
 THE_COMMAND = "the command; nothing was read or written"
 
 Task = Callable[[dict[str, Any], Sequence[str]], int]
-Verb = Callable[[Path, Sequence[str]], int]
+Verb = Callable[[Path, Sequence[str], str | None], int]
 
 
 def run_door(
@@ -45,7 +46,8 @@ def run_door(
         config_name: the YAML in `conf/` it starts from.
         task: is given the checked settings and what was typed; returns the exit status.
         description: printed by `--help`.
-        verbs: key -> what `key=RUN_FOLDER` calls instead, such as `resume`; it is told whom the user trusts.
+        verbs: key -> what `key=RUN_FOLDER` calls instead, such as `resume`; it is told whom the user trusts,
+            and the console that was typed.
     """
     overrides, flags = split_arguments(sys.argv[1:])
     debug = "debug=true" in (override.lower() for override in overrides)
@@ -148,11 +150,16 @@ def _folder_quoted(text: str) -> str:
     return f"{key}={quoted(value)}" if key in FOLDER_KEYS and value and not is_quoted else text
 
 
-def _only(verb: str, folder: str, config_name: str, overrides: list[str]) -> tuple[Path, list[str]]:
-    """Return the folder that a verb is given, and the packages that its user trusts."""
-    about_trust = [text for text in overrides if text.startswith(f"{TRUST}=")]
-    others = [text for text in overrides if not text.startswith((f"{verb}=", f"{TRUST}=", "debug="))]
+def _only(
+    verb: str, folder: str, config_name: str, overrides: list[str]
+) -> tuple[Path, list[str], str | None]:
+    """Return the folder that a verb is given, the packages that its user trusts, and the console if typed."""
+    free = (f"{TRUST}=", "console=")
+    taken = [text for text in overrides if text.startswith(free)]
+    others = [text for text in overrides if not text.startswith((f"{verb}=", *free, "debug="))]
     if others:
         raise InputError(f"{verb}={folder} takes the run as it was configured; leave out {', '.join(others)}")
-    trusted: list[str] = checked(config_name, about_trust)[TRUST]
-    return Path(folder), trusted
+    refuse_no_run(Path(folder))
+    settings = checked(config_name, taken)
+    console = settings["console"] if any(text.startswith("console=") for text in taken) else None
+    return Path(folder), settings[TRUST], console

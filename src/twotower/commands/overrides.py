@@ -13,6 +13,8 @@ from twotower.sweeps.space import Axis
 
 OPTIONAL = frozenset({"sweep", "experiment", "tour"})
 """Groups of which nothing need be chosen."""
+GRAMMAR = frozenset("[]{}(),=$'\"\\")
+"""Characters of a value that mean something in the grammar of overrides."""
 
 
 def sound_overrides(texts: Iterable[str], sweep: bool = False) -> tuple[list[Problem], list[str]]:
@@ -41,7 +43,10 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
     except HydraException as error:
         if text.endswith(",") or ",," in text or "=," in text:
             return Problem(text, "an empty choice between or after the commas; leave it out"), None
-        remedy = quoting(text) if "=" in text else "write key=value"
+        key, equals, value = text.partition("=")
+        if equals and value and GRAMMAR.isdisjoint(value):  # an accent, a semicolon: it can mean nothing else
+            return _check_override(f'{key}="{value}"', sweep)
+        remedy = quoting(text) if equals else "write key=value"
         return Problem(text, f"{first_line(error)}; {remedy}"), None
     key = override.key_or_group
     if override.is_sweep_override() and not sweep:

@@ -15,6 +15,7 @@ from twotower.commands.conf import groups
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem
 from twotower.config.trust import SETTING as TRUST
+from twotower.runs.run_files import refuse_no_run
 
 OF_THE_RUN = "of_the_run"
 """How a door's YAML says that a group or a key is as the run had it, unless something is typed."""
@@ -60,14 +61,16 @@ def store_run_settings(door: Mapping[str, Any], overrides: Iterable[str]) -> tup
 
 
 def _own_settings(overrides: Iterable[str]) -> dict[str, Any]:
-    from twotower.runs.run import Run  # with pandas, which a mistake in another door need not wait for
-
     typed = OverridesParser.create().parse_overrides(list(overrides))
     folders = [each.value() for each in typed if each.key_or_group == "run" and not each.is_delete()]
     if not folders:
         raise InputError("required, but not set")
+    folder = Path(str(OmegaConf.create({"run": folders[-1]})["run"]))
+    refuse_no_run(folder)
+    from twotower.runs.run import Run  # with torch, which a mistake need not wait for
+
     # Only to look at: whom the user trusts is part of what is being composed; see `check_trust`.
-    return Run.open(Path(str(OmegaConf.create({"run": folders[-1]})["run"])), None).settings
+    return Run.open(folder, None).settings
 
 
 def check_trust(settings: Mapping[str, Any]) -> None:

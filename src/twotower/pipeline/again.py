@@ -98,4 +98,5 @@ def run_beside(
     model = read_bundle(source / "bundle", trusted).model
     shown = [text for text in overrides if not text.startswith("run=")]
     folder = run_folder(source.parent, shown)
-    return result, Run.create(folder, settings, [*run.overrides, *shown]), model
+    typed = [*run.overrides, *shown]
+    return result, Run.create(folder, settings, typed, keeps_mistakes=False), model

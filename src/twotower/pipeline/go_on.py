@@ -84,7 +84,8 @@ def _beside(
     shown = [text for text in overrides if key_of(text) != "run"]
     # Of what was typed for one key, generation after generation, the last counts.
     typed = {key_of(text): text for text in [*old.overrides, *shown]}
-    return train(settings, folder or run_folder(source.parent, [name, *shown]), [*typed.values()])
+    folder = folder or run_folder(source.parent, [name, *shown])
+    return train(settings, folder, [*typed.values()], keeps_mistakes=False)
 
 
 def refuse_other_towers(verb: str, overrides: Sequence[str]) -> None:

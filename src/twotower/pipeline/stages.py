@@ -164,8 +164,8 @@ def conclude(job: Job, result: Mapping[str, Any]) -> int:
     ok = result["index"]["ok"]
     run = job.run
     final = record.ended(run.known, "ok" if ok else "index_rejected", run.seconds(), **result)
-    tell(job, final)
     warn_if_behind(job, final)
+    tell(job, final)
     return DONE if ok else INDEX_REJECTED
 
 

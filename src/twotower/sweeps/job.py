@@ -31,6 +31,7 @@ class Job:
         training: equal for jobs that can share one training.
         trial: what a search must know to follow the job while it trains, or the `seconds` that it has; None
             in a grid.
+        tries: what varies, to be read; empty where the name says it.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Job:
     overrides: tuple[str, ...]
     training: str
     trial: Mapping[str, Any] | None = None
+    tries: str = ""
 
     def payload(self) -> dict[str, Any]:
         """Return the job as plain values that JSON can hold."""

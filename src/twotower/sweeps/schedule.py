@@ -28,9 +28,7 @@ def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome
         launcher: where; already entered.
         console: told how it goes.
     """
-    outcomes = [
-        outcome_of(job.name, job.folder, read_ending(job.folder), 0.0, True) for job in sweep.done_before()
-    ]
+    outcomes = [_outcome(job, read_ending(job.folder), 0.0, True) for job in sweep.done_before()]
     for outcome in outcomes:
         console.job_ended(outcome)
     running: dict[Future[int], tuple[Job, float]] = {}
@@ -40,7 +38,7 @@ def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome
             job = sweep.next([job for job, _ in running.values()])
             if job is None:
                 break
-            console.job_started(job.name)
+            console.job_started(job.name, job.tries)
             running[launcher.submit(job.payload())] = job, time.perf_counter()
         if not running:
             return outcomes
@@ -50,13 +48,17 @@ def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome
             job, began = running.pop(future)
             result = read_ending(job.folder) if is_over else settle(job, future)
             sweep.ended(job, result)
-            outcomes.append(outcome_of(job.name, job.folder, result, time.perf_counter() - began, False))
+            outcomes.append(_outcome(job, result, time.perf_counter() - began, False))
             console.job_ended(outcomes[-1])
         if time.perf_counter() - beat > BEAT_SECONDS:
             jobs = [job for job, _ in running.values()]
             sweep.beat(jobs)
             console.beat([job.name for job in jobs])
             beat = time.perf_counter()
+
+
+def _outcome(job: Job, result: Result | None, seconds: float, skipped: bool) -> Outcome:
+    return outcome_of(job.name, job.folder, result, seconds, skipped, job.tries)
 
 
 def settle(job: Job, ended: "Future[int]") -> Result | None:

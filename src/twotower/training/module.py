@@ -162,8 +162,6 @@ class RetrievalModule(pl.LightningModule):
         figures["train/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
         for logger in trainer.loggers:
             logger.log_metrics(figures, trainer.global_step)
-        if trainer.progress_bar_callback is not None:
-            self.log("train/loss", figures["train/loss"], prog_bar=True, logger=False, batch_size=1)
 
     @property
     def temperature(self) -> float:

@@ -15,10 +15,16 @@ from typing import Any
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Export, and say how the towers were compared."""
-    from twotower.bundle.export import exported_beside, told
+    from twotower.bundle.manifest import bundle_in, read_manifest
     from twotower.config.exits import DONE
 
-    print(told(exported_beside(Path(settings["run"]), settings["trusted_packages"])))
+    folder = Path(settings["run"])
+    read_manifest(bundle_in(folder))  # a wrong folder is told before torch is loaded
+    from twotower.bundle.export import exported_beside, is_exported, told
+
+    was_there = is_exported(folder)
+    exported = exported_beside(folder, settings["trusted_packages"])
+    print(f"{'already there: ' if was_there else ''}{told(exported)}")
     return DONE
 
 

@@ -12,11 +12,15 @@ ends the process at once.
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Serve until told to stop."""
+    from twotower.bundle.manifest import bundle_in, read_manifest
+
+    read_manifest(bundle_in(Path(settings["bundle"])))  # a wrong folder is told before torch is loaded
     # Read by Faiss and torch when they are loaded, and then by every thread: a later call sets one thread's.
     os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
     if settings["workers"] > 1:

@@ -22,18 +22,18 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     return train_anew(settings, overrides)
 
 
-def resume(folder: Path, trusted_packages: Sequence[str]) -> int:
+def resume(folder: Path, trusted_packages: Sequence[str], console: str | None) -> int:
     """Go on with a run that was stopped."""
     from twotower.pipeline.train import resume
 
-    return resume(folder, trusted=trusted_packages)
+    return resume(folder, trusted=trusted_packages, console=console)
 
 
-def rerun(folder: Path, trusted_packages: Sequence[str]) -> int:
+def rerun(folder: Path, trusted_packages: Sequence[str], console: str | None) -> int:
     """Repeat a run, and say whether it came out the same."""
     from twotower.pipeline.rerun import rerun
 
-    return rerun(folder, trusted_packages)
+    return rerun(folder, trusted_packages, console)
 
 
 def run() -> None:

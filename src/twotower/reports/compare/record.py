@@ -105,6 +105,12 @@ class RunRecord:
         return seed if isinstance(seed, int) else None
 
     @property
+    def note(self) -> str:
+        """Return what its user wrote of it."""
+        note = self.settings.get("note", "")
+        return note if isinstance(note, str) else ""
+
+    @property
     def data(self) -> tuple[str, str]:
         """Return what must be equal for figures to be comparable: data with split, and the seen filter."""
         data = self.result.data

@@ -74,8 +74,8 @@ class _JsonLines(Console):
             "sweep_started", folder=str(folder), num_jobs=num_jobs, metric=metric, num_trainings=num_trainings
         )
 
-    def job_started(self, name: str) -> None:
-        _emit("job_started", name=name)
+    def job_started(self, name: str, tries: str = "") -> None:
+        _emit("job_started", name=name, tries=tries)
 
     def job_ended(self, outcome: Outcome) -> None:
         _emit("job_ended", **vars(outcome))

@@ -167,6 +167,9 @@ class Console:
     def say(self, text: str) -> None:
         """Say one line."""
 
+    def draw(self, text: str) -> None:
+        """Draw a line in the place of the one drawn before, where there is a terminal."""
+
     def audit(self, rows: Sequence[tuple[str, str]]) -> None:
         """Show the audit of the split: name and value."""
 
@@ -182,8 +185,8 @@ class Console:
         """Say that a sweep begins: its jobs, those done before too, and how many train, if known."""
         self.folder, self.metric = folder, metric
 
-    def job_started(self, name: str) -> None:
-        """Say that a job begins."""
+    def job_started(self, name: str, tries: str = "") -> None:
+        """Say that a job begins, and what it tries where its name does not say it."""
 
     def job_ended(self, outcome: Outcome) -> None:
         """Say how a job ended, also of those that an earlier start of the sweep had ended."""

@@ -202,10 +202,11 @@ def ended_line(outcome: Outcome, metric: str) -> str:
     value = outcome.figure(metric)
     parts = [
         f"{outcome.status:<14}",
-        outcome.name,
+        outcome.label,
         "" if value is None else f"{_short(metric)} {value:.4f}",
         "" if outcome.skipped else in_words(outcome.seconds),
         remark(outcome),
+        outcome.name if outcome.tries else "",
         (outcome.error or "").partition("\n")[0],
     ]
     return "  ".join(part for part in parts if part)
