@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.commands import go_on
+from twotower.commands.beforehand import SLOW
 from twotower.commands.compose import NOTHING_DONE, checked, show
 from twotower.commands.conf import CONF, choices, shape
 from twotower.commands.doors import SWEEP_ONLY
@@ -18,6 +19,7 @@ from twotower.commands.overrides import is_swept, sound_overrides
 from twotower.commands.run_settings import quoted
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
+from twotower.config.names_only import loaded, names_only
 from twotower.config.problems import NOT_VARIED, nearest, raise_problems
 from twotower.config.trust import SETTING as TRUST
 
@@ -70,7 +72,8 @@ def _answer(
 ) -> int:
     overrides = [_folder_quoted(text) for text in overrides]
     if set(HELP) & set(flags):
-        print(help_text(CONF, config_name, description, choices))
+        groups = [text for text in overrides if "=" not in text]
+        print(_help(config_name, groups) if groups else help_text(CONF, config_name, description, choices))
         return DONE
     if "choices" in flags:
         print(choices_text(CONF, config_name, choices))
@@ -81,6 +84,14 @@ def _answer(
     if others := [flag for flag in flags if flag not in MULTIRUN]:
         return _show(config_name, others, overrides)
     return _run(config_name, task, overrides, multirun=bool(flags))
+
+
+def _help(config_name: str, groups: Sequence[str]) -> str:
+    from twotower.commands.reference import group_text
+
+    if not loaded({"torch"}):
+        names_only([name for name in SLOW if not loaded({name})])  # nothing runs after this
+    return "\n\n".join(group_text(CONF, config_name, group, choices) for group in groups)
 
 
 def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> int:

@@ -34,12 +34,12 @@ def help_text(conf: Path, config_name: str, description: str, choices: Choices) 
     """
     config = _read(conf / f"{config_name}.yaml")
     lines = [description.strip(), "", "Groups (group=choice):"]
-    for group, default in _groups(config):
+    for group, default in groups_of(config):
         names = ", ".join(sorted(choices(group)))
         line = f"  {group:<12} {names}  [{_shown('none' if default is None else default)}]"
         lines += textwrap.wrap(line, MAX_WIDTH, subsequent_indent=" " * 15, break_on_hyphens=False)
     lines += ["", "Keys (key=value; every key of a choice too, e.g. loss.temperature=0.05):"]
-    for key, value in _keys(conf, config).items():
+    for key, value in keys_of(conf, config).items():
         lines.append(f"  {key:<14} [{_shown(value)}]")
     lines += ["", "--info choices says what each choice is; --cfg job prints the whole configuration."]
     lines += [f"Exit status: 0 done, 1 failed, 2 your input, 3 index rejected{REFUSED.get(config_name, '')}."]
@@ -49,7 +49,7 @@ def help_text(conf: Path, config_name: str, description: str, choices: Choices) 
 def choices_text(conf: Path, config_name: str, choices: Choices) -> str:
     """Return every group with its choices, one line each; the default is marked with a star."""
     lines = []
-    for group, default in _groups(_read(conf / f"{config_name}.yaml")):
+    for group, default in groups_of(_read(conf / f"{config_name}.yaml")):
         lines += ["", f"{group}{HEADINGS.get(default, '')}"]
         found = choices(group)
         width = max(map(len, found), default=0)
@@ -63,7 +63,7 @@ def _shown(default: Any) -> Any:
     return {NOT_SET: "required", OF_THE_RUN: "as the run had it"}.get(str(default), default)
 
 
-def _groups(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def groups_of(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield each group and its default; `features: ${data}` means the name that is chosen for data."""
     defaults: dict[str, Any] = {}
     for entry in config["defaults"]:
@@ -73,11 +73,12 @@ def _groups(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield group, defaults[default[2:-1]] if str(default).startswith("${") else default
 
 
-def _keys(conf: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def keys_of(conf: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return each plain key and its default, of a YAML and of those it includes."""
     keys: dict[str, Any] = {}
     for entry in config.get("defaults", ()):
         if isinstance(entry, str) and entry != "_self_":
-            keys |= _keys(conf, _read(conf / f"{entry}.yaml"))
+            keys |= keys_of(conf, _read(conf / f"{entry}.yaml"))
     return {key: value for key, value in (keys | dict(config)).items() if key != "defaults"}
 
 
