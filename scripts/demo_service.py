@@ -109,7 +109,7 @@ def day(folder: Path) -> int:
     print("  look at the run              tensorboard --logdir outputs")
     print("  change something             python scripts/train.py embedding_dim=128 loss.temperature=0.1")
     print(f"  another index, no training   python scripts/reindex.py run={run} index=ivf_flat")
-    print("  your own data, and the rest  README.md")
+    print("  your own data, and the rest  docs/index.md")
     return 0
 
 
