@@ -1,4 +1,4 @@
-"""The guide's own files, run as they stand there: a shop's log and YAMLs, a loss, the snippet that reads results."""
+"""The files of the guide, run as they stand there: a shop, a loss, the snippet that reads results."""
 
 import importlib
 import re
@@ -12,7 +12,9 @@ from in_process import run_script
 from twotower.commands import conf
 
 GUIDE = Path(__file__).parents[2] / "docs"
-NAMED = re.compile(r"^[^\n`]*`([\w/]+\.(?:csv|py|yaml))`[^\n]*\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NAMED = re.compile(
+    r"^[^\n`]*`([\w/]+\.(?:csv|py|yaml))`[^\n]*\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 def page(name: str) -> str:
@@ -39,8 +41,10 @@ def test_the_shop_of_the_guide_trains_with_the_loss_of_the_guide_and_its_results
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(conf, "OTHERS", (tmp_path / "conf", tmp_path / "mine" / "conf"))
 
-    (command,) = re.findall(r"^\$ python scripts/train.py (data=shop .*)$", page("your-data.md"), re.MULTILINE)
-    words = [*shlex.split(command), "console=quiet"]
+    (command,) = re.findall(
+        r"^\$ python scripts/train.py (data=shop .*)$", page("your-data.md"), re.MULTILINE
+    )
+    words = [*shlex.split(command), "trainer.max_epochs=2", "console=quiet"]
     assert run_script("train", *words).returncode == 0
     own = [*words, "loss=squared_hinge", "negatives=uniform", "loss.margin=2"]
     done = run_script("train", *own)
