@@ -4,7 +4,7 @@
 # for GPUs, which the service has no use for: give torch's index of CPU-only builds as PIP_EXTRA_INDEX_URL, and
 # the image is several GB smaller:
 #   docker build --build-arg PIP_EXTRA_INDEX_URL=... -t twotower .
-# Export first (python scripts/export.py run=outputs/default/RUN), so that the outputs are only read:
+# Export first (twotower export run=outputs/default/RUN), so that the outputs are only read:
 #   docker run --name twotower -p 8080:8080 -v "$PWD/outputs:/outputs:ro" -v twotower-live:/live \
 #     twotower bundle=/outputs/default/RUN
 # It answers for localhost and for any address; who asks for http://twotower:8080 needs allowed_hosts=[twotower].
@@ -20,9 +20,9 @@ WORKDIR /app
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 COPY conf conf
-COPY scripts scripts
-# Editable, because conf/ is found beside src/.
-RUN pip install --no-cache-dir --editable '.[export,serve]'
+# conf/ travels inside the package: src/twotower/conf is a link to it.
+RUN pip install --no-cache-dir '.[export,serve]' && rm -rf /app
+WORKDIR /home/twotower
 
 USER twotower
 ENV OMP_WAIT_POLICY=PASSIVE PYTHONUNBUFFERED=1
@@ -31,4 +31,4 @@ EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
   CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
 # SIGTERM reaches Python itself, which finishes the requests in flight.
-ENTRYPOINT ["python", "scripts/serve.py", "host=0.0.0.0", "port=8080", "store=/live/live.sqlite"]
+ENTRYPOINT ["twotower", "serve", "host=0.0.0.0", "port=8080", "store=/live/live.sqlite"]

@@ -1,28 +1,6 @@
-"""Evaluate the towers of a run again, with other metrics or baselines, into a new folder beside it.
+"""`twotower evaluate`, from a checkout; --help says more."""
 
-  python scripts/evaluate.py run=outputs/default/<time>
-  python scripts/evaluate.py run=outputs/default/<time> metrics.ks=[5,10] metrics.filter_seen=false
-
-The new folder holds config.yaml, result.json (with training_reused_from), what TensorBoard reads and the
-users' values, per_user.parquet.
-"""
-
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-from twotower.config.exits import leave_on_signals
-
-
-def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-    from twotower.pipeline.again import reevaluate
-
-    changes = {key: settings[key] for key in ("metrics", "baselines", "console")}
-    return reevaluate(Path(settings["run"]), changes, overrides, settings["trusted_packages"])
-
+from twotower.commands.main import main
 
 if __name__ == "__main__":
-    leave_on_signals()  # first of all: the rest takes a while to import
-    from twotower.commands.door import run_door
-
-    run_door("evaluate", task, __doc__ or "")
+    main("evaluate")

@@ -1,26 +1,6 @@
-"""Export the towers of a run as ONNX, compare them with the trained ones, and write a bundle with both.
+"""`twotower export`, from a checkout; --help says more."""
 
-  python scripts/export.py run=outputs/default/<time>
-  python scripts/export.py run=outputs/default/<time>/bundle
-
-The new folder, exported/ beside bundle/, holds the same files, user_tower.onnx, item_tower.onnx and
-history_vectors.npy; its manifest says how the towers were compared. An export is never overwritten.
-"""
-
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-from twotower.commands.door import run_door
-
-
-def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-    from twotower.bundle.export import export, told
-    from twotower.config.exits import DONE
-
-    print(told(export(Path(settings["run"]), settings["trusted_packages"])))
-    return DONE
-
+from twotower.commands.main import main
 
 if __name__ == "__main__":
-    run_door("export", task, __doc__ or "")
+    main("export")

@@ -1,39 +1,6 @@
-"""Copy a run's log and tables into a new folder, with the live events, items and users of a service in them.
+"""`twotower export_live`, from a checkout; --help says more."""
 
-  python scripts/export_live.py run=outputs/shop/<time> store=live.sqlite out=nights/2026-05-31
-  python scripts/export_live.py run=outputs/shop/<time> store=live.sqlite interactions=today.csv out=tonight
-
-The service may be running, and its store stays as it is. An event that the log has already is not added
-again. The folder is there when it is whole; docs/nightly.md says what comes next.
-"""
-
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-from twotower.config.exits import leave_on_signals
-
-
-def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-    from twotower.config.exits import DONE, stoppable
-    from twotower.files.parts import check_new
-    from twotower.runs.run import Run
-
-    run, out = Run.open(Path(settings["run"]), settings["trusted_packages"]), Path(settings["out"])
-    check_new(out)  # told before torch is loaded
-    from twotower.pipeline.export_live import export_live, table_paths, told
-
-    paths = {name: settings[name] for name in ("interactions", "items", "users") if settings[name]}
-    with stoppable(lambda: "nothing was written; the same command begins anew"):
-        counts = export_live(run.settings, Path(settings["store"]), out, paths, settings["fill"])
-    print(told(counts, out))
-    read = " ".join(f"data.{name}='{path}'" for name, path in table_paths(out).items())
-    print(f"next: python scripts/train.py continue='{run.folder}' {read}")
-    return DONE
-
+from twotower.commands.main import main
 
 if __name__ == "__main__":
-    leave_on_signals()  # first of all: the rest takes a while to import
-    from twotower.commands.door import run_door
-
-    run_door("export_live", task, __doc__ or "")
+    main("export_live")

@@ -1,40 +1,6 @@
-"""Write the best items of all users of a run, or of some, to a Parquet file: user_id, rank, item_id, score.
+"""`twotower recommend`, from a checkout; --help says more."""
 
-  python scripts/recommend.py run=outputs/default/<time> users=all k=100 out=top.parquet
-  python scripts/recommend.py run=outputs/default/<time> users=ids.csv where.price.max=5 out=cheap.parquet
-  python scripts/recommend.py run=outputs/default/<time> users=[12,15] deny=[7] out=two.parquet
-
-The answers, and the filters, are the service's. The file is there when it is whole; after a kill the same
-command goes on. One that is there is never overwritten.
-"""
-
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-from twotower.config.exits import leave_on_signals
-
-
-def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-    from twotower.bundle.manifest import bundle_in, read_manifest
-    from twotower.config.exits import DONE, stoppable
-    from twotower.files.parts import GOES_ON, check_out
-
-    bundle, out = bundle_in(Path(settings["run"])), Path(settings["out"])
-    check_out(out)
-    read_manifest(bundle)  # a wrong folder is told before torch is loaded
-    from twotower.serving.requests import Request
-    from twotower.serving.top_lists import write_top_lists
-
-    keys = ("k", "allow", "deny", "where", "exclude_seen", "request_time", "context")
-    rules = {key: settings[key] for key in keys}
-    with stoppable(lambda: GOES_ON):
-        print(write_top_lists(bundle, out, settings["users"], Request(**rules), settings["trusted_packages"]))
-    return DONE
-
+from twotower.commands.main import main
 
 if __name__ == "__main__":
-    leave_on_signals()  # first of all: the rest takes a while to import
-    from twotower.commands.door import run_door
-
-    run_door("recommend", task, __doc__ or "")
+    main("recommend")

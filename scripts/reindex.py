@@ -1,28 +1,6 @@
-"""Build and check another index over the towers of a run, without training, into a new folder beside it.
+"""`twotower reindex`, from a checkout; --help says more."""
 
-  python scripts/reindex.py run=outputs/default/<time> index=ivf_flat index.target_recall=0.99
-  python scripts/reindex.py run=outputs/default/<time> index=ivf_pq index.num_subquantizers=16
-
-The new folder holds config.yaml, result.json (the run's own metrics, the new index figures and
-training_reused_from), per_user.parquet, what TensorBoard reads and bundle/.
-"""
-
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-
-from twotower.config.exits import leave_on_signals
-
-
-def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
-    from twotower.pipeline.again import reindex
-
-    changes = {key: settings[key] for key in ("index", "console")}
-    return reindex(Path(settings["run"]), changes, overrides, settings["trusted_packages"])
-
+from twotower.commands.main import main
 
 if __name__ == "__main__":
-    leave_on_signals()  # first of all: the rest takes a while to import
-    from twotower.commands.door import run_door
-
-    run_door("reindex", task, __doc__ or "")
+    main("reindex")

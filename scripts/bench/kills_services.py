@@ -16,9 +16,10 @@ from typing import Any
 from urllib.parse import quote
 
 from kills_clients import Connection, Gone, Nobody, Offered
-from service import SERVE, free_port
+from service import SERVE
 
 from twotower.bundle.manifest import read_manifest
+from twotower.commands.demo.process import free_port
 from twotower.config.errors import InputError
 from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved
 from twotower.serving.live.service import LiveService

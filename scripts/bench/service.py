@@ -3,24 +3,14 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from twotower.commands.demo.process import PATIENCE_SECONDS, free_port, wait_until_ready
+
 SERVE = Path(__file__).parents[1] / "serve.py"
-PATIENCE_SECONDS = 600.0
-
-
-def free_port() -> int:
-    """Return a port of this machine that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
 
 
 @contextlib.contextmanager
@@ -40,16 +30,3 @@ def serving(bundle: Path, *overrides: str, checkout: Path | None = None) -> Iter
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=PATIENCE_SECONDS)
-
-
-def wait_until_ready(process: "subprocess.Popen[bytes]", url: str) -> None:
-    """Return once a service answers; end this program where it does not come to that."""
-    until = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < until:
-        if process.poll() is not None:
-            raise SystemExit(f"the service ended with {process.returncode}")
-        with contextlib.suppress(urllib.error.URLError, ConnectionError):
-            urllib.request.urlopen(f"{url}/readyz", timeout=5)
-            return
-        time.sleep(0.1)
-    raise SystemExit(f"the service was not ready within {PATIENCE_SECONDS:g} seconds")

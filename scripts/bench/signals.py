@@ -41,7 +41,7 @@ AFTER = {
 }
 """Part of a life -> the file that begins it; in a run's folder or a sweep's."""
 PATIENCE_SECONDS = 300.0
-STATUS = {signal.SIGTERM: (143, "stopped by SIGTERM"), signal.SIGINT: (130, "stopped by Ctrl-C")}
+STATUS = {signal.SIGTERM: (143, "stopped by SIGTERM"), signal.SIGINT: (130, "interrupted")}
 
 
 class Trial:

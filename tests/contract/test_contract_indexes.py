@@ -75,7 +75,7 @@ def test_there_is_a_choice_of_indexes() -> None:
 def test_yaml_is_short_and_opens_with_its_command(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert len(lines) <= 25
-    assert lines[0] == f"# python scripts/train.py index={path.stem}"
+    assert lines[0] == f"# twotower train index={path.stem}"
 
 
 def test_thorough_search_agrees_with_exact_search(load: Load) -> None:

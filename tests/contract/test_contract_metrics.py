@@ -260,7 +260,7 @@ def test_recall_and_precision_count_the_same_hits(ranking: Ranking) -> None:
 @pytest.mark.parametrize("path", GROUP, ids=lambda path: path.stem)
 def test_yaml_builds_an_evaluator_that_names_its_keys(path: Path) -> None:
     text = path.read_text()
-    assert text.startswith("# python scripts/")
+    assert text.startswith("# twotower ")
     assert len(text.splitlines()) <= 25
     config = Evaluator.Config.model_validate(yaml.safe_load(text))
     keys = config.keys()

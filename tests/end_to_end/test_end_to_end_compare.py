@@ -1,4 +1,4 @@
-"""scripts/compare.py on made-up run folders: who is called better than whom, bad input, the page."""
+"""`twotower compare` on made-up run folders: who is called better than whom, bad input, the page."""
 
 import csv
 import io

@@ -286,7 +286,7 @@ def test_what_cannot_be_gone_on_from_is_refused(
     )
     unended = tmp_path / "unended"
     Run.create(unended, Run.open(first).settings)
-    assert "has not ended; finish it with scripts/train.py resume=" in refused(f"continue={unended}")
+    assert "has not ended; finish it with twotower train resume=" in refused(f"continue={unended}")
     # Two windows may not overlap with what a choice of the epoch would then be made by.
     assert "valid targets are what" in refused(
         f"continue={first}", *second, "trainer.refit=false", "split.valid=9"

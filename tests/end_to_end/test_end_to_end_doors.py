@@ -91,8 +91,8 @@ def test_help_names_groups_choices_keys_and_examples(
         for choice in (CONF / group).glob("*.yaml"):
             assert choice.stem in lines[group]
     assert lines.keys() >= KEYS[script] | GROUPS[script]
-    assert lines.keys() <= KEYS[script] | groups() | {"python", "experiment"}
-    assert text.count(f"  python scripts/{script}.py") >= 2
+    assert lines.keys() <= KEYS[script] | groups() | {"twotower", "experiment"}
+    assert text.count(f"  twotower {script} ") >= 2
     assert "Groups" in text
     assert "Keys" in text
     assert "Exit status: 0 done, 1 failed, 2 your input, 3 index rejected" in text

@@ -35,15 +35,13 @@ def test_the_shop_of_the_guide_trains_with_the_loss_of_the_guide_and_its_results
 ) -> None:
     shop, loss = written("your-data.md", tmp_path), written("extend.md", tmp_path)
     assert shop == ["log.csv", "people.csv", "shop.csv", "conf/data/shop.yaml", "conf/features/shop.yaml"]
-    assert loss == ["mine/squared_hinge.py", "mine/conf/loss/squared_hinge.yaml"]
+    assert loss == ["mine/squared_hinge.py", "conf/loss/squared_hinge.yaml"]
     assert written("zh/your-data.md", tmp_path) == shop
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(conf, "OTHERS", (tmp_path / "conf", tmp_path / "mine" / "conf"))
+    monkeypatch.setattr(conf, "OTHERS", (tmp_path / "conf",))
 
-    (command,) = re.findall(
-        r"^\$ python scripts/train.py (data=shop .*)$", page("your-data.md"), re.MULTILINE
-    )
+    (command,) = re.findall(r"^\$ twotower train (data=shop .*)$", page("your-data.md"), re.MULTILINE)
     words = [*shlex.split(command), "trainer.max_epochs=2", "console=quiet"]
     assert run_script("train", *words).returncode == 0
     own = [*words, "loss=squared_hinge", "negatives=uniform", "loss.margin=2"]

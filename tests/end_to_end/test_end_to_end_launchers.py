@@ -62,7 +62,7 @@ cluster.shutdown()
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(NO_RAY, reason="launcher=ray needs the extra: pip install -e '.[ray]'")
+@pytest.mark.skipif(NO_RAY, reason="launcher=ray needs the extra: pip install 'twotower[ray]'")
 def test_a_ray_cluster_of_two_nodes(tmp_path: Path) -> None:
     environment = {
         **os.environ,

@@ -16,8 +16,9 @@ import pytest
 from in_process import run_script
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
-from service import SERVE, free_port, wait_until_ready
+from service import SERVE
 
+from twotower.commands.demo.process import free_port, wait_until_ready
 from twotower.config.exits import GATE_REFUSED
 from twotower.data.sources.synthetic import Synthetic
 from twotower.serving.live.changes import replay

@@ -77,7 +77,7 @@ def test_a_killed_search_goes_on_to_its_number_of_trials(tmp_path: Path) -> None
     assert whole["states"] == {"complete": 3}
     best = max(result["metrics"]["valid/recall_at_20"] for result in results(tmp_path).values())
     assert whole["best"][0]["values"] == {"valid/recall_at_20": best}
-    assert whole["best"][0]["command"].startswith("python scripts/train.py data=synthetic")
+    assert whole["best"][0]["command"].startswith("twotower train data=synthetic")
 
 
 @pytest.mark.slow

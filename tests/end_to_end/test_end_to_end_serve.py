@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
 import pipelining
 import swap
 import tiny_bundle
-from service import free_port
 
 from twotower.bundle.export import exported_beside
+from twotower.commands.demo.process import free_port
 from twotower.serving.retriever import Retriever
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -48,7 +48,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 class Service:
-    """One process of scripts/serve.py."""
+    """One process of twotower serve."""
 
     def __init__(self, run: Path, *overrides: str, limits: tuple[int, int] | None = None) -> None:
         self.port = free_port()

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -256,3 +257,22 @@ def test_seeds_give_a_mean_and_an_interval(tmp_path: Path) -> None:
     assert summary["mean"] == pytest.approx(sum(values) / 2)
     assert summary["num_seeds"] == 2
     assert summary["interval"][0] < summary["mean"] < summary["interval"][1]
+
+
+def test_a_first_look_tries_a_sample_then_all_and_says_how_to_go_on(tmp_path: Path) -> None:
+    others = ["shrunk", "exponential", "all_time", "mlp", "factorisation", "sequences"]
+    fewer = [f"~sweep.recipes.{name}" for name in others]
+    ended = sweep(tmp_path, "sweep=first_look", "sweep.share=0.5", "sweep.minutes=600", *fewer)[-1]
+    found = ended["first_look"]
+    assert (ended["best"], found["best"]["on"]) == ("default", "whole")
+    assert found["best"]["command"] == shlex.join(
+        ["python", "scripts/train.py", *TINY, f"output_root={tmp_path}"]
+    )
+    (row,) = found["recipes"]
+    sample, whole = (results(tmp_path)[name] for name in ("sample-default", "default"))
+    assert row["sample"] == sample["metrics"]["valid/recall_at_20"]
+    assert row["whole"] == whole["metrics"]["valid/recall_at_20"]
+    assert (sample["training"]["refit"], whole["training"]["refit"]) == (False, True)
+    assert sample["data"]["audit"]["user_share"] == 0.5
+    assert sample["evaluated"]["valid"]["users"] < whole["evaluated"]["valid"]["users"] * 0.7
+    assert found["tests"][0]["against"] in found["baselines"]

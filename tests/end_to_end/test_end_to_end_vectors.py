@@ -18,7 +18,9 @@ GUIDE = Path(__file__).parents[2] / "docs" / "vectors.md"
 def test_the_guide_loads_the_vectors_and_finds_what_exact_search_finds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("qdrant_client", reason="qdrant-client is not installed: pip install -e '.[vectors]'")
+    pytest.importorskip(
+        "qdrant_client", reason="qdrant-client is not installed: pip install 'twotower[vectors]'"
+    )
     tiny_bundle.write(tmp_path / "bundle")
     monkeypatch.chdir(tmp_path)
     for side in ("items", "users"):

@@ -36,26 +36,17 @@ Users = tuple[dict[str, Tensor], Integers, Integers, Integers, Integers]
 """Encoded features [B, W], history rows [B, L], their times [B, L], request times [B] and events [B, L]."""
 
 
-def export(folder: Path, trusted_packages: Collection[str] = ()) -> Path:
-    """Export the bundle of a folder (its own, or a run's), and return the new folder beside it.
-
-    Raises:
-        InputError: there is no bundle, it is damaged or exported already, or the exported towers differ.
-    """
-    source, target = _places(folder)
-    if target.exists():
-        raise InputError(
-            f"{target}: already there, and an export is never overwritten; move it away to export again"
-        )
-    _export(source, target, trusted_packages)
-    return target
+def is_exported(folder: Path) -> bool:
+    """Tell whether the export of a run or bundle is there. Raises InputError: there is no bundle."""
+    return _places(folder)[1].exists()
 
 
 def exported_beside(folder: Path, trusted_packages: Collection[str] = ()) -> Path:
     """Return the exported bundle of a run or bundle, exporting it if need be; of an exported one itself.
 
     Raises:
-        InputError: as in `export`, or what lies beside the bundle is the export of another one.
+        InputError: there is no bundle, it is damaged, the exported towers differ, or what lies beside the
+            bundle is the export of another one.
     """
     source, target = _places(folder)
     if source == target:
@@ -79,7 +70,7 @@ def _places(folder: Path) -> tuple[Path, Path]:
 def _export(source: Path, target: Path, trusted_packages: Collection[str]) -> None:
     absent = [name for name in DISTRIBUTIONS if importlib.util.find_spec(name) is None]
     if absent:
-        raise InputError(f"an export needs {', '.join(absent)}; pip install -e '.[export]'")
+        raise InputError(f"an export needs {', '.join(absent)}; pip install 'twotower[export]'")
     bundle = read_bundle(source, trusted_packages)
     with ExitStack() as stack:
         try:

@@ -199,7 +199,7 @@ def _session(path: Path, inputs: set[str], num_threads: int) -> "InferenceSessio
         import onnxruntime
     except ImportError as error:
         raise InputError(
-            "an exported bundle needs ONNX Runtime, which is not installed; pip install -e '.[serve]'"
+            "an exported bundle needs ONNX Runtime, which is not installed; pip install 'twotower[serve]'"
         ) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads

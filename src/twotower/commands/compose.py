@@ -2,19 +2,28 @@
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from twotower.commands.beforehand import problems_beforehand
-from twotower.commands.conf import CONF, LOCAL, groups, plain_file, searchpath, shape
+from twotower.commands.conf import (
+    LOCAL,
+    groups,
+    misplaced,
+    own_defaults,
+    places,
+    plain_file,
+    shape,
+)
 from twotower.commands.doors import DOORS
 from twotower.commands.overrides import first_line, sound_overrides
-from twotower.commands.run_settings import asked_of_the_run, check_trust, store_run_settings
+from twotower.commands.run_settings import asked_of_the_run, check_trust, quoted, store_run_settings
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.config.reading import read
@@ -38,12 +47,14 @@ def compose(config_name: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
 def _composed(config_name: str, overrides: Iterable[str]) -> tuple[dict[str, Any], list[Problem]]:
     """Compose; a value that cannot be resolved becomes None and a problem with its key."""
     overrides = list(overrides)
-    beginning, problems = store_run_settings(config_name, plain_file(config_name), overrides)
+    beginning, problems = store_run_settings(plain_file(config_name), overrides)
     try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            config = hydra.compose(beginning, [*overrides, *searchpath(overrides)])
+        with hydra.initialize_config_dir(str(places()[0]), version_base="1.3"):
+            config = hydra.compose(beginning, [*overrides, *searchpath()])
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(first_line(error)) from error
+    except YAMLError as error:  # of a file of the user's own
+        raise InputError(f"not YAML: {' '.join(str(error).split())}") from error
     while True:
         try:
             return plain(config), list(problems.values())
@@ -55,6 +66,12 @@ def _composed(config_name: str, overrides: Iterable[str]) -> tuple[dict[str, Any
             message = f"{first_line(error)}; write the value itself, or a key that is there"
             problems[key] = Problem(name, message)
             OmegaConf.update(config, key, None, force_add=True)
+
+
+def searchpath() -> list[str]:
+    """Return the override that lets Hydra look in all folders of choices but the first, its own."""
+    rest = ",".join(quoted(f"file://{place}") for place in places()[1:])
+    return [f"hydra.searchpath=[{rest}]"] if rest else []
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -80,6 +97,7 @@ def checked(
     Raises:
         InputError: lists all mistakes.
     """
+    raise_problems(misplaced(), NOTHING_DONE)
     problems, sound = sound_overrides(overrides)
     problems = [*found_before, *problems]
     try:
@@ -87,7 +105,9 @@ def checked(
     except InputError as error:
         raise_problems([*problems, Problem("overrides", str(error))], NOTHING_DONE)
         raise
-    unresolved += _misplaced(settings)
+    if LOCAL.name in settings:
+        message = "a file in conf/local itself must begin with the line # @package _global_"
+        unresolved.append(Problem(LOCAL.name, message))
     told = {problem.key for problem in unresolved}
     asked = asked_of_the_run(plain_file(config_name))
     if asked and "run" not in told:
@@ -95,7 +115,7 @@ def checked(
     told |= asked if "run" in told else set()
     problems += unresolved
     early = [problem for problem in _of_plain_keys(config_name, settings) if problem.key not in told]
-    of_the_house = not any(map(_about_choices, sound)) and not (LOCAL / "default.yaml").is_file()
+    of_the_house = not any(map(_about_choices, sound)) and not own_defaults()
     if (problems or early) and of_the_house:
         raise_problems([*problems, *early], NOTHING_DONE)
     found = None if of_the_house else problems_beforehand(lambda: problems_of_choices(config_name, settings))
@@ -137,19 +157,11 @@ def problems_of_choices(config_name: str, settings: Mapping[str, Any]) -> list[P
     return [*found, *config.between(whole=not found)]
 
 
-def _misplaced(settings: Mapping[str, Any]) -> Iterator[Problem]:
-    """Find files of the user's own that Hydra takes otherwise than they are meant, without a word."""
-    for path in sorted(LOCAL.glob("*/*.yaml")):
-        if (CONF / path.relative_to(LOCAL)).is_file():
-            message = "conf/ has a file of the same name, which is taken instead; rename yours"
-            yield Problem(f"conf/local/{path.relative_to(LOCAL)}", message)
-    if LOCAL.name in settings:
-        yield Problem(LOCAL.name, "a file in conf/local itself must begin with the line # @package _global_")
-
-
 def show(config_name: str, flags: list[str], overrides: list[str]) -> None:
     """Let Hydra print what its own flags ask for, such as `--cfg job`."""
-    beginning, problems = store_run_settings(config_name, plain_file(config_name), overrides)
+    raise_problems(misplaced(), NOTHING_DONE)
+    _composed(config_name, overrides)  # Hydra itself ends with a traceback where that cannot be done
+    beginning, problems = store_run_settings(plain_file(config_name), overrides)
     raise_problems(problems.values(), NOTHING_DONE)
-    sys.argv[1:] = [*flags, *overrides, *searchpath(overrides)]  # where Hydra looks
-    hydra.main(config_path=str(CONF), config_name=beginning, version_base="1.3")(lambda _: None)()
+    sys.argv[1:] = [*flags, *overrides, *searchpath()]  # where Hydra looks
+    hydra.main(config_path=str(places()[0]), config_name=beginning, version_base="1.3")(lambda _: None)()

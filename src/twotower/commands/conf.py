@@ -2,37 +2,93 @@
 
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
-CONF = Path(__file__).parents[3] / "conf"
+from twotower.config.errors import InputError
+from twotower.config.problems import Problem
+
+CONF = (Path(__file__).parents[1] / "conf").resolve()
+"""Ours: `conf/` of a checkout, which travels inside the package when that is installed."""
 LOCAL = CONF / "local"
-"""The user's own choices, not under version control."""
+"""The user's own choices in a checkout, not under version control."""
+VARIABLE = "TWOTOWER_CONF"
 OTHERS = tuple(
-    Path(folder).absolute() for folder in os.environ.get("TWOTOWER_CONF", "").split(os.pathsep) if folder
+    Path(folder).absolute() for folder in os.environ.get(VARIABLE, "conf").split(os.pathsep) if folder
 )
-"""Folders of choices that lie elsewhere, as a package of somebody's has them: laid out as `conf/` is."""
+"""Folders of the user's own choices, laid out as ours: `conf` of the working folder if none is named."""
+
+
+def places() -> list[Path]:
+    """Return the folders of choices that there are; of files with one name the first one's is taken."""
+    return [*(place for place in (*OTHERS, LOCAL) if place.is_dir() and not _is_a_checkout(place)), CONF]
+
+
+def own_place() -> Path:
+    """Return the folder for choices of the user's own, which need not be there; of a checkout, conf/local.
+
+    Raises:
+        InputError: there is none, or it is that of a checkout, and this is another installation.
+    """
+    found = [place for place in OTHERS if not _is_a_checkout(place)]
+    if not found and _is_a_checkout(CONF):
+        return LOCAL
+    if not found:
+        raise InputError(
+            f"{Path.cwd()} is a checkout of twotower, or {VARIABLE} is empty: go to a folder of your own"
+        )
+    return found[0]
+
+
+def _is_a_checkout(place: Path) -> bool:
+    """Tell whether a folder of choices is that of a checkout, which it runs by itself."""
+    return (place.parent / "src" / "twotower" / "conf").is_dir()
 
 
 def groups() -> frozenset[str]:
-    """Return the groups that a choice is made of: the folders of `conf/`."""
+    """Return the groups that a choice is made of: the folders of our `conf/`."""
     return frozenset(path.name for path in CONF.iterdir() if path.is_dir()) - {"experiment", LOCAL.name}
 
 
 def choices(group: str) -> dict[str, Path]:
-    """Return name -> file of a group's choices, the user's own in `conf/local` among them."""
-    places = [conf / group for conf in (CONF, *OTHERS, LOCAL)]
-    return {path.stem: path for place in places for path in sorted(place.glob("*.yaml"))}
+    """Return name -> file of a group's choices, the user's own among them."""
+    folders = [conf / group for conf in reversed(places())]
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
-def searchpath(overrides: Iterable[str]) -> list[str]:
-    """Return the override that lets Hydra find choices outside `conf/`, if there are any."""
-    given = any("hydra.searchpath" in override for override in overrides)
-    places = ",".join(f"file://{conf}" for conf in (LOCAL, *OTHERS) if conf.is_dir())
-    return [f"hydra.searchpath=[{places}]"] if places and not given else []
+def own_defaults() -> dict[str, Any]:
+    """Return what the user's own defaults for `twotower train` say: group -> choice, key -> value.
+
+    Raises:
+        InputError: they are not YAML.
+    """
+    files = [place / LOCAL.name / "default.yaml" for place in places()]
+    path = next((path for path in files if path.is_file()), None)
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    values = dict(found) if isinstance(found, dict) else {}
+    chosen = [entry for entry in values.pop("defaults", None) or () if isinstance(entry, dict)]
+    words = {key.removeprefix("override").strip(" /"): entry[key] for entry in chosen for key in entry}
+    return values | words
+
+
+def misplaced() -> Iterator[Problem]:
+    """Find folders that are not there, and files that would take the place of what a door starts from."""
+    named = os.environ.get(VARIABLE, "")
+    for place in OTHERS if named else ():
+        if not place.is_dir():
+            yield Problem(VARIABLE, f"there is no folder {place}; correct it, or unset {VARIABLE}")
+    ours = {path.name for path in CONF.glob("*.yaml")}
+    for place in places()[:-1]:
+        for name in sorted(ours.intersection(path.name for path in place.glob("*.yaml"))):
+            remedy = f"rename it (defaults of your own: {place / LOCAL.name / 'default.yaml'})"
+            yield Problem(str(place / name), f"is the name of a file of ours; {remedy}, or set {VARIABLE}")
 
 
 def plain_file(name: str) -> dict[str, Any]:

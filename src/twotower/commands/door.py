@@ -5,32 +5,35 @@ configuration at once and before any data is read, and the exit status.
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from twotower.commands import go_on
 from twotower.commands.beforehand import SLOW
 from twotower.commands.compose import NOTHING_DONE, checked, show
-from twotower.commands.conf import CONF, choices, shape
+from twotower.commands.conf import CONF, choices, own_defaults, shape
 from twotower.commands.doors import SWEEP_ONLY
 from twotower.commands.help import choices_text, help_text
+from twotower.commands.hints import hints
 from twotower.commands.overrides import is_swept, sound_overrides
 from twotower.commands.run_settings import quoted
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
 from twotower.config.names_only import loaded, names_only
-from twotower.config.problems import NOT_VARIED, nearest, raise_problems
+from twotower.config.problems import NOT_VARIED, Problem, raise_problems
 from twotower.config.trust import SETTING as TRUST
+from twotower.runs.run_files import refuse_no_run
 
 HELP, MULTIRUN = ("--help", "-h"), ("--multirun", "-m")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
 FLAGS = (*HELP, *MULTIRUN, *FLAGS_WITH_VALUE, "--resolve")
 
 FOLDER_KEYS = ("run", "bundle")
+THE_COMMAND = "the command; nothing was read or written"
 
 Task = Callable[[dict[str, Any], Sequence[str]], int]
-Verb = Callable[[Path, Sequence[str]], int]
+Verb = Callable[[Path, Sequence[str], str | None], int]
 
 
 def run_door(
@@ -45,13 +48,15 @@ def run_door(
         config_name: the YAML in `conf/` it starts from.
         task: is given the checked settings and what was typed; returns the exit status.
         description: printed by `--help`.
-        verbs: key -> what `key=RUN_FOLDER` calls instead, such as `resume`; it is told whom the user trusts.
+        verbs: key -> what `key=RUN_FOLDER` calls instead, such as `resume`; it is told whom the user trusts,
+            and the console that was typed.
     """
     overrides, flags = split_arguments(sys.argv[1:])
     debug = "debug=true" in (override.lower() for override in overrides)
 
     def guarded() -> int:
-        _only_known(flags)
+        if not set(HELP) & set(flags):
+            raise_problems(_hints(config_name, sys.argv[1:], verbs or {}), THE_COMMAND)
         if verb := go_on.verb_of(config_name, overrides):
             of_a_run = go_on.of_a_run(verb, overrides)
             if not set(HELP) & set(flags):
@@ -73,7 +78,7 @@ def _answer(
     overrides = [_folder_quoted(text) for text in overrides]
     if set(HELP) & set(flags):
         groups = [text for text in overrides if "=" not in text]
-        print(_help(config_name, groups) if groups else help_text(CONF, config_name, description, choices))
+        print(_help(config_name, description, groups))
         return DONE
     if "choices" in flags:
         print(choices_text(CONF, config_name, choices))
@@ -86,7 +91,11 @@ def _answer(
     return _run(config_name, task, overrides, multirun=bool(flags))
 
 
-def _help(config_name: str, groups: Sequence[str]) -> str:
+def _help(config_name: str, description: str, groups: Sequence[str]) -> str:
+    """Return what a door says of itself, or of groups that stand beside `--help`."""
+    if not groups:
+        own = own_defaults() if config_name == "train" else {}
+        return help_text(CONF, config_name, description, choices, own)
     from twotower.commands.reference import group_text
 
     if not loaded({"torch"}):
@@ -98,9 +107,7 @@ def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> 
     groups, _ = shape(config_name)
     sweeps = "sweep" in groups
     if multirun and not sweeps:
-        raise InputError(
-            "--multirun: this script does one thing at a time; sweeps belong to scripts/train.py"
-        )
+        raise InputError("--multirun: this command does one thing at a time; sweeps belong to twotower train")
     swept: list[str] = []
     if multirun or (sweeps and any(text.startswith(("sweep=", "seeds=")) for text in overrides)):
         swept = [text for text in overrides if is_swept(text) or text.startswith(NOT_VARIED)]
@@ -137,11 +144,14 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     return overrides, flags
 
 
-def _only_known(flags: list[str]) -> None:
-    for flag in flags:
-        name = flag.partition("=")[0]
-        if flag.startswith("-") and name not in FLAGS:
-            raise InputError(f"{name}: unknown flag; {nearest(name, FLAGS)}")
+def _hints(config_name: str, arguments: list[str], verbs: Collection[str]) -> Iterator[Problem]:
+    chosen, keys = shape(config_name)
+    known = chosen | keys | {*verbs, "experiment"}
+    folder_key = next((key for key in (*FOLDER_KEYS, "bundles") if key in keys), "resume")
+    # What a flag such as --cfg takes is no word of its own.
+    taken = {at + 1 for at, word in enumerate(arguments) if word in FLAGS_WITH_VALUE}
+    words = [word for at, word in enumerate(arguments) if at not in taken]
+    return hints(words, FLAGS, known, folder_key)
 
 
 def _folder_quoted(text: str) -> str:
@@ -151,11 +161,16 @@ def _folder_quoted(text: str) -> str:
     return f"{key}={quoted(value)}" if key in FOLDER_KEYS and value and not is_quoted else text
 
 
-def _only(verb: str, folder: str, config_name: str, overrides: list[str]) -> tuple[Path, list[str]]:
-    """Return the folder that a verb is given, and the packages that its user trusts."""
-    about_trust = [text for text in overrides if text.startswith(f"{TRUST}=")]
-    others = [text for text in overrides if not text.startswith((f"{verb}=", f"{TRUST}=", "debug="))]
+def _only(
+    verb: str, folder: str, config_name: str, overrides: list[str]
+) -> tuple[Path, list[str], str | None]:
+    """Return the folder that a verb is given, the packages that its user trusts, and the console if typed."""
+    free = (f"{TRUST}=", "console=")
+    taken = [text for text in overrides if text.startswith(free)]
+    others = [text for text in overrides if not text.startswith((f"{verb}=", *free, "debug="))]
     if others:
         raise InputError(f"{verb}={folder} takes the run as it was configured; leave out {', '.join(others)}")
-    trusted: list[str] = checked(config_name, about_trust)[TRUST]
-    return Path(folder), trusted
+    refuse_no_run(Path(folder))
+    settings = checked(config_name, taken)
+    console = settings["console"] if any(text.startswith("console=") for text in taken) else None
+    return Path(folder), settings[TRUST], console

@@ -17,14 +17,14 @@ from twotower.training.trainer import TrainerChoice
 
 
 class TrainSettings(TrainKeys, RunConfig):
-    """Of scripts/train.py: one run, or what its sweep varies."""
+    """Of twotower train: one run, or what its sweep varies."""
 
     sweep: Sweep.Config | None = None
     launcher: Launcher.Config
 
 
 class RefreshSettings(AgainKeys):
-    """Of scripts/train.py refresh=RUN."""
+    """Of twotower train refresh=RUN."""
 
     data: Source.Config
     split: Split.Config
@@ -34,7 +34,7 @@ class RefreshSettings(AgainKeys):
 
 
 class ContinueSettings(ContinueKeys, RefreshSettings):
-    """Of scripts/train.py continue=RUN."""
+    """Of twotower train continue=RUN."""
 
     objective: Objective.Config
     negatives: Negatives.Config
@@ -44,13 +44,13 @@ class ContinueSettings(ContinueKeys, RefreshSettings):
 
 
 class ReindexSettings(AgainKeys):
-    """Of scripts/reindex.py."""
+    """Of twotower reindex."""
 
     index: Index.Config
 
 
 class EvaluateSettings(AgainKeys):
-    """Of scripts/evaluate.py."""
+    """Of twotower evaluate."""
 
     metrics: Evaluator.Config
     baselines: dict[str, Baseline.Config]

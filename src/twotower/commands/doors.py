@@ -15,7 +15,7 @@ SWEEP_ONLY = frozenset({"sweep", "launcher", "seeds", "retry_failed", "trusted_p
 
 
 class TrainKeys(RunKeys):
-    """The plain keys of scripts/train.py."""
+    """The plain keys of twotower train."""
 
     seeds: Annotated[PositiveInt, Le(10_000)]
     """Train so many, from `seed` on."""
@@ -58,7 +58,7 @@ class OutKeys(RunFolderKeys):
 
 
 class RecommendKeys(OutKeys):
-    """Of scripts/recommend.py; what is asked of items is checked as the service checks it."""
+    """Of twotower recommend; what is asked of items is checked as the service checks it."""
 
     users: str | int | list[str | int]
     """`all`, ids, or a file with a column `user_id`."""
@@ -72,7 +72,7 @@ class RecommendKeys(OutKeys):
 
 
 class EmbedKeys(OutKeys):
-    """Of scripts/embed.py."""
+    """Of twotower embed."""
 
     side: Literal["users", "items"]
     """Whose vectors."""
@@ -80,7 +80,7 @@ class EmbedKeys(OutKeys):
 
 
 class ExportLiveKeys(OutKeys):
-    """Of scripts/export_live.py, whose `out` is a folder."""
+    """Of twotower export_live, whose `out` is a folder."""
 
     store: Annotated[str, MinLen(1)]
     interactions: str | None
@@ -91,7 +91,7 @@ class ExportLiveKeys(OutKeys):
 
 
 class NightlyKeys(Config):
-    """Of scripts/nightly.py."""
+    """Of twotower nightly."""
 
     service: Annotated[str, MinLen(1)]
     bundles: Annotated[str, MinLen(1)]

@@ -7,6 +7,7 @@ from typing import Any
 from twotower.config.errors import InputError
 from twotower.config.run_keys import CONTINUE
 from twotower.config.trust import SETTING as TRUST
+from twotower.runs.run_files import refuse_no_run
 
 REFRESH = "refresh"
 DOOR = "train"
@@ -43,12 +44,17 @@ def check(verb: str, overrides: Sequence[str]) -> None:
     Raises:
         InputError: says so.
     """
-    from twotower.pipeline.go_on import ended_run, refuse_other_towers
-
     folders = [text.partition("=")[2] for text in overrides if text.startswith("run=")]
     if len(folders) > 1:
         raise InputError(f"{verb}= is typed {len(folders)} times; name one run")
-    ended_run(Path(folders[0].strip("'\"")), verb)
+    folder = Path(folders[0].strip("'\""))
+    try:
+        refuse_no_run(folder)
+    except InputError as error:
+        raise InputError(f"{verb}={error}") from error
+    from twotower.pipeline.go_on import ended_run, refuse_other_towers  # with torch
+
+    ended_run(folder, verb)
     refuse_other_towers(verb, overrides)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from twotower.commands.main import VERBS
 from twotower.commands.run_settings import OF_THE_RUN
 from twotower.config.errors import InputError
 from twotower.config.reading import NOT_SET
@@ -18,12 +19,17 @@ HEADINGS = {None: "  (none by default)", OF_THE_RUN: "  (as the run had it by de
 
 REFUSED = {"nightly": ", 5 the gate refused"}
 
+COMMAND = rf"@package|python scripts/|\btwotower ({'|'.join(VERBS)})\b"
+"""A comment of a YAML that says how it is typed, not what it is."""
 MAX_WIDTH = 120
+NOTHING: Mapping[str, Any] = {}
 Choices = Callable[[str], Mapping[str, Path]]
 """Group -> name -> file of its choices."""
 
 
-def help_text(conf: Path, config_name: str, description: str, choices: Choices) -> str:
+def help_text(
+    conf: Path, config_name: str, description: str, choices: Choices, own: Mapping[str, Any] = NOTHING
+) -> str:
     """Return the door's description, then each group's choices and the plain keys.
 
     Args:
@@ -31,20 +37,19 @@ def help_text(conf: Path, config_name: str, description: str, choices: Choices) 
         config_name: the YAML in it that the door starts from.
         description: what the door does.
         choices: of a group.
+        own: group -> choice and key -> value that the user's own defaults say.
     """
     config = _read(conf / f"{config_name}.yaml")
     lines = [description.strip(), "", "Groups (group=choice):"]
     for group, default in groups_of(config):
         names = ", ".join(sorted(choices(group)))
-        line = f"  {group:<12} {names}  [{_shown('none' if default is None else default)}]"
+        line = f"  {group:<12} {names}  [{_of(group, 'none' if default is None else default, own)}]"
         lines += textwrap.wrap(line, MAX_WIDTH, subsequent_indent=" " * 15, break_on_hyphens=False)
     lines += ["", "Keys (key=value; every key of a choice too, e.g. loss.temperature=0.05):"]
     for key, value in keys_of(conf, config).items():
-        lines.append(f"  {key:<14} [{_shown(value)}]")
-    lines += [
-        "",
-        "--info choices says what each choice is, --help GROUP what its keys are; --cfg job prints the configuration.",
-    ]
+        lines.append(f"  {key:<14} [{_of(key, value, own)}]")
+    further = "--help GROUP what its keys are; --cfg job prints the configuration."
+    lines += ["", f"--info choices says what each choice is, {further}"]
     lines += [f"Exit status: 0 done, 1 failed, 2 your input, 3 index rejected{REFUSED.get(config_name, '')}."]
     return "\n".join(lines)
 
@@ -60,6 +65,13 @@ def choices_text(conf: Path, config_name: str, choices: Choices) -> str:
             mark = "*" if name == default else " "
             lines.append(f" {mark} {name:<{width}}  {_one_line(path)}".rstrip())
     return "\n".join(lines[1:])
+
+
+def _of(key: str, default: Any, own: Mapping[str, Any]) -> str:
+    """Return a default as `--help` shows it; one of the user's own as such."""
+    if key not in own or isinstance(own[key], dict):
+        return str(_shown(default))
+    return f"{own[key]}, yours; else {_shown(default)}"
 
 
 def _shown(default: Any) -> Any:
@@ -88,14 +100,14 @@ def keys_of(conf: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 def _one_line(path: Path) -> str:
     """Say what a choice is: the first sentence of its comments, or else its class's first line."""
     comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
-    own = " ".join(line.lstrip("# ") for line in comments if not re.search(r"@package|python scripts/", line))
+    own = " ".join(line.lstrip("# ") for line in comments if not re.search(COMMAND, line))
     if own:
         return own.partition(". ")[0].removesuffix(".") + "."
     try:
         target = _read(path).get(TARGET)
         described = inspect.getdoc(locate(target)) if isinstance(target, str) else None
-    except InputError as error:
-        return f"cannot be used: {error}"
+    except (InputError, yaml.YAMLError) as error:
+        return f"cannot be used: {' '.join(str(error).split())}"
     return described.splitlines()[0] if described else ""
 
 

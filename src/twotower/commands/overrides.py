@@ -6,14 +6,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 
-from twotower.commands.conf import CONF, choices, groups
+from twotower.commands.conf import LOCAL, choices, groups
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest
 from twotower.sweeps.space import Axis
 
 OPTIONAL = frozenset({"sweep", "experiment", "tour"})
 """Groups of which nothing need be chosen."""
-QUOTING = """a value with brackets, commas or = in it needs quotes, as in 'key="value"'"""
+GRAMMAR = frozenset("[]{}(),=$'\"\\")
+"""Characters of a value that mean something in the grammar of overrides."""
 
 
 def sound_overrides(texts: Iterable[str], sweep: bool = False) -> tuple[list[Problem], list[str]]:
@@ -42,22 +43,24 @@ def _check_override(text: str, sweep: bool) -> tuple[Problem | None, str | None]
     except HydraException as error:
         if text.endswith(",") or ",," in text or "=," in text:
             return Problem(text, "an empty choice between or after the commas; leave it out"), None
-        remedy = QUOTING if "=" in text else "write key=value"
+        key, equals, value = text.partition("=")
+        if equals and value and GRAMMAR.isdisjoint(value):  # an accent, a semicolon: it can mean nothing else
+            return _check_override(f'{key}="{value}"', sweep)
+        remedy = quoting(text) if equals else "write key=value"
         return Problem(text, f"{first_line(error)}; {remedy}"), None
     key = override.key_or_group
     if override.is_sweep_override() and not sweep:
         return Problem(key, "has several values, which is a sweep: give one, or add --multirun"), None
-    if key.startswith("hydra") and key != "hydra.searchpath":
-        return Problem(
-            key, "runs and sweeps are kept in <output_root>/<name>/; see name, sweep, launcher"
-        ), None
+    if key == "hydra.searchpath":
+        return Problem(key, "folders of your own choices are named by the variable TWOTOWER_CONF"), None
+    if key.startswith("hydra"):
+        told = "runs and sweeps are kept in <output_root>/<name>/; see name, sweep, launcher"
+        return Problem(key, told), None
     if override.is_delete() and key in groups() - OPTIONAL:
         message = "expected a choice with a _target_, and this takes it away"
         return Problem(key, f"{message}; {nearest('', choices(key))}"), None
-    if override.is_delete() or not (CONF / key).is_dir():
-        forced = (
-            override.is_add() or override.is_force_add() or override.is_delete() or key.startswith("hydra")
-        )
+    if override.is_delete() or key not in groups() | {"experiment", LOCAL.name}:
+        forced = override.is_add() or override.is_force_add() or override.is_delete()
         return None, text if forced else f"++{text}"
     valid = choices(key)
     optional = {"null"} if key in OPTIONAL else set()
@@ -85,6 +88,13 @@ def _values(override: Override) -> list[str]:
     return [override.get_value_string()]
 
 
+def quoting(text: str) -> str:
+    """Return what to write instead of an override that cannot be read, quotes of its own aside."""
+    key, _, value = text.partition("=")
+    shown = f'{key}="{value}"' if value and not {"'", '"'} & set(value) else 'key="value"'
+    return f"a value with spaces, accents, brackets, commas or = in it needs quotes, as in '{shown}'"
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says."""
     return str(error).strip().split("\n")[0]
@@ -103,7 +113,7 @@ def axis_of(key: str, text: str) -> Axis:
     try:
         override = OverridesParser.create().parse_override(f"{key}={text}")
     except HydraException as error:
-        raise InputError(f"{key}: {first_line(error)}; {QUOTING}") from error
+        raise InputError(f"{key}: {first_line(error)}; {quoting(f'{key}={text}')}") from error
     value = override.value()
     if isinstance(value, IntervalSweep):
         assert value.start is not None

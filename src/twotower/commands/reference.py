@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from twotower.commands.doors import DOORS
-from twotower.commands.help import MAX_WIDTH, Choices, groups_of, keys_of
+from twotower.commands.help import COMMAND, MAX_WIDTH, Choices, groups_of, keys_of
 from twotower.commands.keys import Key, bases_of, classes_of, comments_of, described, settable
 from twotower.commands.run_settings import OF_THE_RUN
 from twotower.config.component import Component
@@ -24,7 +24,7 @@ INTRODUCTION = """\
 # Every key
 
 Written by `python scripts/write_reference.py` from the code; on the command line
-`python scripts/train.py --help loss` shows the part about a group. A key is typed `group.key=value`. Where a
+`twotower train --help loss` shows the part about a group. A key is typed `group.key=value`. Where a
 choice's YAML sets a key, its default here is what the YAML says. What is out of range is refused before any
 data is read.
 """
@@ -119,7 +119,7 @@ def _page_of_group(group: str, files: Mapping[str, Path]) -> Iterator[str]:
 
 
 def _command(door: str) -> str:
-    return f"train.py {door}=RUN" if door in ("continue", "refresh") else f"{door}.py"
+    return f"twotower train {door}=RUN" if door in ("continue", "refresh") else f"twotower {door}"
 
 
 def _sections(group: str, files: Mapping[str, Path]) -> Iterator[Section]:
@@ -167,11 +167,7 @@ def _comment(path: Path) -> str:
     """Return what a YAML says of itself in the comments at its head, but for the command."""
     lines = re.match(r"(#.*\n)*", path.read_text(encoding="utf-8"))
     assert lines is not None
-    own = [
-        line
-        for line in lines[0].splitlines()
-        if not re.search(r"@package|python scripts/|^# *twotower ", line)
-    ]
+    own = [line for line in lines[0].splitlines() if not re.search(COMMAND, line)]
     return " ".join(line.lstrip("# ") for line in own)
 
 

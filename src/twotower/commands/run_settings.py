@@ -15,9 +15,12 @@ from twotower.commands.conf import groups
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem
 from twotower.config.trust import SETTING as TRUST
+from twotower.runs.run_files import refuse_no_run
 
 OF_THE_RUN = "of_the_run"
 """How a door's YAML says that a group or a key is as the run had it, unless something is typed."""
+OF_THE_DOOR = "of_the_door"
+"""Under which Hydra finds what a door starts from that asks nothing of a run."""
 INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
@@ -27,13 +30,10 @@ def asked_of_the_run(door: Mapping[str, Any]) -> set[str]:
     return {key for entry in entries for key, value in entry.items() if value == OF_THE_RUN}
 
 
-def store_run_settings(
-    config_name: str, door: Mapping[str, Any], overrides: Iterable[str]
-) -> tuple[str, dict[str, Problem]]:
-    """Let Hydra find what a door asks of the run that `run=` names.
+def store_run_settings(door: Mapping[str, Any], overrides: Iterable[str]) -> tuple[str, dict[str, Problem]]:
+    """Let Hydra find a door, and what it asks of the run that `run=` names, wherever else it looks first.
 
     Args:
-        config_name: of the door.
         door: its YAML.
         overrides: that can be read, one value each.
 
@@ -42,8 +42,10 @@ def store_run_settings(
         which is a problem of `run`, everything is empty.
     """
     asked = asked_of_the_run(door)
+    store = ConfigStore.instance()
     if not asked:
-        return config_name, {}
+        store.store(OF_THE_DOOR, dict(door))
+        return OF_THE_DOOR, {}
     own: dict[str, Any] = {}
     problems: dict[str, Problem] = {}
     try:
@@ -51,7 +53,6 @@ def store_run_settings(
         OmegaConf.create(own)  # refuses what no configuration can hold
     except (InputError, OmegaConfBaseException) as error:
         own, problems = {}, {"run": Problem("run", str(error).strip().split("\n")[0])}
-    store = ConfigStore.instance()
     for group in asked & groups():
         choice = own.get(group)
         store.store(OF_THE_RUN, choice if isinstance(choice, dict) else {}, group)
@@ -60,14 +61,16 @@ def store_run_settings(
 
 
 def _own_settings(overrides: Iterable[str]) -> dict[str, Any]:
-    from twotower.runs.run import Run  # with pandas, which a mistake in another door need not wait for
-
     typed = OverridesParser.create().parse_overrides(list(overrides))
     folders = [each.value() for each in typed if each.key_or_group == "run" and not each.is_delete()]
     if not folders:
         raise InputError("required, but not set")
+    folder = Path(str(OmegaConf.create({"run": folders[-1]})["run"]))
+    refuse_no_run(folder)
+    from twotower.runs.run import Run  # with torch, which a mistake need not wait for
+
     # Only to look at: whom the user trusts is part of what is being composed; see `check_trust`.
-    return Run.open(Path(str(OmegaConf.create({"run": folders[-1]})["run"])), None).settings
+    return Run.open(folder, None).settings
 
 
 def check_trust(settings: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ from twotower.sweeps.space import Axis
 from twotower.sweeps.sweep import Sweep
 
 TASK = "twotower.pipeline.job.run_job"
+WELL = "ok", "index_rejected", "pruned"
 MANY = 20
 """Jobs whose settings take seconds to check."""
 
@@ -72,6 +73,8 @@ def run_sweep(
             stack.enter_context(held(context.folder, "sweep"))
         stack.enter_context(console)
         console.sweep_started(context.folder, sweep.num_jobs, context.monitor, sweep.num_trainings)
+        for note in sweep.notes():
+            console.say(note)
         if outdated:
             console.say(
                 f"warning: {len(outdated)} of the jobs that are done were trained by other code or versions, "
@@ -84,9 +87,10 @@ def run_sweep(
         seeds = summarise_seeds(outcomes, [f"best_valid/{metric}", f"test/{metric}"])
         found = sweep.summary()
         write_sweep(context, [*fixed, *swept], outcomes, seeds, found)
-        findings = Findings(seeds, found.get("search", {}))
+        findings = Findings(seeds, found.get("search", {}), found.get("first_look", {}))
         console.sweep_ended(outcomes, time.perf_counter() - began, findings)
-    return exit_status_of(outcomes)
+    well = [each for each in outcomes if each.status in WELL]
+    return exit_status_of(well if chosen.may_fail and well else outcomes)
 
 
 def axes_of(
@@ -141,7 +145,7 @@ def sweep_name(fixed: Sequence[str], axes: Sequence[Axis]) -> str:
 def exit_status_of(outcomes: Sequence[Outcome]) -> int:
     """Return the exit status of a sweep: of its worst job."""
     statuses = {outcome.status for outcome in outcomes}
-    if statuses - {"ok", "index_rejected", "pruned"}:
+    if statuses - {*WELL}:
         return FAILED
     return INDEX_REJECTED if "index_rejected" in statuses else DONE
 

@@ -19,7 +19,7 @@ GATE_REFUSED = 5
 
 BY_SIGNAL = 128
 """Added to a signal's number: the exit status of who was stopped by it, as shells have it."""
-WORDS = {int(signal.SIGTERM): "SIGTERM", int(signal.SIGINT): "Ctrl-C"}
+WORDS = {int(signal.SIGTERM): "stopped by SIGTERM", int(signal.SIGINT): "interrupted"}
 
 Handler = Callable[[int, FrameType | None], object]
 
@@ -101,7 +101,7 @@ def _leave(status: int, message: str) -> NoReturn:
 
 
 def _message(number: int, remedy: str) -> str:
-    return f"stopped by {WORDS[number]}; {remedy}"
+    return f"{WORDS[number]}; {remedy}"
 
 
 def exit_status(call: Callable[[], int], debug: bool) -> int:
@@ -131,7 +131,7 @@ def _status_of(call: Callable[[], int], debug: bool) -> int:
         print(stopped, file=sys.stderr)
         return stopped.status
     except KeyboardInterrupt:
-        print("stopped by Ctrl-C", file=sys.stderr)
+        print(WORDS[signal.SIGINT], file=sys.stderr)
         return BY_SIGNAL + signal.SIGINT
     except BrokenPipeError:  # the reader, such as head, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

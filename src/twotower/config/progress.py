@@ -52,6 +52,13 @@ class Progress:
         self._told, self._next = True, now + EVERY
 
 
+def on_a_clock(seconds: float) -> str:
+    """Return a duration where there is little room: `0:42`, `3:05`, `2:10:00`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 def in_words(seconds: float) -> str:
     """Return a duration to read: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
     if seconds < 59.95:

@@ -22,6 +22,8 @@ class RunKeys(Config):
     """The folder of all runs."""
     debug: bool
     """Show tracebacks."""
+    note: str = ""
+    """Whatever is to be remembered of the run: `compare` shows it."""
     console: Literal["rich", "quiet", "jsonl", "silent"]
     """What is said on the screen; `silent` for a job whose sweep speaks for it."""
     reuse: bool

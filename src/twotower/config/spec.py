@@ -38,6 +38,8 @@ Days = Annotated[float, Gt(0), Le(1e6)]
 """A stretch of time; a million days are 2,738 years."""
 Fraction = Annotated[float, Ge(0), Le(1)]
 ProperFraction = Annotated[float, Gt(0), Lt(1)]
+Share = Annotated[float, Gt(0), Le(1)]
+"""Of something that is not to be empty."""
 DropoutRate = Annotated[float, Ge(0), Lt(1)]
 
 Spec = Mapping[str, Any]

@@ -19,7 +19,7 @@ from twotower.data.placing import placed_files
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import NONE, Split
 from twotower.data.store import open_dataset, write_dataset
-from twotower.data.tables import ENTITIES, Needs, Tables, no_needs
+from twotower.data.tables import ENTITIES, ITEM_ID, USER_ID, Needs, Tables, no_needs
 from twotower.data.times import date
 from twotower.files.atomic import publish_folder, replace_folder, temporary_folder
 from twotower.files.code import code_fingerprint
@@ -72,6 +72,7 @@ def _audit_of(log: Log, windows: Windows, split: Split, tables: Tables) -> Audit
         **({"repeats_kept": int(valid.is_repeat.sum() + test.is_repeat.sum())} if test.repeats else {}),
         "unused_interactions": sum(int((windows.parts[rows] == NONE).sum()) for rows in blocks(len(log))),
         **(_rates_of_times(log, windows) if tables.has_times else {}),
+        **({} if split.config.user_share == 1 else {"user_share": split.config.user_share}),
         **split.facts(positives),
     }
 
@@ -187,9 +188,19 @@ def _built(
 def _cut(found: Placed, split: Split, windows: Windows) -> tuple[Tables, Windows, Audit, pd.DataFrame | None]:
     tables, log = found.tables, found.log
     audit = _audit_of(log, windows, split, tables) | _audit_of_actions(log, windows, tables.actions)
-    if found.oddity:
-        audit[WARNING] = found.oddity
+    if oddities := list(filter(None, [found.oddity, _few(log, tables)])):
+        audit[WARNING] = "; ".join(oddities)
     return tables, windows, audit | _rows_made(found.given, tables), found.contexts
+
+
+def _few(log: Log, tables: Tables) -> str | None:
+    """Return what to say where all interactions are of one user, or of one item."""
+    origin = tables.origin("interactions")
+    for number, what, key in ((log.num_users, "user", USER_ID), (log.num_items, "item", ITEM_ID)):
+        if number == 1:
+            column = tables.file_columns.get(key, key)
+            return f"{origin}: there is a single {what}, so nothing can be learned; is {column!r} its column?"
+    return None
 
 
 def _audit_of_actions(log: Log, windows: Windows, actions: Actions) -> Audit:

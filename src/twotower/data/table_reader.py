@@ -233,7 +233,8 @@ def unreadable(path: Place, error: Exception) -> InputError:
         line = _undecodable_line(path) if isinstance(path, Path) and not is_parquet(path) else None
         reason = f"line {line}: {reason}" if line else reason
     elif isinstance(error, pd.errors.EmptyDataError):
-        reason = "its first line is empty; it must name the columns"
+        empty = isinstance(path, Path) and path.stat().st_size == 0
+        reason = "the file is empty" if empty else "its first line is empty; it must name the columns"
     elif isinstance(error, EOFError | zlib.error):
         reason += "; the file is cut short or damaged: copy or make it anew"
     elif isinstance(error, pd.errors.ParserWarning):

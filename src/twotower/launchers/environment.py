@@ -29,7 +29,11 @@ def threads_environment(num_threads: int) -> dict[str, str]:
 
 
 def import_path() -> str:
-    """Return where this process finds modules beyond the interpreter's own, for another to find them."""
+    """Return where this process finds modules beyond the interpreter's own, for another to find them.
+
+    Not the working folder where it comes last: the other would look there first, see `working_folder`.
+    """
     own = set(sysconfig.get_paths().values())
     own |= {f"{sysconfig.get_path('stdlib')}{os.sep}lib-dynload"}
-    return os.pathsep.join(path for path in sys.path if path not in own and Path(path).exists())
+    found = sys.path[:-1] if sys.path[-1] == str(Path.cwd()) else sys.path
+    return os.pathsep.join(path for path in found if path not in own and Path(path).exists())

@@ -54,7 +54,7 @@ class Ray(Launcher):
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
             """Return what is missing on this machine."""
             if importlib.util.find_spec("ray") is None:
-                return [("_target_", "needs Ray: pip install -e '.[ray]'")]
+                return [("_target_", "needs Ray: pip install 'twotower[ray]'")]
             return []
 
     config: Config

@@ -72,7 +72,7 @@ class Slurm(Launcher):
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
             """Return what is missing on this machine."""
             if importlib.util.find_spec("submitit") is None:
-                return [("_target_", "needs submitit: pip install -e '.[slurm]'")]
+                return [("_target_", "needs submitit: pip install 'twotower[slurm]'")]
             missing = [name for name in ("sbatch", "srun", "scancel", "squeue") if shutil.which(name) is None]
             if self.cluster == "local" or not missing:
                 return []

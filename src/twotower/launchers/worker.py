@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn, TextIO
 
 from twotower.config.exits import Stopped
+from twotower.config.working_folder import import_from_working_folder
 from twotower.launchers.launcher import JobError, Payload
 
 Answer = Mapping[str, Any]
@@ -30,6 +31,7 @@ def answer_of(task: str, payload: Payload) -> Answer:
         task: dotted path of the function that runs it.
         payload: what it is called with.
     """
+    import_from_working_folder()
     try:
         module, _, name = task.rpartition(".")
         return {"status": int(getattr(importlib.import_module(module), name)(payload))}

@@ -62,7 +62,7 @@ class Candidates:
             masked_positives=positives.to(self.masked_positives.dtype),
             masked_candidates=self.masked_candidates[pairs],
             owners=None,
-            prior=self.prior and Prior(self.prior.lifts, self.prior.moments[owners]),
+            prior=self.prior and self.prior._replace(moments=self.prior.moments[owners]),
         )
 
     @classmethod

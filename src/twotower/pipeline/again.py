@@ -89,7 +89,7 @@ def run_beside(
     result = read_result(source)
     if result is None or not result.finished:
         pruned = result is not None and result.status == "pruned"
-        remedy = "" if pruned else f"; finish it with scripts/train.py resume={source}"
+        remedy = "" if pruned else f"; finish it with twotower train resume={source}"
         raise InputError(f"run={source}: this run {ending_of(result)}{remedy}")
     settings = run.settings | dict(changes)
     # Nothing is trained, so other metrics need not hold the one that the training monitored.
@@ -98,4 +98,5 @@ def run_beside(
     model = read_bundle(source / "bundle", trusted).model
     shown = [text for text in overrides if not text.startswith("run=")]
     folder = run_folder(source.parent, shown)
-    return result, Run.create(folder, settings, [*run.overrides, *shown]), model
+    typed = [*run.overrides, *shown]
+    return result, Run.create(folder, settings, typed, keeps_mistakes=False), model

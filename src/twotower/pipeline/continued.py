@@ -39,7 +39,7 @@ def trained_further(
         rehearsal = partial(rehearse, config.index, config.embedding_dim, len(dataset.items))
         trained, growth = go_on(
             *(config, dataset, job.evaluator, job.run.folder, parent, how, rehearsal, index),
-            progress_bar=config.console == "rich",
+            draw=job.console.draw,
             tracker=job.tracker,
         )
     else:

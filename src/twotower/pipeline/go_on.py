@@ -65,7 +65,7 @@ def ended_run(source: Path, verb: str) -> Result:
         raise InputError(f"{verb}={source}: {str(error).removeprefix(f'{source}: ')}") from error
     if result is None or not result.finished:
         pruned = result is not None and result.status == "pruned"
-        remedy = "name another" if pruned else f"finish it with scripts/train.py resume={source}"
+        remedy = "name another" if pruned else f"finish it with twotower train resume={source}"
         raise InputError(f"{verb}={source}: this run {ending_of(result)}; {remedy}")
     return result
 
@@ -84,7 +84,8 @@ def _beside(
     shown = [text for text in overrides if key_of(text) != "run"]
     # Of what was typed for one key, generation after generation, the last counts.
     typed = {key_of(text): text for text in [*old.overrides, *shown]}
-    return train(settings, folder or run_folder(source.parent, [name, *shown]), [*typed.values()])
+    folder = folder or run_folder(source.parent, [name, *shown])
+    return train(settings, folder, [*typed.values()], keeps_mistakes=False)
 
 
 def refuse_other_towers(verb: str, overrides: Sequence[str]) -> None:

@@ -20,12 +20,13 @@ from twotower.runs.run import Run, run_folder
 EXACT_FILES = ("bundle/towers.safetensors", "bundle/item_vectors.npy")
 
 
-def rerun(source: Path, trusted_packages: Collection[str] = ()) -> int:
+def rerun(source: Path, trusted_packages: Collection[str] = (), console: str | None = None) -> int:
     """Train a run again from its settings, beside it, and compare the two; returns the exit status.
 
     Args:
         source: folder of the run.
         trusted_packages: whose classes its file of settings may name.
+        console: instead of the run's.
 
     Raises:
         InputError: there is no run that ended well, or its settings no longer pass the checks.
@@ -36,15 +37,15 @@ def rerun(source: Path, trusted_packages: Collection[str] = ()) -> int:
         raise InputError(
             f"rerun={source}: this run {ending_of(before)}; only a run that ended well can be repeated"
         )
-    settings = old.settings | {"reuse": False}
+    settings = old.settings | {"reuse": False} | ({} if console is None else {"console": console})
     raise_problems(problems_of(settings), f"{source}/config.yaml")
-    console = console_of(settings["console"])
+    screen = console_of(settings["console"])
     _use_threads(before)
     changed = differences(before, Provenance(**provenance()), versions())
     for line in changed:
-        console.say(f"differs from then: {line}")
+        screen.say(f"differs from then: {line}")
     folder = run_folder(source.parent, [f"rerun={source.name}"])
-    train(settings, folder, old.overrides)
+    train(settings, folder, old.overrides, keeps_mistakes=False)
     after = read_result(folder)
     assert after is not None
     if before.data.fingerprint != after.data.fingerprint:
@@ -52,7 +53,7 @@ def rerun(source: Path, trusted_packages: Collection[str] = ()) -> int:
     unequal = not_reproduced(before, after, source, folder)
     told = after.having(rerun_of=str(source), reproduced=not unequal, changed_since=changed)
     write_result(folder, told)
-    _tell(console, len(after.metrics), unequal, changed)
+    _tell(screen, len(after.metrics), unequal, changed)
     return FAILED if unequal else DONE
 
 

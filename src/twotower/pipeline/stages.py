@@ -30,7 +30,7 @@ from twotower.reports.console.choose import console_of
 from twotower.reports.console.console import Console
 from twotower.reports.tensorboard import Board
 from twotower.runs import record
-from twotower.runs.behind import behind
+from twotower.runs.behind import behind, to_try
 from twotower.runs.fingerprint import flat
 from twotower.runs.result import Result, write_result
 from twotower.runs.run import GOES_ON, Run
@@ -164,8 +164,8 @@ def conclude(job: Job, result: Mapping[str, Any]) -> int:
     ok = result["index"]["ok"]
     run = job.run
     final = record.ended(run.known, "ok" if ok else "index_rejected", run.seconds(), **result)
-    tell(job, final)
     warn_if_behind(job, final)
+    tell(job, final)
     return DONE if ok else INDEX_REJECTED
 
 
@@ -175,8 +175,8 @@ def warn_if_behind(job: Job, result: Result) -> None:
     if found is None:
         return
     baseline = job.config.baselines.get(found.baseline)
-    lesson = "" if baseline is None else f"; try {baseline.lesson()}"
-    LOG.warning("warning: %s%s", found, lesson)
+    lesson = "" if baseline is None else baseline.lesson()
+    LOG.warning("warning: %s; try %s", found, to_try(lesson, job.run.settings))
 
 
 def tell(job: Job, result: Result) -> None:

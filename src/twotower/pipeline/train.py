@@ -1,6 +1,7 @@
 """The main job, as it reads: settings in; trained towers, a checked index, a record and a bundle out."""
 
 import logging
+import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,11 @@ LOADED: dict[str, Trained] = {}
 
 
 def train(
-    settings: Mapping[str, Any], folder: Path, overrides: Sequence[str] = (), watch: Watch | None = None
+    settings: Mapping[str, Any],
+    folder: Path,
+    overrides: Sequence[str] = (),
+    watch: Watch | None = None,
+    keeps_mistakes: bool = True,
 ) -> int:
     """Run the main job into a new run folder; returns the exit status.
 
@@ -39,31 +44,36 @@ def train(
         folder: the run's, not yet there.
         overrides: what was typed.
         watch: is shown the monitored metric after each epoch, and may prune the run.
+        keeps_mistakes: see `Run.create`.
     """
-    with stoppable(lambda: GOES_ON.format(folder)):
-        return _train(Run.create(folder, settings, overrides), watch)
+    with stoppable(lambda: GOES_ON.format(shlex.quote(str(folder)))):
+        return _train(Run.create(folder, settings, overrides, keeps_mistakes), watch)
 
 
 def train_anew(settings: Mapping[str, Any], overrides: Sequence[str]) -> int:
     """Run the main job into a folder named by what was typed and by the time; returns the exit status."""
     folder = run_folder(Path(settings["output_root"]) / settings["name"], overrides)
-    return train(settings, folder, overrides)
+    return train(settings, folder, overrides, keeps_mistakes=False)
 
 
-def resume(folder: Path, watch: Watch | None = None, trusted: Collection[str] = ()) -> int:
+def resume(
+    folder: Path, watch: Watch | None = None, trusted: Collection[str] = (), console: str | None = None
+) -> int:
     """Go on with a run that was interrupted, to the same numbers; returns the exit status.
 
     Args:
         folder: of the run.
         watch: see `train`.
         trusted: packages whose classes the run's file of settings may name.
+        console: instead of the run's.
 
     Raises:
         InputError: there is no run, or it has ended.
     """
-    with stoppable(lambda: GOES_ON.format(folder)):
+    with stoppable(lambda: GOES_ON.format(shlex.quote(str(folder)))):
         run = Run.open(folder, trusted)
         run.refuse_if_ended()
+        run.settings |= {} if console is None else {"console": console}
         raise_problems(problems_of(run.settings), f"{folder}/config.yaml")
         return _train(run, watch)
 
@@ -116,9 +126,9 @@ def _trained(
         return _loaded(job, source)
     LOADED.clear()
     rehearsal = partial(rehearse, config.index, config.embedding_dim, len(dataset.items))
-    is_rich = config.console == "rich"
+    draw = job.console.draw
     trained = train_towers(
-        config, dataset, job.evaluator, run.folder, rehearsal, index, watch, is_rich, job.tracker
+        config, dataset, job.evaluator, run.folder, rehearsal, index, watch, draw, job.tracker
     )
     trainings.remember(Path(config.output_root), run.known.training_fingerprint, run.folder)
     return trained

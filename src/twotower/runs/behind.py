@@ -1,9 +1,14 @@
 """Which baseline a run is behind on its validation split, by the metric that chose the epoch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from twotower.runs.directions import higher_is_better
+from twotower.runs.fingerprint import flat
 from twotower.runs.result import VALID, Result
+
+FIRST_LOOK = "sweep=first_look, which tries recipes of other kinds"
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,24 @@ class Behind:
             f"on the validation split the baseline {self.baseline} is ahead of the towers: {metric} "
             f"{self.its:.4f} against {self.ours:.4f}"
         )
+
+
+def to_try(lesson: str, settings: Mapping[str, Any]) -> str:
+    """Return what to try: what of a lesson is not so already, and a first look at other recipes.
+
+    Args:
+        lesson: overrides, separated by spaces.
+        settings: of the run that is behind.
+    """
+    known = flat(settings)
+    left = [text for text in lesson.split() if not _is_set(text, known)]
+    return ", or ".join([*([" ".join(left)] if left else []), FIRST_LOOK])
+
+
+def _is_set(text: str, known: Mapping[str, object]) -> bool:
+    """Tell whether a key has its value; a choice is known by its class, which is called as its file is."""
+    key, _, value = text.partition("=")
+    return str(known.get(key)).lower() in (value, value.replace("_", ""))
 
 
 def behind(result: Result) -> Behind | None:

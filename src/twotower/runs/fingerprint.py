@@ -12,6 +12,7 @@ DEFAULT_MONITOR = "valid/recall_at_20"
 
 NOT_SHAPING = {
     "name",
+    "note",
     "output_root",
     "debug",
     "run",

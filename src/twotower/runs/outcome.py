@@ -17,7 +17,8 @@ class Outcome:
     """How a job ended, and its final figures: `best_valid/...`, `test/...`, `index/...`, `timing/...`.
 
     `seconds` are those in this sweep; `skipped`, whether an earlier start of it had ended the job.
-    `configuration` is equal for the seeds of one, None where the job did not come so far.
+    `configuration` is equal for the seeds of one, None where the job did not come so far. `tries` is what
+    varies, to be read; empty where the name says it.
     """
 
     name: str
@@ -31,6 +32,12 @@ class Outcome:
     configuration: str | None = None
     seed: int | None = None
     higher_is_better: Mapping[str, bool | None] = field(default_factory=dict)
+    tries: str = ""
+
+    @property
+    def label(self) -> str:
+        """What the job is, to be read."""
+        return self.tries or self.name
 
     @property
     def finished(self) -> bool:
@@ -43,10 +50,12 @@ class Outcome:
         return None if value is None or math.isnan(value) else value
 
 
-def outcome_of(name: str, folder: Path, result: Result | None, seconds: float, skipped: bool) -> Outcome:
+def outcome_of(
+    name: str, folder: Path, result: Result | None, seconds: float, skipped: bool, tries: str = ""
+) -> Outcome:
     """Read a job's outcome off its result; without one it was interrupted."""
     if result is None:
-        return Outcome(name, "interrupted", seconds, {}, None, folder, None, skipped)
+        return Outcome(name, "interrupted", seconds, {}, None, folder, None, skipped, tries=tries)
     error = result.error
     if result.status == "index_rejected":
         error = error or "; ".join(result.index.get("problems", ()))
@@ -62,6 +71,7 @@ def outcome_of(name: str, folder: Path, result: Result | None, seconds: float, s
         configuration=result.configuration,
         seed=result.seed,
         higher_is_better=result.higher_is_better,
+        tries=tries,
     )
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import logging
+import shlex
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 
-from twotower.bundle.layout import MANIFEST
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped, stoppable
 from twotower.config.trust import check_targets
@@ -22,7 +22,7 @@ from twotower.runs.fingerprint import NOT_SHAPING, key_of
 from twotower.runs.folder_name import short_name
 from twotower.runs.record import failure
 from twotower.runs.result import Result, read_ending, write_result
-from twotower.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG
+from twotower.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG, refuse_no_run
 
 LOG = logging.getLogger("twotower")
 REMEDY = "mend it, or delete the run"
@@ -37,8 +37,8 @@ def run_folder(parent: Path, overrides: Sequence[str] = ()) -> Path:
     return parent / (f"{name}_{time}" if name else time)
 
 
-GOES_ON = "python scripts/train.py resume={} goes on"
-"""What to say where SIGTERM or Ctrl-C stops a training."""
+GOES_ON = "twotower train resume={} goes on"
+"""What to say where SIGTERM or Ctrl-C stops a training, with its folder as a shell reads it."""
 
 
 class Run:
@@ -50,16 +50,29 @@ class Run:
         self.overrides = list(overrides)
         self.known = Result(status="failed")
         self.started = time.perf_counter()
+        self.keeps_mistakes = True
 
     @classmethod
-    def create(cls, folder: Path, settings: Mapping[str, Any], overrides: Sequence[str] = ()) -> "Run":
-        """Open a new run and keep its resolved configuration. Raises InputError: there is one."""
+    def create(
+        cls,
+        folder: Path,
+        settings: Mapping[str, Any],
+        overrides: Sequence[str] = (),
+        keeps_mistakes: bool = True,
+    ) -> "Run":
+        """Open a new run and keep its resolved configuration.
+
+        Where mistakes of the user's in what it is given, told before there is a data set, are not kept, they
+        leave no folder. Raises InputError: there is a run in it.
+        """
         if (folder / CONFIG).exists():
             raise InputError(f"{folder}: already holds a run, and a run is never overwritten")
         folder.mkdir(parents=True, exist_ok=True)
         write_text_atomically(folder / OVERRIDES, yaml_text(list(overrides)))
         write_text_atomically(folder / CONFIG, yaml_text(dict(settings)))
-        return cls(folder, settings, overrides)
+        run = cls(folder, settings, overrides)
+        run.keeps_mistakes = keeps_mistakes
+        return run
 
     @classmethod
     def open(cls, folder: Path, trusted_packages: Collection[str] | None = ()) -> "Run":
@@ -69,11 +82,8 @@ class Run:
         nothing is built from them. Raises InputError where there is no run, but a bundle, say, which has a
         config.yaml too, or its settings are damaged or name a class of a package that is not trusted.
         """
-        if (folder / MANIFEST).is_file():
-            raise InputError(f"{folder}: a bundle, not a run; name the folder that it is in, {folder.parent}")
+        refuse_no_run(folder)
         path = folder / CONFIG
-        if not path.is_file():
-            raise InputError(f"{folder}: no run is here (it has no {CONFIG}); name a folder of outputs/")
         settings = read_yaml(path, REMEDY)
         if not isinstance(settings, dict):
             raise InputError(f"{path}: expected a mapping of settings; {REMEDY}")
@@ -98,11 +108,23 @@ class Run:
     def recorded(self, screen: logging.Handler, remedy: str = GOES_ON) -> Iterator[None]:
         """Own the folder, log to `train.log` and our own lines to the screen too.
 
-        If the body raises, a `result.json` that says so is left and the error goes on. `remedy` is what to
-        say where SIGTERM or Ctrl-C stops it, with the folder in it. Raises InputError where another process
-        is at work on this run, or has ended it meanwhile.
+        If the body raises, a `result.json` that says so is left and the error goes on; see `create` for
+        where nothing is. `remedy` is what to say where SIGTERM or Ctrl-C stops it, with the folder in it.
+        Raises InputError where another process is at work on this run, or has ended it meanwhile.
         """
-        words = remedy.format(self.folder)
+        try:
+            with self._recorded(screen, remedy):
+                yield
+        except InputError:
+            if not self.keeps_mistakes and self.known.data.fingerprint is None:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                with contextlib.suppress(OSError):  # other runs are in it
+                    self.folder.parent.rmdir()
+            raise
+
+    @contextlib.contextmanager
+    def _recorded(self, screen: logging.Handler, remedy: str) -> Iterator[None]:
+        words = remedy.format(shlex.quote(str(self.folder)))
         with held(self.folder, "run", ORPHAN_SECONDS), stoppable(lambda: self._told(words)):
             self.refuse_if_ended()
             clear_temporaries(self.folder)

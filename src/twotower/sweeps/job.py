@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twotower.config.errors import InputError
 from twotower.config.problems import NOT_VARIED, Mistakes, Problem, raise_problems
@@ -14,6 +14,9 @@ from twotower.runs.folder_name import folder_name
 from twotower.runs.run import Run
 from twotower.runs.run_files import CONFIG
 from twotower.sweeps.space import Axis
+
+if TYPE_CHECKING:
+    from twotower.data.dataset import RetrievalDataset
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,9 @@ class Job:
         settings: plain checked values.
         overrides: all that was typed for it, the sweep's fixed overrides first.
         training: equal for jobs that can share one training.
-        trial: what a search must know to follow the job while it trains; None in a grid.
+        trial: what a search must know to follow the job while it trains, or the `seconds` that it has; None
+            in a grid.
+        tries: what varies, to be read; empty where the name says it.
     """
 
     name: str
@@ -35,6 +40,7 @@ class Job:
     overrides: tuple[str, ...]
     training: str
     trial: Mapping[str, Any] | None = None
+    tries: str = ""
 
     def payload(self) -> dict[str, Any]:
         """Return the job as plain values that JSON can hold."""
@@ -133,6 +139,17 @@ def _other_settings(folder: Path, settings: Mapping[str, Any]) -> list[str]:
         for key in sorted(there.keys() | here.keys())
         if key not in NOT_SHAPING and there.get(key) != here.get(key)
     ]
+
+
+def dataset_of(settings: Mapping[str, Any]) -> "RetrievalDataset":
+    """Return the data set of a job, which is then there for the job too."""
+    from twotower.data.build import build_dataset
+    from twotower.data.sources.source import Source
+    from twotower.data.splits.split import Split
+
+    source = Source.Config.model_validate(settings["data"]).build()
+    split = Split.Config.model_validate(settings["split"]).build()
+    return build_dataset(source, split, Path(settings["output_root"]) / ".cache")
 
 
 def training_key(settings: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Whether a trial is worth going on with, asked by its training after each epoch."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,14 +16,17 @@ REDUCTION = 3
 """Of the trials that reach a rung of Hyperband, one in so many goes on."""
 
 
-def watch(trial: Mapping[str, Any]) -> Callable[[int, float], bool]:
+def watch(trial: Mapping[str, Any]) -> Callable[[int, float | None], bool]:
     """Return what a job calls after each epoch: (epoch from 0, monitored metric) -> whether to stop for good.
 
-    An epoch may be told twice, as it is after a resume.
+    It is called after each step, too, without a metric. An epoch may be told twice, as it is after a resume.
 
     Args:
-        trial: `Job.trial`.
+        trial: `Job.trial`; where it has `seconds`, they are all that the job has, from now on.
     """
+    if "seconds" in trial:
+        end = time.monotonic() + trial["seconds"]
+        return lambda epoch, value: time.monotonic() > end
     if trial["pruner"] == "none":
         return lambda epoch, value: False
     from optuna.exceptions import StorageInternalError
@@ -34,7 +38,9 @@ def watch(trial: Mapping[str, Any]) -> Callable[[int, float], bool]:
         study = open_study(storage, trial["study"], [trial["direction"]])
         pruner, place = build_pruner(trial), trial_id(storage, trial["study"], trial["number"])
 
-    def is_hopeless(epoch: int, value: float) -> bool:
+    def is_hopeless(epoch: int, value: float | None) -> bool:
+        if value is None:
+            return False
         with quiet():
             try:
                 storage.set_trial_intermediate_value(place, epoch + 1, value)

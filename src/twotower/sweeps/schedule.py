@@ -4,19 +4,15 @@ import json
 import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from pathlib import Path
 
 from twotower.config.errors import InputError
-from twotower.data.build import build_dataset
-from twotower.data.sources.source import Source
-from twotower.data.splits.split import Split
 from twotower.files.lock import held
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import Console
 from twotower.runs.outcome import Outcome, outcome_of
 from twotower.runs.record import failure, training_identity
 from twotower.runs.result import Result, read_ending, write_result
-from twotower.sweeps.job import Job
+from twotower.sweeps.job import Job, dataset_of
 from twotower.sweeps.sweep import Sweep
 
 BEAT_SECONDS = 1.0
@@ -25,14 +21,14 @@ BEAT_SECONDS = 1.0
 def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome]:
     """Run every job that is not done; one that fails or dies never ends the others.
 
+    Those that still run when the sweep is over are stopped, and can be gone on with.
+
     Args:
         sweep: which jobs.
         launcher: where; already entered.
         console: told how it goes.
     """
-    outcomes = [
-        outcome_of(job.name, job.folder, read_ending(job.folder), 0.0, True) for job in sweep.done_before()
-    ]
+    outcomes = [_outcome(job, read_ending(job.folder), 0.0, True) for job in sweep.done_before()]
     for outcome in outcomes:
         console.job_ended(outcome)
     running: dict[Future[int], tuple[Job, float]] = {}
@@ -42,21 +38,27 @@ def run_jobs(sweep: Sweep, launcher: Launcher, console: Console) -> list[Outcome
             job = sweep.next([job for job, _ in running.values()])
             if job is None:
                 break
-            console.job_started(job.name)
+            console.job_started(job.name, job.tries)
             running[launcher.submit(job.payload())] = job, time.perf_counter()
         if not running:
             return outcomes
-        for future in wait(running, BEAT_SECONDS, FIRST_COMPLETED).done:
+        if is_over := sweep.is_over():
+            launcher.stop()
+        for future in wait(running, None if is_over else BEAT_SECONDS, FIRST_COMPLETED).done:
             job, began = running.pop(future)
-            result = settle(job, future)
+            result = read_ending(job.folder) if is_over else settle(job, future)
             sweep.ended(job, result)
-            outcomes.append(outcome_of(job.name, job.folder, result, time.perf_counter() - began, False))
+            outcomes.append(_outcome(job, result, time.perf_counter() - began, False))
             console.job_ended(outcomes[-1])
         if time.perf_counter() - beat > BEAT_SECONDS:
             jobs = [job for job, _ in running.values()]
             sweep.beat(jobs)
             console.beat([job.name for job in jobs])
             beat = time.perf_counter()
+
+
+def _outcome(job: Job, result: Result | None, seconds: float, skipped: bool) -> Outcome:
+    return outcome_of(job.name, job.folder, result, seconds, skipped, job.tries)
 
 
 def settle(job: Job, ended: "Future[int]") -> Result | None:
@@ -92,12 +94,7 @@ def stale(jobs: Iterable[Job]) -> list[str]:
             continue
         specs = json.dumps([job.settings["data"], job.settings["split"]])
         if specs not in fingerprints:
-            source, split = (
-                Source.Config.model_validate(job.settings["data"]).build(),
-                Split.Config.model_validate(job.settings["split"]).build(),
-            )
-            cache = Path(job.settings["output_root"]) / ".cache"
-            fingerprints[specs] = build_dataset(source, split, cache).fingerprint
+            fingerprints[specs] = dataset_of(job.settings).fingerprint
         data = fingerprints[specs]
         if result.data.fingerprint != data:
             raise InputError(

@@ -5,14 +5,14 @@ import importlib.util
 import logging
 import time
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, raise_problems
 from twotower.config.spec import PositiveInt, Seed
 from twotower.runs.fingerprint import NOT_SHAPING, flat
-from twotower.runs.folder_name import trial_name
+from twotower.runs.folder_name import short_words, trial_name
 from twotower.runs.result import Result, read_ending
 from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.objectives import Direction, objective_problems, values_of, way_of
@@ -73,7 +73,7 @@ class Search(Sweep):
         problems = objective_problems(self.objectives, settings)
         raise_problems([*problems, *self._pruner_problems({context.monitor: chosen})])
         if importlib.util.find_spec("optuna") is None:
-            raise InputError("sweep: a search needs Optuna; pip install -e '.[search]'")
+            raise InputError("sweep: a search needs Optuna; pip install 'twotower[search]'")
         from twotower.sweeps.study import storage_name
         from twotower.sweeps.trials import open_trials
         from twotower.training.trainer import TrainerChoice
@@ -183,11 +183,15 @@ class Search(Sweep):
             return None
         texts = self.space.texts(params)
         trial = self.trials.add(job.name, params, self.space.distributions(), texts)
-        return dataclasses.replace(job, trial=self.about | {"number": trial.number})
+        return self._followed(job, trial, texts)
 
     def _job(self, trial: "FrozenTrial") -> Job:
+        texts = trial.user_attrs["overrides"]
+        return self._followed(self.context.job(texts, trial.user_attrs["job"]), trial, texts)
+
+    def _followed(self, job: Job, trial: "FrozenTrial", texts: Sequence[str]) -> Job:
         about = self.about | {"number": trial.number}
-        return self.context.job(trial.user_attrs["overrides"], trial.user_attrs["job"], about)
+        return dataclasses.replace(job, trial=about, tries=" ".join(short_words(texts)))
 
     def ended(self, job: Job, result: Result | None) -> None:
         """Tell the study how a job ended."""

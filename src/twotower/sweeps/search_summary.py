@@ -82,4 +82,4 @@ def _row(trial: FrozenTrial, objectives: Objectives) -> dict[str, Any]:
 
 
 def _command(trial: FrozenTrial, fixed: Sequence[str]) -> str:
-    return shlex.join(["python", "scripts/train.py", *fixed, *trial.user_attrs[OVERRIDES]])
+    return shlex.join(["twotower", "train", *fixed, *trial.user_attrs[OVERRIDES]])

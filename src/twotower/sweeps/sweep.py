@@ -28,6 +28,9 @@ class Sweep(Component, ABC):
         exclusive: ClassVar[bool] = True
         """Whether one process at a time may work on the sweep's folder."""
 
+        may_fail: ClassVar[bool] = False
+        """Whether the sweep is well if some of its jobs are, and others failed."""
+
         vary: dict[str, str] | None = None
         """Key -> its values, in the grammar of the command line: `32,64,128`, `range(1, 5)`,
         `interval(0.1, 0.9)`, `tag(log, interval(1e-4, 1e-2))`."""
@@ -40,6 +43,10 @@ class Sweep(Component, ABC):
 
     def __init__(self, config: Config, context: SweepContext) -> None:
         self.config, self.context = config, context
+
+    def notes(self) -> list[str]:
+        """Return what to say before the first job."""
+        return []
 
     @abstractmethod
     def done_before(self) -> list[Job]:
@@ -62,6 +69,10 @@ class Sweep(Component, ABC):
     def num_trainings(self) -> int | None:
         """Return how many of the jobs must train towers, if that is known."""
         return None
+
+    def is_over(self) -> bool:
+        """Return whether jobs that still run are to be stopped; asked about once a second."""
+        return False
 
     def beat(self, running: Collection[Job]) -> None:
         """Called about once a second while jobs run: say that they are alive to whoever shares the sweep."""

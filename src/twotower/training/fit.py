@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
-from rich.console import Console
 
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.curves import Curves, Watch
-from twotower.training.callbacks.epoch_lines import EpochLines
+from twotower.training.callbacks.epoch_lines import Draw, EpochLines
 from twotower.training.callbacks.epoch_loss import EpochLoss
 from twotower.training.callbacks.keep import FINAL, LAST, Keep
 from twotower.training.callbacks.mine import Mine
@@ -115,7 +114,7 @@ def fit(
     callbacks: list[pl.Callback],
     epochs: int | None = None,
     watch: Watch | None = None,
-    progress_bar: bool = False,
+    draw: Draw | None = None,
     tracker: Tracker | None = None,
 ) -> Fitted:
     """Train until the monitored metric gets no better, or for a given number of epochs.
@@ -132,7 +131,7 @@ def fit(
         callbacks: to add.
         epochs: stop after this many, without validation.
         watch: may stop the training for good.
-        progress_bar: show one, if the settings say so too and this is a terminal.
+        draw: is shown how an epoch goes, if the settings say so too.
         tracker: of the run; it is told what TensorBoard is told.
 
     Raises:
@@ -142,7 +141,7 @@ def fit(
     mode = None if module.validation is None else module.validation.mode(choice.monitor)
     keep = Keep(choice, checkpoints, batches, mode)
     clock, curves = Clock(batches), Curves(choice.monitor, watch)
-    bar = _progress_bar() if progress_bar and choice.progress_bar else []
+    draw, epoch_loss = draw if choice.progress_bar else None, EpochLoss()
     trainer = pl.Trainer(
         max_epochs=choice.max_epochs,
         logger=[
@@ -152,19 +151,18 @@ def fit(
         callbacks=[
             keep,
             *([EarlyStopping(choice.monitor, mode=mode, patience=choice.patience)] if mode else []),
-            EpochLoss(),
-            EpochLines(choice.monitor, epochs or choice.max_epochs, name),
+            epoch_loss,
+            EpochLines(choice.monitor, epochs or choice.max_epochs, name, epoch_loss, keep, draw),
             RunAway(),
             *([Mine(batches)] if module.negatives.config.refreshed_every() else []),
             *([StopAfter(epochs)] if epochs else []),
-            *bar,
             clock,
             curves,
             *callbacks,
         ],
         plugins=[CheckedCheckpoints()],
         num_sanity_val_steps=0,
-        enable_progress_bar=bool(bar),
+        enable_progress_bar=False,
         enable_model_summary=False,
         limit_val_batches=None if mode else 0,
         use_distributed_sampler=False,
@@ -198,10 +196,6 @@ def _run(trainer: pl.Trainer, module: RetrievalModule, batches: TrainBatches, la
             ckpt_path=None if last is None else str(last),
             weights_only=True,
         )
-
-
-def _progress_bar() -> list[pl.Callback]:
-    return [RichProgressBar(leave=False)] if Console().is_terminal else []
 
 
 def _prefix(name: str) -> str:

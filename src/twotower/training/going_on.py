@@ -15,6 +15,7 @@ from twotower.data.dataset import RetrievalDataset
 from twotower.data.history import History
 from twotower.evaluation.evaluator import Evaluator
 from twotower.towers.two_tower import TwoTower
+from twotower.training.callbacks.epoch_lines import Draw
 from twotower.training.callbacks.index import BuildIndex
 from twotower.training.callbacks.rehearsal import Rehearsal
 from twotower.training.carry import carry_towers, optimizer_start
@@ -54,7 +55,7 @@ def go_on(
     how: Continuation,
     rehearse_index: Callable[[], object],
     index_catalogue: Callable[[TwoTower], None],
-    progress_bar: bool = False,
+    draw: Draw | None = None,
     tracker: Tracker | None = None,
 ) -> tuple[Trained, Growth]:
     """Train a parent's towers further.
@@ -71,7 +72,7 @@ def go_on(
         how: how long, and how much of the old is shown again.
         rehearse_index: see `train_towers`.
         index_catalogue: see `train_towers`.
-        progress_bar: see `train_towers`.
+        draw: see `train_towers`.
         tracker: see `train_towers`.
 
     Raises:
@@ -86,7 +87,7 @@ def go_on(
     is_new = new_interactions(parent, dataset, log)
     nothing = (
         f"data: {parent.folder} was trained on all examples that this run would be, of {len(log):,} "
-        "interactions; bring newer data (scripts/train.py refresh= makes a bundle without training)"
+        "interactions; bring newer data (twotower train refresh= makes a bundle without training)"
     )
     replay = Replay(is_new, how.replay, shown_at > parent.log.times.max(), nothing)
     growth = growth_of(parent, dataset, int(is_new.sum()))
@@ -103,7 +104,7 @@ def go_on(
     callbacks = [Rehearsal(rehearse_index, batches), BuildIndex(index_catalogue)]
     fitted = run_phase(
         *(trainer, folder, REFIT if refit else FIT, module, batches, callbacks),
-        progress_bar=progress_bar,
+        draw=draw,
         tracker=tracker,
     )
     valid = None if refit else evaluate_valid(module, dataset, evaluator)

@@ -123,17 +123,18 @@ class RetrievalModule(pl.LightningModule):
         prior, owners = self.model.item_bias.prior(rows, batch.request_times), batch.owners
         if prior is None:
             return candidates if owners is None else dataclasses.replace(candidates, owners=owners)
-        moments = prior.moments
+        lifts, moments = prior.lifts, prior.moments
         positives, _, *own = (part.long() for part in parts)
         of_positives = moments[: len(positives)] if owners is None else moments[owners]
         num_candidates = len(candidates.rows)
-        lifts = prior.lifts if len(rows) == num_candidates else prior.lifts[:, :num_candidates].contiguous()
+        if len(rows) > num_candidates:
+            prior = Prior(prior.lifts[:, :num_candidates].contiguous(), moments)
         return dataclasses.replace(
             candidates,
             owners=owners,
-            prior=Prior(lifts, of_positives if owners is None else moments),
-            positive_prior=prior.lifts[of_positives, positives],
-            own_prior=prior.lifts[of_positives[:, None], own[0].view(len(positives), -1)] if own else None,
+            prior=prior._replace(moments=of_positives if owners is None else moments),
+            positive_prior=lifts[of_positives, positives],
+            own_prior=lifts[of_positives[:, None], own[0].view(len(positives), -1)] if own else None,
         )
 
     def _joined(self, rows: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,8 +162,6 @@ class RetrievalModule(pl.LightningModule):
         figures["train/learning_rate"] = trainer.optimizers[0].param_groups[0]["lr"]
         for logger in trainer.loggers:
             logger.log_metrics(figures, trainer.global_step)
-        if trainer.progress_bar_callback is not None:
-            self.log("train/loss", figures["train/loss"], prog_bar=True, logger=False, batch_size=1)
 
     @property
     def temperature(self) -> float:

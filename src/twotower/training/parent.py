@@ -20,7 +20,7 @@ from twotower.training.callbacks.keep import FINAL, LAST
 from twotower.training.checkpoints import read_checkpoint
 from twotower.training.fit import TRAINED_ON
 
-REMEDY = "train it again (scripts/train.py rerun={} does), or go on from another"
+REMEDY = "train it again (twotower train rerun={} does), or go on from another"
 LOSS = "loss."
 
 

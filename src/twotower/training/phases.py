@@ -19,6 +19,7 @@ from twotower.towers.new_items.fit import fit_new_items
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.curves import Watch
+from twotower.training.callbacks.epoch_lines import Draw
 from twotower.training.callbacks.index import BuildIndex
 from twotower.training.callbacks.keep import FINAL
 from twotower.training.callbacks.rehearsal import Rehearsal
@@ -74,7 +75,7 @@ def train_towers(
     rehearse_index: Callable[[], object],
     index_catalogue: Callable[[TwoTower], None],
     watch: Watch | None = None,
-    progress_bar: bool = False,
+    draw: Draw | None = None,
     tracker: Tracker | None = None,
 ) -> Trained:
     """Train, choosing the epoch on the validation split; refit on train + valid if the settings say so.
@@ -89,7 +90,7 @@ def train_towers(
         rehearse_index: called before anything is trained.
         index_catalogue: called with the final weights at the end of the last phase.
         watch: is shown the monitored metric after each epoch of the first phase; may stop the training.
-        progress_bar: show one on a terminal.
+        draw: is shown how an epoch goes, in the place of what it was shown before.
         tracker: of the run, beside TensorBoard.
 
     Raises:
@@ -101,7 +102,7 @@ def train_towers(
     same_data(folder, dataset.fingerprint)
     last = BuildIndex(index_catalogue)
     refit = config.trainer.refit
-    phase = partial(run_phase, config.trainer, folder, progress_bar=progress_bar, tracker=tracker)
+    phase = partial(run_phase, config.trainer, folder, draw=draw, tracker=tracker)
     rehearsal = Rehearsal(rehearse_index, batches)
     first = phase(FIT, module, batches, [rehearsal] if refit else [rehearsal, last], watch=watch)
     valid = evaluate_valid(module, dataset, evaluator)
@@ -198,14 +199,14 @@ def run_phase(
     callbacks: list[Callback],
     epochs: int | None = None,
     watch: Watch | None = None,
-    progress_bar: bool = False,
+    draw: Draw | None = None,
     tracker: Tracker | None = None,
 ) -> Fitted:
     """Run a phase, or load what it ended with in an earlier process; see `fit`."""
     if _final(folder, name).is_file():
         LOG.info("%s had ended before", name)
         return load_phase(module, folder, name)
-    return fit(module, batches, choice, folder, name, callbacks, epochs, watch, progress_bar, tracker)
+    return fit(module, batches, choice, folder, name, callbacks, epochs, watch, draw, tracker)
 
 
 def load_phase(module: RetrievalModule, folder: Path, name: str) -> Fitted:

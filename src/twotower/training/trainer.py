@@ -65,7 +65,7 @@ class TrainerChoice(Component):
         log_every_steps: PositiveInt = 20
         """How often scalars are written."""
         progress_bar: bool = True
-        """Show one on a terminal."""
+        """Draw how an epoch goes, on a terminal."""
         extra: Extra | None = None
         """Further arguments of `pytorch_lightning.Trainer`, see `Extra`."""
 

@@ -7,7 +7,7 @@ import pytest
 import tiny_bundle
 import torch
 
-from twotower.bundle.export import export
+from twotower.bundle.export import exported_beside
 from twotower.bundle.exported import ExportedTowers
 from twotower.bundle.layout import FEATURES, FILES, HISTORY_EVENTS, HISTORY_POSITIVE, MANIFEST
 from twotower.bundle.manifest import render, sha256_of_file
@@ -28,7 +28,7 @@ def arguments(log, contexts):
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     model, _ = tiny_bundle.write(folder / "bundle", told=True)
-    export(folder)
+    exported_beside(folder)
     return folder, model
 
 

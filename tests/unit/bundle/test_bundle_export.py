@@ -11,7 +11,7 @@ import tiny_bundle
 import torch
 
 from twotower.bundle import layout, onnx_files
-from twotower.bundle.export import _difference, check_parity, export, exported_beside
+from twotower.bundle.export import _difference, check_parity, exported_beside, is_exported
 from twotower.bundle.exported import ExportedTowers
 from twotower.bundle.layout import EXPORT_FILES, FILES, MANIFEST, WEIGHTS
 from twotower.bundle.manifest import render
@@ -34,7 +34,7 @@ def runs(tmp_path_factory):
         with pytest.MonkeyPatch.context() as patch:
             if items == "table":
                 patch.setattr(onnx_files, "LARGEST_FILE", 0)
-            assert export(folders[items]) == folders[items] / "exported"
+            assert exported_beside(folders[items]) == folders[items] / "exported"
     return folders
 
 
@@ -211,7 +211,12 @@ def test_towers_that_differ_are_not_written(run, monkeypatch, no_second_export, 
     no_second_export(shutil.copytree(run, run.with_name("first")))
     shutil.rmtree(run / "exported")
     monkeypatch.setattr("twotower.bundle.export.ExportedTowers", type("Wrong", (Off,), {"by": by}))
-    refused(lambda: export(run), "differ from the trained ones", "1e-05 is allowed", "nothing was written")
+    refused(
+        lambda: exported_beside(run),
+        "differ from the trained ones",
+        "1e-05 is allowed",
+        "nothing was written",
+    )
     assert [path.name for path in run.iterdir()] == ["bundle"]
 
 
@@ -238,8 +243,7 @@ def test_a_run_a_bundle_and_an_export_lead_to_one_export_made_once(run, monkeypa
     monkeypatch.setattr("twotower.bundle.export._export", lambda *_: pytest.fail("exported again"))
     for folder in (run, run / "bundle", run / "exported"):
         assert exported_beside(folder) == run / "exported"
-    for folder in (run, run / "bundle", run / "exported"):
-        refused(lambda: export(folder), "exported", "never overwritten")  # noqa: B023
+    assert is_exported(run)
     refused(lambda: exported_beside(run / "none"), "no such folder")
 
 
@@ -274,14 +278,14 @@ def test_who_is_second_finds_the_export_of_the_first(run, monkeypatch, no_second
 def test_a_damaged_bundle_is_not_exported(run):
     shutil.rmtree(run / "exported")
     flip(run / "bundle" / layout.ITEM_VECTORS, 900)
-    refused(lambda: export(run), layout.ITEM_VECTORS, "damaged")
+    refused(lambda: exported_beside(run), layout.ITEM_VECTORS, "damaged")
     assert [path.name for path in run.iterdir()] == ["bundle"]
 
 
 def test_absent_libraries_are_named(run, monkeypatch):
     shutil.rmtree(run / "exported")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else name)
-    refused(lambda: export(run), "needs onnxscript;", "pip install -e '.[export]'")
+    refused(lambda: exported_beside(run), "needs onnxscript;", "pip install 'twotower[export]'")
 
 
 def flip(path, position):

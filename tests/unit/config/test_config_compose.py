@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from twotower.commands import conf
 from twotower.commands.compose import checked, compose
 from twotower.commands.conf import CONF
 from twotower.commands.overrides import sound_overrides
@@ -33,7 +34,7 @@ def test_composing_leaves_nothing_behind() -> None:
 
 
 @pytest.fixture
-def experiment(tmp_path: Path) -> list[str]:
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """An experiment of our own, and the overrides that choose it."""
     folder = tmp_path / "experiment"
     folder.mkdir()
@@ -43,7 +44,8 @@ def experiment(tmp_path: Path) -> list[str]:
         "embedding_dim: 48\nname: mine\nloss: {temperature: 0.3}\n"
     )
     (folder / "mine.yaml").write_text(text)
-    return [f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"]
+    monkeypatch.setattr(conf, "OTHERS", (tmp_path,))
+    return ["experiment=mine"]
 
 
 def test_an_experiment_wins_over_train_yaml(experiment: list[str]) -> None:

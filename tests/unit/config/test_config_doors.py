@@ -62,7 +62,7 @@ def test_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status(raising(KeyError("x")), debug=False) == 1
     assert capsys.readouterr().err == "failed: KeyError: 'x' (debug=true shows where)\n"
     assert exit_status(raising(KeyboardInterrupt()), debug=False) == 130
-    assert capsys.readouterr().err == "stopped by Ctrl-C\n"
+    assert capsys.readouterr().err == "interrupted\n"
     assert exit_status(raising(Stopped(15, "do this")), debug=False) == 143
     assert capsys.readouterr().err == "stopped by SIGTERM; do this\n"
     assert exit_status(raising(KeyError("x")), debug=True) == 1
@@ -76,14 +76,14 @@ class Door:
         self.monkeypatch, self.root = monkeypatch, root
         self.seen: list[tuple[dict[str, Any], list[str]]] = []
         self.statuses: list[int] = []
-        self.resumed: list[tuple[Path, Sequence[str]]] = []
+        self.resumed: list[tuple[Path, Sequence[str], str | None]] = []
 
     def task(self, settings: dict[str, Any], overrides: Sequence[str]) -> int:
         self.seen.append((settings, list(overrides)))
         return self.statuses.pop(0) if self.statuses else 0
 
-    def resume(self, folder: Path, trusted_packages: Sequence[str]) -> int:
-        self.resumed.append((folder, trusted_packages))
+    def resume(self, folder: Path, trusted_packages: Sequence[str], console: str | None) -> int:
+        self.resumed.append((folder, trusted_packages, console))
         return 0
 
     def __call__(self, *arguments: str) -> int:
@@ -150,12 +150,18 @@ def test_hydras_own_folders_are_refused(door: Door, capsys: pytest.CaptureFixtur
     assert "hydra.run.dir: " in capsys.readouterr().err
 
 
-def test_resume_takes_the_folder_alone(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
-    assert door("resume=outputs/default/then") == 0
-    assert door("resume=outputs/default/then", "seed=3") == 2
+def test_resume_takes_the_folder_alone_and_what_is_no_setting_of_a_run(
+    door: Door, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    then, resume = tmp_path / "then", f"resume={tmp_path / 'then'}"
+    assert door(resume) == 2
+    assert "no run is here" in capsys.readouterr().err
+    then.mkdir()
+    (then / "config.yaml").touch()
+    assert door(resume, "console=quiet") == 0
+    assert door(resume, "seed=3") == 2
     assert "leave out seed=3" in capsys.readouterr().err
-    assert door("resume=outputs/default/then", "trusted_packages=[mine]", "debug=true") == 0
-    then = Path("outputs/default/then")
-    assert door.resumed == [(then, []), (then, ["mine"])]
-    assert door("resume=outputs/default/then", "trusted_packages=mine") == 2
+    assert door(resume, "trusted_packages=[mine]", "debug=true") == 0
+    assert door.resumed == [(then, [], "quiet"), (then, ["mine"], None)]
+    assert door(resume, "trusted_packages=mine") == 2
     assert "trusted_packages: expected a valid list" in capsys.readouterr().err

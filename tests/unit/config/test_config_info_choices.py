@@ -47,7 +47,7 @@ def test_every_choice_says_what_it_is_and_not_only_how_it_is_typed(path: Path) -
     _, words = listed("train")[path.parent.name][path.stem]
     assert len(words.split()) >= 3
     assert "cannot be used" not in words
-    assert "scripts/" not in words
+    assert "twotower train" not in words
     assert "@package" not in words
 
 
@@ -77,11 +77,11 @@ def choice(tmp_path: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("# python scripts/train.py\n# What it is.\n_target_: twotower.losses.bce.Bce\n", "What it is."),
-        ("# @package _global_\n# python scripts/train.py\n# What it is.\nseed: 1\n", "What it is."),
+        ("# twotower train\n# What it is.\n_target_: twotower.losses.bce.Bce\n", "What it is."),
+        ("# @package _global_\n# twotower train\n# What it is.\nseed: 1\n", "What it is."),
         ("# A sentence over\n# two lines. And another.\nseed: 1\n", "A sentence over two lines."),
         ("# It takes 1.5 hours\nseed: 1 # not this\n", "It takes 1.5 hours."),
-        ("# @package _global_\n# python scripts/train.py\nseed: 1\n", ""),
+        ("# @package _global_\n# twotower train\nseed: 1\n", ""),
         ("", ""),
         (
             "_target_: twotower.metrics.recall.Recall\n",

@@ -22,7 +22,7 @@ from twotower.config.errors import InputError
 
 LOSSES = {path.stem for path in (CONF / "loss").glob("*.yaml")}
 GLOBAL = "# @package _global_\n"
-MINE = """# python scripts/train.py loss=mine
+MINE = """# twotower train loss=mine
 # A loss of my own.
 _target_: twotower.losses.bce.Bce
 temperature: 0.7
@@ -49,9 +49,9 @@ class Conf:
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conf:
     place = tmp_path / "conf"
     shutil.copytree(CONF, place, ignore=shutil.ignore_patterns("local"))
-    for module in (compose, door, files, overrides):
+    for module in (door, files):
         monkeypatch.setattr(module, "CONF", place)
-    for module in (compose, files):
+    for module in (compose, files, overrides):
         monkeypatch.setattr(module, "LOCAL", place / "local")
     monkeypatch.setattr(files, "OTHERS", (tmp_path / "theirs",))
     return Conf(place)
@@ -197,12 +197,47 @@ def test_choices_of_one_s_own_are_listed_with_the_house_s(
     assert f" loss {', '.join(sorted([*LOSSES, 'mine']))} [power_softmax]" in offered
 
 
-def test_a_file_that_the_house_s_of_the_same_name_hides_is_told(conf: Conf) -> None:
+def test_help_shows_one_s_own_defaults_as_such(
+    conf: Conf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = f"{GLOBAL}defaults: [{{override /optimizer: adagrad}}]\nseed: 7\nloss: {{temperature: 3}}\n"
+    conf.write("local/default.yaml", own)
+    lines = printed(["--help"], monkeypatch, capsys).splitlines()
+    assert "  seed           [7, yours; else 42]" in lines
+    assert next(line for line in lines if line.startswith("  optimizer ")).endswith(
+        "[adagrad, yours; else adamw]"
+    )
+
+
+def test_of_two_files_with_one_name_one_s_own_is_taken(conf: Conf) -> None:
+    own = conf.place.parent / "theirs"
+    assert conf.of("loss=bce")["loss"]["temperature"] == 1.0
     conf.write("local/loss/bce.yaml", MINE)
-    with pytest.raises(InputError) as refused:
+    assert conf.of("loss=bce")["loss"]["temperature"] == 0.7
+    conf.write("../theirs/loss/bce.yaml", MINE.replace("0.7", "0.8"))
+    assert conf.of("loss=bce")["loss"]["temperature"] == 0.8
+    assert choices("loss")["bce"] == own / "loss" / "bce.yaml"
+    conf.write("../theirs/local/default.yaml", f"{GLOBAL}seed: 5\n")
+    assert conf.of()["seed"] == 5
+
+
+def test_what_a_command_starts_from_is_not_replaced(conf: Conf) -> None:
+    conf.write("../theirs/train.yaml", "model: theirs\n")  # of another project that Hydra configures
+    with pytest.raises(InputError, match=r"theirs/train.yaml: is the name of a file of ours; rename it"):
+        conf.of()
+
+
+def test_a_mistake_in_a_file_of_one_s_own_is_told_with_its_line(conf: Conf) -> None:
+    conf.write("../theirs/loss/bce.yaml", "_target_: [a\n  b: c\n")
+    with pytest.raises(InputError, match=r"not YAML: .*theirs/loss/bce.yaml\", line 2"):
         conf.of("loss=bce")
-    assert str(refused.value).split("\n")[1].startswith("  conf/local/loss/bce.yaml: ")
-    assert "rename" in str(refused.value)
+
+
+def test_a_folder_of_choices_that_is_not_there_is_told(conf: Conf, monkeypatch: pytest.MonkeyPatch) -> None:
+    conf.of()
+    monkeypatch.setenv("TWOTOWER_CONF", str(files.OTHERS[0]))
+    with pytest.raises(InputError, match="TWOTOWER_CONF: there is no folder"):
+        conf.of()
 
 
 def test_defaults_without_their_package_line_are_told_what_is_missing(conf: Conf) -> None:

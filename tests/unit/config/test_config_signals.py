@@ -8,7 +8,7 @@ import pytest
 
 from twotower.config.exits import Stopped, stoppable
 
-STOPPED = {"SIGTERM": (143, "stopped by SIGTERM"), "SIGINT": (130, "stopped by Ctrl-C")}
+STOPPED = {"SIGTERM": (143, "stopped by SIGTERM"), "SIGINT": (130, "interrupted")}
 WORK = """
 import signal
 import sys
@@ -76,7 +76,7 @@ def test_a_second_signal_waits_for_nothing() -> None:
                 signal.raise_signal(signal.SIGTERM)
             finally:
                 signal.raise_signal(signal.SIGINT)"""
-    assert ended(body) == (130, "", "stopped by Ctrl-C; resume=here\n")
+    assert ended(body) == (130, "", "interrupted; resume=here\n")
 
 
 def test_a_signal_that_strikes_a_destructor_is_not_lost() -> None:
@@ -92,7 +92,7 @@ def test_who_ignores_ctrl_c_goes_on_ignoring_it() -> None:
 def test_handlers_and_hooks_are_put_back() -> None:
     def strike_twice() -> None:
         with stoppable(lambda: "outer"):
-            with pytest.raises(Stopped, match="stopped by Ctrl-C; inner"), stoppable(lambda: "inner"):
+            with pytest.raises(Stopped, match="interrupted; inner"), stoppable(lambda: "inner"):
                 signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGTERM)
 

@@ -209,6 +209,7 @@ BROKEN = {
         "user_id,item_id,timestamp,note\n1,5,1700000000,\n,,,lost\n",
         "column 'user_id', line 3: ids must be",
     ),
+    "nothing": ("", "log.csv: cannot be read as CSV: the file is empty"),
     "empty first line": ("\n" + LOG, "log.csv: cannot be read as CSV: its first line is empty"),
     "a separator too many in every line": (
         LOG.replace("0000000\n", "0000000,\n"),

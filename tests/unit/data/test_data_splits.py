@@ -57,6 +57,19 @@ def test_temporal_shares(log):
     assert said.endswith("got 0.5 + 0.5")
 
 
+def test_a_share_of_the_users_drops_what_others_did_and_a_larger_one_holds_it(log):
+    made = log([(user, item, 10 * user + item) for user in range(1, 11) for item in range(1, 6)])
+    whole = LeaveOneOut(LeaveOneOut.Config()).parts(made)
+    before = set()
+    for share in (0.1, 0.3, 1.0):
+        parts = LeaveOneOut(LeaveOneOut.Config(user_share=share)).parts(made)
+        kept = set(made.users[parts != NONE].tolist())
+        assert len(kept) == round(10 * share)
+        assert kept >= before
+        assert (parts[parts != NONE] == whole[parts != NONE]).all()
+        before = kept
+
+
 def test_leave_one_out_breaks_ties_by_the_order_of_rows(log):
     rows = [(1, 4, 9), (1, 3, 5), (1, 1, 5), (1, 2, 5), (2, 1, 7), (2, 2, 6)]
     windows = windows_of(log(rows), LeaveOneOut(LeaveOneOut.Config()))

@@ -46,7 +46,7 @@ def test_its_yaml_fits_its_class(name: str) -> None:
 def launcher(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
     library = NEEDS.get(request.param)
     if library is not None and importlib.util.find_spec(library) is None:
-        pytest.skip(f"launcher={request.param} needs the extra: pip install -e '.[{request.param}]'")
+        pytest.skip(f"launcher={request.param} needs the extra: pip install 'twotower[{request.param}]'")
     monkeypatch.setattr(sys, "path", [*sys.path, HERE])
     if library == "submitit":
         monkeypatch.setattr("submitit.core.core.Job._results_timeout_s", 0)
@@ -64,7 +64,7 @@ def test_a_missing_extra_is_told_before_anything_runs(
     launcher = Launcher.Config.model_validate(spec).build("launcher_tasks.run", tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     (problem,) = launcher.config.problems(Facts())
-    assert f"pip install -e '.[{name}]'" in problem[1]
+    assert f"pip install 'twotower[{name}]'" in problem[1]
     with pytest.raises(InputError, match=rf"'\.\[{name}\]'"), launcher:
         pass
     assert list(tmp_path.iterdir()) == []

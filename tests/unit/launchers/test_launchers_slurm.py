@@ -13,7 +13,7 @@ from twotower.launchers.slurm import Slurm
 HERE = Path(__file__).parent
 COMMANDS = ("sbatch", "srun", "scancel", "squeue", "sacct")
 
-pytest.importorskip("submitit", reason="launcher=slurm needs the extra: pip install -e '.[slurm]'")
+pytest.importorskip("submitit", reason="launcher=slurm needs the extra: pip install 'twotower[slurm]'")
 
 
 @pytest.fixture

@@ -177,7 +177,9 @@ def test_settings_that_differ_come_in_telling_order() -> None:
     # `index.nlist` settles `index`, not the other way round, so both are told here.
     assert telling_keys(["index", "index.nlist"], runs) == ["index", "index.nlist"]
     assert telling_keys(["index.nlist", "index"], runs) == ["index.nlist"]
-    assert telling_keys(["index", "embedding_dim"], runs, most=1) == ["index"]
+    assert telling_keys(["index", "metrics.x"], runs, most=1) == ["index"]
+    # What was varied is told however many there are, and though another key settles it.
+    assert telling_keys(["index", "index.nlist", "embedding_dim"], runs, most=0) == ["embedding_dim"]
 
 
 def test_settings_as_text() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from twotower.config.errors import InputError
 from twotower.reports.compare.build import compare
@@ -20,7 +21,7 @@ from twotower.reports.compare.entries import Entry, best_by_validation
 from twotower.reports.compare.export import as_csv, as_json, as_markdown
 from twotower.reports.compare.judge import PairedTest, judged
 from twotower.reports.compare.page import as_html, curve_table
-from twotower.reports.compare.page_data import curves
+from twotower.reports.compare.page_data import curves, page_data
 from twotower.reports.compare.paired import Luck
 from twotower.reports.compare.record import RunRecord
 from twotower.runs.result import Result
@@ -286,17 +287,75 @@ def test_the_page_without_plotly_is_refused_before_anything_is_read(
         run_command([str(tmp_path / "missing"), f"html={tmp_path}/r.html"], "")
 
 
-def test_a_terminal_gets_as_many_settings_as_fit(
-    runs: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+VARIED = {
+    "optimizer.learning_rate": 0.0161234,
+    "optimizer.weight_decay": 0.5,
+    "loss.temperature": 0.535,
+    "history.power": 0.25,
+    "history.dropout": 0.75,
+    "user_tower.input_dropout": 0.125,
+    "index.num_subquantizers": 8,
+    "embedding_dim": 32,
+    "objective.recency_half_life_days": 90.5,
+}
+
+
+def trials_of(folder: Path) -> list[Path]:
+    """Three trials of a search over nine keys, each of which is other in every one."""
+    made = []
+    for number in range(3):
+        values = {key: value * (number + 1) for key, value in VARIED.items()}
+        typed = [f"{key}={value}" for key, value in values.items()]
+        name = f"{number:04d}_lr{values['optimizer.learning_rate']}"
+        run = write_run(folder / name, [0.125 * number, 0.5, 0.25], valid=0.25 + number / 8, overrides=typed)
+        (run / "config.yaml").write_text(yaml.safe_dump({"seed": 1, "note": f"try {number}", **values}))
+        made.append(run)
+    trials = [
+        {"number": n, "values": {"valid/recall_at_20": v}} for n, v in ((0, 0.25), (1, 0.5), (2, 0.375))
+    ]
+    lost = {"number": 3, "values": None}
+    importance = {"optimizer.learning_rate": 0.75, "embedding_dim": 0.25}
+    search = {"objectives": {"valid/recall_at_20": "maximize"}, "importance": importance}
+    text = json.dumps({"search": search | {"trials": [lost, *trials]}})
+    (folder / "sweep.json").write_text(text)
+    return made
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_on_a_terminal_what_differs_is_what_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
 ) -> None:
+    made = trials_of(tmp_path / "tpe-sweep")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    for columns, expected in ((200, True), (60, False)):
-        monkeypatch.setenv("COLUMNS", str(columns))
-        assert run_command([str(run) for run in runs], "") == 0
-        printed = capsys.readouterr().out
-        assert ("loss" in printed.split("baseline:")[0].splitlines()[0]) is expected
-        assert ("settings that differ but are not shown: 1 (loss)" in printed) is not expected
-        assert "worse" in printed
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert run_command([str(run) for run in made], "") == 0
+    printed = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    table, _, below = printed.partition("#1 ")
+    assert max(map(len, table.splitlines())) <= columns
+    words = ["lr.0161", "wd.5", "temp.535", "power.25", "dropout.75", "input_dropout.125", "pq8", "dim32"]
+    for word in [*words, "recency90.5", "recall@20", "valid", "no difference shown"]:
+        assert word in table
+    assert "0000_lr0.0161234" not in table
+    assert "0000_lr0.0161234" in below
+    assert "not shown" not in below
+    assert (
+        "search tpe-sweep: 3 trials, the best was number 1; what mattered: optimizer.learning_rate" in below
+    )
+    assert "note: 0001_lr0.0322468: try 1" in below
+
+
+def test_the_page_has_all_that_was_varied_and_cuts_no_name(tmp_path: Path) -> None:
+    report = compare(trials_of(tmp_path / "tpe-sweep"), Options())
+    data = page_data(report)
+    labels = [each["label"] for each in data["parallel"]["dimensions"]]
+    axes = [label.replace("_<br>", "_").replace("<br>", ".") for label in labels]
+    assert set(axes) >= VARIED.keys()
+    assert all("…" not in label for label in axes)
+    (search,) = data["searches"]
+    assert (search["numbers"], search["best"]) == ((0, 1, 2), [0.25, 0.5, 0.5])
+    assert "lr.0484" in data["rows"][0]["label"].split()
+    headings = re.findall(r"<th[^>]*><button[^>]*>([^<]*)", as_html(report).split("</thead>")[0])
+    assert headings.index("embedding_dim") < headings.index("recall@20") < headings.index("verdict")
 
 
 def test_help_begins_with_what_it_is_given(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,8 @@ from rich.console import Console as Screen
 from twotower.config.errors import InputError
 from twotower.reports.console.choose import console_of
 from twotower.reports.console.console import Console
-from twotower.reports.console.rich import Rich, last_epoch
+from twotower.reports.console.rich import Rich
+from twotower.reports.console.sweep_view import last_epoch
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
 
@@ -112,7 +113,7 @@ def test_rich_ends_with_a_table_from_best_to_worst_then_the_failures(
     assert after[0].startswith("FAILED  e: InputError: split")
     assert str(SWEEP / "e" / "train.log") in table
     assert f"best        b  {METRIC} 0.3750" in after
-    assert after[-1] == "took        1 min 15 s"
+    assert after[-3] == "took        1 min 15 s"
 
 
 def test_rich_shows_of_the_index_what_varies(capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,14 +158,23 @@ def test_rich_in_a_terminal_closes_its_live_view_on_an_error(tmp_path: Path) -> 
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h") == 1  # the cursor is shown again
 
 
-def test_rich_result_has_model_baselines_and_index(capsys: pytest.CaptureFixture[str]) -> None:
-    console_of("rich").result(RESULT, Path("outputs/default/x"), "outputs")
+def test_rich_result_has_model_baselines_and_index_and_what_to_type_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my runs" / "x"
+    (folder / "bundle").mkdir(parents=True)
+    console_of("rich").result(RESULT, folder, "outputs")
     text = capsys.readouterr().out
     assert "two towers" in text
     assert "0.2500   0.1250" in text
     assert "± 0.0500" in text
     assert "ivf_flat (IVF8,Flat), searching nprobe 4" in text
-    assert text.endswith("run folder  outputs/default/x\ncompare     tensorboard --logdir outputs\n")
+    assert text.splitlines()[-4:] == [
+        f"run folder  {folder}",
+        f"compare     twotower compare '{folder.parent}'",
+        "curves      tensorboard --logdir outputs",
+        f"serve       twotower serve bundle='{folder}'",
+    ]
 
 
 @pytest.mark.parametrize("mode", ["rich", "quiet", "jsonl"])

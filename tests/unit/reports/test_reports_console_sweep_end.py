@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rich.console import Console as Screen
 from twotower.reports.console.choose import console_of
 from twotower.reports.console.console import Findings, SeedSummary
 from twotower.reports.console.rich import Rich
+from twotower.reports.console.sweep_view import SweepView
 from twotower.reports.console.tables import remark
 from twotower.runs.outcome import Outcome
 
@@ -47,7 +49,7 @@ def search(objectives: Mapping[str, str], best: list[str]) -> Findings:
             "error": None,
         }
 
-    command = "python scripts/train.py"
+    command = "twotower train"
     return Findings(
         (),
         {
@@ -78,13 +80,38 @@ def test_a_search_says_what_each_trial_had_and_how_to_repeat_the_best(
     assert "trial_0001  lr.2 temp1.25  ok  0.5000  2.0" in lines
     assert "trial_0000  lr.0161 temp.535  ok  0.2500  2.0" in lines
     assert lines[lines.index("FAILED  trial_0002: no") + 1] == "  lr.3 temp4.99"
-    assert lines[-5:] == [
+    assert lines[-7:] == [
         f"best  trial_0001  {METRIC} 0.5000",
         "  lr.2 temp1.25",
         f"  {SWEEP / 'trial_0001'}",
-        "again  python scripts/train.py optimizer.learning_rate=0.2 loss.temperature=1.25",
+        "again  twotower train optimizer.learning_rate=0.2 loss.temperature=1.25",
         "took  3.0 s",
+        f"compare  twotower compare {SWEEP}",
+        f"curves  tensorboard --logdir {SWEEP}",
     ]
+
+
+def test_while_a_search_runs_its_trials_are_called_by_what_they_try(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, tries = "0012_lr.0161", "lr.0161 temp.535"
+    done = outcome(name, 0.5, tries=tries)
+    with console_of("rich") as console:
+        console.sweep_started(tmp_path, 3, METRIC)
+        console.job_started(name, tries)
+        console.job_ended(done)
+    started, ended, so_far = capsys.readouterr().out.splitlines()[1:]
+    assert started.split(maxsplit=1) == ["started", tries]
+    assert ended.split("  ", 1)[1].strip() == f"{tries}  valid/recall@20 0.5000  2.0 s  {name}"
+    assert so_far.endswith(f"best so far 0.5000  {tries}")
+    file, view = io.StringIO(), SweepView(tmp_path, 3, METRIC)
+    view.started(name, time.monotonic(), tries)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "train.log").write_text("2026 INFO twotower: fit epoch 1/2  loss 6.1\n")
+    Screen(file=file, width=80).print(view.render())
+    running, epoch, _ = file.getvalue().splitlines()
+    assert running.split(maxsplit=2) == ["0.0", "s", tries]
+    assert epoch.strip() == "fit epoch 1/2  loss 6.1"
 
 
 def test_the_best_of_a_search_is_by_its_own_objective(capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +142,7 @@ def test_several_objectives_end_with_the_pareto_set_and_no_best(capsys: pytest.C
 def test_quiet_ends_with_one_line_and_before_it_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
     ended("quiet", TRIALS, ONE)
     assert capsys.readouterr().out.splitlines() == [
-        "command  python scripts/train.py optimizer.learning_rate=0.2 loss.temperature=1.25",
+        "command  twotower train optimizer.learning_rate=0.2 loss.temperature=1.25",
         f"best trial_0001  {METRIC} 0.5000  lr.2 temp1.25  3 ok  {SWEEP}",
     ]
     ended("quiet", TRIALS, TWO)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.config.progress import in_words
-from twotower.reports.console.rich import SweepView
+from twotower.reports.console.sweep_view import SweepView
 from twotower.runs.outcome import Outcome
 
 

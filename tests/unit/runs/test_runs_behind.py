@@ -1,6 +1,6 @@
 import pytest
 
-from twotower.runs.behind import behind
+from twotower.runs.behind import FIRST_LOOK, behind, to_try
 from twotower.runs.result import Result
 from twotower.runs.result_parts import Training
 
@@ -36,3 +36,12 @@ def test_nothing_is_said_of_towers_that_are_not_behind(result: Result) -> None:
 def test_lower_is_ahead_where_lower_is_better() -> None:
     assert behind(result_of(0.5, "valid/gini_at_20", ease=0.6)) is None
     assert behind(result_of(0.5, "valid/gini_at_20", ease=0.4)) is not None
+
+
+def test_what_is_so_already_is_not_to_be_tried() -> None:
+    start = {"_target_": "twotower.training.starts.svd.Svd"}
+    lesson = "start=svd embedding_dim=128 optimizer.weight_decay=0.3"
+    known = {"start": start, "embedding_dim": 64, "optimizer": {"weight_decay": 0.3}}
+    assert to_try(lesson, known) == f"embedding_dim=128, or {FIRST_LOOK}"
+    assert to_try(lesson, known | {"embedding_dim": 128}) == FIRST_LOOK
+    assert to_try("start=svd", {"start": {"_target_": "x.WeightedPooling"}}).startswith("start=svd, or")

@@ -41,7 +41,7 @@ SHAPE_TOWERS = {
     "seed",
 }
 SHAPE_FIGURES = {"new_items", "index", "metrics", "baselines"}
-SHAPE_NOTHING = {"name", "output_root", "console", "debug", "reuse", "cache", "tour", "tracker"}
+SHAPE_NOTHING = {"name", "note", "output_root", "console", "debug", "reuse", "cache", "tour", "tracker"}
 DATA = "data fingerprint"
 Settings = dict[str, Any]
 
@@ -58,7 +58,7 @@ def changed(settings: Mapping[str, Any], key: str) -> Settings:
     value = settings[key]
     if isinstance(value, dict):
         return {**settings, key: {**value, "changed": 1}}
-    return {**settings, key: not value if isinstance(value, bool) else value * 2}
+    return {**settings, key: not value if isinstance(value, bool) else value * 2 or "x"}
 
 
 def test_every_key_of_the_root_has_its_place(settings: Settings) -> None:

@@ -120,7 +120,10 @@ class Trainings:
             versions=versions(),
         )
 
-    def __call__(self, settings: Mapping[str, Any], folder: Path, overrides: Sequence[str]) -> int:
+    def __call__(
+        self, settings: Mapping[str, Any], folder: Path, overrides: Sequence[str], keeps_mistakes: bool
+    ) -> int:
+        assert not keeps_mistakes
         self.seen.append(settings)
         Run.create(folder, settings, overrides)
         write_result(folder, self.result)

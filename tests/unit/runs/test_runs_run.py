@@ -66,16 +66,20 @@ def test_what_a_killed_process_left_half_written_is_cleared(run: Run) -> None:
     assert list((run.folder / "checkpoints" / "fit").iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_leaves_a_run_that_can_be_gone_on_with(run: Run, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "words"), [(signal.SIGTERM, "stopped by SIGTERM"), (signal.SIGINT, "interrupted")]
+)
+def test_a_signal_leaves_a_run_that_can_be_gone_on_with(run: Run, number: signal.Signals, words: str) -> None:
     with (
-        pytest.raises(Stopped, match=f"; python scripts/train.py resume={run.folder} goes on$") as stopped,
+        pytest.raises(Stopped, match=f"; twotower train resume={run.folder} goes on$") as stopped,
         run.recorded(logging.NullHandler()),
     ):
         os.kill(os.getpid(), number)
     assert stopped.value.status == 128 + number
     assert names(run.folder) == ["config.yaml", "overrides.yaml", "train.log"]
-    assert "stopped by" in (run.folder / "train.log").read_text()
+    assert ("stopped by SIGTERM" if number == signal.SIGTERM else "interrupted") in (
+        run.folder / "train.log"
+    ).read_text()
 
 
 def test_a_signal_to_a_run_that_has_just_ended_says_so(run: Run) -> None:

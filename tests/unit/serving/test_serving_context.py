@@ -7,7 +7,7 @@ import pytest
 import tiny_bundle
 import torch
 
-from twotower.bundle.export import export
+from twotower.bundle.export import exported_beside
 from twotower.config.errors import InputError
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
 from twotower.serving.live.service import LiveService
@@ -23,7 +23,7 @@ DESK = {"device": "desk", "hour": 20.0}
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     model, vectors = tiny_bundle.write(folder / "bundle", told=True, history_items="tower")
-    export(folder)
+    exported_beside(folder)
     return folder, model, vectors
 
 

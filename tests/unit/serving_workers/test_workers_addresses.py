@@ -5,11 +5,12 @@ import socket
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.serving.workers.addresses import addresses_of, bound, reserved
+from twotower.serving.http.sockets import reserved
+from twotower.serving.workers.addresses import addresses_of, bound, shared_by_many
 
 
-def test_a_port_is_shared_by_those_it_is_reserved_for() -> None:
-    (holding,) = reserved("127.0.0.1", 0)
+def test_a_port_is_shared_by_those_it_is_shared_by_many_for() -> None:
+    (holding,) = shared_by_many("127.0.0.1", 0)
     addresses = addresses_of([holding])
     (first,), (second,) = bound(addresses), bound(addresses)
     with holding, first, second:
@@ -29,10 +30,18 @@ def test_a_port_that_somebody_listens_at_is_refused_though_it_could_be_shared() 
         theirs.listen()
         port = theirs.getsockname()[1]
         with pytest.raises(InputError, match=f"port: 127.0.0.1:{port} cannot be listened at .*another"):
+            shared_by_many("127.0.0.1", port)
+        with pytest.raises(InputError, match=f"port: 127.0.0.1:{port} cannot be listened at .*another"):
             reserved("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["203.0.113.7", "no-such-host.invalid"])
+def test_a_host_that_is_not_ours_is_refused(host: str) -> None:
+    with pytest.raises(InputError, match=f"host: {host}:8080 cannot be listened at .*0.0.0.0"):
+        reserved(host, 8080)
 
 
 def test_systems_that_share_no_port_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "SO_REUSEPORT")
     with pytest.raises(InputError, match=r"workers: several need SO_REUSEPORT, .* set workers=1"):
-        reserved("127.0.0.1", 0)
+        shared_by_many("127.0.0.1", 0)

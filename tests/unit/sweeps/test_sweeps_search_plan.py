@@ -48,7 +48,7 @@ def test_a_search_ends_with_its_number_of_trials_and_the_best_first(tmp_path: Pa
     summary = found(plan)
     (best,) = summary["best"]
     assert best["values"] == {MONITOR: max(map(quality, jobs))}
-    assert best["command"] == f"python scripts/train.py {' '.join(best['overrides'])}"
+    assert best["command"] == f"twotower train {' '.join(best['overrides'])}"
     assert summary["states"] == {"complete": 12}
     assert set(summary["importance"]) == {RATE, DIM}
     again = plan_of(Tpe.Config(num_trials=12, num_startup=4), tmp_path)

@@ -1,5 +1,7 @@
 """New items where trained items of like content are: the regression by hand, and who is new."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import torch
@@ -16,7 +18,7 @@ from twotower.towers.embedding_layout import EmbeddingLayout
 from twotower.towers.new_items.by_content import ByContent
 from twotower.towers.new_items.by_tower import ByTower
 from twotower.towers.new_items.new_items import NewItems
-from twotower.towers.new_items.ridge import ridge
+from twotower.towers.new_items.ridge import left_out, log_mean_ratio, ridge
 
 LAYOUT = EmbeddingLayout(2, 1)
 KNOWN = torch.tensor([[4.0, 0.0, 2.0], [0.0, 4.0, 0.0]])  # two of the tower, then the bias
@@ -56,6 +58,34 @@ def test_ridge_is_the_closed_form() -> None:
     found = ridge(sparse.csr_array(inputs), outputs, 0.3)
     np.testing.assert_allclose(found, expected, atol=2e-3)
     assert not found[:, 2].any()
+
+
+def test_what_is_left_out_is_told_from_the_others() -> None:
+    rng = np.random.default_rng(1)
+    inputs, outputs = rng.normal(size=(12, 4)), rng.normal(size=(12, 1))
+    out = np.array([0, 5, 10])
+    others = np.setdiff1d(np.arange(12), out)
+    mean = outputs[others].mean()
+    weights = np.linalg.solve(
+        inputs[others].T @ inputs[others] + 0.3 * np.eye(4), inputs[others].T @ (outputs[others] - mean)
+    )
+    found = left_out(sparse.csr_array(inputs), outputs, 0.3)
+    np.testing.assert_allclose(found[out], inputs[out] @ weights + mean, atol=2e-3)
+    assert left_out(sparse.csr_array(inputs[:1]), outputs[:1], 0.3) == outputs[:1]
+
+
+def test_a_predicted_log_is_raised_to_the_mean_of_what_it_is_the_log_of() -> None:
+    assert math.isclose(log_mean_ratio(np.log([[2.0], [6.0]]), np.zeros((2, 1))), math.log(4))
+    table = table_of()
+    # Three of one kind: each is told to be the mean of the others, of 1, 1 and 16 so 4, 4 and 1. That is half
+    # of what there is.
+    for scale in (1.0, 2.0):
+        logs = torch.tensor([0.0, 0.0, math.log(16)]) * scale
+        new_items = ByContent.Config().build(table, table.encoders(), LAYOUT, frozenset()).eval()
+        embeddings = torch.cat([torch.zeros(3, 2), logs[:, None]], 1)
+        new_items.fit(table.gather(torch.tensor([1, 1, 1])), embeddings, scale)
+        found = new_items(table.gather(torch.tensor([3])), torch.zeros(1, 3))
+        assert math.isclose(found[0, 2].item(), scale * (math.log(16) / 3 + math.log(2)), rel_tol=1e-5)
 
 
 def test_a_new_item_is_drawn_to_those_of_its_content() -> None:

@@ -137,13 +137,13 @@ def test_a_package_that_is_not_there_is_told_before_data_is_read(
 ) -> None:
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda package: None)
     said = list(kind.Config().problems(Facts()))
-    assert said == [("_target_", f"needs {name}: pip install -e '.[{name}]'")]
+    assert said == [("_target_", f"needs {name}: pip install 'twotower[{name}]'")]
     assert list(Csv.Config().problems(Facts())) == []
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_mlflow_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("mlflow", reason="tracker=mlflow needs MLflow: pip install -e '.[mlflow]'")
+    pytest.importorskip("mlflow", reason="tracker=mlflow needs MLflow: pip install 'twotower[mlflow]'")
     from mlflow.tracking import MlflowClient
 
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -171,7 +171,7 @@ def test_mlflow_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.filterwarnings("ignore")
 def test_wandb_writes_a_run_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb", reason="tracker=wandb needs Weights & Biases: pip install -e '.[wandb]'")
+    pytest.importorskip("wandb", reason="tracker=wandb needs Weights & Biases: pip install 'twotower[wandb]'")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     tracker = Wandb.Config().build(tmp_path)
     with tracker:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
+from twotower.config.spec import Share
 from twotower.data.blocks import blocks
 from twotower.data.dataset import Audit
 from twotower.data.log import Log
@@ -31,6 +32,10 @@ class Split(Component, ABC):
 
     class Config(Component.Config):
         """Settings of every split."""
+
+        user_share: Share = 1.0
+        """Of the users, drawn at random, that are there at all: for a quick look at a long log. What others
+        did is dropped; the catalogue stays whole. A larger share holds all users of a smaller one."""
 
         def build(self) -> "Split":
             """Build the split."""
@@ -99,15 +104,30 @@ class Split(Component, ABC):
     def parts(self, log: Log) -> Parts:
         """Return `assign`; an InputError if train, valid or test is empty."""
         positives = log.positives
-        parts = self.assign(positives).astype(np.int8, copy=False)
+        parts = self._of_the_drawn(positives, self.assign(positives).astype(np.int8, copy=False))
         assert parts.shape == positives.users.shape
         for part, codes in (("train", TRAIN_PARTS), ("valid", VALID_TARGETS), ("test", TEST_TARGETS)):
             if not any(is_in(parts[rows], codes).any() for rows in blocks(len(parts))):
                 raise InputError(
                     f"split={self.name}: {part} holds none of the {len(positives):,} interactions; "
-                    f"{self.remedy(positives)}"
+                    f"{self._of_few_users() or self.remedy(positives)}"
                 )
-        return parts if log.roles is None else self.spread(log, parts)
+        return parts if log.roles is None else self._of_the_drawn(log, self.spread(log, parts))
+
+    def _of_few_users(self) -> str:
+        share = self.config.user_share
+        return "" if share == 1 else f"raise split.user_share (now {share}) or leave it out"
+
+    def _of_the_drawn(self, log: Log, parts: Parts) -> Parts:
+        """Drop what users did who are not in the share; returns the parts, changed."""
+        if self.config.user_share == 1:
+            return parts
+        shuffled = np.random.default_rng(0).permutation(np.arange(1, log.num_users + 1))
+        is_out = np.ones(log.num_users + 1, dtype=np.bool_)
+        is_out[shuffled[: max(1, round(log.num_users * self.config.user_share))]] = False
+        for rows in blocks(len(log), log.users):
+            parts[rows][is_out[log.users[rows]]] = NONE
+        return parts
 
 
 def is_in(parts: Parts, codes: Collection[int]) -> NDArray[np.bool_]:

@@ -26,8 +26,7 @@ def radii(roots: Tensor) -> Tensor:
 
 
 def raised(bases: Tensor, power: float) -> Tensor:
-    """Return bases, those below 0 as 0, to a power, in their own memory."""
-    bases.clamp_(min=0)
+    """Return bases, none below 0, to a power, in their own memory."""
     if power in (1, 2, 4, 8):  # squaring is a fraction of `pow`
         for _ in range(int(math.log2(power))):
             bases.mul_(bases)

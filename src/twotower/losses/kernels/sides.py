@@ -104,7 +104,8 @@ class PoweredSides(Sides):
         self.binary_users = (users / power).to(precision)
         self.log_scale = self.highest_bias - power * math.log(2)
         if prior is not None:
-            self.prior = Prior(prior.lifts.to(self.d_users.dtype).exp(), prior.moments)
+            odds = prior.lifts.exp() if prior.odds is None else prior.odds
+            self.prior = Prior(odds.to(self.d_users.dtype), prior.moments)
         self.slopes = users.new_empty(0)
 
     def exponentials(self, rows: slice, struck: Tensor) -> tuple[Tensor, Tensor]:

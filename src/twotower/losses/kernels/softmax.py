@@ -70,7 +70,7 @@ def softmax_loss(
         )
     relative = weights / weights.max()
     lengths = [each.detach().float().square().sum(1).amax() for each in (users, candidates)]
-    highest = 0.0 if prior is None else float(prior.lifts.abs().amax())
+    highest = 0.0 if prior is None or power is not None else float(prior.lifts.abs().amax())
     loss: Tensor = _Softmax.apply(  # type: ignore[no-untyped-call]
         users,
         candidates,

@@ -20,10 +20,12 @@ from twotower.reports.compare.entries import (
     direction_of,
     known_key,
     named_baseline,
+    validation_key,
 )
 from twotower.reports.compare.judge import NOT_COMPARABLE, Data, Difference, Judge, Judgement
 from twotower.reports.compare.paired import Spread, luck, spreads
 from twotower.reports.compare.record import DAMAGED, RunRecord, display_names, largest_group, read_run
+from twotower.reports.compare.searches import searches_of
 
 
 def compare(folders: Sequence[Path], options: Options, notes: Sequence[str] = ()) -> Comparison:
@@ -61,6 +63,7 @@ def compare(folders: Sequence[Path], options: Options, notes: Sequence[str] = ()
         luck(here.values()),
         records,
         [*notes, *more, *notes_of(options, metric, rows, len(here)), *ancestry_notes(records, names)],
+        searches_of(records),
     )
 
 
@@ -71,7 +74,7 @@ def _columns(
         return [known_key(column, "columns", records) for column in asked if column.strip()]
     of_index = any(key.split(".")[0] == "index" for key in keys) or metric.startswith("index/")
     k = (metric if "_at_" in metric else DEFAULT).rpartition("_at_")[2]
-    wanted = [*(OF_THE_INDEX if of_index else ("test/ndcg_at_20",))]
+    wanted = [validation_key(metric), *(OF_THE_INDEX if of_index else ("test/ndcg_at_20",))]
     wanted += [f"{COLD_START}{name}/recall_at_{k}" for name in OF_COLD_START]
     return [key for key in wanted if key != metric and any(key in record.figures for record in records)]
 

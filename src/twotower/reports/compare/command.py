@@ -1,4 +1,4 @@
-"""`scripts/compare.py`: the words that it understands, and where each form of output goes."""
+"""`twotower compare`: the words that it understands, and where each form of output goes."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -148,4 +148,4 @@ def _check(outputs: Mapping[str, str]) -> None:
         from importlib.util import find_spec
 
         if find_spec("plotly") is None:
-            raise InputError("html= needs plotly, which is not installed; pip install -e '.[report]'")
+            raise InputError("html= needs plotly, which is not installed; pip install 'twotower[report]'")

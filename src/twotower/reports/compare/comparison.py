@@ -1,20 +1,21 @@
-"""Runs side by side: what a comparison is, its columns as texts for people, and the lines beside them."""
+"""Runs side by side: what a comparison is, which settings tell runs apart, and the lines to read with it."""
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from twotower.reports.compare.entries import Entry, column_of, direction_of, label, written
+from twotower.reports.compare.entries import Entry, column_of, direction_of, written
 from twotower.reports.compare.judge import BETTER, NOT_COMPARABLE, NOT_TESTED, WORSE, Difference, Judgement
 from twotower.reports.compare.paired import Luck, Spread
 from twotower.reports.compare.record import DAMAGED, UNENDED, RunRecord, Scalar
+from twotower.reports.compare.searches import SearchRecord
 from twotower.runs.directions import higher_is_better
 from twotower.runs.fingerprint import NOT_SHAPING, key_of
 
 ONE_SEED = (
     "every configuration has one seed here, so better and worse are of these very runs; another seed may turn"
-    " a small difference (scripts/train.py seeds=5 shows how far)"
+    " a small difference (twotower train seeds=5 shows how far)"
 )
 NO_DIRECTION = (
     "has no better direction, as far as these runs say (higher_is_better of result.json, from the metric's"
@@ -65,6 +66,7 @@ class Comparison:
     luck: Luck | None
     records: list[RunRecord]
     notes: list[str]
+    searches: list[SearchRecord] = field(default_factory=list)
 
     def higher_is_better(self, key: str) -> bool | None:
         """Say whether the higher of two figures is the better one; None where neither is."""
@@ -87,6 +89,11 @@ def notes_of(options: Options, metric: str, rows: Sequence[Row], num_with_seeds:
 
 
 def _notes_on_rows(rows: Sequence[Row]) -> list[str]:
+    own = [f"{row.entry.name}: {note}" for row in rows if row.entry.trained and (note := row.entry.run.note)]
+    return [*own, *_troubles(rows)]
+
+
+def _troubles(rows: Sequence[Row]) -> list[str]:
     troubles: dict[str, list[str]] = {}
     for row in rows:
         trouble = ""
@@ -137,13 +144,19 @@ def differing_keys(records: Sequence[RunRecord]) -> list[str]:
 
 
 def telling_keys(keys: Sequence[str], records: Sequence[RunRecord], most: int = MOST_IN_CONSOLE) -> list[str]:
-    """Return a few keys: one that an earlier key settles is left out, as `index` settles `index.nlist`."""
+    """Return the keys that users varied, and a few of the others.
+
+    Of the others one that an earlier key settles is left out, as `index` settles `index.nlist`. What users
+    varied is shown in any case: in a search each trial has a rate of its own, which settles all else.
+    """
     columns: dict[str, list[Scalar | None]] = {
         key: [record.settings.get(key) for record in records if record.settings] for key in keys
     }
+    typed = {key_of(override) for record in records for override in record.result.overrides}
     kept: list[str] = []
     for key in keys:
-        if len(kept) < most and not any(_settles(columns[other], columns[key]) for other in kept):
+        settled = any(_settles(columns[other], columns[key]) for other in kept)
+        if key in typed or (len(kept) < most and not settled):
             kept.append(key)
     return kept
 
@@ -151,58 +164,6 @@ def telling_keys(keys: Sequence[str], records: Sequence[RunRecord], most: int = 
 def _settles(one: Sequence[Scalar | None], other: Sequence[Scalar | None]) -> bool:
     """Say whether the value of one key leaves no choice to the other."""
     return len(set(zip(one, other, strict=True))) == len(set(one))
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: its heading, a text a row, and whether these are words; else they are numbers."""
-
-    heading: str
-    cells: list[str]
-    words: bool = False
-
-
-def columns_of(comparison: Comparison, keys: Sequence[str]) -> list[Column]:
-    """Return the name, these settings, the figures, the difference and, last, the verdict."""
-    rows, metric = comparison.rows, comparison.metric
-    by_configuration = any(row.entry.kind == "configuration" for row in rows)
-    found = [
-        Column("configuration" if by_configuration else "run", [row.entry.name for row in rows], True),
-        *(
-            Column(key, [row.entry.run.shown(key) if row.entry.trained else "" for row in rows], True)
-            for key in keys
-        ),
-        Column(label(metric), [written(metric, row.value) for row in rows]),
-    ]
-    if any(row.spread for row in rows):
-        found.append(Column("mean ± sd (seeds)", [_spread(metric, row) for row in rows]))
-    for key in comparison.columns:
-        found.append(Column(label(key), [written(key, row.entry.figures.get(key)) for row in rows]))
-    told = [told_of(row.verdict, reason_beside(row)) for row in rows]
-    return [*found, *_difference(metric, [row.difference for row in rows]), Column("verdict", told, True)]
-
-
-def pair_columns(comparison: Comparison) -> list[Column]:
-    """Return all pairs, the left one judged against the right."""
-    pairs = comparison.pairs
-    return [
-        Column("run", [pair.left.name for pair in pairs], True),
-        Column("against", [pair.right.name for pair in pairs], True),
-        *_difference(comparison.metric, pairs),
-        Column("verdict", [told_of(pair.verdict, pair.reason) for pair in pairs], True),
-    ]
-
-
-def reason_beside(row: Row) -> str:
-    """Return the reason to show in the row; what is said of a damaged file is long, and in a note."""
-    return "" if row.verdict == DAMAGED else row.reason
-
-
-def told_of(verdict: str, reason: str) -> str:
-    """Return verdict and reason as one text."""
-    if not verdict or not reason:
-        return verdict or reason
-    return f"{verdict}: {reason}" if verdict in (NOT_COMPARABLE, NOT_TESTED) else f"{verdict}, {reason}"
 
 
 def summary(comparison: Comparison) -> list[str]:
@@ -222,28 +183,5 @@ def summary(comparison: Comparison) -> list[str]:
             f"seeds: sd {sd} over {luck.num_seeds} seeds, so that other seeds alone may well set two single"
             f" runs {reach} apart"
         )
+    lines += [search.told() for search in comparison.searches]
     return [*lines, *(f"note: {note}" for note in comparison.notes)]
-
-
-def _spread(metric: str, row: Row) -> str:
-    if row.spread is None:
-        return ""
-    mean, sd = written(metric, row.spread.mean), written(metric, row.spread.sd)
-    return f"{mean} ± {sd} ({row.spread.num_seeds})"
-
-
-def _difference(metric: str, differences: Sequence[Difference | None]) -> list[Column]:
-    deltas = [written(metric, each.delta, sign=True) if each else "" for each in differences]
-    tested = [each.tested if each else None for each in differences]
-    if not any(tested):
-        return [Column("difference", deltas)]
-    bounds = [[written(metric, bound, sign=True) for bound in (t.low, t.high)] if t else None for t in tested]
-    return [
-        Column("difference", deltas),
-        Column("95 % interval", [f"[{each[0]}, {each[1]}]" if each else "" for each in bounds]),
-        Column("p", [_p_value(each.corrected) if each else "" for each in tested]),
-    ]
-
-
-def _p_value(value: float) -> str:
-    return "<.0001" if value < 0.0001 else f"{value:.4f}"

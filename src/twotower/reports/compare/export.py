@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from rich.align import Align
@@ -13,20 +12,24 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from twotower.reports.compare.comparison import (
+from twotower.reports.compare.columns import (
+    INTERVAL,
+    NUMBER,
+    P_VALUE,
     Column,
-    Comparison,
-    Row,
     columns_of,
+    labels_of,
+    names_of,
+    numbers_of,
     pair_columns,
-    summary,
-    telling_keys,
 )
+from twotower.reports.compare.comparison import Comparison, Row, summary, telling_keys
+from twotower.reports.compare.entries import label
 from twotower.reports.compare.judge import BETTER, WORSE, Difference
 
 WIDE = 400
 """Columns where no terminal sets a limit: a table in a file or a pipe is not cut."""
-LEAST_NAME, LEAST_VERDICT, MOST_VERDICT = 32, 20, 76
+LEAST_NAME, LEAST_VERDICT, MOST_VERDICT = 20, 20, 76
 LONG_HEADING = 12
 STYLES = {BETTER: "green", WORSE: "red", "the baseline": "bold"}
 
@@ -36,15 +39,15 @@ def show(comparison: Comparison) -> None:
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = WIDE
-    shown: list[str] = []
-    for narrower, shown in _ever_narrower(comparison):
-        table = _table(columns_of(narrower, shown))
+    keys = telling_keys(comparison.keys, comparison.records)
+    for columns in _ever_narrower(comparison, keys):
+        table = _table(columns)
         if _least(console, table) <= console.width:
             break
     pairs = [_table(pair_columns(comparison))] if comparison.pairs else []
     for each in [table, *pairs]:
         console.print(each, width=max(console.width, _least(console, each)))
-    for line in [*_hidden(comparison, shown), *summary(comparison)]:
+    for line in [*_folders(comparison, columns, keys), *_hidden(comparison, keys), *summary(comparison)]:
         console.print(line, soft_wrap=True)
 
 
@@ -52,15 +55,32 @@ def _least(console: Console, table: Table) -> int:
     return Measurement.get(console, console.options.update_width(10**6), table).minimum
 
 
-def _ever_narrower(comparison: Comparison) -> Iterator[tuple[Comparison, list[str]]]:
-    """Return what to show, and then with ever less: settings make room for figures; all files have all."""
-    keys = telling_keys(comparison.keys, comparison.records)
-    for number in range(len(keys), -1, -1):
-        yield comparison, keys[:number]
-    for number in range(len(comparison.columns) - 1, -1, -1):
-        yield replace(comparison, columns=comparison.columns[:number]), []
-    rows = [replace(row, spread=None) for row in comparison.rows]
-    yield replace(comparison, columns=[], rows=rows), []
+def _ever_narrower(comparison: Comparison, keys: Sequence[str]) -> Iterator[list[Column]]:
+    """Return what to show, and then with ever less; what tells rows apart stays, and all files have all.
+
+    First folders make room, which are listed below then, then a column a setting for words in one column,
+    then figures.
+    """
+    settings_and_figures = columns_of(comparison, keys)
+    yield [names_of(comparison), *settings_and_figures]
+    number = numbers_of(comparison)
+    if keys:
+        yield [number, *settings_and_figures]
+    rest = columns_of(comparison, [])
+    yield [number, labels_of(comparison, keys), *rest]
+    first = [label(comparison.metric), "difference", "verdict"]
+    for heading in [INTERVAL, P_VALUE, *reversed([each.heading for each in rest])]:
+        if heading not in first:
+            rest = [column for column in rest if column.heading != heading]
+            yield [number, labels_of(comparison, keys), *rest]
+
+
+def _folders(comparison: Comparison, columns: Sequence[Column], keys: Sequence[str]) -> list[str]:
+    """Return where the rows lie, where the table only has their numbers, and their settings do not say it."""
+    names, labels = names_of(comparison).cells, labels_of(comparison, keys).cells
+    if columns[0].heading != NUMBER or names == [label.replace(" ", ",") for label in labels]:
+        return []
+    return [f"#{number} {name}" for number, name in enumerate(names, start=1)]
 
 
 def _hidden(comparison: Comparison, shown: Sequence[str]) -> list[str]:
@@ -73,7 +93,8 @@ def _hidden(comparison: Comparison, shown: Sequence[str]) -> list[str]:
 
 def _table(columns: Sequence[Column]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    first, last = columns[0], columns[-1]
+    last = columns[-1]
+    first = columns[1] if columns[0].heading == NUMBER and columns[1].words else columns[0]
     for column in columns:
         longest = max(map(len, column.cells), default=0)
         table.add_column(
@@ -139,7 +160,8 @@ def as_json(comparison: Comparison) -> str:
 
 def as_markdown(comparison: Comparison) -> str:
     """Return the table, the pairs and the notes as Markdown."""
-    parts = [_markdown(columns_of(comparison, telling_keys(comparison.keys, comparison.records)))]
+    keys = telling_keys(comparison.keys, comparison.records)
+    parts = [_markdown([names_of(comparison), *columns_of(comparison, keys)])]
     if comparison.pairs:
         parts.append(_markdown(pair_columns(comparison)))
     parts.append("\n".join(f"- {line}" for line in summary(comparison)))

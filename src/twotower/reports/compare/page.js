@@ -18,8 +18,7 @@ function layout(extra) {
     ...extra, xaxis: axisOf(extra.xaxis, 8), yaxis: axisOf(extra.yaxis, 16),
   };
 }
-const short = text => text.length > 46 ? text.slice(0, 20) + "…" + text.slice(-25) : text;
-const titled = row => "#" + row + " " + short(data.rows[row - 1].name);
+const titled = row => "#" + row + " " + data.rows[row - 1].label;
 const colour = row => colourOf.has(row) ? PALETTE[colourOf.get(row)] : token("--faint");
 /* Faint lines first, so that coloured ones lie on top. */
 const drawOrder = rows => [...rows].sort((a, b) => colourOf.has(a) - colourOf.has(b) || a - b);
@@ -53,7 +52,7 @@ function drawFront(id) {
   if (!element(id)) return;
   const plot = data.fronts[id][Number(element("front-y").value)];
   const on = new Set(plot.front), points = plot.points, front = points.filter(point => on.has(point.row));
-  const hover = point => "#" + point.row + " " + data.rows[point.row - 1].name + "<br>" + point.told;
+  const hover = point => titled(point.row) + "<br>" + data.rows[point.row - 1].name + "<br>" + point.told;
   const rest = points.filter(point => !on.has(point.row));
   const trace = (list, extra) => ({
     type: "scatter", x: list.map(p => p.x), y: list.map(p => p.y), hovertext: list.map(hover), hoverinfo: "text", ...extra,
@@ -81,12 +80,35 @@ function drawParallel() {
     label: each.label, values: each.values, ...(each.ticktext ? { tickvals: each.tickvals, ticktext: each.ticktext, range: [-0.3, each.tickvals.length - 0.7] } : {}),
   }));
   const ink = token("--ink");
+  element("parallel").style.minWidth = 110 * dimensions.length + "px";  // the figure scrolls, names do not overlap
   Plotly.react("parallel", [{
     type: "parcoords", dimensions, labelfont: { color: ink, size: 13 }, tickfont: { color: ink, size: 12 }, rangefont: { color: "rgba(0,0,0,0)", size: 1 },
     line: { color: from.colour, colorscale: [[0, "#2f7ed8"], [0.5, "#9a7bb0"], [1, "#e8710a"]], showscale: true,
       colorbar: { title: { text: from.label, side: "right" }, thickness: 12, outlinewidth: 0 } },
     unselected: { line: { color: token("--faint"), opacity: 0.25 } },
   }], layout({ margin: { l: 40 + 7 * Math.max(4, ...[...(from.dimensions[0].ticktext || []), from.dimensions[0].label.slice(0, 20)].map(text => text.length)), r: 20, t: 80, b: 30 } }), CONFIG);
+}
+
+function drawSearches() {
+  if (!element("history")) return;
+  const of = data.searches, named = of.length > 1;
+  const traces = of.flatMap((search, at) => {
+    const name = named ? search.name + ": " : "", color = PALETTE[at % PALETTE.length];
+    return [
+      { type: "scatter", mode: "markers", name: name + "trials", x: search.numbers, y: search.values, marker: { color, size: 7, opacity: 0.6 } },
+      { type: "scatter", mode: "lines", name: name + "best so far", x: search.numbers, y: search.best, line: { color, width: 2, shape: "hv" } },
+    ];
+  });
+  Plotly.react("history", traces, layout({
+    xaxis: { title: { text: "trial" }, tickformat: "d" }, yaxis: { title: { text: [...new Set(of.map(search => search.objective))].join(", ") } },
+  }), CONFIG);
+  const ranked = of.filter(search => Object.keys(search.importance).length);
+  if (!ranked.length) { element("importance").closest("figure").remove(); return; }
+  const keys = Object.keys(ranked[0].importance).reverse();
+  Plotly.react("importance", ranked.map((search, at) => ({
+    type: "bar", orientation: "h", name: search.name, y: keys, x: keys.map(key => search.importance[key] ?? null), showlegend: named,
+    marker: { color: PALETTE[of.indexOf(search) % PALETTE.length] },
+  })), layout({ xaxis: { title: { text: "share in what makes trials good" }, rangemode: "tozero" }, yaxis: {} }), CONFIG);
 }
 
 function drawSlices() {
@@ -117,6 +139,7 @@ function furnish() {
   for (const id of ["latency", "bytes"]) if (!data.fronts[id].length) gone(id, "figure");
   if (!plots.length) gone("front-y", "section");
   for (const id of ["parallel", "slices"]) if (!data[id]) gone(id, "section");
+  if (!data.searches.length) gone("history", "section");
   if (!document.querySelector(".extra")) gone("all-settings", "label");
 }
 
@@ -124,7 +147,7 @@ function draw() {
   for (const box of document.querySelectorAll("input.pick")) {
     box.nextElementSibling.style.background = colourOf.has(Number(box.value)) ? colour(Number(box.value)) : "none";
   }
-  drawCurves(); drawFront("latency"); drawFront("bytes"); drawParallel(); drawSlices();
+  drawCurves(); drawFront("latency"); drawFront("bytes"); drawParallel(); drawSlices(); drawSearches();
 }
 
 function pick(row, wanted) {

@@ -7,17 +7,16 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from twotower.reports.compare.comparison import (
+from twotower.reports.compare.columns import (
     Column,
-    Comparison,
-    Row,
     columns_of,
+    label_of,
+    numbers_of,
     pair_columns,
     reason_beside,
-    summary,
-    telling_keys,
     told_of,
 )
+from twotower.reports.compare.comparison import Comparison, Row, summary, telling_keys
 from twotower.reports.compare.entries import written
 from twotower.reports.compare.judge import BETTER, WORSE
 from twotower.reports.compare.page_data import Curves, page_data, picked
@@ -96,7 +95,8 @@ def curve_table(comparison: Comparison, curves: Curves) -> str:
 
 
 def _folded_table(comparison: Comparison, name: str, numbers: list[int], figures: list[Column]) -> str:
-    names = Column("run", [comparison.rows[number - 1].entry.name for number in numbers], True)
+    keys = telling_keys(comparison.keys, comparison.records)
+    names = Column("run", [label_of(comparison.rows[number - 1], keys) for number in numbers], True)
     columns = [Column("#", list(map(str, numbers))), names, *figures]
     table = _table(name, list(map(_cells, columns)))
     return f"<details><summary>{name} as a table</summary>{table}</details>"
@@ -105,26 +105,34 @@ def _folded_table(comparison: Comparison, name: str, numbers: list[int], figures
 def _run_table(comparison: Comparison, telling: Sequence[str]) -> str:
     rows, ticked = comparison.rows, picked(comparison)
     keys = [*telling, *(key for key in comparison.keys if key not in telling)]
-    _, *columns, _ = columns_of(comparison, keys)
-    numbers = Column("#", [str(number) for number in range(1, len(rows) + 1)])
-    names = [_head("run", "name"), *(_name(row, at, at in ticked) for at, row in enumerate(rows, start=1))]
+    *columns, _ = columns_of(comparison, keys)
+    labels = [label_of(row, telling) for row in rows]
+    names = [
+        _head("run", "name"),
+        *(_name(row, at, at in ticked, labels[at - 1]) for at, row in enumerate(rows, start=1)),
+    ]
     told = [(row.verdict, reason_beside(row)) for row in rows]
     settings = [_cells(each, "" if each.heading in telling else "extra") for each in columns[: len(keys)]]
     figures = map(_cells, columns[len(keys) :])
-    shown = [_cells(numbers), names, *figures, _verdicts(told), *settings]
+    shown = [_cells(numbers_of(comparison)), names, *settings, *figures, _verdicts(told)]
     styles = ["baseline" if row.entry is comparison.baseline else "" for row in rows]
     return _table("Runs", shown, ' id="table"', styles)
 
 
-def _name(row: Row, number: int, ticked: bool) -> str:
-    name = escape(row.entry.name)
+def _name(row: Row, number: int, ticked: bool, label: str) -> str:
+    """Return what differs, and under it where the run lies."""
+    name = row.entry.name
+    told = escape(label)
+    if name != label:
+        breakable = escape(name).replace(",", ",<wbr>").replace("/", "/<wbr>").replace("_", "_<wbr>")
+        told += f'<br><small class="folder">{breakable}</small>'
+    text = f'<span class="text">{told}</span>'
     if not row.entry.figures or not row.entry.trained:
-        return f'<th scope="row" class="name" title="{name}">{name}</th>'
+        return f'<th scope="row" class="name" title="{escape(name)}">{text}</th>'
     box = f'<input class="pick" type="checkbox" value="{number}"{" checked" if ticked else ""}>'
-    breakable = name.replace(",", ",<wbr>").replace("/", "/<wbr>")
     return (
         f'<th scope="row" class="name" title="{escape(str(row.entry.run.folder))}"><label>{box}'
-        f'<span class="swatch" aria-hidden="true"></span><span class="text">{breakable}</span></label></th>'
+        f'<span class="swatch" aria-hidden="true"></span>{text}</label></th>'
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from twotower.reports.compare.columns import label_of
 from twotower.reports.compare.comparison import Comparison, Row, telling_keys
 from twotower.reports.compare.entries import OF_THE_INDEX, column_of, label, validation_key, written
 from twotower.reports.compare.judge import NOT_COMPARABLE
@@ -14,6 +15,8 @@ MOST_CURVES = 8
 MOST_PICKED = 8
 MOST_VALUES = 12
 """A setting with more different texts than this gets no axis of its own."""
+LONGEST_LINE = 18
+"""Characters of a line of an axis's name, unless a single word is longer."""
 COSTS = {"latency": "index/latency_ms_p50", "bytes": "index/bytes_per_item"}
 COST_LABELS = {"latency": "latency of one query, ms (median)", "bytes": "index bytes per item"}
 
@@ -23,15 +26,32 @@ Curves = dict[str, dict[int, list[float | None]]]
 
 def page_data(comparison: Comparison) -> dict[str, Any]:
     """Return everything the page's script reads."""
+    keys = telling_keys(comparison.keys, comparison.records)
     return {
         "rows": [
-            {"name": row.entry.name, "baseline": row.entry is comparison.baseline, "verdict": row.verdict}
+            {
+                "name": row.entry.name,
+                "label": label_of(row, keys),
+                "baseline": row.entry is comparison.baseline,
+                "verdict": row.verdict,
+            }
             for row in comparison.rows
         ],
         "curves": curves(comparison),
         "fronts": {name: fronts(comparison, name) for name in COSTS},
         "parallel": parallel(comparison),
         "slices": slices(comparison),
+        "searches": [
+            {
+                "name": search.name,
+                "objective": label(search.objective),
+                "numbers": search.numbers,
+                "values": search.values,
+                "best": search.best_so_far(),
+                "importance": dict(search.importance),
+            }
+            for search in comparison.searches
+        ],
     }
 
 
@@ -151,12 +171,11 @@ def _setting_axis(key: str, values: Sequence[str]) -> dict[str, Any] | None:
     order = sorted(
         distinct, key=lambda text: (text == ABSENT, _number(text) is None, _number(text) or 0, text)
     )
-    texts = [text if len(text) <= 16 else f"{text[:15]}…" for text in order]
     return {
         "label": _axis_label(key),
         "values": [order.index(value) for value in values],
         "tickvals": list(range(len(order))),
-        "ticktext": texts,
+        "ticktext": order,
     }
 
 
@@ -169,8 +188,18 @@ def _figure_axis(key: str, rows: Sequence[Row]) -> dict[str, Any] | None:
 
 
 def _axis_label(key: str) -> str:
-    parts = key.replace(" ", ".").split(".")
-    return "<br>".join(part if len(part) <= 18 else f"…{part[-17:]}" for part in parts[-2:])
+    """Return a key with a line for each of its last two parts; a long part is broken behind words."""
+    lines: list[str] = []
+    for part in key.replace(" ", ".").split(".")[-2:]:
+        lines.append("")
+        for word in part.split("_"):
+            joined = f"{lines[-1]}_{word}" if lines[-1] else word
+            if len(joined) > LONGEST_LINE and lines[-1]:
+                lines[-1] += "_"
+                lines.append(word)
+            else:
+                lines[-1] = joined
+    return "<br>".join(lines)
 
 
 def _number(text: str) -> float | None:

@@ -29,8 +29,7 @@ def run_folders(named: Iterable[str]) -> tuple[list[Path], list[str]]:
     found = {folder.resolve(): folder for below in reversed(by_text.values()) for folder in below}
     if not found:
         raise InputError(
-            f"no run found in {', '.join(asked)}: a run is a folder with a {CONFIG}; "
-            "python scripts/train.py makes one"
+            f"no run found in {', '.join(asked)}: a run is a folder with a {CONFIG}; twotower train makes one"
         )
     return sorted(found.values()), notes
 
@@ -104,6 +103,12 @@ class RunRecord:
         """Return the seed, None if the run does not say."""
         seed = self.settings.get("seed") if self.result.seed is None else self.result.seed
         return seed if isinstance(seed, int) else None
+
+    @property
+    def note(self) -> str:
+        """Return what its user wrote of it."""
+        note = self.settings.get("note", "")
+        return note if isinstance(note, str) else ""
 
     @property
     def data(self) -> tuple[str, str]:

@@ -74,8 +74,8 @@ class _JsonLines(Console):
             "sweep_started", folder=str(folder), num_jobs=num_jobs, metric=metric, num_trainings=num_trainings
         )
 
-    def job_started(self, name: str) -> None:
-        _emit("job_started", name=name)
+    def job_started(self, name: str, tries: str = "") -> None:
+        _emit("job_started", name=name, tries=tries)
 
     def job_ended(self, outcome: Outcome) -> None:
         _emit("job_ended", **vars(outcome))
@@ -96,6 +96,7 @@ class _JsonLines(Console):
             failed=[vars(outcome) for outcome in outcomes if outcome.status == "failed"],
             seeds=[vars(each) for each in findings.seeds],
             search=findings.search or None,
+            first_look=findings.look or None,
         )
 
 
@@ -147,8 +148,8 @@ class _Quiet(Console):
                     f"{key} {form_of(key).format(row['values'][key])}" for key in row["values"]
                 )
                 print(f"pareto  {row['job']}  {values}  {findings.settings(row['job'])}")
-        elif findings.best:
-            print(f"command  {findings.best[0]['command']}")
+        elif findings.command:
+            print(f"command  {findings.command}")
         print(f"{self._found(outcomes, findings)}  {counts or 'no jobs'}  {self.folder}")
 
     def _found(self, outcomes: Sequence[Outcome], findings: Findings) -> str:

@@ -51,10 +51,13 @@ class Winner(NamedTuple):
 
 @dataclass(frozen=True)
 class Findings:
-    """What a sweep found: of configurations with several seeds, and what `sweep.json` says of a search."""
+    """What a sweep found: of configurations with several seeds, and what `sweep.json` says of a search or of
+    a first look.
+    """
 
     seeds: Sequence[SeedSummary] = ()
     search: Mapping[str, Any] = field(default_factory=dict)
+    look: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def objectives(self) -> dict[str, str]:
@@ -65,6 +68,12 @@ class Findings:
     def best(self) -> list[Mapping[str, Any]]:
         """Return a search's best trial or its Pareto set, each with its command."""
         return list(self.search.get("best", ()))
+
+    @property
+    def command(self) -> str | None:
+        """Return what to type to train again what is best; None of a grid, or where nothing is."""
+        best = (self.look.get("best"), *self.best[:1])
+        return next((str(each["command"]) for each in best if each), None)
 
     def values(self, job: str) -> dict[str, float]:
         """Return what a trial reached of each objective; nothing of one without all of them."""
@@ -79,6 +88,9 @@ class Findings:
 
     def winner(self, outcomes: Sequence[Outcome], metric: str) -> Winner | None:
         """Return the best job; None if no job is good, or several objectives or only seeds compete."""
+        if self.look:
+            best = self.look["best"]
+            return best and Winner(best["job"], self.look["metric"], best["value"])
         if self.search:
             if len(self.objectives) != 1 or not self.best:
                 return None
@@ -155,6 +167,9 @@ class Console:
     def say(self, text: str) -> None:
         """Say one line."""
 
+    def draw(self, text: str) -> None:
+        """Draw a line in the place of the one drawn before, where there is a terminal."""
+
     def audit(self, rows: Sequence[tuple[str, str]]) -> None:
         """Show the audit of the split: name and value."""
 
@@ -170,8 +185,8 @@ class Console:
         """Say that a sweep begins: its jobs, those done before too, and how many train, if known."""
         self.folder, self.metric = folder, metric
 
-    def job_started(self, name: str) -> None:
-        """Say that a job begins."""
+    def job_started(self, name: str, tries: str = "") -> None:
+        """Say that a job begins, and what it tries where its name does not say it."""
 
     def job_ended(self, outcome: Outcome) -> None:
         """Say how a job ended, also of those that an earlier start of the sweep had ended."""

@@ -27,6 +27,13 @@ class Lines(logging.StreamHandler):  # type: ignore[type-arg]
         self.terminator = "" if self._drawn else "\n"
         super().emit(record)
 
+    def draw(self, text: str) -> None:
+        """Draw a line in the place of the one drawn before; nothing where there is no terminal."""
+        if self.stream.isatty():
+            self.stream.write((CLEARED if self._drawn else "") + text)
+            self.flush()
+            self._drawn = True
+
     def close(self) -> None:
         """End a line of progress that nothing came after: whoever speaks next begins a line."""
         if self._drawn:

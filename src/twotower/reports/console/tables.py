@@ -26,7 +26,7 @@ STATUS_STYLES = {"ok": "green", "index_rejected": "yellow", "pruned": "cyan", "f
 
 def audit_table(rows: Sequence[tuple[str, str]]) -> Table:
     """Return the audit of the split."""
-    table = _plain_table("split audit", show_header=False)
+    table = plain_table("split audit", show_header=False)
     for name, value in rows:
         table.add_row(name, value)
     return table
@@ -37,7 +37,7 @@ def quality_table(result: Result) -> Table:
     metrics, intervals = result.metrics, result.intervals
     tested = [key.removeprefix("test/") for key in metrics if key.startswith("test/")]
     keys = ([key for key in COLUMNS if key in tested] or tested)[:MOST_COLUMNS]
-    table = _plain_table("test split")
+    table = plain_table("test split")
     table.add_column("", no_wrap=True)
     for key in keys:
         table.add_column(_short(key), justify="right", no_wrap=True)
@@ -51,7 +51,7 @@ def quality_table(result: Result) -> Table:
 
 def label_table(result: Result) -> Table:
     """Return the metrics of labels on the test split, which have no k."""
-    table = _plain_table(f"labels: {result.evaluated['test']['labelled']:,} examples of the test split")
+    table = plain_table(f"labels: {result.evaluated['test']['labelled']:,} examples of the test split")
     table.add_column("", no_wrap=True)
     keys = [key for key in result.metrics if key.startswith("test/") and not k_of(key)]
     for key in keys:
@@ -68,7 +68,7 @@ def repeats_table(result: Result) -> Table:
     parts = slices["two towers"]
     keys = [key for key in COLUMNS if any(key in values for values in parts.values())][:2]
     sizes = " and ".join(f"{values['num_targets']:,} {part}" for part, values in parts.items())
-    table = _plain_table(f"test split: {sizes} targets")
+    table = plain_table(f"test split: {sizes} targets")
     table.add_column("", no_wrap=True)
     for part in parts:
         for key in keys:
@@ -84,7 +84,7 @@ def cold_start_table(found: Mapping[str, Any]) -> Table:
     parts = list(found["num_users"])
     keys = list(found["random"][parts[0]])
     keys = [key for key in COLUMNS if key in keys] or keys[:2]
-    table = _plain_table(f"cold start: {found['num_cold_items']:,} items that training never saw, added live")
+    table = plain_table(f"cold start: {found['num_cold_items']:,} items that training never saw, added live")
     table.add_column("", no_wrap=True)
     for part in parts:
         for key in keys:
@@ -113,7 +113,7 @@ def index_table(index: Mapping[str, Any]) -> Table:
     for each in index.get("shorter", ()):
         costs = (f"{_short(key)} {0.0 - each['label_metric_drop'][key]:+.4f}" for key in shown)
         rows[f"dim {each['dim']}"] = ", ".join([*costs, f"{each['index_bytes']:,} bytes"])
-    table = _plain_table("index", show_header=False)
+    table = plain_table("index", show_header=False)
     for name, value in rows.items():
         table.add_row(name, value)
     return table
@@ -158,7 +158,7 @@ def pareto_table(findings: Findings) -> Table:
 
 
 def _jobs(title: str, headings: Sequence[str], lines: Sequence[Line], findings: Findings) -> Table:
-    table = _plain_table(title)
+    table = plain_table(title)
     settings = {job: findings.settings(job) for job, _, _ in lines}
     shown = any(settings.values())
     for heading in ("job", "settings") if shown else ("job",):
@@ -170,7 +170,8 @@ def _jobs(title: str, headings: Sequence[str], lines: Sequence[Line], findings: 
     return table
 
 
-def _plain_table(title: str | None = None, show_header: bool = True) -> Table:
+def plain_table(title: str | None = None, show_header: bool = True) -> Table:
+    """Return an empty table without lines."""
     return Table(
         title=title,
         title_justify="left",
@@ -201,10 +202,11 @@ def ended_line(outcome: Outcome, metric: str) -> str:
     value = outcome.figure(metric)
     parts = [
         f"{outcome.status:<14}",
-        outcome.name,
+        outcome.label,
         "" if value is None else f"{_short(metric)} {value:.4f}",
         "" if outcome.skipped else in_words(outcome.seconds),
         remark(outcome),
+        outcome.name if outcome.tries else "",
         (outcome.error or "").partition("\n")[0],
     ]
     return "  ".join(part for part in parts if part)

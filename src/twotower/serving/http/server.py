@@ -1,4 +1,4 @@
-"""The application, and from the settings of scripts/serve.py a process that serves it until told to stop."""
+"""The application, and from the settings of twotower serve a process that serves it until told to stop."""
 
 import asyncio
 import contextlib
@@ -36,6 +36,7 @@ from twotower.serving.http.page_routes import add_page
 from twotower.serving.http.routes import BATCH_SIZE, add_routes, answer, weight
 from twotower.serving.http.security import Hosts, Keys, RateLimit
 from twotower.serving.http.service_config import ServiceConfig
+from twotower.serving.http.sockets import reserved
 from twotower.serving.live.service import LiveService
 from twotower.serving.live.store import STORE, StoreFailed
 from twotower.serving.requests import Request
@@ -162,12 +163,14 @@ def serve(settings: Mapping[str, Any]) -> int:
     # answers take their time; a quarter of this cost 8 % of the requests a second at 64 connections.
     sys.setswitchinterval(SWITCH_SECONDS)
     bundle_of = functools.partial(exported_beside, trusted_packages=config.trusted_packages)
-    bundle = bundle_of(Path(config.bundle))
-    root, store = places(bundle, config.bundles_root, config.store)
-    live = LiveService(root, bundle, store, bundle_of, config.trusted_packages)
-    with contextlib.closing(live):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(each) for each in reserved(config.host, config.port)]
+        bundle = bundle_of(Path(config.bundle))
+        root, store = places(bundle, config.bundles_root, config.store)
+        live = LiveService(root, bundle, store, bundle_of, config.trusted_packages)
+        stack.callback(live.close)
         tell(config, live, bool(keys))
-        return run(config, create_app(live, config, keys, hosts, set_aside))
+        return run(config, create_app(live, config, keys, hosts, set_aside), sockets)
 
 
 def places(bundle: Path, bundles_root: str | None, store: str | None) -> tuple[Path, Path | None]:
@@ -209,14 +212,12 @@ def set_aside() -> None:
     gc.freeze()
 
 
-def run(config: ServiceConfig, application: Any, sockets: list[socket.socket] | None = None) -> int:
-    """Serve an application at the host and port, or on sockets that are bound; return the exit status."""
+def run(config: ServiceConfig, application: Any, sockets: list[socket.socket]) -> int:
+    """Serve an application on sockets that are bound; return the exit status."""
     limits = connection_limits(most_connections(), config.max_connections_per_client)
     connections = Connections(application, limits)
     of_uvicorn = uvicorn.Config(
         connections,
-        host=config.host,
-        port=config.port,
         http=connections.protocol,  # type: ignore[arg-type]
         ws="none",
         lifespan="on",

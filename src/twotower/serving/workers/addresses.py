@@ -3,38 +3,22 @@
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from twotower.config.errors import InputError
-
-Address = tuple[int, tuple[Any, ...]]
-"""Family, and what `bind` takes."""
+from twotower.serving.http.sockets import Address, bound_alone, new_socket, reserved
 
 
-def reserved(host: str, port: int) -> list[socket.socket]:
+def shared_by_many(host: str, port: int) -> list[socket.socket]:
     """Return sockets that hold a host's port for those who `bound` shares it with; they do not listen.
 
-    Raises InputError: somebody else has it, or this system shares none.
+    Raises InputError: see `reserved`, or this system shares none.
     """
     if not hasattr(socket, "SO_REUSEPORT"):
         raise InputError(
             f"workers: several need SO_REUSEPORT, which {sys.platform} has not; set workers=1, or start "
             "services of one process at several ports"
         )
-    found: list[socket.socket] = []
-    try:
-        for family, *_, address in dict.fromkeys(
-            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        ):
-            free = (address[0], port or (found[0].getsockname()[1] if found else 0), *address[2:])
-            with _new(family) as alone:  # fails where others listen, those that would share it too
-                alone.bind(free)
-            found.append(_shared((family, free)))
-    except OSError as error:
-        for each in found:
-            each.close()
-        raise InputError(f"port: {host}:{port} cannot be listened at ({error}); choose another") from error
-    return found
+    return reserved(host, port, _free_and_shared)
 
 
 def addresses_of(sockets: Sequence[socket.socket]) -> list[Address]:
@@ -47,16 +31,14 @@ def bound(addresses: Sequence[Address]) -> list[socket.socket]:
     return [_shared(address) for address in addresses]
 
 
+def _free_and_shared(address: Address) -> socket.socket:
+    with bound_alone(address):  # fails where others listen, those that would share it too
+        pass
+    return _shared(address)
+
+
 def _shared(address: Address) -> socket.socket:
-    made = _new(address[0])
+    made = new_socket(address[0])
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     made.bind(tuple(address[1]))
-    return made
-
-
-def _new(family: int) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if family == socket.AF_INET6:
-        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     return made

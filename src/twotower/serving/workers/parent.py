@@ -18,7 +18,7 @@ import orjson
 
 from twotower.config.exits import DONE, FAILED
 from twotower.serving.http.service_config import ServiceConfig
-from twotower.serving.workers.addresses import addresses_of, reserved
+from twotower.serving.workers.addresses import addresses_of, shared_by_many
 from twotower.serving.workers.shared import CLOSING, COUNT_IN, OTHERS_GONE, READY, WRITER, Shared, private
 
 LOG = logging.getLogger("twotower")
@@ -32,7 +32,7 @@ def serve_by_workers(settings: Mapping[str, Any]) -> int:
     """Serve with several processes until SIGTERM or SIGINT; return the exit status, or raise InputError."""
     config = ServiceConfig.of(settings)
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(each) for each in reserved(config.host, config.port)]
+        sockets = [stack.enter_context(each) for each in shared_by_many(config.host, config.port)]
         shared = stack.enter_context(private(config.workers))
         door = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         door.bind(str(shared.door))

@@ -16,6 +16,7 @@ import orjson
 
 from twotower.bundle.export import exported_beside
 from twotower.config.exits import exit_status
+from twotower.config.working_folder import import_from_working_folder
 from twotower.serving.http import server
 from twotower.serving.http.security import Hosts, Keys
 from twotower.serving.http.service_config import ServiceConfig
@@ -89,6 +90,7 @@ class LinesTogether:
 def main() -> None:
     """Do as the parent says on an inherited socket, the first argument; the second is the writer's door."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # nothing is begun yet
+    import_from_working_folder()
     parent = Parent(_inherited(int(sys.argv[1])))
     debug = bool(parent.told["settings"]["debug"])
     raise SystemExit(exit_status(lambda: _serve(parent), debug))

@@ -122,7 +122,6 @@ def _mixed(likelihoods: NDArray[np.float64], taken: NDArray[np.float64]) -> NDAr
     likelihoods, taken = likelihoods[possible], taken[possible]
     if not len(taken):
         return weights
-    for _ in range(STEPS):
-        shares = likelihoods * weights
-        weights = taken @ (shares / shares.sum(1, keepdims=True)) / taken.sum()
+    for _ in range(STEPS):  # a component's share of an event is its part of that event's likelihood
+        weights = weights * ((taken / (likelihoods @ weights)) @ likelihoods) / taken.sum()
     return weights

@@ -14,10 +14,14 @@ from twotower.data.history import History
 
 
 class Prior(NamedTuple):
-    """Biases that change with time: `lifts` [T, C] of candidates at moments, `moments` [B] of examples."""
+    """Biases that change with time: `lifts` [T, C] of candidates at moments, `moments` [B] of examples.
+
+    `odds` [T, C] are their exponentials, where these are there already.
+    """
 
     lifts: Tensor
     moments: Tensor
+    odds: Tensor | None = None
 
 
 class ItemBias(Component, nn.Module, ABC):
@@ -65,6 +69,11 @@ class ItemBias(Component, nn.Module, ABC):
     def unit(self) -> float:
         """What a bias of 0 is where biases are factors of what is ranked (`EmbeddingLayout`); else 0."""
         return 0.0
+
+    @property
+    def scale(self) -> float:
+        """What a bias is divided by to be the log of odds, where that is known."""
+        return 1.0
 
     def prior(self, rows: Tensor, times: Tensor) -> Prior | None:
         """Return what is added to logits while training, beside the column of the embedding.

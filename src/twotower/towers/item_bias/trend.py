@@ -60,6 +60,7 @@ class Trend(ItemBias):
         self.register_buffer("power", torch.zeros(()))  # 0: of a loss without one
         self.register_buffer("knots", torch.zeros(1, dtype=torch.int64), persistent=False)
         self.register_buffer("lifts", torch.zeros(1, 1), persistent=False)
+        self.register_buffer("odds", torch.ones(1, 1), persistent=False)
 
     def initialise(self, log: History, temperature: float = 1.0, power: float | None = None) -> None:
         """Fit the mixture, and keep what it says at each knot; see `ItemBias.initialise`."""
@@ -74,6 +75,7 @@ class Trend(ItemBias):
             lifts[knot, 1:] = mixture.lift(shares)
         self.knots = torch.from_numpy(np.ceil(counted.knots).astype(np.int64))
         self.lifts = torch.from_numpy(lifts)
+        self.odds = self.lifts.exp()
         # A prior is added behind the temperature, a column of the embedding is divided by it.
         self.temperature.fill_(temperature)
         self.power.fill_(power or 0.0)
@@ -82,9 +84,10 @@ class Trend(ItemBias):
 
     def prior(self, rows: Tensor, times: Tensor) -> Prior:
         """Return what the mixture said of rows [C] at times [B]; see `ItemBias.prior`."""
-        knots, moments = (
-            (torch.searchsorted(self.knots, times, right=True) - 1).clamp(min=0).unique(return_inverse=True)
-        )
+        moments = (torch.searchsorted(self.knots, times, right=True) - 1).clamp(min=0)
+        if len(rows) == self.num_items and bool((rows[1:] > rows[:-1]).all()):  # the catalogue: as it lies
+            return Prior(self.lifts[:, 1:], moments, self.odds[:, 1:])
+        knots, moments = moments.unique(return_inverse=True)
         return Prior(self.lifts.index_select(0, knots).index_select(1, rows), moments)
 
     def go_on(self, before: ItemBias, rows: Tensor, log: History | None) -> None:
@@ -103,6 +106,11 @@ class Trend(ItemBias):
         s^1/p does; and log(s) T is the bias.
         """
         return float(self.power * self.temperature)
+
+    @property
+    def scale(self) -> float:
+        """See `ItemBias.scale`: the temperature."""
+        return float(self.temperature)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return biases [B, 1] as they are now; while training zeros, since a prior stands for them."""

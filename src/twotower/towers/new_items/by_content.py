@@ -19,7 +19,7 @@ from twotower.features.feature_table import FeatureTable
 from twotower.towers.embedding_layout import EmbeddingLayout
 from twotower.towers.new_items.content import BagContent, Content, DenseContent
 from twotower.towers.new_items.new_items import NewItems
-from twotower.towers.new_items.ridge import ridge
+from twotower.towers.new_items.ridge import left_out, log_mean_ratio, ridge
 
 
 class ByContent(NewItems):
@@ -28,7 +28,8 @@ class ByContent(NewItems):
     Fitted once training has ended, in closed form, so it costs known items nothing: how much an item is
     wanted is told from its words, too, and not one number for all that are new. Words, tags and categories
     are TF-IDF, given and pretrained vectors as they are, each feature of length 1; plain numbers are left
-    out.
+    out. The bias is a log, whose mean says less than the log of the mean: it is raised by what known items,
+    each fifth told from the others, are expected to be taken less than they are (`log_mean_ratio`).
 
     Reference: Gantner et al., Learning Attribute-to-Feature Mappings for Cold-Start Recommendations, ICDM
     2010, section 4 (linear maps to the factors of matrix factorization).
@@ -37,7 +38,7 @@ class ByContent(NewItems):
     class Config(NewItems.Config):
         """Settings of the regression."""
 
-        penalty: PositiveFloat = 0.3
+        penalty: PositiveFloat = 1.0
         """Of squared weights. An item is at a distance of 1 from one without content."""
         boost: float = 0.0
         """Added to the bias of new items: higher shows them sooner, at the cost of known ones."""
@@ -74,7 +75,7 @@ class ByContent(NewItems):
                 parts[name] = BagContent(encoder.table.num_embeddings, width)
         self.content_encoders = nn.ModuleDict(parts)
 
-    def fit(self, features: Mapping[str, Tensor], embeddings: Tensor) -> None:
+    def fit(self, features: Mapping[str, Tensor], embeddings: Tensor, bias_scale: float = 1.0) -> None:
         """Solve for the weights; where items have no content there are none."""
         if not self.content_encoders or not len(embeddings):
             return
@@ -88,6 +89,9 @@ class ByContent(NewItems):
         wanted = embeddings.double().cpu().numpy()
         mean = wanted.mean(axis=0)
         weights = ridge(content, wanted - mean, self.config.penalty)
+        if self.layout.bias_width:
+            logs = wanted[:, -1:] / bias_scale
+            mean[-1] += bias_scale * log_mean_ratio(logs, left_out(content, logs, self.config.penalty))
         self.mean.copy_(torch.from_numpy(mean))
         self.is_fitted.fill_(True)
         ends = np.cumsum([block.shape[1] for block in blocks])

@@ -13,5 +13,6 @@ def fit_new_items(model: TwoTower) -> None:
     features = model.items.every_row()
     known = ~model.new_items.are_new(features)
     of_known = {name: values[known] for name, values in features.items()}
-    model.new_items.fit(of_known, model.outputs_and_biases(known.nonzero()[:, 0] + 1))
+    embeddings = model.outputs_and_biases(known.nonzero()[:, 0] + 1)
+    model.new_items.fit(of_known, embeddings, model.item_bias.scale)
     model.train(training)

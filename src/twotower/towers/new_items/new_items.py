@@ -55,8 +55,14 @@ class NewItems(Component, nn.Module, ABC):
         self.is_unit = "unit_vectors" in provides
         self.ids = [name for name, feature in items.features.items() if isinstance(feature, Id)]
 
-    def fit(self, features: Mapping[str, Tensor], embeddings: Tensor) -> None:
-        """Learn from trained items: encoded features, each [N, W], and embeddings [N, D]."""
+    def fit(self, features: Mapping[str, Tensor], embeddings: Tensor, bias_scale: float = 1.0) -> None:
+        """Learn from trained items.
+
+        Args:
+            features: encoded, each [N, W].
+            embeddings: [N, D].
+            bias_scale: see `ItemBias.scale`.
+        """
 
     def are_new(self, features: Mapping[str, Tensor]) -> Tensor:
         """Return which items, of encoded features [B, W], training did not know: those of an unknown id."""

@@ -10,8 +10,8 @@ from twotower.training.callbacks.epoch_loss import EPOCH_LOSS
 from twotower.training.module import RetrievalModule
 
 LOSS = "train/loss"
-Watch = Callable[[int, float], bool]
-"""(epoch from 0, monitored metric) -> whether to stop this training for good."""
+Watch = Callable[[int, float | None], bool]
+"""(epoch from 0, monitored metric, None in the midst of one) -> whether to stop this training for good."""
 
 
 class Pruned(Exception):  # noqa: N818  # ends a training, but nothing went wrong
@@ -44,6 +44,15 @@ class Curves(pl.Callback):
         self.monitor = monitor
         self.watch = watch
         self.epochs: dict[int, dict[str, float]] = {}
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *of_the_batch: Any) -> None:
+        """Ask whether there is time to go on: an epoch may take longer than all there is.
+
+        Raises:
+            Pruned: there is none.
+        """
+        if self.watch is not None and self.watch(trainer.current_epoch, None):
+            raise Pruned(trainer.current_epoch, self.curves())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the epoch's figures, and ask whether to go on.

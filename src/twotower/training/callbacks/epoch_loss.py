@@ -45,6 +45,10 @@ class EpochLoss(pl.Callback):
                 logger.log_metrics({EPOCH_LOSS: float(mean)}, trainer.global_step - 1)
         self.total, self.num_examples = None, 0
 
+    def mean(self) -> float | None:
+        """Return the mean of the epoch so far, None before its first step."""
+        return None if self.total is None else float(self.total) / self.num_examples
+
     def state_dict(self) -> dict[str, Any]:
         """Return the sums so far."""
         total = 0.0 if self.total is None else float(self.total)

@@ -42,7 +42,7 @@ class Tracker(Component, ABC):
         def problems(self, facts: Facts) -> Iterable[tuple[str, str]]:
             """Tell whether its package is there."""
             if self.package is not None and importlib.util.find_spec(self.package) is None:
-                yield "_target_", f"needs {self.package}: pip install -e '.[{self.package}]'"
+                yield "_target_", f"needs {self.package}: pip install 'twotower[{self.package}]'"
 
     config: Config
 

@@ -1,17 +1,11 @@
-"""What a trained bundle does in a day; called by scripts/demo on the bundled data.
-
-python scripts/demo_life.py outputs/demo    the newest finished run in this folder
-"""
+"""What a trained bundle does in a day, told on the bundled data: users known and new, a new item."""
 
 import json
 import random
 import re
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from twotower.config.errors import InputError
-from twotower.config.exits import exit_status
 from twotower.serving.live_items import ItemId, Recommendation, UserId
 from twotower.serving.retriever import Retriever
 
@@ -25,50 +19,51 @@ def newest_run(folder: Path) -> Path:
     for result in sorted(folder.glob("*/result.json"), key=lambda path: path.stat().st_mtime, reverse=True):
         if json.loads(result.read_text(encoding="utf-8"))["status"] == "ok":
             return result.parent
-    raise InputError(f"{folder}: no finished run here; python scripts/train.py name={folder.name} makes one")
+    raise InputError(f"{folder}: no finished run here; twotower train name={folder.name} makes one")
 
 
-def words(text: str | None) -> set[str]:
+def _words(text: str | None) -> set[str]:
     return set(re.findall(r"[A-Z]{3,}", (text or "").upper()))
 
 
 def title(text: str) -> None:
+    """Print a heading."""
     print(f"\n--- {text}")
 
 
-def show_items(retriever: Retriever, items: list[ItemId]) -> None:
+def _show_items(retriever: Retriever, items: list[ItemId]) -> None:
     for item in items:
         print(f"    {item!s:>8}  {retriever.label(item)}")
 
 
-def show(found: list[Recommendation]) -> None:
+def _show(found: list[Recommendation]) -> None:
     for place, each in enumerate(found, start=1):
         print(f"  {place:>2}  {each.item_id!s:>8}  {each.score:6.2f}  {each.label}")
 
 
-def known_user(retriever: Retriever, rng: random.Random) -> None:
+def _known_user(retriever: Retriever, rng: random.Random) -> None:
     user = rng.choice([each for each in retriever.user_ids if len(retriever.history(each)) >= 5])
     title(f"a known user, drawn at random: {user}, whose latest items are")
-    show_items(retriever, retriever.history(user)[-5:])
+    _show_items(retriever, retriever.history(user)[-5:])
     print("  is recommended (score, the dot product of two embeddings)")
-    show(retriever.recommend(user, k=5))
+    _show(retriever.recommend(user, k=5))
 
 
-def new_user(retriever: Retriever) -> None:
+def _new_user(retriever: Retriever) -> None:
     wanted = {"CHRISTMAS", "DECORATION"}
-    history = [item for item in retriever.item_ids if wanted <= words(retriever.label(item))][:3]
+    history = [item for item in retriever.item_ids if wanted <= _words(retriever.label(item))][:3]
     title("a brand-new user from Germany, with these items in the basket")
-    show_items(retriever, history)
+    _show_items(retriever, history)
     print("  is recommended")
-    show(retriever.recommend_new({"country": "Germany"}, history, k=5))
+    _show(retriever.recommend_new({"country": "Germany"}, history, k=5))
     title("items similar to the first of them")
-    show(retriever.similar(history[0], k=5))
+    _show(retriever.similar(history[0], k=5))
 
 
 def fitting_items(retriever: Retriever) -> set[ItemId]:
     """Return the items that share two words with the new one; the model has no part in this choice."""
-    named = words(str(NEW_ITEM["description"]))
-    return {item for item in retriever.item_ids if len(words(retriever.label(item)) & named) >= 2}
+    named = _words(str(NEW_ITEM["description"]))
+    return {item for item in retriever.item_ids if len(_words(retriever.label(item)) & named) >= 2}
 
 
 def fitting_users(retriever: Retriever, fits: set[ItemId]) -> list[UserId]:
@@ -79,56 +74,43 @@ def fitting_users(retriever: Retriever, fits: set[ItemId]) -> list[UserId]:
     return sorted(fitting, key=lambda user: (-counts[user] / len(histories[user]), -counts[user], str(user)))
 
 
-def told_rank(retriever: Retriever, user: UserId) -> str:
+def _told_rank(retriever: Retriever, user: UserId) -> str:
     found = [each.item_id for each in retriever.recommend(user, k=retriever.num_items)]
     return f"rank {found.index(NEW_ID) + 1} of {len(found):,}" if NEW_ID in found else "not found"
 
 
-def share(retriever: Retriever, users: list[UserId], k: int) -> float:
+def _share(retriever: Retriever, users: list[UserId], k: int) -> float:
     return sum(NEW_ID in {e.item_id for e in retriever.recommend(u, k)} for u in users) / len(users)
 
 
-def new_item(retriever: Retriever, rng: random.Random) -> None:
+def _new_item(retriever: Retriever, rng: random.Random) -> None:
     fits = fitting_items(retriever)
     users = fitting_users(retriever, fits)
     user = users[0]
     others = sorted(set(retriever.user_ids) - set(users), key=str)
     title(f"a brand-new item: {NEW_ITEM['description']!r} at {NEW_ITEM['price']}, never sold to anybody")
     print(f"  shown to user {user}, who of all users has the largest share of items with two of its words:")
-    show_items(retriever, [item for item in retriever.history(user) if item in fits][-5:])
-    print(f"  before it is added  {told_rank(retriever, user)}")
+    _show_items(retriever, [item for item in retriever.history(user) if item in fits][-5:])
+    print(f"  before it is added  {_told_rank(retriever, user)}")
     retriever.add_item(NEW_ID, NEW_ITEM)
-    print(f"  once it is added    {told_rank(retriever, user)}")
-    show(retriever.recommend(user, k=5))
+    print(f"  once it is added    {_told_rank(retriever, user)}")
+    _show(retriever.recommend(user, k=5))
     print("  it is in the top 20 / top 100 of")
     for name, group in (
         (f"all {len(users)} users who have three such items", users),
         (f"{NUM_RANDOM} other users, drawn at random", rng.sample(others, min(NUM_RANDOM, len(others)))),
     ):
-        print(f"    {share(retriever, group, 20):6.1%} / {share(retriever, group, 100):6.1%}  of {name}")
+        print(f"    {_share(retriever, group, 20):6.1%} / {_share(retriever, group, 100):6.1%}  of {name}")
     chance = 20 / retriever.num_items, 100 / retriever.num_items
     print(f"    {chance[0]:6.1%} / {chance[1]:6.1%}  by chance")
     retriever.remove_item(NEW_ID)
-    print(f"  once it is removed  {told_rank(retriever, user)}")
+    print(f"  once it is removed  {_told_rank(retriever, user)}")
 
 
-def life(folder: Path) -> int:
-    run = newest_run(folder)
-    retriever = Retriever.open(run / "bundle")
+def life(folder: Path) -> None:
+    """Tell the life of the bundle of the newest finished run in a folder."""
+    retriever = Retriever.open(newest_run(folder) / "bundle")
     rng = random.Random(0)
-    known_user(retriever, rng)
-    new_user(retriever)
-    new_item(retriever, rng)
-    return 0
-
-
-def shown(story: Callable[[Path], int], how: str | None) -> int:
-    """Show a story of the runs in the folder that was typed, or else how to ask; returns the exit status."""
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        print(how)
-        return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
-    return exit_status(lambda: story(Path(sys.argv[1])), debug=False)
-
-
-if __name__ == "__main__":
-    sys.exit(shown(life, __doc__))
+    _known_user(retriever, rng)
+    _new_user(retriever)
+    _new_item(retriever, rng)

@@ -1,13 +1,9 @@
-"""A day of the service on a trained bundle, kill -9 included; called by scripts/demo.
-
-python scripts/demo_service.py outputs/demo    the newest finished run in this folder
-"""
+"""A day of the service on a trained bundle, kill -9 included."""
 
 import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
@@ -15,13 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from demo_life import NEW_ID, NEW_ITEM, fitting_items, fitting_users, newest_run, shown, title
-
+from twotower.commands.demo.life import NEW_ID, NEW_ITEM, fitting_items, fitting_users, newest_run, title
+from twotower.commands.demo.process import SERVE, free_port, wait_until_ready
 from twotower.serving.live_items import UserId
 from twotower.serving.retriever import Retriever
-
-sys.path.insert(0, str(Path(__file__).parent / "bench"))
-from service import SERVE, free_port, wait_until_ready
 
 NEAR_ITS_PRICE = {"price": {"min": 1.6, "max": 1.7}}
 
@@ -58,8 +51,7 @@ def served(run: Path, store: Path) -> Iterator[Client]:
     """Serve a run until kill -9."""
     port = free_port()
     command = [
-        sys.executable,
-        str(SERVE),
+        *SERVE,
         f"bundle='{run}'",
         f"port={port}",
         f"store='{store}'",
@@ -73,17 +65,18 @@ def served(run: Path, store: Path) -> Iterator[Client]:
             os.kill(process.pid, signal.SIGKILL)
 
 
-def show(found: list[dict[str, Any]], most: int = 3) -> None:
+def _show(found: list[dict[str, Any]], most: int = 3) -> None:
     for place, each in enumerate(found[:most], start=1):
         print(f"  {place:>2}  {each['item_id']!s:>8}  {each['score']:6.2f}  {each['label']}")
 
 
-def place_of_new(found: list[dict[str, Any]]) -> str:
+def _place_of_new(found: list[dict[str, Any]]) -> str:
     ids = [each["item_id"] for each in found]
     return f"place {ids.index(NEW_ID) + 1} of {len(ids):,}" if NEW_ID in ids else f"not among {len(ids):,}"
 
 
-def day(folder: Path) -> int:
+def day(folder: Path) -> None:
+    """Serve the newest finished run in a folder, add an item, kill the service, and ask again."""
     run = newest_run(folder)
     retriever = Retriever.open(run / "bundle")
     user = fitting_users(retriever, fitting_items(retriever))[0]
@@ -91,27 +84,22 @@ def day(folder: Path) -> int:
         store = Path(name) / "live.sqlite"
         title("the service: the user tower as ONNX, the index, and live changes in a file")
         with served(run, store) as client:
-            show(client.recommend(user, 3))
+            _show(client.recommend(user, 3))
             title(f"a new item for user {user}, whose history it fits: {NEW_ITEM['description']!r}")
             client.ask("PUT", f"/items/{NEW_ID}", {"features": NEW_ITEM})
-            print(f"      it is at {place_of_new(client.recommend(user, 100))}")
-            show(near := client.recommend(user, 10, NEAR_ITS_PRICE), 10)
-            print(f"      of what costs about as much it is at {place_of_new(near)}")
+            print(f"      it is at {_place_of_new(client.recommend(user, 100))}")
+            _show(near := client.recommend(user, 10, NEAR_ITS_PRICE), 10)
+            print(f"      of what costs about as much it is at {_place_of_new(near)}")
             client.ask("POST", f"/users/{user}/events", {"item_id": near[0]["item_id"]})
         title("kill -9, and a new start")
         with served(run, store) as client:
-            print(f"      it is still there, at {place_of_new(client.recommend(user, 100))}")
-            show(client.recommend(user, 10, NEAR_ITS_PRICE), 10)
+            print(f"      it is still there, at {_place_of_new(client.recommend(user, 100))}")
+            _show(client.recommend(user, 10, NEAR_ITS_PRICE), 10)
             client.ask("DELETE", f"/items/{NEW_ID}")
-            print(f"      and now {place_of_new(client.recommend(user, 100))}")
-    title("next (first: source .venv/bin/activate)")
-    print(f"  serve it, with a page        python scripts/serve.py bundle={run}")
-    print("  look at the run              tensorboard --logdir outputs")
-    print("  change something             python scripts/train.py embedding_dim=128 loss.temperature=0.1")
-    print(f"  another index, no training   python scripts/reindex.py run={run} index=ivf_flat")
-    print("  your own data, and the rest  docs/index.md")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(shown(day, __doc__))
+            print(f"      and now {_place_of_new(client.recommend(user, 100))}")
+    title("next")
+    print(f"  serve it, with a page        twotower serve bundle={run}")
+    print(f"  look at the run              tensorboard --logdir {folder.parent}")
+    print("  change something             twotower train embedding_dim=128 loss.temperature=0.1")
+    print(f"  another index, no training   twotower reindex run={run} index=ivf_flat")
+    print("  your own data                twotower init log.csv --name shop")

@@ -1,0 +1,63 @@
+"""What was probably meant by words that are no `key=value`: flags, paths, and values that the shell split."""
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from twotower.config.problems import Problem, nearest
+
+OPENING, CLOSING = "[{(", "]})"
+
+
+def hints(
+    arguments: Sequence[str], flags: Collection[str], known: Collection[str], folder_key: str
+) -> Iterator[Problem]:
+    """Yield what to write instead of words that cannot be overrides.
+
+    Args:
+        arguments: of the command line.
+        flags: that there are.
+        known: groups and keys of the command.
+        folder_key: whose value a folder is, such as `run`.
+    """
+    waiting = list(arguments)
+    while waiting:
+        word = waiting.pop(0)
+        if word.startswith("-"):
+            if word.partition("=")[0] not in flags:
+                yield _of_flag(word, waiting, flags, known)
+        elif _depth(word) > 0:
+            whole = [word]
+            while waiting and _depth(" ".join(whole)) > 0:
+                whole.append(waiting.pop(0))
+            if _depth(" ".join(whole)) == 0:
+                message = f"the shell splits a value at its spaces; write '{' '.join(whole)}'"
+                yield Problem(word.partition("=")[0], message)
+        elif _is_path(word):
+            yield Problem(word, _of_path(word, folder_key))
+
+
+def _depth(text: str) -> int:
+    """Return how many brackets of a value are not closed."""
+    value = text.partition("=")[2]
+    return sum(map(value.count, OPENING)) - sum(map(value.count, CLOSING))
+
+
+def _of_flag(word: str, waiting: list[str], flags: Collection[str], known: Collection[str]) -> Problem:
+    name, equals, value = word.partition("=")
+    key = name.lstrip("-").replace("-", "_")
+    if key.partition(".")[0] not in known:
+        return Problem(name, f"unknown flag; {nearest(name, flags)}")
+    if not equals and waiting and "=" not in waiting[0] and not waiting[0].startswith("-"):
+        value = waiting.pop(0)
+    return Problem(name, f"keys have no dashes before them; write {key}={value or '...'}")
+
+
+def _is_path(word: str) -> bool:
+    key, equals, _ = word.partition("=")
+    return word[0] not in "+~" and ("/" in key or (not equals and Path(word).exists()))
+
+
+def _of_path(word: str, folder_key: str) -> str:
+    if folder_key == "resume" and Path(word).is_file():
+        return f"a file of your own data? twotower init {word} --name NAME makes settings of it"
+    return f"paths are named by their key; write {folder_key}={word}"

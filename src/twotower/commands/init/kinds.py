@@ -1,0 +1,132 @@
+"""What kind of feature a column is, by its values."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from twotower.commands.init.roles import ISO, OTHER_DATE
+from twotower.commands.init.sample import Column
+from twotower.features.taken_names import is_taken
+
+FEATURES = "twotower.features."
+MOST_CATEGORIES = 1000
+MARKS = "|;,/"
+LEAST_KEY = 100_000
+"""Whole numbers from here on, each of them once, count nothing: they are keys, such as EANs."""
+LABEL_WORDS = frozenset({"title", "titel", "name", "label", "bezeichnung", "headline", "produktname", "标题"})
+UMLAUTS = str.maketrans("äöüß", "aous")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A feature: what it is built of, and what was gone by.
+
+    Attributes:
+        spec: its YAML; empty where the column is left out.
+        because: what of the values says so.
+    """
+
+    spec: dict[str, Any]
+    because: str
+
+
+def kind_of(column: Column) -> Kind:
+    """Return the kind of a column of users, of items, or of the context."""
+    values = column.values
+    if not len(values):
+        return Kind({}, "it is empty")
+    if isinstance(values.iloc[0], list | np.ndarray):
+        return _of_lists(column)
+    if len(column.distinct) == 1:
+        return Kind({}, f"it holds nothing but {column.distinct[0]!r:.40}")
+    if column.numbers is not None:
+        return _of_numbers(column)
+    if not all(isinstance(value, str) for value in values):
+        return Kind({}, f"there is no kind of feature for {type(values.iloc[0]).__name__}")
+    return _of_texts(column)
+
+
+def _spec(target: str, column: Column, **settings: Any) -> dict[str, Any]:
+    return {"_target_": f"{FEATURES}{target}", "column": column.name, **settings}
+
+
+def _dim(number: int) -> int:
+    """Return the width of an embedding of so many values: a power of two between 4 and 32."""
+    return int(min(32, max(4, 2 ** round(np.log2(max(number, 1)) / 2 + 1))))
+
+
+def _of_lists(column: Column) -> Kind:
+    first = column.values.iloc[0]
+    lengths = {len(value) for value in column.values}
+    if len(first) and all(isinstance(each, float | np.floating) for each in first) and len(lengths) == 1:
+        return Kind(_spec("vector.Vector", column), f"vectors of {len(first)} numbers")
+    return Kind(_spec("tags.Tags", column, dim=16), "lists of values")
+
+
+def _of_numbers(column: Column) -> Kind:
+    numbers = column.numbers
+    assert numbers is not None
+    number = len(column.distinct)
+    whole = bool((numbers == np.floor(numbers)).all())
+    if whole and (column.is_key or number == 2) and number <= MOST_CATEGORIES:
+        return Kind(_spec("categorical.Categorical", column, dim=_dim(number)), f"{number} codes")
+    like_keys = whole and number == len(numbers) > 20 and float(numbers.min()) >= LEAST_KEY
+    if like_keys or (column.is_key and number > len(numbers) / 2):
+        return Kind({}, "a key of its own for almost every row")
+    skewed = numbers.min() >= 0 and numbers.max() > 20 * max(float(numbers.median()), 1e-9)
+    if skewed:
+        return Kind(_spec("numeric.Numeric", column, transform="log1p"), "numbers that span magnitudes")
+    return Kind(_spec("numeric.Numeric", column), "numbers")
+
+
+def _of_texts(column: Column) -> Kind:
+    values, number = column.values, len(column.distinct)
+    for pattern, what in ((ISO, "dates"), (OTHER_DATE, "dates"), (r"(https?://|www\.)\S+", "addresses")):
+        if values.str.fullmatch(pattern).all():
+            return Kind({}, f"it holds {what}, for which there is no kind of feature")
+    if values.str.fullmatch(r"-?\d+,\d+").all():
+        return Kind({}, "numbers with a comma; write them with a point")
+    if values.str.startswith("[").mean() > 0.9:
+        return Kind({}, "lists written as text; write their values with | between them")
+    if (mark := _mark(column)) is not None:
+        return Kind(
+            _spec("tags.Tags", column, separator=mark, dim=16), f"several values with {mark!r} between them"
+        )
+    repeats = len(values) / number
+    words = values.str.count(r"\w+").mean()
+    if number <= MOST_CATEGORIES and (repeats >= 3 or words < 1.5) and (repeats >= 2 or number <= 20):
+        return Kind(_spec("categorical.Categorical", column, dim=_dim(number)), f"{number} different words")
+    if words >= 1.5:
+        return Kind(_spec("text.HashedText", column, dim=32), "texts")
+    return Kind({}, "a word of its own for almost every row")
+
+
+def _mark(column: Column) -> str | None:
+    """Return the mark between values of one text, if the parts come again and again."""
+    for mark in MARKS:
+        cut = column.values[column.values.str.contains(mark, regex=False)]
+        if len(cut) < max(2, len(column.values) / 10):
+            continue
+        parts = [part.strip() for text in column.values for part in text.split(mark) if part.strip()]
+        # Sentences have commas too: their parts are long, and come once.
+        if len(parts) >= 2 * len(set(parts)) and np.mean([part.count(" ") for part in parts]) < 2:
+            return mark
+    return None
+
+
+def is_label(column: Column) -> bool:
+    """Tell whether a column names an item for people."""
+    texts = all(isinstance(value, str) for value in column.values[:100])
+    return texts and bool(column.words & LABEL_WORDS) and not column.is_key
+
+
+def feature_name(column: str, taken: set[str]) -> str:
+    """Return a name of a feature that a command line can write: letters, digits and underscores."""
+    spelled = column.casefold().translate(UMLAUTS)
+    name = re.sub(r"[^a-z0-9]+", "_", spelled).strip("_") or "feature"
+    name = f"{name}_" if is_taken(name) or name[0].isdigit() else name
+    while name in taken:
+        name += "_"
+    return name

@@ -1,0 +1,181 @@
+"""The head of a file: its separator, the names of its columns, and some rows of each."""
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from twotower.config.errors import InputError
+from twotower.config.problems import listed
+from twotower.data.table_reader import (
+    MISSING,
+    PARSING,
+    READING_ERRORS,
+    header,
+    is_parquet,
+    series,
+    typed,
+    unreadable,
+)
+
+NUM_ROWS = 20_000
+SEPARATORS = (",", ";", "\t", "|")
+NUMBER = r"-?\d+([.]\d*)?([eE][-+]?\d+)?"
+ID_WORDS = frozenset(
+    {"id", "ids", "uid", "nr", "no", "num", "nummer", "number", "key", "code", "sku", "isbn", "asin"}
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """A column of a sample: its name, and the values that are not missing."""
+
+    name: str
+    values: "pd.Series[Any]"
+    num_rows: int
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """The words of the name, each also without what says that it is a key: `UserID` -> user, id."""
+        spaced = re.sub(r"(?<=[a-zäöüß0-9])(?=[A-ZÄÖÜ])", " ", self.name)
+        parts = re.findall(r"[^\W_]+", spaced.casefold())
+        found = set(parts)
+        for part in parts:
+            for word in ID_WORDS:
+                if part.endswith(word) and len(part) > len(word) + 1:
+                    found |= {part[: -len(word)], word}
+        return frozenset(found)
+
+    @property
+    def is_key(self) -> bool:
+        """Whether the name says that it is a key."""
+        return bool(self.words & ID_WORDS)
+
+    @cached_property
+    def numbers(self) -> "pd.Series[Any] | None":
+        """The values as numbers, if all of them are."""
+        found = self.values
+        if len(found) and found.map(lambda value: isinstance(value, str)).all():
+            found = typed(found)  # as it will be read: codes like 007 stay text
+        return found if pd.api.types.is_numeric_dtype(found.dtype) else None
+
+    @cached_property
+    def distinct(self) -> list[str]:
+        """The different values as text, the most frequent first; lists have none."""
+        if len(self.values) and isinstance(self.values.iloc[0], list | np.ndarray):
+            return []
+        return [str(value) for value in self.values.value_counts().index]
+
+    def examples(self) -> str:
+        """Return a few values, for a message."""
+        shown = [repr(value) for value in self.distinct[:3]] or ["nothing" if self.values.empty else "lists"]
+        return f"{self.name!r} ({', '.join(shown):.60})"
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """The first rows of a file.
+
+    Attributes:
+        path: of the file.
+        separator: between its fields; None of Parquet.
+        columns: those that have a name, by it.
+    """
+
+    path: Path
+    separator: str | None
+    columns: dict[str, Column]
+
+
+def sample_of(path: Path, separator: str | None) -> Sample:
+    """Read the head of a file.
+
+    Args:
+        path: CSV or Parquet.
+        separator: of CSV; None: found out.
+
+    Raises:
+        InputError: it cannot be read, has no names, or no one separator fits.
+    """
+    if not is_parquet(path):
+        header(path, ",")  # whether it is there, and of a kind that is read
+        separator = separator or _separator(path)
+    names = header(path, separator or ",")
+    _refuse_data(path, names)
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path}: more than one column is called {listed(twice)}; rename all but one")
+    try:
+        frame = _parquet(path) if is_parquet(path) else _csv(path, names, separator or ",")
+    except READING_ERRORS as error:
+        raise unreadable(path, error) from error
+    if frame.empty:
+        raise InputError(f"{path}: there are names of columns and no rows")
+    columns = {name: Column(name, frame[name].dropna(), len(frame)) for name in names if name}
+    return Sample(path, separator, columns)
+
+
+def _csv(path: Path, names: list[str], separator: str) -> pd.DataFrame:
+    frame = pd.read_csv(path, sep=separator, header=0, names=range(len(names)), nrows=NUM_ROWS, **PARSING)
+    frame.columns = pd.Index(names, dtype=object)
+    found: pd.DataFrame = frame.mask(frame.isin(MISSING))
+    return found
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    with pq.ParquetFile(path) as file:
+        batch = next(file.iter_batches(NUM_ROWS), None)
+    if batch is None:
+        return pd.DataFrame()
+    import pyarrow as pa
+
+    table = pa.Table.from_batches([batch])
+    return pd.DataFrame({name: series(table[name]) for name in table.column_names})
+
+
+def _separator(path: Path) -> str:
+    """Return the one mark that cuts each of the first lines into as many fields as the header, above one."""
+    fitting = list(_fitting(path))
+    if len(fitting) == 1:
+        return fitting[0]
+    found = (
+        f"{' and '.join(map(repr, fitting))} both fit"
+        if fitting
+        else f"none of {' '.join(map(repr, SEPARATORS))} fits"
+    )
+    raise InputError(
+        f"{path}: --separator: what stands between the fields? {found}; add --separator ';' or another"
+    )
+
+
+def _fitting(path: Path) -> Iterator[str]:
+    whole = pd.read_csv(
+        path,
+        sep="\0",
+        header=None,
+        nrows=50,
+        quoting=csv.QUOTE_NONE,
+        engine="c",
+        **{key: value for key, value in PARSING.items() if key != "skip_blank_lines"},
+    )[0]
+    lines = [line for line in whole if line]
+    for mark in SEPARATORS:
+        counts = {len(fields) for fields in csv.reader(lines, delimiter=mark)}
+        if len(counts) == 1 and counts != {1}:
+            yield mark
+
+
+def _refuse_data(path: Path, names: list[str]) -> None:
+    if names and all(re.fullmatch(NUMBER, name) for name in names if name):
+        shown = ", ".join(names[:6])
+        raise InputError(
+            f"{path}: its first line is data ({shown}), not names of columns; put a line of names before it, "
+            "such as user_id,item_id,timestamp"
+        )

@@ -1,0 +1,75 @@
+"""The words of `twotower init`."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twotower.config.errors import InputError
+from twotower.config.exits import DONE
+from twotower.data.actions import ROLES as EVENT_ROLES
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; twotower init --help has the flags")
+
+
+def run_words(words: Sequence[str], description: str) -> int:
+    """Do what the words say; return the exit status. Raises InputError: see `begin.init`."""
+    parser = _parser(description)
+    if {"--help", "-h"} & set(words):
+        parser.print_help()
+        return DONE
+    found = vars(parser.parse_args(words))
+    from twotower.commands.init.begin import init
+
+    files, name, overwrite = (found.pop(key) for key in ("files", "name", "overwrite"))
+    if name is None:
+        raise InputError(
+            f"--name: what shall the data be called? add --name {files[0].stem.partition('.')[0]}"
+        )
+    del found["debug"]
+    if found["separator"] == r"\t":
+        found["separator"] = "\t"
+    init(files, name, found, overwrite)
+    return DONE
+
+
+def _parser(description: str) -> _Parser:
+    parser = _Parser("twotower init", description=description, add_help=False, allow_abbrev=False)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("files", nargs="+", type=Path, help="the log first; CSV or Parquet")
+    parser.add_argument("--name", help="of the choices: data=NAME")
+    for flag, told in {
+        "user": "column of users' ids, in the log and the file of users",
+        "item": "column of items' ids, likewise",
+        "time": "column of times; none: rows stand in order",
+        "unit": "of times: s, ms or iso",
+        "label": "column of 1 and 0, or of ratings; none: every row was wanted",
+        "event": "column of words for what was done; none: every row was wanted",
+        "separator": r"between the fields of CSV; \t is a tab",
+    }.items():
+        parser.add_argument(f"--{flag}", help=told, choices=("s", "ms", "iso") if flag == "unit" else None)
+    parser.add_argument(
+        "--threshold", type=float, help="ratings from here on were wanted, others shown in vain"
+    )
+    parser.add_argument("--events", type=_roles, help="WORD=ROLE,...: positive, history, negative or ignored")
+    parser.add_argument("--context", type=_names, help="COLUMN,...: what a request was made in; none")
+    parser.add_argument("--overwrite", action="store_true", help="replace the YAMLs that are there")
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    return parser
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name and name != "none"]
+
+
+def _roles(text: str) -> dict[str, Any]:
+    found = dict(each.rpartition("=")[::2] for each in text.split(","))
+    wrong = [f"{word}={role}" for word, role in found.items() if role not in EVENT_ROLES or not word]
+    if wrong:
+        raise argparse.ArgumentTypeError(
+            f"{wrong[0]}: expected WORD=ROLE, a role of {', '.join(EVENT_ROLES)}"
+        )
+    return found

@@ -1,0 +1,23 @@
+"""Compare runs: one table with the settings that differ, and for each difference whether it is real.
+
+  twotower compare outputs/default                   every run below a folder, against the best
+  twotower compare outputs/a outputs/b 'outputs/c/*' runs, sweeps, folders above them, globs
+  twotower compare outputs/default baseline=ease     against a built-in baseline
+  twotower compare outputs/default by=configuration  one row for all seeds of a configuration
+  twotower compare outputs/default html=report.html  a page with learning curves and plots
+  twotower compare outputs/default metric=index/latency_ms_p50 csv=-
+
+The best is chosen on the validation split and judged on the test split. "better" and "worse" mean: shown by
+a paired test over the users, corrected for the number of comparisons.
+"""
+
+import sys
+
+
+def run() -> None:
+    """Run this command and leave with its exit status."""
+    from twotower.config.exits import exit_status
+    from twotower.reports.compare.command import run_command
+
+    words = sys.argv[1:]
+    sys.exit(exit_status(lambda: run_command(words, __doc__ or ""), debug="debug=true" in words))

@@ -1,0 +1,135 @@
+"""What a first look has found."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from twotower.reports.compare.entries import Entry, baseline_entries
+from twotower.reports.compare.judge import Judge
+from twotower.reports.compare.record import read_run
+from twotower.runs.directions import higher_is_better
+from twotower.runs.outcome import Outcome
+from twotower.runs.result import read_ending
+from twotower.sweeps.first_look import FirstLook, Recipe
+
+Baselines = Mapping[str, float]
+"""Name of a baseline -> its figure on the validation split."""
+
+
+def summary_of(look: FirstLook) -> dict[str, Any]:
+    """Return what was tried, with figures of the validation split, and what is best by it.
+
+    Args:
+        look: whose jobs have ended.
+    """
+    best, on_all = look.best() or (None, False)
+    jobs = {
+        "sample": [each.sample for each in look.recipes if each.sample is not None],
+        "whole": [each.whole for each in look.recipes],
+    }
+    baselines = {part: _baselines(look, [job.name for job in of]) for part, of in jobs.items()}
+    leading = {part: _leader(look, found) for part, found in baselines.items()}
+    names = dict.fromkeys(name for name in leading.values() if name is not None)
+    part = "whole" if on_all else "sample"
+    ranked = [*filter(None, [best]), *look.ranked(sample=False), *look.ranked(sample=True), *look.recipes]
+    return {
+        "metric": look.context.monitor,
+        "num_users": look.num_users,
+        "share": look.share,
+        "recipes": [_row(look, recipe) for recipe in {each.name: each for each in ranked}.values()],
+        "left_out": look.left_out,
+        "baselines": {name: {of: found.get(name) for of, found in baselines.items()} for name in names},
+        "best": None if best is None else _best(look, best, part, baselines[part].get(leading[part] or "")),
+        "tests": [] if best is None else _tests(look, best, part, leading[part]),
+    }
+
+
+def _row(look: FirstLook, recipe: Recipe) -> dict[str, Any]:
+    found = {"sample": look.outcome(recipe, True), "whole": look.outcome(recipe, False)}
+    figures = {part: each and each.figure(look.context.monitor) for part, each in found.items()}
+    seconds = {part: each and (round(each.seconds, 1) or None) for part, each in found.items()}
+    return {
+        "recipe": recipe.name,
+        "sets": " ".join(recipe.texts),
+        **figures,
+        "seconds": seconds,
+        "note": _note(found["whole"] or found["sample"]),
+    }
+
+
+def _note(outcome: Outcome | None) -> str:
+    """Return what there is to know of a recipe beside its figures."""
+    if outcome is None:
+        return "not tried: the time was over"
+    return {
+        "pruned": "stopped: its part of the time was over",
+        "interrupted": "stopped: the time was over; the same command goes on",
+        "failed": f"failed: {(outcome.error or '').partition(chr(10))[0]}",
+        "index_rejected": "its index was rejected",
+    }.get(outcome.status, "")
+
+
+def _baselines(look: FirstLook, jobs: list[str]) -> Baselines:
+    """Return the baselines' figures, which are the same in all jobs on the same users."""
+    found: dict[str, float] = {}
+    for outcome in (look.outcomes[name] for name in jobs if name in look.outcomes):
+        result = read_ending(outcome.folder) if outcome.finished else None
+        for name, figures in {} if result is None else result.baselines.items():
+            if look.context.monitor in figures:
+                found.setdefault(name, figures[look.context.monitor])
+    return found
+
+
+def _leader(look: FirstLook, found: Baselines) -> str | None:
+    ways = [each.higher_is_better for each in look.outcomes.values()]
+    choose = min if higher_is_better(look.context.monitor, ways) is False else max
+    return choose(found, key=found.__getitem__) if found else None
+
+
+def _best(look: FirstLook, best: Recipe, part: str, leader: float | None) -> dict[str, Any]:
+    job = best.whole if part == "whole" else best.sample
+    assert job is not None
+    value = look.outcomes[job.name].figure(look.context.monitor)
+    assert value is not None
+    ways = [each.higher_is_better for each in look.outcomes.values()]
+    sign = -1 if higher_is_better(look.context.monitor, ways) is False else 1
+    return {
+        "recipe": best.name,
+        "job": job.name,
+        "on": part,
+        "value": value,
+        "ended": look.outcomes[job.name].finished,
+        "behind_baseline": leader is not None and sign * value < sign * leader,
+        "command": shlex.join(["python", "scripts/train.py", *look.context.fixed, *best.texts]),
+    }
+
+
+def _tests(look: FirstLook, best: Recipe, part: str, leader: str | None) -> list[dict[str, Any]]:
+    """Return paired tests of the best recipe against all others and the best baseline, by test users.
+
+    None of them chooses: they say whether what validation chose is more than luck.
+    """
+    runs: dict[str, Entry] = {}
+    for recipe in look.recipes:
+        job = recipe.whole if part == "whole" else recipe.sample
+        outcome = look.outcome(recipe, part == "sample")
+        if job is not None and outcome is not None and outcome.finished:
+            record = read_run(job.folder)
+            runs[recipe.name] = Entry(recipe.name, "run", (record,), record.figures)
+    mine = runs.pop(best.name, None)
+    if mine is None:  # it was stopped, and never tested
+        return []
+    others = [each for each in baseline_entries([mine.run]) if each.name == leader]
+    metric = look.context.monitor.replace("valid/", "test/", 1)
+    judgement = Judge(metric, True, {}).judge([(mine, other) for other in [*runs.values(), *others]])
+    return [
+        {
+            "against": each.right.name,
+            "metric": metric,
+            "difference": each.delta,
+            "interval": None if each.tested is None else [each.tested.low, each.tested.high],
+            "p": None if each.tested is None else each.tested.corrected,
+            "verdict": ", ".join(filter(None, [each.verdict, each.reason])),
+        }
+        for each in judgement.differences
+    ]

@@ -1,0 +1,96 @@
+"""`twotower VERB`: which verbs there are, what they say of themselves, what a shell may complete."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from twotower.commands import main as command
+from twotower.commands.complete import BASH, completions
+from twotower.commands.main import VERBS, main, overview
+
+VERB_FILES = {path.stem for path in (Path(command.__file__).parent / "verbs").glob("*.py")} - {"__init__"}
+
+
+def test_every_verb_is_listed_with_what_it_does() -> None:
+    assert set(VERBS) == VERB_FILES
+    lines = overview().splitlines()
+    assert max(map(len, lines)) <= 120
+    for verb in VERBS:
+        assert any(re.match(rf"  {verb} +[A-Z].*\.$", line) for line in lines)
+
+
+def left(*words: str, monkeypatch: pytest.MonkeyPatch) -> object:
+    monkeypatch.setattr(sys, "argv", ["twotower", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code
+
+
+def test_version_help_and_an_unknown_verb(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert left("--version", monkeypatch=monkeypatch) == 0
+    assert re.fullmatch(r"twotower \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    assert left(monkeypatch=monkeypatch) == left("--help", monkeypatch=monkeypatch) == 0
+    assert left("trian", monkeypatch=monkeypatch) == 2
+    assert "trian: unknown command; did you mean 'train'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "some"),
+    [
+        ("twotower rei", ["reindex "]),
+        ("twotower train los", ["loss.", "loss="]),
+        ("twotower train seed", ["seed=", "seeds="]),
+        ("twotower train res", ["resume="]),
+        ("twotower train loss=bc", ["loss=bce"]),
+        ("twotower demo -m index=flat_ip,ivf_s", ["index=flat_ip,ivf_sq"]),
+        ("twotower train features.item.pr", ["features.item.price."]),
+        ("twotower serve console=q", ["console=quiet"]),
+        ("twotower train cache=f", ["cache=false"]),
+        ("twotower completion b", ["bash"]),
+        ("twotower compare out", ["outputs/"]),
+        ("twotower train resume=outputs/on", ["resume=outputs/one/"]),
+    ],
+)
+def test_what_may_follow(line: str, some: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "outputs" / "one").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert completions(line) == some
+
+
+def test_keys_that_only_python_has_are_completed_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from twotower.commands.complete import completions;"
+        "print(*completions('twotower train loss=gbce loss.'));"
+        "print(*completions('twotower train trainer.precision=3'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    words = done.stdout.split()
+    assert {"loss.temperature=", "trainer.precision=32-true"} <= set(words)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [("twotower train loss=bc", "bce"), ("twotower train los", "loss. loss="), ("twotower rei", "reindex ")],
+)
+def test_bash_is_given_what_it_puts_behind_its_last_break(tmp_path: Path, line: str, expected: str) -> None:
+    fake = tmp_path / "twotower"  # in place of ours, which takes a while to start
+    fake.write_text(
+        f"#!/bin/sh\n[ \"$3\" = '{line}' ] && printf '%s\\n' "
+        + " ".join(f"'{each}'" for each in completions(line))
+        + "\n"
+    )
+    fake.chmod(0o755)
+    script = f"""{BASH}
+COMP_WORDBREAKS=$' \\t\\n"=:' COMP_LINE='{line}' COMP_POINT={len(line)} PATH="{tmp_path}:$PATH"
+_twotower; IFS=' '; printf '%s' "${{COMPREPLY[*]}}" """
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == expected

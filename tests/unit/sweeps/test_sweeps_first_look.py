@@ -1,0 +1,201 @@
+"""A first look: which recipes on whom, in which order, what is best; stopped when its time is over."""
+
+import threading
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from fake_search import MONITOR, request_of, settings_of
+
+from twotower.config.errors import InputError
+from twotower.config.problems import Mistakes, Problem
+from twotower.launchers.launcher import JobError, Launcher, Payload
+from twotower.reports.console.console import Console
+from twotower.reports.console.first_look import lines_of, recipes_table
+from twotower.runs.result import Result, Status, write_result
+from twotower.runs.result_parts import Training
+from twotower.sweeps import first_look
+from twotower.sweeps.first_look import FirstLook, share_for
+from twotower.sweeps.first_look_summary import summary_of
+from twotower.sweeps.job import Job
+from twotower.sweeps.pruning import watch
+from twotower.sweeps.schedule import run_jobs
+
+RECIPES = {"default": "", "wide": "embedding_dim=128", "flat": "loss=bpr x=1", "same": "embedding_dim=128"}
+
+
+def data_of(asked: int, interactions: int) -> Any:
+    return SimpleNamespace(
+        users=range(9), valid=SimpleNamespace(users=range(asked)), audit={"interactions": interactions}
+    )
+
+
+def look_of(folder: Path, monkeypatch: pytest.MonkeyPatch, asked: int = 20_000, **config: Any) -> FirstLook:
+    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+        if "bad=1" in overrides:
+            raise InputError("data:\n  there are no times")
+        if "history=sasrec" in overrides and "~history.power" not in overrides:
+            raise Mistakes("", [Problem("history.power", "unknown key; none are valid here")])
+        return settings_of([text for text in overrides if "=" in text])
+
+    monkeypatch.setattr(first_look, "dataset_of", lambda settings: data_of(asked, 10_000_000))
+    made = FirstLook.Config(recipes=RECIPES | config.pop("recipes", {}), **config)
+    found = made.build(request_of(folder, {}, compose))
+    assert isinstance(found, FirstLook)
+    return found
+
+
+def result_of(value: float, status: Status = "ok") -> Result:
+    metrics = {} if status == "pruned" else {MONITOR: value}
+    curves = {MONITOR: [value / 2, value]} if status == "pruned" else {}
+    baselines = {"ease": {MONITOR: 0.25}, "popularity": {MONITOR: 0.1}}
+    return Result(
+        status=status, metrics=metrics, curves=curves, baselines=baselines, training=Training(monitor=MONITOR)
+    )
+
+
+def sampled(look: FirstLook, **values: Result) -> None:
+    for name, result in values.items():
+        job = look.next([])
+        assert job is not None
+        assert job.name == f"sample-{name}"
+        job.folder.mkdir()
+        write_result(job.folder, result)
+        look.ended(job, result)
+
+
+@pytest.mark.parametrize(
+    ("asked", "interactions", "share"),
+    [
+        (1_000, 10_000_000, 1.0),
+        (20_000, 10_000_000, 0.1),
+        (6_000, 1_000_000, 0.34),  # two digits, upwards: 2,000 of them are to be asked
+        (900_000, 20_000_000, 0.01),  # as many interactions
+        (4_000, 390_000, 1.0),  # a sample of more than half saves too little
+    ],
+)
+def test_the_share_grows_with_how_small_the_data_is(asked: int, interactions: int, share: float) -> None:
+    assert share_for(data_of(asked, interactions)) == share
+
+
+def test_recipes_go_on_the_sample_and_the_best_on_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = look_of(tmp_path, monkeypatch, num_whole=2, recipes={"odd": "bad=1"})
+    assert look.left_out == {"same": "comes to the same as wide", "odd": "data: there are no times"}
+    assert look.notes()[0] == "first look: 3 recipes on 0.1 of 9 users, then the best on all; 20 minutes"
+    assert look.num_jobs == 5
+    first = look.next([])
+    assert first is not None
+    assert first.overrides == ("split.user_share=0.1", "trainer.refit=false")
+    assert first.trial is not None
+    assert first.trial["seconds"] == pytest.approx(20 * 60 / 2 / 3, rel=0.01)
+    look.ended(first, result_of(0.1))
+    second = look.next([])
+    assert second is not None
+    look.ended(second, result_of(0.3, "pruned"))
+    third = look.next([])
+    assert third is not None
+    assert look.next([third]) is None  # who goes on is not known before
+    look.ended(third, result_of(0.2))
+    wide, flat = look.next([]), look.next([])
+    assert wide is not None
+    assert flat is not None
+    assert (wide.name, wide.overrides, wide.trial) == ("wide", ("embedding_dim=128",), None)
+    assert (flat.name, flat.overrides) == ("flat", ("loss=bpr", "x=1"))
+    assert look.next([wide, flat]) is None
+
+
+def test_the_best_of_the_sample_gives_way_only_on_all_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = look_of(tmp_path, monkeypatch)
+    assert look.best() is None
+    sampled(look, default=result_of(0.1), wide=result_of(0.3), flat=result_of(0.2))
+    by_name = {recipe.name: recipe for recipe in look.recipes}
+    look.ended(by_name["flat"].whole, result_of(0.25))
+    look.ended(by_name["wide"].whole, None)  # stopped: what the sample said of it stands
+    assert look.best() == (by_name["wide"], False)
+    look.ended(by_name["wide"].whole, result_of(0.22))
+    assert look.best() == (by_name["flat"], True)
+    look.ended(by_name["flat"].whole, result_of(0.25, "index_rejected"))
+    assert look.best() == (by_name["wide"], True)
+
+
+def test_the_summary_has_the_figures_the_baseline_and_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = look_of(tmp_path, monkeypatch)
+    sampled(look, default=result_of(0.1), wide=result_of(0.3), flat=result_of(0.0, "failed"))
+    found = summary_of(look)
+    assert [row["recipe"] for row in found["recipes"]] == ["wide", "default", "flat"]
+    assert [row["sample"] for row in found["recipes"]] == [0.3, 0.1, 0.0]
+    assert found["baselines"] == {"ease": {"sample": 0.25, "whole": None}}
+    assert found["best"]["command"] == "python scripts/train.py embedding_dim=128"
+    assert (found["best"]["on"], found["best"]["behind_baseline"]) == ("sample", False)
+    assert lines_of(found)[0].startswith("best        wide  valid recall@20 0.3000  on the sample alone")
+    assert recipes_table(found).row_count == 4
+
+
+def test_what_an_experiment_set_for_another_choice_is_taken_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = look_of(
+        tmp_path, monkeypatch, recipes={"order": "history=sasrec", "odd": "history=sasrec history.power=2"}
+    )
+    assert look.recipes[-1].texts == ("history=sasrec", "~history.power")
+    assert look.left_out["odd"] == "history.power: unknown key; none are valid here"  # its own mistake
+
+
+def test_a_key_with_several_values_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="varies no key, so not embedding_dim"):
+        FirstLook.Config(recipes=RECIPES).build(request_of(tmp_path, {"embedding_dim": "16,32"}))
+
+
+def test_no_recipe_keeps_its_run_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"sweep.recipes.odd: name is about where runs are kept"):
+        look_of(tmp_path, monkeypatch, recipes={"odd": "name=x"})
+
+
+def test_a_job_whose_seconds_are_over_ends_in_its_midst() -> None:
+    assert watch({"seconds": -1.0})(0, None)
+    assert not watch({"seconds": 1e6})(3, 0.5)
+
+
+class Endless(Launcher):
+    """Its jobs go on until it is stopped."""
+
+    num_workers = 1
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(self.Config(), "", folder)
+        self.stopped = threading.Event()
+
+    def run(self, payload: Payload) -> int:
+        self.stopped.wait()
+        raise JobError("stopped")
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+
+def test_what_runs_when_the_time_is_over_is_stopped_and_can_be_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = look_of(tmp_path, monkeypatch)
+    monkeypatch.setattr(look, "is_over", lambda: bool(running))
+    running: list[Job] = []
+    ask = look.next
+
+    def next_of(others: Collection[Job]) -> Job | None:
+        found = ask(others) if not running else None
+        running.extend([found] if found else [])
+        return found
+
+    monkeypatch.setattr(look, "next", next_of)
+    with Endless(tmp_path) as launcher:
+        (outcome,) = run_jobs(look, launcher, Console())
+    assert (outcome.name, outcome.status) == ("sample-default", "interrupted")
+    assert not (tmp_path / "sample-default" / "result.json").exists()
