@@ -73,9 +73,9 @@ def table_of(lines: Sequence[Line]) -> str:
     rows = ["| set | new items | cold | warm | all | seeds |", "|---|---|---:|---:|---:|---:|"]
     for data in dict.fromkeys(line["set"] for line in lines):
         of_set = [line for line in lines if line["set"] == data]
-        for choice in dict.fromkeys(line["choice"] for line in of_set):
+        for choice in CHOICES:
             of = [line for line in of_set if line["choice"] == choice]
-            rows.append(_row(data, choice, [line["model"] for line in of]))
+            rows += [] if not of else [_row(data, choice, [line["model"] for line in of])]
         rows.append(_row(data, "content neighbours", [line["content"] for line in of_set[:1]]))
     return "\n".join(rows)
 
