@@ -265,9 +265,7 @@ def test_a_first_look_tries_a_sample_then_all_and_says_how_to_go_on(tmp_path: Pa
     ended = sweep(tmp_path, "sweep=first_look", "sweep.share=0.5", "sweep.minutes=600", *fewer)[-1]
     found = ended["first_look"]
     assert (ended["best"], found["best"]["on"]) == ("default", "whole")
-    assert found["best"]["command"] == shlex.join(
-        ["python", "scripts/train.py", *TINY, f"output_root={tmp_path}"]
-    )
+    assert found["best"]["command"] == shlex.join(["twotower", "train", *TINY, f"output_root={tmp_path}"])
     (row,) = found["recipes"]
     sample, whole = (results(tmp_path)[name] for name in ("sample-default", "default"))
     assert row["sample"] == sample["metrics"]["valid/recall_at_20"]
