@@ -103,7 +103,9 @@ class Curves:
             self.data = dataset, Evaluator.Config.model_validate(settings["metrics"]).build()
         curve: list[float] = []
 
-        def seen(epoch: int, value: float) -> bool:
+        def seen(epoch: int, value: float | None) -> bool:
+            if value is None:  # asked in the midst of an epoch
+                return False
             curve.append(value)
             return stop(epoch, value)
 

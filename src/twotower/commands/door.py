@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.commands import go_on
+from twotower.commands.beforehand import SLOW
 from twotower.commands.compose import NOTHING_DONE, checked, show
 from twotower.commands.conf import CONF, choices, own_defaults, shape
 from twotower.commands.doors import SWEEP_ONLY
@@ -19,6 +20,7 @@ from twotower.commands.overrides import is_swept, sound_overrides
 from twotower.commands.run_settings import quoted
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
+from twotower.config.names_only import loaded, names_only
 from twotower.config.problems import NOT_VARIED, Problem, raise_problems
 from twotower.config.trust import SETTING as TRUST
 from twotower.runs.run_files import refuse_no_run
@@ -75,11 +77,8 @@ def _answer(
 ) -> int:
     overrides = [_folder_quoted(text) for text in overrides]
     if set(HELP) & set(flags):
-        print(
-            help_text(
-                CONF, config_name, description, choices, own_defaults() if config_name == "train" else {}
-            )
-        )
+        groups = [text for text in overrides if "=" not in text]
+        print(_help(config_name, description, groups))
         return DONE
     if "choices" in flags:
         print(choices_text(CONF, config_name, choices))
@@ -90,6 +89,18 @@ def _answer(
     if others := [flag for flag in flags if flag not in MULTIRUN]:
         return _show(config_name, others, overrides)
     return _run(config_name, task, overrides, multirun=bool(flags))
+
+
+def _help(config_name: str, description: str, groups: Sequence[str]) -> str:
+    """Return what a door says of itself, or of groups that stand beside `--help`."""
+    if not groups:
+        own = own_defaults() if config_name == "train" else {}
+        return help_text(CONF, config_name, description, choices, own)
+    from twotower.commands.reference import group_text
+
+    if not loaded({"torch"}):
+        names_only([name for name in SLOW if not loaded({name})])  # nothing runs after this
+    return "\n\n".join(group_text(CONF, config_name, group, choices) for group in groups)
 
 
 def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> int:

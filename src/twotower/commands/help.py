@@ -48,7 +48,8 @@ def help_text(
     lines += ["", "Keys (key=value; every key of a choice too, e.g. loss.temperature=0.05):"]
     for key, value in keys_of(conf, config).items():
         lines.append(f"  {key:<14} [{_of(key, value, own)}]")
-    lines += ["", "--info choices says what each choice is; --cfg job prints the whole configuration."]
+    further = "--help GROUP what its keys are; --cfg job prints the configuration."
+    lines += ["", f"--info choices says what each choice is, {further}"]
     lines += [f"Exit status: 0 done, 1 failed, 2 your input, 3 index rejected{REFUSED.get(config_name, '')}."]
     return "\n".join(lines)
 

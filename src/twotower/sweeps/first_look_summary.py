@@ -100,7 +100,7 @@ def _best(look: FirstLook, best: Recipe, part: str, leader: float | None) -> dic
         "value": value,
         "ended": look.outcomes[job.name].finished,
         "behind_baseline": leader is not None and sign * value < sign * leader,
-        "command": shlex.join(["python", "scripts/train.py", *look.context.fixed, *best.texts]),
+        "command": shlex.join(["twotower", "train", *look.context.fixed, *best.texts]),
     }
 
 

@@ -1,12 +1,17 @@
 """`--info choices`: every YAML of `conf/`, found by globbing, with a line that says what it is."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from twotower.commands.conf import CONF, choices, plain_file
 from twotower.commands.help import choices_text
+from twotower.commands.keys import takes
+from twotower.commands.reference import group_text
 from twotower.commands.run_settings import OF_THE_RUN
+from twotower.config.errors import InputError
+from twotower.config.spec import Count, DropoutRate, Width
 
 FILES = sorted(path for path in CONF.glob("*/*.yaml") if path.parent.name != "local")
 DOORS = {
@@ -102,3 +107,19 @@ def test_a_choice_whose_class_is_not_there_says_so_and_hides_no_other(tmp_path: 
 
 def test_a_group_without_choices_is_listed_empty() -> None:
     assert "\nloss\n\nstart" in choices_text(CONF, "train", lambda group: {})
+
+
+def test_help_of_a_group_has_each_key_with_default_range_and_meaning() -> None:
+    lines = group_text(CONF, "train", "loss", choices).splitlines()
+    at = lines.index("loss=power_softmax  (the default)")
+    told = "  power=4.0                  number ≥ 1 and ≤ 64. p; 1, 2, 4 and 8 are computed fastest."
+    assert told in lines[at : lines.index("", at)]
+    with pytest.raises(InputError, match="--help los: no group of this command; did you mean 'loss'"):
+        group_text(CONF, "train", "los", choices)
+
+
+def test_what_a_key_takes_is_said_in_words() -> None:
+    assert takes(Width) == "whole number > 0 and ≤ 4,096"
+    assert takes(Count) == "whole number ≥ 0"
+    assert takes(list[DropoutRate] | None) == "list of [number ≥ 0 and < 1] or null"
+    assert takes(dict[str, Literal["a", None]]) == "name: a, null"

@@ -133,7 +133,7 @@ def test_the_summary_has_the_figures_the_baseline_and_the_command(
     assert [row["recipe"] for row in found["recipes"]] == ["wide", "default", "flat"]
     assert [row["sample"] for row in found["recipes"]] == [0.3, 0.1, 0.0]
     assert found["baselines"] == {"ease": {"sample": 0.25, "whole": None}}
-    assert found["best"]["command"] == "python scripts/train.py embedding_dim=128"
+    assert found["best"]["command"] == "twotower train embedding_dim=128"
     assert (found["best"]["on"], found["best"]["behind_baseline"]) == ("sample", False)
     assert lines_of(found)[0].startswith("best        wide  valid recall@20 0.3000  on the sample alone")
     assert recipes_table(found).row_count == 4

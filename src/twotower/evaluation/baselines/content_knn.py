@@ -26,7 +26,7 @@ class ContentKnn(Baseline):
 
         def lesson(self) -> str:
             """Return what makes the towers read more of the content."""
-            return "new_items=by_content new_items.boost=0.75"
+            return "new_items=by_content new_items.boost=0.5"
 
     config: Config
 

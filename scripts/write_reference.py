@@ -1,0 +1,20 @@
+"""Write docs/reference.md, the page of every key, from the code.
+
+python scripts/write_reference.py
+"""
+
+from pathlib import Path
+
+from twotower.commands.conf import CONF
+from twotower.commands.reference import reference_page
+
+GUIDE = Path(__file__).parents[1] / "docs" / "reference.md"
+
+
+def page() -> str:
+    """Return the page; choices of one's own are left out."""
+    return reference_page(CONF, lambda group: {path.stem: path for path in (CONF / group).glob("*.yaml")})
+
+
+if __name__ == "__main__":
+    GUIDE.write_text(page(), encoding="utf-8")

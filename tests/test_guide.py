@@ -1,0 +1,146 @@
+"""README and the guide: links lead somewhere, commands are taken, the page of every key is as the code is."""
+
+import re
+import runpy
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from twotower.commands.compose import compose
+from twotower.commands.conf import CONF, groups, shape
+from twotower.commands.door import split_arguments
+from twotower.commands.doors import DOORS
+from twotower.commands.main import VERBS
+from twotower.commands.overrides import is_swept, sound_overrides
+from twotower.config.errors import InputError
+from twotower.config.reading import read
+from twotower.runs.fingerprint import key_of
+
+ROOT = Path(__file__).parents[1]
+GUIDE = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(GUIDE.rglob("*.md"))]
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^\$ (?:.* && )?(?:\w+=\S+ )*(?:python scripts/([\w/]+)\.py|twotower (\w+))(.*)")
+OF_A_RUN = ("resume", "rerun", "continue", "refresh")
+OWN = {"my_features", "mine", "shop", "squared_hinge"}
+"""Choices that a reader makes; those of which the guide has the YAML are run in test_end_to_end_guide.py."""
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def anchors(path: Path) -> set[str]:
+    """What a link may point to: headings, as GitHub and mkdocs make them."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", path.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=named)
+def test_links_lead_to_files_and_headings_that_are_there(path: Path) -> None:
+    text = FENCED.sub("", path.read_text(encoding="utf-8"))
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        assert target.is_file(), link
+        if GUIDE in path.parents:
+            assert target.resolve().is_relative_to(GUIDE), f"{link} leads out of the guide"
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_guide_lists_every_page_once() -> None:
+    def pages(node: object) -> Iterator[str]:
+        if isinstance(node, str):
+            yield node
+        for each in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+            yield from pages(each)
+
+    listed = list(pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
+    assert sorted(listed) == sorted(str(path.relative_to(GUIDE)) for path in GUIDE.rglob("*.md"))
+
+
+def test_the_page_of_every_key_is_as_the_code_is() -> None:
+    page = runpy.run_path(str(ROOT / "scripts" / "write_reference.py"))["page"]()
+    assert page == (GUIDE / "reference.md").read_text(encoding="utf-8"), "python scripts/write_reference.py"
+    assert "| `temperature` | `1.0` | number > 0 | What scores are divided by, before the power. |" in page
+    assert "cannot be used" not in page
+
+
+def commands() -> dict[tuple[str, ...], bool]:
+    """Script and arguments of each command of a console -> whether the text shows that it is refused."""
+    found: dict[tuple[str, ...], bool] = {}
+    for path in PAGES:
+        for block in CONSOLE.findall(path.read_text(encoding="utf-8")):
+            text = re.sub(r"\\\n\s*", "", block)
+            for line, after in zip(text.splitlines(), [*text.splitlines()[1:], ""], strict=True):
+                if match := COMMAND.match(re.sub(r"\s# .*", "", line)):
+                    found[match[1] or match[2], *shlex.split(match[3])] = after.startswith("error:")
+    return found
+
+
+def composable(arguments: tuple[str, ...]) -> Iterator[str]:
+    """What of a command can be composed: of several values the first, and no choices of the reader's."""
+    own = {key_of(text) for text in arguments if text.partition("=")[2] in OWN}
+    for text in split_arguments(list(arguments))[0]:
+        key, _, value = text.partition("=")
+        if text == "..." or key_of(text).partition(".")[0] in own:
+            continue
+        if not is_swept(text):
+            yield text
+        elif "(" not in value:
+            yield f"{key}={value.partition(',')[0]}"
+
+
+def refusal_of(script: str, *words: str) -> str:
+    """What a command would be told of its keys, choices and values; nothing is read but YAMLs."""
+    if script not in VERBS and not (ROOT / "scripts" / f"{script}.py").is_file():
+        return "there is no such command"
+    verb = next((text.partition("=")[0] for text in words if text.startswith(OF_A_RUN)), "")
+    door = verb if verb in DOORS else script
+    if door not in DOORS or verb in ("resume", "rerun") or "--help" in words:
+        return ""
+    overrides = list(composable(words))
+    known = frozenset().union(*shape(door)) | {verb, "experiment"}
+    if unknown := {key_of(text).partition(".")[0].lstrip("+~") for text in overrides} - known:
+        return f"unknown keys: {', '.join(unknown)}"
+    if door != "train":
+        return ""
+    problems, sound = sound_overrides(overrides)
+    problems += sound_overrides([text for text in words if is_swept(text)], sweep=True)[0]
+    values = [text for text in overrides if "." in key_of(text)]
+    try:  # choices alone are looked at above, and composed by the contract tests
+        problems += read(DOORS["train"].kind(), compose("train", sound))[1] if values else []
+    except InputError as error:
+        return str(error)
+    return "; ".join(f"{problem.key}: {problem.message}" for problem in problems)
+
+
+def test_every_command_is_one_that_the_program_takes() -> None:
+    found = commands()
+    assert len(found) > 60
+    wrong = {}
+    for command, is_refused in found.items():
+        refusal = refusal_of(*command)
+        if bool(refusal) != is_refused:
+            wrong[command] = refusal
+    assert wrong == {}
+
+
+def test_the_readme_is_short_and_shows_a_picture_first() -> None:
+    for name in ("README.md", "README.zh-CN.md"):
+        lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= 160
+        assert any(line.startswith("![") for line in lines[:15])
+
+
+def test_the_table_of_choices_has_them_all() -> None:
+    text = (GUIDE / "settings.md").read_text(encoding="utf-8")
+    for group in groups() | {"experiment"}:
+        for path in (CONF / group).glob("*.yaml"):
+            assert f"`{path.stem}`" in text, path
