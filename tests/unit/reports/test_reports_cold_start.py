@@ -10,7 +10,8 @@ import yaml
 from rich.console import Console
 
 from twotower.reports.compare.build import compare
-from twotower.reports.compare.comparison import Options, columns_of
+from twotower.reports.compare.columns import columns_of, names_of
+from twotower.reports.compare.comparison import Options
 from twotower.reports.compare.entries import known_key, label, validation_key
 from twotower.reports.compare.export import as_csv, as_json
 from twotower.reports.compare.record import read_run
@@ -77,7 +78,7 @@ def test_names_of_figures(tmp_path: Path) -> None:
 def test_columns_are_there_where_any_run_has_them(tmp_path: Path) -> None:
     runs = [write(tmp_path / "cold"), write(tmp_path / "plain", cold_start=None)]
     report = compare(runs, Options(tests=False))
-    names, *columns = columns_of(report, [])
+    names, columns = names_of(report), columns_of(report, [])
     at = [column.heading for column in columns].index("cold recall@20")
     named = ["cold", "warm", "all", "content cold", "random cold"]
     assert [column.heading for column in columns[at : at + 5]] == [f"{name} recall@20" for name in named]
@@ -86,7 +87,7 @@ def test_columns_are_there_where_any_run_has_them(tmp_path: Path) -> None:
     assert "cold_start/content/cold/recall_at_20" in as_csv(report).splitlines()[0]
     by_name = {row["name"]: row["figures"] for row in json.loads(as_json(report))["rows"]}
     assert by_name["cold"]["cold_start/content/warm/recall_at_10"] == pytest.approx(1.02)
-    assert compare(runs[1:], Options(tests=False)).columns == []
+    assert compare(runs[1:], Options(tests=False)).columns == ["valid/recall_at_20"]
     asked = compare(runs, Options(metric="test/recall_at_10", tests=False))
     assert asked.columns[0] == "cold_start/model/cold/recall_at_10"
 

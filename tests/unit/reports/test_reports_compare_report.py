@@ -283,7 +283,7 @@ def test_the_page_without_plotly_is_refused_before_anything_is_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"html= needs plotly.*'\.\[report\]'"):
+    with pytest.raises(InputError, match=r"html= needs plotly.*'twotower\[report\]'"):
         run_command([str(tmp_path / "missing"), f"html={tmp_path}/r.html"], "")
 
 
