@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +104,7 @@ class Trial:
         found += [] if last.startswith(words) else [f"says {last!r}"]
         found += ["has a traceback"] if "Traceback" in self.said else []
         begun = self.folder is not None and (self.folder / "config.yaml").is_file() and not self.ended()
-        if begun and f"resume={self.folder} goes on" not in last:
+        if begun and f"resume={quote(str(self.folder))} goes on" not in last:
             found.append(f"says {last!r} without the folder")
         if self.part == "sweep" and str(self.folder) not in last:
             found.append(f"says {last!r} without the sweep's folder")

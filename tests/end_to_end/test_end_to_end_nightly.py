@@ -164,7 +164,7 @@ def test_three_nights_lose_nothing_and_a_worse_model_is_refused(
         assert NEW_ITEM in found
 
         happens(client, days[2])
-        status, record, folder = night("changes.optimizer.learning_rate=1.0")
+        status, record, folder = night("changes.optimizer.learning_rate=30.0")
         assert (status, record["gate"]["passed"]) == (GATE_REFUSED, False)
         assert record["gate"]["new"] < record["gate"]["old"]
         assert version() == record["version"] == second

@@ -158,9 +158,12 @@ def test_a_run_may_lie_in_any_folder(
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_so_may_one_that_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_so_may_one_that_is_resumed(
+    own: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write(tmp_path / name, own)
     seen: list[Path] = []
     monkeypatch.setattr(sys, "argv", ["train.py", f"resume={tmp_path / name}"])
     with pytest.raises(SystemExit) as left:
-        run_door("train", lambda *_: 1, "words", {"resume": lambda folder, _: seen.append(folder) or 0})
+        run_door("train", lambda *_: 1, "words", {"resume": lambda folder, *_: seen.append(folder) or 0})
     assert (left.value.code, seen) == (0, [tmp_path / name])

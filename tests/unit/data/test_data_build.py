@@ -292,7 +292,7 @@ def test_needs_are_asked_before_anything_is_built(tmp_path, monkeypatch, cached)
 @pytest.mark.parametrize("what", ["user", "item"])
 def test_data_of_one_user_or_one_item_are_warned_of(tmp_path, what):
     rows = [(1, number) if what == "user" else (number, 1) for number in range(1, 40)]
-    lines = [f"{user},{item},{day * DAY}\n" for day, (user, item) in enumerate(rows)]
+    lines = [f"{user},{item},{day * DAY}\n" for day, (user, item) in enumerate(rows, 1000)]
     (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\n" + "".join(lines))
     source = TableFiles.Config(interactions_path=str(tmp_path / "log.csv")).build()
     dataset = build_dataset(source, Temporal(Temporal.Config(test=5, valid=5)), tmp_path / "cache")

@@ -65,7 +65,7 @@ def test_a_missing_extra_is_told_before_anything_runs(
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     (problem,) = launcher.config.problems(Facts())
     assert f"pip install 'twotower[{name}]'" in problem[1]
-    with pytest.raises(InputError, match=rf"'\.\[{name}\]'"), launcher:
+    with pytest.raises(InputError, match=rf"'twotower\[{name}\]'"), launcher:
         pass
     assert list(tmp_path.iterdir()) == []
 
