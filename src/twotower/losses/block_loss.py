@@ -85,9 +85,7 @@ def with_prior(positive_logits: Tensor, candidates: Candidates) -> Tensor:
 def own_logits_of(users: Tensor, own: Tensor, candidates: Candidates, power: float | None = None) -> Tensor:
     """Return logits [P, O] of each user's own candidates [P, O, D], -inf where there is none."""
     assert candidates.own_rows is not None
-    logits = logits_of(users[:, None], own)
-    if power is not None:
-        logits = linked(logits, power)
+    logits = linked(logits_of(users[:, None], own), power)
     if candidates.own_prior is not None:
         logits = logits + candidates.own_prior
     return logits.masked_fill(candidates.own_rows == 0, -torch.inf)

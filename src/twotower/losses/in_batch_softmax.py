@@ -91,10 +91,7 @@ class InBatchSoftmax(TemperatureLoss):
 
     def _positive_logits(self, users: Tensor, positives: Tensor, candidates: Candidates) -> Tensor:
         """Return the logits [P] of the positives, corrected as those of candidates are."""
-        logits = logits_of(users, positives)
-        if self.config.score_power is not None:
-            logits = linked(logits, self.config.score_power)
-        logits = with_prior(logits, candidates)
+        logits = with_prior(linked(logits_of(users, positives), self.config.score_power), candidates)
         return logits - candidates.positive_log_q if self.config.log_q_correction else logits
 
     def _bias(self, candidates: Candidates) -> Tensor:

@@ -135,9 +135,7 @@ class _Blockwise(GradientsMadeForward):
             for rows, struck in masks.blocks():
                 logits = torch.mm(low_users[rows], columns).to(accumulator)
                 slopes = None if power is None else powers.radii(1 + logits[:, :size] / power)
-                if power is not None:
-                    logits = powers.linked(logits, power)
-                logits += padded_bias
+                logits = powers.linked(logits, power).add_(padded_bias)
                 logits.view(-1).index_fill_(0, struck, -torch.inf)
                 logits = logits[:, :size]
                 if prior is not None:

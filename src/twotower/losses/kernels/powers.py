@@ -14,8 +14,13 @@ ROUNDING = 0.125
 """How far around y = 0 the corner is rounded. Between .03 and .5 recall does not tell them apart."""
 
 
-def linked(scores: Tensor, power: float) -> Tensor:
-    """Return the log of the odds of scores, of any shape, in a form that loses no digits."""
+def linked(scores: Tensor, power: float | None) -> Tensor:
+    """Return the log of the odds of scores, of any shape, in a form that loses no digits.
+
+    Without a power odds are exponentials, and scores their own log.
+    """
+    if power is None:
+        return scores
     round_off = math.sqrt(ROUNDING)
     return power * (torch.asinh((1 + scores / power) / round_off) + math.log(round_off / 2))
 

@@ -35,24 +35,32 @@ class Sides:
         self.num_candidates, dim = candidates.shape
         self.num_columns = padded(self.num_candidates)
         self.is_safe = is_safe
-        self.users, self.binary_users = users, (users * LOG2_E).to(precision)
+        self.users, self.low_users = users, self._lowered(users).to(precision)
         self.highest_bias = bias.max().to(accumulator)
         factors = (bias - self.highest_bias).to(accumulator).exp()
-        self.columns = self.binary_users.new_zeros(dim, self.num_columns)
+        self.columns = self.low_users.new_zeros(dim, self.num_columns)
         self.columns[:, : self.num_candidates] = candidates.T
         self.factors = self.columns.new_zeros(1, self.num_columns)
         self.factors[0, : self.num_candidates] = factors
         self.scaled = self.columns.new_zeros(self.num_columns, dim)
         torch.mul(candidates, factors[:, None], out=self.scaled[: self.num_candidates])
         self.exact_factors = factors
-        self.prior = None if prior is None else Prior((prior.lifts * LOG2_E).to(precision), prior.moments)
         self.logits = self.columns.new_empty(0)
         self.d_users = torch.empty(users.shape, dtype=accumulator, device=users.device)
         self.d_columns = torch.zeros(self.columns.shape, dtype=accumulator, device=users.device)
+        self.prior = None if prior is None else Prior(self._of_prior(prior), prior.moments)
+
+    def _lowered(self, users: Tensor) -> Tensor:
+        """Return users whose products with candidates are exponents of 2."""
+        return users * LOG2_E
+
+    def _of_prior(self, prior: Prior) -> Tensor:
+        """Return what a prior does to such exponents, [T, C]."""
+        return (prior.lifts * LOG2_E).to(self.columns.dtype)
 
     def exponentials(self, rows: slice, struck: Tensor) -> tuple[Tensor, Tensor]:
         """Return [b, W], 0 where struck, and the log of what they are to be multiplied with, [b] or one."""
-        users = self.binary_users[rows]
+        users = self.low_users[rows]
         if self.logits.numel() < len(users) * self.num_columns:
             self.logits = users.new_empty(len(users) * self.num_columns)
         flat = self.logits[: len(users) * self.num_columns]
@@ -99,18 +107,23 @@ class PoweredSides(Sides):
         prior: Prior | None,
         power: float,
     ) -> None:
-        super().__init__(users, candidates, bias, precision, True, None)
         self.power = power
-        self.binary_users = (users / power).to(precision)
+        super().__init__(users, candidates, bias, precision, True, prior)
         self.log_scale = self.highest_bias - power * math.log(2)
-        if prior is not None:
-            odds = prior.lifts.exp() if prior.odds is None else prior.odds
-            self.prior = Prior(odds.to(self.d_users.dtype), prior.moments)
         self.slopes = users.new_empty(0)
+
+    def _lowered(self, users: Tensor) -> Tensor:
+        """Return users whose products with candidates are added to 1."""
+        return users / self.power
+
+    def _of_prior(self, prior: Prior) -> Tensor:
+        """Return factors of the odds, [T, C]."""
+        odds = prior.lifts.exp() if prior.odds is None else prior.odds
+        return odds.to(self.d_users.dtype)
 
     def exponentials(self, rows: slice, struck: Tensor) -> tuple[Tensor, Tensor]:
         """Return the exponentials of linked logits; keeps their slopes for `add_gradients`."""
-        block = torch.mm(self.binary_users[rows], self.columns).to(self.d_users.dtype).add_(1)
+        block = torch.mm(self.low_users[rows], self.columns).to(self.d_users.dtype).add_(1)
         self.slopes = powers.radii(block)
         block.add_(self.slopes)
         block = powers.raised(block, self.power)
