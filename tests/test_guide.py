@@ -22,6 +22,7 @@ from twotower.runs.fingerprint import key_of
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(GUIDE.rglob("*.md"))]
+CHINESE = [ROOT / "README.zh-CN.md", *sorted((GUIDE / "zh").glob("*.md"))]
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (?:.* && )?(?:\w+=\S+ )*(?:python scripts/([\w/]+)\.py|twotower (\w+))(.*)")
@@ -156,8 +157,25 @@ def test_the_readme_is_short_and_shows_a_picture_first() -> None:
         assert any(line.startswith("![") for line in lines[:15])
 
 
-def test_the_table_of_choices_has_them_all() -> None:
-    text = (GUIDE / "settings.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["settings.md", "zh/settings.md"])
+def test_the_table_of_choices_has_them_all(name: str) -> None:
+    text = (GUIDE / name).read_text(encoding="utf-8")
     for group in groups() | {"experiment"}:
         for path in (CONF / group).glob("*.yaml"):
             assert f"`{path.stem}`" in text, path
+
+
+def figures(text: str) -> set[str]:
+    return set(re.findall(r"\d[\d.,]*\d", text))
+
+
+@pytest.mark.parametrize("path", CHINESE, ids=named)
+def test_the_chinese_shows_and_names_what_the_english_does(path: Path) -> None:
+    original = ROOT / "README.md" if path.parent == ROOT else GUIDE / path.name
+    chinese, english = path.read_text(encoding="utf-8"), original.read_text(encoding="utf-8")
+    assert FENCED.findall(chinese) == FENCED.findall(english)
+    chinese, english = FENCED.sub("", chinese), FENCED.sub("", english)
+    for begin in (r"^#+ ", r"^\|", r"^- "):
+        assert len(re.findall(begin, chinese, re.MULTILINE)) == len(re.findall(begin, english, re.MULTILINE))
+    assert set(re.findall(r"`[^`]+`", english)) <= set(re.findall(r"`[^`]+`", chinese))
+    assert figures(english) <= figures(chinese)
