@@ -29,10 +29,12 @@ def show(config_name: str, flags: Sequence[str], overrides: Sequence[str]) -> No
         overrides: that can be read, one value each.
 
     Raises:
-        InputError: it cannot be composed, or has no such part.
+        InputError: it cannot be composed, has no such part, or no flag says what to print.
     """
     raise_problems(misplaced(), NOTHING_DONE)
     asked = _parser().parse_known_args(flags)[0]
+    if asked.cfg is None and not any(flag.startswith(("--info", "-i")) for flag in flags):
+        raise InputError(f"{flags[0]}: says how --cfg job prints; add that")
     if asked.cfg == "job":
         config = whole(config_name, overrides)
         print(_yaml(config, asked.package, asked.resolve), end="")

@@ -39,6 +39,8 @@ def test_a_part_is_a_file_of_a_choice_and_a_value_stands_alone(capsys: pytest.Ca
     assert printed(capsys, "-c", "job", "-p", "_global_", DATA) == everything
     with pytest.raises(InputError, match=r"--package los: there is no such part; did you mean 'loss'\?"):
         printed(capsys, "-c", "job", "-p", "los", DATA)
+    with pytest.raises(InputError, match="-p: says how --cfg job prints; add that"):
+        printed(capsys, "-p", "loss", DATA)
 
 
 def test_a_reference_stands_as_typed_or_resolved(
