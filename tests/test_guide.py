@@ -22,10 +22,13 @@ from twotower.runs.fingerprint import key_of
 ROOT = Path(__file__).parents[1]
 GUIDE = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(GUIDE.rglob("*.md"))]
+CHINESE = [ROOT / "README.zh-CN.md", *sorted((GUIDE / "zh").glob("*.md"))]
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ (?:.* && )?(?:\w+=\S+ )*(?:python scripts/([\w/]+)\.py|twotower (\w+))(.*)")
 OF_A_RUN = ("resume", "rerun", "continue", "refresh")
+ABSENT = re.compile("there is no file|^needs ")
+"""A mistake that is none of a command: the reader has the file, or installs the extra."""
 OWN = {"my_features", "mine", "shop", "squared_hinge"}
 """Choices that a reader makes; those of which the guide has the YAML are run in test_end_to_end_guide.py."""
 
@@ -113,11 +116,15 @@ def refusal_of(script: str, *words: str) -> str:
         return ""
     problems, sound = sound_overrides(overrides)
     problems += sound_overrides([text for text in words if is_swept(text)], sweep=True)[0]
-    values = [text for text in overrides if "." in key_of(text)]
-    try:  # choices alone are looked at above, and composed by the contract tests
-        problems += read(DOORS["train"].kind(), compose("train", sound))[1] if values else []
+    try:
+        config, found = read(DOORS["train"].kind(), compose("train", sound))
     except InputError as error:
         return str(error)
+    problems += found
+    if not OWN & {
+        text.partition("=")[2] for text in words
+    }:  # the reader's data, or features, change the rest
+        problems += [each for each in config.between(whole=not found) if not ABSENT.search(each.message)]
     return "; ".join(f"{problem.key}: {problem.message}" for problem in problems)
 
 
@@ -132,15 +139,43 @@ def test_every_command_is_one_that_the_program_takes() -> None:
     assert wrong == {}
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/settings.md", "docs/zh/settings.md"])
+def test_the_five_tweaks_are_taken_one_after_the_other(name: str) -> None:
+    rows = re.findall(r"^\| `(.+?)` \|.*\|$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+    tweaks = [shlex.split(row) for row in rows if all("=" in word for word in row.split())]
+    assert len(tweaks) == 5
+    typed = ["experiment=founding_model"]
+    for words in tweaks:
+        typed += words
+        assert refusal_of("train", *typed) == ""
+
+
 def test_the_readme_is_short_and_shows_a_picture_first() -> None:
     for name in ("README.md", "README.zh-CN.md"):
         lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-        assert len(lines) <= 160
+        assert len(lines) <= 150
         assert any(line.startswith("![") for line in lines[:15])
 
 
-def test_the_table_of_choices_has_them_all() -> None:
-    text = (GUIDE / "settings.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["settings.md", "zh/settings.md"])
+def test_the_table_of_choices_has_them_all(name: str) -> None:
+    text = (GUIDE / name).read_text(encoding="utf-8")
     for group in groups() | {"experiment"}:
         for path in (CONF / group).glob("*.yaml"):
             assert f"`{path.stem}`" in text, path
+
+
+def figures(text: str) -> set[str]:
+    return set(re.findall(r"\d[\d.,]*\d", text))
+
+
+@pytest.mark.parametrize("path", CHINESE, ids=named)
+def test_the_chinese_shows_and_names_what_the_english_does(path: Path) -> None:
+    original = ROOT / "README.md" if path.parent == ROOT else GUIDE / path.name
+    chinese, english = path.read_text(encoding="utf-8"), original.read_text(encoding="utf-8")
+    assert FENCED.findall(chinese) == FENCED.findall(english)
+    chinese, english = FENCED.sub("", chinese), FENCED.sub("", english)
+    for begin in (r"^#+ ", r"^\|", r"^- "):
+        assert len(re.findall(begin, chinese, re.MULTILINE)) == len(re.findall(begin, english, re.MULTILINE))
+    assert set(re.findall(r"`[^`]+`", english)) <= set(re.findall(r"`[^`]+`", chinese))
+    assert figures(english) <= figures(chinese)

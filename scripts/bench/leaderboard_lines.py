@@ -87,7 +87,7 @@ def command_of(overrides: Sequence[str]) -> str:
     kept = [text for text in overrides if text.partition("=")[0] not in NOT_SHAPING | {"seed"}]
     if folder:
         kept = [text.replace(folder.rstrip("/"), f"${DATA_VARIABLE}") for text in kept]
-    return " ".join(["python scripts/train.py", *kept])
+    return " ".join(["twotower train", *kept])
 
 
 def read(path: Path) -> list[Line]:

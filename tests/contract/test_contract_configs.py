@@ -1,18 +1,25 @@
 """Every YAML of `conf/`, found by globbing: composes, is checked without a complaint, and is short."""
 
+import functools
+import operator
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from twotower.commands.compose import checked, compose
 from twotower.commands.conf import CONF, groups, shape
 from twotower.commands.doors import DOORS as KINDS
 from twotower.commands.doors import SWEEP_ONLY
+from twotower.commands.overrides import sound_overrides
+from twotower.commands.show import whole
+from twotower.config.reading import read
 from twotower.config.spec import TARGET, locate
-from twotower.pipeline.run_config import RunConfig, problems_of
+from twotower.pipeline.run_config import RunConfig, choices_of, problems_of
 
 FILES = sorted(CONF.glob("**/*.yaml"))
 DOORS = {path.stem for path in CONF.glob("*.yaml") if "# @package" not in path.read_text()}
@@ -104,13 +111,46 @@ def test_every_choice_composes_and_checks(path: Path, files: list[str]) -> None:
     assert problems_of({key: value for key, value in settings.items() if key not in SWEEP_ONLY}) == []
 
 
+def assert_whole(door: str, overrides: list[str]) -> Any:
+    """Assert that `--cfg job` leaves out no key, and is read as what the YAMLs say; return the settings."""
+    _, sound = sound_overrides(overrides)
+    printed = yaml.safe_load(OmegaConf.to_yaml(whole(door, sound), resolve=True))
+    kind = KINDS[door].kind()
+    settings, problems = read(kind, printed)
+    assert problems == []
+    assert settings == read(kind, compose(door, sound))[0]
+    assert printed.keys() == kind.model_fields.keys()
+    for key, choice in choices_of(settings):
+        given = functools.reduce(operator.getitem, key.split("."), printed)
+        assert given.keys() == {TARGET, *type(choice).model_fields}, key
+    return settings
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent != CONF], ids=named)
+def test_the_whole_configuration_of_every_choice_has_every_key(path: Path, files: list[str]) -> None:
+    if package := PACKAGES.get(named(path)):
+        pytest.importorskip(package)
+    overrides = overrides_for(path, files)
+    settings = assert_whole("train", overrides)
+    assert (settings.sweep is None) == (path.parent.name != "sweep")
+
+
+@pytest.mark.parametrize("door", sorted(DOORS))
+def test_the_whole_configuration_of_every_door_has_every_key(door: str, tmp_path: Path) -> None:
+    assert_whole(door, required(door, tmp_path))
+
+
+def required(door: str, folder: Path) -> list[str]:
+    """What a door must be told; of a run that has nothing but a configuration."""
+    (folder / "config.yaml").write_text(yaml.safe_dump(checked("train", [])))
+    keys = shape(door)[1]
+    overrides = [f"{key}={folder}" for key in ("run", "bundle", "bundles") if key in keys]
+    return overrides + [f"{key}={value}" for key, value in REQUIRED.items() if key in keys]
+
+
 @pytest.mark.parametrize("door", sorted(DOORS))
 def test_every_door_composes_and_checks(door: str, tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(checked("train", [])))
-    keys = shape(door)[1]
-    overrides = [f"{key}={tmp_path}" for key in ("run", "bundle", "bundles") if key in keys]
-    overrides += [f"{key}={value}" for key, value in REQUIRED.items() if key in keys]
-    settings = checked(door, overrides)
+    settings = checked(door, required(door, tmp_path))
     assert set(settings) == set.union(*map(set, shape(door))) - {"sweep", "tour"}
 
 

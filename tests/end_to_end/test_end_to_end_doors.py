@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from twotower.commands import conf
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF, groups
 from twotower.commands.doors import SWEEP_ONLY
@@ -125,12 +126,33 @@ def test_cfg_job_prints_the_whole_configuration(
     required |= {"bundles": "runs"}
     run = [f"{key}={value}" for key, value in required.items() if key in KEYS[script]]
     config = yaml.safe_load(door(script, "--cfg", "job", "debug=true", *run))
-    none = {"sweep", "tour"}  # no choice unless one is made
-    assert config.keys() | none == KEYS[script] | GROUPS[script] | none
+    assert config.keys() == KEYS[script] | GROUPS[script]
     assert config["debug"] is True
-    for group in GROUPS[script] - {"features", "baselines", *none}:
+    for group in GROUPS[script] - {"features", "baselines", "sweep", "tour"}:
         assert config[group]["_target_"].startswith("twotower.")
     assert list(tmp_path.iterdir()) == [tmp_path / "config.yaml"]
+
+
+def test_what_cfg_job_prints_can_be_trained_from(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(conf, "OTHERS", (tmp_path / "conf",))
+    groups_of_it = ["data=synthetic", "objective=next_item", "negatives=uniform", "item_bias=none"]
+    words = [*TINY, *groups_of_it, "loss=bce"]
+    printed = door("train", *words, "--cfg", "job")
+    assert yaml.safe_load(printed)["loss"]["negative_weight"] == 1.0  # which conf/loss/bce.yaml does not say
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "again.yaml").write_text(f"# @package _global_\n{printed}")
+    (tmp_path / "conf" / "loss").mkdir()
+    (tmp_path / "conf" / "loss" / "again.yaml").write_text(
+        door("train", *words, "--cfg", "job", "-p", "loss")
+    )
+    door("train", *words)
+    door("train", *groups_of_it, "experiment=again", "loss=again", "reuse=false")
+    first, again = results(tmp_path / "outputs")
+    assert first["metrics"] == again["metrics"]
+    assert first["training"] != {}
 
 
 def results(root: Path) -> list[dict[str, Any]]:

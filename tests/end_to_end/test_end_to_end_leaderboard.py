@@ -52,7 +52,7 @@ def test_seeds_are_run_once_kept_as_lines_and_told_without_training(
     assert first["figures"]["test/recall_at_20"] == round(result["metrics"]["test/recall_at_20"], 5)
     assert (first["seed"], second["seed"], first["recipe"]) == (1, 2, second["recipe"])
     assert first["fingerprint"] == result["fingerprint"]
-    assert first["command"] == " ".join(["python scripts/train.py", *TINY])
+    assert first["command"] == " ".join(["twotower train", *TINY])
     assert first["machine"]["cores"] == result["provenance"]["machine"]["cores"]
     # 100 items and row 0 of 63 columns and more; what is fitted for new items is not among them
     assert 101 * 63 < first["parameters"] < 101 * 63 + 6_000
@@ -93,4 +93,4 @@ def test_a_claim_is_read_off_the_head_comment() -> None:
 def test_a_command_names_no_path_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DATA_VARIABLE, "/here/data")
     typed = ["experiment=x", "data.path=/here/data/x.txt", "output_root=/there", "seed=3", "name=y"]
-    assert command_of(typed) == "python scripts/train.py experiment=x data.path=$TWOTOWER_DATA_DIR/x.txt"
+    assert command_of(typed) == "twotower train experiment=x data.path=$TWOTOWER_DATA_DIR/x.txt"

@@ -1,7 +1,6 @@
 """From the command line to plain, checked values."""
 
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -45,7 +44,16 @@ def compose(config_name: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def _composed(config_name: str, overrides: Iterable[str]) -> tuple[dict[str, Any], list[Problem]]:
-    """Compose; a value that cannot be resolved becomes None and a problem with its key."""
+    config, problems = resolvable(config_name, overrides)
+    return plain(config), problems
+
+
+def resolvable(config_name: str, overrides: Iterable[str]) -> tuple[DictConfig, list[Problem]]:
+    """Compose; a value that cannot be resolved becomes None and a problem with its key.
+
+    Raises:
+        InputError: Hydra cannot put it together.
+    """
     overrides = list(overrides)
     beginning, problems = store_run_settings(plain_file(config_name), overrides)
     try:
@@ -57,7 +65,8 @@ def _composed(config_name: str, overrides: Iterable[str]) -> tuple[dict[str, Any
         raise InputError(f"not YAML: {' '.join(str(error).split())}") from error
     while True:
         try:
-            return plain(config), list(problems.values())
+            plain(config)
+            return config, list(problems.values())
         except OmegaConfBaseException as error:
             key = str(error.full_key)
             if not key or key in problems:
@@ -155,13 +164,3 @@ def problems_of_choices(config_name: str, settings: Mapping[str, Any]) -> list[P
 
     assert isinstance(config, RunConfig)
     return [*found, *config.between(whole=not found)]
-
-
-def show(config_name: str, flags: list[str], overrides: list[str]) -> None:
-    """Let Hydra print what its own flags ask for, such as `--cfg job`."""
-    raise_problems(misplaced(), NOTHING_DONE)
-    _composed(config_name, overrides)  # Hydra itself ends with a traceback where that cannot be done
-    beginning, problems = store_run_settings(plain_file(config_name), overrides)
-    raise_problems(problems.values(), NOTHING_DONE)
-    sys.argv[1:] = [*flags, *overrides, *searchpath()]  # where Hydra looks
-    hydra.main(config_path=str(places()[0]), config_name=beginning, version_base="1.3")(lambda _: None)()

@@ -61,7 +61,7 @@ def choices(group: str) -> dict[str, Path]:
 
 
 def own_defaults() -> dict[str, Any]:
-    """Return what the user's own defaults for `twotower train` say: group -> choice, key -> value.
+    """Return what the user's own defaults for `twotower train` say: group -> choice, key path -> value.
 
     Raises:
         InputError: they are not YAML.
@@ -75,7 +75,14 @@ def own_defaults() -> dict[str, Any]:
     values = dict(found) if isinstance(found, dict) else {}
     chosen = [entry for entry in values.pop("defaults", None) or () if isinstance(entry, dict)]
     words = {key.removeprefix("override").strip(" /"): entry[key] for entry in chosen for key in entry}
-    return values | words
+    return dict(_paths(values)) | words
+
+
+def _paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        yield from (
+            _paths(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+        )
 
 
 def misplaced() -> Iterator[Problem]:

@@ -11,13 +11,14 @@ from typing import Any
 
 from twotower.commands import go_on
 from twotower.commands.beforehand import SLOW
-from twotower.commands.compose import NOTHING_DONE, checked, show
+from twotower.commands.compose import NOTHING_DONE, checked
 from twotower.commands.conf import CONF, choices, own_defaults, shape
 from twotower.commands.doors import SWEEP_ONLY
 from twotower.commands.help import choices_text, help_text
 from twotower.commands.hints import hints
 from twotower.commands.overrides import is_swept, sound_overrides
 from twotower.commands.run_settings import quoted
+from twotower.commands.show import show
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, exit_status
 from twotower.config.names_only import loaded, names_only
@@ -81,7 +82,7 @@ def _answer(
         print(_help(config_name, description, groups))
         return DONE
     if "choices" in flags:
-        print(choices_text(CONF, config_name, choices))
+        print(choices_text(CONF, config_name, choices, _own(config_name)))
         return DONE
     for verb, call in verbs.items():
         if folders := [text.partition("=")[2] for text in overrides if text.startswith(f"{verb}=")]:
@@ -94,13 +95,16 @@ def _answer(
 def _help(config_name: str, description: str, groups: Sequence[str]) -> str:
     """Return what a door says of itself, or of groups that stand beside `--help`."""
     if not groups:
-        own = own_defaults() if config_name == "train" else {}
-        return help_text(CONF, config_name, description, choices, own)
+        return help_text(CONF, config_name, description, choices, _own(config_name))
     from twotower.commands.reference import group_text
 
     if not loaded({"torch"}):
         names_only([name for name in SLOW if not loaded({name})])  # nothing runs after this
-    return "\n\n".join(group_text(CONF, config_name, group, choices) for group in groups)
+    return "\n\n".join(group_text(CONF, config_name, group, choices, _own(config_name)) for group in groups)
+
+
+def _own(config_name: str) -> dict[str, Any]:
+    return own_defaults() if config_name == "train" else {}
 
 
 def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> int:
@@ -124,7 +128,7 @@ def _run(config_name: str, task: Task, overrides: list[str], multirun: bool) -> 
 
 
 def _show(config_name: str, flags: list[str], overrides: list[str]) -> int:
-    """Print what Hydra's flags ask for, then what is wrong with it."""
+    """Print what flags such as `--cfg` ask for, then what is wrong with it."""
     for text in filter(is_swept, overrides):
         raise InputError(f"{text} has several values, and {flags[0]} shows one job: give one of them")
     problems, sound = sound_overrides(overrides)

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from twotower.commands.keys import shown
 from twotower.commands.main import VERBS
 from twotower.commands.run_settings import OF_THE_RUN
 from twotower.config.errors import InputError
@@ -37,7 +38,7 @@ def help_text(
         config_name: the YAML in it that the door starts from.
         description: what the door does.
         choices: of a group.
-        own: group -> choice and key -> value that the user's own defaults say.
+        own: group -> choice and key path -> value that the user's own defaults say.
     """
     config = _read(conf / f"{config_name}.yaml")
     lines = [description.strip(), "", "Groups (group=choice):"]
@@ -48,17 +49,27 @@ def help_text(
     lines += ["", "Keys (key=value; every key of a choice too, e.g. loss.temperature=0.05):"]
     for key, value in keys_of(conf, config).items():
         lines.append(f"  {key:<14} [{_of(key, value, own)}]")
+    lines += [f"  {key:<14} [{shown(value)}, yours]" for key, value in own.items() if "." in key]
     further = "--help GROUP what its keys are; --cfg job prints the configuration."
     lines += ["", f"--info choices says what each choice is, {further}"]
     lines += [f"Exit status: 0 done, 1 failed, 2 your input, 3 index rejected{REFUSED.get(config_name, '')}."]
     return "\n".join(lines)
 
 
-def choices_text(conf: Path, config_name: str, choices: Choices) -> str:
-    """Return every group with its choices, one line each; the default is marked with a star."""
+def choices_text(conf: Path, config_name: str, choices: Choices, own: Mapping[str, Any] = NOTHING) -> str:
+    """Return every group with its choices, one line each; the default is marked with a star.
+
+    Args:
+        conf: the folder of all choices.
+        config_name: the YAML in it that the door starts from.
+        choices: of a group.
+        own: group -> choice that the user's own defaults say.
+    """
     lines = []
-    for group, default in groups_of(_read(conf / f"{config_name}.yaml")):
-        lines += ["", f"{group}{HEADINGS.get(default, '')}"]
+    for group, ours in groups_of(_read(conf / f"{config_name}.yaml")):
+        default = own.get(group, ours)
+        heading = f"  (* is yours; else {'none' if ours is None else ours})"
+        lines += ["", f"{group}{heading if group in own else HEADINGS.get(ours, '')}"]
         found = choices(group)
         width = max(map(len, found), default=0)
         for name, path in sorted(found.items()):
@@ -69,13 +80,8 @@ def choices_text(conf: Path, config_name: str, choices: Choices) -> str:
 
 def _of(key: str, default: Any, own: Mapping[str, Any]) -> str:
     """Return a default as `--help` shows it; one of the user's own as such."""
-    if key not in own or isinstance(own[key], dict):
-        return str(_shown(default))
-    return f"{own[key]}, yours; else {_shown(default)}"
-
-
-def _shown(default: Any) -> Any:
-    return {NOT_SET: "required", OF_THE_RUN: "as the run had it"}.get(str(default), default)
+    ours = {NOT_SET: "required", OF_THE_RUN: "as the run had it"}.get(str(default), shown(default))
+    return f"{shown(own[key])}, yours; else {ours}" if key in own else ours
 
 
 def groups_of(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

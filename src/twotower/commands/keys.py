@@ -54,7 +54,7 @@ def settable(kind: type[Config], given: Mapping[str, Any], comments: Mapping[str
     return [
         Key(
             name,
-            _shown(given[name]) if name in given else _default(field),
+            shown(given[name]) if name in given else _default(field),
             takes(field.annotation, field.metadata),
             meanings.get(name) or comments.get(name, ""),
         )
@@ -73,7 +73,7 @@ def takes(annotation: Any, metadata: Sequence[Any] = ()) -> str:
     if origin is typing.Annotated:
         return takes(arguments[0], [*arguments[1:], *metadata])
     if origin is typing.Literal:
-        return ", ".join(_shown(word) for word in arguments)
+        return ", ".join(shown(word) for word in arguments)
     if origin in (typing.Union, types.UnionType):
         others = [takes(each, metadata) for each in arguments if each is not type(None)]
         null = ["null"] if type(None) in arguments else []
@@ -107,19 +107,19 @@ def _range(metadata: Sequence[Any]) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    return "required" if field.is_required() else _shown(field.get_default(call_default_factory=True))
+    return "required" if field.is_required() else shown(field.get_default(call_default_factory=True))
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a value as YAML writes it; of choices by name the names."""
     if isinstance(value, Component.Config):
         return value.owner.__name__
     if isinstance(value, Mapping):
         if value and all(isinstance(each, Mapping | Config) for each in value.values()):
             return ", ".join(value)
-        return "{" + ", ".join(f"{key}: {_shown(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {shown(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_shown, value))}]"
+        return f"[{', '.join(map(shown, value))}]"
     words = {None: "null", True: "true", False: "false", "": '""'}
     return words[value] if value is None or isinstance(value, bool) or value == "" else str(value)
 

@@ -3,15 +3,15 @@
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from twotower.commands.doors import DOORS
-from twotower.commands.help import COMMAND, MAX_WIDTH, Choices, groups_of, keys_of
-from twotower.commands.keys import Key, bases_of, classes_of, comments_of, described, settable
+from twotower.commands.help import COMMAND, MAX_WIDTH, NOTHING, Choices, groups_of, keys_of
+from twotower.commands.keys import Key, bases_of, classes_of, comments_of, described, settable, shown
 from twotower.commands.run_settings import OF_THE_RUN
 from twotower.config.component import Component
 from twotower.config.errors import InputError
@@ -47,7 +47,9 @@ class Section:
     target: str = ""
 
 
-def group_text(conf: Path, config_name: str, group: str, choices: Choices) -> str:
+def group_text(
+    conf: Path, config_name: str, group: str, choices: Choices, own: Mapping[str, Any] = NOTHING
+) -> str:
     """Return what `--help GROUP` prints: each choice, and each of its keys.
 
     Args:
@@ -55,6 +57,7 @@ def group_text(conf: Path, config_name: str, group: str, choices: Choices) -> st
         config_name: the YAML in it that the door starts from.
         group: as typed.
         choices: of a group.
+        own: group -> choice and key path -> value that the user's own defaults say.
 
     Raises:
         InputError: the door has no such group.
@@ -62,16 +65,27 @@ def group_text(conf: Path, config_name: str, group: str, choices: Choices) -> st
     defaults = dict(groups_of(_read(conf / f"{config_name}.yaml")))
     if group not in defaults:
         raise InputError(f"--help {group}: no group of this command; {nearest(group, sorted(defaults))}")
+    marks = {f"{group}={defaults[group]}": "  (the default)"}
+    if group in own:
+        marks = {f"{group}={defaults[group]}": "  (our default)", f"{group}={own[group]}": "  (your default)"}
     lines: list[str] = []
     for section in _sections(group, choices(group)):
-        mark = "  (the default)" if section.title == f"{group}={defaults[group]}" else ""
+        mark = marks.get(section.title, "")
         lines += ["", f"{section.title}{mark}", *_wrapped(section.text, "  ", "  ")]
-        names = [f"  {key.name}={key.default}" for key in section.keys]
+        keys = [_as_own(key, own, f"{group}.{key.name}") for key in section.keys]
+        names = [f"  {key.name}={key.default}" for key in keys]
         width = min(max(map(len, names), default=0), 40)
-        for name, key in zip(names, section.keys, strict=True):
+        for name, key in zip(names, keys, strict=True):
             told = f"{key.takes}. {key.meaning}" if key.meaning else key.takes
             lines += _wrapped(told, f"{name:<{width}}  ", " " * (width + 2))
     return "\n".join(lines[1:])
+
+
+def _as_own(key: Key, own: Mapping[str, Any], path: str) -> Key:
+    """Return a key with the default that is the user's own, if it has one."""
+    if path not in own:
+        return key
+    return replace(key, default=shown(own[path]), takes=f"yours, else {key.default}; {key.takes}")
 
 
 def reference_page(conf: Path, choices: Choices) -> str:

@@ -67,10 +67,14 @@ class Config(BaseModel):
             message = first["msg"].removeprefix("Value error, ")
             raise InputError(f"{where:.200}: {message:.200}, got {first['input']!r:.80}") from error
 
+    def plain(self) -> dict[str, Any]:
+        """Return the plain value of every field that is there, choices as YAML writes them."""
+        found = {name: getattr(self, name) for name in type(self).model_fields if hasattr(self, name)}
+        return {name: _plain(value) for name, value in found.items()}
+
     def spec(self) -> dict[str, Any]:
-        """Return the plain values from which these settings are read again, every field among them."""
-        fields = {name: _plain(getattr(self, name)) for name in type(self).model_fields}
-        return {TARGET: f"{self.owner.__module__}.{self.owner.__qualname__}", **fields}
+        """Return the plain values from which this choice is read again, every field among them."""
+        return {TARGET: f"{self.owner.__module__}.{self.owner.__qualname__}", **self.plain()}
 
     def problems(self, facts: Facts) -> Iterable[tuple[str, str]]:
         """Yield (field, message) of what goes wrong beside the other choices; field "" is all of this one.
@@ -120,8 +124,8 @@ class Component:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Config):
-        return value.spec()
+    if isinstance(value, _Config):
+        return value.spec() if isinstance(value, Component.Config) else value.plain()
     if isinstance(value, Mapping):
         return {key: _plain(each) for key, each in value.items()}
     return list(map(_plain, value)) if isinstance(value, list | tuple) else value

@@ -207,6 +207,18 @@ def test_help_shows_one_s_own_defaults_as_such(
     assert next(line for line in lines if line.startswith("  optimizer ")).endswith(
         "[adagrad, yours; else adamw]"
     )
+    assert "  loss.temperature [3, yours]" in lines
+    assert "  debug          [false]" in lines
+    groups = printed(["--info", "choices"], monkeypatch, capsys)
+    (section,) = (part for part in groups.split("\n\n") if part.startswith("optimizer"))
+    heading, *choices_of_it = section.splitlines()
+    assert heading == "optimizer  (* is yours; else adamw)"
+    assert [line.split()[1] for line in choices_of_it if line.startswith(" *")] == ["adagrad"]
+    lines = printed(["--help", "loss", "optimizer"], monkeypatch, capsys).splitlines()
+    assert {"loss=power_softmax  (the default)", "optimizer=adagrad  (your default)"} <= set(lines)
+    assert "optimizer=adamw  (our default)" in lines
+    told = lines[lines.index("loss=power_softmax  (the default)") + 2]
+    assert re.match(r"  temperature=3 +yours, else 1\.0; number > 0\. What scores are divided by", told)
 
 
 def test_of_two_files_with_one_name_one_s_own_is_taken(conf: Conf) -> None:
