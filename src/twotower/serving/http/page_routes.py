@@ -15,8 +15,10 @@ from starlette.responses import Response
 
 from twotower.serving.browser import Browser, as_shown
 from twotower.serving.http import models
+from twotower.serving.http.answers import said
+from twotower.serving.http.ids import id_of
+from twotower.serving.http.models import where_of
 from twotower.serving.http.other_bundles import OtherBundles
-from twotower.serving.http.routes import id_of, said, where_of
 from twotower.serving.live.changes import Event
 from twotower.serving.live.service import LiveService
 from twotower.serving.requests import Request
