@@ -191,13 +191,25 @@ class ReloadRequest(Strict):
 WHERE: TypeAdapter[dict[str, Any]] = TypeAdapter(Where)
 
 
+FEATURES: TypeAdapter[dict[str, Any]] = TypeAdapter(Features)
+
+
 def where_of(text: str | None) -> dict[str, Any]:
     """Return the conditions that a query holds as JSON text. Raises HttpError: 422, it holds none."""
+    return _held(text, "where", WHERE)
+
+
+def features_of(text: str | None) -> dict[str, Any]:
+    """Return the features that a query holds as JSON text. Raises HttpError: 422, it holds none."""
+    return _held(text, "features", FEATURES)
+
+
+def _held(text: str | None, name: str, kind: TypeAdapter[dict[str, Any]]) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        return WHERE.validate_python(orjson.loads(text.encode("utf-8", "replace")), strict=True)
+        return kind.validate_python(orjson.loads(text.encode("utf-8", "replace")), strict=True)
     except orjson.JSONDecodeError as error:
-        raise HttpError(422, f"where: not JSON: {error!s:.300}", "where") from error
+        raise HttpError(422, f"{name}: not JSON: {error!s:.300}", name) from error
     except ValidationError as error:
-        raise from_details(error.errors(), "where") from error
+        raise from_details(error.errors(), name) from error
