@@ -279,6 +279,16 @@ def test_a_new_visitor_has_a_profile_and_a_basket(page: Any, service: str) -> No
     shown(page, "#basket-box").to_be_hidden()
 
 
+def test_an_address_of_another_bundle_asks_for_what_this_one_has(page: Any, service: str) -> None:
+    page.goto(
+        f"{service}/?features=%7B%22height%22%3A180%2C%22country%22%3A%22GB%22%7D&k=many&where=nonsense"
+    )
+    shown(page, "#recommend-status").to_have_text("10 items for the new visitor.")
+    shown(page, "#profile-country").to_have_value("GB")
+    shown(page, "#problem").to_be_hidden()
+    assert page.url == f"{service}/?features=%7B%22country%22%3A%22GB%22%7D"
+
+
 def test_a_bundle_alone_says_how_to_get_a_second(page: Any, root: Path, tmp_path: Path) -> None:
     shutil.copytree(root / "first", tmp_path / "demo" / "first")
     with served(tmp_path / "demo") as service:

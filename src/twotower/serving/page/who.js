@@ -33,9 +33,11 @@ export async function beUser(id, { basket = [], step = true } = {}) {
   changed(step);
 }
 
+// Of columns that this bundle's users lack, from an address or a bundle before, nothing is asked.
 export function beVisitor(features = {}, { basket = [], step = true } = {}) {
   turn();
-  Object.assign(state, { visitor: features, basket });
+  const there = state.profile.filter(({ name }) => Object.hasOwn(features, name));
+  Object.assign(state, { visitor: Object.fromEntries(there.map(({ name }) => [name, features[name]])), basket });
   for (const column of state.profile) byId(`profile-${column.name}`).value = asTyped(features[column.name]);
   changed(step);
 }
@@ -61,7 +63,7 @@ export async function whoever({ user, features, history } = readAddress()) {
 
 // What is known of who asks may be another's after a change of bundles.
 export async function again() {
-  if (state.visitor) changed();
+  if (state.visitor) beVisitor(state.visitor, { basket: state.basket, step: false });
   else if (state.user) await beUser(state.user.user_id, { basket: state.basket, step: false });
   else await whoever();
 }
