@@ -1,13 +1,17 @@
 """The page in a browser without a window: what people see, by keyboard, without an error in its console."""
 
+import contextlib
+import json
+import re
 import shutil
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import uvicorn
@@ -37,17 +41,27 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     for name in ("numbers", "first", "second"):  # the newest is shown first
         (folder / name).mkdir()
-        tiny_bundle.write(folder / name / "bundle", history_items="tower", text=name != "numbers")
+        tiny_bundle.write(
+            folder / name / "bundle",
+            history_items="tower",
+            text=name != "numbers",
+            seed=2 if name == "second" else 1,
+            profiles=True,
+        )
     return folder
 
 
 @pytest.fixture
 def service(root: Path, request: pytest.FixtureRequest) -> Iterator[str]:
-    """Serve on a free port, in a thread, with the keys of the test's parameter."""
+    with served(root, getattr(request, "param", [])) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def served(root: Path, keys: Sequence[str] = ()) -> Iterator[str]:
+    """Serve on a free port, in a thread, with some keys."""
     live = LiveService(root, root / "first" / "bundle", None, lambda folder: folder / "bundle")
-    application = create_app(
-        live, ServiceConfig(bundle="run", console="quiet"), Keys(getattr(request, "param", []))
-    )
+    application = create_app(live, ServiceConfig(bundle="run", console="quiet"), Keys(keys))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -87,15 +101,16 @@ def page(browser: Any) -> Iterator[Any]:
     assert unexpected == []
 
 
-def choose_user(page: Any, typed: str) -> None:
+def choose_user(page: Any, typed: str, num_items: int = 10) -> None:
     """Choose the first user whose id begins so, by keyboard alone."""
     page.focus("#user")
     page.keyboard.type(typed)
+    page.keyboard.press("ArrowDown")  # before there is an answer
+    shown(page, "#user").to_have_attribute("aria-activedescendant", "user-list-0")
     shown(page, "#user-list li").to_have_count(1)
-    page.keyboard.press("ArrowDown")
-    assert page.get_attribute("#user", "aria-activedescendant") == "user-list-0"
     page.keyboard.press("Enter")
-    shown(page, "#recommendations .card").to_have_count(10)
+    shown(page, "#recommend-status").to_contain_text(f"{num_items} items for user {typed}")
+    shown(page, "#recommendations .card").to_have_count(num_items)
 
 
 def shown(page: Any, selector: str) -> Any:
@@ -131,6 +146,178 @@ def test_a_user_is_chosen_by_keyboard_and_filters_change_the_cards(page: Any, se
     page.locator("#recommendations .card").nth(0).get_by_text("Add to history").click()
     shown(page, "#history li").to_have_count(10)
     assert page.locator("#history li button").nth(0).inner_text() == first
+
+
+def answered(page: Any, path: str, act: Any) -> Any:
+    """Do something, and return the answer to what the page asks at a path thereafter."""
+    with page.expect_response(lambda response: path in response.url) as told:
+        act()
+    return told.value.json()
+
+
+def names(page: Any) -> list[str]:
+    return list(page.locator("#recommendations h3").all_inner_texts())
+
+
+def test_the_page_opens_on_somebody_whom_a_reload_shows_again(page: Any, service: str) -> None:
+    page.goto(service)
+    shown(page, "#recommendations .card").to_have_count(10)
+    user = page.input_value("#user")
+    assert page.url == f"{service}/?user={user}"
+    before = names(page)
+    page.reload()
+    shown(page, "#recommendations .card").to_have_count(10)
+    assert (page.input_value("#user"), names(page)) == (user, before)
+
+
+def test_the_address_has_the_user_and_the_filters(page: Any, service: str) -> None:
+    page.goto(f"{service}/?user=user-03")
+    shown(page, "#recommend-status").to_contain_text("10 items for user user-03.")
+    page.check("#facets input[value=kids]")
+    page.fill("#facet-price-max", "6")
+    page.fill("#k", "3")
+    page.uncheck("#exclude-seen")
+    shown(page, "#recommend-status").to_contain_text("where Tags is kids, Price ≤ 6")
+    shown(page, "#recommendations .card").to_have_count(3)
+    sync_api.expect(page).to_have_url(re.compile("exclude_seen=false"))
+    address, before = page.url, names(page)
+    page.goto("about:blank")
+    page.goto(address)
+    shown(page, "#recommendations .card").to_have_count(3)
+    assert names(page) == before
+    shown(page, "#facets input[value=kids]").to_be_checked()
+    shown(page, "#facet-price-max").to_have_value("6")
+    shown(page, "#k").to_have_value("3")
+    shown(page, "#exclude-seen").not_to_be_checked()
+    page.click("#clear-filters")
+    shown(page, "#recommendations .card").to_have_count(10)
+    assert page.url == f"{service}/?user=user-03"
+
+
+def test_the_browser_goes_back_to_who_asked_before(page: Any, service: str) -> None:
+    page.goto(f"{service}/?user=user-03&k=4")
+    shown(page, "#recommend-status").to_contain_text("4 items for user user-03.")
+    choose_user(page, "user-05", 4)
+    page.get_by_role("link", name="Items").click()
+    assert page.url == f"{service}/?user=user-05&k=4#items"
+    page.go_back()
+    page.go_back()
+    shown(page, "#recommend-status").to_contain_text("4 items for user user-03.")
+    shown(page, "#user").to_have_value("user-03")
+    page.go_forward()
+    shown(page, "#recommend-status").to_contain_text("for user user-05.")
+    assert page.url == f"{service}/?user=user-05&k=4"
+
+
+def test_an_address_of_nobody_is_told_and_left(page: Any, service: str) -> None:
+    page.expected = "404"
+    page.goto(f"{service}/?user=nobody")
+    shown(page, "#problem").to_contain_text("user 'nobody' is not among the 12 users")
+    shown(page, "#recommendations .empty").to_be_visible()
+    page.click("#any-user")
+    shown(page, "#recommendations .card").to_have_count(10)
+    shown(page, "#problem").to_be_hidden()
+
+
+def test_what_was_added_to_the_history_is_undone(page: Any, service: str) -> None:
+    page.goto(f"{service}/?user=user-03")
+    shown(page, "#recommendations .card").to_have_count(10)
+    before, address = names(page), page.url
+    page.locator("#recommendations .card").nth(0).get_by_text("Add to history").click()
+    shown(page, "#basket li").to_have_text([f"{before[0]} Undo"])
+    shown(page, "#history-status").to_have_text("1 item added here; 9 items, newest first")
+    shown(page, "#recommend-title").to_be_focused()
+    assert "&history=item-" in page.url
+    page.keyboard.press("Shift+Tab")  # over the filters
+    answer = answered(page, "/page/recommend?", page.get_by_role("button", name="Undo:").click)
+    assert [each["label"] for each in answer["items"]] == before
+    shown(page, "#basket-box").to_be_hidden()
+    shown(page, "#history li").to_have_count(9)
+    assert (names(page), page.url) == (before, address)
+    assert page.request.get(f"{service}/page/users/user-03").json()["num_history"] == 9
+
+
+def test_a_new_visitor_has_a_profile_and_a_basket(page: Any, service: str) -> None:
+    page.goto(f"{service}/?user=user-03")
+    shown(page, "#recommendations .card").to_have_count(10)
+    page.focus("#tab-user")
+    page.keyboard.press("ArrowRight")
+    shown(page, "#tab-visitor").to_be_focused()
+    shown(page, "#tab-visitor").to_have_attribute("aria-selected", "true")
+    shown(page, "#recommend-status").to_contain_text("10 items for the new visitor.")
+    assert page.locator("#profile label").all_inner_texts() == ["Country", "Age 20 to 31", "Likes"]
+    page.select_option("#profile-country", "FR")
+    page.fill("#profile-age", "33")
+    page.fill("#profile-likes", "tea, books")
+    page.fill("#pick", "item-020")
+    shown(page, "#pick-list li").to_have_count(1)
+    page.keyboard.press("Enter")
+    shown(page, "#basket li").to_have_count(1)
+    shown(page, "#pick").to_have_value("")
+    page.locator("#recommendations .card").nth(2).get_by_text("Add to basket").click()
+    shown(page, "#history li").to_have_count(2)
+    shown(page, "#recommendations").to_contain_text("in the basket")
+    address = page.url
+    answer = answered(page, "/page/recommend?", page.reload)
+    shown(page, "#recommendations .card").to_have_count(10)
+    assert page.url == address
+    shown(page, "#profile-country").to_have_value("FR")
+    shown(page, "#profile-likes").to_have_value("tea, books")
+    features = {"country": "FR", "age": 33, "likes": ["tea", "books"]}
+    asked = parse_qs(urlsplit(address).query)
+    assert (json.loads(asked["features"][0]), asked["history"][0]) == (features, "item-020")
+    body = {"features": features, "history": asked["history"]}
+    expected = page.request.post(f"{service}/recommend", data=body).json()["items"]
+    assert [each["item_id"] for each in answer["items"]] == [each["item_id"] for each in expected]
+    page.get_by_role("button", name="Remove:").first.click()
+    shown(page, "#basket li").to_have_count(1)
+    page.fill("#profile-age", "")
+    page.locator("#profile-age").press_sequentially("3e")
+    shown(page, "#profile-fault").to_have_text("Expected a number.")
+    page.click("#tab-user")
+    shown(page, "#recommend-status").to_contain_text("10 items for user user-")
+    shown(page, "#basket-box").to_be_hidden()
+
+
+def test_an_address_of_another_bundle_asks_for_what_this_one_has(page: Any, service: str) -> None:
+    page.goto(
+        f"{service}/?features=%7B%22height%22%3A180%2C%22country%22%3A%22GB%22%7D&k=many&where=nonsense"
+    )
+    shown(page, "#recommend-status").to_have_text("10 items for the new visitor.")
+    shown(page, "#profile-country").to_have_value("GB")
+    shown(page, "#problem").to_be_hidden()
+    assert page.url == f"{service}/?features=%7B%22country%22%3A%22GB%22%7D"
+
+
+def test_a_bundle_alone_says_how_to_get_a_second(page: Any, root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "first", tmp_path / "demo" / "first")
+    with served(tmp_path / "demo") as service:
+        page.goto(f"{service}/#compare")
+        shown(page, "#compare-status").to_contain_text("twotower train name=demo loss=bpr")
+        shown(page, "#compare-status").to_contain_text("bundles_root=")
+        shown(page, "#compare-form").to_be_hidden()
+        shutil.copytree(root / "second", tmp_path / "demo" / "second")  # as if it was trained meanwhile
+        page.get_by_role("link", name="Items").click()
+        page.get_by_role("link", name="Compare").click()
+        shown(page, "#theirs li").to_have_count(10)
+
+
+def test_every_difference_between_two_bundles_is_named_in_full(page: Any, service: str) -> None:
+    page.goto(f"{service}/?user=user-03#compare")
+    shown(page, "#differences-status").to_contain_text("1 difference")
+    shown(page, "#difference-rows th").to_have_text(["embeddings of items"])  # another seed alone
+    page.select_option("#other", "numbers")
+    page.expected = "422"
+    shown(page, "#problem").to_contain_text("user ids of this bundle are whole numbers")
+    shown(page, "#compare-lists").to_be_hidden()
+
+
+def test_the_page_fits_a_telephone(page: Any, service: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(f"{service}/?features=%7B%7D&history=item-020")
+    for view in ("Recommendations", "Items", "Map", "Compare"):
+        page.get_by_role("link", name=view).click()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
 
 
 def test_an_item_is_added_by_the_form_and_found(page: Any, service: str) -> None:
@@ -245,7 +432,7 @@ def test_the_map_and_another_bundle_are_shown_for_the_user(page: Any, service: s
     shown(page, "#map-point").to_contain_text("In the history, 1 of 19")
     page.get_by_role("link", name="Compare").click()
     shown(page, "#theirs li").to_have_count(10)
-    shown(page, "#compare-status").to_contain_text("10 of 10 items stand in both lists")
+    shown(page, "#compare-status").to_contain_text("of 10 items stand in both lists for user user-03")
 
 
 @pytest.mark.parametrize("service", [[f"write {KEY}"]], indirect=True)

@@ -35,7 +35,15 @@ class Browser:
     @cached_property
     def facets(self) -> list[dict[str, Any]]:
         """What filters can ask for; see `facets_of`."""
-        return facets_of(self._bundle, self.retriever.attributes)
+        bundle = self._bundle
+        return facets_of(bundle.item_table, bundle.model.items, self.retriever.attributes, bundle.item_label)
+
+    @cached_property
+    def profile(self) -> list[dict[str, Any]]:
+        """What can be said of a user whom nobody knows; see `facets_of`."""
+        with self._catalogue.lock.reading():
+            kinds = self.retriever.profiles.kinds
+        return facets_of(self._bundle.user_table, self._bundle.model.users, kinds)
 
     @cached_property
     def _last_place(self) -> int:
@@ -140,18 +148,22 @@ class Browser:
         return [as_shown(each) for each in self.retriever.similar(item_id, k)]
 
     def recommend(self, request: Request) -> list[dict[str, Any]]:
-        """Return what a known user is recommended and why, all of one version."""
+        """Return what a user is recommended and why, all of one version."""
         found = self.retriever.answer_one(request)
-        assert request.user_id is not None
-        reasons = self.why(request.user_id, [each.item_id for each in found])
+        reasons = self.why(request, [each.item_id for each in found])
         return [{**as_shown(each), **reason} for each, reason in zip(found, reasons, strict=True)]
 
-    def why(self, user_id: UserId, item_ids: Sequence[ItemId]) -> list[dict[str, Any]]:
-        """Return each item's raw values and what is nearest in the history; InputError of unknown ids."""
+    def why(self, request: Request, item_ids: Sequence[ItemId]) -> list[dict[str, Any]]:
+        """Return each item's raw values and what is nearest to it of all that the user has.
+
+        Raises InputError: an id is not known.
+        """
         with self._catalogue.lock.reading():
             items = self._catalogue.items
             rows = known_rows(items, item_ids, "items", live=False)
-            _, had = self._histories.all(self._histories.find(user_id))
+            had = known_rows(items, request.history, "history", live=False)
+            if request.user_id is not None:
+                had = np.concatenate([self._histories.all(self._histories.find(request.user_id))[1], had])
             had = np.array(list(dict.fromkeys(items.latest(had[::-1][:MOST_HISTORY]).tolist())), np.int64)
             near = nearest(self._vectors(rows), self._vectors(had), NUM_NEAREST)
             return [

@@ -3,6 +3,7 @@
 Shapes: N items, n and m of them, D the tower's part of an embedding.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from twotower.bundle.read import Bundle
 from twotower.data.vocabulary import Vocabulary
+from twotower.features.feature_table import FeatureTable
 from twotower.features.raw_values import as_numbers
 from twotower.features.tags import Tags
 from twotower.serving.attribute_columns import tags_of
@@ -22,17 +23,18 @@ MOST_VALUES = 200
 """Distinct values of a column beyond which they are not listed."""
 
 
-def facets_of(bundle: Bundle, kinds: dict[str, str]) -> list[dict[str, Any]]:
-    """Describe columns, name -> `text`, `number` or `tags`, as the bundle's items have them.
+def facets_of(
+    table: pd.DataFrame, features: FeatureTable, kinds: Mapping[str, str], label: str | None = None
+) -> list[dict[str, Any]]:
+    """Describe columns, name -> `text`, `number` or `tags`, as the bundle's items or users have them.
 
-    Returns of each its name, kind, whether it names items for people, and: of numbers the least and the
-    greatest (None where there is none); of the rest the values with their counts, the most frequent first, or
-    None where there are more than 200.
+    Returns of each its name, kind, whether it is the `label` that names items for people, and: of numbers the
+    least and the greatest (None where there is none); of the rest the values with their counts, the most
+    frequent first, or None where there are more than 200.
     """
-    features = {feature.column: feature for feature in bundle.model.items.features.values()}
+    reading = {feature.column: feature for feature in features.features.values()}
     return [
-        {"name": name, "kind": kind, "is_label": name == bundle.item_label}
-        | _facet(bundle.item_table[name], kind, features.get(name))
+        {"name": name, "kind": kind, "is_label": name == label} | _facet(table[name], kind, reading.get(name))
         for name, kind in kinds.items()
     ]
 

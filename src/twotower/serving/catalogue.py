@@ -58,7 +58,7 @@ class Catalogue:
         """
         table = self._bundle.model.items
         keys = [
-            checked_id(each, self.items.is_text, "put_item", "item ids of this catalogue") for each, _ in puts
+            checked_id(each, self.items.is_text, "item_id", "item ids of this catalogue") for each, _ in puts
         ]
         given = [named_features(table, each, ITEM_ID, self.attributes.columns) for _, each in puts]
         check_values(table, given)
@@ -115,7 +115,7 @@ class Catalogue:
 
     def described(self, item_id: ItemId) -> dict[str, Any]:
         """Return what is known of an item; see `Retriever.item`. The lock is held for reading."""
-        rows = known_rows(self.items, [item_id], "item", live=False)
+        rows = known_rows(self.items, [item_id], "item_id", live=False)
         row = int(rows[0])
         return {
             ITEM_ID: self.items.id_of(row),

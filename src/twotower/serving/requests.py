@@ -129,27 +129,31 @@ def known_rows(items: LiveItems, ids: Iterable[Any], name: str, live: bool) -> R
         position = int(wrong.argmax())
         value = given[position]
         if rows[position]:
-            problem = "was removed from the catalogue"
+            problem = "was removed from the catalogue; leave it out, or offer it again with put_item()"
         elif as_id(value, items.is_text) is None:
-            kind = "text" if items.is_text else "whole numbers"
-            problem = f"is {type(value).__name__}, but item ids of this catalogue are {kind}"
+            problem = (
+                f"is {type(value).__name__}, but item ids of this catalogue are {kind_of(items.is_text)}"
+            )
         else:
-            problem = f"is not in the catalogue of {items.num_live:,} items"
-        raise UnknownItem(f"{name}: item {value!r:.80} {problem}; leave it out, or put it in first")
+            problem = (
+                f"is not in the catalogue of {items.num_live:,} items; leave it out, or put it in first with "
+                "put_item()"
+            )
+        raise UnknownItem(f"{name}: item {value!r:.80} {problem}")
     return rows
+
+
+def kind_of(is_text: bool) -> str:
+    """Return what ids are, for a message."""
+    return f"text of 1 to {MAX_LENGTH} characters" if is_text else "whole numbers of 64 bits"
 
 
 def checked_id(value: Any, is_text: bool, name: str, what: str) -> int | str:
     """Return an id that may be new. Raises InputError: it is of another kind than the bundle's ids."""
     key = as_id(value, is_text)
-    if is_text:
-        sound = is_text_id(key)
-        kind = f"text of 1 to {MAX_LENGTH} characters"
-    else:
-        sound = isinstance(key, int)
-        kind = "whole numbers of 64 bits"
+    sound = is_text_id(key) if is_text else isinstance(key, int)
     if key is None or not sound:
-        raise InputError(f"{name}: {what} are {kind}, got {value!r:.80}")
+        raise InputError(f"{name}: {what} are {kind_of(is_text)}, got {value!r:.80}")
     return key
 
 

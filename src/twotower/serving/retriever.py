@@ -83,7 +83,7 @@ class Retriever:
     def label(self, item_id: ItemId) -> str | None:
         """Return the name of an item for people, None where there is none; UnknownItem if it never was."""
         with self._lock.reading():
-            return self._items.label_of(int(known_rows(self._items, [item_id], "label", live=False)[0]))
+            return self._items.label_of(int(known_rows(self._items, [item_id], "item_id", live=False)[0]))
 
     def item(self, item_id: ItemId) -> dict[str, Any]:
         """Return what is known of an item, of a removed one too, as plain values.
@@ -111,7 +111,7 @@ class Retriever:
     def recommend(self, user_id: UserId, k: int = 10, **rules: Unpack[Moment]) -> list[Recommendation]:
         """Recommend to a user whom the bundle, an event or a profile knows; see `Request`, and InputError."""
         if user_id is None:  # which would mean a user who is described
-            raise UnknownUser("user None: expected the id of a user; use recommend_new for one without")
+            raise UnknownUser("user None: expected the id of a user; use recommend_new() for one without")
         return self.answer_one(Request(user_id, k=k, **rules))
 
     def recommend_new(
@@ -142,7 +142,7 @@ class Retriever:
     ) -> list[Recommendation]:
         """Return the items nearest to an item by angle (cosine), without itself; or InputError."""
         with self._lock.reading():
-            rows = known_rows(self._items, [item_id], "similar", live=True)
+            rows = known_rows(self._items, [item_id], "item_id", live=True)
             choice = self._answering.choice(k, None, [item_id], where)
             query = self.bundle.model.layout.item_queries(self._items.vectors(rows))[0]
             return self._listed(most_alike(self._items, int(rows[0]), query, choice))
@@ -160,7 +160,7 @@ class Retriever:
         with self._lock.writing():
             if self._items.live(self._items.rows([prepared.item_id]))[0]:
                 raise InputError(
-                    f"add_item: item {item_id!r} is already in the catalogue; change it with put_item, "
+                    f"item_id: item {item_id!r} is already in the catalogue; change it with put_item(), "
                     "remove it first, or choose another id"
                 )
             self.catalogue.put([prepared])
@@ -189,12 +189,12 @@ class Retriever:
     def check_offered(self, item_id: ItemId) -> None:
         """Raise UnknownItem unless an item is offered."""
         with self._lock.reading():
-            known_rows(self._items, [item_id], "item", live=True)
+            known_rows(self._items, [item_id], "item_id", live=True)
 
     def remove_item(self, item_id: ItemId) -> None:
         """Stop offering an item from the next request on, or UnknownItem; it stays in histories."""
         with self._lock.writing():
-            rows = known_rows(self._items, [item_id], "remove_item", live=True)
+            rows = known_rows(self._items, [item_id], "item_id", live=True)
             self.catalogue.take_out(rows)
 
     def put_user(self, user_id: UserId, features: Mapping[str, Any]) -> bool:
@@ -218,7 +218,7 @@ class Retriever:
         checked_time(time, "time")
         if item_id is not None:
             with self._lock.reading():
-                known_rows(self._items, [item_id], "event", live=False)
+                known_rows(self._items, [item_id], "item_id", live=False)
 
     def add_event(self, user_id: UserId, item_id: ItemId, time: int, event: str | None = None) -> None:
         """Let an interaction enter a user's history, from the next request on.
@@ -230,7 +230,7 @@ class Retriever:
         key = self.users.checked(user_id)
         when = checked_time(time, "time")
         with self._lock.writing():
-            row = int(known_rows(self._items, [item_id], "event", live=False)[0])
+            row = int(known_rows(self._items, [item_id], "item_id", live=False)[0])
             if did.is_of_history:
                 self.users.add(key, row, when, did.code, did.role == "positive")
 

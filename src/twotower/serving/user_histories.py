@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from twotower.data.history import History
 from twotower.data.vocabulary import Vocabulary
 from twotower.serving.live_items import LiveItems, Rows, UserId, as_id, rows_of
-from twotower.serving.requests import UnknownUser, checked_id
+from twotower.serving.requests import UnknownUser, checked_id, kind_of
 
 NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
@@ -100,11 +100,16 @@ class UserHistories:
         """Return where a user is known from. Raises UnknownUser: nobody has this id."""
         key = as_id(user_id, self.is_text)
         row = self._users.row(user_id)
-        if key is None or not (row or key in self.new_ids):
+        if key is None:
+            raise UnknownUser(
+                f"user_id: user {user_id!r:.80} is {type(user_id).__name__}, but user ids of this bundle are "
+                f"{kind_of(self.is_text)}"
+            )
+        if not (row or key in self.new_ids):
             raise UnknownUser(
                 f"user_id: user {user_id!r:.80} is not among the {len(self._users):,} users of this bundle, "
-                "and no event or profile is of this user; put a profile in, or use recommend_new (without "
-                "user_id), with the user's features and history"
+                "and no event or profile is of this user; put a profile in with put_user(), or give the "
+                "user's features and history to recommend_new()"
             )
         return KnownUser(key, row)
 

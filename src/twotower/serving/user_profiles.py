@@ -61,6 +61,12 @@ class UserProfiles:
         }
         self._profiles: dict[UserId, PreparedUser] = {}
 
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The columns that a request may say of a user, and what they hold; see `Attributes.kinds`."""
+        read = set(self._columns.values())
+        return {name: kind for name, kind in self._raw.kinds.items() if name in read}
+
     def prepare(self, puts: Sequence[tuple[UserId, Mapping[str, Any]]]) -> list[PreparedUser]:
         """Check and encode profiles in one pass, and change nothing.
 

@@ -12,7 +12,7 @@ from twotower.data.vocabulary import Vocabulary
 from twotower.features.tags import Tags
 from twotower.serving.browser import MOST_HISTORY, Browser
 from twotower.serving.browser_views import MOST_VALUES, CatalogueMap, _facet, drawn, nearest, with_prefix
-from twotower.serving.requests import UnknownItem, UnknownUser
+from twotower.serving.requests import Request, UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
 
 
@@ -146,11 +146,13 @@ def test_why_names_the_items_of_the_history_that_lie_nearest(browser):
     similar = browser.retriever.similar("item-020", k=59)
     had = {entry["item_id"] for entry in browser.user("user-03")["history"]}
     expected = [found for found in similar if found.item_id in had][:2]
-    (why,) = browser.why("user-03", ["item-020"])
+    (why,) = browser.why(Request("user-03"), ["item-020"])
     assert [near["item_id"] for near in why["nearest"]] == [found.item_id for found in expected]
     assert [near["cosine"] for near in why["nearest"]] == pytest.approx([found.score for found in expected])
     assert why["attributes"]["title"] == browser.retriever.label("item-020")
-    assert browser.why("user-12", ["item-020"])[0]["nearest"] == []
+    assert browser.why(Request("user-12"), ["item-020"])[0]["nearest"] == []
+    (why,) = browser.why(Request("user-12", history=["item-021"]), ["item-020"])
+    assert [near["item_id"] for near in why["nearest"]] == ["item-021"]
 
 
 def test_the_map_holds_every_item_as_they_are_now_on_the_same_axes(browser):

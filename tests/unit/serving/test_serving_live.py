@@ -196,7 +196,7 @@ def test_a_reload_takes_names_of_folders_in_the_root_only(root, tmp_path, opened
     (root / "a file").touch()
     live = opened()
     before = live.retriever
-    with pytest.raises(InputError, match=r"reload: .*no folder of the root.*second"):
+    with pytest.raises(InputError, match=r"bundle: .*no folder of the root.*second"):
         live.reload(name)
     assert live.retriever is before
 

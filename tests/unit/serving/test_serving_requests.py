@@ -17,8 +17,8 @@ def retriever(tmp_path_factory):
 NOW = tiny_bundle.NOW
 WRONG = {
     "user unknown": (lambda r: r.recommend("nobody"), ["'nobody'", "recommend_new"]),
-    "user of another type": (lambda r: r.recommend(3), ["user 3", "recommend_new"]),
-    "user unhashable": (lambda r: r.recommend(["user-01"]), ["recommend_new"]),
+    "user of another type": (lambda r: r.recommend(3), ["user 3", "int", "text"]),
+    "user unhashable": (lambda r: r.recommend(["user-01"]), ["list", "text"]),
     "history of nobody": (lambda r: r.history("nobody"), ["'nobody'"]),
     "k zero": (lambda r: r.recommend("user-01", 0), ["k:", "1 or more", "0"]),
     "k a fraction": (lambda r: r.recommend_new(k=1.5), ["k:", "1.5"]),

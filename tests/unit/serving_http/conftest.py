@@ -59,12 +59,12 @@ def live() -> FakeLive:
 
 @pytest.fixture
 def ask(live: FakeLive) -> Callable[..., Ask]:
-    """Ask the application in this process: ask(settings)(method, path, **as httpx has it)."""
+    """Ask the application in this process: ask(keys, **settings)(method, path, **as httpx has it)."""
 
-    def with_settings(**settings: Any) -> Ask:
+    def with_settings(keys: Keys | None = None, **settings: Any) -> Ask:
         def asked(method: str, path: str, **arguments: Any) -> httpx.Response:
             async def call() -> httpx.Response:
-                async with client_of(live, **settings) as client:
+                async with client_of(live, keys, **settings) as client:
                     live.retriever.batches.clear()  # of the warm-up
                     return await client.request(method, path, **arguments)
 

@@ -47,8 +47,15 @@ class FakeRetriever:
 
     def similar(self, item_id: Any, k: int, where: Any = None) -> list[Recommendation]:
         if item_id != 7:
-            raise UnknownItem(f"similar: item {item_id!r} is not in the catalogue")
+            raise UnknownItem(
+                f"item_id: item {item_id!r} is not in the catalogue; put it in first with put_item()"
+            )
         return [Recommendation(8, 0.5, None)][:k]
+
+    def item(self, item_id: Any) -> dict[str, Any]:
+        if item_id != 7:
+            raise UnknownItem(f"item_id: item {item_id!r} is not in the catalogue; put it in with put_item()")
+        return {"item_id": 7, "label": None, "offered": True, "live": False, "features": {"price": 2.5}}
 
     def drift(self) -> SimpleNamespace:
         return SimpleNamespace(
@@ -82,7 +89,7 @@ class FakeLive:
 
     def reload(self, name: str) -> str:
         if "/" in name:
-            raise InputError(f"reload: {name!r} is no folder of the root of bundles")
+            raise InputError(f"bundle: {name!r} is no folder of the root of bundles")
         if name == "damaged":
             raise InputError(f"{self.root}/damaged/manifest.json: does not exist beside {self.root}/run-1")
         if self.reloading.is_set():

@@ -19,7 +19,7 @@ from test_http_pipelining import Wire
 from twotower.serving.http.connections import Limits
 from twotower.serving.http.errors import HttpError, checked
 from twotower.serving.http.models import RecommendRequest
-from twotower.serving.http.routes import asked
+from twotower.serving.http.recommend_routes import asked
 from twotower.serving.http.security import Keys
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig

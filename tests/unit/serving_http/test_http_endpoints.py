@@ -12,6 +12,7 @@ from conftest import client_of
 from fake_live import FakeLive, FakeRetriever
 
 from twotower.serving.http.models import RecommendRequest
+from twotower.serving.http.security import Keys
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.requests import Request
 
@@ -99,6 +100,19 @@ def test_a_large_batch_is_answered_by_one_version_though_another_comes_meanwhile
 def test_similar(asked: Ask) -> None:
     answer = asked("GET", "/items/7/similar", params={"k": 3, "where": '{"price":{"max":2}}'})
     assert answer.json() == {"version": "run-1", "items": [{"item_id": 8, "score": 0.5, "label": None}]}
+    assert answer.headers["x-bundle-version"] == "run-1"
+
+
+def test_an_item_is_shown(asked: Ask) -> None:
+    answer = asked("GET", "/items/7")
+    assert answer.json() == {
+        "version": "run-1",
+        "item_id": 7,
+        "label": None,
+        "offered": True,
+        "live": False,
+        "features": {"price": 2.5},
+    }
     assert answer.headers["x-bundle-version"] == "run-1"
 
 
@@ -215,9 +229,87 @@ def test_the_openapi_page_has_examples_for_every_body_and_no_framework_error(ask
                 name = schema.get("$ref", "").rpartition("/")[2]
                 if name and name != "Answers":
                     assert schemas[name]["examples"], f"{method} {path}: {name}"
-    assert page["paths"]["/recommend"]["post"]["responses"]["422"]["content"]["application/json"][
-        "schema"
-    ] == {"$ref": "#/components/schemas/Problem"}
+
+
+def test_the_openapi_page_has_its_endpoints_in_groups(asked: Ask) -> None:
+    page = asked("GET", "/openapi.json").json()
+    groups: dict[str, list[str]] = {tag["name"]: [] for tag in page["tags"]}
+    assert all(tag["description"] for tag in page["tags"])
+    for path, methods in page["paths"].items():
+        for method, operation in methods.items():
+            (tag,) = operation["tags"]
+            groups[tag].append(f"{method} {path}")
+    assert groups["recommend"] == ["post /recommend", "post /recommend/batch"]
+    assert {each.split("/")[1] for each in groups["items"]} == {"items"}
+    assert {each.split("/")[1] for each in groups["users"]} == {"users"}
+    assert groups["operate"] == ["post /reload", "get /metrics", "get /healthz", "get /readyz"]
+
+
+def examples(page: Any) -> dict[tuple[str, str], dict[int, Any]]:
+    """The errors that the OpenAPI page shows, by method and path, and by status."""
+    found: dict[tuple[str, str], dict[int, Any]] = {}
+    for path, methods in page["paths"].items():
+        for method, operation in methods.items():
+            statuses = {status: each for status, each in operation["responses"].items() if status != "200"}
+            told = found[method.upper(), path] = {}
+            for status, response in statuses.items():
+                content = response["content"]["application/json"]
+                assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+                told[int(status)] = {"key": None} | content["example"]["error"]  # FastAPI leaves out null
+    return found
+
+
+def test_each_error_of_the_openapi_page_has_an_example_of_its_own(asked: Ask) -> None:
+    for endpoint, told in examples(asked("GET", "/openapi.json").json()).items():
+        messages = [each["message"] for each in told.values()]
+        assert len(set(messages)) == len(messages), endpoint
+        for each in told.values():
+            assert each["key"] is None or each["message"].startswith(f"{each['key']}: "), endpoint
+        assert not {400, 415} & told.keys() or endpoint[0] in ("POST", "PUT"), endpoint
+
+
+BODIES: dict[str, Any] = {
+    "PUT /items/{item_id}": {"features": {"colour": "red"}},
+    "POST /users/{user_id}/events": {"item_id": 3, "time": 0},
+    "PUT /users/{user_id}": {"features": {}},
+    "POST /recommend": {"k": 0},
+    "POST /recommend/batch": {"requests": [{"k": 0}]},
+    "POST /reload": {"bundle": "run-2"},
+}
+
+
+def test_the_examples_are_what_the_service_says(ask: Callable[..., Ask]) -> None:
+    reads, writes = "a-key-that-may-read", "a-key-that-may-write"
+    keys = Keys([f"read {reads}", f"write {writes}"])
+    for (method, path), told in examples(ask()("GET", "/openapi.json").json()).items():
+        address = path.format(item_id="7", user_id="1")
+        body = {"json": BODIES[f"{method} {path}"]} if f"{method} {path}" in BODIES else {}
+
+        def said(method: str = method, address: str = address, key: str = writes, **given: Any) -> Any:
+            headers = {"Authorization": f"Bearer {key}"} | given.pop("headers", {})
+            answer = ask(keys=keys)(method, address, headers=headers, **given)
+            return answer.status_code, answer.json()["error"]
+
+        if 401 in told:
+            assert said(key="another-key-of-nobody", **body) == (401, told[401])
+        if 403 in told:
+            assert said(key=reads, **body) == (403, told[403])
+        if 400 in told:
+            plain, empty = {"Content-Type": "text/plain"}, {"Content-Type": "application/json"}
+            assert said(content=b"", headers=empty) == (400, told[400])
+            assert said(content=b"{}", headers=plain) == (415, told[415])
+        if 413 in told and path != "/recommend/batch":
+            assert said(json={"k": " " * 1_000_000}) == (413, told[413])
+        if path in ("/recommend", "/recommend/batch"):
+            assert said(**body) == (422, told[422])
+
+
+def test_messages_name_endpoints_where_python_calls_methods(asked: Ask) -> None:
+    message = asked("GET", "/items/8/similar").json()["error"]["message"]
+    assert message.endswith("put it in first with PUT /items/{item_id}")
+    message = asked("GET", "/nowhere").json()["error"]["message"]
+    assert message == "there is no endpoint of this path; /docs shows those there are"
+    assert "/docs" in asked("PATCH", "/recommend", json={}).json()["error"]["message"]
 
 
 def test_the_page_of_the_api_is_complete_and_names_no_other_host(asked: Ask) -> None:

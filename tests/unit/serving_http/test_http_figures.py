@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
+from twotower.serving.http.ids import id_of
 from twotower.serving.http.metrics import MOST_LINES, AccessLog
-from twotower.serving.http.routes import id_of
 
 
 def test_metrics_count_by_route_and_status() -> None:

@@ -144,15 +144,30 @@ def test_the_map_and_similar_items(get: Get) -> None:
     assert similar == api
 
 
-def test_a_choice_enters_the_history(get: Get) -> None:
-    chosen = {"user_id": "user-01", "item_id": "item-030"}
-    answer = get("/page/events", method="POST", json=chosen)
-    assert answer.json()["version"].startswith("first-")
-    assert get("/page/users/user-01").json()["history"][0]["item_id"] == "item-030"
-    answer = get("/page/events", method="POST", json=chosen | {"item_id": "never"})
-    assert answer.status_code == 404
-    read = {"keys": Keys([f"read {READ}"]), "headers": {"Authorization": f"Bearer {READ}"}}
-    assert get("/page/events", method="POST", json=chosen, **read).status_code == 403
+def test_what_is_added_on_the_page_counts_and_is_not_kept(get: Get, live: LiveService) -> None:
+    asked = {"user": "user-01", "history": ["item-030", "item-031"], "k": 60}
+    items = get("/page/recommend", params=asked).json()["items"]
+    expected = live.retriever.recommend("user-01", k=60, history=["item-030", "item-031"])
+    assert [entry["item_id"] for entry in items] == [each.item_id for each in expected]
+    assert not {"item-030", "item-031"} & {entry["item_id"] for entry in items}
+    near = {each["item_id"] for entry in items for each in entry["nearest"]}
+    assert {"item-030", "item-031"} <= near
+    assert get("/page/users/user-01").json()["num_history"] == 3
+    assert get("/page/recommend", params=asked | {"history": ["never"]}).status_code == 404
+
+
+def test_a_visitor_is_described(get: Get, live: LiveService) -> None:
+    (column,) = get("/page/facets").json()["profile"]
+    assert (column["name"], column["kind"]) == ("country", "text")
+    assert sum(each["count"] for each in column["values"]) == tiny_bundle.NUM_USERS
+    asked = {"features": '{"country": "FR"}', "history": "item-030", "k": 5}
+    items = get("/page/recommend", params=asked).json()["items"]
+    expected = live.retriever.recommend_new({"country": "FR"}, ["item-030"], k=5)
+    assert [entry["item_id"] for entry in items] == [each.item_id for each in expected]
+    assert all(entry["nearest"][0]["item_id"] == "item-030" for entry in items)
+    for wrong in ("{", "[]", '{"contry": "FR"}', '{"country": {}}'):
+        answer = get("/page/recommend", params=asked | {"features": wrong})
+        assert (answer.status_code, answer.json()["error"]["key"][:8]) == (422, "features"), wrong
 
 
 BIG = 2**53 + 1
@@ -166,8 +181,8 @@ def test_ids_are_text_however_large_the_numbers(tmp_path: Path) -> None:
         ask = _asker(service)
         put = ask(f"/items/{BIG}", method="PUT", json={"features": {"title": "BIG CUP", "tags": ["home"]}})
         assert put.status_code == 200
-        chosen = {"user_id": str(BIG), "item_id": str(BIG)}
-        assert ask("/page/events", method="POST", json=chosen).status_code == 200
+        event = {"item_id": BIG}
+        assert ask(f"/users/{BIG}/events", method="POST", json=event).status_code == 200
         assert ask("/page/users", params={"query": "9007"}).json()["users"][0]["user_id"] == str(BIG)
         user = ask(f"/page/users/{BIG}").json()
         assert user["user_id"] == user["history"][0]["item_id"] == str(BIG)
@@ -182,8 +197,9 @@ def test_ids_are_text_however_large_the_numbers(tmp_path: Path) -> None:
         service.close()
 
 
-def test_two_bundles_side_by_side(get: Get) -> None:
-    assert get("/page/bundles").json()["bundles"] == ["second"]
+def test_two_bundles_side_by_side(get: Get, root: Path) -> None:
+    told = get("/page/bundles").json()
+    assert (told["bundles"], told["root"]) == (["second"], root.name)
     asked = {"user": "user-03", "other": "second", "k": 4, "where": '{"price": {"min": 1}}'}
     answer = get("/page/compare", params=asked).json()
     assert answer["ours"]["version"].startswith("first-")
@@ -191,6 +207,14 @@ def test_two_bundles_side_by_side(get: Get) -> None:
     ours, theirs = ([item["item_id"] for item in answer[side]["items"]] for side in ("ours", "theirs"))
     assert len(ours) == 4
     assert ours == theirs  # the same towers behind two kinds of index
+    index = {"name": "index in use", "ours": "FlatIP", "theirs": "IVFFlat"}
+    told = {each["name"]: each for each in answer["differences"]}
+    assert {key: value.rpartition(".")[2] for key, value in told["index in use"].items() if value} == index
+    assert told["index in use.nprobe"]["theirs"] == "4"
+    assert all(name.startswith("index in use") for name in told)
+    visitor = {"features": '{"country": "FR"}', "history": "item-030", "other": "second"}
+    answer = get("/page/compare", params=visitor).json()
+    assert answer["ours"]["items"] == answer["theirs"]["items"] != []
     assert get("/page/compare", params=asked | {"user": "nobody"}).status_code == 404
     assert get("/page/compare", params=asked | {"where": "{"}).status_code == 422
 

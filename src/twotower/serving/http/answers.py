@@ -3,7 +3,10 @@
 from typing import Any
 
 from pydantic import BaseModel, Field
+from starlette.responses import Response
 
+from twotower.serving.http.errors import response
+from twotower.serving.http.gate import version_header
 from twotower.serving.http.models import Id, examples
 
 
@@ -27,6 +30,28 @@ class Items(BaseModel):
 
     version: str = Field(description="of the bundle that answered")
     items: list[Recommended]
+
+
+class Item(BaseModel):
+    """What is known of an item."""
+
+    model_config = examples(
+        {
+            "version": "2026-11-25_11-09-19-182892-ab12cd34ef56",
+            "item_id": "22423",
+            "label": "REGENCY CAKESTAND 3 TIER",
+            "offered": True,
+            "live": False,
+            "features": {"description": "REGENCY CAKESTAND 3 TIER", "price": 12.75},
+        }
+    )
+
+    version: str = Field(description="of the bundle that answered")
+    item_id: Id
+    label: str | None = Field(description="the item's name for people")
+    offered: bool = Field(description="requests can get it; one that was removed stays in histories")
+    live: bool = Field(description="it was put in or changed since the bundle was made")
+    features: dict[str, Any] = Field(description="column -> raw value, null where it is missing")
 
 
 class User(BaseModel):
@@ -94,3 +119,8 @@ class Status(BaseModel):
 
     status: str
     version: str
+
+
+def said(version: str, **content: Any) -> Response:
+    """Return an answer that names its version, in the body and in the header."""
+    return response({"version": version, **content}, headers=version_header(version))

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from twotower.config.errors import InputError
 from twotower.serving.http.batcher import Batcher, Failed, sound
+from twotower.serving.http.ids import with_ids_of
 from twotower.serving.live.service import LiveService
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
@@ -30,7 +31,7 @@ class Direct:
     async def call(self, requests: Sequence[Request]) -> Response:
         """Answer the requests of a body."""
         retriever = self.live.retriever
-        return self.told(retriever, await self.batcher.do([(retriever, each) for each in requests]))
+        return self.told(retriever, await self.batcher.do(_asked(retriever, requests)))
 
     def begin(self, requests: Sequence[Request], done: Callable[[Callable[[], Response]], None]) -> None:
         """Have `done` called with what gives the answer, or raises, once it is there; or HttpError."""
@@ -39,7 +40,11 @@ class Direct:
         def answered(results: Sequence[Answer | Failed]) -> None:
             done(lambda: self.told(retriever, sound(results)))
 
-        self.batcher.submit([(retriever, each) for each in requests], answered)
+        self.batcher.submit(_asked(retriever, requests), answered)
+
+
+def _asked(retriever: Retriever, requests: Sequence[Request]) -> list[VersionedRequest]:
+    return [(retriever, with_ids_of(retriever, each)) for each in requests]
 
 
 Directs = Mapping[tuple[str, str], Direct]

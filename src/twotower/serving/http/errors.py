@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from twotower.config.errors import InputError
 from twotower.serving.live.service import ReloadUnderWay
+from twotower.serving.live.store import StoreFailed
 from twotower.serving.requests import UnknownItem, UnknownUser
 
 JSON = "application/json"
@@ -21,6 +24,19 @@ KINDS = frozenset(
     {"int", "str", "constrained-str", "float", "bool", "none", "Range", "body", "query", "path"}
 )
 """What pydantic and FastAPI add to the place of a mistake."""
+
+ENDPOINTS = {
+    "put_item": "PUT /items/{item_id}",
+    "put_user": "PUT /users/{user_id}",
+    "recommend_new": "POST /recommend without user_id",
+}
+"""What clients call where Python calls a method; messages say `put_item()`."""
+METHOD = re.compile(rf"\b({'|'.join(ENDPOINTS)})\(\)")
+
+NO_ROUTE = {
+    404: "there is no endpoint of this path; /docs shows those there are",
+    405: "this path takes another method; /docs shows which",
+}
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -46,8 +62,9 @@ def error_response(error: HttpError) -> Response:
 
 
 def mistake(error: InputError) -> dict[str, str | None]:
-    """Return a mistake's message, and the key that it begins with if it does."""
-    message = str(error)[:MAX_MESSAGE].encode("utf-8", "replace").decode()
+    """Return a mistake's message, in endpoints' words, and the key that it begins with if it does."""
+    told = METHOD.sub(lambda method: ENDPOINTS[method[1]], str(error))
+    message = told[:MAX_MESSAGE].encode("utf-8", "replace").decode()
     found = KEY.match(message)
     return {"message": message, "key": found[1] if found else None}
 
@@ -104,3 +121,19 @@ def _short(value: Any) -> str:
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
     return f"{value!r:.80}".encode("utf-8", "replace").decode()
+
+
+def as_http(error: Exception, root: Path) -> HttpError:
+    """Return whatever ends a request as what its client is told; files are named relative to `root`."""
+    if isinstance(error, HttpError):
+        return error
+    if isinstance(error, InputError):
+        found = from_input(error)
+        found.message = without_folders(found.message, root)
+        return found
+    if isinstance(error, StoreFailed):
+        return HttpError(503, without_folders(str(error), root), headers={"Retry-After": "5"})
+    if isinstance(error, RequestValidationError):
+        return from_details(error.errors())
+    assert isinstance(error, HTTPException)
+    return HttpError(error.status_code, NO_ROUTE.get(error.status_code, error.detail), headers=error.headers)

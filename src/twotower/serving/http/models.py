@@ -2,9 +2,21 @@
 
 from typing import Annotated, Any, NotRequired
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator, with_config
+import orjson
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+    with_config,
+)
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
+
+from twotower.serving.http.errors import HttpError, from_details
 
 MAX_K = 1000
 MAX_IDS = 100_000
@@ -174,3 +186,30 @@ class ReloadRequest(Strict):
     model_config = examples({"bundle": "2026-11-25_11-09-19-182892"})
 
     bundle: Annotated[str, Field(min_length=1, max_length=500)]
+
+
+WHERE: TypeAdapter[dict[str, Any]] = TypeAdapter(Where)
+
+
+FEATURES: TypeAdapter[dict[str, Any]] = TypeAdapter(Features)
+
+
+def where_of(text: str | None) -> dict[str, Any]:
+    """Return the conditions that a query holds as JSON text. Raises HttpError: 422, it holds none."""
+    return _held(text, "where", WHERE)
+
+
+def features_of(text: str | None) -> dict[str, Any]:
+    """Return the features that a query holds as JSON text. Raises HttpError: 422, it holds none."""
+    return _held(text, "features", FEATURES)
+
+
+def _held(text: str | None, name: str, kind: TypeAdapter[dict[str, Any]]) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        return kind.validate_python(orjson.loads(text.encode("utf-8", "replace")), strict=True)
+    except orjson.JSONDecodeError as error:
+        raise HttpError(422, f"{name}: not JSON: {error!s:.300}", name) from error
+    except ValidationError as error:
+        raise from_details(error.errors(), name) from error

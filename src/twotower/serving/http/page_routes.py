@@ -4,20 +4,22 @@ These answer people, not programs: they may change with the page, so the OpenAPI
 No path of a request names a file that is not there: all are read once.
 """
 
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import fastapi_offline
-from fastapi import APIRouter, FastAPI, Query
+from fastapi import APIRouter, Depends, FastAPI, Query
 from starlette.responses import Response
 
+from twotower.bundle.read import Bundle
 from twotower.serving.browser import Browser, as_shown
+from twotower.serving.bundle_differences import differences
 from twotower.serving.http import models
+from twotower.serving.http.answers import said
+from twotower.serving.http.ids import id_of
 from twotower.serving.http.other_bundles import OtherBundles
-from twotower.serving.http.routes import id_of, said, where_of
-from twotower.serving.live.changes import Event
 from twotower.serving.live.service import LiveService
 from twotower.serving.requests import Request
 
@@ -71,9 +73,32 @@ Text = Annotated[str, Query(max_length=200)]
 SomeIds = Annotated[list[str], Query(min_length=1, max_length=1000)]
 
 
-class _Chosen(models.Strict):
-    user_id: str
-    item_id: str
+@dataclass(frozen=True)
+class _Asked:
+    """A request of the page: ids are text, and features and conditions are JSON."""
+
+    user: str | None = None
+    features: str | None = None
+    history: Annotated[list[str] | None, Query(max_length=1000)] = None
+    where: str | None = None
+    k: Limit = 10
+    exclude_seen: bool | None = None
+    allow: Annotated[list[str] | None, Query(max_length=1000)] = None
+
+    def of(self, bundle: Bundle) -> Request:
+        """Return the request with ids as a bundle has them. Raises InputError or HttpError."""
+        return Request(
+            user_id=None if self.user is None else id_of(self.user, bundle.users, "user"),
+            features=models.features_of(self.features),
+            history=_items(bundle, self.history or []),
+            where=models.where_of(self.where),
+            k=self.k,
+            exclude_seen=self.exclude_seen,
+            allow=None if self.allow is None else _items(bundle, self.allow),
+        )
+
+
+Asked = Annotated[_Asked, Depends()]
 
 
 def add_page(app: FastAPI, live: LiveService) -> None:
@@ -90,7 +115,7 @@ def add_page(app: FastAPI, live: LiveService) -> None:
         return now
 
     _add_lookups(router, browser)
-    _add_recommend(router, browser, live)
+    _add_recommend(router, browser)
     _add_compare(router, live)
     app.include_router(router)
 
@@ -115,7 +140,7 @@ def _add_lookups(router: APIRouter, browser: Callable[[], Browser]) -> None:
     @router.get("/page/users/{user_id:path}")
     def user(user_id: str) -> Response:
         now = browser()
-        return said(now.retriever.version, **now.user(_user(now, user_id)))
+        return said(now.retriever.version, **now.user(id_of(user_id, now.retriever.bundle.users, "user")))
 
     @router.get("/page/items")
     def items(query: Text = "", limit: Limit = 20) -> Response:
@@ -125,19 +150,25 @@ def _add_lookups(router: APIRouter, browser: Callable[[], Browser]) -> None:
     @router.get("/page/item")
     def item(item: str) -> Response:
         now = browser()
-        return said(now.retriever.version, item=now.item(_items(now, [item])[0]))
+        return said(now.retriever.version, item=now.item(_items(now.retriever.bundle, [item])[0]))
 
     @router.get("/page/similar")
     def similar(item: str, k: Limit = 10) -> Response:
         now = browser()
-        return said(now.retriever.version, items=now.similar(_items(now, [item])[0], k))
+        return said(now.retriever.version, items=now.similar(_items(now.retriever.bundle, [item])[0], k))
 
     @router.get("/page/facets")
     def facets() -> Response:
         now = browser()
         counts = {"num_items": now.retriever.num_items, "num_users": now.num_users}
         exclude_seen = now.retriever.bundle.manifest.exclude_seen
-        return said(now.retriever.version, columns=now.facets, exclude_seen=exclude_seen, **counts)
+        return said(
+            now.retriever.version,
+            columns=now.facets,
+            profile=now.profile,
+            exclude_seen=exclude_seen,
+            **counts,
+        )
 
     @router.get("/page/map")
     def catalogue_map() -> Response:
@@ -147,34 +178,14 @@ def _add_lookups(router: APIRouter, browser: Callable[[], Browser]) -> None:
     @router.get("/page/places")
     def places(items: SomeIds) -> Response:
         now = browser()
-        return said(now.retriever.version, places=now.places(_items(now, items)))
+        return said(now.retriever.version, places=now.places(_items(now.retriever.bundle, items)))
 
 
-def _add_recommend(router: APIRouter, browser: Callable[[], Browser], live: LiveService) -> None:
+def _add_recommend(router: APIRouter, browser: Callable[[], Browser]) -> None:
     @router.get("/page/recommend")
-    def recommend(
-        user: str,
-        k: Limit = 10,
-        where: str | None = None,
-        exclude_seen: bool | None = None,
-        allow: Annotated[list[str] | None, Query(max_length=1000)] = None,
-    ) -> Response:
+    def recommend(asked: Asked) -> Response:
         now = browser()
-        request = Request(
-            user_id=_user(now, user),
-            k=k,
-            where=where_of(where),
-            exclude_seen=exclude_seen,
-            allow=None if allow is None else _items(now, allow),
-        )
-        return said(now.retriever.version, items=now.recommend(request))
-
-    @router.post("/page/events")
-    def add_event(body: _Chosen) -> Response:
-        now = browser()
-        user, (item,) = _user(now, body.user_id), _items(now, [body.item_id])
-        live.write([Event(user, item, int(time.time()))])
-        return said(live.retriever.version)
+        return said(now.retriever.version, items=now.recommend(asked.of(now.retriever.bundle)))
 
 
 def _add_compare(router: APIRouter, live: LiveService) -> None:
@@ -182,28 +193,24 @@ def _add_compare(router: APIRouter, live: LiveService) -> None:
 
     @router.get("/page/bundles")
     def bundles() -> Response:
-        return said(live.retriever.version, bundles=list(others.folders()))
+        return said(live.retriever.version, bundles=list(others.folders()), root=live.root.name)
 
     @router.get("/page/compare")
-    def compare(
-        user: str, other: Text, where: str | None = None, k: Limit = 10, exclude_seen: bool | None = None
-    ) -> Response:
+    def compare(asked: Asked, other: Text) -> Response:
         ours = live.retriever
-        conditions = where_of(where)
+        request = asked.of(ours.bundle)
         theirs = others.get(other)
         if theirs is None:
             return said(ours.version, opening=True)
         lists = {}
-        for name, retriever in (("ours", ours), ("theirs", theirs)):
-            key = id_of(user, retriever.bundle.users, "user")
-            found = retriever.recommend(key, k, where=conditions, exclude_seen=exclude_seen)
+        for name, retriever, wanted in (
+            ("ours", ours, request),
+            ("theirs", theirs, asked.of(theirs.bundle)),
+        ):
+            found = retriever.answer_one(wanted)
             lists[name] = {"version": retriever.version, "items": [as_shown(each) for each in found]}
-        return said(ours.version, **lists)
+        return said(ours.version, differences=differences(ours.bundle, theirs.bundle), **lists)
 
 
-def _user(browser: Browser, text: str) -> int | str:
-    return id_of(text, browser.retriever.bundle.users, "user")
-
-
-def _items(browser: Browser, texts: list[str]) -> list[int | str]:
-    return [id_of(text, browser.retriever.bundle.items, "item") for text in texts]
+def _items(bundle: Bundle, texts: list[str]) -> list[int | str]:
+    return [id_of(text, bundle.items, "item") for text in texts]

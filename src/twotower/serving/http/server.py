@@ -29,11 +29,12 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.connections import VERSION, Connections, Limits
-from twotower.serving.http.errors import HttpError, error_response, from_details, from_input, without_folders
+from twotower.serving.http.errors import HttpError, as_http, error_response
 from twotower.serving.http.gate import VERSION_HEADER, Gate, version_header
 from twotower.serving.http.metrics import AccessLog, Metrics
 from twotower.serving.http.page_routes import add_page
-from twotower.serving.http.routes import BATCH_SIZE, add_routes, answer, weight
+from twotower.serving.http.recommend_routes import BATCH_SIZE, answer, weight
+from twotower.serving.http.routes import TAGS, add_routes
 from twotower.serving.http.security import Hosts, Keys, RateLimit
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.http.sockets import reserved
@@ -87,6 +88,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        openapi_tags=[{"name": name, "description": text} for name, text in TAGS.items()],
     )
     direct = add_routes(endpoints, live, batcher, metrics, config.max_batch)
     _add_errors(endpoints, live.root)
@@ -120,25 +122,10 @@ def _with_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
 def _add_errors(app: FastAPI, root: Path) -> None:
 
     async def told(_: HttpRequest, error: Any) -> Response:
-        return error_response(_as_http(error, root))
+        return error_response(as_http(error, root))
 
     for kind in (HttpError, InputError, StoreFailed, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, told)
-
-
-def _as_http(error: Exception, root: Path) -> HttpError:
-    if isinstance(error, HttpError):
-        return error
-    if isinstance(error, InputError):
-        found = from_input(error)
-        found.message = without_folders(found.message, root)
-        return found
-    if isinstance(error, StoreFailed):
-        return HttpError(503, without_folders(str(error), root), headers={"Retry-After": "5"})
-    if isinstance(error, RequestValidationError):
-        return from_details(error.errors())
-    assert isinstance(error, HTTPException)
-    return HttpError(error.status_code, str(error.detail), headers=error.headers)
 
 
 async def _watch(live: LiveService, bundle_changed: Callable[[], None]) -> None:

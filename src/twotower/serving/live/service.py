@@ -187,7 +187,7 @@ class LiveService:
             return folder
         folders = [(path.stat().st_mtime_ns, path.name) for path in self.root.iterdir() if path.is_dir()]
         there = ", ".join(name for _, name in sorted(folders)[-5:]) or "none"
-        raise InputError(f"reload: {name!r:.80} is no folder of the root of bundles; there is {there}")
+        raise InputError(f"bundle: {name!r:.80} is no folder of the root of bundles; there is {there}")
 
     def _opened(self, folder: Path, bundle_of: Callable[[Path], Path]) -> Retriever:
         try:

@@ -136,7 +136,7 @@ def _step(change: Change, retriever: Retriever, waiting: bool | None) -> Step:
                 retriever.check_offered(change.item_id)
             elif not waiting:
                 raise UnknownItem(
-                    f"item {change.item_id!r:.80} was removed from the catalogue; nothing is left to do"
+                    f"item_id: item {change.item_id!r:.80} was removed from the catalogue already"
                 )
             return partial(retriever.remove_item, change.item_id)
         case UserForgotten():

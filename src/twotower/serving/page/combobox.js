@@ -6,10 +6,12 @@ export function combobox(input, list, { find, line, text, choose }) {
   const found = make("span", { class: "hidden", role: "status" });
   list.after(found);
   let options = [];
+  let asked = null; // what was typed when the options were found; null while there are none
   let active = -1;
 
   function close() {
     list.hidden = true;
+    asked = null;
     active = -1;
     input.setAttribute("aria-expanded", "false");
     input.removeAttribute("aria-activedescendant");
@@ -37,8 +39,9 @@ export function combobox(input, list, { find, line, text, choose }) {
 
   async function open() {
     const mine = turn();
+    const typed = input.value.trim();
     try {
-      const answer = await find(input.value.trim());
+      const answer = await find(typed);
       if (!mine() || document.activeElement !== input) return;
       options = answer;
     } catch (error) {
@@ -53,13 +56,17 @@ export function combobox(input, list, { find, line, text, choose }) {
     const none = make("li", { class: "none soft", role: "option", "aria-disabled": "true" }, "Nothing found");
     fill(list, rows.length ? rows : [none]);
     found.textContent = rows.length ? `${rows.length} found` : "Nothing found";
+    asked = typed;
     list.hidden = false;
     input.setAttribute("aria-expanded", "true");
     active = -1;
     input.removeAttribute("aria-activedescendant");
   }
 
-  input.addEventListener("input", later(open, 150));
+  // Keys may be faster than answers: options for what is no longer typed are not gone through.
+  const isStale = () => asked !== input.value.trim();
+
+  input.addEventListener("input", later(() => isStale() && open(), 150));
   input.addEventListener("focus", () => { input.select(); open(); });
   input.addEventListener("click", () => { if (list.hidden) open(); });
   input.addEventListener("blur", () => { turn(); close(); });
@@ -67,12 +74,12 @@ export function combobox(input, list, { find, line, text, choose }) {
     if (event.key === "Escape") close();
     else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
-      if (list.hidden) await open();
+      if (isStale()) await open();
       const step = event.key === "ArrowDown" ? 1 : -1;
       if (options.length) activate(active < 0 && step < 0 ? options.length - 1 : (active + step + options.length) % options.length);
     } else if (event.key === "Enter") {
       event.preventDefault();
-      if (active >= 0) return take(active);
+      if (active >= 0 && !isStale()) return take(active);
       await open();
       const typed = options.findIndex((option) => text(option).toLowerCase() === input.value.trim().toLowerCase());
       take(typed >= 0 ? typed : options.length === 1 ? 0 : -1);

@@ -38,11 +38,6 @@ export const shown = (value) =>
   Array.isArray(value) ? value.map(shown).join(", ") : typeof value === "number" ? raw.format(value) : String(value);
 export const nameOf = (item) => item.label ?? item.item_id;
 
-// Names of runs differ at both ends: at the time, to the minute here, and at what was asked for.
-export const shortened = (text) => (text.length <= 30 ? text : `${text.slice(0, 16)}…${text.slice(-13)}`);
-export const short = (text) => make("span", { class: "whole", title: text },
-  make("span", { "aria-hidden": "true" }, shortened(text)), make("span", { class: "hidden" }, text));
-
 // Marks those of some fields that are wrong and says why beside them; without a message, all are right.
 export function judge(fields, wrong, box, message = "") {
   box.textContent = message;

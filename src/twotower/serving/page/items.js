@@ -2,7 +2,8 @@
 import { ask, inPath } from "./api.js";
 import { combobox } from "./combobox.js";
 import { byId, fill, judge, make, named, nameOf, score, shown, tell, turns } from "./elements.js";
-import { happened, on, state } from "./state.js";
+import { asTyped, HINTS, typed } from "./fields.js";
+import { happened, inWords, on, state, who } from "./state.js";
 
 const NUM_SIMILAR = 8;
 const NUM_LOOKED_AT = 100;
@@ -70,10 +71,7 @@ function showItem(item, similar) {
 
 function change(item) {
   byId("add-id").value = item.item_id;
-  for (const { name } of state.columns) {
-    const value = item.attributes[name];
-    byId(`add-column-${name}`).value = value === undefined ? "" : Array.isArray(value) ? value.join(", ") : String(value);
-  }
+  for (const { name } of state.columns) byId(`add-column-${name}`).value = asTyped(item.attributes[name]);
   say("", "");
   fill(byId("add-found"));
   byId(state.columns.length ? `add-column-${state.columns[0].name}` : "add-id").focus();
@@ -108,8 +106,7 @@ function features() {
   for (const { name, kind } of state.columns) {
     const text = byId(`add-column-${name}`).value.trim();
     if (text === "") continue;
-    if (kind === "number") given[name] = Number(text);
-    else given[name] = kind === "tags" ? text.split(",").map((word) => word.trim()).filter(Boolean) : text;
+    given[name] = typed(kind, text);
   }
   return given;
 }
@@ -142,19 +139,17 @@ async function save(event) {
   }
 }
 
-// Whether the chosen user would get the item, asked of the service like any other request.
+// Whether who asks would get the item, asked of the service like any other request.
 async function placeFor(id) {
-  if (!state.user) return null;
-  const user = state.user.user_id;
-  const first = (query) => ask("/page/recommend", { query: { user, exclude_seen: false, ...query } });
+  const asking = who();
+  if (!asking) return null;
+  const first = (query) => ask("/page/recommend", { query: { ...asking, exclude_seen: false, ...query } });
   const [{ items }, { items: alone }] = await Promise.all([first({ k: NUM_LOOKED_AT }), first({ k: 1, allow: id })]);
   const place = items.findIndex((other) => other.item_id === id);
   const scored = `a score of ${score(alone[0].score)}`;
-  return place >= 0 ? `For user ${user} it stands at place ${place + 1}, with ${scored}.`
-    : `For user ${user} it has ${scored}; the first ${items.length} have ${score(items.at(-1).score)} or more.`;
+  return place >= 0 ? `For ${inWords()} it stands at place ${place + 1}, with ${scored}.`
+    : `For ${inWords()} it has ${scored}; the first ${items.length} have ${score(items.at(-1).score)} or more.`;
 }
-
-const KINDS = { number: "A number", tags: "Several, with commas between", text: "" };
 
 export function showAddForm() {
   fill(byId("add-fields"), state.columns.map(({ name, kind, values }) => {
@@ -162,7 +157,7 @@ export function showAddForm() {
     return make("div", { class: "field" },
       make("label", { for: `add-column-${name}` }, named(name)),
       make("input", { id: `add-column-${name}`, type: kind === "number" ? "number" : "text", step: kind === "number" ? "any" : null,
-        placeholder: KINDS[kind], list, autocomplete: "off" }),
+        placeholder: HINTS[kind], list, autocomplete: "off" }),
       list ? make("datalist", { id: list }, values.map(({ value }) => make("option", { value }))) : null);
   }));
 }

@@ -2,7 +2,7 @@
 import { ask } from "./api.js";
 import { byId, count, fill, make, nameOf, score, tell, turns } from "./elements.js";
 import { openItem } from "./items.js";
-import { happened, on, state } from "./state.js";
+import { had, happened, on, state, who } from "./state.js";
 
 const MARGIN = 24;
 const REACH = 14;
@@ -25,7 +25,7 @@ export async function showMap() {
     state.counts.num_items = map.num_items;
     happened("counts");
     const all = map.points.length < map.num_items ? `${count(map.points.length)} of ${count(map.num_items)} items` : `All ${count(map.num_items)} items`;
-    const user = state.user ? "" : " Choose a user to see where that user's items lie.";
+    const user = who() ? "" : " Choose a user to see where that user's items lie.";
     byId("map-status").textContent = `${all}, by the two main directions of their embeddings; these hold ${Math.round(100 * map.explained)} % of the variance.${user}`;
     showTable();
     draw();
@@ -35,10 +35,10 @@ export async function showMap() {
 }
 
 async function userItems() {
-  if (!state.user) return [];
-  const had = state.user.history.map((item) => ({ ...item, kind: "In the history" }));
+  if (!who()) return [];
+  const mine = had().map((item) => ({ ...item, kind: "In the history" }));
   const best = state.recommendations.map((item) => ({ ...item, kind: "Recommended" }));
-  const items = [...had, ...best];
+  const items = [...mine, ...best];
   if (!items.length) return [];
   const { places } = await ask("/page/places", { query: { items: items.map((item) => item.item_id) } });
   return items.map((item, position) => ({ ...item, place: places[position] }));
@@ -151,5 +151,5 @@ export function startMap() {
   new ResizeObserver(draw).observe(canvas);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   on("theme", draw);
-  for (const name of ["user", "recommendations", "catalogue", "bundle"]) on(name, showMap);
+  for (const name of ["who", "recommendations", "catalogue", "bundle"]) on(name, showMap);
 }

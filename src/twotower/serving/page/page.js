@@ -1,12 +1,13 @@
-// Starts the page: views, theme, key, the chosen user.
+// Starts the page: views, theme, key, and who asks.
+import { onAddress, readAddress } from "./address.js";
 import { ask, keyIs } from "./api.js";
-import { combobox } from "./combobox.js";
 import { showCompare, startCompare } from "./compare.js";
-import { byId, fill, make, plural, short, tell } from "./elements.js";
+import { byId, plural, tell } from "./elements.js";
 import { showAddForm, startItems } from "./items.js";
 import { showMap, startMap } from "./map.js";
-import { loadUser, showFacets, startRecommend } from "./recommend.js";
+import { fillFilters, showFacets, startRecommend } from "./recommend.js";
 import { happened, on, state } from "./state.js";
+import { again, showProfile, startWho, whoever } from "./who.js";
 
 const VIEWS = ["recommend", "items", "map", "compare"];
 const THEME = "twotower-theme";
@@ -41,33 +42,38 @@ function showCounts() {
 }
 
 async function count() {
-  const { columns, exclude_seen, num_items, num_users, version } = await ask("/page/facets");
+  const { columns, profile, exclude_seen, num_items, num_users, version } = await ask("/page/facets");
   state.counts = { num_items, num_users };
   const box = byId("exclude-seen");
   if (box.defaultChecked !== exclude_seen) { // what the bundle's data asks for; a choice made since stays
     box.defaultChecked = box.checked = state.filters.exclude_seen = exclude_seen;
   }
   showCounts();
-  fill(byId("version"), short(version));
-  return columns;
+  byId("version").textContent = version;
+  return { columns, profile };
 }
 
 async function load() {
-  let columns;
+  let found;
   try {
-    columns = await count();
+    found = await count();
   } catch (error) {
     byId("bundle").textContent = "";
     return tell(error);
   }
   byId("key-form").hidden = true;
   tell(null);
-  if (JSON.stringify(columns) !== JSON.stringify(state.columns)) { // else what was typed stays
-    state.columns = columns;
+  const differs = (name) => JSON.stringify(found[name]) !== JSON.stringify(state[name]); // else what was typed stays
+  if (differs("profile") || !byId("profile").hasChildNodes()) {
+    state.profile = found.profile;
+    showProfile();
+  }
+  if (differs("columns")) {
+    state.columns = found.columns;
     showFacets();
     showAddForm();
   }
-  if (state.user) await loadUser(state.user.user_id);
+  await again();
   happened("bundle");
 }
 
@@ -85,14 +91,8 @@ byId("key-form").addEventListener("submit", (event) => {
   keyIs(byId("key").value.trim());
   load();
 });
-byId("who").addEventListener("submit", (event) => event.preventDefault());
-combobox(byId("user"), byId("user-list"), {
-  find: async (query) => (await ask("/page/users", { query: { query, limit: 20 } })).users,
-  line: (user) => [make("span", {}, user.user_id), make("span", { class: "soft" }, plural(user.num_history, "item"))],
-  text: (user) => user.user_id,
-  choose: (user) => loadUser(user.user_id),
-});
 byId("filters-box").open = !matchMedia(NARROW).matches;
+startWho();
 startRecommend();
 startItems();
 startMap();
@@ -100,6 +100,11 @@ startCompare();
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); byId("main").focus(); });
 on("catalogue", () => count().catch(tell));
 on("counts", showCounts);
+onAddress(() => {
+  const asked = readAddress();
+  fillFilters(asked);
+  whoever(asked);
+});
 window.addEventListener("hashchange", () => showView().focus());
 showView();
 load();

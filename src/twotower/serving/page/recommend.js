@@ -1,45 +1,22 @@
-// The view of one user: history, filters, recommendations and why.
-import { ask, inPath } from "./api.js";
-import { byId, count, date, fill, judge, later, make, named, nameOf, plural, score, shown, tell, turns } from "./elements.js";
-import { openItem, showSimilar } from "./items.js";
-import { happened, on, state } from "./state.js";
+// What is recommended to who asks, and why; and the filters.
+import { readAddress, USUAL } from "./address.js";
+import { ask } from "./api.js";
+import { byId, count, fill, judge, later, make, named, nameOf, plural, score, shown, tell, turns } from "./elements.js";
+import { showSimilar } from "./items.js";
+import { happened, inWords, on, state, who } from "./state.js";
+import { add } from "./who.js";
 
 const NEAR = 0.2; // of a cosine: below it, two items have too little in common to be called near
 const MOST = 100;
-const USUAL = 10;
 const turn = turns();
 
-export async function loadUser(id) {
-  tell(null);
-  try {
-    state.user = await ask(`/page/users/${inPath(id)}`);
-  } catch (error) {
-    return tell(error);
-  }
-  byId("user").value = state.user.user_id;
-  happened("user");
-}
-
-function showUser() {
-  const { user } = state;
-  const pairs = Object.entries(user.features);
-  if (!user.known) pairs.push(["user", "new since training"]);
-  fill(byId("user-features"), pairs.map(([name, value]) => make("div", {}, make("dt", {}, named(name)), " ", make("dd", {}, shown(value)))));
-  const shownOf = user.history.length < user.num_history ? `${user.history.length} of ` : "";
-  byId("history-status").textContent = user.num_history
-    ? `${shownOf}${plural(user.num_history, "item")}, newest first` : "Nothing is known of this user's past.";
-  fill(byId("history"), user.history.map((item) => make("li", {},
-    make("button", { type: "button", class: "link", onclick: () => openItem(item.item_id) }, nameOf(item)),
-    make("span", { class: "soft" }, item.time === null ? "" : date(item.time)))));
-}
-
 async function refresh() {
-  if (!state.user) return;
+  const asking = who();
+  if (!asking) return;
   const mine = turn();
   const { k, where, exclude_seen } = state.filters;
-  const user = state.user.user_id;
   try {
-    const { items } = await ask("/page/recommend", { query: { user, k, where: JSON.stringify(where), exclude_seen } });
+    const { items } = await ask("/page/recommend", { query: { ...asking, k, where: JSON.stringify(where), exclude_seen } });
     if (!mine()) return;
     tell(null);
     state.recommendations = items;
@@ -54,22 +31,23 @@ async function refresh() {
 }
 
 function showCards(items) {
-  const filters = Object.entries(state.filters.where).map(([name, value]) => `${named(name)} ${inWords(value)}`);
+  const filters = Object.entries(state.filters.where).map(([name, value]) => `${named(name)} ${conditionOf(value)}`);
   const asked = filters.length ? ` where ${filters.join(", ")}` : "";
   const short = items.length < state.filters.k ? "; no more are left" : "";
-  byId("recommend-status").textContent = `${plural(items.length, "item")} for user ${state.user.user_id}${asked}${short}.`;
+  byId("recommend-status").textContent = `${plural(items.length, "item")} for ${inWords()}${asked}${short}.`;
   fill(byId("recommendations"), items.length
     ? items.map((item, position) => card(item, position + 1))
     : make("li", { class: "empty" }, "No item fits these filters. Clear some of them."));
 }
 
-const inWords = (value) =>
+const conditionOf = (value) =>
   Array.isArray(value) ? `is ${value.join(" or ")}`
     : typeof value !== "object" ? `is ${value}`
       : [value.min === undefined ? "" : `≥ ${shown(value.min)}`, value.max === undefined ? "" : `≤ ${shown(value.max)}`].filter(Boolean).join(" and ");
 
 function card(item, rank) {
   const added = state.added.has(item.item_id);
+  const had = state.visitor ? "basket" : "history";
   const details = Object.entries(item.attributes).filter(([, value]) => shown(value) !== item.label)
     .map(([name, value]) => `${named(name)} ${shown(value)}`);
   return make("li", { class: added ? "card new" : "card" },
@@ -78,35 +56,44 @@ function card(item, rank) {
     make("div", { class: "score", title: "Dot product of the two embeddings" }, make("span", { class: "hidden" }, "Score "), score(item.score)),
     make("div", { class: "text" },
       make("p", { class: "soft" }, [item.label === null ? null : item.item_id, ...details].filter(Boolean).join(" · ")),
-      nearest(item.nearest)),
+      nearest(item.nearest, had)),
     make("div", { class: "actions" },
       make("button", { type: "button", class: "small", "aria-label": `Items similar to ${nameOf(item)}`, onclick: () => showSimilar(item) }, "Similar"),
-      make("button", { type: "button", class: "small", "aria-label": `Add ${nameOf(item)} to the history`, onclick: (event) => choose(item, event.target) }, "Add to history")));
+      make("button", { type: "button", class: "small", "aria-label": `Add ${nameOf(item)} to the ${had}`, onclick: () => choose(item) }, `Add to ${had}`)));
 }
 
-function nearest(found) {
+function nearest(found, had) {
   const near = found.filter((item) => item.cosine >= NEAR);
   if (!found.length) return null;
-  if (!near.length) return make("p", { class: "soft" }, "Nothing in the history lies near.");
-  return make("p", { class: "soft" }, "Nearest in the history: ", near.flatMap((item, position) => [
+  if (!near.length) return make("p", { class: "soft" }, `Nothing in the ${had} lies near.`);
+  return make("p", { class: "soft" }, `Nearest in the ${had}: `, near.flatMap((item, position) => [
     position ? ", " : "",
     make("span", {}, `${nameOf(item)} (${score(item.cosine)})`)]));
 }
 
-async function choose(item, button) {
-  button.disabled = true;
-  try {
-    await ask("/page/events", { method: "POST", body: { user_id: state.user.user_id, item_id: item.item_id } });
-  } catch (error) {
-    button.disabled = false;
-    return tell(error);
-  }
-  await loadUser(state.user.user_id);
-  byId("recommend-title").focus();
+function choose(item) {
+  add(item);
+  byId("recommend-title").focus(); // the button that had the focus goes
 }
 
 export function showFacets() {
   fill(byId("facets"), state.columns.filter((column) => !column.is_label).map(facet));
+  fillFilters();
+}
+
+// Puts into the fields what the address says; who asks is asked for next.
+export function fillFilters({ k, where, exclude_seen } = readAddress()) {
+  const box = byId("exclude-seen");
+  byId("k").value = k;
+  box.checked = exclude_seen ?? box.defaultChecked;
+  for (const field of byId("facets").querySelectorAll("[data-column]")) {
+    const asked = [where[field.dataset.column] ?? []].flat().map(String);
+    if (field.type === "checkbox") field.checked = asked.includes(field.value);
+    else field.value = asked[0] ?? "";
+  }
+  for (const range of byId("facets").querySelectorAll("[data-range]")) {
+    for (const field of range.querySelectorAll("input")) field.value = where[range.dataset.range]?.[field.dataset.end] ?? "";
+  }
   readFilters();
 }
 
@@ -158,6 +145,7 @@ function readK() {
   return k;
 }
 
+// Returns whether the fields are sound; else the message stands beside one, and the last answer stays.
 function readFilters() {
   const where = {};
   let sound = true;
@@ -173,26 +161,24 @@ function readFilters() {
     else if (Object.keys(range).length) where[box.dataset.range] = range;
   }
   const k = readK();
-  if (!sound || k === null) return; // the message stands beside the field, the last answer stays
+  if (!sound || k === null) return false;
   state.filters = { k, where, exclude_seen: byId("exclude-seen").checked };
+  return true;
+}
+
+function filter() {
+  if (!readFilters()) return;
+  happened("filters");
   refresh();
 }
 
 export function startRecommend() {
   const form = byId("filters");
-  form.addEventListener("input", later(readFilters, 250));
+  form.addEventListener("input", later(filter, 250));
   byId("k").addEventListener("blur", () => setTimeout(readK));
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(readFilters));
-  byId("any-user").addEventListener("click", async () => {
-    try {
-      const { users } = await ask("/page/users", { query: { any: true, limit: 1 } });
-      if (users.length) await loadUser(users[0].user_id);
-    } catch (error) {
-      tell(error);
-    }
-  });
-  on("user", () => { showUser(); refresh(); });
+  form.addEventListener("reset", () => setTimeout(filter));
+  on("who", refresh);
   on("catalogue", refresh);
-  fill(byId("recommendations"), make("li", { class: "empty" }, "Choose a user above, or take any."));
+  fill(byId("recommendations"), make("li", { class: "empty" }, "Choose a user above, or be a new visitor."));
 }
