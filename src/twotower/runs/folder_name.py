@@ -32,6 +32,9 @@ SHORT = {
 SEEN = 30
 """Characters that TensorBoard shows: a name that fits says all that was typed."""
 
+SEEN_OF_TRIAL = 26
+"""Characters that TensorBoard shows in a window of 1300 pixels; of a trial no word is longer than that."""
+
 MAX_NAME = 120
 ODD = re.compile(r"[^A-Za-z0-9._=,+\-\[\]]+")
 NUMBERS = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e-?\d{1,3})?|\[[0-9.,-]*\]", re.ASCII)
@@ -60,7 +63,7 @@ def trial_name(number: int, texts: Sequence[str]) -> str:
     """Return the folder name of a search's trial: its number, and as much of what it tries as is seen."""
     name = f"{number:04d}"
     for word in short_words(texts):
-        if len(name) + len(word) < SEEN:
+        if len(name) + len(word) < SEEN_OF_TRIAL:
             name += f"_{word}"
     return ODD.sub("-", name)
 

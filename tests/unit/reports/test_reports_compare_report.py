@@ -352,6 +352,35 @@ def test_on_a_terminal_what_differs_is_what_is_shown(
     assert not any(len(line) > columns and " " in line.strip() for line in printed.splitlines())
 
 
+def test_a_note_on_all_runs_is_said_once_and_others_stand_in_their_rows(tmp_path: Path) -> None:
+    made = trials_of(tmp_path / "tpe-sweep")
+    page = as_html(compare(made, Options()))
+    assert page.count("try 1") == 1
+    assert '<small class="own">try 1</small>' in page
+    for run in made:
+        text = (run / "config.yaml").read_text()
+        (run / "config.yaml").write_text(re.sub("try .", "quick looks", text))
+    report = compare(made, Options())
+    assert as_html(report).count("quick looks") == as_markdown(report).count("quick looks") == 1
+    assert [row["note"] for row in json.loads(as_json(report))["rows"]] == ["quick looks"] * 3
+
+
+def test_baselines_and_pairs_are_named_where_settings_have_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    low = [0.125, 0.25, 0.375, 0.5]
+    known = {"baselines": {"ease": {KEY: 0.125}}}
+    made = [write_run(tmp_path / f"run_{name}", low, loss=name, **known) for name in "ab"]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run_command([*map(str, made), "with_baselines=true", "pairs=true"], "") == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    heading = next(line for line in lines if line.startswith("#"))
+    assert heading.split()[:4] == ["#", "built", "in", "loss"]
+    assert any(line.startswith("3  ease") for line in lines)
+    assert any(line.split()[:4] == ["#1", "a", "#2", "b"] for line in lines)
+
+
 def test_the_page_has_all_that_was_varied_and_cuts_no_name(tmp_path: Path) -> None:
     report = compare(trials_of(tmp_path / "tpe-sweep"), Options())
     data = page_data(report)

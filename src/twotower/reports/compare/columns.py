@@ -50,7 +50,8 @@ def label_of(row: Row, keys: Sequence[str]) -> str:
     entry = row.entry
     if not entry.trained:
         return entry.name
-    words = short_words([f"{key}={entry.run.shown(key)}" for key in keys if key in entry.run.settings])
+    known = [key for key in keys if key in entry.run.settings]
+    words = short_words([f"{key}={entry.run.shown(key).replace(', ', ',')}" for key in known])
     seeds = f" ({len(entry.runs)} seeds)" if len(entry.runs) > 1 else ""
     return " ".join(words) + seeds if words else entry.name
 

@@ -80,7 +80,7 @@ function drawParallel() {
   if (!element("parallel")) return;
   const from = data.parallel;
   const dimensions = from.dimensions.map(each => {
-    const [low, high] = each.range || [Math.min(...each.values), Math.max(...each.values)], room = 0.06 * (high - low);
+    const [low, high] = each.range || [Math.min(...each.values), Math.max(...each.values)], room = 0.08 * (high - low);
     return {
       label: each.label, values: each.values, range: [low - room, high + room],
       ...(each.ticktext ? { tickvals: each.tickvals, ticktext: each.ticktext } : {}),

@@ -155,8 +155,10 @@ def _breakable(text: str, long_word: int = LONG_NAME) -> str:
 def _name(row: Row, number: int, ticked: bool, what: str, shared: str) -> str:
     """Return what differs, and under it where the run lies and what its user wrote of it alone."""
     name = row.entry.name
-    told = escape(what)
+    told = _breakable(name)
     if name != what:
+        words = (f'<span class="word">{escape(word)}</span>' for word in what.split())
+        told = " ".join(words)
         told += f'<br><small class="folder">{_breakable(name)}</small>'
     if row.entry.trained and (note := row.entry.run.note) and note != shared:
         told += f'<br><small class="own">{escape(note)}</small>'
