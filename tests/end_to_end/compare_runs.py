@@ -52,7 +52,7 @@ class Users:
 
 
 def settings_of(**changes: Any) -> dict[str, Any]:
-    """Return a resolved configuration, `index=IVFPQ` and `loss=Bce` by class name, other keys as they are."""
+    """Return a resolved configuration; `index=IVFPQ` and `loss=Bce` by class name, others by their key."""
     settings: dict[str, Any] = {
         "data": {"_target_": "twotower.data.sources.synthetic.Synthetic", "num_users": NUM_USERS},
         "split": {"_target_": "twotower.data.splits.temporal.Temporal", "test": 28, "valid": 28},
@@ -67,10 +67,11 @@ def settings_of(**changes: Any) -> dict[str, Any]:
         "debug": False,
     }
     for key, value in changes.items():
-        if key in ("index", "loss"):
-            settings[key] = {"_target_": f"twotower.{key}.x.{value}"}
-        else:
-            settings[key] = value
+        *path, name = key.split(".")
+        place = settings
+        for part in path:
+            place = place.setdefault(part, {})
+        place[name] = {"_target_": f"twotower.{key}.x.{value}"} if key in ("index", "loss") else value
     return settings
 
 

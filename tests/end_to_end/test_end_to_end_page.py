@@ -25,15 +25,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
 
 import tiny_bundle
 
-CHROMIUM = shutil.which("chromium")
 KEY = "a-key-that-may-write"
-WAIT = 120_000
-"""Milliseconds for anything to appear."""
-
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="the page needs playwright: pip install -e .[dev]"
 )
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the page needs Chromium: apt-get install chromium")
 
 
 @pytest.fixture(scope="module")
@@ -75,30 +70,6 @@ def served(root: Path, keys: Sequence[str] = ()) -> Iterator[str]:
         server.should_exit = True
         thread.join(600)
         assert not thread.is_alive()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """A new page; whatever it says in its console fails the test, unless `page.expected` holds it."""
-    context = browser.new_context(viewport={"width": 1300, "height": 900})
-    context.set_default_timeout(WAIT)
-    opened = context.new_page()
-    said: list[str] = []
-    opened.expected = ""
-    opened.on("console", lambda message: said.append(message.text) if message.type != "log" else None)
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    yield opened
-    unexpected = [text for text in said if not opened.expected or opened.expected not in text]
-    context.close()
-    assert unexpected == []
 
 
 def choose_user(page: Any, typed: str, num_items: int = 10) -> None:

@@ -31,6 +31,7 @@ FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
 FLAGS = (*HELP, *MULTIRUN, *FLAGS_WITH_VALUE, "--resolve")
 
 FOLDER_KEYS = ("run", "bundle")
+VERBATIM = (*FOLDER_KEYS, "note")
 THE_COMMAND = "the command; nothing was read or written"
 
 Task = Callable[[dict[str, Any], Sequence[str]], int]
@@ -76,7 +77,7 @@ def _answer(
     overrides: list[str],
     flags: list[str],
 ) -> int:
-    overrides = [_folder_quoted(text) for text in overrides]
+    overrides = [_verbatim(text) for text in overrides]
     if set(HELP) & set(flags):
         groups = [text for text in overrides if "=" not in text]
         print(_help(config_name, description, groups))
@@ -158,11 +159,11 @@ def _hints(config_name: str, arguments: list[str], verbs: Collection[str]) -> It
     return hints(words, FLAGS, known, folder_key)
 
 
-def _folder_quoted(text: str) -> str:
-    """Return an override whose value is a run's folder in quotes, since folder names hold = and commas."""
+def _verbatim(text: str) -> str:
+    """Return an override whose value is a run's folder or a note in quotes: they hold = and commas."""
     key, _, value = text.partition("=")
     is_quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    return f"{key}={quoted(value)}" if key in FOLDER_KEYS and value and not is_quoted else text
+    return f"{key}={quoted(value)}" if key in VERBATIM and value and not is_quoted else text
 
 
 def _only(

@@ -27,10 +27,13 @@ SHORT = {
     "user_tower.dropout": "dropout",
     "user_tower.widths": "widths",
 }
-"""What keys that vary often are called; of others the last part is shown, or all where two share it."""
+"""What keys that vary often are called; of others the last part is shown, or more where two share it."""
 
 SEEN = 30
 """Characters that TensorBoard shows: a name that fits says all that was typed."""
+
+SEEN_OF_TRIAL = 26
+"""Characters that TensorBoard shows in a window of 1300 pixels; of a trial no word is longer than that."""
 
 MAX_NAME = 120
 ODD = re.compile(r"[^A-Za-z0-9._=,+\-\[\]]+")
@@ -60,14 +63,35 @@ def trial_name(number: int, texts: Sequence[str]) -> str:
     """Return the folder name of a search's trial: its number, and as much of what it tries as is seen."""
     name = f"{number:04d}"
     for word in short_words(texts):
-        if len(name) + len(word) < SEEN:
+        if len(name) + len(word) < SEEN_OF_TRIAL:
             name += f"_{word}"
     return ODD.sub("-", name)
 
 
 def short_words(texts: Sequence[str]) -> list[str]:
     """Return what a trial tries, to be read: in short words, with three digits of a fraction."""
-    return _words([_rounded(text) for text in texts])
+    keyed = [text.partition("=") for text in texts]
+    return _words([f"{key}{equals}{rounded(value)}" for key, equals, value in keyed])
+
+
+def short_keys(keys: Sequence[str]) -> list[str]:
+    """Return what keys are called in short words, with more of their parts where two would share one."""
+    names = [[_short_key(key), *_endings(key)] for key in keys]
+    shared = Counter(name for each in names for name in set(each))
+    return [next(name for name in each if shared[name] == 1 or name == each[-1]) for each in names]
+
+
+def _endings(key: str) -> list[str]:
+    parts = key.split(".")
+    return [".".join(parts[at:]) for at in reversed(range(len(parts)))]
+
+
+def rounded(value: str) -> str:
+    """Return a number's text with three digits of a fraction; any other text as it is."""
+    try:
+        return min(value, f"{float(value):.3g}", key=len)
+    except ValueError:
+        return value
 
 
 def short_name(texts: Sequence[str]) -> str:
@@ -96,13 +120,11 @@ def _exact(text: str) -> str | None:
 
 
 def _words(texts: Sequence[str]) -> list[str]:
-    shared = Counter(_short_key(key_of(text)) for text in texts)
-    return [_word(text, shared) for text in texts]
+    return [_word(*each) for each in zip(texts, short_keys(list(map(key_of, texts))), strict=True)]
 
 
-def _word(text: str, shared: Counter[str]) -> str:
+def _word(text: str, shown: str) -> str:
     key, _, value = text.lstrip("+~").partition("=")
-    shown = _short_key(key) if shared[_short_key(key)] == 1 else key
     value = re.sub("['\"]", "", value)
     if not value:
         return f"no_{shown}" if text.startswith("~") else shown
@@ -115,14 +137,6 @@ def _word(text: str, shared: Counter[str]) -> str:
 
 def _short_key(key: str) -> str:
     return SHORT.get(key, key.rpartition(".")[2])
-
-
-def _rounded(text: str) -> str:
-    key, _, value = text.partition("=")
-    try:
-        return f"{key}={min(value, f'{float(value):.3g}', key=len)}"
-    except ValueError:
-        return text
 
 
 def _without_zero(number: str) -> str:

@@ -111,6 +111,13 @@ def test_a_task_is_given_checked_settings_and_what_was_typed(door: Door) -> None
     assert not SWEEP_ONLY & settings.keys()
 
 
+@pytest.mark.parametrize("note", ["it's good, too", "a = b, c", "50 % (best) [of 3]", "${name}"])
+def test_a_note_is_taken_as_it_was_written(door: Door, note: str) -> None:
+    assert door(DATA, f"note={note}") == 0
+    ((settings, _),) = door.seen
+    assert settings["note"] == note
+
+
 def test_the_task_s_status_is_the_door_s(door: Door) -> None:
     door.statuses = [3]
     assert door(DATA) == 3

@@ -10,7 +10,7 @@ import yaml
 from rich.console import Console
 
 from twotower.reports.compare.build import compare
-from twotower.reports.compare.columns import columns_of, names_of
+from twotower.reports.compare.columns import figures_of, names_of
 from twotower.reports.compare.comparison import Options
 from twotower.reports.compare.entries import known_key, label, validation_key
 from twotower.reports.compare.export import as_csv, as_json
@@ -78,7 +78,7 @@ def test_names_of_figures(tmp_path: Path) -> None:
 def test_columns_are_there_where_any_run_has_them(tmp_path: Path) -> None:
     runs = [write(tmp_path / "cold"), write(tmp_path / "plain", cold_start=None)]
     report = compare(runs, Options(tests=False))
-    names, columns = names_of(report), columns_of(report, [])
+    names, columns = names_of(report), figures_of(report)
     at = [column.heading for column in columns].index("cold recall@20")
     named = ["cold", "warm", "all", "content cold", "random cold"]
     assert [column.heading for column in columns[at : at + 5]] == [f"{name} recall@20" for name in named]

@@ -311,9 +311,10 @@ def trials_of(folder: Path) -> list[Path]:
         (run / "config.yaml").write_text(yaml.safe_dump({"seed": 1, "note": f"try {number}", **values}))
         made.append(run)
     trials = [
-        {"number": n, "values": {"valid/recall_at_20": v}} for n, v in ((0, 0.25), (1, 0.5), (2, 0.375))
+        {"number": n, "job": made[n].name, "values": {"valid/recall_at_20": v}}
+        for n, v in ((0, 0.25), (1, 0.5), (2, 0.375))
     ]
-    lost = {"number": 3, "values": None}
+    lost = {"number": 3, "job": "0003", "values": None}
     importance = {"optimizer.learning_rate": 0.75, "embedding_dim": 0.25}
     search = {"objectives": {"valid/recall_at_20": "maximize"}, "importance": importance}
     text = json.dumps({"search": search | {"trials": [lost, *trials]}})
@@ -332,30 +333,72 @@ def test_on_a_terminal_what_differs_is_what_is_shown(
     printed = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     table, _, below = printed.partition("#1 ")
     assert max(map(len, table.splitlines())) <= columns
-    words = ["lr.0161", "wd.5", "temp.535", "power.25", "dropout.75", "input_dropout.125", "pq8", "dim32"]
-    for word in [*words, "recency90.5", "recall@20", "valid", "no difference shown"]:
-        assert word in table
+    short = {"lr": 0.0161, "wd": 0.5, "temp": 0.535, "power": 0.25, "dropout": 0.75, "recency": 90.5}
+    short |= {"pq": 8, "dim": 32, "input_dropout": 0.125}
+    if columns == 80:
+        words = {f"{key}{str(value).removeprefix('0')}" for key, value in short.items()}
+    else:  # a column each, in three lines of headings and rows
+        words = {*map(str, short.values()), *(short.keys() - {"input_dropout"}), "input_"}
+    assert set(table.split()) >= words | {"recall@20", "valid", "difference", "shown"}
+    head = table.splitlines()[:2]
+    assert head[1].index("recall@20") < head[0].index("valid") < head[1].index("verdict")  # side by side
+    assert "recall@20 recall@20 difference" in " ".join(head[1].split())
     assert "0000_lr0.0161234" not in table
     assert "0000_lr0.0161234" in below
     assert "not shown" not in below
-    assert (
-        "search tpe-sweep: 3 trials, the best was number 1; what mattered: optimizer.learning_rate" in below
-    )
+    told = "search tpe-sweep: 3 of 4 trials ended, the best was number 1; what mattered:"
+    assert f"{told} optimizer.learning_rate 0.75, embedding_dim 0.25" in " ".join(below.split())
     assert "note: 0001_lr0.0322468: try 1" in below
+    assert not any(len(line) > columns and " " in line.strip() for line in printed.splitlines())
+
+
+def test_a_note_on_all_runs_is_said_once_and_others_stand_in_their_rows(tmp_path: Path) -> None:
+    made = trials_of(tmp_path / "tpe-sweep")
+    page = as_html(compare(made, Options()))
+    assert page.count("try 1") == 1
+    assert '<small class="own">try 1</small>' in page
+    for run in made:
+        text = (run / "config.yaml").read_text()
+        (run / "config.yaml").write_text(re.sub("try .", "quick looks", text))
+    report = compare(made, Options())
+    assert as_html(report).count("quick looks") == as_markdown(report).count("quick looks") == 1
+    assert [row["note"] for row in json.loads(as_json(report))["rows"]] == ["quick looks"] * 3
+
+
+def test_baselines_and_pairs_are_named_where_settings_have_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    low = [0.125, 0.25, 0.375, 0.5]
+    known = {"baselines": {"ease": {KEY: 0.125}}}
+    made = [write_run(tmp_path / f"run_{name}", low, loss=name, **known) for name in "ab"]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run_command([*map(str, made), "with_baselines=true", "pairs=true"], "") == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    heading = next(line for line in lines if line.startswith("#"))
+    assert heading.split()[:4] == ["#", "built", "in", "loss"]
+    assert any(line.startswith("3  ease") for line in lines)
+    assert any(line.split()[:4] == ["#1", "a", "#2", "b"] for line in lines)
 
 
 def test_the_page_has_all_that_was_varied_and_cuts_no_name(tmp_path: Path) -> None:
     report = compare(trials_of(tmp_path / "tpe-sweep"), Options())
     data = page_data(report)
     labels = [each["label"] for each in data["parallel"]["dimensions"]]
-    axes = [label.replace("_<br>", "_").replace("<br>", ".") for label in labels]
+    axes = [label.replace("<br>", "") for label in labels]
     assert set(axes) >= VARIED.keys()
     assert all("…" not in label for label in axes)
     (search,) = data["searches"]
     assert (search["numbers"], search["best"]) == ((0, 1, 2), [0.25, 0.5, 0.5])
+    assert [data["rows"][row - 1]["name"][:4] for row in search["rows"]] == ["0000", "0001", "0002"]
     assert "lr.0484" in data["rows"][0]["label"].split()
-    headings = re.findall(r"<th[^>]*><button[^>]*>([^<]*)", as_html(report).split("</thead>")[0])
-    assert headings.index("embedding_dim") < headings.index("recall@20") < headings.index("verdict")
+    head = as_html(report).split("</thead>")[0].replace("<wbr>", "")
+    titles = re.findall(r'<th[^>]*title="([^"]*)"', head)
+    assert set(titles) == VARIED.keys()
+    headings = re.findall(r"<button[^>]*>([^<]*)", head)
+    at = [headings.index(each) for each in ("dim", "recall@20", "valid recall@20", "verdict")]
+    assert at == sorted(at)
+    assert at[2] == at[1] + 1
 
 
 def test_help_begins_with_what_it_is_given(capsys: pytest.CaptureFixture[str]) -> None:

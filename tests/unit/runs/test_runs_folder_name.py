@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from twotower.runs.folder_name import (
     MAX_NAME,
-    SEEN,
     SHORT,
     folder_name,
     label_of,
+    short_keys,
     trial_name,
     without_seed,
 )
@@ -122,7 +122,15 @@ def test_a_trial_is_named_by_its_number_and_by_what_it_tries() -> None:
     assert trial_name(12, tried) == "0012_dim128_lr.0107_ivf_sq"
     many = [f"room_{number}.some_key=0.12345678" for number in range(9)]
     assert trial_name(3, many) == "0003_room_0.some_key.123"
-    assert len(trial_name(3, [*tried, "loss.temperature=1.5"])) <= SEEN
+    assert (
+        trial_name(3, [*tried, "loss.temperature=1.5"]) == "0003_dim128_lr.0107_ivf_sq"
+    )  # no part of a word
+
+
+def test_keys_of_one_short_name_are_told_apart_by_as_little_as_that_takes() -> None:
+    keys = ["features.item.item_id.dropout", "history.dropout", "optimizer.learning_rate", "a.b.power"]
+    assert short_keys(keys) == ["item_id.dropout", "history.dropout", "lr", "power"]
+    assert short_keys(["a.x.rate", "b.x.rate"]) == ["a.x.rate", "b.x.rate"]
 
 
 THEN = "2026-11-26_04-36-23-123456"

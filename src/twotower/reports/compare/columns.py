@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from twotower.reports.compare.comparison import Comparison, Row
 from twotower.reports.compare.entries import label, written
 from twotower.reports.compare.judge import NOT_COMPARABLE, NOT_TESTED, Difference
-from twotower.reports.compare.record import DAMAGED
-from twotower.runs.folder_name import short_words
+from twotower.reports.compare.record import ABSENT, DAMAGED
+from twotower.runs.folder_name import rounded, short_keys, short_words
 
-NUMBER, INTERVAL, P_VALUE = "#", "95 % interval", "p"
+NUMBER, INTERVAL, P_VALUE, VERDICT, WHAT_DIFFERS = "#", "95 % interval", "p", "verdict", "what differs"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,13 @@ def numbers_of(comparison: Comparison) -> Column:
 
 def labels_of(comparison: Comparison, keys: Sequence[str]) -> Column:
     """Return what tells each row from the others, in short words: its settings of these keys."""
-    return Column("what differs", [label_of(row, keys) for row in comparison.rows], True)
+    return Column(WHAT_DIFFERS, [label_of(row, keys) for row in comparison.rows], True)
+
+
+def built_in_of(comparison: Comparison) -> list[Column]:
+    """Return what the built-in baselines are called, who have no settings; no column where none is shown."""
+    names = ["" if row.entry.trained else row.entry.name for row in comparison.rows]
+    return [Column("built in", names, True)] if any(names) else []
 
 
 def label_of(row: Row, keys: Sequence[str]) -> str:
@@ -43,37 +50,56 @@ def label_of(row: Row, keys: Sequence[str]) -> str:
     entry = row.entry
     if not entry.trained:
         return entry.name
-    words = short_words([f"{key}={entry.run.shown(key)}" for key in keys if key in entry.run.settings])
+    known = [key for key in keys if key in entry.run.settings]
+    words = short_words([f"{key}={entry.run.shown(key).replace(', ', ',')}" for key in known])
     seeds = f" ({len(entry.runs)} seeds)" if len(entry.runs) > 1 else ""
     return " ".join(words) + seeds if words else entry.name
 
 
-def columns_of(comparison: Comparison, keys: Sequence[str]) -> list[Column]:
-    """Return these settings, the figures, the difference and, last, the verdict."""
+def settings_of(comparison: Comparison, keys: Sequence[str], short: bool = False) -> list[Column]:
+    """Return a column a setting; short ones have the words and digits that labels have."""
+    headings = short_keys(keys) if short else keys
+    return [_setting(comparison, key, heading, short) for key, heading in zip(keys, headings, strict=True)]
+
+
+def _setting(comparison: Comparison, key: str, heading: str, short: bool) -> Column:
+    cells = [row.entry.run.shown(key) if row.entry.trained else "" for row in comparison.rows]
+    words = any(number_of(cell) is None for cell in cells if cell not in ("", ABSENT))
+    return Column(heading, [rounded(cell) for cell in cells] if short else cells, words)
+
+
+def number_of(text: str) -> float | None:
+    """Return the number that a setting's text is, None where it is none, or infinite."""
+    try:
+        return number if isfinite(number := float(text)) else None
+    except ValueError:
+        return None
+
+
+def figures_of(comparison: Comparison) -> list[Column]:
+    """Return the figures, the difference and, last, the verdict."""
     rows, metric = comparison.rows, comparison.metric
-    found = [
-        *(
-            Column(key, [row.entry.run.shown(key) if row.entry.trained else "" for row in rows], True)
-            for key in keys
-        ),
-        Column(label(metric), [written(metric, row.value) for row in rows]),
-    ]
+    found = [Column(label(metric), [written(metric, row.value) for row in rows])]
     if any(row.spread for row in rows):
         found.append(Column("mean ± sd (seeds)", [_spread(metric, row) for row in rows]))
     for key in comparison.columns:
         found.append(Column(label(key), [written(key, row.entry.figures.get(key)) for row in rows]))
     told = [told_of(row.verdict, reason_beside(row)) for row in rows]
-    return [*found, *_difference(metric, [row.difference for row in rows]), Column("verdict", told, True)]
+    return [*found, *_difference(metric, [row.difference for row in rows]), Column(VERDICT, told, True)]
 
 
-def pair_columns(comparison: Comparison) -> list[Column]:
-    """Return all pairs, the left one judged against the right."""
+def pair_columns(comparison: Comparison, keys: Sequence[str] | None) -> list[Column]:
+    """Return all pairs, the left one judged against the right; without keys rows have numbers alone."""
     pairs = comparison.pairs
+    told = {
+        id(row.entry): f"{NUMBER}{number}" + ("" if keys is None else f" {label_of(row, keys)}")
+        for number, row in enumerate(comparison.rows, start=1)
+    }
     return [
-        Column("run", [pair.left.name for pair in pairs], True),
-        Column("against", [pair.right.name for pair in pairs], True),
+        Column("run", [told[id(pair.left)] for pair in pairs], True),
+        Column("against", [told[id(pair.right)] for pair in pairs], True),
         *_difference(comparison.metric, pairs),
-        Column("verdict", [told_of(pair.verdict, pair.reason) for pair in pairs], True),
+        Column(VERDICT, [told_of(pair.verdict, pair.reason) for pair in pairs], True),
     ]
 
 

@@ -14,9 +14,10 @@ from twotower.files.atomic import write_text_atomically
 from twotower.reports.compare.build import compare
 from twotower.reports.compare.comparison import Comparison, Options, summary
 from twotower.reports.compare.entries import DEFAULT
-from twotower.reports.compare.export import as_csv, as_json, as_markdown, show
+from twotower.reports.compare.export import as_csv, as_json, as_markdown
 from twotower.reports.compare.page import as_html
 from twotower.reports.compare.record import is_run, run_folders
+from twotower.reports.compare.terminal import show
 
 FORMS: dict[str, Callable[[Comparison], str]] = {
     "html": as_html,

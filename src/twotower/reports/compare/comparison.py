@@ -85,12 +85,28 @@ def notes_of(options: Options, metric: str, rows: Sequence[Row], num_with_seeds:
         notes.append(f"{several} several seeds; by=configuration tests with all of them, seeds as luck too")
     elif not num_with_seeds and any(row.verdict in (BETTER, WORSE) for row in rows):
         notes.append(ONE_SEED)
-    return [*notes, *_notes_on_rows(rows)]
+    return [*notes, *_troubles(rows)]
 
 
-def _notes_on_rows(rows: Sequence[Row]) -> list[str]:
-    own = [f"{row.entry.name}: {note}" for row in rows if row.entry.trained and (note := row.entry.run.note)]
-    return [*own, *_troubles(rows)]
+def shared_note(rows: Sequence[Row]) -> str:
+    """Return what users wrote of all these runs alike, as of those of one sweep."""
+    notes = {row.entry.run.note for row in rows if row.entry.trained}
+    return notes.pop() if len(notes) == 1 else ""
+
+
+def own_notes(rows: Sequence[Row]) -> list[str]:
+    """Return what users wrote of their runs, each text once."""
+    if note := shared_note(rows):
+        return [f"of all these runs: {note}"]
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row.entry.trained and row.entry.run.note:
+            found.setdefault(row.entry.run.note, []).append(row.entry.name)
+    return [f"{_several(names)}: {note}" for note, names in found.items()]
+
+
+def _several(names: Sequence[str]) -> str:
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
 
 
 def _troubles(rows: Sequence[Row]) -> list[str]:
@@ -106,10 +122,7 @@ def _troubles(rows: Sequence[Row]) -> list[str]:
         if trouble:
             name = str(row.entry.run.folder) if row.entry.trained else row.entry.name
             troubles.setdefault(trouble, []).append(name)
-    return [
-        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {trouble}"
-        for trouble, names in troubles.items()
-    ]
+    return [f"{_several(names)}: {trouble}" for trouble, names in troubles.items()]
 
 
 MOST_IN_CONSOLE = 6
@@ -166,8 +179,8 @@ def _settles(one: Sequence[Scalar | None], other: Sequence[Scalar | None]) -> bo
     return len(set(zip(one, other, strict=True))) == len(set(one))
 
 
-def summary(comparison: Comparison) -> list[str]:
-    """Return the lines to read with the table: baseline, tests, seeds, and the notes."""
+def summary(comparison: Comparison, own: bool = True) -> list[str]:
+    """Return the lines to read with the table: baseline, tests, seeds, and the notes, users' own if asked."""
     lines = []
     if comparison.baseline is not None:
         lines.append(f"baseline: {comparison.baseline.name} ({comparison.chosen})")
@@ -184,4 +197,5 @@ def summary(comparison: Comparison) -> list[str]:
             f" runs {reach} apart"
         )
     lines += [search.told() for search in comparison.searches]
-    return [*lines, *(f"note: {note}" for note in comparison.notes)]
+    notes = [*comparison.notes, *(own_notes(comparison.rows) if own else ())]
+    return [*lines, *(f"note: {note}" for note in notes)]

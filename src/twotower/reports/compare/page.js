@@ -19,6 +19,8 @@ function layout(extra) {
   };
 }
 const titled = row => "#" + row + " " + data.rows[row - 1].label;
+/* A legend does not wrap: where a name is wider than its plot, its number says it. */
+const legend = (row, id) => titled(row).length * 6.6 + 120 > element(id).clientWidth ? "#" + row : titled(row);
 const colour = row => colourOf.has(row) ? PALETTE[colourOf.get(row)] : token("--faint");
 /* Faint lines first, so that coloured ones lie on top. */
 const drawOrder = rows => [...rows].sort((a, b) => colourOf.has(a) - colourOf.has(b) || a - b);
@@ -29,12 +31,13 @@ function drawCurves() {
   const most = Math.max(...Object.values(of).map(values => values.length));
   const traces = drawOrder(Object.keys(of).map(Number)).map(row => ({
     type: "scatter", mode: of[row].length > 1 ? "lines" : "markers", x: of[row].map((_, at) => at + 1), y: of[row],
-    name: titled(row), showlegend: colourOf.has(row), legendrank: row, opacity: colourOf.has(row) ? 1 : 0.7,
+    name: legend(row, "curves"), showlegend: colourOf.has(row), legendrank: row, opacity: colourOf.has(row) ? 1 : 0.7,
     line: { color: colour(row), width: data.rows[row - 1].baseline ? 4 : colourOf.has(row) ? 2 : 1 },
     hovertemplate: "%{y:.4f} after epoch %{x}<extra>" + titled(row) + "</extra>",
   }));
   Plotly.react("curves", traces, layout({
-    xaxis: { title: { text: "epoch" }, tickformat: "d", ...(most <= 15 ? { dtick: 1 } : {}) }, yaxis: { title: { text: key } },
+    xaxis: { title: { text: "epoch" }, tickformat: "d", ...(most <= 15 ? { dtick: 1 } : {}), ...(most < 2 ? { range: [0.5, 1.5] } : {}) },
+    yaxis: { title: { text: key } },
   }), CONFIG);
 }
 
@@ -62,7 +65,7 @@ function drawFront(id) {
     trace(rest, { mode: "markers", name: "others", marker: { size: 8, symbol: "circle-open", color: token("--soft") } }),
     trace(front, {
       mode: "lines+markers+text", name: "Pareto front", line: { shape: "hv", width: 1.5, dash: "dot", color: token("--accent") },
-      marker: { size: 11, color: token("--accent") }, text: front.map(p => "#" + p.row), textposition: "bottom right",
+      marker: { size: 11, color: token("--accent") }, text: front.map(p => "#" + p.row), textposition: front.map((_, at) => at % 2 ? "bottom right" : "top left"),
       textfont: { size: 13, color: token("--ink") }, cliponaxis: false,
     }),
   ], layout({
@@ -70,23 +73,28 @@ function drawFront(id) {
     yaxis: { title: { text: plot.y } }, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, margin: { l: 80, r: 40, t: 40, b: 50 },
   }), CONFIG);
   element(id + "-front").textContent = "On the front, from the cheapest: " +
-    front.map(p => titled(p.row) + " (" + p.told + ")").join("; ") + ".";
+    front.map(p => (titled(p.row).length > 48 ? "#" + p.row : titled(p.row)) + " (" + p.told + ")").join("; ") + ".";
 }
 
 function drawParallel() {
   if (!element("parallel")) return;
   const from = data.parallel;
-  const dimensions = from.dimensions.map(each => ({
-    label: each.label, values: each.values, ...(each.ticktext ? { tickvals: each.tickvals, ticktext: each.ticktext, range: [-0.3, each.tickvals.length - 0.7] } : {}),
-  }));
-  const ink = token("--ink");
-  element("parallel").style.minWidth = 110 * dimensions.length + "px";  // the figure scrolls, names do not overlap
+  const dimensions = from.dimensions.map(each => {
+    const [low, high] = each.range || [Math.min(...each.values), Math.max(...each.values)], room = 0.08 * (high - low);
+    return {
+      label: each.label, values: each.values, range: [low - room, high + room],
+      ...(each.ticktext ? { tickvals: each.tickvals, ticktext: each.ticktext } : {}),
+    };
+  });
+  const ink = token("--ink"), lines = dimensions.map(each => each.label.split("<br>"));
+  const longest = Math.max(...lines.flat().map(text => text.length)), most = Math.max(...lines.map(each => each.length));
+  const left = 30 + 7 * Math.max(6, ...[...(dimensions[0].ticktext || []), ...lines[0].map(text => text.slice(text.length / 2))].map(text => text.length));
+  element("parallel").style.minWidth = left + 60 + Math.max(80, 8 + 6.8 * longest) * (dimensions.length - 1) + "px";  // the figure scrolls, names do not overlap
   Plotly.react("parallel", [{
-    type: "parcoords", dimensions, labelfont: { color: ink, size: 13 }, tickfont: { color: ink, size: 12 }, rangefont: { color: "rgba(0,0,0,0)", size: 1 },
-    line: { color: from.colour, colorscale: [[0, "#2f7ed8"], [0.5, "#9a7bb0"], [1, "#e8710a"]], showscale: true,
-      colorbar: { title: { text: from.label, side: "right" }, thickness: 12, outlinewidth: 0 } },
+    type: "parcoords", dimensions, labelfont: { color: ink, size: 12 }, tickfont: { color: ink, size: 12 }, rangefont: { color: "rgba(0,0,0,0)", size: 1 },
+    line: { color: from.colour, colorscale: [[0, "#2f7ed8"], [0.5, "#9a7bb0"], [1, "#e8710a"]] },
     unselected: { line: { color: token("--faint"), opacity: 0.25 } },
-  }], layout({ margin: { l: 40 + 7 * Math.max(4, ...[...(from.dimensions[0].ticktext || []), from.dimensions[0].label.slice(0, 20)].map(text => text.length)), r: 20, t: 80, b: 30 } }), CONFIG);
+  }], layout({ margin: { l: left, r: 60, t: 40 + 17 * most, b: 30 } }), CONFIG);
 }
 
 function drawSearches() {
@@ -95,33 +103,37 @@ function drawSearches() {
   const traces = of.flatMap((search, at) => {
     const name = named ? search.name + ": " : "", color = PALETTE[at % PALETTE.length];
     return [
-      { type: "scatter", mode: "markers", name: name + "trials", x: search.numbers, y: search.values, marker: { color, size: 7, opacity: 0.6 } },
-      { type: "scatter", mode: "lines", name: name + "best so far", x: search.numbers, y: search.best, line: { color, width: 2, shape: "hv" } },
+      { type: "scatter", mode: "markers", name: name + "trials", x: search.numbers, y: search.values, marker: { color, size: 7, opacity: 0.6 },
+        hovertext: search.rows.map(row => row ? titled(row) : ""), hovertemplate: "%{y:.4f} in trial %{x}<extra>%{hovertext}</extra>" },
+      { type: "scatter", mode: "lines", name: name + "best so far", x: search.numbers, y: search.best, line: { color, width: 2, shape: "hv" }, hoverinfo: "skip" },
     ];
   });
   Plotly.react("history", traces, layout({
-    xaxis: { title: { text: "trial" }, tickformat: "d" }, yaxis: { title: { text: [...new Set(of.map(search => search.objective))].join(", ") } },
+    xaxis: { title: { text: "trial" }, tickformat: "d", ...(Math.max(...of.flatMap(search => search.numbers)) <= 15 ? { dtick: 1 } : {}) }, yaxis: { title: { text: [...new Set(of.map(search => search.objective))].join(", ") } },
   }), CONFIG);
   const ranked = of.filter(search => Object.keys(search.importance).length);
-  if (!ranked.length) { element("importance").closest("figure").remove(); return; }
-  const keys = Object.keys(ranked[0].importance).reverse();
-  Plotly.react("importance", ranked.map((search, at) => ({
-    type: "bar", orientation: "h", name: search.name, y: keys, x: keys.map(key => search.importance[key] ?? null), showlegend: named,
-    marker: { color: PALETTE[of.indexOf(search) % PALETTE.length] },
-  })), layout({ xaxis: { title: { text: "share in what makes trials good" }, rangemode: "tozero" }, yaxis: {} }), CONFIG);
+  if (!ranked.length) return;
+  const keys = [...new Set(ranked.flatMap(search => Object.keys(search.importance)))].reverse();
+  Plotly.react("importance", ranked.map(search => ({
+    type: "bar", orientation: "h", name: search.name, x: keys.map(key => search.importance[key] ?? null), showlegend: named,
+    y: keys.map(key => key.replace(/\.(?=[^.]*$)/, ".<br>")), texttemplate: "%{x:.2f}", textposition: "outside", cliponaxis: false,
+    marker: { color: PALETTE[of.indexOf(search) % PALETTE.length] }, hovertemplate: "%{x:.3f}<extra>%{y}</extra>",
+  })), layout({
+    xaxis: { title: { text: "importance" }, rangemode: "tozero" }, yaxis: {}, margin: { l: 80, r: 40, t: 16, b: 50 },
+  }), CONFIG);
 }
 
 function drawSlices() {
   if (!element("slices")) return;
   const from = data.slices, rows = [...colourOf.keys()].filter(row => from.values[row]).sort((a, b) => a - b);
   const traces = rows.map((row, at) => ({
-    type: "scatter", mode: "markers", name: titled(row), y: from.values[row],
+    type: "scatter", mode: "markers", name: legend(row, "slices"), y: from.values[row],
     x: from.labels.map((_, place) => place + (at - (rows.length - 1) / 2) * Math.min(0.09, 0.7 / rows.length)),
     marker: { color: colour(row), size: 10, symbol: data.rows[row - 1].baseline ? "diamond" : "circle" },
     hovertext: from.labels.map(label => label.replaceAll("<br>", " ")), hovertemplate: "%{y:.4f} %{hovertext}<extra>" + titled(row) + "</extra>",
   }));
   Plotly.react("slices", traces, layout({
-    xaxis: { tickvals: from.labels.map((_, place) => place), ticktext: from.labels, range: [-0.6, from.labels.length - 0.4], showgrid: false },
+    xaxis: { tickangle: 0, tickvals: from.labels.map((_, place) => place), ticktext: from.labels, range: [-0.6, from.labels.length - 0.4], showgrid: false },
     yaxis: { title: { text: from.label }, rangemode: "tozero" }, legend: { orientation: "h", y: -0.28, yanchor: "top", x: 0, font: { size: 12 } },
     shapes: from.breaks.map(at => ({ type: "line", x0: at, x1: at, y0: 0, y1: 1, yref: "paper", line: { color: token("--line"), width: 1 } })),
   }), CONFIG);
@@ -140,7 +152,10 @@ function furnish() {
   if (!plots.length) gone("front-y", "section");
   for (const id of ["parallel", "slices"]) if (!data[id]) gone(id, "section");
   if (!data.searches.length) gone("history", "section");
-  if (!document.querySelector(".extra")) gone("all-settings", "label");
+  else if (data.searches.some(search => Object.keys(search.importance).length)) element("too-few").remove();
+  else element("importance").remove();
+  if (!document.querySelector(".extra")) element("settings").options[2].remove();
+  if (!document.querySelector(".setting")) gone("settings", "label");
 }
 
 function draw() {
@@ -170,8 +185,8 @@ function sortBy(table, column, button) {
   const sign = direction === "ascending" ? 1 : -1, value = row => row.cells[column].textContent;
   const compare = (a, b) => {
     const [x, y] = [value(a), value(b)];
-    if (x === "" || y === "") return (x === "") - (y === "");  // what is missing stays last
-    const numbers = heading.classList.contains("number");
+    const numbers = heading.classList.contains("number"), none = text => text === "" || (numbers && isNaN(number(text)));
+    if (none(x) || none(y)) return none(x) - none(y);  // what is missing stays last
     return sign * (numbers ? number(x) - number(y) : x.localeCompare(y, "en", { numeric: true }));
   };
   const body = table.tBodies[0];
@@ -191,7 +206,17 @@ element("filter").addEventListener("input", event => {
   const shown = rows.filter(row => !row.hidden).length;
   element("shown").textContent = wanted ? shown + " of " + rows.length + " rows" : "";
 });
-element("all-settings")?.addEventListener("change", event => element("table").classList.toggle("all", event.target.checked));
+/* What differs says the settings in words: they have columns as well where there is room. */
+function setSettings(way) {
+  element("table").classList.toggle("words", way === "words");
+  element("table").classList.toggle("all", way === "all");
+}
+if (element("settings")) {
+  const around = element("table").parentElement;
+  element("settings").value = around.scrollWidth > around.clientWidth ? "words" : "columns";
+  setSettings(element("settings").value);
+  element("settings").addEventListener("change", event => setSettings(event.target.value));
+}
 for (const box of document.querySelectorAll("input.pick")) {
   if (box.checked) pick(Number(box.value), true);
   box.addEventListener("change", () => {

@@ -1,28 +1,33 @@
 """The comparison as one self-contained page."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
 
 from twotower.reports.compare.columns import (
+    VERDICT,
+    WHAT_DIFFERS,
     Column,
-    columns_of,
+    figures_of,
     label_of,
     numbers_of,
     pair_columns,
     reason_beside,
+    settings_of,
     told_of,
 )
-from twotower.reports.compare.comparison import Comparison, Row, summary, telling_keys
-from twotower.reports.compare.entries import written
+from twotower.reports.compare.comparison import Comparison, Row, shared_note, summary, telling_keys
+from twotower.reports.compare.entries import label, written
 from twotower.reports.compare.judge import BETTER, WORSE
 from twotower.reports.compare.page_data import Curves, page_data, picked
 
 WAYS = {True: "more", False: "less", None: "neither more nor less"}
 LONGEST_PILL, LONG = 40, 40
+LONG_NAME, LONG_HEADING = 20, 12
 Cells = Sequence[str]
 """Of one column, as `td` and `th`, the heading's first."""
 
@@ -37,10 +42,11 @@ def as_html(comparison: Comparison) -> str:
     return Template(_file("page.html")).substitute(
         title=escape(f"Comparison of {len(comparison.records)} runs"),
         lead=escape(f"Compared by {comparison.metric}; {way} is better."),
+        metric=escape(label(comparison.metric)),
         summary=_summary(comparison),
-        num_settings=len(comparison.keys) if len(telling) < len(comparison.keys) else "",
+        num_settings=len(comparison.keys),
         table=_run_table(comparison, telling),
-        pairs=_pairs(comparison) if comparison.pairs else "",
+        pairs=_pairs(comparison, telling) if comparison.pairs else "",
         best_epochs=curve_table(comparison, data["curves"]) if data["curves"] else "",
         slice_table=_slice_table(comparison, data["slices"]) if data["slices"] else "",
         css=_file("page.css"),
@@ -55,15 +61,18 @@ def _file(name: str) -> str:
 
 
 def _summary(comparison: Comparison) -> str:
-    lines = summary(comparison)
-    items = [f"<li{' class=note' if line.startswith('note:') else ''}>{escape(line)}</li>" for line in lines]
+    # What is written of single runs stands in their rows.
+    lines = summary(comparison, own=bool(shared_note(comparison.rows)))
+    items = [
+        f"<li{' class=note' if line.startswith('note:') else ''}>{_breakable(line)}</li>" for line in lines
+    ]
     return f"<ul>{''.join(items)}</ul>" if items else ""
 
 
-def _pairs(comparison: Comparison) -> str:
-    name, *numbers, _ = pair_columns(comparison)
+def _pairs(comparison: Comparison, telling: Sequence[str]) -> str:
+    *columns, _ = pair_columns(comparison, telling)
     told = [(pair.verdict, pair.reason) for pair in comparison.pairs]
-    return _table("All pairs", [*map(_cells, [name, *numbers]), _verdicts(told)])
+    return _table("All pairs", [*map(_cells, columns), _verdicts(told)])
 
 
 def _slice_table(comparison: Comparison, slices: dict[str, Any]) -> str:
@@ -104,28 +113,55 @@ def _folded_table(comparison: Comparison, name: str, numbers: list[int], figures
 
 def _run_table(comparison: Comparison, telling: Sequence[str]) -> str:
     rows, ticked = comparison.rows, picked(comparison)
-    keys = [*telling, *(key for key in comparison.keys if key not in telling)]
-    *columns, _ = columns_of(comparison, keys)
-    labels = [label_of(row, telling) for row in rows]
+    shared = shared_note(rows)
     names = [
-        _head("run", "name"),
-        *(_name(row, at, at in ticked, labels[at - 1]) for at, row in enumerate(rows, start=1)),
+        _head(WHAT_DIFFERS, "name"),
+        *(
+            _name(row, at, at in ticked, label_of(row, telling), shared)
+            for at, row in enumerate(rows, start=1)
+        ),
     ]
     told = [(row.verdict, reason_beside(row)) for row in rows]
-    settings = [_cells(each, "" if each.heading in telling else "extra") for each in columns[: len(keys)]]
-    figures = map(_cells, columns[len(keys) :])
-    shown = [_cells(numbers_of(comparison)), names, *settings, *figures, _verdicts(told)]
+    *figures, _ = figures_of(comparison)
+    settings = [*_settings(comparison, telling, "setting")]
+    settings += _settings(comparison, [key for key in comparison.keys if key not in telling], "setting extra")
+    shown = [_cells(numbers_of(comparison)), names, *settings, *map(_cells, figures), _verdicts(told)]
     styles = ["baseline" if row.entry is comparison.baseline else "" for row in rows]
     return _table("Runs", shown, ' id="table"', styles)
 
 
-def _name(row: Row, number: int, ticked: bool, label: str) -> str:
-    """Return what differs, and under it where the run lies."""
+def _settings(comparison: Comparison, keys: Sequence[str], style: str) -> Iterator[Cells]:
+    """Yield a column a setting in short words, of which the heading and each cell hold the whole."""
+    pairs = zip(keys, settings_of(comparison, keys, short=True), settings_of(comparison, keys), strict=True)
+    for key, short, full in pairs:
+        of = style if short.words else f"{style} number"
+        cells = (
+            f'<td class="{of}" title="{escape(whole)}">{escape(text)}</td>'
+            for text, whole in zip(short.cells, full.cells, strict=True)
+        )
+        yield [_head(short.heading, of, key), *cells]
+
+
+def _breakable(text: str, long_word: int = LONG_NAME) -> str:
+    """Return a text whose long names may go on in the next line, behind a part of theirs."""
+    parts = re.split(rf"(\S{{{long_word},}})", text)
+    # Every other part is a long word.
+    return "".join(
+        re.sub(r"([,/_]|\.(?=[a-z]))(?=\S)", r"\1<wbr>", escape(part)) if at % 2 else escape(part)
+        for at, part in enumerate(parts)
+    )
+
+
+def _name(row: Row, number: int, ticked: bool, what: str, shared: str) -> str:
+    """Return what differs, and under it where the run lies and what its user wrote of it alone."""
     name = row.entry.name
-    told = escape(label)
-    if name != label:
-        breakable = escape(name).replace(",", ",<wbr>").replace("/", "/<wbr>").replace("_", "_<wbr>")
-        told += f'<br><small class="folder">{breakable}</small>'
+    told = _breakable(name)
+    if name != what:
+        words = (f'<span class="word">{escape(word)}</span>' for word in what.split())
+        told = " ".join(words)
+        told += f'<br><small class="folder">{_breakable(name)}</small>'
+    if row.entry.trained and (note := row.entry.run.note) and note != shared:
+        told += f'<br><small class="own">{escape(note)}</small>'
     text = f'<span class="text">{told}</span>'
     if not row.entry.figures or not row.entry.trained:
         return f'<th scope="row" class="name" title="{escape(name)}">{text}</th>'
@@ -137,16 +173,17 @@ def _name(row: Row, number: int, ticked: bool, label: str) -> str:
 
 
 def _verdicts(told: Sequence[tuple[str, str]]) -> Cells:
-    return [_head("verdict"), *(_verdict(verdict, reason) for verdict, reason in told)]
+    return [_head(VERDICT, "verdicts"), *(_verdict(verdict, reason) for verdict, reason in told)]
 
 
 def _verdict(verdict: str, reason: str) -> str:
     style = {BETTER: " better", WORSE: " worse"}.get(verdict, "")
-    wide = ' class="long"' if len(told_of(verdict, reason)) > LONG else ""
+    wide = " long" if len(told_of(verdict, reason)) > LONG else ""
     more = f' <span class="reason">{escape(reason)}</span>' if reason else ""
     pill = f'<span class="verdict{style}">{escape(verdict)}</span>'
     # A long state, as of a failed run, would be a pill of several lines.
-    return f"<td{wide}>{pill if verdict and len(verdict) <= LONGEST_PILL else escape(verdict)}{more}</td>"
+    shown = pill if verdict and len(verdict) <= LONGEST_PILL else escape(verdict)
+    return f'<td class="verdicts{wide}">{shown}{more}</td>'
 
 
 def _cells(column: Column, style: str = "") -> Cells:
@@ -155,8 +192,10 @@ def _cells(column: Column, style: str = "") -> Cells:
     return [_head(column.heading, style), *cells]
 
 
-def _head(text: str, style: str = "") -> str:
-    return f'<th scope="col" class="{style}"><button type="button">{escape(text)}</button></th>'
+def _head(text: str, style: str = "", whole: str = "") -> str:
+    title = f' title="{escape(whole)}"' if whole else ""
+    shown = _breakable(text, LONG_HEADING)
+    return f'<th scope="col" class="{style}"{title}><button type="button">{shown}</button></th>'
 
 
 def _table(name: str, columns: Sequence[Cells], more: str = "", styles: Sequence[str] = ()) -> str:

@@ -1,22 +1,17 @@
 """What the page's plots show, as plain values; rows are named by their number in the table, from 1."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from twotower.reports.compare.columns import label_of
 from twotower.reports.compare.comparison import Comparison, Row, telling_keys
-from twotower.reports.compare.entries import OF_THE_INDEX, column_of, label, validation_key, written
+from twotower.reports.compare.entries import column_of, label, validation_key, written
 from twotower.reports.compare.judge import NOT_COMPARABLE
-from twotower.reports.compare.record import ABSENT
+from twotower.reports.compare.parallel import parallel
 from twotower.reports.pareto import front
 from twotower.runs.result import is_number
 
 MOST_CURVES = 8
 MOST_PICKED = 8
-MOST_VALUES = 12
-"""A setting with more different texts than this gets no axis of its own."""
-LONGEST_LINE = 18
-"""Characters of a line of an axis's name, unless a single word is longer."""
 COSTS = {"latency": "index/latency_ms_p50", "bytes": "index/bytes_per_item"}
 COST_LABELS = {"latency": "latency of one query, ms (median)", "bytes": "index bytes per item"}
 
@@ -27,6 +22,7 @@ Curves = dict[str, dict[int, list[float | None]]]
 def page_data(comparison: Comparison) -> dict[str, Any]:
     """Return everything the page's script reads."""
     keys = telling_keys(comparison.keys, comparison.records)
+    numbers = {row.entry.run.folder: at for at, row in enumerate(comparison.rows, start=1)}
     return {
         "rows": [
             {
@@ -39,13 +35,16 @@ def page_data(comparison: Comparison) -> dict[str, Any]:
         ],
         "curves": curves(comparison),
         "fronts": {name: fronts(comparison, name) for name in COSTS},
-        "parallel": parallel(comparison),
+        "parallel": parallel(
+            comparison, [row for row in _comparable(comparison).values() if row.entry.trained]
+        ),
         "slices": slices(comparison),
         "searches": [
             {
                 "name": search.name,
                 "objective": label(search.objective),
                 "numbers": search.numbers,
+                "rows": [numbers.get(job) for job in search.jobs],
                 "values": search.values,
                 "best": search.best_so_far(),
                 "importance": dict(search.importance),
@@ -137,76 +136,6 @@ def _qualities(comparison: Comparison) -> dict[str, dict[int, float]]:
     if len({comparison.rows[number - 1].value for number in through}) == 1:
         found = dict(reversed(found.items()))
     return {name: values for name, values in found.items() if values}
-
-
-def parallel(comparison: Comparison) -> dict[str, Any] | None:
-    """Return axes over settings and figures, or None where there are not two runs or no setting differs."""
-    rows = [row for row in _comparable(comparison).values() if row.entry.trained]
-    rows = [row for row in rows if row.value is not None]
-    keys = [key for key in telling_keys(comparison.keys, comparison.records) if key != "seed"]
-    axes = [_setting_axis(key, [row.entry.run.shown(key) for row in rows]) for key in keys]
-    settings = [axis for axis in axes if axis]
-    if len(rows) < 2 or not settings:
-        return None
-    shown = dict.fromkeys([comparison.metric, *comparison.columns, *OF_THE_INDEX])
-    figures = [axis for key in shown if (axis := _figure_axis(key, rows))]
-    return {
-        "dimensions": [*settings, *figures[:4]],
-        "colour": [row.value for row in rows],
-        "label": label(comparison.metric),
-    }
-
-
-def _setting_axis(key: str, values: Sequence[str]) -> dict[str, Any] | None:
-    numbers = [_number(value) for value in values]
-    distinct = list(dict.fromkeys(values))
-    if len(distinct) < 2:
-        return None
-    known = [number for number in numbers if number is not None]
-    if len(known) == len(values) and len(distinct) > MOST_VALUES:
-        return {"label": _axis_label(key), "values": known}
-    if len(distinct) > MOST_VALUES:
-        return None
-    # Equal distances, so that 32, 64, 1024 are as easy to tell apart as words.
-    order = sorted(
-        distinct, key=lambda text: (text == ABSENT, _number(text) is None, _number(text) or 0, text)
-    )
-    return {
-        "label": _axis_label(key),
-        "values": [order.index(value) for value in values],
-        "tickvals": list(range(len(order))),
-        "ticktext": order,
-    }
-
-
-def _figure_axis(key: str, rows: Sequence[Row]) -> dict[str, Any] | None:
-    values = [row.entry.figures.get(key) for row in rows]
-    known = [value for value in values if value is not None]
-    if len(known) < len(values) or max(known) == min(known):
-        return None
-    return {"label": _axis_label(label(key)), "values": known}
-
-
-def _axis_label(key: str) -> str:
-    """Return a key with a line for each of its last two parts; a long part is broken behind words."""
-    lines: list[str] = []
-    for part in key.replace(" ", ".").split(".")[-2:]:
-        lines.append("")
-        for word in part.split("_"):
-            joined = f"{lines[-1]}_{word}" if lines[-1] else word
-            if len(joined) > LONGEST_LINE and lines[-1]:
-                lines[-1] += "_"
-                lines.append(word)
-            else:
-                lines[-1] = joined
-    return "<br>".join(lines)
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def slices(comparison: Comparison) -> dict[str, Any] | None:

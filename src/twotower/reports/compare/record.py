@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -147,13 +148,19 @@ def read_run(folder: Path) -> RunRecord:
 
 def display_names(records: Sequence[RunRecord]) -> dict[Path, str]:
     """Return a short name of each run: its path below the deepest folder that holds all of them."""
-    parts = [record.folder.resolve().parts for record in records]
-    shared = 0
-    for level in zip(*(each[:-1] for each in parts), strict=False):
-        if len(set(level)) > 1:
-            break
-        shared += 1
-    return {record.folder: "/".join(each[shared:]) for record, each in zip(records, parts, strict=True)}
+    shared = len(_shared_parts(records))
+    return {record.folder: "/".join(record.folder.resolve().parts[shared:]) for record in records}
+
+
+def shared_folder(records: Sequence[RunRecord]) -> Path:
+    """Return the deepest folder that holds all runs, as somebody in the working folder would write it."""
+    shared = Path(*_shared_parts(records))
+    return shared.relative_to(Path.cwd()) if shared.is_relative_to(Path.cwd()) else shared
+
+
+def _shared_parts(records: Sequence[RunRecord]) -> list[str]:
+    levels = zip(*(record.folder.resolve().parts[:-1] for record in records), strict=False)
+    return [level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels)]
 
 
 def other_data(run: RunRecord, other: RunRecord) -> str:

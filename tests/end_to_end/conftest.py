@@ -1,0 +1,40 @@
+"""A browser without a window, for tests of pages."""
+
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+WAIT = 120_000
+"""Milliseconds for anything to appear."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="the page needs playwright: pip install -e .[dev]"
+    )
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("the page needs Chromium: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A new page; whatever it says in its console fails the test, unless `page.expected` holds it."""
+    context = browser.new_context(viewport={"width": 1300, "height": 900})
+    context.set_default_timeout(WAIT)
+    opened = context.new_page()
+    said: list[str] = []
+    opened.expected = ""
+    opened.on("console", lambda message: said.append(message.text) if message.type != "log" else None)
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    yield opened
+    unexpected = [text for text in said if not opened.expected or opened.expected not in text]
+    context.close()
+    assert unexpected == []

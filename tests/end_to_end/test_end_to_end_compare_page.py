@@ -1,0 +1,143 @@
+"""The page of `twotower compare` in a browser without a window: a search of ten keys, narrow and wide."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from compare_runs import Users, write_run
+
+from twotower.reports.compare.build import compare
+from twotower.reports.compare.comparison import Options
+from twotower.reports.compare.page import as_html
+
+NUM_TRIALS = 14
+IMPORTANCE = {"objective.recency_half_life_days": 0.5, "history.power": 0.375, "index": 0.125}
+WIDTHS, SCHEMES = (390, 1300, 1900), ("light", "dark")
+BROKEN_WORDS = """selector => [...document.querySelectorAll(selector)].flatMap(element => {
+  const node = element.firstChild, range = document.createRange(), found = [];
+  for (const word of node.textContent.matchAll(/\\S+/g)) {
+    range.setStart(node, word.index);
+    range.setEnd(node, word.index + word[0].length);
+    if (new Set([...range.getClientRects()].map(line => line.top)).size !== 1) found.push(word[0]);
+  }
+  return found;
+})"""
+AXES = """() => [...document.querySelectorAll("#parallel .axis-title")].map(title => {
+  const box = title.getBoundingClientRect();
+  return { text: title.textContent, left: box.left, right: box.right, bottom: box.bottom };
+})"""
+
+
+def varied(number: int) -> dict[str, Any]:
+    """Return what a trial sets."""
+    share = (number + 1) / NUM_TRIALS
+    return {
+        "embedding_dim": 16 * (number + 1),
+        "history.dropout": share / 2,
+        "history.power": 1 - share / 3,
+        "index": ("IVFPQ", "FlatIP")[number % 2],
+        "loss.temperature": share,
+        "objective.recency_half_life_days": 3.0**number,
+        "optimizer.learning_rate": 10 ** (-4 * share),
+        "user_tower.dropout": share / 4,
+        "user_tower.input_dropout": share / 5,
+        "user_tower.widths": [32 * (number + 1), 64],
+    }
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a search whose every key has another value in each trial, with a note on each."""
+    folder = tmp_path_factory.mktemp("pages")
+    users, trials = Users(), []
+    for number in range(NUM_TRIALS):
+        run = folder / "tpe-sweep" / f"{number:04d}_a_name_as_long_as_those_of_folders,of=trials_may_be"
+        values = users.recall(0.7 + number / 50, number)
+        changes = {**varied(number), "note": f"thought of {number}"}
+        typed = [f"{key}={value}" for key, value in varied(number).items()]
+        write_run(run, users, values, changes=changes, result={"overrides": typed})
+        reached = {"valid/recall_at_20": float(values.mean())} if number else None
+        trials.append({"number": number, "job": run.name, "values": reached})
+    search = {"objectives": {"valid/recall_at_20": "maximize"}, "importance": IMPORTANCE, "trials": trials}
+    (folder / "tpe-sweep" / "sweep.json").write_text(json.dumps({"search": search}))
+    runs = sorted(path.parent for path in folder.glob("*/*/config.yaml"))
+    (folder / "page.html").write_text(as_html(compare(runs, Options(tests=False))), encoding="utf-8")
+    return (folder / "page.html").as_uri()
+
+
+def opened(page: Any, address: str, width: int, scheme: str = "light") -> Any:
+    page.expected = "GPU stall"  # Chromium on a machine without a graphics card
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    page.goto(address)
+    page.wait_for_selector("#slices .legend")
+    return page
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_wider_than_the_page_and_no_word_is_cut(
+    page: Any, address: str, width: int, scheme: str
+) -> None:
+    opened(page, address, width, scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for part in (".word", ".own"):
+        assert page.locator(f"#table {part}").count() >= NUM_TRIALS
+        assert page.evaluate(BROKEN_WORDS, f"#table {part}") == []
+    overlaps = "texts => texts.filter(text => text.scrollWidth > text.clientWidth).length"
+    assert page.locator("#table .name .text").evaluate_all(overlaps) == 0
+    for plot in ("curves", "slices", "history"):
+        room = page.locator(f"#{plot}").bounding_box()
+        for name in page.locator(f"#{plot} .legendtext").all():
+            found = name.bounding_box()
+            assert found["x"] + found["width"] <= room["x"] + room["width"], plot
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_key_that_was_varied_has_an_axis_whose_name_is_whole(
+    page: Any, address: str, width: int
+) -> None:
+    axes = opened(page, address, width).evaluate(AXES)
+    assert {axis["text"] for axis in axes} >= varied(0).keys() | {"recall@20", "valid recall@20"}
+    for left, right in pairwise(axes):
+        assert left["right"] <= right["left"], (left["text"], right["text"])
+    ticks = page.locator("#parallel .tick text")
+    tops = ticks.evaluate_all("texts => texts.map(text => text.getBoundingClientRect().top)")
+    assert max(axis["bottom"] for axis in axes) <= min(tops)
+
+
+def test_what_differs_comes_first_and_the_verdict_is_in_sight(page: Any, address: str) -> None:
+    opened(page, address, 1300)
+    what, folder, note = page.locator("#table tbody .text").first.inner_text().splitlines()
+    words = {"dim208", "IVFPQ", "widths[416,64]", "temp.929", "lr.000193", "power.69", "recency531441"}
+    words |= {"history.dropout.464", "user_tower.dropout.232", "input_dropout.186"}
+    assert all(word in what for word in words)
+    assert (folder[:7], note) == ("0012_a_", "thought of 12")
+    name = page.locator("#table tbody .name").first.bounding_box()
+    verdict = page.locator("#table tbody .verdicts").first.bounding_box()
+    assert 0 <= name["x"] < verdict["x"] < verdict["x"] + verdict["width"] <= 1300
+    headings = [text for text in page.locator("#table thead th").all_inner_texts() if text]
+    at = headings.index("recall@20")
+    assert (headings[1], headings[at + 1], headings[-1]) == ("what differs", "valid recall@20", "verdict")
+
+
+def test_settings_have_columns_that_are_sorted_as_numbers(page: Any, address: str) -> None:
+    opened(page, address, 1300)
+    page.select_option("#settings", "columns")
+    heading = page.locator("#table thead th[title='optimizer.learning_rate']")
+    place = heading.evaluate("cell => cell.cellIndex")
+    heading.get_by_role("button").click()
+    cells = page.locator(f"#table tbody td:nth-child({place + 1})").all_inner_texts()
+    rates = [float(cell) for cell in cells]
+    assert len(set(rates)) == NUM_TRIALS
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_a_search_has_its_history_and_what_mattered(page: Any, address: str) -> None:
+    opened(page, address, 1300)
+    assert page.locator("#history .points path").count() == NUM_TRIALS - 1  # one was pruned
+    keys = page.locator("#importance .yaxislayer-above text").all_text_contents()
+    assert set(keys) == IMPORTANCE.keys()
+    assert page.locator("#importance .bartext").all_text_contents() == ["0.13", "0.38", "0.50"]
+    assert page.locator("#too-few").count() == 0
