@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 WAIT = 120_000
-"""Milliseconds for anything to appear."""
+"""Milliseconds for anything to appear, and for what is expected of it to come true."""
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +18,7 @@ def browser() -> Iterator[Any]:
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("the page needs Chromium: apt-get install chromium")
+    sync_api.expect.set_options(timeout=WAIT)
     with sync_api.sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield opened

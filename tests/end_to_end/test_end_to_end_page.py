@@ -199,12 +199,14 @@ def test_what_was_added_to_the_history_is_undone(page: Any, service: str) -> Non
     shown(page, "#history-status").to_have_text("1 item added here; 9 items, newest first")
     shown(page, "#recommend-title").to_be_focused()
     assert "&history=item-" in page.url
+    shown(page, "#recommendations h3").not_to_have_text(before)
     page.keyboard.press("Shift+Tab")  # over the filters
     answer = answered(page, "/page/recommend?", page.get_by_role("button", name="Undo:").click)
     assert [each["label"] for each in answer["items"]] == before
     shown(page, "#basket-box").to_be_hidden()
     shown(page, "#history li").to_have_count(9)
-    assert (names(page), page.url) == (before, address)
+    page.wait_for_url(address)
+    shown(page, "#recommendations h3").to_have_text(before)
     assert page.request.get(f"{service}/page/users/user-03").json()["num_history"] == 9
 
 
