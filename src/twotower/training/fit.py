@@ -142,6 +142,8 @@ def fit(
     keep = Keep(choice, checkpoints, batches, mode)
     clock, curves = Clock(batches), Curves(choice.monitor, watch)
     draw, epoch_loss = draw if choice.progress_bar else None, EpochLoss()
+    arguments = choice.arguments()
+    LOG.info("%s in %s", name, arguments["precision"])
     trainer = pl.Trainer(
         max_epochs=choice.max_epochs,
         logger=[
@@ -166,7 +168,7 @@ def fit(
         enable_model_summary=False,
         limit_val_batches=None if mode else 0,
         use_distributed_sampler=False,
-        **choice.arguments(),
+        **arguments,
     )
     last = checkpoints / LAST
     if last.is_file():

@@ -46,8 +46,9 @@ class TrainerChoice(Component):
         """Epochs without a better `monitor` before training stops."""
         monitor: str = "valid/recall_at_20"
         """The metric that chooses the best checkpoint; its class says which way is better."""
-        precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-        """`bf16-mixed` runs on a CPU too, `16-mixed` on a GPU only."""
+        precision: Literal["32-true", "bf16-mixed", "16-mixed", "auto"] = "32-true"
+        """`bf16-mixed` runs on a CPU too, `16-mixed` on a GPU only; `auto` is `bf16-mixed` where products of
+        bfloat16 are quick and else `32-true`: a processor without them takes several times as long."""
         gradient_clip_val: NonNegativeFloat | None = None
         """Clip the gradient's norm; null or 0 for not."""
         compile: bool = False
@@ -72,7 +73,7 @@ class TrainerChoice(Component):
         def arguments(self) -> dict[str, Any]:
             """Return arguments of `pytorch_lightning.Trainer`."""
             return {
-                "precision": self.precision,
+                "precision": quickest(self.accelerator) if self.precision == "auto" else self.precision,
                 "gradient_clip_val": self.gradient_clip_val or None,
                 "accelerator": self.accelerator,
                 "devices": 1,  # training on several comes with the negatives gathered across them
@@ -82,13 +83,12 @@ class TrainerChoice(Component):
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse a metric that cannot choose, and what the Trainer or this machine cannot do."""
-            accelerator = self.arguments()["accelerator"]
             yield from _extra_problems(self.extra or {})
-            yield from _accelerator_problems(accelerator)
+            yield from _accelerator_problems(self.accelerator)
             if self.compile:
                 yield from _compile_problems()
-            if self.precision == "16-mixed" and accelerator == "cpu":
-                yield "precision", "16-mixed needs a GPU; on a CPU use bf16-mixed or 32-true"
+            if self.precision == "16-mixed" and self.accelerator == "cpu":
+                yield "precision", "16-mixed needs a GPU; on a CPU use auto, bf16-mixed or 32-true"
             if self.gradient_clip_val and facts.sparse:
                 yield (
                     "gradient_clip_val",
@@ -105,6 +105,17 @@ class TrainerChoice(Component):
                             f" {nearest(self.monitor, others)}"
                         ),
                     )
+
+
+def quickest(accelerator: str) -> Literal["32-true", "bf16-mixed"]:
+    """Return the precision in which what trains here is quick; see `TrainerChoice.Config.precision`."""
+    import torch
+
+    from twotower.evaluation.half_search import is_quick
+
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    return "bf16-mixed" if accelerator in ("auto", "cpu") and is_quick() else "32-true"
 
 
 def _monitor_problems(monitor: str, logged: Mapping[str, bool | None]) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,32 @@
+"""Which precision `auto` is."""
+
+import pytest
+import torch
+
+from twotower.evaluation import half_search
+from twotower.training.trainer import TrainerChoice, quickest
+
+
+@pytest.mark.parametrize(("quick", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_a_processor_trains_in_sixteen_bits_where_it_multiplies_them(
+    monkeypatch: pytest.MonkeyPatch, quick: bool, expected: str
+) -> None:
+    monkeypatch.setattr(half_search, "is_quick", lambda: quick)
+    assert TrainerChoice.Config(precision="auto").arguments()["precision"] == expected
+    assert TrainerChoice.Config(precision="bf16-mixed").arguments()["precision"] == "bf16-mixed"
+    assert TrainerChoice.Config().arguments()["precision"] == "32-true"
+
+
+@pytest.mark.parametrize(("quick", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_a_gpu_is_asked_for_itself(monkeypatch: pytest.MonkeyPatch, quick: bool, expected: str) -> None:
+    monkeypatch.setattr(half_search, "is_quick", lambda: not quick)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: quick)
+    assert quickest("auto") == quickest("cuda") == expected
+    assert quickest("cpu") != expected
+
+
+def test_other_accelerators_train_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(half_search, "is_quick", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert quickest("mps") == "32-true"
