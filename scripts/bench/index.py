@@ -49,9 +49,12 @@ def raw(factory: str, like: Index, vectors: np.ndarray, rows: np.ndarray) -> Any
     if nlist:
         for clustering in [made.cp] + ([made.pq.cp] if "PQ" in factory else []):
             clustering.seed, clustering.min_points_per_centroid = 1234, 1
-        made.cp.spherical = True
+        made.cp.spherical = False
+        made.quantizer.metric_type = faiss.METRIC_L2
     made.train(vectors)
     made.add_with_ids(vectors, rows)
+    if nlist:
+        made.quantizer.metric_type = faiss.METRIC_INNER_PRODUCT
     return made
 
 

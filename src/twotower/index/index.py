@@ -3,6 +3,7 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -105,6 +106,10 @@ class Index(Component, ABC):
         """Train an empty Faiss object on vectors [N, D]."""
         own.train(vectors)
 
+    def taking_in(self, own: Any) -> AbstractContextManager[None]:
+        """Return what a Faiss object is in while it is trained and vectors are added, and never searched."""
+        return nullcontext()
+
     def build(self, vectors: np.ndarray, rows: np.ndarray) -> None:
         """Train on the vectors [N, D] where the kind needs it, and add them under rows [N].
 
@@ -122,9 +127,10 @@ class Index(Component, ABC):
             raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
         self.check_range(vectors)
         own = self.create(dim, num_vectors)
-        self.train(own, vectors)
-        held = Held.of_trained(own)
-        held.add(vectors, rows)
+        with self.taking_in(own):
+            self.train(own, vectors)
+            held = Held.of_trained(own)
+            held.add(vectors, rows)
         with self._lock.writing():
             self._held, self.build_seconds = held, time.perf_counter() - started
 
@@ -144,7 +150,7 @@ class Index(Component, ABC):
         vectors = as_vectors(vectors, "new item vectors", self.dim)
         rows = as_rows(rows, len(vectors))
         self.check_range(vectors)
-        with self._lock.writing():
+        with self._lock.writing(), self.taking_in(self._held.inner):
             self._held.add(vectors, rows)
 
     def remove(self, rows: np.ndarray) -> int:

@@ -27,10 +27,10 @@ class IVFSQ(IVF):
         return int(2 * own.d) if own.sq.qtype == faiss.ScalarQuantizer.QT_fp16 else -1
 
     def check_range(self, vectors: np.ndarray) -> None:
-        """See `Index.check_range`: half precision ends at 65504, and centroids have length 1."""
+        """See `Index.check_range`: half precision ends at 65504, and kept is what a centroid leaves over."""
         largest = float(np.abs(vectors).max(initial=0.0))
-        if largest + 1.0 > LARGEST_FLOAT16:
+        if 2 * largest > LARGEST_FLOAT16:
             raise InputError(
-                f"item vectors: value {largest:.6g} is beyond half precision ({LARGEST_FLOAT16:.0f});"
-                " normalise the towers' output or choose index=ivf_flat"
+                f"item vectors: value {largest:.6g} is beyond half precision ({LARGEST_FLOAT16 / 2:.0f}, "
+                "since what is kept are differences); normalise the towers' output or choose index=ivf_flat"
             )

@@ -1,0 +1,58 @@
+"""Which cell an item lies in, and which a query visits."""
+
+import numpy as np
+import pytest
+
+from twotower.config.errors import InputError
+from twotower.index.exact import Truth
+from twotower.index.ivf import IVF
+from twotower.index.ivf_flat import IVFFlat
+from twotower.index.ivf_pq import IVFPQ
+from twotower.index.ivf_sq import IVFSQ
+
+LONG_AND_SHORT = np.array([[1, 0], [1.1, 0.1], [0.9, -0.1], [10, 0], [10.5, 1], [9.5, -1]], dtype=np.float32)
+ALONG = np.array([[1, 0]], dtype=np.float32)
+
+
+def built(index: IVF, vectors: np.ndarray) -> IVF:
+    index.build(vectors, np.arange(1, len(vectors) + 1))
+    return index
+
+
+def test_items_lie_by_distance_and_queries_visit_by_dot_product() -> None:
+    index = built(IVFFlat.Config(nlist=2, nprobe=1).build(), LONG_AND_SHORT)
+    assert index.metric == "inner_product"
+    assert index.search(ALONG, 3).rows.tolist() == [[5, 4, 6]]  # the cell of the long ones
+    assert index.search(-ALONG, 3).rows.tolist() == [[3, 1, 2]]  # of the short ones, whose scores are higher
+
+
+def test_a_new_item_lies_by_distance_too() -> None:
+    index = built(IVFFlat.Config(nlist=2, nprobe=1).build(), LONG_AND_SHORT)
+    index.add(np.array([[2, 0], [9, 0]], dtype=np.float32), np.array([7, 8]))
+    assert index.metric == "inner_product"
+    assert index.search(ALONG, 4).rows.tolist() == [[5, 4, 6, 8]]
+    assert index.search(-ALONG, 4).rows.tolist() == [[3, 1, 2, 7]]
+
+
+def test_a_vector_that_is_refused_leaves_queries_as_they_were() -> None:
+    index = built(IVFFlat.Config(nlist=2, nprobe=1).build(), LONG_AND_SHORT)
+    with pytest.raises(InputError, match="already"):
+        index.add(ALONG, np.array([1]))
+    assert index.metric == "inner_product"
+    assert index.search(ALONG, 3).rows.tolist() == [[5, 4, 6]]
+
+
+@pytest.mark.parametrize("index", [IVFFlat.Config().build(), IVFSQ.Config().build(), IVFPQ.Config().build()])
+def test_few_cells_have_the_best_where_lengths_tell_items_apart(index: IVF) -> None:
+    rng = np.random.default_rng(0)
+    tastes = rng.standard_normal((4000, 4)) @ rng.standard_normal((4, 31)) / 4
+    vectors = np.hstack([np.full((4000, 1), 4.0), tastes]) * rng.lognormal(sigma=0.4, size=(4000, 1))
+    queries = np.hstack([np.ones((100, 1)), tastes[:100] / 4]).astype(np.float32)
+    vectors = vectors.astype(np.float32)
+    built(index, vectors)
+    every = index.build_args["nlist"]
+    truth = Truth.of(vectors, np.arange(1, 4001), queries, 100)
+    index.set_search_args({"nprobe": every})
+    most = truth.recall(index.search(queries, 100).rows)
+    index.set_search_args({"nprobe": every // 4})
+    assert truth.recall(index.search(queries, 100).rows) > 0.95 * most
