@@ -103,10 +103,35 @@ def tables_of(lines: Sequence[Line]) -> str:
     """Return a table in Markdown for each recipe and split: a set a row, means over the seeds."""
     found = []
     for recipe in dict.fromkeys(line["recipe"] for line in lines):
+        of = [line for line in lines if line["recipe"] == recipe]
+        found.append(f"### {recipe}\n\n{beside_the_best(of)}\n")
         for split in SPLITS:
-            of = [line for line in lines if line["recipe"] == recipe]
             found.append(f"### {recipe}: {split}\n\n{_table(of, split)}")
     return "\n".join(found)
+
+
+def beside_the_best(lines: Sequence[Line]) -> str:
+    """Return one table of a recipe: recall@20, means over seeds, beside the best baseline of each split."""
+    head = ["set", "users", "items", "seeds", "minutes"]
+    for split in SPLITS[::-1]:
+        head += [split, "best baseline", "x best"]
+    rows = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * 5 + "---|---:|---:|---|---:|"]
+    ratios: dict[str, list[float]] = {split: [] for split in SPLITS}
+    for data in dict.fromkeys(line["set"] for line in lines):
+        of = [line for line in lines if line["set"] == data]
+        cells = [data, f"{of[0]['users']:,}", f"{of[0]['items']:,}", str(len(of))]
+        cells.append(f"{mean(each['train_minutes'] for each in of):.1f}")
+        for split in SPLITS[::-1]:
+            figure = mean(each["metrics"][f"{split}/{METRICS[0]}"] for each in of)
+            name, best = best_baseline(of[0], split, METRICS[0])
+            ratios[split].append(figure / max(best, 1e-9))
+            cells += [f"{figure:.4f}", f"`{name}` {best:.4f}", f"{ratios[split][-1]:.2f}"]
+        rows.append("| " + " | ".join(cells) + " |")
+    for split in SPLITS[::-1]:
+        found = ratios[split]
+        ahead = f"{split}: ahead on {sum(each >= 1 for each in found)} of {len(found)}"
+        rows.append(f"\n{ahead}, x best {mean(found):.3f} in the mean, {min(found):.3f} at worst")
+    return "\n".join(rows)
 
 
 def _table(lines: Sequence[Line], split: str) -> str:
