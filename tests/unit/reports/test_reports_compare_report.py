@@ -332,7 +332,8 @@ def test_on_a_terminal_what_differs_is_what_is_shown(
     assert run_command([str(run) for run in made], "") == 0
     printed = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
     table, _, below = printed.partition("#1 ")
-    assert max(map(len, table.splitlines())) <= columns
+    path = str(tmp_path)  # a word that is never broken, however long
+    assert max(len(line) for line in table.splitlines() if path not in line) <= columns
     short = {"lr": 0.0161, "wd": 0.5, "temp": 0.535, "power": 0.25, "dropout": 0.75, "recency": 90.5}
     short |= {"pq": 8, "dim": 32, "input_dropout": 0.125}
     if columns == 80:
