@@ -16,7 +16,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -99,6 +99,18 @@ def best_baseline(line: Line, split: str, metric: str) -> tuple[str, float]:
     return best, found[best]
 
 
+def times_the_best(lines: Sequence[Line], split: str, metric: str) -> float:
+    """Return the mean figure of a set's runs over that of its best baseline."""
+    figure: float = mean(each["metrics"][f"{split}/{metric}"] for each in lines)
+    return figure / max(best_baseline(lines[0], split, metric)[1], 1e-9)
+
+
+def by_set(lines: Sequence[Line]) -> Iterator[list[Line]]:
+    """Yield the runs of each set."""
+    for data in dict.fromkeys(line["set"] for line in lines):
+        yield [line for line in lines if line["set"] == data]
+
+
 def tables_of(lines: Sequence[Line]) -> str:
     """Return a table in Markdown for each recipe and split: a set a row, means over the seeds."""
     found = []
@@ -117,14 +129,13 @@ def beside_the_best(lines: Sequence[Line]) -> str:
         head += [split, "best baseline", "x best"]
     rows = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * 5 + "---|---:|---:|---|---:|"]
     ratios: dict[str, list[float]] = {split: [] for split in SPLITS}
-    for data in dict.fromkeys(line["set"] for line in lines):
-        of = [line for line in lines if line["set"] == data]
-        cells = [data, f"{of[0]['users']:,}", f"{of[0]['items']:,}", str(len(of))]
+    for of in by_set(lines):
+        cells = [of[0]["set"], f"{of[0]['users']:,}", f"{of[0]['items']:,}", str(len(of))]
         cells.append(f"{mean(each['train_minutes'] for each in of):.1f}")
         for split in SPLITS[::-1]:
             figure = mean(each["metrics"][f"{split}/{METRICS[0]}"] for each in of)
             name, best = best_baseline(of[0], split, METRICS[0])
-            ratios[split].append(figure / max(best, 1e-9))
+            ratios[split].append(times_the_best(of, split, METRICS[0]))
             cells += [f"{figure:.4f}", f"`{name}` {best:.4f}", f"{ratios[split][-1]:.2f}"]
         rows.append("| " + " | ".join(cells) + " |")
     for split in SPLITS[::-1]:
@@ -139,17 +150,14 @@ def _table(lines: Sequence[Line], split: str) -> str:
     head = ["set", "users", "items", "interactions", "asked", "seeds", "model", *names, "x best", "minutes"]
     rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     shares: dict[str, list[float]] = {metric: [] for metric in METRICS}
-    for data in dict.fromkeys(line["set"] for line in lines):
-        of = [line for line in lines if line["set"] == data]
-        ratios = []
-        for metric in METRICS:
-            ratios.append(mean(each["metrics"][f"{split}/{metric}"] for each in of))
-            ratios[-1] /= max(best_baseline(of[0], split, metric)[1], 1e-9)
-            shares[metric].append(ratios[-1])
+    for of in by_set(lines):
+        ratios = [times_the_best(of, split, metric) for metric in METRICS]
+        for metric, ratio in zip(METRICS, ratios, strict=True):
+            shares[metric].append(ratio)
         counts = [f"{of[0][key]:,}" for key in ("users", "items", "interactions")]
         figures = [[each["metrics"] for each in of]]
         figures += [[each["baselines"].get(name, {}) for each in of] for name in names]
-        cells = [data, *counts, f"{of[0]['evaluated'][split]:,}", str(len(of))]
+        cells = [of[0]["set"], *counts, f"{of[0]['evaluated'][split]:,}", str(len(of))]
         cells += [_cell(each, split) for each in figures]
         cells += [
             " / ".join(f"{ratio:.2f}" for ratio in ratios),
