@@ -245,3 +245,12 @@ def test_every_precision_a_cpu_has(tmp_path: Path, precision: str) -> None:
         tmp_path, f"trainer.precision={precision}", "trainer.max_epochs=1", "trainer.refit=false"
     )
     assert train(settings, tmp_path / "default" / "precise") == 0
+
+
+def test_what_is_fitted_again_takes_the_epochs_that_were_best_and_no_more(tmp_path: Path) -> None:
+    folder = tmp_path / "default" / "least"
+    still = ["optimizer.learning_rate=1e-12", "trainer.patience=1", "trainer.patience_steps=0"]
+    assert train(settings_of(tmp_path, *still, "trainer.extra={min_epochs:3,min_steps:40}"), folder) == 0
+    assert result_of(folder)["training"]["epochs"] == 1
+    lines = (folder / "train.log").read_text().splitlines()
+    assert sum("fit epoch" in line for line in lines) == 3 + 1, lines

@@ -142,7 +142,7 @@ def fit(
     keep = Keep(choice, checkpoints, batches, mode)
     clock, curves = Clock(batches), Curves(choice.monitor, watch)
     draw, epoch_loss = draw if choice.progress_bar else None, EpochLoss()
-    arguments = choice.arguments()
+    arguments, patience = choice.arguments(epochs), choice.patience_epochs(len(batches))
     LOG.info("%s in %s", name, arguments["precision"])
     trainer = pl.Trainer(
         max_epochs=choice.max_epochs,
@@ -152,7 +152,7 @@ def fit(
         ],
         callbacks=[
             keep,
-            *([EarlyStopping(choice.monitor, mode=mode, patience=choice.patience)] if mode else []),
+            *([EarlyStopping(choice.monitor, mode=mode, patience=patience)] if mode else []),
             epoch_loss,
             EpochLines(choice.monitor, epochs or choice.max_epochs, name, epoch_loss, keep, draw),
             RunAway(),

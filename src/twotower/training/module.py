@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from twotower.data.history import History
 from twotower.losses.loss import Loss
 from twotower.losses.temperature import Temperature
 from twotower.negatives.candidates import Candidates
@@ -17,6 +19,7 @@ from twotower.towers.item_bias.item_bias import Prior
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import Batch
 from twotower.training.optimizers.optimizer import OptimizerChoice
+from twotower.training.starts.start import Start
 from twotower.training.validation import Validation
 
 
@@ -58,6 +61,11 @@ class RetrievalModule(pl.LightningModule):
         """Gives a new optimizer what an earlier training's has gathered."""
         self.draws = torch.Generator()
         self.latest_loss = torch.zeros(())
+
+    def begin(self, start: Start, log: History, monitor: str) -> None:
+        """Set the weights that training starts from, chosen on the validation split where there is one."""
+        judge = None if self.validation is None else partial(self.validation.judge, self.model, monitor)
+        start.set(self.model, log, judge)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed everything random from the batch's number: nothing depends on what ran before."""

@@ -28,6 +28,7 @@ from twotower.training.fit import Fitted, fit
 from twotower.training.large_tables import warn_of_large_tables
 from twotower.training.module import RetrievalModule
 from twotower.training.parts import build_batches, build_module
+from twotower.training.starts.start import Start
 from twotower.training.trackers.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 from twotower.training.training_config import TrainingConfig
@@ -96,7 +97,8 @@ def train_towers(
     Raises:
         Pruned: the watcher did.
     """
-    module, batches = _to_train(config, dataset, dataset.train, evaluator)
+    to_train = partial(_to_train, config, dataset, config.start.build())
+    module, batches = to_train(dataset.train, evaluator)
     warn_of_empty_histories(batches)
     warn_of_large_tables(module.model)
     same_data(folder, dataset.fingerprint)
@@ -108,18 +110,18 @@ def train_towers(
     valid = evaluate_valid(module, dataset, evaluator)
     fitted = [first]
     if refit:
-        module, batches = _to_train(config, dataset, dataset.train_and_valid, None)
+        module, batches = to_train(dataset.train_and_valid, None)
         fitted.append(phase(REFIT, module, batches, [last], epochs=first.epochs))
     return trained_of(module, fitted, lambda _: valid)
 
 
 def _to_train(
-    config: TrainingConfig, dataset: RetrievalDataset, log: History, evaluator: Evaluator | None
+    config: TrainingConfig, dataset: RetrievalDataset, start: Start, log: History, evaluator: Evaluator | None
 ) -> tuple[RetrievalModule, TrainBatches]:
     """Return a module that stands where training starts, as one that is only loaded need not, and batches."""
     batches = build_batches(config, log)
     module = build_module(config, dataset, log, len(batches), evaluator)
-    config.start.build().set(module.model, log)
+    module.begin(start, log, config.trainer.monitor)
     return module, batches
 
 

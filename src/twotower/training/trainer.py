@@ -1,6 +1,7 @@
 """What YAML may say of the Lightning Trainer, and how long to train."""
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ from typing_extensions import TypedDict
 from twotower.config.component import Component
 from twotower.config.facts import Facts
 from twotower.config.problems import nearest
-from twotower.config.spec import NonNegativeFloat, PositiveInt
+from twotower.config.spec import Count, NonNegativeFloat, PositiveInt
 from twotower.evaluation.user_values import k_of, name_of
 
 
@@ -44,6 +45,8 @@ class TrainerChoice(Component):
         """The most epochs; the learning-rate schedule spans them."""
         patience: PositiveInt = 3
         """Epochs without a better `monitor` before training stops."""
+        patience_steps: Count = 0
+        """As many epochs more as hold this many steps: epochs of a small log are a few steps each."""
         monitor: str = "valid/recall_at_20"
         """The metric that chooses the best checkpoint; its class says which way is better."""
         precision: Literal["32-true", "bf16-mixed", "16-mixed", "auto"] = "32-true"
@@ -70,16 +73,26 @@ class TrainerChoice(Component):
         extra: Extra | None = None
         """Further arguments of `pytorch_lightning.Trainer`, see `Extra`."""
 
-        def arguments(self) -> dict[str, Any]:
-            """Return arguments of `pytorch_lightning.Trainer`."""
+        def arguments(self, epochs: int | None = None) -> dict[str, Any]:
+            """Return arguments of `pytorch_lightning.Trainer`.
+
+            Args:
+                epochs: to train, whatever the least of them is; None: until patience ends.
+            """
+            least = ("min_epochs", "min_steps") if epochs else ()
             return {
                 "precision": quickest(self.accelerator) if self.precision == "auto" else self.precision,
                 "gradient_clip_val": self.gradient_clip_val or None,
                 "accelerator": self.accelerator,
                 "devices": 1,  # training on several comes with the negatives gathered across them
                 "log_every_n_steps": self.log_every_steps,
-                **(self.extra or {}),
+                **{key: value for key, value in (self.extra or {}).items() if key not in least},
             }
+
+        def patience_epochs(self, epoch_batches: int) -> int:
+            """Return the epochs without a better `monitor` before training stops."""
+            steps = max(1, epoch_batches // (self.extra or {}).get("accumulate_grad_batches", 1))
+            return max(self.patience, math.ceil(self.patience_steps / steps))
 
         def problems(self, facts: Facts) -> Iterator[tuple[str, str]]:
             """Refuse a metric that cannot choose, and what the Trainer or this machine cannot do."""

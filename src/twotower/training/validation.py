@@ -67,6 +67,16 @@ class Validation:
             )
         return "max" if self.evaluator.config.higher_is_better()[name_of(monitor)] else "min"
 
+    def judge(self, model: TwoTower, monitor: str) -> float:
+        """Return a metric of towers that are not being trained yet, so signed that more is better."""
+        sign, training = 1.0 if self.mode(monitor) == "max" else -1.0, model.training
+        with torch.no_grad():
+            self.start(model.eval())
+            for chunk in self:
+                self.rank(model, chunk)
+        model.train(training)
+        return sign * self.finish()[monitor]
+
     def start(self, model: TwoTower, temperature: float = 1.0) -> None:
         """Embed the catalogue, and score the examples with labels; see `scored_labels`."""
         with full_precision(model):

@@ -15,7 +15,8 @@ from twotower.towers.history.gru import Gru
 from twotower.towers.history.hstu import Hstu, buckets_of
 from twotower.towers.history.ligr import GatedBlock
 from twotower.towers.history.pointwise_attention import _Pointwise, pointwise_attention
-from twotower.towers.history.sasrec import Block, Sasrec
+from twotower.towers.history.sasrec import Block, CausalAttention, Sasrec
+from twotower.towers.history.sasrec_normed import NormedBlock
 
 B, L, H = 4, 5, 6
 
@@ -123,6 +124,32 @@ def test_gates_weigh_what_a_block_adds() -> None:
     added = 4 * functional.silu(torch.tensor(1.0)) * 2
     torch.testing.assert_close(gated(states), states + 4 / 2 + added / 2)
     assert torch.equal(plain(states), states)
+
+
+def test_a_normed_block_forgets_how_large_states_were() -> None:
+    """Attention adds 4 to both of a width of 2, which the norm takes off; relu(1) and relu(-1) are read."""
+    block = NormedBlock(2, 1, 0.0)
+    with torch.no_grad():
+        for name, parameter in block.named_parameters():
+            if "norm" not in name:
+                parameter.zero_()
+        block.attention.joined.bias.fill_(4.0)
+        block.widen.bias[0], block.widen.bias[1] = 1.0, -1.0
+        block.narrow.weight[0].fill_(3.0)
+    states = torch.tensor([[[1.0, 3.0], [90.0, 30.0]]])
+    torch.testing.assert_close(block(states), torch.tensor([[[-1.0 + 3.0, 1.0], [1.0 + 3.0, -1.0]]]))
+
+
+def test_attention_finds_among_other_states() -> None:
+    """Queries are alike, so that what is found is the mean of the others' values, twice themselves."""
+    attention = CausalAttention(1, 1)
+    with torch.no_grad():
+        for parameter in attention.parameters():
+            parameter.zero_()
+        attention.asked.weight[2], attention.joined.weight[0] = 2.0, 1.0
+    states, others = torch.tensor([[[7.0], [8.0]]]), torch.tensor([[[1.0], [3.0]]])
+    torch.testing.assert_close(attention(states, of=others), torch.tensor([[[2.0], [4.0]]]))
+    torch.testing.assert_close(attention(states, of=states), attention(states))
 
 
 def test_gru_by_hand() -> None:

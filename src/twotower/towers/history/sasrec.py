@@ -100,10 +100,18 @@ class CausalAttention(nn.Module):
         self.asked = nn.Linear(dim, 3 * heads * self.width)
         self.joined = nn.Linear(heads * self.width, dim)
 
-    def forward(self, states: Tensor) -> Tensor:
-        """Return what each position [B, L, H] finds, [B, L, H]."""
+    def forward(self, states: Tensor, of: Tensor | None = None) -> Tensor:
+        """Return what each position [B, L, H] finds among the states, or others [B, L, H], [B, L, H]."""
         size, length, _ = states.shape
-        split = self.asked(states).view(size, length, 3, self.heads, self.width)
+        if of is None:
+            asked = self.asked(states)
+        else:
+            parts = [self.heads * self.width, 2 * self.heads * self.width]
+            (query, other), (shift, others) = self.asked.weight.split(parts), self.asked.bias.split(parts)
+            asked = torch.cat(
+                [functional.linear(states, query, shift), functional.linear(of, other, others)], -1
+            )
+        split = asked.view(size, length, 3, self.heads, self.width)
         query, key, value = split.permute(2, 0, 3, 1, 4)
         found = causal_attention(query, key, value)
         joined: Tensor = self.joined(found.transpose(1, 2).reshape(size, length, -1))

@@ -1,31 +1,35 @@
 """The embeddings of items start from a linear autoencoder's, cut to their width."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
+import scipy.sparse
 import scipy.sparse.linalg
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from twotower.config.spec import PositiveFloat
+from twotower.config.spec import Fraction, PositiveFloat
 from twotower.data.history import History
 from twotower.evaluation.baselines.ease import interaction_matrix
-from twotower.features.encoders import LookupEncoder
-from twotower.features.id import Id
 from twotower.towers.two_tower import TwoTower
-from twotower.training.starts.start import Start
+from twotower.training.starts.start import Judge, Start, item_tables
 
 LOG = logging.getLogger("twotower")
+SAMPLE = 2_000  # users whose own items are scored
+LEVELS, UNJUDGED = (0.5, 1.0, 2.0, 4.0), 1.0
 
 
 class Svd(Start):
-    """With X the users' items, U S V' its truncated SVD: item embeddings start as V (S^2 / (S^2 + r))^1/2.
+    """With X the users' items, U S V' its truncated SVD: item embeddings start as c D V (S^2 / (S^2 + r))^.5.
 
     Scores of a summed history are then those of the ridge regression of X on itself, cut to the embedding's
-    width, so that training begins about where EASE ends and learns what is to be added. Set are embeddings
-    of ids as wide as the towers' output, and the history's own table where it has one. On logs of few users
-    this is what keeps a model from falling behind a linear one; on others training starts some epochs later.
+    width, so that training begins about where EASE ends and learns what is to be added. D divides an item by
+    a power of how often it was taken, since such scores repeat what the item bias has of popularity already;
+    c makes them logits: without it a log of short histories would start with scores near zero, one of long
+    histories with scores too sure. Set are embeddings of ids as wide as the towers' output, and the history's
+    own table where it has one. On logs of few users this is what keeps a model from falling behind a linear
+    one; on others training starts some epochs later.
 
     Reference: Steck, Autoencoders that don't overfit towards the Identity, NeurIPS 2020, section 2 (the
     ridge regression's closed form in singular values).
@@ -36,14 +40,21 @@ class Svd(Start):
 
         regularisation: PositiveFloat = 500
         """r, as EASE's."""
-        scale: PositiveFloat = 60
-        """What scores are multiplied with, which makes them logits."""
+        count_power: Fraction = 0.5
+        """Items are divided by how often they were taken to this power; 0 = not at all."""
+        level: PositiveFloat | None = None
+        """What a user's own items score in the mean, each left out of the history it is scored by; null: what
+        is best on the validation split before training, from 0.5 to 4, and 1 where there is none."""
 
     config: Config
 
-    def set(self, model: TwoTower, log: History) -> None:
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.level = config.level
+
+    def set(self, model: TwoTower, log: History, judge: Judge | None) -> None:
         """Set the tables; see `Start.set`."""
-        tables = _tables(model)
+        tables = item_tables(model)
         if not tables:
             LOG.info(
                 "start: svd sets embeddings of item ids as wide as the towers' output, and there are none "
@@ -51,13 +62,26 @@ class Svd(Start):
             )
             return
         found = self.embeddings(log.positives, len(model.trained_items) - 1, model.history.dim)
-        for table, places in tables:
-            with torch.no_grad():
+
+        def put(level: float) -> None:
+            scaled = torch.from_numpy(found * np.sqrt(level, dtype=np.float32))
+            for table, places in tables:
                 known = places > 0
-                table[places[known]] = torch.from_numpy(found)[known].to(table.dtype)
+                with torch.no_grad():
+                    table[places[known]] = scaled[known].to(table.dtype)
+
+        if self.level is None and judge is not None:
+            judged = []
+            for level in LEVELS:
+                put(level)
+                judged.append(judge())
+            self.level = peak(LEVELS, judged)
+            told = ", ".join(f"{value:.4g} at {level:g}" for level, value in zip(LEVELS, judged, strict=True))
+            LOG.info("start.level=%.3g: the untrained towers' validation is %s", self.level, told)
+        put(self.level or UNJUDGED)
 
     def embeddings(self, log: History, num_items: int, dim: int) -> NDArray[np.float32]:
-        """Return first embeddings of items, [N, dim]; zeros for those that nobody has."""
+        """Return first embeddings of items at a level of 1, [N, dim]; zeros for those that nobody has."""
         taken = interaction_matrix(log, np.arange(log.num_users + 1), num_items).astype(np.float64)
         rank = min(dim, min(taken.shape) - 1)
         found = np.zeros((num_items, dim), dtype=np.float32)
@@ -66,23 +90,44 @@ class Svd(Start):
         first = np.random.default_rng(0).standard_normal(min(taken.shape))
         _, values, vectors = scipy.sparse.linalg.svds(taken, k=rank, v0=first)
         shares = values**2 / (values**2 + self.config.regularisation)
-        found[:, :rank] = (vectors.T * np.sqrt(shares * self.config.scale))[:, ::-1]
-        return found
+        counts = np.maximum(np.asarray(taken.sum(axis=0)).ravel(), 1)
+        found[:, :rank] = (vectors.T * np.sqrt(shares))[:, ::-1] / counts[:, None] ** self.config.count_power
+        own = own_score(taken, found)
+        return found / np.sqrt(own, dtype=np.float32) if own > 0 else found
 
 
-def _tables(model: TwoTower) -> list[tuple[Tensor, Tensor]]:
-    """Return the tables to set, and the row there of each item [N], 0 = none."""
-    rows = torch.arange(1, len(model.trained_items))
-    found: list[tuple[Tensor, Tensor]] = []
-    for name, places in model.items.gather(rows).items():
-        encoder = model.item_encoders[name]
-        if not (isinstance(model.items.features[name], Id) and isinstance(encoder, LookupEncoder)):
-            continue
-        weight: Tensor = encoder.table.weight
-        if weight.shape[1] == model.history.dim:
-            found.append((weight, places.flatten().long()))
-    if model.history.config.reads_table:
-        table = model.history_table
-        assert isinstance(table, nn.Embedding)
-        found.append((table.weight, rows))
-    return found
+def peak(levels: Sequence[float], values: Sequence[float]) -> float:
+    """Return where values are highest: by a parabola in log(level) through the highest and its neighbours.
+
+    Args:
+        levels: each as many times the one before.
+        values: of each level; where the first or the last is highest, it is the peak.
+    """
+    best = int(np.argmax(values))
+    if not 0 < best < len(levels) - 1:
+        return levels[best]
+    before, here, after = values[best - 1 : best + 2]
+    curve = before + after - 2 * here
+    away = (before - after) / (2 * curve) if curve else 0.0
+    return float(levels[best] * (levels[1] / levels[0]) ** away)
+
+
+def own_score(taken: scipy.sparse.csr_array, embeddings: NDArray[np.float32]) -> float:
+    """Return the mean score of users' own items by the rest of what they have.
+
+    A history is summed and divided by the root of its length; each item scored is taken out of the sum. Users
+    of a single item have no rest.
+
+    Args:
+        taken: users x items, of ones.
+        embeddings: of items, [N, d].
+    """
+    lengths = np.diff(taken.indptr)
+    several = taken[np.flatnonzero(lengths > 1)[:: max(1, (lengths > 1).sum() // SAMPLE)]]
+    if not several.nnz:
+        return 0.0
+    lengths = np.diff(several.indptr)
+    users = np.repeat(np.arange(len(lengths)), lengths)
+    of_items = embeddings[several.indices]
+    scores = np.einsum("nd,nd->n", (several @ embeddings)[users] - of_items, of_items)
+    return float((scores / np.sqrt(lengths[users])).mean())
