@@ -3,11 +3,20 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
+import torch
+from torch import Tensor
 
 from twotower.data.history import History
 from twotower.evaluation.baselines.ease import interaction_matrix
+from twotower.features.feature_table import FeatureTable
+from twotower.features.id import Id
+from twotower.towers.two_tower import TwoTower
+from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.training.starts.random import Random
+from twotower.training.starts.start import item_tables
 from twotower.training.starts.svd import Svd, own_score, peak
 
 
@@ -18,6 +27,37 @@ def log_of(items: Sequence[Sequence[int]]) -> History:
         times=np.concatenate([np.arange(len(rows), dtype=np.int64) for rows in items]),
         offsets=np.cumsum([0, 0, *(len(rows) for rows in items)]),
     )
+
+
+ITEMS = 20
+
+
+def model() -> TwoTower:
+    table = pd.DataFrame({"item_id": [f"i{row}" for row in range(1, ITEMS + 1)]})
+    item_id = Id(Id.Config(column="item_id", dim=8))
+    items = FeatureTable.fit({"item_id": item_id}, table, np.arange(1, ITEMS + 1), "items")
+    block = {"_target_": "twotower.towers.single_block.SingleBlock"}
+    settings = {
+        "embedding_dim": 8,
+        "history": {"_target_": "twotower.towers.history.mean_pooling.MeanPooling", "length": 9},
+        "user_tower": block | {"block": "history"},
+        "item_tower": block | {"block": "item_id"},
+        "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
+    }
+    known = torch.arange(ITEMS + 1) > 0
+    return TwoTowerConfig.of(settings).build_towers(FeatureTable({}, {}, 60), items, known)
+
+
+def log() -> History:
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(2, 9, 60)
+    return log_of([rng.choice(np.arange(1, ITEMS + 1), size, replace=False) for size in sizes])
+
+
+def level_of(towers: TwoTower) -> float:
+    """Return what users' own items score in the mean by the first table of item embeddings."""
+    (table, places), *_ = item_tables(towers)
+    return own_score(interaction_matrix(log(), np.arange(61), ITEMS), table[places].detach().numpy())
 
 
 def test_own_items_are_scored_by_the_rest() -> None:
@@ -34,11 +74,8 @@ def test_nobody_with_a_rest_scores_nothing() -> None:
 
 @pytest.mark.parametrize("count_power", [0.0, 0.5])
 def test_own_items_score_one_in_the_mean(count_power: float) -> None:
-    rng = np.random.default_rng(0)
-    log = log_of([rng.choice(np.arange(1, 21), size, replace=False) for size in rng.integers(2, 9, 60)])
-    found = Svd.Config(count_power=count_power).build().embeddings(log, 20, 8)
-    taken = interaction_matrix(log, np.arange(log.num_users + 1), 20)
-    assert own_score(taken, found) == pytest.approx(1, rel=1e-4)
+    found = Svd.Config(count_power=count_power).build().embeddings(log(), ITEMS, 8)
+    assert own_score(interaction_matrix(log(), np.arange(61), ITEMS), found) == pytest.approx(1, rel=1e-4)
 
 
 def test_the_peak_lies_between_levels() -> None:
@@ -47,3 +84,35 @@ def test_the_peak_lies_between_levels() -> None:
     assert peak([0.5, 1, 2, 4], [4, 3, 2, 1]) == 0.5
     assert peak([0.5, 1, 2, 4], [1, 2, 3, 4]) == 4
     assert peak([0.5, 1, 2, 4], [2, 2, 2, 2]) == 0.5
+
+
+def test_a_level_is_chosen_once_and_holds_where_nothing_judges() -> None:
+    start, towers, again, seen = Svd.Config().build(), model(), model(), []
+
+    def judge() -> float:
+        seen.append(level_of(towers))
+        return -abs(np.log2(seen[-1]) - 0.5)  # best halfway between 1 and 2
+
+    start.set(towers, log(), judge)
+    assert seen == pytest.approx([0.5, 1, 2, 4], rel=1e-4)
+    assert level_of(towers) == pytest.approx(2**0.5, rel=1e-4)
+    start.set(again, log(), None)
+    assert level_of(again) == pytest.approx(2**0.5, rel=1e-4)
+
+
+def test_a_level_that_is_set_is_not_judged() -> None:
+    towers = model()
+    Svd.Config(level=3).build().set(towers, log(), lambda: pytest.fail("judged"))
+    assert level_of(towers) == pytest.approx(3, rel=1e-4)
+
+
+def test_random_embeddings_are_scaled() -> None:
+    def tables(scale: float) -> list[Tensor]:
+        torch.manual_seed(0)
+        towers = model()
+        Random.Config(scale=scale).build().set(towers, log(), None)
+        return [table.detach() for table, _ in item_tables(towers)]
+
+    for small, drawn in zip(tables(0.25), tables(1), strict=True):
+        assert drawn.std() > 0
+        torch.testing.assert_close(small, drawn / 4)
