@@ -46,7 +46,7 @@ class TrainerChoice(Component):
         patience: PositiveInt = 3
         """Epochs without a better `monitor` before training stops."""
         patience_steps: Count = 0
-        """As many epochs more as hold this many steps: epochs of a small log are a few steps each."""
+        """Patience is as many epochs at least as hold this many steps: epochs of a small log have few."""
         monitor: str = "valid/recall_at_20"
         """The metric that chooses the best checkpoint; its class says which way is better."""
         precision: Literal["32-true", "bf16-mixed", "16-mixed", "auto"] = "32-true"

@@ -76,8 +76,8 @@ class Svd(Start):
                 put(level)
                 judged.append(judge())
             self.level = peak(LEVELS, judged)
-            told = ", ".join(f"{value:.4g} at {level:g}" for level, value in zip(LEVELS, judged, strict=True))
-            LOG.info("start.level=%.3g: the untrained towers' validation is %s", self.level, told)
+            told = (f"{abs(value):.4f} at {level:g}" for level, value in zip(LEVELS, judged, strict=True))
+            LOG.info("start.level=%.3g: untrained, validation is %s", self.level, ", ".join(told))
         put(self.level or UNJUDGED)
 
     def embeddings(self, log: History, num_items: int, dim: int) -> NDArray[np.float32]:
