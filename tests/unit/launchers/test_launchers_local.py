@@ -141,25 +141,22 @@ def test_no_worker_outlives_the_parent(number: signal.Signals, tmp_path: Path) -
         env={**os.environ, "PYTHONPATH": os.pathsep.join([HERE, *sys.path])},
         stderr=subprocess.DEVNULL,
     )
-    written = tmp_path / "written"
+    files = [tmp_path / name for name in ("written", "written.pid", "written.child.pid")]
     workers: list[int] = []
     for _ in range(30_000):
         assert parent.poll() is None
         workers = [child.pid for child in psutil.Process(parent.pid).children()]
-        if len(workers) == 2 and written.is_file() and written.with_name("written.child.pid").is_file():
+        if len(workers) == 2 and all(path.is_file() and path.stat().st_size for path in files):
             break
         time.sleep(0.02)
     assert len(workers) == 2
-    everyone = [
-        *workers,
-        *(int(written.with_name(f"written{end}.pid").read_text()) for end in ("", ".child")),
-    ]
+    everyone = [*workers, *(int(path.read_text()) for path in files[1:])]
     parent.send_signal(number)
     parent.wait(600)
     ends = time.monotonic() + 600
     while any(is_alive(process) for process in everyone) and time.monotonic() < ends:
         time.sleep(0.01)
     assert not any(is_alive(process) for process in everyone)
-    size = written.stat().st_size
+    size = files[0].stat().st_size
     time.sleep(0.2)
-    assert written.stat().st_size == size
+    assert files[0].stat().st_size == size

@@ -83,7 +83,7 @@ def test_the_peak_lies_between_levels() -> None:
     assert peak([0.5, 1, 2, 4], [0, 3, 2, 1]) == pytest.approx(2**0.25)  # 3 - 2 (x - 1/4)^2 + 1/8, x = log2
     assert peak([0.5, 1, 2, 4], [4, 3, 2, 1]) == 0.5
     assert peak([0.5, 1, 2, 4], [1, 2, 3, 4]) == 4
-    assert peak([0.5, 1, 2, 4], [2, 2, 2, 2]) == 0.5
+    assert peak([0.5, 1, 2, 4], [2, 2, 2, 2]) == 1
 
 
 def test_a_level_is_chosen_once_and_holds_where_nothing_judges() -> None:

@@ -101,9 +101,10 @@ def peak(levels: Sequence[float], values: Sequence[float]) -> float:
 
     Args:
         levels: each as many times the one before.
-        values: of each level; where the first or the last is highest, it is the peak.
+        values: of each level; where the first or the last is highest, it is the peak, and of equal ones that
+            of the level nearest to 1: without an item bias no level changes a ranking.
     """
-    best = int(np.argmax(values))
+    best = max(range(len(levels)), key=lambda place: (values[place], -abs(np.log(levels[place]))))
     if not 0 < best < len(levels) - 1:
         return levels[best]
     before, here, after = values[best - 1 : best + 2]
