@@ -22,11 +22,11 @@ from twotower.training.starts.svd import Svd, own_score, peak
 
 def log_of(items: Sequence[Sequence[int]]) -> History:
     """Return a log of users' item rows, users from row 1 on."""
-    return History(
-        items=np.concatenate([np.asarray(rows, dtype=np.int64) for rows in items]),
-        times=np.concatenate([np.arange(len(rows), dtype=np.int64) for rows in items]),
-        offsets=np.cumsum([0, 0, *(len(rows) for rows in items)]),
+    rows, users = (
+        np.concatenate(items),
+        np.repeat(np.arange(1, len(items) + 1), [len(each) for each in items]),
     )
+    return History.of(users, rows, np.arange(len(rows)), num_users=len(items))
 
 
 ITEMS = 20

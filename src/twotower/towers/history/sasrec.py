@@ -106,11 +106,9 @@ class CausalAttention(nn.Module):
         if of is None:
             asked = self.asked(states)
         else:
-            parts = [self.heads * self.width, 2 * self.heads * self.width]
-            (query, other), (shift, others) = self.asked.weight.split(parts), self.asked.bias.split(parts)
-            asked = torch.cat(
-                [functional.linear(states, query, shift), functional.linear(of, other, others)], -1
-            )
+            weight, bias, queries = self.asked.weight, self.asked.bias, self.heads * self.width
+            query = functional.linear(states, weight[:queries], bias[:queries])
+            asked = torch.cat([query, functional.linear(of, weight[queries:], bias[queries:])], -1)
         split = asked.view(size, length, 3, self.heads, self.width)
         query, key, value = split.permute(2, 0, 3, 1, 4)
         found = causal_attention(query, key, value)

@@ -3,8 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from twotower.towers.dropout import Dropout
-from twotower.towers.history.sasrec import EPSILON, CausalAttention, Sasrec
+from twotower.towers.history.sasrec import Block, Sasrec
 
 
 class SasrecNormed(Sasrec):
@@ -22,21 +21,8 @@ class SasrecNormed(Sasrec):
         return NormedBlock(self.dim, self.config.heads, self.config.hidden_dropout)
 
 
-class NormedBlock(nn.Module):
-    """Attention, then two products position by position, each added to the norm of what it reads.
-
-    Args:
-        dim: H.
-        heads: of the attention.
-        dropout: between the products and of what they add.
-    """
-
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.attention_norm, self.norm = (nn.LayerNorm(dim, eps=EPSILON) for _ in range(2))
-        self.attention = CausalAttention(dim, heads)
-        self.widen, self.narrow = nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.dropout = Dropout(dropout)
+class NormedBlock(Block):
+    """The parts of a `Block`, each added to the norm of what it reads; dropout is between products, too."""
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the states [B, L, H] after the block."""
