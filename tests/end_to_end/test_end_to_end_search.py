@@ -104,8 +104,7 @@ def test_two_commands_work_on_one_search_and_hopeless_trials_are_stopped(tmp_pat
     }
     assert "pruned" in whole["states"]
     stopped = [result for result in each.values() if result["status"] == "pruned"]
-    # Which trials are compared, and so when one is stopped, hangs on which command was quicker.
-    assert all(2 <= len(result["curves"]["valid/recall_at_20"]) <= 4 for result in stopped)
+    assert all(2 <= len(result["curves"]["valid/recall_at_20"]) < 4 for result in stopped)
     assert not any("metrics" in result for result in stopped)
 
 

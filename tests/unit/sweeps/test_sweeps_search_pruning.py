@@ -45,6 +45,17 @@ def test_the_median_stops_what_is_worse_than_half_of_the_others(tmp_path: Path, 
     assert all(row["values"] is None for row in summary["trials"] if row["state"] == "pruned")
 
 
+def test_what_has_come_to_its_last_epoch_is_not_stopped(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "median")
+    others = [next_of(plan), next_of(plan)]
+    assert others[0].trial is not None
+    last = others[0].trial["max_epochs"]
+    for job in others:
+        assert train(plan, job, [0.1] * (last - 1) + [0.9]) == last
+    assert train(plan, next_of(plan), [0.2] * last) == last  # below the median of the last epoch alone
+    assert plan.summary()["search"]["states"] == {"complete": 3}
+
+
 def test_hyperband_stops_some_at_its_rungs(tmp_path: Path) -> None:
     plan = plan_of(tmp_path / "t" / "random", "hyperband", num_trials=20)  # brackets go by this name
     epochs = [train(plan, next_of(plan), [1.0 - number / 20] * 9) for number in range(20)]
