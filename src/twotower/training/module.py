@@ -64,7 +64,8 @@ class RetrievalModule(pl.LightningModule):
 
     def begin(self, start: Start, log: History, monitor: str) -> None:
         """Set the weights that training starts from, chosen on the validation split where there is one."""
-        judge = None if self.validation is None else partial(self.validation.judge, self.model, monitor)
+        validation, arguments = self.validation, (self.model, monitor, self.temperature)
+        judge = None if validation is None else partial(validation.judge, *arguments)
         start.set(self.model, log, judge)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

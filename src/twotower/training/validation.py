@@ -67,11 +67,11 @@ class Validation:
             )
         return "max" if self.evaluator.config.higher_is_better()[name_of(monitor)] else "min"
 
-    def judge(self, model: TwoTower, monitor: str) -> float:
+    def judge(self, model: TwoTower, monitor: str, temperature: float) -> float:
         """Return a metric of towers that are not being trained yet, so signed that more is better."""
         sign, training = 1.0 if self.mode(monitor) == "max" else -1.0, model.training
         with torch.no_grad():
-            self.start(model.eval())
+            self.start(model.eval(), temperature)
             for chunk in self:
                 self.rank(model, chunk)
         model.train(training)
