@@ -129,7 +129,7 @@ def fit(
         folder: the run's.
         name: of the phase: its checkpoints go to `checkpoints/<name>/`.
         callbacks: to add.
-        epochs: stop after this many, without validation.
+        epochs: stop after this many, 0 for none, without validation.
         watch: may stop the training for good.
         draw: is shown how an epoch goes, if the settings say so too.
         tracker: of the run; it is told what TensorBoard is told.
@@ -145,7 +145,7 @@ def fit(
     arguments, patience = choice.arguments(epochs), choice.patience_epochs(len(batches))
     LOG.info("%s in %s", name, arguments["precision"])
     trainer = pl.Trainer(
-        max_epochs=choice.max_epochs,
+        max_epochs=0 if epochs == 0 else choice.max_epochs,
         logger=[
             Scalars(folder, name="", version="", default_hp_metric=False, prefix=_prefix(name)),
             *(tracker.loggers(_prefix(name)) if tracker else ()),

@@ -59,6 +59,8 @@ class RetrievalModule(pl.LightningModule):
         self.seed = seed
         self.start_optimizer: Callable[[Optimizer], None] | None = None
         """Gives a new optimizer what an earlier training's has gathered."""
+        self.untrained: float | None = None
+        """The monitored metric before training, more is better, where the start may be the best there is."""
         self.draws = torch.Generator()
         self.latest_loss = torch.zeros(())
 
@@ -67,6 +69,7 @@ class RetrievalModule(pl.LightningModule):
         validation, arguments = self.validation, (self.model, monitor, self.temperature)
         judge = None if validation is None else partial(validation.judge, *arguments)
         start.set(self.model, log, judge)
+        self.untrained = judge() if judge is not None and start.informed else None
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed everything random from the batch's number: nothing depends on what ran before."""

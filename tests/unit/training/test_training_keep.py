@@ -7,7 +7,9 @@ from unittest.mock import Mock
 import pytest
 
 from twotower.training.callbacks import keep as room
-from twotower.training.callbacks.keep import Keep
+from twotower.training.callbacks.keep import BEST, Keep
+from twotower.training.checkpoints import read_checkpoint
+from twotower.training.module import RetrievalModule
 from twotower.training.trainer import TrainerChoice
 
 
@@ -66,3 +68,38 @@ def test_at_the_end_of_an_epoch_too_a_checkpoint_that_takes_long_waits(
         now[0] += 10
         keep.on_train_epoch_end(trainer, Mock())
     assert saved == [0, 4]
+
+
+@pytest.mark.parametrize(
+    ("mode", "untrained", "epochs", "kept"),
+    [
+        ("max", 0.3, [0.2, 0.25], (0.3, 0, "start")),
+        ("max", 0.3, [0.2, 0.31], (0.31, 2, "epoch 2")),
+        ("max", 0.3, [0.3, 0.3], (0.3, 1, "epoch 1")),  # of equals the trained
+        ("min", -0.7, [0.8, 0.75], (0.7, 0, "start")),
+        ("min", -0.7, [0.8, 0.65], (0.65, 2, "epoch 2")),
+        ("max", None, [0.2, 0.25], (0.25, 2, "epoch 2")),
+    ],
+)
+def test_a_start_that_no_epoch_betters_is_kept(
+    mode: Any, untrained: float | None, epochs: list[float], kept: tuple[float, int, str], tmp_path: Path
+) -> None:
+    monitor = TrainerChoice.Config().monitor
+    keep = Keep(TrainerChoice.Config(), tmp_path, Mock(), mode)
+    module = Mock(spec=RetrievalModule, untrained=untrained)
+    trainer = Mock(should_stop=False, global_step=0)
+    for epoch, name in enumerate(["start", *(f"epoch {number}" for number in (1, 2))]):
+        module.state_dict = lambda name=name: {"weights": name}
+        if not epoch:
+            keep.on_train_start(trainer, module)
+            continue
+        trainer.current_epoch, trainer.callback_metrics = epoch - 1, {monitor: epochs[epoch - 1]}
+        keep.on_validation_end(trainer, module)
+    assert (keep.best, keep.epochs) == kept[:2]
+    assert read_checkpoint(tmp_path / BEST)["state_dict"] == {"weights": kept[2]}
+
+
+def test_a_training_that_is_resumed_does_not_keep_the_start(tmp_path: Path) -> None:
+    keep = Keep(TrainerChoice.Config(), tmp_path, Mock(), "max")
+    keep.on_train_start(Mock(should_stop=False, global_step=9), Mock(spec=RetrievalModule, untrained=0.3))
+    assert keep.best is None

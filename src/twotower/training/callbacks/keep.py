@@ -1,5 +1,6 @@
 """The checkpoints of a phase."""
 
+import logging
 import math
 import time
 from pathlib import Path
@@ -15,10 +16,17 @@ from twotower.training.module import RetrievalModule
 from twotower.training.trainer import TrainerChoice
 from twotower.training.validation import Mode
 
+LOG = logging.getLogger("twotower")
 LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
 SHORT, SHARE = 1.0, 0.05
 """A checkpoint that takes longer, in seconds, waits until it is at most this share of the time since the
 last: one of 5 million items by 64 has 4 GB, and would take longer than the steps between two."""
+
+
+UNTRAINED = (
+    "warning: no epoch was as good on the validation split as the start, with %s %.4f; what is kept is "
+    "untrained: try a lower optimizer.learning_rate, or more trainer.patience"
+)
 
 
 class Keep(Checkpoint):
@@ -52,8 +60,12 @@ class Keep(Checkpoint):
         self.rests_until = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop at once where the checkpoint says that the training has ended."""
+        """Stop at once where the checkpoint says that the training has ended; keep a start that is judged."""
         trainer.should_stop |= self.stop
+        assert isinstance(pl_module, RetrievalModule)
+        if pl_module.untrained is not None and not trainer.global_step:
+            self.best = -self.sign * pl_module.untrained
+            write_checkpoint(self.folder / BEST, {"state_dict": pl_module.state_dict()})
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -68,10 +80,11 @@ class Keep(Checkpoint):
             self._save(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write `best.ckpt` if the monitored metric has not been as good before."""
+        """Write `best.ckpt` if the monitored metric has not been as good before, in an epoch."""
         value = float(trainer.callback_metrics[self.monitor])
         value = self.sign * math.inf if math.isnan(value) else value
-        if self.best is None or self.sign * value < self.sign * self.best:
+        as_untrained = not self.epochs and value == self.best
+        if self.best is None or as_untrained or self.sign * value < self.sign * self.best:
             self.best, self.epochs = value, trainer.current_epoch + 1
             write_checkpoint(self.folder / BEST, {"state_dict": pl_module.state_dict()})
 
@@ -96,6 +109,8 @@ class Keep(Checkpoint):
         With these it learns how new items are embedded.
         """
         if self.best is not None:
+            if not self.epochs:
+                LOG.warning(UNTRAINED, self.monitor, self.best)
             module.load_state_dict(read_checkpoint(self.folder / BEST, module.device)["state_dict"])
         fit_new_items(module.model)
 

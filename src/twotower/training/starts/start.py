@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,12 @@ class Start(Component, ABC):
 
     Args:
         config: the choice.
+
+    Attributes:
+        informed: whether towers know something before training, so that no epoch may be better than none.
     """
+
+    informed: ClassVar[bool] = False
 
     class Config(Component.Config):
         """Settings of every start."""

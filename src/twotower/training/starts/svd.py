@@ -35,6 +35,8 @@ class Svd(Start):
     ridge regression's closed form in singular values).
     """
 
+    informed = True
+
     class Config(Start.Config):
         """The ridge, and how sure scores are."""
 
