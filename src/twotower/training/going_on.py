@@ -93,7 +93,7 @@ def go_on(
     growth = growth_of(parent, dataset, int(is_new.sum()))
     same_data(folder, dataset.fingerprint)
     constant = config.optimizer.model_copy(update={"schedule": "constant"})
-    config = config.model_copy(update={"optimizer": constant})
+    config = config.model_copy(update={"optimizer": constant, "objective": config.objective.of_log(log)})
     batches = build_batches(config, log, replay.order)
     module = _module(config, dataset, log, evaluator, parent, replay, len(batches))
     LOG.info(

@@ -119,6 +119,7 @@ def _to_train(
     config: TrainingConfig, dataset: RetrievalDataset, start: Start, log: History, evaluator: Evaluator | None
 ) -> tuple[RetrievalModule, TrainBatches]:
     """Return a module that stands where training starts, as one that is only loaded need not, and batches."""
+    config = config.model_copy(update={"objective": config.objective.of_log(log)})
     batches = build_batches(config, log)
     module = build_module(config, dataset, log, len(batches), evaluator)
     module.begin(start, log, config.trainer.monitor)

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
+SECONDS_A_DAY = 86_400.0
 MOST_KNOTS, MOST_VALUES = 400, 1 << 24
 """Knots, and values of a table [K, N]: a knot a day of a year, of a large catalogue fewer."""
 HALVINGS = 9
@@ -45,6 +46,15 @@ class Counted:
         shape = (number, num_items)
         counts = scipy.sparse.csr_array((np.ones(len(items)), (stretch, items - 1)), shape=shape)
         return cls(knots, counts, np.append(number / 2.0 ** np.arange(1, HALVINGS + 1), np.inf))
+
+    @property
+    def stretch_days(self) -> float:
+        """How long a stretch is."""
+        return float(self.knots[1] - self.knots[0]) / SECONDS_A_DAY
+
+    def ahead(self, days: float) -> float:
+        """Return so many days in knots, at most a quarter of the log."""
+        return min(days / self.stretch_days, self.counts.shape[0] / 4)
 
     def shares(self) -> Iterator[NDArray[np.float64]]:
         """Yield for each knot the share of what was taken before it, by half-life: [H, N], zeros at first."""
@@ -100,7 +110,16 @@ class Mixture:
                 taken.append(counts[items].astype(np.float64))
             if knot < number:
                 met[counted.counts[[knot]].indices] = True
-        return cls(_mixed(np.concatenate(likelihoods), np.concatenate(taken)), float(np.mean(num_new)))
+        # Slow until shown to be fast: where nothing changes all speeds tell alike, and these weights stay.
+        lives = np.minimum(counted.half_lives, number)
+        first = np.append(lives / lives.sum(), lives.min() / lives.sum())
+        weights = _mixed(np.concatenate(likelihoods), np.concatenate(taken), first / first.sum())
+        return cls(weights, float(np.mean(num_new)))
+
+    def half_life(self, counted: Counted) -> float:
+        """Return the half-life of the mean rate at which shares are forgotten, in knots: a harmonic mean."""
+        rate = self.weights[:-1] @ (1 / counted.half_lives) / self.weights[:-1].sum()
+        return float(1 / rate) if rate > 0 else math.inf
 
     def lift(self, shares: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the log of how much likelier than by even chance each item is, [N], of shares [H, N]."""
@@ -115,9 +134,13 @@ class Mixture:
         return float(max(self.weights[-1], 1e-6) / max(1.0, self.num_new, number))
 
 
-def _mixed(likelihoods: NDArray[np.float64], taken: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the weights [H + 1] of components under which M events, each `taken` times, are likeliest."""
-    weights = np.full(likelihoods.shape[1], 1 / likelihoods.shape[1])
+def _mixed(
+    likelihoods: NDArray[np.float64], taken: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the weights [H + 1] of components under which M events, each `taken` times, are likeliest.
+
+    Those given are where the search for them begins.
+    """
     possible = likelihoods.sum(1) > 0
     likelihoods, taken = likelihoods[possible], taken[possible]
     if not len(taken):

@@ -10,8 +10,6 @@ from twotower.data.history import History
 from twotower.towers.item_bias.decayed_shares import Counted, Mixture
 from twotower.towers.item_bias.item_bias import ItemBias, Prior
 
-SECONDS_A_DAY = 86_400.0
-
 
 class Trend(ItemBias):
     """The log of an item's share of what is taken next: as things stood at each example's own time.
@@ -68,8 +66,7 @@ class Trend(ItemBias):
         items, times = np.asarray(log.items), np.asarray(log.times)
         counted = Counted.of(items, times, self.num_items)
         number = len(counted.knots) - 1
-        stretch_days = (counted.knots[1] - counted.knots[0]) / SECONDS_A_DAY
-        mixture = Mixture.fit(counted, min(self.config.ahead_days / stretch_days, number / 4))
+        mixture = Mixture.fit(counted, counted.ahead(self.config.ahead_days))
         lifts = np.zeros((number + 1, self.num_items + 1), dtype=np.float32)
         for knot, shares in enumerate(counted.shares()):
             lifts[knot, 1:] = mixture.lift(shares)

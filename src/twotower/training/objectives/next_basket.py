@@ -1,6 +1,6 @@
 """A user at one moment is an example, and all that is taken then and soon after are its positives."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from annotated_types import Ge, Le
@@ -9,8 +9,8 @@ from twotower.config.facts import Facts
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.history import History
 from twotower.training.basket_batches import BasketBatches
-from twotower.training.objectives.next_item import by_age
 from twotower.training.objectives.objective import Objective
+from twotower.training.objectives.recency import half_life_days, halved, own_ages
 
 INTERACTIONS_A_REQUEST = 10
 FEWEST, MOST = 10_000, 100_000
@@ -34,12 +34,20 @@ class NextBasket(Objective):
 
         batch_size: Annotated[PositiveInt, Le(1_000_000)] = 512
         """B, requests of a batch."""
-        recency_half_life_days: PositiveFloat | None = None
-        """A moment this much older than the newest interaction is drawn half as often."""
+        recency_half_life_days: PositiveFloat | Literal["auto"] | None = None
+        """Of a user's moments one this much older is drawn half as often; null: all alike; auto: a third of
+        the half-life with which the log forgets what is popular, long where there is no trend."""
         horizon_days: Annotated[int, Ge(0), Le(36_500)] = 28
         """Positives are what is taken within so many days after the moment; 0: at the moment itself."""
         epoch_requests: Annotated[PositiveInt, Le(100_000_000)] | None = None
         """Of an epoch; null for a tenth of the interactions, 10,000 at least and 100,000 at most."""
+
+        def of_log(self, log: History) -> Self:
+            """Choose the half-life; see `Objective.Config.of_log`."""
+            if self.recency_half_life_days != "auto":
+                return self
+            days = half_life_days(log, self.horizon_days)
+            return self.model_copy(update={"recency_half_life_days": days})
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
             """Tell whether there are times, where that matters; refuse shown negatives."""
@@ -61,8 +69,13 @@ class NextBasket(Objective):
     config: Config
 
     def weights(self, log: History) -> np.ndarray:
-        """Halve a weight every half-life; see `Objective.weights`."""
-        return by_age(log, self.config.recency_half_life_days, None)
+        """Halve a weight every half-life of age, counted from the user's newest; see `Objective.weights`.
+
+        An epoch asks users alike, so that only the weights of one user are ever compared.
+        """
+        days = self.config.of_log(log).recency_half_life_days
+        assert days != "auto"
+        return halved(own_ages(log), days)
 
     def num_draws(self, weights: np.ndarray) -> int | None:
         """Return the requests of an epoch."""

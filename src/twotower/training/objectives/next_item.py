@@ -9,8 +9,7 @@ from twotower.config.facts import Facts
 from twotower.config.spec import Days, PositiveFloat, PositiveInt
 from twotower.data.history import History
 from twotower.training.objectives.objective import Objective
-
-SECONDS_A_DAY = 86_400.0
+from twotower.training.objectives.recency import ages, halved
 
 
 class NextItem(Objective):
@@ -47,7 +46,7 @@ class NextItem(Objective):
 
     def weights(self, log: History) -> np.ndarray:
         """Halve a weight every half-life; see `Objective.weights`."""
-        return by_age(log, self.config.recency_half_life_days, self.config.max_age_days)
+        return halved(ages(log), self.config.recency_half_life_days, self.config.max_age_days)
 
     def num_draws(self, weights: np.ndarray) -> int | None:
         """Return the draws of an epoch with `recency: sample`."""
@@ -55,15 +54,3 @@ class NextItem(Objective):
             return None
         drawn = weights[weights > 0].astype(np.float64)
         return self.config.epoch_examples or max(1, round(drawn.sum() ** 2 / (drawn**2).sum()))
-
-
-def by_age(log: History, half_life_days: float | None, max_age_days: float | None) -> np.ndarray:
-    """Return weights [n] that halve every half-life and are 0 beyond the highest age, 1 on average."""
-    age_days = (log.times.max() - log.times) / SECONDS_A_DAY
-    weights = np.ones(len(age_days))
-    if half_life_days is not None:
-        weights = 0.5 ** (age_days / half_life_days)
-    if max_age_days is not None:
-        weights[age_days > max_age_days] = 0
-    scaled: np.ndarray = (weights / weights[weights > 0].mean()).astype(np.float32)
-    return scaled

@@ -1,7 +1,7 @@
 """What every objective says of a log: which interactions are examples, and how much each counts."""
 
 from abc import ABC, abstractmethod
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
@@ -32,6 +32,10 @@ class Objective(Component, ABC):
         def build(self) -> "Objective":
             """Build the objective."""
             return self.make(Objective)
+
+        def of_log(self, log: History) -> Self:
+            """Return the settings with what a log decides of them; here nothing."""
+            return self
 
     config: Config
 

@@ -1,0 +1,72 @@
+"""How much a moment counts by its age, and the half-life that a log decides."""
+
+import math
+
+import numpy as np
+import pytest
+
+from twotower.data.history import History
+from twotower.towers.item_bias.decayed_shares import Counted, Mixture
+from twotower.training.objectives.next_basket import NextBasket
+from twotower.training.objectives.next_item import NextItem
+from twotower.training.objectives.recency import SHARE, half_life_days, own_ages
+
+DAY = 86_400
+
+
+def log_of(users: list[int], items: list[int], days: list[float]) -> History:
+    """A log sorted by user and time."""
+    times = (np.array(days) * DAY).astype(np.int64)
+    return History.of(np.array(users), np.array(items), times, max(users))
+
+
+def year(fashion: bool) -> History:
+    """Twenty interactions a day for a year, of items that stay, or one after the other for a month each."""
+    day = np.repeat(np.arange(360), 20)
+    drawn = np.random.default_rng(0).integers(1, 13, len(day))
+    items = 1 + day // 30 if fashion else drawn
+    return log_of([1] * len(day), items.tolist(), day.tolist())
+
+
+def test_the_age_of_a_moment_is_counted_from_its_users_newest() -> None:
+    log = log_of([1, 1, 3, 3], [1, 2, 1, 2], [0, 4, 90, 100])  # of user 2 nothing is known
+    assert own_ages(log).tolist() == [4, 0, 10, 0]
+    weights = NextBasket.Config(recency_half_life_days=2).build().weights(log)
+    assert weights[0] / weights[1] == pytest.approx(1 / 4)
+    assert weights[2] / weights[3] == pytest.approx(1 / 32)
+    of_all = NextItem.Config(recency_half_life_days=2).build().weights(log)
+    assert of_all[1] / of_all[3] == pytest.approx(2.0**-48)
+
+
+def test_nobody_is_lost_however_short_the_half_life() -> None:
+    log = log_of([1, 1, 2, 2], [1, 2, 1, 2], [0, 1, 3000, 3001])
+    batches = NextBasket.Config(recency_half_life_days=1, epoch_requests=100, horizon_days=0).build()
+    drawn = batches.batches(log, history_length=4, strict=True, seed=0)
+    assert {int(user) for batch in drawn for user in batch.users} == {1, 2}
+
+
+def test_a_half_life_is_that_of_the_mean_rate() -> None:
+    """Rates of 1/2, 1/4 and 0 at weights of .4, .2 and .2: 5/16 a knot; the share of new items is no part."""
+    counted = Counted(np.arange(9.0), None, np.array([2, 4, math.inf]))  # type: ignore[arg-type]
+    assert Mixture(np.array([0.4, 0.2, 0.2, 0.2]), 1.0).half_life(counted) == pytest.approx(0.8 / 0.25)
+    assert Mixture(np.array([0, 0, 0.5, 0.5]), 1.0).half_life(counted) == math.inf
+
+
+def test_a_log_decides_by_how_fast_it_forgets() -> None:
+    fashion, steady = (half_life_days(year(of), 28) for of in (True, False))
+    assert 0 < fashion < 30 * SHARE < 45 * SHARE < steady
+    auto = NextBasket.Config(recency_half_life_days="auto", horizon_days=28)
+    assert auto.of_log(year(True)).recency_half_life_days == fashion
+    chosen = auto.model_copy(update={"recency_half_life_days": fashion})
+    assert auto.build().weights(year(True)).tolist() == chosen.build().weights(year(True)).tolist()
+
+
+@pytest.mark.parametrize("days", [None, 7.0])
+def test_what_is_set_is_not_decided(days: float | None) -> None:
+    config = NextBasket.Config(recency_half_life_days=days)
+    assert config.of_log(year(True)) is config
+
+
+def test_a_log_of_one_moment_has_one_age() -> None:
+    log = log_of([1, 2], [1, 2], [5, 5])
+    assert NextBasket.Config(recency_half_life_days="auto").build().weights(log).tolist() == [1, 1]
