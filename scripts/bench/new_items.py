@@ -30,7 +30,7 @@ SETS = {
 CHOICES = {
     "by_tower": ["new_items=by_tower"],
     "by_content": [],
-    **{f"by_content, boost {boost}": [f"new_items.boost={boost}"] for boost in (0.25, 0.5)},
+    **{f"by_content, boost {boost}": [f"new_items.boost={boost}"] for boost in (0, 0.5)},
 }
 FAST = [
     "split=item_cold",

@@ -40,9 +40,11 @@ def table_of(**more: object) -> FeatureTable:
     return FeatureTable.fit(features, TABLE.assign(**more), np.array([1, 2]), "items.csv")
 
 
-def fitted(table: FeatureTable, is_unit: bool = False, **settings: float) -> NewItems:
+def fitted(
+    table: FeatureTable, is_unit: bool = False, boost: float | None = 0, **settings: float
+) -> NewItems:
     new_items = (
-        ByContent.Config(**settings)
+        ByContent.Config(boost=boost, **settings)
         .build(table, table.encoders(), LAYOUT, frozenset({"unit_vectors"} if is_unit else ()))
         .eval()
     )
@@ -81,7 +83,7 @@ def test_a_predicted_log_is_raised_to_the_mean_of_what_it_is_the_log_of() -> Non
     # of what there is.
     for scale in (1.0, 2.0):
         logs = torch.tensor([0.0, 0.0, math.log(16)]) * scale
-        new_items = ByContent.Config().build(table, table.encoders(), LAYOUT, frozenset()).eval()
+        new_items = ByContent.Config(boost=0).build(table, table.encoders(), LAYOUT, frozenset()).eval()
         embeddings = torch.cat([torch.zeros(3, 2), logs[:, None]], 1)
         new_items.fit(table.gather(torch.tensor([1, 1, 1])), embeddings, scale)
         found = new_items(table.gather(torch.tensor([3])), torch.zeros(1, 3))
@@ -96,6 +98,8 @@ def test_a_new_item_is_drawn_to_those_of_its_content() -> None:
     assert torch.allclose(found, torch.tensor([[3.0, 1.0, 1.5], [2.0, 2.0, 1.0]]))
     boosted = fitted(table, penalty=1.0, boost=0.5)(table.gather(torch.tensor([3])), torch.zeros(1, 3))
     assert torch.allclose(boosted, torch.tensor([[3.0, 1.0, 2.0]]))
+    by_default = fitted(table, penalty=1.0, boost=None)(table.gather(torch.tensor([3])), torch.zeros(1, 3))
+    assert torch.allclose(by_default, torch.tensor([[3.0, 1.0, 1.7]]))
     unit = fitted(table, is_unit=True, penalty=1.0)(table.gather(torch.tensor([3])), torch.zeros(1, 3))
     assert torch.allclose(unit, torch.tensor([[3 / 10**0.5, 1 / 10**0.5, 1.5]]))
 
@@ -144,9 +148,10 @@ def test_without_content_the_tower_says_it() -> None:
 
 
 def test_a_boost_needs_a_bias() -> None:
-    config = ByContent.Config(boost=0.5)
+    config, nothing_said = ByContent.Config(boost=0.5), ByContent.Config()
     with_bias = Facts(key="new_items", remedies={"no_item_bias": "set item_bias=none"})
     assert not list(config.problems(with_bias))
     assert [key for key, _ in config.problems(Facts(key="new_items", remedies={"no_item_bias": ""}))] == [
         "boost"
     ]
+    assert not list(nothing_said.problems(Facts(key="new_items", remedies={"no_item_bias": ""})))
