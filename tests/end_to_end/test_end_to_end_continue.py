@@ -40,6 +40,7 @@ FIRST = [
     "split.test=7",
     "split.valid=7",
     "trainer.max_epochs=2",
+    "start=random",
     "objective=next_item",
     "objective.batch_size=256",
     "item_bias=recent_popularity",

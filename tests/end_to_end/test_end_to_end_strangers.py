@@ -87,7 +87,13 @@ def without_strangers(name: str, *arguments: str) -> str:
 
 @pytest.mark.slow
 def test_a_metric_that_is_better_when_low_chooses_epochs_trials_and_runs(tmp_path: Path) -> None:
-    search = ("sweep=random", "sweep.num_trials=2", "trainer.max_epochs=3", "trainer.refit=false")
+    search = (
+        "sweep=random",
+        "sweep.num_trials=2",
+        "trainer.max_epochs=3",
+        "trainer.refit=false",
+        "start=random",
+    )
     own = ("metrics.kinds.first={_target_:strangers.first_place.FirstPlace}", f"trainer.monitor={MONITOR}")
     done = run_script("train", *TINY, *search, *own, f"output_root={tmp_path}", "name=t")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -5,6 +5,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import torch
 
 from twotower.training.callbacks import keep as room
 from twotower.training.callbacks.keep import BEST, Keep
@@ -93,9 +94,12 @@ def test_a_start_that_no_epoch_betters_is_kept(
         if not epoch:
             keep.on_train_start(trainer, module)
             continue
-        trainer.current_epoch, trainer.callback_metrics = epoch - 1, {monitor: epochs[epoch - 1]}
+        trainer.current_epoch, trainer.callback_metrics = (
+            epoch - 1,
+            {monitor: torch.tensor(epochs[epoch - 1])},
+        )
         keep.on_validation_end(trainer, module)
-    assert (keep.best, keep.epochs) == kept[:2]
+    assert (keep.best, keep.epochs) == (pytest.approx(kept[0]), kept[1])
     assert read_checkpoint(tmp_path / BEST)["state_dict"] == {"weights": kept[2]}
 
 

@@ -50,6 +50,7 @@ def test_a_half_life_is_that_of_the_mean_rate() -> None:
     counted = Counted(np.arange(9.0), None, np.array([2, 4, math.inf]))  # type: ignore[arg-type]
     assert Mixture(np.array([0.4, 0.2, 0.2, 0.2]), 1.0).half_life(counted) == pytest.approx(0.8 / 0.25)
     assert Mixture(np.array([0, 0, 0.5, 0.5]), 1.0).half_life(counted) == math.inf
+    assert Mixture(np.array([0, 0, 0, 1.0]), 1.0).half_life(counted) == math.inf  # all was new
 
 
 def test_a_log_decides_by_how_fast_it_forgets() -> None:

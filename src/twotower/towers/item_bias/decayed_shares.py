@@ -118,8 +118,9 @@ class Mixture:
 
     def half_life(self, counted: Counted) -> float:
         """Return the half-life of the mean rate at which shares are forgotten, in knots: a harmonic mean."""
-        rate = self.weights[:-1] @ (1 / counted.half_lives) / self.weights[:-1].sum()
-        return float(1 / rate) if rate > 0 else math.inf
+        weights = self.weights[:-1]
+        rate = float(weights @ (1 / counted.half_lives))
+        return float(weights.sum()) / rate if rate > 0 else math.inf
 
     def lift(self, shares: NDArray[np.float64]) -> NDArray[np.float32]:
         """Return the log of how much likelier than by even chance each item is, [N], of shares [H, N]."""

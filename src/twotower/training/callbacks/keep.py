@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
@@ -64,7 +65,8 @@ class Keep(Checkpoint):
         trainer.should_stop |= self.stop
         assert isinstance(pl_module, RetrievalModule)
         if pl_module.untrained is not None and not trainer.global_step:
-            self.best = -self.sign * pl_module.untrained
+            # In single precision, as Lightning holds what is logged: the two are compared.
+            self.best = -self.sign * float(np.float32(pl_module.untrained))
             write_checkpoint(self.folder / BEST, {"state_dict": pl_module.state_dict()})
 
     def on_train_batch_end(
