@@ -1,5 +1,6 @@
 """When a checkpoint to resume from is written while an epoch goes on."""
 
+import math
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -80,6 +81,7 @@ def test_at_the_end_of_an_epoch_too_a_checkpoint_that_takes_long_waits(
         ("min", -0.7, [0.8, 0.75], (0.7, 0, "start")),
         ("min", -0.7, [0.8, 0.65], (0.65, 2, "epoch 2")),
         ("max", None, [0.2, 0.25], (0.25, 2, "epoch 2")),
+        ("max", math.nan, [0.2, 0.25], (0.25, 2, "epoch 2")),
     ],
 )
 def test_a_start_that_no_epoch_betters_is_kept(

@@ -66,7 +66,7 @@ class Keep(Checkpoint):
         assert isinstance(pl_module, RetrievalModule)
         if pl_module.untrained is not None and not trainer.global_step:
             # In single precision, as Lightning holds what is logged: the two are compared.
-            self.best = -self.sign * float(np.float32(pl_module.untrained))
+            self.best = self._comparable(-self.sign * float(np.float32(pl_module.untrained)))
             write_checkpoint(self.folder / BEST, {"state_dict": pl_module.state_dict()})
 
     def on_train_batch_end(
@@ -83,8 +83,7 @@ class Keep(Checkpoint):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write `best.ckpt` if the monitored metric has not been as good before, in an epoch."""
-        value = float(trainer.callback_metrics[self.monitor])
-        value = self.sign * math.inf if math.isnan(value) else value
+        value = self._comparable(float(trainer.callback_metrics[self.monitor]))
         as_untrained = not self.epochs and value == self.best
         if self.best is None or as_untrained or self.sign * value < self.sign * self.best:
             self.best, self.epochs = value, trainer.current_epoch + 1
@@ -131,6 +130,9 @@ class Keep(Checkpoint):
         self.best, self.epochs = state_dict["best"], state_dict["epochs"]
         self.stop, self.saved_step = state_dict["stop"], state_dict["saved_step"]
         self.batches.load_state_dict(state_dict["batches"])
+
+    def _comparable(self, value: float) -> float:
+        return self.sign * math.inf if math.isnan(value) else value
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         is_old = trainer.global_step - self.saved_step >= self.every_steps

@@ -17,15 +17,18 @@ real logs were 3 to 20 days, of made-up ones without a trend 60 and more."""
 
 def ages(log: History) -> NDArray[np.float64]:
     """Return how much older than the newest of the log each interaction is, in days, [n]."""
-    times = np.asarray(log.times, dtype=np.float64)
+    times = np.asarray(log.times)
     found: NDArray[np.float64] = (times.max() - times) / SECONDS_A_DAY
     return found
 
 
 def own_ages(log: History) -> NDArray[np.float64]:
     """Return how much older than its user's newest each interaction is, in days, [n]."""
-    times, ends = np.asarray(log.times, dtype=np.float64), np.asarray(log.offsets)[1:]
-    return (np.repeat(times[np.maximum(ends - 1, 0)], log.counts()) - times) / SECONDS_A_DAY
+    times, ends = np.asarray(log.times), np.asarray(log.offsets)[1:]
+    seconds = np.repeat(times[np.maximum(ends - 1, 0)], log.counts())
+    seconds -= times
+    found: NDArray[np.float64] = seconds / SECONDS_A_DAY
+    return found
 
 
 def halved(age_days: NDArray[np.float64], half_life: float | None, oldest: float | None = None) -> np.ndarray:
