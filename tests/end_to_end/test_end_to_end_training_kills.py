@@ -7,30 +7,28 @@ The long form, at every file event and at random moments, is in `scripts/bench/t
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from forks import start
 from in_process import run_script
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts" / "bench"))
+BENCH = ROOT / "scripts" / "bench"
+sys.path.insert(0, str(BENCH))
 
 from signals import Trial  # noqa: E402
 from training_kills import seen  # noqa: E402
 
-ATTACK = "['short'], '.ckpt', every=3, num_kills=1, num_flips=5, seed=0"
-
 
 @pytest.mark.slow
-def test_killed_at_every_event_of_a_checkpoint_it_ends_as_if_it_had_not_been() -> None:
-    # In a fresh process: it forks, which autograd refuses once any test before has made it start threads.
-    code = f"import json, training_kills as room; print(json.dumps(room.attacked({ATTACK})))"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path])}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    figures = json.loads(done.stdout.splitlines()[-1])
+def test_killed_at_every_event_of_a_checkpoint_it_ends_as_if_it_had_not_been(tmp_path: Path) -> None:
+    attack = ("--plans", "short", "--only", ".ckpt", "--every", "3", "--kills", "1", "--flips", "5")
+    process = start(BENCH / "training_kills.py", *attack, out=tmp_path / "out")
+    status, said = process.wait(), (tmp_path / "out").read_text()
+    assert status == 0, said
+    figures, _ = json.JSONDecoder().raw_decode(said, said.rindex("{\n"))  # what it said on stderr is around
     assert figures["violations"] == []
     # best and last of the one epoch, last of the refit's, final of both; before and after each has its name
     assert figures["file events"] == 4  # every third of 2 * (2 + 1 + 2)

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from twotower.config.facts import Facts
 from twotower.config.spec import Count
+from twotower.data.times import SECONDS_A_DAY
 from twotower.features.feature import BoolArray, TimeFeature
 from twotower.features.raw_values import as_finite_numbers
 
 YEAR_SECONDS = 31_556_952  # 365.2425 days
-DAY_SECONDS = 86_400
-WEEK_SECONDS = 7 * DAY_SECONDS
+WEEK_SECONDS = 7 * SECONDS_A_DAY
 Harmonics = Annotated[Count, Le(1000)]
 
 
@@ -53,7 +53,7 @@ class RequestTime(TimeFeature):
         for seconds, harmonics in (
             (YEAR_SECONDS, self.config.year),
             (WEEK_SECONDS, self.config.week),
-            (DAY_SECONDS, self.config.day),
+            (SECONDS_A_DAY, self.config.day),
         ):
             if not harmonics:
                 continue

@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.data.history import History
+from twotower.data.times import SECONDS_A_DAY
 from twotower.training.batches import Batch, TrainBatches
 from twotower.training.windows import there_are
-
-SECONDS_A_DAY = 86_400
 
 
 class BasketBatches(TrainBatches):

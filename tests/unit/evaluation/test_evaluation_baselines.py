@@ -7,11 +7,12 @@ from evaluation_logs import make_history, make_holdout
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
+from twotower.data.times import SECONDS_A_DAY
 from twotower.evaluation.baselines import ease, kept
 from twotower.evaluation.baselines.baseline import Baseline, Past
 from twotower.evaluation.baselines.ease import Ease, interaction_matrix
 from twotower.evaluation.baselines.popularity import Popularity
-from twotower.evaluation.baselines.recent_popularity import DAY_SECONDS, RecentPopularity
+from twotower.evaluation.baselines.recent_popularity import RecentPopularity
 from twotower.evaluation.baselines.run import request_time, run_baselines
 from twotower.evaluation.evaluator import Evaluator
 from twotower.metrics.recall import Recall
@@ -32,7 +33,7 @@ def test_popularity_counts() -> None:
 
 
 def test_recent_popularity_counts_only_the_window() -> None:
-    day = DAY_SECONDS
+    day = SECONDS_A_DAY
     train = make_history([[1, 1, 2, 3, 4]], times=[0, 0, 9 * day, 9 * day, 10 * day])
     baseline = RecentPopularity.Config(days=1).build()
     baseline.fit(Past(train, 4, now=10 * day))
@@ -44,7 +45,7 @@ def test_recent_popularity_counts_only_the_window() -> None:
 def test_recent_popularity_of_an_empty_window_is_popularity() -> None:
     train = make_history([[2, 2, 1]])
     baseline = RecentPopularity.Config(days=1).build()
-    baseline.fit(Past(train, 3, now=100 * DAY_SECONDS))
+    baseline.fit(Past(train, 3, now=100 * SECONDS_A_DAY))
     assert np.argsort(-baseline.scores(train, np.array([1]))[0]).tolist() == [1, 0, 2]
 
 

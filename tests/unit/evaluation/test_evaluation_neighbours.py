@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
+from twotower.data.times import SECONDS_A_DAY
 from twotower.evaluation.baselines import item_knn
 from twotower.evaluation.baselines.baseline import Past
 from twotower.evaluation.baselines.content_knn import ContentKnn
 from twotower.evaluation.baselines.ease import Ease
 from twotower.evaluation.baselines.ials import LACKING, Ials
 from twotower.evaluation.baselines.item_knn import ItemKnn
-from twotower.evaluation.baselines.recent_popularity import DAY_SECONDS
 from twotower.evaluation.baselines.run import run_baselines
 from twotower.evaluation.baselines.trend_ease import TrendEase
 from twotower.evaluation.evaluator import Evaluator
@@ -51,7 +51,7 @@ def test_item_neighbours_do_not_depend_on_the_blocks(lists: Sequence[Sequence[in
 
 
 def test_trend_ease_is_ease_times_the_trend() -> None:
-    day = DAY_SECONDS
+    day = SECONDS_A_DAY
     train = make_history([[1, 2], [1, 2, 3], [1, 3], [1], [2]], times=[0, 0, 0, 0, 90, 0, 90, 0, 90])
     train.times[:] *= day
     baseline, plain = TrendEase.Config(exponent=1, days=28).build(), Ease.Config().build()

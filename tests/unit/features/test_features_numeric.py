@@ -8,9 +8,10 @@ import torch
 
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
+from twotower.data.times import SECONDS_A_DAY
 from twotower.features.feature import feature_from_json
 from twotower.features.numeric import Numeric
-from twotower.features.request_time import DAY_SECONDS, YEAR_SECONDS, RequestTime
+from twotower.features.request_time import YEAR_SECONDS, RequestTime
 from twotower.features.vector import Vector
 
 HERE = Facts(key="features.user.when")
@@ -95,7 +96,7 @@ def test_request_time_is_cyclical() -> None:
     feature = RequestTime(RequestTime.Config(year=2, day=1))
     assert feature.output_dim == 6
     encoded = feature.encode_times(torch.tensor([YEAR_SECONDS, YEAR_SECONDS + YEAR_SECONDS // 4, 0]))
-    day = 2 * math.pi * (YEAR_SECONDS % DAY_SECONDS) / DAY_SECONDS
+    day = 2 * math.pi * (YEAR_SECONDS % SECONDS_A_DAY) / SECONDS_A_DAY
     # sin 1, sin 2, cos 1, cos 2 of the year, then sin, cos of the day
     assert encoded[0].tolist() == pytest.approx([0, 0, 1, 1, math.sin(day), math.cos(day)], abs=1e-4)
     assert encoded[1, :4].tolist() == pytest.approx([1, 0, 0, -1], abs=1e-4)
@@ -107,7 +108,7 @@ def test_request_time_is_cyclical() -> None:
 def test_request_time_keeps_minutes_apart() -> None:
     now = 1_764_000_000
     encoded = RequestTime(RequestTime.Config(day=1, year=0)).encode_times(torch.tensor([now, now + 60]))
-    angle = 2 * math.pi * 60 / DAY_SECONDS
+    angle = 2 * math.pi * 60 / SECONDS_A_DAY
     assert float(encoded[0] @ encoded[1]) == pytest.approx(math.cos(angle), abs=1e-6)
     assert not torch.equal(encoded[0], encoded[1])
 

@@ -5,11 +5,12 @@ import math
 import numpy as np
 import pytest
 
+from twotower.data.ages import own_ages
 from twotower.data.history import History
 from twotower.towers.item_bias.decayed_shares import Counted, Mixture
 from twotower.training.objectives.next_basket import NextBasket
 from twotower.training.objectives.next_item import NextItem
-from twotower.training.objectives.recency import SHARE, half_life_days, own_ages
+from twotower.training.objectives.recency import SHARE, half_life_days
 
 DAY = 86_400
 

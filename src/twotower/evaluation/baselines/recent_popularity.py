@@ -5,11 +5,10 @@ from numpy.typing import NDArray
 
 from twotower.config.facts import Facts
 from twotower.config.spec import Days
+from twotower.data.times import SECONDS_A_DAY
 from twotower.evaluation.baselines.baseline import Past
 from twotower.evaluation.baselines.popularity import Popularity
 from twotower.evaluation.ranking import item_popularity
-
-DAY_SECONDS = 86_400
 
 
 class RecentPopularity(Popularity):
@@ -44,5 +43,5 @@ class RecentPopularity(Popularity):
 def recent_counts(past: Past, days: float) -> NDArray[np.int64]:
     """Return the interactions of each item [N] in the last `days` before now."""
     train = past.train.positives
-    inside = (train.times >= past.now - days * DAY_SECONDS) & (train.times < past.now)
+    inside = (train.times >= past.now - days * SECONDS_A_DAY) & (train.times < past.now)
     return np.bincount(train.items[inside], minlength=past.num_items + 1)[1:]

@@ -11,7 +11,8 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-SECONDS_A_DAY = 86_400.0
+from twotower.data.times import SECONDS_A_DAY
+
 MOST_KNOTS, MOST_VALUES = 400, 1 << 24
 """Knots, and values of a table [K, N]: a knot a day of a year, of a large catalogue fewer."""
 HALVINGS = 9
@@ -112,7 +113,7 @@ class Mixture:
                 met[counted.counts[[knot]].indices] = True
         # Slow until shown to be fast: where nothing changes all speeds tell alike, and these weights stay.
         lives = np.minimum(counted.half_lives, number)
-        first = np.append(lives / lives.sum(), lives.min() / lives.sum())
+        first = np.append(lives, lives.min())
         weights = _mixed(np.concatenate(likelihoods), np.concatenate(taken), first / first.sum())
         return cls(weights, float(np.mean(num_new)))
 

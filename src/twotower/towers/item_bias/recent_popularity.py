@@ -4,10 +4,9 @@ import numpy as np
 
 from twotower.config.facts import Facts
 from twotower.config.spec import PositiveFloat
+from twotower.data.ages import ages
 from twotower.data.history import History
 from twotower.towers.item_bias.popularity import Popularity
-
-SECONDS_A_DAY = 86_400.0
 
 
 class RecentPopularity(Popularity):
@@ -27,6 +26,5 @@ class RecentPopularity(Popularity):
 
     def counted(self, log: History) -> np.ndarray:
         """Halve what an interaction counts every half-life."""
-        times = np.asarray(log.times)
-        counts: np.ndarray = 0.5 ** ((times.max() - times) / SECONDS_A_DAY / self.config.half_life_days)
+        counts: np.ndarray = 0.5 ** (ages(log) / self.config.half_life_days)
         return counts

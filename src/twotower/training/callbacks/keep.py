@@ -22,8 +22,6 @@ LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
 SHORT, SHARE = 1.0, 0.05
 """A checkpoint that takes longer, in seconds, waits until it is at most this share of the time since the
 last: one of 5 million items by 64 has 4 GB, and would take longer than the steps between two."""
-
-
 UNTRAINED = (
     "warning: no epoch was as good on the validation split as the start, with %s %.4f; what is kept is "
     "untrained: try a lower optimizer.learning_rate, or more trainer.patience"
@@ -66,8 +64,8 @@ class Keep(Checkpoint):
         assert isinstance(pl_module, RetrievalModule)
         if pl_module.untrained is not None and not trainer.global_step:
             # In single precision, as Lightning holds what is logged: the two are compared.
-            self.best = self._comparable(-self.sign * float(np.float32(pl_module.untrained)))
-            write_checkpoint(self.folder / BEST, {"state_dict": pl_module.state_dict()})
+            untrained = self._comparable(-self.sign * float(np.float32(pl_module.untrained)))
+            self._take(pl_module, untrained, 0)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -86,8 +84,7 @@ class Keep(Checkpoint):
         value = self._comparable(float(trainer.callback_metrics[self.monitor]))
         as_untrained = not self.epochs and value == self.best
         if self.best is None or as_untrained or self.sign * value < self.sign * self.best:
-            self.best, self.epochs = value, trainer.current_epoch + 1
-            write_checkpoint(self.folder / BEST, {"state_dict": pl_module.state_dict()})
+            self._take(pl_module, value, trainer.current_epoch + 1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write `last.ckpt` once it is so many steps old: of epochs of a dozen steps it took a twentieth.
@@ -130,6 +127,10 @@ class Keep(Checkpoint):
         self.best, self.epochs = state_dict["best"], state_dict["epochs"]
         self.stop, self.saved_step = state_dict["stop"], state_dict["saved_step"]
         self.batches.load_state_dict(state_dict["batches"])
+
+    def _take(self, module: pl.LightningModule, value: float, epochs: int) -> None:
+        self.best, self.epochs = value, epochs
+        write_checkpoint(self.folder / BEST, {"state_dict": module.state_dict()})
 
     def _comparable(self, value: float) -> float:
         return self.sign * math.inf if math.isnan(value) else value

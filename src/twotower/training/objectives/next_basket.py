@@ -7,10 +7,11 @@ from annotated_types import Ge, Le
 
 from twotower.config.facts import Facts
 from twotower.config.spec import PositiveFloat, PositiveInt
+from twotower.data.ages import own_ages
 from twotower.data.history import History
 from twotower.training.basket_batches import BasketBatches
 from twotower.training.objectives.objective import Objective
-from twotower.training.objectives.recency import half_life_days, halved, own_ages
+from twotower.training.objectives.recency import half_life_days, halved
 
 INTERACTIONS_A_REQUEST = 10
 FEWEST, MOST = 10_000, 100_000

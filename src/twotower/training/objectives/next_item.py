@@ -7,9 +7,10 @@ from annotated_types import Le
 
 from twotower.config.facts import Facts
 from twotower.config.spec import Days, PositiveFloat, PositiveInt
+from twotower.data.ages import ages
 from twotower.data.history import History
 from twotower.training.objectives.objective import Objective
-from twotower.training.objectives.recency import ages, halved
+from twotower.training.objectives.recency import halved
 
 
 class NextItem(Objective):

@@ -9,26 +9,9 @@ from twotower.data.history import History
 from twotower.towers.item_bias.decayed_shares import Counted, Mixture
 
 LOG = logging.getLogger("twotower")
-SECONDS_A_DAY = 86_400.0
 SHARE = 1 / 3
 """Of the half-life of popularity, by validation on the sets of `scripts/bench/carry_over.py`: the best of
 real logs were 3 to 20 days, of made-up ones without a trend 60 and more."""
-
-
-def ages(log: History) -> NDArray[np.float64]:
-    """Return how much older than the newest of the log each interaction is, in days, [n]."""
-    times = np.asarray(log.times)
-    found: NDArray[np.float64] = (times.max() - times) / SECONDS_A_DAY
-    return found
-
-
-def own_ages(log: History) -> NDArray[np.float64]:
-    """Return how much older than its user's newest each interaction is, in days, [n]."""
-    times, ends = np.asarray(log.times), np.asarray(log.offsets)[1:]
-    seconds = np.repeat(times[np.maximum(ends - 1, 0)], log.counts())
-    seconds -= times
-    found: NDArray[np.float64] = seconds / SECONDS_A_DAY
-    return found
 
 
 def halved(age_days: NDArray[np.float64], half_life: float | None, oldest: float | None = None) -> np.ndarray:

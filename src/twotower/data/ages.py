@@ -1,0 +1,23 @@
+"""How old interactions are."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.history import History
+from twotower.data.times import SECONDS_A_DAY
+
+
+def ages(log: History) -> NDArray[np.float64]:
+    """Return how much older than the newest of the log each interaction is, in days, [n]."""
+    times = np.asarray(log.times)
+    found: NDArray[np.float64] = (times.max() - times) / SECONDS_A_DAY
+    return found
+
+
+def own_ages(log: History) -> NDArray[np.float64]:
+    """Return how much older than its user's newest each interaction is, in days, [n]."""
+    times, ends = np.asarray(log.times), np.asarray(log.offsets)[1:]
+    seconds = np.repeat(times[np.maximum(ends - 1, 0)], log.counts())
+    seconds -= times
+    found: NDArray[np.float64] = seconds / SECONDS_A_DAY
+    return found
