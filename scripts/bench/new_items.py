@@ -3,8 +3,9 @@
   python scripts/bench/new_items.py --seeds 42 43 44     two sets; the choices of a seed share its training
   python scripts/bench/new_items.py --table              the table of all that has been run
 
-`cold`, `warm` and `all` are recall@20 of the test split by exact search over known and new items. Each run
-adds a line to scripts/bench/results/new_items.jsonl; those that are there are not run again.
+`cold`, `warm` and `all` are recall@20 of the test split by exact search over known and new items; for
+`cold_alone` there are new items only, for `warm_alone` known ones. Each run adds a line to
+scripts/bench/results/new_items.jsonl; those that are there are not run again.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from record import OUTPUTS, machine
 
 HERE = Path(__file__).parents[2]
 LINES = Path(__file__).parent / "results" / "new_items.jsonl"
-PARTS, METRIC = ("cold", "warm", "all"), "recall_at_20"
+PARTS, METRIC = ("cold", "warm", "all", "cold_alone", "warm_alone"), "recall_at_20"
 SETS = {
     "online_retail": [],
     "movielens_1m": ["data=movielens_1m", "split.unit=share", "split.test=0.1", "split.valid=0.1"],
@@ -70,7 +71,8 @@ def _of(parts: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 def table_of(lines: Sequence[Line]) -> str:
     """Return a table in Markdown, means over the seeds."""
-    rows = ["| set | new items | cold | warm | all | seeds |", "|---|---|---:|---:|---:|---:|"]
+    heads = ["set", "new items", *(part.replace("_", " ") for part in PARTS), "seeds"]
+    rows = [f"| {' | '.join(heads)} |", f"|---|---|{'---:|' * (len(PARTS) + 1)}"]
     for data in dict.fromkeys(line["set"] for line in lines):
         of_set = [line for line in lines if line["set"] == data]
         for choice in CHOICES:

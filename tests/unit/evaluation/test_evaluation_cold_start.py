@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.vocabulary import Vocabulary
-from twotower.evaluation.cold_start import cold_start, content_of, embed_as_new, expected_recalls, live_index
+from twotower.evaluation.cold_start import cold_start, embed_as_new, expected_recalls, live_index
+from twotower.evaluation.content import content_of
 from twotower.evaluation.evaluator import Evaluator
 from twotower.features.categorical import Categorical
 from twotower.features.feature import Feature
@@ -98,9 +99,13 @@ def test_cold_warm_and_all_by_hand() -> None:
     assert found["random"]["cold"] == figures(1 / 4, 2 / 4)
     assert found["random"]["warm"] == figures((1 / 4 + 1 / 4 + 1 / 3) / 3, (2 / 4 + 2 / 4 + 2 / 3) / 3)
     assert found["random"]["all"] == figures((2 / 4 + 2 / 4 + 1 / 3) / 3, (2 / 4 + 2 / 4 + 2 / 3) / 3)
+    # d e, e d for the first two; c b, c a, c.
+    for who in ("model", "content", "random"):
+        assert found[who]["cold_alone"] == figures(1 / 2, 1)
+        assert found[who]["warm_alone"] == figures(2 / 3, 1)
     assert found["num_cold_items"] == 2
-    assert found["num_users"] == {"cold": 2, "warm": 3, "all": 3}
-    assert found["num_targets"] == {"cold": 2, "warm": 3, "all": 5}
+    assert found["num_users"] == {"cold": 2, "warm": 3, "all": 3, "cold_alone": 2, "warm_alone": 3}
+    assert found["num_targets"] == {"cold": 2, "warm": 3, "all": 5, "cold_alone": 2, "warm_alone": 3}
     assert found["intervals"]["model"]["cold"] == {"recall_at_1": [0, 1], "recall_at_2": [1, 1]}
     assert set(found["intervals"]) == {"model", "content"}
 
@@ -118,7 +123,12 @@ def test_a_part_without_targets_is_left_out() -> None:
     model, dataset = world()
     dataset = RetrievalDataset(**vars(dataset) | {"open_test": lambda: make_holdout([[3]], HISTORIES)})
     found = cold_start(model, FLAT, dataset, evaluator())
-    assert set(found["model"]) == set(found["random"]) == set(found["num_users"]) == {"warm", "all"}
+    assert (
+        set(found["model"])
+        == set(found["random"])
+        == set(found["num_users"])
+        == {"warm", "all", "warm_alone"}
+    )
 
 
 @pytest.mark.parametrize("bias", ["no_bias.NoBias", "recent_popularity.RecentPopularity"])
@@ -137,9 +147,10 @@ def test_the_index_is_built_without_the_cold_items(monkeypatch: pytest.MonkeyPat
         build(self, vectors, rows)
 
     monkeypatch.setattr(FlatIP, "build", watched)
-    index = live_index(model, FLAT, dataset, np.array([4, 5]))
+    index, vectors = live_index(model, FLAT, dataset, np.array([4, 5]))
     assert built == [[1, 2, 3]]
     assert index.rows.tolist() == [1, 2, 3, 4, 5]
+    np.testing.assert_allclose(vectors, PLACES)
 
 
 @given(
@@ -149,7 +160,8 @@ def test_the_index_is_built_without_the_cold_items(monkeypatch: pytest.MonkeyPat
 )
 def test_chance_is_the_mean_over_all_draws(left: int, relevant: int, k: int) -> None:
     relevant = min(relevant, left)
-    found = expected_recalls(np.array([left]), {"all": np.array([relevant])}, [k])["all"][f"recall_at_{k}"]
+    asked = {"all": np.array([left])}, {"all": np.array([relevant])}
+    found = expected_recalls(*asked, [k])["all"][f"recall_at_{k}"]
     draws = [set(drawn) for drawn in combinations(range(1, left + 1), min(k, left))]
     hits = [len(drawn & set(range(1, relevant + 1))) / min(k, relevant) for drawn in draws]
     assert found.tolist() == [pytest.approx(np.mean(hits))]

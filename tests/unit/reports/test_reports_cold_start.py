@@ -18,7 +18,7 @@ from twotower.reports.compare.record import read_run
 from twotower.reports.console.tables import cold_start_table
 from twotower.runs.result import Result
 
-PARTS = ("cold", "warm", "all")
+PARTS = ("cold", "warm", "all", "cold_alone")
 FOUND: dict[str, Any] = {
     **{
         who: {
@@ -48,7 +48,7 @@ def write(folder: Path, **changes: Any) -> Path:
 
 def test_figures_have_one_key_each() -> None:
     figures = Result(**RESULT).cold_start_figures()
-    assert len(figures) == 3 * 3 * 2
+    assert len(figures) == 3 * 4 * 2
     assert figures["cold_start/content/cold/recall_at_20"] == 0.04
     assert Result(status="ok").cold_start_figures() == {}
     # TensorBoard and the table of a sweep get those at the k of the metric that chooses.
@@ -95,11 +95,13 @@ def test_columns_are_there_where_any_run_has_them(tmp_path: Path) -> None:
 def test_the_console_s_table() -> None:
     screen = Console(file=io.StringIO(), width=200)
     screen.print(cold_start_table(FOUND))
-    title, heading, *rows = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    title, *headings = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    headings, rows = headings[:3], headings[3:]
     assert title.strip() == "cold start: 1,234 items that training never saw, added live"
-    assert heading.split() == [word for part in PARTS for k in (10, 20) for word in (part, f"recall@{k}")]
-    assert rows[1].split()[2:] == ["0.0200", "0.0400", "1.0200", "1.0400", "2.0200", "2.0400"]
-    assert [row.split("  ")[0] for row in rows] == ["two towers", "content neighbours", "random (expected)"]
+    assert headings[0].split() == ["two", "two", "content", "content", "random", "random"]
+    assert headings[2].split() == ["recall@10", "recall@20"] * 3
+    assert [row.split()[:-6] for row in rows] == [["cold"], ["warm"], ["all"], ["cold", "alone"]]
+    assert rows[1].split()[1:] == ["1.0300", "1.0600", "1.0200", "1.0400", "1.0100", "1.0200"]
     without = {key: value for key, value in FOUND.items() if key != "content"}
     screen.print(cold_start_table(without))
-    assert screen.file.getvalue().count("content neighbours") == 1  # type: ignore[attr-defined]
+    assert screen.file.getvalue().count("neighbours") == 2  # type: ignore[attr-defined]

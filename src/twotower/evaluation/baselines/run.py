@@ -14,7 +14,7 @@ from twotower.data.dataset import Holdout
 from twotower.data.history import History
 from twotower.evaluation.baselines.baseline import Baseline, Past
 from twotower.evaluation.baselines.kept import KeptLists
-from twotower.evaluation.cold_start import content_of
+from twotower.evaluation.content import content_of
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import top_k_of

@@ -80,19 +80,21 @@ def repeats_table(result: Result) -> Table:
 
 
 def cold_start_table(found: Mapping[str, Any]) -> Table:
-    """Return recall on cold, warm and all items of the test split, of each who was asked."""
+    """Return recall on parts of the items of the test split, a part a row, of each who was asked."""
     parts = list(found["num_users"])
     keys = list(found["random"][parts[0]])
     keys = [key for key in COLUMNS if key in keys] or keys[:2]
     table = plain_table(f"cold start: {found['num_cold_items']:,} items that training never saw, added live")
     table.add_column("", no_wrap=True)
-    for part in parts:
+    asked = {who: words for who, words in COLD_START.items() if who in found}
+    for who, words in asked.items():
         for key in keys:
-            table.add_column(f"{part} {_short(key)}", justify="right", no_wrap=True)
-    for who, words in COLD_START.items():
-        if who in found:
-            figures = [_figure(found[who][part].get(key)) for part in parts for key in keys]
-            table.add_row(words, *figures, style="bold" if who == "model" else "")
+            heading = "\n".join([*words.split(), _short(key)])
+            style = "bold" if who == "model" else ""
+            table.add_column(heading, justify="right", no_wrap=True, style=style)
+    for part in parts:
+        figures = [_figure(found[who][part].get(key)) for who in asked for key in keys]
+        table.add_row(part.replace("_", " "), *figures)
     return table
 
 
