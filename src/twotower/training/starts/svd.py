@@ -18,7 +18,8 @@ from twotower.training.starts.start import Judge, Start, item_tables
 LOG = logging.getLogger("twotower")
 SAMPLE = 2_000  # users whose own items are scored
 LEVELS, UNJUDGED = (0.5, 1.0, 2.0, 4.0), 1.0
-USUAL_POWER, OTHER_POWERS = 0.5, (0.25, 0.75)
+USUAL_POWER, SPARSE_POWER = 0.5, 0.75
+CLEARLY = 0.05  # better: on most logs powers differ by a hundredth, and what training makes of them by more
 
 
 class Svd(Start):
@@ -44,8 +45,8 @@ class Svd(Start):
         regularisation: PositiveFloat = 500
         """r, as EASE's."""
         count_power: Fraction | None = None
-        """Items are divided by how often they were taken to this power; 0 = not at all, null: what is best on
-        the validation split before training, of 0.25, 0.5 and 0.75, and 0.5 where there is none."""
+        """Items are divided by how often they were taken to this power; 0 = not at all, null: 0.5, or 0.75
+        where that is clearly better on the validation split before training, as on sparse logs."""
         level: PositiveFloat | None = None
         """What a user's own items score in the mean, each left out of the history it is scored by; null: what
         is best on the validation split before training, from 0.5 to 4, and 1 where there is none."""
@@ -94,8 +95,9 @@ class Svd(Start):
             self.level = peak(LEVELS, list(found.values()))
             LOG.info("start.level=%.3g: untrained, validation is %s", self.level, _told(found))
         if self.config.count_power is None:
-            found = {power: judged(power, self.level) for power in (USUAL_POWER, *OTHER_POWERS)}
-            self.power = max(found, key=found.__getitem__)  # of equal ones the usual
+            found = {power: judged(power, self.level) for power in (USUAL_POWER, SPARSE_POWER)}
+            usual, sparse = found.values()
+            self.power = SPARSE_POWER if sparse - usual > CLEARLY * abs(usual) else USUAL_POWER
             LOG.info("start.count_power=%g: untrained, validation is %s", self.power, _told(found))
 
 
