@@ -51,6 +51,10 @@ def test_the_start_is_fitted_again_and_served(tmp_path: Path) -> None:
         f"no epoch was as good on the validation split as the start, with valid/recall_at_20 {untrained:.4f}"
         in log
     )
+    chosen = result["training"]["chosen"]
+    assert set(chosen) == {"objective.recency_half_life_days", "start.level", "start.count_power"}
+    assert f"start.level={chosen['start.level']:.3g}: " in log
+    assert f"start.count_power={chosen['start.count_power']:g}: " in log
     fitted_again = read_checkpoint(folder / "checkpoints" / "refit" / FINAL)["state_dict"]
     first = read_checkpoint(folder / "checkpoints" / "fit" / FINAL)["state_dict"]
     table = next(key for key in first if "item_id" in key and first[key].ndim == 2)
@@ -62,5 +66,6 @@ def test_the_start_is_fitted_again_and_served(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_random_start_is_no_candidate(tmp_path: Path) -> None:
-    _, result = run(tmp_path, TOO_FAST, "start=random")
+    _, result = run(tmp_path, TOO_FAST, "start=random", "objective.recency_half_life_days=9")
     assert result["training"]["epochs"] >= 1
+    assert result["training"]["chosen"] == {}

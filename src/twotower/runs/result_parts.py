@@ -32,7 +32,8 @@ class Data(Part):
 class Training(Part):
     """How the weights came about; `monitor` is the metric that chose the epoch, empty where none is known.
 
-    A probability is the sigmoid of score / `temperature`, that of the loss at the end of the training.
+    A probability is the sigmoid of score / `temperature`, that of the loss at the end of the training; in
+    `chosen` are settings that were left to the log or to the validation split, by key.
     """
 
     epochs: int | None = None
@@ -42,6 +43,7 @@ class Training(Part):
     monitor: str = ""
     temperature: float | None = None
     epoch_steps: int | None = None
+    chosen: dict[str, float] = {}
 
 
 class Ancestry(Part):

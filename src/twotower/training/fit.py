@@ -50,6 +50,7 @@ class Fitted:
         interactions: examples seen in this process.
         curves: key -> one value an epoch.
         epoch_steps: of the optimizer in an epoch; 0 if unknown.
+        chosen: settings that the log or the validation split decided, by key.
     """
 
     epochs: int
@@ -57,6 +58,7 @@ class Fitted:
     interactions: int
     curves: dict[str, list[float]] = field(default_factory=dict)
     epoch_steps: int = 0
+    chosen: dict[str, float] = field(default_factory=dict)
 
 
 class Scalars(TensorBoardLogger):
@@ -178,7 +180,7 @@ def fit(
         _run(trainer, module, batches, last if last.is_file() else None)
     keep.load_best(module)
     steps = trainer.global_step // max(1, trainer.current_epoch)
-    fitted = Fitted(keep.epochs, clock.seconds, clock.interactions, curves.curves(), steps)
+    fitted = Fitted(keep.epochs, clock.seconds, clock.interactions, curves.curves(), steps, module.chosen)
     ended = {"state_dict": module.state_dict(), "fitted": dataclasses.asdict(fitted)}
     ended[TRAINED_ON] = {
         name: torch.tensor(np.asarray(getattr(batches.log, name))) for name in ("offsets", "items", "times")

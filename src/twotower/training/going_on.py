@@ -93,9 +93,10 @@ def go_on(
     growth = growth_of(parent, dataset, int(is_new.sum()))
     same_data(folder, dataset.fingerprint)
     constant = config.optimizer.model_copy(update={"schedule": "constant"})
-    config = config.model_copy(update={"optimizer": constant, "objective": config.objective.of_log(log)})
+    config, decided = config.model_copy(update={"optimizer": constant}).of_log(log)
     batches = build_batches(config, log, replay.order)
     module = _module(config, dataset, log, evaluator, parent, replay, len(batches))
+    module.chosen |= decided
     LOG.info(
         "goes on from %s: %d new users, %d new items, %d new interactions; %d examples an epoch",
         *(parent.folder, growth.new_users, growth.new_items, growth.new_interactions, batches.order.size),

@@ -61,6 +61,8 @@ class RetrievalModule(pl.LightningModule):
         """Gives a new optimizer what an earlier training's has gathered."""
         self.untrained: float | None = None
         """The monitored metric before training, more is better, where the start may be the best there is."""
+        self.chosen: dict[str, float] = {}
+        """Settings that the log or the validation split decided, by key."""
         self.draws = torch.Generator()
         self.latest_loss = torch.zeros(())
 
@@ -69,6 +71,7 @@ class RetrievalModule(pl.LightningModule):
         validation, arguments = self.validation, (self.model, monitor, self.temperature)
         judge = None if validation is None else partial(validation.judge, *arguments)
         start.set(self.model, log, judge)
+        self.chosen |= {f"start.{key}": value for key, value in start.chosen().items()}
         self.untrained = judge() if judge is not None and start.informed else None
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class Trained:
         temperature: of the loss that goes with the weights; a probability is sigmoid(score / temperature).
         curves: of the first phase, key -> one value an epoch.
         epoch_steps: of the first phase; see `Fitted`.
+        chosen: of the last phase; see `Fitted`.
     """
 
     model: TwoTower
@@ -66,6 +67,7 @@ class Trained:
     temperature: float
     curves: dict[str, list[float]]
     epoch_steps: int
+    chosen: dict[str, float] = field(default_factory=dict)
 
 
 def train_towers(
@@ -119,9 +121,10 @@ def _to_train(
     config: TrainingConfig, dataset: RetrievalDataset, start: Start, log: History, evaluator: Evaluator | None
 ) -> tuple[RetrievalModule, TrainBatches]:
     """Return a module that stands where training starts, as one that is only loaded need not, and batches."""
-    config = config.model_copy(update={"objective": config.objective.of_log(log)})
+    config, decided = config.of_log(log)
     batches = build_batches(config, log)
     module = build_module(config, dataset, log, len(batches), evaluator)
+    module.chosen |= decided
     module.begin(start, log, config.trainer.monitor)
     return module, batches
 
@@ -164,6 +167,7 @@ def trained_of(
         module.temperature,
         first.curves,
         first.epoch_steps,
+        fitted[-1].chosen,
     )
 
 

@@ -1,11 +1,13 @@
 """The settings of a training: the towers', and how they are trained."""
 
 from collections.abc import Iterator
+from typing import Self
 
 from pydantic import Field
 
 from twotower.config.component import Config
 from twotower.config.spec import Seed
+from twotower.data.history import History
 from twotower.features.feature import Feature
 from twotower.losses.loss import Loss
 from twotower.negatives.negatives import Negatives
@@ -39,6 +41,13 @@ class TrainingConfig(TwoTowerConfig):
     start: Start.Config = Random.Config()
     optimizer: OptimizerChoice.Config
     trainer: TrainerChoice.Config
+
+    def of_log(self, log: History) -> tuple[Self, dict[str, float]]:
+        """Return the settings with what a log decides of them, and that alone by key."""
+        objective = self.objective.of_log(log)
+        decided = {key: value for key, value in objective if value != getattr(self.objective, key)}
+        found = self.model_copy(update={"objective": objective})
+        return found, {f"objective.{key}": value for key, value in decided.items()}
 
     def block_names(self) -> dict[str, set[str]]:
         """Return `user_tower`, `item_tower` -> the names of its inputs."""

@@ -41,6 +41,10 @@ class Start(Component, ABC):
     def __init__(self, config: Config) -> None:
         self.config = config
 
+    def chosen(self) -> dict[str, float]:
+        """Return what was chosen of the settings that leave it open, by name; here nothing."""
+        return {}
+
     @abstractmethod
     def set(self, model: TwoTower, log: History, judge: Judge | None) -> None:
         """Set weights of towers just built, whose first weights are random.

@@ -58,6 +58,11 @@ class Svd(Start):
         self.level = config.level or UNJUDGED
         self.power = USUAL_POWER if config.count_power is None else config.count_power
 
+    def chosen(self) -> dict[str, float]:
+        """Return the level and the power; see `Start.chosen`."""
+        found = {"level": self.level, "count_power": self.power}
+        return {key: value for key, value in found.items() if getattr(self.config, key) is None}
+
     def set(self, model: TwoTower, log: History, judge: Judge | None) -> None:
         """Set the tables; see `Start.set`."""
         tables = item_tables(model)
