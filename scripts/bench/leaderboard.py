@@ -50,7 +50,7 @@ TYPED = {
 }
 """What is typed for a row; of others `experiment=NAME`."""
 
-NAMES = {"HR": "hit_rate", "R": "recall", "N": "ndcg"}
+NAMES = {"HR": "hit_rate", "R": "uncapped_recall", "N": "ndcg"}
 """How claims call metrics -> how we do; others are in capitals what they are here."""
 PAIR = re.compile(r"\b([A-Z]+)@(\d+) (\.\d+)")
 CLAIM = re.compile(r"Claimed:? ([^(]+)\(([^;:)]+)")

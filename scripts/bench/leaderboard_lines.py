@@ -21,7 +21,7 @@ from twotower.runs.run_files import CONFIG
 Line = dict[str, Any]
 OF_THE_ROW = ("experiment", "recipe", "data", "seed")
 LEFT_OUT = "new_items."  # of the towers' weights: fitted in closed form after training
-TOLD = re.compile(r"(test|valid)/(recall|hit_rate|ndcg)_at_(10|20)")
+TOLD = re.compile(r"(test|valid)/(uncapped_recall|recall|hit_rate|ndcg)_at_(10|20)")
 COLD = tuple(
     f"cold_start/{whom}/recall_at_20" for whom in ("model/cold", "content/cold", "model/warm", "model/all")
 )

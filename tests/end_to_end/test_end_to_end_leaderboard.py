@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 from in_process import run_script
 
 from twotower.commands.conf import choices
 from twotower.config.errors import InputError
 from twotower.data.download import DATA_VARIABLE
+from twotower.evaluation.user_values import name_of
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
 
@@ -82,12 +84,17 @@ def test_a_claim_is_read_off_the_head_comment() -> None:
         "# .1584, chosen on test (somebody/BSL, log of 2022: lr 1e-4).\nname: x"
     )
     assert found == leaderboard.Claim(
-        {"test/recall_at_20": 0.1882, "test/ndcg_at_20": 0.1584}, "somebody/BSL, log of 2022", True
+        {"test/uncapped_recall_at_20": 0.1882, "test/ndcg_at_20": 0.1584}, "somebody/BSL, log of 2022", True
     )
     assert leaderboard.claim_of("# no words of that\n") is None
     of_ours = {path: path.read_text() for path in choices("experiment").values()}
     for path, text in of_ours.items():
-        assert ("Claimed" in text) == (leaderboard.claimed(path.stem) is not None)
+        claim = leaderboard.claimed(path.stem)
+        assert ("Claimed" in text) == (claim is not None)
+        # The recipe measures what is claimed as it is claimed.
+        kinds = yaml.safe_load(text).get("metrics", {}).get("kinds", {})
+        known = {"recall", "hit_rate", "ndcg", *kinds}
+        assert {name_of(key) for key in (claim.figures if claim else ())} <= known
 
 
 def test_a_command_names_no_path_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ class Recall(UserMetric):
     """recall@k = hits in the first k / min(k, relevant).
 
     With the smaller of the two below the line, a perfect list scores 1 at every k. Where every user has at
-    most k relevant items (leave-one-out) this is the plain recall. A user with nothing relevant scores 0.
+    most k relevant items (leave-one-out) this is the plain recall; see `UncappedRecall`. A user with nothing
+    relevant scores 0.
 
     >>> ranking = Ranking.of([[3, 1, 2]], relevant=[{1, 2, 4}], popularity=[1, 1, 1, 1])
     >>> Recall.Config().build().per_user(ranking, k=2).tolist()

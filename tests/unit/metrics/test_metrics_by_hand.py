@@ -19,6 +19,7 @@ from twotower.metrics.ndcg import Ndcg
 from twotower.metrics.novelty import Novelty
 from twotower.metrics.precision import Precision
 from twotower.metrics.recall import Recall
+from twotower.metrics.uncapped_recall import UncappedRecall
 
 RANKING = Ranking.of(
     [[1, 2, 3, 4], [1, 5, 2, 3], [2, 1, 0, 0]],
@@ -34,6 +35,8 @@ IDEAL_3 = 1 + 1 / log2(3) + 1 / 2
         (Recall.Config().build(), 1, [1, 0, 0]),
         (Recall.Config().build(), 2, [1 / 2, 1, 0]),
         (Recall.Config().build(), 4, [2 / 3, 1, 0]),
+        (UncappedRecall.Config().build(), 1, [1 / 3, 0, 0]),
+        (UncappedRecall.Config().build(), 4, [2 / 3, 1, 0]),
         (Ndcg.Config().build(), 1, [1, 0, 0]),
         (Ndcg.Config().build(), 4, [1.5 / IDEAL_3, 1 / log2(3), 0]),
         (Mrr.Config().build(), 1, [1, 0, 0]),

@@ -12,6 +12,7 @@ from twotower.metrics.mrr import Mrr
 from twotower.metrics.ndcg import Ndcg
 from twotower.metrics.precision import Precision
 from twotower.metrics.recall import Recall
+from twotower.metrics.uncapped_recall import UncappedRecall
 
 NUM_ITEMS = 60
 K = 20
@@ -41,6 +42,7 @@ def oracle(measure: object, ranking: Ranking, relevant: list[set[int]]) -> np.nd
     ("ours", "theirs", "divides_by_all_relevant"),
     [
         (Recall.Config().build(), R, True),
+        (UncappedRecall.Config().build(), R, False),
         (AveragePrecision.Config().build(), AP, True),
         (Ndcg.Config().build(), nDCG, False),
         (Mrr.Config().build(), RR, False),

@@ -1,0 +1,27 @@
+"""Recall as many benchmarks define it: the share of all that is relevant, however short the list."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.metrics.metric import Ranking, UserMetric
+
+
+class UncappedRecall(UserMetric):
+    """uncapped_recall@k = hits in the first k / relevant.
+
+    For figures beside published ones (LightGCN's split of Gowalla). A perfect list scores less than 1 where
+    a user has more than k relevant items; `Recall` divides by what k places can hold.
+
+    >>> ranking = Ranking.of([[3, 1, 2]], relevant=[{1, 2, 4}], popularity=[1, 1, 1, 1])
+    >>> round(float(UncappedRecall.Config().build().per_user(ranking, k=2)[0]), 4)
+    0.3333
+    """
+
+    name = "uncapped_recall"
+    higher_is_better = True
+    by_target = True
+
+    def per_user(self, ranking: Ranking, k: int) -> NDArray[np.float64]:
+        """Return hits / relevant per user [Q]; 0 for a user with nothing relevant."""
+        found: NDArray[np.float64] = ranking.top_hits(k).sum(axis=1) / np.maximum(ranking.num_relevant, 1)
+        return found
