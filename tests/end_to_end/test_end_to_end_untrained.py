@@ -52,9 +52,8 @@ def test_the_start_is_fitted_again_and_served(tmp_path: Path) -> None:
         in log
     )
     chosen = result["training"]["chosen"]
-    assert set(chosen) == {"objective.recency_half_life_days", "start.level", "start.count_power"}
+    assert set(chosen) == {"objective.recency_half_life_days", "start.level"}
     assert f"start.level={chosen['start.level']:.3g}: " in log
-    assert f"start.count_power={chosen['start.count_power']:g}: " in log
     fitted_again = read_checkpoint(folder / "checkpoints" / "refit" / FINAL)["state_dict"]
     first = read_checkpoint(folder / "checkpoints" / "fit" / FINAL)["state_dict"]
     table = next(key for key in first if "item_id" in key and first[key].ndim == 2)

@@ -17,7 +17,7 @@ from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 from twotower.training.starts.random import Random
 from twotower.training.starts.start import item_tables
-from twotower.training.starts.svd import Svd, at_level_one, linear_autoencoder, own_score, peak
+from twotower.training.starts.svd import Svd, own_score, peak
 
 
 def log_of(items: Sequence[Sequence[int]]) -> History:
@@ -72,24 +72,10 @@ def test_nobody_with_a_rest_scores_nothing() -> None:
     assert own_score(scipy.sparse.csr_array(np.eye(3, dtype=np.float32)), np.ones((3, 2), np.float32)) == 0
 
 
-@pytest.mark.parametrize("power", [0.0, 0.5])
-def test_own_items_score_one_in_the_mean(power: float) -> None:
-    taken = interaction_matrix(log(), np.arange(61), ITEMS).astype(np.float64)
-    found = at_level_one(linear_autoencoder(taken, 8, 500), taken, power)
-    assert own_score(taken, found) == pytest.approx(1, rel=1e-4)
-
-
-def test_the_autoencoder_is_a_ridge_regression_cut_to_its_width() -> None:
-    taken = interaction_matrix(log(), np.arange(61), ITEMS).astype(np.float64)
-    gram = (taken.T @ taken).toarray()
-    values, vectors = np.linalg.eigh(gram)
-    best = vectors[:, -8:] * (values[-8:] / (values[-8:] + 5))
-    found = linear_autoencoder(taken, 8, 5)
-    np.testing.assert_allclose(found @ found.T, best @ vectors[:, -8:].T, atol=1e-8)
-    whole = linear_autoencoder(taken, 40, 5)  # wider than the log has directions: one fewer, then zeros
-    assert not whole[:, ITEMS - 1 :].any()
-    ridge = np.linalg.solve(gram + 5 * np.eye(ITEMS), gram)
-    assert np.abs(whole @ whole.T - ridge).max() < 0.1
+@pytest.mark.parametrize("count_power", [0.0, 0.5])
+def test_own_items_score_one_in_the_mean(count_power: float) -> None:
+    found = Svd.Config(count_power=count_power).build().embeddings(log(), ITEMS, 8)
+    assert own_score(interaction_matrix(log(), np.arange(61), ITEMS), found) == pytest.approx(1, rel=1e-4)
 
 
 def test_the_peak_lies_between_levels() -> None:
@@ -100,8 +86,8 @@ def test_the_peak_lies_between_levels() -> None:
     assert peak([0.5, 1, 2, 4], [2, 2, 2, 2]) == 1
 
 
-def test_a_level_is_chosen_and_holds_where_nothing_judges() -> None:
-    start, towers, again, seen = Svd.Config(count_power=0.5).build(), model(), model(), []
+def test_a_level_is_chosen_once_and_holds_where_nothing_judges() -> None:
+    start, towers, again, seen = Svd.Config().build(), model(), model(), []
 
     def judge() -> float:
         seen.append(level_of(towers))
@@ -110,42 +96,16 @@ def test_a_level_is_chosen_and_holds_where_nothing_judges() -> None:
     start.set(towers, log(), judge)
     assert seen == pytest.approx([0.5, 1, 2, 4], rel=1e-4)
     assert level_of(towers) == pytest.approx(2**0.5, rel=1e-4)
+    assert start.chosen() == {"level": pytest.approx(2**0.5)}
     start.set(again, log(), None)
     assert level_of(again) == pytest.approx(2**0.5, rel=1e-4)
 
 
-def spread_of(towers: TwoTower) -> float:
-    """Return how much longer the embedding of the most popular item is than that of the least popular."""
-    (table, places), *_ = item_tables(towers)
-    counts = interaction_matrix(log(), np.arange(61), ITEMS).sum(axis=0)
-    lengths = table[places].detach().norm(dim=1).numpy()
-    return float(lengths[counts.argmax()] / lengths[counts.argmin()])
-
-
-@pytest.mark.parametrize("sign", [1, -1])  # of a metric that is better when low, a judge tells the negative
-@pytest.mark.parametrize(("gain", "chosen"), [(0.04, 0.5), (0.06, 0.75)])
-def test_the_power_of_sparse_logs_is_chosen_where_it_is_clearly_better(
-    gain: float, chosen: float, sign: int
-) -> None:
-    start, towers, again, seen = Svd.Config().build(), model(), model(), []
-
-    def judge() -> float:
-        seen.append(spread_of(towers))
-        return sign * (1 + sign * gain * (seen[-1] < 0.99 * seen[0]))
-
-    start.set(towers, log(), judge)
-    assert len(seen) == 4 + 2
-    assert seen[:4] == pytest.approx(seen[4:5] * 4, rel=1e-4)  # levels with the usual power, which is first
-    assert seen[5] < 0.99 * seen[4]
-    expected = dict(zip((0.5, 0.75), seen[4:], strict=True))[chosen]
-    assert spread_of(towers) == pytest.approx(expected, rel=1e-4)
-    start.set(again, log(), None)
-    assert spread_of(again) == pytest.approx(expected, rel=1e-4)
-
-
-def test_what_is_set_is_not_judged() -> None:
+def test_a_level_that_is_set_is_not_judged() -> None:
     towers = model()
-    Svd.Config(level=3, count_power=0.5).build().set(towers, log(), lambda: pytest.fail("judged"))
+    start = Svd.Config(level=3).build()
+    start.set(towers, log(), lambda: pytest.fail("judged"))
+    assert start.chosen() == {}
     assert level_of(towers) == pytest.approx(3, rel=1e-4)
 
 

@@ -1,7 +1,7 @@
 """The embeddings of items start from a linear autoencoder's, cut to their width."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse
@@ -18,8 +18,6 @@ from twotower.training.starts.start import Judge, Start, item_tables
 LOG = logging.getLogger("twotower")
 SAMPLE = 2_000  # users whose own items are scored
 LEVELS, UNJUDGED = (0.5, 1.0, 2.0, 4.0), 1.0
-USUAL_POWER, SPARSE_POWER = 0.5, 0.75
-CLEARLY = 0.05  # better: on most logs powers differ by a hundredth, and what training makes of them by more
 
 
 class Svd(Start):
@@ -44,9 +42,8 @@ class Svd(Start):
 
         regularisation: PositiveFloat = 500
         """r, as EASE's."""
-        count_power: Fraction | None = None
-        """Items are divided by how often they were taken to this power; 0 = not at all, null: 0.5, or 0.75
-        where that is clearly better on the validation split before training, as on sparse logs."""
+        count_power: Fraction = 0.5
+        """Items are divided by how often they were taken to this power; 0 = not at all."""
         level: PositiveFloat | None = None
         """What a user's own items score in the mean, each left out of the history it is scored by; null: what
         is best on the validation split before training, from 0.5 to 4, and 1 where there is none."""
@@ -55,13 +52,11 @@ class Svd(Start):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.level = config.level or UNJUDGED
-        self.power = USUAL_POWER if config.count_power is None else config.count_power
+        self.level = config.level
 
     def chosen(self) -> dict[str, float]:
-        """Return the level and the power; see `Start.chosen`."""
-        found = {"level": self.level, "count_power": self.power}
-        return {key: value for key, value in found.items() if getattr(self.config, key) is None}
+        """Return the level, where it was left open and judged; see `Start.chosen`."""
+        return {} if self.level is None or self.config.level is not None else {"level": self.level}
 
     def set(self, model: TwoTower, log: History, judge: Judge | None) -> None:
         """Set the tables; see `Start.set`."""
@@ -72,77 +67,39 @@ class Svd(Start):
                 "(item_id of the kind Id, dim 0, among features.item); training starts at random"
             )
             return
-        users, num_items = np.arange(log.num_users + 1), len(model.trained_items) - 1
-        taken = interaction_matrix(log.positives, users, num_items).astype(np.float64)
-        autoencoder = linear_autoencoder(taken, model.history.dim, self.config.regularisation)
+        found = self.embeddings(log.positives, len(model.trained_items) - 1, model.history.dim)
 
-        def put(power: float, level: float) -> None:
-            found = at_level_one(autoencoder, taken, power)
+        def put(level: float) -> None:
             scaled = torch.from_numpy(found * np.sqrt(level, dtype=np.float32))
             for table, places in tables:
                 known = places > 0
                 with torch.no_grad():
                     table[places[known]] = scaled[known].to(table.dtype)
 
-        if judge is not None:
-            self._choose(put, judge)
-        put(self.power, self.level)
+        if self.level is None and judge is not None:
+            judged = []
+            for level in LEVELS:
+                put(level)
+                judged.append(judge())
+            self.level = peak(LEVELS, judged)
+            told = (f"{abs(value):.4f} at {level:g}" for level, value in zip(LEVELS, judged, strict=True))
+            LOG.info("start.level=%.3g: untrained, validation is %s", self.level, ", ".join(told))
+        put(self.level or UNJUDGED)
 
-    def _choose(self, put: Callable[[float, float], None], judge: Judge) -> None:
-        """Choose what is not set: the level first, then the power at that level."""
-
-        def judged(power: float, level: float) -> float:
-            put(power, level)
-            return judge()
-
-        if self.config.level is None:
-            found = {level: judged(self.power, level) for level in LEVELS}
-            self.level = peak(LEVELS, list(found.values()))
-            LOG.info("start.level=%.3g: untrained, validation is %s", self.level, _told(found))
-        if self.config.count_power is None:
-            found = {power: judged(power, self.level) for power in (USUAL_POWER, SPARSE_POWER)}
-            usual, sparse = found.values()
-            self.power = SPARSE_POWER if sparse - usual > CLEARLY * abs(usual) else USUAL_POWER
-            LOG.info("start.count_power=%g: untrained, validation is %s", self.power, _told(found))
-
-
-def linear_autoencoder(taken: scipy.sparse.csr_array, dim: int, regularisation: float) -> NDArray[np.float64]:
-    """Return V (S^2 / (S^2 + r))^.5 of what users have taken, [N, dim]; zeros for items that nobody has.
-
-    Args:
-        taken: users x items, of ones.
-        dim: of an embedding; beyond the rank of `taken` there are zeros.
-        regularisation: r.
-    """
-    rank = min(dim, min(taken.shape) - 1)
-    found = np.zeros((taken.shape[1], dim))
-    if rank < 1:
-        return found
-    first = np.random.default_rng(0).standard_normal(min(taken.shape))
-    _, values, vectors = scipy.sparse.linalg.svds(taken, k=rank, v0=first)
-    shares = values**2 / (values**2 + regularisation)
-    found[:, :rank] = (vectors.T * np.sqrt(shares))[:, ::-1]
-    return found
-
-
-def at_level_one(
-    embeddings: NDArray[np.float64], taken: scipy.sparse.csr_array, power: float
-) -> NDArray[np.float32]:
-    """Return embeddings [N, dim] over a power of items' counts, scaled to an `own_score` of 1.
-
-    Args:
-        embeddings: [N, dim].
-        taken: users x items, of ones.
-        power: of the counts; 0 leaves them out.
-    """
-    counts = np.maximum(np.asarray(taken.sum(axis=0)).ravel(), 1)
-    divided: NDArray[np.float32] = (embeddings / counts[:, None] ** power).astype(np.float32)
-    own = own_score(taken, divided)
-    return divided / np.sqrt(own, dtype=np.float32) if own > 0 else divided
-
-
-def _told(judged: dict[float, float]) -> str:
-    return ", ".join(f"{abs(value):.4f} at {choice:g}" for choice, value in judged.items())
+    def embeddings(self, log: History, num_items: int, dim: int) -> NDArray[np.float32]:
+        """Return first embeddings of items at a level of 1, [N, dim]; zeros for those that nobody has."""
+        taken = interaction_matrix(log, np.arange(log.num_users + 1), num_items).astype(np.float64)
+        rank = min(dim, min(taken.shape) - 1)
+        found = np.zeros((num_items, dim), dtype=np.float32)
+        if rank < 1:
+            return found
+        first = np.random.default_rng(0).standard_normal(min(taken.shape))
+        _, values, vectors = scipy.sparse.linalg.svds(taken, k=rank, v0=first)
+        shares = values**2 / (values**2 + self.config.regularisation)
+        counts = np.maximum(np.asarray(taken.sum(axis=0)).ravel(), 1)
+        found[:, :rank] = (vectors.T * np.sqrt(shares))[:, ::-1] / counts[:, None] ** self.config.count_power
+        own = own_score(taken, found)
+        return found / np.sqrt(own, dtype=np.float32) if own > 0 else found
 
 
 def peak(levels: Sequence[float], values: Sequence[float]) -> float:
