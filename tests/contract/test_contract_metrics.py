@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from variants import specs_of
 
 import twotower.metrics
+from twotower.commands.compose import checked
 from twotower.evaluation.evaluator import Evaluator
 from twotower.metrics.label_metric import LabelMetric, Scored
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
@@ -264,7 +264,8 @@ def test_yaml_builds_an_evaluator_that_names_its_keys(path: Path) -> None:
     text = path.read_text()
     assert text.startswith("# twotower ")
     assert len(text.splitlines()) <= 25
-    config = Evaluator.Config.model_validate(yaml.safe_load(text))
+    composed = checked("train", [f"metrics={path.stem}"])["metrics"]
+    config = Evaluator.Config.model_validate(composed)
     keys = config.keys()
     assert f"recall_at_{config.ks[0]}" in keys
     assert len(keys) == len(set(keys))
