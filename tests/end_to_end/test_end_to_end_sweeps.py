@@ -29,6 +29,7 @@ TINY = [
     "console=jsonl",
     "name=t",
 ]
+DECIDED = "by how fast popularity is forgotten"
 
 
 def sweep(root: Path, *arguments: str, status: int = 0) -> list[dict[str, Any]]:
@@ -59,11 +60,15 @@ def test_jobs_that_differ_after_training_train_once(indexes: Path) -> None:
     found = results(indexes)
     assert set(found) == {"index=flat_ip", "index=ivf_flat", "index=ivf_sq"}
     trained = folder_of(indexes) / "index=flat_ip"
+    assert DECIDED in (trained / "train.log").read_text()
     assert "training_reused_from" not in found["index=flat_ip"]
     for name in ("index=ivf_flat", "index=ivf_sq"):
         assert found[name]["training_reused_from"] == str(trained)
         assert not (folder_of(indexes) / name / "checkpoints").exists()
         assert found[name]["metrics"] == found["index=flat_ip"]["metrics"]
+        # What the log decided is known, and not asked for again.
+        assert found[name]["training"]["chosen"] == found["index=flat_ip"]["training"]["chosen"] != {}
+        assert DECIDED not in (folder_of(indexes) / name / "train.log").read_text()
         assert found[name]["curves"] == found["index=flat_ip"]["curves"]
     assert [read_bundle(folder_of(indexes) / name / "bundle").index.factory for name in sorted(found)] == [
         found[name]["index"]["factory"] for name in sorted(found)

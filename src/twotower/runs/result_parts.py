@@ -43,7 +43,7 @@ class Training(Part):
     monitor: str = ""
     temperature: float | None = None
     epoch_steps: int | None = None
-    chosen: dict[str, float] = {}
+    chosen: dict[str, float | None] = {}
 
 
 class Ancestry(Part):

@@ -58,7 +58,7 @@ class Fitted:
     interactions: int
     curves: dict[str, list[float]] = field(default_factory=dict)
     epoch_steps: int = 0
-    chosen: dict[str, float] = field(default_factory=dict)
+    chosen: dict[str, float | None] = field(default_factory=dict)
 
 
 class Scalars(TensorBoardLogger):

@@ -61,7 +61,7 @@ class RetrievalModule(pl.LightningModule):
         """Gives a new optimizer what an earlier training's has gathered."""
         self.untrained: float | None = None
         """The monitored metric before training, more is better, where the start may be the best there is."""
-        self.chosen: dict[str, float] = {}
+        self.chosen: dict[str, float | None] = {}
         """Settings that the log or the validation split decided, by key."""
         self.draws = torch.Generator()
         self.latest_loss = torch.zeros(())

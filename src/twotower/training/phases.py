@@ -67,7 +67,7 @@ class Trained:
     temperature: float
     curves: dict[str, list[float]]
     epoch_steps: int
-    chosen: dict[str, float] = field(default_factory=dict)
+    chosen: dict[str, float | None] = field(default_factory=dict)
 
 
 def train_towers(
@@ -141,7 +141,7 @@ def trained_before(config: TrainingConfig, dataset: RetrievalDataset, folder: Pa
 
     def module_of(name: str) -> RetrievalModule:
         log = dataset.train_and_valid if name == REFIT else dataset.train
-        module = build_module(config, dataset, log, 1, None)
+        module = build_module(config.decided(_ended(folder, name)[1].chosen), dataset, log, 1, None)
         load_phase(module, folder, name)
         return module
 

@@ -1,6 +1,6 @@
 """The settings of a training: the towers', and how they are trained."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Self
 
 from pydantic import Field
@@ -17,6 +17,8 @@ from twotower.training.optimizers.optimizer import OptimizerChoice
 from twotower.training.starts.random import Random
 from twotower.training.starts.start import Start
 from twotower.training.trainer import TrainerChoice
+
+OBJECTIVE = "objective."
 
 
 class FeaturesConfig(Config):
@@ -42,12 +44,18 @@ class TrainingConfig(TwoTowerConfig):
     optimizer: OptimizerChoice.Config
     trainer: TrainerChoice.Config
 
-    def of_log(self, log: History) -> tuple[Self, dict[str, float]]:
+    def of_log(self, log: History) -> tuple[Self, dict[str, float | None]]:
         """Return the settings with what a log decides of them, and that alone by key."""
-        objective = self.objective.of_log(log)
-        decided = {key: value for key, value in objective if value != getattr(self.objective, key)}
-        found = self.model_copy(update={"objective": objective})
-        return found, {f"objective.{key}": value for key, value in decided.items()}
+        pairs = {key: (value, getattr(self.objective, key)) for key, value in self.objective.of_log(log)}
+        decided = {f"{OBJECTIVE}{key}": value for key, (value, asked) in pairs.items() if value != asked}
+        return self.decided(decided), decided
+
+    def decided(self, chosen: Mapping[str, float | None]) -> Self:
+        """Return the settings with what a log decided of them before, as `of_log` says it."""
+        of_objective = {
+            key.removeprefix(OBJECTIVE): each for key, each in chosen.items() if key.startswith(OBJECTIVE)
+        }
+        return self.model_copy(update={"objective": self.objective.model_copy(update=of_objective)})
 
     def block_names(self) -> dict[str, set[str]]:
         """Return `user_tower`, `item_tower` -> the names of its inputs."""

@@ -72,3 +72,8 @@ def test_what_is_set_is_not_decided(days: float | None) -> None:
 def test_a_log_of_one_moment_has_one_age() -> None:
     log = log_of([1, 2], [1, 2], [5, 5])
     assert NextBasket.Config(recency_half_life_days="auto").build().weights(log).tolist() == [1, 1]
+
+
+def test_where_nothing_is_taken_twice_all_moments_count_alike() -> None:
+    auto = NextBasket.Config(recency_half_life_days="auto")
+    assert auto.of_log(log_of([1, 1, 2], [1, 2, 3], [0, 9, 400])).recency_half_life_days is None

@@ -1,5 +1,6 @@
 """A user at one moment is an example, and all that is taken then and soon after are its positives."""
 
+from math import isfinite
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -48,7 +49,7 @@ class NextBasket(Objective):
             if self.recency_half_life_days != "auto":
                 return self
             days = half_life_days(log, self.horizon_days)
-            return self.model_copy(update={"recency_half_life_days": days})
+            return self.model_copy(update={"recency_half_life_days": days if isfinite(days) else None})
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
             """Tell whether there are times, where that matters; refuse shown negatives."""
