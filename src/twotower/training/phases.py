@@ -24,6 +24,7 @@ from twotower.training.callbacks.index import BuildIndex
 from twotower.training.callbacks.keep import FINAL
 from twotower.training.callbacks.rehearsal import Rehearsal
 from twotower.training.checkpoints import read_checkpoint, unusable
+from twotower.training.empty_histories import warn_of_empty_histories
 from twotower.training.fit import Fitted, fit
 from twotower.training.large_tables import warn_of_large_tables
 from twotower.training.module import RetrievalModule
@@ -37,7 +38,6 @@ LOG = logging.getLogger("twotower")
 FIT, REFIT = "fit", "refit"
 NEW_ITEMS = "model.new_items."
 """Of weights that are made of the trained ones, so that any choice of it takes the same training."""
-MANY_EMPTY = 0.8
 
 
 @dataclass(frozen=True)
@@ -169,17 +169,6 @@ def trained_of(
         first.epoch_steps,
         fitted[-1].chosen,
     )
-
-
-def warn_of_empty_histories(batches: TrainBatches) -> None:
-    """Say it when most examples have no history, which serving would not match."""
-    share = batches.share_without_history()
-    if batches.history_length and share > MANY_EMPTY:
-        LOG.warning(
-            "warning: %.0f %% of the training examples have no history; with coarse or equal timestamps set "
-            "history.strict=false",
-            100 * share,
-        )
 
 
 def same_data(folder: Path, fingerprint: str) -> None:
