@@ -130,12 +130,13 @@ def cold_start(
         whole["content"] = _best(scores["content"], holdout, evaluator, np.arange(len(is_cold)) > 0)
     values: dict[str, OfParts] = {who: {} for who in scores}
     for who, score in scores.items():
+        of_whole = rank(whole[who], targets, popularity)
         for name, part in parts.items():
-            alone = name.endswith(ALONE)
-            top = _best(score, holdout, evaluator, part.candidates) if alone else whole[who]
-            found = values_inside(rank(top, targets, popularity), targets, part.items, [RECALL], evaluator.ks)
-            values[who][name] = found[0]
-    left = {name: _left(holdout, evaluator, part.candidates) for name, part in parts.items()}
+            ranking = of_whole
+            if name.endswith(ALONE):
+                ranking = rank(_best(score, holdout, evaluator, part.candidates), targets, popularity)
+            values[who][name], _ = values_inside(ranking, targets, part.items, [RECALL], evaluator.ks)
+    left = _left(holdout, evaluator, parts)
     counts = {name: targets.counts(part.items) for name, part in parts.items()}
     drawn = expected_recalls(left, counts, evaluator.ks)
     return {
@@ -197,11 +198,12 @@ def expected_recalls(
     return found
 
 
-def _left(holdout: Holdout, evaluator: Evaluator, among: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Count the items marked in `among` [N + 1] that each user may be recommended, [Q]."""
-    seen = evaluator.excluded(holdout)
-    left = np.full(len(holdout.users), among.sum())
+def _left(holdout: Holdout, evaluator: Evaluator, parts: Mapping[str, Part]) -> dict[str, NDArray[np.int64]]:
+    """Count the candidates of each part that each user may be recommended, [Q]."""
+    seen, num_users = evaluator.excluded(holdout), len(holdout.users)
+    left = {name: np.full(num_users, part.candidates.sum()) for name, part in parts.items()}
     if seen is not None:
         users, items = np.unique(np.stack(seen), axis=1)
-        left -= np.bincount(users[among[items]], minlength=len(left))
+        for name, part in parts.items():
+            left[name] -= np.bincount(users[part.candidates[items]], minlength=num_users)
     return left

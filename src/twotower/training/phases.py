@@ -138,18 +138,18 @@ def trained_before(config: TrainingConfig, dataset: RetrievalDataset, folder: Pa
         folder: of the run; only read.
     """
     phases = [FIT, REFIT] if config.trainer.refit else [FIT]
+    fitted = {name: _ended(folder, name)[1] for name in phases}
 
     def module_of(name: str) -> RetrievalModule:
         log = dataset.train_and_valid if name == REFIT else dataset.train
-        module = build_module(config.decided(_ended(folder, name)[1].chosen), dataset, log, 1, None)
+        module = build_module(config.decided(fitted[name].chosen), dataset, log, 1, None)
         load_phase(module, folder, name)
         return module
 
     def valid(evaluator: Evaluator) -> Report:
         return evaluate_valid(module_of(FIT), dataset, evaluator)
 
-    fitted = [_ended(folder, name)[1] for name in phases]
-    return trained_of(module_of(phases[-1]), fitted, valid)
+    return trained_of(module_of(phases[-1]), list(fitted.values()), valid)
 
 
 def trained_of(
