@@ -355,6 +355,21 @@ def test_views_have_titles_and_addresses_and_take_the_focus(page: Any, service: 
     shown(page, "#recommend-title").to_be_focused()
 
 
+def test_a_step_back_shows_its_view_though_who_asks_was_known_only_after_it(page: Any, service: str) -> None:
+    held: list[Any] = []
+    page.route("**/page/facets", lambda route: held.append(route))
+    page.goto(f"{service}/#recommend")
+    page.get_by_role("link", name="Items").click()
+    shown(page, "#items-title").to_be_focused()
+    for route in held:
+        route.continue_()
+    page.wait_for_url(re.compile("user="))
+    page.go_back()
+    shown(page, "#recommend-title").to_be_focused()
+    page.go_forward()
+    shown(page, "#items-title").to_be_focused()
+
+
 def test_the_page_goes_along_with_a_reload(page: Any, service: str) -> None:
     page.goto(f"{service}/#compare")
     page.focus("#user")

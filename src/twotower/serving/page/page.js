@@ -13,10 +13,14 @@ const VIEWS = ["recommend", "items", "map", "compare"];
 const THEME = "twotower-theme";
 const NARROW = "(max-width: 720px)";
 
+let open = null; // name of the view that is shown
+
+const asked = () => location.hash.slice(1);
+const viewAsked = () => (VIEWS.includes(asked()) ? asked() : VIEWS[0]);
+
 function showView() {
-  const asked = location.hash.slice(1);
-  const name = VIEWS.includes(asked) ? asked : VIEWS[0];
-  if (asked && asked !== name) history.replaceState(null, "", `#${name}`);
+  const name = open = viewAsked();
+  if (asked() && asked() !== name) history.replaceState(null, "", `#${name}`);
   for (const view of VIEWS) byId(`view-${view}`).hidden = view !== name;
   for (const link of document.querySelectorAll("nav a")) {
     const current = link.hash === `#${name}`;
@@ -105,6 +109,9 @@ onAddress(() => {
   fillFilters(asked);
   whoever(asked);
 });
-window.addEventListener("hashchange", () => showView().focus());
+// A step back over another user as well as another view changes more than the hash: only popstate tells of it.
+for (const change of ["hashchange", "popstate"]) {
+  window.addEventListener(change, () => { if (viewAsked() !== open) showView().focus(); });
+}
 showView();
 load();
