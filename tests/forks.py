@@ -4,20 +4,26 @@ A fresh one takes five seconds of a processor to load torch and what a first tra
 small training takes. Where how a process begins is what is tested, it must be a fresh one.
 """
 
+import contextlib
 import os
 import runpy
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Any, ClassVar
+from unittest import mock
 
 import torch
 
 from twotower.commands.conf import CONF
+from twotower.launchers import worker
 
 SCRIPTS = CONF.parent / "scripts"
 
@@ -27,13 +33,8 @@ class Fork:
 
     def __init__(self, work: Callable[[], object], out: Path) -> None:
         self.returncode: int | None = None
-        sys.stdout.flush()
-        sys.stderr.flush()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads: they only wait
-            self.pid = os.fork()
-        if self.pid == 0:
-            _work_and_leave(work, out)
+        with Path(os.devnull).open() as nothing, out.open("wb") as file:
+            self.pid = _begin(work, nothing.fileno(), file.fileno(), file.fileno())
 
     def poll(self) -> int | None:
         if self.returncode is None:
@@ -57,13 +58,55 @@ class Fork:
         self.send_signal(signal.SIGKILL)
 
 
-def _work_and_leave(work: Callable[[], object], out: Path) -> None:
+class ForkedWorker(Fork):
+    """A launcher's worker; takes what it is started with in place of `subprocess.Popen`."""
+
+    started: ClassVar[list["ForkedWorker"]] = []
+    lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, command: list[str], *, stderr: IO[bytes], env: Mapping[str, str], **_: object) -> None:
+        self.returncode = None
+        with self.lock:
+            (lines, our_lines), (our_answers, answers) = os.pipe(), os.pipe()
+            self.stdin = os.fdopen(our_lines, "w", encoding="utf-8")
+            self.stdout = os.fdopen(our_answers, encoding="utf-8")
+            self.started.append(self)
+
+            def work() -> None:
+                ForkedWorker.lock = threading.Lock()  # this one is held
+                os.setpgid(0, 0)
+                for stream in (stream for each in self.started for stream in (each.stdin, each.stdout)):
+                    if not stream.closed:
+                        os.close(stream.fileno())  # held open here, its end would be none to the other worker
+                os.environ.update(env)
+                torch.set_num_threads(int(env.get("OMP_NUM_THREADS", 1)))
+                worker.main(command[-1])
+
+            self.pid = _begin(work, lines, answers, stderr.fileno())
+            for theirs in (lines, answers):
+                os.close(theirs)
+        with contextlib.suppress(OSError):  # it was first, and may have ended
+            os.setpgid(self.pid, self.pid)
+
+
+def _begin(work: Callable[[], object], *streams: int) -> int:
+    """Start a fork with descriptors as its standard streams; return its number."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that there are threads: they only wait
+        pid = os.fork()
+    if pid == 0:
+        _work_and_leave(work, streams)
+    return pid
+
+
+def _work_and_leave(work: Callable[[], object], streams: Sequence[int]) -> None:
     status = 1
     try:
-        descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        for number in (1, 2):
+        for number, descriptor in enumerate(streams):
             os.dup2(descriptor, number)
-        sys.stdin = open(os.devnull)  # noqa: PTH123, SIM115 - until it ends
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - until it ends
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
         work()
@@ -111,3 +154,17 @@ def start(
         runpy.run_path(command[0], run_name="__main__")
 
     return Fork(work, out)
+
+
+@contextlib.contextmanager
+def workers_are_forks() -> Iterator[None]:
+    """Let launchers start forks in place of workers that begin anew."""
+
+    def begin(command: list[str], **arguments: Any) -> "ForkedWorker | subprocess.Popen[bytes]":
+        if torch.cuda.is_available() or not _forks_can_train():
+            return subprocess.Popen(command, **arguments)
+        return ForkedWorker(command, **arguments)
+
+    forking = SimpleNamespace(Popen=begin, PIPE=subprocess.PIPE)
+    with mock.patch("twotower.launchers.process.subprocess", forking):
+        yield

@@ -1,13 +1,21 @@
-"""A browser without a window, for tests of pages."""
+"""A browser without a window, for tests of pages; and sweeps whose workers need not load torch."""
 
 import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from forks import workers_are_forks
 
 WAIT = 120_000
 """Milliseconds for anything to appear, and for what is expected of it to come true."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def forked_workers() -> Iterator[None]:
+    """Workers that begin anew are what tests of launchers start, and commands in processes of their own."""
+    with workers_are_forks():
+        yield
 
 
 @pytest.fixture(scope="module")
