@@ -1,9 +1,10 @@
 """The house rules that a parser can see: who imports whom, what is never called, how long things are."""
 
 import ast
+import functools
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,22 +56,30 @@ PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "she
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_DOOR_LINES = 250, 50, 40
 
 
-def named(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+def of_folders(paths: list[Path]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Ask a test of each folder's files: of each file by itself is thousands of tests."""
+    folders: dict[str, list[Path]] = {}
+    for path in paths:
+        folders.setdefault(str(path.parent.relative_to(ROOT)), []).append(path)
+    return pytest.mark.parametrize("paths", folders.values(), ids=folders.keys())
 
 
+@functools.cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imports_of(path: Path) -> Iterator[str]:
+@functools.cache
+def imports_of(path: Path) -> list[str]:
     """Every module imported anywhere in a file, in functions too."""
+    found = []
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: write the whole name instead of a relative import"
-            yield node.module or ""
+            found.append(node.module or "")
+    return found
 
 
 def room_of(module: str) -> str:
@@ -90,27 +99,29 @@ def test_every_room_has_its_place() -> None:
     assert rooms == set().union(*TIERS)
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.parent != SOURCE], ids=named)
-def test_a_room_imports_from_its_left_only(path: Path) -> None:
-    here = room_at(path)
-    for module in imports_of(path):
-        if not module.startswith("twotower."):
-            assert module != "twotower", "import from the defining module"
-            continue
-        there = room_of(module)
-        if there == here or module in WITHIN_TIER.get((here, there), ()):
-            continue
-        assert tier_of(there) < tier_of(here), f"{here} must not import {module}"
+@of_folders([path for path in MODULES if path.parent != SOURCE])
+def test_a_room_imports_from_its_left_only(paths: list[Path]) -> None:
+    for path in paths:
+        here = room_at(path)
+        for module in imports_of(path):
+            if not module.startswith("twotower."):
+                assert module != "twotower", f"{path}: import from the defining module"
+                continue
+            there = room_of(module)
+            if there == here or module in WITHIN_TIER.get((here, there), ()):
+                continue
+            assert tier_of(there) < tier_of(here), f"{path}: {here} must not import {module}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=named)
-def test_libraries_stay_in_their_rooms(path: Path) -> None:
-    libraries = {module.split(".")[0] for module in imports_of(path)}
-    here = room_at(path)
-    for library in libraries:
-        assert here in ONLY_IN.get(library, {here}), f"{library} belongs to {ONLY_IN[library]}"
-        assert here not in NEVER_IN.get(library, ()), f"no {library} in {here}"
-    assert not libraries & PICKLES
+@of_folders(MODULES)
+def test_libraries_stay_in_their_rooms(paths: list[Path]) -> None:
+    for path in paths:
+        libraries = {module.split(".")[0] for module in imports_of(path)}
+        here = room_at(path)
+        for library in libraries:
+            assert here in ONLY_IN.get(library, {here}), f"{path}: {library} belongs to {ONLY_IN[library]}"
+            assert here not in NEVER_IN.get(library, ()), f"{path}: no {library} in {here}"
+        assert not libraries & PICKLES, path
 
 
 def dotted(node: ast.expr) -> str:
@@ -119,41 +130,43 @@ def dotted(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
-def test_nothing_is_unpickled(path: Path) -> None:
-    for node in ast.walk(tree_of(path)):
+@of_folders([*MODULES, *SCRIPTS])
+def test_nothing_is_unpickled(paths: list[Path]) -> None:
+    for path, node in ((file, node) for file in paths for node in ast.walk(tree_of(file))):
         if not isinstance(node, ast.Call):
             continue
-        name = dotted(node.func)
+        name, place = dotted(node.func), f"{path}:{node.lineno}"
         given = {word.arg: word.value.value for word in node.keywords if isinstance(word.value, ast.Constant)}
         if name == "torch.load" or name.endswith("load_from_checkpoint"):
-            assert given.get("weights_only") is True, f"line {node.lineno}"
+            assert given.get("weights_only") is True, place
         if name in ("np.load", "numpy.load"):
-            assert given.get("allow_pickle") is False, f"line {node.lineno}"
+            assert given.get("allow_pickle") is False, place
         # Checkpoints are torch's: written as Lightning would, and read with `weights_only` alone.
-        assert name != "torch.save" or path.name == "checkpoints.py", f"line {node.lineno}"
-        assert not name.endswith(("read_pickle", "to_pickle")), f"line {node.lineno}"
-        assert name not in ("eval", "exec"), f"line {node.lineno}"
+        assert name != "torch.save" or path.name == "checkpoints.py", place
+        assert not name.endswith(("read_pickle", "to_pickle")), place
+        assert name not in ("eval", "exec"), place
 
 
-@pytest.mark.parametrize("path", MODULES, ids=named)
-def test_modules_are_small_and_named_after_what_they_hold(path: Path) -> None:
-    assert path.stem not in ("utils", "util", "helpers", "helper", "common", "misc", "base")
-    assert path.parent.name not in ("utils", "util", "helpers", "helper", "common", "misc", "base")
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES
+@of_folders(MODULES)
+def test_modules_are_small_and_named_after_what_they_hold(paths: list[Path]) -> None:
+    for path in paths:
+        assert path.stem not in ("utils", "util", "helpers", "helper", "common", "misc", "base"), path
+        assert path.parent.name not in ("utils", "util", "helpers", "helper", "common", "misc", "base")
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_FILE_LINES, path
 
 
-@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=named)
-def test_functions_are_short(path: Path) -> None:
-    for node in ast.walk(tree_of(path)):
+@of_folders([*MODULES, *SCRIPTS])
+def test_functions_are_short(paths: list[Path]) -> None:
+    for path, node in ((file, node) for file in paths for node in ast.walk(tree_of(file))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) and node.body[1:] else node.body
             length = (body[-1].end_lineno or 0) - body[0].lineno + 1
-            assert length <= MAX_FUNCTION_LINES, f"{node.name} has {length} lines"
+            assert length <= MAX_FUNCTION_LINES, f"{path}: {node.name} has {length} lines"
 
 
-@pytest.mark.parametrize("path", PACKAGES, ids=named)
-def test_packages_say_what_they_are_and_import_nothing(path: Path) -> None:
+@of_folders(PACKAGES)
+def test_packages_say_what_they_are_and_import_nothing(paths: list[Path]) -> None:
+    (path,) = paths
     docstring = ast.get_docstring(tree_of(path)) or ""
     starts = [line.split(":")[0] for line in docstring.splitlines() if ":" in line]
     assert [start for start in starts if start in ("Purpose", "May import", "To add one")] == [
@@ -161,12 +174,13 @@ def test_packages_say_what_they_are_and_import_nothing(path: Path) -> None:
         "May import",
         "To add one",
     ]
-    assert list(imports_of(path)) == []
+    assert imports_of(path) == []
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("*.py")), ids=named)
-def test_doors_are_thin(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_DOOR_LINES
+@of_folders(sorted((ROOT / "scripts").glob("*.py")))
+def test_doors_are_thin(paths: list[Path]) -> None:
+    for path in paths:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_DOOR_LINES, path
 
 
 def loaded_by(module: str) -> set[str]:

@@ -3,6 +3,7 @@
 import functools
 import operator
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,36 +104,30 @@ def test_it_is_not_deep(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent != CONF], ids=named)
-def test_every_choice_composes_and_checks(path: Path, files: list[str]) -> None:
+def test_every_choice_composes_is_checked_and_printed_whole(path: Path, files: list[str]) -> None:
     if package := PACKAGES.get(named(path)):
         pytest.importorskip(package)
-    settings = checked("train", overrides_for(path, files))
+    overrides = overrides_for(path, files)
+    settings = checked("train", overrides)
     assert set(settings) | {"sweep", "tour"} == RunConfig.model_fields.keys() | SWEEP_ONLY
     assert problems_of({key: value for key, value in settings.items() if key not in SWEEP_ONLY}) == []
+    whole_settings = assert_whole("train", overrides, settings)
+    assert (whole_settings.sweep is None) == (path.parent.name != "sweep")
 
 
-def assert_whole(door: str, overrides: list[str]) -> Any:
+def assert_whole(door: str, overrides: list[str], composed: Mapping[str, Any] | None = None) -> Any:
     """Assert that `--cfg job` leaves out no key, and is read as what the YAMLs say; return the settings."""
     _, sound = sound_overrides(overrides)
     printed = yaml.safe_load(OmegaConf.to_yaml(whole(door, sound), resolve=True))
     kind = KINDS[door].kind()
     settings, problems = read(kind, printed)
     assert problems == []
-    assert settings == read(kind, compose(door, sound))[0]
+    assert settings == read(kind, composed or compose(door, sound))[0]
     assert printed.keys() == kind.model_fields.keys()
     for key, choice in choices_of(settings):
         given = functools.reduce(operator.getitem, key.split("."), printed)
         assert given.keys() == {TARGET, *type(choice).model_fields}, key
     return settings
-
-
-@pytest.mark.parametrize("path", [path for path in FILES if path.parent != CONF], ids=named)
-def test_the_whole_configuration_of_every_choice_has_every_key(path: Path, files: list[str]) -> None:
-    if package := PACKAGES.get(named(path)):
-        pytest.importorskip(package)
-    overrides = overrides_for(path, files)
-    settings = assert_whole("train", overrides)
-    assert (settings.sweep is None) == (path.parent.name != "sweep")
 
 
 @pytest.mark.parametrize("door", sorted(DOORS))
