@@ -1,5 +1,6 @@
 """What every test runs under: one thread, waiting threads asleep, and quick property tests."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -24,6 +25,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
 settings.load_profile("quick")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what collecting has loaded out of every later search for garbage: it stays to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
