@@ -68,6 +68,7 @@ def test_run_folder_holds_everything(run: Path) -> None:
     assert "hparams.yaml" not in names
     result = result_of(run)
     assert result.keys() >= BOUGHT | {"timing", "peak_rss_bytes", "slices", "training"}
+    assert result["timing"].keys() == {"train_seconds", "examples_per_second", "total_seconds"}
     assert result["status"] == "ok"
     assert result["training"]["refit"] is True
     assert result["index"]["ok"] is True

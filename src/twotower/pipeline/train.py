@@ -106,7 +106,7 @@ def _train(run: Run, watch: Watch | None) -> int:
             **ancestry,
             "training": training | {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen},
             "curves": trained.curves,
-            "timing": record.timing_record(trained.seconds, trained.interactions),
+            "timing": record.timing_record(trained.seconds, trained.examples),
         }
         if source is not None:
             result["training_reused_from"] = str(source)

@@ -20,7 +20,7 @@ OTHER_FIGURES = {
     "index/recall_at_100_by_row": True,
     "timing/train_seconds": False,
     "timing/total_seconds": False,
-    "timing/interactions_per_second": True,
+    "timing/examples_per_second": True,
     "train/loss": False,
     "train/epoch_loss": False,
 }

@@ -107,11 +107,11 @@ def training_record(
     }
 
 
-def timing_record(seconds: float, interactions: int) -> dict[str, float]:
+def timing_record(seconds: float, examples: int) -> dict[str, float]:
     """Return what the training took."""
     return {
         "train_seconds": round(seconds, 3),
-        "interactions_per_second": round(interactions / max(seconds, 1e-9), 1),
+        "examples_per_second": round(examples / max(seconds, 1e-9), 1),
     }
 
 

@@ -47,7 +47,7 @@ class Fitted:
     Attributes:
         epochs: trained for when the best (or last) weights were taken.
         seconds: of training, validation included, in this process.
-        interactions: examples seen in this process.
+        examples: those seen in this process.
         curves: key -> one value an epoch.
         epoch_steps: of the optimizer in an epoch; 0 if unknown.
         chosen: settings that the log or the validation split decided, by key.
@@ -55,7 +55,7 @@ class Fitted:
 
     epochs: int
     seconds: float
-    interactions: int
+    examples: int
     curves: dict[str, list[float]] = field(default_factory=dict)
     epoch_steps: int = 0
     chosen: dict[str, float | None] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Clock(pl.Callback):
     def __init__(self, batches: TrainBatches) -> None:
         self.batches = batches
         self.began, self.first = 0.0, 0
-        self.seconds, self.interactions = 0.0, 0
+        self.seconds, self.examples = 0.0, 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start, once a checkpoint has been loaded."""
@@ -92,7 +92,7 @@ class Clock(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop."""
         self.seconds = time.perf_counter() - self.began
-        self.interactions = self.batches.examples_between(self.first, self.batches.number)
+        self.examples = self.batches.examples_between(self.first, self.batches.number)
 
 
 class StopAfter(pl.Callback):
@@ -180,7 +180,7 @@ def fit(
         _run(trainer, module, batches, last if last.is_file() else None)
     keep.load_best(module)
     steps = trainer.global_step // max(1, trainer.current_epoch)
-    fitted = Fitted(keep.epochs, clock.seconds, clock.interactions, curves.curves(), steps, module.chosen)
+    fitted = Fitted(keep.epochs, clock.seconds, clock.examples, curves.curves(), steps, module.chosen)
     ended = {"state_dict": module.state_dict(), "fitted": dataclasses.asdict(fitted)}
     ended[TRAINED_ON] = {
         name: torch.tensor(np.asarray(getattr(batches.log, name))) for name in ("offsets", "items", "times")

@@ -51,7 +51,7 @@ class Trained:
         epochs: the best checkpoint's.
         refit: whether the weights are from the second phase.
         seconds: of both phases.
-        interactions: examples of both phases.
+        examples: those of both phases.
         temperature: of the loss that goes with the weights; a probability is sigmoid(score / temperature).
         curves: of the first phase, key -> one value an epoch.
         epoch_steps: of the first phase; see `Fitted`.
@@ -63,7 +63,7 @@ class Trained:
     epochs: int
     refit: bool
     seconds: float
-    interactions: int
+    examples: int
     temperature: float
     curves: dict[str, list[float]]
     epoch_steps: int
@@ -163,7 +163,7 @@ def trained_of(
         first.epochs,
         len(fitted) > 1,
         sum(phase.seconds for phase in fitted),
-        sum(phase.interactions for phase in fitted),
+        sum(phase.examples for phase in fitted),
         module.temperature,
         first.curves,
         first.epoch_steps,
