@@ -19,7 +19,6 @@ import yaml
 from tiny_models import HAS_TOKENIZERS, models
 
 import twotower.features
-from twotower.commands.compose import compose
 from twotower.config.errors import InputError
 from twotower.config.spec import TARGET
 from twotower.features.encoded_text import EncodedText
@@ -54,7 +53,7 @@ def configured() -> dict[str, dict[str, Any]]:
     return {
         f"{path.stem}-{side}-{name}": spec
         for path in CONF
-        for side, specs in compose("train", [f"features={path.stem}"])["features"].items()
+        for side, specs in yaml.safe_load(path.read_text()).items()
         for name, spec in specs.items()
     }
 
