@@ -92,7 +92,8 @@ def typed_for(experiment: str) -> list[str]:
 
 
 def run(experiment: str, seed: int, root: Path) -> Path:
-    """Train; returns the run's folder."""
+    """Train; returns the run's folder, beside those of its seed alone: others may be trained meanwhile."""
+    root = root / f"seed{seed}"
     place = [f"name={experiment}", f"output_root={root}", f"seed={seed}", "reuse=false", "console=quiet"]
     known = set(root.glob(f"{experiment}/*/result.json"))
     train(["train.py", *typed_for(experiment), *place])

@@ -49,7 +49,7 @@ def test_seeds_are_run_once_kept_as_lines_and_told_without_training(
         leaderboard.main(["--experiments", "tiny", "--seeds", "1", "2", *place])
     first, second = read(lines)
     assert len(lines.read_text().splitlines()) == 2
-    (folder,) = (each for each in tmp_path.glob("tiny/*") if "seed1" in each.name)
+    (folder,) = tmp_path.glob("seed1/tiny/*")
     result = json.loads((folder / "result.json").read_text())
     assert first["figures"]["test/recall_at_20"] == round(result["metrics"]["test/recall_at_20"], 5)
     assert (first["seed"], second["seed"], first["recipe"]) == (1, 2, second["recipe"])
