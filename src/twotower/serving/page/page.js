@@ -15,12 +15,12 @@ const NARROW = "(max-width: 720px)";
 
 let open = null; // name of the view that is shown
 
-const asked = () => location.hash.slice(1);
-const viewAsked = () => (VIEWS.includes(asked()) ? asked() : VIEWS[0]);
+const inHash = () => location.hash.slice(1);
+const viewAsked = () => (VIEWS.includes(inHash()) ? inHash() : VIEWS[0]);
 
 function showView() {
   const name = open = viewAsked();
-  if (asked() && asked() !== name) history.replaceState(null, "", `#${name}`);
+  if (inHash() && inHash() !== name) history.replaceState(null, "", `#${name}`);
   for (const view of VIEWS) byId(`view-${view}`).hidden = view !== name;
   for (const link of document.querySelectorAll("nav a")) {
     const current = link.hash === `#${name}`;
