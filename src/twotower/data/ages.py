@@ -21,3 +21,12 @@ def own_ages(log: History) -> NDArray[np.float64]:
     seconds -= times
     found: NDArray[np.float64] = seconds / SECONDS_A_DAY
     return found
+
+
+def own_shares_since(log: History) -> NDArray[np.float64]:
+    """Return the share of its user's interactions that comes after each interaction, [n]; 0 of the newest."""
+    counts, ends = log.counts(), np.asarray(log.offsets)[1:]
+    since = np.repeat(ends, counts) - 1.0
+    since -= np.arange(len(since))
+    found: NDArray[np.float64] = since / np.repeat(counts, counts)
+    return found

@@ -7,7 +7,7 @@ from annotated_types import Le
 
 from twotower.config.facts import Facts
 from twotower.config.spec import Days, PositiveFloat, PositiveInt
-from twotower.data.ages import ages
+from twotower.data.ages import ages, own_shares_since
 from twotower.data.history import History
 from twotower.training.objectives.objective import Objective
 from twotower.training.objectives.recency import halved
@@ -21,6 +21,9 @@ class NextItem(Objective):
 
         recency_half_life_days: PositiveFloat | None = None
         """An example this much older than the newest one weighs half."""
+        recency_half_life_share: PositiveFloat | None = None
+        """An example counts half where this share of its user's own interactions comes after it: recency of a
+        log with an order and no times."""
         recency: Literal["loss", "sample"] = "loss"
         """How a weight acts: `loss` (all examples are seen and weighted) or `sample` (they are drawn in
         proportion, with replacement; old ones cost no time)."""
@@ -46,8 +49,13 @@ class NextItem(Objective):
     config: Config
 
     def weights(self, log: History) -> np.ndarray:
-        """Halve a weight every half-life; see `Objective.weights`."""
-        return halved(ages(log), self.config.recency_half_life_days, self.config.max_age_days)
+        """Halve a weight every half-life, of days and of the user's own line; see `Objective.weights`."""
+        config = self.config
+        weights = halved(ages(log), config.recency_half_life_days, config.max_age_days)
+        if config.recency_half_life_share is None:
+            return weights
+        weights *= halved(own_shares_since(log), config.recency_half_life_share)
+        return weights / weights[weights > 0].mean()
 
     def num_draws(self, weights: np.ndarray) -> int | None:
         """Return the draws of an epoch with `recency: sample`."""
