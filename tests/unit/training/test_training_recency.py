@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from twotower.data.ages import own_ages
+from twotower.data.ages import own_ages, own_shares_since
 from twotower.data.history import History
 from twotower.towers.item_bias.decayed_shares import Counted, Mixture
 from twotower.training.objectives.next_basket import NextBasket
@@ -37,6 +37,18 @@ def test_the_age_of_a_moment_is_counted_from_its_users_newest() -> None:
     assert weights[2] / weights[3] == pytest.approx(1 / 32)
     of_all = NextItem.Config(recency_half_life_days=2).build().weights(log)
     assert of_all[1] / of_all[3] == pytest.approx(2.0**-48)
+
+
+def test_an_example_counts_by_its_place_in_its_users_line() -> None:
+    log = log_of([1, 1, 1, 1, 3, 3], [1, 2, 3, 4, 5, 6], [0, 0, 0, 0, 0, 4])  # of user 2 nothing is known
+    assert own_shares_since(log).tolist() == [0.75, 0.5, 0.25, 0, 0.5, 0]
+    by_place = NextItem.Config(recency_half_life_share=0.5).build().weights(log)
+    halves = [2**-1.5, 2**-1, 2**-0.5, 1, 2**-1, 1]
+    assert by_place / by_place[3] == pytest.approx(halves)
+    assert by_place.mean() == pytest.approx(1)
+    both = NextItem.Config(recency_half_life_share=0.5, recency_half_life_days=4).build().weights(log)
+    assert both / both[5] == pytest.approx([half / 2 for half in halves[:5]] + [1])
+    assert both.dtype == np.float32
 
 
 def test_nobody_is_lost_however_short_the_half_life() -> None:

@@ -55,7 +55,8 @@ class NextItem(Objective):
         if config.recency_half_life_share is None:
             return weights
         weights *= halved(own_shares_since(log), config.recency_half_life_share)
-        return weights / weights[weights > 0].mean()
+        weights /= weights[weights > 0].mean()
+        return weights
 
     def num_draws(self, weights: np.ndarray) -> int | None:
         """Return the draws of an epoch with `recency: sample`."""
