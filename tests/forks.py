@@ -122,7 +122,12 @@ def _work_and_leave(work: Callable[[], object], streams: Sequence[int]) -> None:
 
 
 def _forks_can_train() -> bool:
-    """Tell whether a fork can take a gradient; not where the process of the tests has threads for that."""
+    """Tell whether a fork can take a gradient; not where the process of the tests has threads for that.
+
+    Nor where there is a GPU, which no fork may use.
+    """
+    if torch.cuda.is_available():
+        return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         pid = os.fork()
@@ -140,7 +145,7 @@ def start(
 ) -> "Fork | subprocess.Popen[bytes]":
     """Run a script in a process of its own, with the packages that are in `path`."""
     command = [str(script), *map(str, arguments)]
-    if torch.cuda.is_available() or not _forks_can_train():
+    if not _forks_can_train():
         packages = os.pathsep.join(map(str, [*([path] if path else []), *sys.path]))
         with out.open("wb") as file:
             whole = [sys.executable, *command]
@@ -161,7 +166,7 @@ def workers_are_forks() -> Iterator[None]:
     """Let launchers start forks in place of workers that begin anew."""
 
     def begin(command: list[str], **arguments: Any) -> "ForkedWorker | subprocess.Popen[bytes]":
-        if torch.cuda.is_available() or not _forks_can_train():
+        if not _forks_can_train():
             return subprocess.Popen(command, **arguments)
         return ForkedWorker(command, **arguments)
 
