@@ -4,8 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from forks import SCRIPTS, start
+
+from twotower.commands.compose import checked
+from twotower.commands.doors import SWEEP_ONLY
+from twotower.config.errors import InputError
+from twotower.pipeline.again import reindex
+from twotower.pipeline.rerun import rerun
+from twotower.pipeline.train import resume, train
+from twotower.runs.result import Result, read_result
+from twotower.training.phases import train_towers
 
 SOURCE = """
 import dataclasses
@@ -70,3 +80,85 @@ def test_towers_and_data_are_those_of_the_code_and_the_content_of_today(tmp_path
     assert (first["data"]["interactions"], third["data"]["interactions"]) == (3000, 2000)
     assert third["data"]["fingerprint"] != first["data"]["fingerprint"]
     assert "training_reused_from" not in third
+
+
+@pytest.fixture
+def with_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Settings of a run with a feature that reads `v.npy`, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    log = [
+        f"u{user},i{(user * 7 + step * step) % 30},{10**9 + step}" for user in range(40) for step in range(8)
+    ]
+    Path("log.csv").write_text("\n".join(["user_id,item_id,timestamp", *log]))
+    Path("items.csv").write_text("\n".join(["item_id,row", *(f"i{row},{row}" for row in range(30))]))
+    np.save("v.npy", np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32))
+    typed = ["data=table_files", "data.interactions_path=log.csv", "data.items_path=items.csv"]
+    typed += [
+        "features=item_id",
+        "split=leave_one_out",
+        "trainer=smoke",
+        "start=random",
+        "baselines=all_time",
+    ]
+    typed += [
+        "item_tower.widths=[8]",
+        "console=silent",
+        "metrics.ks=[5]",
+        "trainer.monitor=valid/recall_at_5",
+    ]
+    settings = checked("train", [*typed, "metrics.num_bootstrap=0", "index=flat_ip"])
+    settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+    settings["features"]["item"]["v"] = {
+        "_target_": "twotower.features.vector.Vector",
+        "column": "row",
+        "path": "v.npy",
+    }
+    return settings
+
+
+def test_a_feature_file_that_changes_is_never_taken_for_the_one_before(
+    with_vectors: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def result(name: str) -> Result:
+        found = read_result(Path(name))
+        assert found is not None
+        return found
+
+    train(with_vectors, Path("first"))
+    train(with_vectors, Path("again"))
+    assert result("again").training_reused_from == "first"
+    np.save("v.npy", np.load("v.npy")[::-1])
+    ended = Path("first/result.json").read_text()
+    Path("first/result.json").unlink()  # as if it had been killed at its end
+    with pytest.raises(InputError, match=r"first: was begun on other data .*a file that a feature reads"):
+        resume(Path("first"))
+    Path("first/result.json").write_text(ended)
+    train(with_vectors, Path("second"))
+    assert result("second").training_reused_from is None
+    assert result("second").data.fingerprint == result("first").data.fingerprint  # still comparable
+    assert result("second").data.feature_files != result("first").data.feature_files
+
+    with pytest.raises(InputError, match=r"features\.item\.v: a file that it reads is not the one"):
+        reindex(Path("first"), {"index": {"_target_": "twotower.index.flat_ip.FlatIP"}})
+    capsys.readouterr()
+    assert rerun(Path("first")) == 1
+    assert "features: the content of the files that item.v read" in capsys.readouterr().err
+
+
+def test_a_feature_file_that_changes_during_a_run_fails_the_run(
+    with_vectors: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overwritten(*arguments: Any, **more: Any) -> Any:
+        np.save("v.npy", np.load("v.npy") * 2)
+        return train_towers(*arguments, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("twotower.pipeline.train.train_towers", overwritten)
+        with pytest.raises(
+            InputError, match=r"features\.item\.v: a file that it reads changed during the run"
+        ):
+            train(with_vectors, Path("run"))
+    train(with_vectors, Path("after"))
+    found = read_result(Path("after"))
+    assert found is not None
+    assert found.training_reused_from is None

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
 from twotower.data.actions import HISTORY, Actions
@@ -130,7 +131,8 @@ def build_dataset(
     Two processes may build the same one at once. An InputError says what is wrong with the data or the split.
     """
     Gathered("the data", (message for _, message in source.config.problems(Facts()))).tell()
-    final = cache_root / cache_key(source, split)
+    content = source.fingerprint()
+    final = cache_root / cache_key(source, split, content)
     found = None if anew else open_dataset(final)
     if found is not None:
         told = Gathered("the data")
@@ -144,6 +146,11 @@ def build_dataset(
         LOG.warning("warning: %s: this stored data set is damaged, and is built again", final)
     with temporary_folder(final) as temporary:
         built = _built(source, split, needs, temporary)
+        if source.fingerprint() != content:
+            raise InputError(
+                f"{built[0].origin('interactions')}: a file of the data changed while it was read; run again "
+                "once it is complete"
+            )
         fingerprint = write_dataset(temporary, *built)
         ours = publish_folder(temporary, final)
         found = open_dataset(final, is_sound=ours)
@@ -166,10 +173,13 @@ def _rows_made(given: Tables, whole: Tables) -> Audit:
     return {key: number for key, number in numbers.items() if number}
 
 
-def cache_key(source: Source, split: Split) -> str:
-    """Return the SHA-256 of what makes a data set: the source and its content, the split, and the code."""
+def cache_key(source: Source, split: Split, content: str | None = None) -> str:
+    """Return the SHA-256 of what makes a data set: the source and its content, the split, and the code.
+
+    `content` is the source's fingerprint, where it is known already.
+    """
     code = code_fingerprint([type(source).__module__, type(split).__module__, __name__])
-    return fingerprint_of([source.fingerprint(), split.config.spec(), code])
+    return fingerprint_of([content or source.fingerprint(), split.config.spec(), code])
 
 
 def _built(

@@ -15,6 +15,7 @@ from twotower.data.blocks import blocks_of_users
 from twotower.data.history import History
 from twotower.data.tables import ITEM_ID
 from twotower.data.vocabulary import Vocabulary
+from twotower.files.plain_values import fingerprint_of
 
 Audit = dict[str, float | int | str | bool]
 
@@ -94,6 +95,7 @@ class RetrievalDataset:
         open_whole: opens all that users did, the test window included, for a bundle that is to know it;
             None where it is not kept.
         fingerprint: of all values above but the audit, wherever they come from.
+        feature_files: `side.feature` -> SHA-256 of the files that a feature reads; see `identity`.
         origins: "interactions", "users", "items" -> file or source name, for messages.
         repeats: whether what a user has may be a target, and so may be recommended.
         has_times: whether the times of its logs are times; otherwise they are places in an order.
@@ -118,6 +120,16 @@ class RetrievalDataset:
     context_table: pd.DataFrame | None = None
     events: tuple[str, ...] = ()
     open_whole: Callable[[], History] | None = None
+    feature_files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """All that a model can read: `fingerprint` and the content of the files that features read.
+
+        Runs with equal fingerprints are comparable; only those with equal identities can share a training.
+        """
+        files = dict(self.feature_files)
+        return fingerprint_of([self.fingerprint, files]) if files else self.fingerprint
 
     def item_names(self) -> list[str]:
         """Return what people call each item, of row r at position r - 1: its label, or its id without one."""

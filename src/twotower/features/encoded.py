@@ -57,6 +57,16 @@ class Encoded(Dense):
     def _embedder(cls, folder: Path) -> Embedder:
         """Open the model of a folder."""
 
+    def files_digest(self, values: pd.Series) -> str | None:
+        """Return a SHA-256 of the model's files and of the content that it encodes."""
+        contents = [self._content(value) for value in values]
+        if not any(contents):
+            return None
+        found = hashlib.sha256(self._model()[1].encode())
+        for content in contents:
+            found.update(hashlib.sha256(content or b"").digest())
+        return found.hexdigest()
+
     def _wrong(self, values: pd.Series) -> BoolArray:
         return np.array([self._content(value) is None for value in values], dtype=np.bool_)
 
@@ -68,18 +78,14 @@ class Encoded(Dense):
         learned = super()._learn(values)
         if len(learned.mean) == 1 and not any(self._content(value) for value in values):
             return self.State(**learned.model_dump())
-        digest = model_digest(model_folder(self.config.model))
+        _, digest = self._model()
         return self.State(**{**learned.model_dump(), "model_sha256": digest})
 
     def _vectors(self, values: pd.Series) -> list[FloatMatrix | None]:
         contents = [self._content(value) for value in values]
         if not any(contents):
             return [None] * len(contents)
-        try:
-            folder = model_folder(self.config.model)
-        except InputError as error:
-            raise InputError(f"column {self.column!r}: {error}") from error
-        digest = model_digest(folder)
+        folder, digest = self._model()
         if self.state.model_sha256 not in ("", digest):
             raise InputError(
                 f"column {self.column!r}: the model at {folder} is not the one of the training, whose files "
@@ -90,6 +96,14 @@ class Encoded(Dense):
         return cached_vectors(
             cache, contents, _Lazily(type(self), folder, digest), f"column {self.column!r}: encoding"
         )
+
+    def _model(self) -> tuple[Path, str]:
+        """Return the folder of the model and the SHA-256 of its files."""
+        try:
+            folder = model_folder(self.config.model)
+        except InputError as error:
+            raise InputError(f"column {self.column!r}: {error}") from error
+        return folder, model_digest(folder)
 
 
 class _Lazily:

@@ -157,6 +157,10 @@ class Feature(Component, ABC):
         """Return the spec that builds this feature again, with its state."""
         return {**self.config.spec(), STATE: self.state.model_dump()}
 
+    def files_digest(self, values: pd.Series) -> str | None:
+        """Return a SHA-256 of the content of the files that encoding values reads; None: it reads none."""
+        return None
+
     @abstractmethod
     def _wrong(self, values: pd.Series) -> BoolArray:
         """Return which of these values, none of them missing, are not what is expected."""

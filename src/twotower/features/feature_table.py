@@ -138,6 +138,15 @@ def column_faults(features: Mapping[str, Feature], table: pd.DataFrame, origin: 
     return list(dict.fromkeys(told.messages))
 
 
+def files_digests(features: Mapping[str, Feature], table: pd.DataFrame, origin: str) -> dict[str, str]:
+    """Return feature name -> SHA-256 of the content of the files it reads, for each that reads any."""
+    digests = {
+        name: feature.files_digest(_column(table, name, feature, origin))
+        for name, feature in _tabled(features).items()
+    }
+    return {name: digest for name, digest in digests.items() if digest is not None}
+
+
 def _column(table: pd.DataFrame, name: str, feature: Feature, origin: str) -> pd.Series:
     """Return a feature's column, its index named after the id so that messages can quote it."""
     if feature.column not in table.columns:

@@ -13,6 +13,7 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.features.dense import Dense, FloatMatrix
 from twotower.features.feature import BoolArray
+from twotower.files.atomic import sha256_of_file
 
 
 class Vector(Dense):
@@ -64,6 +65,10 @@ class Vector(Dense):
             return f"a vector of finite numbers{length}, as long as all others"
         last = len(self.config.matrix) - 1
         return f"a row number of {path}, 0 to {last}, with finite numbers in that row"
+
+    def files_digest(self, values: pd.Series) -> str | None:
+        """Return the SHA-256 of the matrix file."""
+        return None if self.config.path is None else sha256_of_file(Path(self.config.path))
 
     def _wrong(self, values: pd.Series) -> BoolArray:
         vectors = [self._vector(value) for value in values]

@@ -12,6 +12,7 @@ from twotower.pipeline.run_config import problems_of
 from twotower.pipeline.train import train
 from twotower.reports.console.choose import console_of
 from twotower.reports.console.console import Console
+from twotower.runs.fingerprint import changed_keys
 from twotower.runs.provenance import provenance, versions
 from twotower.runs.result import Result, ending_of, read_result, write_result
 from twotower.runs.result_parts import Provenance
@@ -50,6 +51,9 @@ def rerun(source: Path, trusted_packages: Collection[str] = (), console: str | N
     assert after is not None
     if before.data.fingerprint != after.data.fingerprint:
         changed.append("data: the content of the files, or the split")
+    if before.data.feature_files != after.data.feature_files:
+        names = changed_keys(before.data.feature_files, after.data.feature_files)
+        changed.append(f"features: the content of the files that {names} read")
     unequal = not_reproduced(before, after, source, folder)
     told = after.having(rerun_of=str(source), reproduced=not unequal, changed_since=changed)
     write_result(folder, told)

@@ -31,7 +31,7 @@ from twotower.reports.console.console import Console
 from twotower.reports.tensorboard import Board
 from twotower.runs import record
 from twotower.runs.behind import behind, to_try
-from twotower.runs.fingerprint import flat
+from twotower.runs.fingerprint import changed_keys, flat
 from twotower.runs.result import Result, write_result
 from twotower.runs.run import GOES_ON, Run
 from twotower.towers.two_tower import TwoTower
@@ -74,11 +74,18 @@ def begun(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> Iter
         needs = needs_of(config.features)
         source, split = config.data.build(), config.split.build()
         dataset = build_dataset(source, split, cache, anew=not config.cache, needs=needs)
-        run.known = run.known.having(**record.identity(run.settings, dataset.fingerprint, run.overrides))
+        dataset = config.features.with_files(dataset)
+        run.known = run.known.having(**record.identity(run.settings, dataset.identity, run.overrides))
         if before is not None and before.data.fingerprint != dataset.fingerprint:
             raise InputError(
                 "data: not what these towers were trained on (content or split has changed, or the run is of "
                 "an earlier version), so rows could name other items; bring the data back, or train again"
+            )
+        if before is not None and before.data.feature_files != dataset.feature_files:
+            changed = changed_keys(before.data.feature_files, dataset.feature_files)
+            raise InputError(
+                f"features.{changed}: a file that it reads is not the one that these towers were trained on; "
+                "bring the file back, or train again"
             )
         if WARNING in dataset.audit:
             LOG.warning("warning: %s", dataset.audit[WARNING])
@@ -94,6 +101,18 @@ def begun(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> Iter
         ways = (before.higher_is_better if before else {}) | config.metrics.higher_is_better()
         run.known = run.known.having(data=record.data_record(dataset, seen_filter), higher_is_better=ways)
         yield Job(run, config, board, tracker, console, dataset, config.metrics.build())
+
+
+def refuse_changed_files(job: Job) -> None:
+    """Refuse to go on where a file that a feature reads has changed since the job hashed it.
+
+    Raises:
+        InputError: names the feature.
+    """
+    now = job.config.features.with_files(job.dataset).feature_files
+    if now != job.dataset.feature_files:
+        changed = changed_keys(job.dataset.feature_files, now)
+        raise InputError(f"features.{changed}: a file that it reads changed during the run; run again")
 
 
 def needs_of(features: FeaturesConfig) -> Needs:

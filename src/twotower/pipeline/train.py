@@ -16,7 +16,7 @@ from twotower.index.rehearsal import rehearse
 from twotower.pipeline.continued import continuation_of, fitted_on, trained_further
 from twotower.pipeline.quality import evaluate_on_test, measure_cold_start
 from twotower.pipeline.run_config import problems_of
-from twotower.pipeline.stages import Job, begun, finish, index_model, tell
+from twotower.pipeline.stages import Job, begun, finish, index_model, refuse_changed_files, tell
 from twotower.runs import record, trainings
 from twotower.runs.result import read_result
 from twotower.runs.run import GOES_ON, Run, run_folder
@@ -26,8 +26,6 @@ from twotower.training.callbacks.curves import Pruned, Watch
 from twotower.training.phases import Trained, train_towers, trained_before
 
 LOG = logging.getLogger("twotower")
-LOADED: dict[str, Trained] = {}
-"""Training fingerprint -> towers: those that this process loaded last, of a run that had trained them."""
 
 
 def train(
@@ -123,24 +121,17 @@ def _trained(
     """Train, or take the towers of the run that did."""
     run, config, dataset = job.run, job.config, job.dataset
     if source is not None:
-        return _loaded(job, source)
-    LOADED.clear()
+        trained = trained_before(config, dataset, source)
+        refuse_changed_files(job)
+        return trained
     rehearsal = partial(rehearse, config.index, config.embedding_dim, len(dataset.items))
     draw = job.console.draw
     trained = train_towers(
         config, dataset, job.evaluator, run.folder, rehearsal, index, watch, draw, job.tracker
     )
+    refuse_changed_files(job)
     trainings.remember(Path(config.output_root), run.known.training_fingerprint, run.folder)
     return trained
-
-
-def _loaded(job: Job, source: Path) -> Trained:
-    """Load the towers of the run that trained them, once for the jobs in a row that share them."""
-    fingerprint = str(job.run.known.training_fingerprint)
-    if fingerprint not in LOADED:
-        LOADED.clear()
-        LOADED[fingerprint] = trained_before(job.config, job.dataset, source)
-    return LOADED[fingerprint]
 
 
 def trained_by(job: Job) -> Path | None:

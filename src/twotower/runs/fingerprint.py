@@ -27,8 +27,11 @@ NOT_SHAPING = {
 }
 """Root keys that change where a run is kept or what it prints, not what it computes."""
 
-AFTER_TRAINING = NOT_SHAPING | {"index", "baselines", "metrics", "new_items"}
-"""Root keys that leave the towers as they are, but for the metric that chooses the epoch."""
+AFTER_TRAINING = NOT_SHAPING | {"index", "baselines", "metrics"}
+"""Root keys that leave the towers as they are, but for the metric that chooses the epoch.
+
+`new_items` is none of them: validations see new items as they are served, so it can change the best epoch.
+"""
 
 DATA_KEYS = frozenset({"data", "split"})
 """Root keys that shape the data set alone: once there, its content tells what they came to."""
@@ -75,6 +78,11 @@ def shaping_training(settings: Mapping[str, Any]) -> dict[str, Any]:
 def key_of(override: str) -> str:
     """Return the key that an override is about: `loss.temperature` of `+loss.temperature=1`."""
     return override.lstrip("+~").partition("=")[0]
+
+
+def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Return the keys whose values differ, as a message lists them."""
+    return ", ".join(sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key)))
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:

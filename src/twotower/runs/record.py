@@ -23,12 +23,12 @@ OF_TOWERS = (*QUALITY, "training", "curves", "timing")
 """Keys that tell of towers and of how good they are, whatever the index."""
 
 
-def identity(settings: Mapping[str, Any], data_fingerprint: str, overrides: Sequence[str]) -> dict[str, Any]:
+def identity(settings: Mapping[str, Any], data_identity: str, overrides: Sequence[str]) -> dict[str, Any]:
     """Return what a run is, known before it trains; all of it is in a failed run's result too."""
     return {
-        "fingerprint": fingerprint(settings, data_fingerprint),
-        "configuration": configuration(settings, data_fingerprint),
-        "training_fingerprint": training_identity(settings, data_fingerprint),
+        "fingerprint": fingerprint(settings, data_identity),
+        "configuration": configuration(settings, data_identity),
+        "training_fingerprint": training_identity(settings, data_identity),
         "evaluation_fingerprint": evaluation_fingerprint(settings),
         "seed": settings["seed"],
         "overrides": list(overrides),
@@ -36,10 +36,10 @@ def identity(settings: Mapping[str, Any], data_fingerprint: str, overrides: Sequ
     }
 
 
-def training_identity(settings: Mapping[str, Any], data_fingerprint: str) -> str:
+def training_identity(settings: Mapping[str, Any], data_identity: str) -> str:
     """Return the fingerprint of a training: equal for runs that can share one."""
     shaping = {key: value for key, value in shaping_training(settings).items() if key not in DATA_KEYS}
-    return training_fingerprint(shaping, data_fingerprint)
+    return training_fingerprint(shaping, data_identity)
 
 
 def data_record(dataset: RetrievalDataset, seen_filter: bool) -> dict[str, Any]:
@@ -49,6 +49,7 @@ def data_record(dataset: RetrievalDataset, seen_filter: bool) -> dict[str, Any]:
         "items": len(dataset.items),
         "interactions": int(dataset.audit["interactions"]),
         "fingerprint": dataset.fingerprint,
+        "feature_files": dict(dataset.feature_files),
         "audit": dict(dataset.audit) | {"seen_filter": seen_filter},
     }
 

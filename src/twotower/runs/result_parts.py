@@ -23,6 +23,8 @@ class Data(Part):
 
     fingerprint: str | None = None
     """Of content and split; None where a run does not say."""
+    feature_files: dict[str, str] = {}
+    """`side.feature` -> SHA-256 of the files that the feature reads."""
     users: int | None = None
     items: int | None = None
     interactions: int | None = None

@@ -146,10 +146,12 @@ def dataset_of(settings: Mapping[str, Any]) -> "RetrievalDataset":
     from twotower.data.build import build_dataset
     from twotower.data.sources.source import Source
     from twotower.data.splits.split import Split
+    from twotower.training.training_config import FeaturesConfig
 
     source = Source.Config.model_validate(settings["data"]).build()
     split = Split.Config.model_validate(settings["split"]).build()
-    return build_dataset(source, split, Path(settings["output_root"]) / ".cache")
+    dataset = build_dataset(source, split, Path(settings["output_root"]) / ".cache")
+    return FeaturesConfig.model_validate(settings["features"]).with_files(dataset)
 
 
 def training_key(settings: Mapping[str, Any]) -> str:

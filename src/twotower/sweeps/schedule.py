@@ -4,16 +4,21 @@ import json
 import time
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import TYPE_CHECKING
 
 from twotower.config.errors import InputError
 from twotower.files.lock import held
 from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import Console
+from twotower.runs.fingerprint import changed_keys
 from twotower.runs.outcome import Outcome, outcome_of
 from twotower.runs.record import failure, training_identity
 from twotower.runs.result import Result, read_ending, write_result
 from twotower.sweeps.job import Job, dataset_of
 from twotower.sweeps.sweep import Sweep
+
+if TYPE_CHECKING:  # a sweep whose jobs are all new opens no data set
+    from twotower.data.dataset import RetrievalDataset
 
 BEAT_SECONDS = 1.0
 
@@ -87,20 +92,26 @@ def stale(jobs: Iterable[Job]) -> list[str]:
         InputError: the data has changed since, so that the figures of the sweep would not be comparable.
     """
     outdated: list[str] = []
-    fingerprints: dict[str, str] = {}  # of the data, which the jobs of a sweep mostly share
+    datasets: dict[str, RetrievalDataset] = {}  # which the jobs of a sweep mostly share
     for job in jobs:
         result = read_ending(job.folder)
         if result is None or result.data.fingerprint is None:
             continue
-        specs = json.dumps([job.settings["data"], job.settings["split"]])
-        if specs not in fingerprints:
-            fingerprints[specs] = dataset_of(job.settings).fingerprint
-        data = fingerprints[specs]
-        if result.data.fingerprint != data:
+        specs = json.dumps([job.settings[key] for key in ("data", "split", "features")])
+        if specs not in datasets:
+            datasets[specs] = dataset_of(job.settings)
+        dataset = datasets[specs]
+        if result.data.fingerprint != dataset.fingerprint:
             raise InputError(
                 f"{job.folder.parent}: the data, or the way it is split, is not what {job.name} was run on; "
                 "give this sweep another name=, or move that folder away"
             )
-        if result.training_fingerprint != training_identity(job.settings, data):
+        if result.data.feature_files != dataset.feature_files:
+            changed = changed_keys(result.data.feature_files, dataset.feature_files)
+            raise InputError(
+                f"{job.folder.parent}: a file that features.{changed} reads is not the one that {job.name} "
+                "was run on; give this sweep another name=, or move that folder away"
+            )
+        if result.training_fingerprint != training_identity(job.settings, dataset.identity):
             outdated.append(job.name)
     return outdated

@@ -91,7 +91,7 @@ def go_on(
     )
     replay = Replay(is_new, how.replay, shown_at > parent.log.times.max(), nothing)
     growth = growth_of(parent, dataset, int(is_new.sum()))
-    same_data(folder, dataset.fingerprint)
+    same_data(folder, dataset.identity)
     constant = config.optimizer.model_copy(update={"schedule": "constant"})
     config, decided = config.model_copy(update={"optimizer": constant}).of_log(log)
     batches = build_batches(config, log, replay.order)

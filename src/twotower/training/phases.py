@@ -103,7 +103,7 @@ def train_towers(
     module, batches = to_train(dataset.train, evaluator)
     warn_of_empty_histories(batches)
     warn_of_large_tables(module.model)
-    same_data(folder, dataset.fingerprint)
+    same_data(folder, dataset.identity)
     last = BuildIndex(index_catalogue)
     refit = config.trainer.refit
     phase = partial(run_phase, config.trainer, folder, draw=draw, tracker=tracker)
@@ -180,8 +180,8 @@ def same_data(folder: Path, fingerprint: str) -> None:
     path = folder / "checkpoints" / "data_fingerprint"
     if path.is_file() and path.read_bytes() != fingerprint.encode():
         raise InputError(
-            f"{folder}: was begun on other data (content or split has changed); bring the data back, or "
-            "train again"
+            f"{folder}: was begun on other data (its content, its split or a file that a feature reads has "
+            "changed); bring the data back, or train again"
         )
     write_text_atomically(path, fingerprint)
 

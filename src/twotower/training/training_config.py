@@ -1,14 +1,18 @@
 """The settings of a training: the towers', and how they are trained."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Self
 
+import pandas as pd
 from pydantic import Field
 
 from twotower.config.component import Config
 from twotower.config.spec import Seed
+from twotower.data.dataset import RetrievalDataset
 from twotower.data.history import History
 from twotower.features.feature import Feature
+from twotower.features.feature_table import files_digests
 from twotower.losses.loss import Loss
 from twotower.negatives.negatives import Negatives
 from twotower.towers.two_tower_config import TwoTowerConfig
@@ -29,6 +33,25 @@ class FeaturesConfig(Config):
     context: dict[str, Feature.Config] = Field(default_factory=dict)
     """Of columns of the interactions (device, place, hour, ...), which a request gives anew: only the user
     tower sees them."""
+
+    def with_files(self, dataset: RetrievalDataset) -> RetrievalDataset:
+        """Return the data set with the digests of the files that these features read."""
+        contexts = pd.DataFrame() if dataset.context_table is None else dataset.context_table
+        tables = {
+            "user": (self.user, dataset.user_table, "users"),
+            "item": (self.item, dataset.item_table, "items"),
+            "context": (self.context, contexts, "interactions"),
+        }
+        digests = {
+            f"{side}.{name}": digest
+            for side, (choices, table, origin) in tables.items()
+            for name, digest in files_digests(
+                {name: choice.build(1) for name, choice in choices.items()},
+                table,
+                dataset.origins.get(origin, origin),
+            ).items()
+        }
+        return replace(dataset, feature_files=digests)
 
 
 class TrainingConfig(TwoTowerConfig):

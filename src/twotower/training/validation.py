@@ -19,6 +19,7 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import ExactSearch
 from twotower.evaluation.user_values import name_of
 from twotower.metrics.label_metric import Scored
+from twotower.towers.new_items.fit import fit_new_items
 from twotower.towers.two_tower import TwoTower
 
 CHUNK = 1024
@@ -78,8 +79,13 @@ class Validation:
         return sign * self.finish()[monitor]
 
     def start(self, model: TwoTower, temperature: float = 1.0) -> None:
-        """Embed the catalogue, and score the examples with labels; see `scored_labels`."""
+        """Embed the catalogue, and score the examples with labels; see `scored_labels`.
+
+        New items are embedded as the bundle embeds them, so a curve and a final figure mean the same.
+        """
         with full_precision(model):
+            if (self.popularity[1:] == 0).any():  # else no item is new
+                fit_new_items(model)
             self._items, self._users, self._top = encode_catalogue(model), [], []
             self._search = ExactSearch(self._items)
             if self.evaluator.label_metrics:

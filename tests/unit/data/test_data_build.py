@@ -114,6 +114,20 @@ def test_the_second_time_opens_the_cache(tmp_path):
     assert source.loads == 2
 
 
+def test_a_log_that_changes_while_it_is_read_is_refused_and_not_stored(tmp_path):
+    class Replaced(Given):
+        def load(self):
+            self.log = BY_HAND[1:]
+            return super().load()
+
+    split = Temporal(Temporal.Config(test=10, valid=10))
+    with pytest.raises(InputError, match="interactions: a file of the data changed while it was read; run"):
+        build_dataset(Replaced(BY_HAND), split, tmp_path)
+    assert not any(path.is_dir() for path in tmp_path.iterdir())
+    changed = build_dataset(Given(BY_HAND[1:]), split, tmp_path)
+    assert build_dataset(Given(BY_HAND), split, tmp_path).fingerprint != changed.fingerprint
+
+
 def test_a_data_set_is_known_by_its_values_alone(tmp_path):
     class Elsewhere(Given):
         def load(self):

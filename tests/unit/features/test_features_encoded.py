@@ -140,3 +140,26 @@ def test_a_vector_is_computed_once_and_a_damaged_part_again(
     vector_cache._known.cache_clear()
     assert np.stack(cached_vectors(tmp_path, [b"bb", b"a"], embed, "encoding")).tolist() == [[2, 1], [1, 1]]
     assert asked[2:] == [b"ccc", b"bb", b"a"]
+
+
+def digest(feature: Encoded, *values: Any) -> str | None:
+    return feature.files_digest(pd.Series(values, dtype=object))
+
+
+@needs_tokenizers
+def test_the_files_of_a_model_and_of_images_are_known_by_content(tmp_path: Path) -> None:
+    from PIL import Image
+
+    text = fitted(EncodedText, ["red"], model=str(write_text_model(tmp_path / "text")))
+    before = digest(text, "red", None)
+    assert before is not None
+    assert digest(text, None, " ") is None  # no file is read
+    write_text_model(tmp_path / "text", scale=2.0)
+    assert digest(text, "red", None) != before
+
+    model = str(write_image_model(tmp_path / "image"))
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "a.png")
+    image = fitted(EncodedImage, ["a.png"], model=model, folder=str(tmp_path))
+    before = digest(image, "a.png", "absent.png")
+    Image.new("RGB", (4, 4), "blue").save(tmp_path / "a.png")
+    assert digest(image, "a.png", "absent.png") not in (before, None)

@@ -37,10 +37,11 @@ SHAPE_TOWERS = {
     "start",
     "optimizer",
     "trainer",
+    "new_items",
     "embedding_dim",
     "seed",
 }
-SHAPE_FIGURES = {"new_items", "index", "metrics", "baselines"}
+SHAPE_FIGURES = {"index", "metrics", "baselines"}
 SHAPE_NOTHING = {"name", "note", "output_root", "console", "debug", "reuse", "cache", "tour", "tracker"}
 DATA = "data fingerprint"
 Settings = dict[str, Any]

@@ -17,7 +17,7 @@ from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 from twotower.training.starts.random import Random
 from twotower.training.starts.start import item_tables
-from twotower.training.starts.svd import Svd, own_score, peak
+from twotower.training.starts.svd import Svd, own_score, peak, truncated_svd
 
 
 def log_of(items: Sequence[Sequence[int]]) -> History:
@@ -119,3 +119,21 @@ def test_random_embeddings_are_scaled() -> None:
     for small, drawn in zip(tables(0.25), tables(1), strict=True):
         assert drawn.std() > 0
         torch.testing.assert_close(small, drawn / 4)
+
+
+@pytest.mark.parametrize("shape", [(30, 50), (50, 30)])
+def test_a_truncated_svd_has_the_largest_singular_values_and_their_vectors(shape: tuple[int, int]) -> None:
+    dense = (np.random.default_rng(0).random(shape) < 0.3).astype(float)
+    values, vectors = truncated_svd(scipy.sparse.csr_array(dense), 10)
+    _, expected, rows = np.linalg.svd(dense)
+    assert np.allclose(values[::-1], expected[:10])
+    assert np.allclose(np.abs(vectors[::-1]), np.abs(rows[:10]))
+
+
+def test_a_truncated_svd_beyond_the_rank_of_a_matrix_is_the_same_every_time() -> None:
+    dense = np.zeros((120, 60))
+    dense[:, :40] = np.random.default_rng(1).random((120, 40)) < 0.2
+    matrix = scipy.sparse.csr_array(dense)
+    (values, vectors), (_, again) = truncated_svd(matrix, 59), truncated_svd(matrix, 59)
+    assert np.array_equal(vectors, again)
+    assert np.allclose(values[:19], 0, atol=1e-6)

@@ -29,11 +29,12 @@ often than where new ones are hidden; of known films 2.2 % fewer are (`scripts/b
 class ByContent(NewItems):
     """A ridge regression of trained embeddings, their bias included, on what items say of themselves.
 
-    Fitted once training has ended, in closed form, so it costs known items nothing: how much an item is
-    wanted is told from its words, too, and not one number for all that are new. Words, tags and categories
-    are TF-IDF, given and pretrained vectors as they are, each feature of length 1; plain numbers are left
-    out. The bias is a log, whose mean says less than the log of the mean: it is raised by what known items,
-    each fifth told from the others, are expected to be taken less than they are (`log_mean_ratio`).
+    Fitted in closed form before each validation and once training has ended, so it costs known items
+    nothing: how much an item is wanted is told from its words, too, and not one number for all that are new.
+    Words, tags and categories are TF-IDF, given and pretrained vectors as they are, each feature of length 1;
+    plain numbers are left out. The bias is a log, whose mean says less than the log of the mean: it is raised
+    by what known items, each fifth told from the others, are expected to be taken less than they are
+    (`log_mean_ratio`).
 
     Reference: Gantner et al., Learning Attribute-to-Feature Mappings for Cold-Start Recommendations, ICDM
     2010, section 4 (linear maps to the factors of matrix factorization).
@@ -104,7 +105,7 @@ class ByContent(NewItems):
             part.weight.copy_(torch.from_numpy(own))
 
     def among(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:
-        """Do so once it is fitted: the validations of a training see new items as the tower has them."""
+        """Do so once it is fitted; before that the tower's own outputs stay."""
         return super().among(features, embeddings) if self.is_fitted else embeddings
 
     def forward(self, features: Mapping[str, Tensor], embeddings: Tensor) -> Tensor:

@@ -16,6 +16,11 @@ from twotower.towers.two_tower import TwoTower
 from twotower.training.starts.start import Judge, Start, item_tables
 
 LOG = logging.getLogger("twotower")
+Floats = NDArray[np.float64]
+DENSE_SIDE = 1_024
+"""Matrices with no more rows, or no more columns, are decomposed densely."""
+DENSE_TOLERANCE = 1e-7
+"""Of the largest singular value: what is below it is zero, as accurate as squares of values can tell."""
 SAMPLE = 2_000  # users whose own items are scored
 LEVELS, UNJUDGED = (0.5, 1.0, 2.0, 4.0), 1.0
 
@@ -93,13 +98,32 @@ class Svd(Start):
         found = np.zeros((num_items, dim), dtype=np.float32)
         if rank < 1:
             return found
-        first = np.random.default_rng(0).standard_normal(min(taken.shape))
-        _, values, vectors = scipy.sparse.linalg.svds(taken, k=rank, v0=first)
+        values, vectors = truncated_svd(taken, rank)
         shares = values**2 / (values**2 + self.config.regularisation)
         counts = np.maximum(np.asarray(taken.sum(axis=0)).ravel(), 1)
         found[:, :rank] = (vectors.T * np.sqrt(shares))[:, ::-1] / counts[:, None] ** self.config.count_power
         own = own_score(taken, found)
         return found / np.sqrt(own, dtype=np.float32) if own > 0 else found
+
+
+def truncated_svd(matrix: scipy.sparse.csr_array, rank: int) -> tuple[Floats, Floats]:
+    """Return the largest singular values [rank], ascending, and their right singular vectors [rank, N].
+
+    Equal matrices give equal bits. ARPACK draws unseeded vectors where `rank` exceeds the rank of the matrix,
+    as it can for small ones, so these are decomposed densely.
+    """
+    if min(matrix.shape) > DENSE_SIDE:
+        first = np.random.default_rng(0).standard_normal(min(matrix.shape))
+        _, largest, vectors = scipy.sparse.linalg.svds(matrix, k=rank, v0=first)
+        return largest.astype(np.float64), vectors
+    wide = matrix.shape[0] < matrix.shape[1]
+    gram = (matrix @ matrix.T if wide else matrix.T @ matrix).toarray()
+    squares, vectors = np.linalg.eigh(gram)
+    values: Floats = np.sqrt(np.maximum(squares[-rank:], 0)).astype(np.float64)
+    if not wide:
+        return values, vectors[:, -rank:].T
+    scale = np.where(values > DENSE_TOLERANCE * values[-1], values, np.inf)
+    return values, (matrix.T @ vectors[:, -rank:] / scale).T
 
 
 def peak(levels: Sequence[float], values: Sequence[float]) -> float:
