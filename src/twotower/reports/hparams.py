@@ -6,7 +6,7 @@ from typing import Any
 from twotower.config.errors import InputError
 from twotower.config.spec import TARGET, locate
 from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, configuration, flat
-from twotower.runs.folder_name import label_of
+from twotower.runs.folder_name import MAX_LABEL, MAX_NAME, NUM_DIGITS, label_of, whole_words
 from twotower.runs.result import VALID, Result
 
 Value = bool | int | float | str
@@ -53,9 +53,11 @@ NEVER = NOT_SHAPING | {"seed", "sweep", "launcher", "hydra"}
 NAMED_BY = ("data", "loss", "index", "embedding_dim")
 SIGNS = "+~"
 NONE = "-"
-BEST_VALID, TEST = "best_valid/monitor", " test/monitor"
-"""What is monitored, whatever it is: a column of its name would lack in runs that monitor something else. The
-space, which no page shows, sorts the final figure to the front."""
+BEST_VALID, TEST = "best_valid/monitor", "test/monitor"
+"""The monitored metric of any name: a column of its own name would be empty in runs that monitor another."""
+
+FIRST = " "
+"""Begins the tag of a final figure; no page shows it. See `curve_tags`."""
 
 OF_INDEX = ("recall_at_100", "latency_ms_p50", "bytes_per_item")
 
@@ -81,19 +83,22 @@ def hparams_of(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
 
 
 def trial_id(settings: Mapping[str, Any], name: str = "") -> str:
-    """Return a readable name that is equal for the seeds of one configuration, and for no other.
+    """Return a name of at most 30 characters: equal for the seeds of one configuration, and for no other.
 
-    The table shows a dozen characters, so what the name of the run's folder says comes first.
+    The table shows a dozen characters, so the name of the run's folder comes first, then a part of the
+    fingerprint.
     """
     values = flat(settings)
-    words = label_of(name) or " ".join(str(values[key]) for key in NAMED_BY if key in values)
-    return f"{words} {configuration(settings, '')[:8]}"
+    words = [str(values[key]) for key in NAMED_BY if key in values]
+    label = label_of(name, MAX_LABEL) or whole_words(words, MAX_NAME - NUM_DIGITS - 1, " ")
+    digits = min(NUM_DIGITS, MAX_NAME - len(label) - 1)
+    return f"{label} {configuration(settings, '')[:digits]}".strip()
 
 
 def columns_of(result: Result) -> dict[str, float]:
-    """Return the figures that HPARAMS has columns of: the same for every run, whatever it monitors.
+    """Return the final figures by tag: the same for every run, whatever it monitors, and cold start's.
 
-    TensorBoard orders them by name, and shows the first five: all but the seconds.
+    HPARAMS sorts them by name and shows the first five: validation, index, test.
     """
     kind = (result.training.monitor or DEFAULT_MONITOR).removeprefix(VALID)
     figures = result.final_figures()
@@ -101,7 +106,8 @@ def columns_of(result: Result) -> dict[str, float]:
     found |= {
         key: figures.get(key) for key in (*(f"index/{key}" for key in OF_INDEX), "timing/total_seconds")
     }
-    return {key: value for key, value in found.items() if value is not None}
+    first = {f"{FIRST}{key}": value for key, value in found.items() if value is not None}
+    return first | {key: value for key, value in figures.items() if key.startswith("cold_start/")}
 
 
 def _default(settings: Mapping[str, Any], key: str) -> Any:
