@@ -61,6 +61,23 @@ def folder_name(texts: Sequence[str]) -> str:
     return f"{short_name(texts, MAX_NAME - NUM_DIGITS - 1)}-{digest}"
 
 
+def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """Return folder names of a sweep's jobs: `folder_name`, or words if they fit and no other job has them.
+
+    So `temp.5,recency180,ivf_flat` needs no hash, though another key than `index` could have this value.
+    """
+    names = [folder_name(texts) for texts in jobs]
+    words = {tuple(texts): ",".join(_safe_words(texts)) for texts in jobs}
+    num_jobs = Counter(words.values())
+
+    def better(name: str, text: str) -> bool:
+        unique = num_jobs[text] == 1 and text not in names
+        return unique and 0 < len(text) <= MAX_NAME and bool(HASH.search(name)) and not HASH.search(text)
+
+    pairs = zip(names, (words[tuple(texts)] for texts in jobs), strict=True)
+    return [text if better(name, text) else name for name, text in pairs]
+
+
 def trial_name(number: int, texts: Sequence[str]) -> str:
     """Return the folder name of a search's trial: its number, and the words that fit."""
     return ODD.sub("-", whole_words([f"{number:04d}", *short_words(texts)], MAX_LABEL, "_"))
@@ -106,8 +123,7 @@ def short_name(texts: Sequence[str], most: int = MAX_NAME) -> str:
 
     Where no word fits, the first one is shortened: to the end of its key with the value, or to its key.
     """
-    shown = short_keys(list(map(key_of, texts)))
-    words = [ODD.sub("-", _word(*each)).strip(",.-") for each in zip(texts, shown, strict=True)]
+    shown, words = short_keys(list(map(key_of, texts))), _safe_words(texts)
     seeds = [word for word in words if SEED.fullmatch(word)]
     room = most - sum(len(seed) + 1 for seed in seeds)
     others = [(word, key) for word, key in zip(words, shown, strict=True) if word and word not in seeds]
@@ -153,6 +169,10 @@ def _exact(text: str) -> str | None:
 
 def _words(texts: Sequence[str]) -> list[str]:
     return [_word(*each) for each in zip(texts, short_keys(list(map(key_of, texts))), strict=True)]
+
+
+def _safe_words(texts: Sequence[str]) -> list[str]:
+    return [ODD.sub("-", word).strip(",.-") for word in _words(texts)]
 
 
 def _word(text: str, shown: str) -> str:

@@ -12,6 +12,7 @@ from twotower.runs.folder_name import (
     MAX_LABEL,
     SHORT,
     folder_name,
+    job_names,
     label_of,
     short_keys,
     trial_name,
@@ -130,6 +131,31 @@ def test_a_trial_is_named_by_its_number_and_by_what_it_tries() -> None:
     assert (
         trial_name(3, [*tried, "loss.temperature=1.5"]) == "0003_dim128_lr.0107_ivf_sq"
     )  # no part of a word
+
+
+def test_a_job_is_named_in_words_where_no_other_job_of_the_sweep_has_them() -> None:
+    kept = ["loss.temperature=0.5", "objective.recency_half_life_days=180"]
+    quoted = (
+        ["user_tower.residual='null'", "embedding_dim=8"],
+        ["user_tower.residual=null", "embedding_dim=8"],
+    )
+    jobs = [[*kept, f"index={index}"] for index in ("auto", "ivf_pq", "ivf_flat", "ivf_flat")]
+    names = job_names([*jobs, *quoted])
+    assert names[:4] == [
+        "temp.5,recency180,index=auto",
+        "temp.5,recency180,index=ivf_pq",
+        "temp.5,recency180,ivf_flat",
+        "temp.5,recency180,ivf_flat",  # the same job twice
+    ]
+    assert [re.search(DIGEST, name) is not None for name in names[4:]] == [True, False]
+    assert len(set(names)) == 5
+
+
+@given(st.lists(commands, max_size=6))
+def test_jobs_of_a_sweep_share_a_name_only_if_they_are_the_same(jobs: list[list[str]]) -> None:
+    names = job_names(jobs)
+    assert len(set(names)) == len(set(map(tuple, jobs)))
+    assert all(0 < len(name) <= 30 for name in names)
 
 
 def test_keys_of_one_short_name_are_told_apart_by_as_little_as_that_takes() -> None:
