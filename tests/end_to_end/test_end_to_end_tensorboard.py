@@ -89,6 +89,13 @@ def values_of(events: EventAccumulator, tag: str) -> list[float]:
     return [event.value for event in events.Scalars(tag)]
 
 
+def test_the_result_has_the_defaults_that_the_settings_leave_out(done: Path) -> None:
+    settings, defaults = yaml.safe_load((done / "config.yaml").read_text()), result_of(done)["defaults"]
+    assert "learned_temperature" not in settings["loss"]
+    assert defaults["loss.learned_temperature"] is False
+    assert "loss.temperature" not in defaults  # stated
+
+
 def test_nothing_of_lightning_or_the_old_layout_is_left(done: Path) -> None:
     assert not (done / "tensorboard").exists()
     assert not (done / "hparams.yaml").exists()

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from twotower.config.errors import InputError
-from twotower.config.spec import TARGET, locate
+from twotower.runs.defaults import defaults_of
 from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, configuration, flat
 from twotower.runs.folder_name import MAX_LABEL, MAX_NAME, NUM_DIGITS, label_of, whole_words
 from twotower.runs.result import VALID, Result
@@ -52,7 +51,7 @@ NEVER = NOT_SHAPING | {"seed", "sweep", "launcher", "hydra"}
 
 NAMED_BY = ("data", "loss", "index", "embedding_dim")
 SIGNS = "+~"
-NONE = "-"
+NONE, NULL = "-", "null"
 BEST_VALID, TEST = "best_valid/monitor", "test/monitor"
 """The monitored metric of any name: a column of its own name would be empty in runs that monitor another."""
 
@@ -67,18 +66,17 @@ def hparams_of(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
 
     A choice is named by its class, so that its column reads the same whether it was typed or not.
     """
-    values = flat(settings)
-    for key in (*ALWAYS, *SOME_HAVE):
-        if key not in values and (default := _default(settings, key)) is not None:
-            values |= flat({key: default})
+    stated = flat(settings)
+    values = {key: value for key, value in defaults_of(settings).items() if value != NULL} | stated
     values |= {key: str(values.get(key, NONE)) for key in SOME_HAVE}
     found = {key: values[key] for key in (*ALWAYS, *SOME_HAVE) if key in values}
+    stated |= {key: values[key] for key in SOME_HAVE}
     for override in overrides:
         key, _, text = override.partition("=")
         key = key.lstrip(SIGNS).partition("@")[0]
         if key.partition(".")[0] in NEVER:
             continue
-        found[key] = values[key] if key in values and settings.get(key) != {} else text or "(removed)"
+        found[key] = stated[key] if key in stated and settings.get(key) != {} else text or "(removed)"
     return found
 
 
@@ -108,16 +106,3 @@ def columns_of(result: Result) -> dict[str, float]:
     }
     first = {f"{FIRST}{key}": value for key, value in found.items() if value is not None}
     return first | {key: value for key, value in figures.items() if key.startswith("cold_start/")}
-
-
-def _default(settings: Mapping[str, Any], key: str) -> Any:
-    *path, name = key.split(".")
-    choice: Any = settings
-    try:
-        for part in path:
-            choice = choice[part]
-        kind: Any = locate(choice[TARGET])
-        field = kind.Config.model_fields[name]
-    except (InputError, KeyError, TypeError, AttributeError):
-        return None
-    return None if field.is_required() else field.get_default(call_default_factory=True)

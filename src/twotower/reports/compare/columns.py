@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from twotower.reports.compare.comparison import Comparison, Row
-from twotower.reports.compare.entries import label, written
+from twotower.reports.compare.entries import label, validation_key, written
 from twotower.reports.compare.judge import NOT_COMPARABLE, NOT_TESTED, Difference
 from twotower.reports.compare.record import ABSENT, DAMAGED
 from twotower.runs.folder_name import rounded, short_keys, short_words
@@ -77,13 +77,16 @@ def number_of(text: str) -> float | None:
 
 
 def figures_of(comparison: Comparison) -> list[Column]:
-    """Return the figures, the difference and, last, the verdict."""
+    """Return the figures, that of the validation split first, the difference and, last, the verdict."""
     rows, metric = comparison.rows, comparison.metric
-    found = [Column(label(metric), [written(metric, row.value) for row in rows])]
+    of_keys = {
+        key: Column(label(key), [written(key, row.entry.figures.get(key)) for row in rows])
+        for key in (*comparison.columns, metric)
+    }
+    first = [of_keys.pop(key) for key in (validation_key(metric), metric) if key in of_keys]
     if any(row.spread for row in rows):
-        found.append(Column("mean ± sd (seeds)", [_spread(metric, row) for row in rows]))
-    for key in comparison.columns:
-        found.append(Column(label(key), [written(key, row.entry.figures.get(key)) for row in rows]))
+        first.append(Column("mean ± sd (seeds)", [_spread(metric, row) for row in rows]))
+    found = [*first, *of_keys.values()]
     told = [told_of(row.verdict, reason_beside(row)) for row in rows]
     return [*found, *_difference(metric, [row.difference for row in rows]), Column(VERDICT, told, True)]
 
