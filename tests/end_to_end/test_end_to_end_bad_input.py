@@ -459,7 +459,7 @@ def test_a_defect_of_ours_exits_1(
     assert (result["status"], result["error"]) == ("failed", "RuntimeError: the disk is on fire")
     assert "Traceback" in (folder / "train.log").read_text()
     names = {path.name for path in folder.iterdir() if not path.name.startswith("events.out.tfevents.")}
-    assert names == {".run.lock", "config.yaml", "for-hparams", "overrides.yaml", "result.json", "train.log"}
+    assert names == {".run.lock", "config.yaml", "overrides.yaml", "result.json", "train.log"}
 
 
 @pytest.mark.parametrize("script", ["reindex.py", "evaluate.py"])

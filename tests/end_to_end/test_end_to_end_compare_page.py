@@ -2,6 +2,7 @@
 
 import json
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,7 +120,31 @@ def test_what_differs_comes_first_and_the_verdict_is_in_sight(page: Any, address
     assert 0 <= name["x"] < verdict["x"] < verdict["x"] + verdict["width"] <= 1300
     headings = [text for text in page.locator("#table thead th").all_inner_texts() if text]
     at = headings.index("recall@20")
-    assert (headings[1], headings[at + 1], headings[-1]) == ("what differs", "valid recall@20", "verdict")
+    assert headings[1] == "what differs"
+    assert headings[at - 1 : at + 3] == ["valid recall@20", "recall@20", "difference", "verdict"]
+
+
+def test_the_interval_is_never_under_the_verdict(page: Any, tmp_path: Path) -> None:
+    users = Users()
+    runs = [
+        write_run(
+            tmp_path / f"sweep/dim{16 * n},temp1.0,index={index}",
+            users,
+            users.recall(0.7 + n / 9, n),
+            changes=varied(n) | {"index": index},
+        )
+        for n, index in ((1, "IVFPQ"), (2, "FlatIP"), (3, "IVFFlat"))
+    ]
+    (tmp_path / "page.html").write_text(as_html(compare(runs, Options())), encoding="utf-8")
+    opened(page, (tmp_path / "page.html").as_uri(), 1300)
+    intervals = page.get_by_text("[", exact=False).and_(page.locator("#table tbody small"))
+    assert intervals.count() == 2  # of three rows one is the baseline
+    for row in page.locator("#table tbody tr").all():
+        verdict = row.locator(".verdicts").bounding_box()
+        assert verdict["x"] + verdict["width"] <= 1300
+        for interval in row.locator("td.number small").all():
+            shown = interval.bounding_box()
+            assert shown["x"] + shown["width"] <= verdict["x"]
 
 
 def test_settings_have_columns_that_are_sorted_as_numbers(page: Any, address: str) -> None:

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from twotower.config.errors import InputError
-from twotower.config.spec import TARGET, locate
+from twotower.runs.defaults import defaults_of
 from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, configuration, flat
-from twotower.runs.folder_name import label_of
+from twotower.runs.folder_name import MAX_LABEL, MAX_NAME, NUM_DIGITS, label_of, whole_words
 from twotower.runs.result import VALID, Result
 
 Value = bool | int | float | str
@@ -52,10 +51,12 @@ NEVER = NOT_SHAPING | {"seed", "sweep", "launcher", "hydra"}
 
 NAMED_BY = ("data", "loss", "index", "embedding_dim")
 SIGNS = "+~"
-NONE = "-"
-BEST_VALID, TEST = "best_valid/monitor", " test/monitor"
-"""What is monitored, whatever it is: a column of its name would lack in runs that monitor something else. The
-space, which no page shows, sorts the final figure to the front."""
+NONE, NULL = "-", "null"
+BEST_VALID, TEST = "best_valid/monitor", "test/monitor"
+"""The monitored metric of any name: a column of its own name would be empty in runs that monitor another."""
+
+FIRST = " "
+"""Begins the tag of a final figure; no page shows it. See `curve_tags`."""
 
 OF_INDEX = ("recall_at_100", "latency_ms_p50", "bytes_per_item")
 
@@ -65,35 +66,37 @@ def hparams_of(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[st
 
     A choice is named by its class, so that its column reads the same whether it was typed or not.
     """
-    values = flat(settings)
-    for key in (*ALWAYS, *SOME_HAVE):
-        if key not in values and (default := _default(settings, key)) is not None:
-            values |= flat({key: default})
+    stated = flat(settings)
+    values = {key: value for key, value in defaults_of(settings).items() if value != NULL} | stated
     values |= {key: str(values.get(key, NONE)) for key in SOME_HAVE}
     found = {key: values[key] for key in (*ALWAYS, *SOME_HAVE) if key in values}
+    stated |= {key: values[key] for key in SOME_HAVE}
     for override in overrides:
         key, _, text = override.partition("=")
         key = key.lstrip(SIGNS).partition("@")[0]
         if key.partition(".")[0] in NEVER:
             continue
-        found[key] = values[key] if key in values and settings.get(key) != {} else text or "(removed)"
+        found[key] = stated[key] if key in stated and settings.get(key) != {} else text or "(removed)"
     return found
 
 
 def trial_id(settings: Mapping[str, Any], name: str = "") -> str:
-    """Return a readable name that is equal for the seeds of one configuration, and for no other.
+    """Return a name of at most 30 characters: equal for the seeds of one configuration, and for no other.
 
-    The table shows a dozen characters, so what the name of the run's folder says comes first.
+    The table shows a dozen characters, so the name of the run's folder comes first, then a part of the
+    fingerprint.
     """
     values = flat(settings)
-    words = label_of(name) or " ".join(str(values[key]) for key in NAMED_BY if key in values)
-    return f"{words} {configuration(settings, '')[:8]}"
+    words = [str(values[key]) for key in NAMED_BY if key in values]
+    label = label_of(name, MAX_LABEL) or whole_words(words, MAX_NAME - NUM_DIGITS - 1, " ")
+    digits = min(NUM_DIGITS, MAX_NAME - len(label) - 1)
+    return f"{label} {configuration(settings, '')[:digits]}".strip()
 
 
 def columns_of(result: Result) -> dict[str, float]:
-    """Return the figures that HPARAMS has columns of: the same for every run, whatever it monitors.
+    """Return the final figures by tag: the same for every run, whatever it monitors, and cold start's.
 
-    TensorBoard orders them by name, and shows the first five: all but the seconds.
+    HPARAMS sorts them by name and shows the first five: validation, index, test.
     """
     kind = (result.training.monitor or DEFAULT_MONITOR).removeprefix(VALID)
     figures = result.final_figures()
@@ -101,17 +104,5 @@ def columns_of(result: Result) -> dict[str, float]:
     found |= {
         key: figures.get(key) for key in (*(f"index/{key}" for key in OF_INDEX), "timing/total_seconds")
     }
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def _default(settings: Mapping[str, Any], key: str) -> Any:
-    *path, name = key.split(".")
-    choice: Any = settings
-    try:
-        for part in path:
-            choice = choice[part]
-        kind: Any = locate(choice[TARGET])
-        field = kind.Config.model_fields[name]
-    except (InputError, KeyError, TypeError, AttributeError):
-        return None
-    return None if field.is_required() else field.get_default(call_default_factory=True)
+    first = {f"{FIRST}{key}": value for key, value in found.items() if value is not None}
+    return first | {key: value for key, value in figures.items() if key.startswith("cold_start/")}

@@ -20,6 +20,7 @@ from twotower.reports.projector import write_projector
 from twotower.runs.fingerprint import DEFAULT_MONITOR
 from twotower.runs.outcome import Ending, Outcome
 from twotower.runs.result import Result
+from twotower.training.scalars import curve_tags
 
 VALID_KINDS = ("recall", "ndcg", "mrr", "coverage")
 
@@ -38,12 +39,6 @@ def _layout(settings: Mapping[str, Any]) -> Summary:
             "temperature": ["train/temperature"],
         },
         "valid": chosen | valid,
-        "index": {
-            "recall against exact search": ["index/recall_at_100"],
-            "latency of one query, ms": ["index/latency_ms_p(50|99)"],
-            "bytes an item": ["index/bytes_per_item"],
-            f"cost on recall@{k}": [f"index/drop_recall_at_{k}"],
-        },
         "health of the embeddings": {
             "effective rank": ["health/(user|item)_effective_rank"],
             "mean cosine": ["health/(user|item)_mean_cosine"],
@@ -57,7 +52,9 @@ def _layout(settings: Mapping[str, Any]) -> Summary:
         groups["refit"] = {"loss": ["refit-train/loss"]}
     return custom_scalars(
         {
-            category: {title: ["Multiline", [f"^{tag}$" for tag in tags]] for title, tags in charts.items()}
+            category: {
+                title: ["Multiline", [f"^\\d+ {tag}$" for tag in tags]] for title, tags in charts.items()
+            }
             for category, charts in groups.items()
         }
     )
@@ -72,23 +69,21 @@ STATUS = {
 
 MAX_PROJECTED, RGBA = 2_000, 4
 OF_SWEEP = ".sweep"
-HPARAMS = "for-hparams"
-"""The sub-folder, and so the run of TensorBoard, that is the session of the HPARAMS tab. Behind the hyphen
-TensorBoard breaks a long name, so that it is told from the run with the curves."""
-
 SESSION = ".session"
-"""Ends the name of the event file that holds the hyper-parameters, the figures and how the run ended."""
+"""Ends the name of the event file that holds the hyper-parameters, the figures and the status of the run."""
+
+EARLIER_SESSION = "for-hparams"
+"""Folder of this file in runs of earlier versions."""
 
 
 class Board:
     """The TensorBoard side of a run.
 
-    HPARAMS is fed by one start summary and one hand-built end summary with the true outcome, and no
-    experiment summary: of those TensorBoard takes one at random, and loses the columns that only other runs
-    have. Without one its columns are the union of all runs', with their real types, and every scalar that is
-    in a session's run or below it. So the session is a run of its own below the one with the curves.
-    TensorBoard believes the first summary that it reads, so a session is one file, which is written anew
-    when the run ends or is gone on with.
+    The run is a session of HPARAMS: one start summary, and one hand-built end summary with the true status.
+    It has no experiment summary: of several TensorBoard reads one at random, and loses the columns that only
+    other runs have. Without one the columns are the union of all runs', with their types, and every scalar of
+    the run; `curve_tags` explains their order. TensorBoard reads the first summary of a session, so it is a
+    file of its own, which is replaced when the run ends or is resumed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -127,12 +122,12 @@ class Board:
         self.writer.flush()
 
     def result(self, result: Result) -> None:
-        """Write the final figures, and the curves of the towers where another run trained them."""
-        for tag, value in result.final_figures().items():
-            self.writer.add_scalar(tag, value, 0)
+        """Write the curves of towers that another run trained; the final figures are written at the end."""
+        monitor = result.training.monitor
         for step, figures in result.reused_curves():
-            for tag, value in figures.items():
-                self.writer.add_scalar(tag, value, step)
+            for key, value in figures.items():
+                for tag in curve_tags(key, monitor):
+                    self.writer.add_scalar(tag, value, step)
         self.columns, self.outcome = columns_of(result), result.status
 
     def index_curve(
@@ -155,12 +150,12 @@ class Board:
         )
 
     def _forget_session(self) -> None:
-        for folder in (self.folder, self.folder / HPARAMS):  # in the first it once was
+        for folder in (self.folder, self.folder / EARLIER_SESSION):
             for file in folder.glob(f"*{SESSION}"):
                 file.unlink()
 
     def _write_session(self, *summaries: Summary) -> None:
-        with SummaryWriter(str(self.folder / HPARAMS), filename_suffix=SESSION) as writer:
+        with SummaryWriter(str(self.folder), filename_suffix=SESSION) as writer:
             for summary in summaries:
                 writer._get_file_writer().add_summary(summary)
 

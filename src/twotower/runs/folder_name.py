@@ -29,43 +29,67 @@ SHORT = {
 }
 """What keys that vary often are called; of others the last part is shown, or more where two share it."""
 
-SEEN = 30
-"""Characters that TensorBoard shows: a name that fits says all that was typed."""
+MAX_NAME = 30
+"""Characters of the name of a job or trial, which are as many as TensorBoard shows of it."""
 
-SEEN_OF_TRIAL = 26
-"""Characters that TensorBoard shows in a window of 1300 pixels; of a trial no word is longer than that."""
+MAX_LABEL = 26
+"""Characters of the name of a trial, and of a job in HPARAMS, where a part of the fingerprint follows."""
 
-MAX_NAME = 120
+NUM_DIGITS = 8
 ODD = re.compile(r"[^A-Za-z0-9._=,+\-\[\]]+")
 NUMBERS = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?(e-?\d{1,3})?|\[[0-9.,-]*\]", re.ASCII)
 PLAIN = re.compile(r"[a-z_][\w.]*=([\w.+-]+|\[[\w.,+-]*\])", re.ASCII)
 BARE = re.compile(rf"(?!({'|'.join(SHORT.values())})([\d.-]|$))[a-z_][\w.]*", re.ASCII)
 WORD = re.compile(r"(?!(true|false|null)$)[A-Za-z]\w*")
 TIME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-\d{6}"
+CHOICE = re.compile(r"^[a-z_][\w.]*=(?=[A-Za-z])")
 HASH = re.compile(r"-[0-9a-f]{8}$")
 SEED = re.compile(r"(^|(?<=[,/]))seed=?-?\d+(,|$|(?=[/_-]))")
 
 
 def folder_name(texts: Sequence[str]) -> str:
-    """Return a folder name for overrides; different ones never share one, nor do null and 'null'.
+    """Return a folder name of at most `MAX_NAME` characters for overrides, equal only for equal overrides.
 
-    What does not fit, or cannot be told from the name again, is told apart by a hash at the end.
+    It is the overrides in short form if these fit and can be read back from it (`null` and `'null'` differ).
+    Otherwise it is the words that fit, and a hash.
     """
     exact = [_exact(text) for text in texts]
     name = ",".join(word or "" for word in exact)
-    if all(exact) and len(name) <= SEEN and not HASH.search(name):
+    if all(exact) and len(name) <= MAX_NAME and not HASH.search(name):
         return name
-    digest = hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:8]
-    return f"{short_name(texts)}-{digest}"
+    digest = hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:NUM_DIGITS]
+    return f"{short_name(texts, MAX_NAME - NUM_DIGITS - 1)}-{digest}"
+
+
+def job_names(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """Return folder names of a sweep's jobs: `folder_name`, or words if they fit and no other job has them.
+
+    So `temp.5,recency180,ivf_flat` needs no hash, though another key than `index` could have this value.
+    """
+    names = [folder_name(texts) for texts in jobs]
+    words = {tuple(texts): ",".join(_safe_words(texts)) for texts in jobs}
+    num_jobs = Counter(words.values())
+
+    def better(name: str, text: str) -> bool:
+        unique = num_jobs[text] == 1 and text not in names
+        return unique and 0 < len(text) <= MAX_NAME and bool(HASH.search(name)) and not HASH.search(text)
+
+    pairs = zip(names, (words[tuple(texts)] for texts in jobs), strict=True)
+    return [text if better(name, text) else name for name, text in pairs]
 
 
 def trial_name(number: int, texts: Sequence[str]) -> str:
-    """Return the folder name of a search's trial: its number, and as much of what it tries as is seen."""
-    name = f"{number:04d}"
-    for word in short_words(texts):
-        if len(name) + len(word) < SEEN_OF_TRIAL:
-            name += f"_{word}"
-    return ODD.sub("-", name)
+    """Return the folder name of a search's trial: its number, and the words that fit."""
+    return ODD.sub("-", whole_words([f"{number:04d}", *short_words(texts)], MAX_LABEL, "_"))
+
+
+def whole_words(words: Sequence[str], most: int, joint: str = ",") -> str:
+    """Return words in one text of at most `most` characters; a word that does not fit is left out."""
+    text = ""
+    for word in words:
+        longer = f"{text}{joint}{word}" if text else word
+        text = longer if len(longer) <= most else text
+    return text
 
 
 def short_words(texts: Sequence[str]) -> list[str]:
@@ -94,14 +118,38 @@ def rounded(value: str) -> str:
         return value
 
 
-def short_name(texts: Sequence[str]) -> str:
-    """Return what was typed in short words, which different overrides may share."""
-    return ODD.sub("-", ",".join(_words(texts)))[:MAX_NAME].strip(",.-")
+def short_name(texts: Sequence[str], most: int = MAX_NAME) -> str:
+    """Return overrides in short words, as many as fit; different overrides may share the text.
+
+    Where no word fits, the first one is shortened: to the end of its key with the value, or to its key.
+    """
+    shown, words = short_keys(list(map(key_of, texts))), _safe_words(texts)
+    seeds = [word for word in words if SEED.fullmatch(word)]
+    room = most - sum(len(seed) + 1 for seed in seeds)
+    others = [(word, key) for word, key in zip(words, shown, strict=True) if word and word not in seeds]
+    text = whole_words([word for word, _ in others], room)
+    if others and not text:
+        text = _shortened(*others[0], room)
+    return ",".join(filter(None, [text, *seeds]))
 
 
-def label_of(name: str) -> str:
-    """Return what a run's folder name says of its configuration: it lacks time, hash and seed."""
-    return without_seed(HASH.sub("", re.sub(rf"^{TIME}_?|_?{TIME}$", "", name)))
+def _shortened(word: str, key: str, most: int) -> str:
+    starts = [0, *(part.end() for part in re.finditer(r"[._]", key) if word.startswith(key))]
+    endings = (each[at:] for each in (word, ODD.sub("-", key)) for at in starts)
+    return next((each for each in endings if len(each) <= most), "")
+
+
+def label_of(name: str, most: int | None = None) -> str:
+    """Return the configuration that a run's folder name shows: the name without time, hash and seed.
+
+    Args:
+        name: of the folder.
+        most: characters; in a longer label keys of text values are left out, then the words that do not fit.
+    """
+    label = without_seed(HASH.sub("", re.sub(rf"^{TIME}_?|_?{TIME}$", "", name)))
+    if most is None or len(label) <= most:
+        return label
+    return whole_words([CHOICE.sub("", word) for word in re.split(r",(?![^\[]*\])", label)], most)
 
 
 def without_seed(name: str) -> str:
@@ -121,6 +169,10 @@ def _exact(text: str) -> str | None:
 
 def _words(texts: Sequence[str]) -> list[str]:
     return [_word(*each) for each in zip(texts, short_keys(list(map(key_of, texts))), strict=True)]
+
+
+def _safe_words(texts: Sequence[str]) -> list[str]:
+    return [ODD.sub("-", word).strip(",.-") for word in _words(texts)]
 
 
 def _word(text: str, shown: str) -> str:

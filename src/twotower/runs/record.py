@@ -7,6 +7,7 @@ from twotower.config.spec import TARGET
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.baselines.run import BaselineReports
 from twotower.evaluation.evaluator import Report
+from twotower.runs.defaults import defaults_of
 from twotower.runs.fingerprint import DATA_KEYS, DEFAULT_MONITOR, configuration, fingerprint, shaping_training
 from twotower.runs.provenance import (
     evaluation_fingerprint,
@@ -32,6 +33,7 @@ def identity(settings: Mapping[str, Any], data_identity: str, overrides: Sequenc
         "evaluation_fingerprint": evaluation_fingerprint(settings),
         "seed": settings["seed"],
         "overrides": list(overrides),
+        "defaults": defaults_of(settings),
         "provenance": provenance(),
     }
 

@@ -43,6 +43,8 @@ class Result(BaseModel):
     training_fingerprint: str = ""
     evaluation_fingerprint: str = ""
     overrides: list[str] = []
+    defaults: dict[str, bool | int | float | str] = {}
+    """Settings that the run's YAML leaves out, by flat key."""
     provenance: Provenance = Provenance()
     data: Data = Data()
     higher_is_better: dict[str, bool | None] = {}

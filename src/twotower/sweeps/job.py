@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from twotower.config.errors import InputError
 from twotower.config.problems import NOT_VARIED, Mistakes, Problem, raise_problems
 from twotower.runs.fingerprint import NOT_SHAPING, flat, shaping_training
-from twotower.runs.folder_name import folder_name
+from twotower.runs.folder_name import folder_name, job_names
 from twotower.runs.run import Run
 from twotower.runs.run_files import CONFIG
 from twotower.sweeps.space import Axis
@@ -105,9 +105,10 @@ class SweepContext:
         """
         jobs: list[Job] = []
         problems: list[Problem] = []
-        for texts in combinations:
+        all_texts = list(combinations)
+        for texts, name in zip(all_texts, job_names(all_texts), strict=True):
             try:
-                jobs.append(self.job(texts))
+                jobs.append(self.job(texts, name))
             except Mistakes as error:
                 problems += error.problems
             except InputError as error:

@@ -4,7 +4,6 @@ import dataclasses
 import logging
 import time
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.curves import Curves, Watch
@@ -24,6 +22,7 @@ from twotower.training.callbacks.run_away import RunAway
 from twotower.training.checkpoints import CheckedCheckpoints, write_checkpoint
 from twotower.training.compiled import compiled
 from twotower.training.module import RetrievalModule
+from twotower.training.scalars import Scalars
 from twotower.training.trackers.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 
@@ -59,18 +58,6 @@ class Fitted:
     curves: dict[str, list[float]] = field(default_factory=dict)
     epoch_steps: int = 0
     chosen: dict[str, float | None] = field(default_factory=dict)
-
-
-class Scalars(TensorBoardLogger):
-    """Lightning's, straight into the run's folder, without its empty hparams.yaml and its `epoch` curve."""
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write scalars."""
-        super().log_metrics({key: value for key, value in metrics.items() if key != "epoch"}, step)
-
-    def save(self) -> None:
-        """Write what is still in memory."""
-        self.experiment.flush()
 
 
 class Clock(pl.Callback):
@@ -149,7 +136,7 @@ def fit(
     trainer = pl.Trainer(
         max_epochs=0 if epochs == 0 else choice.max_epochs,
         logger=[
-            Scalars(folder, name="", version="", default_hp_metric=False, prefix=_prefix(name)),
+            Scalars(folder, _prefix(name), choice.monitor),
             *(tracker.loggers(_prefix(name)) if tracker else ()),
         ],
         callbacks=[

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from twotower.reports.tensorboard import HPARAMS, Board, draw_sweep
+from twotower.reports.tensorboard import Board, draw_sweep
 from twotower.runs.outcome import Outcome, outcome_of
 from twotower.runs.result import Result
 from twotower.runs.result_parts import Training
+from twotower.training.scalars import Scalars
 
 SWEEP = "default/by_index"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -61,14 +62,15 @@ ENDED_WELL = {
 """Eight jobs, of which the first of each width trained; the last two are seeds of one configuration."""
 
 TRAINED = ("index=A", "dim64")
-COLUMNS = {
+COLUMNS = [
+    " best_valid/monitor",
+    " index/bytes_per_item",
+    " index/latency_ms_p50",
+    " index/recall_at_100",
     " test/monitor",
-    "best_valid/monitor",
-    "index/bytes_per_item",
-    "index/latency_ms_p50",
-    "index/recall_at_100",
-    "timing/total_seconds",
-}
+    " timing/total_seconds",
+]
+CURVES = ["1 monitor/valid/recall_at_20", "2 train/loss", "3 valid/recall_at_20", "5 health/top_1_share"]
 
 
 def value_of(name: str) -> float:
@@ -102,9 +104,11 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
             result = result_of(value_of(name), **more)
             outcomes.append(outcome_of(name, folder / name, result, 1.0, False))
             if trained(name):  # as the trainer does
+                trainer = Scalars(folder / name, "", METRIC)
                 for step, value in zip((9, 19), result.curves[METRIC], strict=True):
-                    board.writer.add_scalar(METRIC, value, step)
-                    board.writer.add_scalar("health/top_1_share", 0.5, step)
+                    figures = {METRIC: value, "health/top_1_share": 0.5, "train/loss": 7.0, "epoch": 1.0}
+                    trainer.log_metrics(figures, step)
+                trainer.experiment.close()
             board.result(result)
     with Board(folder / "rejected") as board:
         board.start(settings_of(8, "A"), "x: 1", ["embedding_dim=8"])
@@ -112,9 +116,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     end_with(ValueError("no"), folder / "failed", settings_of(8, "A", more=True), ["more=true"])
     with Board(folder / "pruned") as board:
         board.start(settings_of(8, "B"), "x: 1", ["embedding_dim=8"])
-        board.writer.add_scalar(METRIC, 0.25, 9)
         pruned = Result(status="pruned", curves={METRIC: [0.25]}, training=Training(monitor=METRIC))
-        board.result(pruned)
+        board.result(pruned.having(training_reused_from="itself"))  # which writes the curve
     interrupted = settings_of(8, "C", other="text")
     end_with(KeyboardInterrupt(), folder / "interrupted", interrupted, ["other=text"])
     draw_sweep(folder, outcomes[:3], METRIC)
@@ -162,7 +165,7 @@ def server(sweep: Path) -> Iterator[Server]:
 
 
 def run_of(session: str) -> str:
-    return session.removeprefix(f"{SWEEP}/").removesuffix(f"/{HPARAMS}")
+    return session.removeprefix(f"{SWEEP}/")
 
 
 @pytest.fixture(scope="module")
@@ -178,19 +181,33 @@ def columns(server: Server) -> Any:
     return server.ask("plugin/hparams/experiment", {})
 
 
-def test_runs_are_named_by_their_folders(server: Server) -> None:
-    runs = json.loads(server.get("runs"))
-    assert f"{SWEEP}/dim16,index=A" in runs
-    assert len(runs) == 2 * 12 + 1  # each with its session, and the sweep's own
+def test_each_job_is_one_run_named_by_its_folder(server: Server) -> None:
+    names = {*ENDED_WELL, "rejected", "failed", "pruned", "interrupted"}
+    assert set(json.loads(server.get("runs"))) == {f"{SWEEP}/{name}" for name in names} | {SWEEP}
+
+
+def shown_first(tag: str) -> list[tuple[bool, float, str]]:
+    """Return the place of a tag in TIME SERIES: digits first, as numbers, then all other characters."""
+    parts = re.findall(r"/|\d+|.", tag)
+    return [
+        (not (part == "/" or part.isdigit()), float(part) if part.isdigit() else 0, part) for part in parts
+    ]
+
+
+def test_time_series_opens_on_the_monitored_curve_and_ends_with_the_final_figures(server: Server) -> None:
+    of_runs = json.loads(server.get("plugin/timeseries/tags"))["scalars"]["runTagInfo"].values()
+    tags = {tag for of_run in of_runs for tag in of_run}
+    assert sorted(tags, key=shown_first) == [*CURVES, *COLUMNS]
 
 
 def test_every_job_that_ended_well_has_its_curve_also_where_another_trained(server: Server) -> None:
     tags = json.loads(server.get("plugin/scalars/tags"))
-    with_curve = {run.removeprefix(f"{SWEEP}/") for run, of_run in tags.items() if METRIC in of_run}
-    assert with_curve == {*ENDED_WELL, "pruned"}
-    for name in ENDED_WELL:
-        points = json.loads(server.get("plugin/scalars/scalars", run=f"{SWEEP}/{name}", tag=METRIC))
-        assert [(step, value) for _, step, value in points] == [(9, 0.03125), (19, value_of(name))]
+    for tag in (f"1 monitor/{METRIC}", f"3 {METRIC}"):
+        with_curve = {run.removeprefix(f"{SWEEP}/") for run, of_run in tags.items() if tag in of_run}
+        assert with_curve == {*ENDED_WELL, "pruned"}
+        for name in ENDED_WELL:
+            points = json.loads(server.get("plugin/scalars/scalars", run=f"{SWEEP}/{name}", tag=tag))
+            assert [(step, value) for _, step, value in points] == [(9, 0.03125), (19, value_of(name))]
 
 
 def test_one_session_a_job_and_seeds_in_one_group(groups: Any) -> None:
@@ -198,7 +215,7 @@ def test_one_session_a_job_and_seeds_in_one_group(groups: Any) -> None:
     assert len(groups) == 11
     seeds = groups["dim64,index=A,seed1;dim64,index=A,seed2"]
     mean = (value_of("dim64,index=A,seed1") + value_of("dim64,index=A,seed2")) / 2
-    assert metrics_of(seeds)["best_valid/monitor"] == pytest.approx(mean)
+    assert metrics_of(seeds)[" best_valid/monitor"] == pytest.approx(mean)
     assert seeds["name"].split()[0] == "dim64,index=A"
     assert {group["name"].split()[0] for name, group in groups.items() if name in ENDED_WELL} == {
         name for name in ENDED_WELL if "seed" not in name
@@ -209,7 +226,7 @@ def test_every_session_that_ended_well_has_every_column_that_is_shown(columns: A
     """TensorBoard shows five of each, and leaves a session out of the coordinates that lacks one."""
     shown = [each["name"]["tag"] for each in columns["metricInfos"][:5]]
     settings = [each["name"] for each in columns["hparamInfos"][:5]]
-    assert shown[0].strip() == "test/monitor"
+    assert shown == COLUMNS[:5]  # before the curves, and validation before test
     assert settings[:2] == ["embedding_dim", "index"]  # what varies comes first
     for name in list(ENDED_WELL)[:6]:
         assert {*shown} <= metrics_of(groups[name]).keys()
@@ -223,11 +240,11 @@ def metrics_of(group: Any) -> dict[str, float]:
 def test_every_job_that_ended_well_has_its_index_figures(groups: Any) -> None:
     for name in list(ENDED_WELL)[:6]:
         found, value = metrics_of(groups[name]), value_of(name)
-        assert found["index/recall_at_100"] == pytest.approx(1 - value / 4)
-        assert found["index/latency_ms_p50"] == pytest.approx(value)
-        assert found["index/bytes_per_item"] == pytest.approx(256 * value)
+        assert found[" index/recall_at_100"] == pytest.approx(1 - value / 4)
+        assert found[" index/latency_ms_p50"] == pytest.approx(value)
+        assert found[" index/bytes_per_item"] == pytest.approx(256 * value)
         assert found[" test/monitor"] == pytest.approx(value - 0.0625)
-        assert found["timing/total_seconds"] == 2.0
+        assert found[" timing/total_seconds"] == 2.0
 
 
 def test_how_each_job_ended(groups: Any) -> None:
@@ -261,21 +278,20 @@ def test_no_column_is_lost_and_each_has_its_type(columns: Any) -> None:
         "trainer.max_epochs": "FLOAT64",
         "trainer.monitor": "STRING",
     }
-    assert {each["name"]["tag"] for each in columns["metricInfos"]} == COLUMNS
+    assert [each["name"]["tag"] for each in columns["metricInfos"]] == [*COLUMNS, *CURVES]
     assert {each["name"].get("group", "") for each in columns["metricInfos"]} == {""}
 
 
 def test_layout_of_the_custom_scalars(server: Server) -> None:
     layout = json.loads(server.get("plugin/custom_scalars/layout"))
     charts = {group["title"]: [chart["title"] for chart in group["chart"]] for group in layout["category"]}
-    assert list(charts) == ["train", "valid", "index", "health of the embeddings", "refit"]
+    assert list(charts) == ["train", "valid", "health of the embeddings", "refit"]
     assert charts["valid"] == ["recall@20", "ndcg@20", "mrr@20", "coverage@20"]
     run = f"{SWEEP}/dim16,index=B"
-    for chart in layout["category"][2]["chart"]:
-        (tag,) = chart["multiline"]["tag"]
-        found = json.loads(server.get("plugin/custom_scalars/scalars", run=run, tag=tag))
-        assert found["regex_valid"]
-        assert len(found["tag_to_events"]) == 1, chart["title"]
+    (tag,) = layout["category"][1]["chart"][0]["multiline"]["tag"]
+    found = json.loads(server.get("plugin/custom_scalars/scalars", run=run, tag=tag))
+    assert found["regex_valid"]
+    assert list(found["tag_to_events"]) == [f"3 {METRIC}"]
 
 
 def test_the_sweep_has_one_figure_of_its_own(server: Server) -> None:

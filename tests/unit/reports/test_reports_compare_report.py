@@ -353,6 +353,91 @@ def test_on_a_terminal_what_differs_is_what_is_shown(
     assert not any(len(line) > columns and " " in line.strip() for line in printed.splitlines())
 
 
+def test_rows_are_sorted_by_validation_in_every_form(tmp_path: Path) -> None:
+    """Also where the test split would sort them the other way round; what has no such figure comes later."""
+    made = [
+        write_run(tmp_path / name, [test] * 4, valid=valid, loss=name, **more)
+        for name, valid, test, more in (
+            ("a", 0.25, 0.75, {}),
+            ("b", 0.75, 0.25, {}),
+            ("c", 0.5, 0.5, {"baselines": {"ease": {KEY: 0.875}}}),
+        )
+    ]
+    report = compare(made, Options(with_baselines=True, tests=False))
+    order = ["b", "c", "a", "ease"]
+    assert [row.entry.name for row in report.rows] == order
+    assert report.baseline is report.rows[0].entry
+    assert [row["name"] for row in csv.DictReader(io.StringIO(as_csv(report)))] == order
+    assert [row["name"] for row in json.loads(as_json(report))["rows"]] == order
+    lines = as_markdown(report).splitlines()
+    names = [line.split(" | ")[-1].removesuffix(" |") for line in lines[2:6]]
+    assert names == order
+    assert "- rows: sorted by valid recall@20" in lines
+    heading = lines[0].split(" | ")
+    assert heading.index("valid recall@20") + 1 == heading.index("recall@20")
+    body = as_html(report).partition("<tbody>")[2].partition("</tbody>")[0]
+    shown = re.findall(r'<th scope="row"[^>]*title="([^"]*)"', body)
+    assert [Path(title).name for title in shown] == order
+
+
+def test_a_default_that_only_python_states_is_shown(tmp_path: Path) -> None:
+    stated, left_out = (write_run(tmp_path / name, [0.5] * 4) for name in "ab")
+    result = json.loads((left_out / "result.json").read_text())
+    result["defaults"] = {"loss.power": 4.0, "loss.other": 7}
+    (left_out / "result.json").write_text(json.dumps(result))
+    (stated / "config.yaml").write_text("seed: 1\nloss: a\nloss.power: 2.0\n")
+    report = compare([stated, left_out], Options(tests=False))
+    assert report.keys == ["loss.power"]  # the other one is stated nowhere
+    assert {row.entry.name: row.entry.run.shown("loss.power") for row in report.rows} == {"a": "2", "b": "4"}
+    (stated / "config.yaml").write_text("seed: 1\nloss: a\nloss.power: 4.0\n")
+    assert compare([stated, left_out], Options(tests=False)).keys == []
+
+
+def jobs_of(folder: Path) -> list[Path]:
+    """Six jobs over temperatures and indexes, of which those of one temperature share towers."""
+    made = []
+    for temperature in (0.5, 1.0, 2.0):
+        for index in ("FlatIP", "IVFFlat"):
+            figures = {"recall_at_100": 0.9731, "latency_ms_p50": 0.051, "bytes_per_item": 264.125}
+            typed = [f"{key}=x" for key in ("loss.temperature", "objective.recency", "index")]
+            values = [temperature / 8, 0.5, 0.25]
+            run = write_run(folder / f"{temperature}{index}", values, index=figures, overrides=typed)
+            settings = {"seed": 1, "loss.temperature": temperature, "objective.recency": 180 + temperature}
+            (run / "config.yaml").write_text(yaml.safe_dump(settings | {"index": index}))
+            made.append(run)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("columns", "terminal"), [(80, True), (120, True), (80, False), (120, False), (None, False)]
+)
+def test_no_width_wraps_a_verdict_and_120_columns_have_the_bytes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    columns: int | None,
+    terminal: bool,
+) -> None:
+    made = jobs_of(tmp_path)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", str(columns))
+    assert run_command([str(run) for run in made], "") == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    heading = next(at for at, line in enumerate(lines) if line.lstrip().startswith("#"))
+    rows = lines[heading + 1 : heading + 7]
+    verdicts = [*["no difference shown"] * 4, "the baseline", "the same in every user"]
+    assert sorted(next(word for word in verdicts if word in row) for row in rows) == verdicts
+    assert ("bytes/item" in lines[heading]) == (columns != 80)
+    if columns is not None:  # as wide as a pipe's COLUMNS say, too
+        assert all(len(line) <= columns for line in lines if str(tmp_path) not in line)
+    else:
+        assert any(len(line) > 120 for line in lines)
+
+
 def test_a_note_on_all_runs_is_said_once_and_others_stand_in_their_rows(tmp_path: Path) -> None:
     made = trials_of(tmp_path / "tpe-sweep")
     page = as_html(compare(made, Options()))
@@ -378,7 +463,7 @@ def test_baselines_and_pairs_are_named_where_settings_have_columns(
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     heading = next(line for line in lines if line.startswith("#"))
     assert heading.split()[:4] == ["#", "built", "in", "loss"]
-    assert any(line.startswith("3  ease") for line in lines)
+    assert any(line.split()[:2] == ["3", "ease"] for line in lines)
     assert any(line.split()[:4] == ["#1", "a", "#2", "b"] for line in lines)
 
 
@@ -397,7 +482,7 @@ def test_the_page_has_all_that_was_varied_and_cuts_no_name(tmp_path: Path) -> No
     titles = re.findall(r'<th[^>]*title="([^"]*)"', head)
     assert set(titles) == VARIED.keys()
     headings = re.findall(r"<button[^>]*>([^<]*)", head)
-    at = [headings.index(each) for each in ("dim", "recall@20", "valid recall@20", "verdict")]
+    at = [headings.index(each) for each in ("dim", "valid recall@20", "recall@20", "verdict")]
     assert at == sorted(at)
     assert at[2] == at[1] + 1
 

@@ -87,7 +87,7 @@ def test_what_the_sweeps_vary_is_shown_of_every_run() -> None:
 
 def test_seeds_and_places_share_a_trial_and_nothing_else_does() -> None:
     trial = trial_id(SETTINGS)
-    assert trial.split()[:-1] == ["Synthetic", "InBatchSoftmax", "IVFFlat", "64"]
+    assert trial.split()[:-1] == ["Synthetic", "IVFFlat", "64"]  # the loss does not fit
     assert trial_id(SETTINGS | {"seed": 1, "name": "other", "output_root": "/tmp"}) == trial
     for change in ({"embedding_dim": 65}, {"loss": SETTINGS["loss"] | {"temperature": 0.2}}):
         assert trial_id(SETTINGS | change) != trial
@@ -101,6 +101,24 @@ def test_a_trial_is_called_as_its_folder_is_without_time_and_seed() -> None:
     assert trial_id(SETTINGS | {"embedding_dim": 65}, "dim64,lr.01") != one
 
 
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [
+        ("", "Synthetic IVFFlat 64"),
+        ("dim64,lr.01", "dim64,lr.01"),
+        ("temp1.0,dim32,index=flat_ip", "temp1.0,dim32,flat_ip"),
+        ("0012_dim128_lr.0107_ivf_sq", "0012_dim128_lr.0107_ivf_sq"),
+        ("bce,uniform,flat_ip-1a2b3c4d", "bce,uniform,flat_ip"),
+    ],
+)
+def test_a_trial_has_30_characters_at_most_and_whole_words(name: str, begin: str) -> None:
+    trial = trial_id(SETTINGS, name)
+    words, _, digits = trial.rpartition(" ")
+    assert words == begin
+    assert len(trial) <= 30
+    assert len(digits) >= 3
+
+
 RESULT = Result(
     **{
         "status": "ok",
@@ -110,7 +128,8 @@ RESULT = Result(
         "cold_start": {"model": {"cold": {"recall_at_20": 0.5}}},
     }
 )
-REST = {"index/recall_at_100": 0.9, "index/latency_ms_p50": 0.1, "index/bytes_per_item": 64.0}
+COLD = {"cold_start/model/cold/recall_at_20": 0.5}
+REST = {" index/recall_at_100": 0.9, " index/latency_ms_p50": 0.1, " index/bytes_per_item": 64.0}
 
 
 @pytest.mark.parametrize(
@@ -120,13 +139,13 @@ REST = {"index/recall_at_100": 0.9, "index/latency_ms_p50": 0.1, "index/bytes_pe
 def test_columns_are_the_same_whatever_is_monitored(monitor: str, best: float, test: float) -> None:
     metrics = RESULT.metrics | {"valid/ndcg_at_10": 0.25}
     result = RESULT.having(training={"monitor": monitor}, metrics=metrics)
-    expected = {" test/monitor": test, "best_valid/monitor": best, **REST, "timing/total_seconds": 4.0}
-    assert columns_of(result) == expected
-    assert sorted(expected)[0].strip() == "test/monitor"  # as TensorBoard sorts them
+    expected = {" test/monitor": test, " best_valid/monitor": best, **REST, " timing/total_seconds": 4.0}
+    assert columns_of(result) == expected | (COLD if monitor.endswith("_at_20") else {})
+    assert sorted(expected)[0] == " best_valid/monitor"  # as TensorBoard sorts them
 
 
 def test_columns_of_runs_that_did_not_end_well() -> None:
     curves = {"valid/recall_at_20": [0.1, 0.3, 0.2]}
     pruned = Result(status="pruned", curves=curves, training=Training(monitor="valid/recall_at_20"))
-    assert columns_of(pruned) == {"best_valid/monitor": 0.3}
+    assert columns_of(pruned) == {" best_valid/monitor": 0.3}
     assert columns_of(Result(status="failed", error="no")) == {}

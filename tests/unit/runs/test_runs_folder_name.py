@@ -9,9 +9,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from twotower.runs.folder_name import (
-    MAX_NAME,
+    MAX_LABEL,
     SHORT,
     folder_name,
+    job_names,
     label_of,
     short_keys,
     trial_name,
@@ -65,7 +66,7 @@ def test_a_name_is_one_short_safe_part_of_a_path(texts: list[str]) -> None:
     name = folder_name(texts)
     assert SAFE.fullmatch(name)
     assert name not in (".", "..")
-    assert len(name) <= MAX_NAME + 9
+    assert len(name) <= 30
 
 
 @given(st.lists(st.sampled_from(["embedding_dim=128", "loss=bce", "index.target_recall=0.97"]), unique=True))
@@ -74,9 +75,11 @@ def test_a_name_that_fits_what_is_seen_says_all_and_another_has_a_hash(texts: li
         {"embedding_dim=128": "dim128", "loss=bce": "loss=bce"}.get(text, "recall.97") for text in texts
     )
     assert folder_name(texts) == said
-    long = [*texts, "negatives=uniform", "index=ivf_flat"]
-    words = [word for word in [said.replace("loss=", ""), "uniform,ivf_flat"] if word]
-    assert folder_name(long)[:-9] == ",".join(words)
+    long = [*texts, "negatives=uniform", "index=ivf_flat", "data=online_retail"]
+    words = [word for word in [*said.replace("loss=", "").split(","), "uniform", "ivf_flat"] if word]
+    *shown, last = folder_name(long)[:-9].split(",")
+    assert [*shown, last][: len(shown)] == words[: len(shown)]
+    assert last in words  # whole
     assert re.search(DIGEST, folder_name(long))
 
 
@@ -101,8 +104,9 @@ def test_what_distinguishes_is_seen(texts: list[str], name: str) -> None:
     ("texts", "begin"),
     [
         (["loss=bce", "negatives=uniform", "index=flat_ip"], "bce,uniform,flat_ip"),
-        (["user_tower.dropout=0.2", "item_tower.dropout=0.3"], "user_tower.dropout.2,item_tower.dropout.3"),
-        (["user_tower.residual=history", "trainer.refit=false"], "residual=history,refit=false"),
+        (["user_tower.dropout=0.2", "item_tower.dropout=0.3"], "user_tower.dropout.2"),
+        (["user_tower.residual=history", "trainer.refit=false"], "residual=history"),
+        (["loss.temperature=0.5", "embedding_dim=32", "index=ivf_pq", "seed=1"], "temp.5,dim32,seed1"),
         (["features.item.item_id.dropout=0.25"], "dropout.25"),
     ],
 )
@@ -110,11 +114,13 @@ def test_what_is_too_long_is_said_in_short_words_before_a_hash(texts: list[str],
     assert folder_name(texts)[:-9] == begin
 
 
-def test_a_long_name_is_cut_and_told_apart_by_a_hash() -> None:
-    long, other = [["a=" + "x" * MAX_NAME + end] for end in "yz"]
+def test_a_word_that_is_too_long_makes_room_by_its_key_and_is_never_cut() -> None:
+    long, other = [["a=" + "x" * 120 + end] for end in "yz"]
     digest = hashlib.sha256(json.dumps(long).encode()).hexdigest()[:8]
-    assert folder_name(long) == f"{'x' * MAX_NAME}-{digest}"
+    assert folder_name(long) == f"a-{digest}"
     assert folder_name(other) != folder_name(long)
+    keys = [["features.item.item_id.some_very_long_setting=0.1"], ["name=" + "x" * 120, "seed=3"]]
+    assert [folder_name(each)[:-9] for each in keys] == ["very_long_setting.1", "name,seed3"]
 
 
 def test_a_trial_is_named_by_its_number_and_by_what_it_tries() -> None:
@@ -125,6 +131,31 @@ def test_a_trial_is_named_by_its_number_and_by_what_it_tries() -> None:
     assert (
         trial_name(3, [*tried, "loss.temperature=1.5"]) == "0003_dim128_lr.0107_ivf_sq"
     )  # no part of a word
+
+
+def test_a_job_is_named_in_words_where_no_other_job_of_the_sweep_has_them() -> None:
+    kept = ["loss.temperature=0.5", "objective.recency_half_life_days=180"]
+    quoted = (
+        ["user_tower.residual='null'", "embedding_dim=8"],
+        ["user_tower.residual=null", "embedding_dim=8"],
+    )
+    jobs = [[*kept, f"index={index}"] for index in ("auto", "ivf_pq", "ivf_flat", "ivf_flat")]
+    names = job_names([*jobs, *quoted])
+    assert names[:4] == [
+        "temp.5,recency180,index=auto",
+        "temp.5,recency180,index=ivf_pq",
+        "temp.5,recency180,ivf_flat",
+        "temp.5,recency180,ivf_flat",  # the same job twice
+    ]
+    assert [re.search(DIGEST, name) is not None for name in names[4:]] == [True, False]
+    assert len(set(names)) == 5
+
+
+@given(st.lists(commands, max_size=6))
+def test_jobs_of_a_sweep_share_a_name_only_if_they_are_the_same(jobs: list[list[str]]) -> None:
+    names = job_names(jobs)
+    assert len(set(names)) == len(set(map(tuple, jobs)))
+    assert all(0 < len(name) <= 30 for name in names)
 
 
 def test_keys_of_one_short_name_are_told_apart_by_as_little_as_that_takes() -> None:
@@ -153,6 +184,19 @@ def test_the_label_of_a_run_lacks_time_hash_and_seed(name: str, label: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("temp1.0,dim32,index=flat_ip", "temp1.0,dim32,flat_ip"),
+        ("temp1.0,recency180,index=flat_ip", "temp1.0,recency180,flat_ip"),
+        ("widths[256,128],dim128,temp1.0,wd.01", "widths[256,128],dim128"),
+        ("0012_dim128_lr.0107_ivf_sq", "0012_dim128_lr.0107_ivf_sq"),
+    ],
+)
+def test_a_label_that_is_too_long_loses_keys_of_choices_then_whole_words(name: str, label: str) -> None:
+    assert label_of(name, MAX_LABEL) == label
+
+
+@pytest.mark.parametrize(
     ("name", "without"),
     [
         ("seed=1,embedding_dim=32", "embedding_dim=32"),
@@ -174,7 +218,7 @@ def test_the_name_of_a_configuration_has_no_seed(name: str, without: str) -> Non
 @pytest.mark.parametrize(
     ("text", "begin"),
     [
-        ("data.interactions_path=/data/log.csv", "interactions_path=-data-log.csv"),
+        ("data.interactions_path=/data/log.csv", "path=-data-log.csv"),
         ("~baselines.ease", "no_ease"),
         ("name=a b", "name=a-b"),
         ("name=täglich", "t-glich"),

@@ -24,13 +24,20 @@ from twotower.reports.compare.entries import (
 )
 from twotower.reports.compare.judge import NOT_COMPARABLE, Data, Difference, Judge, Judgement
 from twotower.reports.compare.paired import Spread, luck, spreads
-from twotower.reports.compare.record import DAMAGED, RunRecord, display_names, largest_group, read_run
+from twotower.reports.compare.record import (
+    DAMAGED,
+    RunRecord,
+    display_names,
+    largest_group,
+    read_run,
+    with_defaults,
+)
 from twotower.reports.compare.searches import searches_of
 
 
 def compare(folders: Sequence[Path], options: Options, notes: Sequence[str] = ()) -> Comparison:
     """Read runs and compare them. Raises InputError: an unknown metric, column or baseline."""
-    records = [read_run(folder) for folder in folders]
+    records = with_defaults([read_run(folder) for folder in folders])
     metric = known_key(options.metric, "metric", records) if options.metric else default_metric(records)
     by_configuration = options.by == "configuration"
     keys = [key for key in differing_keys(records) if key != "seed" or not by_configuration]
@@ -96,11 +103,13 @@ def _baseline(
 
 
 def _sorted(entries: Sequence[Entry], metric: str) -> list[Entry]:
+    """Return the rows with the best by validation first, as the baseline is chosen."""
     sign = 1 if direction_of(metric, entries) is False else -1
+    keys = (validation_key(metric), metric)
 
-    def place(entry: Entry) -> tuple[bool, bool, float, str]:
-        value = entry.figures.get(metric)
-        return not entry.figures, value is None, sign * (value or 0.0), entry.name
+    def place(entry: Entry) -> tuple[bool, list[tuple[bool, float]], str]:
+        values = [entry.figures.get(key) for key in keys]
+        return not entry.figures, [(value is None, sign * (value or 0.0)) for value in values], entry.name
 
     return sorted(entries, key=place)
 

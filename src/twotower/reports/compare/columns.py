@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from math import isfinite
 
 from twotower.reports.compare.comparison import Comparison, Row
-from twotower.reports.compare.entries import label, written
+from twotower.reports.compare.entries import label, validation_key, written
 from twotower.reports.compare.judge import NOT_COMPARABLE, NOT_TESTED, Difference
 from twotower.reports.compare.record import ABSENT, DAMAGED
 from twotower.runs.folder_name import rounded, short_keys, short_words
 
-NUMBER, INTERVAL, P_VALUE, VERDICT, WHAT_DIFFERS = "#", "95 % interval", "p", "verdict", "what differs"
+NUMBER, DIFFERENCE, INTERVAL, P_VALUE = "#", "difference", "95 % interval", "p"
+VERDICT, WHAT_DIFFERS, SPREAD = "verdict", "what differs", "mean ± sd (seeds)"
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,16 @@ def number_of(text: str) -> float | None:
 
 
 def figures_of(comparison: Comparison) -> list[Column]:
-    """Return the figures, the difference and, last, the verdict."""
+    """Return the figures, that of the validation split first, the difference and, last, the verdict."""
     rows, metric = comparison.rows, comparison.metric
-    found = [Column(label(metric), [written(metric, row.value) for row in rows])]
+    of_keys = {
+        key: Column(label(key), [written(key, row.entry.figures.get(key)) for row in rows])
+        for key in (*comparison.columns, metric)
+    }
+    first = [of_keys.pop(key) for key in (validation_key(metric), metric) if key in of_keys]
     if any(row.spread for row in rows):
-        found.append(Column("mean ± sd (seeds)", [_spread(metric, row) for row in rows]))
-    for key in comparison.columns:
-        found.append(Column(label(key), [written(key, row.entry.figures.get(key)) for row in rows]))
+        first.append(Column(SPREAD, [_spread(metric, row) for row in rows]))
+    found = [*first, *of_keys.values()]
     told = [told_of(row.verdict, reason_beside(row)) for row in rows]
     return [*found, *_difference(metric, [row.difference for row in rows]), Column(VERDICT, told, True)]
 
@@ -126,10 +130,10 @@ def _difference(metric: str, differences: Sequence[Difference | None]) -> list[C
     deltas = [written(metric, each.delta, sign=True) if each else "" for each in differences]
     tested = [each.tested if each else None for each in differences]
     if not any(tested):
-        return [Column("difference", deltas)]
+        return [Column(DIFFERENCE, deltas)]
     bounds = [[written(metric, bound, sign=True) for bound in (t.low, t.high)] if t else None for t in tested]
     return [
-        Column("difference", deltas),
+        Column(DIFFERENCE, deltas),
         Column(INTERVAL, [f"[{each[0]}, {each[1]}]" if each else "" for each in bounds]),
         Column(P_VALUE, [_p_value(each.corrected) if each else "" for each in tested]),
     ]

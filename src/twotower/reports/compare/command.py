@@ -28,7 +28,7 @@ FORMS: dict[str, Callable[[Comparison], str]] = {
 STDOUT = "-"
 HELP = ("--help", "-h")
 WORDS = {
-    "metric": f"figure to compare and sort by [{DEFAULT}]",
+    "metric": f"figure to compare by; its validation figure sorts the rows [{DEFAULT}]",
     "columns": "more figures to show, with commas [the index's, if it differs, or ndcg@20]",
     "baseline": "run or built-in baseline to set against [best by validation]",
     "with_baselines": "true shows the built-in baselines as rows",

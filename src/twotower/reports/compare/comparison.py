@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from twotower.reports.compare.entries import Entry, column_of, direction_of, written
+from twotower.reports.compare.entries import (
+    Entry,
+    column_of,
+    direction_of,
+    label,
+    validation_key,
+    written,
+)
 from twotower.reports.compare.judge import BETTER, NOT_COMPARABLE, NOT_TESTED, WORSE, Difference, Judgement
 from twotower.reports.compare.paired import Luck, Spread
 from twotower.reports.compare.record import DAMAGED, UNENDED, RunRecord, Scalar
@@ -52,7 +59,8 @@ class Row:
 class Comparison:
     """Runs side by side, as every form of output shows them.
 
-    The telling keys come first; of the rows the best, then those not comparable, then those without figures.
+    The telling keys come first; of the rows the best by validation, then those not comparable, then those
+    without figures.
     """
 
     metric: str
@@ -184,6 +192,8 @@ def summary(comparison: Comparison, own: bool = True) -> list[str]:
     lines = []
     if comparison.baseline is not None:
         lines.append(f"baseline: {comparison.baseline.name} ({comparison.chosen})")
+    if any(validation_key(comparison.metric) in row.entry.figures for row in comparison.rows):
+        lines.append(f"rows: sorted by {label(validation_key(comparison.metric))}")
     judgement, luck = comparison.judgement, comparison.luck
     if judgement.num_tests:
         lines.append(

@@ -18,6 +18,12 @@ OF_COLD_START = ("model/cold", "model/warm", "model/all", "content/cold", "rando
 """Of whom and on which items recall is shown where a run held items out of training."""
 OF_THE_INDEX = ("index/recall_at_100", "index/latency_ms_p50", "index/bytes_per_item")
 
+SHORT_LABELS = {
+    "index/latency_ms_p50": "p50 ms",
+    "index/latency_ms_p99": "p99 ms",
+    "index/bytes_per_item": "bytes/item",
+}
+
 
 def column_of(key: str) -> str | None:
     """Return the column of per_user.parquet that a key averages, None where users have no such figure."""
@@ -33,7 +39,9 @@ def validation_key(key: str) -> str:
 
 
 def label(key: str) -> str:
-    """Return a key as a column's heading: `recall@20`, `valid recall@20`, `cold recall@20`."""
+    """Return a key as a column's heading: `recall@20`, `valid recall@20`, `cold recall@20`, `p50 ms`."""
+    if key in SHORT_LABELS:
+        return SHORT_LABELS[key]
     shown = key.removeprefix("test/").removeprefix(f"{COLD_START}model/").removeprefix(COLD_START)
     return shown.replace("_at_", "@").replace("/", " ")
 

@@ -9,6 +9,10 @@ from string import Template
 from typing import Any
 
 from twotower.reports.compare.columns import (
+    DIFFERENCE,
+    INTERVAL,
+    P_VALUE,
+    SPREAD,
     VERDICT,
     WHAT_DIFFERS,
     Column,
@@ -21,13 +25,14 @@ from twotower.reports.compare.columns import (
     told_of,
 )
 from twotower.reports.compare.comparison import Comparison, Row, shared_note, summary, telling_keys
-from twotower.reports.compare.entries import label, written
+from twotower.reports.compare.entries import label, validation_key, written
 from twotower.reports.compare.judge import BETTER, WORSE
 from twotower.reports.compare.page_data import Curves, page_data, picked
 
 WAYS = {True: "more", False: "less", None: "neither more nor less"}
 LONGEST_PILL, LONG = 40, 40
 LONG_NAME, LONG_HEADING = 20, 12
+NO_BREAK = "\N{NO-BREAK SPACE}"
 Cells = Sequence[str]
 """Of one column, as `td` and `th`, the heading's first."""
 
@@ -121,13 +126,42 @@ def _run_table(comparison: Comparison, telling: Sequence[str]) -> str:
             for at, row in enumerate(rows, start=1)
         ),
     ]
-    told = [(row.verdict, reason_beside(row)) for row in rows]
-    *figures, _ = figures_of(comparison)
     settings = [*_settings(comparison, telling, "setting")]
     settings += _settings(comparison, [key for key in comparison.keys if key not in telling], "setting extra")
-    shown = [_cells(numbers_of(comparison)), names, *settings, *map(_cells, figures), _verdicts(told)]
+    shown = [_cells(numbers_of(comparison)), names, *settings, *_figures(comparison)]
     styles = ["baseline" if row.entry is comparison.baseline else "" for row in rows]
     return _table("Runs", shown, ' id="table"', styles)
+
+
+def _figures(comparison: Comparison) -> Iterator[Cells]:
+    """Yield the metric of both splits, difference and verdict, and then the other figures.
+
+    In this order the verdict, which stays in sight, covers nothing that it is about. An interval is below its
+    difference, a p below its verdict.
+    """
+    columns = {column.heading: column for column in figures_of(comparison)}
+    for heading in (label(validation_key(comparison.metric)), label(comparison.metric), SPREAD):
+        if heading in columns:
+            yield _cells(columns.pop(heading))
+    nothing = [""] * len(comparison.rows)
+    deltas = columns.pop(DIFFERENCE)
+    del columns[VERDICT]
+    intervals, p_values = (columns.pop(each, Column(each, nothing)).cells for each in (INTERVAL, P_VALUE))
+    tested = any(intervals)
+    yield [
+        _head(f"{DIFFERENCE}, {INTERVAL.replace(' ', NO_BREAK)}" if tested else DIFFERENCE, "number"),
+        *(
+            f'<td class="number">{escape(delta)}{_below(interval)}</td>'
+            for delta, interval in zip(deltas.cells, intervals, strict=True)
+        ),
+    ]
+    told = [(row.verdict, reason_beside(row)) for row in comparison.rows]
+    yield _verdicts(told, [f"p {value}" if value else "" for value in p_values])
+    yield from map(_cells, columns.values())
+
+
+def _below(text: str) -> str:
+    return f'<br><small class="below">{escape(text)}</small>' if text else ""
 
 
 def _settings(comparison: Comparison, keys: Sequence[str], style: str) -> Iterator[Cells]:
@@ -172,18 +206,21 @@ def _name(row: Row, number: int, ticked: bool, what: str, shared: str) -> str:
     )
 
 
-def _verdicts(told: Sequence[tuple[str, str]]) -> Cells:
-    return [_head(VERDICT, "verdicts"), *(_verdict(verdict, reason) for verdict, reason in told)]
+def _verdicts(told: Sequence[tuple[str, str]], p_values: Sequence[str] = ()) -> Cells:
+    cells = (
+        _verdict(*each, p_value) for each, p_value in zip(told, p_values or [""] * len(told), strict=True)
+    )
+    return [_head(VERDICT, "verdicts"), *cells]
 
 
-def _verdict(verdict: str, reason: str) -> str:
+def _verdict(verdict: str, reason: str, p_value: str) -> str:
     style = {BETTER: " better", WORSE: " worse"}.get(verdict, "")
     wide = " long" if len(told_of(verdict, reason)) > LONG else ""
     more = f' <span class="reason">{escape(reason)}</span>' if reason else ""
     pill = f'<span class="verdict{style}">{escape(verdict)}</span>'
     # A long state, as of a failed run, would be a pill of several lines.
     shown = pill if verdict and len(verdict) <= LONGEST_PILL else escape(verdict)
-    return f'<td class="verdicts{wide}">{shown}{more}</td>'
+    return f'<td class="verdicts{wide}">{shown}{more}{_below(p_value)}</td>'
 
 
 def _cells(column: Column, style: str = "") -> Cells:

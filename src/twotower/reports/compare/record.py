@@ -5,7 +5,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,17 @@ def read_run(folder: Path) -> RunRecord:
         return RunRecord(folder, plain, NOTHING, DAMAGED, f"{RESULT} is damaged: {error}", configuration)
     figures = result.figures() if result.finished else {}
     return RunRecord(folder, plain, result, result.status, _problem(result), configuration, figures)
+
+
+def with_defaults(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Return the runs with the default of each setting that another of them states."""
+    stated = {key for record in records for key in record.settings}
+
+    def filled(record: RunRecord) -> RunRecord:
+        defaults = {key: _finite(value) for key, value in record.result.defaults.items() if key in stated}
+        return replace(record, settings={**defaults, **record.settings}) if record.settings else record
+
+    return list(map(filled, records))
 
 
 def display_names(records: Sequence[RunRecord]) -> dict[Path, str]:

@@ -1,5 +1,6 @@
 """The comparison on the console, as wide as that is."""
 
+import os
 import textwrap
 from collections.abc import Iterator, Sequence
 
@@ -30,9 +31,10 @@ from twotower.reports.compare.record import shared_folder
 
 WIDE, WIDEST = 400, 10**6
 """Columns where no terminal sets a limit: a table in a file or a pipe is not cut."""
-LEAST_TEXT, MOST_VERDICT = 19, 76
-NARROW_VERDICTS = (19, 13)
-"""Columns of a verdict that makes room for words beside it, the second so that it takes two lines."""
+LEAST_TEXT, MOST_VERDICT, LONGEST_VERDICT = 19, 76, 24
+"""Columns of words that wrap, at least; of a verdict with its reason, at most; of a verdict in one line."""
+GAPS = (2, 1)
+"""Columns between two columns of the table: the second where the first leaves no room."""
 LONG_HEADING, MANY = 12, 12
 STYLES = {BETTER: "green", WORSE: "red", "the baseline": "bold"}
 
@@ -40,14 +42,15 @@ STYLES = {BETTER: "green", WORSE: "red", "the baseline": "bold"}
 def show(comparison: Comparison) -> None:
     """Print the table, all pairs if they were asked for, and what to know of them."""
     console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
+    has_width = console.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+    if not has_width:
         console.width = WIDE
     keys = telling_keys(comparison.keys, comparison.records)
     columns = _print(console, _ever_narrower(comparison, keys))
     if comparison.pairs:
         _print(console, (pair_columns(comparison, each) for each in (keys, None)))
     for line in [*_folders(comparison, columns), *_hidden(comparison, keys), *summary(comparison)]:
-        console.print(_wrapped(line, console.width) if console.is_terminal else line, soft_wrap=True)
+        console.print(_wrapped(line, console.width) if has_width else line, soft_wrap=True)
 
 
 def _wrapped(line: str, width: int) -> str:
@@ -58,12 +61,12 @@ def _wrapped(line: str, width: int) -> str:
 def _print(console: Console, ever_narrower: Iterator[list[Column]]) -> list[Column]:
     """Print the first table that fits, or the last; return its columns.
 
-    Settings in words are many: only the last table breaks them.
+    Settings in words are many: only the last table breaks them. No table breaks a verdict, only its reason.
     """
     for columns in ever_narrower:
         words = any(each.heading == WHAT_DIFFERS for each in columns)
-        for most_verdict in (MOST_VERDICT, *(NARROW_VERDICTS if words else ())):
-            table = _table(columns, most_verdict)
+        for gap in GAPS[len(columns) > MANY :]:
+            table = _table(columns, gap)
             size = Measurement.get(console, console.options.update_width(WIDEST), table)
             if (size.maximum if words else size.minimum) <= console.width:
                 break
@@ -120,21 +123,22 @@ def _hidden(comparison: Comparison, shown: Sequence[str]) -> list[str]:
     return [f"settings that differ but are not shown: {len(hidden)} ({named}); csv, json and html have all"]
 
 
-def _table(columns: Sequence[Column], most_verdict: int) -> Table:
-    apart = 1 if len(columns) > MANY else 2
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, apart, 0, 0))
+def _table(columns: Sequence[Column], gap: int) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, gap, 0, 0))
     for column in columns:
         heading = _folded(column.heading)
         longest = max(map(len, [*heading.split("\n"), *column.cells]))
         is_verdict = column.heading == VERDICT
         wraps = is_verdict or column.heading == WHAT_DIFFERS
+        verdicts = [len(cell.partition(",")[0]) + 1 for cell in column.cells if is_verdict]
+        least = min(max(verdicts, default=0), LONGEST_VERDICT) if is_verdict else LEAST_TEXT
         table.add_column(
             Align(Text(heading), "left" if column.words else "right", vertical="bottom"),
             justify="left" if column.words else "right",
             no_wrap=not wraps,
             overflow="fold",
-            min_width=min(longest, LEAST_TEXT, most_verdict) if wraps else longest,
-            max_width=most_verdict if is_verdict else None,
+            min_width=min(longest, least) if wraps else longest,
+            max_width=MOST_VERDICT if is_verdict else None,
         )
     at = [column.heading for column in columns].index(VERDICT)
     for cells in zip(*(column.cells for column in columns), strict=True):

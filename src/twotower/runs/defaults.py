@@ -1,0 +1,37 @@
+"""Settings that no YAML states: the defaults of the classes that a run's settings name."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from twotower.config.errors import InputError
+from twotower.config.spec import TARGET, locate
+from twotower.runs.fingerprint import flat
+
+Scalar = bool | int | float | str
+
+
+def defaults_of(settings: Mapping[str, Any]) -> dict[str, Scalar]:
+    """Return flat key -> default of every setting that the choices of a run have and its YAML leaves out.
+
+    The classes of the choices are imported. Defaults that are objects are left out.
+    """
+    return flat(dict(_defaults(settings, "")))
+
+
+def _defaults(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _defaults(value, f"{prefix}{key}.")
+    for name, field in _fields(values).items():
+        if name not in values and not field.is_required():
+            default = field.get_default(call_default_factory=True)
+            if default is None or isinstance(default, bool | int | float | str | list | tuple):
+                yield f"{prefix}{name}", default
+
+
+def _fields(choice: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        kind: Any = locate(choice[TARGET])
+        return dict(kind.Config.model_fields)
+    except (InputError, KeyError, AttributeError):
+        return {}
