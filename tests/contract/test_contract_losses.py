@@ -61,7 +61,7 @@ def value(
 ) -> Tensor:
     candidates = candidates_of(positives)
     weights = torch.ones(len(positives)) if weights is None else weights
-    return loss(users, items[positives], items[candidates.rows], candidates, weights)
+    return loss.mean_loss(users, items[positives], items[candidates.rows], candidates, weights)
 
 
 POSITIVES = torch.tensor([1, 3, 3, 7, 12, 5])
@@ -92,7 +92,7 @@ def test_raising_the_positive_s_score_lowers_it(loss: Loss) -> None:
         positives = items[POSITIVES] + nearer * users
         if "unit_vectors" in loss.config.needs:
             positives = torch.nn.functional.normalize(positives, dim=1)
-        results.append(loss(users, positives, items[candidates.rows], candidates, weights).item())
+        results.append(loss.mean_loss(users, positives, items[candidates.rows], candidates, weights).item())
     assert results == sorted(results, reverse=True)
     assert results[-1] < results[0]  # it may stop on the way: good enough is good enough
 
@@ -105,7 +105,7 @@ def test_lowering_a_negative_s_score_lowers_it(loss: Loss) -> None:
     columns = items[candidates.rows].detach()
     columns[HARD] = users[0].detach()
     columns.requires_grad_()
-    loss(users[:1], items[POSITIVES[:1]], columns, candidates, weights).backward()
+    loss.mean_loss(users[:1], items[POSITIVES[:1]], columns, candidates, weights).backward()
     along = columns.grad @ users[0]
     assert along[0] == 0  # the positive itself
     assert (along >= 0).all()  # a margin may leave easy ones alone
@@ -119,7 +119,7 @@ def test_an_item_twice_in_a_batch_is_no_negative_of_itself(loss: Loss) -> None:
     positives = torch.tensor([4, 4])
     candidates, weights = candidates_of(positives), torch.ones(2)
     columns = users[:1].detach().repeat(N, 1).requires_grad_()  # as hard as can be, for the first user
-    loss(users, items[positives], columns, candidates, weights).backward()
+    loss.mean_loss(users, items[positives], columns, candidates, weights).backward()
     assert (columns.grad[3] == 0).all()
     assert (columns.grad[[0, 1, 2, 4]] != 0).any(1).all()
 
@@ -128,7 +128,7 @@ def test_a_batch_of_one_is_defined(loss: Loss) -> None:
     users, items = vectors(1)
     assert value(loss, users, items, torch.tensor([2])).isfinite()
     candidates = candidates_of(torch.tensor([2]), rows=torch.tensor([2]))  # only itself: all masked
-    alone = loss(users, items[[2]], items[[2]], candidates, torch.ones(1))
+    alone = loss.mean_loss(users, items[[2]], items[[2]], candidates, torch.ones(1))
     alone.backward()
     assert alone.isfinite()
     assert users.grad.isfinite().all()
@@ -143,11 +143,13 @@ def test_a_row_whose_candidates_are_all_masked_disturbs_no_other(loss: Loss) -> 
     masked = torch.cat([torch.zeros(N, dtype=torch.int64), torch.ones(1, dtype=torch.int64)])
     columns = torch.cat([torch.arange(N), torch.tensor([4])])
     candidates = Candidates(plain.rows, plain.log_count, plain.log_q, plain.positive_log_q, masked, columns)
-    both = loss(users, items[positives], items[ALL], candidates, weights)
+    both = loss.mean_loss(users, items[positives], items[ALL], candidates, weights)
     both.backward()
     assert both.isfinite()
     assert users.grad.isfinite().all()
-    other = loss(users[1:], items[positives[1:]], items[ALL], candidates_of(positives[1:]), weights[1:])
+    other = loss.mean_loss(
+        users[1:], items[positives[1:]], items[ALL], candidates_of(positives[1:]), weights[1:]
+    )
     expected = torch.autograd.grad(other / 2, users)[0]
     torch.testing.assert_close(users.grad[1], expected[1])
 
@@ -183,7 +185,7 @@ def test_small_shares_of_a_large_batch_survive_half_precision(loss: Loss) -> Non
     for enabled in (False, True):
         columns = items[rows].clone().requires_grad_()
         with torch.autocast("cpu", dtype=torch.float16, enabled=enabled):
-            loss(users, items[positives], columns, candidates, torch.ones(num_users)).backward()
+            loss.mean_loss(users, items[positives], columns, candidates, torch.ones(num_users)).backward()
         gradients.append(columns.grad)
     relative = (gradients[1] - gradients[0]).norm() / gradients[0].norm()
     assert relative < 0.01
@@ -284,7 +286,7 @@ def test_an_example_of_weight_0_does_not_count(loss: Loss) -> None:
     torch.testing.assert_close(got, loss.of_batch(users[:-1], *parts, weights[:-1], shown[:-1]))
     weights[-2] = 0
     torch.testing.assert_close(
-        loss.of_batch(users, *parts, weights, shown), loss(users[:P], *parts, weights[:P])
+        loss.of_batch(users, *parts, weights, shown), loss.mean_loss(users[:P], *parts, weights[:P])
     )
 
 

@@ -64,10 +64,11 @@ def test_the_loss_of_the_guide_by_hand(tmp_path: Path, monkeypatch: pytest.Monke
     written("extend.md", tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     kind = importlib.import_module("mine.squared_hinge").SquaredHinge
-    block = kind(kind.Config()).formula(torch.ones(3), None)
-    logits = torch.tensor([[0.0, -torch.inf, 1.0]])
-    loss, slopes, own = block(logits, torch.tensor([0.5]))
+    positive = torch.tensor([0.5], requires_grad=True)
+    negatives = torch.tensor([[0.0, -torch.inf, 1.0]], requires_grad=True)
+    loss = kind(kind.Config())(positive, negatives, torch.ones(3))
     # (0 - .5 + 1)^2 = .25 and (1 - .5 + 1)^2 = 2.25, of which the mean; slopes are 2 * .5 / 2 and 2 * 1.5 / 2
     assert loss.tolist() == [1.25]
-    assert slopes.tolist() == [[0.5, 0.0, 1.5]]
-    assert own.tolist() == [-2.0]
+    slopes = torch.autograd.grad(loss.sum(), [negatives, positive])
+    assert slopes[0].tolist() == [[0.5, 0.0, 1.5]]
+    assert slopes[1].tolist() == [-2.0]

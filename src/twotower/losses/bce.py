@@ -4,11 +4,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twotower.config.spec import PositiveFloat
-from twotower.losses.block_loss import BlockLoss, logits_of
-from twotower.losses.kernels.blockwise import BlockFormula
+from twotower.losses.block_loss import BlockLoss, logits_of, mean_over_draws
 from twotower.losses.loss import ShownAs
 from twotower.losses.temperature import TemperatureLoss
-from twotower.negatives.candidates import Candidates
 
 
 class Bce(BlockLoss, TemperatureLoss):
@@ -34,31 +32,11 @@ class Bce(BlockLoss, TemperatureLoss):
 
     config: Config
 
-    def formula(self, counts: Tensor, candidates: Candidates) -> BlockFormula:
-        """Return `bce_block`; see `BlockLoss.formula`."""
-
-        def block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            return bce_block(logits, positive, counts, self.config.negative_weight)
-
-        return block
+    def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
+        """Return the cross-entropy of the positive and the weighted mean of the negatives', [b]."""
+        noes = mean_over_draws(F.softplus(negatives), negatives, multiplicity)
+        return F.softplus(-positive) + self.config.negative_weight * noes
 
     def of_shown(self, users: Tensor, items: Tensor) -> Tensor:
         """Return log(1 + exp(s)) of each shown negative, [S]; see `Loss.of_shown`."""
         return F.softplus(logits_of(self.scaled(users), items))
-
-
-def bce_block(
-    logits: Tensor, positive: Tensor, count: Tensor, negative_weight: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Binary cross-entropy of a block and its gradients; masked logits are -inf. See `BlockFormula`.
-
-    Args:
-        logits: [b, C].
-        positive: [b].
-        count: [C] how often each candidate was drawn.
-        negative_weight: weight of the mean over negatives.
-    """
-    drawn = (~logits.isneginf() * count).sum(1).clamp(min=1)
-    share = negative_weight * count / drawn[:, None]
-    loss = F.softplus(-positive) + (share * F.softplus(logits)).sum(1)
-    return loss, logits.sigmoid_().mul_(share), positive.sigmoid() - 1

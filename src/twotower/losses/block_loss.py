@@ -1,18 +1,18 @@
-"""Losses that are a formula of a positive's logit and its candidates' logits, and nothing else."""
+"""Losses that are a function of a positive's logit and its negatives' logits, and nothing else."""
 
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
-from twotower.losses.kernels.blockwise import BlockFormula, blockwise_loss
+from twotower.losses.kernels.blockwise import blockwise_loss
 from twotower.losses.kernels.powers import linked
 from twotower.losses.loss import Loss, ShownAs
 from twotower.negatives.candidates import Candidates
 
 
 class BlockLoss(Loss, ABC):
-    """A loss that states its formula for a block of logits, with its slopes; the kernel does the rest.
+    """A loss that states `forward` for a block of logits; autograd differentiates it, block by block.
 
     Logits are scores over the temperature, where it has one (`Loss.scaled`). A user's own shown negatives are
     further candidates of that user's positives, each drawn once.
@@ -34,15 +34,19 @@ class BlockLoss(Loss, ABC):
     config: Config
 
     @abstractmethod
-    def formula(self, counts: Tensor, candidates: Candidates) -> BlockFormula:
-        """Return the loss of a block of logits and its slopes; masked logits are -inf.
+    def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
+        """Compute the loss of each example.
 
         Args:
-            counts: [C + O] how often each candidate was drawn.
-            candidates: of the batch.
+            positive: [b] logits of the positives.
+            negatives: [b, C] logits of the negatives, -inf where masked.
+            multiplicity: [C] how often each negative was drawn.
+
+        Returns:
+            [b]; differentiable with respect to the logits.
         """
 
-    def forward(
+    def mean_loss(
         self,
         users: Tensor,
         positives: Tensor,
@@ -51,14 +55,14 @@ class BlockLoss(Loss, ABC):
         weights: Tensor,
         own: Tensor | None = None,
     ) -> Tensor:
-        """Compute the weighted mean loss; see `Loss.forward`."""
+        """Compute the weighted mean loss; see `Loss.mean_loss`."""
         users = self.scaled(users)
-        counts, own_logits = candidates.log_count.exp(), None
+        multiplicity, own_logits = candidates.log_count.exp(), None
         if own is not None:
             own_logits = own_logits_of(users, own, candidates)
-            counts = torch.cat([counts, counts.new_ones(own.shape[1])])
+            multiplicity = torch.cat([multiplicity, multiplicity.new_ones(own.shape[1])])
         return blockwise_loss(
-            self.formula(counts, candidates),
+            lambda positive, negatives: self(positive, negatives, multiplicity),
             users,
             items,
             with_prior(logits_of(users, positives), candidates),
@@ -68,6 +72,7 @@ class BlockLoss(Loss, ABC):
             weights,
             own_logits,
             candidates.prior,
+            parameters=[each for each in self.parameters() if each.requires_grad],
         )
 
 
@@ -91,7 +96,14 @@ def own_logits_of(users: Tensor, own: Tensor, candidates: Candidates, power: flo
     return logits.masked_fill(candidates.own_rows == 0, -torch.inf)
 
 
-def shares(logits: Tensor, counts: Tensor) -> Tensor:
-    """Return each candidate's share of the draws that are not masked, [b, C]; zeros in a row without any."""
-    drawn = ~logits.isneginf() * counts
-    return drawn / drawn.sum(1, keepdim=True).clamp(min=1)
+def mean_over_draws(values: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
+    """Return the mean of values [b, C] over the draws that are not masked, [b]; 0 without any.
+
+    Args:
+        values: one for each negative.
+        negatives: [b, C] their logits, -inf where masked.
+        multiplicity: [C] how often each was drawn.
+    """
+    masked = negatives.isneginf()
+    draws = ~masked * multiplicity
+    return (draws * values.masked_fill(masked, 0)).sum(1) / draws.sum(1).clamp(min=1)

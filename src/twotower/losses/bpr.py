@@ -3,10 +3,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from twotower.losses.block_loss import BlockLoss, shares
-from twotower.losses.kernels.blockwise import BlockFormula
+from twotower.losses.block_loss import BlockLoss, mean_over_draws
 from twotower.losses.temperature import TemperatureLoss
-from twotower.negatives.candidates import Candidates
 
 
 class Bpr(BlockLoss, TemperatureLoss):
@@ -21,14 +19,6 @@ class Bpr(BlockLoss, TemperatureLoss):
 
     config: Config
 
-    def formula(self, counts: Tensor, candidates: Candidates) -> BlockFormula:
-        """Return the mean softplus of the differences; see `BlockLoss.formula`."""
-
-        def block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            share = shares(logits, counts)
-            behind = logits.sub_(positive[:, None])
-            loss = (F.softplus(behind) * share).sum(1)
-            slope = behind.sigmoid_().mul_(share)
-            return loss, slope, -slope.sum(1)
-
-        return block
+    def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
+        """Return the mean softplus of the differences, [b]."""
+        return mean_over_draws(F.softplus(negatives - positive[:, None]), negatives, multiplicity)

@@ -37,7 +37,7 @@ class Bsl(InBatchSoftmax):
     config: Config
     shares_users = False
 
-    def forward(
+    def mean_loss(
         self,
         users: Tensor,
         positives: Tensor,
@@ -46,7 +46,7 @@ class Bsl(InBatchSoftmax):
         weights: Tensor,
         own: Tensor | None = None,
     ) -> Tensor:
-        """Compute the weighted mean; see `Loss.forward`."""
+        """Compute the weighted mean; see `Loss.mean_loss`."""
         users = self.scaled(users)
         logits = self._positive_logits(users, positives, candidates)
         # The kernel's loss beside a positive that adds nothing is the log of the sum, above that positive.

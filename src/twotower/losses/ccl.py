@@ -1,12 +1,10 @@
 """Cosine contrastive loss: the positive near, of the negatives only those that are too near pushed away."""
 
-import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from twotower.config.spec import Fraction, PositiveFloat
-from twotower.losses.block_loss import BlockLoss, shares
-from twotower.losses.kernels.blockwise import BlockFormula
-from twotower.negatives.candidates import Candidates
+from twotower.losses.block_loss import BlockLoss, mean_over_draws
 
 
 class Ccl(BlockLoss):
@@ -33,13 +31,7 @@ class Ccl(BlockLoss):
 
     config: Config
 
-    def formula(self, counts: Tensor, candidates: Candidates) -> BlockFormula:
-        """Return 1 - s+ and what is above the margin; see `BlockLoss.formula`."""
-
-        def block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            share = shares(logits, counts).mul_(self.config.negative_weight)
-            above = logits.sub_(self.config.margin).clamp_(min=0)
-            loss = 1 - positive + (share * above).sum(1)
-            return loss, share.mul_(above > 0), torch.full_like(positive, -1.0)
-
-        return block
+    def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
+        """Return 1 - s+ and the weighted mean of what exceeds the margin, [b]."""
+        above = F.relu(negatives - self.config.margin)
+        return 1 - positive + self.config.negative_weight * mean_over_draws(above, negatives, multiplicity)

@@ -38,10 +38,16 @@ class DirectAu(Loss):
 
     config: Config
 
-    def forward(
-        self, users: Tensor, positives: Tensor, items: Tensor, candidates: Candidates, weights: Tensor
+    def mean_loss(
+        self,
+        users: Tensor,
+        positives: Tensor,
+        items: Tensor,
+        candidates: Candidates,
+        weights: Tensor,
+        own: Tensor | None = None,
     ) -> Tensor:
-        """Compute the weighted loss of the pairs; see `Loss.forward`."""
+        """Compute the weighted loss of the pairs; see `Loss.mean_loss`."""
         with torch.autocast(users.device.type, enabled=False):
             sides = [side.to(torch.promote_types(side.dtype, torch.float32)) for side in (users, positives)]
             relative = weights / weights.max()

@@ -5,9 +5,7 @@ from torch.nn import functional as F
 
 from twotower.config.spec import Fraction
 from twotower.losses.block_loss import BlockLoss
-from twotower.losses.kernels.blockwise import BlockFormula
 from twotower.losses.temperature import TemperatureLoss
-from twotower.negatives.candidates import Candidates
 
 
 class Gbce(BlockLoss, TemperatureLoss):
@@ -30,22 +28,10 @@ class Gbce(BlockLoss, TemperatureLoss):
 
     config: Config
 
-    def formula(self, counts: Tensor, candidates: Candidates) -> BlockFormula:
-        """Return the generalised cross-entropy; see `BlockLoss.formula`."""
-        beta = 1 - self.config.calibration * (1 - share_drawn(candidates))
-
-        def block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            drawn = ~logits.isneginf() * counts
-            total = 1 + drawn.sum(1)
-            loss = (beta * F.softplus(-positive) + (drawn * F.softplus(logits)).sum(1)) / total
-            slope = logits.sigmoid_().mul_(drawn).div_(total[:, None])
-            return loss, slope, beta * (positive.sigmoid() - 1) / total
-
-        return block
-
-
-def share_drawn(candidates: Candidates) -> float:
-    """Return how many draws there were for each item of the catalogue, 1 at most."""
-    if candidates.num_draws is None or candidates.num_items is None:
-        return 1.0
-    return min(1.0, candidates.num_draws / max(1, candidates.num_items))
+    def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
+        """Return the generalised cross-entropy, [b]."""
+        share_drawn = (multiplicity.sum() / self.num_items).clamp(max=1)
+        beta = 1 - self.config.calibration * (1 - share_drawn)
+        draws = ~negatives.isneginf() * multiplicity
+        noes = (draws * F.softplus(negatives)).sum(1)
+        return (beta * F.softplus(-positive) + noes) / (1 + draws.sum(1))

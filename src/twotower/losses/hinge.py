@@ -1,11 +1,10 @@
 """Pairwise ranking with a margin: a negative far enough behind the positive is left alone."""
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from twotower.config.spec import PositiveFloat
-from twotower.losses.block_loss import BlockLoss, shares
-from twotower.losses.kernels.blockwise import BlockFormula
-from twotower.negatives.candidates import Candidates
+from twotower.losses.block_loss import BlockLoss, mean_over_draws
 
 
 class Hinge(BlockLoss):
@@ -24,14 +23,7 @@ class Hinge(BlockLoss):
 
     config: Config
 
-    def formula(self, counts: Tensor, candidates: Candidates) -> BlockFormula:
-        """Return the mean of what lacks to the margin; see `BlockLoss.formula`."""
-
-        def block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            share = shares(logits, counts)
-            lacking = logits.sub_(positive[:, None] - self.config.margin).clamp_(min=0)
-            loss = (lacking * share).sum(1)
-            slope = share.mul_(lacking > 0)
-            return loss, slope, -slope.sum(1)
-
-        return block
+    def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
+        """Return the mean of max(0, margin - (s+ - s_j)), [b]."""
+        short = F.relu(self.config.margin - (positive[:, None] - negatives))
+        return mean_over_draws(short, negatives, multiplicity)

@@ -50,7 +50,7 @@ class InBatchSoftmax(TemperatureLoss):
     config: Config
     shares_users = True
 
-    def forward(
+    def mean_loss(
         self,
         users: Tensor,
         positives: Tensor,
@@ -59,7 +59,7 @@ class InBatchSoftmax(TemperatureLoss):
         weights: Tensor,
         own: Tensor | None = None,
     ) -> Tensor:
-        """Compute the weighted mean cross-entropy; see `Loss.forward`."""
+        """Compute the weighted mean cross-entropy; see `Loss.mean_loss`."""
         users, owners = self.scaled(users), candidates.owners
         own_users = users if owners is None else users.index_select(0, owners)
         logits = self._positive_logits(own_users, positives, candidates)

@@ -28,6 +28,7 @@ class Loss(Component, nn.Module, ABC):
 
     Args:
         config: the choice.
+        num_items: items that can be negatives.
     """
 
     class Config(Component.Config):
@@ -83,18 +84,19 @@ class Loss(Component, nn.Module, ABC):
                 text = f"{name} needs {', '.join(sorted(others))}, which {facts.negatives} as set does not "
                 yield "", f"{text}provide; choose other negatives, or switch the correction off in the loss"
 
-        def build(self) -> "Loss":
-            """Build the loss."""
-            return self.make(Loss)
+        def build(self, num_items: int = 1) -> "Loss":
+            """Build the loss for negatives out of `num_items` items."""
+            return self.make(Loss, num_items)
 
     config: Config
     shares_users: ClassVar[bool] = False
-    """Whether `forward` takes several positives of one row of users, as `Candidates.owners` says; one that
+    """Whether `mean_loss` takes several positives of one row of users, as `Candidates.owners` says; one that
     does not is given each positive's user."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, num_items: int = 1) -> None:
         super().__init__()
         self.config = config
+        self.num_items = num_items
 
     def of_batch(
         self,
@@ -106,16 +108,16 @@ class Loss(Component, nn.Module, ABC):
         shown: Tensor,
         own: Tensor | None = None,
     ) -> Tensor:
-        """Compute the weighted mean over positives (`forward`) and labelled examples (`of_shown`).
+        """Compute the weighted mean over positives (`mean_loss`) and labelled examples (`of_shown`).
 
         Args:
             users: [P + S, D] of the positives, then of the shown negatives.
-            positives: see `forward`.
-            items: see `forward`.
-            candidates: see `forward`.
+            positives: see `mean_loss`.
+            items: see `mean_loss`.
+            candidates: see `mean_loss`.
             weights: [P + S].
             shown: [S, D] embeddings of shown negatives; none unless `Config.shown` is `examples`.
-            own: see `forward`.
+            own: see `mean_loss`.
         """
         # Own candidates are of one positive; in half precision the kernel that shares users has no room for
         # its exponentials.
@@ -125,11 +127,10 @@ class Loss(Component, nn.Module, ABC):
         size = len(positives)
         of_own = () if own is None else (own,)
         if not len(shown):
-            loss: Tensor = self(users, positives, items, candidates, weights, *of_own)
-            return loss
+            return self.mean_loss(users, positives, items, candidates, weights, *of_own)
         total = (self.of_shown(users[size:], shown) * weights[size:]).sum()
         if size:
-            mean = self(users[:size], positives, items, candidates, weights[:size], *of_own)
+            mean = self.mean_loss(users[:size], positives, items, candidates, weights[:size], *of_own)
             total = total + mean * weights[:size].sum()
         return total / weights.sum()
 
@@ -149,13 +150,16 @@ class Loss(Component, nn.Module, ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def forward(
-        self, users: Tensor, positives: Tensor, items: Tensor, candidates: Candidates, weights: Tensor
+    def mean_loss(
+        self,
+        users: Tensor,
+        positives: Tensor,
+        items: Tensor,
+        candidates: Candidates,
+        weights: Tensor,
+        own: Tensor | None = None,
     ) -> Tensor:
-        """Compute the weighted mean loss.
-
-        Where `Config.shown` is `candidates` it may be given a sixth argument `own`, [P, O, D]: embeddings of
-        each positive's own candidates, whose rows are `candidates.own_rows`.
+        """Compute the weighted mean loss of the positives.
 
         Args:
             users: [P, D] user embeddings.
@@ -163,4 +167,6 @@ class Loss(Component, nn.Module, ABC):
             items: [C, D] embeddings of the candidates.
             candidates: their rows, probabilities and the pairs that are no negatives.
             weights: [P] weight of each example.
+            own: [P, O, D] embeddings of each positive's own candidates, whose rows are `candidates.own_rows`;
+                None unless `Config.shown` is `candidates`.
         """

@@ -61,16 +61,16 @@ class Matryoshka(Loss):
 
     config: Config
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.inner = config.inner.build()
+    def __init__(self, config: Config, num_items: int = 1) -> None:
+        super().__init__(config, num_items)
+        self.inner = config.inner.build(num_items)
 
     @property
     def temperature(self) -> Temperature | None:
         """The other loss's, if it has one."""
         return getattr(self.inner, "temperature", None)
 
-    def forward(
+    def mean_loss(
         self,
         users: Tensor,
         positives: Tensor,
@@ -79,12 +79,17 @@ class Matryoshka(Loss):
         weights: Tensor,
         own: Tensor | None = None,
     ) -> Tensor:
-        """Compute the sum of the weighted means; see `Loss.forward`."""
-        of_own = () if own is None else (own,)
+        """Compute the sum of the weighted means; see `Loss.mean_loss`."""
         total = users.new_zeros((), dtype=weights.dtype)
         for width in self.config.widths(users.shape[-1]):
-            first = [self.cut(side, width) for side in (users, positives, items, *of_own)]
-            total = total + self.inner(*first[:3], candidates, weights, *first[3:])
+            total = total + self.inner.mean_loss(
+                self.cut(users, width),
+                self.cut(positives, width),
+                self.cut(items, width),
+                candidates,
+                weights,
+                None if own is None else self.cut(own, width),
+            )
         return total
 
     def of_shown(self, users: Tensor, items: Tensor) -> Tensor:

@@ -7,8 +7,6 @@ from torch.nn import functional as F
 
 from twotower.config.spec import PositiveFloat
 from twotower.losses.block_loss import BlockLoss
-from twotower.losses.kernels.blockwise import BlockFormula
-from twotower.negatives.candidates import Candidates
 
 
 class Psl(BlockLoss):
@@ -37,18 +35,9 @@ class Psl(BlockLoss):
 
     config: Config
 
-    def formula(self, counts: Tensor, candidates: Candidates) -> BlockFormula:
-        """Return the log of the sum; see `BlockLoss.formula`."""
-        temperature, log_counts = self.config.temperature, counts.log()
-
-        def block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            ahead = logits.sub_(positive[:, None])
-            # 1 + tanh(d) = 2 sigma(2 d), whose logarithm is exact where the activation is nearly 0
-            terms = F.logsigmoid(2 * ahead).add_(math.log(2)).div_(temperature).add_(log_counts)
-            peak = terms.amax(1).clamp(min=0) if terms.shape[1] else positive.new_zeros(len(positive))
-            shares = terms.sub_(peak[:, None]).exp_()
-            total = shares.sum(1) + (-peak).exp()
-            slope = ahead.mul_(-2).sigmoid_().mul_(shares).mul_((2 / temperature) / total[:, None])
-            return peak + total.log(), slope, -slope.sum(1)
-
-        return block
+    def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
+        """Return the log of the sum, [b]."""
+        # 1 + tanh(d) = 2 sigma(2 d), whose logarithm is exact where the activation is nearly 0
+        activation = F.logsigmoid(2 * (negatives - positive[:, None])) + math.log(2)
+        terms = activation / self.config.temperature + multiplicity.log()
+        return F.pad(terms, (0, 1)).logsumexp(1)  # the column of zeros is the positive's own term

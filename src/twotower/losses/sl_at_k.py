@@ -8,9 +8,7 @@ from torch import Tensor
 from twotower.config.facts import Facts
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.losses.block_loss import BlockLoss
-from twotower.losses.kernels.blockwise import BlockFormula
-from twotower.losses.kernels.softmax import softmax_block
-from twotower.negatives.candidates import Candidates
+from twotower.losses.kernels.softmax import cross_entropy
 
 
 class SlAtK(BlockLoss):
@@ -52,21 +50,13 @@ class SlAtK(BlockLoss):
 
     config: Config
 
-    def formula(self, counts: Tensor, candidates: Candidates) -> BlockFormula:
-        """Return the weighted cross-entropy; see `BlockLoss.formula`."""
-        config, log_counts = self.config, counts.log()
-
-        def block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            ahead = (positive - threshold_of(logits, positive, config.k)) / config.weight_temperature
-            weight = ahead.sigmoid()
-            logits = logits.div_(config.temperature).add_(log_counts)
-            loss, slope, of_positive = softmax_block(logits, positive / config.temperature)
-            slope.mul_(weight[:, None] / config.temperature)
-            of_weight = weight * (1 - weight) / config.weight_temperature
-            of_positive = of_positive * weight / config.temperature + of_weight * loss
-            return weight * loss, slope, of_positive
-
-        return block
+    def forward(self, positive: Tensor, negatives: Tensor, multiplicity: Tensor) -> Tensor:
+        """Return the weighted cross-entropy, [b]."""
+        config = self.config
+        threshold = threshold_of(negatives.detach(), positive.detach(), config.k)
+        weight = ((positive - threshold) / config.weight_temperature).sigmoid()
+        terms = negatives / config.temperature + multiplicity.log()
+        return weight * cross_entropy(positive / config.temperature, terms)
 
 
 def threshold_of(logits: Tensor, positive: Tensor, k: int) -> Tensor:

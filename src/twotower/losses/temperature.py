@@ -46,6 +46,7 @@ class TemperatureLoss(Loss, ABC):
 
     Args:
         config: says which.
+        num_items: see `Loss`.
     """
 
     class Config(Loss.Config):
@@ -63,8 +64,8 @@ class TemperatureLoss(Loss, ABC):
 
     config: Config
 
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
+    def __init__(self, config: Config, num_items: int = 1) -> None:
+        super().__init__(config, num_items)
         self.temperature = Temperature(config.temperature, config.learned_temperature)
 
     def scaled(self, users: Tensor) -> Tensor:

@@ -23,7 +23,6 @@ class Candidates:
         own_rows: [P, O] item rows that are candidates of one positive alone, 0 = none; with
         own_log_q: [P, O] their log q. Both None where nobody has any.
         num_draws: how often was drawn with q; None where nothing was: each item is here for certain.
-        num_items: that could have been drawn; None where nothing was.
         owners: [P] ascending: each positive's row among the users, to which `masked_positives` and the
             prior's moments refer; None where every positive has a user of its own.
         prior: what is added to the logits of candidates,
@@ -40,7 +39,6 @@ class Candidates:
     own_rows: Tensor | None = None
     own_log_q: Tensor | None = None
     num_draws: int | None = None
-    num_items: int | None = None
     owners: Tensor | None = None
     prior: Prior | None = None
     positive_prior: Tensor | None = None

@@ -124,7 +124,6 @@ class Negatives(Component, nn.Module, ABC):
             own_rows,
             None if own_rows is None else self._log_q_of_own(own_rows),
             num_draws,
-            None if num_draws is None else len(self.trained_rows),
         )
 
     def _log_q_of_own(self, rows: Tensor) -> Tensor:

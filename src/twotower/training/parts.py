@@ -84,7 +84,7 @@ def build_module(
     return RetrievalModule(
         model,
         config.negatives.build(frequencies),
-        config.loss.build(),
+        config.loss.build(int(frequencies.count_nonzero())),
         config.optimizer.build(),
         Validation(dataset.valid, evaluator, log, num_items) if evaluator else None,
         epoch_batches,

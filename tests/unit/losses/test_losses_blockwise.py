@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from twotower.losses.bce import Bce, bce_block
+from twotower.losses.bce import Bce
 from twotower.losses.in_batch_softmax import InBatchSoftmax
-from twotower.losses.kernels.blockwise import BLOCK_ELEMENTS, BlockFormula, blockwise_loss
-from twotower.losses.kernels.softmax import BLOCK_BYTES, softmax_block
+from twotower.losses.kernels.blockwise import BLOCK_ELEMENTS, PairLoss, blockwise_loss
+from twotower.losses.kernels.softmax import BLOCK_BYTES, cross_entropy
 from twotower.losses.loss import Loss
 from twotower.negatives.candidates import Candidates
 
@@ -19,11 +19,11 @@ P, C, D = 7, 5, 3
 COUNT = torch.tensor([1.0, 2, 1, 3, 1], dtype=torch.float64)
 
 
-def bce(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return bce_block(logits, positive, COUNT, 0.8)
+def bce(positive: Tensor, negatives: Tensor) -> Tensor:
+    return Bce(Bce.Config(negative_weight=0.8))(positive, negatives, COUNT)
 
 
-FORMULAS = {"softmax": softmax_block, "bce": bce}
+FORMULAS = {"softmax": cross_entropy, "bce": bce}
 BLOCKS = [1, C, 2 * C, 3 * C + 1, 100 * C]
 
 
@@ -63,7 +63,7 @@ def test_gradcheck_with_own_candidates(block_elements: int) -> None:
 
     def call(*inputs: Tensor) -> Tensor:
         own = inputs[-1].masked_fill(padding, -torch.inf)
-        return blockwise_loss(softmax_block, *inputs[:-1], *constants, own, block_elements=block_elements)
+        return blockwise_loss(cross_entropy, *inputs[:-1], *constants, own, block_elements=block_elements)
 
     assert torch.autograd.gradcheck(call, [*tensors, finite])
 
@@ -76,7 +76,7 @@ def test_own_candidates_are_autograd_s_plain_formula(block_elements: int, num_ca
     masked = [pairs if num_candidates else pairs[:0] for pairs in masked]
     tensors = [users, items, positive, own]
     got = blockwise_loss(
-        softmax_block, users, items, positive, bias, *masked, weights, own, block_elements=block_elements
+        cross_entropy, users, items, positive, bias, *masked, weights, own, block_elements=block_elements
     )
     logits = users @ items.T + bias
     mask = torch.zeros_like(logits, dtype=torch.bool)
@@ -91,8 +91,8 @@ def test_no_candidate_at_all_is_defined_for_labels() -> None:
     (users, items, positive), (bias, *masked, weights) = arguments()
     none, pairs = items.detach()[:0].requires_grad_(), [each[:0] for each in masked]
 
-    def formula(logits: Tensor, of_positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return bce_block(logits, of_positive, COUNT[:0], 1.0)
+    def formula(of_positive: Tensor, negatives: Tensor) -> Tensor:
+        return Bce(Bce.Config())(of_positive, negatives, COUNT[:0])
 
     loss = blockwise_loss(formula, users, none, positive, bias[:0], *pairs, weights)
     expected = (torch.nn.functional.softplus(-positive) * weights).sum() / weights.sum()
@@ -118,9 +118,9 @@ def test_a_formula_sees_every_row_once_and_no_more_than_a_block(block_elements: 
     tensors, constants = arguments()
     seen: list[torch.Size] = []
 
-    def recording(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        seen.append(logits.shape)
-        return softmax_block(logits, positive)
+    def recording(positive: Tensor, negatives: Tensor) -> Tensor:
+        seen.append(negatives.shape)
+        return cross_entropy(positive, negatives)
 
     blockwise_loss(recording, *tensors, *constants, block_elements=block_elements)
     assert sum(rows for rows, _ in seen) == P
@@ -158,14 +158,14 @@ def test_the_whole_matrix_is_never_built(loss: Loss) -> None:
         torch.arange(num_positives),
     )
     with LargestTensor() as mode:
-        loss(users, items[:num_positives], items, candidates, torch.ones(num_positives)).backward()
+        loss.mean_loss(users, items[:num_positives], items, candidates, torch.ones(num_positives)).backward()
     most = max(BLOCK_ELEMENTS, BLOCK_BYTES // 4)
     assert mode.largest <= most < num_positives * num_candidates / 2
 
 
 def test_nothing_is_differentiated_where_nothing_asks_for_it() -> None:
     tensors, constants = arguments()
-    formula: BlockFormula = softmax_block
+    formula: PairLoss = cross_entropy
     with torch.no_grad():
         quiet = blockwise_loss(formula, *tensors, *constants)
     torch.testing.assert_close(quiet, blockwise_loss(formula, *tensors, *constants))
@@ -175,6 +175,24 @@ def test_nothing_is_differentiated_where_nothing_asks_for_it() -> None:
 def test_a_lone_candidate_tensor_gets_its_gradient() -> None:
     (users, items, positive), constants = arguments()
     fixed = users.detach(), positive.detach()
-    loss = blockwise_loss(softmax_block, fixed[0], items, fixed[1], *constants)
-    expected = torch.autograd.grad(blockwise_loss(softmax_block, users, items, positive, *constants), items)
+    loss = blockwise_loss(cross_entropy, fixed[0], items, fixed[1], *constants)
+    expected = torch.autograd.grad(blockwise_loss(cross_entropy, users, items, positive, *constants), items)
     torch.testing.assert_close(torch.autograd.grad(loss, items), expected)
+
+
+def test_a_parameter_of_the_loss_gets_its_gradient() -> None:
+    (users, items, positive), (bias, *masked, weights) = arguments()
+    margin = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+
+    def hinge(positive: Tensor, negatives: Tensor) -> Tensor:
+        return (margin - positive[:, None] + negatives).clamp(min=0).sum(1)
+
+    def call(*inputs: Tensor) -> Tensor:
+        return blockwise_loss(
+            hinge, *inputs[:3], bias, *masked, weights, block_elements=2 * C, parameters=[margin]
+        )
+
+    assert torch.autograd.gradcheck(call, [users, items, positive, margin])
+    call(users, items, positive).backward()
+    assert margin.grad is not None
+    assert margin.grad > 0

@@ -40,7 +40,7 @@ def loss_of(loss: Loss, masked: tuple[int, ...] = (), **drawn: int) -> float:
         **drawn,
     )
     users, positives = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
-    return loss(users, positives, torch.eye(2), candidates, torch.ones(1)).item()
+    return loss.mean_loss(users, positives, torch.eye(2), candidates, torch.ones(1)).item()
 
 
 @pytest.mark.parametrize("learned", [False, True])
@@ -159,11 +159,11 @@ def own(rows: list[int], log_q: list[float]) -> Candidates:
 def test_softmax_ranks_against_own_candidates_alone() -> None:
     loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5))
     users, positives, none = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]]), torch.empty(0, 2)
-    both = loss(users, positives, none, own([3, 7], [0.0, 0.0]), torch.ones(1), SHOWN[None])
+    both = loss.mean_loss(users, positives, none, own([3, 7], [0.0, 0.0]), torch.ones(1), SHOWN[None])
     assert both.item() == pytest.approx(math.log((E_POSITIVE + E_TWO + 1) / E_POSITIVE), abs=1e-5)
-    one = loss(users, positives, none, own([3, 0], [0.0, 0.0]), torch.ones(1), SHOWN[None])
+    one = loss.mean_loss(users, positives, none, own([3, 0], [0.0, 0.0]), torch.ones(1), SHOWN[None])
     assert one.item() == pytest.approx(math.log((E_POSITIVE + E_TWO) / E_POSITIVE), abs=1e-5)
-    no_one = loss(users, positives, none, own([0, 0], [0.0, 0.0]), torch.ones(1), SHOWN[None])
+    no_one = loss.mean_loss(users, positives, none, own([0, 0], [0.0, 0.0]), torch.ones(1), SHOWN[None])
     assert no_one.item() == pytest.approx(0, abs=1e-6)
 
 
@@ -180,7 +180,7 @@ def test_softmax_counts_an_own_candidate_as_one_draw_more() -> None:
     )
     users, positives = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
     loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5))
-    got = loss(users, positives, SHOWN[:1], drawn, torch.ones(1), SHOWN[None])
+    got = loss.mean_loss(users, positives, SHOWN[:1], drawn, torch.ones(1), SHOWN[None])
     expected = math.log((E_POSITIVE / 0.25 + 2 * E_TWO / 0.5 + 1 / 0.125) / (E_POSITIVE / 0.25))
     assert got.item() == pytest.approx(expected, abs=1e-5)
     assert expected == pytest.approx(1.342324, abs=1e-5)
@@ -255,7 +255,7 @@ def test_bsl_by_hand() -> None:
 
 def test_the_corrected_log_q_estimates_the_catalogue_s_sum() -> None:
     # 8 draws: e^2 / .5 twice and 1 / .125 once, over 8; the positive's own term stays as it is
-    drawn = {"num_draws": 8, "num_items": 20}
+    drawn = {"num_draws": 8}
     expected = math.log((E_POSITIVE + (2 * E_TWO / 0.5 + 1 / 0.125) / 8) / E_POSITIVE)
     loss = CorrectedLogQ(CorrectedLogQ.Config(temperature=0.5))
     assert loss_of(loss, **drawn) == pytest.approx(expected, abs=1e-5)

@@ -25,8 +25,9 @@ from twotower.losses.sl_at_k import SlAtK
 from twotower.negatives.candidates import Candidates
 
 D, DRAWS, ITEMS = 4, 60, 100
-Formula = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""(positive [P], scores [P, C + O], counts [P, C + O] with 0 where masked, log q [P, C + O], log q+ [P])."""
+Formula = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(positive [P], scores [P, C + O], counts [P, C + O] with 0 where masked, log q [P, C + O], log q+ [P],
+number of draws)."""
 
 
 def mean(values: Tensor, counts: Tensor) -> Tensor:
@@ -45,8 +46,8 @@ def ccl(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
     return 1 - positive + 7 * mean(F.relu(scores - 0.2), counts)
 
 
-def gbce(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
-    alpha, t = DRAWS / ITEMS, 0.75
+def gbce(positive: Tensor, scores: Tensor, counts: Tensor, *more: Tensor) -> Tensor:
+    alpha, t = more[-1] / ITEMS, 0.75
     beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
     noes = (counts * -F.logsigmoid(-scores / 0.4)).sum(1)
     return (-beta * F.logsigmoid(positive / 0.4) + noes) / (1 + counts.sum(1))
@@ -68,13 +69,15 @@ def total(positive: Tensor, scores: Tensor, counts: Tensor, temperature: float) 
     return (positive / temperature).exp() + (counts * (scores / temperature).exp()).sum(1)
 
 
-def bsl(positive: Tensor, scores: Tensor, counts: Tensor, log_q: Tensor, log_q_positive: Tensor) -> Tensor:
+def bsl(
+    positive: Tensor, scores: Tensor, counts: Tensor, log_q: Tensor, log_q_positive: Tensor, _: Tensor
+) -> Tensor:
     negatives = (counts * (scores / 0.4 - log_q).exp()).sum(1) + torch.tensor(FLOOR).double().exp()
     return -(positive / 0.4 - log_q_positive) + 1.3 * negatives.log()
 
 
 def corrected(
-    positive: Tensor, scores: Tensor, counts: Tensor, log_q: Tensor, log_q_positive: Tensor
+    positive: Tensor, scores: Tensor, counts: Tensor, log_q: Tensor, log_q_positive: Tensor, _: Tensor
 ) -> Tensor:
     """The paper's: its loss is another number, its slopes are the ones that count."""
     negatives = (counts * (scores / 0.4 - log_q).exp()).sum(1) / DRAWS
@@ -86,7 +89,7 @@ CASES: dict[str, tuple[Loss, Formula]] = {
     "bpr": (Bpr(Bpr.Config(temperature=0.4)), bpr),
     "hinge": (Hinge(Hinge.Config(margin=0.3)), hinge),
     "ccl": (Ccl(Ccl.Config(margin=0.2, negative_weight=7.0)), ccl),
-    "gbce": (Gbce(Gbce.Config(temperature=0.4)), gbce),
+    "gbce": (Gbce(Gbce.Config(temperature=0.4), ITEMS), gbce),
     "psl": (Psl(Psl.Config(temperature=0.2)), psl),
     "sl_at_k": (SlAtK(SlAtK.Config(k=2, temperature=0.2, weight_temperature=0.5)), sl_at_2),
     "bsl": (Bsl(Bsl.Config(temperature=0.4, negative_weight=1.3)), bsl),
@@ -116,7 +119,6 @@ def candidates_of(num_positives: int, num_candidates: int, num_own: int) -> Cand
         torch.randint(0, 3, (num_positives, num_own)),
         log_q[2],
         DRAWS,
-        ITEMS,
     )
 
 
@@ -128,7 +130,8 @@ def plain(formula: Formula, given: list[Tensor], candidates: Candidates) -> Tens
     counts = (candidates.log_count.exp() * ~mask, (candidates.own_rows > 0).double())
     log_q = torch.cat([candidates.log_q.expand(len(users), -1), candidates.own_log_q], 1)
     joined = torch.cat([scores, (users[:, None] * own).sum(-1)], 1)
-    return formula((users * positives).sum(1), joined, torch.cat(counts, 1), log_q, candidates.positive_log_q)
+    positive, draws = (users * positives).sum(1), candidates.log_count.exp().sum() + own.shape[1]
+    return formula(positive, joined, torch.cat(counts, 1), log_q, candidates.positive_log_q, draws)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -142,7 +145,7 @@ def test_value_and_slopes_are_the_plain_formula_s(name: str, sizes: tuple[int, i
     loss, formula = CASES[name]
     given_, candidates = sides(*sizes), candidates_of(*sizes)
     weights = torch.rand(sizes[0], dtype=torch.float64) + 0.1
-    got = loss(*given_[:3], candidates, weights, given_[3])
+    got = loss.mean_loss(*given_[:3], candidates, weights, given_[3])
     expected = (plain(formula, given_, candidates) * weights).sum() / weights.sum()
     if name != "corrected_log_q":
         torch.testing.assert_close(got, expected)
@@ -159,7 +162,7 @@ def test_direct_au_is_alignment_and_uniformity_by_pairwise_distances() -> None:
     torch.manual_seed(4)
     users, positives = (F.normalize(vectors(7, D), dim=1).requires_grad_() for _ in range(2))
     loss = DirectAu(DirectAu.Config(uniformity_weight=3.0))
-    got = loss(users, positives, positives[:0], Candidates.none(torch.arange(7)), torch.ones(7))
+    got = loss.mean_loss(users, positives, positives[:0], Candidates.none(torch.arange(7)), torch.ones(7))
     spread = [torch.pdist(side).square().mul(-2).exp().mean().log() for side in (users, positives)]
     expected = (users - positives).norm(dim=1).square().mean() + 3 / 2 * sum(spread)
     torch.testing.assert_close(got, expected)
@@ -174,9 +177,9 @@ def test_matryoshka_sums_the_losses_of_first_columns_on_the_sphere(inner: Loss.C
     given_, candidates = sides(5, 6, 2), candidates_of(5, 6, 2)
     weights = torch.ones(5, dtype=torch.float64)
     loss = Matryoshka(Matryoshka.Config(inner=inner, num_halvings=1)).double()
-    got = loss(*given_[:3], candidates, weights, given_[3])
+    got = loss.mean_loss(*given_[:3], candidates, weights, given_[3])
     halves = [F.normalize(side[..., : D // 2], dim=-1) for side in given_]
-    expected = [loss.inner(*each[:3], candidates, weights, each[3]) for each in (given_, halves)]
+    expected = [loss.inner.mean_loss(*each[:3], candidates, weights, each[3]) for each in (given_, halves)]
     torch.testing.assert_close(got, sum(expected))
 
 

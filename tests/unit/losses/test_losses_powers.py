@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from twotower.losses.kernels import powers
 from twotower.losses.kernels.blockwise import blockwise_loss
-from twotower.losses.kernels.softmax import softmax_block, softmax_loss
+from twotower.losses.kernels.softmax import cross_entropy, softmax_loss
 from twotower.towers.embedding_layout import EmbeddingLayout
 from twotower.towers.item_bias.item_bias import Prior
 
@@ -51,7 +51,7 @@ def test_the_kernel_is_its_reference_and_the_reference_is_the_formula(
     prior = Prior(torch.randn(3, num_items, **of), torch.randint(3, (num_users,)))
     given_all = (users, items, positive, bias, *pairs, weights, own, prior)
     got = softmax_loss(*given_all, None, power, block_bytes=block)
-    reference = blockwise_loss(softmax_block, *given_all, power)
+    reference = blockwise_loss(cross_entropy, *given_all, power)
     logits = powers.linked(users @ items.T, power) + bias + prior.lifts[prior.moments]
     logits = logits.index_put(tuple(pairs), torch.tensor(-torch.inf, **of))
     every = torch.cat([positive[:, None], logits, *([] if own is None else [own])], 1)

@@ -42,7 +42,7 @@ def softmax_loss(
     power: float | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Tensor:
-    """Compute `blockwise_loss` of `softmax_block`, its reference, to rounding; see there for the arguments.
+    """Compute `blockwise_loss` of `cross_entropy`, its reference, to rounding; see there for the arguments.
 
     Where several positives are of one user (`owners` [P], ascending: the row of each one's user among users
     [B]), its logits are made once: the sum over the negatives is the same for all of them.
@@ -66,7 +66,7 @@ def softmax_loss(
         if owners is not None:
             raise ValueError("owners: give each positive its user where logits spread beyond exponentials")
         return blockwise_loss(
-            softmax_block, users, candidates, positive_logits, *constants, weights, own_logits, prior, power
+            cross_entropy, users, candidates, positive_logits, *constants, weights, own_logits, prior, power
         )
     relative = weights / weights.max()
     lengths = [each.detach().float().square().sum(1).amax() for each in (users, candidates)]
@@ -131,17 +131,12 @@ class _Softmax(GradientsMadeForward):
         d_positive = torch.expm1(positive - log_sums) * weights
         d_own = None if shown is None else (shown - log_sums[:, None]).exp_() * weights[:, None]
         ctx.save_for_backward(sides.d_users, sides.d_candidates(), d_positive, d_own)
-        ctx.num_arguments = 14
+        ctx.places = (0, 1, 2, 3)
         given = (users, candidates, positive_logits, positive if own_logits is None else own_logits)
         ctx.dtypes = [each.dtype for each in given]
         return ((log_sums - positive) * weights).sum()
 
 
-def softmax_block(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Cross-entropy of a block and its gradients; see `BlockFormula`."""
-    peak = torch.maximum(logits.amax(1), positive)
-    exponentials = logits.sub_(peak[:, None]).exp_()
-    of_positive = (positive - peak).exp()
-    total = exponentials.sum(1) + of_positive
-    loss = peak + total.log() - positive
-    return loss, exponentials.div_(total[:, None]), of_positive / total - 1
+def cross_entropy(positive: Tensor, negatives: Tensor) -> Tensor:
+    """Return -log of the positive's share of the softmax, [b], of logits [b] and [b, C]; see `PairLoss`."""
+    return torch.cat([positive[:, None], negatives], 1).logsumexp(1) - positive
