@@ -9,7 +9,7 @@ import pandas as pd
 
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
-from twotower.data.actions import HISTORY, Actions
+from twotower.data.actions import HISTORY, TRAIN, Actions
 from twotower.data.blocks import Folder, blocks, blocks_of_users, highest, lowest, seen
 from twotower.data.dataset import Audit, RetrievalDataset
 from twotower.data.holdouts import Windows, windows_of
@@ -212,6 +212,8 @@ def _audit_of_actions(log: Log, windows: Windows, actions: Actions) -> Audit:
         audit["positive_interactions"] = int(log.is_positive.sum())
         audit["shown_negatives"] = int(log.is_shown.sum())
         audit["history_only"] = int((log.roles == HISTORY).sum())
+        if train_only := int((log.roles == TRAIN).sum()):
+            audit["train_only"] = train_only
         if log.is_shown.any():
             for name, window in {"valid": windows.valid, "test": windows.test}.items():
                 audit[f"{name}_labelled"] = 0 if window.labelled is None else len(window.labelled.labels)

@@ -9,6 +9,7 @@ from twotower.commands.init.role_names import NONE, Roles, chosen_column, free_c
 from twotower.commands.init.sample import Column, Sample
 from twotower.commands.init.time_column import ISO, take_time
 from twotower.config.problems import Problem
+from twotower.data.actions import ROLES as EVENT_ROLES
 
 FEW = 30
 """Most event types."""
@@ -111,7 +112,7 @@ def _events(words: list[str], said: Mapping[str, str], roles: Roles) -> dict[str
     unknown = [word for word, role in found.items() if not role]
     if unknown:
         example = ",".join(f"{word}=positive" for word in unknown)
-        told = f"what do {', '.join(map(repr, unknown))} stand for: positive, history, negative or ignored?"
+        told = f"what do {', '.join(map(repr, unknown))} stand for: {', '.join(EVENT_ROLES)}?"
         roles.asked.append(Problem("--events", f"{told} add --events {example}"))
     return found
 

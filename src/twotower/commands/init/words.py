@@ -54,7 +54,7 @@ def _parser(description: str) -> _Parser:
     parser.add_argument(
         "--threshold", type=float, help="ratings from here on were wanted, others shown in vain"
     )
-    parser.add_argument("--events", type=_roles, help="WORD=ROLE,...: positive, history, negative or ignored")
+    parser.add_argument("--events", type=_roles, help=f"WORD=ROLE,...: {', '.join(EVENT_ROLES)}")
     parser.add_argument("--context", type=_names, help="COLUMN,...: what a request was made in; none")
     parser.add_argument("--repeats", choices=("drop", "keep"), help="keep: items are taken again and again")
     parser.add_argument("--without", type=_names, help="COLUMN,...: of users, items or context; no features")
