@@ -14,6 +14,7 @@ from twotower.data.blocks import Folder, blocks, blocks_of_users, highest, lowes
 from twotower.data.dataset import Audit, RetrievalDataset
 from twotower.data.holdouts import Windows, windows_of
 from twotower.data.log import Log
+from twotower.data.order_checks import oddity_of_rows, oddity_of_ties
 from twotower.data.placed import Placed, placed
 from twotower.data.placing import placed_files
 from twotower.data.sources.source import Source
@@ -188,7 +189,10 @@ def _built(
 def _cut(found: Placed, split: Split, windows: Windows) -> tuple[Tables, Windows, Audit, pd.DataFrame | None]:
     tables, log = found.tables, found.log
     audit = _audit_of(log, windows, split, tables) | _audit_of_actions(log, windows, tables.actions)
-    if oddities := list(filter(None, [found.oddity, _few(log, tables)])):
+    origin = tables.origin("interactions")
+    of_rows = oddity_of_rows(log, origin) if tables.ordered and not tables.has_times else None
+    of_ties = oddity_of_ties(windows, origin) if split.by_order and tables.has_times else None
+    if oddities := list(filter(None, [found.oddity, _few(log, tables), of_rows, of_ties])):
         audit[WARNING] = "; ".join(oddities)
     return tables, windows, audit | _rows_made(found.given, tables), found.contexts
 

@@ -37,7 +37,8 @@ def found_in(files: Sequence[Path], said: Mapping[str, Any]) -> Found:
 
     Args:
         files: the log first, then perhaps those of users and of items, in any order.
-        said: what the user says of them, see `roles.roles_of`; `separator`, `repeats`, `without`.
+        said: what the user says of them, see `roles.roles_of`; `separator`, `repeats`, `without` and
+            `unordered`.
 
     Raises:
         InputError: lists what must be said, or says which file cannot be read.
@@ -63,7 +64,9 @@ def found_in(files: Sequence[Path], said: Mapping[str, Any]) -> Found:
     roles.context = [name for name in roles.context if kinds["context"][name].spec]
     separators = [sample.separator for sample in tables.values() if sample.separator]
     paths = {table: tables[table].path for table in sorted(tables, key=ORDER.index)}
-    settings = data_settings(paths, roles, separators[0] if separators else None, label, said.get("repeats"))
+    separator = separators[0] if separators else None
+    unordered = bool(said.get("unordered"))
+    settings = data_settings(paths, roles, separator, label, said.get("repeats"), unordered)
     return Found(settings, roles, kinds)
 
 

@@ -30,7 +30,12 @@ Setting = tuple[str, Any, str]
 
 
 def data_settings(
-    paths: Mapping[str, Path], roles: Roles, separator: str | None, label: str | None, repeats: str | None
+    paths: Mapping[str, Path],
+    roles: Roles,
+    separator: str | None,
+    label: str | None,
+    repeats: str | None,
+    unordered: bool,
 ) -> list[Setting]:
     """Return the settings of the data, in the order of the YAML.
 
@@ -40,6 +45,7 @@ def data_settings(
         separator: of CSV fields; None: no file is CSV.
         label: the column that names items.
         repeats: `drop` or `keep` if the user says so.
+        unordered: rows without times have no order.
     """
     settings: list[Setting] = [("_target_", "twotower.data.sources.table_files.TableFiles", "")]
     settings += [(f"{table}_path", str(path), "") for table, path in paths.items()]
@@ -51,7 +57,9 @@ def data_settings(
     if "time" in roles.columns:
         settings.append(("timestamp_unit", roles.unit, ""))
     else:
-        settings.append(("timestamp_column", None, "the rows of a user stand in order"))
+        why = "rows stand in no order" if unordered else "the rows of a user stand in order"
+        settings.append(("timestamp_column", None, why))
+        settings += [("ordered", False, "you say so")] if unordered else []
     if roles.threshold is not None and "label" in roles.columns:
         settings.append(("label_threshold", roles.threshold, "labels from here on are positive"))
     if roles.context:

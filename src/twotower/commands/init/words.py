@@ -56,6 +56,7 @@ def _parser(description: str) -> _Parser:
     )
     parser.add_argument("--events", type=_roles, help=f"WORD=ROLE,...: {', '.join(EVENT_ROLES)}")
     parser.add_argument("--context", type=_names, help="COLUMN,...: what a request was made in; none")
+    parser.add_argument("--unordered", action="store_true", help="no times, and rows in no order either")
     parser.add_argument("--repeats", choices=("drop", "keep"), help="keep: items are taken again and again")
     parser.add_argument("--without", type=_names, help="COLUMN,...: of users, items or context; no features")
     parser.add_argument("--overwrite", action="store_true", help="replace the YAMLs that are there")
