@@ -12,6 +12,7 @@ from twotower.config.problems import Gathered
 from twotower.data.actions import HISTORY, TRAIN, Actions
 from twotower.data.blocks import Folder, blocks, blocks_of_users, highest, lowest, seen
 from twotower.data.dataset import Audit, RetrievalDataset
+from twotower.data.detectable import largest_detectable_difference
 from twotower.data.holdouts import Windows, windows_of
 from twotower.data.log import Log
 from twotower.data.order_checks import oddity_of_rows, oddity_of_ties
@@ -39,6 +40,7 @@ LABELS = {
     "equal_timestamp_rate": "equal-timestamp rate",
     "future_leak_rate": "future-leak rate",
     "seen_filter": "seen-filter",
+    "detectable_difference": "detectable difference, at most",
 }
 """Audit key -> what the console calls it, where that is not the key in words."""
 WARNING = "warning"  # key of the audit that has a line of its own elsewhere
@@ -65,6 +67,7 @@ def _audit_of(log: Log, windows: Windows, split: Split, tables: Tables) -> Audit
         "test_interactions": len(test.target_times),
         "valid_users": len(valid.users),
         "test_users": len(test.users),
+        "detectable_difference": largest_detectable_difference(len(test.users)),
         "cold_users": int((train.counts()[test.users] == 0).sum()),
         "cold_items": int((~trained[np.unique(test.target_items)]).sum()),
         "valid_cold_users": int((train.counts()[valid.users] == 0).sum()),
