@@ -13,9 +13,15 @@ from twotower.config.problems import Gathered, listed
 from twotower.config.spec import NonNegativeFloat
 from twotower.data.column import Column
 
-Role = Literal["positive", "negative", "history", "ignored"]
-POSITIVE, NEGATIVE, HISTORY, IGNORED = range(4)
-ROLES: dict[Role, int] = {"positive": POSITIVE, "negative": NEGATIVE, "history": HISTORY, "ignored": IGNORED}
+Role = Literal["positive", "train", "negative", "history", "ignored"]
+POSITIVE, NEGATIVE, HISTORY, IGNORED, TRAIN = range(5)
+ROLES: dict[Role, int] = {
+    "positive": POSITIVE,
+    "train": TRAIN,
+    "negative": NEGATIVE,
+    "history": HISTORY,
+    "ignored": IGNORED,
+}
 LABELS = (0.0, 1.0)
 
 
@@ -26,8 +32,9 @@ class Event(Component):
         """What a word means: `click: {role: positive, weight: 2}`."""
 
         role: Role = "positive"
-        """`positive` (an example, a target), `negative` (shown in vain: it may train, and nothing else),
-        `history` (part of histories, never a target) or `ignored`."""
+        """`positive` (an example and a target), `train` (an example and part of histories, never a target),
+        `history` (part of histories only), `negative` (shown in vain: it may train, and nothing else) or
+        `ignored`."""
         weight: NonNegativeFloat = 1.0
         """Of its examples."""
 
@@ -69,7 +76,8 @@ def actions_of(
 ) -> Actions:
     """Read what rows were; what cannot be read is told.
 
-    The word of an event comes first: `history` and `ignored` stay so whatever the label, and may lack one.
+    The word of an event comes first: `train`, `history` and `ignored` keep their role whatever the label, and
+    may lack one.
     A label below the threshold makes a negative of what is else positive.
     """
     if label is None and meaning.label_threshold is not None:

@@ -10,11 +10,13 @@ import pandas as pd
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
-from twotower.data.actions import HISTORY, Actions
+from twotower.data.actions import HISTORY, TRAIN, Actions
 from twotower.data.blocks import Folder, blocks, blocks_of_users, highest, lowest, seen
 from twotower.data.dataset import Audit, RetrievalDataset
+from twotower.data.detectable import largest_detectable_difference
 from twotower.data.holdouts import Windows, windows_of
 from twotower.data.log import Log
+from twotower.data.order_checks import oddity_of_rows, oddity_of_ties
 from twotower.data.placed import Placed, placed
 from twotower.data.placing import placed_files
 from twotower.data.sources.source import Source
@@ -39,6 +41,7 @@ LABELS = {
     "equal_timestamp_rate": "equal-timestamp rate",
     "future_leak_rate": "future-leak rate",
     "seen_filter": "seen-filter",
+    "detectable_difference": "detectable difference, at most",
 }
 """Audit key -> what the console calls it, where that is not the key in words."""
 WARNING = "warning"  # key of the audit that has a line of its own elsewhere
@@ -65,6 +68,7 @@ def _audit_of(log: Log, windows: Windows, split: Split, tables: Tables) -> Audit
         "test_interactions": len(test.target_times),
         "valid_users": len(valid.users),
         "test_users": len(test.users),
+        "detectable_difference": largest_detectable_difference(len(test.users)),
         "cold_users": int((train.counts()[test.users] == 0).sum()),
         "cold_items": int((~trained[np.unique(test.target_items)]).sum()),
         "valid_cold_users": int((train.counts()[valid.users] == 0).sum()),
@@ -198,7 +202,10 @@ def _built(
 def _cut(found: Placed, split: Split, windows: Windows) -> tuple[Tables, Windows, Audit, pd.DataFrame | None]:
     tables, log = found.tables, found.log
     audit = _audit_of(log, windows, split, tables) | _audit_of_actions(log, windows, tables.actions)
-    if oddities := list(filter(None, [found.oddity, _few(log, tables)])):
+    origin = tables.origin("interactions")
+    of_rows = oddity_of_rows(log, origin) if tables.ordered and not tables.has_times else None
+    of_ties = oddity_of_ties(windows, origin) if split.by_order and tables.has_times else None
+    if oddities := list(filter(None, [found.oddity, _few(log, tables), of_rows, of_ties])):
         audit[WARNING] = "; ".join(oddities)
     return tables, windows, audit | _rows_made(found.given, tables), found.contexts
 
@@ -222,6 +229,8 @@ def _audit_of_actions(log: Log, windows: Windows, actions: Actions) -> Audit:
         audit["positive_interactions"] = int(log.is_positive.sum())
         audit["shown_negatives"] = int(log.is_shown.sum())
         audit["history_only"] = int((log.roles == HISTORY).sum())
+        if train_only := int((log.roles == TRAIN).sum()):
+            audit["train_only"] = train_only
         if log.is_shown.any():
             for name, window in {"valid": windows.valid, "test": windows.test}.items():
                 audit[f"{name}_labelled"] = 0 if window.labelled is None else len(window.labelled.labels)

@@ -60,7 +60,7 @@ class Column:
 MAX_LENGTH = 256
 """Characters of a text id; longer ones are texts, not keys, and would bloat every map from ids to rows."""
 INT64 = np.iinfo(np.int64)
-WHOLE_NUMBER = r"-?[1-9]\d{0,17}|0"  # in its usual spelling; 007 is a code
+WHOLE_NUMBER = r"-?[1-9]\d{0,18}|0"  # in its usual spelling; 007 is a code
 DECIMAL = r"-?\d+\.0*"
 
 
@@ -101,12 +101,18 @@ def unified_ids(
     """Return ids as whole numbers if all of them can be, in every table: CSV cannot say which it means."""
     for table, values in ids.items():
         if table in from_csv:
-            whole = bool(pd.Series(values.unique()).str.fullmatch(WHOLE_NUMBER).all())
+            distinct = pd.Series(values.unique())
+            whole = bool(distinct.str.fullmatch(WHOLE_NUMBER).all()) and _fit_64_bits(distinct)
         else:
             whole = values.dtype == np.int64
         if not whole:
             return ids
     return {table: values.astype(np.int64) for table, values in ids.items()}
+
+
+def _fit_64_bits(texts: "pd.Series[Any]") -> bool:
+    """Tell whether whole numbers as text fit int64; only those of 19 digits may not."""
+    return all(map(fits_64_bits, map(int, texts[texts.str.len() >= len(str(INT64.max))])))
 
 
 def is_whole(value: Any) -> bool:

@@ -21,9 +21,10 @@ class History:
         offsets: see above.
         items: see above.
         times: see above.
-        weights: float32 [n], how much each counts as an example; 0 = it is part of histories only.
-        positive: bool [n], false where it is part of histories only: no target, no popularity, and the item
-            may be recommended all the same.
+        weights: float32 [n], how much each counts as an example; 0 = it is part of histories only. None: 1
+            where it is positive.
+        positive: bool [n], false where it is no target, counts for no popularity, and its item may be
+            recommended all the same: it is part of histories and, with a weight, an example.
         events: int16 [n], the word of each event, its position among the data's from 1; 0 = none.
         context: int32 [n], row of the table of contexts, from 1; 0 = unknown.
         shown: what the same users were shown in vain in the same time; no part of histories.
@@ -49,9 +50,16 @@ class History:
     @cached_property
     def positives(self) -> "History":
         """The part that users wanted: itself where nothing is in it for histories only."""
-        if self.positive is None:
-            return self
-        keep = np.asarray(self.positive)
+        return self if self.positive is None else self._only(np.asarray(self.positive))
+
+    @cached_property
+    def examples(self) -> "History":
+        """The part that training learns from: positives, and all else that has a weight."""
+        if self.positive is None or self.weights is None:
+            return self.positives
+        return self._only(np.asarray(self.positive) | (np.asarray(self.weights) > 0))
+
+    def _only(self, keep: NDArray[np.bool_]) -> "History":
         columns = {name: getattr(self, name) for name in ("weights", "events", "context")}
         return replace(
             self,

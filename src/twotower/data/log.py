@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.actions import NEGATIVE, POSITIVE
+from twotower.data.actions import HISTORY, NEGATIVE, POSITIVE
 from twotower.data.blocks import MEMORY, Room, blocks
 from twotower.data.history import History, offsets_of_counts
 from twotower.data.tables import ITEM_ID, SPLIT, SPLIT_NAMES, TIMESTAMP, USER_ID, Tables
@@ -65,8 +65,13 @@ class Log:
 
     @cached_property
     def is_positive(self) -> NDArray[np.bool_]:
-        """Which interactions are neither shown in vain nor of histories only, [n]."""
+        """Which interactions the user wanted, so that they can be targets, [n]."""
         return np.ones(len(self), dtype=np.bool_) if self.roles is None else self.roles == POSITIVE
+
+    @property
+    def is_example(self) -> NDArray[np.bool_]:
+        """Which interactions training may learn from, [n]: all but those of histories only."""
+        return np.ones(len(self), dtype=np.bool_) if self.roles is None else self.roles != HISTORY
 
     @cached_property
     def is_shown(self) -> NDArray[np.bool_]:
@@ -124,10 +129,8 @@ class Log:
     def history(self) -> History:
         """Return all interactions by user."""
         weights = self.weights
-        if weights is not None:
-            weights = np.where(self.is_positive | self.is_shown, weights, 0).astype(np.float32)
-        elif not (self.is_positive | self.is_shown).all():
-            weights = (self.is_positive | self.is_shown).astype(np.float32)
+        if not (is_example := self.is_example).all():
+            weights = np.where(is_example, 1 if weights is None else weights, 0).astype(np.float32)
         found = History.of(self.users, self.items, self.times, self.num_users)
         return replace(found, weights=weights, events=self.events, context=self.context)
 

@@ -237,7 +237,7 @@ def _save_table(table: pd.DataFrame, path: Path, origin: str) -> str:
             f"{origin}: {'; '.join(str(part) for part in error.args)}: a column must hold values of one "
             "kind; make them all numbers (of 64 bits), all text, or all lists"
         ) from error
-    columns = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+    columns = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None).combine_chunks()
     stream = pa.BufferOutputStream()
     with pa.ipc.new_stream(stream, columns.schema) as writer:
         writer.write_table(columns)

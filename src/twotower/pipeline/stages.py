@@ -34,6 +34,7 @@ from twotower.runs.behind import behind, to_try
 from twotower.runs.fingerprint import changed_keys, flat
 from twotower.runs.result import Result, write_result
 from twotower.runs.run import GOES_ON, Run
+from twotower.runs.too_few import Detectable, detectable
 from twotower.towers.two_tower import TwoTower
 from twotower.training.trackers.tensorboard import TensorBoard
 from twotower.training.trackers.tracker import Tracker
@@ -184,6 +185,9 @@ def conclude(job: Job, result: Mapping[str, Any]) -> int:
     run = job.run
     final = record.ended(run.known, "ok" if ok else "index_rejected", run.seconds(), **result)
     warn_if_behind(job, final)
+    if (found := detectable(run.folder, final)) is not None:
+        final = final.having(detectable=found.plain())
+        say_detectable(found)
     tell(job, final)
     return DONE if ok else INDEX_REJECTED
 
@@ -196,6 +200,16 @@ def warn_if_behind(job: Job, result: Result) -> None:
     baseline = job.config.baselines.get(found.baseline)
     lesson = "" if baseline is None else baseline.lesson()
     LOG.warning("warning: %s; try %s", found, to_try(lesson, job.run.settings))
+
+
+def say_detectable(found: Detectable) -> None:
+    """Log what difference the test users can show, as a warning where that is too large to compare models."""
+    if found.is_too_large:
+        whose = "best baseline's figure" if found.baseline else "figure"
+        remedy = "make the test split larger (split.test, split.share) before comparing models on it"
+        LOG.warning("warning: %s, more than a third of the %s: %s", found, whose, remedy)
+    else:
+        LOG.info("%s", found)
 
 
 def tell(job: Job, result: Result) -> None:

@@ -62,6 +62,8 @@ class Result(BaseModel):
     baselines_skipped: dict[str, str] = {}
     baseline_slices: dict[str, dict[str, dict[str, int | float | None]]] = {}
     """Name -> `new` and `repeated` targets of test -> figures; only where repeats are kept."""
+    detectable: dict[str, str | int | float | None] | None = None
+    """What difference the test users can show; see `runs.too_few.Detectable`."""
     cold_start: dict[str, Any] | None = None
     tour: list[dict[str, Any]] = []
     index: dict[str, Any] = {}

@@ -25,7 +25,7 @@ class Did:
     @property
     def is_of_history(self) -> bool:
         """Whether it enters the user's history."""
-        return self.role in ("positive", "history")
+        return self.role in ("positive", "train", "history")
 
 
 class EventWords:

@@ -42,6 +42,11 @@ class BasketBatches(TrainBatches):
         totals = np.add.reduceat(self.order.shares, begins)
         of_user = self.order.shares / np.repeat(totals, np.diff(self.edges))
         self.reached = np.concatenate([[0.0], np.cumsum(of_user)])
+        self.own_weights: NDArray[np.float32] | None = None
+        """The weight that the data gives each example, 1 on average."""
+        if log.weights is not None:
+            own = np.asarray(log.weights)[self.chosen]
+            self.own_weights = own / own.mean()
         # Where a training goes on from another, old interactions weigh less than they would, and so who has
         # nothing new is asked less often.
         weights = objective.example_weights(log)[self.chosen].astype(np.float64)
@@ -87,16 +92,18 @@ class BasketBatches(TrainBatches):
         counts = self._first_since(asked + max(1, self.horizon), firsts, ends) - firsts
         owners = np.repeat(np.arange(len(firsts)), counts)
         shift = np.repeat(firsts - np.cumsum(counts) + counts, counts)
-        taken, heads = self.chosen[shift + np.arange(len(owners))], self.chosen[firsts]
+        places = shift + np.arange(len(owners))
+        taken, heads = self.chosen[places], self.chosen[firsts]
         until = self.examples.history_end[heads]
         there = there_are(until, self.offsets[self.examples.users[heads]], self.history_length)
         # A long basket counts for more than a short one, and for less than as many users.
-        weights = (counts**-0.5)[owners].astype(np.float32)
+        own = np.ones(len(owners)) if self.own_weights is None else self.own_weights[places]
+        weights = own * (np.bincount(owners, own, len(firsts)) ** -0.5)[owners]
         return dataclasses.replace(
             self._batch(heads, number, until, there),
             positives=torch.from_numpy(self.examples.items[taken].astype(np.int64)),
             request_times=torch.from_numpy(asked),
-            weights=torch.from_numpy(weights),
+            weights=torch.from_numpy(weights.astype(np.float32)),
             owners=torch.from_numpy(owners),
         )
 

@@ -112,7 +112,7 @@ class TrainBatches:
     ) -> None:
         self.log = log
         self.known_offsets, self.known_items = (
-            np.asarray(part) for part in (log.positives.offsets, log.positives.items)
+            np.asarray(part) for part in (log.examples.offsets, log.examples.items)
         )
         self.offsets = np.asarray(log.offsets)
         self.batch_size = objective.config.batch_size

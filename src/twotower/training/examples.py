@@ -101,12 +101,12 @@ class OwnShown:
     def __init__(self, log: History, most: int, seed: int) -> None:
         assert log.shown is not None
         self.most, self.seed = most, seed
-        shown, positives = log.shown, log.positives
-        width = 1 + max(int(part.items.max(initial=0)) for part in (shown, positives))
+        shown, had = log.shown, log.examples
+        width = 1 + max(int(part.items.max(initial=0)) for part in (shown, had))
         keys = shown.user_rows().astype(np.int64) * width + shown.items
         if shown.weights is not None:
             keys = keys[np.asarray(shown.weights) > 0]
-        has = positives.user_rows().astype(np.int64) * width + positives.items
+        has = had.user_rows().astype(np.int64) * width + had.items
         pairs = np.setdiff1d(keys, has)  # ascending, so by user
         self.items: NDArray[np.int64] = pairs % width
         self.offsets = offsets_of(pairs // width, log.num_users)

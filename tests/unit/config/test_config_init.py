@@ -117,7 +117,7 @@ STRANGE: dict[str, tuple[dict[str, bytes], list[str], dict[str, Any], list[str]]
         },
         [],
         {"split_column": "split"},
-        ["split=given"],
+        [],
     ),
     "names that say nothing": (
         {"log.csv.gz": gzip.compress(csv(log("a", "b", c=SECONDS)))},
@@ -250,10 +250,11 @@ def test_kinds_of_features(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     }
     printed = capsys.readouterr().out
     assert (
-        "feature  of item, Preis (EUR): left out   (numbers with a comma; write them with a point)" in printed
+        "warning: column 'Preis (EUR)' of item is left out: numbers with a comma; write them with a point"
+        in printed
     )
-    assert "leer: left out   (it is empty)" in printed
-    assert "EAN: left out   (a key of its own" in printed
+    assert "warning: column 'leer' of item is left out: it is empty" in printed
+    assert "warning: column 'EAN' of item is left out: a key of its own" in printed
 
 
 def test_lists_and_tags_of_parquet_and_csv(here: Path) -> None:

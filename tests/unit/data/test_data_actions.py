@@ -152,6 +152,28 @@ def test_a_view_is_no_purchase() -> None:
     assert names(windows.test.history.positives.items) == "abc"
 
 
+def test_an_event_of_role_train_is_an_example_with_a_weight_and_never_a_target() -> None:
+    """Views train with a weight of 0.25; purchases are targets, even of an item that was viewed before."""
+    events = EVENTS | {"view": Event.Config(role="train", weight=0.25)}
+    words = ["view", "buy", "buy", "view", "buy"]
+    tables = checked(
+        tables_of(event=words, item_id=list("abcdd"), user_id=[1] * 5, label=[0, 1, 1, None, 1]),
+        meaning=Meaning(events=events),
+    )
+    windows, names = split_of(LeaveOneOut, tables)
+    train = windows.train_and_valid
+    assert names(windows.valid.target_items) == "c"
+    assert names(windows.test.target_items) == "d"
+    assert windows.test.num_repeats == 0
+    assert (names(train.items), names(train.positives.items)) == ("abcd", "bc")
+    assert train.weights is not None
+    assert train.weights.tolist() == [0.25, 2, 2, 0.25]  # the label of a view changes nothing
+    assert names(train.examples.items) == "abcd"
+    assert names(windows.test.history.items) == "abcd"
+    plain, _ = split_of(LeaveOneOut, story())
+    assert plain.train.examples.items.tolist() == plain.train.positives.items.tolist()
+
+
 def test_events_of_the_latest_items_stand_where_these_do() -> None:
     windows, _ = split_of(LeaveOneOut, story())
     history = windows.test.history

@@ -77,6 +77,7 @@ def test_by_hand(tmp_path):
         "test_interactions": 2,
         "valid_users": 1,
         "test_users": 2,
+        "detectable_difference": 1.0,
         "cold_users": 1,
         "cold_items": 1,
         "valid_cold_users": 0,

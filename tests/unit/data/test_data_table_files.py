@@ -1,5 +1,6 @@
 import gzip
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -246,3 +247,46 @@ def test_files_that_cannot_be_read_are_told_together(files):
     assert first == "2 mistakes in the data"
     assert users.startswith("  users.csv: cannot be read as CSV: ")
     assert items.startswith("  items.csv: cannot be read as CSV: ")
+
+
+def test_chunk_rows_does_not_change_the_fingerprint_of_the_data(tmp_path):
+    """Texts and gaps come from chunks of another length; they are the same data."""
+    rng = np.random.default_rng(0)
+    users = [f"u{n}" for n in rng.integers(0, 9, 200)]
+    log = pd.DataFrame({"user_id": users, "item_id": rng.integers(0, 40, 200)})
+    log.assign(timestamp=90_000 + np.arange(200), device=np.where(log["item_id"] % 7, "phone", "")).to_csv(
+        tmp_path / "log.csv", index=False
+    )
+    items = pd.DataFrame({"item_id": range(40), "name": [f"item {n}" if n % 3 else "" for n in range(40)]})
+    items.assign(price=[n if n % 5 else None for n in range(40)]).to_csv(tmp_path / "items.csv", index=False)
+
+    def fingerprint(name, **settings):
+        config = TableFiles.Config(
+            interactions_path=str(tmp_path / "log.csv"),
+            items_path=str(tmp_path / "items.csv"),
+            context_columns=["device"],
+            **settings,
+        )
+        return build_dataset(config.build(), LeaveOneOut.Config().build(), tmp_path / name).fingerprint
+
+    assert fingerprint("whole") == fingerprint("chunks", chunk_rows=7)
+
+
+@pytest.mark.parametrize("largest", [2**63 - 1, 2**63])
+def test_whole_numbers_of_19_digits_are_the_same_ids_in_csv_and_parquet(tmp_path, largest):
+    """Ids as snowflakes have them; beyond 64 bits they are text in CSV, and refused in Parquet."""
+    ids = [1_450_000_000_000_000_001, 7, largest]
+    log = pd.DataFrame({"user_id": ids, "item_id": [1, 2, 3], "timestamp": [90_000] * 3})
+    log.to_csv(tmp_path / "log.csv", index=False)
+    log.to_parquet(tmp_path / "log.parquet")
+
+    def users(name):
+        source = TableFiles(TableFiles.Config(interactions_path=str(tmp_path / name)))
+        return checked(source.load()).interactions["user_id"].tolist()
+
+    if largest < 2**63:
+        assert users("log.csv") == users("log.parquet") == ids
+    else:
+        assert users("log.csv") == [str(each) for each in ids]
+        with pytest.raises(InputError, match="does not fit 64 bits; store these ids as text"):
+            users("log.parquet")

@@ -1,5 +1,6 @@
 """Requests: their positives, their histories, how often a user is asked, and that epochs repeat."""
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -64,6 +65,18 @@ def test_users_are_asked_equally_often_and_at_late_moments_more() -> None:
     days = Counter(asked // DAY for user, asked, *_ in found if user == 1)
     assert days[30] / days[60] == pytest.approx(1 / 8, rel=0.3)
     assert days[0] < 40
+
+
+def test_positives_of_a_request_count_by_their_own_weights() -> None:
+    """A basket of weights 1 and 3 (mean 2): 0.5 and 1.5, each over the root of their sum, 2."""
+    log = dataclasses.replace(history_of([[(9, 1), (9, 2)]]), weights=np.float32([1, 3]))
+    batch = next(iter(batches_of(log, horizon_days=0, epoch_requests=1)))
+    assert dict(zip(batch.positives.tolist(), batch.weights.tolist(), strict=True)) == pytest.approx(
+        {1: 0.5 / 2**0.5, 2: 1.5 / 2**0.5}
+    )
+    doubled = dataclasses.replace(log, weights=np.float32([2, 6]))
+    again = next(iter(batches_of(doubled, horizon_days=0, epoch_requests=1)))
+    assert again.weights.tolist() == batch.weights.tolist()
 
 
 def test_moments_lie_evenly_within_the_horizon_before_what_was_drawn() -> None:

@@ -142,6 +142,21 @@ def test_what_is_for_histories_only_is_no_example() -> None:
     assert NextItem(NextItem.Config()).frequencies(history, 3).tolist() == pytest.approx([0, 0, 0.5, 0.5])
 
 
+def test_an_example_that_is_no_positive_trains_by_its_weight_and_is_no_negative_of_its_user() -> None:
+    """Item 1 is an event of role `train`, item 2 of role `history`, item 3 is bought."""
+    positive = np.array([False, False, True])
+    history = history_of([[(0, 1), (DAY, 2), (2 * DAY, 3)]], positive=positive, weights=np.float32([1, 0, 3]))
+    (batch,) = batches_of(history, batch_size=9)
+    found = dict(zip(batch.positives.tolist(), batch.weights.tolist(), strict=True))
+    assert found == {1: 0.5, 3: 1.5}
+    assert sorted(batch.known_items.tolist()) == [1, 1, 3, 3]
+    assert NextItem(NextItem.Config()).frequencies(history, 3).tolist() == [0, 0.5, 0, 0.5]
+    shown = dataclasses.replace(history, shown=history_of([[(3 * DAY, 4)]]))
+    assert NextItem(NextItem.Config()).example_weights(shown, shown=True).tolist() == pytest.approx(
+        [1 / 5 * 3, 0, 3 / 5 * 3, 1 / 5 * 3]
+    )
+
+
 def test_no_example_at_all_is_refused() -> None:
     history = history_of([[(0, 1)]], weights=np.zeros(1, np.float32))
     with pytest.raises(InputError, match="no example of the training is left"):

@@ -1,4 +1,4 @@
-"""From files to settings: reads their heads, asks for what they do not tell, writes, and shows the audit."""
+"""From files to settings: reads the first rows, asks for what is unknown, builds the data, writes YAMLs."""
 
 import re
 import shlex
@@ -7,38 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from twotower.commands.compose import compose
 from twotower.commands.conf import CONF, own_place
 from twotower.commands.init.kinds import Kind, is_label, kind_of
-from twotower.commands.init.render import data_yaml, features_yaml, told
-from twotower.commands.init.roles import Roles, roles_of
+from twotower.commands.init.plan import plan_of, repeats_hint
+from twotower.commands.init.render import Setting, data_settings, data_yaml, features_yaml, told
+from twotower.commands.init.role_names import Roles
+from twotower.commands.init.roles import roles_of
 from twotower.commands.init.sample import Sample, sample_of
 from twotower.config.errors import InputError
-from twotower.config.problems import Problem, raise_problems
-from twotower.data.build import audit_table, build_dataset
-from twotower.data.dataset import Audit
-from twotower.data.sources.source import Source
-from twotower.data.splits.split import Split
+from twotower.config.problems import Problem, nearest, raise_problems
+from twotower.data.build import audit_table
 from twotower.files.atomic import write_text_atomically
 
-SHARES = ("split.unit=share", "split.test=0.1", "split.valid=0.1")
 ORDER = ("interactions", "users", "items")
-A_DAY = np.timedelta64(1, "D")
-LEAST_DAYS = 224
-"""Of a log whose last two windows of 28 days, as `split=temporal` has them, are a quarter or less."""
+YOU_SAY_SO = Kind({}, "you say so")
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the files are: table -> file, roles of the log's columns, and kinds of features."""
+    """What the files hold: settings of the data, roles of the log's columns, and kinds of features."""
 
-    paths: Mapping[str, Path]
+    settings: list[Setting]
     roles: Roles
     kinds: dict[str, dict[str, Kind]]
-    separator: str | None
-    label: str | None
 
 
 def found_in(files: Sequence[Path], said: Mapping[str, Any]) -> Found:
@@ -46,7 +37,8 @@ def found_in(files: Sequence[Path], said: Mapping[str, Any]) -> Found:
 
     Args:
         files: the log first, then perhaps those of users and of items, in any order.
-        said: what the user says of them, see `roles.roles_of`; `separator`.
+        said: what the user says of them, see `roles.roles_of`; `separator`, `repeats`, `without` and
+            `unordered`.
 
     Raises:
         InputError: lists what must be said, or says which file cannot be read.
@@ -57,18 +49,32 @@ def found_in(files: Sequence[Path], said: Mapping[str, Any]) -> Found:
     tables: dict[str, Sample] = {"interactions": log} | _tables(files[1:], log, roles, said.get("separator"))
     kinds: dict[str, dict[str, Kind]] = {"user": {}, "item": {}, "context": {}}
     label = None
+    without = set(said.get("without") or ())
     keys = {roles.columns["user"], roles.columns["item"], "user_id", "item_id"}
     for group, table in (("user", "users"), ("item", "items")):
         columns = tables[table].columns.values() if table in tables else ()
         for column in columns:
             if column.name not in keys:
-                kinds[group][column.name] = kind_of(column)
+                kinds[group][column.name] = YOU_SAY_SO if column.name in without else kind_of(column)
                 label = column.name if group == "item" and label is None and is_label(column) else label
-    kinds["context"] = {name: kind_of(log.columns[name]) for name in roles.context}
+    kinds["context"] = {
+        name: YOU_SAY_SO if name in without else kind_of(log.columns[name]) for name in roles.context
+    }
+    _refuse_unknown(without, tables)
     roles.context = [name for name in roles.context if kinds["context"][name].spec]
     separators = [sample.separator for sample in tables.values() if sample.separator]
     paths = {table: tables[table].path for table in sorted(tables, key=ORDER.index)}
-    return Found(paths, roles, kinds, separators[0] if separators else None, label)
+    separator = separators[0] if separators else None
+    unordered = bool(said.get("unordered"))
+    settings = data_settings(paths, roles, separator, label, said.get("repeats"), unordered)
+    return Found(settings, roles, kinds)
+
+
+def _refuse_unknown(without: set[str], tables: Mapping[str, Sample]) -> None:
+    """Refuse names of columns that no file has."""
+    known = {name for sample in tables.values() for name in sample.columns}
+    unknown = sorted(without - known)
+    raise_problems(Problem("--without", f"no column {name!r}; {nearest(name, known)}") for name in unknown)
 
 
 def _tables(files: Sequence[Path], log: Sample, roles: Roles, separator: str | None) -> dict[str, Sample]:
@@ -100,33 +106,41 @@ def _is_key(sample: Sample, name: str) -> bool:
 
 
 def init(files: Sequence[Path], name: str, said: Mapping[str, Any], overwrite: bool) -> None:
-    """Write the settings of files never seen, and print what they hold and the command that trains.
+    """Write settings for new files, and print what each column is, the audit and the command that trains.
+
+    The data set is built first: nothing is written where it is refused.
 
     Args:
         files: see `found_in`.
         name: of the choices that are written, and of the folder of their runs.
         said: see `found_in`.
-        overwrite: replace files that are there.
+        overwrite: replace existing files.
 
     Raises:
-        InputError: see `found_in`; or a file is there, or what is read is no sound data.
+        InputError: see `found_in`; or a file exists, or the data is refused.
     """
     places = _places(name, overwrite)
     found = found_in(files, said)
-    command = f"twotower train data={name} name={name}"
+    print("\n".join([f"{files[0]}:", *told(found.roles, found.kinds)]))
+    try:
+        plan = plan_of(found.settings, found.roles, found.kinds)
+    except InputError as error:
+        remedy = "correct it, or leave a column of users, items or context out with --without COLUMN"
+        raise InputError(f"{error}\nnothing was written; {remedy}") from error
+    command = shlex.join(["twotower", "train", f"data={name}", f"name={name}", *plan.overrides])
+    hint = "" if said.get("repeats") else repeats_hint(plan.audit)
     texts = {
-        "data": data_yaml(command, found.paths, found.roles, found.separator, found.label),
+        "data": data_yaml(command, found.settings, plan.split, found.roles.left_out, hint),
         "features": features_yaml(command, found.kinds),
     }
-    print("\n".join([f"{files[0]}:", *told(found.roles, found.kinds)]))
     for group, place in places.items():
         place.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomically(place, texts[group])
     print(f"written: {' and '.join(map(str, places.values()))}\n")
-    overrides, audit = _audited(name, found.roles)
-    overrides += _of_small_catalogues(name, overrides, int(audit["items"]))
-    print("\n".join(f"  {key:<26} {value}" for key, value in audit_table(audit)))
-    print(f"\nnext: {shlex.join([*command.split(), *overrides])}")
+    print("\n".join(f"  {key:<26} {value}" for key, value in audit_table(plan.audit)))
+    if hint:
+        print(f"hint: {hint}")
+    print(f"\nnext: {command}")
 
 
 def _places(name: str, overwrite: bool) -> dict[str, Path]:
@@ -148,39 +162,3 @@ def _places(name: str, overwrite: bool) -> dict[str, Path]:
         ]
     raise_problems(problems, "the command; nothing was written")
     return places
-
-
-def _audited(name: str, roles: Roles) -> tuple[list[str], Audit]:
-    """Build it with the split that its length asks for; return what to type for that, and the audit."""
-    if "split" in roles.columns:
-        return ["split=given"], _audit(name, ["split=given"])
-    if "time" not in roles.columns:
-        return ["experiment=no_times"], _audit(name, ["experiment=no_times"])
-    audit = _audit(name, list(SHARES))
-    first, last = (np.datetime64(str(audit[key])) for key in ("first_time", "last_time"))
-    if last - first < LEAST_DAYS * A_DAY:
-        return list(SHARES), audit
-    return [], _audit(name, [])
-
-
-def _of_small_catalogues(name: str, overrides: list[str], num_items: int) -> list[str]:
-    """Return what to type where there are fewer items than metrics look at."""
-    settings = _settings(name, overrides)
-    all_ks, monitor = settings["metrics"]["ks"], str(settings["trainer"]["monitor"])
-    ks = [k for k in all_ks if k < num_items] or [max(1, num_items // 2)]
-    if ks == all_ks:
-        return []
-    kept = any(monitor.endswith(f"_at_{k}") for k in ks)
-    watched = [] if kept else [f"trainer.monitor={re.sub(r'_at_[0-9]+$', f'_at_{ks[-1]}', monitor)}"]
-    return [f"metrics.ks=[{','.join(map(str, ks))}]", *watched]
-
-
-def _settings(name: str, overrides: list[str]) -> dict[str, Any]:
-    return compose("train", [f"data={name}", f"name={name}", *overrides])
-
-
-def _audit(name: str, overrides: list[str]) -> Audit:
-    settings = _settings(name, overrides)
-    source = Source.Config.chosen(settings["data"], "data").build()
-    split = Split.Config.chosen(settings["split"], "split").build()
-    return build_dataset(source, split, Path(settings["output_root"]) / ".cache").audit

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from twotower.commands.init.roles import ISO, OTHER_DATE
 from twotower.commands.init.sample import Column
+from twotower.commands.init.time_column import ISO, OTHER_DATE
 from twotower.features.taken_names import is_taken
 
 FEATURES = "twotower.features."
@@ -15,6 +16,16 @@ MOST_CATEGORIES = 1000
 MARKS = "|;,/"
 LEAST_KEY = 100_000
 """Whole numbers from here on, each of them once, count nothing: they are keys, such as EANs."""
+LEAST_REPEATS = 2
+"""Rows a value, on average, of a category."""
+MOST_CODES, CODE_REPEATS = 30, 10
+"""Whole numbers of any name are codes if they are at most so many, and each has so many rows on average."""
+CODE_WORDS = """country region city state zip plz postcode os browser device platform channel environment
+    referrer manufacturer brand vendor supplier category class department genre group segment type kind
+    status gender sex language currency job occupation land stadt hersteller marke
+    kategorie gruppe sprache geschlecht"""
+QUANTITY_WORDS = """age year price cost amount count quantity size length duration height weight width rank
+    rating score alter jahr preis menge anzahl dauer"""
 LABEL_WORDS = frozenset({"title", "titel", "name", "label", "bezeichnung", "headline", "produktname", "标题"})
 UMLAUTS = str.maketrans("äöüß", "aous")
 
@@ -69,16 +80,32 @@ def _of_numbers(column: Column) -> Kind:
     numbers = column.numbers
     assert numbers is not None
     number = len(column.distinct)
-    whole = bool((numbers == np.floor(numbers)).all())
-    if whole and (column.is_key or number == 2) and number <= MOST_CATEGORIES:
-        return Kind(_spec("categorical.Categorical", column, dim=_dim(number)), f"{number} codes")
-    like_keys = whole and number == len(numbers) > 20 and float(numbers.min()) >= LEAST_KEY
-    if like_keys or (column.is_key and number > len(numbers) / 2):
+    repeats = len(numbers) / number
+    if column.is_whole and (why := _code(column, repeats)):
+        if repeats < LEAST_REPEATS and (column.is_key or number > MOST_CODES):
+            return Kind({}, "a key of its own for almost every row")
+        return Kind(_spec("categorical.Categorical", column, dim=_dim(number)), f"{number} codes: {why}")
+    if column.is_whole and number == len(numbers) > 20 and float(numbers.min()) >= LEAST_KEY:
         return Kind({}, "a key of its own for almost every row")
     skewed = numbers.min() >= 0 and numbers.max() > 20 * max(float(numbers.median()), 1e-9)
     if skewed:
         return Kind(_spec("numeric.Numeric", column, transform="log1p"), "numbers that span magnitudes")
     return Kind(_spec("numeric.Numeric", column), "numbers")
+
+
+def _code(column: Column, repeats: float) -> str | None:
+    """Return why whole numbers are codes of categories and no quantities, None if nothing says so."""
+    if column.is_key or column.words & set(CODE_WORDS.split()):
+        return "its name is that of a code"
+    number = len(column.distinct)
+    if number == 2:
+        return "two values"
+    assert column.numbers is not None
+    is_float = not pd.api.types.is_integer_dtype(column.numbers.dtype)
+    is_quantity = is_float or column.words & set(QUANTITY_WORDS.split())
+    if number <= MOST_CODES and repeats >= CODE_REPEATS and not is_quantity:
+        return f"few whole numbers, each {repeats:.0f} times"
+    return None
 
 
 def _of_texts(column: Column) -> Kind:
@@ -96,9 +123,11 @@ def _of_texts(column: Column) -> Kind:
         )
     repeats = len(values) / number
     words = values.str.count(r"\w+").mean()
-    if number <= MOST_CATEGORIES and (repeats >= 3 or words < 1.5) and (repeats >= 2 or number <= 20):
+    is_word = words < 1.5
+    few = number <= MOST_CATEGORIES or is_word
+    if few and (repeats >= 3 or is_word) and (repeats >= LEAST_REPEATS or number <= 20):
         return Kind(_spec("categorical.Categorical", column, dim=_dim(number)), f"{number} different words")
-    if words >= 1.5:
+    if not is_word:
         return Kind(_spec("text.HashedText", column, dim=32), "texts")
     return Kind({}, "a word of its own for almost every row")
 

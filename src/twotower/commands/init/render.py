@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from twotower.commands.init.kinds import Kind, feature_name
-from twotower.commands.init.roles import Roles
+from twotower.commands.init.role_names import Roles
 from twotower.commands.run_settings import literal
 
 SETTINGS = {
@@ -21,28 +21,34 @@ SETTINGS = {
 """Role -> the setting that names its column."""
 PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 WORDS_OF_YAML = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
-ITEM_ID = "item_id: {_target_: twotower.features.id.Id, column: item_id}"
+ITEM_ID = {"_target_": "twotower.features.id.Id", "column": "item_id"}
+EVENTS = "positive: example and target; train: example only; history: looked back at; negative: shown in vain"
 
 
-def data_yaml(
-    command: str, paths: Mapping[str, Path], roles: Roles, separator: str | None, label: str | None
-) -> str:
-    """Return the YAML of the data.
+Setting = tuple[str, Any, str]
+"""Key, value, and the reason, which may be empty."""
+
+
+def data_settings(
+    paths: Mapping[str, Path],
+    roles: Roles,
+    separator: str | None,
+    label: str | None,
+    repeats: str | None,
+    unordered: bool,
+) -> list[Setting]:
+    """Return the settings of the data, in the order of the YAML.
 
     Args:
-        command: that trains on them.
         paths: "interactions", "users", "items" -> file.
         roles: of the columns of the interactions.
-        separator: of CSV fields; None: there is no CSV.
+        separator: of CSV fields; None: no file is CSV.
         label: the column that names items.
+        repeats: `drop` or `keep` if the user says so.
+        unordered: rows without times have no order.
     """
-    made_from = ", ".join(str(path) for path in paths.values())
-    lines = [
-        f"# {command}",
-        f"# Made by twotower init from {made_from}: look it over, and change what is not so.",
-    ]
-    lines.append("_target_: twotower.data.sources.table_files.TableFiles")
-    settings: list[tuple[str, Any, str]] = [(f"{table}_path", str(path), "") for table, path in paths.items()]
+    settings: list[Setting] = [("_target_", "twotower.data.sources.table_files.TableFiles", "")]
+    settings += [(f"{table}_path", str(path), "") for table, path in paths.items()]
     settings += [
         (key, roles.columns[role], roles.because[role])
         for role, key in SETTINGS.items()
@@ -51,9 +57,11 @@ def data_yaml(
     if "time" in roles.columns:
         settings.append(("timestamp_unit", roles.unit, ""))
     else:
-        settings.append(("timestamp_column", None, "the rows of a user stand in order"))
+        why = "rows stand in no order" if unordered else "the rows of a user stand in order"
+        settings.append(("timestamp_column", None, why))
+        settings += [("ordered", False, "you say so")] if unordered else []
     if roles.threshold is not None and "label" in roles.columns:
-        settings.append(("label_threshold", roles.threshold, "you say so"))
+        settings.append(("label_threshold", roles.threshold, "labels from here on are positive"))
     if roles.context:
         settings.append(
             ("context_columns", roles.context, "what a request is made in; a request may leave it out")
@@ -62,14 +70,56 @@ def data_yaml(
         settings.append(("item_label", label, "names an item for people"))
     if separator not in (None, ","):
         settings.append(("separator", "\\t" if separator == "\t" else separator, ""))
-    lines += [_line(key, value, why) for key, value, why in settings]
+    if repeats is not None:
+        settings.append(("repeats", repeats, "you say so"))
     if roles.events:
-        lines.append(
-            "events:   # positive trains; history is only looked back at; negative was shown in vain"
-        )
-        lines += [f"  {_text(word)}: {{role: {role}}}" for word, role in roles.events.items()]
-    lines += [f"# left out: {name}: {why}" for name, why in roles.left_out.items()]
+        settings.append(("events", {word: {"role": role} for word, role in roles.events.items()}, EVENTS))
+    return settings
+
+
+def data_yaml(
+    command: str, settings: list[Setting], split: tuple[str, str], left_out: Mapping[str, str], hint: str
+) -> str:
+    """Return the YAML of the data.
+
+    Args:
+        command: that trains on them.
+        settings: see `data_settings`.
+        split: the choice that suits the data, and the reason.
+        left_out: column -> reason.
+        hint: a setting that may suit the data better, as a comment; may be empty.
+    """
+    files = ", ".join(str(value) for key, value, _ in settings if key.endswith("_path"))
+    lines = [
+        f"# {command}",
+        f"# Written by twotower init from {files}: check each line, and change what is wrong.",
+        "defaults:",
+        "  - _self_",
+        f"  - override /split@_global_.split: {split[0]}   # {split[1]}",
+    ]
+    for key, value, why in settings:
+        if isinstance(value, dict):
+            lines.append(f"{key}:   # {why}")
+            lines += [f"  {_text(name)}: {_text(each)}" for name, each in value.items()]
+        else:
+            lines.append(_line(key, value, why))
+    lines += [f"# {hint}"] if hint else []
+    lines += [f"# left out: {name}: {why}" for name, why in left_out.items()]
     return "\n".join(lines) + "\n"
+
+
+def feature_specs(kinds: Mapping[str, Mapping[str, Kind]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return group ("user", "item", "context") -> name of a feature -> its settings."""
+    groups: dict[str, dict[str, dict[str, Any]]] = {}
+    for group in ("user", "item", "context"):
+        groups[group] = {"item_id": ITEM_ID} if group == "item" else {}
+        taken = {"item_id", "user_id"}
+        for column, kind in kinds.get(group, {}).items():
+            if kind.spec:
+                name = feature_name(column, taken)
+                taken.add(name)
+                groups[group][name] = kind.spec
+    return groups
 
 
 def features_yaml(command: str, kinds: Mapping[str, Mapping[str, Kind]]) -> str:
@@ -81,31 +131,17 @@ def features_yaml(command: str, kinds: Mapping[str, Mapping[str, Kind]]) -> str:
     """
     lines = [
         f"# {command}",
-        "# Made by twotower init: items by id and by what is known of them, users by their history too.",
+        "# Written by twotower init: items have an id and the features below, users a history and theirs.",
     ]
-    for group in ("user", "item", "context"):
-        entries = list(_entries(kinds.get(group, {})))
-        if group == "item":
-            entries = [f"  {ITEM_ID}", *entries]
-        if any(not entry.lstrip().startswith("#") for entry in entries):
-            lines += [f"{group}:", *entries]
-        elif group == "user":
-            lines += ["user: {}", *(entry.lstrip() for entry in entries)]
-        else:
-            lines += [entry.lstrip() for entry in entries]
+    for group, specs in feature_specs(kinds).items():
+        if specs or group == "user":
+            lines.append(f"{group}:" if specs else f"{group}: {{}}")
+        for name, spec in specs.items():
+            of_column = kinds.get(group, {}).get(spec["column"])
+            lines.append(f"  {name}: {_text(spec)}" + (f"   # {of_column.because}" if of_column else ""))
+        left_out = {name: kind for name, kind in kinds.get(group, {}).items() if not kind.spec}
+        lines += [f"# left out: {name}: {kind.because}" for name, kind in left_out.items()]
     return "\n".join(lines) + "\n"
-
-
-def _entries(kinds: Mapping[str, Kind]) -> Iterator[str]:
-    taken = {"item_id", "user_id"}
-    for column, kind in kinds.items():
-        if not kind.spec:
-            yield f"  # left out: {column}: {kind.because}"
-            continue
-        name = feature_name(column, taken)
-        taken.add(name)
-        settings = ", ".join(f"{key}: {_text(value)}" for key, value in kind.spec.items())
-        yield f"  {name}: {{{settings}}}   # {kind.because}"
 
 
 def _line(key: str, value: Any, why: str) -> str:
@@ -114,6 +150,8 @@ def _line(key: str, value: Any, why: str) -> str:
 
 def _text(value: Any) -> str:
     """Return a value as YAML takes it to be just that, interpolations of a name's own not resolved."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_text(each)}' for key, each in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_text, value))}]"
     if not isinstance(value, str):
@@ -129,14 +167,15 @@ def told(roles: Roles, kinds: Mapping[str, Mapping[str, Kind]]) -> Iterable[str]
         yield f"  {role:<8} {column}   ({roles.because[role]})"
     for word, event in roles.events.items():
         yield f"  event    {word} is {event}"
-    for column in roles.context:
-        yield f"  context  {column}"
     if "time" not in roles.columns:
         yield "  time     none: the rows of a user stand in order   (--time COLUMN if one is)"
+    dropped = {f"column {name!r}": why for name, why in roles.left_out.items()}
     for group, of_group in kinds.items():
         for column, kind in of_group.items():
-            if group != "context" or not kind.spec:
-                what = kind.spec["_target_"].rpartition(".")[2] if kind.spec else "left out"
+            if not kind.spec:
+                dropped[f"column {column!r} of {group}"] = kind.because
+            else:
+                what = kind.spec["_target_"].rpartition(".")[2]
                 yield f"  feature  of {group}, {column}: {what}   ({kind.because})"
-    for column, why in roles.left_out.items():
-        yield f"  left out {column}   ({why})"
+    for column, why in dropped.items():
+        yield f"warning: {column} is left out: {why}"

@@ -31,6 +31,7 @@ NUMBER = r"-?\d+([.]\d*)?([eE][-+]?\d+)?"
 ID_WORDS = frozenset(
     {"id", "ids", "uid", "nr", "no", "num", "nummer", "number", "key", "code", "sku", "isbn", "asin"}
 )
+COUNT = re.compile(r"(?i:num|number|no)(_of|Of)?(_|(?=[A-Z]))\w")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +56,13 @@ class Column:
 
     @property
     def is_key(self) -> bool:
-        """Whether the name says that it is a key."""
-        return bool(self.words & ID_WORDS)
+        """Whether the name says that it is a key: `item_nr`, but not `num_items`, which is a count."""
+        return bool(self.words & ID_WORDS) and not COUNT.match(self.name)
+
+    @cached_property
+    def is_whole(self) -> bool:
+        """Whether the values are whole numbers."""
+        return self.numbers is not None and bool((self.numbers == np.floor(self.numbers)).all())
 
     @cached_property
     def numbers(self) -> "pd.Series[Any] | None":

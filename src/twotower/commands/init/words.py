@@ -46,7 +46,7 @@ def _parser(description: str) -> _Parser:
         "item": "column of items' ids, likewise",
         "time": "column of times; none: rows stand in order",
         "unit": "of times: s, ms or iso",
-        "label": "column of 1 and 0, or of ratings; none: every row was wanted",
+        "label": "column of 1 and 0 (or -1), or of ratings; none: every row was wanted",
         "event": "column of words for what was done; none: every row was wanted",
         "separator": r"between the fields of CSV; \t is a tab",
     }.items():
@@ -54,8 +54,11 @@ def _parser(description: str) -> _Parser:
     parser.add_argument(
         "--threshold", type=float, help="ratings from here on were wanted, others shown in vain"
     )
-    parser.add_argument("--events", type=_roles, help="WORD=ROLE,...: positive, history, negative or ignored")
+    parser.add_argument("--events", type=_roles, help=f"WORD=ROLE,...: {', '.join(EVENT_ROLES)}")
     parser.add_argument("--context", type=_names, help="COLUMN,...: what a request was made in; none")
+    parser.add_argument("--unordered", action="store_true", help="no times, and rows in no order either")
+    parser.add_argument("--repeats", choices=("drop", "keep"), help="keep: items are taken again and again")
+    parser.add_argument("--without", type=_names, help="COLUMN,...: of users, items or context; no features")
     parser.add_argument("--overwrite", action="store_true", help="replace the YAMLs that are there")
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     return parser

@@ -4,9 +4,10 @@
   twotower init log.csv items.csv users.csv --name shop    and what is known of items and users, in any order
   twotower init log.csv --name shop --user Kunde --time none --separator ';'    what it asks for, or got wrong
 
-Reads names of columns and the first 20,000 rows, says what it takes each column for and why, and writes
-conf/data/shop.yaml and conf/features/shop.yaml. What it cannot tell it asks for. Then it shows the audit of
-the data and the command that trains.
+Reads names of columns and the first 20,000 rows, prints the role of each column and the reason, builds the
+data set, and writes conf/data/shop.yaml, with the split that suits the log, and conf/features/shop.yaml. It
+asks for what it cannot infer, and writes nothing if the data is refused. Then it prints the audit and the
+command that trains.
 """
 
 import sys

@@ -24,6 +24,8 @@ class Pairs(Source):
 
         path: str
         """A line an interaction: user and item, whitespace between them. Also `.gz`."""
+        ordered: bool = True
+        """Whether the lines of a user are in the order of time; if not, one is drawn, always the same."""
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
             """Tell whether the file is there."""
@@ -56,4 +58,10 @@ class Pairs(Source):
         frame = pd.DataFrame(
             {USER_ID: users, ITEM_ID: items}, index=pd.Index(numbers, name="line"), dtype="str"
         )
-        return Tables(frame, origins={"interactions": str(path)}, from_csv=["interactions"], has_times=False)
+        return Tables(
+            frame,
+            origins={"interactions": str(path)},
+            from_csv=["interactions"],
+            has_times=False,
+            ordered=self.config.ordered,
+        )

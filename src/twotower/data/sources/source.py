@@ -33,8 +33,8 @@ class Source(Component, ABC):
         label_threshold: float | None = None
         """A label of at least this is positive, a lower one negative; null where labels are 0 and 1."""
         events: dict[str, Event.Config] = Field(default_factory=dict)
-        """Word of the event column -> its `role` (positive, negative, history or ignored) and `weight`; {}:
-        all are positive."""
+        """Word of the event column -> its `role` (positive, train, history, negative or ignored) and
+        `weight`; {}: all are positive."""
 
         repeats: Literal["drop", "keep"] = "drop"
         """Interactions with an item that the user has: `drop`, they train but are no targets, and nothing a
@@ -60,7 +60,7 @@ class Source(Component, ABC):
         def events_of_histories(self) -> list[str] | None:
             """Return the words of events that histories can hold, None if not known without reading."""
             roles = {word: event.role for word, event in self.events.items()}
-            return [word for word, role in roles.items() if role in ("positive", "history")]
+            return [word for word, role in roles.items() if role in ("positive", "train", "history")]
 
         def gives_split(self) -> bool:
             """Tell whether the interactions come with a `split` column, for split=given."""

@@ -69,6 +69,8 @@ class TableFiles(Source):
         """Of item ids, in interactions and items."""
         timestamp_column: str | None = TIMESTAMP
         """Of the interactions; null where there are no times, but the rows of a user stand in order."""
+        ordered: bool = True
+        """Whether rows without times are in the order of time; if not, an order is drawn, always the same."""
         timestamp_unit: TimestampUnit = "s"
         """`s` or `ms` since 1970, or `iso` dates and times (no zone means UTC)."""
         split_column: str | None = None
@@ -102,14 +104,14 @@ class TableFiles(Source):
             context = self.context_columns or []
             columns = Counter([*roles.values(), *context])
             twice = [column for column, number in columns.items() if number > 1]
-            found = [
-                ("user_column", f"column {name!r} has two roles; each role needs its own") for name in twice
-            ]
-            found += [
-                ("context_columns", f"{name!r} is our name of another column; rename it in the file")
-                for name in context
-                if name in ROLES and name not in twice
-            ]
+            found = [("user_column", f"column {name!r} has two roles; each needs its own") for name in twice]
+            ours = [name for name in context if name in ROLES and name not in twice]
+            renamed = "is our name of another column; rename it in the file"
+            found += [("context_columns", f"{name!r} {renamed}") for name in ours]
+            if not self.ordered and self.has_times():
+                found.append(
+                    ("ordered", "there are times; leave this out, or set data.timestamp_column=null")
+                )
             of_log: dict[str, list[str] | None] = {ROLES[role]: [column] for role, column in roles.items()}
             needed: dict[str, dict[str, list[str] | None]] = {
                 "interactions": of_log | {"context_columns": context},
@@ -149,13 +151,10 @@ class TableFiles(Source):
         def columns(self) -> dict[str, set[str]] | None:
             """Return the columns that `load` will give users and items, from the headers, or None."""
             try:
-                return {
-                    "users": {USER_ID, *self.features("users")},
-                    "items": {ITEM_ID, *self.features("items")},
-                    "context": set(self.features("interactions")),
-                }
+                users, items = ({key, *self.features(table)} for table, key in ENTITIES.items())
             except InputError:
                 return None
+            return {"users": users, "items": items, "context": set(self.features("interactions"))}
 
         def settings(self) -> dict[str, str | list[str]]:
             """Return table -> what names its files, for each that there is."""
@@ -198,7 +197,8 @@ class TableFiles(Source):
         """Return the files of a long log in Parquet of ids and times alone; any other is loaded."""
         places, roles = self.config.places(), self.config.roles()
         log = places.pop("interactions")
-        num_rows = None if self.config.context_columns else rows_to_stream(log, roles)
+        is_plain = self.config.ordered and not self.config.context_columns
+        num_rows = rows_to_stream(log, roles) if is_plain else None
         if num_rows is None or type(self).load is not TableFiles.load:  # a subclass may load otherwise
             return None
         tables = replace(self._tables(places), pieces=pieces_of(log))
@@ -222,6 +222,7 @@ class TableFiles(Source):
             file_columns=roles,
             timestamp_unit=config.timestamp_unit,
             has_times=config.has_times(),
+            ordered=config.ordered,
             context=config.features("interactions"),
             from_csv=[table for table, files in places.items() if not is_parquet(files[0])],
             pieces=pieces,
@@ -237,9 +238,8 @@ class TableFiles(Source):
         self, places: Sequence[Place], keys: Mapping[str, str], features: list[str]
     ) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
         """Return keys (name to have -> name in the file) and features; those of CSV get their types."""
-        config = self.config
+        config, columns = self.config, [*keys.values(), *features]
         ids = (config.user_column, config.item_column)
-        columns = [*keys.values(), *features]
         frame, pieces = read_all(places, columns, config.separator, config.chunk_rows, ids)
         frame.columns = pd.Index([*keys, *features], dtype=object)
         for name in features:

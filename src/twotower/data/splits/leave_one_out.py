@@ -18,6 +18,7 @@ class LeaveOneOut(Split):
     """
 
     name = "leave_one_out"
+    by_order = True
 
     def assign(self, log: Log) -> Parts:
         """Return the part of each interaction, by its place in the user's log."""

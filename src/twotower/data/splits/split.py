@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,8 @@ class Split(Component, ABC):
     config: Config
     name: str
     """Of its choice in `conf/split/`."""
+    by_order: ClassVar[bool] = False
+    """Whether the order of a user's interactions decides which of them are targets."""
 
     def __init__(self, config: Config) -> None:
         self.config = config

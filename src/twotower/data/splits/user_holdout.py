@@ -31,6 +31,7 @@ class UserHoldout(Split):
 
     config: Config
     name = "user_holdout"
+    by_order = True
 
     def assign(self, log: Log) -> Parts:
         """Return the part of each interaction, by its user and its place in the user's log."""

@@ -55,7 +55,7 @@ class Objective(Component, ABC):
                 together with the others, in the order of time.
         """
         if not shown or log.shown is None:
-            return _scaled(self.weights(log), log.weights, log.positive)
+            return _scaled(self.weights(log), _own_weights(log))
         order = time_order(log, log.shown)
         users, items, times = (
             np.concatenate(pair)
@@ -68,12 +68,12 @@ class Objective(Component, ABC):
         joined = History.of(users[order], items[order], times[order], log.num_users)
         weights = np.empty(len(joined), dtype=np.float32)
         weights[order] = self.weights(joined)
-        if log.weights is None and log.shown.weights is None and log.positive is None:
+        own = [_own_weights(part) for part in (log, log.shown)]
+        if all(each is None for each in own):
             return weights
-        own = [np.ones(len(part)) if part.weights is None else part.weights for part in (log, log.shown)]
-        positive = np.ones(len(log), np.bool_) if log.positive is None else log.positive
+        parts = zip(own, (log, log.shown), strict=True)
         return _scaled(
-            weights, np.concatenate(own), np.concatenate([positive, np.ones(len(log.shown), np.bool_)])
+            weights, np.concatenate([np.ones(len(part)) if own is None else own for own, part in parts])
         )
 
     def batches(self, log: History, **how: Any) -> TrainBatches:
@@ -104,12 +104,15 @@ class Objective(Component, ABC):
         return torch.from_numpy((counts / counts.sum()).astype(np.float32))
 
 
-def _scaled(weights: np.ndarray, own: np.ndarray | None, positive: np.ndarray | None) -> np.ndarray:
-    if own is None and positive is None:
+def _own_weights(log: History) -> np.ndarray | None:
+    """Return the weight that the data gives each interaction, [n]; None: all count the same."""
+    return log.positive if log.weights is None else log.weights
+
+
+def _scaled(weights: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+    if own is None:
         return weights
-    product = weights.astype(np.float64)
-    for factor in (own, positive):
-        product = product if factor is None else product * factor
+    product = weights.astype(np.float64) * own
     if not (product > 0).any():
         raise InputError(
             "data: no example of the training is left: all weights are 0, or of what is too old; look at the "

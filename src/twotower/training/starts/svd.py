@@ -72,7 +72,7 @@ class Svd(Start):
                 "(item_id of the kind Id, dim 0, among features.item); training starts at random"
             )
             return
-        found = self.embeddings(log.positives, len(model.trained_items) - 1, model.history.dim)
+        found = self.embeddings(log.examples, len(model.trained_items) - 1, model.history.dim)
 
         def put(level: float) -> None:
             scaled = torch.from_numpy(found * np.sqrt(level, dtype=np.float32))

@@ -1,0 +1,72 @@
+"""Which column of a log says whether the user wanted the item."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from twotower.commands.init.role_names import Roles, chosen_column, free_columns, named_columns
+from twotower.commands.init.sample import Column, Sample
+from twotower.config.problems import Problem
+
+BINARY, SIGNED = frozenset({0, 1}), frozenset({-1, 0, 1})
+SIGNED_THRESHOLD = 1.0
+"""Of labels -1 and 1: a 0 between them is no choice."""
+BECAUSE = {BINARY: "it holds 0 and 1", SIGNED: "it holds -1 and 1: 1 is positive, what is lower negative"}
+
+
+def take_label(log: Sample, said: Mapping[str, Any], roles: Roles) -> None:
+    """Give the role `label` to the column that the user names, or that name and values suggest.
+
+    A name such as `click_os` suggests a label only where the values are 0 and 1, or -1 and 1; the name of a
+    rating does with any numbers, from a threshold that the user must give. Without a name, values of -1 and 1
+    suffice; 0 and 1 do not, as any flag has them.
+    """
+    named = chosen_column("label", log, said)
+    if said.get("label") is not None:
+        columns = [] if named is None else [named]
+    else:
+        columns = [*named_columns("choice", log, roles), *named_columns("rating", log, roles)]
+        columns = [each for each in dict.fromkeys(columns) if _suggests(each, log, roles)]
+        columns = columns or [each for each in free_columns(log, roles) if scale_of(each) is SIGNED]
+    for column in columns:
+        if "label" in roles.columns:
+            first = roles.columns["label"]
+            roles.asked.append(Problem("--label", f"{first!r} or {column.examples()}? add it"))
+        else:
+            _take(column, named is not None, roles)
+
+
+def scale_of(column: Column) -> frozenset[int] | None:
+    """Return `BINARY` or `SIGNED` if the values are such labels, else None."""
+    if column.numbers is None or len(column.distinct) < 2:
+        return None
+    values = set(column.numbers.unique())
+    return next((scale for scale in (BINARY, SIGNED) if values <= scale), None)
+
+
+def _suggests(column: Column, log: Sample, roles: Roles) -> bool:
+    """Tell whether a column that is called a label may be one; otherwise say why it is left out."""
+    if scale_of(column) or (column.numbers is None and len(column.distinct) == 2):
+        return True
+    if column.numbers is not None and column in named_columns("rating", log, roles):
+        return True
+    kind = "words" if column.numbers is None else "numbers"
+    number = len(column.distinct)
+    roles.left_out[column.name] = f"it is called a label, but holds {number} different {kind}, not 0 and 1"
+    return False
+
+
+def _take(column: Column, is_named: bool, roles: Roles) -> None:
+    numbers, scale = column.numbers, scale_of(column)
+    because = "you say so" if is_named else ""
+    if numbers is None:
+        remedy = "write 1 for wanted and 0 for not, or add --label none if every row says that it was"
+        roles.asked.append(Problem("--label", f"{column.examples()} holds no numbers; {remedy}"))
+    elif roles.threshold is not None:
+        roles.take("label", column.name, f"numbers; wanted from {roles.threshold:g} on, as you say")
+    elif scale is not None:
+        roles.threshold = SIGNED_THRESHOLD if scale is SIGNED else None
+        roles.take("label", column.name, because or BECAUSE[scale])
+    else:
+        span = f"{column.name!r} holds {numbers.min():g} to {numbers.max():g}"
+        remedy = "add --threshold NUMBER, or --label none if every row says that it was"
+        roles.asked.append(Problem("--label", f"{span}: from which on was an item wanted? {remedy}"))

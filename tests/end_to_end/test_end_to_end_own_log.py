@@ -1,0 +1,105 @@
+"""A log of the user's own through the real commands: events that only train, small splits, orders."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from in_process import run_script
+
+from twotower.bundle.read import read_bundle
+
+SMALL = ("features=item_id", "trainer=smoke", "start=random", "embedding_dim=8", "user_tower.widths=[8]")
+
+
+def train(log: pd.DataFrame, folder: Path, *words: str) -> Any:
+    log.to_csv(folder / "log.csv", index=False)
+    return run_script(
+        "train",
+        "data=table_files",
+        f"data.interactions_path={folder}/log.csv",
+        f"output_root={folder}/outputs",
+        *SMALL,
+        *words,
+    )
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    (path,) = folder.glob("outputs/default/*/result.json")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def views_and_purchases() -> pd.DataFrame:
+    """40 users of 4 groups see 20 of the 30 items of their group, each once, and buy some of them."""
+    rng = np.random.default_rng(0)
+    users = np.repeat(np.arange(40), 20)
+    items = np.concatenate([user % 4 * 30 + rng.permutation(30)[:20] for user in range(40)])
+    return pd.DataFrame(
+        {
+            "user_id": users,
+            "item_id": items,
+            "timestamp": 1_600_000_000 + np.arange(len(users)) * 3600,
+            "act": np.where(rng.random(len(users)) < 0.3, "buy", "view"),
+        }
+    )
+
+
+def test_views_train_and_purchases_are_the_test(tmp_path: Path) -> None:
+    log = views_and_purchases()
+    done = train(
+        log,
+        tmp_path,
+        "data.event_column=act",
+        "data.events={buy: {}, view: {role: train, weight: 0.2}}",
+        "split=leave_one_out",
+        "objective=next_item",
+        "metrics.ks=[5]",
+        "trainer.monitor=valid/recall_at_5",
+    )
+    assert done.returncode == 0, done.stderr
+    result = result_of(tmp_path)
+    audit, bought = result["data"]["audit"], log["act"] == "buy"
+    assert audit["positive_interactions"] == bought.sum()
+    assert audit["train_only"] == (~bought).sum()
+    buyers = log[bought].groupby("user_id").size()
+    assert audit["test_users"] == (buyers >= 3).sum()  # a view is no target
+    (bundle,) = tmp_path.glob("outputs/default/*/bundle")
+    history = read_bundle(bundle).history
+    assert history.positive is not None
+    assert 0 < np.asarray(history.positive).mean() < 1  # views are in histories, not filtered as seen
+
+
+def small_log(num_tested: int) -> pd.DataFrame:
+    """60 users who take items of their group, of whom some come again in the last month."""
+    log = views_and_purchases().drop(columns="act")
+    log["timestamp"] = 1_600_000_000 + np.arange(len(log)) % 20 * 86_400
+    again = pd.DataFrame({"user_id": range(40), "item_id": [user % 4 * 30 for user in range(40)]})
+    valid = again.assign(timestamp=1_600_000_000 + 50 * 86_400)
+    test = again.iloc[:num_tested].assign(item_id=again["item_id"] + 1, timestamp=1_600_000_000 + 80 * 86_400)
+    return pd.concat([log, valid, test], ignore_index=True)
+
+
+@pytest.mark.parametrize(("num_tested", "is_warned"), [(3, True), (40, False)])
+def test_a_split_that_is_too_small_to_tell_models_apart_is_a_warning(
+    num_tested: int, is_warned: bool, tmp_path: Path
+) -> None:
+    words = ("data.repeats=keep", "metrics.ks=[5,100]", "trainer.monitor=valid/recall_at_100")
+    done = train(small_log(num_tested), tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    result = result_of(tmp_path)
+    found = result["detectable"]
+    (folder,) = tmp_path.glob("outputs/default/*")
+    towers, baselines = (pd.read_parquet(folder / f"per_user{name}.parquet") for name in ("", "_baselines"))
+    theirs = baselines[baselines["baseline"] == found["baseline"]]["recall_at_100"].to_numpy()
+    values = np.append(towers["recall_at_100"].to_numpy() - theirs, [-1, 1])
+    assert found["difference"] == pytest.approx(2.8 * values.std() / len(values) ** 0.5)
+    assert found["figure"] == pytest.approx(theirs.mean())
+    assert found["num_users"] == num_tested == result["data"]["audit"]["test_users"]
+    assert result["data"]["audit"]["detectable_difference"] == pytest.approx(min(1, 2.8 / num_tested**0.5))
+    said = f"{num_tested} test users can show differences of {found['difference']:.4f} or more in recall@100"
+    text = (folder / "train.log").read_text()
+    assert said in text
+    assert (f"warning: {said}" in text) == is_warned
