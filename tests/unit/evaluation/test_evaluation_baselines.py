@@ -56,8 +56,28 @@ def test_ease_equals_the_closed_form() -> None:
     B = np.eye(4) - P / np.diag(P)
     baseline = Ease.Config(regularisation=2.0).build()
     baseline.fit(Past(train, 4, now=9))
-    np.testing.assert_allclose(baseline.weights, B, atol=1e-6)
     np.testing.assert_allclose(baseline.scores(train, np.arange(1, 5)), X @ B, atol=1e-6)
+
+
+def test_ease_of_fewer_users_than_items_equals_the_closed_form_by_hand() -> None:
+    # One user with items 1 and 2 of three, r = 1: P = inverse of [[2, 1, 0], [1, 2, 0], [0, 0, 1]]
+    # = [[2/3, -1/3, 0], [-1/3, 2/3, 0], [0, 0, 1]], so B = I - P / diag(P) has B_12 = B_21 = 1/2, else 0.
+    baseline = Ease.Config(regularisation=1.0).build()
+    baseline.fit(Past(make_history([[1, 2]]), 3, now=9))
+    scores = baseline.scores(make_history([[1], [1, 2], [3]]), np.array([1, 2, 3]))
+    np.testing.assert_allclose(scores, [[0, 0.5, 0], [0.5, 0.5, 0], [0, 0, 0]], atol=1e-7)
+
+
+def test_ease_solved_by_users_has_the_scores_of_ease_solved_by_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "BLOCK_ITEMS", 7)
+    rng = np.random.default_rng(5)
+    taken = scipy.sparse.csr_array((rng.random((12, 40)) < 0.3).astype(np.float32))
+    asked = scipy.sparse.csr_array((rng.random((6, 40)) < 0.2).astype(np.float32))
+    by_users = ease.solve(taken, 3.0)
+    monkeypatch.setattr(ease, "solve_by_users", None)
+    with pytest.raises(TypeError):  # 12 users of 40 items are solved by users
+        ease.solve(taken, 3.0)
+    np.testing.assert_allclose(by_users(asked), asked @ ease.item_weights(taken, 3.0), atol=1e-6)
 
 
 def test_ease_gives_popularity_to_users_without_history() -> None:
@@ -76,7 +96,9 @@ def test_inverse_of_symmetric_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None
 def test_gram_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ease, "BLOCK_ITEMS", 3)
     taken = (np.random.default_rng(1).random((9, 8)) < 0.4).astype(np.float32)
-    np.testing.assert_array_equal(ease.gram_of(scipy.sparse.csr_array(taken)), taken.T @ taken)
+    np.testing.assert_array_equal(
+        ease.gram_matrix(scipy.sparse.csr_array(taken), np.float32), taken.T @ taken
+    )
 
 
 def test_interaction_matrix_holds_ones() -> None:
