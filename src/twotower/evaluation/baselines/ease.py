@@ -16,11 +16,12 @@ from twotower.config.progress import Progress, in_words
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.history import History
 from twotower.evaluation.baselines.baseline import Baseline, Past
+from twotower.evaluation.baselines.budget import Budget
 
 BLOCK_ITEMS = 1024
 BYTES = 4
-LONG_TO_INVERT = 6_000  # items
-SAMPLE = 2_000  # of them: how long their inverse takes tells of all
+LONG_TO_INVERT = 6_000  # rows
+SAMPLE = 3_000  # rows of a smaller matrix: its time predicts that of a large one
 LOG = logging.getLogger("twotower")
 Predictor = Callable[[scipy.sparse.csr_array], NDArray[np.float32]]
 """Histories, sparse [B, N] of ones -> scores [B, N]."""
@@ -61,7 +62,7 @@ class Ease(Baseline):
         taken = all_taken(past)
         self.counts = taken.sum(axis=0)
         regularisation = self.config.regularisation
-        self.predict = past.once(("ease", regularisation), lambda: solve(taken, regularisation))
+        self.predict = past.once(("ease", regularisation), lambda: solve(taken, regularisation, past.budget))
 
     def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
         """Return what the users' histories predict."""
@@ -77,29 +78,30 @@ def all_taken(past: Past) -> scipy.sparse.csr_array:
     return past.once("taken", lambda: interaction_matrix(past.train, rows, past.num_items))
 
 
-def solve(taken: scipy.sparse.csr_array, regularisation: float) -> Predictor:
+def solve(taken: scipy.sparse.csr_array, regularisation: float, budget: Budget) -> Predictor:
     """Return EASE's scores as a function of histories, from the smaller of the two Gram matrices.
 
     Args:
         taken: X, which items each user has, [U, N] of ones.
         regularisation: L2 penalty.
+        budget: time for it.
     """
     users = taken[np.diff(taken.indptr) > 0]
     if 2 * users.shape[0] <= users.shape[1]:
-        return solve_by_users(users, regularisation)
-    weights = item_weights(taken, regularisation)
+        return solve_by_users(users, regularisation, budget)
+    weights = item_weights(taken, regularisation, budget)
     return lambda histories: histories @ weights
 
 
-def solve_by_users(users: scipy.sparse.csr_array, regularisation: float) -> Predictor:
+def solve_by_users(users: scipy.sparse.csr_array, regularisation: float, budget: Budget) -> Predictor:
     """Return EASE's scores without its weights [N, N]; the inverse is in double precision.
 
     With K = (X X' + r I)^-1 it is r P = I - X' K X (Woodbury), so that a history h [1, N] has the scores
     h B = h - (h - h X' K X) / diag(r P).
     """
-    gram = gram_matrix(scipy.sparse.csr_array(users.T), np.float64)
+    budget.check(seconds_to_invert(users.shape[0], np.float64))
+    gram = gram_matrix(scipy.sparse.csr_array(users.T), np.float64, budget)
     gram[np.diag_indices(len(gram))] += regularisation
-    tell_of_inverse(gram)
     kernel = inverse_of_symmetric(gram)
     wide = users.astype(np.float64)
     diagonal = np.ones(wide.shape[1])
@@ -120,12 +122,12 @@ def solve_by_users(users: scipy.sparse.csr_array, regularisation: float) -> Pred
     return predict
 
 
-def item_weights(taken: scipy.sparse.csr_array, regularisation: float) -> NDArray[np.float32]:
+def item_weights(taken: scipy.sparse.csr_array, regularisation: float, budget: Budget) -> NDArray[np.float32]:
     """Return B, float32 [N, N]."""
-    gram = gram_matrix(taken, np.float32)
+    budget.check(seconds_to_invert(taken.shape[1], np.float32))
+    gram = gram_matrix(taken, np.float32, budget)
     diagonal = np.diag_indices(len(gram))
     gram[diagonal] += regularisation
-    tell_of_inverse(gram)
     precision = inverse_of_symmetric(gram)
     precision /= -np.diag(precision).copy()
     precision[diagonal] = 0.0
@@ -143,20 +145,20 @@ def interaction_matrix(history: History, users: np.ndarray, num_items: int) -> s
     return matrix
 
 
-def gram_matrix(taken: scipy.sparse.csr_array, dtype: type[np.floating[Any]]) -> NDArray[Any]:
+def gram_matrix(taken: scipy.sparse.csr_array, dtype: type[np.floating[Any]], budget: Budget) -> NDArray[Any]:
     """Return how many users have both items, [N, N].
 
     Made block by block, as the whole sparse product would be larger than the dense one.
     """
     num_items = taken.shape[1]
     gram = np.empty((num_items, num_items), dtype=dtype)
-    for block, counts in gram_blocks(taken, "ease", BLOCK_ITEMS):
+    for block, counts in gram_blocks(taken, "ease", BLOCK_ITEMS, budget):
         gram[block] = counts
     return gram
 
 
 def gram_blocks(
-    taken: scipy.sparse.csr_array, baseline: str, size: int
+    taken: scipy.sparse.csr_array, baseline: str, size: int, budget: Budget
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Yield how many users have both of two items, for blocks of `size` items: which they are, [size, N]."""
     num_items = taken.shape[1]
@@ -164,19 +166,23 @@ def gram_blocks(
     with Progress(f"baseline {baseline}: counting co-occurrences", num_items) as tell:
         for start in range(0, num_items, size):
             tell(start)
+            budget.check()
             block = slice(start, min(start + size, num_items))
             yield block, (columns[:, block].T @ taken).toarray()
 
 
-def tell_of_inverse(matrix: NDArray[Any]) -> None:
-    """Say how long the inverse of a large matrix [N, N] will take: it is one call, which tells nothing."""
-    num_items = len(matrix)
-    if num_items < LONG_TO_INVERT:
-        return
+def seconds_to_invert(size: int, dtype: type[np.floating[Any]]) -> float:
+    """Return about how long the inverse of a matrix takes, which is one call; 0 for a small matrix.
+
+    Says so in the log.
+    """
+    if size < LONG_TO_INVERT:
+        return 0.0
     began = time.monotonic()
-    inverse_of_symmetric(matrix[:SAMPLE, :SAMPLE].copy())
-    seconds = (time.monotonic() - began) * (num_items / SAMPLE) ** 3
-    LOG.info("baseline ease: inverting %d x %d, about %s", num_items, num_items, in_words(seconds))
+    inverse_of_symmetric(np.eye(SAMPLE, dtype=dtype))
+    seconds = (time.monotonic() - began) * (size / SAMPLE) ** 3
+    LOG.info("baseline ease: inverting %d x %d, about %s", size, size, in_words(seconds))
+    return seconds
 
 
 def inverse_of_symmetric(matrix: NDArray[Any]) -> NDArray[Any]:
