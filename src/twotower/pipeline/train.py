@@ -104,7 +104,8 @@ def _train(run: Run, watch: Watch | None) -> int:
             training["fitted_on"] = fitted_on(how, trained.refit)
         result: dict[str, Any] = {
             **ancestry,
-            "training": training | {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen},
+            "training": training
+            | {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen, **trained.start},
             "curves": trained.curves,
             "timing": record.timing_record(trained.seconds, trained.examples),
         }
