@@ -67,7 +67,11 @@ class Fitted:
     @property
     def improved(self) -> bool:
         """Whether an epoch was better than the initial embeddings; True where these were not validated."""
-        return self.score is None or self.initial_score is None or self.score > self.initial_score
+        if self.score is None or self.initial_score is None:
+            return True
+        return self.score > float(
+            np.float32(self.initial_score)
+        )  # Lightning holds scores in single precision
 
 
 class Scalars(TensorBoardLogger):
@@ -189,11 +193,8 @@ def fit(
         _run(trainer, module, batches, last if last.is_file() else None)
     keep.load_best(module)
     steps = trainer.global_step // max(1, trainer.current_epoch)
-    fitted = Fitted(
-        *(keep.epochs, clock.seconds, clock.examples, curves.curves(), steps, module.chosen),
-        score=None if keep.best is None else -keep.sign * keep.best,
-        initial_score=None if module.untrained is None else float(np.float32(module.untrained)),
-    )
+    how = keep.epochs, clock.seconds, clock.examples, curves.curves(), steps, module.chosen
+    fitted = Fitted(*how, keep.score, module.untrained)
     ended = {"state_dict": module.state_dict(), "fitted": dataclasses.asdict(fitted)}
     ended[TRAINED_ON] = {
         name: torch.tensor(np.asarray(getattr(batches.log, name))) for name in ("offsets", "items", "times")

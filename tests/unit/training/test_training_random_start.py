@@ -23,19 +23,19 @@ def from_random(score: float) -> Attempt:
 
 
 def test_random_embeddings_are_not_tried_where_an_epoch_improved_or_nothing_was_known_before() -> None:
-    for first in (attempt(0.2, 0.1), from_random(0.1)):
+    for first in (attempt(0.25, 0.1), from_random(0.1)):
         assert better_attempt(first, lambda: pytest.fail("trained"), MONITOR) is first
 
 
-@pytest.mark.parametrize(("score", "better"), [(0.3, "random"), (0.2, "svd"), (0.1, "svd")])
+@pytest.mark.parametrize(("score", "better"), [(0.3, "random"), (0.25, "svd"), (0.1, "svd")])
 def test_the_better_start_is_used_and_the_time_of_both_counts(score: float, better: str) -> None:
-    found = better_attempt(attempt(0.2, 0.2), lambda: from_random(score), MONITOR)
+    found = better_attempt(attempt(0.25, 0.25), lambda: from_random(score), MONITOR)
     assert found.start.name == better
     assert (found.fitted.seconds, found.fitted.examples) == (10.0, 140)
 
 
 def test_of_a_metric_that_is_better_when_low_scores_are_negative() -> None:
-    found = better_attempt(attempt(-0.6, -0.6), lambda: from_random(-0.5), "valid/log_loss")
+    found = better_attempt(attempt(-0.75, -0.75), lambda: from_random(-0.5), "valid/log_loss")
     assert found.start.name == "random"
 
 
@@ -43,7 +43,7 @@ def test_a_second_training_that_diverges_leaves_the_first(caplog: pytest.LogCapt
     def diverge() -> Attempt:
         raise Diverged("optimizer.learning_rate: the training has diverged")
 
-    first = attempt(0.2, 0.2)
+    first = attempt(0.25, 0.25)
     assert better_attempt(first, diverge, MONITOR) is first
     assert "optimizer.learning_rate: the training has diverged; start=svd is used" in caplog.text
 
@@ -53,12 +53,12 @@ def test_a_second_training_that_is_pruned_ends_the_run_with_the_curves_of_the_fi
         raise Pruned(1, {MONITOR: [0.0]})
 
     with pytest.raises(Pruned) as pruned:
-        better_attempt(attempt(0.2, 0.2), prune, MONITOR)
-    assert (pruned.value.epochs, pruned.value.curves) == (3, {MONITOR: [0.1, 0.2]})
+        better_attempt(attempt(0.25, 0.25), prune, MONITOR)
+    assert (pruned.value.epochs, pruned.value.curves) == (3, {MONITOR: [0.1, 0.25]})
 
 
 def test_only_more_than_the_initial_score_is_an_improvement() -> None:
-    fitted = attempt(0.2, 0.2).fitted
+    fitted = attempt(0.25, 0.25).fitted
     assert not fitted.improved
-    assert replace(fitted, score=0.21).improved
+    assert replace(fitted, score=0.26).improved
     assert replace(fitted, initial_score=None).improved

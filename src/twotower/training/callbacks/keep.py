@@ -55,6 +55,11 @@ class Keep(Checkpoint):
         self.saved_step = 0
         self.rests_until = 0.0
 
+    @property
+    def score(self) -> float | None:
+        """The best value so far, so signed that more is better; None where nothing is validated."""
+        return None if self.best is None else -self.sign * self.best
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop at once where the checkpoint says that the training has ended; keep a start that is judged."""
         trainer.should_stop |= self.stop
