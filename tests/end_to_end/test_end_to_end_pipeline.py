@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from twotower.commands.compose import checked
 from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
+from twotower.config.exits import Stopped
+from twotower.pipeline import quality
 from twotower.pipeline.again import reevaluate, reindex
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train import resume, train
@@ -89,7 +92,7 @@ def test_a_run_behind_a_baseline_on_validation_ends_with_what_to_try(run: Path) 
 
 def checked_lesson(name: str) -> str:
     """Return what is to be tried, once it is known that it can be typed."""
-    config = RunConfig.of(checked("train", SMALL)).baselines[name]
+    config = RunConfig.of(checked("train", SMALL)).baselines.by_name[name]
     checked("train", [*SMALL, *config.lesson().split()])
     return config.lesson()
 
@@ -216,6 +219,41 @@ def test_a_run_is_not_resumed_on_other_data(run: Path, tmp_path: Path) -> None:
     (folder / "checkpoints" / "data_fingerprint").write_text("another")
     with pytest.raises(InputError, match="begun on other data"):
         resume(folder)
+
+
+def test_a_run_that_is_stopped_during_its_baselines_leaves_its_bundle(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "default" / "stopped"
+    shutil.copytree(run, folder)
+    (folder / "result.json").unlink()
+    shutil.rmtree(folder / "bundle")
+    with monkeypatch.context() as patch:
+        patch.setattr(quality, "run_baselines", lambda *_: signal.raise_signal(signal.SIGTERM))
+        with pytest.raises(Stopped):
+            resume(folder)
+    assert not (folder / "result.json").exists()
+    user = pd.read_parquet(folder / "per_user.parquet")["user_id"][0]
+    assert len(Retriever.open(folder / "bundle").recommend(user, k=10)) == 10
+    assert resume(folder) == 0
+    again, first = result_of(folder), result_of(run)
+    assert [again[key] for key in ("metrics", "baselines")] == [
+        first[key] for key in ("metrics", "baselines")
+    ]
+
+
+def test_baselines_that_do_not_fit_into_their_time_are_named(run: Path) -> None:
+    changes = {
+        key: checked("train", [*SMALL, "baselines.minutes=1e-9"])[key] for key in ("metrics", "baselines")
+    }
+    before = set(run.parent.iterdir())
+    assert reevaluate(run, changes) == 0
+    (folder,) = set(run.parent.iterdir()) - before
+    result = result_of(folder)
+    assert result["baselines"] == {}
+    assert set(result["baselines_skipped"]) == set(result_of(run)["baselines"])
+    said = "baselines that did not fit into baselines.minutes=1e-09: popularity, recent_popularity, ease"
+    assert said in (folder / "train.log").read_text()
 
 
 def test_a_damaged_checkpoint_is_named_and_its_phase_is_begun_again(run: Path, tmp_path: Path) -> None:

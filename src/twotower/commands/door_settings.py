@@ -3,7 +3,7 @@
 from twotower.commands.doors import AgainKeys, ContinueKeys, TrainKeys
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
-from twotower.evaluation.baselines.baseline import Baseline
+from twotower.evaluation.baselines.baseline import Baselines
 from twotower.evaluation.evaluator import Evaluator
 from twotower.index.index import Index
 from twotower.launchers.launcher import Launcher
@@ -30,7 +30,7 @@ class RefreshSettings(AgainKeys):
     split: Split.Config
     index: Index.Config
     metrics: Evaluator.Config
-    baselines: dict[str, Baseline.Config]
+    baselines: Baselines
 
 
 class ContinueSettings(ContinueKeys, RefreshSettings):
@@ -53,4 +53,4 @@ class EvaluateSettings(AgainKeys):
     """Of twotower evaluate."""
 
     metrics: Evaluator.Config
-    baselines: dict[str, Baseline.Config]
+    baselines: Baselines

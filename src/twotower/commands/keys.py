@@ -165,6 +165,7 @@ def bases_of(annotation: Any) -> Iterator[type[Component]]:
             return
         for field in annotation.model_fields.values():
             yield from bases_of(field.annotation)
+        yield from bases_of(typing.get_type_hints(annotation).get("__pydantic_extra__"))
     for argument in typing.get_args(annotation):
         yield from bases_of(argument)
 

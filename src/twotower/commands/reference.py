@@ -13,7 +13,7 @@ from twotower.commands.doors import DOORS
 from twotower.commands.help import COMMAND, MAX_WIDTH, NOTHING, Choices, groups_of, keys_of
 from twotower.commands.keys import Key, bases_of, classes_of, comments_of, described, settable, shown
 from twotower.commands.run_settings import OF_THE_RUN
-from twotower.config.component import Component
+from twotower.config.component import Component, Config
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest
 from twotower.config.reading import NOT_SET
@@ -112,7 +112,9 @@ def reference_page(conf: Path, choices: Choices) -> str:
 
 def _page_of_group(group: str, files: Mapping[str, Path]) -> Iterator[str]:
     """Yield lines; a key that all choices have stands once, and those of a class with its first choice."""
-    common: set[Key] = set()
+    own = _plain_keys(_annotation(group), {})
+    yield from _table(own)
+    common = set(own)
     for base in dict.fromkeys(bases_of(_annotation(group))):
         keys = settable(base.Config, {}, {})
         common |= set(keys)
@@ -138,12 +140,13 @@ def _command(door: str) -> str:
 
 def _sections(group: str, files: Mapping[str, Path]) -> Iterator[Section]:
     """Yield a section a choice, then one a class that entries of this group's choices may name."""
+    annotation = _annotation(group)
     for name, path in sorted(files.items()):
         spec = _read(path)
         target = spec.pop(TARGET, None)
         comment = _comment(path)
         if not isinstance(target, str):
-            yield Section(f"{group}={name}", comment, [])
+            yield Section(f"{group}={name}", comment, _plain_keys(annotation, spec))
             continue
         try:
             kind: Any = locate(target)
@@ -152,7 +155,6 @@ def _sections(group: str, files: Mapping[str, Path]) -> Iterator[Section]:
             continue
         keys = settable(kind.Config, spec, comments_of(path))
         yield Section(f"{group}={name}", comment or described(kind), keys, target)
-    annotation = _annotation(group)
     if not _is_choice_itself(annotation):
         for base in dict.fromkeys(bases_of(annotation)):
             for each in classes_of(base):
@@ -160,6 +162,15 @@ def _sections(group: str, files: Mapping[str, Path]) -> Iterator[Section]:
                 yield Section(
                     f"{group}: {each.__name__}", described(each), settable(each.Config, {}, {}), target
                 )
+
+
+def _plain_keys(annotation: Any, given: Mapping[str, Any]) -> list[Key]:
+    """Return the keys of a group of several choices that hold no choice themselves."""
+    kind = annotation if isinstance(annotation, type) else object
+    if not issubclass(kind, Config) or issubclass(kind, Component.Config):
+        return []
+    plain = {name for name, field in kind.model_fields.items() if not [*bases_of(field.annotation)]}
+    return [key for key in settable(kind, given, {}) if key.name in plain]
 
 
 def _annotation(group: str) -> Any:

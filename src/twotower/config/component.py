@@ -70,6 +70,7 @@ class Config(BaseModel):
     def plain(self) -> dict[str, Any]:
         """Return the plain value of every field that is there, choices as YAML writes them."""
         found = {name: getattr(self, name) for name in type(self).model_fields if hasattr(self, name)}
+        found |= self.model_extra or {}
         return {name: _plain(value) for name, value in found.items()}
 
     def spec(self) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from twotower.config.errors import InputError
 from twotower.config.problems import raise_problems
 from twotower.evaluation.exact import evaluate_towers
 from twotower.losses.loss import Loss
-from twotower.pipeline.quality import evaluate_on_test, measure_cold_start
+from twotower.pipeline.quality import evaluate_baselines, evaluate_on_test, measure_cold_start
 from twotower.pipeline.run_config import problems_of
-from twotower.pipeline.stages import begun, conclude, finish, index_model
+from twotower.pipeline.stages import begun, conclude, finish, index_model, save_bundle
 from twotower.runs import record
 from twotower.runs.result import Result, ending_of, read_result
 from twotower.runs.run import Run, run_folder
@@ -39,7 +39,9 @@ def reindex(
             if (source / name).is_file():
                 run.copy_table(source, name)
         result = before.plain(*record.OF_TOWERS) | {"training_reused_from": str(source)}
-        return finish(job, model, indexed, result | measure_cold_start(job, model))
+        result |= measure_cold_start(job, model)
+        save_bundle(job, model, indexed)
+        return finish(job, indexed, result)
 
 
 def reevaluate(
@@ -61,7 +63,7 @@ def reevaluate(
         valid = (
             None if seen else evaluate_towers(model, dataset.valid, job.evaluator, dataset.train, temperature)
         )
-        quality = evaluate_on_test(job, model, valid, temperature)
+        quality = evaluate_on_test(job, model, valid, temperature) | evaluate_baselines(job, model)
         result = before.plain(*record.OF_TOWERS, "index") | record.valid_figures(before, quality)
         result |= {"training_reused_from": str(source)}
         return conclude(job, result | measure_cold_start(job, model))

@@ -1,13 +1,17 @@
 """How good towers are: on the splits, beside the baselines, for items never seen in training."""
 
+import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from twotower.data.dataset import RetrievalDataset
+from twotower.data.dataset import Holdout, RetrievalDataset
+from twotower.data.history import History
 from twotower.evaluation.baselines import run
+from twotower.evaluation.baselines.budget import Budget
 from twotower.evaluation.baselines.kept import KeptLists
 from twotower.evaluation.baselines.run import BaselineReports, run_baselines
 from twotower.evaluation.cold_start import cold_start
@@ -19,9 +23,11 @@ from twotower.runs import record
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.towers.two_tower import TwoTower
 
+LOG = logging.getLogger("twotower")
+
 
 def evaluate_on_test(job: Job, model: TwoTower, valid: Report | None, temperature: float) -> dict[str, Any]:
-    """Evaluate towers and baselines on the test split; writes the users' values, returns the record.
+    """Evaluate towers on the test split; writes the users' values, returns the record.
 
     Args:
         job: at hand.
@@ -31,38 +37,50 @@ def evaluate_on_test(job: Job, model: TwoTower, valid: Report | None, temperatur
     """
     dataset = job.dataset
     test = evaluate_towers(model, dataset.test, job.evaluator, dataset.train_and_valid, temperature)
+    job.run.write_table(PER_USER, _with_user_ids(test, dataset))
+    return record.quality_record(valid, test)
+
+
+def evaluate_baselines(job: Job, model: TwoTower) -> dict[str, Any]:
+    """Run the baselines; writes the test users' values, returns the record."""
     baselines = run_all_baselines(job, model.items)
     of_baselines = [
-        _with_user_ids(report, dataset).assign(baseline=name)
+        _with_user_ids(report, job.dataset).assign(baseline=name)
         for name, report in baselines["test"].reports.items()
     ]
-    none = _with_user_ids(test, dataset).head(0).assign(baseline="")
-    job.run.write_table(PER_USER, _with_user_ids(test, dataset))
+    none = pd.read_parquet(job.run.folder / PER_USER).head(0).assign(baseline="")
     job.run.write_table(PER_USER_BASELINES, pd.concat(of_baselines or [none], ignore_index=True))
-    return record.quality_record(valid, test, baselines)
+    return record.baselines_record(baselines)
 
 
 def run_all_baselines(job: Job, items: FeatureTable) -> dict[str, BaselineReports]:
     """Run the baselines on both splits, each fitted on all that came before its split.
+
+    The validation split takes at most half of the time; what does not fit there is skipped on both.
 
     Args:
         job: at hand.
         items: features of the catalogue, for those who read its content.
     """
     dataset = job.dataset
-    before = {"valid": (dataset.valid, dataset.train), "test": (dataset.test, dataset.train_and_valid)}
-    return {
-        name: run_baselines(
-            job.config.baselines,
-            job.evaluator,
-            holdout,
-            log,
-            len(dataset.items),
-            _kept_lists(job, name),
-            items,
+    minutes, configs = job.config.baselines.minutes, job.config.baselines.by_name
+    budget = Budget(60 * minutes)
+
+    def run_on(name: str, holdout: Holdout, log: History, budget: Budget) -> BaselineReports:
+        kept = _kept_lists(job, name)
+        return run_baselines(configs, job.evaluator, holdout, log, len(dataset.items), kept, items, budget)
+
+    valid = run_on("valid", dataset.valid, dataset.train, budget.half())
+    configs = {name: config for name, config in configs.items() if name not in valid.out_of_time}
+    test = run_on("test", dataset.test, dataset.train_and_valid, budget)
+    skipped = valid.skipped | test.skipped
+    if late := [*valid.out_of_time, *test.out_of_time]:
+        LOG.warning(
+            "warning: baselines that did not fit into baselines.minutes=%g: %s; raise it, or leave them out "
+            "('~baselines.%s')",
+            *(minutes, ", ".join(late), late[0]),
         )
-        for name, (holdout, log) in before.items()
-    }
+    return {"valid": valid, "test": dataclasses.replace(test, skipped=skipped)}
 
 
 def _kept_lists(job: Job, split: str) -> KeptLists | None:

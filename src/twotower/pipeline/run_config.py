@@ -12,7 +12,7 @@ from twotower.config.reading import read
 from twotower.config.run_keys import CONTINUE, Continued, RunKeys
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
-from twotower.evaluation.baselines.baseline import Baseline
+from twotower.evaluation.baselines.baseline import Baselines
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.user_values import name_of
 from twotower.index.index import Index
@@ -29,7 +29,7 @@ class RunConfig(RunKeys, TrainingConfig):
     split: Split.Config
     index: Index.Config
     metrics: Evaluator.Config
-    baselines: dict[str, Baseline.Config]
+    baselines: Baselines
     tour: Tour.Config | None = None
     tracker: Tracker.Config | None = None
 
@@ -126,6 +126,7 @@ def choices_of(
     """
     fields = (kind or type(settings)).model_fields
     values: Mapping[str, Any] = {name: getattr(settings, name) for name in fields if hasattr(settings, name)}
+    values = {**values, **(settings.model_extra or {})}
     waiting = [(f"{prefix}{name}", value) for name, value in values.items()]
     while waiting:
         key, value = waiting.pop(0)

@@ -139,9 +139,9 @@ def index_model(job: Job, model: TwoTower) -> Indexed:
     return index_catalogue(model, config.index, job.dataset.valid, job.evaluator, popularity, cuts)
 
 
-def finish(job: Job, model: TwoTower, indexed: Indexed, result: Mapping[str, Any]) -> int:
-    """Write the bundle, then record and show everything; returns the exit status."""
-    report, dataset = indexed.report.to_dict(), job.dataset
+def save_bundle(job: Job, model: TwoTower, indexed: Indexed) -> None:
+    """Write the bundle."""
+    dataset = job.dataset
     bundle = job.run.folder / "bundle"
     if bundle.exists():  # of an earlier process that ended before it could say so
         shutil.rmtree(bundle)
@@ -154,8 +154,13 @@ def finish(job: Job, model: TwoTower, indexed: Indexed, result: Mapping[str, Any
         item_vectors=indexed.vectors,
         dataset=dataset,
         **_known_in_service(job),
-        index_report=report,
+        index_report=indexed.report.to_dict(),
     )
+
+
+def finish(job: Job, indexed: Indexed, result: Mapping[str, Any]) -> int:
+    """Record and show everything once the bundle is there; returns the exit status."""
+    report, dataset = indexed.report.to_dict(), job.dataset
     job.board.index_curve(report["points"], report["target_recall"], report["search_args"])
     job.board.projector(indexed.vectors, dataset.item_names())
     steps = take_tour(job.config.tour, job.run, result.get("curves", {}), dataset.user_table)
@@ -197,7 +202,7 @@ def warn_if_behind(job: Job, result: Result) -> None:
     found = behind(result)
     if found is None:
         return
-    baseline = job.config.baselines.get(found.baseline)
+    baseline = job.config.baselines.by_name.get(found.baseline)
     lesson = "" if baseline is None else baseline.lesson()
     LOG.warning("warning: %s; try %s", found, to_try(lesson, job.run.settings))
 

@@ -14,9 +14,17 @@ from twotower.config.run_keys import CONTINUE
 from twotower.evaluation.indexing import Indexed
 from twotower.index.rehearsal import rehearse
 from twotower.pipeline.continued import continuation_of, fitted_on, trained_further
-from twotower.pipeline.quality import evaluate_on_test, measure_cold_start
+from twotower.pipeline.quality import evaluate_baselines, evaluate_on_test, measure_cold_start
 from twotower.pipeline.run_config import problems_of
-from twotower.pipeline.stages import Job, begun, finish, index_model, refuse_changed_files, tell
+from twotower.pipeline.stages import (
+    Job,
+    begun,
+    finish,
+    index_model,
+    refuse_changed_files,
+    save_bundle,
+    tell,
+)
 from twotower.runs import record, trainings
 from twotower.runs.result import read_result
 from twotower.runs.run import GOES_ON, Run, run_folder
@@ -102,17 +110,23 @@ def _train(run: Run, watch: Watch | None) -> int:
             training["fitted_on"] = fitted_on(how, trained.refit)
         result: dict[str, Any] = {
             **ancestry,
-            "training": training | {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen},
+            "training": training
+            | {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen, **trained.start},
             "curves": trained.curves,
             "timing": record.timing_record(trained.seconds, trained.examples),
         }
         if source is not None:
             result["training_reused_from"] = str(source)
-        result |= known_quality(job, source) or evaluate_on_test(
+        known = known_quality(job, source)
+        result |= known or evaluate_on_test(
             job, trained.model, trained.valid(job.evaluator), trained.temperature
         )
         result |= measure_cold_start(job, trained.model)
-        return finish(job, trained.model, indexed[0], result)
+        save_bundle(job, trained.model, indexed[0])
+        result |= (
+            {} if known else evaluate_baselines(job, trained.model)
+        )  # may take long: the bundle is there
+        return finish(job, indexed[0], result)
 
 
 def _trained(

@@ -8,7 +8,7 @@ from twotower.runs.directions import higher_is_better
 from twotower.runs.fingerprint import flat
 from twotower.runs.result import VALID, Result
 
-FIRST_LOOK = "sweep=first_look, which tries recipes of other kinds"
+FIRST_LOOK = "sweep=first_look, which compares recipes of other kinds"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Behind:
 
 
 def to_try(lesson: str, settings: Mapping[str, Any]) -> str:
-    """Return what to try: what of a lesson is not so already, and a first look at other recipes.
+    """Return what to try: a first look at other recipes, then what of a lesson is not set yet.
 
     Args:
         lesson: overrides, separated by spaces.
@@ -44,7 +44,7 @@ def to_try(lesson: str, settings: Mapping[str, Any]) -> str:
     """
     known = flat(settings)
     left = [text for text in lesson.split() if not _is_set(text, known)]
-    return ", or ".join([*([" ".join(left)] if left else []), FIRST_LOOK])
+    return ", or ".join([FIRST_LOOK, *([" ".join(left)] if left else [])])
 
 
 def _is_set(text: str, known: Mapping[str, object]) -> bool:

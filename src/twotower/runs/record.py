@@ -56,15 +56,9 @@ def data_record(dataset: RetrievalDataset, seen_filter: bool) -> dict[str, Any]:
     }
 
 
-def quality_record(
-    valid: Report | None, test: Report, baselines: Mapping[str, BaselineReports]
-) -> dict[str, Any]:
-    """Return metrics, intervals and slices of the splits, and the baselines' metrics under the same keys."""
+def quality_record(valid: Report | None, test: Report) -> dict[str, Any]:
+    """Return metrics, intervals and slices of the splits."""
     reports = {name: report for name, report in (("valid", valid), ("test", test)) if report is not None}
-    of_baselines: dict[str, dict[str, float]] = {}
-    for split, found in baselines.items():
-        for name, report in found.reports.items():
-            of_baselines.setdefault(name, {}).update(_prefixed(split, report.metrics))
     return {
         "metrics": _joined({split: report.metrics for split, report in reports.items()}),
         "intervals": _joined({split: report.intervals for split, report in reports.items()}),
@@ -77,6 +71,16 @@ def quality_record(
             }
             for split, report in reports.items()
         },
+    }
+
+
+def baselines_record(baselines: Mapping[str, BaselineReports]) -> dict[str, Any]:
+    """Return the baselines' metrics under the same keys as the towers', and which were skipped."""
+    of_baselines: dict[str, dict[str, float]] = {}
+    for split, found in baselines.items():
+        for name, report in found.reports.items():
+            of_baselines.setdefault(name, {}).update(_prefixed(split, report.metrics))
+    return {
         "baselines": of_baselines,
         "baselines_skipped": dict(baselines["test"].skipped),
         "baseline_slices": {

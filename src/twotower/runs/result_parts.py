@@ -46,6 +46,9 @@ class Training(Part):
     temperature: float | None = None
     epoch_steps: int | None = None
     chosen: dict[str, float | None] = {}
+    start: str | None = None
+    """The better of two starts, and the scores of both on the validation split, where they were compared."""
+    start_scores: dict[str, float] = {}
 
 
 class Ancestry(Part):

@@ -50,6 +50,8 @@ class Fitted:
         curves: key -> one value an epoch.
         epoch_steps: of the optimizer in an epoch; 0 if unknown.
         chosen: settings that the log or the validation split decided, by key.
+        score: the monitored metric of these weights, more is better; None where nothing was validated.
+        initial_score: that of the initial embeddings, where they may be the best.
     """
 
     epochs: int
@@ -58,6 +60,17 @@ class Fitted:
     curves: dict[str, list[float]] = field(default_factory=dict)
     epoch_steps: int = 0
     chosen: dict[str, float | None] = field(default_factory=dict)
+    score: float | None = None
+    initial_score: float | None = None
+
+    @property
+    def improved(self) -> bool:
+        """Whether an epoch was better than the initial embeddings; True where these were not validated."""
+        if self.score is None or self.initial_score is None:
+            return True
+        return self.score > float(
+            np.float32(self.initial_score)
+        )  # Lightning holds scores in single precision
 
 
 class Clock(pl.Callback):
@@ -167,7 +180,8 @@ def fit(
         _run(trainer, module, batches, last if last.is_file() else None)
     keep.load_best(module)
     steps = trainer.global_step // max(1, trainer.current_epoch)
-    fitted = Fitted(keep.epochs, clock.seconds, clock.examples, curves.curves(), steps, module.chosen)
+    how = keep.epochs, clock.seconds, clock.examples, curves.curves(), steps, module.chosen
+    fitted = Fitted(*how, keep.score, module.untrained)
     ended = {"state_dict": module.state_dict(), "fitted": dataclasses.asdict(fitted)}
     ended[TRAINED_ON] = {
         name: torch.tensor(np.asarray(getattr(batches.log, name))) for name in ("offsets", "items", "times")

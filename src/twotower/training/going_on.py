@@ -22,7 +22,8 @@ from twotower.training.carry import carry_towers, optimizer_start
 from twotower.training.module import RetrievalModule
 from twotower.training.parent import Parent, events_before, new_interactions, refuse_leak, rows_before
 from twotower.training.parts import build_batches, build_module, fit_contexts, fit_features
-from twotower.training.phases import FIT, REFIT, Trained, evaluate_valid, run_phase, same_data, trained_of
+from twotower.training.phase_files import FIT, REFIT, same_data
+from twotower.training.phases import Trained, evaluate_valid, run_phase, trained_of
 from twotower.training.replay import Replay
 from twotower.training.trackers.tracker import Tracker
 from twotower.training.training_config import TrainingConfig

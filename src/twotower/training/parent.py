@@ -19,6 +19,7 @@ from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.keep import FINAL, LAST
 from twotower.training.checkpoints import read_checkpoint
 from twotower.training.fit import TRAINED_ON
+from twotower.training.phase_files import REFIT, first_phase
 
 REMEDY = "train it again (twotower train rerun={} does), or go on from another"
 LOSS = "loss."
@@ -58,7 +59,9 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
     bundle = read_bundle(folder / "bundle", trusted)
     checkpoints = folder / "checkpoints"
     # Not from the settings: a run that went on from another has its last phase alone.
-    phase = next((name for name in ("refit", "fit") if (checkpoints / name / FINAL).is_file()), None)
+    phase = next(
+        (name for name in (REFIT, first_phase(folder)) if (checkpoints / name / FINAL).is_file()), None
+    )
     if phase is None:
         raise InputError(f"{folder}: its checkpoints are not there any more; {REMEDY.format(folder)}")
     final = read_checkpoint(checkpoints / phase / FINAL)

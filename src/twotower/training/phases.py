@@ -1,41 +1,49 @@
 """The two phases of a training: choose on the validation split, then fit again on all before the test."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pytorch_lightning import Callback
 
-from twotower.config.errors import InputError
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.history import History
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.exact import evaluate_towers
-from twotower.files.atomic import write_text_atomically
 from twotower.towers.new_items.fit import fit_new_items
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.curves import Watch
 from twotower.training.callbacks.epoch_lines import Draw
 from twotower.training.callbacks.index import BuildIndex
-from twotower.training.callbacks.keep import FINAL
 from twotower.training.callbacks.rehearsal import Rehearsal
-from twotower.training.checkpoints import read_checkpoint, unusable
 from twotower.training.empty_histories import warn_of_empty_histories
 from twotower.training.fit import Fitted, fit
 from twotower.training.large_tables import warn_of_large_tables
 from twotower.training.module import RetrievalModule
 from twotower.training.parts import build_batches, build_module
+from twotower.training.phase_files import (
+    FIT,
+    FIT_RANDOM,
+    REFIT,
+    compared_starts,
+    ended_phase,
+    final_path,
+    first_phase,
+    same_data,
+)
+from twotower.training.random_start import Attempt, better_attempt
+from twotower.training.starts.random import Random
 from twotower.training.starts.start import Start
 from twotower.training.trackers.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 from twotower.training.training_config import TrainingConfig
 
 LOG = logging.getLogger("twotower")
-FIT, REFIT = "fit", "refit"
 NEW_ITEMS = "model.new_items."
 """Of weights that are made of the trained ones, so that any choice of it takes the same training."""
 
@@ -56,6 +64,7 @@ class Trained:
         curves: of the first phase, key -> one value an epoch.
         epoch_steps: of the first phase; see `Fitted`.
         chosen: of the last phase; see `Fitted`.
+        start: see `compared_starts`.
     """
 
     model: TwoTower
@@ -68,6 +77,7 @@ class Trained:
     curves: dict[str, list[float]]
     epoch_steps: int
     chosen: dict[str, float | None] = field(default_factory=dict)
+    start: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train_towers(
@@ -99,8 +109,8 @@ def train_towers(
     Raises:
         Pruned: the watcher did.
     """
-    to_train = partial(_to_train, config, dataset, config.start.build())
-    module, batches = to_train(dataset.train, evaluator)
+    to_train, start = partial(_to_train, config, dataset), config.start.build()
+    module, batches = to_train(start, dataset.train, evaluator)
     warn_of_empty_histories(batches)
     warn_of_large_tables(module.model)
     same_data(folder, dataset.identity)
@@ -108,13 +118,24 @@ def train_towers(
     refit = config.trainer.refit
     phase = partial(run_phase, config.trainer, folder, draw=draw, tracker=tracker)
     rehearsal = Rehearsal(rehearse_index, batches)
-    first = phase(FIT, module, batches, [rehearsal] if refit else [rehearsal, last], watch=watch)
+    ends_here = not refit and not start.informed
+    first = phase(FIT, module, batches, [rehearsal, last] if ends_here else [rehearsal], watch=watch)
+
+    def train_from_random() -> Attempt:
+        again = Random.Config().build()
+        module, batches = to_train(again, dataset.train, evaluator)
+        asked = None if watch is None else lambda epoch, _: watch(epoch, None)  # of the time alone
+        return Attempt(again, module, phase(FIT_RANDOM, module, batches, [], watch=asked))
+
+    attempt = better_attempt(Attempt(start, module, first), train_from_random, config.trainer.monitor)
+    module, fitted = attempt.module, [attempt.fitted]
     valid = evaluate_valid(module, dataset, evaluator)
-    fitted = [first]
     if refit:
-        module, batches = to_train(dataset.train_and_valid, None)
-        fitted.append(phase(REFIT, module, batches, [last], epochs=first.epochs))
-    return trained_of(module, fitted, lambda _: valid)
+        module, batches = to_train(attempt.start, dataset.train_and_valid, None)
+        fitted.append(phase(REFIT, module, batches, [last], epochs=attempt.fitted.epochs))
+    elif not ends_here:
+        index_catalogue(module.model.eval())
+    return trained_of(module, fitted, lambda _: valid, compared_starts(folder, start.name))
 
 
 def _to_train(
@@ -137,8 +158,9 @@ def trained_before(config: TrainingConfig, dataset: RetrievalDataset, folder: Pa
         dataset: the one it was trained on.
         folder: of the run; only read.
     """
-    phases = [FIT, REFIT] if config.trainer.refit else [FIT]
-    fitted = {name: _ended(folder, name)[1] for name in phases}
+    first = first_phase(folder)
+    phases = [first, REFIT] if config.trainer.refit else [first]
+    fitted = {name: ended_phase(folder, name)[1] for name in phases}
 
     def module_of(name: str) -> RetrievalModule:
         log = dataset.train_and_valid if name == REFIT else dataset.train
@@ -147,13 +169,17 @@ def trained_before(config: TrainingConfig, dataset: RetrievalDataset, folder: Pa
         return module
 
     def valid(evaluator: Evaluator) -> Report:
-        return evaluate_valid(module_of(FIT), dataset, evaluator)
+        return evaluate_valid(module_of(first), dataset, evaluator)
 
-    return trained_of(module_of(phases[-1]), list(fitted.values()), valid)
+    start = compared_starts(folder, config.start.build().name)
+    return trained_of(module_of(phases[-1]), list(fitted.values()), valid, start)
 
 
 def trained_of(
-    module: RetrievalModule, fitted: Sequence[Fitted], valid: Callable[[Evaluator], Report | None]
+    module: RetrievalModule,
+    fitted: Sequence[Fitted],
+    valid: Callable[[Evaluator], Report | None],
+    start: Mapping[str, Any] = MappingProxyType({}),
 ) -> Trained:
     """Return the towers of a module whose phases have ended, and how these went."""
     first = fitted[0]
@@ -168,22 +194,8 @@ def trained_of(
         first.curves,
         first.epoch_steps,
         fitted[-1].chosen,
+        start,
     )
-
-
-def same_data(folder: Path, fingerprint: str) -> None:
-    """Remember what data a run is trained on; a resumed run must find the same.
-
-    Raises:
-        InputError: it was begun on other data.
-    """
-    path = folder / "checkpoints" / "data_fingerprint"
-    if path.is_file() and path.read_bytes() != fingerprint.encode():
-        raise InputError(
-            f"{folder}: was begun on other data (its content, its split or a file that a feature reads has "
-            "changed); bring the data back, or train again"
-        )
-    write_text_atomically(path, fingerprint)
 
 
 def run_phase(
@@ -199,7 +211,7 @@ def run_phase(
     tracker: Tracker | None = None,
 ) -> Fitted:
     """Run a phase, or load what it ended with in an earlier process; see `fit`."""
-    if _final(folder, name).is_file():
+    if final_path(folder, name).is_file():
         LOG.info("%s had ended before", name)
         return load_phase(module, folder, name)
     return fit(module, batches, choice, folder, name, callbacks, epochs, watch, draw, tracker)
@@ -214,26 +226,12 @@ def load_phase(module: RetrievalModule, folder: Path, name: str) -> Fitted:
     Raises:
         InputError: its checkpoint is damaged, or another one.
     """
-    checkpoint, fitted = _ended(folder, name)
+    checkpoint, fitted = ended_phase(folder, name)
     trained = {key: values for key, values in checkpoint["state_dict"].items() if NEW_ITEMS not in key}
     others = {key: values for key, values in module.state_dict().items() if NEW_ITEMS in key}
     module.load_state_dict(trained | others)
     fit_new_items(module.model)
     return fitted
-
-
-def _ended(folder: Path, name: str) -> tuple[dict[str, Any], Fitted]:
-    """Read what a phase ended with, and how it went."""
-    path = _final(folder, name)
-    checkpoint = read_checkpoint(path)
-    try:
-        return checkpoint, Fitted(**checkpoint["fitted"])
-    except (KeyError, TypeError) as error:
-        raise unusable(path, "does not say how a fit went") from error
-
-
-def _final(folder: Path, name: str) -> Path:
-    return folder / "checkpoints" / name / FINAL
 
 
 def evaluate_valid(module: RetrievalModule, dataset: RetrievalDataset, evaluator: Evaluator) -> Report:

@@ -1,4 +1,6 @@
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -7,9 +9,11 @@ from evaluation_logs import make_history, make_holdout
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
+from twotower.data.history import History
 from twotower.data.times import SECONDS_A_DAY
 from twotower.evaluation.baselines import ease, kept
 from twotower.evaluation.baselines.baseline import Baseline, Past
+from twotower.evaluation.baselines.budget import Budget, OutOfTime
 from twotower.evaluation.baselines.ease import Ease, interaction_matrix
 from twotower.evaluation.baselines.popularity import Popularity
 from twotower.evaluation.baselines.recent_popularity import RecentPopularity
@@ -56,8 +60,29 @@ def test_ease_equals_the_closed_form() -> None:
     B = np.eye(4) - P / np.diag(P)
     baseline = Ease.Config(regularisation=2.0).build()
     baseline.fit(Past(train, 4, now=9))
-    np.testing.assert_allclose(baseline.weights, B, atol=1e-6)
     np.testing.assert_allclose(baseline.scores(train, np.arange(1, 5)), X @ B, atol=1e-6)
+
+
+def test_ease_of_fewer_users_than_items_equals_the_closed_form_by_hand() -> None:
+    # One user with items 1 and 2 of three, r = 1: P = inverse of [[2, 1, 0], [1, 2, 0], [0, 0, 1]]
+    # = [[2/3, -1/3, 0], [-1/3, 2/3, 0], [0, 0, 1]], so B = I - P / diag(P) has B_12 = B_21 = 1/2, else 0.
+    baseline = Ease.Config(regularisation=1.0).build()
+    baseline.fit(Past(make_history([[1, 2]]), 3, now=9))
+    scores = baseline.scores(make_history([[1], [1, 2], [3]]), np.array([1, 2, 3]))
+    np.testing.assert_allclose(scores, [[0, 0.5, 0], [0.5, 0.5, 0], [0, 0, 0]], atol=1e-7)
+
+
+def test_ease_solved_by_users_has_the_scores_of_ease_solved_by_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "BLOCK_ITEMS", 7)
+    rng = np.random.default_rng(5)
+    taken = scipy.sparse.csr_array((rng.random((12, 40)) < 0.3).astype(np.float32))
+    asked = scipy.sparse.csr_array((rng.random((6, 40)) < 0.2).astype(np.float32))
+    by_users = ease.solve(taken, 3.0, Budget())
+    monkeypatch.setattr(ease, "solve_by_users", None)
+    with pytest.raises(TypeError):  # 12 users of 40 items are solved by users
+        ease.solve(taken, 3.0, Budget())
+    by_items = asked @ ease.item_weights(taken, 3.0, Budget())
+    np.testing.assert_allclose(by_users(asked), by_items, atol=1e-6)
 
 
 def test_ease_gives_popularity_to_users_without_history() -> None:
@@ -76,7 +101,9 @@ def test_inverse_of_symmetric_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None
 def test_gram_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ease, "BLOCK_ITEMS", 3)
     taken = (np.random.default_rng(1).random((9, 8)) < 0.4).astype(np.float32)
-    np.testing.assert_array_equal(ease.gram_of(scipy.sparse.csr_array(taken)), taken.T @ taken)
+    np.testing.assert_array_equal(
+        ease.gram_matrix(scipy.sparse.csr_array(taken), np.float32, Budget()), taken.T @ taken
+    )
 
 
 def test_interaction_matrix_holds_ones() -> None:
@@ -91,6 +118,73 @@ def test_run_reports_and_skips() -> None:
     # popularity 2 1 0 0; seen items filtered: user 1 is shown 3 4, user 2 is shown 2 3
     assert found.reports["popularity"].metrics == {"recall_at_1": 1.0, "recall_at_2": 1.0}
     assert run_baselines(CONFIGS, EVALUATOR, holdout, holdout.history, num_items=3).skipped == {}
+
+
+class Stopwatch:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Slow(Popularity):
+    """Takes a minute for each block of users."""
+
+    class Config(Popularity.Config):
+        """Nothing to set."""
+
+    clock: ClassVar[Stopwatch]
+    blocks: ClassVar[list[int]]
+
+    def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
+        self.clock.now += 60
+        self.blocks.append(int(users[0]))
+        return super().scores(history, users)
+
+
+def test_a_baseline_is_ended_between_blocks_once_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twotower.evaluation.top_k.BLOCK_USERS", 1)
+    monkeypatch.setattr(Slow, "clock", Stopwatch(), raising=False)
+    monkeypatch.setattr(Slow, "blocks", [], raising=False)
+    holdout = make_holdout(targets=[[3], [2], [1]], histories=[[1, 2], [1], [2]])
+    configs = {"first": Popularity.Config(), "slow": Slow.Config(), "last": Popularity.Config()}
+    budget = Budget(100, Slow.clock)
+    found = run_baselines(configs, EVALUATOR, holdout, holdout.history, 4, budget=budget)
+    assert Slow.blocks == [1, 2]  # users, one a block: the third does not begin
+    assert list(found.reports) == ["first"]
+    assert found.out_of_time == ("slow", "last")
+    assert found.skipped["slow"].startswith("did not fit into baselines.minutes")
+
+
+def test_half_of_a_budget_is_half_of_what_is_left() -> None:
+    clock = Stopwatch()
+    budget = Budget(100, clock)
+    clock.now = 40
+    half = budget.half()
+    assert (budget.left(), half.left()) == (60, 30)
+    half.check(30)
+    with pytest.raises(OutOfTime):
+        half.check(31)
+
+
+def test_an_inverse_that_would_take_too_long_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "seconds_to_invert", lambda size, dtype: float(size))
+    monkeypatch.setattr(ease, "gram_matrix", None)
+    few, many = (scipy.sparse.csr_array(np.ones((users, 8), dtype=np.float32)) for users in (3, 8))
+    for taken in (few, many):
+        with pytest.raises(OutOfTime):
+            ease.solve(taken, 1.0, Budget(2, Stopwatch()))
+
+
+def test_the_time_of_an_inverse_grows_with_the_cube_of_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "LONG_TO_INVERT", 40)
+    monkeypatch.setattr(ease, "SAMPLE", 10)
+    monkeypatch.setattr(ease, "time", SimpleNamespace(monotonic=iter([0.0, 0.5]).__next__))
+    assert ease.seconds_to_invert(39, np.float32) == 0
+    assert ease.seconds_to_invert(40, np.float32) == 0.5 * 4**3
 
 
 def test_request_time_is_the_cutoff_or_the_end_of_the_log() -> None:

@@ -17,7 +17,7 @@ from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
 from twotower.training.starts.random import Random
 from twotower.training.starts.start import item_tables
-from twotower.training.starts.svd import Svd, own_score, peak, truncated_svd
+from twotower.training.starts.svd import Svd, own_score, peak, search_levels, truncated_svd
 
 
 def log_of(items: Sequence[Sequence[int]]) -> History:
@@ -99,6 +99,32 @@ def test_a_level_is_chosen_once_and_holds_where_nothing_judges() -> None:
     assert start.chosen() == {"level": pytest.approx(2**0.5)}
     start.set(again, log(), None)
     assert level_of(again) == pytest.approx(2**0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("best", "tried"),
+    [
+        (1.1, [0.5, 1, 2, 4]),
+        (16, [0.5, 1, 2, 4, 8, 16, 32]),
+        (0.25, [0.125, 0.25, 0.5, 1, 2, 4]),
+        (1e9, [0.5, 1, 2, 4, 8, 16, 32, 64, 128]),
+        (1e-9, [2.0**power for power in range(-6, 3)]),
+    ],
+)
+def test_levels_are_extended_until_the_best_is_inside(best: float, tried: list[float]) -> None:
+    assert search_levels(lambda level: -abs(np.log2(level / best)))[0] == tried
+    _, scores = search_levels(lambda level: -abs(np.log2(level / best)))
+    assert scores == pytest.approx([-abs(np.log2(level / best)) for level in tried])
+
+
+def test_a_level_at_the_edge_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    start, towers = Svd.Config().build(), model()
+    start.set(towers, log(), lambda: level_of(towers))
+    assert start.chosen() == {"level": 128}
+    assert (
+        "start.level=128 is the best on the validation split and at the edge of the levels tried, 0.5 to 128"
+        in caplog.text
+    )
 
 
 def test_a_level_that_is_set_is_not_judged() -> None:

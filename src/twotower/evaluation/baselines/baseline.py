@@ -1,17 +1,21 @@
 """What every baseline does."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 from scipy import sparse
 
+from twotower.config import component
 from twotower.config.component import Component
+from twotower.config.spec import PositiveFloat
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
+from twotower.evaluation.baselines.budget import Budget
 
 T = TypeVar("T")
 
@@ -25,12 +29,14 @@ class Past:
         num_items: N, the catalogue.
         now: when requests come, in unix seconds.
         content: of the catalogue, unit vectors [N, V] (`content_of`); None where items are known by id alone.
+        budget: time for the baselines; `fit` calls its `check` between blocks of long work.
     """
 
     train: History
     num_items: int
     now: int
     content: sparse.csr_array | None = None
+    budget: Budget = field(default_factory=Budget)
     _made: dict[Hashable, Any] = field(default_factory=dict)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -77,8 +83,24 @@ class Baseline(Component, ABC):
 
         Raises:
             InputError: a setting does not suit the log; begins with its name.
+            OutOfTime: `past.budget` is spent.
         """
 
     @abstractmethod
     def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
         """Return scores [B, N] of the catalogue (item row r in column r - 1) for some users' histories."""
+
+
+class Baselines(component.Config):
+    """The baselines of a run, by name, and the time for all of them."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Baseline.Config]
+
+    minutes: PositiveFloat = 10
+    """Time for all baselines of a run; a baseline that does not fit is skipped, and the result names it."""
+
+    @property
+    def by_name(self) -> Mapping[str, Baseline.Config]:
+        """The baselines, in their order."""
+        return self.__pydantic_extra__

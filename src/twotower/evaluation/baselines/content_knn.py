@@ -37,6 +37,13 @@ class ContentKnn(Baseline):
         self.content = past.content.astype(np.float32)
 
     def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
-        """Return the cosines times the length of the mean, which ranks alike."""
-        taken = interaction_matrix(history, users, len(self.counts))
-        return popular_last((taken @ self.content @ self.content.T).toarray(), self.counts)
+        """Return the cosines times the length of the mean, which ranks alike.
+
+        The users' content is a dense matrix of the components that they have: a product of two sparse
+        matrices takes seven times as long.
+        """
+        wanted = interaction_matrix(history, users, len(self.counts)) @ self.content
+        components = np.unique(wanted.indices)
+        dense = wanted[:, components].T.toarray()
+        scores: NDArray[np.float32] = np.ascontiguousarray((self.content[:, components] @ dense).T)
+        return popular_last(scores, self.counts)

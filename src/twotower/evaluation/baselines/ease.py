@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -15,19 +16,23 @@ from twotower.config.progress import Progress, in_words
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.history import History
 from twotower.evaluation.baselines.baseline import Baseline, Past
+from twotower.evaluation.baselines.budget import Budget
 
 BLOCK_ITEMS = 1024
 BYTES = 4
-LONG_TO_INVERT = 6_000  # items
-SAMPLE = 2_000  # of them: how long their inverse takes tells of all
+LONG_TO_INVERT = 6_000  # rows
+SAMPLE = 3_000  # rows of a smaller matrix: its time predicts that of a large one
 LOG = logging.getLogger("twotower")
+Predictor = Callable[[scipy.sparse.csr_array], NDArray[np.float32]]
+"""Histories, sparse [B, N] of ones -> scores [B, N]."""
 
 
 class Ease(Baseline):
     """Score = history (0 or 1 per item) times B, where B = I - P / diag(P), P = (X'X + regularisation I)^-1.
 
     A user without history gets popularity. Costs 4 N^2 bytes and N^3 operations, hence `max_items`: at its
-    default 1.6 GB, and two minutes where a processor does 70 billion in a second.
+    default 1.6 GB, and two minutes where a processor does 70 billion in a second. Where users are at most
+    half as many as items, the same scores come from a matrix of users: U^2 and U^3.
 
     Reference: Steck (2019), Embarrassingly shallow autoencoders for sparse data, equation 8.
     """
@@ -53,16 +58,16 @@ class Ease(Baseline):
     config: Config
 
     def fit(self, past: Past) -> None:
-        """Solve for the item weights, float32 [N, N]."""
+        """Solve for the item weights, or for what gives the same scores."""
         taken = all_taken(past)
         self.counts = taken.sum(axis=0)
         regularisation = self.config.regularisation
-        self.weights = past.once(("ease", regularisation), lambda: item_weights(taken, regularisation))
+        self.predict = past.once(("ease", regularisation), lambda: solve(taken, regularisation, past.budget))
 
     def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
         """Return what the users' histories predict."""
-        taken = interaction_matrix(history, users, len(self.weights))
-        predicted: NDArray[np.float32] = taken @ self.weights
+        taken = interaction_matrix(history, users, len(self.counts))
+        predicted = self.predict(taken)
         predicted[np.diff(taken.indptr) == 0] = self.counts
         return predicted
 
@@ -73,12 +78,56 @@ def all_taken(past: Past) -> scipy.sparse.csr_array:
     return past.once("taken", lambda: interaction_matrix(past.train, rows, past.num_items))
 
 
-def item_weights(taken: scipy.sparse.csr_array, regularisation: float) -> NDArray[np.float32]:
+def solve(taken: scipy.sparse.csr_array, regularisation: float, budget: Budget) -> Predictor:
+    """Return EASE's scores as a function of histories, from the smaller of the two Gram matrices.
+
+    Args:
+        taken: X, which items each user has, [U, N] of ones.
+        regularisation: L2 penalty.
+        budget: time for it.
+    """
+    users = taken[np.diff(taken.indptr) > 0]
+    if 2 * users.shape[0] <= users.shape[1]:
+        return solve_by_users(users, regularisation, budget)
+    weights = item_weights(taken, regularisation, budget)
+    return lambda histories: histories @ weights
+
+
+def solve_by_users(users: scipy.sparse.csr_array, regularisation: float, budget: Budget) -> Predictor:
+    """Return EASE's scores without its weights [N, N]; the inverse is in double precision.
+
+    With K = (X X' + r I)^-1 it is r P = I - X' K X (Woodbury), so that a history h [1, N] has the scores
+    h B = h - (h - h X' K X) / diag(r P).
+    """
+    budget.check(seconds_to_invert(users.shape[0], np.float64))
+    gram = gram_matrix(scipy.sparse.csr_array(users.T), np.float64, budget)
+    gram[np.diag_indices(len(gram))] += regularisation
+    kernel = inverse_of_symmetric(gram)
+    wide = users.astype(np.float64)
+    diagonal = np.ones(wide.shape[1])
+    columns = wide.tocsc()
+    for start in range(0, len(diagonal), BLOCK_ITEMS):
+        block = columns[:, start : start + BLOCK_ITEMS].T.tocsr()
+        diagonal[start : start + BLOCK_ITEMS] -= block.multiply(block @ kernel).sum(axis=1)
+    small, scale = kernel.astype(np.float32), (1 / diagonal).astype(np.float32)
+
+    def predict(histories: scipy.sparse.csr_array) -> NDArray[np.float32]:
+        scores: NDArray[np.float32] = ((histories @ users.T).toarray() @ small) @ users
+        own = histories.nonzero()
+        scores[own] -= 1
+        scores *= scale
+        scores[own] += 1
+        return scores
+
+    return predict
+
+
+def item_weights(taken: scipy.sparse.csr_array, regularisation: float, budget: Budget) -> NDArray[np.float32]:
     """Return B, float32 [N, N]."""
-    gram = gram_of(taken)
+    budget.check(seconds_to_invert(taken.shape[1], np.float32))
+    gram = gram_matrix(taken, np.float32, budget)
     diagonal = np.diag_indices(len(gram))
     gram[diagonal] += regularisation
-    tell_of_inverse(gram)
     precision = inverse_of_symmetric(gram)
     precision /= -np.diag(precision).copy()
     precision[diagonal] = 0.0
@@ -96,57 +145,63 @@ def interaction_matrix(history: History, users: np.ndarray, num_items: int) -> s
     return matrix
 
 
-def gram_of(taken: scipy.sparse.csr_array) -> NDArray[np.float32]:
-    """Return how many users have both items, float32 [N, N].
+def gram_matrix(taken: scipy.sparse.csr_array, dtype: type[np.floating[Any]], budget: Budget) -> NDArray[Any]:
+    """Return how many users have both items, [N, N].
 
     Made block by block, as the whole sparse product would be larger than the dense one.
     """
     num_items = taken.shape[1]
-    gram = np.empty((num_items, num_items), dtype=np.float32)
-    for block, counts in gram_blocks(taken, "ease", BLOCK_ITEMS):
+    gram = np.empty((num_items, num_items), dtype=dtype)
+    for block, counts in gram_blocks(taken, "ease", BLOCK_ITEMS, budget):
         gram[block] = counts
     return gram
 
 
 def gram_blocks(
-    taken: scipy.sparse.csr_array, baseline: str, size: int
+    taken: scipy.sparse.csr_array, baseline: str, size: int, budget: Budget
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     """Yield how many users have both of two items, for blocks of `size` items: which they are, [size, N]."""
     num_items = taken.shape[1]
     columns = taken.tocsc()
-    with Progress(f"baseline {baseline}: counting users with both of two items", num_items) as tell:
+    with Progress(f"baseline {baseline}: counting co-occurrences", num_items) as tell:
         for start in range(0, num_items, size):
             tell(start)
+            budget.check()
             block = slice(start, min(start + size, num_items))
             yield block, (columns[:, block].T @ taken).toarray()
 
 
-def tell_of_inverse(matrix: NDArray[np.float32]) -> None:
-    """Say how long the inverse of a large matrix [N, N] will take: it is one call, which tells nothing."""
-    num_items = len(matrix)
-    if num_items < LONG_TO_INVERT:
-        return
+def seconds_to_invert(size: int, dtype: type[np.floating[Any]]) -> float:
+    """Return about how long the inverse of a matrix takes, which is one call; 0 for a small matrix.
+
+    Says so in the log.
+    """
+    if size < LONG_TO_INVERT:
+        return 0.0
     began = time.monotonic()
-    inverse_of_symmetric(matrix[:SAMPLE, :SAMPLE].copy())
-    seconds = (time.monotonic() - began) * (num_items / SAMPLE) ** 3
-    LOG.info("baseline ease: inverting %d x %d, about %s", num_items, num_items, in_words(seconds))
+    inverse_of_symmetric(np.eye(SAMPLE, dtype=dtype))
+    seconds = (time.monotonic() - began) * (size / SAMPLE) ** 3
+    LOG.info("baseline ease: inverting %d x %d, about %s", size, size, in_words(seconds))
+    return seconds
 
 
-def inverse_of_symmetric(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+def inverse_of_symmetric(matrix: NDArray[Any]) -> NDArray[Any]:
     """Return the inverse of a positive definite matrix [N, N] in its own memory; an InputError if it is none.
 
     By Cholesky factor: a third of the work of a general inverse, and float32 is good to 1e-6 here.
     """
-    factor, failed = scipy.linalg.lapack.spotrf(matrix.T, lower=False, overwrite_a=True)
+    lapack, wide = scipy.linalg.lapack, matrix.dtype == np.float64
+    potrf, potri = (lapack.dpotrf, lapack.dpotri) if wide else (lapack.spotrf, lapack.spotri)
+    factor, failed = potrf(matrix.T, lower=False, overwrite_a=True)
     if failed:
         raise InputError(
             "regularisation: too small for these data, whose items are then not told apart; raise it"
         )
-    inverse, failed = scipy.linalg.lapack.spotri(factor, lower=False, overwrite_c=True)
+    inverse, failed = potri(factor, lower=False, overwrite_c=True)
     assert failed == 0, "singular"
     for start in range(0, len(inverse), BLOCK_ITEMS):
         block = slice(start, start + BLOCK_ITEMS)
         inverse[block, block] = np.triu(inverse[block, block]) + np.triu(inverse[block, block], 1).T
         inverse[block.stop :, block] = inverse[block, block.stop :].T
-    by_row: NDArray[np.float32] = inverse.T
+    by_row: NDArray[Any] = inverse.T
     return by_row

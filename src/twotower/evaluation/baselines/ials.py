@@ -56,7 +56,9 @@ class Ials(Baseline):
             random_state=config.seed,
         )
         with import_module("threadpoolctl").threadpool_limits(1, "blas"):  # it has threads of its own
-            self.model.fit(scipy.sparse.csr_matrix(taken), show_progress=False)
+            self.model.fit(
+                scipy.sparse.csr_matrix(taken), show_progress=False, callback=lambda *_: past.budget.check()
+            )
 
     def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
         """Return what the users' histories predict."""

@@ -47,7 +47,9 @@ class ItemKnn(Baseline):
         self.counts = np.asarray(taken.sum(axis=0), dtype=np.float32)
         lines = [
             self._nearest(block, counts)
-            for block, counts in gram_blocks(taken, "item_knn", max(BLOCK_NUMBERS // past.num_items, 1))
+            for block, counts in gram_blocks(
+                taken, "item_knn", max(BLOCK_NUMBERS // past.num_items, 1), past.budget
+            )
         ]
         self.similarities = scipy.sparse.csr_array(scipy.sparse.vstack(lines).T)
 

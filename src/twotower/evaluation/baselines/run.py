@@ -13,6 +13,7 @@ from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.history import History
 from twotower.evaluation.baselines.baseline import Baseline, Past
+from twotower.evaluation.baselines.budget import Budget, OutOfTime
 from twotower.evaluation.baselines.kept import KeptLists
 from twotower.evaluation.content import content_of
 from twotower.evaluation.evaluator import Evaluator, Report
@@ -20,13 +21,22 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import top_k_of
 from twotower.features.feature_table import FeatureTable
 
+OUT_OF_TIME = "did not fit into baselines.minutes; raise that, or leave it out with '~baselines.{}'"
+
 
 @dataclass(frozen=True)
 class BaselineReports:
-    """Name -> report of the baselines that ran, name -> reason of those that were skipped."""
+    """The baselines of a split.
+
+    Attributes:
+        reports: name -> report of each baseline that ran.
+        skipped: name -> reason of each baseline that did not.
+        out_of_time: names of those that were skipped because the time was over.
+    """
 
     reports: dict[str, Report]
     skipped: dict[str, str]
+    out_of_time: tuple[str, ...] = ()
 
 
 def run_baselines(
@@ -37,6 +47,7 @@ def run_baselines(
     num_items: int,
     kept: KeptLists | None = None,
     items: FeatureTable | None = None,
+    budget: Budget | None = None,
 ) -> BaselineReports:
     """Fit each baseline on `train` and evaluate it; an InputError if a setting does not suit the data.
 
@@ -48,13 +59,14 @@ def run_baselines(
         num_items: N.
         kept: what took long is taken from there, but for lists by content.
         items: features of the catalogue, whose content counts as of the items of `train`.
+        budget: time for all baselines together; None for no limit.
     """
     popularity = item_popularity(train, num_items)
     content = None
     if items is not None and any(config.reads_content for config in configs.values()):
         content = content_of(items, popularity[1:] > 0)
-    past = Past(train, num_items, request_time(holdout, train), content)
-    reports, skipped = {}, {}
+    past = Past(train, num_items, request_time(holdout, train), content, budget or Budget())
+    reports, skipped, out_of_time = {}, {}, []
     for name, config in configs.items():
         if not config.says_something_of(holdout) or (config.reads_content and content is None):
             continue
@@ -62,9 +74,14 @@ def run_baselines(
             skipped[name] = reason
             continue
         recommend = partial(_fitted_top_rows, name, config, evaluator, holdout, past)
-        rows = recommend() if kept is None or config.reads_content else kept.take(config, recommend)
+        try:
+            rows = recommend() if kept is None or config.reads_content else kept.take(config, recommend)
+        except OutOfTime:
+            skipped[name] = OUT_OF_TIME.format(name)
+            out_of_time.append(name)
+            continue
         reports[name] = evaluator.evaluate(rows, holdout, popularity)
-    return BaselineReports(reports, skipped)
+    return BaselineReports(reports, skipped, tuple(out_of_time))
 
 
 def request_time(holdout: Holdout, train: History) -> int:
@@ -90,6 +107,7 @@ def _fitted_top_rows(
 
         def score(queries: slice) -> torch.Tensor:
             tell(queries.start)
+            past.budget.check()
             return torch.from_numpy(baseline.scores(holdout.history, holdout.users[queries]))
 
         rows, _ = top_k_of(score, num_users, past.num_items, evaluator.max_k, evaluator.excluded(holdout))

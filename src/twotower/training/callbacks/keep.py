@@ -22,10 +22,7 @@ LAST, BEST, FINAL = "last.ckpt", "best.ckpt", "final.ckpt"
 SHORT, SHARE = 1.0, 0.05
 """A checkpoint that takes longer, in seconds, waits until it is at most this share of the time since the
 last: one of 5 million items by 64 has 4 GB, and would take longer than the steps between two."""
-UNTRAINED = (
-    "warning: no epoch was as good on the validation split as the start, with %s %.4f; what is kept is "
-    "untrained: try a lower optimizer.learning_rate, or more trainer.patience"
-)
+UNTRAINED = "no epoch was as good on the validation split as the initial embeddings, with %s %.4f"
 
 
 class Keep(Checkpoint):
@@ -57,6 +54,11 @@ class Keep(Checkpoint):
         self.stop = False
         self.saved_step = 0
         self.rests_until = 0.0
+
+    @property
+    def score(self) -> float | None:
+        """The best value so far, so signed that more is better; None where nothing is validated."""
+        return None if self.best is None else -self.sign * self.best
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop at once where the checkpoint says that the training has ended; keep a start that is judged."""
@@ -108,7 +110,7 @@ class Keep(Checkpoint):
         """
         if self.best is not None:
             if not self.epochs:
-                LOG.warning(UNTRAINED, self.monitor, self.best)
+                LOG.info(UNTRAINED, self.monitor, self.best)
             module.load_state_dict(read_checkpoint(self.folder / BEST, module.device)["state_dict"])
         fit_new_items(module.model)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from twotower.config.errors import InputError
+from twotower.config.errors import Diverged
 from twotower.losses.temperature import LOWEST
 from twotower.training.batches import Batch
 
@@ -39,18 +39,18 @@ class RunAway(pl.Callback):
         """Look at the last loss of the epoch.
 
         Raises:
-            InputError: it has run away.
+            Diverged: it has run away.
         """
         if self.first is None:
             return
         first, latest = float(self.first), float(self.latest)
         if not math.isfinite(latest):
-            raise InputError(
+            raise Diverged(
                 f"optimizer.learning_rate: the training has diverged, the loss is {latest}; lower it, or set "
                 "trainer.gradient_clip_val"
             )
         if latest < -FARTHEST * max(1.0, abs(first)):
-            raise InputError(
+            raise Diverged(
                 f"loss: the training has run away, the loss fell from {first:.4g} to {latest:.4g} and has no"
                 " floor while embeddings grow; item_bias=none user_tower.normalise=l2 item_tower.normalise=l2"
                 " makes them unit vectors (a loss that needs these says so in `needs`), or choose another"

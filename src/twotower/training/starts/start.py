@@ -41,6 +41,11 @@ class Start(Component, ABC):
     def __init__(self, config: Config) -> None:
         self.config = config
 
+    @property
+    def name(self) -> str:
+        """The choice that is typed for it: the name of its module."""
+        return type(self).__module__.rpartition(".")[2]
+
     def chosen(self) -> dict[str, float]:
         """Return what was chosen of the settings that leave it open, by name; here nothing."""
         return {}

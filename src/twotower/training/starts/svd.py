@@ -1,7 +1,7 @@
 """The embeddings of items start from a linear autoencoder's, cut to their width."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import scipy.sparse
@@ -21,8 +21,14 @@ DENSE_SIDE = 1_024
 """Matrices with no more rows, or no more columns, are decomposed densely."""
 DENSE_TOLERANCE = 1e-7
 """Of the largest singular value: what is below it is zero, as accurate as squares of values can tell."""
+AT_THE_EDGE = (
+    "warning: start.level=%.3g is the best on the validation split and at the edge of the levels tried, "
+    "%.3g to %.3g; start.level=VALUE sets one beyond"
+)
 SAMPLE = 2_000  # users whose own items are scored
 LEVELS, UNJUDGED = (0.5, 1.0, 2.0, 4.0), 1.0
+MOST_WIDENINGS = 5
+"""How often the levels are extended by a factor of 2: at most to 128, or down to 1/64."""
 
 
 class Svd(Start):
@@ -51,7 +57,8 @@ class Svd(Start):
         """Items are divided by how often they were taken to this power; 0 = not at all."""
         level: PositiveFloat | None = None
         """What a user's own items score in the mean, each left out of the history it is scored by; null: what
-        is best on the validation split before training, from 0.5 to 4, and 1 where there is none."""
+        is best on the validation split before training, and 1 where there is none. Levels from 0.5 to 4 are
+        tried, and further ones while the best is the lowest or the highest: at most 128, at least 1/64."""
 
     config: Config
 
@@ -82,13 +89,17 @@ class Svd(Start):
                     table[places[known]] = scaled[known].to(table.dtype)
 
         if self.level is None and judge is not None:
-            judged = []
-            for level in LEVELS:
+
+            def score(level: float) -> float:
                 put(level)
-                judged.append(judge())
-            self.level = peak(LEVELS, judged)
-            told = (f"{abs(value):.4f} at {level:g}" for level, value in zip(LEVELS, judged, strict=True))
+                return judge()
+
+            levels, scores = search_levels(score)
+            self.level = peak(levels, scores)
+            told = (f"{abs(value):.4f} at {level:g}" for level, value in zip(levels, scores, strict=True))
             LOG.info("start.level=%.3g: untrained, validation is %s", self.level, ", ".join(told))
+            if self.level in (levels[0], levels[-1]):
+                LOG.warning(AT_THE_EDGE, self.level, levels[0], levels[-1])
         put(self.level or UNJUDGED)
 
     def embeddings(self, log: History, num_items: int, dim: int) -> NDArray[np.float32]:
@@ -126,6 +137,28 @@ def truncated_svd(matrix: scipy.sparse.csr_array, rank: int) -> tuple[Floats, Fl
     return values, (matrix.T @ vectors[:, -rank:] / scale).T
 
 
+def search_levels(score: Callable[[float], float]) -> tuple[list[float], list[float]]:
+    """Return levels, ascending by factors of 2, and their scores, with the best between two others.
+
+    Starts with `LEVELS`. While the best is the lowest or the highest level, the next one beyond it is scored
+    too, at most `MOST_WIDENINGS` times.
+    """
+    scores = {level: score(level) for level in LEVELS}
+    for _ in range(MOST_WIDENINGS):
+        levels = sorted(scores)
+        best = best_place(levels, [scores[level] for level in levels])
+        if 0 < best < len(levels) - 1:
+            break
+        level = levels[0] / 2 if best == 0 else levels[-1] * 2
+        scores[level] = score(level)
+    return sorted(scores), [scores[level] for level in sorted(scores)]
+
+
+def best_place(levels: Sequence[float], values: Sequence[float]) -> int:
+    """Return the position of the highest value; of equal ones that of the level nearest to 1."""
+    return max(range(len(levels)), key=lambda place: (values[place], -abs(np.log(levels[place]))))
+
+
 def peak(levels: Sequence[float], values: Sequence[float]) -> float:
     """Return where values are highest: by a parabola in log(level) through the highest and its neighbours.
 
@@ -134,7 +167,7 @@ def peak(levels: Sequence[float], values: Sequence[float]) -> float:
         values: of each level; where the first or the last is highest, it is the peak, and of equal ones that
             of the level nearest to 1: without an item bias no level changes a ranking.
     """
-    best = max(range(len(levels)), key=lambda place: (values[place], -abs(np.log(levels[place]))))
+    best = best_place(levels, values)
     if not 0 < best < len(levels) - 1:
         return levels[best]
     before, here, after = values[best - 1 : best + 2]
