@@ -16,6 +16,7 @@ from twotower.commands.conf import CONF, choices, own_defaults, shape
 from twotower.commands.doors import SWEEP_ONLY
 from twotower.commands.help import choices_text, help_text
 from twotower.commands.hints import hints
+from twotower.commands.latest import resolve_overrides
 from twotower.commands.overrides import is_swept, sound_overrides
 from twotower.commands.run_settings import quoted
 from twotower.commands.show import show
@@ -57,14 +58,16 @@ def run_door(
     debug = "debug=true" in (override.lower() for override in overrides)
 
     def guarded() -> int:
+        named = overrides
         if not set(HELP) & set(flags):
             raise_problems(_hints(config_name, sys.argv[1:], verbs or {}), THE_COMMAND)
-        if verb := go_on.verb_of(config_name, overrides):
-            of_a_run = go_on.of_a_run(verb, overrides)
+            named = resolve_overrides(overrides)
+        if verb := go_on.verb_of(config_name, named):
+            of_a_run = go_on.of_a_run(verb, named)
             if not set(HELP) & set(flags):
                 go_on.check(verb, of_a_run)
             return _answer(verb, go_on.task_of(verb), description, {}, of_a_run, flags)
-        return _answer(config_name, task, description, verbs or {}, overrides, flags)
+        return _answer(config_name, task, description, verbs or {}, named, flags)
 
     raise SystemExit(exit_status(guarded, debug))
 
