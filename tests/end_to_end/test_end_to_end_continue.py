@@ -40,6 +40,7 @@ FIRST = [
     "split.test=7",
     "split.valid=7",
     "trainer.max_epochs=2",
+    "trainer.keep_optimizer_state=true",
     "start=random",
     "objective=next_item",
     "objective.batch_size=256",
@@ -193,7 +194,8 @@ def begun(folder: Path, parent: Parent) -> tuple[Any, Any]:
 
 def test_weeks_go_on(weeks: tuple[Path, Path, list[str], list[str]]) -> None:
     place, first, second, third = weeks
-    folder, result = train(place, f"continue={first}", *second, "continue.epochs=2", "continue.replay=0.1")
+    typed = ["continue.epochs=2", "continue.replay=0.1", "trainer.keep_optimizer_state=false"]
+    folder, result = train(place, f"continue={first}", *second, *typed)
     old, new = read_bundle(first / "bundle"), read_bundle(folder / "bundle")
     grown = result["ancestry"]
     assert_everything_is_known(new, second)
@@ -219,7 +221,8 @@ def test_weeks_go_on(weeks: tuple[Path, Path, list[str], list[str]]) -> None:
     assert module.temperature == pytest.approx(float(parent.loss["loss.temperature.logarithm"].exp()))
     assert_moments_go_on(module, optimizer, parent)
 
-    _, last = train(place, f"continue={folder}", *third, "continue.epochs=1")
+    newest, last = train(place, f"continue={folder}", *third, "continue.epochs=1")
+    assert f"the optimizer begins anew: {folder} holds no state" in (newest / "train.log").read_text()
     assert last["ancestry"]["generation"] == 3
     assert last["ancestry"]["parent"] == str(folder)
 

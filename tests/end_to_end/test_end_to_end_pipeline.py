@@ -64,6 +64,9 @@ def test_run_folder_holds_everything(run: Path) -> None:
         "per_user_baselines.parquet",
         "bundle",
     }
+    # Weights only: what a resumed training needs is deleted once there is nothing to resume.
+    checkpoints = {path.relative_to(run / "checkpoints").as_posix() for path in run.rglob("*.ckpt")}
+    assert checkpoints == {"fit/final.ckpt", "refit/final.ckpt"}
     assert any("tfevents" in name for name in names)
     assert "hparams.yaml" not in names
     result = result_of(run)

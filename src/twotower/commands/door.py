@@ -32,7 +32,7 @@ FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
 FLAGS = (*HELP, *MULTIRUN, *FLAGS_WITH_VALUE, "--resolve")
 
 FOLDER_KEYS = ("run", "bundle")
-VERBATIM = (*FOLDER_KEYS, "note")
+VERBATIM = (*FOLDER_KEYS, "folder", "note")
 THE_COMMAND = "the command; nothing was read or written"
 
 Task = Callable[[dict[str, Any], Sequence[str]], int]
@@ -155,7 +155,7 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
 def _hints(config_name: str, arguments: list[str], verbs: Collection[str]) -> Iterator[Problem]:
     chosen, keys = shape(config_name)
     known = chosen | keys | {*verbs, "experiment"}
-    folder_key = next((key for key in (*FOLDER_KEYS, "bundles") if key in keys), "resume")
+    folder_key = next((key for key in (*FOLDER_KEYS, "bundles", "folder") if key in keys), "resume")
     # What a flag such as --cfg takes is no word of its own.
     taken = {at + 1 for at, word in enumerate(arguments) if word in FLAGS_WITH_VALUE}
     words = [word for at, word in enumerate(arguments) if at not in taken]
