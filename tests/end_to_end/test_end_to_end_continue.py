@@ -11,6 +11,7 @@ import pytest
 import torch
 from in_process import run_script
 
+from twotower.bundle.notices import notices
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.run_keys import Continuation
 from twotower.data.build import build_dataset
@@ -164,6 +165,12 @@ def test_a_refresh_moves_nothing(weeks: tuple[Path, Path, list[str], list[str]])
     assert_nothing_jumps(old, new)
     assert_everything_is_known(new, second)
     assert len(old.history) < (pd.read_csv(second[0].partition("=")[2]).timestamp < BEGIN + 80 * DAY).sum()
+    log = pd.read_csv(Run.open(first).settings["data"]["interactions_path"])
+    assert old.manifest.held_out_interactions == len(log) - len(old.history) > 0
+    assert (new.manifest.held_out_interactions, notices(folder / "bundle", new.manifest)["warnings"]) == (
+        0,
+        [],
+    )
     assert new.index.num_vectors == len(new.items) > len(old.items)
     assert result["refreshed_from"] == str(first)
     ancestry = result["ancestry"]

@@ -1,5 +1,7 @@
 """The main job on a small made-up data set, through the same functions the doors call."""
 
+import contextlib
+import io
 import json
 import shutil
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from in_process import run_script
 
 from twotower.commands.compose import checked
 from twotower.commands.doors import SWEEP_ONLY
@@ -14,6 +17,7 @@ from twotower.config.errors import InputError
 from twotower.pipeline.again import reevaluate, reindex
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train import resume, train
+from twotower.reports.console.rich import Rich
 from twotower.runs.behind import behind, to_try
 from twotower.runs.result import Result, read_result
 from twotower.serving.retriever import Retriever
@@ -158,6 +162,15 @@ def test_rejected_index_exits_3_and_keeps_everything(run: Path) -> None:
     assert result["status"] == "index_rejected"
     assert result["index"]["problems"]
     assert (folder / "bundle" / "manifest.json").is_file()
+    refused = run_script("serve", f"bundle={folder}")
+    assert refused.returncode == 2
+    assert f"reached {result['index']['recall_at_100']:.4f}, target 1.0000" in refused.stderr
+    assert "set allow_rejected_index=true" in refused.stderr
+    console = io.StringIO()
+    with contextlib.redirect_stdout(console):
+        Rich().result(Result(**result), folder, "outputs")
+    assert f"twotower reindex run={folder} index=flat_ip" in console.getvalue()
+    assert "twotower serve" not in console.getvalue()
 
 
 def test_evaluate_again_with_other_metrics(run: Path) -> None:
