@@ -388,7 +388,7 @@ def test_the_page_goes_along_with_a_reload(page: Any, service: str) -> None:
     page.select_option("#other", "second")
     page.dispatch_event("#other", "change")
     shown(page, "#version").to_contain_text("second-")
-    shown(page, "#warnings li").to_contain_text("does not know the last 222 interactions of the log")
+    shown(page, "#warnings li").to_contain_text("does not know 222 interactions of the log")
     shown(page, "#other option").to_have_text(["first", "numbers"])
     page.select_option("#other", "first")
     shown(page, "#theirs-version").to_contain_text("first-")

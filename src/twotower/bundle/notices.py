@@ -49,7 +49,7 @@ def warnings_of(manifest: Manifest, run: Path | str) -> list[str]:
     lacking = manifest.held_out_interactions
     if lacking:
         found.append(
-            f"the bundle does not know the last {lacking:,} interactions of the log, which were held out for "
+            f"the bundle does not know {lacking:,} interactions of the log, which were held out for "
             "the test, and can recommend what users took in them; twotower train "
             f"refresh={run} makes a bundle of all data"
         )

@@ -57,9 +57,13 @@ def resolve_latest(text: str, root: Path, with_bundle: bool) -> str:
     path = Path(text)
     if path.name != LATEST or path.exists():
         return text
-    below = root if text == LATEST else path.parent
-    found = [run for run in runs_below(below) if not with_bundle or (run / BUNDLE / MANIFEST).is_file()]
+    return str(newest_run(root if text == LATEST else path.parent, with_bundle))
+
+
+def newest_run(root: Path, with_bundle: bool) -> Path:
+    """Return the run below a folder that started last. Raises InputError: there is none."""
+    found = [run for run in runs_below(root) if not with_bundle or (run / BUNDLE / MANIFEST).is_file()]
     if not found:
         what = "run with a bundle" if with_bundle else "run"
-        raise InputError(f"{text}: there is no {what} below {below}; twotower train makes one")
-    return str(max(found, key=lambda run: ((run / CONFIG).stat().st_mtime_ns, run)))
+        raise InputError(f"{LATEST}: there is no {what} below {root}; twotower train makes one")
+    return max(found, key=lambda run: ((run / CONFIG).stat().st_mtime_ns, run))

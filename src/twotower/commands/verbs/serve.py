@@ -1,6 +1,6 @@
 """Serve a bundle over HTTP: recommendations, similar items, live items and events.
 
-  twotower serve bundle=outputs/default/<time>                 then see http://127.0.0.1:8080/docs
+  twotower serve bundle=latest                                 then see http://127.0.0.1:8080/docs
   twotower serve bundle=outputs/default/<time> port=9000 console=jsonl
   twotower serve bundle=outputs/default/<time> host=0.0.0.0 api_keys_file=keys.txt
 
