@@ -1,5 +1,6 @@
 """For people: tables, and while a sweep runs a live view of it where there is a terminal."""
 
+import contextlib
 import logging
 import shlex
 import time
@@ -11,9 +12,10 @@ from rich.console import Console as Screen
 from rich.live import Live
 from rich.text import Text
 
-from twotower.bundle.layout import BUNDLE, MANIFEST
+from twotower.bundle.layout import BUNDLE
 from twotower.bundle.manifest import read_manifest
 from twotower.bundle.notices import rejection
+from twotower.config.errors import InputError
 from twotower.config.progress import in_words
 from twotower.reports.console import first_look, tables
 from twotower.reports.console.console import (
@@ -150,7 +152,7 @@ class Rich(Console):
         """Say what to type next: to compare runs, to see their curves, to serve one if it has a bundle."""
         self.say(f"compare     twotower compare {shlex.quote(str(runs))}")
         self.say(f"curves      tensorboard --logdir {shlex.quote(str(logs))}")
-        if run is not None and (run / BUNDLE / MANIFEST).is_file():
+        if run is not None and (run / BUNDLE).is_dir():
             for line in _commands_of(run):
                 self.say(line)
 
@@ -171,10 +173,12 @@ class Rich(Console):
 
 def _commands_of(run: Path) -> Iterator[str]:
     """Yield what to type next for a run with a bundle."""
-    folder, manifest = shlex.quote(str(run)), read_manifest(run / BUNDLE)
-    if rejection(manifest):
+    folder, manifest = shlex.quote(str(run)), None
+    with contextlib.suppress(InputError):  # a damaged bundle: `twotower serve` says in what way
+        manifest = read_manifest(run / BUNDLE)
+    if manifest is not None and rejection(manifest):
         yield f"reindex     twotower reindex run={folder} index=flat_ip   (this index was rejected)"
         return
-    if manifest.held_out_interactions:
+    if manifest is not None and manifest.held_out_interactions:
         yield f"all data    twotower train refresh={folder}   (this bundle does not know the test window)"
     yield f"serve       twotower serve bundle={folder}"
