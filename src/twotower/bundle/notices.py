@@ -1,6 +1,7 @@
 """What a service says about its bundle: a rejected index, and up to when the bundle knows its users."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from twotower.bundle.manifest import Manifest, run_of
@@ -26,7 +27,7 @@ def refuse_rejected_index(folder: Path, manifest: Manifest) -> None:
     """Raise InputError where the index of a bundle was rejected; it says what to type."""
     if reason := rejection(manifest):
         raise InputError(
-            f"bundle: {folder}: {reason}; build another with twotower reindex run={run_of(folder)} "
+            f"bundle: {folder}: {reason}; build another with twotower reindex run={quote(str(run_of(folder)))} "
             "index=flat_ip, or set allow_rejected_index=true to serve it"
         )
 
@@ -43,15 +44,15 @@ def warnings_of(manifest: Manifest, run: Path | str) -> list[str]:
         manifest: of the bundle.
         run: its run, as commands are to name it.
     """
-    found = []
+    found, named = [], quote(str(run))
     if reason := rejection(manifest):
-        found.append(f"{reason}; twotower reindex run={run} index=flat_ip builds another")
+        found.append(f"{reason}; twotower reindex run={named} index=flat_ip builds another")
     lacking = manifest.held_out_interactions
     if lacking:
         found.append(
             f"the bundle does not know {lacking:,} interactions of the log, which were held out for "
             "the test, and can recommend what users took in them; twotower train "
-            f"refresh={run} makes a bundle of all data"
+            f"refresh={named} makes a bundle of all data"
         )
     return found
 
