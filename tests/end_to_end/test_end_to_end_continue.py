@@ -11,6 +11,7 @@ import pytest
 import torch
 from in_process import run_script
 
+from twotower.bundle.notices import notices
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.run_keys import Continuation
 from twotower.data.build import build_dataset
@@ -40,6 +41,7 @@ FIRST = [
     "split.test=7",
     "split.valid=7",
     "trainer.max_epochs=2",
+    "trainer.keep_optimizer_state=true",
     "start=random",
     "objective=next_item",
     "objective.batch_size=256",
@@ -163,6 +165,12 @@ def test_a_refresh_moves_nothing(weeks: tuple[Path, Path, list[str], list[str]])
     assert_nothing_jumps(old, new)
     assert_everything_is_known(new, second)
     assert len(old.history) < (pd.read_csv(second[0].partition("=")[2]).timestamp < BEGIN + 80 * DAY).sum()
+    log = pd.read_csv(Run.open(first).settings["data"]["interactions_path"])
+    assert old.manifest.held_out_interactions == len(log) - len(old.history) > 0
+    assert (new.manifest.held_out_interactions, notices(folder / "bundle", new.manifest)["warnings"]) == (
+        0,
+        [],
+    )
     assert new.index.num_vectors == len(new.items) > len(old.items)
     assert result["refreshed_from"] == str(first)
     ancestry = result["ancestry"]
@@ -193,7 +201,8 @@ def begun(folder: Path, parent: Parent) -> tuple[Any, Any]:
 
 def test_weeks_go_on(weeks: tuple[Path, Path, list[str], list[str]]) -> None:
     place, first, second, third = weeks
-    folder, result = train(place, f"continue={first}", *second, "continue.epochs=2", "continue.replay=0.1")
+    typed = ["continue.epochs=2", "continue.replay=0.1", "trainer.keep_optimizer_state=false"]
+    folder, result = train(place, f"continue={first}", *second, *typed)
     old, new = read_bundle(first / "bundle"), read_bundle(folder / "bundle")
     grown = result["ancestry"]
     assert_everything_is_known(new, second)
@@ -219,7 +228,8 @@ def test_weeks_go_on(weeks: tuple[Path, Path, list[str], list[str]]) -> None:
     assert module.temperature == pytest.approx(float(parent.loss["loss.temperature.logarithm"].exp()))
     assert_moments_go_on(module, optimizer, parent)
 
-    _, last = train(place, f"continue={folder}", *third, "continue.epochs=1")
+    newest, last = train(place, f"continue={folder}", *third, "continue.epochs=1")
+    assert f"the optimizer begins anew: {folder} holds no state" in (newest / "train.log").read_text()
     assert last["ancestry"]["generation"] == 3
     assert last["ancestry"]["parent"] == str(folder)
 

@@ -1,6 +1,7 @@
 """The doors as a user meets them: help, the whole configuration, a sweep."""
 
 import json
+import os
 import re
 import runpy
 import subprocess
@@ -11,12 +12,16 @@ from typing import Any
 
 import pytest
 import yaml
+from in_process import run_script
 
 from twotower.commands import conf
-from twotower.commands.compose import checked
+from twotower.commands.complete import completions
+from twotower.commands.compose import checked, compose
 from twotower.commands.conf import CONF, groups
 from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.run_keys import RunKeys
+from twotower.runs.result import Result, write_result
+from twotower.runs.run import Run
 
 SCRIPTS = CONF.parent / "scripts"
 TINY = [
@@ -40,12 +45,14 @@ GROUPS = {
     "embed": set(),
     "export_live": set(),
     "nightly": set(),
+    "clean": set(),
 }
 KEYS = {
     "train": set(RunKeys.model_fields) | SWEEP_ONLY - groups(),
     "reindex": {"run", "console", "debug", "trusted_packages"},
     "evaluate": {"run", "console", "debug", "trusted_packages"},
     "export": {"run", "debug", "trusted_packages"},
+    "clean": {"folder", "kinds", "keep", "apply", "debug"},
     **{
         door: set(yaml.safe_load((CONF / f"{door}.yaml").read_text())) - {"defaults"} | {"trusted_packages"}
         for door in ("serve", "recommend", "embed", "export_live", "nightly")
@@ -210,3 +217,55 @@ def test_the_examples_of_the_other_doors_work(door: Door, tmp_path: Path) -> Non
         {"nlist": 4},
         {"nprobe": 2},
     )
+
+
+def test_latest_names_the_newest_run_in_every_command_that_takes_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run_script("serve", "bundle=latest")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: bundle=latest: there is no run with a bundle below outputs; twotower train makes one\n",
+    )
+    older, newer = Path("outputs/shop/one"), Path("outputs/default/two")
+    for number, folder in enumerate((older, newer)):
+        Run.create(folder, compose("train", ["data=synthetic"]))
+        os.utime(folder / "config.yaml", (number, number))
+    (older / "bundle").mkdir()
+    (older / "bundle" / "manifest.json").write_text("{}")
+    for script in ("recommend", "embed", "reindex", "evaluate", "export", "export_live", "serve"):
+        key = "bundle" if script == "serve" else "run"
+        done = run_script(script, f"{key}=latest", "--cfg", "job")
+        assert done.stderr.startswith(f"{key}=latest: {older}\n")
+        assert yaml.safe_load(done.stdout)[key] == str(older)
+    for verb in ("continue", "refresh"):
+        assert f"{verb}={older}: this run has not ended" in run_script("train", f"{verb}=latest").stderr
+    assert f"{newer}: " in run_script("train", "rerun=latest").stderr
+    assert run_script("compare", "latest").stderr.startswith(f"latest: {newer}\n")
+    assert f"shop/latest: {older}\n" in run_script("compare", "outputs/shop/latest").stderr
+    assert "bundle=latest" in completions("twotower serve bundle=l")
+    assert "resume=latest" in completions("twotower train resume=la")
+
+
+def test_clean_deletes_only_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = Path("outputs/it's, a=b/one")
+    Run.create(run, compose("train", ["data=synthetic"]))
+    write_result(run, Result(status="failed", error="KeyError: 1"))
+    words = ["failed runs (1)", str(run), "nothing was deleted; twotower clean apply=true frees"]
+    done = run_script("clean", "folder=outputs/it's, a=b")
+    assert (done.returncode, [word for word in words if word not in done.stdout]) == (0, [])
+    assert run_script("clean", "apply=true", "keep=[latest]").stdout.endswith(
+        "nothing to delete below outputs\n"
+    )
+    assert run.is_dir()
+    done = run_script("clean", "apply=true")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].startswith("deleted: ")
+    assert not run.parent.exists()
+    done = run_script("clean", "kinds=[bundles]")
+    assert done.returncode == 2
+    assert "kinds.0: unknown choice 'bundles'; valid: caches, checkpoints, failed" in done.stderr
+    assert "write folder=outputs" in run_script("clean", "outputs").stderr
+    assert "clean " in completions("twotower cl")

@@ -42,6 +42,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             text=name != "numbers",
             seed=2 if name == "second" else 1,
             profiles=True,
+            held_out=222 if name == "second" else 0,
         )
     return folder
 
@@ -373,6 +374,8 @@ def test_a_step_back_shows_its_view_though_who_asks_was_known_only_after_it(page
 
 def test_the_page_goes_along_with_a_reload(page: Any, service: str) -> None:
     page.goto(f"{service}/#compare")
+    shown(page, "#known-until").to_have_text("It knows its users up to 2020-09-12 08:43:17 UTC.")
+    shown(page, "#warnings").to_be_hidden()
     page.focus("#user")
     page.keyboard.type("user-03")
     shown(page, "#user-list li").to_have_count(1)
@@ -385,6 +388,7 @@ def test_the_page_goes_along_with_a_reload(page: Any, service: str) -> None:
     page.select_option("#other", "second")
     page.dispatch_event("#other", "change")
     shown(page, "#version").to_contain_text("second-")
+    shown(page, "#warnings li").to_contain_text("does not know 222 interactions of the log")
     shown(page, "#other option").to_have_text(["first", "numbers"])
     page.select_option("#other", "first")
     shown(page, "#theirs-version").to_contain_text("first-")

@@ -1,5 +1,7 @@
 """The main job on a small made-up data set, through the same functions the doors call."""
 
+import contextlib
+import io
 import json
 import shutil
 import signal
@@ -8,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from in_process import run_script
 
 from twotower.commands.compose import checked
 from twotower.commands.doors import SWEEP_ONLY
@@ -17,6 +20,7 @@ from twotower.pipeline import quality
 from twotower.pipeline.again import reevaluate, reindex
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.train import resume, train
+from twotower.reports.console.rich import Rich
 from twotower.runs.behind import behind, to_try
 from twotower.runs.result import Result, read_result
 from twotower.serving.retriever import Retriever
@@ -67,6 +71,9 @@ def test_run_folder_holds_everything(run: Path) -> None:
         "per_user_baselines.parquet",
         "bundle",
     }
+    # Weights only: what a resumed training needs is deleted once there is nothing to resume.
+    checkpoints = {path.relative_to(run / "checkpoints").as_posix() for path in run.rglob("*.ckpt")}
+    assert checkpoints == {"fit/final.ckpt", "refit/final.ckpt"}
     assert any("tfevents" in name for name in names)
     assert "hparams.yaml" not in names
     result = result_of(run)
@@ -158,6 +165,15 @@ def test_rejected_index_exits_3_and_keeps_everything(run: Path) -> None:
     assert result["status"] == "index_rejected"
     assert result["index"]["problems"]
     assert (folder / "bundle" / "manifest.json").is_file()
+    refused = run_script("serve", f"bundle={folder}")
+    assert refused.returncode == 2
+    assert f"reached {result['index']['recall_at_100']:.4f}, target 1.0000" in refused.stderr
+    assert "set allow_rejected_index=true" in refused.stderr
+    console = io.StringIO()
+    with contextlib.redirect_stdout(console):
+        Rich().result(Result(**result), folder, "outputs")
+    assert f"twotower reindex run={folder} index=flat_ip" in console.getvalue()
+    assert "twotower serve" not in console.getvalue()
 
 
 def test_evaluate_again_with_other_metrics(run: Path) -> None:

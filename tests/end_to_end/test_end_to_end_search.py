@@ -60,7 +60,7 @@ def test_a_killed_search_goes_on_to_its_number_of_trials(tmp_path: Path) -> None
     arguments = ("sweep=tpe", "sweep.num_trials=3", "sweep.pruner=none", "console=quiet")
     process = start(SCRIPTS / "train.py", *TINY, f"output_root={tmp_path}", *arguments, out=tmp_path / "out")
     until = time.monotonic() + 900
-    while not list(tmp_path.glob("t/*/0001_*/checkpoints/fit/last.ckpt")):
+    while not list(tmp_path.glob("t/*/0001_*/checkpoints/fit/*.ckpt")):
         assert time.monotonic() < until
         assert process.poll() is None
         time.sleep(0.02)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +209,15 @@ def test_its_limit_on_open_files_is_raised_as_far_as_it_may(guarded: Service) ->
         clients = [stack.enter_context(socket.create_connection(address, timeout=600)) for _ in range(61)]
         assert clients[-1].recv(999).startswith(b"HTTP/1.1 503 ")
         assert guarded.ok("GET", "/readyz")["status"] == "ready"
+
+
+def test_it_opens_no_telemetry_file_of_onnx_runtime(guarded: Service) -> None:
+    opened = []
+    for path in Path(f"/proc/{guarded.process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            opened.append(str(path.readlink()))
+    assert opened
+    assert [path for path in opened if "onnxruntime" in path] == []
 
 
 @pytest.mark.parametrize("attack", ["bursts, answers read at once", "no answer read", "bodies nobody reads"])

@@ -62,6 +62,10 @@ class Manifest(_Checked):
     item_label: str | None
     request_time: Annotated[int, Ge(-(2**40)), Le(2**40)]
     """Unix seconds at which a request is taken to be made, unless it says otherwise."""
+    known_until: Annotated[int, Ge(-(2**40)), Le(2**40)] | None = None
+    """Unix seconds of the latest interaction in the histories; None without times, or where not recorded."""
+    held_out_interactions: Annotated[int, Ge(0)] = 0
+    """Interactions of the log that the histories lack, because the test was measured on them."""
     exclude_seen: bool = True
     """Whether a request that does not say so is not recommended what the user has; not so of repeats."""
     has_times: bool = True
@@ -100,11 +104,14 @@ def bundle_in(folder: Path) -> Path:
     return inside if (inside / MANIFEST).is_file() and not (folder / MANIFEST).is_file() else folder
 
 
+def run_of(folder: Path) -> Path:
+    """Return the folder of the run that a bundle belongs to; of a bundle in no run, its own."""
+    return folder.parent if folder.name in (BUNDLE, EXPORTED) else folder
+
+
 def version_of(folder: Path, manifest: Manifest) -> str:
     """Return the name of a bundle's run and the first of its manifest's own checksum."""
-    folder = folder.resolve()
-    run = folder.parent if folder.name in (BUNDLE, EXPORTED) else folder
-    return f"{run.name}-{manifest.sha256[:NUM_SUM_DIGITS]}"
+    return f"{run_of(folder.resolve()).name}-{manifest.sha256[:NUM_SUM_DIGITS]}"
 
 
 def read_manifest(folder: Path) -> Manifest:

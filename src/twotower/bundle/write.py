@@ -40,6 +40,7 @@ def write_bundle(
     history: History,
     index_report: Mapping[str, Any],
     request_time: int,
+    held_out_interactions: int = 0,
 ) -> None:
     """Write a bundle whole or not at all; an InputError if the folder exists.
 
@@ -48,6 +49,7 @@ def write_bundle(
         item_vectors: float32 [N, D]; the item of row r stands at r - 1.
         history: what is known of every user at serving time.
         request_time: unix seconds at which a request is taken to be made, unless it says otherwise.
+        held_out_interactions: how many interactions of the log the history lacks.
     """
     if folder.exists():
         raise InputError(f"{folder}: already there, and a bundle is never overwritten; choose another folder")
@@ -61,6 +63,8 @@ def write_bundle(
         "num_users": len(dataset.users),
         "item_label": dataset.item_label,
         "request_time": int(request_time),
+        "known_until": int(history.times.max()) if dataset.has_times and len(history) else None,
+        "held_out_interactions": held_out_interactions,
         "exclude_seen": not dataset.repeats,
         "has_times": dataset.has_times,
         "index": {

@@ -12,11 +12,13 @@ from twotower.commands.conf import CONF, choices
 from twotower.commands.doors import DOORS
 from twotower.commands.go_on import REFRESH
 from twotower.commands.help import groups_of, keys_of
+from twotower.commands.latest import KEYS as FOLDER_KEYS
 from twotower.commands.main import VERBS
 from twotower.commands.overrides import OPTIONAL
 from twotower.config.errors import InputError
 from twotower.config.run_keys import CONTINUE
 from twotower.config.spec import TARGET, locate
+from twotower.runs.run_files import LATEST
 
 BASH = r"""_twotower() {
   local line="${COMP_LINE:0:COMP_POINT}" found shown
@@ -120,8 +122,8 @@ def _values(door: str, words: list[str], key: str, begun: str) -> Iterable[str]:
     """Return what may stand behind `key=`: choices, words, or paths of files where any text may."""
     if found := choices(key):
         return sorted([*found, *(["null"] if key in OPTIONAL else [])])
-    if key in OF_TRAIN:
-        return _paths("", begun)
+    if key in FOLDER_KEYS:
+        return [*([LATEST] if LATEST.startswith(begun) else []), *_paths("", begun)]
     path, _, name = key.rpartition(".")
     fields = _fields(_node(door, words, path.split("."))) if path else {}
     plain = {plain: field.annotation for plain, field in DOORS[door].keys.model_fields.items()}

@@ -16,6 +16,7 @@ from twotower.commands.conf import CONF, choices, own_defaults, shape
 from twotower.commands.doors import SWEEP_ONLY
 from twotower.commands.help import choices_text, help_text
 from twotower.commands.hints import hints
+from twotower.commands.latest import resolve_overrides
 from twotower.commands.overrides import is_swept, sound_overrides
 from twotower.commands.run_settings import quoted
 from twotower.commands.show import show
@@ -31,7 +32,7 @@ FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i")
 FLAGS = (*HELP, *MULTIRUN, *FLAGS_WITH_VALUE, "--resolve")
 
 FOLDER_KEYS = ("run", "bundle")
-VERBATIM = (*FOLDER_KEYS, "note")
+VERBATIM = (*FOLDER_KEYS, "folder", "note")
 THE_COMMAND = "the command; nothing was read or written"
 
 Task = Callable[[dict[str, Any], Sequence[str]], int]
@@ -57,14 +58,16 @@ def run_door(
     debug = "debug=true" in (override.lower() for override in overrides)
 
     def guarded() -> int:
+        named = overrides
         if not set(HELP) & set(flags):
             raise_problems(_hints(config_name, sys.argv[1:], verbs or {}), THE_COMMAND)
-        if verb := go_on.verb_of(config_name, overrides):
-            of_a_run = go_on.of_a_run(verb, overrides)
+            named = resolve_overrides(overrides)
+        if verb := go_on.verb_of(config_name, named):
+            of_a_run = go_on.of_a_run(verb, named)
             if not set(HELP) & set(flags):
                 go_on.check(verb, of_a_run)
             return _answer(verb, go_on.task_of(verb), description, {}, of_a_run, flags)
-        return _answer(config_name, task, description, verbs or {}, overrides, flags)
+        return _answer(config_name, task, description, verbs or {}, named, flags)
 
     raise SystemExit(exit_status(guarded, debug))
 
@@ -152,7 +155,7 @@ def split_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
 def _hints(config_name: str, arguments: list[str], verbs: Collection[str]) -> Iterator[Problem]:
     chosen, keys = shape(config_name)
     known = chosen | keys | {*verbs, "experiment"}
-    folder_key = next((key for key in (*FOLDER_KEYS, "bundles") if key in keys), "resume")
+    folder_key = next((key for key in (*FOLDER_KEYS, "bundles", "folder") if key in keys), "resume")
     # What a flag such as --cfg takes is no word of its own.
     taken = {at + 1 for at, word in enumerate(arguments) if word in FLAGS_WITH_VALUE}
     words = [word for at, word in enumerate(arguments) if at not in taken]

@@ -112,6 +112,19 @@ class NightlyKeys(Config):
     trusted_packages: list[str]
 
 
+class CleanKeys(Config):
+    """Of twotower clean."""
+
+    folder: Annotated[str, MinLen(1)] | None
+    """Below which runs are looked at; None is `output_root`."""
+    kinds: list[Literal["checkpoints", "caches", "failed"]]
+    keep: list[str]
+    """Folders of runs whose files stay."""
+    apply: bool
+    """Delete; otherwise only show what would be deleted."""
+    debug: bool
+
+
 @dataclass(frozen=True)
 class Door:
     """A script.
@@ -144,4 +157,5 @@ DOORS = {
     "embed": Door(EmbedKeys),
     "export_live": Door(ExportLiveKeys),
     "nightly": Door(NightlyKeys),
+    "clean": Door(CleanKeys),
 }

@@ -9,7 +9,7 @@ from twotower.config.working_folder import import_from_working_folder
 
 VERBS = (
     *("demo", "init", "train", "reindex", "evaluate", "compare"),
-    *("export", "serve", "recommend", "embed", "export_live", "nightly", "completion"),
+    *("export", "serve", "recommend", "embed", "export_live", "nightly", "clean", "completion"),
 )
 """Each is a module of `commands/verbs/`, in the order in which `twotower --help` lists them."""
 HELP = ("--help", "-h", "help")

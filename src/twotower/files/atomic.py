@@ -1,5 +1,6 @@
 """Files and folders that are there whole or not at all."""
 
+import errno
 import hashlib
 import os
 import re
@@ -13,6 +14,21 @@ TEMPORARY = re.compile(r"\.([0-9a-f]{32}\..+|.+\.[0-9a-f]{32}(\.old)?)")
 """Names under which files and folders are written, or wait to be removed."""
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where a disk, or a share of it, is full."""
+
+
+@contextmanager
+def _named_where_full(path: Path) -> Iterator[None]:
+    """Let the error of a full disk name the file that was written: what fails to write knows no names."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under a temporary name (which ends as `path` does), sync it and rename it.
 
@@ -21,9 +37,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     try:
-        write(temporary)
-        _sync(temporary)
-        temporary.replace(path)
+        with _named_where_full(path):
+            write(temporary)
+            _sync(temporary)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
     _sync(path.parent)
@@ -40,7 +57,8 @@ def temporary_folder(final: Path) -> Iterator[Path]:
     folder = final.with_name(f".{final.name}.{uuid.uuid4().hex}")
     folder.mkdir(parents=True)
     try:
-        yield folder
+        with _named_where_full(final):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -39,6 +39,18 @@ def held(folder: Path, what: str, patience_seconds: float = 0.0) -> Iterator[Non
         lock.release()
 
 
+def is_held(folder: Path, what: str) -> bool:
+    """Tell whether a process, this one included, holds a folder; see `held`. Nothing is written."""
+    path = folder / f".{what}.lock"
+    if not path.is_file():
+        return False
+    try:
+        with FileLock(path, timeout=0, thread_local=False):
+            return False
+    except Timeout:
+        return True
+
+
 def _owner(path: Path) -> str:
     try:
         owner = json.loads(path.read_text(encoding="utf-8"))

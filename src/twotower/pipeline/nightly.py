@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from twotower.bundle.layout import BUNDLE
+from twotower.bundle.manifest import read_manifest
+from twotower.bundle.notices import rejection
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, GATE_REFUSED, stoppable
 from twotower.config.run_keys import CONTINUE
@@ -127,7 +130,8 @@ def _trained(run: Path, night: Night, changes: Mapping[str, Any], how: Mapping[s
     else:
         status = go_on(run, {**changes, CONTINUE: how}, (), night.trusted, folder=folder)
     if status != DONE:
-        raise InputError(f"{folder}: its index was rejected, so nothing is published; see its result.json")
+        reason = rejection(read_manifest(folder / BUNDLE)) or "its index was rejected"
+        raise InputError(f"{folder}: {reason}; nothing is published, set changes.index to another")
     return folder
 
 

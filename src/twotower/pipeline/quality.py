@@ -88,7 +88,9 @@ def _kept_lists(job: Job, split: str) -> KeptLists | None:
     if not job.config.cache:
         return None
     facts = (job.dataset.fingerprint, split, job.evaluator.max_k, job.evaluator.config.filter_seen)
-    return KeptLists(Path(job.config.output_root) / ".cache" / "baselines", facts, (run.__name__,))
+    # A folder for each data set, so that `twotower clean` can tell which lists belong to no run.
+    folder = Path(job.config.output_root) / ".cache" / "baselines" / job.dataset.fingerprint
+    return KeptLists(folder, facts, (run.__name__,))
 
 
 def measure_cold_start(job: Job, model: TwoTower) -> dict[str, Any]:

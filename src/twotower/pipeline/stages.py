@@ -179,7 +179,9 @@ def _known_in_service(job: Job) -> dict[str, Any]:
     dataset = job.dataset
     if CONTINUE not in job.run.settings or dataset.open_whole is None:
         time = request_time(dataset.test, dataset.train_and_valid)
-        return {"history": dataset.test.history, "request_time": time}
+        history, whole = dataset.test.history, dataset.open_whole
+        held_out = len(dataset.test.target_items) if whole is None else len(whole()) - len(history)
+        return {"history": history, "request_time": time, "held_out_interactions": held_out}
     history = dataset.open_whole()
     return {"history": history, "request_time": int(history.times.max()) + 1}
 

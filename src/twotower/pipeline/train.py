@@ -31,6 +31,8 @@ from twotower.runs.run import GOES_ON, Run, run_folder
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.curves import Pruned, Watch
+from twotower.training.callbacks.keep import delete_progress
+from twotower.training.phase_files import FIT
 from twotower.training.phases import Trained, train_towers, trained_before
 
 LOG = logging.getLogger("twotower")
@@ -102,6 +104,7 @@ def _train(run: Run, watch: Watch | None) -> int:
             training = record.training_record(run.settings, pruned.epochs, False)
             curves = dict(pruned.curves)
             tell(job, record.ended(run.known, "pruned", run.seconds(), training=training, curves=curves))
+            delete_progress(run.folder / "checkpoints" / FIT)
             return DONE
         if not indexed:  # the towers are another run's, or all phases had ended in an earlier process
             indexed.append(index_model(job, trained.model))

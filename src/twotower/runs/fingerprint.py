@@ -36,7 +36,7 @@ AFTER_TRAINING = NOT_SHAPING | {"index", "baselines", "metrics"}
 DATA_KEYS = frozenset({"data", "split"})
 """Root keys that shape the data set alone: once there, its content tells what they came to."""
 
-TRAINER_NOT_SHAPING = {"log_every_steps", "checkpoint_every_steps", "progress_bar"}
+TRAINER_NOT_SHAPING = {"log_every_steps", "checkpoint_every_steps", "keep_optimizer_state", "progress_bar"}
 
 
 def fingerprint(settings: Mapping[str, Any], data_fingerprint: str) -> str:

@@ -1,8 +1,10 @@
 """The names of a run's files; in a module of their own, so that a reader of them need not load pandas."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from twotower.bundle.layout import MANIFEST
+from twotower.bundle.layout import BUNDLE, MANIFEST
 from twotower.config.errors import InputError
 
 CONFIG, OVERRIDES, RESULT, TRAIN_LOG = "config.yaml", "overrides.yaml", "result.json", "train.log"
@@ -19,3 +21,49 @@ def refuse_no_run(folder: Path) -> None:
         raise InputError(f"{folder}: a bundle, not a run; name the folder that it is in, {folder.parent}")
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder}: no run is here (it has no {CONFIG}); name a folder of outputs/")
+
+
+def is_run(folder: Path) -> bool:
+    """Say whether a folder holds a run: a config.yaml, and no manifest.json, which a bundle has."""
+    return (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file()
+
+
+def runs_below(root: Path) -> Iterator[Path]:
+    """Yield the folders of all runs at or below a folder, in the order of their names."""
+    for folder, folders, files in os.walk(root):
+        if CONFIG in files:
+            if MANIFEST not in files:
+                yield Path(folder)
+            folders.clear()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+
+
+LATEST = "latest"
+
+
+def resolve_latest(text: str, root: Path, with_bundle: bool) -> str:
+    """Return the folder of the run that `latest` names; any other text is returned unchanged.
+
+    `latest` is the run below the root that started last; `outputs/shop/latest` that below `outputs/shop`.
+
+    Args:
+        text: as typed: `latest`, a folder followed by `/latest`, or the folder of a run.
+        root: where runs are stored.
+        with_bundle: whether only runs with a bundle are considered.
+
+    Raises:
+        InputError: there is no such run.
+    """
+    path = Path(text)
+    if path.name != LATEST or path.exists():
+        return text
+    return str(newest_run(root if text == LATEST else path.parent, with_bundle))
+
+
+def newest_run(root: Path, with_bundle: bool) -> Path:
+    """Return the run below a folder that started last. Raises InputError: there is none."""
+    found = [run for run in runs_below(root) if not with_bundle or (run / BUNDLE / MANIFEST).is_file()]
+    if not found:
+        what = "run with a bundle" if with_bundle else "run"
+        raise InputError(f"{LATEST}: there is no {what} below {root}; twotower train makes one")
+    return max(found, key=lambda run: ((run / CONFIG).stat().st_mtime_ns, run))

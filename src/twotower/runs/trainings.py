@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from twotower.files.atomic import sha256_of_file, write_text_atomically
@@ -28,5 +29,19 @@ def find(root: Path, fingerprint: str) -> Path | None:
     return run if same and entry["files"] else None
 
 
+def runs_of_notes(root: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield the file of each note and the folder of the run that it names; a damaged note names the root."""
+    for path in sorted(_folder(root).glob("*.json")):
+        try:
+            run = json.loads(path.read_text(encoding="utf-8"))["run"]
+            yield path, Path(os.path.normpath(root / run))
+        except (OSError, ValueError, KeyError, TypeError):
+            yield path, root
+
+
 def _entry(root: Path, fingerprint: str) -> Path:
-    return root / ".cache" / "trainings" / f"{fingerprint}.json"
+    return _folder(root) / f"{fingerprint}.json"
+
+
+def _folder(root: Path) -> Path:
+    return root / ".cache" / "trainings"

@@ -16,7 +16,7 @@ from twotower.training.batches import TrainBatches
 from twotower.training.callbacks.curves import Curves, Watch
 from twotower.training.callbacks.epoch_lines import Draw, EpochLines
 from twotower.training.callbacks.epoch_loss import EpochLoss
-from twotower.training.callbacks.keep import FINAL, LAST, Keep
+from twotower.training.callbacks.keep import FINAL, LAST, Keep, delete_progress
 from twotower.training.callbacks.mine import Mine
 from twotower.training.callbacks.run_away import RunAway
 from twotower.training.checkpoints import CheckedCheckpoints, write_checkpoint
@@ -122,7 +122,7 @@ def fit(
     """Train until the monitored metric gets no better, or for a given number of epochs.
 
     A checkpoint `last.ckpt` in the phase's folder, if there is one, is gone on from. `final.ckpt` says that
-    the phase has ended, with which weights and how they came about.
+    the phase has ended, with which weights and how they came about; the other checkpoints are deleted then.
 
     Args:
         module: what is trained; validates if it has a validation.
@@ -187,6 +187,7 @@ def fit(
         name: torch.tensor(np.asarray(getattr(batches.log, name))) for name in ("offsets", "items", "times")
     }
     write_checkpoint(checkpoints / FINAL, ended)
+    delete_progress(checkpoints, choice.keep_optimizer_state)
     return fitted
 
 

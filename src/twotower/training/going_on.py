@@ -130,7 +130,12 @@ def _module(
     origins = {f"model.{name}": places for name, places in moved.items()}
     learned = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
     module.load_state_dict({key: parent.loss[key] for key in learned & parent.loss.keys()}, strict=False)
-    if parent.optimizer is not None and parent.optimizer[0] == config.optimizer.spec()[TARGET]:
+    if parent.optimizer is None:
+        LOG.info(
+            "the optimizer begins anew: %s holds no state of it (trainer.keep_optimizer_state=true keeps it)",
+            parent.folder,
+        )
+    elif parent.optimizer[0] == config.optimizer.spec()[TARGET]:
         module.start_optimizer = optimizer_start(module, origins, parent.optimizer[1])
     return module
 

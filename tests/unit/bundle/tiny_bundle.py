@@ -180,7 +180,28 @@ def index_of(kind):
     return IVFFlat.Config(nlist=4, nprobe=4 if kind == "ivf_flat" else 1).build()
 
 
-def write(folder, *, text=True, kind="flat_ip", history_items="table", seed=1, profiles=False, told=False):
+GOOD = {"recall_at_100": np.float64(1.0), "ok": np.True_}
+BAD = {
+    "ok": False,
+    "recall_k": 60,
+    "recall_at_100": 0.5,
+    "target_recall": 0.95,
+    "problems": ["recall@60 against exact search is 0.5000, below index.min_recall 0.9"],
+}
+
+
+def write(
+    folder,
+    *,
+    text=True,
+    kind="flat_ip",
+    history_items="table",
+    seed=1,
+    profiles=False,
+    told=False,
+    report=GOOD,
+    held_out=0,
+):
     data, chosen = dataset(text, profiles, told), settings(history_items, profiles, told)
     model = towers(data, chosen, seed)
     with torch.inference_mode():
@@ -196,7 +217,8 @@ def write(folder, *, text=True, kind="flat_ip", history_items="table", seed=1, p
         item_vectors=vectors,
         dataset=data,
         history=history(told),
-        index_report={"recall_at_100": np.float64(1.0), "ok": np.True_},
+        index_report=report,
         request_time=NOW,
+        held_out_interactions=held_out,
     )
     return model, vectors

@@ -1,4 +1,6 @@
+import errno
 import hashlib
+import os
 
 import pytest
 
@@ -36,6 +38,22 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path):
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("number", "named"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EPIPE, False)]
+)
+def test_a_full_disk_names_the_file_that_was_written(tmp_path, number, named):
+    def fail(_):
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(OSError, match=os.strerror(number)) as error:
+        write_atomically(tmp_path / "a.txt", fail)
+    assert error.value.filename == (str(tmp_path / "a.txt") if named else None)
+    with pytest.raises(OSError, match=os.strerror(number)) as error, temporary_folder(tmp_path / "b"):
+        fail(None)
+    assert error.value.filename == (str(tmp_path / "b") if named else None)
+    assert names(tmp_path) == []
 
 
 def test_the_temporary_name_keeps_the_suffix(tmp_path):

@@ -20,6 +20,9 @@ from twotower.reports.console.sweep_view import last_epoch
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))
+import tiny_bundle
+
 METRIC = "valid/recall_at_20"
 SWEEP = Path("outputs/default/by_index")
 INDEX = {
@@ -175,6 +178,27 @@ def test_rich_result_has_model_baselines_and_index_and_what_to_type_next(
         "curves      tensorboard --logdir outputs",
         f"serve       twotower serve bundle='{folder}'",
     ]
+
+
+def test_a_run_whose_bundle_lacks_the_test_window_ends_with_the_command_that_makes_one_of_all_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my runs" / "x"
+    tiny_bundle.write(folder / "bundle", held_out=222)
+    console_of("rich").result(RESULT, folder, "outputs")
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        f"all data    twotower train refresh='{folder}'   (this bundle does not know the test window)",
+        f"serve       twotower serve bundle='{folder}'",
+    ]
+
+
+def test_a_rejected_index_is_not_offered_to_be_served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_bundle.write(tmp_path / "bundle", held_out=222, report=tiny_bundle.BAD)
+    console_of("rich").result(RESULT, tmp_path, "outputs")
+    last = f"reindex     twotower reindex run={tmp_path} index=flat_ip   (this index was rejected)"
+    assert capsys.readouterr().out.splitlines()[-1] == last
 
 
 @pytest.mark.parametrize("mode", ["rich", "quiet", "jsonl"])

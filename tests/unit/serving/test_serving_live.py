@@ -8,6 +8,8 @@ import tiny_bundle
 from strangers.hnsw import HNSW
 
 from twotower.config.errors import InputError
+from twotower.serving.http.bundle_finder import bundle_finder
+from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.live.service import LiveService
 from twotower.serving.requests import Request, UnknownItem
@@ -409,3 +411,23 @@ def test_readers_see_one_version_while_bundles_and_items_change(root, opened):
     for reader in readers:
         reader.join()
     assert wrong == []
+
+
+def test_a_bundle_with_a_rejected_index_is_served_only_if_that_is_allowed(root, monkeypatch):
+    exported = []
+    monkeypatch.setattr(
+        "twotower.serving.http.bundle_finder.exported_beside",
+        lambda folder, _: exported.append(folder.name) or folder,
+    )
+    tiny_bundle.write(root / "rejected", history_items="tower", report=tiny_bundle.BAD)
+    for allowed in (False, True):
+        find = bundle_finder(ServiceConfig(bundle="first", allow_rejected_index=allowed))
+        with closing(LiveService(root, find(root / "first"), None, find)) as live:
+            before = live.retriever
+            if allowed:
+                assert live.reload("rejected").startswith("rejected-")
+                continue
+            with pytest.raises(InputError, match=r"rejected: .* recall@60 reached 0.5000, target 0.9500"):
+                live.reload("rejected")
+            assert live.retriever is before
+    assert exported == ["first", "first", "rejected"]

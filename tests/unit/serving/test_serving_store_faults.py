@@ -1,11 +1,15 @@
 """A store that somebody hurts, while it is open or after a kill, never goes on as if nothing were missing."""
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
 import signal
+import sqlite3
 from contextlib import closing
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from forks import Fork
@@ -124,6 +128,38 @@ def test_a_failed_commit_is_not_taken_for_another_program(path):
         with pytest.raises(StoreFailed, match="full"):
             store.commit([ItemPut("b", {"text": "x" * 50_000})])
         assert store.commit([ItemPut("c", {})]) == 2
+
+
+def on_a_full_disk(monkeypatch):
+    """Let every write beside the database fail, as after `kill -9`, whose log and shared memory are there."""
+
+    def sync(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", sync)
+
+
+def test_a_start_on_a_full_disk_names_the_file_and_what_to_do(path, monkeypatch):
+    with closing(Store(path)) as store:
+        store.commit([ItemPut("a", {})])
+    with monkeypatch.context() as patch:
+        on_a_full_disk(patch)
+        with pytest.raises(InputError) as error:
+            Store(path)
+    assert str(error.value).startswith(f"{path}: the disk is full, so live changes cannot be stored there")
+    assert f"'{promise_file(path)}'); free some space and start again" in str(error.value)
+    with closing(Store(path)) as again:
+        assert again.last == 1
+
+
+def test_a_disk_without_room_for_the_log_is_not_taken_for_a_damaged_store(path, monkeypatch):
+    with closing(Store(path)) as store:
+        store.commit([ItemPut("a", {})])
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
+        patch.setattr("sqlite3.connect", Mock(side_effect=sqlite3.OperationalError("disk I/O error")))
+        with pytest.raises(InputError, match=r"the disk is full, .* \(disk I/O error\); free some space"):
+            Store(path)
 
 
 def flip(path, at, bit=0):

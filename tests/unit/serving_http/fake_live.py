@@ -22,7 +22,14 @@ class FakeRetriever:
     def __init__(self, version: str) -> None:
         self.version = version
         self.bundle = SimpleNamespace(
-            items=SimpleNamespace(is_text=False), users=SimpleNamespace(is_text=False)
+            items=SimpleNamespace(is_text=False),
+            users=SimpleNamespace(is_text=False),
+            folder=Path("/srv/bundles") / version / "exported",
+            manifest=SimpleNamespace(
+                known_until=1_600_000_000,
+                held_out_interactions=222,
+                index=SimpleNamespace(report={"ok": True}),
+            ),
         )
         self.batches: list[int] = []
 

@@ -1,10 +1,12 @@
 """Limits that the server takes from the system."""
 
+import json
 import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fake_live import FakeLive
 
 from twotower.serving.http.server import (
     MOST_FILES,
@@ -12,7 +14,9 @@ from twotower.serving.http.server import (
     connection_limits,
     most_connections,
     places,
+    tell,
 )
+from twotower.serving.http.service_config import ServiceConfig
 
 
 @pytest.fixture
@@ -81,3 +85,19 @@ def test_one_address_gets_a_quarter_unless_told_otherwise() -> None:
     for told, expected in ((None, 192), (0, 0), (5, 5)):
         limits = connection_limits(768, told)
         assert (limits.connections, limits.connections_of_one) == (768, expected)
+
+
+@pytest.mark.parametrize("console", ["rich", "jsonl", "quiet"])
+def test_the_start_says_up_to_when_users_are_known_and_what_is_not_known(
+    console: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = ServiceConfig(bundle="run", console=console)  # type: ignore[arg-type]
+    tell(config, FakeLive(), has_keys=False)  # type: ignore[arg-type]
+    printed = capsys.readouterr()
+    assert printed.err.startswith("warning: the bundle does not know 222 interactions of the log")
+    assert "twotower train refresh=/srv/bundles/run-1 makes a bundle of all data" in printed.err
+    if console == "rich":
+        assert printed.out.endswith("users are known up to 2020-09-13 12:26:40 UTC\n")
+    if console == "jsonl":
+        found = json.loads(printed.out)
+        assert (found["known_until"], len(found["warnings"])) == ("2020-09-13 12:26:40", 1)

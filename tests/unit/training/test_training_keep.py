@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from twotower.training.callbacks import keep as room
-from twotower.training.callbacks.keep import BEST, Keep
+from twotower.training.callbacks.keep import BEST, FINAL, LAST, Keep, delete_progress
 from twotower.training.checkpoints import read_checkpoint
 from twotower.training.module import RetrievalModule
 from twotower.training.trainer import TrainerChoice
@@ -109,3 +109,14 @@ def test_a_training_that_is_resumed_does_not_keep_the_start(tmp_path: Path) -> N
     keep = Keep(TrainerChoice.Config(), tmp_path, Mock(), "max")
     keep.on_train_start(Mock(should_stop=False, global_step=9), Mock(spec=RetrievalModule, untrained=0.3))
     assert keep.best is None
+
+
+@pytest.mark.parametrize(("keeps", "left"), [(False, {FINAL}), (True, {FINAL, LAST})])
+def test_a_phase_that_has_ended_keeps_its_weights_and_if_asked_its_optimizer(
+    keeps: bool, left: set[str], tmp_path: Path
+) -> None:
+    for name in (BEST, LAST, FINAL):
+        (tmp_path / name).touch()
+    for _ in range(2):
+        delete_progress(tmp_path, keeps)
+        assert {path.name for path in tmp_path.iterdir()} == left

@@ -1,25 +1,16 @@
 """What a trained bundle does in a day, told on the bundled data: users known and new, a new item."""
 
-import json
 import random
 import re
 from pathlib import Path
 
-from twotower.config.errors import InputError
+from twotower.runs.run_files import newest_run
 from twotower.serving.live_items import ItemId, Recommendation, UserId
 from twotower.serving.retriever import Retriever
 
 NEW_ID = "NEW-1"
 NEW_ITEM = {"description": "LUNCH BAG PINK RETROSPOT", "price": 1.65}
 NUM_RANDOM = 300
-
-
-def newest_run(folder: Path) -> Path:
-    """Return the latest run that ended well."""
-    for result in sorted(folder.glob("*/result.json"), key=lambda path: path.stat().st_mtime, reverse=True):
-        if json.loads(result.read_text(encoding="utf-8"))["status"] == "ok":
-            return result.parent
-    raise InputError(f"{folder}: no finished run here; twotower train name={folder.name} makes one")
 
 
 def _words(text: str | None) -> set[str]:
@@ -108,8 +99,8 @@ def _new_item(retriever: Retriever, rng: random.Random) -> None:
 
 
 def life(folder: Path) -> None:
-    """Tell the life of the bundle of the newest finished run in a folder."""
-    retriever = Retriever.open(newest_run(folder) / "bundle")
+    """Tell the life of the bundle of the newest run in a folder."""
+    retriever = Retriever.open(newest_run(folder, with_bundle=True) / "bundle")
     rng = random.Random(0)
     _known_user(retriever, rng)
     _new_user(retriever)

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from twotower.commands.demo.life import NEW_ID, NEW_ITEM, fitting_items, fitting_users, newest_run, title
+from twotower.commands.demo.life import NEW_ID, NEW_ITEM, fitting_items, fitting_users, title
 from twotower.commands.demo.process import SERVE, free_port, wait_until_ready
+from twotower.runs.run_files import newest_run
 from twotower.serving.live_items import UserId
 from twotower.serving.retriever import Retriever
 
@@ -77,7 +78,7 @@ def _place_of_new(found: list[dict[str, Any]]) -> str:
 
 def day(folder: Path) -> None:
     """Serve the newest finished run in a folder, add an item, kill the service, and ask again."""
-    run = newest_run(folder)
+    run = newest_run(folder, with_bundle=True)
     retriever = Retriever.open(run / "bundle")
     user = fitting_users(retriever, fitting_items(retriever))[0]
     with tempfile.TemporaryDirectory() as name:

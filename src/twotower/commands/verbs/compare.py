@@ -16,8 +16,9 @@ import sys
 
 def run() -> None:
     """Run this command and leave with its exit status."""
+    from twotower.commands.latest import resolve_paths
     from twotower.config.exits import exit_status
     from twotower.reports.compare.command import run_command
 
     words = sys.argv[1:]
-    sys.exit(exit_status(lambda: run_command(words, __doc__ or ""), debug="debug=true" in words))
+    sys.exit(exit_status(lambda: run_command(resolve_paths(words), __doc__ or ""), "debug=true" in words))

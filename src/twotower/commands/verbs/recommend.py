@@ -8,6 +8,7 @@ The answers, and the filters, are the service's. The file is there when it is wh
 command goes on. One that is there is never overwritten.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,16 @@ from twotower.config.exits import leave_on_signals
 
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Write the best items of users."""
-    from twotower.bundle.manifest import bundle_in, read_manifest
+    from twotower.bundle.manifest import bundle_in, read_manifest, run_of
+    from twotower.bundle.notices import warnings_of
     from twotower.config.exits import DONE, stoppable
     from twotower.files.parts import GOES_ON, check_out
 
     bundle, out = bundle_in(Path(settings["run"])), Path(settings["out"])
     check_out(out)
-    read_manifest(bundle)  # a wrong folder is told before torch is loaded
+    manifest = read_manifest(bundle)  # a wrong folder is told before torch is loaded
+    for warning in warnings_of(manifest, run_of(bundle)):
+        print(f"warning: {warning}", file=sys.stderr)
     from twotower.serving.requests import Request
     from twotower.serving.top_lists import write_top_lists
 

@@ -1,6 +1,6 @@
 """Serve a bundle over HTTP: recommendations, similar items, live items and events.
 
-  twotower serve bundle=outputs/default/<time>                 then see http://127.0.0.1:8080/docs
+  twotower serve bundle=latest                                 then see http://127.0.0.1:8080/docs
   twotower serve bundle=outputs/default/<time> port=9000 console=jsonl
   twotower serve bundle=outputs/default/<time> host=0.0.0.0 api_keys_file=keys.txt
 
@@ -19,8 +19,12 @@ from typing import Any
 def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     """Serve until told to stop."""
     from twotower.bundle.manifest import bundle_in, read_manifest
+    from twotower.bundle.notices import refuse_rejected_index
 
-    read_manifest(bundle_in(Path(settings["bundle"])))  # a wrong folder is told before torch is loaded
+    folder = bundle_in(Path(settings["bundle"]))
+    manifest = read_manifest(folder)  # a wrong folder is told before torch is loaded
+    if not settings["allow_rejected_index"]:
+        refuse_rejected_index(folder, manifest)
     # Read by Faiss and torch when they are loaded, and then by every thread: a later call sets one thread's.
     os.environ["OMP_NUM_THREADS"] = str(settings["threads"])
     if settings["workers"] > 1:

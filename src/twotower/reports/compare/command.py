@@ -16,8 +16,9 @@ from twotower.reports.compare.comparison import Comparison, Options, summary
 from twotower.reports.compare.entries import DEFAULT
 from twotower.reports.compare.export import as_csv, as_json, as_markdown
 from twotower.reports.compare.page import as_html
-from twotower.reports.compare.record import is_run, run_folders
+from twotower.reports.compare.record import run_folders
 from twotower.reports.compare.terminal import show
+from twotower.runs.run_files import is_run
 
 FORMS: dict[str, Callable[[Comparison], str]] = {
     "html": as_html,

@@ -2,9 +2,8 @@
 
 import glob
 import math
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -15,7 +14,7 @@ from twotower.config.errors import InputError
 from twotower.files.plain_values import load_yaml
 from twotower.runs.fingerprint import fingerprint, flat
 from twotower.runs.result import Result, load_result
-from twotower.runs.run_files import CONFIG, RESULT
+from twotower.runs.run_files import CONFIG, RESULT, runs_below
 
 
 def run_folders(named: Iterable[str]) -> tuple[list[Path], list[str]]:
@@ -25,7 +24,7 @@ def run_folders(named: Iterable[str]) -> tuple[list[Path], list[str]]:
     InputError where a path does not exist, a bundle is named, or there is no run at all.
     """
     asked = list(named)
-    by_text = {text: [folder for path in _matching(text) for folder in _below(path)] for text in asked}
+    by_text = {text: [folder for path in _matching(text) for folder in runs_below(path)] for text in asked}
     notes = [f"{text}: no run is in this folder or below it" for text, below in by_text.items() if not below]
     found = {folder.resolve(): folder for below in reversed(by_text.values()) for folder in below}
     if not found:
@@ -33,11 +32,6 @@ def run_folders(named: Iterable[str]) -> tuple[list[Path], list[str]]:
             f"no run found in {', '.join(asked)}: a run is a folder with a {CONFIG}; twotower train makes one"
         )
     return sorted(found.values()), notes
-
-
-def is_run(folder: Path) -> bool:
-    """Say whether a folder holds a run."""
-    return (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file()
 
 
 def _matching(text: str) -> list[Path]:
@@ -60,15 +54,6 @@ def _folder_of(path: Path) -> Path:
     if (folder / MANIFEST).is_file() and (folder / CONFIG).is_file():
         raise InputError(f"{path}: a bundle, not a run; name the folder that it is in, {folder.parent}")
     return folder
-
-
-def _below(path: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(path):
-        if CONFIG in files:
-            if MANIFEST not in files:
-                yield Path(folder)
-            folders.clear()
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
 
 
 Scalar = bool | int | float | str

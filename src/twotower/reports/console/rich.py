@@ -1,9 +1,10 @@
 """For people: tables, and while a sweep runs a live view of it where there is a terminal."""
 
+import contextlib
 import logging
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ from rich.console import Console as Screen
 from rich.live import Live
 from rich.text import Text
 
+from twotower.bundle.layout import BUNDLE
+from twotower.bundle.manifest import read_manifest
+from twotower.bundle.notices import rejection
+from twotower.config.errors import InputError
 from twotower.config.progress import in_words
 from twotower.reports.console import first_look, tables
 from twotower.reports.console.console import (
@@ -147,8 +152,9 @@ class Rich(Console):
         """Say what to type next: to compare runs, to see their curves, to serve one if it has a bundle."""
         self.say(f"compare     twotower compare {shlex.quote(str(runs))}")
         self.say(f"curves      tensorboard --logdir {shlex.quote(str(logs))}")
-        if run is not None and (run / "bundle").is_dir():
-            self.say(f"serve       twotower serve bundle={shlex.quote(str(run))}")
+        if run is not None and (run / BUNDLE).is_dir():
+            for line in _commands_of(run):
+                self.say(line)
 
     def _say_best(self, outcomes: Sequence[Outcome], findings: Findings) -> None:
         if len(findings.objectives) > 1 and findings.best:
@@ -163,3 +169,16 @@ class Rich(Console):
             self.say(f"            {line}")
         if findings.best:
             self.say(f"again       {findings.best[0]['command']}")
+
+
+def _commands_of(run: Path) -> Iterator[str]:
+    """Yield what to type next for a run with a bundle."""
+    folder, manifest = shlex.quote(str(run)), None
+    with contextlib.suppress(InputError):  # a damaged bundle: `twotower serve` says in what way
+        manifest = read_manifest(run / BUNDLE)
+    if manifest is not None and rejection(manifest):
+        yield f"reindex     twotower reindex run={folder} index=flat_ip   (this index was rejected)"
+        return
+    if manifest is not None and manifest.held_out_interactions:
+        yield f"all data    twotower train refresh={folder}   (this bundle does not know the test window)"
+    yield f"serve       twotower serve bundle={folder}"

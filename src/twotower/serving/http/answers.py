@@ -121,6 +121,22 @@ class Status(BaseModel):
     version: str
 
 
+class Readiness(Status):
+    """Whether the service answers, with which bundle, and what to know about that."""
+
+    model_config = examples(
+        {
+            "status": "ready",
+            "version": "2026-11-25_11-09-19-182892-ab12cd34ef56",
+            "known_until": "2011-11-11 15:02:00",
+            "warnings": [],
+        }
+    )
+
+    known_until: str | None = Field(description="UTC time of the latest interaction that the bundle knows")
+    warnings: list[str] = Field(description="an index that was rejected, a test window that is not known")
+
+
 def said(version: str, **content: Any) -> Response:
     """Return an answer that names its version, in the body and in the header."""
     return response({"version": version, **content}, headers=version_header(version))

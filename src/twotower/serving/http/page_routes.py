@@ -13,6 +13,7 @@ import fastapi_offline
 from fastapi import APIRouter, Depends, FastAPI, Query
 from starlette.responses import Response
 
+from twotower.bundle.notices import notices
 from twotower.bundle.read import Bundle
 from twotower.serving.browser import Browser, as_shown
 from twotower.serving.bundle_differences import differences
@@ -161,12 +162,13 @@ def _add_lookups(router: APIRouter, browser: Callable[[], Browser]) -> None:
     def facets() -> Response:
         now = browser()
         counts = {"num_items": now.retriever.num_items, "num_users": now.num_users}
-        exclude_seen = now.retriever.bundle.manifest.exclude_seen
+        bundle = now.retriever.bundle
         return said(
             now.retriever.version,
             columns=now.facets,
             profile=now.profile,
-            exclude_seen=exclude_seen,
+            exclude_seen=bundle.manifest.exclude_seen,
+            **notices(bundle.folder, bundle.manifest),
             **counts,
         )
 

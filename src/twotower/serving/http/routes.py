@@ -4,6 +4,7 @@ from fastapi import APIRouter, FastAPI, Security
 from fastapi.security import HTTPBearer
 from starlette.responses import Response
 
+from twotower.bundle.notices import notices
 from twotower.serving.http import answers, models, problems
 from twotower.serving.http.answers import said
 from twotower.serving.http.batcher import Batcher
@@ -49,14 +50,15 @@ def _add_operations(guarded: APIRouter, anybody: APIRouter, live: LiveService, m
 
     @anybody.get(
         "/readyz",
-        response_model=answers.Status,
+        response_model=answers.Readiness,
         responses=problems.READY,
         summary="Does it answer requests?",
     )
     async def readyz() -> Response:
         if not live.is_ready():
             raise HttpError(503, "a worker is being started; ask again", headers={"Retry-After": "1"})
-        return said(live.retriever.version, status="ready")
+        now = live.retriever
+        return said(now.version, status="ready", **notices(now.bundle.folder, now.bundle.manifest))
 
 
 def add_routes(

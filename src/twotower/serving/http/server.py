@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import gc
 import importlib.metadata
 import resource
@@ -23,11 +22,13 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from twotower.bundle.export import exported_beside
 from twotower.bundle.layout import EXPORTED
+from twotower.bundle.manifest import run_of
+from twotower.bundle.notices import known_until, warnings_of
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
 from twotower.serving.http.batcher import Batcher
+from twotower.serving.http.bundle_finder import bundle_finder
 from twotower.serving.http.connections import VERSION, Connections, Limits
 from twotower.serving.http.errors import HttpError, as_http, error_response
 from twotower.serving.http.gate import VERSION_HEADER, Gate, version_header
@@ -149,7 +150,7 @@ def serve(settings: Mapping[str, Any]) -> int:
     # So long the loop may wait for the thread that answers: less than the default of 5 ms, since large
     # answers take their time; a quarter of this cost 8 % of the requests a second at 64 connections.
     sys.setswitchinterval(SWITCH_SECONDS)
-    bundle_of = functools.partial(exported_beside, trusted_packages=config.trusted_packages)
+    bundle_of = bundle_finder(config)
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(each) for each in reserved(config.host, config.port)]
         bundle = bundle_of(Path(config.bundle))
@@ -228,10 +229,17 @@ def tell(config: ServiceConfig, live: LiveService, has_keys: bool) -> None:
     """Say what is served, and where."""
     url = f"http://{config.host}:{config.port}"
     retriever = live.retriever
+    bundle = retriever.bundle
+    until, warnings = known_until(bundle.manifest), warnings_of(bundle.manifest, run_of(bundle.folder))
     facts = {"url": url, "version": retriever.version, "items": retriever.num_items, "api_keys": has_keys}
     if config.console == "jsonl":
+        facts |= {"known_until": until, "warnings": warnings}
         print(orjson.dumps(facts).decode(), flush=True)
     elif config.console == "rich":
         print(f"{retriever.version}: {retriever.num_items:,} items at {url} (API: {url}/docs)", flush=True)
+        if until:
+            print(f"users are known up to {until} UTC", flush=True)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     if not has_keys and config.host not in ("127.0.0.1", "localhost", "::1"):
         print(f"warning: {url} is open to whoever can reach it; see api_keys_file", file=sys.stderr)

@@ -22,6 +22,8 @@ class ServiceConfig(Config):
     """File of live changes; None for one in the run's folder, "" to keep none."""
     bundles_root: str | None = None
     """Whose folders POST /reload may name; None for the folder of the run's folder."""
+    allow_rejected_index: bool = False
+    """Serve a bundle whose index was rejected, too."""
     api_keys_file: str = ""
     """Lines `read <key>` or `write <key>`; "" for no keys, so that everybody may do everything."""
     allowed_hosts: list[str] = Field(default_factory=list)

@@ -29,6 +29,7 @@ from twotower.serving.live.store_check import (
     locked,
     promise_file,
     remedy,
+    unreadable,
 )
 from twotower.serving.live.sums import Sums
 
@@ -80,13 +81,12 @@ class Store:
                     stack.enter_context(locked(self.path))
                 self._connection = stack.enter_context(contextlib.closing(_connected(self.path)))
                 identity = _prepare(self._connection, self.path)
+                self.last = 0 if content is None else content.last  # the number of the latest change
+                first = Acknowledged(identity, self.last)
+                promises = Promises(promise_file(self.path), first)
+                self._promises = stack.enter_context(contextlib.closing(promises))
             except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
-                raise InputError(
-                    f"{self.path}: not readable as a store ({error}); {remedy(self.path)}"
-                ) from error
-            self.last = 0 if content is None else content.last  # the number of the latest change
-            first = Acknowledged(identity, self.last)
-            self._promises = stack.enter_context(contextlib.closing(Promises(promise_file(self.path), first)))
+                raise unreadable(self.path, error) from error
             self._files = StoreFiles(self.path)
             self._closed = False
             self._open = stack.pop_all()

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import sqlite3
 import zlib
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.files.atomic import write_text_atomically
+from twotower.files.atomic import FULL, write_text_atomically
 from twotower.serving.live.schema import (
     APPLICATION,
     FORMAT_VERSION,
@@ -158,6 +159,21 @@ def remedy(path: Path) -> str:
     )
 
 
+SPARE_BYTES = 2**16
+"""Where less is free than this, SQLite cannot open a store: its shared memory alone takes half of it."""
+
+
+def unreadable(path: Path, error: Exception) -> InputError:
+    """Return the error of a store that cannot be opened, with what to do; a full disk is no damage."""
+    is_full = getattr(error, "errno", None) in FULL or getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
+    if is_full or shutil.disk_usage(path.parent).free < SPARE_BYTES:
+        return InputError(
+            f"{path}: the disk is full, so live changes cannot be stored there ({error}); free some space "
+            "and start again: what was acknowledged is still in the store"
+        )
+    return InputError(f"{path}: not readable as a store ({error}); {remedy(path)}")
+
+
 def check(path: Path) -> Acknowledged | None:
     """Look at a store that nobody else has and what was promised of it, and tell what is missing.
 
@@ -198,7 +214,7 @@ def _content(path: Path) -> Acknowledged | None:
         with contextlib.closing(opened) as connection:
             return _sound(connection, path)
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable as a store ({error}); {remedy(path)}") from error
+        raise unreadable(path, error) from error
 
 
 def _sound(connection: sqlite3.Connection, path: Path) -> Acknowledged | None:

@@ -2,7 +2,7 @@
 import { onAddress, readAddress } from "./address.js";
 import { ask, keyIs } from "./api.js";
 import { showCompare, startCompare } from "./compare.js";
-import { byId, plural, tell } from "./elements.js";
+import { byId, fill, make, plural, tell } from "./elements.js";
 import { showAddForm, startItems } from "./items.js";
 import { showMap, startMap } from "./map.js";
 import { fillFilters, showFacets, startRecommend } from "./recommend.js";
@@ -45,9 +45,17 @@ function showCounts() {
   byId("bundle").textContent = `${plural(num_items, "item")}, ${plural(num_users, "user")}`;
 }
 
+function showNotices({ known_until, warnings }) {
+  const box = byId("warnings");
+  fill(box, warnings.map((text) => make("li", {}, text)));
+  box.hidden = !warnings.length;
+  byId("known-until").textContent = known_until ? `It knows its users up to ${known_until} UTC. ` : "";
+}
+
 async function count() {
-  const { columns, profile, exclude_seen, num_items, num_users, version } = await ask("/page/facets");
+  const { columns, profile, exclude_seen, num_items, num_users, version, ...notices } = await ask("/page/facets");
   state.counts = { num_items, num_users };
+  showNotices(notices);
   const box = byId("exclude-seen");
   if (box.defaultChecked !== exclude_seen) { // what the bundle's data asks for; a choice made since stays
     box.defaultChecked = box.checked = state.filters.exclude_seen = exclude_seen;

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import functools
 import os
 import signal
 import socket
@@ -14,10 +13,10 @@ from typing import Any, TextIO
 
 import orjson
 
-from twotower.bundle.export import exported_beside
 from twotower.config.exits import exit_status
 from twotower.config.working_folder import import_from_working_folder
 from twotower.serving.http import server
+from twotower.serving.http.bundle_finder import bundle_finder
 from twotower.serving.http.security import Hosts, Keys
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.live.service import LiveService
@@ -127,7 +126,7 @@ def _serve(parent: Parent) -> int:
 
 
 def _live(parent: Parent, shared: Shared, config: ServiceConfig) -> LiveService:
-    bundle_of = functools.partial(exported_beside, trusted_packages=config.trusted_packages)
+    bundle_of = bundle_finder(config)
     in_use = shared.in_use()
     if in_use is None:
         bundle = bundle_of(Path(config.bundle))

@@ -25,6 +25,18 @@ last: one of 5 million items by 64 has 4 GB, and would take longer than the step
 UNTRAINED = "no epoch was as good on the validation split as the initial embeddings, with %s %.4f"
 
 
+def delete_progress(folder: Path, keep_optimizer_state: bool = False) -> None:
+    """Delete the checkpoints that only serve to resume a phase.
+
+    Args:
+        folder: of the phase, which has ended.
+        keep_optimizer_state: keep `last.ckpt`, from which `continue=` reads the state of the optimizer.
+    """
+    (folder / BEST).unlink(missing_ok=True)
+    if not keep_optimizer_state:
+        (folder / LAST).unlink(missing_ok=True)
+
+
 class Keep(Checkpoint):
     """Keeps the best weights in `best.ckpt`, and in `last.ckpt` all that a resumed training goes on from.
 

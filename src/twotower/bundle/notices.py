@@ -1,0 +1,67 @@
+"""What a service says about its bundle: a rejected index, and up to when the bundle knows its users."""
+
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from twotower.bundle.manifest import Manifest, run_of
+from twotower.config.errors import InputError
+from twotower.data.times import date
+
+
+def rejection(manifest: Manifest) -> str | None:
+    """Return why the index of a bundle was rejected; None where it was not."""
+    report = manifest.index.report or {}
+    if report.get("ok", True):
+        return None
+    problems = report.get("problems")
+    reasons = "; ".join(map(str, problems)) if isinstance(problems, list) else ""
+    return (
+        f"its index was rejected: recall@{report.get('recall_k', 100)} reached "
+        f"{_figure(report.get('recall_at_100'))}, target {_figure(report.get('target_recall'))}"
+        f"{f' ({reasons})' if reasons else ''}"
+    )
+
+
+def refuse_rejected_index(folder: Path, manifest: Manifest) -> None:
+    """Raise InputError where the index of a bundle was rejected; it says what to type."""
+    if reason := rejection(manifest):
+        raise InputError(
+            f"bundle: {folder}: {reason}; build another with twotower reindex "
+            f"run={quote(str(run_of(folder)))} index=flat_ip, or set allow_rejected_index=true to serve it"
+        )
+
+
+def known_until(manifest: Manifest) -> str | None:
+    """Return the time in UTC of the latest interaction that the bundle knows; None where it has no times."""
+    return None if manifest.known_until is None else date(manifest.known_until)
+
+
+def warnings_of(manifest: Manifest, run: Path | str) -> list[str]:
+    """Return what to know before a bundle is served, one sentence each.
+
+    Args:
+        manifest: of the bundle.
+        run: its run, as commands are to name it.
+    """
+    found, named = [], quote(str(run))
+    if reason := rejection(manifest):
+        found.append(f"{reason}; twotower reindex run={named} index=flat_ip builds another")
+    lacking = manifest.held_out_interactions
+    if lacking:
+        found.append(
+            f"the bundle does not know {lacking:,} interactions of the log, which were held out for "
+            "the test, and can recommend what users took in them; twotower train "
+            f"refresh={named} makes a bundle of all data"
+        )
+    return found
+
+
+def notices(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    """Return `known_until` and `warnings` for clients, who are told the name of the run, not its folder."""
+    run = run_of(folder.resolve()).name
+    return {"known_until": known_until(manifest), "warnings": warnings_of(manifest, run)}
+
+
+def _figure(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, int | float) else "not recorded"

@@ -1,0 +1,60 @@
+"""What is said of a bundle before it is served."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_bundle
+
+from twotower.bundle.manifest import Manifest, read_manifest
+from twotower.bundle.notices import known_until, notices, refuse_rejected_index, rejection, warnings_of
+from twotower.config.errors import InputError
+
+BAD = tiny_bundle.BAD
+
+
+def manifest_of(folder: Path, **given: Any) -> Manifest:
+    tiny_bundle.write(folder, **given)
+    return read_manifest(folder)
+
+
+def test_a_whole_bundle_with_a_good_index_has_no_warnings(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path / "run" / "bundle")
+    refuse_rejected_index(tmp_path / "run" / "bundle", manifest)
+    # The last of 198 interactions, one a second from 2020-09-12 08:40:00 on.
+    assert known_until(manifest) == "2020-09-12 08:43:17"
+    assert notices(tmp_path / "run" / "bundle", manifest) == {
+        "known_until": "2020-09-12 08:43:17",
+        "warnings": [],
+    }
+
+
+def test_a_rejected_index_is_refused_with_recall_target_and_what_to_type(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "bundle"
+    manifest = manifest_of(folder, report=BAD)
+    with pytest.raises(InputError) as error:
+        refuse_rejected_index(folder, manifest)
+    assert str(error.value) == (
+        f"bundle: {folder}: its index was rejected: recall@60 reached 0.5000, target 0.9500 (recall@60 "
+        "against exact search is 0.5000, below index.min_recall 0.9); build another with twotower reindex "
+        f"run={folder.parent} index=flat_ip, or set allow_rejected_index=true to serve it"
+    )
+    (warning,) = notices(folder, manifest)["warnings"]
+    assert warning.endswith("twotower reindex run=run index=flat_ip builds another")
+    assert str(tmp_path) not in warning
+
+
+def test_a_report_of_an_earlier_version_rejects_nothing_it_does_not_say(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path / "bundle", report={"recall_at_100": 0.2})
+    assert rejection(manifest) is None
+    manifest = manifest_of(tmp_path / "other", report={"ok": False})
+    assert (
+        rejection(manifest) == "its index was rejected: recall@100 reached not recorded, target not recorded"
+    )
+
+
+def test_a_bundle_without_the_test_window_says_what_it_can_recommend(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path / "run" / "bundle", held_out=1_242)
+    (warning,) = warnings_of(manifest, "outputs/shop/run")
+    assert "does not know 1,242 interactions of the log" in warning
+    assert "twotower train refresh=outputs/shop/run makes a bundle of all data" in warning
