@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from twotower.config.progress import in_words
-from twotower.reports.console import first_look, tables
+from twotower.reports.console import first_look, index_tables, tables
 from twotower.reports.console.console import (
     NOTHING,
     Console,
@@ -84,9 +84,9 @@ class Rich(Console):
         if result.cold_start:
             self.screen.print(tables.cold_start_table(result.cold_start))
         if result.index:
-            self.screen.print(tables.index_table(result.index))
+            self.screen.print(index_tables.index_table(result.index))
         self.say(f"run folder  {folder}")
-        self._say_next(folder.parent, Path(output_root), folder)
+        self._say_next(folder.parent, Path(output_root), folder, result.status == "index_rejected")
 
     def sweep_started(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
@@ -143,18 +143,29 @@ class Rich(Console):
         best = findings.winner(outcomes, self.metric)
         self._say_next(self.folder, self.folder, None if best is None else self.folder / best.job)
 
-    def _say_next(self, runs: Path, logs: Path, run: Path | None) -> None:
-        """Say what to type next: to compare runs, to see their curves, to serve one if it has a bundle."""
+    def _say_next(self, runs: Path, logs: Path, run: Path | None, is_rejected: bool = False) -> None:
+        """Say what to type next: to compare runs, to see their curves, to serve one if it has a bundle.
+
+        Of a bundle whose index was rejected it says so, and how to build another index.
+        """
         self.say(f"compare     twotower compare {shlex.quote(str(runs))}")
         self.say(f"curves      tensorboard --logdir {shlex.quote(str(logs))}")
-        if run is not None and (run / "bundle").is_dir():
-            self.say(f"serve       twotower serve bundle={shlex.quote(str(run))}")
+        if run is None or not (run / "bundle").is_dir():
+            return
+        quoted = shlex.quote(str(run))
+        if not is_rejected:
+            self.say(f"serve       twotower serve bundle={quoted}")
+            return
+        self.say("rejected    the index failed its checks: serving it needs allow_rejected_index=true")
+        self.say(f"reindex     twotower reindex run={quoted} index=flat_ip")
 
     def _say_best(self, outcomes: Sequence[Outcome], findings: Findings) -> None:
         if len(findings.objectives) > 1 and findings.best:
             self.screen.print(tables.pareto_table(findings))
             self.say(f"commands    of each, ready to be typed: search.best in {self.folder / SWEEP}")
             return
+        if indexes := findings.indexes(outcomes, self.metric):
+            self.screen.print(index_tables.pareto_table(indexes, len(outcomes), self.metric))
         best = findings.winner(outcomes, self.metric)
         if best is None:
             return
