@@ -154,7 +154,7 @@ def _result(settings: dict[str, Any], mean: float, baselines: dict[str, float]) 
             "recall_at_100": recall,
             "latency_ms_p50": latency * jitter,
             "bytes_per_item": size * settings["embedding_dim"] / 64,
-            "label_metric_drop": {"recall_at_20": mean * (1 - recall) / 2},
+            "label_difference": {"recall_at_20": mean * (recall - 1) / 2},
             "ok": True,
         },
         "curves": {

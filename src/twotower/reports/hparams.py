@@ -57,6 +57,9 @@ BEST_VALID, TEST = "best_valid/monitor", " test/monitor"
 """What is monitored, whatever it is: a column of its name would lack in runs that monitor something else. The
 space, which no page shows, sorts the final figure to the front."""
 
+EXACT = "test_exact/monitor"
+"""The test metric by exact search, where ` test/monitor` is of the lists that the index serves."""
+
 OF_INDEX = ("recall_at_100", "latency_ms_p50", "bytes_per_item")
 
 
@@ -93,11 +96,12 @@ def trial_id(settings: Mapping[str, Any], name: str = "") -> str:
 def columns_of(result: Result) -> dict[str, float]:
     """Return the figures that HPARAMS has columns of: the same for every run, whatever it monitors.
 
-    TensorBoard orders them by name, and shows the first five: all but the seconds.
+    TensorBoard orders them by name, and shows the first five: all but the last two.
     """
     kind = (result.training.monitor or DEFAULT_MONITOR).removeprefix(VALID)
     figures = result.final_figures()
     found = {BEST_VALID: figures.get(f"best_valid/{kind}"), TEST: figures.get(f"test/{kind}")}
+    found |= {EXACT: figures.get(f"test_exact/{kind}")}
     found |= {
         key: figures.get(key) for key in (*(f"index/{key}" for key in OF_INDEX), "timing/total_seconds")
     }

@@ -95,8 +95,15 @@ class Result(BaseModel):
         }
 
     def figures(self) -> dict[str, float]:
-        """Return every finite number by key; all but metrics with their group before the name."""
-        found: dict[str, Any] = self.metrics | self.cold_start_figures()
+        """Return every finite number by key; all but metrics with their group before the name.
+
+        The test metrics of a run that has none under `test_exact/` are those of exact search.
+        """
+        tested = {
+            key.partition("/")[2]: value for key, value in self.metrics.items() if key.startswith("test/")
+        }
+        exact = {f"{TEST_EXACT}/{key}": value for key, value in tested.items()}
+        found: dict[str, Any] = exact | self.metrics | self.cold_start_figures()
         for group, values in (("index", self.index), ("timing", self.timing)):
             found |= {f"{group}/{key}": value for key, value in values.items()}
         return {key: float(value) for key, value in found.items() if is_number(value)}

@@ -73,7 +73,7 @@ class Judge:
         self.column = column_of(metric)
         self.tests = tests and self.column is not None
         self.tables: list[UserTable] = []
-        self.by_content: dict[tuple[bytes, bytes], int] = {}
+        self.by_content: dict[tuple[bytes, ...], int] = {}
         self.read: dict[int, int | UnpairedError] = {}
 
     def judge(self, pairs: Sequence[tuple[Entry, Entry]]) -> Judgement:
@@ -114,11 +114,12 @@ class Judge:
         return first, second
 
     def _number(self, entry: Entry) -> int:
-        """Return the number of a row's values: rows of the same towers have the same one."""
+        """Return the number of a row's values: rows that serve the same lists have the same one."""
         if id(entry) not in self.read:
             try:
                 table = self._values(entry)
-                content = table.users.tobytes(), table.values.tobytes()
+                lists = b"" if table.lists is None else table.lists.tobytes()
+                content = table.users.tobytes(), table.values.tobytes(), lists
                 if content not in self.by_content:
                     self.by_content[content] = len(self.tables)
                     self.tables.append(table)

@@ -187,7 +187,7 @@ def _style(outcome: Outcome) -> str:
 
 def ended_line(outcome: Outcome, metric: str) -> str:
     """Return one line for a job that ended."""
-    value = outcome.figure(metric)
+    value = outcome.served(metric)
     parts = [
         f"{outcome.status:<14}",
         outcome.label,
