@@ -102,6 +102,7 @@ def write_run(
     if values is None:
         return folder
     table = {"recall_at_20": values, "ndcg_at_20": values * 0.9}
+    table |= {"list_hash": users.ids + (settings["index"]["_target_"].endswith("IVFPQ"))}
     pd.DataFrame({"user_id": users.ids, **table}).to_parquet(folder / "per_user.parquet", index=False)
     made = {name: users.recall(quality, 10**6) for name, quality in BASELINES.items()}
     tables = [
