@@ -51,8 +51,8 @@ def served_top(
     """Return the item rows [Q, k] that a service recommends, best first, 0 where no item is left.
 
     As `serving.best_items` does: the index is asked for k and as many more as are excluded, and what it
-    returns is ordered by exact scores. Where that is a large share of the catalogue, or the searched cells
-    hold fewer than k, all items are scored.
+    returns is ordered by exact scores. Where that is a large share of the catalogue, the searched cells hold
+    fewer than k, or the index is exact, so that this gives the same, all items are scored.
 
     Args:
         index: over the items.
@@ -67,7 +67,7 @@ def served_top(
     ends = np.cumsum(np.bincount(owners, minlength=num_users))
     wanted = np.diff(ends, prepend=0) + min(k, num_items)
     top = np.zeros((num_users, k), dtype=np.int64)
-    is_scanned = wanted >= SCAN_SHARE * num_items
+    is_scanned = (wanted >= SCAN_SHARE * num_items) | index.is_exact
 
     def seen_by(group: NDArray[np.int64]) -> Pairs:
         """Return what the users of a group must not be shown, by position in the group."""

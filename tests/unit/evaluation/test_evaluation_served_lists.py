@@ -30,7 +30,7 @@ def index_of(*lists: list[int]) -> Any:
         rows = [(found + [-1] * k)[:k] for found in lists]
         return SimpleNamespace(rows=np.array(rows, dtype=np.int64))
 
-    return SimpleNamespace(search=search, asked=asked)
+    return SimpleNamespace(search=search, asked=asked, is_exact=False)
 
 
 def test_candidates_are_ordered_by_exact_scores_and_what_the_index_lacks_is_lost() -> None:
@@ -58,17 +58,19 @@ def test_where_the_cells_hold_too_few_or_much_would_be_fetched_all_items_are_sco
     assert served_top(index_of([1] * 9), LINE[:3], -torch.ones(1, 1), 5, None).tolist() == [[1, 2, 3, 0, 0]]
 
 
-def test_an_exact_index_serves_the_lists_of_exact_search() -> None:
+def test_an_index_that_finds_the_best_serves_the_lists_of_exact_search() -> None:
     draw = torch.Generator().manual_seed(3)
     items, users = torch.randn(300, 8, generator=draw), torch.randn(50, 8, generator=draw)
     items[100:150] = items[:50]  # equal scores: the lower row first
-    index = FlatIP.Config().build()
-    index.build(items.numpy(), np.arange(1, 301))
+    flat = FlatIP.Config().build()
+    flat.build(items.numpy(), np.arange(1, 301))
+    index: Any = SimpleNamespace(search=flat.search, is_exact=False)
     owners = np.sort(np.random.default_rng(0).integers(0, 50, 900))
     excluded = owners, np.random.default_rng(1).integers(1, 301, 900)
     for k in (1, 10, 60):
         expected, _ = exact_top_k(users, items, k, excluded)
         np.testing.assert_array_equal(served_top(index, items, users, k, excluded), expected)
+        np.testing.assert_array_equal(served_top(flat, items, users, k, excluded), expected)
 
 
 def evaluator_at(*ks: int) -> Evaluator:

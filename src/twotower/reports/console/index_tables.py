@@ -36,8 +36,8 @@ def _label_difference(index: Mapping[str, Any]) -> str:
     shown = [key for key in ("recall_at_20", "ndcg_at_20") if key in differences] or list(differences)[:2]
     parts = []
     for key in shown:
-        low_high = intervals.get(key)
-        between = "" if low_high is None else f" [{low_high[0]:+.4f}, {low_high[1]:+.4f}]"
+        low, high = intervals.get(key, (0.0, 0.0))
+        between = f" [{low:+.4f}, {high:+.4f}]" if low < high else ""
         parts.append(f"{short(key)} {differences[key]:+.4f}{between}")
     return ", ".join(parts)
 
