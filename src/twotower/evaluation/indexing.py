@@ -15,7 +15,7 @@ from twotower.data.dataset import Holdout
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.predict import encode_catalogue, rank_all
 from twotower.evaluation.served_lists import served_top
-from twotower.evaluation.user_values import UserValues, intervals_of, means_of, name_of
+from twotower.evaluation.user_values import UserValues, intervals_of, means_of
 from twotower.index.check import IndexReport, check
 from twotower.index.exact import Truth
 from twotower.index.index import Index
@@ -26,7 +26,6 @@ LOG = logging.getLogger("twotower")
 LONG_TO_BUILD = 300_000  # vectors: Faiss does not say how far it is
 RECALL_K = 100
 MAX_QUERIES = 4_000
-COMPARED_METRICS = ("recall", "ndcg")
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,6 @@ def index_catalogue(
         model, items, holdout, evaluator.max_k, evaluator.filters_seen(holdout), "index"
     )
     exact, excluded = evaluator.values(exact_top, holdout, popularity), evaluator.excluded(holdout)
-    compared = [key for key in exact if name_of(key) in COMPARED_METRICS]
 
     def through(index: Index, items: Tensor, users: Tensor) -> UserValues:
         values: UserValues = {}
@@ -76,7 +74,7 @@ def index_catalogue(
         report = check(index, vectors, rows, checking, RECALL_K, points=points)
         # An exact index over whole embeddings returns the lists of exact search: nothing to search again.
         served = exact if is_whole and index.is_exact else through(index, items, users)
-        difference = {key: served[key] - exact[key] for key in compared}
+        difference = {key: served[key] - exact[key] for key in exact}
         report = dataclasses.replace(
             report,
             label_difference=means_of(difference),

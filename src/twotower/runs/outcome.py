@@ -84,15 +84,16 @@ def outcome_of(
 def by_metric(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
     """Return outcomes from best to worst; those that did not finish after those that did.
 
-    They are ordered by the metric through the index, and where that is equal by latency, then by bytes.
+    They are ordered by the metric through the index; where only indexes differ, then by latency and bytes.
     """
     jobs = list(outcomes)
     sign = 1 if lowest_is_best(jobs, metric) else -1
+    costs = INDEX_COSTS if only_indexes(jobs, metric) else ()
 
-    def key(outcome: Outcome) -> tuple[bool, float, float, float]:
+    def key(outcome: Outcome) -> tuple[bool, float, list[float]]:
         value = outcome.served(metric)
-        latency, size = (outcome.figures.get(name, 0.0) for name in INDEX_COSTS)
-        return not outcome.finished, math.inf if value is None else sign * value, latency, size
+        cost = [outcome.figures.get(name, math.inf) for name in costs]
+        return not outcome.finished, math.inf if value is None else sign * value, cost
 
     return sorted(jobs, key=key)
 

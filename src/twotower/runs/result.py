@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from twotower.config.errors import InputError
-from twotower.evaluation.user_values import k_of
+from twotower.evaluation.user_values import k_of, name_of
 from twotower.files.atomic import write_text_atomically
 from twotower.files.plain_values import load_json
 from twotower.runs.directions import INDEX_DIFFERENCE, INDEX_FIGURES, higher_is_better
@@ -142,7 +142,12 @@ class Result(BaseModel):
         test = {
             key: value for key, value in _at(k, metrics).items() if key.startswith(f"{TEST}/") or key == exact
         }
-        difference = _at(k, self.index.get("label_difference", {}))
+        shown = {"recall", "ndcg", name_of(monitor)}
+        difference = {
+            key: value
+            for key, value in _at(k, self.index.get("label_difference", {})).items()
+            if name_of(key) in shown
+        }
         figures = {
             **chosen,
             **test,
