@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from twotower.runs.directions import INDEX_COSTS, INDEX_DIFFERENCE, higher_is_better
+from twotower.runs.directions import INDEX_COSTS, INDEX_DIFFERENCE, INDEX_RECALL, higher_is_better
 from twotower.runs.result import VALID, Result, Status, best_key
 
 Ending = Literal[Status, "interrupted"]
@@ -101,10 +101,8 @@ def by_metric(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
 def only_indexes(outcomes: Iterable[Outcome], metric: str) -> bool:
     """Say whether jobs have the same towers, as far as a metric can tell, and different indexes."""
     done = [each for each in outcomes if each.finished]
-    towers, indexes = (
-        {each.figure(metric) for each in done},
-        {each.figures.get(INDEX_COSTS[1]) for each in done},
-    )
+    towers = {each.figure(metric) for each in done}
+    indexes = {tuple(map(each.figures.get, (INDEX_RECALL, INDEX_COSTS[1]))) for each in done}
     return len(towers) == 1 < len(indexes)
 
 
