@@ -103,10 +103,10 @@ def test_seeds_that_truly_differ_are_not_called_better_either(tmp_path: Path, us
 
 
 def test_all_pairs_are_one_family_of_tests(all_pairs: dict[str, Any]) -> None:
-    # 10 seeds, the planted one, 3 trainings behind 9 runs, 3 baselines: 17 different lists of values.
+    # 10 seeds, the planted one, 9 runs of 3 trainings that serve 6 different lists, 3 baselines: 20.
     assert len(all_pairs["rows"]) == 23
     assert len(all_pairs["pairs"]) == 23 * 22 / 2
-    assert all_pairs["num_tests"] == 17 * 16 / 2
+    assert all_pairs["num_tests"] == 20 * 19 / 2
 
 
 def test_a_model_is_better_than_popularity(all_pairs: dict[str, Any], outputs: Path) -> None:
@@ -130,10 +130,12 @@ def test_two_percent_in_every_user_is_better(all_pairs: dict[str, Any], outputs:
     assert row["verdict"] == "better"
 
 
-def test_indexes_over_the_same_towers_are_the_same_in_every_user(all_pairs: dict[str, Any]) -> None:
+def test_only_indexes_that_serve_the_same_lists_are_the_same_in_every_user(all_pairs: dict[str, Any]) -> None:
     names = [f"sweep/embedding_dim=32,index={index}" for index in ("FlatIP", "IVFSQ", "IVFPQ")]
     pairs = {frozenset((pair["left"], pair["right"])): pair["verdict"] for pair in all_pairs["pairs"]}
-    assert {pairs[frozenset(two)] for two in combinations(names, 2)} == {"the same in every user"}
+    flat, *others = (pairs[frozenset(two)] for two in combinations(names, 2))
+    assert flat == "the same in every user"
+    assert others == ["no difference shown"] * 2  # the lists of IVFPQ are others, though recall is the same
 
 
 def test_the_baseline_is_the_best_by_validation_not_by_test(all_pairs: dict[str, Any]) -> None:

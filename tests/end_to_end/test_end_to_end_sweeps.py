@@ -56,6 +56,11 @@ def indexes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def of_towers(result: dict[str, Any]) -> dict[str, float]:
+    """The metrics that no index changes."""
+    return {key: value for key, value in result["metrics"].items() if not key.startswith("test/")}
+
+
 def test_jobs_that_differ_after_training_train_once(indexes: Path) -> None:
     found = results(indexes)
     assert set(found) == {"index=flat_ip", "index=ivf_flat", "index=ivf_sq"}
@@ -65,7 +70,7 @@ def test_jobs_that_differ_after_training_train_once(indexes: Path) -> None:
     for name in ("index=ivf_flat", "index=ivf_sq"):
         assert found[name]["training_reused_from"] == str(trained)
         assert not (folder_of(indexes) / name / "checkpoints").exists()
-        assert found[name]["metrics"] == found["index=flat_ip"]["metrics"]
+        assert of_towers(found[name]) == of_towers(found["index=flat_ip"])
         # What the log decided is known, and not asked for again.
         assert found[name]["training"]["chosen"] == found["index=flat_ip"]["training"]["chosen"] != {}
         assert DECIDED not in (folder_of(indexes) / name / "train.log").read_text()

@@ -131,9 +131,10 @@ def test_final_figures_are_those_of_the_result(events: EventAccumulator, done: P
     assert values_of(events, " best_valid/monitor") == pytest.approx(
         [result["metrics"]["valid/recall_at_20"]], rel=1e-6
     )
-    assert values_of(events, " test/monitor") == pytest.approx(
-        [result["metrics"]["test/recall_at_20"]], rel=1e-6
-    )
+    for name in ("test/monitor", "test_exact/monitor"):
+        assert values_of(events, f" {name}") == pytest.approx(
+            [result["metrics"]["test/recall_at_20"]], rel=1e-6
+        )
     for key in ("recall_at_100", "latency_ms_p50", "bytes_per_item"):
         assert values_of(events, f" index/{key}") == pytest.approx([result["index"][key]], rel=1e-6)
     total_seconds = result["timing"]["total_seconds"]
@@ -218,15 +219,16 @@ def test_columns_of_hparams_have_their_types(hparams: Any) -> None:
 
 def test_hparams_begins_with_validation_and_has_the_curves_last(hparams: Any) -> None:
     tags = [info.name.tag for info in hparams[0].metric_infos]
-    assert tags[:6] == [
+    assert tags[:7] == [
         " best_valid/monitor",
         " index/bytes_per_item",
         " index/latency_ms_p50",
         " index/recall_at_100",
         " test/monitor",
+        " test_exact/monitor",
         " timing/total_seconds",
     ]
-    assert {tag[0] for tag in tags[6:]} == set("1235")  # the curves
+    assert {tag[0] for tag in tags[7:]} == set("1235")  # the curves
 
 
 def test_rows_of_hparams_say_how_each_run_ended(hparams: Any) -> None:

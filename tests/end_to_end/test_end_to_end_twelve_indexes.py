@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from in_process import run_script
 
@@ -26,6 +27,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("outputs")
     done = run_script("train", *OVERRIDES, f"output_root={root}", "sweep=indexes")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "best " not in done.stdout
+    assert re.search(r"^Pareto set of \d+  12 ok", done.stdout, re.MULTILINE)
     return root
 
 
@@ -42,6 +45,22 @@ def test_one_training_serves_twelve_bundles(root: Path) -> None:
     assert [folder.parent for folder in root.glob("t/*/*/checkpoints")] == trained
     for folder, result in found.items():
         assert read_bundle(folder / "bundle").index.factory == result["index"]["factory"]
+
+
+@pytest.mark.slow
+def test_no_index_is_called_the_same_as_one_that_serves_other_lists(root: Path) -> None:
+    done = run_script("compare", root, "pairs=true", f"json={root / 'compared.json'}")
+    assert done.returncode == 0, done.stderr
+    lists = {}
+    for folder, result in results(root).items():
+        table = pd.read_parquet(folder / "per_user.parquet")
+        assert table["recall_at_20"].mean() == pytest.approx(result["metrics"]["test/recall_at_20"])
+        lists[folder.name] = table["list_hash"].tolist()
+    pairs = json.loads((root / "compared.json").read_text())["pairs"]
+    assert len(pairs) == 12 * 11 / 2
+    for pair in pairs:
+        left, right = (lists[Path(pair[side]).name] for side in ("left", "right"))
+        assert (pair["verdict"] == "the same in every user") == (left == right)
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,10 @@ from twotower.data.history import History
 from twotower.data.tables import ITEM_ID
 from twotower.evaluation.content import content_of
 from twotower.evaluation.evaluator import Evaluator
-from twotower.evaluation.indexing import indexed_top, tuned_index
+from twotower.evaluation.indexing import tuned_index
 from twotower.evaluation.predict import CHUNK, encode_catalogue, encode_every_user
 from twotower.evaluation.ranking import Targets, item_popularity, rank, targets_of, values_inside
+from twotower.evaluation.served_lists import served_top
 from twotower.evaluation.top_k import top_k_of
 from twotower.evaluation.user_values import UserValues, intervals_of, key_of, means_of
 from twotower.index.index import Index
@@ -123,7 +124,9 @@ def cold_start(
     users, is_cold = encode_every_user(model, holdout), popularity == 0
     index, vectors = live_index(model, config, dataset, np.flatnonzero(is_cold[1:]) + 1)
     scores = {"model": _by_towers(users, vectors)}
-    whole = {"model": indexed_top(index, users, holdout, evaluator)}
+    k, excluded = evaluator.max_k, evaluator.excluded(holdout)
+    tensors = torch.from_numpy(vectors), torch.from_numpy(users)
+    whole = {"model": served_top(index, *tensors, k, excluded)}
     content = content_of(model.items, ~is_cold[1:])
     if content is not None:
         scores["content"] = _by_content(content, holdout)

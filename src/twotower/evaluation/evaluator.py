@@ -1,7 +1,7 @@
 """The evaluation a run is judged by: metrics at several k, slices and intervals, over the whole catalogue."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -24,7 +24,15 @@ from twotower.evaluation.ranking import (
     seen_pairs,
     targets_of,
 )
-from twotower.evaluation.user_values import UserValues, intervals_of, key_of, means_of, user_values
+from twotower.evaluation.user_values import (
+    LIST_HASH,
+    UserValues,
+    intervals_of,
+    key_of,
+    list_hashes,
+    means_of,
+    user_values,
+)
 from twotower.metrics.label_metric import LabelMetric, Scored
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
 
@@ -36,7 +44,8 @@ class Report:
     Args:
         metrics: key such as `recall_at_20` -> mean over users, or the value over the catalogue; `auc` -> the
             value over all labelled examples, where there are any.
-        per_user: one line per evaluated user: `user` (row) and a column for each per-user key.
+        per_user: one line per evaluated user: `user` (row), a column for each per-user key, and `list_hash`,
+            a number that is equal for equal lists.
         intervals: per-user key -> [low, high], the 95 % bootstrap interval of its mean; ditto of labels.
         slices: group -> slice -> keys plus `num_users` and `num_targets`; empty slices are left out.
     """
@@ -48,6 +57,24 @@ class Report:
     num_users: int
     num_targets: int
     num_labelled: int = 0
+
+
+def joined(reports: Sequence[Report]) -> Report:
+    """Return one report of several on the same holdout, each at a k of its own (`Evaluator.at`)."""
+    first = reports[0]
+    metrics: dict[str, float] = {}
+    intervals: dict[str, list[float]] = {}
+    slices: dict[str, dict[str, dict[str, float]]] = {}
+    per_user = pd.concat([each.per_user.drop(columns=["user", LIST_HASH]) for each in reports], axis=1)
+    per_user.insert(0, "user", first.per_user["user"])
+    per_user[LIST_HASH] = np.sum([each.per_user[LIST_HASH] for each in reports], axis=0, dtype=np.uint64)
+    for each in reports:
+        metrics |= each.metrics
+        intervals |= each.intervals
+        for group, named in each.slices.items():
+            for name, values in named.items():
+                slices.setdefault(group, {}).setdefault(name, {}).update(values)
+    return replace(first, metrics=metrics, intervals=intervals, slices=slices, per_user=per_user)
 
 
 class Evaluator(Component):
@@ -120,6 +147,10 @@ class Evaluator(Component):
         """Return the largest k, the length of the lists to hand in."""
         return self.ks[-1]
 
+    def at(self, k: int) -> "Evaluator":
+        """Return the evaluator of the same metrics of lists of k items, at that k alone."""
+        return Evaluator(self.config.model_copy(update={"ks": [k]}))
+
     def excluded(self, holdout: Holdout) -> Pairs | None:
         """Return the items each user must not be shown, None when the seen filter is off."""
         return seen_pairs(holdout.history, holdout.users) if self.filters_seen(holdout) else None
@@ -134,6 +165,11 @@ class Evaluator(Component):
         """Return `Report.metrics` alone: no slices, no intervals. For validation while training."""
         ranking = rank(top_rows, targets_of(holdout, len(popularity) - 1), popularity)
         return self._metrics(ranking, user_values(ranking, self._user_metrics, self.ks), scored)
+
+    def values(self, top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray) -> UserValues:
+        """Return the columns of metrics of `Report.per_user` alone."""
+        ranking = rank(top_rows, targets_of(holdout, len(popularity) - 1), popularity)
+        return user_values(ranking, self._user_metrics, self.ks)
 
     def evaluate(
         self, top_rows: np.ndarray, holdout: Holdout, popularity: np.ndarray, scored: Scored | None = None
@@ -155,7 +191,9 @@ class Evaluator(Component):
         of_labels = label_intervals(self.label_metrics, scored) if self.config.num_bootstrap else {}
         return Report(
             metrics=self._metrics(ranking, values, scored),
-            per_user=pd.DataFrame({"user": np.asarray(holdout.users), **values}),
+            per_user=pd.DataFrame(
+                {"user": np.asarray(holdout.users), **values, LIST_HASH: list_hashes(ranking.items, self.ks)}
+            ),
             intervals=intervals_of(values, self.config.num_bootstrap) | of_labels,
             slices=by_item | by_user | by_repeat,
             num_users=len(holdout.users),

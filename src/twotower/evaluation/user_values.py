@@ -11,6 +11,9 @@ from twotower.metrics.metric import Metric, Ranking, UserMetric
 UserValues = dict[str, NDArray[np.float64]]
 
 
+LIST_HASH = "list_hash"
+"""Column of a number that is equal for equal lists, beside the metrics of users."""
+HASH_BASE = np.uint64(0x9E3779B97F4A7C15)
 AT_K = re.compile(r"_at_(\d+)$")
 
 
@@ -33,6 +36,20 @@ def k_of(key: str) -> str:
 def user_values(ranking: Ranking, metrics: Sequence[UserMetric], ks: Sequence[int]) -> UserValues:
     """Return key -> values [Q] of every metric at every k."""
     return {key_of(metric, k): metric.per_user(ranking, k) for metric in metrics for k in ks}
+
+
+def list_hashes(items: np.ndarray, ks: Sequence[int]) -> NDArray[np.uint64]:
+    """Return a number [Q] of each user's lists of items [Q, K], the first k of them for each k.
+
+    Equal lists have equal numbers, and different ones practically never do. It is the sum over k of
+    polynomials modulo 2^64, so that of several k it is the sum of each k's own.
+    """
+    hashes, total = np.zeros((2, len(items)), dtype=np.uint64)
+    for place, column in enumerate(items.T[: max(ks)], start=1):
+        hashes = (hashes + column.astype(np.uint64)) * HASH_BASE
+        if place in ks:
+            total += hashes
+    return total
 
 
 def means_of(values: UserValues) -> dict[str, float]:

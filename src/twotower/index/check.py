@@ -32,7 +32,9 @@ class IndexReport:
         latency_ms_p50: of one query, one thread.
         latency_ms_p99: of one query, one thread.
         problems: one sentence for each failed check.
-        label_metric_drop: metric key -> exact value less the index's value; filled in by who has labels.
+        label_difference: metric key -> its value through the index less its value by exact search, so that a
+            loss is negative; filled in by the caller, who has the labels.
+        label_difference_interval: metric key -> [low, high], 95 %, by paired bootstrap over the users.
         shorter: of the same index over the first columns of the embeddings, where these can be cut.
     """
 
@@ -62,7 +64,8 @@ class IndexReport:
     min_recall: float
     points: list[OperatingPoint]
     problems: list[str]
-    label_metric_drop: dict[str, float] = field(default_factory=dict)
+    label_difference: dict[str, float] = field(default_factory=dict)
+    label_difference_interval: dict[str, list[float]] = field(default_factory=dict)
     shorter: list["IndexReport"] = field(default_factory=list)
 
     @property

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
 
+SCAN_SHARE = 0.25
+"""Of the items to choose from: where more has to be fetched, looking at all of them is quicker."""
+
 
 def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None) -> np.ndarray:
     """Return vectors as C-contiguous float32 [N, D]; the input itself where it already is.

@@ -4,19 +4,23 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.bundle.read import read_bundle
+from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.config.problems import raise_problems
 from twotower.evaluation.exact import evaluate_towers
 from twotower.losses.loss import Loss
-from twotower.pipeline.quality import evaluate_baselines, evaluate_on_test, measure_cold_start
+from twotower.pipeline.quality import (
+    evaluate_baselines,
+    evaluate_on_test,
+    measure_cold_start,
+    quality_of,
+    through_index,
+)
 from twotower.pipeline.run_config import problems_of
 from twotower.pipeline.stages import begun, conclude, finish, index_model, save_bundle
 from twotower.runs import record
 from twotower.runs.result import Result, ending_of, read_result
 from twotower.runs.run import Run, run_folder
-from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
-from twotower.towers.two_tower import TwoTower
 
 BEGINS_ANEW = "the same command again begins anew, and {} may be deleted"
 
@@ -32,15 +36,19 @@ def reindex(
         overrides: what was typed.
         trusted: packages whose classes the run's files may name.
     """
-    before, run, model = run_beside(source, changes, overrides, trusted)
+    before, run, bundle = run_beside(source, changes, overrides, trusted)
+    model = bundle.model
     with begun(run, before, BEGINS_ANEW) as job:
         indexed = index_model(job, model)
-        for name in (PER_USER, PER_USER_BASELINES):
-            if (source / name).is_file():
-                run.copy_table(source, name)
-        result = before.plain(*record.OF_TOWERS) | {"training_reused_from": str(source)}
-        result |= measure_cold_start(job, model)
+        known = quality_of(job, source, before)
+        exact = known
+        if exact is None:
+            exact = evaluate_on_test(job, model, None, temperature_of(before, run.settings))
+            exact = exact._replace(record=record.valid_figures(before, exact.record))
+        result = before.plain(*record.OF_TOWERS) | through_index(job, model, indexed.index, exact)
+        result |= {"training_reused_from": str(source)} | measure_cold_start(job, model)
         save_bundle(job, model, indexed)
+        result |= {} if known else evaluate_baselines(job, model)
         return finish(job, indexed, result)
 
 
@@ -55,7 +63,8 @@ def reevaluate(
         overrides: what was typed.
         trusted: packages whose classes the run's files may name.
     """
-    before, run, model = run_beside(source, changes, overrides, trusted)
+    before, run, bundle = run_beside(source, changes, overrides, trusted)
+    model = bundle.model
     with begun(run, before, BEGINS_ANEW) as job:
         # After a refit these towers have seen the validation split; its figures are then the first phase's.
         seen = before.training.refit
@@ -63,7 +72,8 @@ def reevaluate(
         valid = (
             None if seen else evaluate_towers(model, dataset.valid, job.evaluator, dataset.train, temperature)
         )
-        quality = evaluate_on_test(job, model, valid, temperature) | evaluate_baselines(job, model)
+        exact = evaluate_on_test(job, model, valid, temperature)
+        quality = through_index(job, model, bundle.index, exact) | evaluate_baselines(job, model)
         result = before.plain(*record.OF_TOWERS, "index") | record.valid_figures(before, quality)
         result |= {"training_reused_from": str(source)}
         return conclude(job, result | measure_cold_start(job, model))
@@ -81,8 +91,8 @@ def temperature_of(before: Result, settings: Mapping[str, Any]) -> float:
 
 def run_beside(
     source: Path, changes: Mapping[str, Any], overrides: Sequence[str], trusted: Collection[str] = ()
-) -> tuple[Result, Run, TwoTower]:
-    """Return a run's result, a new run beside it with changed settings, and its towers from the bundle.
+) -> tuple[Result, Run, Bundle]:
+    """Return a run's result, a new run beside it with changed settings, and its bundle.
 
     Raises:
         InputError: the run has not ended or has no bundle, or the changed settings do not go together.
@@ -97,8 +107,8 @@ def run_beside(
     # Nothing is trained, so other metrics need not hold the one that the training monitored.
     problems = [problem for problem in problems_of(settings) if problem.key != "trainer.monitor"]
     raise_problems(problems, "the run's settings with these changes")
-    model = read_bundle(source / "bundle", trusted).model
+    bundle = read_bundle(source / "bundle", trusted)
     shown = [text for text in overrides if not text.startswith("run=")]
     folder = run_folder(source.parent, shown)
     typed = [*run.overrides, *shown]
-    return result, Run.create(folder, settings, typed, keeps_mistakes=False), model
+    return result, Run.create(folder, settings, typed, keeps_mistakes=False), bundle

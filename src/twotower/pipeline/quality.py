@@ -2,8 +2,9 @@
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,17 +18,28 @@ from twotower.evaluation.baselines.run import BaselineReports, run_baselines
 from twotower.evaluation.cold_start import cold_start
 from twotower.evaluation.evaluator import Report
 from twotower.evaluation.exact import evaluate_towers
+from twotower.evaluation.served_lists import evaluate_index
 from twotower.features.feature_table import FeatureTable
+from twotower.index.index import Index
 from twotower.pipeline.stages import Job, holds_items_out
 from twotower.runs import record
+from twotower.runs.result import TEST_EXACT, Result
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.towers.two_tower import TwoTower
 
 LOG = logging.getLogger("twotower")
+OF_EXACT = f"{TEST_EXACT}/"
 
 
-def evaluate_on_test(job: Job, model: TwoTower, valid: Report | None, temperature: float) -> dict[str, Any]:
-    """Evaluate towers on the test split; writes the users' values, returns the record.
+class Quality(NamedTuple):
+    """How good towers are by exact search: parts of the record, and the values of each test user."""
+
+    record: Mapping[str, Any]
+    per_user: pd.DataFrame
+
+
+def evaluate_on_test(job: Job, model: TwoTower, valid: Report | None, temperature: float) -> Quality:
+    """Evaluate towers by exact search on the test split.
 
     Args:
         job: at hand.
@@ -37,8 +49,7 @@ def evaluate_on_test(job: Job, model: TwoTower, valid: Report | None, temperatur
     """
     dataset = job.dataset
     test = evaluate_towers(model, dataset.test, job.evaluator, dataset.train_and_valid, temperature)
-    job.run.write_table(PER_USER, _with_user_ids(test, dataset))
-    return record.quality_record(valid, test)
+    return Quality(record.quality_record(valid, test), _with_user_ids(test, dataset))
 
 
 def evaluate_baselines(job: Job, model: TwoTower) -> dict[str, Any]:
@@ -51,6 +62,43 @@ def evaluate_baselines(job: Job, model: TwoTower) -> dict[str, Any]:
     none = pd.read_parquet(job.run.folder / PER_USER).head(0).assign(baseline="")
     job.run.write_table(PER_USER_BASELINES, pd.concat(of_baselines or [none], ignore_index=True))
     return record.baselines_record(baselines)
+
+
+def quality_of(job: Job, source: Path, before: Result) -> Quality | None:
+    """Take the quality of towers from a run that evaluated them; copies the baselines' users' values.
+
+    Returns:
+        None where that run has no tables, or they cannot be read.
+    """
+    tables = [source / PER_USER, source / PER_USER_BASELINES]
+    if not all(map(Path.is_file, tables)):
+        return None
+    try:
+        per_user = pd.read_parquet(source / PER_USER, page_checksum_verification=True)
+    except (OSError, ValueError) as error:  # pyarrow's errors are of these kinds
+        LOG.warning("warning: %s is damaged (%s); its figures are computed again", source / PER_USER, error)
+        return None
+    job.run.copy_table(source, PER_USER_BASELINES)
+    names = map(str, per_user.columns)
+    exact = {name: name.removeprefix(OF_EXACT) for name in names if name.startswith(OF_EXACT)}
+    per_user = per_user.drop(columns=[*exact.values()]).rename(columns=exact)
+    return Quality(record.by_exact_search(before.plain(*record.QUALITY)), per_user)
+
+
+def through_index(job: Job, model: TwoTower, index: Index, exact: Quality) -> dict[str, Any]:
+    """Return the record of quality with the test figures of the lists that an index serves.
+
+    Writes the users' values: of those lists, and, where the index is not exact, of exact search in columns
+    that begin with `test_exact/`. An exact index serves the lists of exact search, and is not searched.
+    """
+    per_user, served = exact.per_user, None
+    if not index.is_exact:
+        dataset = job.dataset
+        served = evaluate_index(model, index, dataset.test, job.evaluator, dataset.train_and_valid)
+        by_exact_search = per_user.drop(columns="user_id").add_prefix(OF_EXACT)
+        per_user = pd.concat([_with_user_ids(served, dataset), by_exact_search], axis=1)
+    job.run.write_table(PER_USER, per_user)
+    return record.through_index(exact.record, served)
 
 
 def run_all_baselines(job: Job, items: FeatureTable) -> dict[str, BaselineReports]:

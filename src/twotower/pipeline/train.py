@@ -14,7 +14,14 @@ from twotower.config.run_keys import CONTINUE
 from twotower.evaluation.indexing import Indexed
 from twotower.index.rehearsal import rehearse
 from twotower.pipeline.continued import continuation_of, fitted_on, trained_further
-from twotower.pipeline.quality import evaluate_baselines, evaluate_on_test, measure_cold_start
+from twotower.pipeline.quality import (
+    Quality,
+    evaluate_baselines,
+    evaluate_on_test,
+    measure_cold_start,
+    quality_of,
+    through_index,
+)
 from twotower.pipeline.run_config import problems_of
 from twotower.pipeline.stages import (
     Job,
@@ -28,7 +35,6 @@ from twotower.pipeline.stages import (
 from twotower.runs import record, trainings
 from twotower.runs.result import read_result
 from twotower.runs.run import GOES_ON, Run, run_folder
-from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.curves import Pruned, Watch
 from twotower.training.callbacks.keep import delete_progress
@@ -121,14 +127,14 @@ def _train(run: Run, watch: Watch | None) -> int:
         if source is not None:
             result["training_reused_from"] = str(source)
         known = known_quality(job, source)
-        result |= known or evaluate_on_test(
+        exact = known or evaluate_on_test(
             job, trained.model, trained.valid(job.evaluator), trained.temperature
         )
+        result |= through_index(job, trained.model, indexed[0].index, exact)
         result |= measure_cold_start(job, trained.model)
         save_bundle(job, trained.model, indexed[0])
-        result |= (
-            {} if known else evaluate_baselines(job, trained.model)
-        )  # may take long: the bundle is there
+        if known is None:
+            result |= evaluate_baselines(job, trained.model)  # may take long: the bundle is written already
         return finish(job, indexed[0], result)
 
 
@@ -165,8 +171,8 @@ def trained_by(job: Job) -> Path | None:
     return found
 
 
-def known_quality(job: Job, source: Path | None) -> dict[str, Any] | None:
-    """Return the quality of a run with the same towers, if it was evaluated in the same way."""
+def known_quality(job: Job, source: Path | None) -> Quality | None:
+    """Return the quality of a run with the same towers by exact search, if it measured the same."""
     if source is None:
         return None
     try:
@@ -174,11 +180,8 @@ def known_quality(job: Job, source: Path | None) -> dict[str, Any] | None:
     except InputError as error:
         LOG.warning("warning: %s; its figures are computed again", error)
         return None
-    tables = [source / PER_USER, source / PER_USER_BASELINES]
-    if before is None or not before.finished or not all(map(Path.is_file, tables)):
+    if before is None or not before.finished:
         return None
     if before.evaluation_fingerprint != job.run.known.evaluation_fingerprint:
         return None
-    for table in tables:
-        job.run.copy_table(source, table.name)
-    return before.plain(*record.QUALITY)
+    return quality_of(job, source, before)

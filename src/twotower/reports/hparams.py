@@ -58,6 +58,9 @@ BEST_VALID, TEST = "best_valid/monitor", "test/monitor"
 FIRST = " "
 """Begins the tag of a final figure; no page shows it. See `curve_tags`."""
 
+EXACT = "test_exact/monitor"
+"""The test metric by exact search, where ` test/monitor` is of the lists that the index serves."""
+
 OF_INDEX = ("recall_at_100", "latency_ms_p50", "bytes_per_item")
 
 
@@ -101,6 +104,7 @@ def columns_of(result: Result) -> dict[str, float]:
     kind = (result.training.monitor or DEFAULT_MONITOR).removeprefix(VALID)
     figures = result.final_figures()
     found = {BEST_VALID: figures.get(f"best_valid/{kind}"), TEST: figures.get(f"test/{kind}")}
+    found |= {EXACT: figures.get(f"test_exact/{kind}")}
     found |= {
         key: figures.get(key) for key in (*(f"index/{key}" for key in OF_INDEX), "timing/total_seconds")
     }

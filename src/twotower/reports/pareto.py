@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from twotower.runs.directions import INDEX_COSTS, INDEX_DIFFERENCE
 from twotower.runs.outcome import Outcome, lowest_is_best
 from twotower.runs.result import VALID
-
-INDEX_RECALL = "index/recall_at_100"
 
 
 @dataclass(frozen=True)
@@ -26,28 +25,34 @@ class Point:
 
 
 def points_of(outcomes: Iterable[Outcome], metric: str) -> tuple[str, list[Point]]:
-    """Return what is compared, in words, and a point for each job that has an index.
-
-    That is the index's recall where all jobs have the same towers, and else the metric as it is through the
-    index: the best checkpoint's less what the index costs.
-    """
-    able = [each for each in outcomes if each.finished and each.figure("index/latency_ms_p50") is not None]
-    same_towers = len({each.figure(metric) for each in able}) <= 1
-    drop = f"index/drop_{metric.removeprefix(VALID)}"
-    words = "recall@100 against exact search"
-    if not same_towers:
-        through = any(drop in each.figures for each in able)
-        name = f"{metric.removeprefix(VALID).replace('_at_', '@')} on valid"
-        words = f"{name}, {'through the index' if through else 'by exact search'}"
-    higher = same_towers or not lowest_is_best(able, metric)
-    points = []
-    for each in able:
-        value = each.figure(INDEX_RECALL if same_towers else metric)
-        if value is not None:
-            served = value if same_towers else value - each.figures.get(drop, 0.0)
-            latency, size = each.figures["index/latency_ms_p50"], each.figures["index/bytes_per_item"]
-            points.append(Point(each.name, served, latency, size, higher))
+    """Return the metric in words, and a point for each job that has an index: the metric through it."""
+    done = [each for each in outcomes if each.finished and each.figure(INDEX_COSTS[0]) is not None]
+    kind, (latency, size) = metric.removeprefix(VALID), INDEX_COSTS
+    through = any(f"{INDEX_DIFFERENCE}{kind}" in each.figures for each in done)
+    higher = not lowest_is_best(done, metric)
+    words = f"{kind.replace('_at_', '@')} on valid, {'through the index' if through else 'by exact search'}"
+    points = [
+        Point(each.name, value, each.figures[latency], each.figures[size], higher)
+        for each in done
+        if (value := each.served(metric)) is not None
+    ]
     return words + ("" if higher else " (lower is better)"), points
+
+
+def unbeaten(points: Sequence[Point]) -> list[Point]:
+    """Return the points that no other dominates: as good in value, latency and bytes, and better in one."""
+
+    def costs(point: Point) -> tuple[float, float, float]:
+        return -point.merit, point.latency_ms, point.bytes_per_item
+
+    def is_dominated(point: Point) -> bool:
+        own = costs(point)
+        return any(
+            other != own and all(one <= mine for one, mine in zip(other, own, strict=True))
+            for other in map(costs, points)
+        )
+
+    return [point for point in points if not is_dominated(point)]
 
 
 def front(costs: Sequence[float], values: Sequence[float]) -> list[int]:

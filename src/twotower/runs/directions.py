@@ -16,6 +16,11 @@ INDEX_FIGURES = {
 }
 """What of an index is measured; the rest of its report is settings, or equal in all runs on the same data."""
 
+INDEX_RECALL = "index/recall_at_100"
+INDEX_COSTS = ("index/latency_ms_p50", "index/bytes_per_item")
+INDEX_DIFFERENCE = "index/difference_"
+"""Before a metric of the validation split: its value through the index less its value by exact search."""
+
 OTHER_FIGURES = {
     "index/recall_at_100_by_row": True,
     "timing/train_seconds": False,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from twotower.runs.directions import higher_is_better
-from twotower.runs.result import Result, Status, best_key
+from twotower.runs.directions import INDEX_COSTS, INDEX_DIFFERENCE, INDEX_RECALL, higher_is_better
+from twotower.runs.result import VALID, Result, Status, best_key
 
 Ending = Literal[Status, "interrupted"]
 
@@ -49,6 +49,12 @@ class Outcome:
         value = self.figures.get(best_key(metric))
         return None if value is None or math.isnan(value) else value
 
+    def served(self, metric: str) -> float | None:
+        """Return a figure through the index: of `valid/...`, where the index is known to change it."""
+        value = self.figure(metric)
+        difference = self.figures.get(f"{INDEX_DIFFERENCE}{metric.removeprefix(VALID)}", 0.0)
+        return value if value is None or not metric.startswith(VALID) else value + difference
+
 
 def outcome_of(
     name: str, folder: Path, result: Result | None, seconds: float, skipped: bool, tries: str = ""
@@ -76,15 +82,28 @@ def outcome_of(
 
 
 def by_metric(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
-    """Return outcomes from best to worst; those that did not finish after those that did."""
+    """Return outcomes from best to worst; those that did not finish after those that did.
+
+    They are ordered by the metric through the index; where only indexes differ, then by latency and bytes.
+    """
     jobs = list(outcomes)
     sign = 1 if lowest_is_best(jobs, metric) else -1
+    costs = INDEX_COSTS if only_indexes(jobs, metric) else ()
 
-    def key(outcome: Outcome) -> tuple[bool, float]:
-        value = outcome.figure(metric)
-        return not outcome.finished, math.inf if value is None else sign * value
+    def key(outcome: Outcome) -> tuple[bool, float, list[float]]:
+        value = outcome.served(metric)
+        cost = [outcome.figures.get(name, math.inf) for name in costs]
+        return not outcome.finished, math.inf if value is None else sign * value, cost
 
     return sorted(jobs, key=key)
+
+
+def only_indexes(outcomes: Iterable[Outcome], metric: str) -> bool:
+    """Say whether jobs have the same towers, as far as a metric can tell, and different indexes."""
+    done = [each for each in outcomes if each.finished]
+    towers = {each.figure(metric) for each in done}
+    indexes = {tuple(map(each.figures.get, (INDEX_RECALL, INDEX_COSTS[1]))) for each in done}
+    return len(towers) == 1 < len(indexes)
 
 
 def lowest_is_best(outcomes: Iterable[Outcome], metric: str) -> bool:

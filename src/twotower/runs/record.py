@@ -16,10 +16,10 @@ from twotower.runs.provenance import (
     training_fingerprint,
     versions,
 )
-from twotower.runs.result import TARGET_REPEAT, Result, Status
+from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Result, Status
 
 QUALITY = ("metrics", "intervals", "slices", "evaluated", "baselines", "baselines_skipped", "baseline_slices")
-"""Keys that are equal for runs with the same towers, metrics and baselines."""
+"""Keys of metrics, which depend on the index in their part `test` alone (`through_index`)."""
 OF_TOWERS = (*QUALITY, "training", "curves", "timing")
 """Keys that tell of towers and of how good they are, whatever the index."""
 
@@ -89,6 +89,45 @@ def baselines_record(baselines: Mapping[str, BaselineReports]) -> dict[str, Any]
             if TARGET_REPEAT in report.slices
         },
     }
+
+
+def through_index(quality: Mapping[str, Any], served: Report | None) -> dict[str, Any]:
+    """Return the quality of towers with the test figures of the lists that their index serves.
+
+    The figures of exact search are under `test_exact` then; of an exact index, only its metrics.
+
+    Args:
+        quality: by exact search.
+        served: of the lists through the index; None where the index is exact.
+    """
+    own: dict[str, dict[str, Any]] = {"metrics": {}}
+    if served is not None:
+        own = {
+            "metrics": _prefixed(TEST, served.metrics),
+            "intervals": _prefixed(TEST, served.intervals),
+            "slices": {TEST: served.slices},
+        }
+    return dict(quality) | {
+        key: quality[key] | _renamed(quality[key], TEST, TEST_EXACT) | values for key, values in own.items()
+    }
+
+
+def by_exact_search(quality: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo `through_index`: return the quality of towers by exact search, whatever their index served."""
+    found = dict(quality)
+    for part in ("metrics", "intervals", "slices"):
+        others = {key: value for key, value in quality[part].items() if not _is_of(key, TEST_EXACT)}
+        found[part] = others | _renamed(quality[part], TEST_EXACT, TEST)
+    return found
+
+
+def _renamed(values: Mapping[str, Any], split: str, name: str) -> dict[str, Any]:
+    """Return the figures of a split, whose keys are its name or begin with it, under another name."""
+    return {name + key.removeprefix(split): value for key, value in values.items() if _is_of(key, split)}
+
+
+def _is_of(key: str, split: str) -> bool:
+    return key.partition("/")[0] == split
 
 
 def valid_figures(before: Result, quality: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,15 +9,17 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from twotower.config.errors import InputError
-from twotower.evaluation.user_values import k_of
+from twotower.evaluation.user_values import k_of, name_of
 from twotower.files.atomic import write_text_atomically
 from twotower.files.plain_values import load_json
-from twotower.runs.directions import INDEX_FIGURES, higher_is_better
+from twotower.runs.directions import INDEX_DIFFERENCE, INDEX_FIGURES, higher_is_better
 from twotower.runs.result_parts import Ancestry, Data, Part, Provenance, Training
 from twotower.runs.run_files import RESULT
 
 Status = Literal["ok", "index_rejected", "failed", "pruned"]
 VALID, BEST_VALID = "valid/", "best_valid/"
+TEST, TEST_EXACT = "test", "test_exact"
+"""Parts of the test split's figures: of the lists that the index serves, and of exact search."""
 TARGET_REPEAT = "target_repeat"  # the slices of new and of repeated targets
 COLD_START = {"model": "two towers", "content": "content neighbours", "random": "random (expected)"}
 """Who is asked for cold items, and what people call it."""
@@ -26,7 +28,8 @@ COLD_START = {"model": "two towers", "content": "content neighbours", "random": 
 class Result(BaseModel):
     """What `result.json` holds; a key that is absent, as in a run that failed, has its default.
 
-    Metric keys are `valid/` or `test/`, name, `_at_`, k; of labels without the last two. Of equal
+    Metric keys are `valid/`, `test/` or `test_exact/`, name, `_at_`, k; of labels without the last two.
+    `test/` is of the lists that the run's index serves, the others of exact search. Of equal
     fingerprints, settings and data are equal (in `configuration` but for the seed), or one training does for
     both, or towers are measured in the same way. Intervals are of 95 %; slices are split -> group -> slice ->
     key -> figure, baselines name -> metrics under the same keys, and those skipped name -> why. `rerun_of` is
@@ -96,8 +99,15 @@ class Result(BaseModel):
         }
 
     def figures(self) -> dict[str, float]:
-        """Return every finite number by key; all but metrics with their group before the name."""
-        found: dict[str, Any] = self.metrics | self.cold_start_figures()
+        """Return every finite number by key; all but metrics with their group before the name.
+
+        The test metrics of a run that has none under `test_exact/` are those of exact search.
+        """
+        tested = {
+            key.partition("/")[2]: value for key, value in self.metrics.items() if key.startswith("test/")
+        }
+        exact = {f"{TEST_EXACT}/{key}": value for key, value in tested.items()}
+        found: dict[str, Any] = exact | self.metrics | self.cold_start_figures()
         for group, values in (("index", self.index), ("timing", self.timing)):
             found |= {f"{group}/{key}": value for key, value in values.items()}
         return {key: float(value) for key, value in found.items() if is_number(value)}
@@ -117,8 +127,8 @@ class Result(BaseModel):
         """Return the figures that a sweep and TensorBoard show.
 
         Of the test metrics those at the k of the metric that chooses, and of the validation metrics that one,
-        the best checkpoint's: it is under `best_valid/`, since `valid/` is the curve. A pruned run has it
-        only, as far as it came.
+        the best checkpoint's: it is under `best_valid/`, since `valid/` is the curve. Of the test metrics by
+        exact search that one, too. A pruned run has the validation metric only, as far as it came.
         """
         monitor = self.training.monitor
         k = k_of(monitor)
@@ -132,14 +142,22 @@ class Result(BaseModel):
             for key, value in metrics.items()
             if key.startswith(VALID) and monitor in ("", key)
         }
-        test = {key: value for key, value in _at(k, metrics).items() if not key.startswith(VALID)}
-        drop = _at(k, self.index.get("label_metric_drop", {}))
+        exact = f"{TEST_EXACT}/{monitor.removeprefix(VALID)}"
+        test = {
+            key: value for key, value in _at(k, metrics).items() if key.startswith(f"{TEST}/") or key == exact
+        }
+        shown = {"recall", "ndcg", name_of(monitor)}
+        difference = {
+            key: value
+            for key, value in _at(k, self.index.get("label_difference", {})).items()
+            if name_of(key) in shown
+        }
         figures = {
             **chosen,
             **test,
             **_at(k, self.cold_start_figures()),
             **{f"index/{key}": self.index.get(key) for key in INDEX_FIGURES},
-            **{f"index/drop_{key}": value for key, value in drop.items()},
+            **{f"{INDEX_DIFFERENCE}{key}": value for key, value in difference.items()},
             **{f"timing/{key}": value for key, value in self.timing.items()},
         }
         return {key: float(value) for key, value in figures.items() if value is not None}

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from twotower.index.exact import SCAN_SHARE
 from twotower.index.index import Index
 from twotower.serving.live_items import Floats, LiveItems, Rows
-
-SCAN_SHARE = 0.25
-"""Of the items to choose from: where more has to be fetched, looking at all of them is quicker."""
 
 SCAN_ROWS = 10_000
 """So few allowed items are looked at one by one.

@@ -71,8 +71,8 @@ def test_report_of_a_sound_index() -> None:
     assert report.ok
     assert (report.recall_k, report.recall_at_100, report.missing_rate) == (100, 1.0, 0.0)
     assert report.bytes_per_item == report.index_bytes / 400
-    merged = dataclasses.replace(report, label_metric_drop={"recall_at_20": 0.01})
-    assert json.loads(json.dumps(merged.to_dict()))["label_metric_drop"] == {"recall_at_20": 0.01}
+    merged = dataclasses.replace(report, label_difference={"recall_at_20": -0.01})
+    assert json.loads(json.dumps(merged.to_dict()))["label_difference"] == {"recall_at_20": -0.01}
     assert merged.to_dict()["ok"] is True
 
 

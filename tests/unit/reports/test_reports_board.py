@@ -42,6 +42,7 @@ def result_of(valid: float, status: str = "ok", **more: Any) -> Result:
         METRIC: valid,
         "valid/recall_at_10": valid / 2,
         "test/recall_at_20": valid - 0.0625,
+        "test_exact/recall_at_20": valid - 0.03125,
     }
     index = {
         "recall_at_100": 1 - valid / 4,
@@ -50,7 +51,11 @@ def result_of(valid: float, status: str = "ok", **more: Any) -> Result:
         "dim": 64,
     }
     whole = {"status": status, "metrics": figures, "training": {"monitor": METRIC, "epoch_steps": 10}}
-    whole["index"] = index | {"label_metric_drop": {"recall_at_20": 0.0}, "recall_k": 100}
+    whole["index"] = index | {
+        "label_difference": {"recall_at_20": 0.0},
+        "label_difference_interval": {},
+        "recall_k": 100,
+    }
     whole |= {"timing": {"total_seconds": 2.0}, "curves": {METRIC: [0.03125, valid]}}
     return Result(**(whole | more))
 
@@ -68,6 +73,7 @@ COLUMNS = [
     " index/latency_ms_p50",
     " index/recall_at_100",
     " test/monitor",
+    " test_exact/monitor",
     " timing/total_seconds",
 ]
 CURVES = ["1 monitor/valid/recall_at_20", "2 train/loss", "3 valid/recall_at_20", "5 health/top_1_share"]

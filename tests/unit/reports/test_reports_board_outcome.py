@@ -22,6 +22,8 @@ RESULT = Result(
             "test/recall_at_10": 0.3,
             "test/recall_at_20": 0.4,
             "test/ndcg_at_20": 0.5,
+            "test_exact/recall_at_20": 0.41,
+            "test_exact/ndcg_at_20": 0.51,
         },
         "index": {
             "recall_at_100": 0.9,
@@ -31,7 +33,7 @@ RESULT = Result(
             "num_vectors": 1000,
             "min_recall": 0.8,
             "ok": True,
-            "label_metric_drop": {"recall_at_10": 0.0, "recall_at_20": 0.01},
+            "label_difference": {"recall_at_10": 0.0, "recall_at_20": -0.01},
             "problems": [],
         },
         "timing": {"total_seconds": 4},
@@ -44,10 +46,11 @@ def test_final_figures_are_those_at_the_k_that_chooses() -> None:
         "best_valid/recall_at_20": 0.2,
         "test/recall_at_20": 0.4,
         "test/ndcg_at_20": 0.5,
+        "test_exact/recall_at_20": 0.41,
         "index/recall_at_100": 0.9,
         "index/latency_ms_p50": 0.1,
         "index/bytes_per_item": 64.0,
-        "index/drop_recall_at_20": 0.01,
+        "index/difference_recall_at_20": -0.01,
         "timing/total_seconds": 4.0,
     }
 
@@ -102,6 +105,8 @@ def test_outcomes_of_results() -> None:
     )
     assert done.figure(METRIC) == done.figure("best_valid/recall_at_20") == 0.2
     assert done.figure("test/mrr_at_20") is None
+    assert done.served(METRIC) == 0.2 - 0.01
+    assert done.served("test/recall_at_20") == 0.4  # which is through the index already
     rejected = RESULT.having(status="index_rejected", index={"problems": ["recall is low", "and slow"]})
     assert outcome_of("c", Path("s/c"), rejected, 2.0, False).error == "recall is low; and slow"
     lost = outcome_of("d", Path("s/d"), None, 2.0, False)

@@ -122,12 +122,18 @@ def test_numbers_that_no_file_can_hold(tmp_path: Path) -> None:
         tmp_path / "run", RESULT | {"metrics": {"test/a": 0.5, "test/b": float("nan")}}, limit=float("inf")
     )
     found = read_run(run)
-    assert set(found.figures) == {"test/a", "index/bytes_per_item"}
+    assert set(found.figures) == {"test/a", "test_exact/a", "index/bytes_per_item"}
     assert found.settings["limit"] == "inf"
 
 
 def test_figures_have_their_group_and_are_numbers() -> None:
-    assert Result(**RESULT).figures() == {"test/recall_at_20": 0.25, "index/bytes_per_item": 64.0}
+    assert Result(**RESULT).figures() == {
+        "test/recall_at_20": 0.25,
+        "test_exact/recall_at_20": 0.25,  # as of runs that do not say it
+        "index/bytes_per_item": 64.0,
+    }
+    served = Result(**RESULT | {"metrics": {"test/recall_at_20": 0.25, "test_exact/recall_at_20": 0.5}})
+    assert served.figures()["test_exact/recall_at_20"] == 0.5
 
 
 def test_runs_are_of_one_configuration_if_only_the_seed_and_the_name_differ(tmp_path: Path) -> None:

@@ -162,6 +162,11 @@ def test_the_baseline_is_chosen_by_validation_and_the_right_way_round() -> None:
     assert best_by_validation(entries, "index/latency_ms_p50")[0] is entries[2]
     assert best_by_validation(entries, "test/mrr_at_20")[0] is entries[0]
     assert best_by_validation([], KEY) == (None, "")
+    equal = [
+        replace(each, figures=dict(each.figures) | {"index/recall_at_100": recall})
+        for each, recall in ((entry("a", valid=0.2), 0.9), (entry("b", valid=0.2), 1.0))
+    ]
+    assert best_by_validation(equal, KEY)[0] is equal[1]
 
 
 def write_run(
@@ -170,7 +175,7 @@ def write_run(
     folder.mkdir(parents=True)
     name, column = more.pop("loss", "a"), more.pop("column", "recall_at_20")
     (folder / "config.yaml").write_text(f"seed: {seed}\nloss: '{name}'\n", encoding="utf-8")
-    table = {"user_id": range(len(values)), column: values}
+    table = {"user_id": range(len(values)), column: values} | more.pop("table", {})
     pd.DataFrame(table).to_parquet(folder / "per_user.parquet", index=False)
     metrics = {f"valid/{column}": valid, f"test/{column}": float(np.mean(values)), "test/coverage_at_20": 0.5}
     data = {"fingerprint": "d", "audit": {"seen_filter": True}}
@@ -203,6 +208,43 @@ def test_a_whole_comparison_by_hand(runs: list[Path]) -> None:
     assert (found.delta, found.tested.low, found.tested.high) == pytest.approx((-0.125, -0.125, -0.125))
     assert found.tested.corrected == 2 / 2**8
     assert report.keys == ["loss"]
+
+
+def test_rows_that_serve_other_lists_are_never_the_same_in_every_user(tmp_path: Path) -> None:
+    values, lists = [0.25, 0.5, 0.75], [1, 2, 3]
+    approximate = {"index": {"recall_at_100": 0.9}}
+    exact = write_run(tmp_path / "exact", values, loss="a", valid=0.75, table={"list_hash": lists})
+    rows = {
+        "alike": write_run(tmp_path / "alike", values, loss="b", table={"list_hash": lists}, **approximate),
+        "other": write_run(tmp_path / "other", values, loss="c", table={"list_hash": [1, 2, 4]}),
+        "unknown": write_run(tmp_path / "unknown", values, loss="d", **approximate),
+    }
+    found = {row.entry.name: row.verdict for row in compare([exact, *rows.values()], Options()).rows}
+    assert found == {
+        "exact": "the baseline",
+        "alike": "the same in every user",
+        "other": "no difference shown",
+        "unknown": "no difference shown",
+    }
+
+
+def test_towers_under_other_indexes_are_tested_by_exact_search(tmp_path: Path) -> None:
+    """Columns of `test_exact/` are there where the index is not exact; else those of `test/` are meant."""
+    low = [0.125, 0.25, 0.375, 0.5] * 2
+    high = [value + 0.125 for value in low]
+    metrics = {"valid/recall_at_20": 0.5, "test/recall_at_20": 0.3125, "test_exact/recall_at_20": 0.4375}
+    codes = write_run(
+        tmp_path / "codes", low, loss="y", table={"test_exact/recall_at_20": high}, metrics=metrics
+    )
+    runs = [write_run(tmp_path / "exact", low, valid=0.75), codes]
+    served, exact = (
+        compare(runs, Options(metric=metric)).rows for metric in (None, "test_exact/recall_at_20")
+    )
+    assert {row.entry.name: row.value for row in served} == {"exact": 0.3125, "codes": 0.3125}
+    assert [(row.entry.name, row.verdict) for row in exact] == [
+        ("codes", "better"),
+        ("exact", "the baseline"),
+    ]
 
 
 def test_metrics_of_the_whole_catalogue_have_no_test(runs: list[Path]) -> None:

@@ -31,7 +31,8 @@ INDEX = {
     "search_args": {"nprobe": 4},
     "recall_k": 100,
     "recall_at_100": 0.98,
-    "label_metric_drop": {"recall_at_20": 0.001},
+    "label_difference": {"recall_at_20": -0.001},
+    "label_difference_interval": {"recall_at_20": [-0.002, 0.0005]},
     "latency_ms_p50": 0.05,
     "latency_ms_p99": 0.09,
     "queries_per_second": 1000.0,
@@ -120,7 +121,7 @@ def test_rich_ends_with_a_table_from_best_to_worst_then_the_failures(
 
 
 def test_rich_shows_of_the_index_what_varies(capsys: pytest.CaptureFixture[str]) -> None:
-    figures = {"best_valid/recall_at_20": 0.5, "index/recall_at_100": 1.0, "index/bytes_per_item": 264.0}
+    figures = {"best_valid/recall_at_20": 0.5, "index/recall_at_100": 1.0, "index/latency_ms_p50": 0.1}
     jobs = [
         Outcome(name, "ok", 1.0, figures | {"index/bytes_per_item": size}, None, SWEEP, None, False)
         for name, size in (("a", 264.0), ("b", 72.0))
@@ -129,9 +130,72 @@ def test_rich_shows_of_the_index_what_varies(capsys: pytest.CaptureFixture[str])
         console.sweep_started(SWEEP, 2, METRIC)
         console.sweep_ended(jobs, 2.0)
     text = capsys.readouterr().out
-    assert "bytes/item" in text
-    assert "index recall" not in text
-    assert row_of(text, "b")[3] == "72"
+    jobs_table, _, pareto = text.partition("Pareto set: 1 of 2 indexes")
+    assert "bytes/item" in jobs_table
+    assert "index recall" not in jobs_table
+    assert row_of(jobs_table, "b")[3] == "72"
+    assert row_of(pareto, "b") == ["b", "0.5000", "1.0000", "0.100", "72"]
+    assert "best  " not in text
+
+
+def index_job(name: str, difference: float, latency: float, size: float, status: str = "ok") -> Outcome:
+    figures = {
+        "best_valid/recall_at_20": 0.5,
+        "index/difference_recall_at_20": difference,
+        "index/recall_at_100": 0.9,
+        "index/latency_ms_p50": latency,
+        "index/bytes_per_item": size,
+    }
+    return Outcome(name, status, 1.0, figures, None, SWEEP / name, None, False)  # type: ignore[arg-type]
+
+
+INDEXES = [
+    index_job("beaten", -0.125, 0.2, 264.0),
+    index_job("rejected", -0.25, 0.01, 8.0, "index_rejected"),
+    index_job("codes", -0.125, 0.1, 72.0),
+    index_job("whole", 0.0, 0.2, 264.0),
+]
+
+
+def test_a_sweep_of_indexes_is_ordered_by_what_they_serve_and_has_no_best_but_a_pareto_set(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for mode in ("rich", "quiet", "jsonl"):
+        with console_of(mode) as console:
+            console.sweep_started(SWEEP, 4, METRIC)
+            console.sweep_ended(INDEXES, 2.0)
+        text = capsys.readouterr().out
+        if mode == "rich":
+            table, _, pareto = text.partition("Pareto set: 2 of 4 indexes")
+            assert "4 jobs by valid/recall@20 through the index\n" in table
+            rows = [line.split()[:3:2] for line in table.splitlines()[-4:]]
+            assert rows == [
+                ["whole", "0.5000"],
+                ["codes", "0.3750"],
+                ["beaten", "0.3750"],
+                ["rejected", "0.2500"],
+            ]
+            assert [line.split()[0] for line in pareto.splitlines()[2:4]] == ["whole", "codes"]
+            assert "best  " not in text
+        elif mode == "quiet":
+            assert text.splitlines()[0] == (
+                f"pareto  whole  {METRIC} 0.5000  index/latency_ms_p50 0.200  index/bytes_per_item 264"
+            )
+            assert text.splitlines()[-1].startswith("Pareto set of 2  3 ok, 1 index_rejected")
+        else:
+            ended = json.loads(text.splitlines()[-1])
+            assert (ended["best"], ended["pareto"]) == (None, ["whole", "codes"])
+
+
+def test_a_loss_through_the_index_is_negative_and_has_its_interval(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    slices = {"test": {}, "test_exact": {}}
+    metrics = RESULT.metrics | {"test_exact/recall_at_20": 0.26, "test_exact/ndcg_at_20": 0.13}
+    console_of("rich").result(RESULT.having(metrics=metrics, slices=slices), SWEEP, "outputs")
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "metrics recall@20 -0.0010 [-0.0020, +0.0005] against exact search" in lines
+    assert "by exact search 0.2600 0.1300" in lines
 
 
 def test_rich_in_a_terminal_closes_its_live_view_on_an_error(tmp_path: Path) -> None:
@@ -197,8 +261,12 @@ def test_a_rejected_index_is_not_offered_to_be_served(
 ) -> None:
     tiny_bundle.write(tmp_path / "bundle", held_out=222, report=tiny_bundle.BAD)
     console_of("rich").result(RESULT, tmp_path, "outputs")
-    last = f"reindex     twotower reindex run={tmp_path} index=flat_ip   (this index was rejected)"
-    assert capsys.readouterr().out.splitlines()[-1] == last
+    text = capsys.readouterr().out
+    assert "twotower serve" not in text
+    assert text.splitlines()[-2:] == [
+        f"reindex     twotower reindex run={tmp_path} index=flat_ip",
+        "rejected    the index failed its checks: serving it needs allow_rejected_index=true",
+    ]
 
 
 @pytest.mark.parametrize("mode", ["rich", "quiet", "jsonl"])

@@ -18,6 +18,7 @@ from twotower.reports.compare.entries import (
     configuration_entries,
     default_metric,
     direction_of,
+    exact_key,
     known_key,
     named_baseline,
     validation_key,
@@ -51,11 +52,14 @@ def compare(folders: Sequence[Path], options: Options, notes: Sequence[str] = ()
     shown = [*entries, *built_in] if options.with_baselines else list(entries)
     if baseline is not None and all(entry is not baseline for entry in shown):
         shown.append(baseline)
-    of_data = {
-        data: spreads([run for run in records if run.data == data], metric)
+    by_data = {
+        data: [run for run in records if run.data == data]
         for data in {run.data for run in records if run.ended}
     }
-    judge = Judge(metric, options.tests, {data: luck(found.values()) for data, found in of_data.items()})
+    of_data = {data: spreads(runs, metric) for data, runs in by_data.items()}
+    # Of the towers alone, so that one training under several indexes counts once.
+    lucks = {data: luck(spreads(runs, exact_key(metric)).values()) for data, runs in by_data.items()}
+    judge = Judge(metric, options.tests, lucks)
     rows, pairs, judgement = _judged(judge, _sorted(shown, metric), baseline, options.pairs)
     here = of_data.get(baseline.run.data, {}) if baseline is not None else {}
     return Comparison(
@@ -67,7 +71,7 @@ def compare(folders: Sequence[Path], options: Options, notes: Sequence[str] = ()
         baseline,
         chosen,
         judgement,
-        luck(here.values()),
+        lucks.get(baseline.run.data) if baseline is not None else None,
         records,
         [*notes, *more, *notes_of(options, metric, rows, len(here)), *ancestry_notes(records, names)],
         searches_of(records),
@@ -81,7 +85,8 @@ def _columns(
         return [known_key(column, "columns", records) for column in asked if column.strip()]
     of_index = any(key.split(".")[0] == "index" for key in keys) or metric.startswith("index/")
     k = (metric if "_at_" in metric else DEFAULT).rpartition("_at_")[2]
-    wanted = [validation_key(metric), *(OF_THE_INDEX if of_index else ("test/ndcg_at_20",))]
+    of_towers = (exact_key(metric), *OF_THE_INDEX) if of_index else ("test/ndcg_at_20",)
+    wanted = [validation_key(metric), *of_towers]
     wanted += [f"{COLD_START}{name}/recall_at_{k}" for name in OF_COLD_START]
     return [key for key in wanted if key != metric and any(key in record.figures for record in records)]
 

@@ -10,7 +10,7 @@ from twotower.config.problems import nearest
 from twotower.reports.compare.record import RunRecord
 from twotower.runs.directions import higher_is_better
 from twotower.runs.folder_name import without_seed
-from twotower.runs.result import is_number
+from twotower.runs.result import TEST_EXACT, is_number
 
 DEFAULT = "test/recall_at_20"
 COLD_START = "cold_start/"
@@ -28,21 +28,32 @@ SHORT_LABELS = {
 def column_of(key: str) -> str | None:
     """Return the column of per_user.parquet that a key averages, None where users have no such figure."""
     split, _, name = key.rpartition("/")
-    return name if split == "test" else None
+    return {"test": name, TEST_EXACT: key}.get(split)
 
 
 def validation_key(key: str) -> str:
     """Return the figure to choose by: of a test metric the one on the validation split, else itself."""
     if key.startswith(COLD_START):  # measured on the test split, too
         return f"valid/{key.rpartition('/')[2]}"
-    return key.replace("test/", "valid/", 1) if key.startswith("test/") else key
+    split, _, name = key.partition("/")
+    return f"valid/{name}" if split in ("test", TEST_EXACT) else key
+
+
+def exact_key(key: str) -> str:
+    """Return the figure of the towers alone: of a test metric the one by exact search, else itself."""
+    return key.replace("test/", f"{TEST_EXACT}/", 1) if key.startswith("test/") else key
 
 
 def label(key: str) -> str:
-    """Return a key as a column's heading: `recall@20`, `valid recall@20`, `cold recall@20`, `p50 ms`."""
+    """Return a key as a column's heading: `recall@20`, `valid recall@20`, `exact recall@20`, `p50 ms`."""
     if key in SHORT_LABELS:
         return SHORT_LABELS[key]
-    shown = key.removeprefix("test/").removeprefix(f"{COLD_START}model/").removeprefix(COLD_START)
+    shown = (
+        key.removeprefix("test/")
+        .replace(f"{TEST_EXACT}/", "exact/")
+        .removeprefix(f"{COLD_START}model/")
+        .removeprefix(COLD_START)
+    )
     return shown.replace("_at_", "@").replace("/", " ")
 
 
@@ -163,6 +174,7 @@ def baseline_entries(records: Iterable[RunRecord]) -> list[Entry]:
     for record in records:
         for name, figures in record.result.baselines.items() if record.ended else ():
             known = {key: value for key, value in figures.items() if is_number(value)}
+            known |= {exact_key(key): value for key, value in known.items()}  # no index is in between
             found.setdefault(name, Entry(name, "baseline", (record,), known))
     return list(found.values())
 
@@ -170,14 +182,20 @@ def baseline_entries(records: Iterable[RunRecord]) -> list[Entry]:
 def best_by_validation(entries: Sequence[Entry], metric: str) -> tuple[Entry | None, str]:
     """Return the best row by the validation split, and how it was chosen in words.
 
-    Never by the test split: the best of many on it is partly the luckiest on it, and every other run would
-    be measured against that luck.
+    Of rows that are equal there, as those of one training under several indexes, it is the one whose index
+    has the highest recall. Never by the test split: the best of many on it is partly the luckiest on it, and
+    every other run would be measured against that luck.
     """
     key = validation_key(metric)
     judged = [entry for entry in entries if key in entry.figures]
     higher = direction_of(key, judged)
     if judged and higher is not None:
-        best = (max if higher else min)(judged, key=lambda entry: entry.figures[key])
+        sign = 1 if higher else -1
+
+        def merit(entry: Entry) -> tuple[float, float]:
+            return sign * entry.figures[key], entry.figures.get(OF_THE_INDEX[0], 0.0)
+
+        best = max(judged, key=merit)
         return best, f"the best by {label(key)}" + (", not by the test split" if key != metric else "")
     if entries:
         why = f"{label(key)} has no better direction" if judged else f"no run has {label(key)} to choose by"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from twotower.reports.compare.entries import Entry, column_of, direction_of, written
+from twotower.reports.compare.entries import OF_THE_INDEX, Entry, column_of, direction_of, written
 from twotower.reports.compare.paired import (
     Luck,
     bootstrap_intervals,
@@ -73,7 +73,7 @@ class Judge:
         self.column = column_of(metric)
         self.tests = tests and self.column is not None
         self.tables: list[UserTable] = []
-        self.by_content: dict[tuple[bytes, bytes], int] = {}
+        self.by_content: dict[tuple[bytes, ...], int] = {}
         self.read: dict[int, int | UnpairedError] = {}
 
     def judge(self, pairs: Sequence[tuple[Entry, Entry]]) -> Judgement:
@@ -114,11 +114,11 @@ class Judge:
         return first, second
 
     def _number(self, entry: Entry) -> int:
-        """Return the number of a row's values: rows of the same towers have the same one."""
+        """Return the number of a row's values: rows that serve the same lists have the same one."""
         if id(entry) not in self.read:
             try:
                 table = self._values(entry)
-                content = table.users.tobytes(), table.values.tobytes()
+                content = table.users.tobytes(), table.values.tobytes(), _lists(entry, table)
                 if content not in self.by_content:
                     self.by_content[content] = len(self.tables)
                     self.tables.append(table)
@@ -168,6 +168,14 @@ class Judge:
         if self._number(left) != key[0]:
             figures = replace(figures, low=-figures.high, high=-figures.low)
         return judged(left, right, self.metric, delta, figures, self.luck.get(left.run.data))
+
+
+def _lists(entry: Entry, table: UserTable) -> bytes:
+    """Return what is equal for rows that serve the same lists; of a row that recorded none, by its index."""
+    if table.lists is not None:
+        return table.lists.tobytes()
+    is_exact = entry.figures.get(OF_THE_INDEX[0], 1.0) == 1.0
+    return b"" if is_exact or not entry.trained else entry.name.encode()
 
 
 def judged(

@@ -4,7 +4,7 @@ from typing import Any
 
 from twotower.reports.compare.columns import label_of
 from twotower.reports.compare.comparison import Comparison, Row, telling_keys
-from twotower.reports.compare.entries import column_of, label, validation_key, written
+from twotower.reports.compare.entries import column_of, exact_key, label, validation_key, written
 from twotower.reports.compare.judge import NOT_COMPARABLE
 from twotower.reports.compare.parallel import parallel
 from twotower.reports.pareto import front
@@ -63,8 +63,8 @@ def picked(comparison: Comparison) -> set[int]:
     by_training: dict[tuple[float | None, ...], int] = {}
     for number in [*baseline, *comparable]:
         figures = comparable[number].entry.figures
-        # Curves and slices of one training under several indexes would lie on top of each other.
-        quality = figures.get(comparison.metric), figures.get(validation_key(comparison.metric))
+        # Curves of one training under several indexes would lie on top of each other.
+        quality = figures.get(exact_key(comparison.metric)), figures.get(validation_key(comparison.metric))
         by_training.setdefault(quality, number)
     return set(list(by_training.values())[:MOST_PICKED])
 
@@ -119,21 +119,20 @@ def _qualities(comparison: Comparison) -> dict[str, dict[int, float]]:
 
     Where all rows have the same towers, only the index tells them apart.
     """
-    column = column_of(comparison.metric)
     through, exact = {}, {}
     for number, row in _comparable(comparison).items():
         if not row.entry.trained:
             continue
-        drop = row.entry.run.result.index.get("label_metric_drop", {}).get(column)
-        if column and row.value is not None and isinstance(drop, int | float):
-            through[number] = row.value - drop
+        if row.value is not None and column_of(comparison.metric):
+            through[number] = row.value
         if (recall := row.entry.figures.get("index/recall_at_100")) is not None:
             exact[number] = recall
     found = {
         f"{label(comparison.metric)} through the index": through,
         "index recall@100 of exact search": exact,
     }
-    if len({comparison.rows[number - 1].value for number in through}) == 1:
+    towers = exact_key(comparison.metric)
+    if len({comparison.rows[number - 1].entry.figures.get(towers) for number in through}) == 1:
         found = dict(reversed(found.items()))
     return {name: values for name, values in found.items() if values}
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from twotower.evaluation.user_values import LIST_HASH
 from twotower.reports.compare.entries import Entry
+from twotower.runs.result import TEST_EXACT
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 
 
@@ -17,11 +19,15 @@ class UnpairedError(Exception):
 
 @dataclass(frozen=True)
 class UserTable:
-    """Values of one row, [S, Q], a line a seed, by sorted user [Q]; a baseline has no seed to change them."""
+    """Values of one row, [S, Q], a line a seed, by sorted user [Q]; a baseline has no seed to change them.
+
+    `lists` [S, Q] has a number for each list, equal for equal lists; None where a run recorded none.
+    """
 
     users: np.ndarray
     values: np.ndarray
     has_seed: bool = True
+    lists: np.ndarray | None = None
 
     @property
     def seeds_known(self) -> bool:
@@ -40,7 +46,21 @@ def read_values(entry: Entry, column: str) -> UserTable:
     for run, (others, _) in zip(entry.runs, tables, strict=True):
         if reason := other_users(users, others):
             raise UnpairedError(f"{run.folder}: {reason} than the configuration's first run")
-    return UserTable(users, np.stack([values for _, values in tables]))
+    lists = [_list_hashes(run.folder / PER_USER, column) for run in entry.runs]
+    return UserTable(users, np.stack([values for _, values in tables]), lists=_stacked(lists))
+
+
+def _list_hashes(path: Path, column: str) -> np.ndarray | None:
+    """Return the numbers of the lists that a column is of; None where the run recorded none."""
+    try:
+        return read_column(path, column.removesuffix(column.rpartition("/")[2]) + LIST_HASH)[1]
+    except UnpairedError:
+        return None
+
+
+def _stacked(lists: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    known = [each for each in lists if each is not None]
+    return np.stack(known) if len(known) == len(lists) else None
 
 
 def other_users(one: np.ndarray, other: np.ndarray) -> str:
@@ -53,7 +73,10 @@ def other_users(one: np.ndarray, other: np.ndarray) -> str:
 
 
 def read_column(path: Path, column: str, baseline: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sorted users of a table and their values of a metric. Raises UnpairedError: it has none."""
+    """Return the sorted users of a table and their values of a metric. Raises UnpairedError: it has none.
+
+    Where the index is exact, columns of `test_exact/` are those without it.
+    """
     if not path.is_file():
         raise UnpairedError(f"it has no {path.name}")
     wanted = ["user_id", column] + (["baseline"] if baseline else [])
@@ -80,12 +103,14 @@ def _columns(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
 
     try:
         with ParquetFile(path, page_checksum_verification=True) as file:
-            missing = [name for name in wanted if name not in file.schema_arrow.names]
+            known = file.schema_arrow.names
+            stored = [name if name in known else name.removeprefix(f"{TEST_EXACT}/") for name in wanted]
+            missing = [name for name in stored if name not in known]
             if missing:
                 raise UnpairedError(
                     f"{path.name} has no column {missing[0]}; a figure of the whole catalogue has none"
                 )
-            table = file.read(columns=list(wanted), use_threads=False)
-            return {name: table[name].to_numpy() for name in wanted}
+            table = file.read(columns=stored, use_threads=False)
+            return {name: table[each].to_numpy() for name, each in zip(wanted, stored, strict=True)}
     except (ArrowException, OSError) as error:
         raise UnpairedError(f"{path.name} is damaged ({' '.join(str(error).split())[:120]})") from error

@@ -19,6 +19,7 @@ from twotower.reports.console.console import (
     only_seeds,
 )
 from twotower.reports.console.rich import Rich
+from twotower.runs.directions import INDEX_COSTS
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import Result
 from twotower.runs.run_files import TRAIN_LOG
@@ -83,7 +84,8 @@ class _JsonLines(Console):
     def sweep_ended(self, outcomes: Sequence[Outcome], seconds: float, findings: Findings = NOTHING) -> None:
         """Emit the best job, how many ended how, every failure, means over seeds, and what a search found.
 
-        There is no best job where only the seed varies, or where a search has several objectives.
+        There is no best job where only the seed varies, or where a search has several objectives. Where only
+        the index varies, `pareto` has the jobs that no other dominates in metric, latency and bytes.
         """
         best = findings.winner(outcomes, self.metric)
         _emit(
@@ -92,6 +94,7 @@ class _JsonLines(Console):
             metric=self.metric if best is None else best.metric,
             best=None if best is None else best.job,
             value=None if best is None else best.value,
+            pareto=[each.name for each in findings.indexes(outcomes, self.metric)] or None,
             counts=counted(outcomes),
             failed=[vars(outcome) for outcome in outcomes if outcome.status == "failed"],
             seeds=[vars(each) for each in findings.seeds],
@@ -148,6 +151,12 @@ class _Quiet(Console):
                     f"{key} {form_of(key).format(row['values'][key])}" for key in row["values"]
                 )
                 print(f"pareto  {row['job']}  {values}  {findings.settings(row['job'])}")
+        elif indexes := findings.indexes(outcomes, self.metric):
+            for each in indexes:
+                figures = (
+                    f"{key} {form_of(key).format(each.served(key))}" for key in (self.metric, *INDEX_COSTS)
+                )
+                print("  ".join(["pareto", each.name, *figures]))
         elif findings.command:
             print(f"command  {findings.command}")
         print(f"{self._found(outcomes, findings)}  {counts or 'no jobs'}  {self.folder}")
@@ -155,6 +164,8 @@ class _Quiet(Console):
     def _found(self, outcomes: Sequence[Outcome], findings: Findings) -> str:
         if len(findings.objectives) > 1:
             return f"Pareto set of {len(findings.best)}"
+        if indexes := findings.indexes(outcomes, self.metric):
+            return f"Pareto set of {len(indexes)}"
         if only_seeds(outcomes):
             means = (
                 f"{each.metric} {each.mean:.4f} [{each.interval[0]:.4f}, {each.interval[1]:.4f}]"

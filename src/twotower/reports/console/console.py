@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from twotower.reports.pareto import points_of, unbeaten
 from twotower.runs.folder_name import short_words
-from twotower.runs.outcome import Ending, Outcome, best_of, by_metric, lowest_is_best
+from twotower.runs.outcome import Ending, Outcome, best_of, by_metric, lowest_is_best, only_indexes
 from twotower.runs.result import Result
 
 FORMS = {"latency": "{:.3f}", "seconds": "{:.2f}", "bytes": "{:,.0f}", "queries": "{:,.0f}"}
@@ -87,7 +88,7 @@ class Findings:
         return next((row for row in self.search.get("trials", ()) if row["job"] == job), {})
 
     def winner(self, outcomes: Sequence[Outcome], metric: str) -> Winner | None:
-        """Return the best job; None if no job is good, or several objectives or only seeds compete."""
+        """Return the best job; None if no job is good, or several objectives, seeds or indexes compete."""
         if self.look:
             best = self.look["best"]
             return best and Winner(best["job"], self.look["metric"], best["value"])
@@ -96,9 +97,21 @@ class Findings:
                 return None
             (objective,) = self.objectives
             return Winner(self.best[0]["job"], objective, self.best[0]["values"][objective])
-        found = None if only_seeds(outcomes) else best_of(outcomes, metric)
-        value = None if found is None else found.figure(metric)
+        undecided = only_seeds(outcomes) or only_indexes(outcomes, metric)
+        found = None if undecided else best_of(outcomes, metric)
+        value = None if found is None else found.served(metric)
         return None if found is None or value is None else Winner(found.name, metric, value)
+
+    def indexes(self, outcomes: Sequence[Outcome], metric: str) -> list[Outcome]:
+        """Return the jobs whose index no other dominates, from best to worst; none where towers differ.
+
+        What counts is the metric through the index, latency and bytes. Rejected indexes do not take part.
+        """
+        if self.search or self.look or not only_indexes(outcomes, metric):
+            return []
+        able = [each for each in outcomes if each.status == "ok"]
+        names = {point.name for point in unbeaten(points_of(able, metric)[1])}
+        return [each for each in by_metric(able, metric) if each.name in names]
 
     def goes_by(self, outcomes: Sequence[Outcome], metric: str) -> bool:
         """Say whether jobs compete by this metric alone, and in the direction that is its better one."""

@@ -17,7 +17,7 @@ from twotower.bundle.manifest import read_manifest
 from twotower.bundle.notices import rejection
 from twotower.config.errors import InputError
 from twotower.config.progress import in_words
-from twotower.reports.console import first_look, tables
+from twotower.reports.console import first_look, index_tables, tables
 from twotower.reports.console.console import (
     NOTHING,
     Console,
@@ -89,7 +89,7 @@ class Rich(Console):
         if result.cold_start:
             self.screen.print(tables.cold_start_table(result.cold_start))
         if result.index:
-            self.screen.print(tables.index_table(result.index))
+            self.screen.print(index_tables.index_table(result.index))
         self.say(f"run folder  {folder}")
         self._say_next(folder.parent, Path(output_root), folder)
 
@@ -161,6 +161,8 @@ class Rich(Console):
             self.screen.print(tables.pareto_table(findings))
             self.say(f"commands    of each, ready to be typed: search.best in {self.folder / SWEEP}")
             return
+        if indexes := findings.indexes(outcomes, self.metric):
+            self.screen.print(index_tables.pareto_table(indexes, len(outcomes), self.metric))
         best = findings.winner(outcomes, self.metric)
         if best is None:
             return
@@ -177,7 +179,8 @@ def _commands_of(run: Path) -> Iterator[str]:
     with contextlib.suppress(InputError):  # a damaged bundle: `twotower serve` says in what way
         manifest = read_manifest(run / BUNDLE)
     if manifest is not None and rejection(manifest):
-        yield f"reindex     twotower reindex run={folder} index=flat_ip   (this index was rejected)"
+        yield f"reindex     twotower reindex run={folder} index=flat_ip"
+        yield "rejected    the index failed its checks: serving it needs allow_rejected_index=true"
         return
     if manifest is not None and manifest.held_out_interactions:
         yield f"all data    twotower train refresh={folder}   (this bundle does not know the test window)"

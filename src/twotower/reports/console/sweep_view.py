@@ -74,7 +74,7 @@ class SweepView:
         parts = [
             f"{len(self.outcomes)}{'' if self.num_jobs is None else f'/{self.num_jobs}'} jobs",
             "" if not left else f"about {in_words(left)} left",
-            "" if best is None else f"best so far {best.figure(self.metric):.4f}  {best.label}",
+            "" if best is None else f"best so far {best.served(self.metric):.4f}  {best.label}",
         ]
         return "  ".join(part for part in parts if part)
 

@@ -10,7 +10,7 @@ from twotower.config.progress import in_words
 from twotower.evaluation.user_values import k_of
 from twotower.reports.console.console import NOTHING, Findings, form_of, only_seeds
 from twotower.runs.outcome import Outcome, lowest_is_best
-from twotower.runs.result import COLD_START, TARGET_REPEAT, Result
+from twotower.runs.result import COLD_START, TARGET_REPEAT, TEST_EXACT, Result
 
 COLUMNS = ("recall_at_10", "recall_at_20", "ndcg_at_10", "ndcg_at_20", "mrr_at_20", "coverage_at_20")
 MOST_COLUMNS = 5
@@ -33,19 +33,22 @@ def audit_table(rows: Sequence[tuple[str, str]]) -> Table:
 
 
 def quality_table(result: Result) -> Table:
-    """Return model and baselines on the test split."""
+    """Return model and baselines on the test split: the lists that the index serves, then exact search."""
     metrics, intervals = result.metrics, result.intervals
     tested = [key.removeprefix("test/") for key in metrics if key.startswith("test/")]
     keys = ([key for key in COLUMNS if key in tested] or tested)[:MOST_COLUMNS]
     table = plain_table("test split")
     table.add_column("", no_wrap=True)
     for key in keys:
-        table.add_column(_short(key), justify="right", no_wrap=True)
+        table.add_column(short(key), justify="right", no_wrap=True)
     table.add_row("two towers", *(f"{metrics[f'test/{key}']:.4f}" for key in keys), style="bold")
     half = [_half_width(intervals.get(f"test/{key}")) for key in keys]
     table.add_row("  95 % interval", *half, style="dim")
+    if TEST_EXACT in result.slices:
+        exact = [figure(metrics.get(f"{TEST_EXACT}/{key}")) for key in keys]
+        table.add_row("  by exact search", *exact, style="dim")
     for name, values in result.baselines.items():
-        table.add_row(name, *(_figure(values.get(f"test/{key}")) for key in keys))
+        table.add_row(name, *(figure(values.get(f"test/{key}")) for key in keys))
     return table
 
 
@@ -72,9 +75,9 @@ def repeats_table(result: Result) -> Table:
     table.add_column("", no_wrap=True)
     for part in parts:
         for key in keys:
-            table.add_column(f"{part} {_short(key)}", justify="right", no_wrap=True)
+            table.add_column(f"{part} {short(key)}", justify="right", no_wrap=True)
     for who, found in slices.items():
-        figures = [_figure(found.get(part, {}).get(key)) for part in parts for key in keys]
+        figures = [figure(found.get(part, {}).get(key)) for part in parts for key in keys]
         table.add_row(who, *figures, style="bold" if who == "two towers" else "")
     return table
 
@@ -89,35 +92,12 @@ def cold_start_table(found: Mapping[str, Any]) -> Table:
     asked = {who: words for who, words in COLD_START.items() if who in found}
     for who, words in asked.items():
         for key in keys:
-            heading = "\n".join([*words.split(), _short(key)])
+            heading = "\n".join([*words.split(), short(key)])
             style = "bold" if who == "model" else ""
             table.add_column(heading, justify="right", no_wrap=True, style=style)
     for part in parts:
-        figures = [_figure(found[who][part].get(key)) for who in asked for key in keys]
+        figures = [figure(found[who][part].get(key)) for who in asked for key in keys]
         table.add_row(part.replace("_", " "), *figures)
-    return table
-
-
-def index_table(index: Mapping[str, Any]) -> Table:
-    """Return what the index is and what it costs."""
-    search = ", ".join(f"{key} {value}" for key, value in index["search_args"].items()) or "every item"
-    drop = index["label_metric_drop"]
-    shown = [key for key in ("recall_at_20", "ndcg_at_20") if key in drop] or list(drop)[:2]
-    rows = {
-        "kind": f"{index['type']} ({index['factory']}), searching {search}",
-        f"recall@{index['recall_k']}": f"{index['recall_at_100']:.4f} against exact search",
-        "cost on labels": ", ".join(f"{_short(key)} {0.0 - drop[key]:+.4f}" for key in shown),
-        "latency": f"p50 {index['latency_ms_p50']:.3f} ms, p99 {index['latency_ms_p99']:.3f} ms a query",
-        "throughput": f"{index['queries_per_second']:,.0f} queries/s in a batch",
-        "size": f"{index['index_bytes']:,} bytes, {index['bytes_per_item']:.0f} an item",
-        "checks": "ok" if index["ok"] else "REJECTED: " + "; ".join(index["problems"]),
-    }
-    for each in index.get("shorter", ()):
-        costs = (f"{_short(key)} {0.0 - each['label_metric_drop'][key]:+.4f}" for key in shown)
-        rows[f"dim {each['dim']}"] = ", ".join([*costs, f"{each['index_bytes']:,} bytes"])
-    table = plain_table("index", show_header=False)
-    for name, value in rows.items():
-        table.add_row(name, value)
     return table
 
 
@@ -129,17 +109,20 @@ def sweep_table(outcomes: Sequence[Outcome], metric: str, findings: Findings = N
     winner = findings.winner(shown, metric)
     index = [key for key in INDEX_COLUMNS if len({each.figure(key) for each in shown}) > 1]
     order = ", lowest first" if lowest_is_best(shown, metric) else ""
-    title = f"{len(shown)} jobs by {_short(metric)}{order}" if len(shown) != 1 else "1 job"
+    through = (
+        " through the index" if any(each.served(metric) != each.figure(metric) for each in shown) else ""
+    )
+    title = f"{len(shown)} jobs by {short(metric)}{through}{order}" if len(shown) != 1 else "1 job"
     lines = []
     for outcome in shown:
-        figures = [_figure(outcome.figure(key)) for key in (metric, metric.replace("valid/", "test/"))]
-        figures += [_figure(outcome.figure(key), form_of(key)) for key in index]
+        figures = [figure(outcome.served(key)) for key in (metric, metric.replace("valid/", "test/"))]
+        figures += [figure(outcome.figure(key), form_of(key)) for key in index]
         seconds = "before" if outcome.skipped else f"{outcome.seconds:.1f}"
         style = "bold" if winner and winner.job == outcome.name else _style(outcome)
         lines.append((outcome.name, [outcome.status, *figures, seconds], style))
-    valid = f"valid {_short(metric.removeprefix('valid/'))}"
+    valid = f"valid {short(metric.removeprefix('valid/'))}"
     headings = ["status", valid, "test", *(INDEX_COLUMNS[key] for key in index), "seconds"]
-    return _jobs(f"{len(shown)} seeds" if only_seeds(shown) else title, headings, lines, findings)
+    return jobs_table(f"{len(shown)} seeds" if only_seeds(shown) else title, headings, lines, findings)
 
 
 def _by_objectives(shown: Sequence[Outcome], findings: Findings) -> Table:
@@ -147,7 +130,7 @@ def _by_objectives(shown: Sequence[Outcome], findings: Findings) -> Table:
     left = [outcome for outcome in shown if outcome.name not in best]
     lines = [(each.name, [each.status, *_reached(each.name, findings)], _style(each)) for each in left]
     title = f"{len(left)} {'other job' if best else 'job'}{'' if len(left) == 1 else 's'}"
-    return _jobs(title, ["status", *_headings(findings)], lines, findings)
+    return jobs_table(title, ["status", *_headings(findings)], lines, findings)
 
 
 def pareto_table(findings: Findings) -> Table:
@@ -156,10 +139,13 @@ def pareto_table(findings: Findings) -> Table:
     lines = [(job, _reached(job, findings), "") for job in jobs]
     num_trials = len(findings.search["trials"])
     title = f"Pareto set: {len(jobs)} of {num_trials} trials, beaten by none in all objectives"
-    return _jobs(title, _headings(findings), lines, findings)
+    return jobs_table(title, _headings(findings), lines, findings)
 
 
-def _jobs(title: str, headings: Sequence[str], lines: Sequence[Line], findings: Findings) -> Table:
+def jobs_table(
+    title: str, headings: Sequence[str], lines: Sequence[Line], findings: Findings = NOTHING
+) -> Table:
+    """Return a table with a row a job, and its settings where a search varies them."""
     table = plain_table(title)
     settings = {job: findings.settings(job) for job, _, _ in lines}
     shown = any(settings.values())
@@ -187,12 +173,12 @@ def plain_table(title: str | None = None, show_header: bool = True) -> Table:
 
 def _headings(findings: Findings) -> list[str]:
     arrows = {"maximize": "↑", "minimize": "↓"}
-    return [f"{_short(key).replace('/', ' ', 1)} {arrows[way]}" for key, way in findings.objectives.items()]
+    return [f"{short(key).replace('/', ' ', 1)} {arrows[way]}" for key, way in findings.objectives.items()]
 
 
 def _reached(job: str, findings: Findings) -> list[str]:
     values = findings.values(job)
-    return [_figure(values.get(key), form_of(key)) for key in findings.objectives]
+    return [figure(values.get(key), form_of(key)) for key in findings.objectives]
 
 
 def _style(outcome: Outcome) -> str:
@@ -201,11 +187,11 @@ def _style(outcome: Outcome) -> str:
 
 def ended_line(outcome: Outcome, metric: str) -> str:
     """Return one line for a job that ended."""
-    value = outcome.figure(metric)
+    value = outcome.served(metric)
     parts = [
         f"{outcome.status:<14}",
         outcome.label,
-        "" if value is None else f"{_short(metric)} {value:.4f}",
+        "" if value is None else f"{short(metric)} {value:.4f}",
         "" if outcome.skipped else in_words(outcome.seconds),
         remark(outcome),
         outcome.name if outcome.tries else "",
@@ -225,11 +211,13 @@ def remark(outcome: Outcome) -> str:
     return f"towers of {source.name if inside else outcome.reused_from}"
 
 
-def _short(key: str) -> str:
+def short(key: str) -> str:
+    """Return a key as tables show it: `recall@20` of `recall_at_20`."""
     return key.replace("_at_", "@")
 
 
-def _figure(value: float | None, form: str = "{:.4f}") -> str:
+def figure(value: float | None, form: str = "{:.4f}") -> str:
+    """Return a figure as text, empty where there is none."""
     return "" if value is None else form.format(value)
 
 

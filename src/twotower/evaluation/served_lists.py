@@ -1,0 +1,108 @@
+"""The lists that a service returns: candidates of the index, scored again with whole vectors.
+
+Shapes: N items, Q users of a holdout, b of a group, M candidates, D embedding.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from twotower.config.progress import Progress
+from twotower.data.dataset import Holdout
+from twotower.data.history import History
+from twotower.evaluation.candidates import Pairs
+from twotower.evaluation.evaluator import Evaluator, Report, joined
+from twotower.evaluation.predict import encode_catalogue, encode_every_user
+from twotower.evaluation.ranking import item_popularity, without_seen
+from twotower.evaluation.top_k import exact_top_k
+from twotower.index.exact import SCAN_SHARE
+from twotower.index.index import Index
+from twotower.towers.two_tower import TwoTower
+
+VALUES_AT_ONCE = 2**24  # of candidates' vectors; as float32 they are 64 MiB
+
+
+def evaluate_index(
+    model: TwoTower, index: Index, holdout: Holdout, evaluator: Evaluator, log: History
+) -> Report:
+    """Evaluate what a service over this index returns, for each k a request for k items.
+
+    Metrics of labels are left out: they are of scores, which no index changes.
+
+    Args:
+        model: the towers.
+        index: over their item vectors, search arguments set.
+        holdout: the split.
+        evaluator: what is measured.
+        log: what came before the holdout; says what is popular or cold.
+    """
+    items, users = encode_catalogue(model).cpu(), torch.from_numpy(encode_every_user(model, holdout))
+    popularity, excluded = item_popularity(log, len(items)), evaluator.excluded(holdout)
+    tops = {k: served_top(index, items, users, k, excluded) for k in evaluator.ks}
+    return joined([evaluator.at(k).evaluate(top, holdout, popularity) for k, top in tops.items()])
+
+
+def served_top(
+    index: Index, items: Tensor, users: Tensor, k: int, excluded: Pairs | None
+) -> NDArray[np.int64]:
+    """Return the item rows [Q, k] that a service recommends, best first, 0 where no item is left.
+
+    As `serving.best_items` does: the index is asked for k and as many more as are excluded, and what it
+    returns is ordered by exact scores. Where that is a large share of the catalogue, the searched cells hold
+    fewer than k, or the index is exact, so that this gives the same, all items are scored.
+
+    Args:
+        index: over the items.
+        items: [N, D]; the item of row r stands at r - 1.
+        users: [Q, D].
+        k: how many items are requested.
+        excluded: items that a user must not be shown.
+    """
+    none = np.zeros(0, dtype=np.int64)
+    num_items, num_users = len(items), len(users)
+    owners, rows = np.unique(np.stack(excluded or (none, none)), axis=1)
+    ends = np.cumsum(np.bincount(owners, minlength=num_users))
+    wanted = np.diff(ends, prepend=0) + min(k, num_items)
+    top = np.zeros((num_users, k), dtype=np.int64)
+    is_scanned = (wanted >= SCAN_SHARE * num_items) | index.is_exact
+
+    def seen_by(group: NDArray[np.int64]) -> Pairs:
+        """Return what the users of a group must not be shown, by position in the group."""
+        sizes = wanted[group] - min(k, num_items)
+        firsts = np.repeat(ends[group] - np.cumsum(sizes), sizes)
+        return np.repeat(np.arange(len(group)), sizes), rows[firsts + np.arange(sizes.sum())]
+
+    with Progress("index: recommending to users", num_users) as tell:
+        num_done = 0
+        for group in _groups(np.where(is_scanned, 0, wanted), items.shape[1]):
+            tell(num_done)
+            num_done += len(group)
+            found = index.search(users[group].numpy(), int(wanted[group].max())).rows.copy()
+            found[np.arange(found.shape[1]) >= wanted[group][:, None]] = 0
+            candidates = without_seen(found, seen_by(group), num_items, found.shape[1])
+            top[group] = _best(candidates, items, users[group], k)
+            is_scanned[group] |= (candidates > 0).sum(axis=1) < k
+    scanned = np.flatnonzero(is_scanned)
+    if len(scanned):
+        top[scanned], _ = exact_top_k(users[scanned], items, k, seen_by(scanned))
+    return top
+
+
+def _groups(sizes: NDArray[np.int64], dim: int) -> Iterator[NDArray[np.int64]]:
+    """Yield users who want something from the index, a power of two together, so that memory is bounded."""
+    powers = np.ceil(np.log2(np.maximum(sizes, 1))).astype(np.int64)
+    for power in np.unique(powers[sizes > 0]):
+        group = np.flatnonzero((powers == power) & (sizes > 0))
+        yield from np.array_split(group, -(-(len(group) * dim << int(power)) // VALUES_AT_ONCE))
+
+
+def _best(candidates: NDArray[np.int64], items: Tensor, users: Tensor, k: int) -> NDArray[np.int64]:
+    """Return the k best candidates [b, M] of users [b, D] by exact scores, equal ones lower row first."""
+    rows = torch.from_numpy(np.sort(candidates, axis=1))
+    scores = torch.einsum("bmd,bd->bm", items[(rows - 1).clamp(min=0)], users)
+    order = scores.masked_fill_(rows == 0, -torch.inf).argsort(dim=1, descending=True, stable=True)[:, :k]
+    best = rows.gather(1, order).numpy()
+    return np.pad(best, ((0, 0), (0, k - best.shape[1])))

@@ -1,0 +1,146 @@
+"""A run's test metrics are those of the lists that its bundle serves, whichever run trained the towers."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from in_process import run_script
+
+from twotower.data.build import build_dataset
+from twotower.pipeline.run_config import RunConfig
+from twotower.pipeline.stages import needs_of
+from twotower.runs.run import Run
+from twotower.serving.requests import Request
+from twotower.serving.retriever import Retriever
+
+TINY = [
+    "data=synthetic",
+    "data.num_users=400",
+    "data.num_items=900",
+    "data.num_interactions=9000",
+    "trainer=smoke",
+    "metrics.num_bootstrap=200",
+    "metrics.ks=[5,20]",
+    *(f"~baselines.{name}" for name in ("ease", "trend_ease", "item_knn", "content_knn")),
+    "console=quiet",
+    "name=t",
+]
+EXACT = ("index=flat_ip",)
+CODES = ("index=ivf_pq", "index.num_subquantizers=1", "index.num_bits=4", "index.min_recall=0.01")
+"""So coarse that many users get other lists."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of an exact index, and of codes over its towers; in another folder in the other order."""
+    root = tmp_path_factory.mktemp("outputs")
+    for name, jobs in {"exact_first": (EXACT, CODES), "codes_first": (CODES, EXACT)}.items():
+        for job in jobs:
+            done = run_script("train", *TINY, f"output_root={root / name}", *job)
+            assert done.returncode == 0, done.stdout + done.stderr
+    return root
+
+
+def run_of(root: Path, index: str) -> Path:
+    (found,) = [path.parent for path in root.glob("t/*/result.json") if kind_of(path.parent) == index]
+    return found
+
+
+def kind_of(run: Path) -> str:
+    return str(result_of(run)["index"]["type"])
+
+
+def result_of(run: Path) -> dict[str, Any]:
+    return dict(json.loads((run / "result.json").read_text()))
+
+
+def test_what_a_run_reports_does_not_depend_on_whose_towers_it_took(root: Path) -> None:
+    for index in ("flat_ip", "ivf_pq"):
+        runs = [run_of(root / name, index) for name in ("exact_first", "codes_first")]
+        first, second = map(result_of, runs)
+        assert ("training_reused_from" in first) != ("training_reused_from" in second)
+        for part in ("metrics", "intervals", "slices", "evaluated"):
+            assert first[part] == second[part], (index, part)
+        tables = [pd.read_parquet(run / "per_user.parquet") for run in runs]
+        assert tables[0].equals(tables[1][tables[0].columns])
+
+
+def test_figures_of_exact_search_stand_next_to_those_of_the_index(root: Path) -> None:
+    exact, codes = (result_of(run_of(root / "exact_first", name)) for name in ("flat_ip", "ivf_pq"))
+    by_exact_search = {key: value for key, value in exact["metrics"].items() if key[:5] == "test/"}
+    for result in (exact, codes):
+        found = {key: value for key, value in result["metrics"].items() if key.startswith("test_exact/")}
+        assert found == {key.replace("test/", "test_exact/"): each for key, each in by_exact_search.items()}
+    assert codes["metrics"]["test/recall_at_20"] != codes["metrics"]["test_exact/recall_at_20"]
+    assert "test_exact" not in exact["slices"]
+    assert codes["slices"]["test_exact"] == exact["slices"]["test"]
+    table = pd.read_parquet(run_of(root / "exact_first", "ivf_pq") / "per_user.parquet")
+    for prefix, split in (("", "test"), ("test_exact/", "test_exact")):
+        mean = table[f"{prefix}recall_at_20"].mean()
+        assert mean == pytest.approx(codes["metrics"][f"{split}/recall_at_20"], abs=1e-12)
+
+
+def test_the_difference_on_validation_users_is_served_less_exact_with_its_interval(root: Path) -> None:
+    exact, codes = (result_of(run_of(root / "exact_first", name))["index"] for name in ("flat_ip", "ivf_pq"))
+    assert set(exact["label_difference"].values()) == {0.0}
+    assert codes["label_difference"]["recall_at_20"] < 0
+    low, high = codes["label_difference_interval"]["recall_at_20"]
+    assert low < codes["label_difference"]["recall_at_20"] < high
+
+
+@pytest.mark.parametrize("index", ["flat_ip", "ivf_pq"])
+def test_a_service_returns_the_lists_that_were_measured(root: Path, index: str) -> None:
+    folder = run_of(root / "exact_first", index)
+    config = RunConfig.of(Run.open(folder, None).settings)
+    needs = needs_of(config.features)
+    dataset = build_dataset(config.data.build(), config.split.build(), root / "cache", needs=needs)
+    retriever, test = Retriever.open(folder / "bundle"), dataset.test
+    ids = dataset.users.ids(test.users)
+    requests = [
+        Request(user, k=5, request_time=int(time)) for user, time in zip(ids, test.request_times, strict=True)
+    ]
+    served = retriever.answer(requests)
+    recalls = []
+    for place, items in enumerate(served):
+        targets = test.target_items[test.target_offsets[place] : test.target_offsets[place + 1]]
+        relevant = set(dataset.items.ids(np.unique(targets)))
+        hits = len(relevant & {each.item_id for each in items})  # type: ignore[union-attr]
+        recalls.append(hits / min(5, len(relevant)))
+    values = pd.read_parquet(folder / "per_user.parquet").set_index("user_id")["recall_at_5"]
+    np.testing.assert_allclose(recalls, values.loc[list(ids)].to_numpy(), atol=1e-12)
+
+
+def test_compare_tests_what_is_served_and_has_a_column_of_exact_figures(root: Path, tmp_path: Path) -> None:
+    runs, out = root / "exact_first" / "t", tmp_path / "compared.json"
+    done = run_script("compare", runs, f"json={out}")
+    assert done.returncode == 0, done.stderr
+    assert "exact" in done.stdout.splitlines()[0].split()  # above recall@20
+    found = json.loads(out.read_text())
+    assert {"test_exact/recall_at_20", "index/recall_at_100"} <= set(found["columns"])
+    baseline, other = found["rows"]
+    figures = [row["figures"]["test/recall_at_20"] for row in (other, baseline)]
+    assert kind_of(Path(baseline["folder"])) == "flat_ip"  # of equal towers the one with the best index
+    assert (baseline["verdict"], other["difference"]) == ("the baseline", figures[0] - figures[1])
+    assert other["verdict"] != "the same in every user"
+
+
+def test_a_rejected_index_is_recorded_in_the_bundle_and_not_offered(root: Path) -> None:
+    source = run_of(root / "exact_first", "ivf_pq")
+    before = set(source.parent.iterdir())
+    done = run_script(
+        "reindex", f"run={source}", "index.min_recall=1.0", "index.target_recall=1.0", "console=rich"
+    )
+    assert done.returncode == 3, done.stderr
+    (rejected,) = set(source.parent.iterdir()) - before
+    report = json.loads((rejected / "bundle" / "manifest.json").read_text())["index"]["report"]
+    assert report["ok"] is False
+    assert "below index.min_recall" in report["problems"][0]
+    assert "twotower serve" not in done.stdout
+    assert "allow_rejected_index=true" in done.stdout
+    accepted = json.loads((source / "bundle" / "manifest.json").read_text())["index"]["report"]
+    assert accepted["ok"] is True
+    shutil.rmtree(rejected)

@@ -1,0 +1,102 @@
+"""The lists through an index, by hand and against exact search."""
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from evaluation_logs import make_holdout
+
+from twotower.evaluation.evaluator import Evaluator, joined
+from twotower.evaluation.served_lists import served_top
+from twotower.evaluation.top_k import exact_top_k
+from twotower.evaluation.user_values import LIST_HASH, list_hashes
+from twotower.index.flat_ip import FlatIP
+from twotower.metrics.coverage import Coverage
+from twotower.metrics.recall import Recall
+
+NUM_ITEMS = 40
+LINE = torch.arange(1, NUM_ITEMS + 1, dtype=torch.float32)[:, None]
+"""Item vectors of one column: the item of row r has r, so that the best is 40, then 39, 38 ..."""
+
+
+def index_of(*lists: list[int]) -> Any:
+    """Return a search that knows these rows of each user alone, in this order, -1 behind them."""
+    asked: list[int] = []
+
+    def search(queries: np.ndarray, k: int) -> Any:
+        asked.append(k)
+        rows = [(found + [-1] * k)[:k] for found in lists]
+        return SimpleNamespace(rows=np.array(rows, dtype=np.int64))
+
+    return SimpleNamespace(search=search, asked=asked, is_exact=False)
+
+
+def test_candidates_are_ordered_by_exact_scores_and_what_the_index_lacks_is_lost() -> None:
+    index = index_of([30, 38, 5, 40])
+    top = served_top(index, LINE, torch.ones(1, 1), 3, None)
+    assert index.asked == [3]
+    assert top.tolist() == [[38, 30, 5]]  # 40 is the fourth of the index, and 3 were requested
+
+
+def test_as_many_more_are_fetched_as_a_user_has_and_these_are_left_out() -> None:
+    index = index_of([30, 38, 5, 40])
+    excluded = np.array([0, 0]), np.array([38, 38])  # taken twice, one item
+    top = served_top(index, LINE, torch.ones(1, 1), 2, excluded)
+    assert index.asked == [3]
+    assert top.tolist() == [[30, 5]]
+
+
+def test_where_the_cells_hold_too_few_or_much_would_be_fetched_all_items_are_scored() -> None:
+    index = index_of([30, 38])
+    assert served_top(index, LINE, torch.ones(1, 1), 3, None).tolist() == [[40, 39, 38]]
+    many = np.zeros(9, dtype=np.int64), np.arange(32, 41)  # with k of 2 over a quarter of the 40 items
+    index = index_of([])
+    assert served_top(index, LINE, torch.ones(1, 1), 2, many).tolist() == [[31, 30]]
+    assert index.asked == []
+    assert served_top(index_of([1] * 9), LINE[:3], -torch.ones(1, 1), 5, None).tolist() == [[1, 2, 3, 0, 0]]
+
+
+def test_an_index_that_finds_the_best_serves_the_lists_of_exact_search() -> None:
+    draw = torch.Generator().manual_seed(3)
+    items, users = torch.randn(300, 8, generator=draw), torch.randn(50, 8, generator=draw)
+    items[100:150] = items[:50]  # equal scores: the lower row first
+    flat = FlatIP.Config().build()
+    flat.build(items.numpy(), np.arange(1, 301))
+    index: Any = SimpleNamespace(search=flat.search, is_exact=False)
+    owners = np.sort(np.random.default_rng(0).integers(0, 50, 900))
+    excluded = owners, np.random.default_rng(1).integers(1, 301, 900)
+    for k in (1, 10, 60):
+        expected, _ = exact_top_k(users, items, k, excluded)
+        np.testing.assert_array_equal(served_top(index, items, users, k, excluded), expected)
+        np.testing.assert_array_equal(served_top(flat, items, users, k, excluded), expected)
+
+
+def evaluator_at(*ks: int) -> Evaluator:
+    kinds: Any = {"recall": Recall.Config(), "coverage": Coverage.Config()}
+    return Evaluator.Config(ks=list(ks), kinds=kinds, num_bootstrap=50).build()
+
+
+def test_reports_at_each_k_make_the_report_at_all_of_them() -> None:
+    holdout = make_holdout([[1, 2], [3]], [[4], [4, 5]])
+    top, popularity = np.array([[1, 3, 2], [2, 4, 3]]), np.array([0, 3, 2, 1, 0, 0])
+    evaluator = evaluator_at(1, 3)
+    whole = evaluator.evaluate(top, holdout, popularity)
+    found = joined([evaluator.at(k).evaluate(top[:, :k], holdout, popularity) for k in (1, 3)])
+    assert found.metrics == whole.metrics
+    assert found.intervals == whole.intervals
+    assert json.dumps(found.slices, sort_keys=True) == json.dumps(whole.slices, sort_keys=True)
+    assert sorted(found.per_user.columns) == sorted(whole.per_user.columns)
+    assert found.per_user[whole.per_user.columns].equals(whole.per_user)
+    assert whole.metrics["recall_at_1"] == 0.5
+
+
+def test_numbers_of_lists_tell_items_and_order_apart_up_to_each_k() -> None:
+    lists = np.array([[1, 2, 3], [1, 2, 3], [2, 1, 3], [1, 2, 4], [1, 2, 0]])
+    at_two, at_three = list_hashes(lists, [2]), list_hashes(lists, [3])
+    assert len(set(at_two.tolist())) == 2
+    assert len(set(at_three.tolist())) == 4
+    np.testing.assert_array_equal(list_hashes(lists, [2, 3]), at_two + at_three)
+    report = evaluator_at(1).evaluate(lists[:2], make_holdout([[1], [1]], [[], []]), np.zeros(6, dtype=int))
+    assert report.per_user[LIST_HASH].nunique() == 1
