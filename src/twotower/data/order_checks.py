@@ -47,15 +47,16 @@ def oddity_of_rows(log: Log, origin: str) -> str | None:
         evidence += float(gammaln(ups[ascends] + 2).sum())
     if 2 * ascending <= number or evidence < LEAST_EVIDENCE:
         return None
+    whose = "users" if log.given is None else "users' lists (train and test apart)"
     remedy = "sort the rows by time, or set data.ordered=false, which draws an order"
     if ascending < number:
         return (
-            f"{origin}: the items of {ascending:,} of {number:,} users ascend by id, as in a file that is "
+            f"{origin}: the items of {ascending:,} of {number:,} {whose} ascend by id, as in a file that is "
             f"sorted by id and not by time; if it is, {remedy}"
         )
     raise InputError(
-        f"{origin}: the items of all {number:,} users with {FEWEST_STEPS + 1} or more ascend by id, so the "
-        f"rows are sorted by id and not by time; {remedy} (twotower init: --unordered)"
+        f"{origin}: the items of all {number:,} {whose} of {FEWEST_STEPS + 1} or more ascend by id, "
+        f"so the rows are sorted by id and not by time; {remedy} (twotower init: --unordered)"
     )
 
 

@@ -49,7 +49,7 @@ def test_lines_that_all_ascend_by_id_are_refused_and_drawn_where_the_user_says_s
     with pytest.raises(InputError) as refused:
         warning(Pairs(Pairs.Config(path=str(path))), leave_one_out(), tmp_path)
     said = str(refused.value)
-    assert f"{path}: the items of all {NUM_USERS} users with 4 or more ascend by id" in said
+    assert f"{path}: the items of all {NUM_USERS} users of 4 or more ascend by id" in said
     assert "set data.ordered=false" in said
     drawn = Pairs(Pairs.Config(path=str(path), ordered=False))
     audit = build_dataset(drawn, leave_one_out(), tmp_path / "cache").audit
@@ -78,7 +78,7 @@ def test_lines_of_train_and_of_test_ascend_each(tmp_path: Path, ordered: bool) -
     paths = {f"{name}_path": str(tmp_path / f"{name}.txt") for name in ("train", "test")}
     source = ItemLists(ItemLists.Config(**paths, ordered=ordered))
     if ordered:
-        with pytest.raises(InputError, match="ascend by id"):
+        with pytest.raises(InputError, match=rf"all {NUM_USERS} users' lists \(train and test apart\) of 4"):
             warning(source, Given(Given.Config()), tmp_path)
     else:
         assert warning(source, Given(Given.Config()), tmp_path) == ""
