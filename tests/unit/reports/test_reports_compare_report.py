@@ -242,8 +242,8 @@ def test_towers_under_other_indexes_are_tested_by_exact_search(tmp_path: Path) -
     )
     assert {row.entry.name: row.value for row in served} == {"exact": 0.3125, "codes": 0.3125}
     assert [(row.entry.name, row.verdict) for row in exact] == [
-        ("codes", "better"),
         ("exact", "the baseline"),
+        ("codes", "better"),
     ]
 
 
@@ -443,7 +443,10 @@ def jobs_of(folder: Path) -> list[Path]:
             figures = {"recall_at_100": 0.9731, "latency_ms_p50": 0.051, "bytes_per_item": 264.125}
             typed = [f"{key}=x" for key in ("loss.temperature", "objective.recency", "index")]
             values = [temperature / 8, 0.5, 0.25]
-            run = write_run(folder / f"{temperature}{index}", values, index=figures, overrides=typed)
+            lists = {"list_hash": [int(temperature * 8)] * 3}
+            run = write_run(
+                folder / f"{temperature}{index}", values, index=figures, overrides=typed, table=lists
+            )
             settings = {"seed": 1, "loss.temperature": temperature, "objective.recency": 180 + temperature}
             (run / "config.yaml").write_text(yaml.safe_dump(settings | {"index": index}))
             made.append(run)
