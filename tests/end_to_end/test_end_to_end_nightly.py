@@ -39,6 +39,7 @@ SETTINGS = [
     "trainer.max_epochs=1",
     "optimizer.learning_rate=0.001",
     "trainer.refit=true",
+    "trainer.keep_optimizer_state=true",  # without its moments the night that is spoilt below diverges
     "metrics.num_bootstrap=0",
     "baselines=all_time",
     "console=quiet",

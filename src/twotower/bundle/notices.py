@@ -26,9 +26,10 @@ def rejection(manifest: Manifest) -> str | None:
 def refuse_rejected_index(folder: Path, manifest: Manifest) -> None:
     """Raise InputError where the index of a bundle was rejected; it says what to type."""
     if reason := rejection(manifest):
+        run = quote(str(run_of(folder)))
         raise InputError(
-            f"bundle: {folder}: {reason}; build another with twotower reindex "
-            f"run={quote(str(run_of(folder)))} index=flat_ip, or set allow_rejected_index=true to serve it"
+            f"bundle: {folder}: {reason}; build another with twotower reindex run={run} "
+            "index=flat_ip, or set allow_rejected_index=true to serve it"
         )
 
 
