@@ -28,7 +28,7 @@ def _signals_as_they_were() -> Iterator[None]:
 
 
 def run_script(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a script of scripts/ to its end, and return its exit status and what it wrote, as a process would."""
+    """Run a script of scripts/; return its exit status and what it wrote, as a process would."""
     path = str(CONF.parent / "scripts" / f"{name}.py")
     return _run(lambda: runpy.run_path(path, run_name="__main__"), [path, *map(str, arguments)])
 

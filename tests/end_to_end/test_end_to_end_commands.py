@@ -148,7 +148,7 @@ def write_files_of_the_reader(page: Path, folder: Path) -> None:
     for name, part in (("train.txt", slice(None, -2)), ("test.txt", slice(-2, None))):
         parts = {user: " ".join(line.split()[part]) for user, line in lists.items()}
         (folder / name).write_text("".join(f"{user} {line}\n" for user, line in parts.items()))
-    shown = {name: text for name, text in NAMED.findall(page.read_text(encoding="utf-8"))}
+    shown = dict(NAMED.findall(page.read_text(encoding="utf-8")))
     if "features=my_features" in page.read_text(encoding="utf-8"):
         shown["conf/features/my_features.yaml"] = MY_FEATURES
     for name, text in shown.items():

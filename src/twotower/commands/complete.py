@@ -102,9 +102,9 @@ def _node(door: str, words: list[str], path: list[str]) -> Mapping[str, Any]:
 
 
 def _fields(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return key -> type of what a class of ours lets a YAML set, torch and the like being no more than names.
+    """Return key -> type of what a class lets a YAML set, torch and the like being no more than names.
 
-    Of other classes nothing: a key that is completed must not run the code of the folder.
+    Only of our classes: completion runs no code of the working folder.
     """
     from twotower.commands.beforehand import SLOW
     from twotower.config.names_only import OnlyAName, loaded, names_only

@@ -26,6 +26,8 @@ from twotower.commands.run_settings import asked_of_the_run, check_trust, quoted
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.config.reading import read
+from twotower.config.trust import SETTING as TRUST
+from twotower.config.trust import VARIABLE, trusted_by_variable
 from twotower.runs.fingerprint import key_of
 from twotower.runs.folder_name import problems_of_place
 
@@ -55,10 +57,13 @@ def resolvable(config_name: str, overrides: Iterable[str]) -> tuple[DictConfig, 
         InputError: Hydra cannot put it together.
     """
     overrides = list(overrides)
+    is_trust_typed = any(key_of(text) == TRUST for text in overrides)
     beginning, problems = store_run_settings(plain_file(config_name), overrides)
     try:
         with hydra.initialize_config_dir(str(places()[0]), version_base="1.3"):
             config = hydra.compose(beginning, [*overrides, *searchpath()])
+        if not is_trust_typed:
+            _trust_by_variable(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(first_line(error)) from error
     except YAMLError as error:  # of a file of the user's own
@@ -75,6 +80,20 @@ def resolvable(config_name: str, overrides: Iterable[str]) -> tuple[DictConfig, 
             message = f"{first_line(error)}; write the value itself, or a key that is there"
             problems[key] = Problem(name, message)
             OmegaConf.update(config, key, None, force_add=True)
+
+
+def _trust_by_variable(config: DictConfig) -> None:
+    """Set the packages that the user trusts, where none is typed.
+
+    Raises:
+        InputError: a file in `conf/` names some.
+    """
+    if named := config.get(TRUST):
+        raise InputError(
+            f"{TRUST}: a file in conf/ sets it to {named}, and no file grants trust; delete it there, and "
+            f"type {TRUST}=[...] or set {VARIABLE}"
+        )
+    OmegaConf.update(config, TRUST, trusted_by_variable(), force_add=True)
 
 
 def searchpath() -> list[str]:

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeGuard, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -70,8 +70,8 @@ def locate(target: str) -> type:
     return found
 
 
-def is_ours(target: object) -> bool:
-    """Return whether a `_target_` or a module lies in this package, so that importing it runs no other code."""
+def is_ours(target: object) -> TypeGuard[str]:
+    """Return whether a `_target_` or a module lies in this package: importing it runs no other code."""
     return isinstance(target, str) and target.partition(".")[0] == OURS
 
 

@@ -54,7 +54,7 @@ class Report:
 
 
 def _enough(num_bootstrap: int) -> int:
-    """Refuse an interval of a few resamples: its bounds are those of the resamples, and of one it has no width.
+    """Refuse intervals of few resamples, whose bounds are the extremes; of one resample the width is 0.
 
     Raises:
         InputError: there are fewer than 100, but not none.

@@ -79,7 +79,7 @@ def test_keys_that_only_python_has_are_completed_without_torch(tmp_path: Path) -
 
 @pytest.fixture
 def downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder whose `conf/` names a class of a module beside it, and the mark that its code leaves."""
+    """A working folder whose `conf/` names a class that lies there; returns the mark of its code."""
     (tmp_path / "evil.py").write_text("from pathlib import Path\nPath('ran').touch()\nclass Evil: ...\n")
     for name, text in {
         "loss/evil": "# A loss of theirs.\n_target_: evil.Evil\nmargin: 2    # the gap\n",

@@ -29,7 +29,7 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def _csv_cell(value: Any) -> Any:
-    """Return a value with `'` before a text that a spreadsheet would run as a formula; numbers stay numbers."""
+    """Return a value, with `'` before a text that a spreadsheet would run; numbers stay numbers."""
     if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
         return value
     try:
