@@ -5,6 +5,7 @@ import importlib.metadata
 import sys
 from types import ModuleType
 
+from twotower.config.exits import continue_without_readers
 from twotower.config.working_folder import import_from_working_folder
 
 VERBS = (
@@ -23,6 +24,7 @@ def main(verb: str | None = None) -> None:
     Args:
         verb: which; None: the first word of the command line.
     """
+    continue_without_readers()
     words = sys.argv[1:]
     if verb is None:
         verb = words.pop(0) if words else "help"
