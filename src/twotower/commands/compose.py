@@ -12,7 +12,6 @@ from yaml import YAMLError
 
 from twotower.commands.beforehand import problems_beforehand
 from twotower.commands.conf import (
-    LOCAL,
     groups,
     misplaced,
     own_defaults,
@@ -22,6 +21,7 @@ from twotower.commands.conf import (
 )
 from twotower.commands.doors import DOORS
 from twotower.commands.overrides import first_line, sound_overrides
+from twotower.commands.own_files import problems_of_own_files
 from twotower.commands.run_settings import asked_of_the_run, check_trust, quoted, store_run_settings
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest, raise_problems
@@ -128,14 +128,13 @@ def checked(
     raise_problems(misplaced(), NOTHING_DONE)
     problems, sound = sound_overrides(overrides)
     problems = [*found_before, *problems]
+    if config_name == "train" and (own := list(problems_of_own_files(sound))):
+        raise_problems([*problems, *own], NOTHING_DONE)
     try:
         settings, unresolved = _composed(config_name, sound)
     except InputError as error:
         raise_problems([*problems, Problem("overrides", str(error))], NOTHING_DONE)
         raise
-    if LOCAL.name in settings:
-        message = "a file in conf/local itself must begin with the line # @package _global_"
-        unresolved.append(Problem(LOCAL.name, message))
     told = {problem.key for problem in unresolved}
     asked = asked_of_the_run(plain_file(config_name))
     if asked and "run" not in told:

@@ -55,7 +55,9 @@ def continue_without_readers() -> None:
         if stream is None:  # closed by the shell: `>&-`
             _to_nowhere(number)
             setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - to the end
-        elif isinstance(stream, io.TextIOWrapper) and stream.fileno() == number and not stream.isatty():
+            continue
+        raw = getattr(getattr(stream, "buffer", None), "raw", None)
+        if isinstance(raw, io.FileIO) and raw.fileno() == number and not raw.isatty():
             stream.flush()
             setattr(
                 sys,
