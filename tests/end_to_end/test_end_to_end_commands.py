@@ -1,7 +1,7 @@
 """Commands of README and guide, run as typed, in the order of their page, in a folder that was empty.
 
-`docs/index.md` tells the reader which sizes are smaller here. The tests run the first of the long commands of a
-page of the guide. To run all, and print each command with its exit status:
+`docs/index.md` tells the reader which sizes are smaller here. The tests run the first of the long commands of
+a page of the guide. To run all, and print each command with its exit status:
 
     PYTHONPATH=tests python tests/end_to_end/test_end_to_end_commands.py
 """
