@@ -39,7 +39,7 @@ TINY = (
         "trainer.progress_bar=false",
     ),
     *("objective.epoch_requests=512", "objective.batch_size=128", "index=flat_ip", "negatives=mixed"),
-    *("negatives.parts.uniform.num_negatives=16", "metrics.ks=[5,10]", "metrics.num_bootstrap=10"),
+    *("negatives.parts.uniform.num_negatives=16", "metrics.ks=[5,10]", "metrics.num_bootstrap=100"),
     *(
         "trainer.monitor=valid/recall_at_10",
         "console=quiet",

@@ -37,7 +37,7 @@ SMALL = [
     "user_tower.widths=[8]",
     "item_tower.widths=[8]",
     "optimizer.learning_rate=0.05",
-    "metrics.num_bootstrap=2",
+    "metrics.num_bootstrap=100",
     "metrics.ks=[10,20]",
     "index=flat_ip",
     "~baselines.ease",

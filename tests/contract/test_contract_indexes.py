@@ -21,8 +21,6 @@ PATHS = files_of("index")
 DIM, NUM_VECTORS, NUM_QUERIES = 32, 600, 40
 ROWS = np.arange(1, NUM_VECTORS + 1) * 7
 LEAST_RECALL = {"ivf_sq": 0.99, "ivf_pq": 0.9, "hnsw": 0.99}
-LEAST_FOUND = {"hnsw": 0.85}
-"""Of all items: no link leads to some."""
 
 Load = Callable[[], Index]
 
@@ -127,7 +125,7 @@ def test_k_above_the_catalogue_is_padded(load: Load) -> None:
     for found in result.rows[:, :NUM_VECTORS]:
         np.testing.assert_array_equal(np.unique(found[found >= 0]), np.sort(found[found >= 0]))
         assert np.isin(found, [*ROWS, -1]).all()
-        assert (found >= 0).sum() >= NUM_VECTORS * LEAST_FOUND.get(index.kind, 1.0)
+        assert (found >= 0).sum() >= NUM_VECTORS
     assert (result.rows[:, NUM_VECTORS:] == -1).all()
     assert np.isneginf(result.scores[:, NUM_VECTORS:]).all()
 

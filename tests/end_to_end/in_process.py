@@ -1,4 +1,4 @@
-"""Runs a script of scripts/ in the process of the tests: one of its own takes seconds to load torch."""
+"""Runs commands in the process of the tests: one of its own takes seconds to load torch."""
 
 import contextlib
 import io
@@ -6,13 +6,14 @@ import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from twotower.commands.conf import CONF
+from twotower.commands.main import main
 
 
 @contextlib.contextmanager
@@ -27,8 +28,17 @@ def _signals_as_they_were() -> Iterator[None]:
 
 
 def run_script(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a script to its end, and return its exit status and what it wrote, as a process would."""
-    command = [str(CONF.parent / "scripts" / f"{name}.py"), *map(str, arguments)]
+    """Run a script of scripts/; return its exit status and what it wrote, as a process would."""
+    path = str(CONF.parent / "scripts" / f"{name}.py")
+    return _run(lambda: runpy.run_path(path, run_name="__main__"), [path, *map(str, arguments)])
+
+
+def run_command(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run `twotower` with words, as `run_script` runs a script."""
+    return _run(main, ["twotower", *words])
+
+
+def _run(work: Callable[[], object], command: list[str]) -> subprocess.CompletedProcess[str]:
     out, err = io.StringIO(), io.StringIO()
     with (
         mock.patch.object(sys, "argv", command),
@@ -37,7 +47,7 @@ def run_script(name: str, *arguments: str | Path) -> subprocess.CompletedProcess
         _signals_as_they_were(),
         pytest.raises(SystemExit) as left,
     ):
-        runpy.run_path(command[0], run_name="__main__")
+        work()
     status = left.value.code or 0
     assert isinstance(status, int)
     return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())

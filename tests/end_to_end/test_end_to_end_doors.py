@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from forks import start
 from in_process import run_script
 
 from twotower.commands import conf
@@ -84,6 +85,34 @@ def door(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         return printed.out
 
     return run
+
+
+CLOSED = """
+import os, sys
+how = sys.argv.pop(1)
+if how == "read no more":
+    reading, writing = os.pipe()
+    os.close(reading)
+    os.dup2(writing, 1)
+    os.dup2(writing, 2)
+    sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))
+else:
+    os.close(1)
+    sys.stdout = None
+from twotower.commands.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("how", "console"), [("read no more", "rich"), ("closed", "jsonl")])
+def test_a_run_ends_well_where_nobody_reads_what_it_prints(tmp_path: Path, how: str, console: str) -> None:
+    script = tmp_path / "closed.py"
+    script.write_text(CLOSED)
+    words = ["train", *TINY, f"output_root={tmp_path}", f"console={console}", "name=t"]
+    assert start(script, how, *words, out=tmp_path / "out").wait() == 0
+    (result,) = tmp_path.glob("t/*/result.json")
+    assert json.loads(result.read_text())["status"] == "ok"
+    assert (tmp_path / "out").read_bytes() == b""
 
 
 @pytest.mark.parametrize("script", GROUPS)

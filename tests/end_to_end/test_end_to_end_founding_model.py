@@ -26,7 +26,7 @@ SMALL = [
     "trainer.max_epochs=3",
     "trainer.progress_bar=false",
     "optimizer.learning_rate=0.003",
-    "metrics.num_bootstrap=50",
+    "metrics.num_bootstrap=100",
     "~baselines.ease",
     "reuse=false",
 ]

@@ -35,7 +35,7 @@ SMALL = [
     "trainer.max_epochs=3",
     "trainer.checkpoint_every_steps=7",
     "trainer.progress_bar=false",
-    "metrics.num_bootstrap=50",
+    "metrics.num_bootstrap=100",
     "index=ivf_flat",
     "reuse=false",
 ]

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from in_process import run_script
+from strangers import hnsw
 from strangers.cosine_contrastive import CosineContrastive
 
+from twotower.commands import conf
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
 from twotower.commands.doors import SWEEP_ONLY
@@ -119,3 +121,14 @@ def test_a_metric_that_is_better_when_low_chooses_epochs_trials_and_runs(tmp_pat
     for row in report["rows"]:
         if row["verdict"] in ("better", "worse"):
             assert (row["verdict"] == "better") == (row["difference"] < 0)
+
+
+def test_an_index_of_somebody_else_passes_the_checks_on_made_up_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conf, "OTHERS", (Path(hnsw.__file__).parent / "conf",))
+    words = ["data=synthetic", "trainer=smoke", "index=hnsw", "console=quiet"]
+    done = run_script("train", *words, f"output_root={tmp_path}")
+    assert done.returncode == 0, done
+    (result,) = tmp_path.glob("default/*/result.json")
+    assert json.loads(result.read_text())["index"]["recall_at_100"] > 0.99

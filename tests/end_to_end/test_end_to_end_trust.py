@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from twotower.bundle.manifest import render
+from twotower.commands import conf
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
 from twotower.commands.doors import SWEEP_ONLY
@@ -125,6 +126,40 @@ def test_a_python_program_names_whom_it_trusts_and_the_loss_is_not_asked_for(run
     assert not mark.exists()
     retriever = Retriever.open(run / "bundle", trusted_packages=[f"{PACKAGE}.OtherTower"])
     assert len(retriever.recommend(retriever.user_ids[0], k=5)) == 5
+
+
+@pytest.mark.parametrize("name", ["local/trust", "local/default", "metrics/standard"])
+@pytest.mark.parametrize(
+    ("script", "what"), [*DOORS[:3], ("evaluate.py", "--cfg job metrics=standard run={run}")]
+)
+def test_no_file_of_the_folder_grants_trust(
+    run: Path,
+    mark: Path,
+    door: Door,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    script: str,
+    what: str,
+    name: str,
+) -> None:
+    path = tmp_path / "conf" / f"{name}.yaml"
+    path.parent.mkdir(parents=True)
+    header = "" if name == "local/trust" else "# @package _global_\n"
+    path.write_text(f"{header}trusted_packages: [{PACKAGE}]\n")
+    monkeypatch.setattr(conf, "OTHERS", (tmp_path / "conf",))
+    left = door(script, *what.format(run=run).split())
+    assert left.status == 2
+    assert "Traceback" not in left.err
+    assert not mark.exists()
+    if name != "metrics/standard":
+        assert "grants trust" in left.err or "trusted_packages" in left.err
+
+
+def test_the_environment_variable_grants_trust(
+    run: Path, mark: Path, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWOTOWER_TRUSTED_PACKAGES", f"another, {PACKAGE}")
+    assert "this run has ended" in door("train.py", f"resume={run}").err
 
 
 def test_whom_a_user_trusts_is_believed(run: Path, mark: Path, door: Door) -> None:

@@ -17,7 +17,7 @@ from twotower.commands.main import VERBS
 from twotower.commands.overrides import OPTIONAL
 from twotower.config.errors import InputError
 from twotower.config.run_keys import CONTINUE
-from twotower.config.spec import TARGET, locate
+from twotower.config.spec import TARGET, is_ours, locate
 from twotower.runs.run_files import LATEST
 
 BASH = r"""_twotower() {
@@ -104,11 +104,14 @@ def _node(door: str, words: list[str], path: list[str]) -> Mapping[str, Any]:
 
 
 def _fields(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Return key -> type of what a class lets a YAML set, torch and the like being no more than names."""
+    """Return key -> type of what a class lets a YAML set, torch and the like being no more than names.
+
+    Only of our classes: completion runs no code of the working folder.
+    """
     from twotower.commands.beforehand import SLOW
     from twotower.config.names_only import OnlyAName, loaded, names_only
 
-    if TARGET not in node:
+    if not is_ours(node.get(TARGET)):
         return {}
     names_only([name for name in SLOW if not loaded({name})])
     try:

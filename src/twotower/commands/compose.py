@@ -12,7 +12,6 @@ from yaml import YAMLError
 
 from twotower.commands.beforehand import problems_beforehand
 from twotower.commands.conf import (
-    LOCAL,
     groups,
     misplaced,
     own_defaults,
@@ -22,10 +21,13 @@ from twotower.commands.conf import (
 )
 from twotower.commands.doors import DOORS
 from twotower.commands.overrides import first_line, sound_overrides
+from twotower.commands.own_files import problems_of_own_files
 from twotower.commands.run_settings import asked_of_the_run, check_trust, quoted, store_run_settings
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.config.reading import read
+from twotower.config.trust import SETTING as TRUST
+from twotower.config.trust import VARIABLE, trusted_by_variable
 from twotower.runs.fingerprint import key_of
 from twotower.runs.folder_name import problems_of_place
 
@@ -55,10 +57,13 @@ def resolvable(config_name: str, overrides: Iterable[str]) -> tuple[DictConfig, 
         InputError: Hydra cannot put it together.
     """
     overrides = list(overrides)
+    is_trust_typed = any(key_of(text) == TRUST for text in overrides)
     beginning, problems = store_run_settings(plain_file(config_name), overrides)
     try:
         with hydra.initialize_config_dir(str(places()[0]), version_base="1.3"):
             config = hydra.compose(beginning, [*overrides, *searchpath()])
+        if not is_trust_typed:
+            _trust_by_variable(config)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(first_line(error)) from error
     except YAMLError as error:  # of a file of the user's own
@@ -75,6 +80,20 @@ def resolvable(config_name: str, overrides: Iterable[str]) -> tuple[DictConfig, 
             message = f"{first_line(error)}; write the value itself, or a key that is there"
             problems[key] = Problem(name, message)
             OmegaConf.update(config, key, None, force_add=True)
+
+
+def _trust_by_variable(config: DictConfig) -> None:
+    """Set the packages that the user trusts, where none is typed.
+
+    Raises:
+        InputError: a file in `conf/` names some.
+    """
+    if named := config.get(TRUST):
+        raise InputError(
+            f"{TRUST}: a file in conf/ sets it to {named}, and no file grants trust; delete it there, and "
+            f"type {TRUST}=[...] or set {VARIABLE}"
+        )
+    OmegaConf.update(config, TRUST, trusted_by_variable(), force_add=True)
 
 
 def searchpath() -> list[str]:
@@ -109,14 +128,13 @@ def checked(
     raise_problems(misplaced(), NOTHING_DONE)
     problems, sound = sound_overrides(overrides)
     problems = [*found_before, *problems]
+    if config_name == "train" and (own := list(problems_of_own_files(sound))):
+        raise_problems([*problems, *own], NOTHING_DONE)
     try:
         settings, unresolved = _composed(config_name, sound)
     except InputError as error:
         raise_problems([*problems, Problem("overrides", str(error))], NOTHING_DONE)
         raise
-    if LOCAL.name in settings:
-        message = "a file in conf/local itself must begin with the line # @package _global_"
-        unresolved.append(Problem(LOCAL.name, message))
     told = {problem.key for problem in unresolved}
     asked = asked_of_the_run(plain_file(config_name))
     if asked and "run" not in told:

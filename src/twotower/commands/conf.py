@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem
+from twotower.config.trust import VARIABLE as TRUST_VARIABLE
 
 CONF = (Path(__file__).parents[1] / "conf").resolve()
 """Ours: `conf/` of a checkout, which travels inside the package when that is installed."""
@@ -92,6 +93,9 @@ def misplaced() -> Iterator[Problem]:
         if not place.is_dir():
             yield Problem(VARIABLE, f"there is no folder {place}; correct it, or unset {VARIABLE}")
     ours = {path.name for path in CONF.glob("*.yaml")}
+    for place in places():
+        if (path := place / LOCAL.name / "trust.yaml").is_file():
+            yield Problem(str(path), f"no file grants trust; delete it, and set {TRUST_VARIABLE}=mypackage")
     for place in places()[:-1]:
         for name in sorted(ours.intersection(path.name for path in place.glob("*.yaml"))):
             remedy = f"rename it (defaults of your own: {place / LOCAL.name / 'default.yaml'})"

@@ -14,7 +14,7 @@ from twotower.commands.main import VERBS
 from twotower.commands.run_settings import OF_THE_RUN
 from twotower.config.errors import InputError
 from twotower.config.reading import NOT_SET
-from twotower.config.spec import TARGET, locate
+from twotower.config.spec import TARGET, is_ours, locate
 
 HEADINGS = {None: "  (none by default)", OF_THE_RUN: "  (as the run had it by default)"}
 
@@ -111,7 +111,9 @@ def _one_line(path: Path) -> str:
         return own.partition(". ")[0].removesuffix(".") + "."
     try:
         target = _read(path).get(TARGET)
-        described = inspect.getdoc(locate(target)) if isinstance(target, str) else None
+        if not is_ours(target):  # to describe a class is no reason to run its code
+            return target if isinstance(target, str) else ""
+        described = inspect.getdoc(locate(target))
     except (InputError, yaml.YAMLError) as error:
         return f"cannot be used: {' '.join(str(error).split())}"
     return described.splitlines()[0] if described else ""

@@ -22,6 +22,8 @@ def hints(
     waiting = list(arguments)
     while waiting:
         word = waiting.pop(0)
+        if word == "-":  # of a YAML's list
+            continue
         if word.startswith("-"):
             if word.partition("=")[0] not in flags:
                 yield _of_flag(word, waiting, flags, known)
@@ -32,8 +34,10 @@ def hints(
             if _depth(" ".join(whole)) == 0:
                 message = f"the shell splits a value at its spaces; write '{' '.join(whole)}'"
                 yield Problem(word.partition("=")[0], message)
+        elif word.endswith(":") and waiting:  # as in YAML
+            yield Problem(word, f"write {word.removesuffix(':')}={waiting.pop(0)}")
         elif _is_path(word):
-            yield Problem(word, _of_path(word, folder_key))
+            yield Problem(word, _of_path(word, folder_key, known))
 
 
 def _depth(text: str) -> int:
@@ -57,7 +61,10 @@ def _is_path(word: str) -> bool:
     return word[0] not in "+~" and ("/" in key or (not equals and Path(word).exists()))
 
 
-def _of_path(word: str, folder_key: str) -> str:
+def _of_path(word: str, folder_key: str, known: Collection[str]) -> str:
+    group, _, choice = word.partition("/")
+    if group in known and "=" not in word:
+        return f"choices are typed with =; write {group}={choice}"
     if folder_key == "resume" and Path(word).is_file():
         return f"a file of your own data? twotower init {word} --name NAME makes settings of it"
     return f"paths are named by their key; write {folder_key}={word}"

@@ -5,6 +5,7 @@ import importlib.metadata
 import sys
 from types import ModuleType
 
+from twotower.config.exits import continue_without_readers
 from twotower.config.working_folder import import_from_working_folder
 
 VERBS = (
@@ -13,6 +14,8 @@ VERBS = (
 )
 """Each is a module of `commands/verbs/`, in the order in which `twotower --help` lists them."""
 HELP = ("--help", "-h", "help")
+DESCRIBING = frozenset({"--help", "-h", "--info", "-i"})
+"""Flags that only print: like completion, they import nothing from the working folder."""
 
 
 def main(verb: str | None = None) -> None:
@@ -21,7 +24,7 @@ def main(verb: str | None = None) -> None:
     Args:
         verb: which; None: the first word of the command line.
     """
-    import_from_working_folder()
+    continue_without_readers()
     words = sys.argv[1:]
     if verb is None:
         verb = words.pop(0) if words else "help"
@@ -34,6 +37,8 @@ def main(verb: str | None = None) -> None:
         if verb not in VERBS:
             raise SystemExit(_unknown(verb))
         sys.argv = [f"twotower {verb}", *words]
+    if verb != "completion" and DESCRIBING.isdisjoint(words):
+        import_from_working_folder()
     _module(verb).run()
 
 

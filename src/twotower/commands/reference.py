@@ -17,7 +17,7 @@ from twotower.config.component import Component, Config
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest
 from twotower.config.reading import NOT_SET
-from twotower.config.spec import TARGET, locate
+from twotower.config.spec import OURS, TARGET, is_ours, locate
 
 DEFAULTS = {NOT_SET: "required", OF_THE_RUN: "as the run had it"}
 INTRODUCTION = """\
@@ -72,6 +72,9 @@ def group_text(
     for section in _sections(group, choices(group)):
         mark = marks.get(section.title, "")
         lines += ["", f"{section.title}{mark}", *_wrapped(section.text, "  ", "  ")]
+        if not is_ours(section.target or OURS):
+            note = f"{section.target}; it may have more keys than its YAML sets"
+            lines += _wrapped(note, "  ", "  ")
         keys = [_as_own(key, own, f"{group}.{key.name}") for key in section.keys]
         names = [f"  {key.name}={key.default}" for key in keys]
         width = min(max(map(len, names), default=0), 40)
@@ -148,6 +151,9 @@ def _sections(group: str, files: Mapping[str, Path]) -> Iterator[Section]:
         if not isinstance(target, str):
             yield Section(f"{group}={name}", comment, _plain_keys(annotation, spec))
             continue
+        if not is_ours(target):  # to describe a class is no reason to run its code
+            yield Section(f"{group}={name}", comment, _keys_of_yaml(spec, comments_of(path)), target)
+            continue
         try:
             kind: Any = locate(target)
         except InputError as error:
@@ -171,6 +177,10 @@ def _plain_keys(annotation: Any, given: Mapping[str, Any]) -> list[Key]:
         return []
     plain = {name for name, field in kind.model_fields.items() if not [*bases_of(field.annotation)]}
     return [key for key in settable(kind, given, {}) if key.name in plain]
+
+
+def _keys_of_yaml(spec: Mapping[str, Any], comments: Mapping[str, str]) -> list[Key]:
+    return [Key(key, shown(value), "set by its YAML", comments.get(key, "")) for key, value in spec.items()]
 
 
 def _annotation(group: str) -> Any:

@@ -12,6 +12,7 @@ from twotower.commands.compose import NOTHING_DONE, plain, resolvable, searchpat
 from twotower.commands.conf import misplaced, places, plain_file
 from twotower.commands.doors import DOORS
 from twotower.commands.keys import shown
+from twotower.commands.own_files import problems_of_own_files
 from twotower.commands.run_settings import asked_of_the_run, check_trust, literal, store_run_settings
 from twotower.config.errors import InputError
 from twotower.config.problems import nearest, raise_problems
@@ -32,6 +33,8 @@ def show(config_name: str, flags: Sequence[str], overrides: Sequence[str]) -> No
         InputError: it cannot be composed, has no such part, or no flag says what to print.
     """
     raise_problems(misplaced(), NOTHING_DONE)
+    if config_name == "train":
+        raise_problems(problems_of_own_files(overrides), NOTHING_DONE)
     asked = _parser().parse_known_args(flags)[0]
     if asked.cfg is None and not any(flag.startswith(("--info", "-i")) for flag in flags):
         raise InputError(f"{flags[0]}: says how --cfg job prints; add that")

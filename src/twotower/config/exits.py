@@ -1,6 +1,7 @@
 """How a command ends: the exit status, and one message for what went wrong or who stopped it."""
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -8,7 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from twotower.config.errors import InputError
 
@@ -34,6 +35,48 @@ class Stopped(BaseException):
     def __init__(self, number: int, remedy: str) -> None:
         super().__init__(_message(number, remedy))
         self.status = BY_SIGNAL + number
+
+
+class _WhileRead(io.FileIO):
+    """A descriptor that drops what is written once its reader, such as `head`, has closed the pipe."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            _to_nowhere(self.fileno())
+            return len(data)
+
+
+def continue_without_readers() -> None:
+    """Let a command do its work where standard output or standard error is closed, now or later."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the shell: `>&-`
+            _to_nowhere(number)
+            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - to the end
+            continue
+        raw = getattr(getattr(stream, "buffer", None), "raw", None)
+        if isinstance(raw, io.FileIO) and raw.fileno() == number and not raw.isatty():
+            stream.flush()
+            setattr(
+                sys,
+                name,
+                io.TextIOWrapper(
+                    io.BufferedWriter(_WhileRead(number, "w", closefd=False)),
+                    encoding=stream.encoding,
+                    errors=stream.errors,
+                    line_buffering=stream.line_buffering,
+                    write_through=stream.write_through,
+                ),
+            )
+
+
+def _to_nowhere(number: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    if nowhere != number:
+        os.dup2(nowhere, number)
+        os.close(nowhere)
 
 
 def leave_on_signals() -> None:
@@ -133,9 +176,6 @@ def _status_of(call: Callable[[], int], debug: bool) -> int:
     except KeyboardInterrupt:
         print(WORDS[signal.SIGINT], file=sys.stderr)
         return BY_SIGNAL + signal.SIGINT
-    except BrokenPipeError:  # the reader, such as head, has what it wanted
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return DONE
     except Exception as error:
         if debug:
             traceback.print_exc()

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeGuard, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -65,13 +65,14 @@ def locate(target: str) -> type:
         raise InputError(f"_target_: {NO_CLASS} {target!r} ({type(error).__name__}: {error})") from error
     if not inspect.isclass(found):
         raise InputError(f"_target_: {target!r} is not a class")
-    if _is_ours(module_name) and not _is_ours(found.__module__):
+    if is_ours(module_name) and not is_ours(found.__module__):
         raise InputError(f"_target_: {target!r} is {found.__module__}.{class_name}; name it so")
     return found
 
 
-def _is_ours(module_name: str) -> bool:
-    return module_name.partition(".")[0] == OURS
+def is_ours(target: object) -> TypeGuard[str]:
+    """Return whether a `_target_` or a module lies in this package: importing it runs no other code."""
+    return isinstance(target, str) and target.partition(".")[0] == OURS
 
 
 def class_of(spec: Spec, base: type[T]) -> type[T]:

@@ -2,9 +2,11 @@
 
 To import a module is to run it. What a user types or keeps in `conf/` is the user's own; a run's
 `config.yaml` or a bundle may come from anywhere, so of what these name only what lies in this package is
-imported, and what the user trusts.
+imported, and what the user trusts. A run may bring a `conf/` along, so no file grants trust: it is typed, or
+named by an environment variable.
 """
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,14 @@ from twotower.config.spec import OURS, TARGET
 
 SETTING = "trusted_packages"
 """Root key, and argument of whatever opens a run or bundle: packages, modules or classes by name."""
+
+VARIABLE = "TWOTOWER_TRUSTED_PACKAGES"
+"""Environment variable: names with commas between them, of a user who does not want to type the setting."""
+
+
+def trusted_by_variable() -> list[str]:
+    """Return the packages that the environment variable names."""
+    return [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
 
 
 def check_targets(values: Any, path: Path, trusted_packages: Collection[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 import pandas as pd
 from annotated_types import Le, MinLen
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 
 from twotower.config.component import Component
 from twotower.config.errors import InputError
@@ -35,6 +35,9 @@ from twotower.evaluation.user_values import (
 )
 from twotower.metrics.label_metric import LabelMetric, Scored
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
+
+LEAST_BOOTSTRAP = 100
+"""Resamples of an interval whose bounds, the 2.5 % and 97.5 % quantiles, are not the extremes themselves."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,19 @@ def joined(reports: Sequence[Report]) -> Report:
     return replace(first, metrics=metrics, intervals=intervals, slices=slices, per_user=per_user)
 
 
+def _enough(num_bootstrap: int) -> int:
+    """Refuse intervals of few resamples, whose bounds are the extremes; of one resample the width is 0.
+
+    Raises:
+        InputError: there are fewer than 100, but not none.
+    """
+    if 0 < num_bootstrap < LEAST_BOOTSTRAP:
+        raise InputError(
+            f"expected 0 (no intervals) or at least {LEAST_BOOTSTRAP} resamples, got {num_bootstrap}"
+        )
+    return num_bootstrap
+
+
 class Evaluator(Component):
     """Evaluates top lists against a holdout."""
 
@@ -87,9 +103,9 @@ class Evaluator(Component):
         """List lengths to report, as in `[10, 20]`."""
         kinds: Annotated[dict[str, Metric.Config], MinLen(1)]
         """Metrics to report, under any label; keys are made of a metric's own name: `recall_at_20`."""
-        num_bootstrap: Annotated[Count, Le(100_000)] = 1000
-        """Resamples of the intervals; 0 = no intervals. Beyond 100,000 they change no digit that is shown,
-        and take minutes."""
+        num_bootstrap: Annotated[Count, Le(100_000), AfterValidator(_enough)] = 1000
+        """Resamples of the intervals, at least 100; 0 = no intervals. Beyond 100,000 they change no digit
+        that is shown, and take minutes."""
         filter_seen: bool = True
         """Do not recommend what is in the user's history; without effect where repeats are kept
         (`data.repeats=keep`), otherwise a holdout never asks for it."""

@@ -4,7 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import Any, ClassVar
 
+from pydantic import field_validator
+
 from twotower.config.component import Component
+from twotower.config.errors import InputError
 from twotower.runs.result import Result
 from twotower.sweeps.job import Job, SweepContext
 
@@ -34,6 +37,16 @@ class Sweep(Component, ABC):
         vary: dict[str, str] | None = None
         """Key -> its values, in the grammar of the command line: `32,64,128`, `range(1, 5)`,
         `interval(0.1, 0.9)`, `tag(log, interval(1e-4, 1e-2))`."""
+
+        @field_validator("vary", mode="before")
+        @classmethod
+        def _check_vary(cls, value: Any) -> Any:
+            for key, values in value.items() if isinstance(value, dict) else ():
+                if isinstance(values, list):
+                    raise InputError(f"{key}: is a list; write `{key}: {','.join(map(str, values))}`")
+                if not isinstance(values, str):
+                    raise InputError(f"{key}: is one value; write several with commas, or leave it out")
+            return value
 
         def build(self, context: SweepContext) -> "Sweep":
             """Build the sweep that a command asks for."""

@@ -206,15 +206,16 @@ def open_trials(
     """
     with held(folder, LOCK, LOCK_SECONDS), quiet():
         opened = open_storage(storage)
-        study = open_study(opened, "/".join(folder.absolute().parts[-2:]), directions)
-        there = Path(study.user_attrs.get("folder", folder))
-        if there != folder.absolute() and there.is_dir():
+        here = folder.absolute()
+        study = open_study(opened, "/".join(here.parts[-2:]), directions)
+        there = Path(study.user_attrs.get("folder", here))
+        if there != here and there.is_dir():
             raise InputError(
-                f"sweep.storage: the jobs of this study are in {there}, not in {folder}; give this search "
+                f"sweep.storage: the jobs of this study are in {there}, not in {here}; give this search "
                 "another name="
             )
         same_or_refuse(study, facts)
-        study.set_user_attr("folder", str(folder.absolute()))
+        study.set_user_attr("folder", str(here))
         trials = Trials(study, opened, folder)
         if not trials.are_whole():
             raise InputError(f"sweep.storage: {storage}: trials in it have lost a part of theirs; {REMEDY}")

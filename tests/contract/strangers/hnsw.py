@@ -1,5 +1,6 @@
 """An index of somebody else's: a graph, which takes no ids, cannot remove, and says nothing about either."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import faiss
@@ -18,7 +19,7 @@ class HNSW(Index):
     class Config(Index.Config):
         """Settings of the graph."""
 
-        links: PositiveInt = 32
+        links: PositiveInt = 64
         """M, of a vector in each layer."""
         candidates: PositiveInt = 200
         """Vectors that are looked at for the links of a new one; by a search too, until it is tuned."""
@@ -33,3 +34,7 @@ class HNSW(Index):
         created = faiss.IndexHNSWFlat(dim, self.config.links, faiss.METRIC_INNER_PRODUCT)
         created.hnsw.efConstruction = created.hnsw.efSearch = self.config.candidates
         return created
+
+    def taking_in(self, own: Any) -> AbstractContextManager[None]:
+        own.keep_max_size_level0 = True  # else short vectors, near to none, have no links; no file keeps this
+        return nullcontext()

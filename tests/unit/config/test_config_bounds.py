@@ -28,6 +28,8 @@ BEYOND: dict[str, tuple[str, str]] = {
     ),
     "optimizer.learning_rate=1e308": ("optimizer.learning_rate", "less than or equal to 1e+30"),
     "metrics.num_bootstrap=10000000": ("metrics.num_bootstrap", "less than or equal to 100000"),
+    "metrics.num_bootstrap=1": ("metrics.num_bootstrap", "expected 0 (no intervals) or at least 100"),
+    "metrics.num_bootstrap=99": ("metrics.num_bootstrap", "expected 0 (no intervals) or at least 100"),
     "objective.batch_size=1000001": ("objective.batch_size", "less than or equal to 1000000"),
     "trainer.max_epochs=2147483648": ("trainer.max_epochs", "less than or equal to 2147483647"),
     "seeds=10001": ("seeds", "less than or equal to 10000"),

@@ -34,6 +34,9 @@ def told(*arguments: str, folder_key: str = "run") -> list[str]:
             ["outputs/x,loss=bce"],
             "outputs/x,loss=bce: paths are named by their key; write run=outputs/x,loss=bce",
         ),
+        (["loss/bce"], "loss/bce: choices are typed with =; write loss=bce"),
+        (["loss:", "bce"], "loss:: write loss=bce"),
+        (["-", "loss:", "bce"], "loss:: write loss=bce"),
         (
             ["user_tower.widths=[256,", "128]", "seed=1"],
             r"user_tower.widths: the shell splits .* write 'user_tower.widths=\[256, 128\]'",

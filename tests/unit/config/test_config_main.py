@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from twotower.commands import conf
 from twotower.commands import main as command
 from twotower.commands.complete import BASH, completions
 from twotower.commands.main import VERBS, main, overview
@@ -74,6 +75,39 @@ def test_keys_that_only_python_has_are_completed_without_torch(tmp_path: Path) -
     )
     words = done.stdout.split()
     assert {"loss.temperature=", "trainer.precision=32-true"} <= set(words)
+
+
+@pytest.fixture
+def downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder whose `conf/` names a class that lies there; returns the mark of its code."""
+    (tmp_path / "evil.py").write_text("from pathlib import Path\nPath('ran').touch()\nclass Evil: ...\n")
+    for name, text in {
+        "loss/evil": "# A loss of theirs.\n_target_: evil.Evil\nmargin: 2    # the gap\n",
+        "loss/nameless": "_target_: evil.Evil\n",
+        "local/default": "# @package _global_\ndefaults:\n  - override /loss: evil\n",
+    }.items():
+        path = tmp_path / "conf" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(conf, "OTHERS", (tmp_path / "conf",))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    return tmp_path / "ran"
+
+
+def test_help_and_completion_run_no_code_of_the_working_folder(
+    downloaded: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["train", "--help"], ["train", "--help", "loss"], ["train", "--info", "choices"]):
+        assert left(*words, monkeypatch=monkeypatch) == 0
+    out = capsys.readouterr().out
+    assert "loss=evil  (your default)\n  A loss of theirs." in out
+    assert re.search(r"margin=2 +set by its YAML. the gap", out)
+    assert "evil.Evil; it may have more keys than its YAML sets" in out
+    for line in ("loss=ev", "loss=evil loss.", "loss=evil loss.margin="):
+        assert left("completion", "for", f"twotower train {line}", monkeypatch=monkeypatch) == 0
+    assert capsys.readouterr().out == "loss=evil\nloss.margin=\n\n"
+    assert not downloaded.exists()
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")

@@ -67,8 +67,8 @@ def test_a_choice_replaces_the_run_s(run: Path) -> None:
     assert checked("reindex", [f"run={run}", "index=flat_ip"])["index"] == {
         "_target_": "twotower.index.flat_ip.FlatIP"
     }
-    found = checked("evaluate", [f"run={run}", "metrics=standard", "metrics.num_bootstrap=7"])["metrics"]
-    assert found == checked("train", [])["metrics"] | {"num_bootstrap": 7}
+    found = checked("evaluate", [f"run={run}", "metrics=standard", "metrics.num_bootstrap=100"])["metrics"]
+    assert found == checked("train", [])["metrics"] | {"num_bootstrap": 100}
 
 
 def test_mistakes_are_found_in_the_run_s_choice_all_at_once(run: Path, refusal: Refusal) -> None:

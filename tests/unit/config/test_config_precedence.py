@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from twotower.commands import compose, door, overrides
 from twotower.commands import conf as files
+from twotower.commands import door, overrides, own_files
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF, choices
 from twotower.commands.door import run_door
@@ -51,7 +51,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conf:
     shutil.copytree(CONF, place, ignore=shutil.ignore_patterns("local"))
     for module in (door, files):
         monkeypatch.setattr(module, "CONF", place)
-    for module in (compose, files, overrides):
+    for module in (files, overrides, own_files):
         monkeypatch.setattr(module, "LOCAL", place / "local")
     monkeypatch.setattr(files, "OTHERS", (tmp_path / "theirs",))
     return Conf(place)
@@ -254,5 +254,8 @@ def test_a_folder_of_choices_that_is_not_there_is_told(conf: Conf, monkeypatch: 
 
 def test_defaults_without_their_package_line_are_told_what_is_missing(conf: Conf) -> None:
     conf.write("local/default.yaml", "seed: 1\n")
-    with pytest.raises(InputError, match=r"^1 mistake in .*\n  local: .*# @package _global_$"):
+    with pytest.raises(
+        InputError,
+        match=r"^1 mistake in .*\n  .*/local/default.yaml: its first line must be # @package _global_;",
+    ):
         conf.of()

@@ -25,7 +25,7 @@ CONFIGS = {
     "popularity": Popularity.Config(),
     "ease": Ease.Config(max_items=3),
 }
-EVALUATOR = Evaluator.Config(ks=[1, 2], kinds={"recall": Recall.Config()}, num_bootstrap=10).build()
+EVALUATOR = Evaluator.Config(ks=[1, 2], kinds={"recall": Recall.Config()}, num_bootstrap=100).build()
 
 
 def test_popularity_counts() -> None:

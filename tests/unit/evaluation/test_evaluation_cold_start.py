@@ -77,7 +77,7 @@ def world(bias: str = "no_bias.NoBias") -> tuple[TwoTower, RetrievalDataset]:
 
 
 def evaluator(**arguments: Any) -> Evaluator:
-    return Evaluator.Config(**{"ks": [1, 2], "kinds": KINDS, "num_bootstrap": 50, **arguments}).build()
+    return Evaluator.Config(**{"ks": [1, 2], "kinds": KINDS, "num_bootstrap": 100, **arguments}).build()
 
 
 def figures(at_1: float, at_2: float) -> dict[str, Any]:

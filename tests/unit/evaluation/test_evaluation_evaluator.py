@@ -18,7 +18,7 @@ POPULARITY = np.array([0, 5, 3, 2, 0])
 
 
 def make(**arguments: Any) -> Evaluator:
-    return Evaluator.Config(**{"ks": [2, 1], "kinds": KINDS, "num_bootstrap": 50, **arguments}).build()
+    return Evaluator.Config(**{"ks": [2, 1], "kinds": KINDS, "num_bootstrap": 100, **arguments}).build()
 
 
 def test_report_by_hand() -> None:

@@ -85,7 +85,7 @@ KINDS = {
 
 
 def evaluator_of(**more: Any) -> Evaluator:
-    return Evaluator.Config(**{"ks": [2, 1], "kinds": KINDS, "num_bootstrap": 20, **more}).build()
+    return Evaluator.Config(**{"ks": [2, 1], "kinds": KINDS, "num_bootstrap": 100, **more}).build()
 
 
 def test_metrics_of_labels_stand_beside_those_of_lists() -> None:

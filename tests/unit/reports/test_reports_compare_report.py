@@ -297,6 +297,17 @@ def test_files_hold_names_that_look_like_markup(runs: list[Path]) -> None:
     assert [pair["verdict"] for pair in content["pairs"]] == ["better", "better", "the same in every user"]
 
 
+@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "+1+cmd", "-2+3", "@SUM(1)", "\tx", "-0.1", "a=b"])
+def test_a_spreadsheet_runs_no_cell_of_the_csv(tmp_path: Path, text: str) -> None:
+    folders = [write_run(tmp_path / name, [0.5, 0.25]) for name in "abc"]
+    for folder, rate in zip(folders, (-0.1, 2.5, 2.5), strict=True):
+        (folder / "config.yaml").write_text(yaml.safe_dump({"note": text, "rate": rate}))
+    rows = list(csv.DictReader(io.StringIO(as_csv(compare(folders, Options())))))
+    is_formula = text not in ("-0.1", "a=b")
+    assert {row["note"] for row in rows} == {f"'{text}" if is_formula else text}
+    assert sorted(row["rate"] for row in rows) == ["-0.1", "2.5", "2.5"]
+
+
 def test_the_page_cannot_be_broken_by_a_name(runs: list[Path], tmp_path: Path) -> None:
     named = runs[0].rename(tmp_path / "<script>alert(1)")
     page = as_html(compare([named, *runs[1:]], Options()))

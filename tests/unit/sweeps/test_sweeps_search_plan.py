@@ -341,6 +341,16 @@ def test_two_folders_do_not_share_one_study(tmp_path: Path) -> None:
     assert plan_of(search, tmp_path / "c" / "tpe" / "x").next([]) is None
 
 
+def test_a_relative_folder_is_the_same_study_as_its_absolute_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("outputs/default/tpe-sweep")
+    run(plan_of(Tpe.Config(num_trials=1), folder))
+    assert plan_of(Tpe.Config(num_trials=1), folder).next([]) is None
+    assert plan_of(Tpe.Config(num_trials=1), folder.absolute()).next([]) is None
+
+
 @pytest.mark.parametrize("name", ["study.journal", "study.db"])
 def test_a_damaged_storage_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("this is no study\nat all\n")

@@ -21,12 +21,22 @@ from twotower.reports.compare.judge import Difference
 def as_csv(comparison: Comparison) -> str:
     """Return the rows as CSV with every setting that differs, numbers in full."""
     rows = [_plain_row(comparison, row) for row in comparison.rows]
+    rows = [row | {"seeds": " ".join(map(str, row["seeds"]))} for row in rows]
     file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(row | {"seeds": " ".join(map(str, row["seeds"]))})
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerows([map(_csv_cell, line) for line in (rows[0], *(row.values() for row in rows))])
     return file.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    """Return a value, with `'` before a text that a spreadsheet would run; numbers stay numbers."""
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def as_json(comparison: Comparison) -> str:

@@ -35,7 +35,8 @@ class Trend(ItemBias):
             """Tell whether there are times, and refuse a loss that would train other sums than are served."""
             other, found = "use item_bias=popularity", facts.lacks_times("", "use item_bias=popularity")
             if facts.takes_prior is False:
-                found.append(("", f"the loss as set takes no bias that changes with time; {other}"))
+                text = "the loss adds no bias that changes with time to its scores (its Config.takes_prior)"
+                found.append(("", f"{text}; {other}, or extend losses.block_loss.BlockLoss, which adds it"))
             if facts.has_fixed_temperature is False:
                 text = "is served times the loss's temperature, which is not known while that is learned"
                 found.append(("", f"{text}; set loss.learned_temperature=false, or {other}"))

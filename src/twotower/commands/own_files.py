@@ -1,0 +1,66 @@
+"""Mistakes in experiments and defaults of the user's own, found in their YAML before Hydra composes them."""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from twotower.commands.conf import LOCAL, choices, groups, places
+from twotower.config.problems import Problem, nearest
+from twotower.runs.fingerprint import key_of
+
+EXPERIMENT = "experiment"
+HEADER = re.compile(r"\s*#\s*@package +_global_\s*(\n|$)")
+"""The first line, which says where a file's keys belong; after another comment Hydra does not see it."""
+
+
+def problems_of_own_files(overrides: Iterable[str]) -> Iterator[Problem]:
+    """Find what is wrong with the experiments and the defaults that a training starts from.
+
+    Args:
+        overrides: that can be read, one value each.
+    """
+    for path in _files(overrides):
+        text = path.read_text(encoding="utf-8")
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError:  # reported with its place when it is composed
+            continue
+        if not isinstance(values, dict):
+            continue
+        if not HEADER.match(text):
+            message = "its first line must be # @package _global_; without it, its keys have no effect"
+            yield Problem(str(path), message)
+        entries = values.get("defaults") or ()
+        for entry in entries if isinstance(entries, list) else ():
+            for key, choice in entry.items() if isinstance(entry, dict) else ():
+                yield from (Problem(f"{path}: defaults", told) for told in _of_default(str(key), choice))
+        for key in sorted(groups() & values.keys()):
+            if isinstance(values[key], str) and "$" not in values[key]:
+                message = f"a choice is made under `defaults`, as `- override /{key}: {values[key]}`"
+                yield Problem(f"{path}: {key}", message)
+
+
+def _files(overrides: Iterable[str]) -> Iterator[Path]:
+    defaults = (place / LOCAL.name / "default.yaml" for place in places())
+    yield from (path for path in [next((path for path in defaults if path.is_file()), None)] if path)
+    for text in overrides:
+        if (key := key_of(text)) in (EXPERIMENT, LOCAL.name):
+            path = choices(key).get(text.partition("=")[2])
+            yield from [path] if path else []
+
+
+def _of_default(key: str, choice: Any) -> Iterator[str]:
+    """Yield what is wrong with an entry of `defaults`; those that name no group of ours are Hydra's own."""
+    name = key.removeprefix("override ").strip()
+    group = name.removeprefix("/")
+    if group in groups() and name == f"/{group}" and key != name:
+        valid = choices(group)
+        if isinstance(choice, str) and "$" not in choice and choice not in valid:
+            yield f"{group}: unknown choice {choice!r}; {nearest(choice, valid)}"
+    elif group in groups():
+        yield f"write `- override /{group}: {choice}` instead of `- {key}: {choice}`"
+    elif key != name and "@" not in key:
+        yield f"{group}: unknown group; {nearest(group, sorted(groups()))}"

@@ -1,0 +1,64 @@
+"""What is said of experiments, defaults and sweeps of the user's own that Hydra refuses in its words."""
+
+from pathlib import Path
+
+import pytest
+
+from twotower.commands import conf
+from twotower.commands.compose import checked
+from twotower.config.errors import InputError
+
+HEADER = "# @package _global_\n"
+FILES = {
+    "defaults:\n  - override /loss: bce\n": "its first line must be # @package _global_",
+    "# A note.\n\nembedding_dim: 32\n": "its first line must be # @package _global_",
+    f"# Mine.\n{HEADER}seed: 3\n": "its first line must be # @package _global_",
+    f"{HEADER}defaults:\n  - override /loss: bcee\n": "loss: unknown choice 'bcee'; did you mean 'bce'?",
+    f"{HEADER}defaults:\n  - loss: bce\n": "write `- override /loss: bce` instead of `- loss: bce`",
+    f"{HEADER}defaults:\n  - /loss: bce\n": "write `- override /loss: bce` instead of `- /loss: bce`",
+    f"{HEADER}defaults:\n  - override loss: bce\n": "write `- override /loss: bce` instead of",
+    f"{HEADER}defaults:\n  - override /los: bce\n": "los: unknown group; did you mean 'loss'?",
+    f"{HEADER}loss: bce\n": "a choice is made under `defaults`, as `- override /loss: bce`",
+}
+SOUND = f"\n{HEADER}# Mine.\ndefaults:\n  - override /loss: bce\n  - override /negatives: uniform\nseed: 3\n"
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(conf, "OTHERS", (tmp_path / "conf",))
+    for group in ("experiment", "local", "sweep"):
+        (tmp_path / "conf" / group).mkdir(parents=True)
+    return tmp_path / "conf"
+
+
+@pytest.mark.parametrize("text", FILES)
+@pytest.mark.parametrize(("name", "typed"), [("experiment/mine", ["experiment=mine"]), ("local/default", [])])
+def test_the_file_and_what_to_write_are_named(own: Path, name: str, typed: list[str], text: str) -> None:
+    (own / f"{name}.yaml").write_text(text)
+    with pytest.raises(InputError) as refused:
+        checked("train", ["data=synthetic", *typed, "embeding_dim=3"])
+    assert f"{own / name}.yaml" in str(refused.value)
+    assert FILES[text] in str(refused.value)
+
+
+@pytest.mark.parametrize(("name", "typed"), [("experiment/mine", ["experiment=mine"]), ("local/default", [])])
+def test_a_sound_file_is_taken(own: Path, name: str, typed: list[str]) -> None:
+    (own / f"{name}.yaml").write_text(SOUND)
+    settings = checked("train", ["data=synthetic", *typed])
+    assert settings["seed"] == 3
+    assert settings["loss"]["_target_"] == "twotower.losses.bce.Bce"
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ("[32, 64]", "sweep.vary.embedding_dim: is a list; write `embedding_dim: 32,64`"),
+        ("32", "sweep.vary.embedding_dim: is one value; write several with commas"),
+    ],
+)
+def test_what_varies_is_written_as_on_the_command_line(own: Path, values: str, told: str) -> None:
+    file = own / "sweep" / "mine.yaml"
+    file.write_text(f"_target_: twotower.sweeps.grid.Grid\nvary:\n  embedding_dim: {values}\n")
+    with pytest.raises(InputError) as refused:
+        checked("train", ["data=synthetic", "sweep=mine"])
+    assert told in str(refused.value)
