@@ -83,11 +83,13 @@ def resolvable(config_name: str, overrides: Iterable[str]) -> tuple[DictConfig, 
 
 
 def _trust_by_variable(config: DictConfig) -> None:
-    """Set the packages that the user trusts, where none is typed.
+    """Set the packages that the user trusts, where none is typed; a command may have no such setting.
 
     Raises:
         InputError: a file in `conf/` names some.
     """
+    if TRUST not in config:
+        return
     if named := config.get(TRUST):
         raise InputError(
             f"{TRUST}: a file in conf/ sets it to {named}, and no file grants trust; delete it there, and "
