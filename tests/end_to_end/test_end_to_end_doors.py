@@ -81,7 +81,8 @@ def door(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         with pytest.raises(SystemExit) as left:
             runpy.run_path(str(SCRIPTS / f"{script}.py"), run_name="__main__")
         printed = capsys.readouterr()
-        assert (left.value.code, printed.err) == (0, "")
+        assert left.value.code == 0
+        assert all(line.startswith("warning: the bundle does not know") for line in printed.err.splitlines())
         return printed.out
 
     return run
@@ -236,7 +237,8 @@ def test_the_examples_of_the_other_doors_work(door: Door, tmp_path: Path) -> Non
     assert "test/recall_at_20" not in evaluated["metrics"]
     assert evaluated["index"] == before["index"]
     assert indexed["index"]["type"] == "ivf_flat"
-    assert indexed["metrics"] == before["metrics"]
+    exact = [key for key in before["metrics"] if key.startswith(("valid/", "test_exact/"))]
+    assert [indexed["metrics"][key] for key in exact] == [before["metrics"][key] for key in exact]
     # a key alone changes the run's own index, and leaves the rest of it
     newest = max(root.glob("default/*/result.json"), key=lambda path: path.stat().st_mtime_ns).parent
     door("reindex", f"run={newest}", "index.nprobe=2")

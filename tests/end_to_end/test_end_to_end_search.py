@@ -58,9 +58,10 @@ def results(root: Path) -> dict[str, dict[str, Any]]:
 @pytest.mark.slow
 def test_a_killed_search_goes_on_to_its_number_of_trials(tmp_path: Path) -> None:
     arguments = ("sweep=tpe", "sweep.num_trials=3", "sweep.pruner=none", "console=quiet")
+    arguments += ("trainer.keep_optimizer_state=true",)  # so that `last.ckpt` is there to be waited for
     process = start(SCRIPTS / "train.py", *TINY, f"output_root={tmp_path}", *arguments, out=tmp_path / "out")
     until = time.monotonic() + 900
-    while not list(tmp_path.glob("t/*/0001_*/checkpoints/fit/*.ckpt")):
+    while not list(tmp_path.glob("t/*/0001_*/checkpoints/fit/last.ckpt")):
         assert time.monotonic() < until
         assert process.poll() is None
         time.sleep(0.02)

@@ -114,8 +114,11 @@ def test_a_service_returns_the_lists_that_were_measured(root: Path, index: str) 
     np.testing.assert_allclose(recalls, values.loc[list(ids)].to_numpy(), atol=1e-12)
 
 
-def test_compare_tests_what_is_served_and_has_a_column_of_exact_figures(root: Path, tmp_path: Path) -> None:
+def test_compare_tests_what_is_served_and_has_a_column_of_exact_figures(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs, out = root / "exact_first" / "t", tmp_path / "compared.json"
+    monkeypatch.setenv("COLUMNS", "200")
     done = run_script("compare", runs, f"json={out}")
     assert done.returncode == 0, done.stderr
     assert "exact" in done.stdout.splitlines()[0].split()  # above recall@20
