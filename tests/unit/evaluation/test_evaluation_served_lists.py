@@ -75,7 +75,7 @@ def test_an_index_that_finds_the_best_serves_the_lists_of_exact_search() -> None
 
 def evaluator_at(*ks: int) -> Evaluator:
     kinds: Any = {"recall": Recall.Config(), "coverage": Coverage.Config()}
-    return Evaluator.Config(ks=list(ks), kinds=kinds, num_bootstrap=50).build()
+    return Evaluator.Config(ks=list(ks), kinds=kinds, num_bootstrap=100).build()
 
 
 def test_reports_at_each_k_make_the_report_at_all_of_them() -> None:
