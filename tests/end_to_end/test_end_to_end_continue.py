@@ -229,7 +229,10 @@ def test_weeks_go_on(weeks: tuple[Path, Path, list[str], list[str]]) -> None:
     assert_moments_go_on(module, optimizer, parent)
 
     newest, last = train(place, f"continue={folder}", *third, "continue.epochs=1")
-    assert f"the optimizer begins anew: {folder} holds no state" in (newest / "train.log").read_text()
+    assert (
+        f"the optimizer starts with a new state: {folder} holds no state"
+        in (newest / "train.log").read_text()
+    )
     assert last["ancestry"]["generation"] == 3
     assert last["ancestry"]["parent"] == str(folder)
 

@@ -106,7 +106,7 @@ def _start(
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     before = [place for group in state["param_groups"] for place in group["params"]]
     if len(before) != len(parameters):
-        LOG.info("the optimizer begins anew: what it steps is not what it was")
+        LOG.info("the optimizer starts with a new state: what it steps is not what it was")
         return
     carried = {
         number: found

@@ -25,7 +25,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
 
     bundle, out = bundle_in(Path(settings["run"])), Path(settings["out"])
     check_out(out)
-    manifest = read_manifest(bundle)  # a wrong folder is told before torch is loaded
+    manifest = read_manifest(bundle)  # report a wrong folder before torch is loaded
     for warning in warnings_of(manifest, run_of(bundle)):
         print(f"warning: {warning}", file=sys.stderr)
     from twotower.serving.requests import Request

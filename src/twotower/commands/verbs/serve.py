@@ -22,7 +22,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
     from twotower.bundle.notices import refuse_rejected_index
 
     folder = bundle_in(Path(settings["bundle"]))
-    manifest = read_manifest(folder)  # a wrong folder is told before torch is loaded
+    manifest = read_manifest(folder)  # report a wrong folder before torch is loaded
     if not settings["allow_rejected_index"]:
         refuse_rejected_index(folder, manifest)
     # Read by Faiss and torch when they are loaded, and then by every thread: a later call sets one thread's.
