@@ -132,7 +132,8 @@ def _module(
     module.load_state_dict({key: parent.loss[key] for key in learned & parent.loss.keys()}, strict=False)
     if parent.optimizer is None:
         LOG.info(
-            "the optimizer starts with a new state: %s holds no state of it (trainer.keep_optimizer_state=true keeps it)",
+            "the optimizer starts with a new state: %s holds no state of it "
+            "(trainer.keep_optimizer_state=true keeps it)",
             parent.folder,
         )
     elif parent.optimizer[0] == config.optimizer.spec()[TARGET]:

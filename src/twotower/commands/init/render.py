@@ -22,7 +22,10 @@ SETTINGS = {
 PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 WORDS_OF_YAML = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 ITEM_ID = {"_target_": "twotower.features.id.Id", "column": "item_id"}
-EVENTS = "positive: example and target; train: example only; history: in histories only; negative: impression without a click"
+EVENTS = (
+    "positive: example and target; train: example only; history: in histories only; "
+    "negative: impression without a click"
+)
 
 
 Setting = tuple[str, Any, str]
