@@ -30,10 +30,10 @@ class ByContent(NewItems):
     """A ridge regression of trained embeddings, their bias included, on what items say of themselves.
 
     Fitted in closed form before each validation and after training; the embeddings of known items do not
-    change. The bias of a new item is predicted from its content, too. Words, tags and categories are TF-
-    IDF, given and pretrained vectors as they are, each feature of length 1; plain numbers are left out. The
-    bias is a log, whose mean says less than the log of the mean: it is raised by what known items, each
-    fifth told from the others, are expected to be taken less than they are (`log_mean_ratio`).
+    change. The bias of a new item is predicted from its content, too. Words, tags and categories are TF-IDF,
+    given and pretrained vectors as they are, each feature of length 1; plain numbers are left out. The bias
+    is a log, and the mean of logs is below the log of the mean: it is raised by what the predictions for a
+    left-out fifth of the known items lack to their mean (`log_mean_ratio`).
 
     Reference: Gantner et al., Learning Attribute-to-Feature Mappings for Cold-Start Recommendations, ICDM
     2010, section 4 (linear maps to the factors of matrix factorization).
