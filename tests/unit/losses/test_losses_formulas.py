@@ -1,5 +1,6 @@
 """Losses and their slopes against the papers' plain formulas on the whole matrix, by autograd, in float64."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -25,6 +26,8 @@ from twotower.losses.sl_at_k import SlAtK
 from twotower.negatives.candidates import Candidates
 
 D, DRAWS, ITEMS = 4, 60, 100
+TEMPERATURE = torch.tensor(math.log(0.4)).double().exp().item()
+"""Of the losses, whose parameter is its logarithm in single precision."""
 Formula = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 """(positive [P], scores [P, C + O], counts [P, C + O] with 0 where masked, log q [P, C + O], log q+ [P],
 number of draws)."""
@@ -35,7 +38,7 @@ def mean(values: Tensor, counts: Tensor) -> Tensor:
 
 
 def bpr(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
-    return mean(-F.logsigmoid((positive[:, None] - scores) / 0.4), counts)
+    return mean(-F.logsigmoid((positive[:, None] - scores) / TEMPERATURE), counts)
 
 
 def hinge(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
@@ -49,8 +52,8 @@ def ccl(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
 def gbce(positive: Tensor, scores: Tensor, counts: Tensor, *more: Tensor) -> Tensor:
     alpha, t = more[-1] / ITEMS, 0.75
     beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
-    noes = (counts * -F.logsigmoid(-scores / 0.4)).sum(1)
-    return (-beta * F.logsigmoid(positive / 0.4) + noes) / (1 + counts.sum(1))
+    noes = (counts * -F.logsigmoid(-scores / TEMPERATURE)).sum(1)
+    return (-beta * F.logsigmoid(positive / TEMPERATURE) + noes) / (1 + counts.sum(1))
 
 
 def psl(positive: Tensor, scores: Tensor, counts: Tensor, *_: Tensor) -> Tensor:
@@ -72,17 +75,17 @@ def total(positive: Tensor, scores: Tensor, counts: Tensor, temperature: float) 
 def bsl(
     positive: Tensor, scores: Tensor, counts: Tensor, log_q: Tensor, log_q_positive: Tensor, _: Tensor
 ) -> Tensor:
-    negatives = (counts * (scores / 0.4 - log_q).exp()).sum(1) + torch.tensor(FLOOR).double().exp()
-    return -(positive / 0.4 - log_q_positive) + 1.3 * negatives.log()
+    negatives = (counts * (scores / TEMPERATURE - log_q).exp()).sum(1) + torch.tensor(FLOOR).double().exp()
+    return -(positive / TEMPERATURE - log_q_positive) + 1.3 * negatives.log()
 
 
 def corrected(
     positive: Tensor, scores: Tensor, counts: Tensor, log_q: Tensor, log_q_positive: Tensor, _: Tensor
 ) -> Tensor:
     """The paper's: its loss is another number, its slopes are the ones that count."""
-    negatives = (counts * (scores / 0.4 - log_q).exp()).sum(1) / DRAWS
-    share = (positive / 0.4).exp() / ((positive / 0.4).exp() + negatives)
-    return (1 - share).detach() * (-positive / 0.4 + negatives.clamp(min=1e-300).log())
+    negatives = (counts * (scores / TEMPERATURE - log_q).exp()).sum(1) / DRAWS
+    share = (positive / TEMPERATURE).exp() / ((positive / TEMPERATURE).exp() + negatives)
+    return (1 - share).detach() * (-positive / TEMPERATURE + negatives.clamp(min=1e-300).log())
 
 
 CASES: dict[str, tuple[Loss, Formula]] = {
