@@ -112,6 +112,9 @@ def _train(run: Run, watch: Watch | None) -> int:
             tell(job, record.ended(run.known, "pruned", run.seconds(), training=training, curves=curves))
             delete_progress(run.folder / "checkpoints" / FIT)
             return DONE
+        refuse_changed_files(job)
+        if how is None and source is None:
+            trainings.remember(Path(job.config.output_root), run.known.training_fingerprint, run.folder)
         if not indexed:  # the towers are another run's, or all phases had ended in an earlier process
             indexed.append(index_model(job, trained.model))
         training = record.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
@@ -144,17 +147,12 @@ def _trained(
     """Train, or take the towers of the run that did."""
     run, config, dataset = job.run, job.config, job.dataset
     if source is not None:
-        trained = trained_before(config, dataset, source)
-        refuse_changed_files(job)
-        return trained
+        return trained_before(config, dataset, source)
     rehearsal = partial(rehearse, config.index, config.embedding_dim, len(dataset.items))
     draw = job.console.draw
-    trained = train_towers(
+    return train_towers(
         config, dataset, job.evaluator, run.folder, rehearsal, index, watch, draw, job.tracker
     )
-    refuse_changed_files(job)
-    trainings.remember(Path(config.output_root), run.known.training_fingerprint, run.folder)
-    return trained
 
 
 def trained_by(job: Job) -> Path | None:
