@@ -121,10 +121,13 @@ def test_a_user_is_chosen_by_keyboard_and_filters_change_the_cards(page: Any, se
 
 
 def answered(page: Any, path: str, act: Any) -> Any:
-    """Do something, and return the answer to what the page asks at a path thereafter."""
-    with page.expect_response(lambda response: path in response.url) as told:
+    """Act, then send the request that the page sends to this path again, and return its answer.
+
+    The browser may drop the body of a response when the page loads anew, so it is not read there.
+    """
+    with page.expect_request(lambda request: path in request.url) as sent:
         act()
-    return told.value.json()
+    return page.request.get(sent.value.url).json()
 
 
 def names(page: Any) -> list[str]:
