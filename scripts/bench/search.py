@@ -204,10 +204,10 @@ def main() -> None:
         rows.append(row)
     print(f"trained here: {curves.num_trained} epochs in {curves.seconds:.0f} s")
     if given.only is None:
-        conclude(rows, given.folder / "result.json")
+        finalize(rows, given.folder / "result.json")
 
 
-def conclude(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def finalize(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Print and keep who found more."""
     wins = 0
     for row in rows:

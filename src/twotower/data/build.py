@@ -134,7 +134,7 @@ def build_dataset(
 
     Two processes may build the same one at once. An InputError says what is wrong with the data or the split.
     """
-    Gathered("the data", (message for _, message in source.config.problems(Facts()))).tell()
+    Gathered("the data", (message for _, message in source.config.problems(Facts()))).raise_if_any()
     content = source.fingerprint()
     final = cache_root / cache_key(source, split, content)
     found = None if anew else open_dataset(final)
@@ -144,7 +144,7 @@ def build_dataset(
         for table, frame in frames.items():
             if frame is not None:
                 told.messages += needs(table, frame, found.origins.get(table, found.origins["interactions"]))
-        told.tell()
+        told.raise_if_any()
         return found
     if final.exists() and not anew:
         LOG.warning("warning: %s: this stored data set is damaged, and is built again", final)

@@ -63,7 +63,7 @@ def checked(
         frames[table], columns[key] = _checked_entities(tables, table, key, told, table in may_lack)
         told.messages += needs(table, frames[table], tables.origin(table))
     actions = _checked_actions(tables, needs, meaning, told)
-    told.tell()
+    told.raise_if_any()
     return _without_ignored(
         replace(tables, interactions=tables.interactions.assign(**columns), actions=actions, **frames)
     )
@@ -96,7 +96,7 @@ def checked_beside(
         frames[table], _ = _checked_entities(of_table, table, key, told, table in may_lack)
         told.messages += needs(table, frames[table], tables.origin(table))
     actions = _checked_actions(tables, needs, meaning, told)
-    told.tell()
+    told.raise_if_any()
     return replace(tables, actions=actions, **frames)
 
 
@@ -143,7 +143,7 @@ def _check_columns(tables: Tables, told: Gathered) -> None:
         told.messages.append(
             f"{tables.origin('interactions')}: holds no interactions; at least one is needed"
         )
-    told.tell()
+    told.raise_if_any()
 
 
 def _checked_entities(

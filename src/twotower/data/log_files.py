@@ -62,14 +62,14 @@ class LogFiles:
         The next batch is read while one is worked at. How far it is is told of `what` is done.
         """
         done = 0
-        with ThreadPoolExecutor(1) as reader, Progress(what, self.num_rows) as tell:
+        with ThreadPoolExecutor(1) as reader, Progress(what, self.num_rows) as advance:
             read = self._read(names)
             coming = reader.submit(next, read, None)
             while (batch := coming.result()) is not None:
                 coming = reader.submit(next, read, None)
                 yield batch
                 done += next(len(each) for each in batch.values())
-                tell(done)
+                advance(done)
 
     def column(self, name: str) -> Column:
         """Return a column as messages name it, without its values."""

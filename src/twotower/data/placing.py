@@ -145,10 +145,10 @@ def _sorted(
 
 
 def _told(spans: Iterable[tuple[int, int]], length: int) -> Iterator[tuple[int, int]]:
-    with Progress("data: sorting interactions by time", length) as tell:
+    with Progress("data: sorting interactions by time", length) as advance:
         for span in spans:
             yield span
-            tell(span[1])
+            advance(span[1])
 
 
 def _order(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -94,8 +94,8 @@ def rank_all(
     every, search = np.arange(len(holdout.users)), ExactSearch(items)
     chunks = np.split(every, range(RANKED_AT_ONCE, len(every), RANKED_AT_ONCE))
     found = []
-    with Progress(f"{why}: ranking the catalogue for users", len(every)) as tell:
+    with Progress(f"{why}: ranking the catalogue for users", len(every)) as advance:
         for chunk in chunks:
             found.append(top_rows(model, search, holdout, chunk, k, filter_seen))
-            tell(int(chunk.max(initial=-1)) + 1)
+            advance(int(chunk.max(initial=-1)) + 1)
     return torch.cat([users for users, _ in found]), np.concatenate([rows for _, rows in found])

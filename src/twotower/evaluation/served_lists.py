@@ -75,10 +75,10 @@ def served_top(
         firsts = np.repeat(ends[group] - np.cumsum(sizes), sizes)
         return np.repeat(np.arange(len(group)), sizes), rows[firsts + np.arange(sizes.sum())]
 
-    with Progress("index: recommending to users", num_users) as tell:
+    with Progress("index: recommending to users", num_users) as advance:
         num_done = 0
         for group in _groups(np.where(is_scanned, 0, wanted), items.shape[1]):
-            tell(num_done)
+            advance(num_done)
             num_done += len(group)
             found = index.search(users[group].numpy(), int(wanted[group].max())).rows.copy()
             found[np.arange(found.shape[1]) >= wanted[group][:, None]] = 0

@@ -130,7 +130,7 @@ class Feature(Component, ABC):
 
     def check(self, values: pd.Series, origin: str) -> None:
         """Refuse a column this feature cannot use (an InputError); see `faults`."""
-        Gathered(origin, self.faults(values, origin)).tell()
+        Gathered(origin, self.faults(values, origin)).raise_if_any()
 
     def fit(self, values: pd.Series, origin: str) -> None:
         """Learn from the values [n] of train entities only; refuses them as `check` does."""

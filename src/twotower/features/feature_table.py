@@ -55,7 +55,7 @@ class FeatureTable(nn.Module):
         The entity of row r is at position r - 1; the id column, if any, names rows in messages. An InputError
         says which name or column is not usable, or which row (of train or not) holds a bad value.
         """
-        Gathered(origin, column_faults(features, table, origin)).tell()
+        Gathered(origin, column_faults(features, table, origin)).raise_if_any()
         encoded = {}
         for name, feature in _tabled(features).items():
             values = _column(table, name, feature, origin)

@@ -14,8 +14,8 @@ from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.files.lock import held
 from twotower.launchers.launcher import JobError
-from twotower.runs.record import training_identity
 from twotower.runs.result import Result
+from twotower.runs.sections import training_identity
 from twotower.sweeps.job import Job
 from twotower.sweeps.schedule import settle, stale
 

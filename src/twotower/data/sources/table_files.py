@@ -214,7 +214,7 @@ class TableFiles(Source):
             with told.refusals():  # files that cannot be read are told together
                 frames[table], of_table = self._read(files, keys, config.features(table))
                 pieces = of_table if table == "interactions" else pieces
-        told.tell()
+        told.raise_if_any()
         return Tables(
             **frames,
             origins={table: origin_of(setting) for table, setting in config.settings().items()},

@@ -163,9 +163,9 @@ def gram_blocks(
     """Yield how many users have both of two items, for blocks of `size` items: which they are, [size, N]."""
     num_items = taken.shape[1]
     columns = taken.tocsc()
-    with Progress(f"baseline {baseline}: counting co-occurrences", num_items) as tell:
+    with Progress(f"baseline {baseline}: counting co-occurrences", num_items) as advance:
         for start in range(0, num_items, size):
-            tell(start)
+            advance(start)
             budget.check()
             block = slice(start, min(start + size, num_items))
             yield block, (columns[:, block].T @ taken).toarray()

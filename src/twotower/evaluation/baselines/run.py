@@ -103,10 +103,10 @@ def _fitted_top_rows(
     except InputError as error:
         raise InputError(f"baselines.{name}.{error}") from error
     num_users = len(holdout.users)
-    with Progress(f"baseline {name}: ranking the catalogue for users", num_users) as tell:
+    with Progress(f"baseline {name}: ranking the catalogue for users", num_users) as advance:
 
         def score(queries: slice) -> torch.Tensor:
-            tell(queries.start)
+            advance(queries.start)
             past.budget.check()
             return torch.from_numpy(baseline.scores(holdout.history, holdout.users[queries]))
 

@@ -52,10 +52,10 @@ def mine(module: RetrievalModule, interactions: Interactions) -> None:
         places = np.zeros(module.negatives.num_items + 1, dtype=np.int64)
         places[trained.cpu().numpy()] = np.arange(1, len(trained) + 1)
         everyone = np.flatnonzero(interactions.positives.counts())
-        with Progress("mining: ranking the catalogue for users", len(everyone)) as tell:
+        with Progress("mining: ranking the catalogue for users", len(everyone)) as advance:
             for users in np.split(everyone, range(RANKED_AT_ONCE, len(everyone), RANKED_AT_ONCE)):
                 _tell(module, interactions, users, items, search, places)
-                tell(int(np.searchsorted(everyone, users.max(initial=0))) + 1)
+                advance(int(np.searchsorted(everyone, users.max(initial=0))) + 1)
 
 
 def _tell(
