@@ -53,7 +53,7 @@ ONLY_IN = {
 }
 NEVER_IN = {"torch": {"config", "files", "data", "metrics", "index"}}
 PICKLES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
-MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_DOOR_LINES = 250, 50, 40
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_DOOR_LINES = 400, 80, 40
 
 
 def of_folders(paths: list[Path]) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -20,7 +20,7 @@ from twotower.bundle.tensors import read_towers
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.trust import check_targets
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
 from twotower.features.feature_table import FeatureTable
 from twotower.files.plain_values import read_yaml
@@ -52,7 +52,7 @@ class Bundle:
     user_table: pd.DataFrame
     item_table: pd.DataFrame
     item_label: str | None
-    history: History
+    history: Interactions
     request_time: int
 
 
@@ -105,11 +105,11 @@ def _read(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -
     )
 
 
-def _read_history(folder: Path, manifest: Manifest) -> History:
+def _read_history(folder: Path, manifest: Manifest) -> Interactions:
     def array(name: str) -> np.ndarray | None:
         return read_array(folder / name, mapped=True) if name in manifest.files else None
 
-    return History(
+    return Interactions(
         read_array(folder / layout.HISTORY_OFFSETS),
         read_array(folder / layout.HISTORY_ITEMS, mapped=True),
         read_array(folder / layout.HISTORY_TIMES, mapped=True),
@@ -134,7 +134,7 @@ def _read_index(folder: Path, manifest: Manifest, trusted_packages: Collection[s
     return index
 
 
-def _check_history(folder: Path, manifest: Manifest, history: History) -> None:
+def _check_history(folder: Path, manifest: Manifest, history: Interactions) -> None:
     offsets, items, times = history.offsets, history.items, history.times
     _check_array(folder / layout.HISTORY_OFFSETS, offsets, "int64", (manifest.num_users + 2,))
     _check_array(folder / layout.HISTORY_ITEMS, items, "int32", (len(items) if items.ndim else 0,))

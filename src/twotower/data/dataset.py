@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from twotower.data.blocks import blocks_of_users
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.data.tables import ITEM_ID
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.plain_values import fingerprint_of
@@ -60,7 +60,7 @@ class Holdout:
     target_offsets: np.ndarray
     target_items: np.ndarray
     request_times: np.ndarray
-    history: History
+    history: Interactions
     context: np.ndarray | None = None
     labelled: Labelled | None = None
     repeats: bool = False
@@ -108,8 +108,8 @@ class RetrievalDataset:
     item_label: str | None
     users: Vocabulary
     items: Vocabulary
-    train: History
-    train_and_valid: History
+    train: Interactions
+    train_and_valid: Interactions
     valid: Holdout
     open_test: Callable[[], Holdout]
     audit: Audit
@@ -119,7 +119,7 @@ class RetrievalDataset:
     repeats: bool = False
     context_table: pd.DataFrame | None = None
     events: tuple[str, ...] = ()
-    open_whole: Callable[[], History] | None = None
+    open_whole: Callable[[], Interactions] | None = None
     feature_files: Mapping[str, str] = field(default_factory=dict)
 
     @property

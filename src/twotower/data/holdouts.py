@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from twotower.config.errors import InputError
 from twotower.data.blocks import MEMORY, Room, blocks, blocks_of_users
 from twotower.data.dataset import Holdout, Labelled
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.data.log import Log
 from twotower.data.splits import split as part
 from twotower.data.splits.split import Parts, Split, is_in
@@ -37,11 +37,11 @@ class Windows:
     """A log cut by a split; `parts` is int8 [n], `whole` all that users did, in whatever part."""
 
     parts: Parts
-    train: History
-    train_and_valid: History
+    train: Interactions
+    train_and_valid: Interactions
     valid: Window
     test: Window
-    whole: History
+    whole: Interactions
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ def windows_of(log: Log, split: Split, repeats: bool = False, room: Room = MEMOR
         "valid": _Kept(log, parts, part.KNOWN_TO_VALID, valid.limits),
         "test": _Kept(log, parts, part.KNOWN_TO_TEST, test.limits),
     }
-    histories: dict[str, History] = {}
+    histories: dict[str, Interactions] = {}
     for name, keep in keeps.items():
         twin = next((other for other in histories if keep.is_as(keeps[other])), None)
         histories[name] = histories[twin] if twin else log.only(keep, room, f"history_{name}")
@@ -115,7 +115,7 @@ class _Targets:
     request_times: NDArray[np.int64]
     labelled: Labelled | None
 
-    def window(self, history: History, num_users: int, repeats: bool) -> Window:
+    def window(self, history: Interactions, num_users: int, repeats: bool) -> Window:
         columns = self.columns
         users, starts = np.unique(columns["users"], return_index=True)
         return Window(

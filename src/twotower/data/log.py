@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from twotower.data.actions import HISTORY, NEGATIVE, POSITIVE
 from twotower.data.blocks import MEMORY, Room, blocks
-from twotower.data.history import History, offsets_of_counts
+from twotower.data.interactions import Interactions, offsets_of_counts
 from twotower.data.tables import ITEM_ID, SPLIT, SPLIT_NAMES, TIMESTAMP, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
 
@@ -27,7 +27,7 @@ class Log:
 
     Rows are int32 [n], times int64 [n] in unix seconds, and `given` int8 [n]: the position in `SPLIT_NAMES`
     that the source gives each interaction. `roles` int8 [n] are those of `actions.ROLES`, None where all are
-    positive; for weights, events and context see `History`.
+    positive; for weights, events and context see `Interactions`.
     """
 
     users: NDArray[np.int32]
@@ -87,7 +87,7 @@ class Log:
         """Return the interactions of a slice; nothing is copied."""
         return self._taken(rows)
 
-    def only(self, keep: Keep, room: Room = MEMORY, place: str = "") -> History:
+    def only(self, keep: Keep, room: Room = MEMORY, place: str = "") -> Interactions:
         """Return the interactions that are to be kept, by user; those shown in vain as a part of their own.
 
         Args:
@@ -102,9 +102,9 @@ class Log:
         history = part.history()
         if not part.is_positive.all():
             history = replace(history, positive=part.is_positive)
-        return replace(history, shown=shown.history()) if self.is_shown.any() else history
+        return replace(history, impressions=shown.history()) if self.is_shown.any() else history
 
-    def _kept(self, keep: Keep, room: Room, place: str) -> History:
+    def _kept(self, keep: Keep, room: Room, place: str) -> Interactions:
         """Count what is kept of each user, then copy it, block by block."""
         counts = np.zeros(self.num_users + 1, dtype=np.int64)
         for rows in blocks(len(self), self.users):
@@ -120,18 +120,20 @@ class Log:
             for name, column in columns.items():
                 new[name].put(column[rows][kept])
         done: dict[str, Any] = {name: filler.done() for name, filler in new.items()}
-        return History(offsets, **done)
+        return Interactions(offsets, **done)
 
-    def everything(self) -> History:
+    def everything(self) -> Interactions:
         """Return the whole log by user, the arrays themselves; it has no roles."""
-        return History(self.offsets, self.items, self.times, self.weights, None, self.events, self.context)
+        return Interactions(
+            self.offsets, self.items, self.times, self.weights, None, self.events, self.context
+        )
 
-    def history(self) -> History:
+    def history(self) -> Interactions:
         """Return all interactions by user."""
         weights = self.weights
         if not (is_example := self.is_example).all():
             weights = np.where(is_example, 1 if weights is None else weights, 0).astype(np.float32)
-        found = History.of(self.users, self.items, self.times, self.num_users)
+        found = Interactions.of(self.users, self.items, self.times, self.num_users)
         return replace(found, weights=weights, events=self.events, context=self.context)
 
     def _taken(self, mask: NDArray[np.bool_] | slice) -> "Log":

@@ -14,8 +14,8 @@ import pyarrow as pa
 from twotower.config.errors import InputError
 from twotower.data.blocks import blocks, mapped
 from twotower.data.dataset import Audit, Holdout, Labelled, RetrievalDataset
-from twotower.data.history import History
 from twotower.data.holdouts import Windows
+from twotower.data.interactions import Interactions
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.plain_values import fingerprint_of, read_json
@@ -27,7 +27,7 @@ TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times", "co
 LABELLED_ARRAYS = ("users", "items", "labels", "times", "weights", "context")
 """What is kept of each; an array that is None has no file."""
 WHOLE = "history_whole"  # told apart by its parts: the fingerprint does without it
-SHOWN, LABELLED = "shown", "labelled"  # folders beside the arrays
+IMPRESSIONS, LABELLED = "impressions", "labelled"  # subfolders
 
 
 def write_dataset(
@@ -99,7 +99,7 @@ def open_dataset(folder: Path, is_sound: bool = False) -> RetrievalDataset | Non
         for name in {names[key] for key in ("train", "train_and_valid", "valid")}
     }
 
-    def open_holdout(name: str, history: History) -> Holdout:
+    def open_holdout(name: str, history: Interactions) -> Holdout:
         place = folder / name / LABELLED
         labelled = Labelled(**_load(place, LABELLED_ARRAYS)) if place.is_dir() else None
         arrays = _load(folder / name, TARGET_ARRAYS)
@@ -109,7 +109,7 @@ def open_dataset(folder: Path, is_sound: bool = False) -> RetrievalDataset | Non
         _refuse_changed(folder, meta, stamps)
         return open_holdout("test", _open_history(folder / f"history_{names['test']}"))
 
-    def open_whole() -> History:
+    def open_whole() -> Interactions:
         _refuse_changed(folder, meta, stamps)
         return _open_history(folder / WHOLE)
 
@@ -164,7 +164,7 @@ def _ids(column: pd.Series) -> np.ndarray:
     return array.astype(np.str_) if array.dtype.kind not in "iu" else array
 
 
-def _same(one: History, other: History) -> bool:
+def _same(one: Interactions, other: Interactions) -> bool:
     def equal(left: np.ndarray | None, right: np.ndarray | None) -> bool:
         if left is None or right is None or len(left) != len(right):
             return left is right
@@ -173,23 +173,23 @@ def _same(one: History, other: History) -> bool:
         )
 
     arrays = all(equal(getattr(one, name), getattr(other, name)) for name in HISTORY_ARRAYS)
-    if not arrays or one.shown is None or other.shown is None:
-        return arrays and one.shown is other.shown
-    return _same(one.shown, other.shown)
+    if not arrays or one.impressions is None or other.impressions is None:
+        return arrays and one.impressions is other.impressions
+    return _same(one.impressions, other.impressions)
 
 
-def _save_history(folder: Path, name: str, history: History) -> dict[str, Any]:
+def _save_history(folder: Path, name: str, history: Interactions) -> dict[str, Any]:
     content = _save(folder, name, history, HISTORY_ARRAYS)
     return (
         content
-        if history.shown is None
-        else content | _save_history(folder, f"{name}/{SHOWN}", history.shown)
+        if history.impressions is None
+        else content | _save_history(folder, f"{name}/{IMPRESSIONS}", history.impressions)
     )
 
 
-def _open_history(folder: Path) -> History:
-    shown = _open_history(folder / SHOWN) if (folder / SHOWN).is_dir() else None
-    return History(**_load(folder, HISTORY_ARRAYS), shown=shown)
+def _open_history(folder: Path) -> Interactions:
+    impressions = _open_history(folder / IMPRESSIONS) if (folder / IMPRESSIONS).is_dir() else None
+    return Interactions(**_load(folder, HISTORY_ARRAYS), impressions=impressions)
 
 
 def _save(folder: Path, place: str, holder: object, names: tuple[str, ...]) -> dict[str, Any]:

@@ -120,10 +120,10 @@ def test_leave_one_out_predicts_positives_only() -> None:
     assert windows.train.positive is not None
     assert windows.train.positive.tolist() == [False, True]
     assert names(windows.train.positives.items) == "c"
-    assert windows.train.shown is not None
-    assert names(windows.train.shown.items) == "b"
-    assert windows.train_and_valid.shown is not None
-    assert names(windows.train_and_valid.shown.items) == "b"  # f was shown when the test target was
+    assert windows.train.impressions is not None
+    assert names(windows.train.impressions.items) == "b"
+    assert windows.train_and_valid.impressions is not None
+    assert names(windows.train_and_valid.impressions.items) == "b"  # f was shown when the test target was
     assert windows.valid.labelled is None  # nothing was shown in vain between c and d
     labelled = windows.test.labelled
     assert labelled is not None
@@ -237,8 +237,8 @@ def test_files_with_all_of_it_are_stored_and_opened(tmp_path: Path) -> None:
         assert holdout.context is not None
         assert len(holdout.context) == len(holdout.users)
         assert 0 < holdout.labelled.labels.mean() < 1
-    assert dataset.train.shown is not None
-    assert dataset.train.shown.weights is not None
+    assert dataset.train.impressions is not None
+    assert dataset.train.impressions.weights is not None
     again = build_dataset(source, split, tmp_path / "cache")
     assert again.fingerprint == dataset.fingerprint
     changed = write_log(tmp_path) | {"label_threshold": 4.0}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
-class History:
+class Interactions:
     """A log as compressed rows by user, in the stable order (time, then row order of the source).
 
     User row u owns offsets[u]:offsets[u + 1] (int64 [num_users + 2]; row 0, unknown, is empty) of the item
@@ -27,7 +27,7 @@ class History:
             recommended all the same: it is part of histories and, with a weight, an example.
         events: int16 [n], the word of each event, its position among the data's from 1; 0 = none.
         context: int32 [n], row of the table of contexts, from 1; 0 = unknown.
-        shown: what the same users were shown in vain in the same time; no part of histories.
+        impressions: impressions without a click of the same users in the same period; no part of histories.
     """
 
     offsets: np.ndarray
@@ -37,10 +37,10 @@ class History:
     positive: np.ndarray | None = None
     events: np.ndarray | None = None
     context: np.ndarray | None = None
-    shown: "History | None" = None
+    impressions: "Interactions | None" = None
 
     @classmethod
-    def of(cls, users: np.ndarray, items: np.ndarray, times: np.ndarray, num_users: int) -> "History":
+    def of(cls, users: np.ndarray, items: np.ndarray, times: np.ndarray, num_users: int) -> "Interactions":
         """Build from interactions [n] that are already ordered by user row (none is 0), then time."""
         return cls(offsets_of(users, num_users), items.astype(np.int32), times.astype(np.int64))
 
@@ -48,18 +48,18 @@ class History:
         return len(self.items)
 
     @cached_property
-    def positives(self) -> "History":
+    def positives(self) -> "Interactions":
         """The part that users wanted: itself where nothing is in it for histories only."""
         return self if self.positive is None else self._only(np.asarray(self.positive))
 
     @cached_property
-    def examples(self) -> "History":
+    def examples(self) -> "Interactions":
         """The part that training learns from: positives, and all else that has a weight."""
         if self.positive is None or self.weights is None:
             return self.positives
         return self._only(np.asarray(self.positive) | (np.asarray(self.weights) > 0))
 
-    def _only(self, keep: NDArray[np.bool_]) -> "History":
+    def _only(self, keep: NDArray[np.bool_]) -> "Interactions":
         columns = {name: getattr(self, name) for name in ("weights", "events", "context")}
         return replace(
             self,
