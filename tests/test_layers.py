@@ -199,7 +199,7 @@ def test_importing_twotower_takes_no_library() -> None:
     ("module", "absent"),
     [
         ("twotower.index.auto", {"torch", "pandas", "pytorch_lightning", "hydra"}),
-        ("twotower.data.build", {"torch", "faiss", "pytorch_lightning", "hydra"}),
+        ("twotower.data.build_dataset", {"torch", "faiss", "pytorch_lightning", "hydra"}),
         ("twotower.commands.compose", {"torch", "faiss", "pytorch_lightning", "pandas"}),
         ("twotower.reports.compare.command", {"torch", "pandas", "faiss", "pytorch_lightning", "plotly"}),
         (

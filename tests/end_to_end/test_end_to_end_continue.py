@@ -14,7 +14,7 @@ from in_process import run_script
 from twotower.bundle.notices import notices
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.run_keys import Continuation
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.pipeline.run_config import RunConfig
 from twotower.runs.run import Run
 from twotower.training import going_on

@@ -119,7 +119,7 @@ def _write_history(folder: Path, history: Interactions) -> list[str]:
     """Write what users have; returns the names of the files that not every bundle has."""
     for name, values in zip(layout.HISTORY, (history.offsets, history.items, history.times), strict=True):
         np.save(folder / name, np.asarray(values))
-    more = {layout.HISTORY_EVENTS: history.events, layout.HISTORY_POSITIVE: history.positive}
+    more = {layout.HISTORY_EVENTS: history.events, layout.HISTORY_ROLES: history.roles}
     found = {name: values for name, values in more.items() if values is not None}
     for name, values in found.items():
         np.save(folder / name, np.asarray(values))

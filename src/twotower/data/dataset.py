@@ -96,7 +96,7 @@ class RetrievalDataset:
             None where it is not kept.
         fingerprint: of all values above but the audit, wherever they come from.
         feature_files: `side.feature` -> SHA-256 of the files that a feature reads; see `identity`.
-        origins: "interactions", "users", "items" -> file or source name, for messages.
+        source_paths: "interactions", "users", "items" -> file or source name, for messages.
         repeats: whether what a user has may be a target, and so may be recommended.
         has_times: whether the times of its logs are times; otherwise they are places in an order.
         context_table: what requests were made in; row r is position r - 1; None: nothing is known of that.
@@ -114,7 +114,7 @@ class RetrievalDataset:
     open_test: Callable[[], Holdout]
     audit: Audit
     fingerprint: str
-    origins: Mapping[str, str] = field(default_factory=dict)
+    source_paths: Mapping[str, str] = field(default_factory=dict)
     has_times: bool = True
     repeats: bool = False
     context_table: pd.DataFrame | None = None

@@ -44,11 +44,11 @@ class FeaturesConfig(Config):
         }
         digests = {
             f"{side}.{name}": digest
-            for side, (choices, table, origin) in tables.items()
+            for side, (choices, table, source_path) in tables.items()
             for name, digest in files_digests(
                 {name: choice.build(1) for name, choice in choices.items()},
                 table,
-                dataset.origins.get(origin, origin),
+                dataset.source_paths.get(source_path, source_path),
             ).items()
         }
         return replace(dataset, feature_files=digests)

@@ -14,15 +14,15 @@ import pyarrow as pa
 from twotower.config.errors import InputError
 from twotower.data.blocks import blocks, mapped
 from twotower.data.dataset import Audit, Holdout, Labelled, RetrievalDataset
-from twotower.data.holdouts import Windows
-from twotower.data.interactions import Interactions
+from twotower.data.interactions import COLUMNS, Interactions
+from twotower.data.split_interactions import SplitInteractions
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.plain_values import fingerprint_of, read_json
 
 META, OWN_SUM = "meta.json", "sha256"
 ARRAY, FIRST_BYTES = ".npy", 10
-HISTORY_ARRAYS = ("offsets", "items", "times", "weights", "positive", "events", "context")
+HISTORY_ARRAYS = ("offsets", *COLUMNS)
 TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times", "context")
 LABELLED_ARRAYS = ("users", "items", "labels", "times", "weights", "context")
 """What is kept of each; an array that is None has no file."""
@@ -31,16 +31,16 @@ IMPRESSIONS, LABELLED = "impressions", "labelled"  # subfolders
 
 
 def write_dataset(
-    folder: Path, tables: Tables, windows: Windows, audit: Audit, context: pd.DataFrame | None = None
+    folder: Path, tables: Tables, cut: SplitInteractions, audit: Audit, context: pd.DataFrame | None = None
 ) -> str:
     """Write into an empty folder, equal histories once; returns the fingerprint: equal for equal values.
 
     An InputError says which feature column mixes kinds of values.
     """
-    holdouts = {"valid": windows.valid, "test": windows.test}
-    histories = {"train": windows.train, "train_and_valid": windows.train_and_valid}
+    holdouts = {"valid": cut.valid, "test": cut.test}
+    histories = {"train": cut.train, "train_and_valid": cut.train_and_valid}
     histories |= {name: holdout.history for name, holdout in holdouts.items()}
-    sums = _save_history(folder, WHOLE, windows.whole)
+    sums = _save_history(folder, WHOLE, cut.whole)
     names: dict[str, str] = {}
     content: dict[str, Any] = {"histories": names, "item_label": tables.item_label}
     for name, history in histories.items():
@@ -56,18 +56,20 @@ def write_dataset(
             content |= _save(folder, f"{name}/{LABELLED}", holdout.labelled, LABELLED_ARRAYS)
     sums |= content
     for name, frame in {"users": tables.users, "items": tables.items}.items():
-        content[name] = _save_table(frame, folder / f"{name}.parquet", tables.origin(name))
+        content[name] = _save_table(frame, folder / f"{name}.parquet", tables.source_path(name))
     content |= {} if tables.has_times else {"has_times": False}
     if context is not None:
-        content["context"] = _save_table(context, folder / "context.parquet", tables.origin("interactions"))
-    beside = {"events": list(tables.actions.words), "repeats": windows.test.repeats}
+        content["context"] = _save_table(
+            context, folder / "context.parquet", tables.source_path("interactions")
+        )
+    beside = {"events": list(tables.actions.words), "repeats": cut.test.repeats}
     content |= {name: value for name, value in beside.items() if value}
     files = {each.relative_to(folder).as_posix(): each for each in folder.rglob("*") if each.is_file()}
     meta = {
         "fingerprint": fingerprint_of(content),
         "audit": audit,
         "item_label": tables.item_label,
-        "origins": {name: tables.origin(name) for name in ("interactions", "users", "items")},
+        "source_paths": {name: tables.source_path(name) for name in ("interactions", "users", "items")},
         "histories": names,
         "has_times": tables.has_times,
         **beside,
@@ -95,7 +97,7 @@ def open_dataset(folder: Path, is_sound: bool = False) -> RetrievalDataset | Non
     context = folder / "context.parquet"
     names = meta["histories"]
     histories = {
-        name: _open_history(folder / f"history_{name}")
+        name: _open_history(folder / f"history_{name}", len(item_table))
         for name in {names[key] for key in ("train", "train_and_valid", "valid")}
     }
 
@@ -107,11 +109,11 @@ def open_dataset(folder: Path, is_sound: bool = False) -> RetrievalDataset | Non
 
     def open_test() -> Holdout:
         _refuse_changed(folder, meta, stamps)
-        return open_holdout("test", _open_history(folder / f"history_{names['test']}"))
+        return open_holdout("test", _open_history(folder / f"history_{names['test']}", len(item_table)))
 
     def open_whole() -> Interactions:
         _refuse_changed(folder, meta, stamps)
-        return _open_history(folder / WHOLE)
+        return _open_history(folder / WHOLE, len(item_table))
 
     return RetrievalDataset(
         user_table=user_table,
@@ -126,7 +128,7 @@ def open_dataset(folder: Path, is_sound: bool = False) -> RetrievalDataset | Non
         open_whole=open_whole,
         audit=meta["audit"],
         fingerprint=meta["fingerprint"],
-        origins=meta["origins"],
+        source_paths=meta["source_paths"],
         has_times=meta["has_times"],
         repeats=meta["repeats"],
         context_table=pd.read_parquet(context) if context.is_file() else None,
@@ -187,9 +189,9 @@ def _save_history(folder: Path, name: str, history: Interactions) -> dict[str, A
     )
 
 
-def _open_history(folder: Path) -> Interactions:
-    impressions = _open_history(folder / IMPRESSIONS) if (folder / IMPRESSIONS).is_dir() else None
-    return Interactions(**_load(folder, HISTORY_ARRAYS), impressions=impressions)
+def _open_history(folder: Path, num_items: int) -> Interactions:
+    impressions = _open_history(folder / IMPRESSIONS, num_items) if (folder / IMPRESSIONS).is_dir() else None
+    return Interactions(**_load(folder, HISTORY_ARRAYS), num_items=num_items, impressions=impressions)
 
 
 def _save(folder: Path, place: str, holder: object, names: tuple[str, ...]) -> dict[str, Any]:
@@ -223,18 +225,18 @@ def _sum(path: Path, of_values: str | None = None) -> str:
         return f"{hashlib.sha256(head).hexdigest()} {values}"
 
 
-def _load(folder: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _load(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
     """Map the arrays that there are into memory."""
     paths = {name: folder / f"{name}{ARRAY}" for name in names}
     return {name: mapped(path) for name, path in paths.items() if path.is_file()}
 
 
-def _save_table(table: pd.DataFrame, path: Path, origin: str) -> str:
+def _save_table(table: pd.DataFrame, path: Path, source_path: str) -> str:
     try:
         table.to_parquet(path, index=False)
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise InputError(
-            f"{origin}: {'; '.join(str(part) for part in error.args)}: a column must hold values of one "
+            f"{source_path}: {'; '.join(str(part) for part in error.args)}: a column must hold values of one "
             "kind; make them all numbers (of 64 bits), all text, or all lists"
         ) from error
     columns = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None).combine_chunks()
