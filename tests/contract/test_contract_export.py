@@ -15,8 +15,8 @@ import torch
 import yaml
 
 from twotower.bundle import layout
-from twotower.bundle.export import check_parity, history_vectors
 from twotower.bundle.exported import ExportedTowers
+from twotower.bundle.onnx_export import check_parity, history_vectors
 from twotower.bundle.onnx_files import write_towers
 from twotower.config.spec import TARGET
 from twotower.data.interactions import Interactions

@@ -81,7 +81,7 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
         interactions=interactions,
         loss={key: values for key, values in final["state_dict"].items() if key.startswith(LOSS)},
         optimizer=(bundle.settings["optimizer"][TARGET], states[0]) if states else None,
-        events=bundle.manifest.event_words,
+        events=bundle.manifest.event_types,
     )
 
 
