@@ -28,7 +28,7 @@ from twotower.commands.compose import checked
 from twotower.commands.conf import plain_file
 from twotower.commands.overrides import axis_of
 from twotower.config.errors import InputError
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.ranking import seen_pairs
 from twotower.evaluation.top_k import ExactSearch
 from twotower.towers.two_tower import TwoTower
@@ -41,7 +41,7 @@ def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> 
 @torch.inference_mode()
 def encode_at(
     model: TwoTower,
-    history: History,
+    history: Interactions,
     users: np.ndarray,
     request_times: np.ndarray,
     context: np.ndarray | None = None,

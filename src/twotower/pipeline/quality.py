@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from twotower.data.dataset import Holdout, RetrievalDataset
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines import run
 from twotower.evaluation.baselines.budget import Budget
 from twotower.evaluation.baselines.kept import KeptLists
@@ -114,9 +114,11 @@ def run_all_baselines(job: Job, items: FeatureTable) -> dict[str, BaselineReport
     minutes, configs = job.config.baselines.minutes, job.config.baselines.by_name
     budget = Budget(60 * minutes)
 
-    def run_on(name: str, holdout: Holdout, log: History, budget: Budget) -> BaselineReports:
+    def run_on(name: str, holdout: Holdout, interactions: Interactions, budget: Budget) -> BaselineReports:
         kept = _kept_lists(job, name)
-        return run_baselines(configs, job.evaluator, holdout, log, len(dataset.items), kept, items, budget)
+        return run_baselines(
+            configs, job.evaluator, holdout, interactions, len(dataset.items), kept, items, budget
+        )
 
     valid = run_on("valid", dataset.valid, dataset.train, budget.half())
     configs = {name: config for name, config in configs.items() if name not in valid.out_of_time}

@@ -16,7 +16,8 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.config.problems import raise_problems
 from twotower.config.run_keys import CONTINUE
-from twotower.data.build import WARNING, audit_table, build_dataset
+from twotower.data.audit import WARNING, audit_table
+from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.tables import Needs
 from twotower.evaluation.baselines.run import request_time
@@ -119,9 +120,9 @@ def refuse_changed_files(job: Job) -> None:
 def needs_of(features: FeaturesConfig) -> Needs:
     """Return what the features of a configuration need of the tables."""
 
-    def needs(table: str, frame: pd.DataFrame, origin: str) -> list[str]:
+    def needs(table: str, frame: pd.DataFrame, source_path: str) -> list[str]:
         choices = {"users": features.user, "items": features.item, "context": features.context}[table]
-        return column_faults({name: choice.build(1) for name, choice in choices.items()}, frame, origin)
+        return column_faults({name: choice.build(1) for name, choice in choices.items()}, frame, source_path)
 
     return needs
 

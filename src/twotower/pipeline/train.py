@@ -12,7 +12,7 @@ from twotower.config.exits import DONE, stoppable
 from twotower.config.problems import raise_problems
 from twotower.config.run_keys import CONTINUE
 from twotower.evaluation.indexing import Indexed
-from twotower.index.rehearsal import rehearse
+from twotower.index.rehearse import rehearse
 from twotower.pipeline.continued import continuation_of, fitted_on, trained_further
 from twotower.pipeline.quality import (
     Quality,

@@ -8,9 +8,9 @@ from twotower.data.vocabulary import Vocabulary
 from twotower.index.flat_ip import FlatIP
 from twotower.index.index import SearchResult
 from twotower.index.ivf_flat import IVFFlat
-from twotower.serving import best_items as module
-from twotower.serving.best_items import Choice, best_items, num_fetched
+from twotower.serving import top_items as module
 from twotower.serving.live_items import LiveItems
+from twotower.serving.top_items import Choice, num_fetched, top_items
 
 NUM_ITEMS, DIM = 80, 4
 ROWS = np.arange(1, NUM_ITEMS + 1)
@@ -45,7 +45,7 @@ def test_the_best_allowed_are_found_whatever_is_left_out(seed, k, excluded, allo
     query = np.random.default_rng(seed + 1).integers(-3, 4, DIM).astype(np.float32)
     chosen = None if allowed is None else rows(live, allowed)
     choice = Choice(k, rows(live, excluded), chosen)
-    ((found, scores),) = best_items(index, items, query[None], [choice])
+    ((found, scores),) = top_items(index, items, query[None], [choice])
     candidates = (live if allowed is None else live & allowed) - excluded
     exact = {row: float(vectors[row - 1] @ query) for row in candidates}
     expected = sorted(exact.values(), reverse=True)[:k]
@@ -62,7 +62,7 @@ def test_cells_that_run_out_are_made_good_by_a_scan(num_excluded):
     query = vectors[10]
     lists_short = index.search(query[None], 15 + num_excluded).rows[0]
     assert -1 in lists_short
-    ((found, scores),) = best_items(index, items, query[None], [Choice(15, ROWS[:num_excluded])])
+    ((found, scores),) = top_items(index, items, query[None], [Choice(15, ROWS[:num_excluded])])
     assert len(found) == 15
     assert scores.tolist() == sorted((vectors[num_excluded:] @ query).tolist(), reverse=True)[:15]
 
@@ -71,7 +71,7 @@ def test_equal_scores_are_in_the_order_of_rows():
     items, _ = catalogue(0)
     same = LiveItems(Vocabulary(ROWS), None, np.ones((NUM_ITEMS, DIM), dtype=np.float32))
     query = np.ones((1, DIM), dtype=np.float32)
-    ((found, _),) = best_items(FlatIP.Config().build(), same, query, [Choice(5, ROWS[:2], ROWS)])
+    ((found, _),) = top_items(FlatIP.Config().build(), same, query, [Choice(5, ROWS[:2], ROWS)])
     assert found.tolist() == [3, 4, 5, 6, 7]
     assert items.num_live == NUM_ITEMS
 
@@ -125,8 +125,8 @@ def test_a_batch_is_searched_as_each_alone(seed, wanted, smallest):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SCAN_ROWS", 20)
         patch.setattr(module, "SMALLEST_SEARCH", smallest)
-        found = best_items(index, items, queries, choices)
-        alone = [best_items(index, items, queries[[n]], [choices[n]])[0] for n in range(len(wanted))]
+        found = top_items(index, items, queries, choices)
+        alone = [top_items(index, items, queries[[n]], [choices[n]])[0] for n in range(len(wanted))]
     for choice, (some, scores), (same, same_scores) in zip(choices, found, alone, strict=True):
         assert scores.tolist() == same_scores.tolist()
         assert scores.tolist() == sorted(scores.tolist(), reverse=True)
@@ -148,7 +148,7 @@ def test_a_request_gets_no_more_from_the_index_for_the_wishes_of_others():
     vectors = np.arange(NUM_ITEMS, dtype=np.float32)[:, None]  # the last row is the best
     items = LiveItems(Vocabulary(ROWS), None, vectors)
     queries = np.ones((2, 1), dtype=np.float32)
-    found = best_items(NearlyRight(), items, queries, [Choice(2, ROWS[:1]), Choice(9, ROWS[:0])])
+    found = top_items(NearlyRight(), items, queries, [Choice(2, ROWS[:1]), Choice(9, ROWS[:0])])
     assert [rows.tolist() for rows, _ in found] == [[3, 2], [9, 8, 7, 6, 5, 4, 3, 2, 1]]
 
 

@@ -19,15 +19,15 @@ from twotower.serving.http import server
 from twotower.serving.http.bundle_finder import bundle_finder
 from twotower.serving.http.security import Hosts, Keys
 from twotower.serving.http.service_config import ServiceConfig
-from twotower.serving.live.service import LiveService
+from twotower.serving.live.live_service import LiveService
 from twotower.serving.workers.addresses import bound
-from twotower.serving.workers.figures import SharedMetrics
 from twotower.serving.workers.following import FollowingService
 from twotower.serving.workers.shared import CLOSING, OTHERS_GONE, READY, WRITER, InUse, Shared
+from twotower.serving.workers.worker_metrics import SharedMetrics
 from twotower.serving.workers.writing import WritingService
 
 
-class Parent:
+class ParentProcess:
     """The process that started this one, at the other end of a socket; when that is gone, this one stops."""
 
     def __init__(self, control: socket.socket) -> None:
@@ -90,7 +90,7 @@ def main() -> None:
     """Do as the parent says on an inherited socket, the first argument; the second is the writer's door."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # nothing is begun yet
     import_from_working_folder()
-    parent = Parent(_inherited(int(sys.argv[1])))
+    parent = ParentProcess(_inherited(int(sys.argv[1])))
     debug = bool(parent.told["settings"]["debug"])
     raise SystemExit(exit_status(lambda: _serve(parent), debug))
 
@@ -100,7 +100,7 @@ def _inherited(descriptor: int) -> socket.socket:
     return socket.socket(fileno=descriptor)
 
 
-def _serve(parent: Parent) -> int:
+def _serve(parent: ParentProcess) -> int:
     told = parent.told
     shared = Shared(Path(told["folder"]), told["num_workers"])
     sys.stdout = LinesTogether(sys.stdout, shared.log_lock)  # type: ignore[assignment]
@@ -110,7 +110,7 @@ def _serve(parent: Parent) -> int:
     live = _live(parent, shared, config)
 
     def bundle_changed() -> None:
-        server.set_aside()
+        server.gc_freeze()
         parent.say(READY)
 
     with contextlib.ExitStack() as stack:
@@ -125,7 +125,7 @@ def _serve(parent: Parent) -> int:
         return server.run(config, application, bound(told["addresses"]))
 
 
-def _live(parent: Parent, shared: Shared, config: ServiceConfig) -> LiveService:
+def _live(parent: ParentProcess, shared: Shared, config: ServiceConfig) -> LiveService:
     bundle_of = bundle_finder(config)
     in_use = shared.in_use()
     if in_use is None:

@@ -14,10 +14,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from twotower.serving.http.direct import Directs
-from twotower.serving.http.errors import HttpError, error_response
+from twotower.serving.http.http_errors import HttpError, error_response
 from twotower.serving.http.metrics import AccessLog, Metrics
 from twotower.serving.http.security import CLOSE, Hosts, Keys, RateLimit, is_open, read_body, too_large
-from twotower.serving.live.service import LiveService
+from twotower.serving.live.live_service import LiveService
 
 LOG = logging.getLogger("twotower")
 VERSION_HEADER = "x-bundle-version"
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
-class Gate:
+class AccessControl:
     """Hosts, keys, limits, well-formed JSON; then the endpoint; then the version, metrics and the access log.
 
     `direct` has the endpoints that are asked most.

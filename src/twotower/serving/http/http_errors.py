@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from twotower.config.errors import InputError
-from twotower.serving.live.service import ReloadUnderWay
-from twotower.serving.live.store import StoreFailed
+from twotower.serving.live.change_store import StoreFailed
+from twotower.serving.live.live_service import ReloadUnderWay
 from twotower.serving.requests import UnknownItem, UnknownUser
 
 JSON = "application/json"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from twotower.config.errors import InputError
-from twotower.serving.live.changes import Change, SetAside, replay
-from twotower.serving.live.store import Store, StoreFailed
+from twotower.serving.live.change_store import ChangeStore, StoreFailed
+from twotower.serving.live.changes import Change, Quarantined, replay
 from twotower.serving.live.writer import Writer
 from twotower.serving.retriever import Retriever
 
@@ -28,8 +28,8 @@ class ReloadUnderWay(InputError):  # noqa: N818
     """Another bundle is being opened; one at a time."""
 
 
-class KeptChanges(Protocol):
-    """What a service reads of its store, the owner's or another's; see `Store`."""
+class ChangeSource(Protocol):
+    """What a service reads of its store, the owner's or another's; see `ChangeStore`."""
 
     path: Path
 
@@ -40,7 +40,7 @@ class KeptChanges(Protocol):
     def changes(self, after: int = 0) -> Iterator[Change]:
         """Return what leads from a number to the latest."""
 
-    def set_aside(self, changes: Sequence[SetAside]) -> None:
+    def quarantine(self, changes: Sequence[Quarantined]) -> None:
         """Note what the bundle in use cannot take."""
 
     def close(self) -> None:
@@ -56,7 +56,7 @@ class LiveService:
     `reload` may name the bundles of `root`, and `bundle_of` turns a folder below it into that of its bundle.
     The file `store` has the live changes; None keeps them as long as this object, in a temporary file. Files
     of bundles, of those switched to later too, may name classes of `trusted_packages`. Of the changes in the
-    store this bundle cannot take `num_set_aside` (an item it does not know, a column it lacks); they stay
+    store this bundle cannot take `num_quarantined` (an item it does not know, a column it lacks); they stay
     there for later bundles, with the reasons in a table of their own.
 
     Raises InputError: the bundle or the store is damaged, or another process uses the store.
@@ -134,15 +134,15 @@ class LiveService:
         with self._reloading, self._writing:
             self._open.close()
 
-    def _store_at(self, path: Path) -> KeptChanges:
-        store = Store(path)
+    def _store_at(self, path: Path) -> ChangeSource:
+        store = ChangeStore(path)
         self._writer = Writer(store)
         self._writing = self._writer.writing
         return store
 
     def _switch(self, folder: Path) -> str:
         retriever = self._opened(folder, self._bundle_of)
-        reached, aside = 0, list[SetAside]()
+        reached, aside = 0, list[Quarantined]()
         for _ in range(CATCH_UPS):  # each is shorter than the one before, and writes go on
             since, reached = reached, self._store.last
             aside += replay(self._store.changes(after=since), retriever)
@@ -151,21 +151,21 @@ class LiveService:
             self._use(retriever, aside)
         return retriever.version
 
-    def _use(self, retriever: Retriever, aside: Sequence[SetAside]) -> None:
+    def _use(self, retriever: Retriever, aside: Sequence[Quarantined]) -> None:
         if aside:
             LOG.warning(
-                "%s: %d kept changes cannot be made in this bundle and are set aside (reasons: its table "
-                "set_aside); the first: %s",
+                "%s: %d stored changes cannot be applied to this bundle and are quarantined (reasons: "
+                "table quarantine); the first: %s",
                 self._store.path,
                 len(aside),
                 aside[0].reason,
             )
         try:
-            self._store.set_aside(aside)
+            self._store.quarantine(aside)
         except StoreFailed as error:
-            LOG.warning("the changes that are set aside could not be noted: %s", error)
+            LOG.warning("the changes that are quarantined could not be recorded: %s", error)
         self._left_behind = retriever.num_left_behind
-        self.retriever, self.num_set_aside = retriever, len(aside)
+        self.retriever, self.num_quarantined = retriever, len(aside)
 
     def _reopen(self) -> None:
         with self._reloading:

@@ -107,7 +107,7 @@ def recall_by_row(found_rows: np.ndarray, exact_rows: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """Exact results of some queries [Q, D] over a catalogue [N, D], and what judges other results fairly."""
 
     vectors: np.ndarray
@@ -116,7 +116,7 @@ class Truth:
     exact: SearchResult
 
     @classmethod
-    def of(cls, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> "Truth":
+    def of(cls, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> "GroundTruth":
         """Search exactly; k above N is lowered to N."""
         k = min(k, len(rows))
         return cls(vectors, rows, queries, exact_search(vectors, rows, queries, k))

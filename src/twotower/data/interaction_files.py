@@ -39,7 +39,7 @@ class Ids:
 
 
 @dataclass(frozen=True, eq=False)
-class LogFiles:
+class InteractionFiles:
     """The files, in the order of their rows.
 
     Args:
@@ -74,7 +74,9 @@ class LogFiles:
     def column(self, name: str) -> Column:
         """Return a column as messages name it, without its values."""
         pieces = self.tables.pieces
-        return Column(pd.Series(dtype=object), self.tables.origin("interactions"), self.columns[name], pieces)
+        return Column(
+            pd.Series(dtype=object), self.tables.source_path("interactions"), self.columns[name], pieces
+        )
 
     def _read(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
         columns = [self.columns[name] for name in names]

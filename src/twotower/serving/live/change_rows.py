@@ -10,10 +10,10 @@ from twotower.config.errors import InputError
 from twotower.data.column import fits_64_bits
 from twotower.serving.live.changes import (
     Change,
-    Event,
+    EventAdded,
     ItemPut,
     ItemRemoved,
-    SetAside,
+    Quarantined,
     UserForgotten,
     UserPut,
 )
@@ -24,7 +24,7 @@ HALF_A_PAIR = re.compile(r"[\ud800-\udfff]")  # of surrogates, which has no UTF-
 INSERTS: dict[type[Change], tuple[str, str]] = {
     ItemPut: ("puts", "(number, item_id, features, checksum) VALUES (?, ?, ?, ?)"),
     ItemRemoved: ("removals", "(number, item_id, checksum) VALUES (?, ?, ?)"),
-    Event: (
+    EventAdded: (
         "events",
         "(number, user_id, item_id, time, checksum) VALUES (?, ?, ?, ?, ?) "
         "ON CONFLICT (item_id, user_id, time) DO NOTHING",
@@ -46,7 +46,7 @@ REPLACED: dict[type[Change], tuple[tuple[str, str], ...]] = {
     UserForgotten: (("profiles", "user_id"),),
 }
 
-SET_ASIDE = "INSERT INTO set_aside (kind, item_id, user_id, time, reason) VALUES (?, ?, ?, ?, ?)"
+INSERT_QUARANTINED = "INSERT INTO quarantine (kind, item_id, user_id, time, reason) VALUES (?, ?, ?, ?, ?)"
 
 GONE = "item_id IN (SELECT item_id FROM removals)"
 NAMED = (
@@ -56,7 +56,7 @@ NAMED = (
 SELECTS: dict[type[Change], str] = {
     ItemPut: "SELECT number, item_id, features, checksum FROM puts "
     f"WHERE CASE WHEN {GONE} THEN {NAMED.format(table='puts')} ELSE number > :after END ORDER BY number",
-    Event: "SELECT number, user_id, item_id, time, NULL, checksum FROM events WHERE number > :after "
+    EventAdded: "SELECT number, user_id, item_id, time, NULL, checksum FROM events WHERE number > :after "
     "UNION ALL SELECT number, user_id, item_id, time, event, checksum FROM named_events "
     "WHERE number > :after ORDER BY number",
     ItemRemoved: "SELECT number, item_id, checksum FROM removals "
@@ -100,7 +100,7 @@ def values_of(change: Change) -> Values:
 
 def insert_of(change: Change) -> tuple[str, str]:
     """Return a change's table, and the statement that writes its number, `values_of` and their checksum."""
-    named = isinstance(change, Event) and change.event is not None
+    named = isinstance(change, EventAdded) and change.event is not None
     table, statement = INSERT_NAMED if named else INSERTS[type(change)]
     return table, f"INSERT INTO {table} {statement}"
 
@@ -110,8 +110,8 @@ def replaced_by(change: Change) -> tuple[tuple[str, str], ...]:
     return REPLACED.get(type(change), ())
 
 
-def noted(each: SetAside) -> Values:
-    """Return what is noted of a change that a bundle cannot take, as its columns stand in `SET_ASIDE`."""
+def noted(each: Quarantined) -> Values:
+    """Return the values of `INSERT_QUARANTINED` for a change that a bundle cannot apply."""
     change = each.change
     found = [getattr(change, name, None) for name in ("item_id", "user_id", "time")]
     return type(change).__name__, *found, each.reason
@@ -125,7 +125,7 @@ def checksum_of(*values: Any) -> int:
 def change_of(kind: type[Change], row: Values) -> Change:
     """Return the change that a row keeps. Raises ValueError: the row is not what was written."""
     number, *values, checksum = row
-    if kind is Event and values[-1] is None:  # without a word, as early versions wrote all
+    if kind is EventAdded and values[-1] is None:  # without a word, as early versions wrote all
         values.pop()
     if any(isinstance(value, bytes) for value in row) or checksum_of(number, *values) != checksum:
         raise ValueError(f"row {number} of {kind.__name__} does not match its checksum")

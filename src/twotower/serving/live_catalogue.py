@@ -17,7 +17,7 @@ from twotower.serving.attributes import Attributes
 from twotower.serving.drift import Drift, DriftCounter, catch_up, fresh_index
 from twotower.serving.live_items import Floats, ItemId, LiveItems, Rows, as_label
 from twotower.serving.requests import check_values, checked_id, known_rows, named_features
-from twotower.serving.towers import ServingTowers, sound
+from twotower.serving.towers import ServingTowers, are_valid
 
 ITEM_ID = "item_id"
 
@@ -32,7 +32,7 @@ class PreparedItem:
     history_vector: Floats
 
 
-class Catalogue:
+class LiveCatalogue:
     """Items that come and go; whoever reads several things of one state holds `lock` for it."""
 
     def __init__(self, bundle: Bundle, towers: ServingTowers) -> None:
@@ -70,7 +70,7 @@ class Catalogue:
         known, vectors = rows > 0, vectors.copy()
         before = self._bundle.item_vectors[rows[known] - 1]
         vectors[known] = self._layout.with_biases_of(vectors[known], before)
-        for key, fits in zip(keys, sound(vectors) & sound(history_vectors), strict=True):
+        for key, fits in zip(keys, are_valid(vectors) & are_valid(history_vectors), strict=True):
             if not fits:
                 raise InputError(
                     "features: the item tower makes no embedding with finite scores of item "

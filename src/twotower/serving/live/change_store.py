@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.serving.live.changes import Change, SetAside
-from twotower.serving.live.rows import (
+from twotower.serving.live.change_rows import (
+    INSERT_QUARANTINED,
     SELECTS,
-    SET_ASIDE,
     change_of,
     checksum_of,
     insert_of,
@@ -20,6 +19,7 @@ from twotower.serving.live.rows import (
     replaced_by,
     values_of,
 )
+from twotower.serving.live.changes import Change, Quarantined
 from twotower.serving.live.schema import BY_ID, make_tables
 from twotower.serving.live.store_check import (
     Acknowledged,
@@ -43,7 +43,7 @@ class StoreFailed(OSError):  # noqa: N818 - what happened, and to what
     """A commit did not succeed (the disk is full, say); nothing of it was kept."""
 
 
-class Store:
+class ChangeStore:
     """Live changes in one SQLite file.
 
     SQLite keeps a write-ahead log, and `synchronous=FULL` has the system bring every commit to the disk
@@ -118,12 +118,12 @@ class Store:
                     )
             self._see_to_files()
 
-    def set_aside(self, changes: Sequence[SetAside]) -> None:
+    def quarantine(self, changes: Sequence[Quarantined]) -> None:
         """Keep, for other bundles too, which changes the one in use cannot take and why; or StoreFailed."""
         with self._lock:
             with self._transaction():
-                self._connection.execute("DELETE FROM set_aside")
-                self._connection.executemany(SET_ASIDE, map(noted, changes))
+                self._connection.execute("DELETE FROM quarantine")
+                self._connection.executemany(INSERT_QUARANTINED, map(noted, changes))
             self._see_to_files()
 
     def changes(self, after: int = 0) -> Iterator[Change]:
@@ -182,7 +182,7 @@ class Store:
 def changes_in(
     connection: sqlite3.Connection, after: int = 0, selects: Mapping[type[Change], str] = SELECTS
 ) -> Iterator[Change]:
-    """Return what `Store.changes` does, of an open database. Raises sqlite3.Error or ValueError: damage."""
+    """Yield what `ChangeStore.changes` does. Raises sqlite3.Error or ValueError if a database is damaged."""
     connection.execute("BEGIN")  # one snapshot for all that is read
     for kind, select in selects.items():
         for row in connection.execute(select, {"after": after}):

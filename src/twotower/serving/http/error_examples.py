@@ -118,7 +118,7 @@ def _told(*usual: int, own: Mapping[int, Example] = NONE) -> dict[int | str, dic
     found = {status: USUAL[status] for status in usual} | dict(own)
     return {
         status: {
-            "model": answers.Problem,
+            "model": answers.ErrorResponse,
             "description": each.meaning,
             "content": {
                 "application/json": {"example": {"error": {"message": each.message, "key": each.key}}}

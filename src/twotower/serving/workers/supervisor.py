@@ -110,7 +110,7 @@ class Workers:
         ours, theirs = socket.socketpair()
         inherited = [theirs.fileno(), *([self._door.fileno()] if number == WRITER else [])]
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "twotower.serving.workers.worker", *map(str, inherited)],
+            [sys.executable, "-P", "-m", "twotower.serving.workers.serving_worker", *map(str, inherited)],
             stdin=subprocess.DEVNULL,
             pass_fds=inherited,
             env=os.environ | {COUNT_IN: str(self._shared.figures)},

@@ -17,7 +17,7 @@ import faiss
 import numpy as np
 
 from twotower.config.errors import InputError
-from twotower.index.exact import SearchResult, contains
+from twotower.index.ground_truth import SearchResult, contains
 
 FREE_BYTES = 64 * 2**20  # what a part of any index may take, whatever the size of its file
 READING = threading.Lock()  # Faiss has one limit on what it reads, for all threads
@@ -53,7 +53,7 @@ def faiss_versions() -> dict[str, str | int]:
 TOMBSTONE = -2  # Faiss itself says -1 where it ran out of vectors
 
 
-class Held:
+class FaissIndex:
     """Vectors in a Faiss object, and which rows they are of: Faiss would take a row twice.
 
     Attributes:
@@ -70,7 +70,7 @@ class Held:
         self.inner: Any = faiss.downcast_index(outer.index) if isinstance(outer, faiss.IndexIDMap) else outer
 
     @classmethod
-    def of_trained(cls, trained: Any) -> "Held":
+    def of_trained(cls, trained: Any) -> "FaissIndex":
         """Take a Faiss object without vectors, with a table of ids where it lacks ids or removal."""
         try:
             trained.add_with_ids(np.empty((0, trained.d), dtype=np.float32), np.empty(0, dtype=np.int64))

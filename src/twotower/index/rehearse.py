@@ -7,7 +7,7 @@ import numpy as np
 
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
-from twotower.index.exact import SearchResult
+from twotower.index.ground_truth import SearchResult
 from twotower.index.index import Index
 
 MAX_VECTORS = 20_000

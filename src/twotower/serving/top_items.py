@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.index.exact import SCAN_SHARE
+from twotower.index.ground_truth import SCAN_SHARE
 from twotower.index.index import Index
 from twotower.serving.live_items import Floats, LiveItems, Rows
 
@@ -32,7 +32,7 @@ FIRST_SEARCH = 2
 Of 64 requests over 3,659 items, with 81 items excluded in the mean, it took 30 us instead of 48 a request.
 """
 
-Best = tuple[Rows, Floats]
+TopItems = tuple[Rows, Floats]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Choice:
     allowed: Rows | None = None
 
 
-def best_items(index: Index, items: LiveItems, queries: Floats, choices: Sequence[Choice]) -> list[Best]:
+def top_items(index: Index, items: LiveItems, queries: Floats, choices: Sequence[Choice]) -> list[TopItems]:
     """Find for queries, float32 [Q, D], the best rows, [K], and their scores, [K], best first.
 
     The index is asked for as many more as are excluded or not allowed, unless it is exact and fewer do. Where
@@ -86,7 +86,7 @@ def num_fetched(items: LiveItems, choice: Choice) -> int:
     return num_wanted if num_wanted < SCAN_SHARE * num_left else 0
 
 
-def most_alike(items: LiveItems, row: int, query: Floats, choice: Choice) -> Best:
+def most_alike(items: LiveItems, row: int, query: Floats, choice: Choice) -> TopItems:
     """Find the items that point the same way as that of a row, of vector `query` [D], 0 where it is a bias.
 
     The norm of an embedding says how much the item is wanted, not what it is like.
@@ -95,13 +95,13 @@ def most_alike(items: LiveItems, row: int, query: Floats, choice: Choice) -> Bes
     return _first(candidates, items.cosines(row, query)[candidates - 1], choice.k)
 
 
-def _fetched(index: Index, queries: Floats, wanted: Rows) -> list[Best]:
+def _fetched(index: Index, queries: Floats, wanted: Rows) -> list[TopItems]:
     """Search the index for the queries that want something from it; each gets what it would get alone.
 
     One that wants many more than the others would slow their search down, so that only those within a factor
     of two are searched for together.
     """
-    found: list[Best] = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))] * len(queries)
+    found: list[TopItems] = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))] * len(queries)
     sizes = np.ceil(np.log2(np.maximum(wanted, SMALLEST_SEARCH)))
     for size in sorted(set(sizes[wanted > 0].tolist())):
         places = np.flatnonzero((wanted > 0) & (sizes == size))
@@ -122,7 +122,7 @@ def _allowed(choice: Choice, rows: Rows) -> NDArray[np.bool_]:
     return allowed if choice.allowed is None else allowed & _among(choice.allowed, rows)
 
 
-def _best(items: LiveItems, query: Floats, choice: Choice, fetched: Rows) -> Best:
+def _best(items: LiveItems, query: Floats, choice: Choice, fetched: Rows) -> TopItems:
     found = fetched[fetched > 0]
     found = found[_allowed(choice, found)]
     if len(found) >= choice.k:
@@ -146,7 +146,7 @@ def _candidates(items: LiveItems, choice: Choice) -> Rows:
     return np.setdiff1d(allowed, choice.excluded, assume_unique=True)
 
 
-def _first(rows: Rows, scores: Floats, k: int) -> Best:
+def _first(rows: Rows, scores: Floats, k: int) -> TopItems:
     """Return the k highest scores and their rows; equal scores in the order of rows."""
     if k < len(rows):
         lowest = np.partition(scores, len(scores) - k)[len(scores) - k]

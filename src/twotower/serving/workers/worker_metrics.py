@@ -8,8 +8,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from twotower.serving.http.metrics import Metrics, State
-from twotower.serving.live.service import LiveService
+from twotower.serving.http.metrics import Metrics, ServiceGauges
+from twotower.serving.live.live_service import LiveService
 from twotower.serving.workers.shared import Shared
 
 START = "process_start_time_seconds"
@@ -21,7 +21,7 @@ class SharedMetrics(Metrics):
     def __init__(self, live: LiveService, shared: Shared) -> None:
         super().__init__(live)
         self._all = CollectorRegistry()
-        self._all.register(State(live))
+        self._all.register(ServiceGauges(live))
         self._all.register(_Processes(shared))
         MultiProcessCollector(self._all, str(shared.figures))  # type: ignore[no-untyped-call]
 

@@ -12,9 +12,8 @@ import numpy as np
 from twotower.bundle.read import Bundle
 from twotower.config.errors import InputError
 from twotower.data.tables import USER_ID
-from twotower.serving.best_items import Best, Choice, best_items
-from twotower.serving.catalogue import Catalogue
-from twotower.serving.event_words import EventWords
+from twotower.serving.event_types import EventTypes
+from twotower.serving.live_catalogue import LiveCatalogue
 from twotower.serving.live_items import Floats, LiveItems, Rows
 from twotower.serving.requests import (
     CONTEXT,
@@ -27,38 +26,39 @@ from twotower.serving.requests import (
     listed,
     named_features,
 )
-from twotower.serving.towers import ServingTowers, sound
-from twotower.serving.user_histories import NO_ROWS, Interactions, KnownUser, UserHistories
-from twotower.serving.user_profiles import Asker, UserProfiles
+from twotower.serving.top_items import Choice, TopItems, top_items
+from twotower.serving.towers import ServingTowers, are_valid
+from twotower.serving.user_histories import NO_ROWS, KnownUser, UserHistories, UserHistory
+from twotower.serving.user_profiles import UserContext, UserProfiles
 
-UNSOUND = (
+INVALID_EMBEDDING = (
     "features: the user tower makes no embedding with finite scores of this user; give values of the size "
     "that the training data have"
 )
 
 
 @dataclass(frozen=True, eq=False)
-class _Checked:
+class _ValidRequest:
     """A request that is right: time in unix seconds, context as the towers take it."""
 
-    asker: Asker
+    user_context: UserContext
     context: Mapping[str, Any]
-    history: Interactions
+    history: UserHistory
     request_time: int
     choice: Choice
 
 
-class Answering:
+class RequestHandler:
     """From requests to rows; the caller holds the catalogue still."""
 
     def __init__(
         self,
         bundle: Bundle,
         towers: ServingTowers,
-        catalogue: Catalogue,
+        catalogue: LiveCatalogue,
         histories: UserHistories,
         profiles: UserProfiles,
-        words: EventWords,
+        event_types: EventTypes,
     ) -> None:
         self._request_time = bundle.request_time
         self._contexts = bundle.model.contexts
@@ -67,24 +67,24 @@ class Answering:
         self._catalogue = catalogue
         self._histories = histories
         self._profiles = profiles
-        self._words = words
+        self._event_types = event_types
 
-    def best(self, requests: Sequence[Request]) -> list[Best | InputError]:
+    def best(self, requests: Sequence[Request]) -> list[TopItems | InputError]:
         """Answer each request, or say what is wrong with it; one pass of the user tower for all."""
-        found: list[_Checked | InputError] = [self._asked(request) for request in requests]
-        asked = [each for each in found if isinstance(each, _Checked)]
+        found: list[_ValidRequest | InputError] = [self._asked(request) for request in requests]
+        asked = [each for each in found if isinstance(each, _ValidRequest)]
         if not asked:
             return [each for each in found if isinstance(each, InputError)]
         queries = self._embedded(asked)
-        fits = sound(queries)
+        fits = are_valid(queries)
         choices = [each.choice for each, fit in zip(asked, fits, strict=True) if fit]
-        answers = iter(best_items(self._catalogue.index, self._catalogue.items, queries[fits], choices))
-        embedded = iter([next(answers) if fit else InputError(UNSOUND) for fit in fits])
+        answers = iter(top_items(self._catalogue.index, self._catalogue.items, queries[fits], choices))
+        embedded = iter([next(answers) if fit else InputError(INVALID_EMBEDDING) for fit in fits])
         return [each if isinstance(each, InputError) else next(embedded) for each in found]
 
-    def _embedded(self, asked: Sequence[_Checked]) -> Floats:
+    def _embedded(self, asked: Sequence[_ValidRequest]) -> Floats:
         """Embed who asks, [B, D]: whatever the user tower is told of a request, it is told here."""
-        features = self._profiles.encoded([each.asker for each in asked])
+        features = self._profiles.encoded([each.user_context for each in asked])
         if any(each.context for each in asked):
             features |= self._contexts.encode([dict(each.context) for each in asked])
         rows, times, events = self._histories.for_towers(
@@ -106,15 +106,15 @@ class Answering:
             excluded = np.concatenate([excluded, items.rows(denied)])
         return Choice(k, _distinct(excluded, items), allowed)
 
-    def _asked(self, request: Request) -> _Checked | InputError:
+    def _asked(self, request: Request) -> _ValidRequest | InputError:
         try:
             return self._checked(request)
         except InputError as error:
             return error
 
-    def _checked(self, request: Request) -> _Checked:
+    def _checked(self, request: Request) -> _ValidRequest:
         user = None if request.user_id is None else self._histories.find(request.user_id)
-        asker = self._profiles.asker(user, request.features)
+        user_context = self._profiles.user_context(user, request.features)
         context = request.context
         if not isinstance(context, Mapping) or context:
             context = named_features(self._contexts, context, USER_ID, part=CONTEXT)
@@ -123,25 +123,25 @@ class Answering:
         exclude_seen = self._exclude_seen if request.exclude_seen is None else request.exclude_seen
         seen = found.rows[found.wanted] if exclude_seen else NO_ROWS
         choice = self.choice(request.k, request.allow, request.deny, request.where, seen)
-        return _Checked(asker, context, found, now, choice)
+        return _ValidRequest(user_context, context, found, now, choice)
 
-    def _history(self, request: Request, user: KnownUser | None) -> tuple[Interactions, int]:
+    def _history(self, request: Request, user: KnownUser | None) -> tuple[UserHistory, int]:
         """Return what the user has, and then what the session has; and the time now."""
         now = self._request_time
         if request.request_time is not None:
             now = checked_time(request.request_time, "request_time")
         elif user is not None:
             now = max(now, self._histories.latest_time(user))
-        found = Interactions.of() if user is None else self._histories.interactions(user)
+        found = UserHistory.of() if user is None else self._histories.interactions(user)
         session = listed(request.history, "history")
         if not session and request.history_times is None and request.history_events is None:
             return found, now
-        did = self._words.did_with(request.history_events, len(session))
+        did = self._event_types.types_of(request.history_events, len(session))
         given = checked_times(request.history_times, len(session), now)
         if request.request_time is None and user is not None:
             now = max([now, *given])  # as if they were events
         rows = known_rows(self._catalogue.items, session, "history", live=False)
-        later = Interactions(
+        later = UserHistory(
             times=np.array(given, dtype=np.int64),
             rows=rows,
             codes=np.array([each.code for each in did], dtype=np.int64),

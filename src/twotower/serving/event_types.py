@@ -11,7 +11,7 @@ from twotower.serving.requests import choices, listed
 
 
 @dataclass(frozen=True)
-class Did:
+class EventType:
     """What a user did with an item: its role, and what the towers know it as, 0 where they do not."""
 
     role: Role = "positive"
@@ -28,32 +28,32 @@ class Did:
         return self.role in ("positive", "train", "history")
 
 
-class EventWords:
+class EventTypes:
     """The words a bundle knows: those of its data, and those that its data could have had."""
 
     def __init__(self, manifest: Manifest) -> None:
-        known = {word: Did("positive", code) for code, word in enumerate(manifest.event_words, start=1)}
+        known = {word: EventType("positive", code) for code, word in enumerate(manifest.event_types, start=1)}
         told = {
-            word: Did(role, known[word].code if word in known else 0)
+            word: EventType(role, known[word].code if word in known else 0)
             for word, role in manifest.event_roles.items()
         }
         self._known = known | told
 
-    def did_with(self, words: Sequence[Any] | None, num_items: int) -> list[Did]:
+    def types_of(self, words: Sequence[Any] | None, num_items: int) -> list[EventType]:
         """Return what was done with each item of a session; without words, all were chosen."""
         if words is None:
-            return [Did()] * num_items
-        found = [self.did(word, "history_events") for word in listed(words, "history_events", "words")]
+            return [EventType()] * num_items
+        found = [self.type_of(word, "history_events") for word in listed(words, "history_events", "words")]
         if len(found) != num_items:
             raise InputError(
                 f"history_events: expected {num_items} words, one for each item of history, got {len(found)}"
             )
         return found
 
-    def did(self, word: str | None, part: str = "event") -> Did:
+    def type_of(self, word: str | None, part: str = "event") -> EventType:
         """Return what a word stands for; None is an item that the user chose. Raises InputError."""
         if word is None:
-            return Did()
+            return EventType()
         found = self._known.get(word) if isinstance(word, str) else None
         if found is not None:
             return found
