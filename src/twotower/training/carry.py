@@ -68,7 +68,7 @@ def carry_towers(
     if log is not None:
         own["trained_items"][torch.from_numpy(np.unique(log.items).astype(np.int64))] = True
     model.load_state_dict(own)
-    model.item_bias.go_on(before.item_bias, item_rows, log)
+    model.item_bias.warm_start(before.item_bias, item_rows, log)
     return origins | {f"{ITEM_BIAS}{name}": places for name, places in of_bias.items()}
 
 

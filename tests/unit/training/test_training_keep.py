@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from twotower.training.callbacks import keep as room
+from twotower.training.callbacks import keep as module
 from twotower.training.callbacks.keep import BEST, FINAL, LAST, Keep, delete_progress
 from twotower.training.checkpoints import read_checkpoint
 from twotower.training.module import RetrievalModule
@@ -21,7 +21,7 @@ def test_a_checkpoint_that_takes_long_waits(
 ) -> None:
     """Of 2 s: the next is due 40 s after its end, at 58 s; a step takes 4."""
     now, saved = [0.0], []
-    monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
 
     def save(*_: Any, **__: Any) -> None:
         saved.append(trainer.global_step)
@@ -62,7 +62,7 @@ def test_at_the_end_of_an_epoch_too_a_checkpoint_that_takes_long_waits(
         saved.append(trainer.current_epoch)
         now[0] += 2
 
-    monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     trainer = Mock(loggers=[], should_stop=False, max_epochs=100, save_checkpoint=save)
     keep = Keep(TrainerChoice.Config(checkpoint_every_steps=4), tmp_path, Mock(), None)
     for epoch in range(7):

@@ -21,7 +21,7 @@ def _told(record: RunRecord) -> str:
         f"{found.new_users:,} new users, {found.new_items:,} new items, "
         f"{found.new_interactions:,} new interactions"
     )
-    if found.how == "refresh":
+    if found.how == "rebuild_bundle":
         return f"the towers of {parent} as they are, generation {found.generation}; {grown}"
     how = f"{found.epochs} epochs of what is new and {found.replay:g} of the old"
     return f"generation {found.generation}, goes on from {parent} for {how}; {grown}"

@@ -88,12 +88,12 @@ class Trend(ItemBias):
         knots, moments = moments.unique(return_inverse=True)
         return Prior(self.lifts.index_select(0, knots).index_select(1, rows), moments)
 
-    def go_on(self, before: ItemBias, rows: Tensor, log: History | None) -> None:
+    def warm_start(self, before: ItemBias, rows: Tensor, log: History | None) -> None:
         """Count the log anew if there is one; else take over what was known."""
         if log is not None:
             self.initialise(log, float(self.temperature), float(self.power))
             return
-        super().go_on(before, rows, log)
+        super().warm_start(before, rows, log)
         self.biases[rows == 0] = self.of_new
 
     @property
