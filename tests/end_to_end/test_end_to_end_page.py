@@ -19,7 +19,7 @@ import uvicorn
 from twotower.serving.http.security import Keys
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
-from twotower.serving.live.service import LiveService
+from twotower.serving.live.live_service import LiveService
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
 
@@ -29,6 +29,7 @@ KEY = "a-key-that-may-write"
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="the page needs playwright: pip install -e .[dev]"
 )
+sync_api.expect.set_options(timeout=60_000)  # milliseconds: a busy machine draws the page late
 
 
 @pytest.fixture(scope="module")

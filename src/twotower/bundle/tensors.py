@@ -52,7 +52,7 @@ def read_towers(
         state = load_file(folder / layout.TOWERS)
         _check_state(state, manifest.num_items)
     with refusing(config, manifest):
-        return _towers(folder / layout.TOWERS, state, chosen, tables, len(manifest.event_words))
+        return _towers(folder / layout.TOWERS, state, chosen, tables, len(manifest.event_types))
 
 
 def _features(side: str, payload: Mapping[str, Any]) -> dict[str, Feature]:

@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 
 from twotower.config.progress import Progress
-from twotower.index.exact import SearchResult, Truth
+from twotower.index.ground_truth import GroundTruth, SearchResult
 from twotower.index.index import Index
 
 NUM_WARM_UP = 20
@@ -82,7 +82,7 @@ def search_grid(index: Index) -> list[dict[str, int]]:
     return [{name: step} for step in sorted(steps) if step <= largest]
 
 
-def tune(index: Index, truth: Truth) -> list[OperatingPoint]:
+def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
     """Measure the grid of search arguments and set the fastest that reaches the index's target recall.
 
     The sweep ends early once the target is reached and recall is saturated. Arguments that the settings fix
@@ -90,17 +90,17 @@ def tune(index: Index, truth: Truth) -> list[OperatingPoint]:
     of the best recall is set. `truth` is of held-out queries, not those of the check.
     """
     given, target_recall = index.search_args, index.config.target_recall
-    with Progress("index: tuning", sum(sum(each.values()) for each in search_grid(index))) as tell:
-        points = _measured(index, truth, tell)
+    with Progress("index: tuning", sum(sum(each.values()) for each in search_grid(index))) as advance:
+        points = _measured(index, truth, advance)
     fixed = all(getattr(index.config, name, None) is not None for name in given)
     index.set_search_args(given if fixed else chosen_point(points, target_recall).search_args)
     return points
 
 
-def _measured(index: Index, truth: Truth, tell: Callable[[int], None]) -> list[OperatingPoint]:
+def _measured(index: Index, truth: GroundTruth, advance: Callable[[int], None]) -> list[OperatingPoint]:
     points, effort = [], 0
     for search_args in search_grid(index):
-        tell(effort)
+        advance(effort)
         effort += sum(search_args.values())
         index.set_search_args(search_args)
         with single_thread():

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from twotower.commands import conf as files
-from twotower.commands import overrides, own_files, run_command
+from twotower.commands import overrides, own_files
+from twotower.commands import run_command as command
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF, choices
 from twotower.commands.overrides import axis_of, sound_overrides
@@ -49,7 +50,7 @@ class Conf:
 def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conf:
     place = tmp_path / "conf"
     shutil.copytree(CONF, place, ignore=shutil.ignore_patterns("local"))
-    for module in (run_command, files):
+    for module in (command, files):
         monkeypatch.setattr(module, "CONF", place)
     for module in (files, overrides, own_files):
         monkeypatch.setattr(module, "LOCAL", place / "local")

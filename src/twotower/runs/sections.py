@@ -1,0 +1,186 @@
+"""What a run's `result.json` is made of."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twotower.config.spec import TARGET
+from twotower.data.dataset import RetrievalDataset
+from twotower.evaluation.baselines.run import BaselineReports
+from twotower.evaluation.evaluator import Report
+from twotower.runs.defaults import defaults_of
+from twotower.runs.fingerprint import DATA_KEYS, DEFAULT_MONITOR, configuration, fingerprint, shaping_training
+from twotower.runs.provenance import (
+    evaluation_fingerprint,
+    peak_rss_bytes,
+    provenance,
+    training_fingerprint,
+    versions,
+)
+from twotower.runs.result import TARGET_REPEAT, TEST, TEST_EXACT, Result, Status
+
+QUALITY = ("metrics", "intervals", "slices", "evaluated", "baselines", "baselines_skipped", "baseline_slices")
+"""Keys of metrics, which depend on the index in their part `test` alone (`through_index`)."""
+OF_TOWERS = (*QUALITY, "training", "curves", "timing")
+"""Keys that tell of towers and of how good they are, whatever the index."""
+
+
+def identity(settings: Mapping[str, Any], data_identity: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what a run is, known before it trains; all of it is in a failed run's result too."""
+    return {
+        "fingerprint": fingerprint(settings, data_identity),
+        "configuration": configuration(settings, data_identity),
+        "training_fingerprint": training_identity(settings, data_identity),
+        "evaluation_fingerprint": evaluation_fingerprint(settings),
+        "seed": settings["seed"],
+        "overrides": list(overrides),
+        "defaults": defaults_of(settings),
+        "provenance": provenance(),
+    }
+
+
+def training_identity(settings: Mapping[str, Any], data_identity: str) -> str:
+    """Return the fingerprint of a training: equal for runs that can share one."""
+    shaping = {key: value for key, value in shaping_training(settings).items() if key not in DATA_KEYS}
+    return training_fingerprint(shaping, data_identity)
+
+
+def data_record(dataset: RetrievalDataset, seen_filter: bool) -> dict[str, Any]:
+    """Return the sizes of the data and the audit of its split."""
+    return {
+        "users": len(dataset.users),
+        "items": len(dataset.items),
+        "interactions": int(dataset.audit["interactions"]),
+        "fingerprint": dataset.fingerprint,
+        "feature_files": dict(dataset.feature_files),
+        "audit": dict(dataset.audit) | {"seen_filter": seen_filter},
+    }
+
+
+def quality_record(valid: Report | None, test: Report) -> dict[str, Any]:
+    """Return metrics, intervals and slices of the splits."""
+    reports = {name: report for name, report in (("valid", valid), ("test", test)) if report is not None}
+    return {
+        "metrics": _joined({split: report.metrics for split, report in reports.items()}),
+        "intervals": _joined({split: report.intervals for split, report in reports.items()}),
+        "slices": {split: report.slices for split, report in reports.items()},
+        "evaluated": {
+            split: {
+                "users": report.num_users,
+                "targets": report.num_targets,
+                **({"labelled": report.num_labelled} if report.num_labelled else {}),
+            }
+            for split, report in reports.items()
+        },
+    }
+
+
+def baselines_record(baselines: Mapping[str, BaselineReports]) -> dict[str, Any]:
+    """Return the baselines' metrics under the same keys as the towers', and which were skipped."""
+    of_baselines: dict[str, dict[str, float]] = {}
+    for split, found in baselines.items():
+        for name, report in found.reports.items():
+            of_baselines.setdefault(name, {}).update(_prefixed(split, report.metrics))
+    return {
+        "baselines": of_baselines,
+        "baselines_skipped": dict(baselines["test"].skipped),
+        "baseline_slices": {
+            name: report.slices[TARGET_REPEAT]
+            for name, report in baselines["test"].reports.items()
+            if TARGET_REPEAT in report.slices
+        },
+    }
+
+
+def through_index(quality: Mapping[str, Any], served: Report | None) -> dict[str, Any]:
+    """Return the quality of towers with the test figures of the lists that their index serves.
+
+    The figures of exact search are under `test_exact` then; of an exact index, only its metrics.
+
+    Args:
+        quality: by exact search.
+        served: of the lists through the index; None where the index is exact.
+    """
+    own: dict[str, dict[str, Any]] = {"metrics": {}}
+    if served is not None:
+        own = {
+            "metrics": _prefixed(TEST, served.metrics),
+            "intervals": _prefixed(TEST, served.intervals),
+            "slices": {TEST: served.slices},
+        }
+    return dict(quality) | {
+        key: quality[key] | _renamed(quality[key], TEST, TEST_EXACT) | values for key, values in own.items()
+    }
+
+
+def by_exact_search(quality: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo `through_index`: return the quality of towers by exact search, whatever their index served."""
+    found = dict(quality)
+    for part in ("metrics", "intervals", "slices"):
+        others = {key: value for key, value in quality[part].items() if not _is_of(key, TEST_EXACT)}
+        found[part] = others | _renamed(quality[part], TEST_EXACT, TEST)
+    return found
+
+
+def _renamed(values: Mapping[str, Any], split: str, name: str) -> dict[str, Any]:
+    """Return the figures of a split, whose keys are its name or begin with it, under another name."""
+    return {name + key.removeprefix(split): value for key, value in values.items() if _is_of(key, split)}
+
+
+def _is_of(key: str, split: str) -> bool:
+    return key.partition("/")[0] == split
+
+
+def valid_figures(before: Result, quality: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the quality of towers with an earlier run's validation figures where it has none of its own."""
+    earlier = before.plain("metrics", "intervals", "slices", "evaluated")
+    return dict(quality) | {
+        name: {key: value for key, value in values.items() if key.startswith("valid")} | quality[name]
+        for name, values in earlier.items()
+    }
+
+
+def training_record(
+    settings: Mapping[str, Any], epochs: int, refit: bool, temperature: float | None = None
+) -> dict[str, Any]:
+    """Say how the weights came about."""
+    known = {} if temperature is None else {"temperature": temperature}
+    return known | {
+        "epochs": epochs,
+        "refit": refit,
+        "fitted_on": "train + valid, for the epochs that were best on valid" if refit else "train",
+        "objective": {key: value for key, value in settings["objective"].items() if key != TARGET},
+        "monitor": settings["trainer"].get("monitor", DEFAULT_MONITOR),
+    }
+
+
+def timing_record(seconds: float, examples: int) -> dict[str, float]:
+    """Return what the training took."""
+    return {
+        "train_seconds": round(seconds, 3),
+        "examples_per_second": round(examples / max(seconds, 1e-9), 1),
+    }
+
+
+def ended(known: Result, status: Status, total_seconds: float, **more: Any) -> Result:
+    """Return the whole result of a run that ends now."""
+    timing = more.pop("timing", {}) | {"total_seconds": round(total_seconds, 3)}
+    return known.update(status=status, **more, timing=timing, **_process())
+
+
+def failure(error: str, known: Result) -> Result:
+    """Return the result of a run that failed."""
+    return known.update(status="failed", error=error, **_process())
+
+
+def _process() -> dict[str, Any]:
+    return {"versions": versions(), "peak_rss_bytes": peak_rss_bytes()}
+
+
+def _prefixed(split: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{split}/{key}": value for key, value in values.items()}
+
+
+def _joined(of_splits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        key: value for split, values in of_splits.items() for key, value in _prefixed(split, values).items()
+    }
