@@ -66,7 +66,7 @@ class Baseline(Component, ABC):
 
         def lesson(self) -> str:
             """Return what to try where towers are behind it on the validation split."""
-            return "start=svd embedding_dim=128"
+            return "initialization=svd embedding_dim=128"
 
         def build(self) -> "Baseline":
             """Build the baseline, which has learned nothing yet."""

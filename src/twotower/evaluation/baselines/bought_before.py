@@ -26,7 +26,7 @@ class BoughtBefore(Popularity):
 
         def lesson(self) -> str:
             """Return what knows of what the user took."""
-            return "history=weighted_pooling start=svd"
+            return "history=weighted_pooling initialization=svd"
 
     config: Config
 

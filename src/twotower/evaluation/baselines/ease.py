@@ -53,7 +53,7 @@ class Ease(Baseline):
 
         def lesson(self) -> str:
             """Return what has item-to-item weights: the item's embedding beside the history's."""
-            return "start=svd embedding_dim=128 optimizer.weight_decay=0.3"
+            return "initialization=svd embedding_dim=128 optimizer.weight_decay=0.3"
 
     config: Config
 
