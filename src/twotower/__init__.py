@@ -81,7 +81,7 @@ def train(config: "RunConfig") -> "Result":
         KeyboardInterrupt: Ctrl-C or SIGTERM stopped the training; the message says how to resume it.
     """
     from twotower.config.exits import Stopped
-    from twotower.pipeline.train import train_config
+    from twotower.pipeline.train_run import train_config
 
     try:
         return train_config(config)

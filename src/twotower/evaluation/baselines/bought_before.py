@@ -24,7 +24,7 @@ class BoughtBefore(Popularity):
             """Tell whether what a user has may be recommended."""
             return holdout.repeats
 
-        def lesson(self) -> str:
+        def suggestion(self) -> str:
             """Return what knows of what the user took."""
             return "history=weighted_pooling initialization=svd"
 
