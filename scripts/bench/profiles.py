@@ -75,10 +75,10 @@ DATA = {
 }
 EVALUATION = {
     "twotower.pipeline.train:evaluate_on_test": "evaluation: all that is named nowhere else",
-    "twotower.evaluation.exact:encode_catalogue": "evaluation: embed the catalogue",
-    "twotower.evaluation.exact:rank_all": "evaluation: embed users and rank",
+    "twotower.evaluation.evaluate_towers:encode_catalogue": "evaluation: embed the catalogue",
+    "twotower.evaluation.evaluate_towers:rank_all": "evaluation: embed users and rank",
     "twotower.evaluation.baselines.ease:Ease.fit": "baselines: fit EASE",
-    "twotower.evaluation.baselines.run:_fitted_top_rows": "baselines: rank",
+    "twotower.evaluation.baselines.run_baselines:_fitted_top_rows": "baselines: rank",
     "twotower.evaluation.evaluator:Evaluator.evaluate": "evaluation: metrics and slices",
     "twotower.evaluation.evaluator:intervals_of": "evaluation: intervals",
     "twotower.pipeline.quality:run_all_baselines": "baselines: the rest",

@@ -538,14 +538,14 @@ def test_a_tampered_bundle_is_refused(
     assert runs(here) == [copy]
 
 
-def content_of(folder: Path) -> Iterator[tuple[Path, bytes]]:
+def item_content(folder: Path) -> Iterator[tuple[Path, bytes]]:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             yield path, path.read_bytes()
 
 
 def test_resume_of_what_cannot_be_resumed(here: Path, door: Door, finished: Path) -> None:
-    before = dict(content_of(finished))
+    before = dict(item_content(finished))
     ended = f"error: {finished}: this run has ended (ok); there is nothing to resume"
     assert_one_message(door("train.py", f"resume={finished}"), ended)
     assert_one_message(door("train.py", "resume=nowhere"), "error: nowhere: no run is here")
@@ -558,7 +558,7 @@ def test_resume_of_what_cannot_be_resumed(here: Path, door: Door, finished: Path
     assert_one_message(
         left, f"error: resume={finished} takes the run as it was", "leave out seed=3, index=flat_ip"
     )
-    assert dict(content_of(finished)) == before
+    assert dict(item_content(finished)) == before
     assert runs(here) == []
 
 
