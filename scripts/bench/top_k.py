@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from record import pairs, write
 
-from twotower.evaluation.top_candidates import TopItems, Pairs
+from twotower.evaluation.top_candidates import Pairs, TopItems
 from twotower.evaluation.top_k import ExactSearch
 
 NUM_ITEMS, DIM, K, SEEN = 40_981, 64, 100, 27

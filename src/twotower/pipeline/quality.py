@@ -11,7 +11,6 @@ import pandas as pd
 
 from twotower.data.dataset import Holdout, RetrievalDataset
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines import run_baselines as baseline_runs
 from twotower.evaluation.baselines.budget import Budget
 from twotower.evaluation.baselines.list_cache import ListCache
 from twotower.evaluation.baselines.run_baselines import BaselineReports, run_baselines
@@ -140,7 +139,7 @@ def _kept_lists(job: Job, split: str) -> ListCache | None:
     facts = (job.dataset.fingerprint, split, job.evaluator.max_k, job.evaluator.config.filter_seen)
     # A folder for each data set, so that `twotower clean` can tell which lists belong to no run.
     folder = Path(job.config.output_root) / ".cache" / "baselines" / job.dataset.fingerprint
-    return ListCache(folder, facts, (run.__name__,))
+    return ListCache(folder, facts, (run_baselines.__module__,))
 
 
 def measure_cold_start(job: Job, model: TwoTower) -> dict[str, Any]:
