@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from twotower.commands.beforehand import problems_beforehand
+from twotower.commands.command_keys import COMMANDS
 from twotower.commands.conf import (
     groups,
     misplaced,
@@ -19,7 +20,6 @@ from twotower.commands.conf import (
     plain_file,
     shape,
 )
-from twotower.commands.doors import DOORS
 from twotower.commands.overrides import first_line, sound_overrides
 from twotower.commands.own_files import problems_of_own_files
 from twotower.commands.run_settings import asked_of_the_run, check_trust, quoted, store_run_settings
@@ -114,10 +114,10 @@ def plain(config: DictConfig) -> dict[str, Any]:
 def checked(
     config_name: str, overrides: Iterable[str], found_before: Iterable[Problem] = ()
 ) -> dict[str, Any]:
-    """Compose and check, gathering every mistake: of the overrides, of the values and between the rooms.
+    """Compose and check, gathering every mistake: of the overrides, of the values and between the choices.
 
     What is wrong is told before torch is loaded; see `beforehand`. Where nothing but plain keys was typed,
-    the choices are those of the house, and not looked at.
+    the choices are those built in, and not looked at.
 
     Args:
         config_name: the YAML in `conf/` to start from.
@@ -144,10 +144,10 @@ def checked(
     told |= asked if "run" in told else set()
     problems += unresolved
     early = [problem for problem in _of_plain_keys(config_name, settings) if problem.key not in told]
-    of_the_house = not any(map(_about_choices, sound)) and not own_defaults()
-    if (problems or early) and of_the_house:
+    is_built_in = not any(map(_about_choices, sound)) and not own_defaults()
+    if (problems or early) and is_built_in:
         raise_problems([*problems, *early], NOTHING_DONE)
-    found = None if of_the_house else problems_beforehand(lambda: problems_of_choices(config_name, settings))
+    found = None if is_built_in else problems_beforehand(lambda: problems_of_choices(config_name, settings))
     if found is None or not (problems or early or found):
         found = problems_of_choices(config_name, settings)
     found = [problem for problem in found if problem.key not in told]
@@ -165,18 +165,18 @@ def _of_plain_keys(config_name: str, settings: Mapping[str, Any]) -> list[Proble
     known = chosen | keys
     found = [Problem(key, f"unknown key; {nearest(key, known)}") for key in settings if key not in known]
     plain = {key: value for key, value in settings.items() if key in keys}
-    return [*found, *read(DOORS[config_name].keys, plain)[1], *problems_of_place(plain)]
+    return [*found, *read(COMMANDS[config_name].keys, plain)[1], *problems_of_place(plain)]
 
 
 def problems_of_choices(config_name: str, settings: Mapping[str, Any]) -> list[Problem]:
-    """Find every mistake in a door's choices, each alone and all together; imports their classes.
+    """Find every mistake in a command's choices, each alone and all together; imports their classes.
 
     Args:
-        config_name: of the door.
+        config_name: of the command.
         settings: composed.
     """
     known = frozenset().union(*shape(config_name))
-    kind = DOORS[config_name].kind()
+    kind = COMMANDS[config_name].kind()
     config, found = read(kind, {key: value for key, value in settings.items() if key in known})
     if config_name != "train":  # what starts from a run is checked with the rest of its settings
         return found

@@ -55,7 +55,7 @@ class Result(BaseModel):
     curves: dict[str, list[float]] = {}
     timing: dict[str, float] = {}
     training_reused_from: str | None = None
-    refreshed_from: str | None = None
+    bundle_rebuilt_from: str | None = None
     ancestry: Ancestry | None = None
     metrics: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
@@ -68,7 +68,7 @@ class Result(BaseModel):
     detectable: dict[str, str | int | float | None] | None = None
     """What difference the test users can show; see `runs.too_few.Detectable`."""
     cold_start: dict[str, Any] | None = None
-    tour: list[dict[str, Any]] = []
+    walkthrough: list[dict[str, Any]] = []
     index: dict[str, Any] = {}
     versions: dict[str, str] = {}
     peak_rss_bytes: int | None = None

@@ -51,7 +51,7 @@ class BagContent(Content):
         self.register_buffer("idf", torch.zeros(width))
 
     def weigh(self, rows: Tensor) -> None:
-        """Learn how rare each row is among the bags [N, W] of known items: see `item_content`."""
+        """Learn how rare each row is among the bags [N, W] of known items: see `content_of`."""
         counts = torch.bincount(rows[rows > 0].long().cpu(), minlength=len(self.idf)).double()
         idf = torch.where(counts > 0, 1 + torch.log((1 + len(rows)) / (1 + counts)), 0.0)
         self.idf.copy_(idf)
