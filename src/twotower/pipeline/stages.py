@@ -222,6 +222,7 @@ def say_detectable(found: Detectable) -> None:
 
 def report_result(job: Job, result: Result) -> None:
     """Record how a run ended, and show it."""
+    result = result.update(warnings=job.run.warnings) if job.run.warnings else result
     job.board.result(result)
     job.tracker.status = result.status
     job.tracker.log(result.final_figures())
