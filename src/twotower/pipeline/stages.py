@@ -20,7 +20,7 @@ from twotower.data.audit import WARNING, audit_table
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.tables import Needs
-from twotower.evaluation.baselines.run import request_time
+from twotower.evaluation.baselines.run_baselines import request_time
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import Indexed, index_catalogue
 from twotower.evaluation.ranking import item_popularity
@@ -222,6 +222,7 @@ def say_detectable(found: Detectable) -> None:
 
 def report_result(job: Job, result: Result) -> None:
     """Record how a run ended, and show it."""
+    result = result.update(warnings=job.run.warnings) if job.run.warnings else result
     job.board.result(result)
     job.tracker.status = result.status
     job.tracker.log(result.final_figures())

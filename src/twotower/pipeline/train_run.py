@@ -22,7 +22,7 @@ from twotower.pipeline.quality import (
     quality_of,
     through_index,
 )
-from twotower.pipeline.run_config import problems_of
+from twotower.pipeline.run_config import RunConfig, problems_of
 from twotower.pipeline.stages import (
     Job,
     finish,
@@ -33,7 +33,7 @@ from twotower.pipeline.stages import (
     save_bundle,
 )
 from twotower.runs import sections, trainings
-from twotower.runs.result import read_result
+from twotower.runs.result import Result, open_result, read_result
 from twotower.runs.run import GOES_ON, Run, run_folder
 from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.checkpointing import delete_progress
@@ -62,6 +62,13 @@ def train(
     """
     with stoppable(lambda: GOES_ON.format(shlex.quote(str(folder)))):
         return _train(Run.create(folder, settings, overrides, keeps_mistakes), watch)
+
+
+def train_config(config: RunConfig) -> Result:
+    """Run the main job into a new folder, and return its result."""
+    folder = run_folder(Path(config.output_root) / config.name, config.overrides)
+    train(config.settings, folder, config.overrides, keeps_mistakes=False)
+    return open_result(folder)
 
 
 def train_anew(settings: Mapping[str, Any], overrides: Sequence[str]) -> int:
