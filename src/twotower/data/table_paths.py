@@ -18,7 +18,7 @@ HIDDEN = re.compile(r"(^|/)(_|\.[^./])")
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemotePath:
     """A file at an address that fsspec knows, such as `s3://bucket/log.parquet`."""
 
     address: str
@@ -43,7 +43,7 @@ class Remote:
         return file
 
 
-Place = Path | Remote
+TablePath = Path | RemotePath
 
 
 def is_address(text: str) -> bool:
@@ -51,7 +51,7 @@ def is_address(text: str) -> bool:
     return "://" in text
 
 
-def places_of(setting: str | Sequence[str]) -> list[Place]:
+def table_paths(setting: str | Sequence[str]) -> list[TablePath]:
     """Return the files that a setting names; those of a list as they stand, the others by name.
 
     A folder means all tables in it and below it, `*`, `?` and `**` those that fit. What begins with a dot or
@@ -61,7 +61,7 @@ def places_of(setting: str | Sequence[str]) -> list[Place]:
         InputError: a folder or a pattern has no table, or an address cannot be understood.
     """
     if not isinstance(setting, str):
-        return [place for each in setting for place in places_of(each)]
+        return [place for each in setting for place in table_paths(each)]
     found = _remote(setting) if is_address(setting) else _local(setting)
     if not found:
         raise InputError(
@@ -78,7 +78,7 @@ def source_path_of(setting: str | Sequence[str]) -> str:
     return source_path_of(setting[0]) if len(setting) == 1 else f"{setting[0]} and {len(setting) - 1} more"
 
 
-def digest_of(place: Place) -> str:
+def digest_of(place: TablePath) -> str:
     """Return what tells the content of a file: its SHA-256, or what its address says of its version."""
     if isinstance(place, Path):
         return sha256_of_file(place)
@@ -87,7 +87,7 @@ def digest_of(place: Place) -> str:
 
 
 @contextlib.contextmanager
-def opened(place: Place) -> Iterator[Any]:
+def opened(place: TablePath) -> Iterator[Any]:
     """Give what PyArrow reads: the path of a file that is here, or an open one."""
     if isinstance(place, Path):
         yield place
@@ -96,13 +96,13 @@ def opened(place: Place) -> Iterator[Any]:
             yield file
 
 
-def digest_of_all(places: Sequence[Place]) -> list[Any]:
+def digest_of_all(places: Sequence[TablePath]) -> list[Any]:
     """Return the names of files and what tells their content; of a single one its own."""
     found = [[place.name, digest_of(place)] for place in places]
     return found if len(found) > 1 else found[0]
 
 
-def _local(text: str) -> list[Place]:
+def _local(text: str) -> list[TablePath]:
     path = Path(text)
     if path.is_dir():
         below = (str(each.relative_to(path)) for each in path.rglob("*") if each.is_file())
@@ -112,7 +112,7 @@ def _local(text: str) -> list[Place]:
     return [path]
 
 
-def _remote(text: str) -> list[Place]:
+def _remote(text: str) -> list[TablePath]:
     system, path = _system(text)
     if any(mark in path for mark in "*?["):
         names = _fitting(path, system.glob(path))
@@ -120,8 +120,8 @@ def _remote(text: str) -> list[Place]:
         root = path.rstrip("/") + "/"
         names = [root + name for name in _tables(each.removeprefix(root) for each in system.find(path))]
     else:
-        return [Remote(text)]
-    return [Remote(system.unstrip_protocol(name)) for name in names]
+        return [RemotePath(text)]
+    return [RemotePath(system.unstrip_protocol(name)) for name in names]
 
 
 def _fitting(pattern: str, names: Iterable[str]) -> list[str]:

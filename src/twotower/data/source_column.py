@@ -17,7 +17,7 @@ def quoted(value: Any) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Column:
+class SourceColumn:
     """A column of a file (`source_path`); a named index says where its rows come from ("line" 7).
 
     `pieces` are (number of rows before it, name) of each file where they are many, `counted` what rows are,
@@ -64,7 +64,7 @@ WHOLE_NUMBER = r"-?[1-9]\d{0,18}|0"  # in its usual spelling; 007 is a code
 DECIMAL = r"-?\d+\.0*"
 
 
-def checked_ids(column: Column, is_csv: bool) -> "pd.Series[Any]":
+def checked_ids(column: SourceColumn, is_csv: bool) -> "pd.Series[Any]":
     """Return an id column as int64 or as text; an InputError says which id is missing or unfit, and why."""
 
     def say(row: int) -> str:
