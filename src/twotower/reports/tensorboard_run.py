@@ -12,9 +12,9 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summ
 from torch.utils.tensorboard import FileWriter, SummaryWriter
 
 from twotower.evaluation.user_values import k_of
-from twotower.reports.hparams import columns_of, hparams_of, trial_id
-from twotower.reports.pareto import points_of
-from twotower.reports.plots import pareto, png_of, recall_versus_latency
+from twotower.reports.hparams import final_metrics, hyperparameters, trial_id
+from twotower.reports.pareto import pareto_points
+from twotower.reports.plots import pareto, recall_versus_latency, to_png
 from twotower.reports.projector import write_projector
 from twotower.runs.fingerprint import DEFAULT_MONITOR
 from twotower.runs.outcome import Ending, Outcome
@@ -109,7 +109,7 @@ class TensorBoardRun:
 
     def start(self, settings: Mapping[str, Any], config_text: str, overrides: Iterable[str] = ()) -> None:
         """Write the hyper-parameters, the charts that group curves, and the composed settings as text."""
-        self.hparams = dict(hparams_of(settings, overrides))
+        self.hparams = dict(hyperparameters(settings, overrides))
         self.trial = trial_id(settings, self.folder.name)
         self._write_session(self._start({}))
         self.writer.add_custom_scalars(_layout(settings))
@@ -123,7 +123,7 @@ class TensorBoardRun:
             for key, value in figures.items():
                 for tag in curve_tags(key, monitor):
                     self.writer.add_scalar(tag, value, step)
-        self.columns, self.outcome = columns_of(result), result.status
+        self.columns, self.outcome = final_metrics(result), result.status
 
     def index_curve(
         self, points: list[dict[str, Any]], target_recall: float, chosen: Mapping[str, Any]
@@ -158,7 +158,7 @@ def draw_sweep(folder: Path, outcomes: Sequence[Outcome], metric: str) -> None:
 
     The figure is a run in the sweep's folder; a resumed sweep replaces it.
     """
-    words, points = points_of(outcomes, metric)
+    words, points = pareto_points(outcomes, metric)
     for file in folder.glob(f"*{OF_SWEEP}"):
         file.unlink()
     if points:
@@ -175,7 +175,7 @@ def _write(folder: Path, suffix: str, *summaries: Summary) -> None:
 
 def _image(tag: str, figure: Figure) -> Summary:
     """Return a figure as an image; `SummaryWriter.add_figure` makes its background opaque."""
-    png, width, height = png_of(figure)
+    png, width, height = to_png(figure)
     image = Summary.Image(width=width, height=height, colorspace=RGBA, encoded_image_string=png)
     return Summary(value=[Summary.Value(tag=tag, image=image)])
 
