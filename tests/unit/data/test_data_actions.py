@@ -82,7 +82,11 @@ def test_labels_are_0_or_1_or_above_a_threshold() -> None:
             ActionSettings(events=EVENTS),
             "'byu' is not in data.events (buy, noise, shown",
         ),
-        ({"event": ["buy", None]}, ActionSettings(), "column 'event', row 2: expected a word, found nothing"),
+        (
+            {"event": ["buy", None]},
+            ActionSettings(),
+            "column 'event', row 2: expected an event type, found nothing",
+        ),
         (
             {"weight": [1.0]},
             ActionSettings(label_threshold=4),
@@ -117,7 +121,7 @@ def test_a_word_comes_before_a_label_and_weights_multiply() -> None:
     assert actions.roles.tolist() == [POSITIVE, NEGATIVE, HISTORY, NEGATIVE]
     assert actions.weights is not None
     assert actions.weights.tolist() == [6, 2, 5, 0.5]
-    assert actions.words == ("buy", "shown", "view")
+    assert actions.event_types == ("buy", "shown", "view")
     assert actions.codes is not None
     assert actions.codes.tolist() == [1, 1, 3, 2]
 
