@@ -65,20 +65,20 @@ RUN = {
 }
 DATA = {
     "twotower.pipeline.stages:build_dataset": "data: all that is named nowhere else",
-    "twotower.data.build_dataset:placed": "data: tables checked, log in order",
-    "twotower.data.build_dataset:placed_files": "data: tables checked, log in order",
+    "twotower.data.build_dataset:load_source": "data: tables checked, log in order",
+    "twotower.data.build_dataset:stream_source": "data: tables checked, log in order",
     "twotower.data.build_dataset:split_interactions": "data: split",
     "twotower.data.build_dataset:write_dataset": "data: write the store",
     "twotower.data.build_dataset:open_dataset": "data: open the store",
     "twotower.data.build_dataset:cache_key": "data: fingerprint of the source",
-    "twotower.data.build_dataset:_audit_of": "data: audit",
+    "twotower.data.build_dataset:audit": "data: audit",
 }
 EVALUATION = {
     "twotower.pipeline.train_run:evaluate_on_test": "evaluation: all that is named nowhere else",
-    "twotower.evaluation.exact:encode_catalogue": "evaluation: embed the catalogue",
-    "twotower.evaluation.exact:rank_all": "evaluation: embed users and rank",
+    "twotower.evaluation.evaluate_towers:encode_catalogue": "evaluation: embed the catalogue",
+    "twotower.evaluation.evaluate_towers:rank_all": "evaluation: embed users and rank",
     "twotower.evaluation.baselines.ease:Ease.fit": "baselines: fit EASE",
-    "twotower.evaluation.baselines.run:_fitted_top_rows": "baselines: rank",
+    "twotower.evaluation.baselines.run_baselines:_fitted_top_rows": "baselines: rank",
     "twotower.evaluation.evaluator:Evaluator.evaluate": "evaluation: metrics and slices",
     "twotower.evaluation.evaluator:intervals_of": "evaluation: intervals",
     "twotower.pipeline.quality:run_all_baselines": "baselines: the rest",

@@ -1,8 +1,8 @@
 """From the command line to plain, checked values."""
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.errors import HydraException
@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from twotower.commands.beforehand import problems_beforehand
-from twotower.commands.command_keys import COMMANDS
+from twotower.commands.command_keys import COMMANDS, SWEEP_ONLY
 from twotower.commands.conf import (
     groups,
     misplaced,
@@ -30,6 +30,9 @@ from twotower.config.trust import SETTING as TRUST
 from twotower.config.trust import VARIABLE, trusted_by_variable
 from twotower.runs.fingerprint import key_of
 from twotower.runs.folder_name import problems_of_place
+
+if TYPE_CHECKING:
+    from twotower.pipeline.run_config import RunConfig
 
 NOTHING_DONE = "the configuration; nothing was read or written"
 
@@ -153,6 +156,27 @@ def checked(
     found = [problem for problem in found if problem.key not in told]
     raise_problems([*problems, *early, *found], NOTHING_DONE)
     return settings
+
+
+def load_run_config(overrides: Sequence[str]) -> "RunConfig":
+    """Return the checked settings of one run of `twotower train`.
+
+    Args:
+        overrides: one value each.
+
+    Raises:
+        InputError: lists all mistakes; a sweep is one.
+    """
+    if isinstance(overrides, str):
+        raise InputError(f"expected a list of overrides; write [{overrides!r}]")
+    overrides = list(overrides)
+    settings = checked("train", overrides)
+    if settings.get("sweep") or settings.get("seeds", 1) > 1:
+        raise InputError("sweep, seeds: several runs, and this is one; write twotower train, or a loop")
+    from twotower.pipeline.run_config import RunConfig
+
+    settings = {key: value for key, value in settings.items() if key not in SWEEP_ONLY}
+    return RunConfig.composed(settings, overrides)
 
 
 def _about_choices(override: str) -> bool:

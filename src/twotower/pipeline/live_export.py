@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
-from twotower.data.column import Column
 from twotower.data.grown_files import append_rows, time_value
+from twotower.data.source_column import SourceColumn
 from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.table_reader import header, is_parquet, read
@@ -193,7 +193,7 @@ def _not_there(events: Sequence[EventAdded], log: Path, config: Files) -> tuple[
     frame = read(log, keys, config.separator, config.chunk_rows, keys[:2])
     wanted = {str(event.user_id) for event in events}
     ids = frame[keys[:2]].astype("str")
-    times = checked_times(Column(frame[keys[2]], str(log), keys[2]), config.timestamp_unit)
+    times = checked_times(SourceColumn(frame[keys[2]], str(log), keys[2]), config.timestamp_unit)
     some = ids[keys[0]].isin(wanted).to_numpy(dtype=np.bool_)
     words = frame[keys[3]].astype("str")[some] if named else [None] * int(some.sum())
     there = set(zip(*(ids[key][some] for key in keys[:2]), times[some].tolist(), words, strict=True))

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+from pydantic import PrivateAttr
 
 from twotower.config.component import Component, Config
 from twotower.config.facts import Facts
@@ -32,6 +34,25 @@ class RunConfig(RunKeys, TrainingConfig):
     baselines: Baselines
     walkthrough: Walkthrough.Config | None = None
     tracker: Tracker.Config | None = None
+    _settings: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _overrides: tuple[str, ...] = PrivateAttr(default=())
+
+    @classmethod
+    def composed(cls, settings: Mapping[str, Any], overrides: Sequence[str]) -> Self:
+        """Return the typed settings of a run, with the plain values and the overrides that they are from."""
+        config = cls.of(settings)
+        config._settings, config._overrides = dict(settings), tuple(overrides)
+        return config
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Plain values as composed, which a run's config.yaml holds."""
+        return self._settings or self.plain()
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """What was typed."""
+        return self._overrides
 
     def between(self, num_items: int | None = None, whole: bool = True) -> Iterator[Problem]:
         """Yield what is wrong with the choices together: each is asked, with what is known of the others.

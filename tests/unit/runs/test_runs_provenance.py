@@ -76,7 +76,9 @@ def test_towers_come_from_what_trains_and_from_nothing_else() -> None:
 
 
 def test_baselines_are_part_of_what_measures() -> None:
-    assert {"twotower.evaluation.baselines.run", "twotower.evaluation.ranking"} <= code_of(EVALUATION).keys()
+    assert {"twotower.evaluation.baselines.run_baselines", "twotower.evaluation.ranking"} <= code_of(
+        EVALUATION
+    ).keys()
 
 
 def test_settings_and_data_make_other_towers() -> None:

@@ -12,11 +12,11 @@ from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, Past
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData
 from twotower.evaluation.baselines.budget import Budget, OutOfTime
-from twotower.evaluation.baselines.kept import KeptLists
-from twotower.evaluation.content import content_of
+from twotower.evaluation.baselines.list_cache import ListCache
 from twotower.evaluation.evaluator import Evaluator, Report
+from twotower.evaluation.item_content import item_content
 from twotower.evaluation.ranking import item_popularity
 from twotower.evaluation.top_k import top_k_of
 from twotower.features.feature_table import FeatureTable
@@ -45,7 +45,7 @@ def run_baselines(
     holdout: Holdout,
     train: Interactions,
     num_items: int,
-    kept: KeptLists | None = None,
+    kept: ListCache | None = None,
     items: FeatureTable | None = None,
     budget: Budget | None = None,
 ) -> BaselineReports:
@@ -64,8 +64,8 @@ def run_baselines(
     popularity = item_popularity(train, num_items)
     content = None
     if items is not None and any(config.reads_content for config in configs.values()):
-        content = content_of(items, popularity[1:] > 0)
-    past = Past(train, num_items, request_time(holdout, train), content, budget or Budget())
+        content = item_content(items, popularity[1:] > 0)
+    past = BaselineData(train, num_items, request_time(holdout, train), content, budget or Budget())
     reports, skipped, out_of_time = {}, {}, []
     for name, config in configs.items():
         if not config.says_something_of(holdout) or (config.reads_content and content is None):
@@ -95,7 +95,7 @@ def _fitted_top_rows(
     config: Baseline.Config,
     evaluator: Evaluator,
     holdout: Holdout,
-    past: Past,
+    past: BaselineData,
 ) -> NDArray[np.int64]:
     baseline = config.build()
     try:

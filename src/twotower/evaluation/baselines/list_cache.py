@@ -17,7 +17,7 @@ WORTH_KEEPING = 0.5  # seconds that the lists took
 SUM_DIGITS = 16  # of the content's digest, which is part of the file's name
 
 
-class KeptLists:
+class ListCache:
     """Lists of baselines in a folder, by everything that shapes them.
 
     A file's name ends in a digest of its content: what was damaged is computed again. Baselines of other

@@ -12,7 +12,7 @@ from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 
 
-def content_of(items: FeatureTable, known: NDArray[np.bool_]) -> sparse.csr_array | None:
+def item_content(items: FeatureTable, known: NDArray[np.bool_]) -> sparse.csr_array | None:
     """Return the content of the catalogue as unit vectors [N, V], None where items have nothing but an id.
 
     It is what the item tower reads, but for the id. Words, tags and categories become TF-IDF (each counts

@@ -17,14 +17,14 @@ from torch import Tensor
 Bits = NDArray[np.signedinteger[Any]]
 Pairs = tuple[np.ndarray, np.ndarray]
 """(position of the user, item row) of items that a user must not be shown; positions ascending."""
-Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # item rows and scores, both [Q, k]
+TopItems = tuple[NDArray[np.int64], NDArray[np.float32]]  # item rows and scores, both [Q, k]
 
 BLOCK_USERS = 256  # whose numbers have 8 bits
 LARGEST_GROUP, GROUPS_A_PLACE = 32, 4
 MOST_CANDIDATES = 16  # times k, of a user: more have many equal scores, or a bound that is loose
 
 
-class Candidates(NamedTuple):
+class TopCandidates(NamedTuple):
     """The `counts` [B] of users, and item positions `columns` [C], user by user and ascending within each.
 
     `overfull` are the users [o] with too many: they have none here.
@@ -35,7 +35,7 @@ class Candidates(NamedTuple):
     overfull: NDArray[np.int64]
 
 
-def bits_of(scores: Tensor) -> Tensor:
+def float_bits(scores: Tensor) -> Tensor:
     """Return the bits of floats as integers of the same width, in the same memory."""
     return scores.view(torch.int16 if scores.element_size() == 2 else torch.int32)
 
@@ -64,9 +64,9 @@ def group_maxima(bits: Tensor, size: int) -> Bits:
     return torch.cat([found, bits[:, whole:]], dim=1).numpy()
 
 
-def candidates_of(
+def top_candidates(
     tiles: Sequence[Tensor], maxima: Bits, k: int, size: int, lowered: Callable[[Bits], Bits]
-) -> Candidates:
+) -> TopCandidates:
     """Return all items that may be among the k best; none whose score is -inf.
 
     Args:
@@ -83,7 +83,7 @@ def candidates_of(
         lines = [ascending(each) for each in lines]
         maxima = np.concatenate([group_maxima(torch.from_numpy(each), size) for each in lines], axis=1)
         least = lowered(_kth_largest(maxima, k))
-    nothing = ascending(bits_of(torch.tensor([-torch.inf], dtype=_float_of(tiles[0]))).numpy())
+    nothing = ascending(float_bits(torch.tensor([-torch.inf], dtype=_float_of(tiles[0]))).numpy())
     least = np.maximum(least, nothing + nothing.dtype.type(1))[:, None]
     return _reaching(lines, least, MOST_CANDIDATES * k)
 
@@ -100,7 +100,7 @@ def _kth_largest(maxima: Bits, k: int) -> Bits:
     return found
 
 
-def _reaching(lines: Sequence[Bits], least: Bits, most: int) -> Candidates:
+def _reaching(lines: Sequence[Bits], least: Bits, most: int) -> TopCandidates:
     """Return where lines [B, width] reach the `least` [B, 1]; of users with more than `most`, nothing."""
     num_users, before = len(least), 0
     mask = np.empty(num_users * max(each.shape[1] for each in lines), dtype=np.bool_)
@@ -122,10 +122,10 @@ def _reaching(lines: Sequence[Bits], least: Bits, most: int) -> Candidates:
     if overfull.any():
         ordered = ordered[~np.repeat(overfull, counts)]
         counts[overfull] = 0
-    return Candidates(counts, ordered, np.flatnonzero(overfull))
+    return TopCandidates(counts, ordered, np.flatnonzero(overfull))
 
 
-def best_of(candidates: Candidates, scores: NDArray[np.float32], k: int) -> Found:
+def top_items(candidates: TopCandidates, scores: NDArray[np.float32], k: int) -> TopItems:
     """Return rows, scores [B, k] of the best candidates; equal scores lower row first, then 0 and -inf."""
     counts, columns, _ = candidates
     width = int(counts.max(initial=0))

@@ -4,11 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.interactions import Interactions
-from twotower.evaluation.baselines.baseline import Baseline, Past
+from twotower.evaluation.baselines.baseline import Baseline, BaselineData
 from twotower.evaluation.ranking import item_popularity
 
 
-class Popularity(Baseline):
+class PopularityBaseline(Baseline):
     """Score of an item = its train interactions."""
 
     class Config(Baseline.Config):
@@ -20,7 +20,7 @@ class Popularity(Baseline):
 
     config: Config
 
-    def fit(self, past: Past) -> None:
+    def fit(self, past: BaselineData) -> None:
         """Count the interactions of each item."""
         self.counts = item_popularity(past.train, past.num_items)[1:].astype(np.float32)
 
