@@ -19,7 +19,7 @@ from twotower.commands.overrides import axis_of
 from twotower.config.errors import InputError
 from twotower.runs.result import Result
 from twotower.sweeps.job import Job, SweepContext
-from twotower.sweeps.random_search import Random
+from twotower.sweeps.random_search import RandomSearch
 from twotower.sweeps.sweep import Sweep
 
 MONITOR, NUM_TRIALS, MOST = "valid/recall_at_20", 4, 12
@@ -37,7 +37,7 @@ def settings_of(overrides: Sequence[str]) -> dict[str, Any]:
 
 def plan_of(folder: Path) -> Sweep:
     axes = tuple(axis_of(key, text) for key, text in VARY.items())
-    return Random.Config(num_trials=NUM_TRIALS).build(
+    return RandomSearch.Config(num_trials=NUM_TRIALS).build(
         SweepContext(folder, axes, (), settings_of, False, MONITOR)
     )
 
@@ -52,7 +52,7 @@ def run(plan: Sweep, most: int) -> int:
     return number
 
 
-def damaged(journal: bytes, rng: random.Random) -> tuple[str, bytes]:
+def damaged(journal: bytes, rng: random.RandomSearch) -> tuple[str, bytes]:
     at, lines = rng.randrange(len(journal)), journal.splitlines(keepends=True)
     one, other = rng.randrange(len(lines)), rng.randrange(len(lines))
     ways = {
@@ -74,7 +74,7 @@ def main() -> int:
     parser.add_argument("--journals", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    rng, counts, wrong = random.Random(asked.seed), Counter[str](), 0
+    rng, counts, wrong = random.RandomSearch(asked.seed), Counter[str](), 0
     with tempfile.TemporaryDirectory() as root:
         first = Path(root) / "search" / "random"
         run(plan_of(first), most=2)
