@@ -27,6 +27,7 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.run_walkthrough import run_walkthrough
+from twotower.pipeline.unused_settings import warnings_of
 from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Console
 from twotower.reports.tensorboard_run import TensorBoardRun
@@ -93,6 +94,8 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
             )
         if WARNING in dataset.audit:
             LOG.warning("warning: %s", dataset.audit[WARNING])
+        for warning in warnings_of(config, dataset) if before is None else ():
+            LOG.warning("warning: %s", warning)
         seen_filter = config.metrics.filter_seen and not dataset.repeats
         console.audit(audit_table(dataset.audit | {"seen_filter": seen_filter}))
         sizes = [len(dataset.items)]
