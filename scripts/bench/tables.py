@@ -67,8 +67,8 @@ Take = Callable[[Settings, Path], dict[str, int]]
 
 def base_settings() -> Settings:
     """Return the settings that all tables are trained with."""
+    from twotower.commands.command_keys import SWEEP_ONLY
     from twotower.commands.compose import compose
-    from twotower.commands.doors import SWEEP_ONLY
 
     forced = [f"++{text}" if "." in text.partition("=")[0] else text for text in OVERRIDES]
     found = {key: value for key, value in compose("train", forced).items() if key not in SWEEP_ONLY}
@@ -93,7 +93,7 @@ def settings_of(case: Case, base: Settings) -> Settings:
 
 def train(settings: Settings, folder: Path) -> dict[str, int]:
     """Take tables all the way to a bundle."""
-    from twotower.pipeline.train import train as train_run
+    from twotower.pipeline.train_run import train as train_run
 
     run = folder / "outputs" / "run"
     status = train_run(settings, run)
@@ -106,7 +106,7 @@ def fit(settings: Settings, folder: Path) -> dict[str, int]:
     """Take tables until their features are fitted."""
     import numpy as np
 
-    from twotower.data.build import build_dataset
+    from twotower.data.build_dataset import build_dataset
     from twotower.data.sources.source import Source
     from twotower.data.splits.split import Split
     from twotower.pipeline.stages import needs_of
@@ -124,8 +124,8 @@ def fit(settings: Settings, folder: Path) -> dict[str, int]:
         ("user", dataset.user_table, np.flatnonzero(dataset.train.counts())),
         ("item", dataset.item_table, np.unique(dataset.train.items)),
     ):
-        origin = dataset.origins.get(f"{side}s", f"{side}s")
-        fit_features(features[side], table, rows, origin, settings["embedding_dim"])
+        source_path = dataset.source_paths.get(f"{side}s", f"{side}s")
+        fit_features(features[side], table, rows, source_path, settings["embedding_dim"])
     return rows_of_files(dataset.audit)
 
 

@@ -27,7 +27,7 @@ from forks import workers_are_forks
 from in_process import run_command
 
 from twotower.commands import conf
-from twotower.commands import sweep as sweep_command
+from twotower.commands import run_sweep as sweep_command
 from twotower.config.exits import DONE, USER_INPUT
 from twotower.data.sources import online_retail
 
@@ -43,7 +43,7 @@ IS_LONG = re.compile(r"\b(minutes?|hours?)\b")
 NOT_RUN = {
     r"^(twotower serve|curl|tensorboard|mlflow ui)\b": "a server, or a question to one",
     r"^twotower (nightly|export_live)\b": "reads what a running service wrote",
-    r"pip install|^wandb": "needs the network",
+    r"pip install|^wandb|^git clone": "needs the network",
     r"^(scripts/|python scripts/|source )": "belongs to a checkout",
     r"^twotower demo": "has tests of its own",
     r"movielens|ml_1m_hstu": "reads data that is downloaded",
@@ -250,7 +250,7 @@ def run_page(
             max_long -= command.is_long
             if command.is_long and max_long < 0:
                 continue
-            if "continue=" in command.text:
+            if "warm_start=" in command.text:
                 write_the_log_of_today(folder)
             words = typed(command, before, folder)
             before = words

@@ -4,11 +4,13 @@ import importlib
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from in_process import run_script
 
+import twotower as tt
 from twotower.commands import conf
 
 GUIDE = Path(__file__).parents[2] / "docs"
@@ -35,7 +37,7 @@ def test_the_shop_of_the_guide_trains_with_the_loss_of_the_guide_and_its_results
 ) -> None:
     shop, loss = written("your-data.md", tmp_path), written("extend.md", tmp_path)
     assert shop == ["log.csv", "people.csv", "shop.csv", "conf/data/shop.yaml", "conf/features/shop.yaml"]
-    assert loss == ["mine/squared_hinge.py", "conf/loss/squared_hinge.yaml"]
+    assert {"mine/squared_hinge.py", "conf/loss/squared_hinge.yaml"} <= set(loss)
     assert written("zh/your-data.md", tmp_path) == shop
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -44,6 +46,10 @@ def test_the_shop_of_the_guide_trains_with_the_loss_of_the_guide_and_its_results
     (command,) = re.findall(r"^\$ twotower train (data=shop .*)$", page("your-data.md"), re.MULTILINE)
     words = [*shlex.split(command), "trainer.max_epochs=2", "console=quiet"]
     assert run_script("train", *words).returncode == 0
+    (command,) = re.findall(
+        r"^\$ twotower train (.*features=hour_of_week .*)$", page("extend.md"), re.MULTILINE
+    )
+    assert run_script("train", *shlex.split(command), "console=quiet").returncode == 0
     own = [*words, "loss=squared_hinge", "negatives=uniform", "loss.margin=2"]
     done = run_script("train", *own)
     assert done.returncode == 0, done
@@ -55,7 +61,7 @@ def test_the_shop_of_the_guide_trains_with_the_loss_of_the_guide_and_its_results
     capsys.readouterr()
     exec(compile(snippet, "runs.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
-    assert sum(line.startswith("outputs/default/") for line in lines) == 2
+    assert sum(line.startswith("outputs/default/") for line in lines) == 3
     assert {line.split()[0] for line in lines if line.startswith("  ")} >= {"ease", "popularity"}
     assert "None" not in "".join(lines)
 
@@ -72,3 +78,26 @@ def test_the_loss_of_the_guide_by_hand(tmp_path: Path, monkeypatch: pytest.Monke
     slopes = torch.autograd.grad(loss.sum(), [negatives, positive])
     assert slopes[0].tolist() == [[0.5, 0.0, 1.5]]
     assert slopes[1].tolist() == [-2.0]
+
+
+def test_the_notebook_of_the_guide_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(conf, "OTHERS", ())
+    cells = re.findall(r"```python\n(.*?)```", page("python.md"), re.DOTALL)
+    variables: dict[str, Any] = {}
+    for cell in cells:
+        exec(compile(cell, "python.md", "exec"), variables)
+    printed = capsys.readouterr().out
+    assert "did you mean 'embedding_dim'" in printed
+    assert "Result(status='ok', valid/recall_at_20=" in printed
+    table = variables["table"]
+    assert list(table["state"]) == ["ok"] * 3
+    assert table["settings.index"].nunique() == 3
+    assert tt.open_run(variables["result"].folder) == variables["result"]
+    assert variables["result"].training_reused_from is not None
+    missing = tmp_path / "outputs" / "nothing"
+    for function in (tt.open_run, tt.open_bundle, tt.compare):
+        with pytest.raises(tt.InputError, match="nothing"):
+            function(missing)

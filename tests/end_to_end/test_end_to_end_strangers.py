@@ -14,11 +14,11 @@ from strangers import hnsw
 from strangers.cosine_contrastive import CosineContrastive
 
 from twotower.commands import conf
+from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
 from twotower.commands.conf import CONF
-from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
-from twotower.pipeline.train import train
+from twotower.pipeline.train_run import train
 
 TINY = [
     "data=synthetic",
@@ -55,7 +55,7 @@ def test_a_loss_that_runs_away_ends_the_training_and_says_so(tmp_path: Path, ref
         "item_tower.widths=[]",
         "history.dropout=0.0",
         "item_bias=popularity",
-        "start=random",
+        "initialization=random",
         "optimizer.learning_rate=0.1",
         f"trainer.refit={refit}",
     )
@@ -79,7 +79,7 @@ def test_given_what_it_needs_it_trains(tmp_path: Path) -> None:
 
 
 def without_strangers(name: str, *arguments: str) -> str:
-    """Run a door where their classes cannot be imported."""
+    """Run a command where their classes cannot be imported."""
     environment = os.environ | {"PYTHONPATH": ""}
     command = [sys.executable, str(CONF.parent / "scripts" / name), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=environment)
@@ -94,7 +94,7 @@ def test_a_metric_that_is_better_when_low_chooses_epochs_trials_and_runs(tmp_pat
         "sweep.num_trials=2",
         "trainer.max_epochs=3",
         "trainer.refit=false",
-        "start=random",
+        "initialization=random",
     )
     own = ("metrics.kinds.first={_target_:strangers.first_place.FirstPlace}", f"trainer.monitor={MONITOR}")
     done = run_script("train", *TINY, *search, *own, f"output_root={tmp_path}", "name=t")

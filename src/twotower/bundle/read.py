@@ -114,7 +114,7 @@ def _read_history(folder: Path, manifest: Manifest) -> Interactions:
         read_array(folder / layout.HISTORY_ITEMS, mapped=True),
         read_array(folder / layout.HISTORY_TIMES, mapped=True),
         events=array(layout.HISTORY_EVENTS),
-        positive=array(layout.HISTORY_POSITIVE),
+        roles=array(layout.HISTORY_ROLES),
     )
 
 
@@ -143,10 +143,10 @@ def _check_history(folder: Path, manifest: Manifest, history: Interactions) -> N
         _refuse(folder / layout.HISTORY_OFFSETS, f"does not divide the {len(items)} history items")
     if len(items) and (items.min() < 0 or items.max() > manifest.num_items):
         _refuse(folder / layout.HISTORY_ITEMS, f"holds rows outside 0..{manifest.num_items}")
-    if history.positive is not None:
-        _check_array(folder / layout.HISTORY_POSITIVE, history.positive, "bool", items.shape)
+    if history.roles is not None:
+        _check_array(folder / layout.HISTORY_ROLES, history.roles, "int8", items.shape)
     if history.events is not None:
-        events, most = history.events, len(manifest.event_words)
+        events, most = history.events, len(manifest.event_types)
         _check_array(folder / layout.HISTORY_EVENTS, events, "int16", items.shape)
         if len(events) and (events.min() < 0 or events.max() > most):
             _refuse(folder / layout.HISTORY_EVENTS, f"holds codes outside 0..{most}")

@@ -20,7 +20,7 @@ from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
 from twotower.files.atomic import replace_folder, temporary_folder
 from twotower.files.plain_values import yaml_text
-from twotower.index.held import faiss_versions
+from twotower.index.faiss_index import faiss_versions
 from twotower.index.index import Index
 from twotower.towers.two_tower import TwoTower
 
@@ -110,7 +110,7 @@ def _of_requests(settings: Mapping[str, Any], dataset: RetrievalDataset, model: 
         found["num_contexts"] = model.contexts.num_rows
     if dataset.events:
         events = Source.Config.chosen(settings["data"], "data").events
-        found["event_words"] = list(dataset.events)
+        found["event_types"] = list(dataset.events)
         found["event_roles"] = {word: event.role for word, event in events.items()}
     return found
 
@@ -119,7 +119,7 @@ def _write_history(folder: Path, history: Interactions) -> list[str]:
     """Write what users have; returns the names of the files that not every bundle has."""
     for name, values in zip(layout.HISTORY, (history.offsets, history.items, history.times), strict=True):
         np.save(folder / name, np.asarray(values))
-    more = {layout.HISTORY_EVENTS: history.events, layout.HISTORY_POSITIVE: history.positive}
+    more = {layout.HISTORY_EVENTS: history.events, layout.HISTORY_ROLES: history.roles}
     found = {name: values for name, values in more.items() if values is not None}
     for name, values in found.items():
         np.save(folder / name, np.asarray(values))

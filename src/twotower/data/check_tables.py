@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from twotower.config.problems import Gathered
-from twotower.data.actions import IGNORED, Actions, Meaning, actions_of
-from twotower.data.column import Column, checked_ids, quoted, unified_ids
+from twotower.data.actions import IGNORED, Actions, ActionSettings, read_actions
 from twotower.data.missing_rows import with_rows
-from twotower.data.row_order import places_of_rows
+from twotower.data.row_order import row_positions
+from twotower.data.source_column import SourceColumn, checked_ids, quoted, unified_ids
 from twotower.data.tables import (
     ENTITIES,
     EVENT,
@@ -29,11 +29,14 @@ from twotower.data.tables import (
 )
 from twotower.data.times import checked_times
 
-MEANING = Meaning()
+DEFAULT_ACTIONS = ActionSettings()
 
 
 def checked(
-    tables: Tables, needs: Needs = no_needs, meaning: Meaning = MEANING, may_lack: Collection[str] = ()
+    tables: Tables,
+    needs: Needs = no_needs,
+    meaning: ActionSettings = DEFAULT_ACTIONS,
+    may_lack: Collection[str] = (),
 ) -> Tables:
     """Check tables, bring ids to int64 or text and timestamps to unix seconds, and make tables not given.
 
@@ -55,13 +58,13 @@ def checked(
             times = tables.column("interactions", TIMESTAMP)
             columns[TIMESTAMP] = checked_times(times, tables.timestamp_unit)
     else:
-        columns[TIMESTAMP] = places_of_rows(
+        columns[TIMESTAMP] = row_positions(
             tables.interactions.get(SPLIT), len(tables.interactions), tables.ordered
         )
     frames: dict[str, Any] = {}
     for table, key in ENTITIES.items():
         frames[table], columns[key] = _checked_entities(tables, table, key, told, table in may_lack)
-        told.messages += needs(table, frames[table], tables.origin(table))
+        told.messages += needs(table, frames[table], tables.source_path(table))
     actions = _checked_actions(tables, needs, meaning, told)
     told.raise_if_any()
     return _without_ignored(
@@ -69,11 +72,11 @@ def checked(
     )
 
 
-def checked_beside(
+def checked_without_interactions(
     tables: Tables,
     ids: Mapping[str, np.ndarray],
     needs: Needs = no_needs,
-    meaning: Meaning = MEANING,
+    meaning: ActionSettings = DEFAULT_ACTIONS,
     may_lack: Collection[str] = (),
 ) -> Tables:
     """Check tables as `checked` does, beside a log that is not in memory; its rows are checked on reading.
@@ -94,13 +97,13 @@ def checked_beside(
         distinct = pd.DataFrame({key: pd.Series(ids[table], index=index)})
         of_table = replace(tables, interactions=distinct, counted="ids in all")
         frames[table], _ = _checked_entities(of_table, table, key, told, table in may_lack)
-        told.messages += needs(table, frames[table], tables.origin(table))
+        told.messages += needs(table, frames[table], tables.source_path(table))
     actions = _checked_actions(tables, needs, meaning, told)
     told.raise_if_any()
     return replace(tables, actions=actions, **frames)
 
 
-def _checked_actions(tables: Tables, needs: Needs, meaning: Meaning, told: Gathered) -> Actions:
+def _checked_actions(tables: Tables, needs: Needs, meaning: ActionSettings, told: Gathered) -> Actions:
     """Return what the interactions were; the columns of the request are looked at as those of users are."""
     there = tables.interactions.columns
     label, weight, event = (
@@ -108,8 +111,8 @@ def _checked_actions(tables: Tables, needs: Needs, meaning: Meaning, told: Gathe
     )
     if tables.context:
         context = tables.interactions[list(tables.context)]
-        told.messages += needs("context", context, tables.origin("interactions"))
-    return actions_of(label, weight, event, meaning, told)
+        told.messages += needs("context", context, tables.source_path("interactions"))
+    return read_actions(label, weight, event, meaning, told)
 
 
 def _without_ignored(tables: Tables) -> Tables:
@@ -138,10 +141,10 @@ def _check_columns(tables: Tables, told: Gathered) -> None:
     }.items():
         columns = getattr(tables, table).columns
         problem = missing_columns(columns, needed) if table == "interactions" or len(columns) else None
-        told.messages += [f"{tables.origin(table)}: {problem}"] if problem else []
+        told.messages += [f"{tables.source_path(table)}: {problem}"] if problem else []
     if len(tables.interactions) == 0:
         told.messages.append(
-            f"{tables.origin('interactions')}: holds no interactions; at least one is needed"
+            f"{tables.source_path('interactions')}: holds no interactions; at least one is needed"
         )
     told.raise_if_any()
 
@@ -173,14 +176,18 @@ def _checked_entities(
 
 
 def _check_known(
-    entities: Column, ids: "pd.Series[Any]", named: Column, log_ids: "pd.Series[Any]", strict: str | None
+    entities: SourceColumn,
+    ids: "pd.Series[Any]",
+    named: SourceColumn,
+    log_ids: "pd.Series[Any]",
+    strict: str | None,
 ) -> None:
     """Refuse ids of another kind, and those not in the table: if a setting is `strict`, or if all are."""
     kind, known = _kind(log_ids), _kind(ids)
     named.refuse(
         np.arange(len(log_ids)) < int(len(ids) > 0 and kind != known),  # the first row speaks for its column
         lambda row: (
-            f"holds {kind} ({quoted(log_ids.iloc[row])}), but {entities.name!r} in {entities.origin} "
+            f"holds {kind} ({quoted(log_ids.iloc[row])}), but {entities.name!r} in {entities.source_path} "
             f"holds {known} ({quoted(ids.iloc[0])}); make both of one type"
         ),
     )
@@ -193,7 +200,7 @@ def _check_known(
     named.refuse(
         unknown,
         lambda row: (
-            f"{quoted(log_ids.iloc[row])} is not in {entities.origin} ({log_ids[unknown].nunique()} "
+            f"{quoted(log_ids.iloc[row])} is not in {entities.source_path} ({log_ids[unknown].nunique()} "
             f"such ids in all); {remedy}"
         ),
     )
@@ -203,7 +210,7 @@ def _kind(ids: "pd.Series[Any]") -> str:
     return "whole numbers" if ids.dtype == np.int64 else "text"
 
 
-def _check_unique(column: Column, ids: "pd.Series[Any]") -> None:
+def _check_unique(column: SourceColumn, ids: "pd.Series[Any]") -> None:
     def say(row: int) -> str:
         first = int((ids == ids.iloc[row]).to_numpy().argmax())
         return (

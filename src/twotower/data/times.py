@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from twotower.data.blocks import blocks, highest, lowest
-from twotower.data.column import Column
+from twotower.data.source_column import SourceColumn
 
 TimestampUnit = Literal["s", "ms", "iso"]
 EARLIEST = 86_400  # 1970-01-02: earlier times are missing values or not seconds
@@ -27,7 +27,7 @@ def date(seconds: int) -> str:
     return str(np.datetime64(seconds, "s")).replace("T", " ")  # of any year, which datetime is not
 
 
-def checked_times(column: Column, unit: TimestampUnit) -> "pd.Series[Any]":
+def checked_times(column: SourceColumn, unit: TimestampUnit) -> "pd.Series[Any]":
     """Return whole numbers, text of them, ISO 8601 text (without a zone: UTC) or times as unix seconds.
 
     Raises:
@@ -55,27 +55,27 @@ def checked_times(column: Column, unit: TimestampUnit) -> "pd.Series[Any]":
     return pd.Series(seconds.astype(np.int64), index=column.values.index)
 
 
-def oddity_of_times(column: Column) -> str | None:
+def warning_of_times(column: SourceColumn) -> str | None:
     """Return what to warn of, if anything: a gap, a span or a place in time that cannot be.
 
     Each of the times could be; units were mixed or mistaken.
     """
     times = column.values.to_numpy(dtype=np.int64)
-    return oddity_of_log(column, times, lambda: [times])
+    return warning_of_unsorted_times(column, times, lambda: [times])
 
 
-def oddity_of_log(
-    column: Column, times: NDArray[np.int64], in_row_order: Callable[[], Iterable[np.ndarray]]
+def warning_of_unsorted_times(
+    column: SourceColumn, times: NDArray[np.int64], in_row_order: Callable[[], Iterable[np.ndarray]]
 ) -> str | None:
-    """Return what `oddity_of_times` does, of a log whose order is another than that of its rows.
+    """Return what `warning_of_times` does, of a log whose order is another than that of its rows.
 
     Args:
         column: as messages name it; its values are not asked for.
         times: unix seconds, in any order.
         in_row_order: gives them again, batch by batch.
     """
-    text = _oddity(column, times, in_row_order)
-    return f"{column.origin}: column {column.name!r}: {text}" if text else None
+    text = _implausible(column, times, in_row_order)
+    return f"{column.source_path}: column {column.name!r}: {text}" if text else None
 
 
 def _numbers(values: "pd.Series[Any]") -> np.ndarray:
@@ -108,8 +108,8 @@ def _out_of_range(value: int) -> str:
     return f"expected unix seconds between 1970-01-02 and 2100, found {value}{hint}"
 
 
-def _oddity(
-    column: Column, times: NDArray[np.int64], in_row_order: Callable[[], Iterable[np.ndarray]]
+def _implausible(
+    column: SourceColumn, times: NDArray[np.int64], in_row_order: Callable[[], Iterable[np.ndarray]]
 ) -> str | None:
     first, last = lowest(times), highest(times)
     if last < LATEST // 1_000:

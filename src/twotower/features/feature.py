@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from twotower.config.component import Component
@@ -15,7 +15,7 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered, nearest
 from twotower.config.spec import Width
-from twotower.data.column import Column, quoted
+from twotower.data.source_column import SourceColumn, quoted
 from twotower.features.taken_names import is_taken
 
 REQUEST_TIME = "request_time"
@@ -23,8 +23,6 @@ REQUEST_TIME = "request_time"
 STATE = "state"
 TABLES = {"user": "users", "item": "items", "context": "context"}
 TABLE_NAMES = {"context": "context columns"}
-FORMER_CHOICES = {"error": "refuse", "allow": "unknown"}
-"""Of `missing`, in runs and bundles of earlier versions -> what they are called now."""
 Values = pd.Series | Sequence[Any]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -39,11 +37,6 @@ class Feature(Component, ABC):
         """Of the user or item table, or of the interactions where it is of the context."""
         missing: Literal["unknown", "refuse"] = "unknown"
         """`unknown` encodes missing values as such; `refuse` refuses a table with any in the column."""
-
-        @field_validator("missing", mode="before")
-        @classmethod
-        def _as_called_before(cls, choice: Any) -> Any:
-            return FORMER_CHOICES.get(choice, choice) if isinstance(choice, str) else choice
 
         def build(self, width: int) -> "Feature":
             """Build the feature for a tower whose output has this width."""
@@ -110,12 +103,12 @@ class Feature(Component, ABC):
         """
         return nn.Identity()
 
-    def faults(self, values: pd.Series, origin: str) -> list[str]:
+    def faults(self, values: pd.Series, source_path: str) -> list[str]:
         """Return why this feature cannot use a column [n]: values are missing, or not what is expected.
 
         Reads every row, of train or not; a named index is quoted in place of the row number.
         """
-        column, told = Column(values, origin, self.column), Gathered(origin)
+        column, told = SourceColumn(values, source_path, self.column), Gathered(source_path)
         absent = values.isna().to_numpy()
         wrong = np.zeros(len(values), dtype=np.bool_)
         wrong[~absent] = self._wrong(values[~absent])
@@ -128,23 +121,23 @@ class Feature(Component, ABC):
             column.refuse(wrong, lambda row: f"{expected} {quoted(values.iloc[row])}", remedy)
         return told.messages
 
-    def check(self, values: pd.Series, origin: str) -> None:
+    def check(self, values: pd.Series, source_path: str) -> None:
         """Refuse a column this feature cannot use (an InputError); see `faults`."""
-        Gathered(origin, self.faults(values, origin)).raise_if_any()
+        Gathered(source_path, self.faults(values, source_path)).raise_if_any()
 
-    def fit(self, values: pd.Series, origin: str) -> None:
+    def fit(self, values: pd.Series, source_path: str) -> None:
         """Learn from the values [n] of train entities only; refuses them as `check` does."""
-        self.check(values, origin)
+        self.check(values, source_path)
         self.state = self._learn(values)
 
-    def grow(self, values: pd.Series, origin: str) -> None:
+    def grow(self, values: pd.Series, source_path: str) -> None:
         """Go on from a fitted state with the values [n] of more train entities; refuses them as `check` does.
 
         What was learned stays, and known values keep their rows. New ones get rows behind them: an encoder's
         tables have these rows more and are else as they were, and a new row that equals row 0 (unknown)
         changes no embedding.
         """
-        self.check(values, origin)
+        self.check(values, source_path)
         self.state = self._grown(values)
 
     def encode(self, values: Values) -> Tensor:
@@ -193,25 +186,6 @@ class EmbeddedFeature(Feature):
     def output_dim(self) -> int:
         """Width of an embedding."""
         return self.config.dim
-
-
-class TimeFeature(Feature):
-    """A feature of when the request is made: reads the reserved column `request_time`, never a table."""
-
-    class Config(Feature.Config):
-        """Settings of every feature of the request; the column is given, and may be missing."""
-
-        column: Literal["request_time"] = "request_time"
-        missing: Literal["unknown"] = "unknown"
-
-        @property
-        def describes_request(self) -> bool:
-            """It does."""
-            return True
-
-    @abstractmethod
-    def encode_times(self, times: Tensor) -> Tensor:
-        """Encode request times [B], unix seconds, 0 = not known -> [B, width]."""
 
 
 def feature_from_json(payload: Mapping[str, Any], key: str) -> Feature:

@@ -1,4 +1,4 @@
-"""How a job of a sweep ended, as the console, the sweep's board and its table show it."""
+"""How a job of a sweep ended, for the console, TensorBoard and the table of the sweep."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from twotower.runs.directions import INDEX_COSTS, INDEX_DIFFERENCE, INDEX_RECALL, higher_is_better
+from twotower.runs.higher_is_better import INDEX_COSTS, INDEX_DIFFERENCE, INDEX_RECALL, higher_is_better
 from twotower.runs.result import VALID, Result, Status, best_key
 
 Ending = Literal[Status, "interrupted"]
@@ -16,9 +16,11 @@ Ending = Literal[Status, "interrupted"]
 class Outcome:
     """How a job ended, and its final figures: `best_valid/...`, `test/...`, `index/...`, `timing/...`.
 
-    `seconds` are those in this sweep; `skipped`, whether an earlier start of it had ended the job.
-    `configuration` is equal for the seeds of one, None where the job did not come so far. `tries` is what
-    varies, to be read; empty where the name says it.
+    Attributes:
+        seconds: duration in this sweep.
+        skipped: whether an earlier start of the sweep had ended the job.
+        configuration: equal for the seeds of one configuration; None if the job failed early.
+        tries: the varied settings in short words; empty if the name contains them.
     """
 
     name: str
@@ -36,30 +38,30 @@ class Outcome:
 
     @property
     def label(self) -> str:
-        """What the job is, to be read."""
+        """Readable name of the job."""
         return self.tries or self.name
 
     @property
     def finished(self) -> bool:
-        """Whether the job came to its end, so that its figures are final."""
+        """Whether the job completed, so that its figures are final."""
         return self.status in ("ok", "index_rejected")
 
     def figure(self, metric: str) -> float | None:
-        """Return a figure; `valid/...` is the best checkpoint's."""
+        """Return a figure; for `valid/...` that of the best checkpoint."""
         value = self.figures.get(best_key(metric))
         return None if value is None or math.isnan(value) else value
 
     def served(self, metric: str) -> float | None:
-        """Return a figure through the index: of `valid/...`, where the index is known to change it."""
+        """Return a figure of the lists that the index serves, if the difference was measured."""
         value = self.figure(metric)
         difference = self.figures.get(f"{INDEX_DIFFERENCE}{metric.removeprefix(VALID)}", 0.0)
         return value if value is None or not metric.startswith(VALID) else value + difference
 
 
-def outcome_of(
+def make_outcome(
     name: str, folder: Path, result: Result | None, seconds: float, skipped: bool, tries: str = ""
 ) -> Outcome:
-    """Read a job's outcome off its result; without one it was interrupted."""
+    """Return the outcome of a job with this result; without a result it was interrupted."""
     if result is None:
         return Outcome(name, "interrupted", seconds, {}, None, folder, None, skipped, tries=tries)
     error = result.error
@@ -81,14 +83,14 @@ def outcome_of(
     )
 
 
-def by_metric(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
-    """Return outcomes from best to worst; those that did not finish after those that did.
+def rank_outcomes(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
+    """Return outcomes from best to worst by the metric through the index; unfinished jobs come last.
 
-    They are ordered by the metric through the index; where only indexes differ, then by latency and bytes.
+    Where only indexes differ, latency and bytes decide between equal metrics.
     """
     jobs = list(outcomes)
     sign = 1 if lowest_is_best(jobs, metric) else -1
-    costs = INDEX_COSTS if only_indexes(jobs, metric) else ()
+    costs = INDEX_COSTS if differ_in_index_only(jobs, metric) else ()
 
     def key(outcome: Outcome) -> tuple[bool, float, list[float]]:
         value = outcome.served(metric)
@@ -98,8 +100,8 @@ def by_metric(outcomes: Iterable[Outcome], metric: str) -> list[Outcome]:
     return sorted(jobs, key=key)
 
 
-def only_indexes(outcomes: Iterable[Outcome], metric: str) -> bool:
-    """Say whether jobs have the same towers, as far as a metric can tell, and different indexes."""
+def differ_in_index_only(outcomes: Iterable[Outcome], metric: str) -> bool:
+    """Return whether all jobs have the same value of a metric and their indexes differ."""
     done = [each for each in outcomes if each.finished]
     towers = {each.figure(metric) for each in done}
     indexes = {tuple(map(each.figures.get, (INDEX_RECALL, INDEX_COSTS[1]))) for each in done}
@@ -107,11 +109,11 @@ def only_indexes(outcomes: Iterable[Outcome], metric: str) -> bool:
 
 
 def lowest_is_best(outcomes: Iterable[Outcome], metric: str) -> bool:
-    """Say whether of these jobs the one with the lowest figure is the best."""
+    """Return whether lower values of the metric are better."""
     return higher_is_better(metric, (outcome.higher_is_better for outcome in outcomes)) is False
 
 
 def best_of(outcomes: Iterable[Outcome], metric: str) -> Outcome | None:
-    """Return the best of the jobs that ended well, or None; one with a rejected index is never the best."""
+    """Return the best job with the status `ok`; None if there is none."""
     able = [each for each in outcomes if each.status == "ok" and each.figure(metric) is not None]
-    return by_metric(able, metric)[0] if able else None
+    return rank_outcomes(able, metric)[0] if able else None

@@ -15,7 +15,7 @@ from twotower.config.errors import InputError
 from twotower.data.table_reader import is_parquet, read
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.data.vocabulary import Vocabulary
-from twotower.files.parts import Written, write_in_parts
+from twotower.files.part_files import Written, write_in_parts
 from twotower.files.plain_values import fingerprint_of
 from twotower.serving.live_items import UserId, rows_of
 from twotower.serving.requests import Request
@@ -32,7 +32,7 @@ UsersAsked = str | int | Sequence[UserId]
 
 
 def write_top_lists(
-    bundle: Path, out: Path, users: UsersAsked, rules: Request, trusted: Collection[str] = ()
+    bundle: Path, out: Path, users: UsersAsked, rules: Request, trusted_packages: Collection[str] = ()
 ) -> str:
     """Write `user_id, rank, item_id, score` of users, best first; returns a line for people.
 
@@ -41,12 +41,12 @@ def write_top_lists(
         out: the Parquet file; see `write_in_parts` for what happens where this was broken off.
         users: `all` of the bundle, some ids, or a file with a column `user_id`.
         rules: what is asked for each of them, without a user.
-        trusted: packages whose classes the bundle may name.
+        trusted_packages: packages whose classes the bundle may name.
 
     Raises:
         InputError: the bundle cannot be read, a user is unknown or named twice, or a rule is wrong.
     """
-    retriever = Retriever.open(bundle, trusted)
+    retriever = Retriever.open(bundle, trusted_packages)
     ids = _ids(users, retriever)
     retriever.answer_one(dataclasses.replace(rules, user_id=ids[0]))  # a wrong rule is told before all else
     size = max(1, PART_ROWS // rules.k)
@@ -88,7 +88,7 @@ def _part(retriever: Retriever, ids: Sequence[UserId], rules: Request, schema: p
 def _plan(retriever: Retriever, ids: Sequence[UserId], rules: Request) -> dict[str, Any]:
     asked = {field.name: getattr(rules, field.name) for field in dataclasses.fields(rules)}
     return {
-        "door": "recommend",
+        "command": "recommend",
         "bundle": retriever.bundle.manifest.sha256,
         "users": len(ids),
         "users_sha256": fingerprint_of(list(ids)),

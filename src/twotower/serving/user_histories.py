@@ -82,7 +82,7 @@ class UserHistories:
             np.asarray, (history.offsets, history.times, history.items)
         )
         self._codes = None if history.events is None else np.asarray(history.events)
-        self._wanted = None if history.positive is None else np.asarray(history.positive)
+        self._wanted = None if history.roles is None else history.is_positive
         self._items = items
         self._by_table = by_table
         self._events: dict[UserId, _Events] = {}

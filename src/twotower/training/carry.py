@@ -72,7 +72,7 @@ def carry_towers(
     if interactions is not None:
         own["trained_items"][torch.from_numpy(np.unique(interactions.items).astype(np.int64))] = True
     model.load_state_dict(own)
-    model.item_bias.go_on(before.item_bias, item_rows, interactions)
+    model.item_bias.warm_start(before.item_bias, item_rows, interactions)
     return origins | {f"{ITEM_BIAS}{name}": places for name, places in of_bias.items()}
 
 
@@ -106,7 +106,7 @@ def optimizer_start(
 def _start(
     names: Mapping[int, str], origins: Origins, state: Mapping[str, Any], optimizer: Optimizer
 ) -> None:
-    groups = optimizer.state_dict()["param_groups"]
+    new = optimizer.state_dict()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     before = [place for group in state["param_groups"] for place in group["params"]]
     if len(before) != len(parameters):
@@ -117,7 +117,7 @@ def _start(
         for number, (place, parameter) in enumerate(zip(before, parameters, strict=True))
         if (found := _carried(state["state"].get(place), parameter, origins.get(names[id(parameter)])))
     }
-    optimizer.load_state_dict({"state": carried, "param_groups": groups})
+    optimizer.load_state_dict(new | {"state": new["state"] | carried})
 
 
 def _carried(

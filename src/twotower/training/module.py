@@ -1,4 +1,4 @@
-"""The LightningModule: it passes batches to the rooms and logs what they say."""
+"""The LightningModule: it passes batches to the components and logs their values."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -18,9 +18,13 @@ from twotower.negatives.negatives import Negatives
 from twotower.towers.item_bias.item_bias import Prior
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import Batch
+from twotower.training.initialization.initialization import Initialization
+from twotower.training.large_tables import sparse_parameters
 from twotower.training.optimizers.optimizer import OptimizerChoice
-from twotower.training.starts.start import Start
 from twotower.training.validation import Validation
+
+FUSED_DEVICES = ("cpu", "cuda")
+"""Devices for which torch has fused optimizer kernels."""
 
 
 class RetrievalModule(pl.LightningModule):
@@ -66,13 +70,13 @@ class RetrievalModule(pl.LightningModule):
         self.draws = torch.Generator()
         self.latest_loss = torch.zeros(())
 
-    def begin(self, start: Start, interactions: Interactions, monitor: str) -> None:
+    def begin(self, initialization: Initialization, interactions: Interactions, monitor: str) -> None:
         """Set the weights that training starts from, chosen on the validation split where there is one."""
         validation, arguments = self.validation, (self.model, monitor, self.temperature)
         judge = None if validation is None else partial(validation.judge, *arguments)
-        start.set(self.model, interactions, judge)
-        self.chosen |= {f"start.{key}": value for key, value in start.chosen().items()}
-        self.untrained = judge() if judge is not None and start.informed else None
+        initialization.set(self.model, interactions, judge)
+        self.chosen |= {f"initialization.{key}": value for key, value in initialization.chosen().items()}
+        self.untrained = judge() if judge is not None and initialization.informed else None
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed everything random from the batch's number: nothing depends on what ran before."""
@@ -201,7 +205,10 @@ class RetrievalModule(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """Build optimizer and schedule, stepped every batch."""
-        optimizer = self.optimizer_choice.optimizer(p for p in self.parameters() if p.requires_grad)
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        # Lightning refuses to clip the gradients of a fused optimizer in mixed precision.
+        fused = self.device.type in FUSED_DEVICES and not self.trainer.gradient_clip_val
+        optimizer = self.optimizer_choice.optimizer(parameters, sparse_parameters(self.model), fused)
         if self.start_optimizer is not None:
             self.start_optimizer(optimizer)
         # Not trainer.estimated_stepping_batches: asking for it sets up the data before a checkpoint's loader

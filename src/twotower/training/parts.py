@@ -53,7 +53,7 @@ def build_module(
     """
     num_items = len(dataset.items)
     trained_items = np.bincount(interactions.items, minlength=num_items + 1) > 0
-    width, origins = config.tower_width, dataset.origins
+    width, source_paths = config.tower_width, dataset.source_paths
     seen_users, seen_items = interactions.counts() > 0, trained_items
     if config.negatives.most_shown() and interactions.impressions is not None:
         seen_users = seen_users | (interactions.impressions.counts() > 0)
@@ -62,7 +62,7 @@ def build_module(
         config.features.user,
         dataset.user_table,
         np.flatnonzero(seen_users),
-        origins.get("users", "users"),
+        source_paths.get("users", "users"),
         width,
         None if before is None else before.users,
     )
@@ -70,7 +70,7 @@ def build_module(
         config.features.item,
         dataset.item_table,
         np.flatnonzero(seen_items),
-        origins.get("items", "items"),
+        source_paths.get("items", "items"),
         width,
         None if before is None else before.items,
     )
@@ -164,15 +164,17 @@ def fit_contexts(
         if each and each.context is not None
     ]
     seen = np.unique(np.concatenate(rows)) if rows else np.zeros(0, dtype=np.int64)
-    origin = dataset.origins.get("interactions", "interactions")
-    return fit_features(config.features.context, table, seen[seen > 0], origin, config.tower_width, before)
+    source_path = dataset.source_paths.get("interactions", "interactions")
+    return fit_features(
+        config.features.context, table, seen[seen > 0], source_path, config.tower_width, before
+    )
 
 
 def fit_features(
     choices: Mapping[str, Feature.Config],
     table: pd.DataFrame,
     train_rows: np.ndarray,
-    origin: str,
+    source_path: str,
     tower_width: int,
     before: FeatureTable | None = None,
 ) -> FeatureTable:
@@ -182,7 +184,7 @@ def fit_features(
         choices: name -> feature.
         table: of users, items or contexts.
         train_rows: rows that training sees.
-        origin: of the table, for messages.
+        source_path: of the table, for messages.
         tower_width: of the towers' output.
         before: has features of the same names that were fitted, and now grow.
     """
@@ -190,4 +192,4 @@ def fit_features(
     if before is not None:
         for name, feature in features.items():
             feature.state = before.features[name].state
-    return FeatureTable.fit(features, table, train_rows, origin, grow=before is not None)
+    return FeatureTable.fit(features, table, train_rows, source_path, grow=before is not None)

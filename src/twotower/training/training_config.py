@@ -16,10 +16,10 @@ from twotower.features.feature_table import files_digests
 from twotower.losses.loss import Loss
 from twotower.negatives.negatives import Negatives
 from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.training.initialization.initialization import Initialization
+from twotower.training.initialization.random import Random
 from twotower.training.objectives.objective import Objective
 from twotower.training.optimizers.optimizer import OptimizerChoice
-from twotower.training.starts.random import Random
-from twotower.training.starts.start import Start
 from twotower.training.trainer import TrainerChoice
 
 OBJECTIVE = "objective."
@@ -44,11 +44,11 @@ class FeaturesConfig(Config):
         }
         digests = {
             f"{side}.{name}": digest
-            for side, (choices, table, origin) in tables.items()
+            for side, (choices, table, source_path) in tables.items()
             for name, digest in files_digests(
                 {name: choice.build(1) for name, choice in choices.items()},
                 table,
-                dataset.origins.get(origin, origin),
+                dataset.source_paths.get(source_path, source_path),
             ).items()
         }
         return replace(dataset, feature_files=digests)
@@ -63,7 +63,7 @@ class TrainingConfig(TwoTowerConfig):
     objective: Objective.Config
     negatives: Negatives.Config
     loss: Loss.Config
-    start: Start.Config = Random.Config()
+    initialization: Initialization.Config = Random.Config()
     optimizer: OptimizerChoice.Config
     trainer: TrainerChoice.Config
 

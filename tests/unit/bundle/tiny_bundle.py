@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from twotower.bundle.write import write_bundle
+from twotower.data.actions import HISTORY, POSITIVE
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
@@ -145,7 +146,8 @@ def history(told=False):
     log = Interactions.of(np.array(users), np.array(items), times, NUM_USERS)
     bought = np.arange(len(items)) % 2 == 1
     events = np.where(bought, 1, 3).astype(np.int16)
-    return dataclasses.replace(log, events=events, positive=bought) if told else log
+    roles = np.where(bought, POSITIVE, HISTORY).astype(np.int8)
+    return dataclasses.replace(log, events=events, roles=roles) if told else log
 
 
 def towers(data, chosen, seed=1):

@@ -9,7 +9,7 @@ import pytest
 
 from twotower.commands.compose import checked
 from twotower.config.errors import InputError
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.files.lock import held

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
+from twotower.data.actions import HISTORY, POSITIVE, TRAIN
 from twotower.data.interactions import Interactions
 from twotower.training.batches import Batch, TrainBatches
 from twotower.training.examples import OwnShown
@@ -137,8 +138,8 @@ def test_recency_and_own_weights_multiply() -> None:
 
 
 def test_what_is_for_histories_only_is_no_example() -> None:
-    positive = np.array([False, True, True])
-    history = history_of([[(0, 1), (DAY, 2), (2 * DAY, 3)]], positive=positive)
+    roles = np.array([HISTORY, POSITIVE, POSITIVE], dtype=np.int8)
+    history = history_of([[(0, 1), (DAY, 2), (2 * DAY, 3)]], roles=roles)
     (batch,) = batches_of(history, batch_size=9)
     histories = dict(zip(batch.positives.tolist(), batch.history_rows.tolist(), strict=True))
     assert histories == {2: [0, 0, 1], 3: [0, 1, 2]}
@@ -149,8 +150,8 @@ def test_what_is_for_histories_only_is_no_example() -> None:
 
 def test_an_example_that_is_no_positive_trains_by_its_weight_and_is_no_negative_of_its_user() -> None:
     """Item 1 is an event of role `train`, item 2 of role `history`, item 3 is bought."""
-    positive = np.array([False, False, True])
-    history = history_of([[(0, 1), (DAY, 2), (2 * DAY, 3)]], positive=positive, weights=np.float32([1, 0, 3]))
+    roles = np.array([TRAIN, HISTORY, POSITIVE], dtype=np.int8)
+    history = history_of([[(0, 1), (DAY, 2), (2 * DAY, 3)]], roles=roles, weights=np.float32([1, 0, 3]))
     (batch,) = batches_of(history, batch_size=9)
     found = dict(zip(batch.positives.tolist(), batch.weights.tolist(), strict=True))
     assert found == {1: 0.5, 3: 1.5}

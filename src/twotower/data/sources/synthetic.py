@@ -3,6 +3,7 @@
 Shapes: U users, N items, T topics.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -74,6 +75,11 @@ class Synthetic(Source):
         seed: Seed = 0
         """Of everything."""
 
+        def unused(self) -> Iterator[tuple[str, str]]:
+            """Yield the noise of labels where there are none; see `Config.unused`."""
+            if "label_noise" in self.model_fields_set and self.labels == "none":
+                yield "label_noise", "only data.labels=clicks has labels"
+
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
             """Tell whether there is memory for them, and whether there are enough pairs."""
             numbers_a_row = self.latent_dim + ENTRIES_A_ROW
@@ -127,7 +133,7 @@ class Synthetic(Source):
             interactions=log,
             users=people,
             items=self._item_table(planted, rng),
-            origins={name: f"synthetic {name}" for name in ("interactions", "users", "items")},
+            source_paths={name: f"synthetic {name}" for name in ("interactions", "users", "items")},
             item_label="title",
         )
 

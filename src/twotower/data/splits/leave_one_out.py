@@ -3,7 +3,7 @@
 import numpy as np
 
 from twotower.data.dataset import Audit
-from twotower.data.log import Log
+from twotower.data.interactions import Interactions
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 
 MIN_INTERACTIONS = 3
@@ -12,29 +12,33 @@ MIN_INTERACTIONS = 3
 class LeaveOneOut(Split):
     """Last interaction of a user = test, the one before = valid, the rest = train.
 
-    The order is stable (time, then row order of the source), which decides the targets where a user's last
-    timestamps are equal. Users with fewer than three interactions only train. A user asks at the time of
-    the target, and other users' later interactions train: see the audit's future-leak rate.
+    Interactions are ordered by time, then by row of the source, which decides the targets if a user's last
+    times are equal. Users with fewer than three interactions only train. The request time is the time of the
+    target, and later interactions of other users train: see the future-leak rate of the audit.
     """
 
     name = "leave_one_out"
     by_order = True
 
-    def assign(self, log: Log) -> Parts:
-        """Return the part of each interaction, by its place in the user's log."""
-        ends = log.offsets[1:][log.counts >= MIN_INTERACTIONS]
-        parts = np.full(len(log), TRAIN, dtype=np.int8)
+    def assign(self, interactions: Interactions) -> Parts:
+        """Return the part of each interaction, by its position among those of the user."""
+        ends = interactions.offsets[1:][interactions.counts() >= MIN_INTERACTIONS]
+        parts = np.full(len(interactions), TRAIN, dtype=np.int8)
         parts[ends - 2] = VALID
         parts[ends - 1] = TEST
         return parts
 
-    def facts(self, log: Log) -> Audit:
-        """Return how many users have too few interactions to be tested."""
-        return {"users_only_in_train": int(((log.counts > 0) & (log.counts < MIN_INTERACTIONS)).sum())}
+    def facts(self, interactions: Interactions) -> Audit:
+        """Return the number of users with too few interactions for a target."""
+        return {
+            "users_only_in_train": int(
+                ((interactions.counts() > 0) & (interactions.counts() < MIN_INTERACTIONS)).sum()
+            )
+        }
 
-    def remedy(self, log: Log) -> str:
-        """Return why no user is tested."""
+    def remedy(self, interactions: Interactions) -> str:
+        """Return why no user has a target."""
         return (
-            f"no user has {MIN_INTERACTIONS} interactions (the most is {int(log.counts.max())}); "
+            f"no user has {MIN_INTERACTIONS} interactions (the most is {int(interactions.counts().max())}); "
             "use split=temporal or split=item_cold"
         )

@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
-class Past:
+class BaselineData:
     """What baselines learn from, one after the other; what two of them compute is computed once.
 
     Args:
-        train: the log.
+        train: the training interactions.
         num_items: N, the catalogue.
-        now: when requests come, in unix seconds.
-        content: of the catalogue, unit vectors [N, V] (`content_of`); None where items are known by id alone.
+        now: unix seconds of the requests.
+        content: unit vectors [N, V] of the items (`item_content`); None if items have ids only.
         budget: time for the baselines; `fit` calls its `check` between blocks of long work.
     """
 
@@ -64,9 +64,9 @@ class Baseline(Component, ABC):
             """Tell whether it means anything on such data; where not, it is left out without a word."""
             return True
 
-        def lesson(self) -> str:
+        def suggestion(self) -> str:
             """Return what to try where towers are behind it on the validation split."""
-            return "start=svd embedding_dim=128"
+            return "initialization=svd embedding_dim=128"
 
         def build(self) -> "Baseline":
             """Build the baseline, which has learned nothing yet."""
@@ -78,7 +78,7 @@ class Baseline(Component, ABC):
         self.config = config
 
     @abstractmethod
-    def fit(self, past: Past) -> None:
+    def fit(self, past: BaselineData) -> None:
         """Learn from the log.
 
         Raises:

@@ -55,7 +55,7 @@ class Objective(Component, ABC):
                 together with the others, in the order of time.
         """
         if not shown or interactions.impressions is None:
-            return _scaled(self.weights(interactions), _own_weights(interactions))
+            return _scaled(self.weights(interactions), interactions.example_weights)
         order = time_order(interactions, interactions.impressions)
         users, items, times = (
             np.concatenate(pair)
@@ -68,7 +68,7 @@ class Objective(Component, ABC):
         joined = Interactions.of(users[order], items[order], times[order], interactions.num_users)
         weights = np.empty(len(joined), dtype=np.float32)
         weights[order] = self.weights(joined)
-        own = [_own_weights(part) for part in (interactions, interactions.impressions)]
+        own = [part.example_weights for part in (interactions, interactions.impressions)]
         if all(each is None for each in own):
             return weights
         parts = zip(own, (interactions, interactions.impressions), strict=True)
@@ -104,11 +104,6 @@ class Objective(Component, ABC):
         drawn = drawn if shares is None else drawn * shares
         counts = np.bincount(interactions.items, weights=drawn, minlength=num_items + 1)
         return torch.from_numpy((counts / counts.sum()).astype(np.float32))
-
-
-def _own_weights(interactions: Interactions) -> np.ndarray | None:
-    """Return the weight that the data gives each interaction, [n]; None: all count the same."""
-    return interactions.positive if interactions.weights is None else interactions.weights
 
 
 def _scaled(weights: np.ndarray, own: np.ndarray | None) -> np.ndarray:

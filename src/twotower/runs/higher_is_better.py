@@ -1,0 +1,59 @@
+"""Whether higher values of a figure are better."""
+
+from collections.abc import Iterable, Mapping
+
+from twotower.evaluation.user_values import name_of
+
+INDEX_FIGURES = {
+    "recall_at_100": True,
+    "missing_rate": False,
+    "latency_ms_p50": False,
+    "latency_ms_p99": False,
+    "queries_per_second": True,
+    "build_seconds": False,
+    "index_bytes": False,
+    "bytes_per_item": False,
+}
+"""Measurements of an index; the rest of its report is settings, or equal in all runs on the same data."""
+
+INDEX_RECALL = "index/recall_at_100"
+INDEX_COSTS = ("index/latency_ms_p50", "index/bytes_per_item")
+INDEX_DIFFERENCE = "index/difference_"
+"""Prefix of a validation metric: its value through the index minus its value by exact search."""
+
+OTHER_FIGURES = {
+    "index/recall_at_100_by_row": True,
+    "timing/train_seconds": False,
+    "timing/total_seconds": False,
+    "timing/examples_per_second": True,
+    "train/loss": False,
+    "train/epoch_loss": False,
+}
+FIGURES = {f"index/{name}": higher for name, higher in INDEX_FIGURES.items()} | OTHER_FIGURES
+OF_COLD_START = "cold_start/"
+"""Prefix of recall on items that were held out of training."""
+
+WITHOUT_RECORD: dict[str, bool | None] = {
+    **dict.fromkeys(("recall", "ndcg", "mrr", "hit_rate", "precision", "map", "coverage"), True),
+    "gini": False,
+}
+"""Metrics of results that do not record a direction."""
+
+
+def higher_is_better(key: str, recorded: Iterable[Mapping[str, bool | None]] = ()) -> bool | None:
+    """Return whether higher values of a figure are better; None if it has no direction or it is unknown.
+
+    Args:
+        key: of the figure, such as `test/recall_at_20`.
+        recorded: metric name -> direction, as runs recorded it; if runs contradict one another, the direction
+            is unknown.
+    """
+    if key in FIGURES:
+        return FIGURES[key]
+    if key.startswith(OF_COLD_START):
+        return True
+    name = name_of(key)
+    said = [found[name] for found in recorded if name in found]
+    if not said:
+        return WITHOUT_RECORD.get(name)
+    return next((way for way in (True, False) if all(each is way for each in said)), None)
