@@ -52,7 +52,7 @@ def run(plan: Sweep, most: int) -> int:
     return number
 
 
-def damaged(journal: bytes, rng: random.RandomSearch) -> tuple[str, bytes]:
+def damaged(journal: bytes, rng: random.Random) -> tuple[str, bytes]:
     at, lines = rng.randrange(len(journal)), journal.splitlines(keepends=True)
     one, other = rng.randrange(len(lines)), rng.randrange(len(lines))
     ways = {
@@ -74,7 +74,7 @@ def main() -> int:
     parser.add_argument("--journals", type=int, default=600)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    rng, counts, wrong = random.RandomSearch(asked.seed), Counter[str](), 0
+    rng, counts, wrong = random.Random(asked.seed), Counter[str](), 0
     with tempfile.TemporaryDirectory() as root:
         first = Path(root) / "search" / "random"
         run(plan_of(first), most=2)
