@@ -36,6 +36,9 @@ class Index(Component, ABC):
     Attributes:
         kind: its name, such as `ivf_flat`.
         faiss_type: the class of its Faiss object; a file that holds another is refused.
+        score_tolerance: the largest difference between a returned score and the dot product, for query and
+            item vectors of length 1. The default holds for vectors stored in float32; indexes that store
+            codes declare theirs. Contract tests check it and, of a thorough search, `Config.min_recall`.
         search_arg: the attribute of the Faiss object that says how thoroughly it searches, such as `nprobe`
             or `hnsw.efSearch`, from 1 up; empty where there is none. Tuning chooses it, unless the settings
             have a value of that name.
@@ -74,6 +77,7 @@ class Index(Component, ABC):
     config: Config
     kind: ClassVar[str]
     faiss_type: ClassVar[type]
+    score_tolerance: ClassVar[float] = 1e-5
     search_arg: ClassVar[str] = ""
     training_iterations: int | None = None
 
