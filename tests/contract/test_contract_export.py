@@ -21,8 +21,8 @@ from twotower.bundle.onnx_export import check_parity, history_vectors
 from twotower.bundle.onnx_files import write_towers
 from twotower.config.spec import TARGET
 from twotower.data.interactions import Interactions
-from twotower.features.feature import TimeFeature
 from twotower.features.feature_table import FeatureTable
+from twotower.features.time_feature import TimeFeature
 from twotower.towers.history.history_encoder import HistoryEncoder
 from twotower.towers.new_items.fit import fit_new_items
 from twotower.towers.two_tower import TwoTower

@@ -72,7 +72,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "split=leave_one_out",
         "metrics.ks=[5]",
         "trainer=smoke",
-        "start=random",
+        "initialization=random",
         "trainer.monitor=valid/recall_at_5",
         f"output_root={folder}/outputs",
     )

@@ -16,8 +16,9 @@ from twotower.bundle.manifest import Manifest, refusing
 from twotower.config.errors import InputError
 from twotower.config.spec import OURS
 from twotower.config.trust import check_targets
-from twotower.features.feature import Feature, TimeFeature, check_name, feature_from_json
+from twotower.features.feature import Feature, check_name, feature_from_json
 from twotower.features.feature_table import FeatureTable
+from twotower.features.time_feature import TimeFeature
 from twotower.files.plain_values import read_json
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig

@@ -12,8 +12,8 @@ import pandas as pd
 from twotower.config.errors import InputError
 from twotower.data.column import MAX_LENGTH, fits_64_bits, is_text_id
 from twotower.data.times import EARLIEST, LATEST
-from twotower.features.feature import TimeFeature
 from twotower.features.feature_table import FeatureTable
+from twotower.features.time_feature import TimeFeature
 from twotower.serving.live_items import ItemId, LiveItems, Rows, UserId, as_id, as_label
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -14,7 +14,7 @@ from torch import Tensor
 from twotower.bundle.read import Bundle
 from twotower.config.errors import InputError
 from twotower.data.tables import USER_ID
-from twotower.features.feature import TimeFeature
+from twotower.features.time_feature import TimeFeature
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes, plain
 from twotower.serving.live_items import UserId

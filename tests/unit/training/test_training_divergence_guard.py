@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
-from twotower.training.callbacks.run_away import RunAway
+from twotower.training.callbacks.divergence_guard import DivergenceGuard
 
 TRAINER: Any = SimpleNamespace(accumulate_grad_batches=1)
 
 
-def after_an_epoch(losses: list[float], watched: RunAway | None = None) -> RunAway:
-    watched = watched or RunAway()
+def after_an_epoch(losses: list[float], watched: DivergenceGuard | None = None) -> DivergenceGuard:
+    watched = watched or DivergenceGuard()
     batch: Any = None
     for number, loss in enumerate(losses):
         outputs = {"loss": torch.tensor(loss, dtype=torch.float64)}
@@ -67,10 +67,10 @@ def test_cosines_at_any_temperature_never_run_away(
 def test_a_resumed_training_is_judged_by_its_first_loss() -> None:
     state = after_an_epoch([0.35, -150.0]).state_dict()
     assert state == {"first": 0.35, "latest": -150.0}
-    resumed = RunAway()
+    resumed = DivergenceGuard()
     resumed.load_state_dict(state)
     with pytest.raises(InputError, match=r"from 0\.35 to -210"):
         after_an_epoch([-210.0], resumed)
-    fresh = RunAway()
-    fresh.load_state_dict(RunAway().state_dict())
+    fresh = DivergenceGuard()
+    fresh.load_state_dict(DivergenceGuard().state_dict())
     assert fresh.first is None

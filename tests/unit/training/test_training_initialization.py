@@ -15,9 +15,9 @@ from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
-from twotower.training.starts.random import Random
-from twotower.training.starts.start import item_tables
-from twotower.training.starts.svd import Svd, own_score, peak, search_levels, truncated_svd
+from twotower.training.initialization.initialization import item_tables
+from twotower.training.initialization.random import Random
+from twotower.training.initialization.svd import Svd, own_score, peak, search_levels, truncated_svd
 
 
 def log_of(items: Sequence[Sequence[int]]) -> Interactions:
@@ -96,7 +96,7 @@ def test_a_level_is_chosen_once_and_holds_where_nothing_judges() -> None:
     start.set(towers, log(), judge)
     assert seen == pytest.approx([0.5, 1, 2, 4], rel=1e-4)
     assert level_of(towers) == pytest.approx(2**0.5, rel=1e-4)
-    assert start.chosen() == {"level": pytest.approx(2**0.5)}
+    assert start.chosen() == {"score_scale": pytest.approx(2**0.5)}
     start.set(again, log(), None)
     assert level_of(again) == pytest.approx(2**0.5, rel=1e-4)
 
@@ -120,16 +120,16 @@ def test_levels_are_extended_until_the_best_is_inside(best: float, tried: list[f
 def test_a_level_at_the_edge_is_told(caplog: pytest.LogCaptureFixture) -> None:
     start, towers = Svd.Config().build(), model()
     start.set(towers, log(), lambda: level_of(towers))
-    assert start.chosen() == {"level": 128}
+    assert start.chosen() == {"score_scale": 128}
     assert (
-        "start.level=128 is the best on the validation split and at the edge of the levels tried, 0.5 to 128"
-        in caplog.text
+        "initialization.score_scale=128 is the best on the validation split and at the edge of the values "
+        "tried, 0.5 to 128" in caplog.text
     )
 
 
 def test_a_level_that_is_set_is_not_judged() -> None:
     towers = model()
-    start = Svd.Config(level=3).build()
+    start = Svd.Config(score_scale=3).build()
     start.set(towers, log(), lambda: pytest.fail("judged"))
     assert start.chosen() == {}
     assert level_of(towers) == pytest.approx(3, rel=1e-4)

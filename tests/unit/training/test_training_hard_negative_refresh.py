@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from twotower.data.interactions import Interactions
 from twotower.negatives.mined import Mined
-from twotower.training.callbacks.mine import mine
+from twotower.training.callbacks.hard_negative_refresh import refresh_hard_negatives
 
 FREQUENCIES = torch.tensor([0, 0.25, 0.25, 0.25, 0.25, 0.0])  # item 5 is never a positive
 LOG = Interactions.of(np.array([1, 2, 2, 3]), np.array([1, 3, 4, 2]), np.array([1, 1, 2, 1]), num_users=4)
@@ -31,7 +31,9 @@ class Rows(nn.Module):
 
 def test_windows_are_of_what_each_user_does_not_have() -> None:
     negatives = Mined(Mined.Config(first=1, last=3, margin=0.0), FREQUENCIES)
-    mine(SimpleNamespace(model=Rows(), negatives=negatives, device=torch.device("cpu")), LOG)
+    refresh_hard_negatives(
+        SimpleNamespace(model=Rows(), negatives=negatives, device=torch.device("cpu")), LOG
+    )
     assert negatives.windows.tolist() == [
         [0, 0, 0],
         [2, 3, 4],  # scores .4, .3, .2 beside its own .5

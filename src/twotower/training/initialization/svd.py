@@ -13,7 +13,7 @@ from twotower.config.spec import Fraction, PositiveFloat
 from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.ease import interaction_matrix
 from twotower.towers.two_tower import TwoTower
-from twotower.training.starts.start import Judge, Start, item_tables
+from twotower.training.initialization.initialization import Initialization, Judge, item_tables
 
 LOG = logging.getLogger("twotower")
 Floats = NDArray[np.float64]
@@ -22,8 +22,8 @@ DENSE_SIDE = 1_024
 DENSE_TOLERANCE = 1e-7
 """Of the largest singular value: what is below it is zero, as accurate as squares of values can tell."""
 AT_THE_EDGE = (
-    "warning: start.level=%.3g is the best on the validation split and at the edge of the levels tried, "
-    "%.3g to %.3g; start.level=VALUE sets one beyond"
+    "warning: initialization.score_scale=%.3g is the best on the validation split and at the edge of the "
+    "values tried, %.3g to %.3g; initialization.score_scale=VALUE sets one beyond"
 )
 SAMPLE = 2_000  # users whose own items are scored
 LEVELS, UNJUDGED = (0.5, 1.0, 2.0, 4.0), 1.0
@@ -31,7 +31,7 @@ MOST_WIDENINGS = 5
 """How often the levels are extended by a factor of 2: at most to 128, or down to 1/64."""
 
 
-class Svd(Start):
+class Svd(Initialization):
     """With X the users' items, U S V' its truncated SVD: item embeddings start as c D V (S^2 / (S^2 + r))^.5.
 
     Scores of a summed history are then those of the ridge regression of X on itself, cut to the embedding's
@@ -48,14 +48,14 @@ class Svd(Start):
 
     informed = True
 
-    class Config(Start.Config):
+    class Config(Initialization.Config):
         """The ridge, and how sure scores are."""
 
         regularisation: PositiveFloat = 500
         """r, as EASE's."""
         count_power: Fraction = 0.5
         """Items are divided by how often they were taken to this power; 0 = not at all."""
-        level: PositiveFloat | None = None
+        score_scale: PositiveFloat | None = None
         """What a user's own items score in the mean, each left out of the history it is scored by; null: what
         is best on the validation split before training, and 1 where there is none. Levels from 0.5 to 4 are
         tried, and further ones while the best is the lowest or the highest: at most 128, at least 1/64."""
@@ -64,19 +64,23 @@ class Svd(Start):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.level = config.level
+        self.score_scale = config.score_scale
 
     def chosen(self) -> dict[str, float]:
-        """Return the level, where it was left open and judged; see `Start.chosen`."""
-        return {} if self.level is None or self.config.level is not None else {"level": self.level}
+        """Return the level, where it was left open and judged; see `Initialization.chosen`."""
+        return (
+            {}
+            if self.score_scale is None or self.config.score_scale is not None
+            else {"score_scale": self.score_scale}
+        )
 
     def set(self, model: TwoTower, interactions: Interactions, judge: Judge | None) -> None:
-        """Set the tables; see `Start.set`."""
+        """Set the tables; see `Initialization.set`."""
         tables = item_tables(model)
         if not tables:
             LOG.info(
-                "start: svd sets embeddings of item ids as wide as the towers' output, and there are none "
-                "(item_id of the kind Id, dim 0, among features.item); training starts at random"
+                "initialization: svd sets embeddings of item ids as wide as the towers' output; there are "
+                "none (item_id of the kind Id, dim 0, among features.item); training starts at random"
             )
             return
         found = self.embeddings(interactions.examples, len(model.trained_items) - 1, model.history.dim)
@@ -88,19 +92,23 @@ class Svd(Start):
                 with torch.no_grad():
                     table[places[known]] = scaled[known].to(table.dtype)
 
-        if self.level is None and judge is not None:
+        if self.score_scale is None and judge is not None:
 
             def score(level: float) -> float:
                 put(level)
                 return judge()
 
             levels, scores = search_levels(score)
-            self.level = peak(levels, scores)
+            self.score_scale = peak(levels, scores)
             told = (f"{abs(value):.4f} at {level:g}" for level, value in zip(levels, scores, strict=True))
-            LOG.info("start.level=%.3g: untrained, validation is %s", self.level, ", ".join(told))
-            if self.level in (levels[0], levels[-1]):
-                LOG.warning(AT_THE_EDGE, self.level, levels[0], levels[-1])
-        put(self.level or UNJUDGED)
+            LOG.info(
+                "initialization.score_scale=%.3g: untrained, validation is %s",
+                self.score_scale,
+                ", ".join(told),
+            )
+            if self.score_scale in (levels[0], levels[-1]):
+                LOG.warning(AT_THE_EDGE, self.score_scale, levels[0], levels[-1])
+        put(self.score_scale or UNJUDGED)
 
     def embeddings(self, interactions: Interactions, num_items: int, dim: int) -> NDArray[np.float32]:
         """Return first embeddings of items at a level of 1, [N, dim]; zeros for those that nobody has."""

@@ -14,7 +14,7 @@ FARTHEST = 2 / LOWEST
 """How far apart two scores of unit vectors can be, at the lowest temperature."""
 
 
-class RunAway(pl.Callback):
+class DivergenceGuard(pl.Callback):
     """Ends a training whose loss, after an epoch, is no number or lies below every plausible value.
 
     Most losses have a floor of 0 and are never negative. One that may be, on vectors that cannot grow, falls

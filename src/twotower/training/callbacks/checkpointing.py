@@ -37,7 +37,7 @@ def delete_progress(folder: Path, keep_optimizer_state: bool = False) -> None:
         (folder / LAST).unlink(missing_ok=True)
 
 
-class Keep(Checkpoint):
+class Checkpointing(Checkpoint):
     """Keeps the best weights in `best.ckpt`, and in `last.ckpt` all that a resumed training goes on from.
 
     `last.ckpt` is written once it is so many steps old, and where nothing is under way: after a step that no

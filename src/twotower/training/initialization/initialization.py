@@ -17,7 +17,7 @@ Judge = Callable[[], float]
 """Tells how good the towers are on the validation split as they stand; more is better."""
 
 
-class Start(Component, ABC):
+class Initialization(Component, ABC):
     """Sets first weights from the log that is trained on, for every phase of a training in turn.
 
     Args:
@@ -32,9 +32,9 @@ class Start(Component, ABC):
     class Config(Component.Config):
         """Settings of every start."""
 
-        def build(self) -> "Start":
+        def build(self) -> "Initialization":
             """Build the start."""
-            return self.make(Start)
+            return self.make(Initialization)
 
     config: Config
 

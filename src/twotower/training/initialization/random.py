@@ -5,17 +5,17 @@ import torch
 from twotower.config.spec import PositiveFloat
 from twotower.data.interactions import Interactions
 from twotower.towers.two_tower import TwoTower
-from twotower.training.starts.start import Judge, Start, item_tables
+from twotower.training.initialization.initialization import Initialization, Judge, item_tables
 
 
-class Random(Start):
+class Random(Initialization):
     """First weights are random, as the towers draw them; embeddings of items may be drawn smaller.
 
     What is drawn for an item that is seldom taken stays in it as noise: `experiment=beauty` (nine items a
     user) is better and trains half the epochs with a scale of 0.16.
     """
 
-    class Config(Start.Config):
+    class Config(Initialization.Config):
         """How large they are."""
 
         scale: PositiveFloat = 1.0
@@ -24,7 +24,7 @@ class Random(Start):
     config: Config
 
     def set(self, model: TwoTower, interactions: Interactions, judge: Judge | None) -> None:
-        """Scale the tables; see `Start.set`."""
+        """Scale the tables; see `Initialization.set`."""
         for table, _ in item_tables(model):
             with torch.no_grad():
                 table *= self.config.scale

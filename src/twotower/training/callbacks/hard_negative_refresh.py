@@ -15,7 +15,7 @@ from twotower.training.batches import Batch, TrainBatches
 from twotower.training.module import RetrievalModule
 
 
-class Mine(pl.Callback):
+class HardNegativeRefresh(pl.Callback):
     """Tells negatives what the towers rank first for every user of the train log, at the start of epochs.
 
     When is told by the batch's number alone, and what was mined is part of a checkpoint, so that a resumed
@@ -35,10 +35,10 @@ class Mine(pl.Callback):
         assert isinstance(pl_module, RetrievalModule)
         epochs, rest = divmod(batch.number, len(self.batches))
         if epochs and not rest and epochs % pl_module.negatives.config.refreshed_every() == 0:
-            mine(pl_module, self.batches.interactions)
+            refresh_hard_negatives(pl_module, self.batches.interactions)
 
 
-def mine(module: RetrievalModule, interactions: Interactions) -> None:
+def refresh_hard_negatives(module: RetrievalModule, interactions: Interactions) -> None:
     """Rank the trained items for every user of a log and tell the negatives.
 
     Args:

@@ -8,8 +8,8 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from twotower.training.callbacks import keep as room
-from twotower.training.callbacks.keep import BEST, FINAL, LAST, Keep, delete_progress
+from twotower.training.callbacks import checkpointing as room
+from twotower.training.callbacks.checkpointing import BEST, FINAL, LAST, Checkpointing, delete_progress
 from twotower.training.checkpoints import read_checkpoint
 from twotower.training.module import RetrievalModule
 from twotower.training.trainer import TrainerChoice
@@ -29,7 +29,7 @@ def test_a_checkpoint_that_takes_long_waits(
 
     trainer = Mock(loggers=[], should_stop=False, val_check_batch=None, accumulate_grad_batches=1)
     trainer.num_training_batches, trainer.save_checkpoint = 1000, save
-    keep = Keep(TrainerChoice.Config(checkpoint_every_steps=4), tmp_path, Mock(), None)
+    keep = Checkpointing(TrainerChoice.Config(checkpoint_every_steps=4), tmp_path, Mock(), None)
     for step in range(1, 18):
         trainer.global_step = step
         now[0] += 4
@@ -42,7 +42,7 @@ def test_short_epochs_write_the_first_the_last_and_what_is_due(tmp_path: Path) -
     saved: list[int] = []
     trainer = Mock(loggers=[], should_stop=False, max_epochs=7)
     trainer.save_checkpoint = lambda *_, **__: saved.append(trainer.global_step)
-    keep = Keep(TrainerChoice.Config(checkpoint_every_steps=50), tmp_path, Mock(), None)
+    keep = Checkpointing(TrainerChoice.Config(checkpoint_every_steps=50), tmp_path, Mock(), None)
     for epoch in range(7):
         trainer.global_step, trainer.current_epoch = 12 * (epoch + 1), epoch
         keep.on_train_epoch_end(trainer, Mock())
@@ -64,7 +64,7 @@ def test_at_the_end_of_an_epoch_too_a_checkpoint_that_takes_long_waits(
 
     monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
     trainer = Mock(loggers=[], should_stop=False, max_epochs=100, save_checkpoint=save)
-    keep = Keep(TrainerChoice.Config(checkpoint_every_steps=4), tmp_path, Mock(), None)
+    keep = Checkpointing(TrainerChoice.Config(checkpoint_every_steps=4), tmp_path, Mock(), None)
     for epoch in range(7):
         trainer.global_step, trainer.current_epoch = 12 * (epoch + 1), epoch
         now[0] += 10
@@ -88,7 +88,7 @@ def test_a_start_that_no_epoch_betters_is_kept(
     mode: Any, untrained: float | None, epochs: list[float], kept: tuple[float, int, str], tmp_path: Path
 ) -> None:
     monitor = TrainerChoice.Config().monitor
-    keep = Keep(TrainerChoice.Config(), tmp_path, Mock(), mode)
+    keep = Checkpointing(TrainerChoice.Config(), tmp_path, Mock(), mode)
     module = Mock(spec=RetrievalModule, untrained=untrained)
     trainer = Mock(should_stop=False, global_step=0)
     for epoch, name in enumerate(["start", *(f"epoch {number}" for number in (1, 2))]):
@@ -106,7 +106,7 @@ def test_a_start_that_no_epoch_betters_is_kept(
 
 
 def test_a_training_that_is_resumed_does_not_keep_the_start(tmp_path: Path) -> None:
-    keep = Keep(TrainerChoice.Config(), tmp_path, Mock(), "max")
+    keep = Checkpointing(TrainerChoice.Config(), tmp_path, Mock(), "max")
     keep.on_train_start(Mock(should_stop=False, global_step=9), Mock(spec=RetrievalModule, untrained=0.3))
     assert keep.best is None
 
