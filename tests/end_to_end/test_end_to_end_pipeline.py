@@ -1,4 +1,4 @@
-"""The main job on a small made-up data set, through the same functions the doors call."""
+"""The main job on a small made-up data set, through the same functions the commands call."""
 
 import contextlib
 import io
@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 from in_process import run_script
 
+from twotower.commands.command_keys import SWEEP_ONLY
 from twotower.commands.compose import checked
-from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
 from twotower.config.exits import Stopped
 from twotower.pipeline import quality
 from twotower.pipeline.again import reevaluate, reindex
 from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.train import resume, train
+from twotower.pipeline.train_run import resume, train
 from twotower.reports.console.rich import Rich
 from twotower.runs.behind import behind, to_try
 from twotower.runs.result import Result, read_result

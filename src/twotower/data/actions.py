@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from twotower.config.component import Component
 from twotower.config.problems import Gathered, listed
 from twotower.config.spec import NonNegativeFloat
-from twotower.data.column import Column
+from twotower.data.source_column import SourceColumn
 
 Role = Literal["positive", "train", "negative", "history", "ignored"]
 POSITIVE, NEGATIVE, HISTORY, IGNORED, TRAIN = range(5)
@@ -40,7 +40,7 @@ class Event(Component):
 
 
 @dataclass(frozen=True)
-class Meaning:
+class ActionSettings:
     """How labels and events are read.
 
     Attributes:
@@ -71,8 +71,12 @@ class Actions:
     num_ignored: int = 0
 
 
-def actions_of(
-    label: Column | None, weight: Column | None, event: Column | None, meaning: Meaning, told: Gathered
+def read_actions(
+    label: SourceColumn | None,
+    weight: SourceColumn | None,
+    event: SourceColumn | None,
+    meaning: ActionSettings,
+    told: Gathered,
 ) -> Actions:
     """Read what rows were; what cannot be read is told.
 
@@ -103,7 +107,7 @@ def actions_of(
 
 
 def _codes(
-    event: Column, meaning: Meaning, told: Gathered
+    event: SourceColumn, meaning: ActionSettings, told: Gathered
 ) -> tuple[NDArray[np.int16] | None, tuple[str, ...]]:
     text = event.values.astype("str").where(event.values.notna())
     absent = event.values.isna().to_numpy()
@@ -124,7 +128,7 @@ def _codes(
 
 
 def _labelled(
-    label: Column, roles: NDArray[np.int8] | None, threshold: float | None, told: Gathered
+    label: SourceColumn, roles: NDArray[np.int8] | None, threshold: float | None, told: Gathered
 ) -> NDArray[np.int8]:
     numbers = _numbers(label.values)
     roles = np.zeros(len(numbers), dtype=np.int8) if roles is None else roles.copy()
@@ -138,7 +142,7 @@ def _labelled(
     return roles
 
 
-def _weights(weight: Column, roles: NDArray[np.int8] | None, told: Gathered) -> NDArray[np.float32]:
+def _weights(weight: SourceColumn, roles: NDArray[np.int8] | None, told: Gathered) -> NDArray[np.float32]:
     numbers = _numbers(weight.values)
     used = np.ones(len(numbers), dtype=np.bool_) if roles is None else roles != IGNORED
     wrong = used & ~((numbers >= 0) & (numbers <= np.finfo(np.float32).max))
@@ -160,7 +164,7 @@ class Contexts:
     rows: NDArray[np.int32]
 
 
-def contexts_of(interactions: pd.DataFrame, columns: list[str]) -> Contexts | None:
+def distinct_contexts(interactions: pd.DataFrame, columns: list[str]) -> Contexts | None:
     """Return the contexts in the order in which they occur, None where no column describes the request."""
     if not columns:
         return None

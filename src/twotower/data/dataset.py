@@ -1,4 +1,4 @@
-"""What every other room reads: logs, holdouts and tables, memory-mapped.
+"""What every other package reads: logs, holdouts and tables, memory-mapped.
 
 Shapes: Q users with targets, T targets.
 """

@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twotower.config.errors import InputError
-from twotower.data.places import Place, opened, places_of
+from twotower.data.table_paths import TablePath, opened, table_paths
 from twotower.data.table_reader import header, header_problems, is_parquet, read
 
 NUMBERS = ("whole numbers", "numbers")
 
 
 def read_all(
-    places: Sequence[Place], columns: Sequence[str], separator: str, chunk_rows: int, ids: Collection[str]
+    places: Sequence[TablePath], columns: Sequence[str], separator: str, chunk_rows: int, ids: Collection[str]
 ) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
     """Read files as `table_reader.read` does; also the number of rows before each, and its name.
 
@@ -33,7 +33,7 @@ def read_all(
     return pd.concat(named or frames, ignore_index=not named), pieces
 
 
-def pieces_of(places: Sequence[Place]) -> list[tuple[int, str]]:
+def pieces_of(places: Sequence[TablePath]) -> list[tuple[int, str]]:
     """Return the number of rows before each of several Parquet files, and its name."""
     if len(places) == 1:
         return []
@@ -62,7 +62,7 @@ def problems_of(
         needed: setting -> the columns it needs; None for all that the first file has.
     """
     try:
-        places = places_of(setting)
+        places = table_paths(setting)
         headers = [header(place, separator) for place in places]
     except InputError as error:
         return [(f"{table}_path", str(error))]
@@ -78,7 +78,7 @@ def problems_of(
     return [*found, *((f"{table}_path", each) for each in told)]
 
 
-def conflicts(places: Sequence[Place], columns: Sequence[str]) -> list[str]:
+def conflicts(places: Sequence[TablePath], columns: Sequence[str]) -> list[str]:
     """Return in which files a column holds another kind of values than in the first one that has any."""
     csv = [place for place in places if not is_parquet(place)]
     if csv and len(csv) < len(places):
@@ -86,7 +86,7 @@ def conflicts(places: Sequence[Place], columns: Sequence[str]) -> list[str]:
         return [f"{csv[0]} is CSV and {other} is Parquet; make the files of a table alike"]
     if csv or len(places) < 2:
         return []
-    found: dict[str, tuple[str, Place]] = {}
+    found: dict[str, tuple[str, TablePath]] = {}
     told = []
     for place in places:
         for name, kind in kinds_of(place, columns).items():
@@ -98,7 +98,7 @@ def conflicts(places: Sequence[Place], columns: Sequence[str]) -> list[str]:
     return told
 
 
-def kinds_of(place: Place, columns: Sequence[str]) -> dict[str, str]:
+def kinds_of(place: TablePath, columns: Sequence[str]) -> dict[str, str]:
     """Return what columns of a Parquet file hold, in words; those of nothing are left out."""
     with opened(place) as source, pq.ParquetFile(source) as file:
         schema = file.schema_arrow

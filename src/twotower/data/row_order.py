@@ -8,7 +8,7 @@ import pandas as pd
 ORDER_SEED = 0
 
 
-def places_of_rows(parts: "pd.Series[Any] | None", num_rows: int, ordered: bool) -> "np.ndarray":
+def row_positions(parts: "pd.Series[Any] | None", num_rows: int, ordered: bool) -> "np.ndarray":
     """Return the place of each row, int64 [num_rows] from 1.
 
     Rows without an order are given one that is drawn, always the same: those that train first, then valid,

@@ -7,7 +7,7 @@ from typing import Any
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
 from twotower.config.problems import raise_problems
-from twotower.evaluation.exact import evaluate_towers
+from twotower.evaluation.evaluate_towers import evaluate_towers
 from twotower.losses.loss import Loss
 from twotower.pipeline.quality import (
     evaluate_baselines,

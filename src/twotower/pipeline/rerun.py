@@ -9,7 +9,7 @@ from twotower.config.exits import DONE, FAILED
 from twotower.config.problems import raise_problems
 from twotower.files.atomic import sha256_of_file
 from twotower.pipeline.run_config import problems_of
-from twotower.pipeline.train import train
+from twotower.pipeline.train_run import train
 from twotower.reports.console.choose import console_of
 from twotower.reports.console.console import Console
 from twotower.runs.fingerprint import changed_keys

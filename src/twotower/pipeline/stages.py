@@ -15,18 +15,18 @@ from twotower.bundle.write import write_bundle
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.config.problems import raise_problems
-from twotower.config.run_keys import CONTINUE
+from twotower.config.run_keys import WARM_START
 from twotower.data.audit import WARNING, audit_table
 from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.tables import Needs
-from twotower.evaluation.baselines.run import request_time
+from twotower.evaluation.baselines.run_baselines import request_time
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.indexing import Indexed, index_catalogue
 from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
-from twotower.pipeline.tour import take_tour
+from twotower.pipeline.run_walkthrough import run_walkthrough
 from twotower.reports.console.choose import console_of
 from twotower.reports.console.console import Console
 from twotower.reports.tensorboard_run import TensorBoardRun
@@ -164,9 +164,9 @@ def finish(job: Job, indexed: Indexed, result: Mapping[str, Any]) -> int:
     report, dataset = indexed.report.to_dict(), job.dataset
     job.board.index_curve(report["points"], report["target_recall"], report["search_args"])
     job.board.projector(indexed.vectors, dataset.item_names())
-    steps = take_tour(job.config.tour, job.run, result.get("curves", {}), dataset.user_table)
+    steps = run_walkthrough(job.config.walkthrough, job.run, result.get("curves", {}), dataset.user_table)
     told = [{"step": step.name, **step.fields} for step in steps]
-    status = finalize(job, {**result, "index": report} | ({"tour": told} if told else {}))
+    status = finalize(job, {**result, "index": report} | ({"walkthrough": told} if told else {}))
     for step in steps:
         job.console.step(step.name, step.lines, step.fields)
     return status
@@ -178,7 +178,7 @@ def _known_in_service(job: Job) -> dict[str, Any]:
     A run that goes on from another is made to be served at once, so its bundle knows the test window too.
     """
     dataset = job.dataset
-    if CONTINUE not in job.run.settings or dataset.open_whole is None:
+    if WARM_START not in job.run.settings or dataset.open_whole is None:
         time = request_time(dataset.test, dataset.train_and_valid)
         history, whole = dataset.test.history, dataset.open_whole
         held_out = len(dataset.test.target_items) if whole is None else len(whole()) - len(history)
@@ -222,6 +222,7 @@ def say_detectable(found: Detectable) -> None:
 
 def report_result(job: Job, result: Result) -> None:
     """Record how a run ended, and show it."""
+    result = result.update(warnings=job.run.warnings) if job.run.warnings else result
     job.board.result(result)
     job.tracker.status = result.status
     job.tracker.log(result.final_figures())

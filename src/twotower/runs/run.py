@@ -51,6 +51,7 @@ class Run:
         self.known = Result(status="failed")
         self.started = time.perf_counter()
         self.keeps_mistakes = True
+        self.warnings: list[str] = []
 
     @classmethod
     def create(
@@ -129,7 +130,7 @@ class Run:
             self.refuse_if_ended()
             clear_temporaries(self.folder)
             self.known = self.known.update(seed=self.settings.get("seed"))
-            with _logging_to(self.folder / TRAIN_LOG, screen):
+            with _logging_to(self.folder / TRAIN_LOG, screen, self.warnings):
                 (self.folder / RESULT).unlink(missing_ok=True)  # of a failure that is now gone on from
                 try:
                     yield
@@ -159,12 +160,27 @@ class Run:
         return time.perf_counter() - self.started
 
 
+class _WarningCollector(logging.Handler):
+    def __init__(self, warnings: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.warnings = warnings
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info is None:
+            self.warnings.append(record.getMessage().removeprefix("warning: "))
+
+
 @contextlib.contextmanager
-def _logging_to(path: Path, screen: logging.Handler) -> Iterator[None]:
+def _logging_to(path: Path, screen: logging.Handler, warnings: list[str]) -> Iterator[None]:
+    """Log to a file and to the screen, and append the warnings to a list."""
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     lightning = logging.getLogger("pytorch_lightning")
-    handlers: list[tuple[logging.Logger, logging.Handler]] = [(LOG, file), (LOG, screen), (lightning, file)]
+    collector = _WarningCollector(warnings)
+    handlers: list[tuple[logging.Logger, logging.Handler]] = [
+        *((LOG, handler) for handler in (file, screen, collector)),
+        (lightning, file),
+    ]
     before = LOG.level, lightning.propagate, list(lightning.handlers)
     LOG.setLevel(logging.INFO)
     lightning.propagate, lightning.handlers = False, []

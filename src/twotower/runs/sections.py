@@ -5,7 +5,7 @@ from typing import Any
 
 from twotower.config.spec import TARGET
 from twotower.data.dataset import RetrievalDataset
-from twotower.evaluation.baselines.run import BaselineReports
+from twotower.evaluation.baselines.run_baselines import BaselineReports
 from twotower.evaluation.evaluator import Report
 from twotower.runs.defaults import defaults_of
 from twotower.runs.fingerprint import DATA_KEYS, DEFAULT_MONITOR, configuration, fingerprint, shaping_training

@@ -1,4 +1,4 @@
-"""The LightningModule: it passes batches to the rooms and logs what they say."""
+"""The LightningModule: it passes batches to the components and logs their values."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

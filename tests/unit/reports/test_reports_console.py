@@ -251,7 +251,7 @@ def test_a_run_whose_bundle_lacks_the_test_window_ends_with_the_command_that_mak
     tiny_bundle.write(folder / "bundle", held_out=222)
     console_of("rich").result(RESULT, folder, "outputs")
     assert capsys.readouterr().out.splitlines()[-2:] == [
-        f"all data    twotower train refresh='{folder}'   (this bundle does not know the test window)",
+        f"all data    twotower train rebuild_bundle='{folder}'   (this bundle does not know the test window)",
         f"serve       twotower serve bundle='{folder}'",
     ]
 
@@ -396,7 +396,7 @@ def test_a_console_is_light() -> None:
     assert not set(loaded.stdout.split()) & {"torch", "matplotlib", "pytorch_lightning", "hydra", "faiss"}
 
 
-def test_a_step_of_the_tour_is_lines_for_people_and_a_record_for_programs(
+def test_a_step_of_the_walkthrough_is_lines_for_people_and_a_record_for_programs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for mode in ("rich", "quiet", "silent"):
@@ -404,4 +404,4 @@ def test_a_step_of_the_tour_is_lines_for_people_and_a_record_for_programs(
     assert capsys.readouterr().out.split("\n") == ["an index of 3 items", ""]
     console_of("jsonl").step("index", ["an index of 3 items"], {"items": 3})
     told = json.loads(capsys.readouterr().out)
-    assert (told["event"], told["step"], told["items"]) == ("tour", "index", 3)
+    assert (told["event"], told["step"], told["items"]) == ("walkthrough", "index", 3)

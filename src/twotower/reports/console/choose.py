@@ -64,8 +64,8 @@ class _JsonLines(Console):
         _emit("result", folder=str(folder), **shown)
 
     def step(self, name: str, lines: Sequence[str], fields: Mapping[str, Any]) -> None:
-        """Emit what a step of the tour came to."""
-        _emit("tour", step=name, **fields)
+        """Emit what a step of the walkthrough came to."""
+        _emit("walkthrough", step=name, **fields)
 
     def sweep_started(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None

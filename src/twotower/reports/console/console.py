@@ -190,7 +190,7 @@ class Console:
         """Show what a run ends with."""
 
     def step(self, name: str, lines: Sequence[str], fields: Mapping[str, Any]) -> None:
-        """Tell a step of a run's tour: its name, for people, and for programs."""
+        """Tell a step of a run's walkthrough: its name, for people, and for programs."""
 
     def sweep_started(
         self, folder: Path, num_jobs: int | None, metric: str, num_trainings: int | None = None
