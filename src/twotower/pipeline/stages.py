@@ -152,7 +152,7 @@ def save_bundle(job: Job, model: TwoTower, indexed: Indexed) -> None:
         fingerprint=job.run.known.fingerprint,
         model=model,
         index=indexed.index,
-        item_vectors=indexed.vectors,
+        item_embeddings=indexed.vectors,
         dataset=dataset,
         **_known_in_service(job),
         index_report=indexed.report.to_dict(),
