@@ -65,8 +65,8 @@ RUN = {
 }
 DATA = {
     "twotower.pipeline.stages:build_dataset": "data: all that is named nowhere else",
-    "twotower.data.build_dataset:placed": "data: tables checked, log in order",
-    "twotower.data.build_dataset:placed_files": "data: tables checked, log in order",
+    "twotower.data.build_dataset:load_source": "data: tables checked, log in order",
+    "twotower.data.build_dataset:stream_source": "data: tables checked, log in order",
     "twotower.data.build_dataset:split_interactions": "data: split",
     "twotower.data.build_dataset:write_dataset": "data: write the store",
     "twotower.data.build_dataset:open_dataset": "data: open the store",

@@ -21,7 +21,7 @@ from twotower.commands.compose import checked
 from twotower.evaluation.evaluator import Evaluator
 from twotower.metrics.label_metric import LabelMetric, Scored
 from twotower.metrics.metric import CatalogueMetric, Metric, Ranking, UserMetric
-from twotower.runs.directions import higher_is_better
+from twotower.runs.higher_is_better import higher_is_better
 
 GROUP = sorted((Path(__file__).parents[2] / "conf" / "metrics").glob("*.yaml"))
 

@@ -162,7 +162,7 @@ BEFORE_DATA: dict[str, tuple[str, ...]] = {
         "\n  loss: PowerSoftmax needs log_q, which InBatch as set does not provide",
     ),
     "missing file": ("data.items_path=no.csv", "\n  data.items_path: there is no file no.csv (looked in /"),
-    "folder without a table": ("data.items_path=bare", "\n  data.items_path: ", "no file there ends in"),
+    "folder without a table": ("data.items_path=bare", "\n  data.items_path: ", "no file ends in"),
     "path without the quotes it needs": (
         "data.items_path=items(1).csv",
         "\n  data.items_path=items(1).csv: ",

@@ -15,7 +15,7 @@ from twotower.config.facts import Facts
 from twotower.config.problems import NOT_VARIED, Problem, nearest, raise_problems
 from twotower.files.lock import held
 from twotower.launchers.launcher import Launcher
-from twotower.reports.console.choose import console_of
+from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Findings
 from twotower.runs.fingerprint import DEFAULT_MONITOR, NOT_SHAPING, key_of
 from twotower.runs.folder_name import folder_name
@@ -58,7 +58,7 @@ def run_sweep(
     )
     launcher = Launcher.Config.model_validate(settings["launcher"]).build(TASK, context.folder)
     raise_problems(Problem(f"launcher.{key}", message) for key, message in launcher.config.problems(Facts()))
-    console = console_of(settings["console"])
+    console = make_console(settings["console"])
     if chosen.exclusive and (number := math.prod(len(axis.choices) or 1 for axis in axes)) > MANY:
         console.say(f"checking the settings of {number} jobs, before the first is run")
     sweep = chosen.build(context)

@@ -1,4 +1,4 @@
-"""Tables that are cut into several files: read as one, in the order in which the files are named."""
+"""Tables in several files, read as one in the order of the files."""
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
@@ -17,10 +17,7 @@ NUMBERS = ("whole numbers", "numbers")
 def read_all(
     places: Sequence[TablePath], columns: Sequence[str], separator: str, chunk_rows: int, ids: Collection[str]
 ) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
-    """Read files as `table_reader.read` does; also the number of rows before each, and its name.
-
-    Of a single file there is no such list: messages name it as where the table comes from.
-    """
+    """Read files as `table_reader.read` does; return the table and the `pieces` of `SourceColumn`."""
     frames = [read(place, columns, separator, chunk_rows, ids) for place in places]
     if len(frames) == 1:
         return frames[0], []
@@ -34,7 +31,7 @@ def read_all(
 
 
 def pieces_of(places: Sequence[TablePath]) -> list[tuple[int, str]]:
-    """Return the number of rows before each of several Parquet files, and its name."""
+    """Return the `pieces` of `SourceColumn` of several Parquet files, [] of a single one."""
     if len(places) == 1:
         return []
     numbers = []
@@ -53,13 +50,13 @@ def problems_of(
     separator: str,
     needed: Mapping[str, Sequence[str] | None],
 ) -> list[tuple[str, str]]:
-    """Return what is wrong with the files of a table, as (setting, message), from their headers alone.
+    """Return mistakes in the files of a table as (setting, message); reads headers only.
 
     Args:
         table: "interactions", "users" or "items".
-        setting: that names its files.
-        separator: of CSV.
-        needed: setting -> the columns it needs; None for all that the first file has.
+        setting: names the files.
+        separator: of CSV fields.
+        needed: setting -> required columns; None for all columns of the first file.
     """
     try:
         places = table_paths(setting)
@@ -79,7 +76,7 @@ def problems_of(
 
 
 def conflicts(places: Sequence[TablePath], columns: Sequence[str]) -> list[str]:
-    """Return in which files a column holds another kind of values than in the first one that has any."""
+    """Return messages about columns whose type differs between files."""
     csv = [place for place in places if not is_parquet(place)]
     if csv and len(csv) < len(places):
         other = next(place for place in places if is_parquet(place))
@@ -99,7 +96,7 @@ def conflicts(places: Sequence[TablePath], columns: Sequence[str]) -> list[str]:
 
 
 def kinds_of(place: TablePath, columns: Sequence[str]) -> dict[str, str]:
-    """Return what columns of a Parquet file hold, in words; those of nothing are left out."""
+    """Return column -> type in plain words of a Parquet file; columns of type null are left out."""
     with opened(place) as source, pq.ParquetFile(source) as file:
         schema = file.schema_arrow
     types = {name: schema.field(name).type for name in columns if name in schema.names}
@@ -107,7 +104,7 @@ def kinds_of(place: TablePath, columns: Sequence[str]) -> dict[str, str]:
 
 
 def kind_of(kind: pa.DataType) -> str:
-    """Return what a column of a type holds, in words."""
+    """Return an Arrow type in plain words."""
     if pa.types.is_dictionary(kind):
         return kind_of(kind.value_type)
     for words, is_kind in {

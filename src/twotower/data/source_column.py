@@ -1,4 +1,4 @@
-"""A column, as messages name it, and what in one may be an id: a whole number or a text, of one kind."""
+"""A column with its place in a file, for messages, and the check of id columns."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from twotower.config.errors import InputError
 
 
 def quoted(value: Any) -> str:
-    """Return a value as its file would show it, text in quotes and anything long cut short."""
+    """Return a value as in its file, text in quotes and at most 80 characters."""
     return f"{value!r:.80}" if isinstance(value, str) else " ".join(f"{value!s:.80}".split())
 
 
@@ -20,8 +20,8 @@ def quoted(value: Any) -> str:
 class SourceColumn:
     """A column of a file (`source_path`); a named index says where its rows come from ("line" 7).
 
-    `pieces` are (number of rows before it, name) of each file where they are many, `counted` what rows are,
-    and `before` the number of rows that precede these in their file.
+    `pieces` are (number of earlier rows, name) of several files, `counted` names rows in messages, and
+    `before` is the number of rows that precede these in their file.
     """
 
     values: "pd.Series[Any]"
@@ -32,7 +32,7 @@ class SourceColumn:
     before: int = 0
 
     def place(self, position: int) -> str:
-        """Return where a row is: the value of a named index, or its number from 1."""
+        """Return the location of a row: the value of a named index, or the row number from 1."""
         index, file, start = self.values.index, "", -self.before
         if self.pieces:
             start, name = max(piece for piece in self.pieces if piece[0] <= position)
@@ -42,14 +42,14 @@ class SourceColumn:
         return f"{index.name} {quoted(index[position])}{file}"
 
     def found(self, position: int) -> str:
-        """Return a value as a message quotes it."""
+        """Return a value and its type for a message."""
         if bool(self.values.isna().iloc[position]):
             return "nothing (NaN)"
         value = self.values.iloc[position]
         return quoted(value) if isinstance(value, str) else f"{quoted(value)} ({type(value).__name__})"
 
     def refuse(self, wrong: NDArray[np.bool_], say: Callable[[int], str], remedy: str = "") -> None:
-        """Refuse rows (InputError), if any: the first by its place, what to `say` of it, and how many."""
+        """Raise InputError if rows are wrong: location of the first, `say(position)`, and their number."""
         if wrong.any():
             position, number = int(wrong.argmax()), int(wrong.sum())
             rows = f" ({number:,} such {self.counted})" if number > 1 else ""
@@ -65,7 +65,7 @@ DECIMAL = r"-?\d+\.0*"
 
 
 def checked_ids(column: SourceColumn, is_csv: bool) -> "pd.Series[Any]":
-    """Return an id column as int64 or as text; an InputError says which id is missing or unfit, and why."""
+    """Return an id column as int64 or as text; raises InputError with the first missing or invalid id."""
 
     def say(row: int) -> str:
         kinds = f"whole numbers or text (1 to {MAX_LENGTH} characters), of one kind in a column"
@@ -98,7 +98,7 @@ def checked_ids(column: SourceColumn, is_csv: bool) -> "pd.Series[Any]":
 def unified_ids(
     ids: Mapping[str, "pd.Series[Any]"], from_csv: Collection[str]
 ) -> Mapping[str, "pd.Series[Any]"]:
-    """Return ids as whole numbers if all of them can be, in every table: CSV cannot say which it means."""
+    """Return ids as whole numbers if they are in every table; CSV has no types."""
     for table, values in ids.items():
         if table in from_csv:
             distinct = pd.Series(values.unique())
@@ -111,20 +111,20 @@ def unified_ids(
 
 
 def _fit_64_bits(texts: "pd.Series[Any]") -> bool:
-    """Tell whether whole numbers as text fit int64; only those of 19 digits may not."""
+    """Tell whether whole numbers as text fit int64."""
     return all(map(fits_64_bits, map(int, texts[texts.str.len() >= len(str(INT64.max))])))
 
 
 def is_whole(value: Any) -> bool:
-    """Tell whether a value is a whole number; true and false are none."""
+    """Tell whether a value is a whole number; booleans are not."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def fits_64_bits(number: int) -> bool:
-    """Tell whether a whole number, however long, is one that int64 holds."""
+    """Tell whether a whole number fits int64."""
     return INT64.min <= number <= INT64.max
 
 
 def is_text_id(value: Any) -> bool:
-    """Tell whether a value is a text that may be an id."""
+    """Tell whether a value is a valid text id."""
     return isinstance(value, str) and 0 < len(value) <= MAX_LENGTH and "\0" not in value

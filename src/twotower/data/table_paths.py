@@ -1,4 +1,4 @@
-"""Where the files of a table are: one, a list, all of a folder or of a pattern, here or at an address."""
+"""The files of a table: a file, a list, a folder or a pattern, local or at an fsspec address."""
 
 import contextlib
 import glob
@@ -13,7 +13,7 @@ from twotower.config.errors import InputError
 from twotower.files.atomic import sha256_of_file
 
 ENDINGS = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
-"""Of the files that are taken from a folder."""
+"""File endings that are read from a folder or a pattern."""
 HIDDEN = re.compile(r"(^|/)(_|\.[^./])")
 
 
@@ -28,16 +28,16 @@ class RemotePath:
 
     @property
     def name(self) -> str:
-        """Its last part."""
+        """The last part of the address."""
         return self.address.rstrip("/").rpartition("/")[2]
 
     def is_file(self) -> bool:
-        """Tell whether it is there."""
+        """Tell whether the file exists."""
         system, path = _system(self.address)
         return bool(system.isfile(path))
 
     def open(self) -> IO[bytes]:
-        """Open it for reading."""
+        """Open the file for reading."""
         system, path = _system(self.address)
         file: IO[bytes] = system.open(path, "rb")
         return file
@@ -47,39 +47,39 @@ TablePath = Path | RemotePath
 
 
 def is_address(text: str) -> bool:
-    """Tell whether a setting names a place that is not on this machine's disk."""
+    """Tell whether a setting is an address (`s3://...`) and not a local path."""
     return "://" in text
 
 
 def table_paths(setting: str | Sequence[str]) -> list[TablePath]:
-    """Return the files that a setting names; those of a list as they stand, the others by name.
+    """Return the files that a setting names: a list in its order, folders and patterns sorted by name.
 
-    A folder means all tables in it and below it, `*`, `?` and `**` those that fit. What begins with a dot or
-    an underscore is passed over. A single file need not be there.
+    A folder stands for all tables in it and its subfolders, a pattern (`*`, `?`, `**`) for those that match.
+    Names that begin with a dot or an underscore are skipped. A single file may be missing.
 
     Raises:
-        InputError: a folder or a pattern has no table, or an address cannot be understood.
+        InputError: a folder or a pattern has no table, or an address is invalid.
     """
     if not isinstance(setting, str):
         return [place for each in setting for place in table_paths(each)]
     found = _remote(setting) if is_address(setting) else _local(setting)
     if not found:
         raise InputError(
-            f"{setting}: no file there ends in {', '.join(ENDINGS)}; name a file, a folder of "
+            f"{setting}: no file ends in {', '.join(ENDINGS)}; name a file, a folder of "
             "files or a pattern such as log/*.parquet"
         )
     return found
 
 
 def source_path_of(setting: str | Sequence[str]) -> str:
-    """Return what messages call the files that a setting names."""
+    """Return the name of the files of a setting for messages."""
     if isinstance(setting, str):
         return setting if is_address(setting) else str(Path(setting))
     return source_path_of(setting[0]) if len(setting) == 1 else f"{setting[0]} and {len(setting) - 1} more"
 
 
 def digest_of(place: TablePath) -> str:
-    """Return what tells the content of a file: its SHA-256, or what its address says of its version."""
+    """Return the SHA-256 of a file, or of the version that its file system reports."""
     if isinstance(place, Path):
         return sha256_of_file(place)
     system, path = _system(place.address)
@@ -88,7 +88,7 @@ def digest_of(place: TablePath) -> str:
 
 @contextlib.contextmanager
 def opened(place: TablePath) -> Iterator[Any]:
-    """Give what PyArrow reads: the path of a file that is here, or an open one."""
+    """Yield a local path, or an open remote file, for PyArrow."""
     if isinstance(place, Path):
         yield place
     else:
@@ -97,7 +97,7 @@ def opened(place: TablePath) -> Iterator[Any]:
 
 
 def digest_of_all(places: Sequence[TablePath]) -> list[Any]:
-    """Return the names of files and what tells their content; of a single one its own."""
+    """Return [name, digest] of each file; of a single file one pair."""
     found = [[place.name, digest_of(place)] for place in places]
     return found if len(found) > 1 else found[0]
 
@@ -125,7 +125,7 @@ def _remote(text: str) -> list[TablePath]:
 
 
 def _fitting(pattern: str, names: Iterable[str]) -> list[str]:
-    """Return the tables that fit a pattern. What it spells out may begin with a dot."""
+    """Return the tables that match a pattern. Its literal part may begin with a dot."""
     named = "".join(re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[:2])
     found = {name.removeprefix(named): name for name in names}
     return [found[name] for name in _tables(found)]
@@ -143,6 +143,6 @@ def _system(address: str) -> tuple[Any, str]:
         raise InputError(f"{address}: addresses need the package fsspec; or copy the file here") from error
     try:
         system, path = url_to_fs(address)
-    except (ImportError, ValueError) as error:  # what this kind of address needs is not there; no such kind
+    except (ImportError, ValueError) as error:  # a missing package, or an unknown protocol
         raise InputError(f"{address}: cannot be opened: {error}; or copy the file here") from error
     return system, str(path)

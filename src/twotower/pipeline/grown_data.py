@@ -10,7 +10,7 @@ from twotower.config.run_keys import WARM_START
 from twotower.pipeline.run_config import problems_of
 from twotower.pipeline.train_run import train
 from twotower.runs.fingerprint import key_of
-from twotower.runs.result import Result, ending_of, read_result
+from twotower.runs.result import Result, describe_status, read_result
 from twotower.runs.run import Run, run_folder
 
 REBUILD_BUNDLE = "rebuild_bundle"
@@ -66,7 +66,7 @@ def ended_run(source: Path, mode: str) -> Result:
     if result is None or not result.finished:
         pruned = result is not None and result.status == "pruned"
         remedy = "name another" if pruned else f"finish it with twotower train resume={source}"
-        raise InputError(f"{mode}={source}: this run {ending_of(result)}; {remedy}")
+        raise InputError(f"{mode}={source}: this run {describe_status(result)}; {remedy}")
     return result
 
 
@@ -85,7 +85,7 @@ def _beside(
     # Of what was typed for one key, generation after generation, the last counts.
     typed = {key_of(text): text for text in [*old.overrides, *shown]}
     folder = folder or run_folder(source.parent, [name, *shown])
-    return train(settings, folder, [*typed.values()], keeps_mistakes=False)
+    return train(settings, folder, [*typed.values()], keep_after_input_error=False)
 
 
 def refuse_other_towers(mode: str, overrides: Sequence[str]) -> None:

@@ -27,15 +27,16 @@ from twotower.evaluation.ranking import item_popularity
 from twotower.features.feature_table import column_faults
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.run_walkthrough import run_walkthrough
-from twotower.reports.console.choose import console_of
+from twotower.pipeline.unused_settings import warnings_of
+from twotower.reports.console.choose import make_console
 from twotower.reports.console.console import Console
 from twotower.reports.tensorboard_run import TensorBoardRun
 from twotower.runs import sections
-from twotower.runs.behind import behind, to_try
+from twotower.runs.detectable_difference import DetectableDifference, measure_detectable_difference
 from twotower.runs.fingerprint import changed_keys, flat
 from twotower.runs.result import Result, write_result
 from twotower.runs.run import GOES_ON, Run
-from twotower.runs.too_few import Detectable, detectable
+from twotower.runs.worse_than_baseline import suggestion, worse_than_baseline
 from twotower.towers.two_tower import TwoTower
 from twotower.training.trackers.tensorboard import TensorBoard
 from twotower.training.trackers.tracker import Tracker
@@ -67,7 +68,7 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
         remedy: see `Run.recorded`.
     """
     config = RunConfig.of(run.settings)
-    console = console_of(config.console)
+    console = make_console(config.console)
     tracker = (config.tracker or TensorBoard.Config()).build(run.folder)
     with run.recorded(console.handler(), remedy), TensorBoardRun(run.folder) as board, tracker:
         board.start(run.settings, run.config_text(), run.overrides)
@@ -77,7 +78,9 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
         source, split = config.data.build(), config.split.build()
         dataset = build_dataset(source, split, cache, anew=not config.cache, needs=needs)
         dataset = config.features.with_files(dataset)
-        run.known = run.known.update(**sections.identity(run.settings, dataset.identity, run.overrides))
+        run.partial_result = run.partial_result.update(
+            **sections.identity(run.settings, dataset.identity, run.overrides)
+        )
         if before is not None and before.data.fingerprint != dataset.fingerprint:
             raise InputError(
                 "data: not what these towers were trained on (content or split has changed, or the run is of "
@@ -91,6 +94,9 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
             )
         if WARNING in dataset.audit:
             LOG.warning("warning: %s", dataset.audit[WARNING])
+        unused = warnings_of(config, dataset) if before is None else []
+        for warning in unused:
+            LOG.warning("warning: %s", warning)
         seen_filter = config.metrics.filter_seen and not dataset.repeats
         console.audit(audit_table(dataset.audit | {"seen_filter": seen_filter}))
         sizes = [len(dataset.items)]
@@ -101,7 +107,9 @@ def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> I
             # Where nothing is trained, other metrics need not hold the one that chose the epoch.
             raise_problems(each for each in found if before is None or each.key != "trainer.monitor")
         ways = (before.higher_is_better if before else {}) | config.metrics.higher_is_better()
-        run.known = run.known.update(data=sections.data_record(dataset, seen_filter), higher_is_better=ways)
+        run.partial_result = run.partial_result.update(
+            data=sections.data_record(dataset, seen_filter), higher_is_better=ways, warnings=unused
+        )
         yield Job(run, config, board, tracker, console, dataset, config.metrics.build())
 
 
@@ -149,7 +157,7 @@ def save_bundle(job: Job, model: TwoTower, indexed: Indexed) -> None:
     write_bundle(
         bundle,
         settings=job.run.settings,
-        fingerprint=job.run.known.fingerprint,
+        fingerprint=job.run.partial_result.fingerprint,
         model=model,
         index=indexed.index,
         item_embeddings=indexed.vectors,
@@ -191,26 +199,26 @@ def finalize(job: Job, result: Mapping[str, Any]) -> int:
     """Write `result.json` and TensorBoard's final figures, print the table; returns the exit status."""
     ok = result["index"]["ok"]
     run = job.run
-    final = sections.ended(run.known, "ok" if ok else "index_rejected", run.seconds(), **result)
-    warn_if_behind(job, final)
-    if (found := detectable(run.folder, final)) is not None:
+    final = sections.ended(run.partial_result, "ok" if ok else "index_rejected", run.seconds(), **result)
+    warn_if_worse_than_baseline(job, final)
+    if (found := measure_detectable_difference(run.folder, final)) is not None:
         final = final.update(detectable=found.plain())
-        say_detectable(found)
+        log_detectable_difference(found)
     report_result(job, final)
     return DONE if ok else INDEX_REJECTED
 
 
-def warn_if_behind(job: Job, result: Result) -> None:
+def warn_if_worse_than_baseline(job: Job, result: Result) -> None:
     """Say it where a baseline is ahead of the towers on the validation split, and what to try."""
-    found = behind(result)
+    found = worse_than_baseline(result)
     if found is None:
         return
     baseline = job.config.baselines.by_name.get(found.baseline)
     lesson = "" if baseline is None else baseline.suggestion()
-    LOG.warning("warning: %s; try %s", found, to_try(lesson, job.run.settings))
+    LOG.warning("warning: %s; try %s", found, suggestion(lesson, job.run.settings))
 
 
-def say_detectable(found: Detectable) -> None:
+def log_detectable_difference(found: DetectableDifference) -> None:
     """Log what difference the test users can show, as a warning where that is too large to compare models."""
     if found.is_too_large:
         whose = "best baseline's figure" if found.baseline else "figure"

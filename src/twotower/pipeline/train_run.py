@@ -49,7 +49,7 @@ def train(
     folder: Path,
     overrides: Sequence[str] = (),
     watch: EpochCallback | None = None,
-    keeps_mistakes: bool = True,
+    keep_after_input_error: bool = True,
 ) -> int:
     """Run the main job into a new run folder; returns the exit status.
 
@@ -58,23 +58,23 @@ def train(
         folder: the run's, not yet there.
         overrides: what was typed.
         watch: is shown the monitored metric after each epoch, and may prune the run.
-        keeps_mistakes: see `Run.create`.
+        keep_after_input_error: see `Run.create`.
     """
     with stoppable(lambda: GOES_ON.format(shlex.quote(str(folder)))):
-        return _train(Run.create(folder, settings, overrides, keeps_mistakes), watch)
+        return _train(Run.create(folder, settings, overrides, keep_after_input_error), watch)
 
 
 def train_config(config: RunConfig) -> Result:
     """Run the main job into a new folder, and return its result."""
     folder = run_folder(Path(config.output_root) / config.name, config.overrides)
-    train(config.settings, folder, config.overrides, keeps_mistakes=False)
+    train(config.settings, folder, config.overrides, keep_after_input_error=False)
     return open_result(folder)
 
 
 def train_anew(settings: Mapping[str, Any], overrides: Sequence[str]) -> int:
     """Run the main job into a folder named by what was typed and by the time; returns the exit status."""
     folder = run_folder(Path(settings["output_root"]) / settings["name"], overrides)
-    return train(settings, folder, overrides, keeps_mistakes=False)
+    return train(settings, folder, overrides, keep_after_input_error=False)
 
 
 def resume(
@@ -121,13 +121,15 @@ def _train(run: Run, watch: EpochCallback | None) -> int:
             curves = dict(pruned.curves)
             report_result(
                 job,
-                sections.ended(run.known, "pruned", run.seconds(), training=training, curves=curves),
+                sections.ended(run.partial_result, "pruned", run.seconds(), training=training, curves=curves),
             )
             delete_progress(run.folder / "checkpoints" / FIT)
             return DONE
         refuse_changed_files(job)
         if how is None and source is None:
-            trainings.remember(Path(job.config.output_root), run.known.training_fingerprint, run.folder)
+            trainings.remember(
+                Path(job.config.output_root), run.partial_result.training_fingerprint, run.folder
+            )
         if not indexed:  # the towers are another run's, or all phases had ended in an earlier process
             indexed.append(index_model(job, trained.model))
         training = sections.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
@@ -175,7 +177,7 @@ def trained_by(job: Job) -> Path | None:
     """
     if not job.config.reuse or WARM_START in job.run.settings:
         return None
-    found = trainings.find(Path(job.config.output_root), job.run.known.training_fingerprint)
+    found = trainings.find(Path(job.config.output_root), job.run.partial_result.training_fingerprint)
     if found is None or found.resolve() == job.run.folder.resolve():
         return None
     LOG.info("towers are those of %s (reuse=false trains them again)", found)
@@ -193,6 +195,6 @@ def known_quality(job: Job, source: Path | None) -> Quality | None:
         return None
     if before is None or not before.finished:
         return None
-    if before.evaluation_fingerprint != job.run.known.evaluation_fingerprint:
+    if before.evaluation_fingerprint != job.run.partial_result.evaluation_fingerprint:
         return None
     return quality_of(job, source, before)

@@ -12,7 +12,7 @@ from twotower.config.errors import InputError
 from twotower.evaluation.user_values import k_of, name_of
 from twotower.files.atomic import write_text_atomically
 from twotower.files.plain_values import load_json, read_yaml
-from twotower.runs.directions import INDEX_DIFFERENCE, INDEX_FIGURES, higher_is_better
+from twotower.runs.higher_is_better import INDEX_DIFFERENCE, INDEX_FIGURES, higher_is_better
 from twotower.runs.result_parts import Ancestry, Data, Provenance, ResultPart, Training
 from twotower.runs.run_files import CONFIG, RESULT, refuse_no_run
 
@@ -49,6 +49,8 @@ class Result(BaseModel):
     defaults: dict[str, bool | int | float | str] = {}
     """Settings that the run's YAML leaves out, by flat key."""
     provenance: Provenance = Provenance()
+    warnings: list[str] = []
+    """Features, columns and settings that have no effect, with what gives them one."""
     data: Data = Data()
     higher_is_better: dict[str, bool | None] = {}
     training: Training = Training()
@@ -66,7 +68,7 @@ class Result(BaseModel):
     baseline_slices: dict[str, dict[str, dict[str, int | float | None]]] = {}
     """Name -> `new` and `repeated` targets of test -> figures; only where repeats are kept."""
     detectable: dict[str, str | int | float | None] | None = None
-    """What difference the test users can show; see `runs.too_few.Detectable`."""
+    """What difference the test users can show; see `runs.detectable_difference.DetectableDifference`."""
     cold_start: dict[str, Any] | None = None
     walkthrough: list[dict[str, Any]] = []
     index: dict[str, Any] = {}
@@ -228,7 +230,7 @@ def read_result(folder: Path) -> Result | None:
         ) from error
 
 
-def read_ending(folder: Path) -> Result | None:
+def read_result_or_failure(folder: Path) -> Result | None:
     """Read as `read_result` does, but take a damaged file for a failure that says so: others go on."""
     try:
         return read_result(folder)
@@ -241,7 +243,7 @@ def write_result(folder: Path, result: Result) -> None:
     write_text_atomically(folder / RESULT, json.dumps(result.plain(), indent=2, allow_nan=False))
 
 
-def ending_of(result: Result | None) -> str:
+def describe_status(result: Result | None) -> str:
     """Say how a run ended, as in "this run has not ended"."""
     if result is None:
         return "has not ended"

@@ -20,7 +20,7 @@ from twotower.files.lock import held
 from twotower.files.plain_values import read_yaml, yaml_text
 from twotower.runs.fingerprint import NOT_SHAPING, key_of
 from twotower.runs.folder_name import short_name
-from twotower.runs.result import Result, read_ending, write_result
+from twotower.runs.result import Result, read_result_or_failure, write_result
 from twotower.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG, refuse_no_run
 from twotower.runs.sections import failure
 
@@ -48,9 +48,9 @@ class Run:
         self.folder = folder
         self.settings = dict(settings)
         self.overrides = list(overrides)
-        self.known = Result(status="failed")
+        self.partial_result = Result(status="failed")
         self.started = time.perf_counter()
-        self.keeps_mistakes = True
+        self.keep_after_input_error = True
         self.warnings: list[str] = []
 
     @classmethod
@@ -59,7 +59,7 @@ class Run:
         folder: Path,
         settings: Mapping[str, Any],
         overrides: Sequence[str] = (),
-        keeps_mistakes: bool = True,
+        keep_after_input_error: bool = True,
     ) -> "Run":
         """Open a new run and keep its resolved configuration.
 
@@ -72,7 +72,7 @@ class Run:
         write_text_atomically(folder / OVERRIDES, yaml_text(list(overrides)))
         write_text_atomically(folder / CONFIG, yaml_text(dict(settings)))
         run = cls(folder, settings, overrides)
-        run.keeps_mistakes = keeps_mistakes
+        run.keep_after_input_error = keep_after_input_error
         return run
 
     @classmethod
@@ -99,7 +99,7 @@ class Run:
 
     def refuse_if_ended(self) -> None:
         """Keep what a run that has ended holds. Raises InputError: it has."""
-        result = read_ending(self.folder)
+        result = read_result_or_failure(self.folder)
         if result is not None and result.status != "failed":
             raise InputError(
                 f"{self.folder}: this run has ended ({result.status}); there is nothing to resume"
@@ -117,7 +117,7 @@ class Run:
             with self._recorded(screen, remedy):
                 yield
         except InputError:
-            if not self.keeps_mistakes and self.known.data.fingerprint is None:
+            if not self.keep_after_input_error and self.partial_result.data.fingerprint is None:
                 shutil.rmtree(self.folder, ignore_errors=True)
                 with contextlib.suppress(OSError):  # other runs are in it
                     self.folder.parent.rmdir()
@@ -129,7 +129,7 @@ class Run:
         with held(self.folder, "run", ORPHAN_SECONDS), stoppable(lambda: self._told(words)):
             self.refuse_if_ended()
             clear_temporaries(self.folder)
-            self.known = self.known.update(seed=self.settings.get("seed"))
+            self.partial_result = self.partial_result.update(seed=self.settings.get("seed"))
             with _logging_to(self.folder / TRAIN_LOG, screen, self.warnings):
                 (self.folder / RESULT).unlink(missing_ok=True)  # of a failure that is now gone on from
                 try:
@@ -139,7 +139,9 @@ class Run:
                     raise
                 except Exception as error:
                     LOG.exception("the run failed", extra={"for_file": True})
-                    write_result(self.folder, failure(f"{type(error).__name__}: {error}", self.known))
+                    write_result(
+                        self.folder, failure(f"{type(error).__name__}: {error}", self.partial_result)
+                    )
                     raise
 
     def _told(self, remedy: str) -> str:

@@ -130,7 +130,7 @@ def _is_of(key: str, split: str) -> bool:
     return key.partition("/")[0] == split
 
 
-def valid_figures(before: Result, quality: Mapping[str, Any]) -> dict[str, Any]:
+def with_validation_figures(before: Result, quality: Mapping[str, Any]) -> dict[str, Any]:
     """Return the quality of towers with an earlier run's validation figures where it has none of its own."""
     earlier = before.plain("metrics", "intervals", "slices", "evaluated")
     return dict(quality) | {

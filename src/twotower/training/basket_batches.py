@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from twotower.data.interactions import Interactions
 from twotower.data.times import SECONDS_A_DAY
 from twotower.training.batches import Batch, TrainBatches
-from twotower.training.windows import there_are
+from twotower.training.history_windows import there_are
 
 
 class BasketBatches(TrainBatches):

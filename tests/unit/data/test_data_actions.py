@@ -82,13 +82,17 @@ def test_labels_are_0_or_1_or_above_a_threshold() -> None:
             ActionSettings(events=EVENTS),
             "'byu' is not in data.events (buy, noise, shown",
         ),
-        ({"event": ["buy", None]}, ActionSettings(), "column 'event', row 2: expected a word, found nothing"),
+        (
+            {"event": ["buy", None]},
+            ActionSettings(),
+            "column 'event', row 2: expected an event type, found nothing",
+        ),
         (
             {"weight": [1.0]},
             ActionSettings(label_threshold=4),
-            "data.label_threshold: these interactions have no",
+            "data.label_threshold: the interactions have no",
         ),
-        ({"weight": [1.0]}, ActionSettings(events=EVENTS), "data.events: these interactions have no event"),
+        ({"weight": [1.0]}, ActionSettings(events=EVENTS), "data.events: the interactions have no event"),
     ],
 )
 def test_what_no_log_can_say_is_refused_by_its_place(
@@ -117,7 +121,7 @@ def test_a_word_comes_before_a_label_and_weights_multiply() -> None:
     assert actions.roles.tolist() == [POSITIVE, NEGATIVE, HISTORY, NEGATIVE]
     assert actions.weights is not None
     assert actions.weights.tolist() == [6, 2, 5, 0.5]
-    assert actions.words == ("buy", "shown", "view")
+    assert actions.event_types == ("buy", "shown", "view")
     assert actions.codes is not None
     assert actions.codes.tolist() == [1, 1, 3, 2]
 

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from twotower.runs.directions import higher_is_better
 from twotower.runs.fingerprint import flat
+from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import VALID, Result
 
 FIRST_LOOK = "sweep=first_look, which compares recipes of other kinds"
 
 
 @dataclass(frozen=True)
-class Behind:
+class WorseThanBaseline:
     """A baseline that is ahead of the towers.
 
     Attributes:
@@ -35,7 +35,7 @@ class Behind:
         )
 
 
-def to_try(lesson: str, settings: Mapping[str, Any]) -> str:
+def suggestion(lesson: str, settings: Mapping[str, Any]) -> str:
     """Return what to try: a first look at other recipes, then what of a lesson is not set yet.
 
     Args:
@@ -53,7 +53,7 @@ def _is_set(text: str, known: Mapping[str, object]) -> bool:
     return str(known.get(key)).lower() in (value, value.replace("_", ""))
 
 
-def behind(result: Result) -> Behind | None:
+def worse_than_baseline(result: Result) -> WorseThanBaseline | None:
     """Return the best baseline on the validation split if the towers are behind it; None if they are not.
 
     Nor where the metric says nothing of baselines, as those of labels, or the towers were not validated.
@@ -65,4 +65,6 @@ def behind(result: Result) -> Behind | None:
         return None
     sign = -1 if higher_is_better(metric, [result.higher_is_better]) is False else 1
     best = max(figures, key=lambda name: sign * figures[name])
-    return Behind(best, metric, figures[best], ours) if sign * figures[best] > sign * ours else None
+    return (
+        WorseThanBaseline(best, metric, figures[best], ours) if sign * figures[best] > sign * ours else None
+    )

@@ -1,8 +1,8 @@
 import pytest
 
-from twotower.runs.behind import FIRST_LOOK, behind, to_try
 from twotower.runs.result import Result
 from twotower.runs.result_parts import Training
+from twotower.runs.worse_than_baseline import FIRST_LOOK, suggestion, worse_than_baseline
 
 RECALL = "valid/recall_at_20"
 
@@ -14,7 +14,7 @@ def result_of(ours: float, monitor: str = RECALL, **baselines: float) -> Result:
 
 
 def test_the_best_baseline_is_named_with_both_figures() -> None:
-    found = behind(result_of(0.11, popularity=0.12, ease=0.1234, item_knn=0.05))
+    found = worse_than_baseline(result_of(0.11, popularity=0.12, ease=0.1234, item_knn=0.05))
     assert str(found) == (
         "on the validation split the baseline ease is ahead of the towers: recall@20 0.1234 against 0.1100"
     )
@@ -30,20 +30,20 @@ def test_the_best_baseline_is_named_with_both_figures() -> None:
     ],
 )
 def test_nothing_is_said_of_towers_that_are_not_behind(result: Result) -> None:
-    assert behind(result) is None
+    assert worse_than_baseline(result) is None
 
 
 def test_lower_is_ahead_where_lower_is_better() -> None:
-    assert behind(result_of(0.5, "valid/gini_at_20", ease=0.6)) is None
-    assert behind(result_of(0.5, "valid/gini_at_20", ease=0.4)) is not None
+    assert worse_than_baseline(result_of(0.5, "valid/gini_at_20", ease=0.6)) is None
+    assert worse_than_baseline(result_of(0.5, "valid/gini_at_20", ease=0.4)) is not None
 
 
 def test_what_is_so_already_is_not_to_be_tried() -> None:
     start = {"_target_": "twotower.training.initialization.svd.Svd"}
     lesson = "initialization=svd embedding_dim=128 optimizer.weight_decay=0.3"
     known = {"initialization": start, "embedding_dim": 64, "optimizer": {"weight_decay": 0.3}}
-    assert to_try(lesson, known) == f"{FIRST_LOOK}, or embedding_dim=128"
-    assert to_try(lesson, known | {"embedding_dim": 128}) == FIRST_LOOK
-    assert to_try("initialization=svd", {"initialization": {"_target_": "x.WeightedPooling"}}).endswith(
+    assert suggestion(lesson, known) == f"{FIRST_LOOK}, or embedding_dim=128"
+    assert suggestion(lesson, known | {"embedding_dim": 128}) == FIRST_LOOK
+    assert suggestion("initialization=svd", {"initialization": {"_target_": "x.WeightedPooling"}}).endswith(
         ", or initialization=svd"
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from twotower.data.detectable import NUM_ERRORS, detectable_difference
-from twotower.runs.directions import higher_is_better
+from twotower.runs.higher_is_better import higher_is_better
 from twotower.runs.result import VALID, Result
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 
@@ -16,7 +16,7 @@ LARGEST_SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
-class Detectable:
+class DetectableDifference:
     """What difference the test users can show.
 
     Attributes:
@@ -50,7 +50,7 @@ class Detectable:
         return asdict(self)
 
 
-def detectable(folder: Path, result: Result) -> Detectable | None:
+def measure_detectable_difference(folder: Path, result: Result) -> DetectableDifference | None:
     """Return what the test users of a run can show, by the metric that chose its epoch.
 
     None where that metric has no value a user, as those of labels.
@@ -69,10 +69,10 @@ def detectable(folder: Path, result: Result) -> Detectable | None:
     ours = towers.set_index("user_id")[metric]
     if metric not in baselines or baselines.empty:
         difference = detectable_difference((ours - ours.mean()).to_numpy())
-        return Detectable(metric, len(ours), difference, None, float(ours.mean()))
+        return DetectableDifference(metric, len(ours), difference, None, float(ours.mean()))
     means = baselines.groupby("baseline")[metric].mean()
     lower = higher_is_better(metric, [result.higher_is_better]) is False
     best = str(means.idxmin() if lower else means.idxmax())
     theirs = baselines[baselines["baseline"] == best].set_index("user_id")[metric].reindex(ours.index)
     difference = detectable_difference((ours - theirs).to_numpy())
-    return Detectable(metric, len(ours), difference, best, float(means[best]))
+    return DetectableDifference(metric, len(ours), difference, best, float(means[best]))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 
-class Windows:
+class HistoryWindows:
     """The last L values of a column before any position.
 
     Row p of a sliding view of the column is column[p:p + L], so that a history is one copy of L values that
