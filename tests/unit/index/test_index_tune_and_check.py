@@ -162,7 +162,7 @@ def test_report_of_another_dimension_says_so() -> None:
 
 
 def test_check_needs_queries() -> None:
-    with pytest.raises(InputError, match="queries: there are none"):
+    with pytest.raises(InputError, match="queries: expected at least one, got none"):
         check(built(), VECTORS, ROWS, QUERIES[:0])
 
 
