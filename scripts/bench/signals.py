@@ -104,7 +104,7 @@ class Trial:
         found += [] if last.startswith(words) else [f"says {last!r}"]
         found += ["has a traceback"] if "Traceback" in self.said else []
         begun = self.folder is not None and (self.folder / "config.yaml").is_file() and not self.ended()
-        if begun and f"resume={quote(str(self.folder))} goes on" not in last:
+        if begun and f"resume={quote(str(self.folder))} continues it" not in last:
             found.append(f"says {last!r} without the folder")
         if self.part == "sweep" and str(self.folder) not in last:
             found.append(f"says {last!r} without the sweep's folder")
