@@ -10,7 +10,7 @@ from twotower.config.errors import InputError
 from twotower.config.run_keys import WARM_START, WarmStart
 from twotower.config.trust import targets
 from twotower.index.rehearse import rehearse
-from twotower.pipeline.stages import Job, index_model
+from twotower.pipeline.stages import RunContext, index_model
 from twotower.runs.result import Result, read_result
 from twotower.runs.result_parts import Ancestry
 from twotower.training.callbacks.curves import EpochCallback
@@ -25,7 +25,7 @@ def warm_start_of(settings: Mapping[str, Any]) -> WarmStart | None:
     return WarmStart.model_validate(settings[WARM_START]) if WARM_START in settings else None
 
 
-def train_context(job: Job, epoch_callback: EpochCallback | None = None) -> TrainContext:
+def train_context(job: RunContext, epoch_callback: EpochCallback | None = None) -> TrainContext:
     """Return the folder and the callbacks of a run's training."""
     config = job.config
     return TrainContext(
@@ -39,7 +39,7 @@ def train_context(job: Job, epoch_callback: EpochCallback | None = None) -> Trai
     )
 
 
-def trained_further(job: Job, how: WarmStart) -> tuple[Trained, dict[str, Any]]:
+def trained_further(job: RunContext, how: WarmStart) -> tuple[Trained, dict[str, Any]]:
     """Train a parent's towers further, or take them as they are where no epochs are asked for.
 
     Returns:
@@ -93,7 +93,7 @@ def _result(folder: Path) -> Result:
     return result
 
 
-def _as_they_are(job: Job, parent: Parent, named: Result) -> Trained:
+def _as_they_are(job: RunContext, parent: Parent, named: Result) -> Trained:
     refuse_leak(parent, job.dataset, job.dataset.test, "test")
     model = refreshed(job.config, job.dataset, parent)
     training = named.training
