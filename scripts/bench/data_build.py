@@ -68,7 +68,7 @@ def resident(name: str) -> int:
 
 def build(path: Path) -> None:
     """Build a data set into a folder that is gone afterwards."""
-    from twotower.data.build import build_dataset
+    from twotower.data.build_dataset import build_dataset
     from twotower.data.sources.table_files import TableFiles
     from twotower.data.splits.leave_one_out import LeaveOneOut
 

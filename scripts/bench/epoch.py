@@ -31,7 +31,7 @@ from textbook import Textbook
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.training.batches import TrainBatches
 from twotower.training.fit import fit
 from twotower.training.objectives.next_item import NextItem
@@ -43,10 +43,10 @@ LIGHTNING = ("Lightning", "step: self.log", "callbacks", "step: schedule", "Tens
 class Examples(Dataset[tuple[int, Tensor, int]]):
     """One example an interaction: its user, what came before it, its item."""
 
-    def __init__(self, log: History) -> None:
+    def __init__(self, interactions: Interactions) -> None:
         batches = TrainBatches(
-            log,
-            NextItem(NextItem.Config(batch_size=len(log))),
+            interactions,
+            NextItem(NextItem.Config(batch_size=len(interactions))),
             history_length=LENGTH,
             strict=False,
             seed=0,
@@ -83,26 +83,26 @@ class Plain(pl.LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=3e-3, weight_decay=0.0)
 
 
-def our_epoch(log: History, negatives: str, size: int, precision: Any) -> Callable[[], float]:
+def our_epoch(interactions: Interactions, negatives: str, size: int, precision: Any) -> Callable[[], float]:
     """Return what trains an epoch of ours; it returns the seconds of the training itself."""
     choice = TrainerChoice.Config(max_epochs=1, refit=False, precision=precision, progress_bar=False)
 
     def epoch() -> float:
-        module = module_of(log, negatives)
+        module = module_of(interactions, negatives)
         objective = NextItem(NextItem.Config(batch_size=size))
-        batches = TrainBatches(log, objective, history_length=LENGTH, strict=False, seed=0)
+        batches = TrainBatches(interactions, objective, history_length=LENGTH, strict=False, seed=0)
         with tempfile.TemporaryDirectory() as folder:
             return fit(module, batches, choice, Path(folder), "fit", []).seconds
 
     return epoch
 
 
-def their_epoch(log: History, negatives: str, size: int, precision: Any) -> Callable[[], None]:
+def their_epoch(interactions: Interactions, negatives: str, size: int, precision: Any) -> Callable[[], None]:
     """Return what trains an epoch of theirs."""
-    module, examples = module_of(log, negatives), Examples(log)
+    module, examples = module_of(interactions, negatives), Examples(interactions)
 
     def epoch() -> None:
-        model = textbook_of(log, module)
+        model = textbook_of(interactions, module)
         loader = DataLoader(examples, batch_size=size, shuffle=True)
         with tempfile.TemporaryDirectory() as folder:
             trainer = pl.Trainer(
@@ -119,11 +119,13 @@ def their_epoch(log: History, negatives: str, size: int, precision: Any) -> Call
     return epoch
 
 
-def first_of(log: History, number: int) -> History:
+def first_of(interactions: Interactions, number: int) -> Interactions:
     """Return the log's first interactions, about so many."""
-    users = log.user_rows()
+    users = interactions.user_rows()
     keep = users <= users[number - 1]
-    return History.of(users[keep], np.asarray(log.items)[keep], np.asarray(log.times)[keep], NUM_USERS)
+    return Interactions.of(
+        users[keep], np.asarray(interactions.items)[keep], np.asarray(interactions.times)[keep], NUM_USERS
+    )
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from step_model import DIM, LENGTH, TOWERS, WIDTH
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.losses.loss import Loss
@@ -25,7 +25,7 @@ TEMPERATURE = 0.07
 ROOM = "twotower."
 
 
-def zipf_log(num_items: int, seed: int = 0) -> History:
+def zipf_log(num_items: int, seed: int = 0) -> Interactions:
     """Draw a million interactions of which 4,096 have 3,300 to 3,500 distinct items, whatever the catalogue.
 
     Of a large one the item of rank r has a probability of 1 / (r + 50), of one below 100,000 all the same: a
@@ -39,7 +39,7 @@ def zipf_log(num_items: int, seed: int = 0) -> History:
         ranks = np.exp(rng.random(size) * np.log((num_items + 50) / 50)) * 50 - 50
     items = rng.permutation(num_items)[ranks.astype(np.int64).clip(0, num_items - 1)] + 1
     users = np.repeat(np.arange(1, NUM_USERS + 1), EVENTS_OF_USER)
-    return History.of(users, items, np.arange(size), NUM_USERS)
+    return Interactions.of(users, items, np.arange(size), NUM_USERS)
 
 
 def ids_of(num_items: int, sparse: bool) -> FeatureTable:
@@ -51,16 +51,16 @@ def ids_of(num_items: int, sparse: bool) -> FeatureTable:
 
 
 def large_module(
-    log: History, num_items: int, sparse: bool, optimizer: str = "adamw.AdamW", **towers: Any
+    interactions: Interactions, num_items: int, sparse: bool, optimizer: str = "adamw.AdamW", **towers: Any
 ) -> RetrievalModule:
     """Build towers in training with in-batch negatives; `towers` go to the settings of the towers."""
     torch.manual_seed(0)
     trained = torch.zeros(num_items + 1, dtype=torch.bool)
-    trained[torch.from_numpy(np.unique(log.items).astype(np.int64))] = True
+    trained[torch.from_numpy(np.unique(interactions.items).astype(np.int64))] = True
     settings = TOWERS | {"history": TOWERS["history"] | {"sparse": sparse}} | towers  # type: ignore[operator]
     items = ids_of(num_items, sparse)
     model = TwoTowerConfig.of(settings).build_towers(FeatureTable({}, {}, NUM_USERS), items, trained)
-    frequencies = np.bincount(log.items, minlength=num_items + 1) / len(log)
+    frequencies = np.bincount(interactions.items, minlength=num_items + 1) / len(interactions)
     loss = {"_target_": f"{ROOM}losses.in_batch_softmax.InBatchSoftmax", "temperature": TEMPERATURE}
     stepping = {"_target_": f"{ROOM}training.optimizers.{optimizer}", "learning_rate": 3e-3}
     negatives = Negatives.Config.chosen({"_target_": f"{ROOM}negatives.in_batch.InBatch"}, "")
@@ -76,10 +76,10 @@ def large_module(
     return module.train()
 
 
-def batches_of(log: History, size: int, count: int) -> Iterator[Batch]:
+def batches_of(interactions: Interactions, size: int, count: int) -> Iterator[Batch]:
     """Yield the first batches of a training for ever."""
     objective = NextItem(NextItem.Config(batch_size=size))
-    batches = TrainBatches(log, objective, history_length=LENGTH, strict=False, seed=0)
+    batches = TrainBatches(interactions, objective, history_length=LENGTH, strict=False, seed=0)
     return itertools.cycle(itertools.islice(batches, count))
 
 

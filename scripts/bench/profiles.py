@@ -65,13 +65,13 @@ RUN = {
 }
 DATA = {
     "twotower.pipeline.stages:build_dataset": "data: all that is named nowhere else",
-    "twotower.data.build:placed": "data: tables checked, log in order",
-    "twotower.data.build:placed_files": "data: tables checked, log in order",
-    "twotower.data.build:windows_of": "data: split",
-    "twotower.data.build:write_dataset": "data: write the store",
-    "twotower.data.build:open_dataset": "data: open the store",
-    "twotower.data.build:cache_key": "data: fingerprint of the source",
-    "twotower.data.build:_audit_of": "data: audit",
+    "twotower.data.build_dataset:placed": "data: tables checked, log in order",
+    "twotower.data.build_dataset:placed_files": "data: tables checked, log in order",
+    "twotower.data.build_dataset:split_interactions": "data: split",
+    "twotower.data.build_dataset:write_dataset": "data: write the store",
+    "twotower.data.build_dataset:open_dataset": "data: open the store",
+    "twotower.data.build_dataset:cache_key": "data: fingerprint of the source",
+    "twotower.data.build_dataset:_audit_of": "data: audit",
 }
 EVALUATION = {
     "twotower.pipeline.train:evaluate_on_test": "evaluation: all that is named nowhere else",
@@ -108,7 +108,7 @@ def steps_of(overrides: Sequence[str]) -> Parts:
 
     from twotower.commands.compose import checked
     from twotower.commands.doors import SWEEP_ONLY
-    from twotower.data.build import build_dataset
+    from twotower.data.build_dataset import build_dataset
     from twotower.pipeline.run_config import RunConfig
     from twotower.training.parts import build_batches, build_module
 

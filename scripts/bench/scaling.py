@@ -23,14 +23,14 @@ from record import write
 from step_model import LENGTH, NUM_ITEMS, module_of, our_step
 
 from twotower.data.blocks import Folder, blocks
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.training.batches import Batch, TrainBatches
 from twotower.training.objectives.next_item import NextItem
 
 BATCH, A_USER, ROUNDS = 4096, 100, 8
 
 
-def log_of(folder: Path, num_rows: int) -> History:
+def log_of(folder: Path, num_rows: int) -> Interactions:
     """Write a log block by block and map it, as an opened data set does."""
     rng = np.random.default_rng(0)
     weights = 1 / (np.arange(NUM_ITEMS) + 51)
@@ -43,7 +43,7 @@ def log_of(folder: Path, num_rows: int) -> History:
         items.put(np.minimum(drawn, NUM_ITEMS - 1) + 1)
         times.put(np.arange(rows.start, rows.stop))
     offsets = np.concatenate([[0, 0], np.arange(A_USER, num_rows + 1, A_USER)])
-    return History(offsets, items.done(), times.done())
+    return Interactions(offsets, items.done(), times.done())
 
 
 class Side:
@@ -54,15 +54,15 @@ class Side:
         step: trains on what `batch` holds.
     """
 
-    def __init__(self, log: History) -> None:
+    def __init__(self, interactions: Interactions) -> None:
         objective = NextItem(NextItem.Config(batch_size=BATCH))
         began = time.process_time()
-        self.batches = TrainBatches(log, objective, history_length=LENGTH, strict=False, seed=0)
-        self.prepared = (time.process_time() - began) / len(log)
+        self.batches = TrainBatches(interactions, objective, history_length=LENGTH, strict=False, seed=0)
+        self.prepared = (time.process_time() - began) / len(interactions)
         began = time.process_time()
         self.coming = iter(self.batches)
         self.batch = next(self.coming)
-        self.ordered = (time.process_time() - began) / len(log)
+        self.ordered = (time.process_time() - began) / len(interactions)
         self.taken: dict[str, list[float]] = {"gather": [], "step": [], "wall": [], "cpu": []}
 
     def current(self) -> Iterator[Batch]:
@@ -71,7 +71,7 @@ class Side:
             yield self.batch
 
 
-def compare(logs: dict[int, History]) -> dict[str, Any]:
+def compare(logs: dict[int, Interactions]) -> dict[str, Any]:
     """Gather and train in turn; return the medians of each log."""
     module = module_of(next(iter(logs.values())), "in_batch.InBatch")
     module.train()

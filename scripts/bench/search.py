@@ -28,7 +28,7 @@ from twotower.commands.compose import checked
 from twotower.commands.conf import plain_file
 from twotower.commands.overrides import axis_of
 from twotower.config.errors import InputError
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
@@ -204,10 +204,10 @@ def main() -> None:
         rows.append(row)
     print(f"trained here: {curves.num_trained} epochs in {curves.seconds:.0f} s")
     if given.only is None:
-        conclude(rows, given.folder / "result.json")
+        finalize(rows, given.folder / "result.json")
 
 
-def conclude(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def finalize(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Print and keep who found more."""
     wins = 0
     for row in rows:

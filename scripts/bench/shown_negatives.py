@@ -48,7 +48,8 @@ def figures_of(overrides: tuple[str, ...], seed: int) -> dict[str, Any]:
     if done.returncode:
         sys.exit(done.stdout[-2000:] + done.stderr[-2000:])
     found = sorted(
-        (ROOT / "outputs/bench/shown_negatives").glob("*/*/result.json"), key=lambda p: p.stat().st_mtime
+        (ROOT / "outputs/bench/shown_negatives").glob("*/*/result.json"),
+        key=lambda p: p.stat().st_mtime,
     )
     result = json.loads(found[-1].read_text())
     return {

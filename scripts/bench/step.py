@@ -32,7 +32,7 @@ from step_model import (
 )
 from textbook import Textbook
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.training.batches import Batch
 from twotower.training.module import RetrievalModule
 
@@ -43,10 +43,12 @@ CASES = {
 }
 
 
-def textbook_of(log: History, module: RetrievalModule) -> Textbook:
+def textbook_of(interactions: Interactions, module: RetrievalModule) -> Textbook:
     """Build the other side with the same first weights."""
     known = torch.zeros(NUM_USERS + 1, NUM_ITEMS + 1, dtype=torch.bool)
-    known[torch.from_numpy(log.user_rows()).long(), torch.from_numpy(log.items).long()] = True
+    known[torch.from_numpy(interactions.user_rows()).long(), torch.from_numpy(interactions.items).long()] = (
+        True
+    )
     log_q = module.negatives.log_q(torch.arange(NUM_ITEMS + 1), 1)
     model = Textbook(NUM_ITEMS, LENGTH, DIM, WIDTH, known, log_q, TEMPERATURE)
     model.take(module.model)
@@ -89,12 +91,14 @@ def product_rate(low: bool) -> float:
     return 2 * 1024**3 / statistics.median(seconds)
 
 
-def measure(log: History, name: str, low: bool) -> tuple[Pairs, Pairs, float]:
+def measure(interactions: Interactions, name: str, low: bool) -> tuple[Pairs, Pairs, float]:
     """Time one case in one precision: by the wall, by the processor, and the share of the product's rate."""
     negatives, size, count = CASES[name]
-    module, batches = module_of(log, negatives), batches_of(log, size, 4)
+    module, batches = module_of(interactions, negatives), batches_of(interactions, size, 4)
     module.train()
-    theirs = their_step(textbook_of(log, module), itertools.cycle(batches), low, name.startswith("in-batch"))
+    theirs = their_step(
+        textbook_of(interactions, module), itertools.cycle(batches), low, name.startswith("in-batch")
+    )
     ours = our_step(module, itertools.cycle(batches), low)
     first = torch.stack([ours(), theirs()])
     torch.testing.assert_close(first[0], first[1], rtol=2e-2 if low else 1e-4, atol=0)

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from twotower.config.component import Config
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.losses.loss import Loss
@@ -40,7 +40,7 @@ TOWERS = {
 }
 
 
-def synthetic_log(seed: int = 0) -> History:
+def synthetic_log(seed: int = 0) -> Interactions:
     """Draw a log with MovieLens 1M's skew: 166 items a user, 390 of the user of an interaction.
 
     A batch of 1024 has about 720 distinct positives, one of 4096 about 1,800.
@@ -52,10 +52,10 @@ def synthetic_log(seed: int = 0) -> History:
     order = np.argsort(-keys, axis=1)
     items = np.concatenate([rng.permutation(order[user, :count]) for user, count in enumerate(counts)]) + 1
     users = np.repeat(np.arange(1, NUM_USERS + 1), counts)
-    return History.of(users, items, np.arange(len(users)), NUM_USERS)
+    return Interactions.of(users, items, np.arange(len(users)), NUM_USERS)
 
 
-def module_of(log: History, negatives: str, learning_rate: float = 3e-3) -> RetrievalModule:
+def module_of(interactions: Interactions, negatives: str, learning_rate: float = 3e-3) -> RetrievalModule:
     """Build our side, with `in_batch.InBatch` or `catalogue.Catalogue` negatives."""
     feature = Id.Config(column="item_id", dim=DIM, dropout=0.0).make(Id)
     ids = pd.DataFrame({"item_id": np.arange(NUM_ITEMS)})
@@ -79,7 +79,7 @@ def module_of(log: History, negatives: str, learning_rate: float = 3e-3) -> Retr
             {"_target_": "twotower.training.optimizers.adamw.AdamW", "learning_rate": learning_rate}, ""
         ),
     }
-    frequencies = np.bincount(log.items, minlength=NUM_ITEMS + 1) / len(log)
+    frequencies = np.bincount(interactions.items, minlength=NUM_ITEMS + 1) / len(interactions)
     frequencies[1:] = np.maximum(frequencies[1:], 1e-9)
     return RetrievalModule(
         model,
@@ -92,10 +92,10 @@ def module_of(log: History, negatives: str, learning_rate: float = 3e-3) -> Retr
     )
 
 
-def batches_of(log: History, size: int, count: int) -> list[Batch]:
+def batches_of(interactions: Interactions, size: int, count: int) -> list[Batch]:
     """Gather the first batches of a training."""
     objective = NextItem(NextItem.Config(batch_size=size))
-    batches = TrainBatches(log, objective, history_length=LENGTH, strict=False, seed=0)
+    batches = TrainBatches(interactions, objective, history_length=LENGTH, strict=False, seed=0)
     return list(itertools.islice(batches, count))
 
 

@@ -106,7 +106,7 @@ def fit(settings: Settings, folder: Path) -> dict[str, int]:
     """Take tables until their features are fitted."""
     import numpy as np
 
-    from twotower.data.build import build_dataset
+    from twotower.data.build_dataset import build_dataset
     from twotower.data.sources.source import Source
     from twotower.data.splits.split import Split
     from twotower.pipeline.stages import needs_of
@@ -124,8 +124,8 @@ def fit(settings: Settings, folder: Path) -> dict[str, int]:
         ("user", dataset.user_table, np.flatnonzero(dataset.train.counts())),
         ("item", dataset.item_table, np.unique(dataset.train.items)),
     ):
-        origin = dataset.origins.get(f"{side}s", f"{side}s")
-        fit_features(features[side], table, rows, origin, settings["embedding_dim"])
+        source_path = dataset.source_paths.get(f"{side}s", f"{side}s")
+        fit_features(features[side], table, rows, source_path, settings["embedding_dim"])
     return rows_of_files(dataset.audit)
 
 

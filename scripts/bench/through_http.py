@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split

@@ -19,7 +19,7 @@ from twotower.bundle.export import check_parity, history_vectors
 from twotower.bundle.exported import ExportedTowers
 from twotower.bundle.onnx_files import write_towers
 from twotower.config.spec import TARGET
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.features.feature import TimeFeature
 from twotower.features.feature_table import FeatureTable
 from twotower.towers.new_items.fit import fit_new_items
@@ -112,7 +112,7 @@ def bundle_of(model: TwoTower, folder: Path) -> Any:
         model=model,
         users=range(num_users),
         items=range(num_items),
-        history=History.of(users, items, times, num_users),
+        history=Interactions.of(users, items, times, num_users),
         request_time=NOW,
     )
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from variants import specs_of
 
 from twotower.config.facts import Facts
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.losses.loss import Loss
 from twotower.negatives.negatives import Negatives
 from twotower.towers.item_bias.no_bias import NoBias
@@ -31,21 +31,21 @@ LOSSES, NEGATIVES = (
 PAIRS = [(loss, negatives) for loss in LOSSES for negatives in NEGATIVES]
 
 
-def log_of() -> History:
+def log_of() -> Interactions:
     """Each user has liked eight items, the last with weight 0, and was shown six, the last with weight 0."""
     liked = [[(3 * user + step) % 16 + 1 for step in range(7)] + [19] for user in range(NUM_USERS)]
     passed = [
         [(3 * user + 8 + step) % 16 + 1 for step in range(3)] + [17, 18, 20] for user in range(NUM_USERS)
     ]
 
-    def part(lists: list[list[int]]) -> History:
+    def part(lists: list[list[int]]) -> Interactions:
         size = len(lists[0])
         users, items = np.repeat(np.arange(1, NUM_USERS + 1), size), np.concatenate(lists)
-        history = History.of(users, items, np.tile(np.arange(size), NUM_USERS), NUM_USERS)
+        history = Interactions.of(users, items, np.tile(np.arange(size), NUM_USERS), NUM_USERS)
         weights = np.tile(np.append(np.linspace(1, 2, size - 1), 0), NUM_USERS).astype(np.float32)
         return dataclasses.replace(history, weights=weights)
 
-    return dataclasses.replace(part(liked), shown=part(passed))
+    return dataclasses.replace(part(liked), impressions=part(passed))
 
 
 class Tables(nn.Module):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from variants import specs_of
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.training.objectives.objective import Objective
 
 DAY = 86_400
-LOG = History.of(np.repeat([1, 2, 3], 20), np.arange(60) % 15 + 1, np.tile(np.arange(20) * DAY, 3), 3)
+LOG = Interactions.of(np.repeat([1, 2, 3], 20), np.arange(60) % 15 + 1, np.tile(np.arange(20) * DAY, 3), 3)
 
 
 def cases() -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from variants import specs_of
 
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables

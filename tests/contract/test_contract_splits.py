@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
 from twotower.data import splits
-from twotower.data.holdouts import windows_of
-from twotower.data.log import Log
+from twotower.data.interactions import Interactions
+from twotower.data.split_interactions import split_interactions
 from twotower.data.splits.split import NONE, TEST, TRAIN, VALID, VALID_ONLY, Split, is_in
 
 ARGUMENTS = {
@@ -45,13 +45,9 @@ def logs(draw):
     )
     users, items, days, names = (np.array(column) for column in zip(*rows, strict=True))
     order = np.lexsort((days, users))
-    return Log(
-        users[order].astype(np.int32),
-        items[order].astype(np.int32),
-        (days[order] * 86_400).astype(np.int64),
-        5,
-        6,
-        names[order].astype(np.int8),
+    given_parts = names[order].astype(np.int8)
+    return Interactions.of(
+        users[order], items[order], days[order] * 86_400, 5, num_items=6, given=given_parts
     )
 
 
@@ -70,7 +66,7 @@ def test_every_split_was_found():
 @given(log=logs())
 def test_the_parts_are_a_partition_and_the_same_each_time(kind, arguments, log):
     parts = kind(kind.Config(**arguments)).assign(log)
-    assert parts.shape == log.users.shape
+    assert parts.shape == log.user_rows().shape
     assert parts.dtype == np.int8
     assert ((parts >= TRAIN) & (parts <= NONE)).all()
     assert (kind(kind.Config(**arguments)).assign(log) == parts).all()
@@ -81,7 +77,7 @@ def test_the_parts_are_a_partition_and_the_same_each_time(kind, arguments, log):
 @given(log=logs())
 def test_no_history_knows_its_target_or_anything_after(kind, arguments, log):
     try:
-        windows = windows_of(log, kind(kind.Config(**arguments)))
+        windows = split_interactions(log, kind(kind.Config(**arguments)))
     except InputError:
         assume(False)
     for holdout, codes in ((windows.valid, (VALID, VALID_ONLY)), (windows.test, (TEST,))):
@@ -90,8 +86,8 @@ def test_no_history_knows_its_target_or_anything_after(kind, arguments, log):
         assert (np.diff(holdout.target_offsets) > 0).all()
         assert (np.diff(holdout.users) > 0).all()
         for query, user in enumerate(holdout.users):
-            first = np.flatnonzero(is_target & (log.users == user))[0]
-            before = list(log.items[(log.users == user) & (np.arange(len(log)) < first)])
+            first = np.flatnonzero(is_target & (log.user_rows() == user))[0]
+            before = list(log.items[(log.user_rows() == user) & (np.arange(len(log)) < first)])
             start, end = holdout.history.offsets[user : user + 2]
             known = holdout.history.items[start:end].tolist()
             targets = holdout.target_items[slice(*holdout.target_offsets[query : query + 2])].tolist()
@@ -110,12 +106,12 @@ def test_no_history_knows_its_target_or_anything_after(kind, arguments, log):
 @given(log=logs())
 def test_the_train_log_holds_the_train_part_and_valid_adds_to_it(kind, arguments, log):
     try:
-        windows = windows_of(log, kind(kind.Config(**arguments)))
+        windows = split_interactions(log, kind(kind.Config(**arguments)))
     except InputError:
         assume(False)
     train = windows.parts == TRAIN
     assert windows.train.items.tolist() == log.items[train].tolist()
-    assert windows.train.user_rows().tolist() == log.users[train].tolist()
+    assert windows.train.user_rows().tolist() == log.user_rows()[train].tolist()
     assert windows.train.times.tolist() == log.times[train].tolist()
     assert len(windows.train_and_valid) >= len(windows.train)
     counted = windows.train_and_valid.counts() - windows.train.counts()

@@ -13,7 +13,7 @@ from twotower.bundle.read import read_bundle
 from twotower.commands.compose import checked
 from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split

@@ -43,7 +43,7 @@ IS_LONG = re.compile(r"\b(minutes?|hours?)\b")
 NOT_RUN = {
     r"^(twotower serve|curl|tensorboard|mlflow ui)\b": "a server, or a question to one",
     r"^twotower (nightly|export_live)\b": "reads what a running service wrote",
-    r"pip install|^wandb": "needs the network",
+    r"pip install|^wandb|^git clone": "needs the network",
     r"^(scripts/|python scripts/|source )": "belongs to a checkout",
     r"^twotower demo": "has tests of its own",
     r"movielens|ml_1m_hstu": "reads data that is downloaded",

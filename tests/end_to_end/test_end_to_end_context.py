@@ -14,7 +14,7 @@ import yaml
 from in_process import run_script
 
 from twotower.bundle.read import Bundle, read_bundle
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.evaluation.predict import encode_catalogue, encode_holdout, rank_all
 from twotower.pipeline.run_config import RunConfig

@@ -14,7 +14,7 @@ from in_process import run_script
 from twotower.bundle.notices import notices
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.run_keys import Continuation
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.pipeline.run_config import RunConfig
 from twotower.runs.run import Run
 from twotower.training import going_on
@@ -216,7 +216,7 @@ def test_weeks_go_on(weeks: tuple[Path, Path, list[str], list[str]]) -> None:
     parent = read_parent(first)
     seen = pd.read_csv(second[0].partition("=")[2])
     train_until = seen.timestamp.max() + 1 - 7 * DAY
-    is_new = (seen.timestamp > parent.log.times.max()) & (seen.timestamp < train_until)
+    is_new = (seen.timestamp > parent.interactions.times.max()) & (seen.timestamp < train_until)
     assert grown["new_interactions"] == is_new.sum() > 0
 
     module, optimizer = begun(folder, parent)

@@ -29,6 +29,7 @@ KEY = "a-key-that-may-write"
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="the page needs playwright: pip install -e .[dev]"
 )
+sync_api.expect.set_options(timeout=60_000)  # milliseconds: a busy machine draws the page late
 
 
 @pytest.fixture(scope="module")

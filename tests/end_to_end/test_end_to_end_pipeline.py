@@ -223,7 +223,7 @@ def test_evaluating_again_keeps_the_first_phase_s_validation_figures(run: Path) 
 
 def test_towers_are_not_used_with_other_data(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twotower.data.sources.synthetic.FIRST_TIME", 10**9)  # same arguments, other content
-    monkeypatch.setattr("twotower.data.build.code_fingerprint", lambda modules: "other code")
+    monkeypatch.setattr("twotower.data.build_dataset.code_fingerprint", lambda modules: "other code")
     with pytest.raises(InputError, match="not what these towers were trained on"):
         reindex(run, {"index": checked("train", [*SMALL, "index=flat_ip"])["index"]})
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from in_process import run_script
 
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.stages import needs_of
 from twotower.runs.run import Run

@@ -25,7 +25,7 @@ from twotower.commands.doors import SWEEP_ONLY
 from twotower.config.errors import InputError
 from twotower.pipeline.again import reindex
 from twotower.pipeline.train import train
-from twotower.reports.tensorboard import Board
+from twotower.reports.tensorboard_run import TensorBoardRun
 
 TINY = [
     "data=synthetic",
@@ -267,7 +267,7 @@ def test_a_run_that_failed_and_was_resumed_ends_well(tmp_path: Path) -> None:
     folder = tmp_path / "default" / "run"
     statuses = []
     for outcome in ("failed", "ok"):
-        with Board(folder) as board:
+        with TensorBoardRun(folder) as board:
             board.start(settings, "index: IVFFlat")
             running = read_hparams(tmp_path)[1]["run"].sessions[0].status
             board.outcome = outcome

@@ -12,7 +12,7 @@ from in_process import run_script
 from numpy.typing import NDArray
 
 from twotower.bundle.read import read_bundle
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.training.callbacks.keep import FINAL
 from twotower.training.checkpoints import read_checkpoint
 from twotower.training.parent import read_parent
@@ -79,7 +79,7 @@ def test_a_random_start_is_no_candidate(tmp_path: Path) -> None:
     assert result["training"]["chosen"] == {}
 
 
-def scattered(self: Svd, log: History, num_items: int, dim: int) -> NDArray[np.float32]:
+def scattered(self: Svd, interactions: Interactions, num_items: int, dim: int) -> NDArray[np.float32]:
     """Return embeddings that say nothing of the items, and are too long to be trained further."""
     return np.random.default_rng(0).standard_normal((num_items, dim)).astype(np.float32)
 

@@ -17,7 +17,7 @@ HISTORY_ITEMS = "history_items.npy"
 HISTORY_TIMES = "history_times.npy"
 HISTORY_EVENTS = "history_events.npy"
 """What was done with each item of histories, where the data say so: its place in `event_words`, from 1."""
-HISTORY_POSITIVE = "history_positive.npy"
+HISTORY_ROLES = "history_roles.npy"
 """Which items of the histories were wanted, where some were only looked at."""
 INDEX = "index.faiss"
 USER_TOWER = "user_tower.onnx"
@@ -27,7 +27,7 @@ HISTORY_VECTORS = "history_vectors.npy"
 HISTORY = (HISTORY_OFFSETS, HISTORY_ITEMS, HISTORY_TIMES)
 FILES = (CONFIG, TOWERS, FEATURES, ENCODED, USERS, ITEMS, ITEM_VECTORS, *HISTORY, INDEX)
 """Every file but the manifest, which lists them."""
-POSSIBLE_FILES = (HISTORY_EVENTS, HISTORY_POSITIVE)
+POSSIBLE_FILES = (HISTORY_EVENTS, HISTORY_ROLES)
 """What a bundle has beside these where the data say more of interactions."""
 EXPORT_FILES = (USER_TOWER, ITEM_TOWER, HISTORY_VECTORS)  # what an exported bundle has beside these
 WEIGHTS = tuple(f"{name}.data" for name in (USER_TOWER, ITEM_TOWER))

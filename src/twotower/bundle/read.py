@@ -20,7 +20,7 @@ from twotower.bundle.tensors import read_towers
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.trust import check_targets
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
 from twotower.features.feature_table import FeatureTable
 from twotower.files.plain_values import read_yaml
@@ -52,7 +52,7 @@ class Bundle:
     user_table: pd.DataFrame
     item_table: pd.DataFrame
     item_label: str | None
-    history: History
+    history: Interactions
     request_time: int
 
 
@@ -105,16 +105,16 @@ def _read(folder: Path, manifest: Manifest, trusted_packages: Collection[str]) -
     )
 
 
-def _read_history(folder: Path, manifest: Manifest) -> History:
+def _read_history(folder: Path, manifest: Manifest) -> Interactions:
     def array(name: str) -> np.ndarray | None:
         return read_array(folder / name, mapped=True) if name in manifest.files else None
 
-    return History(
+    return Interactions(
         read_array(folder / layout.HISTORY_OFFSETS),
         read_array(folder / layout.HISTORY_ITEMS, mapped=True),
         read_array(folder / layout.HISTORY_TIMES, mapped=True),
         events=array(layout.HISTORY_EVENTS),
-        positive=array(layout.HISTORY_POSITIVE),
+        roles=array(layout.HISTORY_ROLES),
     )
 
 
@@ -134,7 +134,7 @@ def _read_index(folder: Path, manifest: Manifest, trusted_packages: Collection[s
     return index
 
 
-def _check_history(folder: Path, manifest: Manifest, history: History) -> None:
+def _check_history(folder: Path, manifest: Manifest, history: Interactions) -> None:
     offsets, items, times = history.offsets, history.items, history.times
     _check_array(folder / layout.HISTORY_OFFSETS, offsets, "int64", (manifest.num_users + 2,))
     _check_array(folder / layout.HISTORY_ITEMS, items, "int32", (len(items) if items.ndim else 0,))
@@ -143,8 +143,8 @@ def _check_history(folder: Path, manifest: Manifest, history: History) -> None:
         _refuse(folder / layout.HISTORY_OFFSETS, f"does not divide the {len(items)} history items")
     if len(items) and (items.min() < 0 or items.max() > manifest.num_items):
         _refuse(folder / layout.HISTORY_ITEMS, f"holds rows outside 0..{manifest.num_items}")
-    if history.positive is not None:
-        _check_array(folder / layout.HISTORY_POSITIVE, history.positive, "bool", items.shape)
+    if history.roles is not None:
+        _check_array(folder / layout.HISTORY_ROLES, history.roles, "int8", items.shape)
     if history.events is not None:
         events, most = history.events, len(manifest.event_words)
         _check_array(folder / layout.HISTORY_EVENTS, events, "int16", items.shape)

@@ -16,7 +16,7 @@ from twotower.bundle import layout
 from twotower.bundle.manifest import list_files, render
 from twotower.config.errors import InputError
 from twotower.data.dataset import RetrievalDataset
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
 from twotower.files.atomic import replace_folder, temporary_folder
 from twotower.files.plain_values import yaml_text
@@ -37,7 +37,7 @@ def write_bundle(
     index: Index,
     item_vectors: np.ndarray,
     dataset: RetrievalDataset,
-    history: History,
+    history: Interactions,
     index_report: Mapping[str, Any],
     request_time: int,
     held_out_interactions: int = 0,
@@ -115,11 +115,11 @@ def _of_requests(settings: Mapping[str, Any], dataset: RetrievalDataset, model: 
     return found
 
 
-def _write_history(folder: Path, history: History) -> list[str]:
+def _write_history(folder: Path, history: Interactions) -> list[str]:
     """Write what users have; returns the names of the files that not every bundle has."""
     for name, values in zip(layout.HISTORY, (history.offsets, history.items, history.times), strict=True):
         np.save(folder / name, np.asarray(values))
-    more = {layout.HISTORY_EVENTS: history.events, layout.HISTORY_POSITIVE: history.positive}
+    more = {layout.HISTORY_EVENTS: history.events, layout.HISTORY_ROLES: history.roles}
     found = {name: values for name, values in more.items() if values is not None}
     for name, values in found.items():
         np.save(folder / name, np.asarray(values))

@@ -63,7 +63,7 @@ class Gathered:
         except InputError as error:
             self.messages.append(str(error))
 
-    def tell(self) -> None:
+    def raise_if_any(self) -> None:
         """Raise one `InputError` with all messages, if there are any; a single one as it stands."""
         found = list(dict.fromkeys(self.messages))
         if len(found) == 1:

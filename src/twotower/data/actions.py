@@ -117,7 +117,7 @@ def _codes(
             event.refuse(wrong, lambda row: f"{event.found(row)} {table}")
     if len(words) > np.iinfo(np.int16).max:
         told.messages.append(
-            f"{event.origin}: column {event.name!r} has {len(words):,} different words; events are few"
+            f"{event.source_path}: column {event.name!r} has {len(words):,} different words; events are few"
         )
         return None, ()
     return np.asarray(pd.Categorical(text, categories=list(words)).codes + 1, dtype=np.int16), words

@@ -3,29 +3,29 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.data.times import SECONDS_A_DAY
 
 
-def ages(log: History) -> NDArray[np.float64]:
+def ages(interactions: Interactions) -> NDArray[np.float64]:
     """Return how much older than the newest of the log each interaction is, in days, [n]."""
-    times = np.asarray(log.times)
+    times = np.asarray(interactions.times)
     found: NDArray[np.float64] = (times.max() - times) / SECONDS_A_DAY
     return found
 
 
-def own_ages(log: History) -> NDArray[np.float64]:
+def own_ages(interactions: Interactions) -> NDArray[np.float64]:
     """Return how much older than its user's newest each interaction is, in days, [n]."""
-    times, ends = np.asarray(log.times), np.asarray(log.offsets)[1:]
-    seconds = np.repeat(times[np.maximum(ends - 1, 0)], log.counts())
+    times, ends = np.asarray(interactions.times), np.asarray(interactions.offsets)[1:]
+    seconds = np.repeat(times[np.maximum(ends - 1, 0)], interactions.counts())
     seconds -= times
     found: NDArray[np.float64] = seconds / SECONDS_A_DAY
     return found
 
 
-def own_shares_since(log: History) -> NDArray[np.float64]:
+def own_shares_since(interactions: Interactions) -> NDArray[np.float64]:
     """Return the share of its user's interactions that comes after each interaction, [n]; 0 of the newest."""
-    counts, ends = log.counts(), np.asarray(log.offsets)[1:]
+    counts, ends = interactions.counts(), np.asarray(interactions.offsets)[1:]
     since = np.repeat(ends, counts) - 1.0
     since -= np.arange(len(since))
     found: NDArray[np.float64] = since / np.repeat(counts, counts)

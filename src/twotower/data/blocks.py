@@ -23,12 +23,12 @@ def blocks(length: int, *mapped: np.ndarray | None, what: str = "") -> Iterator[
 
     If it is long, how far it is is told of `what` is done.
     """
-    with Progress(what, length) as tell:
+    with Progress(what, length) as advance:
         for start in range(0, length, BLOCK_ROWS):
             yield slice(start, min(start + BLOCK_ROWS, length))
             forget(*mapped)
             if what:
-                tell(start + BLOCK_ROWS)
+                advance(start + BLOCK_ROWS)
 
 
 def blocks_of_users(offsets: np.ndarray, *mapped: np.ndarray | None, what: str = "") -> Iterator[slice]:
@@ -40,7 +40,7 @@ def blocks_of_users(offsets: np.ndarray, *mapped: np.ndarray | None, what: str =
         what: likewise.
     """
     start, end = 0, int(offsets[-1])
-    with Progress(what, end) as tell:
+    with Progress(what, end) as advance:
         while start < end:
             last = int(np.searchsorted(offsets, start + BLOCK_ROWS, side="right")) - 1
             stop = int(offsets[last])
@@ -50,7 +50,7 @@ def blocks_of_users(offsets: np.ndarray, *mapped: np.ndarray | None, what: str =
             forget(*mapped)
             start = stop
             if what:
-                tell(stop)
+                advance(stop)
 
 
 def forget(*arrays: np.ndarray | None) -> None:

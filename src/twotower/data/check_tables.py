@@ -61,9 +61,9 @@ def checked(
     frames: dict[str, Any] = {}
     for table, key in ENTITIES.items():
         frames[table], columns[key] = _checked_entities(tables, table, key, told, table in may_lack)
-        told.messages += needs(table, frames[table], tables.origin(table))
+        told.messages += needs(table, frames[table], tables.source_path(table))
     actions = _checked_actions(tables, needs, meaning, told)
-    told.tell()
+    told.raise_if_any()
     return _without_ignored(
         replace(tables, interactions=tables.interactions.assign(**columns), actions=actions, **frames)
     )
@@ -94,9 +94,9 @@ def checked_beside(
         distinct = pd.DataFrame({key: pd.Series(ids[table], index=index)})
         of_table = replace(tables, interactions=distinct, counted="ids in all")
         frames[table], _ = _checked_entities(of_table, table, key, told, table in may_lack)
-        told.messages += needs(table, frames[table], tables.origin(table))
+        told.messages += needs(table, frames[table], tables.source_path(table))
     actions = _checked_actions(tables, needs, meaning, told)
-    told.tell()
+    told.raise_if_any()
     return replace(tables, actions=actions, **frames)
 
 
@@ -108,7 +108,7 @@ def _checked_actions(tables: Tables, needs: Needs, meaning: Meaning, told: Gathe
     )
     if tables.context:
         context = tables.interactions[list(tables.context)]
-        told.messages += needs("context", context, tables.origin("interactions"))
+        told.messages += needs("context", context, tables.source_path("interactions"))
     return actions_of(label, weight, event, meaning, told)
 
 
@@ -138,12 +138,12 @@ def _check_columns(tables: Tables, told: Gathered) -> None:
     }.items():
         columns = getattr(tables, table).columns
         problem = missing_columns(columns, needed) if table == "interactions" or len(columns) else None
-        told.messages += [f"{tables.origin(table)}: {problem}"] if problem else []
+        told.messages += [f"{tables.source_path(table)}: {problem}"] if problem else []
     if len(tables.interactions) == 0:
         told.messages.append(
-            f"{tables.origin('interactions')}: holds no interactions; at least one is needed"
+            f"{tables.source_path('interactions')}: holds no interactions; at least one is needed"
         )
-    told.tell()
+    told.raise_if_any()
 
 
 def _checked_entities(
@@ -180,7 +180,7 @@ def _check_known(
     named.refuse(
         np.arange(len(log_ids)) < int(len(ids) > 0 and kind != known),  # the first row speaks for its column
         lambda row: (
-            f"holds {kind} ({quoted(log_ids.iloc[row])}), but {entities.name!r} in {entities.origin} "
+            f"holds {kind} ({quoted(log_ids.iloc[row])}), but {entities.name!r} in {entities.source_path} "
             f"holds {known} ({quoted(ids.iloc[0])}); make both of one type"
         ),
     )
@@ -193,7 +193,7 @@ def _check_known(
     named.refuse(
         unknown,
         lambda row: (
-            f"{quoted(log_ids.iloc[row])} is not in {entities.origin} ({log_ids[unknown].nunique()} "
+            f"{quoted(log_ids.iloc[row])} is not in {entities.source_path} ({log_ids[unknown].nunique()} "
             f"such ids in all); {remedy}"
         ),
     )

@@ -18,14 +18,14 @@ def quoted(value: Any) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """A column of a file (`origin`); a named index says where its rows come from ("line" 7).
+    """A column of a file (`source_path`); a named index says where its rows come from ("line" 7).
 
     `pieces` are (number of rows before it, name) of each file where they are many, `counted` what rows are,
     and `before` the number of rows that precede these in their file.
     """
 
     values: "pd.Series[Any]"
-    origin: str
+    source_path: str
     name: str
     pieces: Sequence[tuple[int, str]] = ()
     counted: str = "rows in all"
@@ -53,7 +53,7 @@ class Column:
         if wrong.any():
             position, number = int(wrong.argmax()), int(wrong.sum())
             rows = f" ({number:,} such {self.counted})" if number > 1 else ""
-            place = f"{self.origin}: column {self.name!r}, {self.place(position)}"
+            place = f"{self.source_path}: column {self.name!r}, {self.place(position)}"
             raise InputError(f"{place}: {say(position)}{rows}{remedy}")
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from twotower.data.blocks import blocks_of_users
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.data.tables import ITEM_ID
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.plain_values import fingerprint_of
@@ -60,7 +60,7 @@ class Holdout:
     target_offsets: np.ndarray
     target_items: np.ndarray
     request_times: np.ndarray
-    history: History
+    history: Interactions
     context: np.ndarray | None = None
     labelled: Labelled | None = None
     repeats: bool = False
@@ -96,7 +96,7 @@ class RetrievalDataset:
             None where it is not kept.
         fingerprint: of all values above but the audit, wherever they come from.
         feature_files: `side.feature` -> SHA-256 of the files that a feature reads; see `identity`.
-        origins: "interactions", "users", "items" -> file or source name, for messages.
+        source_paths: "interactions", "users", "items" -> file or source name, for messages.
         repeats: whether what a user has may be a target, and so may be recommended.
         has_times: whether the times of its logs are times; otherwise they are places in an order.
         context_table: what requests were made in; row r is position r - 1; None: nothing is known of that.
@@ -108,18 +108,18 @@ class RetrievalDataset:
     item_label: str | None
     users: Vocabulary
     items: Vocabulary
-    train: History
-    train_and_valid: History
+    train: Interactions
+    train_and_valid: Interactions
     valid: Holdout
     open_test: Callable[[], Holdout]
     audit: Audit
     fingerprint: str
-    origins: Mapping[str, str] = field(default_factory=dict)
+    source_paths: Mapping[str, str] = field(default_factory=dict)
     has_times: bool = True
     repeats: bool = False
     context_table: pd.DataFrame | None = None
     events: tuple[str, ...] = ()
-    open_whole: Callable[[], History] | None = None
+    open_whole: Callable[[], Interactions] | None = None
     feature_files: Mapping[str, str] = field(default_factory=dict)
 
     @property

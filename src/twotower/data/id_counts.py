@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.log_files import Ids
+from twotower.data.interaction_files import Ids
 
 SPAN_A_ROW = 1 / 4
 LEAST_SPAN = 2**20

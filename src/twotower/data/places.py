@@ -71,11 +71,11 @@ def places_of(setting: str | Sequence[str]) -> list[Place]:
     return found
 
 
-def origin_of(setting: str | Sequence[str]) -> str:
+def source_path_of(setting: str | Sequence[str]) -> str:
     """Return what messages call the files that a setting names."""
     if isinstance(setting, str):
         return setting if is_address(setting) else str(Path(setting))
-    return origin_of(setting[0]) if len(setting) == 1 else f"{setting[0]} and {len(setting) - 1} more"
+    return source_path_of(setting[0]) if len(setting) == 1 else f"{setting[0]} and {len(setting) - 1} more"
 
 
 def digest_of(place: Place) -> str:

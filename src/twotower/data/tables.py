@@ -29,7 +29,7 @@ class Tables:
         users: `user_id`, unique, and feature columns; holds every user of the interactions. Without any
             column: the users of the interactions, without features.
         items: `item_id`, unique, and feature columns; ditto. The catalogue.
-        origins: "interactions", "users", "items" -> file name, for messages.
+        source_paths: "interactions", "users", "items" -> file name, for messages.
         item_label: the column of `items` that names an item for people.
         file_columns: `user_id` and so on -> the column's name in the files, where it differs.
         from_csv: tables whose ids are text only because CSV has no types.
@@ -44,7 +44,7 @@ class Tables:
     interactions: pd.DataFrame
     users: pd.DataFrame = field(default_factory=pd.DataFrame)
     items: pd.DataFrame = field(default_factory=pd.DataFrame)
-    origins: Mapping[str, str] = field(default_factory=dict)
+    source_paths: Mapping[str, str] = field(default_factory=dict)
     item_label: str | None = None
     file_columns: Mapping[str, str] = field(default_factory=dict)
     timestamp_unit: TimestampUnit = "s"
@@ -56,16 +56,16 @@ class Tables:
     pieces: Sequence[tuple[int, str]] = ()
     counted: str = "rows in all"
 
-    def origin(self, table: str) -> str:
+    def source_path(self, table: str) -> str:
         """Return where "interactions", "users" or "items" come from."""
-        return self.origins.get(table, self.origins.get("interactions", "interactions"))
+        return self.source_paths.get(table, self.source_paths.get("interactions", "interactions"))
 
     def column(self, table: str, key: str) -> Column:
         """Return a column of "interactions", "users" or "items" as messages name it."""
         values, name = getattr(self, table)[key], self.file_columns.get(key, key)
         if table != "interactions":
-            return Column(values, self.origin(table), name)
-        return Column(values, self.origin(table), name, self.pieces, self.counted)
+            return Column(values, self.source_path(table), name)
+        return Column(values, self.source_path(table), name, self.pieces, self.counted)
 
 
 def missing_columns(columns: Iterable[str], needed: Iterable[str]) -> str | None:
@@ -83,12 +83,9 @@ def missing_columns(columns: Iterable[str], needed: Iterable[str]) -> str | None
 
 ENTITIES = {"users": USER_ID, "items": ITEM_ID}  # table -> its key
 Needs = Callable[[str, pd.DataFrame, str], Iterable[str]]
-"""("users" or "items", that table, its origin) -> what is wrong with the columns that somebody needs of it.
-
-The table lacks its key where that is at fault itself.
-"""
+"""(table name, table, source path) -> messages about required columns; without the key if it is wrong."""
 
 
-def no_needs(table: str, frame: pd.DataFrame, origin: str) -> Iterable[str]:
+def no_needs(table: str, frame: pd.DataFrame, source_path: str) -> Iterable[str]:
     """Find nothing wrong: nobody needs any column."""
     return ()

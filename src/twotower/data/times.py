@@ -55,27 +55,27 @@ def checked_times(column: Column, unit: TimestampUnit) -> "pd.Series[Any]":
     return pd.Series(seconds.astype(np.int64), index=column.values.index)
 
 
-def oddity_of_times(column: Column) -> str | None:
+def warning_of_times(column: Column) -> str | None:
     """Return what to warn of, if anything: a gap, a span or a place in time that cannot be.
 
     Each of the times could be; units were mixed or mistaken.
     """
     times = column.values.to_numpy(dtype=np.int64)
-    return oddity_of_log(column, times, lambda: [times])
+    return warning_of_unsorted_times(column, times, lambda: [times])
 
 
-def oddity_of_log(
+def warning_of_unsorted_times(
     column: Column, times: NDArray[np.int64], in_row_order: Callable[[], Iterable[np.ndarray]]
 ) -> str | None:
-    """Return what `oddity_of_times` does, of a log whose order is another than that of its rows.
+    """Return what `warning_of_times` does, of a log whose order is another than that of its rows.
 
     Args:
         column: as messages name it; its values are not asked for.
         times: unix seconds, in any order.
         in_row_order: gives them again, batch by batch.
     """
-    text = _oddity(column, times, in_row_order)
-    return f"{column.origin}: column {column.name!r}: {text}" if text else None
+    text = _implausible(column, times, in_row_order)
+    return f"{column.source_path}: column {column.name!r}: {text}" if text else None
 
 
 def _numbers(values: "pd.Series[Any]") -> np.ndarray:
@@ -108,7 +108,7 @@ def _out_of_range(value: int) -> str:
     return f"expected unix seconds between 1970-01-02 and 2100, found {value}{hint}"
 
 
-def _oddity(
+def _implausible(
     column: Column, times: NDArray[np.int64], in_row_order: Callable[[], Iterable[np.ndarray]]
 ) -> str | None:
     first, last = lowest(times), highest(times)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from twotower.data.dataset import Holdout, RetrievalDataset
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.data.tables import ITEM_ID
 from twotower.evaluation.content import content_of
 from twotower.evaluation.evaluator import Evaluator
@@ -69,7 +69,7 @@ def _best(
     return rows
 
 
-def _taken_by(users: np.ndarray, history: History, num_items: int) -> sparse.csr_array:
+def _taken_by(users: np.ndarray, history: Interactions, num_items: int) -> sparse.csr_array:
     """Return how often users [B] took each item, [B, N]: a multiple of the mean, which ranks alike."""
     positions, rows = history.flat(users)
     counts = np.ones(len(rows), dtype=np.float32)

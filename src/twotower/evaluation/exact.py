@@ -1,7 +1,7 @@
 """Towers evaluated by exact search: what `result.json` says of them."""
 
 from twotower.data.dataset import Holdout
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.labelled import scored_labels
 from twotower.evaluation.predict import encode_catalogue, rank_all
@@ -10,7 +10,7 @@ from twotower.towers.two_tower import TwoTower
 
 
 def evaluate_towers(
-    model: TwoTower, holdout: Holdout, evaluator: Evaluator, log: History, temperature: float
+    model: TwoTower, holdout: Holdout, evaluator: Evaluator, interactions: Interactions, temperature: float
 ) -> Report:
     """Evaluate towers by exact search.
 
@@ -18,10 +18,10 @@ def evaluate_towers(
         model: the towers.
         holdout: the split.
         evaluator: what is measured.
-        log: what came before the holdout; says what is popular or cold.
+        interactions: what came before the holdout; says what is popular or cold.
         temperature: see `scored_labels`.
     """
     items = encode_catalogue(model)
     _, top = rank_all(model, items, holdout, evaluator.max_k, evaluator.filters_seen(holdout), "evaluation")
     scored = scored_labels(model, items, holdout, temperature) if evaluator.label_metrics else None
-    return evaluator.evaluate(top, holdout, item_popularity(log, len(items)), scored)
+    return evaluator.evaluate(top, holdout, item_popularity(interactions, len(items)), scored)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.ranking import seen_pairs
 from twotower.evaluation.top_k import ExactSearch
 from twotower.towers.two_tower import TwoTower
@@ -41,7 +41,7 @@ def encode_holdout(model: TwoTower, holdout: Holdout, positions: np.ndarray) -> 
 @torch.inference_mode()
 def encode_at(
     model: TwoTower,
-    history: History,
+    history: Interactions,
     users: np.ndarray,
     request_times: np.ndarray,
     context: np.ndarray | None = None,
@@ -94,8 +94,8 @@ def rank_all(
     every, search = np.arange(len(holdout.users)), ExactSearch(items)
     chunks = np.split(every, range(RANKED_AT_ONCE, len(every), RANKED_AT_ONCE))
     found = []
-    with Progress(f"{why}: ranking the catalogue for users", len(every)) as tell:
+    with Progress(f"{why}: ranking the catalogue for users", len(every)) as advance:
         for chunk in chunks:
             found.append(top_rows(model, search, holdout, chunk, k, filter_seen))
-            tell(int(chunk.max(initial=-1)) + 1)
+            advance(int(chunk.max(initial=-1)) + 1)
     return torch.cat([users for users, _ in found]), np.concatenate([rows for _, rows in found])

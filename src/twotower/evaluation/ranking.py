@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.dataset import Holdout
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.candidates import Pairs
 from twotower.evaluation.user_values import UserValues, means_of, user_values
 from twotower.index.exact import contains
@@ -52,14 +52,14 @@ def rank(top_rows: np.ndarray, targets: Targets, popularity: np.ndarray) -> Rank
     return Ranking(items, contains(targets.keys, keys), targets.counts(), targets.num_items, popularity)
 
 
-def item_popularity(train: History, num_items: int) -> NDArray[np.int64]:
+def item_popularity(train: Interactions, num_items: int) -> NDArray[np.int64]:
     """Return the positive train interactions of each item row, int64 [N + 1]; row 0 counts none."""
     counts = np.bincount(train.positives.items, minlength=num_items + 1)
     counts[0] = 0
     return counts
 
 
-def seen_pairs(history: History, users: np.ndarray) -> Pairs:
+def seen_pairs(history: Interactions, users: np.ndarray) -> Pairs:
     """Return (position in `users`, item row) of everything these users have, as positives of their history.
 
     Positions ascend; an item a user had twice appears twice.

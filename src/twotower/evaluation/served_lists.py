@@ -12,7 +12,7 @@ from torch import Tensor
 
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.candidates import Pairs
 from twotower.evaluation.evaluator import Evaluator, Report, joined
 from twotower.evaluation.predict import encode_catalogue, encode_every_user
@@ -26,7 +26,7 @@ VALUES_AT_ONCE = 2**24  # of candidates' vectors; as float32 they are 64 MiB
 
 
 def evaluate_index(
-    model: TwoTower, index: Index, holdout: Holdout, evaluator: Evaluator, log: History
+    model: TwoTower, index: Index, holdout: Holdout, evaluator: Evaluator, interactions: Interactions
 ) -> Report:
     """Evaluate what a service over this index returns, for each k a request for k items.
 
@@ -37,10 +37,10 @@ def evaluate_index(
         index: over their item vectors, search arguments set.
         holdout: the split.
         evaluator: what is measured.
-        log: what came before the holdout; says what is popular or cold.
+        interactions: what came before the holdout; says what is popular or cold.
     """
     items, users = encode_catalogue(model).cpu(), torch.from_numpy(encode_every_user(model, holdout))
-    popularity, excluded = item_popularity(log, len(items)), evaluator.excluded(holdout)
+    popularity, excluded = item_popularity(interactions, len(items)), evaluator.excluded(holdout)
     tops = {k: served_top(index, items, users, k, excluded) for k in evaluator.ks}
     return joined([evaluator.at(k).evaluate(top, holdout, popularity) for k, top in tops.items()])
 
@@ -75,10 +75,10 @@ def served_top(
         firsts = np.repeat(ends[group] - np.cumsum(sizes), sizes)
         return np.repeat(np.arange(len(group)), sizes), rows[firsts + np.arange(sizes.sum())]
 
-    with Progress("index: recommending to users", num_users) as tell:
+    with Progress("index: recommending to users", num_users) as advance:
         num_done = 0
         for group in _groups(np.where(is_scanned, 0, wanted), items.shape[1]):
-            tell(num_done)
+            advance(num_done)
             num_done += len(group)
             found = index.search(users[group].numpy(), int(wanted[group].max())).rows.copy()
             found[np.arange(found.shape[1]) >= wanted[group][:, None]] = 0

@@ -110,12 +110,12 @@ class Feature(Component, ABC):
         """
         return nn.Identity()
 
-    def faults(self, values: pd.Series, origin: str) -> list[str]:
+    def faults(self, values: pd.Series, source_path: str) -> list[str]:
         """Return why this feature cannot use a column [n]: values are missing, or not what is expected.
 
         Reads every row, of train or not; a named index is quoted in place of the row number.
         """
-        column, told = Column(values, origin, self.column), Gathered(origin)
+        column, told = Column(values, source_path, self.column), Gathered(source_path)
         absent = values.isna().to_numpy()
         wrong = np.zeros(len(values), dtype=np.bool_)
         wrong[~absent] = self._wrong(values[~absent])
@@ -128,23 +128,23 @@ class Feature(Component, ABC):
             column.refuse(wrong, lambda row: f"{expected} {quoted(values.iloc[row])}", remedy)
         return told.messages
 
-    def check(self, values: pd.Series, origin: str) -> None:
+    def check(self, values: pd.Series, source_path: str) -> None:
         """Refuse a column this feature cannot use (an InputError); see `faults`."""
-        Gathered(origin, self.faults(values, origin)).tell()
+        Gathered(source_path, self.faults(values, source_path)).raise_if_any()
 
-    def fit(self, values: pd.Series, origin: str) -> None:
+    def fit(self, values: pd.Series, source_path: str) -> None:
         """Learn from the values [n] of train entities only; refuses them as `check` does."""
-        self.check(values, origin)
+        self.check(values, source_path)
         self.state = self._learn(values)
 
-    def grow(self, values: pd.Series, origin: str) -> None:
+    def grow(self, values: pd.Series, source_path: str) -> None:
         """Go on from a fitted state with the values [n] of more train entities; refuses them as `check` does.
 
         What was learned stays, and known values keep their rows. New ones get rows behind them: an encoder's
         tables have these rows more and are else as they were, and a new row that equals row 0 (unknown)
         changes no embedding.
         """
-        self.check(values, origin)
+        self.check(values, source_path)
         self.state = self._grown(values)
 
     def encode(self, values: Values) -> Tensor:

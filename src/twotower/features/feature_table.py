@@ -47,7 +47,7 @@ class FeatureTable(nn.Module):
         features: dict[str, Feature],
         table: pd.DataFrame,
         train_rows: npt.NDArray[Any],
-        origin: str,
+        source_path: str,
         grow: bool = False,
     ) -> "FeatureTable":
         """Fit features on train rows (from 1), or let fitted ones grow by them; then encode every row.
@@ -55,14 +55,14 @@ class FeatureTable(nn.Module):
         The entity of row r is at position r - 1; the id column, if any, names rows in messages. An InputError
         says which name or column is not usable, or which row (of train or not) holds a bad value.
         """
-        Gathered(origin, column_faults(features, table, origin)).tell()
+        Gathered(source_path, column_faults(features, table, source_path)).raise_if_any()
         encoded = {}
         for name, feature in _tabled(features).items():
-            values = _column(table, name, feature, origin)
+            values = _column(table, name, feature, source_path)
             learn = (
                 feature.grow if grow else feature.fit
             )  # which kinds may override, so rows are checked again
-            learn(values.iloc[np.asarray(train_rows) - 1], origin)
+            learn(values.iloc[np.asarray(train_rows) - 1], source_path)
             encoded[name] = feature.encode(values)
         return cls(features, encoded, len(table))
 
@@ -124,36 +124,37 @@ def _tabled(features: Mapping[str, Feature]) -> dict[str, Feature]:
     return {name: feature for name, feature in features.items() if not isinstance(feature, TimeFeature)}
 
 
-def column_faults(features: Mapping[str, Feature], table: pd.DataFrame, origin: str) -> list[str]:
+def column_faults(features: Mapping[str, Feature], table: pd.DataFrame, source_path: str) -> list[str]:
     """Return all that keeps features from using a table: their names, its columns, the values of any row.
 
     Where the key of users or items is at fault it is not there, and nothing is said of that.
     """
-    told = Gathered(origin)
+    told = Gathered(source_path)
     for name, feature in _tabled(features).items():
         with told.refusals():
             check_name(name, feature.config)
             if feature.column in table.columns or feature.column not in KEYS:
-                told.messages += feature.faults(_column(table, name, feature, origin), origin)
+                told.messages += feature.faults(_column(table, name, feature, source_path), source_path)
     return list(dict.fromkeys(told.messages))
 
 
-def files_digests(features: Mapping[str, Feature], table: pd.DataFrame, origin: str) -> dict[str, str]:
+def files_digests(features: Mapping[str, Feature], table: pd.DataFrame, source_path: str) -> dict[str, str]:
     """Return feature name -> SHA-256 of the content of the files it reads, for each that reads any."""
     digests = {
-        name: feature.files_digest(_column(table, name, feature, origin))
+        name: feature.files_digest(_column(table, name, feature, source_path))
         for name, feature in _tabled(features).items()
     }
     return {name: digest for name, digest in digests.items() if digest is not None}
 
 
-def _column(table: pd.DataFrame, name: str, feature: Feature, origin: str) -> pd.Series:
+def _column(table: pd.DataFrame, name: str, feature: Feature, source_path: str) -> pd.Series:
     """Return a feature's column, its index named after the id so that messages can quote it."""
     if feature.column not in table.columns:
         columns = [str(column) for column in table.columns]
         near = listed(get_close_matches(feature.column, columns, n=3) or columns)
         raise InputError(
-            f"{origin}: feature {name!r} needs column {feature.column!r}, which is not there; there is {near}"
+            f"{source_path}: feature {name!r} needs column {feature.column!r}, which is missing; "
+            f"the columns are {near}"
         )
     values: pd.Series = table[feature.column]
     key = next((key for key in KEYS if key in table.columns), None)

@@ -90,17 +90,17 @@ def tune(index: Index, truth: Truth) -> list[OperatingPoint]:
     of the best recall is set. `truth` is of held-out queries, not those of the check.
     """
     given, target_recall = index.search_args, index.config.target_recall
-    with Progress("index: tuning", sum(sum(each.values()) for each in search_grid(index))) as tell:
-        points = _measured(index, truth, tell)
+    with Progress("index: tuning", sum(sum(each.values()) for each in search_grid(index))) as advance:
+        points = _measured(index, truth, advance)
     fixed = all(getattr(index.config, name, None) is not None for name in given)
     index.set_search_args(given if fixed else chosen_point(points, target_recall).search_args)
     return points
 
 
-def _measured(index: Index, truth: Truth, tell: Callable[[int], None]) -> list[OperatingPoint]:
+def _measured(index: Index, truth: Truth, advance: Callable[[int], None]) -> list[OperatingPoint]:
     points, effort = [], 0
     for search_args in search_grid(index):
-        tell(effort)
+        advance(effort)
         effort += sum(search_args.values())
         index.set_search_args(search_args)
         with single_thread():

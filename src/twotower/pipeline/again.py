@@ -17,8 +17,8 @@ from twotower.pipeline.quality import (
     through_index,
 )
 from twotower.pipeline.run_config import problems_of
-from twotower.pipeline.stages import begun, conclude, finish, index_model, save_bundle
-from twotower.runs import record
+from twotower.pipeline.stages import finalize, finish, index_model, open_run, save_bundle
+from twotower.runs import sections
 from twotower.runs.result import Result, ending_of, read_result
 from twotower.runs.run import Run, run_folder
 
@@ -38,14 +38,14 @@ def reindex(
     """
     before, run, bundle = run_beside(source, changes, overrides, trusted)
     model = bundle.model
-    with begun(run, before, BEGINS_ANEW) as job:
+    with open_run(run, before, BEGINS_ANEW) as job:
         indexed = index_model(job, model)
         known = quality_of(job, source, before)
         exact = known
         if exact is None:
             exact = evaluate_on_test(job, model, None, temperature_of(before, run.settings))
-            exact = exact._replace(record=record.valid_figures(before, exact.record))
-        result = before.plain(*record.OF_TOWERS) | through_index(job, model, indexed.index, exact)
+            exact = exact._replace(record=sections.valid_figures(before, exact.record))
+        result = before.plain(*sections.OF_TOWERS) | through_index(job, model, indexed.index, exact)
         result |= {"training_reused_from": str(source)} | measure_cold_start(job, model)
         save_bundle(job, model, indexed)
         result |= {} if known else evaluate_baselines(job, model)
@@ -65,7 +65,7 @@ def reevaluate(
     """
     before, run, bundle = run_beside(source, changes, overrides, trusted)
     model = bundle.model
-    with begun(run, before, BEGINS_ANEW) as job:
+    with open_run(run, before, BEGINS_ANEW) as job:
         # After a refit these towers have seen the validation split; its figures are then the first phase's.
         seen = before.training.refit
         dataset, temperature = job.dataset, temperature_of(before, run.settings)
@@ -74,9 +74,9 @@ def reevaluate(
         )
         exact = evaluate_on_test(job, model, valid, temperature)
         quality = through_index(job, model, bundle.index, exact) | evaluate_baselines(job, model)
-        result = before.plain(*record.OF_TOWERS, "index") | record.valid_figures(before, quality)
+        result = before.plain(*sections.OF_TOWERS, "index") | sections.valid_figures(before, quality)
         result |= {"training_reused_from": str(source)}
-        return conclude(job, result | measure_cold_start(job, model))
+        return finalize(job, result | measure_cold_start(job, model))
 
 
 def temperature_of(before: Result, settings: Mapping[str, Any]) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from twotower.data.dataset import Holdout, RetrievalDataset
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines import run
 from twotower.evaluation.baselines.budget import Budget
 from twotower.evaluation.baselines.kept import KeptLists
@@ -22,7 +22,7 @@ from twotower.evaluation.served_lists import evaluate_index
 from twotower.features.feature_table import FeatureTable
 from twotower.index.index import Index
 from twotower.pipeline.stages import Job, holds_items_out
-from twotower.runs import record
+from twotower.runs import sections
 from twotower.runs.result import TEST_EXACT, Result
 from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 from twotower.towers.two_tower import TwoTower
@@ -49,7 +49,7 @@ def evaluate_on_test(job: Job, model: TwoTower, valid: Report | None, temperatur
     """
     dataset = job.dataset
     test = evaluate_towers(model, dataset.test, job.evaluator, dataset.train_and_valid, temperature)
-    return Quality(record.quality_record(valid, test), _with_user_ids(test, dataset))
+    return Quality(sections.quality_record(valid, test), _with_user_ids(test, dataset))
 
 
 def evaluate_baselines(job: Job, model: TwoTower) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def evaluate_baselines(job: Job, model: TwoTower) -> dict[str, Any]:
     ]
     none = pd.read_parquet(job.run.folder / PER_USER).head(0).assign(baseline="")
     job.run.write_table(PER_USER_BASELINES, pd.concat(of_baselines or [none], ignore_index=True))
-    return record.baselines_record(baselines)
+    return sections.baselines_record(baselines)
 
 
 def quality_of(job: Job, source: Path, before: Result) -> Quality | None:
@@ -82,7 +82,7 @@ def quality_of(job: Job, source: Path, before: Result) -> Quality | None:
     names = map(str, per_user.columns)
     exact = {name: name.removeprefix(OF_EXACT) for name in names if name.startswith(OF_EXACT)}
     per_user = per_user.drop(columns=[*exact.values()]).rename(columns=exact)
-    return Quality(record.by_exact_search(before.plain(*record.QUALITY)), per_user)
+    return Quality(sections.by_exact_search(before.plain(*sections.QUALITY)), per_user)
 
 
 def through_index(job: Job, model: TwoTower, index: Index, exact: Quality) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def through_index(job: Job, model: TwoTower, index: Index, exact: Quality) -> di
         by_exact_search = per_user.drop(columns="user_id").add_prefix(OF_EXACT)
         per_user = pd.concat([_with_user_ids(served, dataset), by_exact_search], axis=1)
     job.run.write_table(PER_USER, per_user)
-    return record.through_index(exact.record, served)
+    return sections.through_index(exact.record, served)
 
 
 def run_all_baselines(job: Job, items: FeatureTable) -> dict[str, BaselineReports]:
@@ -114,9 +114,11 @@ def run_all_baselines(job: Job, items: FeatureTable) -> dict[str, BaselineReport
     minutes, configs = job.config.baselines.minutes, job.config.baselines.by_name
     budget = Budget(60 * minutes)
 
-    def run_on(name: str, holdout: Holdout, log: History, budget: Budget) -> BaselineReports:
+    def run_on(name: str, holdout: Holdout, interactions: Interactions, budget: Budget) -> BaselineReports:
         kept = _kept_lists(job, name)
-        return run_baselines(configs, job.evaluator, holdout, log, len(dataset.items), kept, items, budget)
+        return run_baselines(
+            configs, job.evaluator, holdout, interactions, len(dataset.items), kept, items, budget
+        )
 
     valid = run_on("valid", dataset.valid, dataset.train, budget.half())
     configs = {name: config for name, config in configs.items() if name not in valid.out_of_time}

@@ -55,7 +55,7 @@ def rerun(source: Path, trusted_packages: Collection[str] = (), console: str | N
         names = changed_keys(before.data.feature_files, after.data.feature_files)
         changed.append(f"features: the content of the files that {names} read")
     unequal = not_reproduced(before, after, source, folder)
-    told = after.having(rerun_of=str(source), reproduced=not unequal, changed_since=changed)
+    told = after.update(rerun_of=str(source), reproduced=not unequal, changed_since=changed)
     write_result(folder, told)
     _tell(screen, len(after.metrics), unequal, changed)
     return FAILED if unequal else DONE

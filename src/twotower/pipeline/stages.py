@@ -16,7 +16,8 @@ from twotower.config.errors import InputError
 from twotower.config.exits import DONE, INDEX_REJECTED
 from twotower.config.problems import raise_problems
 from twotower.config.run_keys import CONTINUE
-from twotower.data.build import WARNING, audit_table, build_dataset
+from twotower.data.audit import WARNING, audit_table
+from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import RetrievalDataset
 from twotower.data.tables import Needs
 from twotower.evaluation.baselines.run import request_time
@@ -28,8 +29,8 @@ from twotower.pipeline.run_config import RunConfig
 from twotower.pipeline.tour import take_tour
 from twotower.reports.console.choose import console_of
 from twotower.reports.console.console import Console
-from twotower.reports.tensorboard import Board
-from twotower.runs import record
+from twotower.reports.tensorboard_run import TensorBoardRun
+from twotower.runs import sections
 from twotower.runs.behind import behind, to_try
 from twotower.runs.fingerprint import changed_keys, flat
 from twotower.runs.result import Result, write_result
@@ -49,7 +50,7 @@ class Job:
 
     run: Run
     config: RunConfig
-    board: Board
+    board: TensorBoardRun
     tracker: Tracker
     console: Console
     dataset: RetrievalDataset
@@ -57,7 +58,7 @@ class Job:
 
 
 @contextlib.contextmanager
-def begun(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> Iterator[Job]:
+def open_run(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> Iterator[Job]:
     """Own a run's folder, load and split its data, print the audit, check what depends on the catalogue.
 
     Args:
@@ -68,7 +69,7 @@ def begun(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> Iter
     config = RunConfig.of(run.settings)
     console = console_of(config.console)
     tracker = (config.tracker or TensorBoard.Config()).build(run.folder)
-    with run.recorded(console.handler(), remedy), Board(run.folder) as board, tracker:
+    with run.recorded(console.handler(), remedy), TensorBoardRun(run.folder) as board, tracker:
         board.start(run.settings, run.config_text(), run.overrides)
         tracker.start(flat(run.settings))
         cache = Path(config.output_root) / ".cache"
@@ -76,7 +77,7 @@ def begun(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> Iter
         source, split = config.data.build(), config.split.build()
         dataset = build_dataset(source, split, cache, anew=not config.cache, needs=needs)
         dataset = config.features.with_files(dataset)
-        run.known = run.known.having(**record.identity(run.settings, dataset.identity, run.overrides))
+        run.known = run.known.update(**sections.identity(run.settings, dataset.identity, run.overrides))
         if before is not None and before.data.fingerprint != dataset.fingerprint:
             raise InputError(
                 "data: not what these towers were trained on (content or split has changed, or the run is of "
@@ -100,7 +101,7 @@ def begun(run: Run, before: Result | None = None, remedy: str = GOES_ON) -> Iter
             # Where nothing is trained, other metrics need not hold the one that chose the epoch.
             raise_problems(each for each in found if before is None or each.key != "trainer.monitor")
         ways = (before.higher_is_better if before else {}) | config.metrics.higher_is_better()
-        run.known = run.known.having(data=record.data_record(dataset, seen_filter), higher_is_better=ways)
+        run.known = run.known.update(data=sections.data_record(dataset, seen_filter), higher_is_better=ways)
         yield Job(run, config, board, tracker, console, dataset, config.metrics.build())
 
 
@@ -119,9 +120,9 @@ def refuse_changed_files(job: Job) -> None:
 def needs_of(features: FeaturesConfig) -> Needs:
     """Return what the features of a configuration need of the tables."""
 
-    def needs(table: str, frame: pd.DataFrame, origin: str) -> list[str]:
+    def needs(table: str, frame: pd.DataFrame, source_path: str) -> list[str]:
         choices = {"users": features.user, "items": features.item, "context": features.context}[table]
-        return column_faults({name: choice.build(1) for name, choice in choices.items()}, frame, origin)
+        return column_faults({name: choice.build(1) for name, choice in choices.items()}, frame, source_path)
 
     return needs
 
@@ -165,7 +166,7 @@ def finish(job: Job, indexed: Indexed, result: Mapping[str, Any]) -> int:
     job.board.projector(indexed.vectors, dataset.item_names())
     steps = take_tour(job.config.tour, job.run, result.get("curves", {}), dataset.user_table)
     told = [{"step": step.name, **step.fields} for step in steps]
-    status = conclude(job, {**result, "index": report} | ({"tour": told} if told else {}))
+    status = finalize(job, {**result, "index": report} | ({"tour": told} if told else {}))
     for step in steps:
         job.console.step(step.name, step.lines, step.fields)
     return status
@@ -186,16 +187,16 @@ def _known_in_service(job: Job) -> dict[str, Any]:
     return {"history": history, "request_time": int(history.times.max()) + 1}
 
 
-def conclude(job: Job, result: Mapping[str, Any]) -> int:
+def finalize(job: Job, result: Mapping[str, Any]) -> int:
     """Write `result.json` and TensorBoard's final figures, print the table; returns the exit status."""
     ok = result["index"]["ok"]
     run = job.run
-    final = record.ended(run.known, "ok" if ok else "index_rejected", run.seconds(), **result)
+    final = sections.ended(run.known, "ok" if ok else "index_rejected", run.seconds(), **result)
     warn_if_behind(job, final)
     if (found := detectable(run.folder, final)) is not None:
-        final = final.having(detectable=found.plain())
+        final = final.update(detectable=found.plain())
         say_detectable(found)
-    tell(job, final)
+    report_result(job, final)
     return DONE if ok else INDEX_REJECTED
 
 
@@ -219,7 +220,7 @@ def say_detectable(found: Detectable) -> None:
         LOG.info("%s", found)
 
 
-def tell(job: Job, result: Result) -> None:
+def report_result(job: Job, result: Result) -> None:
     """Record how a run ended, and show it."""
     job.board.result(result)
     job.tracker.status = result.status

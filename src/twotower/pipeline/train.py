@@ -25,14 +25,14 @@ from twotower.pipeline.quality import (
 from twotower.pipeline.run_config import problems_of
 from twotower.pipeline.stages import (
     Job,
-    begun,
     finish,
     index_model,
+    open_run,
     refuse_changed_files,
+    report_result,
     save_bundle,
-    tell,
 )
-from twotower.runs import record, trainings
+from twotower.runs import sections, trainings
 from twotower.runs.result import read_result
 from twotower.runs.run import GOES_ON, Run, run_folder
 from twotower.towers.two_tower import TwoTower
@@ -93,7 +93,7 @@ def resume(
 
 
 def _train(run: Run, watch: Watch | None) -> int:
-    with begun(run) as job:
+    with open_run(run) as job:
         source, how = trained_by(job), continuation_of(run.settings)
         indexed: list[Indexed] = []
         ancestry: dict[str, Any] = {}
@@ -107,9 +107,12 @@ def _train(run: Run, watch: Watch | None) -> int:
             else:
                 trained, ancestry = trained_further(job, how, index)
         except Pruned as pruned:
-            training = record.training_record(run.settings, pruned.epochs, False)
+            training = sections.training_record(run.settings, pruned.epochs, False)
             curves = dict(pruned.curves)
-            tell(job, record.ended(run.known, "pruned", run.seconds(), training=training, curves=curves))
+            report_result(
+                job,
+                sections.ended(run.known, "pruned", run.seconds(), training=training, curves=curves),
+            )
             delete_progress(run.folder / "checkpoints" / FIT)
             return DONE
         refuse_changed_files(job)
@@ -117,7 +120,7 @@ def _train(run: Run, watch: Watch | None) -> int:
             trainings.remember(Path(job.config.output_root), run.known.training_fingerprint, run.folder)
         if not indexed:  # the towers are another run's, or all phases had ended in an earlier process
             indexed.append(index_model(job, trained.model))
-        training = record.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
+        training = sections.training_record(run.settings, trained.epochs, trained.refit, trained.temperature)
         if how is not None:
             training["fitted_on"] = fitted_on(how, trained.refit)
         result: dict[str, Any] = {
@@ -125,7 +128,7 @@ def _train(run: Run, watch: Watch | None) -> int:
             "training": training
             | {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen, **trained.start},
             "curves": trained.curves,
-            "timing": record.timing_record(trained.seconds, trained.examples),
+            "timing": sections.timing_record(trained.seconds, trained.examples),
         }
         if source is not None:
             result["training_reused_from"] = str(source)

@@ -13,7 +13,7 @@ from twotower.evaluation.user_values import k_of, name_of
 from twotower.files.atomic import write_text_atomically
 from twotower.files.plain_values import load_json
 from twotower.runs.directions import INDEX_DIFFERENCE, INDEX_FIGURES, higher_is_better
-from twotower.runs.result_parts import Ancestry, Data, Part, Provenance, Training
+from twotower.runs.result_parts import Ancestry, Data, Provenance, ResultPart, Training
 from twotower.runs.run_files import RESULT
 
 Status = Literal["ok", "index_rejected", "failed", "pruned"]
@@ -36,7 +36,7 @@ class Result(BaseModel):
     the run that this one repeats, with whether it came out the same, and what had changed.
     """
 
-    model_config = Part.model_config
+    model_config = ResultPart.model_config
 
     status: Status
     error: str | None = None
@@ -85,7 +85,7 @@ class Result(BaseModel):
         """Return what was recorded as plain values, of these keys or of all."""
         return self.model_dump(exclude_unset=True, include=set(keys) or None)
 
-    def having(self, **changes: Any) -> "Result":
+    def update(self, **changes: Any) -> "Result":
         """Return this result with other values, checked, of some keys."""
         return Result(**(self.plain() | changes))
 

@@ -5,20 +5,20 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 
-class Part(BaseModel):
+class ResultPart(BaseModel):
     """A part of a result; keys of another version are kept as they are."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow")
 
 
-class Provenance(Part):
+class Provenance(ResultPart):
     """Which code and which machine made a run."""
 
     code: dict[str, Any] = {}
     machine: dict[str, Any] = {}
 
 
-class Data(Part):
+class Data(ResultPart):
     """Sizes of the data, and the audit of its split."""
 
     fingerprint: str | None = None
@@ -31,7 +31,7 @@ class Data(Part):
     audit: dict[str, Any] = {}
 
 
-class Training(Part):
+class Training(ResultPart):
     """How the weights came about; `monitor` is the metric that chose the epoch, empty where none is known.
 
     A probability is the sigmoid of score / `temperature`, that of the loss at the end of the training; in
@@ -51,7 +51,7 @@ class Training(Part):
     start_scores: dict[str, float] = {}
 
 
-class Ancestry(Part):
+class Ancestry(ResultPart):
     """From which run this one goes on.
 
     `how` is `continue` (its towers were trained further) or `refresh` (they are as they were). A generation

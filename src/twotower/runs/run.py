@@ -20,9 +20,9 @@ from twotower.files.lock import held
 from twotower.files.plain_values import read_yaml, yaml_text
 from twotower.runs.fingerprint import NOT_SHAPING, key_of
 from twotower.runs.folder_name import short_name
-from twotower.runs.record import failure
 from twotower.runs.result import Result, read_ending, write_result
 from twotower.runs.run_files import CONFIG, OVERRIDES, RESULT, TRAIN_LOG, refuse_no_run
+from twotower.runs.sections import failure
 
 LOG = logging.getLogger("twotower")
 REMEDY = "mend it, or delete the run"
@@ -128,7 +128,7 @@ class Run:
         with held(self.folder, "run", ORPHAN_SECONDS), stoppable(lambda: self._told(words)):
             self.refuse_if_ended()
             clear_temporaries(self.folder)
-            self.known = self.known.having(seed=self.settings.get("seed"))
+            self.known = self.known.update(seed=self.settings.get("seed"))
             with _logging_to(self.folder / TRAIN_LOG, screen):
                 (self.folder / RESULT).unlink(missing_ok=True)  # of a failure that is now gone on from
                 try:

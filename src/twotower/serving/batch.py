@@ -28,7 +28,7 @@ from twotower.serving.requests import (
     named_features,
 )
 from twotower.serving.towers import ServingTowers, sound
-from twotower.serving.user_histories import NO_ROWS, Interactions, KnownUser, UserHistories
+from twotower.serving.user_histories import NO_ROWS, KnownUser, UserHistories, UserHistory
 from twotower.serving.user_profiles import Asker, UserProfiles
 
 UNSOUND = (
@@ -43,7 +43,7 @@ class _Checked:
 
     asker: Asker
     context: Mapping[str, Any]
-    history: Interactions
+    history: UserHistory
     request_time: int
     choice: Choice
 
@@ -125,14 +125,14 @@ class Answering:
         choice = self.choice(request.k, request.allow, request.deny, request.where, seen)
         return _Checked(asker, context, found, now, choice)
 
-    def _history(self, request: Request, user: KnownUser | None) -> tuple[Interactions, int]:
+    def _history(self, request: Request, user: KnownUser | None) -> tuple[UserHistory, int]:
         """Return what the user has, and then what the session has; and the time now."""
         now = self._request_time
         if request.request_time is not None:
             now = checked_time(request.request_time, "request_time")
         elif user is not None:
             now = max(now, self._histories.latest_time(user))
-        found = Interactions.of() if user is None else self._histories.interactions(user)
+        found = UserHistory.of() if user is None else self._histories.interactions(user)
         session = listed(request.history, "history")
         if not session and request.history_times is None and request.history_events is None:
             return found, now
@@ -141,7 +141,7 @@ class Answering:
         if request.request_time is None and user is not None:
             now = max([now, *given])  # as if they were events
         rows = known_rows(self._catalogue.items, session, "history", live=False)
-        later = Interactions(
+        later = UserHistory(
             times=np.array(given, dtype=np.int64),
             rows=rows,
             codes=np.array([each.code for each in did], dtype=np.int64),

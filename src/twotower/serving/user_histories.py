@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
 from twotower.serving.live_items import LiveItems, Rows, UserId, as_id, rows_of
 from twotower.serving.requests import UnknownUser, checked_id, kind_of
@@ -30,7 +30,7 @@ class _Events:
 
 
 @dataclass(frozen=True, eq=False)
-class Interactions:
+class UserHistory:
     """What a user has, oldest first, each [n].
 
     Args:
@@ -46,17 +46,17 @@ class Interactions:
     wanted: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, times: Rows = NO_ROWS, rows: Rows = NO_ROWS) -> "Interactions":
+    def of(cls, times: Rows = NO_ROWS, rows: Rows = NO_ROWS) -> "UserHistory":
         """Return items that the user wanted, and nothing more is known of."""
         return cls(times, rows, np.zeros_like(times), np.ones(len(times), dtype=np.bool_))
 
-    def then(self, later: "Interactions") -> "Interactions":
+    def then(self, later: "UserHistory") -> "UserHistory":
         """Return these and what came after, or is to stand after them."""
         mine, others = vars(self), vars(later)
-        return Interactions(**{name: np.concatenate([mine[name], others[name]]) for name in mine})
+        return UserHistory(**{name: np.concatenate([mine[name], others[name]]) for name in mine})
 
-    def __getitem__(self, places: Rows | slice) -> "Interactions":
-        return Interactions(**{name: values[places] for name, values in vars(self).items()})
+    def __getitem__(self, places: Rows | slice) -> "UserHistory":
+        return UserHistory(**{name: values[places] for name, values in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ class UserHistories:
     the bundle (`by_table`, `history.items: table`) see a changed item as it was, others its latest row.
     """
 
-    def __init__(self, users: Vocabulary, history: History, items: LiveItems, by_table: bool) -> None:
+    def __init__(self, users: Vocabulary, history: Interactions, items: LiveItems, by_table: bool) -> None:
         self._users, self.is_text = users, users.is_text
         # Plain views: a part of a mapped file takes several times as long to make.
         self._offsets, self._times, self._rows = map(
             np.asarray, (history.offsets, history.times, history.items)
         )
         self._codes = None if history.events is None else np.asarray(history.events)
-        self._wanted = None if history.positive is None else np.asarray(history.positive)
+        self._wanted = None if history.roles is None else history.is_positive
         self._items = items
         self._by_table = by_table
         self._events: dict[UserId, _Events] = {}
@@ -150,7 +150,7 @@ class UserHistories:
         found = self.interactions(user)
         return found.times, found.rows
 
-    def interactions(self, user: KnownUser) -> Interactions:
+    def interactions(self, user: KnownUser) -> UserHistory:
         """Return all that is known of what a user has."""
         found = self._of_bundle(user.row)
         events = self._events.get(user.key)
@@ -164,7 +164,7 @@ class UserHistories:
         events = self._events.get(user.key)
         return events.times[-1] if events is not None and len(events.times) else 0
 
-    def for_towers(self, found: Sequence[Interactions], length: int) -> tuple[Rows, Rows, Rows]:
+    def for_towers(self, found: Sequence[UserHistory], length: int) -> tuple[Rows, Rows, Rows]:
         """Return each user's latest `length` items, times and events as the towers take them, [B, L].
 
         They are right-aligned, 0 = padding.
@@ -177,10 +177,10 @@ class UserHistories:
                 codes[place, -number:] = each.codes[-number:]
         return self._items.first(rows) if self._by_table else self._items.latest(rows), times, codes
 
-    def _of_bundle(self, user_row: int) -> Interactions:
+    def _of_bundle(self, user_row: int) -> UserHistory:
         here = slice(self._offsets[user_row], self._offsets[user_row + 1])
         times, rows = (each[here].astype(np.int64, copy=False) for each in (self._times, self._rows))
-        found = Interactions.of(times, rows)
+        found = UserHistory.of(times, rows)
         if self._codes is not None:
             found = replace(found, codes=np.asarray(self._codes[here], dtype=np.int64))
         if self._wanted is not None:
@@ -188,8 +188,8 @@ class UserHistories:
         return found
 
 
-def _of_events(events: _Events) -> Interactions:
+def _of_events(events: _Events) -> UserHistory:
     times, rows, codes = (
         np.array(each, dtype=np.int64) for each in (events.times, events.rows, events.codes)
     )
-    return Interactions(times, rows, codes, np.array(events.wanted, dtype=np.bool_))
+    return UserHistory(times, rows, codes, np.array(events.wanted, dtype=np.bool_))

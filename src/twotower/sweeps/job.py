@@ -144,7 +144,7 @@ def _other_settings(folder: Path, settings: Mapping[str, Any]) -> list[str]:
 
 def dataset_of(settings: Mapping[str, Any]) -> "RetrievalDataset":
     """Return the data set of a job, which is then there for the job too."""
-    from twotower.data.build import build_dataset
+    from twotower.data.build_dataset import build_dataset
     from twotower.data.sources.source import Source
     from twotower.data.splits.split import Split
     from twotower.training.training_config import FeaturesConfig

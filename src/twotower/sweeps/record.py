@@ -60,7 +60,7 @@ def write_sweep(
         seeds: of configurations with several.
         found: what the sweep's plan has to say.
     """
-    from twotower.reports.tensorboard import draw_sweep
+    from twotower.reports.tensorboard_run import draw_sweep
 
     jobs = [
         {

@@ -12,8 +12,8 @@ from twotower.launchers.launcher import Launcher
 from twotower.reports.console.console import Console
 from twotower.runs.fingerprint import changed_keys
 from twotower.runs.outcome import Outcome, outcome_of
-from twotower.runs.record import failure, training_identity
 from twotower.runs.result import Result, read_ending, write_result
+from twotower.runs.sections import failure, training_identity
 from twotower.sweeps.job import Job, dataset_of
 from twotower.sweeps.sweep import Sweep
 
@@ -75,7 +75,7 @@ def settle(job: Job, ended: "Future[int]") -> Result | None:
     failed = Result(status="failed", error=died)
     try:
         with held(job.folder, "run"):
-            known = failed.having(seed=job.settings["seed"], overrides=list(job.overrides))
+            known = failed.update(seed=job.settings["seed"], overrides=list(job.overrides))
             write_result(job.folder, failure(died, known))
     except InputError:  # another process is at work on this run, and will say how it ended
         return failed

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.data.times import SECONDS_A_DAY
 from twotower.training.batches import Batch, TrainBatches
 from twotower.training.windows import there_are
@@ -30,8 +30,8 @@ class BasketBatches(TrainBatches):
         how: see `TrainBatches`; histories are strictly earlier whatever it says.
     """
 
-    def __init__(self, log: History, objective: Any, **how: Any) -> None:
-        super().__init__(log, objective, **(how | {"strict": True}))
+    def __init__(self, interactions: Interactions, objective: Any, **how: Any) -> None:
+        super().__init__(interactions, objective, **(how | {"strict": True}))
         self.horizon = objective.config.horizon_days * SECONDS_A_DAY
         self.chosen = self.order.examples
         assert self.order.shares is not None
@@ -44,12 +44,12 @@ class BasketBatches(TrainBatches):
         self.reached = np.concatenate([[0.0], np.cumsum(of_user)])
         self.own_weights: NDArray[np.float32] | None = None
         """The weight that the data gives each example, 1 on average."""
-        if log.weights is not None:
-            own = np.asarray(log.weights)[self.chosen]
+        if interactions.weights is not None:
+            own = np.asarray(interactions.weights)[self.chosen]
             self.own_weights = own / own.mean()
         # Where a training goes on from another, old interactions weigh less than they would, and so who has
         # nothing new is asked less often.
-        weights = objective.example_weights(log)[self.chosen].astype(np.float64)
+        weights = objective.example_weights(interactions)[self.chosen].astype(np.float64)
         left = totals / np.add.reduceat(weights, begins)
         self.asked_share = left / left.max()
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from twotower.config.memory import usable_bytes
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.towers.history.history_encoder import Slots
 from twotower.training.examples import OwnShown, examples_of
 from twotower.training.order import BlockOrder, Order
@@ -88,7 +88,7 @@ class TrainBatches:
     yields what is left of the current epoch.
 
     Args:
-        log: the train log, memory-mapped or not.
+        interactions: the training interactions, memory-mapped or not.
         objective: batch size and weights. A batch holds that many positives and shown negatives together.
         history_length: L.
         strict: histories hold only items strictly earlier than the positive.
@@ -100,7 +100,7 @@ class TrainBatches:
 
     def __init__(
         self,
-        log: History,
+        interactions: Interactions,
         objective: "Objective",
         *,
         history_length: int,
@@ -110,23 +110,26 @@ class TrainBatches:
         labelled: bool = False,
         num_own: int = 0,
     ) -> None:
-        self.log = log
+        self.interactions = interactions
         self.known_offsets, self.known_items = (
-            np.asarray(part) for part in (log.examples.offsets, log.examples.items)
+            np.asarray(part) for part in (interactions.examples.offsets, interactions.examples.items)
         )
-        self.offsets = np.asarray(log.offsets)
+        self.offsets = np.asarray(interactions.offsets)
         self.batch_size = objective.config.batch_size
         self.history_length = history_length
-        weights = objective.example_weights(log, labelled)
+        weights = objective.example_weights(interactions, labelled)
         num_draws = objective.num_draws(weights)
-        if order_of is Order and len(log) * BYTES_AN_INTERACTION > usable_bytes() / 2:
+        if order_of is Order and len(interactions) * BYTES_AN_INTERACTION > usable_bytes() / 2:
             order_of = BlockOrder
         self.order = order_of(weights, num_draws, seed)
         self.weights = weights if num_draws is None else np.ones_like(weights)
-        self.examples = examples_of(log, strict, labelled)
-        self.items, self.times = Windows(log.items, history_length), Windows(log.times, history_length)
-        self.events = None if log.events is None else Windows(log.events, history_length)
-        self.own = OwnShown(log, num_own, seed) if num_own else None
+        self.examples = examples_of(interactions, strict, labelled)
+        self.items, self.times = (
+            Windows(interactions.items, history_length),
+            Windows(interactions.times, history_length),
+        )
+        self.events = None if interactions.events is None else Windows(interactions.events, history_length)
+        self.own = OwnShown(interactions, num_own, seed) if num_own else None
         self.number = 0
 
     def __len__(self) -> int:
@@ -171,7 +174,7 @@ class TrainBatches:
     def share_without_history(self) -> float:
         """Return the share of the examples that nothing comes before."""
         chosen, examples = self.order.examples, self.examples
-        begins = np.asarray(self.log.offsets)[examples.users[chosen]]
+        begins = np.asarray(self.interactions.offsets)[examples.users[chosen]]
         return float((examples.history_end[chosen] == begins).mean())
 
     def examples_between(self, first: int, last: int) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from twotower.config.errors import InputError
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.towers.two_tower import TwoTower
 
 LOG = logging.getLogger("twotower")
@@ -26,7 +26,11 @@ ITEM_BIAS, ENCODERS, NEW_ITEMS = "item_bias.", "_encoders.", "new_items."
 
 
 def carry_towers(
-    model: TwoTower, before: TwoTower, item_rows: Tensor, event_rows: Tensor, log: History | None
+    model: TwoTower,
+    before: TwoTower,
+    item_rows: Tensor,
+    event_rows: Tensor,
+    interactions: Interactions | None,
 ) -> Origins:
     """Give towers of grown data all that earlier ones have learned.
 
@@ -38,7 +42,7 @@ def carry_towers(
         before: the earlier towers.
         item_rows: [N] the earlier row of each item, 0 for a new one.
         event_rows: [E] the earlier row of each kind of event, 0 for a new one, which starts as none at all.
-        log: what is trained on from here; None if nothing is.
+        interactions: what is trained on from here; None if nothing is.
 
     Raises:
         InputError: a tensor has another shape than a growing one may have.
@@ -65,10 +69,10 @@ def carry_towers(
             own[name] = _moved(learned[name], origins[name], learned[name][0])
         else:
             own[name] = learned[name]
-    if log is not None:
-        own["trained_items"][torch.from_numpy(np.unique(log.items).astype(np.int64))] = True
+    if interactions is not None:
+        own["trained_items"][torch.from_numpy(np.unique(interactions.items).astype(np.int64))] = True
     model.load_state_dict(own)
-    model.item_bias.go_on(before.item_bias, item_rows, log)
+    model.item_bias.go_on(before.item_bias, item_rows, interactions)
     return origins | {f"{ITEM_BIAS}{name}": places for name, places in of_bias.items()}
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.history import History, offsets_of
+from twotower.data.interactions import Interactions, offsets_of
 from twotower.training.order import places_of
 
 
@@ -35,36 +35,43 @@ class Examples:
     num_positives: int
 
 
-def examples_of(log: History, strict: bool, labelled: bool) -> Examples:
+def examples_of(interactions: Interactions, strict: bool, labelled: bool) -> Examples:
     """Return what may be an example.
 
     Args:
-        log: the train log.
+        interactions: the train log.
         strict: the history of a positive holds only items strictly earlier; that of a shown negative always
             does.
         labelled: shown negatives are examples.
     """
-    users, shown = log.user_rows(), log.shown
-    end = _first_of_equal_times(log, users) if strict else places_of(len(log))
+    users, shown = interactions.user_rows(), interactions.impressions
+    end = _first_of_equal_times(interactions, users) if strict else places_of(len(interactions))
     if not labelled or shown is None:
-        context = None if log.context is None else np.asarray(log.context)
-        return Examples(users, np.asarray(log.items), np.asarray(log.times), end, context, len(log))
+        context = None if interactions.context is None else np.asarray(interactions.context)
+        return Examples(
+            users,
+            np.asarray(interactions.items),
+            np.asarray(interactions.times),
+            end,
+            context,
+            len(interactions),
+        )
     context = None
-    if log.context is not None and shown.context is not None:
-        context = np.concatenate([log.context, shown.context])
+    if interactions.context is not None and shown.context is not None:
+        context = np.concatenate([interactions.context, shown.context])
     return Examples(
         np.concatenate([users, shown.user_rows()]),
-        np.concatenate([log.items, shown.items]),
-        np.concatenate([log.times, shown.times]),
-        np.concatenate([end, _ends_before(log, shown)]),
+        np.concatenate([interactions.items, shown.items]),
+        np.concatenate([interactions.times, shown.times]),
+        np.concatenate([end, _ends_before(interactions, shown)]),
         context,
-        len(log),
+        len(interactions),
     )
 
 
-def _first_of_equal_times(log: History, user_of: np.ndarray) -> np.ndarray:
+def _first_of_equal_times(interactions: Interactions, user_of: np.ndarray) -> np.ndarray:
     """Return for every interaction the first position of its user's log with the same timestamp."""
-    times = np.asarray(log.times)
+    times = np.asarray(interactions.times)
     begins = np.ones(len(times), dtype=bool)
     begins[1:] = (times[1:] != times[:-1]) | (user_of[1:] != user_of[:-1])
     places = places_of(len(times))
@@ -73,16 +80,16 @@ def _first_of_equal_times(log: History, user_of: np.ndarray) -> np.ndarray:
     return first
 
 
-def _ends_before(log: History, shown: History) -> NDArray[np.int64]:
+def _ends_before(interactions: Interactions, shown: Interactions) -> NDArray[np.int64]:
     """Return where in the log ends what its user had strictly earlier than each shown negative."""
-    order = time_order(shown, log)  # a shown negative before what the log has of the same second
+    order = time_order(shown, interactions)  # a shown negative before what the log has of the same second
     in_log = order >= len(shown)
     ends = np.empty(len(shown), dtype=np.int64)
     ends[order[~in_log]] = np.cumsum(in_log)[~in_log]
     return ends
 
 
-def time_order(first: History, second: History) -> NDArray[np.int64]:
+def time_order(first: Interactions, second: Interactions) -> NDArray[np.int64]:
     """Return the order by user, then time, of two logs laid end to end; at equal times the first leads."""
     users = np.concatenate([first.user_rows(), second.user_rows()])
     return np.lexsort((np.concatenate([first.times, second.times]), users))
@@ -98,10 +105,10 @@ class OwnShown:
         seed: with a batch's number it decides the draw.
     """
 
-    def __init__(self, log: History, most: int, seed: int) -> None:
-        assert log.shown is not None
+    def __init__(self, interactions: Interactions, most: int, seed: int) -> None:
+        assert interactions.impressions is not None
         self.most, self.seed = most, seed
-        shown, had = log.shown, log.examples
+        shown, had = interactions.impressions, interactions.examples
         width = 1 + max(int(part.items.max(initial=0)) for part in (shown, had))
         keys = shown.user_rows().astype(np.int64) * width + shown.items
         if shown.weights is not None:
@@ -109,7 +116,7 @@ class OwnShown:
         has = had.user_rows().astype(np.int64) * width + had.items
         pairs = np.setdiff1d(keys, has)  # ascending, so by user
         self.items: NDArray[np.int64] = pairs % width
-        self.offsets = offsets_of(pairs // width, log.num_users)
+        self.offsets = offsets_of(pairs // width, interactions.num_users)
 
     def draw(self, users: NDArray[np.int32], number: int) -> NDArray[np.int64]:
         """Return item rows [P, O], 0 = none, of the users [P] of a batch.

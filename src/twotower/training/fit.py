@@ -184,7 +184,8 @@ def fit(
     fitted = Fitted(*how, keep.score, module.untrained)
     ended = {"state_dict": module.state_dict(), "fitted": dataclasses.asdict(fitted)}
     ended[TRAINED_ON] = {
-        name: torch.tensor(np.asarray(getattr(batches.log, name))) for name in ("offsets", "items", "times")
+        name: torch.tensor(np.asarray(getattr(batches.interactions, name)))
+        for name in ("offsets", "items", "times")
     }
     write_checkpoint(checkpoints / FINAL, ended)
     delete_progress(checkpoints, choice.keep_optimizer_state)

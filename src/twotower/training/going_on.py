@@ -12,7 +12,7 @@ import torch
 from twotower.config.run_keys import Continuation
 from twotower.config.spec import TARGET
 from twotower.data.dataset import RetrievalDataset
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator
 from twotower.towers.two_tower import TwoTower
 from twotower.training.callbacks.epoch_lines import Draw
@@ -82,21 +82,21 @@ def go_on(
     refit = config.trainer.refit
     for window in ("test",) if refit else ("test", "valid"):
         refuse_leak(parent, dataset, getattr(dataset, window), window)
-    log = dataset.train_and_valid if refit else dataset.train
+    interactions = dataset.train_and_valid if refit else dataset.train
     # Of what was shown in vain no run keeps a list: it is new where it is later than what was trained on.
-    shown_at = np.zeros(0) if log.shown is None else np.asarray(log.shown.times)
-    is_new = new_interactions(parent, dataset, log)
+    shown_at = np.zeros(0) if interactions.impressions is None else np.asarray(interactions.impressions.times)
+    is_new = new_interactions(parent, dataset, interactions)
     nothing = (
-        f"data: {parent.folder} was trained on all examples that this run would be, of {len(log):,} "
+        f"data: {parent.folder} was trained on all examples that this run would be, of {len(interactions):,} "
         "interactions; bring newer data (twotower train refresh= makes a bundle without training)"
     )
-    replay = Replay(is_new, how.replay, shown_at > parent.log.times.max(), nothing)
+    replay = Replay(is_new, how.replay, shown_at > parent.interactions.times.max(), nothing)
     growth = growth_of(parent, dataset, int(is_new.sum()))
     same_data(folder, dataset.identity)
     constant = config.optimizer.model_copy(update={"schedule": "constant"})
-    config, decided = config.model_copy(update={"optimizer": constant}).of_log(log)
-    batches = build_batches(config, log, replay.order)
-    module = _module(config, dataset, log, evaluator, parent, replay, len(batches))
+    config, decided = config.model_copy(update={"optimizer": constant}).of_log(interactions)
+    batches = build_batches(config, interactions, replay.order)
+    module = _module(config, dataset, interactions, evaluator, parent, replay, len(batches))
     module.chosen |= decided
     LOG.info(
         "goes on from %s: %d new users, %d new items, %d new interactions; %d examples an epoch",
@@ -117,16 +117,16 @@ def go_on(
 def _module(
     config: TrainingConfig,
     dataset: RetrievalDataset,
-    log: History,
+    interactions: Interactions,
     evaluator: Evaluator,
     parent: Parent,
     replay: Replay,
     epoch_batches: int,
 ) -> RetrievalModule:
     judge = None if config.trainer.refit else evaluator
-    module = build_module(config, dataset, log, epoch_batches, judge, parent.model, replay.shares)
+    module = build_module(config, dataset, interactions, epoch_batches, judge, parent.model, replay.shares)
     rows, events = _rows_before(dataset, parent)
-    moved = carry_towers(module.model, parent.model, rows, events, log)
+    moved = carry_towers(module.model, parent.model, rows, events, interactions)
     origins = {f"model.{name}": places for name, places in moved.items()}
     learned = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
     module.load_state_dict({key: parent.loss[key] for key in learned & parent.loss.keys()}, strict=False)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.losses.loss import Loss
 from twotower.losses.temperature import Temperature
 from twotower.negatives.candidates import Candidates
@@ -66,11 +66,11 @@ class RetrievalModule(pl.LightningModule):
         self.draws = torch.Generator()
         self.latest_loss = torch.zeros(())
 
-    def begin(self, start: Start, log: History, monitor: str) -> None:
+    def begin(self, start: Start, interactions: Interactions, monitor: str) -> None:
         """Set the weights that training starts from, chosen on the validation split where there is one."""
         validation, arguments = self.validation, (self.model, monitor, self.temperature)
         judge = None if validation is None else partial(validation.judge, *arguments)
-        start.set(self.model, log, judge)
+        start.set(self.model, interactions, judge)
         self.chosen |= {f"start.{key}": value for key, value in start.chosen().items()}
         self.untrained = judge() if judge is not None and start.informed else None
 

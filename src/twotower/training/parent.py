@@ -12,7 +12,7 @@ from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
 from twotower.config.spec import TARGET
 from twotower.data.dataset import Holdout, RetrievalDataset
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.data.times import date
 from twotower.data.vocabulary import Ids, Vocabulary
 from twotower.towers.two_tower import TwoTower
@@ -34,7 +34,7 @@ class Parent:
         model: its towers, in eval mode.
         users: its vocabulary.
         items: its vocabulary.
-        log: what its last phase was trained on, in its rows.
+        interactions: what its last phase was trained on, in its rows.
         loss: what the loss had learned, such as a temperature.
         optimizer: the class that stepped, and its state; None where it is not there any more.
         events: words of what users did with items.
@@ -44,7 +44,7 @@ class Parent:
     model: TwoTower
     users: Vocabulary
     items: Vocabulary
-    log: History
+    interactions: Interactions
     loss: Mapping[str, Tensor]
     optimizer: tuple[str, Mapping[str, Any]] | None
     events: Sequence[str] = ()
@@ -70,7 +70,7 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
             f"{folder}: is of an earlier version, which did not keep what a run was trained on; "
             f"{REMEDY.format(folder)}"
         )
-    log = History(**{name: values.numpy() for name, values in final[TRAINED_ON].items()})
+    interactions = Interactions(**{name: values.numpy() for name, values in final[TRAINED_ON].items()})
     last = checkpoints / phase / LAST
     states = read_checkpoint(last).get("optimizer_states") if last.is_file() else None
     return Parent(
@@ -78,7 +78,7 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
         model=bundle.model,
         users=bundle.users,
         items=bundle.items,
-        log=log,
+        interactions=interactions,
         loss={key: values for key, values in final["state_dict"].items() if key.startswith(LOSS)},
         optimizer=(bundle.settings["optimizer"][TARGET], states[0]) if states else None,
         events=bundle.manifest.event_words,
@@ -97,7 +97,7 @@ def events_before(dataset: RetrievalDataset, parent: Parent) -> np.ndarray:
     return np.array([rows.get(word, 0) for word in dataset.events], dtype=np.int64)
 
 
-def new_interactions(parent: Parent, dataset: RetrievalDataset, log: History) -> np.ndarray:
+def new_interactions(parent: Parent, dataset: RetrievalDataset, interactions: Interactions) -> np.ndarray:
     """Return which interactions of a log the parent was not trained on, bool [n].
 
     Raises:
@@ -112,15 +112,23 @@ def new_interactions(parent: Parent, dataset: RetrievalDataset, log: History) ->
             raise InputError(
                 f"data: none of the {len(rows):,} {what} of {parent.folder} is in it; is it the same?"
             )
-    ours = log.user_rows().astype(np.int64), np.asarray(log.items, np.int64), np.asarray(log.times)
+    ours = (
+        interactions.user_rows().astype(np.int64),
+        np.asarray(interactions.items, np.int64),
+        np.asarray(interactions.times),
+    )
     rows_of_user, rows_of_item = np.append(0, users), np.append(0, items)
-    theirs = rows_of_user[parent.log.user_rows()], rows_of_item[parent.log.items], parent.log.times
-    codes = np.zeros(len(log) + len(parent.log), dtype=np.int64)
+    theirs = (
+        rows_of_user[parent.interactions.user_rows()],
+        rows_of_item[parent.interactions.items],
+        parent.interactions.times,
+    )
+    codes = np.zeros(len(interactions) + len(parent.interactions), dtype=np.int64)
     for one, other in zip(ours, theirs, strict=True):
         values, places = np.unique(np.concatenate([one, other]), return_inverse=True)
         # Counted anew each time, so that a code of all three never overflows.
         codes = np.unique(codes * len(values) + places, return_inverse=True)[1]
-    found: np.ndarray = ~np.isin(codes[: len(log)], codes[len(log) :])
+    found: np.ndarray = ~np.isin(codes[: len(interactions)], codes[len(interactions) :])
     return found
 
 
@@ -143,14 +151,14 @@ def refuse_leak(parent: Parent, dataset: RetrievalDataset, holdout: Holdout, win
     owners = np.repeat(np.asarray(holdout.users, np.int64), np.diff(holdout.target_offsets))
     asked_at = np.full(len(dataset.users) + 1, np.iinfo(np.int64).max)
     asked_at[holdout.users] = holdout.request_times
-    users_of = users[parent.log.user_rows()]
+    users_of = users[parent.interactions.user_rows()]
     # What was known when a user asked is no target, though with repeats it may be of the same item.
-    later = np.asarray(parent.log.times) >= asked_at[users_of]
+    later = np.asarray(parent.interactions.times) >= asked_at[users_of]
     num_items = len(dataset.items) + 1
-    trained = users_of[later] * num_items + items[parent.log.items[later]]
+    trained = users_of[later] * num_items + items[parent.interactions.items[later]]
     leaked = int(np.isin(owners * num_items + holdout.target_items, trained).sum())
     if leaked:
-        ended = date(int(parent.log.times.max()))
+        ended = date(int(parent.interactions.times.max()))
         raise InputError(
             f"split: {leaked:,} of the {len(owners):,} {window} targets are what {parent.folder} was trained "
             f"on, up to {ended}, so they would measure memory; bring newer data, or let the {window} window "

@@ -9,7 +9,7 @@ import torch
 from twotower.config.errors import InputError
 from twotower.config.memory import beyond_memory
 from twotower.data.dataset import RetrievalDataset
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator
 from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
@@ -30,7 +30,7 @@ BYTES_A_PLACE = 56
 def build_module(
     config: TrainingConfig,
     dataset: RetrievalDataset,
-    log: History,
+    interactions: Interactions,
     epoch_batches: int,
     evaluator: Evaluator | None,
     before: TwoTower | None = None,
@@ -41,9 +41,8 @@ def build_module(
     Args:
         config: what to build.
         dataset: gives the tables.
-        log: what is trained on; features are fitted on its users and items only, with those of the shown
-            negatives where these train: an item that is only ever shown in vain has an embedding of its own
-            to be pushed down, and not that of the unknown item, which new ones share.
+        interactions: the training interactions. Features are fitted on their users and items, and on those of
+            impressions without a click if these train: an item with impressions only has its own embedding.
         epoch_batches: batches of an epoch.
         evaluator: validates after each epoch; None for a training without validation.
         before: towers whose features are to grow; None to fit them anew.
@@ -53,17 +52,17 @@ def build_module(
         InputError: the towers take more memory than there is.
     """
     num_items = len(dataset.items)
-    trained_items = np.bincount(log.items, minlength=num_items + 1) > 0
-    width, origins = config.tower_width, dataset.origins
-    seen_users, seen_items = log.counts() > 0, trained_items
-    if config.negatives.most_shown() and log.shown is not None:
-        seen_users = seen_users | (log.shown.counts() > 0)
-        seen_items = seen_items | (np.bincount(log.shown.items, minlength=num_items + 1) > 0)
+    trained_items = np.bincount(interactions.items, minlength=num_items + 1) > 0
+    width, source_paths = config.tower_width, dataset.source_paths
+    seen_users, seen_items = interactions.counts() > 0, trained_items
+    if config.negatives.most_shown() and interactions.impressions is not None:
+        seen_users = seen_users | (interactions.impressions.counts() > 0)
+        seen_items = seen_items | (np.bincount(interactions.impressions.items, minlength=num_items + 1) > 0)
     users = fit_features(
         config.features.user,
         dataset.user_table,
         np.flatnonzero(seen_users),
-        origins.get("users", "users"),
+        source_paths.get("users", "users"),
         width,
         None if before is None else before.users,
     )
@@ -71,22 +70,24 @@ def build_module(
         config.features.item,
         dataset.item_table,
         np.flatnonzero(seen_items),
-        origins.get("items", "items"),
+        source_paths.get("items", "items"),
         width,
         None if before is None else before.items,
     )
-    contexts = fit_contexts(config, dataset, log, None if before is None else before.contexts)
+    contexts = fit_contexts(config, dataset, interactions, None if before is None else before.contexts)
     check_weights(config, users, items, contexts, len(dataset.events))
     torch.manual_seed(config.seed)
     model = config.build_towers(users, items, torch.from_numpy(trained_items), contexts, len(dataset.events))
-    model.item_bias.initialise(log, getattr(config.loss, "temperature", 1.0), config.loss.score_power)
-    frequencies = config.objective.build().frequencies(log, num_items, shares)
+    model.item_bias.initialise(
+        interactions, getattr(config.loss, "temperature", 1.0), config.loss.score_power
+    )
+    frequencies = config.objective.build().frequencies(interactions, num_items, shares)
     return RetrievalModule(
         model,
         config.negatives.build(frequencies),
         config.loss.build(int(frequencies.count_nonzero())),
         config.optimizer.build(),
-        Validation(dataset.valid, evaluator, log, num_items) if evaluator else None,
+        Validation(dataset.valid, evaluator, interactions, num_items) if evaluator else None,
         epoch_batches,
         config.seed,
     )
@@ -112,7 +113,7 @@ def check_weights(
 
 
 def build_batches(
-    config: TrainingConfig, log: History, order_of: Callable[..., Order] = Order
+    config: TrainingConfig, interactions: Interactions, order_of: Callable[..., Order] = Order
 ) -> TrainBatches:
     """Build the batches of a log; see `TrainBatches` for `order_of`.
 
@@ -120,14 +121,14 @@ def build_batches(
         InputError: one takes more memory than there is, or negatives are asked for that the log lacks.
     """
     history, num_shown = config.history, config.negatives.most_shown()
-    if num_shown and not (log.shown is not None and len(log.shown)):
+    if num_shown and not (interactions.impressions is not None and len(interactions.impressions)):
         raise InputError(
             "negatives: nothing of the train log was shown in vain (a label of 0, or below "
             "data.label_threshold; an event of the role negative); use negatives=uniform"
         )
     labelled = bool(num_shown) and config.loss.shown == "examples"
     batches = config.objective.build().batches(
-        log,
+        interactions,
         history_length=history.length,
         strict=history.strict,
         seed=config.seed,
@@ -143,30 +144,37 @@ def build_batches(
 
 
 def fit_contexts(
-    config: TrainingConfig, dataset: RetrievalDataset, log: History | None, before: FeatureTable | None = None
+    config: TrainingConfig,
+    dataset: RetrievalDataset,
+    interactions: Interactions | None,
+    before: FeatureTable | None = None,
 ) -> FeatureTable:
     """Fit the features of the request on the contexts that training sees, shown negatives' too.
 
     Args:
         config: of the training.
         dataset: gives the contexts.
-        log: what is trained on; None if nothing is.
+        interactions: what is trained on; None if nothing is.
         before: see `fit_features`.
     """
     table = pd.DataFrame() if dataset.context_table is None else dataset.context_table
     rows = [
-        np.asarray(each.context) for each in (log, log and log.shown) if each and each.context is not None
+        np.asarray(each.context)
+        for each in (interactions, interactions and interactions.impressions)
+        if each and each.context is not None
     ]
     seen = np.unique(np.concatenate(rows)) if rows else np.zeros(0, dtype=np.int64)
-    origin = dataset.origins.get("interactions", "interactions")
-    return fit_features(config.features.context, table, seen[seen > 0], origin, config.tower_width, before)
+    source_path = dataset.source_paths.get("interactions", "interactions")
+    return fit_features(
+        config.features.context, table, seen[seen > 0], source_path, config.tower_width, before
+    )
 
 
 def fit_features(
     choices: Mapping[str, Feature.Config],
     table: pd.DataFrame,
     train_rows: np.ndarray,
-    origin: str,
+    source_path: str,
     tower_width: int,
     before: FeatureTable | None = None,
 ) -> FeatureTable:
@@ -176,7 +184,7 @@ def fit_features(
         choices: name -> feature.
         table: of users, items or contexts.
         train_rows: rows that training sees.
-        origin: of the table, for messages.
+        source_path: of the table, for messages.
         tower_width: of the towers' output.
         before: has features of the same names that were fitted, and now grow.
     """
@@ -184,4 +192,4 @@ def fit_features(
     if before is not None:
         for name, feature in features.items():
             feature.state = before.features[name].state
-    return FeatureTable.fit(features, table, train_rows, origin, grow=before is not None)
+    return FeatureTable.fit(features, table, train_rows, source_path, grow=before is not None)

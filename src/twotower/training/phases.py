@@ -11,7 +11,7 @@ from typing import Any
 from pytorch_lightning import Callback
 
 from twotower.data.dataset import RetrievalDataset
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator, Report
 from twotower.evaluation.exact import evaluate_towers
 from twotower.towers.new_items.fit import fit_new_items
@@ -139,14 +139,18 @@ def train_towers(
 
 
 def _to_train(
-    config: TrainingConfig, dataset: RetrievalDataset, start: Start, log: History, evaluator: Evaluator | None
+    config: TrainingConfig,
+    dataset: RetrievalDataset,
+    start: Start,
+    interactions: Interactions,
+    evaluator: Evaluator | None,
 ) -> tuple[RetrievalModule, TrainBatches]:
     """Return a module that stands where training starts, as one that is only loaded need not, and batches."""
-    config, decided = config.of_log(log)
-    batches = build_batches(config, log)
-    module = build_module(config, dataset, log, len(batches), evaluator)
+    config, decided = config.of_log(interactions)
+    batches = build_batches(config, interactions)
+    module = build_module(config, dataset, interactions, len(batches), evaluator)
     module.chosen |= decided
-    module.begin(start, log, config.trainer.monitor)
+    module.begin(start, interactions, config.trainer.monitor)
     return module, batches
 
 
@@ -163,8 +167,8 @@ def trained_before(config: TrainingConfig, dataset: RetrievalDataset, folder: Pa
     fitted = {name: ended_phase(folder, name)[1] for name in phases}
 
     def module_of(name: str) -> RetrievalModule:
-        log = dataset.train_and_valid if name == REFIT else dataset.train
-        module = build_module(config.decided(fitted[name].chosen), dataset, log, 1, None)
+        interactions = dataset.train_and_valid if name == REFIT else dataset.train
+        module = build_module(config.decided(fitted[name].chosen), dataset, interactions, 1, None)
         load_phase(module, folder, name)
         return module
 

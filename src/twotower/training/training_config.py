@@ -10,7 +10,7 @@ from pydantic import Field
 from twotower.config.component import Config
 from twotower.config.spec import Seed
 from twotower.data.dataset import RetrievalDataset
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.features.feature import Feature
 from twotower.features.feature_table import files_digests
 from twotower.losses.loss import Loss
@@ -44,11 +44,11 @@ class FeaturesConfig(Config):
         }
         digests = {
             f"{side}.{name}": digest
-            for side, (choices, table, origin) in tables.items()
+            for side, (choices, table, source_path) in tables.items()
             for name, digest in files_digests(
                 {name: choice.build(1) for name, choice in choices.items()},
                 table,
-                dataset.origins.get(origin, origin),
+                dataset.source_paths.get(source_path, source_path),
             ).items()
         }
         return replace(dataset, feature_files=digests)
@@ -67,9 +67,11 @@ class TrainingConfig(TwoTowerConfig):
     optimizer: OptimizerChoice.Config
     trainer: TrainerChoice.Config
 
-    def of_log(self, log: History) -> tuple[Self, dict[str, float | None]]:
+    def of_log(self, interactions: Interactions) -> tuple[Self, dict[str, float | None]]:
         """Return the settings with what a log decides of them, and that alone by key."""
-        pairs = {key: (value, getattr(self.objective, key)) for key, value in self.objective.of_log(log)}
+        pairs = {
+            key: (value, getattr(self.objective, key)) for key, value in self.objective.of_log(interactions)
+        }
         decided = {f"{OBJECTIVE}{key}": value for key, (value, asked) in pairs.items() if value != asked}
         return self.decided(decided), decided
 

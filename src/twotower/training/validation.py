@@ -9,7 +9,7 @@ from torch import Tensor
 
 from twotower.config.errors import Diverged, InputError
 from twotower.data.dataset import Holdout
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator
 from twotower.evaluation.health import health
 from twotower.evaluation.label_values import label_values
@@ -36,7 +36,7 @@ class Validation:
         num_items: N.
     """
 
-    def __init__(self, holdout: Holdout, evaluator: Evaluator, train: History, num_items: int) -> None:
+    def __init__(self, holdout: Holdout, evaluator: Evaluator, train: Interactions, num_items: int) -> None:
         self.holdout = holdout
         self.evaluator = evaluator
         self.popularity = item_popularity(train, num_items)

@@ -9,7 +9,7 @@ import torch
 
 from twotower.bundle.export import exported_beside
 from twotower.bundle.exported import ExportedTowers
-from twotower.bundle.layout import FEATURES, FILES, HISTORY_EVENTS, HISTORY_POSITIVE, MANIFEST
+from twotower.bundle.layout import FEATURES, FILES, HISTORY_EVENTS, HISTORY_ROLES, MANIFEST
 from twotower.bundle.manifest import render, sha256_of_file
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
@@ -64,9 +64,9 @@ def test_words_roles_and_histories_come_back(run):
     assert bundle.manifest.event_words == ["buy", "skip", "view"]
     assert bundle.manifest.event_roles == tiny_bundle.ROLES
     assert bundle.manifest.num_contexts == 4
-    assert set(bundle.manifest.files) == {*FILES, HISTORY_EVENTS, HISTORY_POSITIVE}
+    assert set(bundle.manifest.files) == {*FILES, HISTORY_EVENTS, HISTORY_ROLES}
     np.testing.assert_array_equal(bundle.history.events, log.events)
-    np.testing.assert_array_equal(bundle.history.positive, log.positive)
+    np.testing.assert_array_equal(bundle.history.roles, log.roles)
 
 
 def test_a_bundle_without_any_of_it_has_no_more_than_before(tmp_path):
@@ -101,7 +101,7 @@ def test_exported_towers_take_contexts_and_events(run):
     [
         (HISTORY_EVENTS, lambda events: events + 1, "codes outside 0..3"),
         (HISTORY_EVENTS, lambda events: events.astype(np.int64), "expected int16"),
-        (HISTORY_POSITIVE, lambda positive: positive[1:], "expected bool"),
+        (HISTORY_ROLES, lambda roles: roles[1:], "expected int8"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, name, change, message):

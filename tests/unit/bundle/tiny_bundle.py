@@ -10,8 +10,9 @@ import pandas as pd
 import torch
 
 from twotower.bundle.write import write_bundle
+from twotower.data.actions import HISTORY, POSITIVE
 from twotower.data.dataset import RetrievalDataset
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
 from twotower.features.feature import Feature
 from twotower.features.feature_table import FeatureTable
@@ -142,10 +143,11 @@ def history(told=False):
         items += [1 + (user + step) % NUM_ITEMS for step in range(3 * user)]
     items[5] = items[4]
     times = NOW - 100_000 + np.arange(len(items))
-    log = History.of(np.array(users), np.array(items), times, NUM_USERS)
+    log = Interactions.of(np.array(users), np.array(items), times, NUM_USERS)
     bought = np.arange(len(items)) % 2 == 1
     events = np.where(bought, 1, 3).astype(np.int16)
-    return dataclasses.replace(log, events=events, positive=bought) if told else log
+    roles = np.where(bought, POSITIVE, HISTORY).astype(np.int8)
+    return dataclasses.replace(log, events=events, roles=roles) if told else log
 
 
 def towers(data, chosen, seed=1):

@@ -24,15 +24,15 @@ def test_what_is_long_tells_how_far_it_is_and_what_is_short_says_nothing(
 ) -> None:
     caplog.set_level(logging.INFO, "twotower")
     clock = Clock()
-    with Progress("short", 10, clock) as tell:
+    with Progress("short", 10, clock) as advance:
         for done in range(1, 11):
             clock.now += 0.4
-            tell(done)
+            advance(done)
     assert not caplog.messages
-    with Progress("evaluation", 4_000, clock) as tell:
+    with Progress("evaluation", 4_000, clock) as advance:
         for done in range(1_000, 5_000, 1_000):
             clock.now += 6.0
-            tell(done)
+            advance(done)
     assert caplog.messages == [
         "evaluation: 1,000 of 4,000, about 18.0 s left",
         "evaluation: 3,000 of 4,000, about 6.0 s left",
@@ -59,9 +59,9 @@ def test_a_terminal_draws_progress_in_one_line(stream: io.StringIO, shown: str) 
     before = log.level
     log.setLevel(logging.INFO)
     try:
-        with Progress("x", 2, clock) as tell:
+        with Progress("x", 2, clock) as advance:
             clock.now += 6.0
-            tell(1)
+            advance(1)
         log.info("next")
     finally:
         log.removeHandler(handler)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from twotower.data.download import DATA_VARIABLE
-from twotower.data.log import Log
+from twotower.data.interactions import Interactions
 
 
 def make_log(rows, num_users=None, num_items=None, given=None):
@@ -13,13 +13,13 @@ def make_log(rows, num_users=None, num_items=None, given=None):
     order = sorted(range(len(rows)), key=lambda position: (rows[position][0], rows[position][2]))
     users, items, times = (np.array([rows[p][k] for p in order]) for k in range(3))
     codes = None if given is None else np.array([given[p] for p in order], dtype=np.int8)
-    return Log(
-        users.astype(np.int32),
-        items.astype(np.int32),
-        times.astype(np.int64),
+    return Interactions.of(
+        users,
+        items,
+        times,
         num_users or int(users.max()),
-        num_items or int(items.max()),
-        codes,
+        num_items=num_items or int(items.max()),
+        given=codes,
     )
 
 

@@ -9,12 +9,12 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.data.actions import HISTORY, NEGATIVE, POSITIVE, Event, Meaning, contexts_of
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import checked
-from twotower.data.holdouts import windows_of
-from twotower.data.log import log_of
+from twotower.data.loaded_source import interactions_of
 from twotower.data.sources.source import Source
 from twotower.data.sources.table_files import TableFiles
+from twotower.data.split_interactions import split_interactions
 from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.splits.split import Split
 from twotower.data.splits.temporal import Temporal
@@ -47,7 +47,7 @@ def story() -> Tables:
 
 def split_of(kind: type[Split], tables: Tables, **settings: Any):  # type: ignore[no-untyped-def]
     users, items = Vocabulary.fit(tables.users["user_id"]), Vocabulary.fit(tables.items["item_id"])
-    windows = windows_of(log_of(tables, users, items), kind.Config(**settings).build())
+    windows = split_interactions(interactions_of(tables, users, items), kind.Config(**settings).build())
     return windows, lambda rows: "".join(items.ids(np.asarray(rows)))
 
 
@@ -115,15 +115,14 @@ def test_leave_one_out_predicts_positives_only() -> None:
     assert names(windows.train_and_valid.items) == "acde"
     assert (names(windows.valid.target_items), names(windows.valid.history.items)) == ("d", "ac")
     assert (names(windows.test.target_items), names(windows.test.history.items)) == ("g", "acde")
-    assert windows.train.weights is not None
-    assert windows.train.weights.tolist() == [0, 2]  # a view is no example
-    assert windows.train.positive is not None
-    assert windows.train.positive.tolist() == [False, True]
+    assert windows.train.example_weights is not None
+    assert windows.train.example_weights.tolist() == [0, 2]  # a view is no example
+    assert windows.train.is_positive.tolist() == [False, True]
     assert names(windows.train.positives.items) == "c"
-    assert windows.train.shown is not None
-    assert names(windows.train.shown.items) == "b"
-    assert windows.train_and_valid.shown is not None
-    assert names(windows.train_and_valid.shown.items) == "b"  # f was shown when the test target was
+    assert windows.train.impressions is not None
+    assert names(windows.train.impressions.items) == "b"
+    assert windows.train_and_valid.impressions is not None
+    assert names(windows.train_and_valid.impressions.items) == "b"  # f was shown when the test target was
     assert windows.valid.labelled is None  # nothing was shown in vain between c and d
     labelled = windows.test.labelled
     assert labelled is not None
@@ -172,6 +171,17 @@ def test_an_event_of_role_train_is_an_example_with_a_weight_and_never_a_target()
     assert names(windows.test.history.items) == "abcd"
     plain, _ = split_of(LeaveOneOut, story())
     assert plain.train.examples.items.tolist() == plain.train.positives.items.tolist()
+
+
+def test_role_train_with_the_default_weight_trains() -> None:
+    events = {"buy": Event.Config(), "view": Event.Config(role="train")}
+    tables = checked(
+        tables_of(event=["view", "buy", "buy", "buy"], item_id=list("abcd"), user_id=[1] * 4),
+        meaning=Meaning(events=events),
+    )
+    windows, names = split_of(LeaveOneOut, tables)
+    assert windows.train.example_weights is None
+    assert names(windows.train.examples.items) == "ab"
 
 
 def test_events_of_the_latest_items_stand_where_these_do() -> None:
@@ -226,7 +236,7 @@ def test_files_with_all_of_it_are_stored_and_opened(tmp_path: Path) -> None:
     log = pd.read_csv(settings["interactions_path"])
     bought, liked = log["what"] == "buy", log["stars"] >= 3
     assert dataset.audit["positive_interactions"] == (bought & liked).sum()
-    assert dataset.audit["shown_negatives"] == (bought & ~liked).sum()
+    assert dataset.audit["impressions_without_click"] == (bought & ~liked).sum()
     assert dataset.audit["history_only"] == (~bought).sum()
     assert dataset.audit["event_buy"] == bought.sum()
     assert dataset.events == ("buy", "view")
@@ -237,8 +247,8 @@ def test_files_with_all_of_it_are_stored_and_opened(tmp_path: Path) -> None:
         assert holdout.context is not None
         assert len(holdout.context) == len(holdout.users)
         assert 0 < holdout.labelled.labels.mean() < 1
-    assert dataset.train.shown is not None
-    assert dataset.train.shown.weights is not None
+    assert dataset.train.impressions is not None
+    assert dataset.train.impressions.weights is not None
     again = build_dataset(source, split, tmp_path / "cache")
     assert again.fingerprint == dataset.fingerprint
     changed = write_log(tmp_path) | {"label_threshold": 4.0}

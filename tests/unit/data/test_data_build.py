@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.data.build import audit_table, build_dataset, cache_key
+from twotower.data.audit import audit_table
+from twotower.data.build_dataset import build_dataset, cache_key
 from twotower.data.sources.source import Source
 from twotower.data.sources.synthetic import Synthetic
 from twotower.data.sources.table_files import TableFiles
@@ -133,7 +134,9 @@ def test_a_data_set_is_known_by_its_values_alone(tmp_path):
     class Elsewhere(Given):
         def load(self):
             tables = super().load()
-            return dataclasses.replace(tables, origins={name: f"new {name}" for name in tables.origins})
+            return dataclasses.replace(
+                tables, source_paths={name: f"new {name}" for name in tables.source_paths}
+            )
 
     split = Temporal(Temporal.Config(test=10, valid=10))
     same = {
@@ -153,9 +156,11 @@ def test_other_code_builds_again_and_equal_values_are_the_same_data(tmp_path, mo
     source, split = Given(BY_HAND), Temporal(Temporal.Config(test=10, valid=10))
     first = build_dataset(source, split, tmp_path)
     counted = []
-    monkeypatch.setattr("twotower.data.build.code_fingerprint", lambda modules: counted.append(modules))
+    monkeypatch.setattr(
+        "twotower.data.build_dataset.code_fingerprint", lambda modules: counted.append(modules)
+    )
     again = build_dataset(source, split, tmp_path)
-    assert counted == [["test_data_build", "twotower.data.splits.temporal", "twotower.data.build"]]
+    assert counted == [["test_data_build", "twotower.data.splits.temporal", "twotower.data.build_dataset"]]
     assert source.loads == 2
     assert again.fingerprint == first.fingerprint
     assert len(list(tmp_path.iterdir())) == 2
@@ -295,10 +300,13 @@ def test_needs_are_asked_before_anything_is_built(tmp_path, monkeypatch, cached)
     def burn(*_):
         raise AssertionError("the log is built")
 
-    monkeypatch.setattr("twotower.data.placed.log_of", burn)
+    monkeypatch.setattr("twotower.data.loaded_source.interactions_of", burn)
     with pytest.raises(InputError) as caught:
         build_dataset(
-            source, split, tmp_path, needs=lambda table, frame, origin: [f"{table} {len(frame)}", origin]
+            source,
+            split,
+            tmp_path,
+            needs=lambda table, frame, source_path: [f"{table} {len(frame)}", source_path],
         )
     assert str(caught.value).splitlines()[0] == "4 mistakes in the data"
     assert f"  users {SMALL['num_users']}" in str(caught.value).splitlines()

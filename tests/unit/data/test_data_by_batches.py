@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
 from twotower.data.blocks import order_statistic
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.data.id_counts import IdCounts
-from twotower.data.log_files import Ids
+from twotower.data.interaction_files import Ids
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.given import Given
 from twotower.data.splits.item_cold import ItemCold
@@ -101,12 +101,12 @@ def built(case, folder: Path, longest: int, block_rows: int) -> dict | str:
     paths = {f"{name}_path": str(folder / f"{name}.parquet") for name in frames}
     source = TableFiles(TableFiles.Config(interactions_path=str(log), **paths, **arguments))
     with pytest.MonkeyPatch.context() as patched, tempfile.TemporaryDirectory() as cache:
-        patched.setattr("twotower.data.log_files.LONGEST_IN_MEMORY", longest)
+        patched.setattr("twotower.data.interaction_files.LONGEST_IN_MEMORY", longest)
         patched.setattr("twotower.data.blocks.BLOCK_ROWS", block_rows)
-        patched.setattr("twotower.data.build.cache_key", lambda *_: "key")
+        patched.setattr("twotower.data.build_dataset.cache_key", lambda *_: "key")
         patched.setattr("os.fsync", lambda _: None)
         more = {f"{name}_column" for name in EXTRAS} | {"context_columns"}
-        assert (source.log_files() is not None) == (longest == 0 and not more & set(arguments))
+        assert (source.interaction_files() is not None) == (longest == 0 and not more & set(arguments))
         try:
             dataset = build_dataset(source, split, Path(cache))
         except InputError as error:
@@ -166,8 +166,8 @@ def test_a_source_that_loads_in_its_own_way_is_loaded(tmp_path, monkeypatch):
         def load(self):
             return super().load()
 
-    monkeypatch.setattr("twotower.data.log_files.LONGEST_IN_MEMORY", 0)
+    monkeypatch.setattr("twotower.data.interaction_files.LONGEST_IN_MEMORY", 0)
     pd.DataFrame({"user_id": [1], "item_id": [1], "timestamp": [T]}).to_parquet(tmp_path / "log.parquet")
     config = TableFiles.Config(interactions_path=str(tmp_path / "log.parquet"))
-    assert TableFiles(config).log_files() is not None
-    assert Own(config).log_files() is None
+    assert TableFiles(config).interaction_files() is not None
+    assert Own(config).interaction_files() is None

@@ -94,27 +94,27 @@ def test_a_missing_column_is_named_with_the_nearest(column):
     given = tables()
     renamed = given.interactions.rename(columns={column: column.upper() + "s"})
     with pytest.raises(InputError, match=rf"log.csv: column '{column}' is missing; .*there is"):
-        checked(Tables(renamed, given.users, given.items, given.origins))
+        checked(Tables(renamed, given.users, given.items, given.source_paths))
 
 
 def test_no_interactions():
     given = tables()
     with pytest.raises(InputError, match=r"log\.csv: holds no interactions"):
-        checked(Tables(given.interactions.iloc[:0], given.users, given.items, given.origins))
+        checked(Tables(given.interactions.iloc[:0], given.users, given.items, given.source_paths))
 
 
 def test_a_named_index_and_the_name_in_the_file_are_quoted():
     given = tables(item_id=["a", None, "b"])
     given.interactions.index = pd.RangeIndex(2, 5, name="line")
     named = Tables(
-        given.interactions, given.users, given.items, given.origins, file_columns={"item_id": "sku"}
+        given.interactions, given.users, given.items, given.source_paths, file_columns={"item_id": "sku"}
     )
     with pytest.raises(InputError, match=r"log.csv: column 'sku', line 3: "):
         checked(named)
 
 
-def holes(table, frame, origin):
-    return [f"{origin}: column {name!r} has holes" for name in frame if frame[name].isna().any()]
+def holes(table, frame, source_path):
+    return [f"{source_path}: column {name!r} has holes" for name in frame if frame[name].isna().any()]
 
 
 def test_all_mistakes_of_all_columns_are_one_message():
@@ -147,7 +147,7 @@ def test_rows_like_the_one_that_is_named_are_counted():
 
 def test_a_hole_in_an_id_that_makes_its_own_table_is_told_once_by_its_row():
     given = tables(user_id=[1, 1, None])
-    origins = {"interactions": "log.parquet", "items": "items.csv"}
-    own = Tables(given.interactions, items=given.items, origins=origins)
+    source_paths = {"interactions": "log.parquet", "items": "items.csv"}
+    own = Tables(given.interactions, items=given.items, source_paths=source_paths)
     with pytest.raises(InputError, match=r"^log.parquet: column 'user_id', row 3: [^\n]*$"):
         checked(own)

@@ -8,7 +8,8 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
-from twotower.data.build import audit_table, build_dataset
+from twotower.data.audit import audit_table
+from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import checked
 from twotower.data.row_order import places_of_rows
 from twotower.data.sources.item_lists import ItemLists
@@ -142,7 +143,7 @@ def test_a_table_without_times_is_in_the_order_of_its_rows(tmp_path: Path) -> No
 
 
 def test_a_source_that_should_have_times_must(tmp_path: Path) -> None:
-    tables = Tables(pd.DataFrame({"user_id": [1], "item_id": [2]}), origins={"interactions": "log"})
+    tables = Tables(pd.DataFrame({"user_id": [1], "item_id": [2]}), source_paths={"interactions": "log"})
     with pytest.raises(InputError, match="log: column 'timestamp' is missing"):
         checked(tables)
 

@@ -7,7 +7,7 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import checked
 from twotower.data.places import places_of
 from twotower.data.sources.table_files import TableFiles
@@ -75,7 +75,7 @@ def test_an_address_is_read_as_the_folder_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("longest", [0, 100], ids=["by batches", "in memory"])
 def test_a_row_is_told_by_its_file(longest: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("twotower.data.log_files.LONGEST_IN_MEMORY", longest)
+    monkeypatch.setattr("twotower.data.interaction_files.LONGEST_IN_MEMORY", longest)
     monkeypatch.setattr("twotower.data.blocks.BLOCK_ROWS", 2)
     save("log/a.parquet", frame([1, 2, 3]))
     save("log/b.parquet", pd.concat([frame([4, 5, 6]), frame([7], time=5)]))

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from twotower.config.errors import InputError
-from twotower.data.build import audit_table, build_dataset
+from twotower.data.audit import audit_table
+from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import checked
 from twotower.data.missing_rows import with_rows
 from twotower.data.sources.table_files import TableFiles

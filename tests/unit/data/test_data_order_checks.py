@@ -9,7 +9,7 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.data.sources.item_lists import ItemLists
 from twotower.data.sources.pairs import Pairs
 from twotower.data.sources.source import Source

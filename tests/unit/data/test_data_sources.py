@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from twotower.config.facts import Facts
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import checked
 from twotower.data.sources import movielens
 from twotower.data.sources.movielens import MovieLens

@@ -5,8 +5,8 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
-from twotower.data.holdouts import windows_of
 from twotower.data.sources.table_files import TableFiles
+from twotower.data.split_interactions import split_interactions
 from twotower.data.splits.given import Given
 from twotower.data.splits.item_cold import ItemCold
 from twotower.data.splits.leave_one_out import LeaveOneOut
@@ -34,7 +34,7 @@ def test_temporal_by_hand(log):
     )
     split = Temporal(Temporal.Config(test=10, valid=10))
     assert split.cutoffs(made) == (80 * DAY + 1, 90 * DAY + 1)
-    windows = windows_of(made, split)
+    windows = split_interactions(made, split)
     assert windows.parts.tolist() == [TRAIN, TRAIN, VALID, TEST, TEST]
     assert items_of(windows.train, 1) == [1, 2]
     assert items_of(windows.train_and_valid, 1) == [1, 2, 3]
@@ -63,7 +63,7 @@ def test_a_share_of_the_users_drops_what_others_did_and_a_larger_one_holds_it(lo
     before = set()
     for share in (0.1, 0.3, 1.0):
         parts = LeaveOneOut(LeaveOneOut.Config(user_share=share)).parts(made)
-        kept = set(made.users[parts != NONE].tolist())
+        kept = set(made.user_rows()[parts != NONE].tolist())
         assert len(kept) == round(10 * share)
         assert kept >= before
         assert (parts[parts != NONE] == whole[parts != NONE]).all()
@@ -72,7 +72,7 @@ def test_a_share_of_the_users_drops_what_others_did_and_a_larger_one_holds_it(lo
 
 def test_leave_one_out_breaks_ties_by_the_order_of_rows(log):
     rows = [(1, 4, 9), (1, 3, 5), (1, 1, 5), (1, 2, 5), (2, 1, 7), (2, 2, 6)]
-    windows = windows_of(log(rows), LeaveOneOut(LeaveOneOut.Config()))
+    windows = split_interactions(log(rows), LeaveOneOut(LeaveOneOut.Config()))
     assert items_of(windows.train, 1) == [3, 1]
     assert items_of(windows.train, 2) == [2, 1]  # two interactions: only train
     assert targets_of(windows.valid) == {1: [2]}
@@ -85,7 +85,7 @@ def test_leave_one_out_breaks_ties_by_the_order_of_rows(log):
 
 def test_user_holdout_by_hand(log):
     rows = [(user, item, 10 * user + item) for user in range(1, 11) for item in range(1, 6)]
-    windows = windows_of(
+    windows = split_interactions(
         log([*rows, (11, 1, 1)]), UserHoldout(UserHoldout.Config(share=0.4, fold_in=0.6, seed=1))
     )
     valid, test = windows.valid, windows.test
@@ -106,7 +106,7 @@ def test_cold_items_are_in_no_log_and_no_history(log):
     rows += [(user, item, DAY * (110 + item)) for user in (6, 7) for item in range(1, 11)]
     made = log(rows)
     split = ItemCold(ItemCold.Config(share=0.3, seed=3, test=5, valid=5))
-    windows = windows_of(made, split)
+    windows = split_interactions(made, split)
     cold = set(np.flatnonzero(split._is_cold(made)).tolist())
     assert len(cold) == split.facts(made)["held_out_items"] == 3
     for history in (
@@ -126,12 +126,12 @@ def test_cold_items_are_in_no_log_and_no_history(log):
 
 def test_given(log):
     made = log([(1, 1, 5), (1, 2, 5), (1, 3, 5), (1, 4, 6)], given=[0, 1, 2, 0])
-    windows = windows_of(made, Given(Given.Config()))
+    windows = split_interactions(made, Given(Given.Config()))
     assert items_of(windows.train, 1) == [1, 4]
     assert items_of(windows.valid.history, 1) == [1]  # 4 comes after the target
     assert items_of(windows.test.history, 1) == [1, 2]
     with pytest.raises(InputError, match=r"split=given: .*data\.split_column"):
-        windows_of(log([(1, 1, 5)]), Given(Given.Config()))
+        split_interactions(log([(1, 1, 5)]), Given(Given.Config()))
     assert "data.split_column" in Given.Config().problems(Facts(gives_split=False))[0][1]
     assert TableFiles.Config(interactions_path="a.csv", split_column="part").gives_split()
     assert Given.Config().problems(Facts(gives_split=True)) == []
@@ -142,7 +142,7 @@ def test_repeats_are_no_targets(log):
     # Test repeats item 1 of train, item 2 of valid, and item 4 within the window.
     rows = [(1, 1, DAY), (1, 2, 85 * DAY), (1, 1, 86 * DAY)]
     rows += [(1, 1, 95 * DAY), (1, 2, 96 * DAY), (1, 4, 97 * DAY), (1, 4, 98 * DAY), (1, 5, 100 * DAY)]
-    windows = windows_of(log(rows), Temporal(Temporal.Config(test=10, valid=10)))
+    windows = split_interactions(log(rows), Temporal(Temporal.Config(test=10, valid=10)))
     assert targets_of(windows.valid) == {1: [2]}
     assert targets_of(windows.test) == {1: [4, 5]}
     assert (windows.valid.num_repeats, windows.test.num_repeats) == (1, 3)
@@ -154,7 +154,7 @@ def test_a_test_target_of_valid_only_is_a_repeat(log):
     is_cold = split._is_cold(log([(1, 1, 1)], num_items=4))[1:]
     (warm, _), (cold, other) = np.flatnonzero(~is_cold) + 1, np.flatnonzero(is_cold) + 1
     rows = [(1, warm, DAY), (1, cold, 85 * DAY), (1, cold, 95 * DAY), (1, other, 100 * DAY)]
-    windows = windows_of(log(rows, num_items=4), split)
+    windows = split_interactions(log(rows, num_items=4), split)
     assert targets_of(windows.valid) == {1: [cold]}
     assert targets_of(windows.test) == {1: [other]}
     assert windows.test.num_repeats == 1
@@ -188,7 +188,7 @@ EMPTY = {
 def test_an_empty_part_says_what_to_change(log, name):
     split, rows, parts = EMPTY[name]
     with pytest.raises(InputError) as caught:
-        windows_of(log([(user, item, time + 10 * DAY) for user, item, time in rows]), split)
+        split_interactions(log([(user, item, time + 10 * DAY) for user, item, time in rows]), split)
     for part in parts:
         assert part in str(caught.value)
 
@@ -197,12 +197,12 @@ def test_given_without_valid(log):
     with pytest.raises(
         InputError, match="split=given: valid holds none of the 2 interactions; mark some rows"
     ):
-        windows_of(log([(1, 1, 1), (1, 2, 2)], given=[0, 2]), Given(Given.Config()))
+        split_interactions(log([(1, 1, 1), (1, 2, 2)], given=[0, 2]), Given(Given.Config()))
 
 
 def test_nothing_new_to_recommend(log):
-    with pytest.raises(InputError, match="all 1 targets of a window repeat"):
-        windows_of(log([(1, 1, 1), (1, 1, 2), (1, 1, 3)]), LeaveOneOut(LeaveOneOut.Config()))
+    with pytest.raises(InputError, match="all 1 targets of the validation or test split repeat"):
+        split_interactions(log([(1, 1, 1), (1, 1, 2), (1, 1, 3)]), LeaveOneOut(LeaveOneOut.Config()))
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_given_without_valid_takes_the_last_of_train(log):
     rows += [(2, 1, 1), (2, 2, 2), (2, 3, 3), (3, 1, 1), (3, 2, 2)]
     made = log(rows, given=[0] * 10 + [2, 0, 0, 2, 0, 2])
     split = Given(Given.Config(valid_share=0.3))
-    windows = windows_of(made, split)
+    windows = split_interactions(made, split)
     assert targets_of(windows.valid) == {1: [8, 9, 10], 2: [2]}
     assert targets_of(windows.test) == {1: [11], 2: [3], 3: [2]}
     assert items_of(windows.train, 1) == [1, 2, 3, 4, 5, 6, 7]
@@ -249,7 +249,7 @@ def test_repeats_that_are_kept_are_targets_once_a_window(log):
     rows = [(1, 1, 50 * DAY), (1, 1, 85 * DAY), (1, 3, 86 * DAY), (1, 1, 95 * DAY), (1, 1, 96 * DAY)]
     rows += [(1, 2, 97 * DAY), (2, 1, 100 * DAY)]
     split = Temporal(Temporal.Config(test=10, valid=10))
-    kept, dropped = windows_of(log(rows), split, repeats=True), windows_of(log(rows), split)
+    kept, dropped = split_interactions(log(rows), split, repeats=True), split_interactions(log(rows), split)
     assert targets_of(kept.valid) == {1: [1, 3]}
     assert targets_of(kept.test) == {1: [1, 2], 2: [1]}
     assert kept.test.is_repeat.tolist() == [True, False, False]
@@ -271,5 +271,5 @@ def test_a_split_may_number_its_parts_in_any_integers(log) -> None:
     made = log([(1, item, item) for item in range(1, 5)])
     parts = Own(LeaveOneOut.Config()).parts(made)
     assert parts.tolist() == [TRAIN, TRAIN, VALID, TEST]
-    windows = windows_of(made, Own(LeaveOneOut.Config()))
+    windows = split_interactions(made, Own(LeaveOneOut.Config()))
     assert (windows.valid.target_items.tolist(), windows.test.target_items.tolist()) == ([3], [4])

@@ -6,7 +6,7 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.data.check_tables import checked
 from twotower.data.sources.table_files import TableFiles
 from twotower.data.splits.leave_one_out import LeaveOneOut
@@ -50,7 +50,11 @@ def test_csv(files):
         "items": {"item_id", "name", "genres", "price", "code"},
         "context": set(),
     }
-    assert tables.origins == {"interactions": "interactions.csv", "users": "users.csv", "items": "items.csv"}
+    assert tables.source_paths == {
+        "interactions": "interactions.csv",
+        "users": "users.csv",
+        "items": "items.csv",
+    }
 
 
 def test_without_tables_the_entities_are_those_of_the_interactions(files):

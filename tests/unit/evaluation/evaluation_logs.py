@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from twotower.data.dataset import Holdout
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 
 
-def make_history(lists: Sequence[Sequence[int]], times: Sequence[int] | None = None) -> History:
+def make_history(lists: Sequence[Sequence[int]], times: Sequence[int] | None = None) -> Interactions:
     """Return the log of user rows 1, 2, ...; times run from 0 in that order unless given."""
     items = np.array([row for listed in lists for row in listed], dtype=np.int32)
     when = np.arange(len(items)) if times is None else np.array(times)
-    return History(np.cumsum([0, 0, *map(len, lists)]), items, when.astype(np.int64))
+    return Interactions(np.cumsum([0, 0, *map(len, lists)]), items, when.astype(np.int64))
 
 
 def make_holdout(

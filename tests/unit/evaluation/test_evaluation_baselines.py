@@ -9,7 +9,7 @@ from evaluation_logs import make_history, make_holdout
 from numpy.typing import NDArray
 
 from twotower.config.errors import InputError
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.data.times import SECONDS_A_DAY
 from twotower.evaluation.baselines import ease, kept
 from twotower.evaluation.baselines.baseline import Baseline, Past
@@ -139,7 +139,7 @@ class Slow(Popularity):
     clock: ClassVar[Stopwatch]
     blocks: ClassVar[list[int]]
 
-    def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
+    def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         self.clock.now += 60
         self.blocks.append(int(users[0]))
         return super().scores(history, users)

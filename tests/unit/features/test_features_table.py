@@ -114,7 +114,7 @@ def test_a_table_without_features() -> None:
         (
             "price",
             Numeric(Numeric.Config(column="prize")),
-            r"items.csv: feature 'price' needs column 'prize'.* there is price",
+            r"items.csv: feature 'price' needs column 'prize'.* the columns are price",
         ),
         ("type", Numeric(Numeric.Config(column="price")), r"feature 'type': this name is taken"),
         ("a.b", Numeric(Numeric.Config(column="price")), r"feature 'a.b': this name is taken"),
@@ -195,8 +195,7 @@ def test_all_that_keeps_features_from_a_table_is_one_message() -> None:
         "items.csv: column 'price', item_id 'z': expected a finite number, found inf; mend the value",
         "items.csv: column 'title', item_id 'y': expected text, found nothing (NaN); mend the value, or set "
         "`missing: unknown`",
-        "items.csv: feature 'length' needs column 'length', which is not there; "
-        "there is item_id, price, title",
+        "items.csv: feature 'length' needs column 'length', which is missing; the columns are item_id, price, title",
         "feature 'type': this name is taken or not possible; choose another, like 'type_'",
     ]
     with pytest.raises(InputError, match=r"^5 mistakes in items.csv\n  "):
@@ -214,13 +213,13 @@ def test_without_a_sound_key_rows_are_named_as_in_the_file_and_nothing_is_said_o
 class Told(Numeric):
     """A kind of somebody else's that overrides what a feature learns by."""
 
-    def fit(self, values: pd.Series, origin: str) -> None:
-        self.told = [("fit", origin, values.tolist())]
-        super().fit(values, origin)
+    def fit(self, values: pd.Series, source_path: str) -> None:
+        self.told = [("fit", source_path, values.tolist())]
+        super().fit(values, source_path)
 
-    def grow(self, values: pd.Series, origin: str) -> None:
-        self.told.append(("grow", origin, values.tolist()))
-        super().grow(values, origin)
+    def grow(self, values: pd.Series, source_path: str) -> None:
+        self.told.append(("grow", source_path, values.tolist()))
+        super().grow(values, source_path)
 
 
 def test_kinds_that_override_fit_and_grow_are_asked() -> None:

@@ -123,7 +123,11 @@ def test_circles_and_broken_files_end(package: Path) -> None:
     assert code_of(["no_such_module.at_all"]) == {}
 
 
-@given(st.sets(st.sampled_from(["twotower.losses.bce", "twotower.metrics.recall", "twotower.data.build"])))
+@given(
+    st.sets(
+        st.sampled_from(["twotower.losses.bce", "twotower.metrics.recall", "twotower.data.build_dataset"])
+    )
+)
 def test_many_modules_count_as_all_of_each(modules: set[str]) -> None:
     whole = code_of(modules)
     assert whole == {name: part for each in modules for name, part in code_of([each]).items()}

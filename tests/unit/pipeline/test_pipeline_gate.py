@@ -19,7 +19,7 @@ def run(folder, values, users=None, status="ok", data="the data", metric="recall
         folder / "per_user.parquet"
     )
     metrics = {f"test/{key}": sum(values) / len(values) for key in (metric, of_all) if key}
-    known = Result(status="failed").having(
+    known = Result(status="failed").update(
         status=status, data={"fingerprint": data}, metrics=metrics, higher_is_better=WAYS
     )
     write_result(folder, known)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from twotower.reports.tensorboard import Board, draw_sweep
+from twotower.reports.tensorboard_run import TensorBoardRun, draw_sweep
 from twotower.runs.outcome import Outcome, outcome_of
 from twotower.runs.result import Result
 from twotower.runs.result_parts import Training
@@ -93,7 +93,7 @@ def trained(name: str) -> bool:
 
 
 def end_with(error: BaseException, folder: Path, settings: dict[str, Any], overrides: list[str]) -> None:
-    with contextlib.suppress(type(error)), Board(folder) as board:
+    with contextlib.suppress(type(error)), TensorBoardRun(folder) as board:
         board.start(settings, "x: 1", overrides)
         raise error
 
@@ -104,7 +104,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("outputs") / SWEEP
     outcomes: list[Outcome] = []
     for name, (dim, index, seed) in ENDED_WELL.items():
-        with Board(folder / name) as board:
+        with TensorBoardRun(folder / name) as board:
             board.start(settings_of(dim, index, seed), "x: 1", typed(name))
             more = {} if trained(name) else {"training_reused_from": "another"}
             result = result_of(value_of(name), **more)
@@ -116,14 +116,14 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     trainer.log_metrics(figures, step)
                 trainer.experiment.close()
             board.result(result)
-    with Board(folder / "rejected") as board:
+    with TensorBoardRun(folder / "rejected") as board:
         board.start(settings_of(8, "A"), "x: 1", ["embedding_dim=8"])
         board.result(Result(status="index_rejected", index={"recall_at_100": 0.125}))
     end_with(ValueError("no"), folder / "failed", settings_of(8, "A", more=True), ["more=true"])
-    with Board(folder / "pruned") as board:
+    with TensorBoardRun(folder / "pruned") as board:
         board.start(settings_of(8, "B"), "x: 1", ["embedding_dim=8"])
         pruned = Result(status="pruned", curves={METRIC: [0.25]}, training=Training(monitor=METRIC))
-        board.result(pruned.having(training_reused_from="itself"))  # which writes the curve
+        board.result(pruned.update(training_reused_from="itself"))  # which writes the curve
     interrupted = settings_of(8, "C", other="text")
     end_with(KeyboardInterrupt(), folder / "interrupted", interrupted, ["other=text"])
     draw_sweep(folder, outcomes[:3], METRIC)
@@ -314,7 +314,7 @@ def test_a_run_that_goes_on_has_not_ended(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "events.out.tfevents.1.session").write_bytes(b"as it once was")
     for outcome in ("failed", "ok"):
-        with Board(folder) as board:
+        with TensorBoardRun(folder) as board:
             board.start(settings_of(8, "A"), "x: 1")
             (begun,) = folder.rglob("*.session")
             assert b"session_end_info" not in begun.read_bytes()

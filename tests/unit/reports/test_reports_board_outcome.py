@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 
 from twotower.reports.console.console import Findings
-from twotower.reports.console.tables import sweep_table
+from twotower.reports.console.run_tables import sweep_table
 from twotower.runs.outcome import Outcome, best_of, by_metric, outcome_of
 from twotower.runs.result import Result, Status
 from twotower.runs.result_parts import Training
@@ -107,7 +107,7 @@ def test_outcomes_of_results() -> None:
     assert done.figure("test/mrr_at_20") is None
     assert done.served(METRIC) == 0.2 - 0.01
     assert done.served("test/recall_at_20") == 0.4  # which is through the index already
-    rejected = RESULT.having(status="index_rejected", index={"problems": ["recall is low", "and slow"]})
+    rejected = RESULT.update(status="index_rejected", index={"problems": ["recall is low", "and slow"]})
     assert outcome_of("c", Path("s/c"), rejected, 2.0, False).error == "recall is low; and slow"
     lost = outcome_of("d", Path("s/d"), None, 2.0, False)
     assert (lost.status, lost.finished, lost.figures) == ("interrupted", False, {})

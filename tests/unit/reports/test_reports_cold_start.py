@@ -15,7 +15,7 @@ from twotower.reports.compare.comparison import Options
 from twotower.reports.compare.entries import known_key, label, validation_key
 from twotower.reports.compare.export import as_csv, as_json
 from twotower.reports.compare.record import read_run
-from twotower.reports.console.tables import cold_start_table
+from twotower.reports.console.run_tables import cold_start_table
 from twotower.runs.result import Result
 
 PARTS = ("cold", "warm", "all", "cold_alone")

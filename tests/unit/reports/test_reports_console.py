@@ -192,7 +192,7 @@ def test_a_loss_through_the_index_is_negative_and_has_its_interval(
 ) -> None:
     slices = {"test": {}, "test_exact": {}}
     metrics = RESULT.metrics | {"test_exact/recall_at_20": 0.26, "test_exact/ndcg_at_20": 0.13}
-    console_of("rich").result(RESULT.having(metrics=metrics, slices=slices), SWEEP, "outputs")
+    console_of("rich").result(RESULT.update(metrics=metrics, slices=slices), SWEEP, "outputs")
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     assert "metrics recall@20 -0.0010 [-0.0020, +0.0005] against exact search" in lines
     assert "by exact search 0.2600 0.1300" in lines
@@ -362,7 +362,7 @@ def test_jsonl_is_valid_whatever_is_said(capsys: pytest.CaptureFixture[str]) -> 
     log_with(console, logging.WARNING, "careful %s", folder=Path("x"))
     log_with(console, logging.INFO, "for the file", for_file=True)
     console.audit([("users", "3")])
-    console.result(RESULT.having(metrics={"test/recall_at_20": math.nan}), Path("outputs/x"), "outputs")
+    console.result(RESULT.update(metrics={"test/recall_at_20": math.nan}), Path("outputs/x"), "outputs")
     said, epoch, warning, audit, result = events(capsys)
     assert said["text"] == odd
     assert (epoch["event"], epoch["epoch"], epoch["loss"], epoch["best"]) == ("epoch", 1, None, None)

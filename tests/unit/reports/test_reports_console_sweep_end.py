@@ -14,8 +14,8 @@ from rich.console import Console as Screen
 from twotower.reports.console.choose import console_of
 from twotower.reports.console.console import Findings, SeedSummary
 from twotower.reports.console.rich import Rich
+from twotower.reports.console.run_tables import remark
 from twotower.reports.console.sweep_view import SweepView
-from twotower.reports.console.tables import remark
 from twotower.runs.outcome import Outcome
 
 METRIC, BYTES = "valid/recall_at_20", "index/bytes_per_item"

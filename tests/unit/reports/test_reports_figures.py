@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from PIL import Image
 
-from twotower.reports.figures import ORANGE, pareto, png_of, recall_versus_latency
 from twotower.reports.pareto import Point, front, points_of, unbeaten
+from twotower.reports.plots import ORANGE, pareto, png_of, recall_versus_latency
 from twotower.runs.outcome import Outcome
 
 CROWDED = [

@@ -138,7 +138,7 @@ REST = {" index/recall_at_100": 0.9, " index/latency_ms_p50": 0.1, " index/bytes
 )
 def test_columns_are_the_same_whatever_is_monitored(monitor: str, best: float, test: float) -> None:
     metrics = RESULT.metrics | {"valid/ndcg_at_10": 0.25}
-    result = RESULT.having(training={"monitor": monitor}, metrics=metrics)
+    result = RESULT.update(training={"monitor": monitor}, metrics=metrics)
     expected = {" test/monitor": test, " best_valid/monitor": best, **REST, " timing/total_seconds": 4.0}
     assert columns_of(result) == expected | (COLD if monitor.endswith("_at_20") else {})
     assert sorted(expected)[0] == " best_valid/monitor"  # as TensorBoard sorts them

@@ -19,7 +19,7 @@ from twotower.runs.fingerprint import (
     flat,
     shaping_training,
 )
-from twotower.runs.record import identity
+from twotower.runs.sections import identity
 from twotower.sweeps.job import training_key
 from twotower.training.trainer import TrainerChoice
 

@@ -92,7 +92,7 @@ def test_metrics_are_compared_to_the_last_bit_and_towers_by_their_bytes(tmp_path
     )
     metrics = Result(status="ok", metrics={"test/recall_at_20": 0.1 + 0.2, "x": 1.0})
     assert not_reproduced(metrics, metrics, one, same) == []
-    more = metrics.having(metrics={"test/recall_at_20": 0.3, "x": 1.0, "y": 2.0})
+    more = metrics.update(metrics={"test/recall_at_20": 0.3, "x": 1.0, "y": 2.0})
     assert not_reproduced(metrics, more, one, same) == [
         "test/recall_at_20: 0.30000000000000004 then, 0.3 now",
         "y: None then, 2.0 now",
@@ -165,7 +165,7 @@ def test_a_repeated_run_says_so(trainings: Trainings, capsys: pytest.CaptureFixt
 def test_other_numbers_fail_and_are_put_down_to_what_changed(
     trainings: Trainings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = trainings.ended(0.5, "older").having(versions=versions() | {"torch": "1.0"})
+    before = trainings.ended(0.5, "older").update(versions=versions() | {"torch": "1.0"})
     assert rerun(trainings.before(before)) == FAILED
     changed = [
         f"versions: torch 1.0 then, {versions()['torch']} now",

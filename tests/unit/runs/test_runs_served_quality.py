@@ -3,7 +3,7 @@
 import pandas as pd
 
 from twotower.evaluation.evaluator import Report
-from twotower.runs.record import by_exact_search, through_index
+from twotower.runs.sections import by_exact_search, through_index
 
 EXACT = {
     "metrics": {"valid/recall_at_20": 0.5, "test/recall_at_20": 0.5, "test/auc": 0.75},

@@ -13,7 +13,7 @@ from twotower.config.errors import InputError
 from twotower.config.problems import Mistakes, Problem
 from twotower.launchers.launcher import JobError, Launcher, Payload
 from twotower.reports.console.console import Console
-from twotower.reports.console.first_look import lines_of, recipes_table
+from twotower.reports.console.first_look_table import lines_of, recipes_table
 from twotower.runs.result import Result, Status, write_result
 from twotower.runs.result_parts import Training
 from twotower.sweeps import first_look

@@ -94,8 +94,8 @@ def test_objectives_are_read_from_a_result() -> None:
         index={"latency_ms_p50": 2},
     )
     assert values_of(objectives, result) == [0.25, 2.0]
-    assert values_of(objectives, result.having(index={})) is None
-    assert values_of(objectives, result.having(metrics={"valid/recall_at_20": math.nan})) is None
+    assert values_of(objectives, result.update(index={})) is None
+    assert values_of(objectives, result.update(metrics={"valid/recall_at_20": math.nan})) is None
     assert values_of(objectives, Result(status="failed")) is None
 
 

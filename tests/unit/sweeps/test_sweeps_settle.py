@@ -9,13 +9,13 @@ import pytest
 
 from twotower.commands.compose import checked
 from twotower.config.errors import InputError
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split
 from twotower.files.lock import held
 from twotower.launchers.launcher import JobError
-from twotower.runs.record import training_identity
 from twotower.runs.result import Result
+from twotower.runs.sections import training_identity
 from twotower.sweeps.job import Job
 from twotower.sweeps.schedule import settle, stale
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.towers.item_bias.no_bias import NoBias
 from twotower.towers.item_bias.recent_popularity import RecentPopularity
 
@@ -20,8 +20,8 @@ def before() -> RecentPopularity:
     return bias
 
 
-def log_of(items: list[int]) -> History:
-    return History.of(np.ones(len(items), int), np.array(items), np.arange(len(items)), 1)
+def log_of(items: list[int]) -> Interactions:
+    return Interactions.of(np.ones(len(items), int), np.array(items), np.arange(len(items)), 1)
 
 
 ROWS = torch.tensor([0, 1, 0, 2, 3])  # items 1 and 3 are new; 2, 4, 5 were 1, 2, 3

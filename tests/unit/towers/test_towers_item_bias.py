@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.features.feature_table import FeatureTable
 from twotower.features.numeric import Numeric
 from twotower.towers.item_bias.no_bias import NoBias
@@ -20,7 +20,7 @@ from twotower.towers.two_tower_config import TwoTowerConfig
 DAY = 86_400
 MLP = {"_target_": "twotower.towers.mlp.Mlp", "widths": [], "normalise": "none"}
 # items 1 and 2 on the last day, item 1 seven days before it too; item 3 never
-LOG = History.of(np.array([1, 1, 2]), np.array([1, 2, 1]), np.array([0, 7 * DAY, 7 * DAY]), 2)
+LOG = Interactions.of(np.array([1, 1, 2]), np.array([1, 2, 1]), np.array([0, 7 * DAY, 7 * DAY]), 2)
 
 
 def bias() -> RecentPopularity:
@@ -111,10 +111,10 @@ def test_similar_items_do_not_ask_for_popularity() -> None:
 
 
 def test_an_item_that_was_only_shown_in_vain_is_not_new() -> None:
-    history = History.of(np.array([1, 1]), np.array([1, 2]), np.array([0, 0]), 1)
-    shown = History.of(np.array([1]), np.array([3]), np.array([0]), 1)
+    history = Interactions.of(np.array([1, 1]), np.array([1, 2]), np.array([0, 0]), 1)
+    shown = Interactions.of(np.array([1]), np.array([3]), np.array([0]), 1)
     bias = Popularity.Config().build(4)
-    bias.initialise(dataclasses.replace(history, shown=shown))
+    bias.initialise(dataclasses.replace(history, impressions=shown))
     assert bias.sold.tolist() == [True, True, True, False]
     found = bias.eval()(torch.arange(1, 5)).flatten().tolist()
     assert found[2] == pytest.approx(-math.log(2) / 2)  # log 1 less the mean of log 2, log 2, log 1, log 1

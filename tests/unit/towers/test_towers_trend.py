@@ -6,30 +6,30 @@ import numpy as np
 import pytest
 import torch
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.towers.item_bias.decayed_shares import Counted, Mixture
 from twotower.towers.item_bias.trend import Trend
 
 DAY = 86_400
 
 
-def log_of(items: list[int], days: list[float], num_users: int | None = None) -> History:
+def log_of(items: list[int], days: list[float], num_users: int | None = None) -> Interactions:
     """One user an interaction."""
     users = np.arange(1, len(items) + 1)
-    return History.of(
+    return Interactions.of(
         users, np.array(items), (np.array(days) * DAY).astype(np.int64), num_users or len(items)
     )
 
 
-def season(num_items: int = 6, days: int = 120) -> History:
+def season(num_items: int = 6, days: int = 120) -> Interactions:
     """Each item is taken for a fortnight, one after the other, and never again; the last one never."""
     items = [1 + min(num_items - 2, day * (num_items - 1) // days) for day in range(days) for _ in range(5)]
     return log_of(items, [day for day in range(days) for _ in range(5)])
 
 
-def built(log: History, num_items: int) -> Trend:
+def built(interactions: Interactions, num_items: int) -> Trend:
     trend = Trend(Trend.Config(), num_items)
-    trend.initialise(log)
+    trend.initialise(interactions)
     return trend
 
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.training.objectives.next_basket import NextBasket
 from twotower.training.order import Order
 from twotower.training.replay import Replay
@@ -22,16 +22,16 @@ EVENTS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 8)), max_size=9, u
 LOGS = st.lists(EVENTS, min_size=1, max_size=6).filter(any)
 
 
-def history_of(log: list[list[tuple[int, int]]]) -> History:
+def history_of(log: list[list[tuple[int, int]]]) -> Interactions:
     """Of (day, item) by user."""
     users = [user for user, events in enumerate(log, start=1) for _ in events]
     times, items = ([event[part] for events in log for event in events] for part in (0, 1))
-    return History.of(np.array(users, int), np.array(items, int), np.array(times, int) * DAY, len(log))
+    return Interactions.of(np.array(users, int), np.array(items, int), np.array(times, int) * DAY, len(log))
 
 
-def batches_of(log: History, order_of: Any = Order, **settings: Any) -> Any:
+def batches_of(interactions: Interactions, order_of: Any = Order, **settings: Any) -> Any:
     objective = NextBasket.Config(**{"batch_size": 4, "epoch_requests": 20} | settings).build()
-    return objective.batches(log, history_length=12, strict=False, seed=5, order_of=order_of)
+    return objective.batches(interactions, history_length=12, strict=False, seed=5, order_of=order_of)
 
 
 def requests(batches: Any) -> list[tuple[int, int, tuple[int, ...], tuple[int, ...]]]:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.training.batches import Batch, TrainBatches
 from twotower.training.objectives.next_item import NextItem
 
@@ -21,11 +21,13 @@ NUM_ITEMS = 8
 Log = list[list[tuple[int, int]]]  # a user's (time, item), oldest first; user rows count from 1
 
 
-def history_of(log: Log) -> History:
+def history_of(log: Log) -> Interactions:
     users = [user for user, events in enumerate(log, start=1) for _ in events]
     times = [time for events in log for time, _ in events]
     items = [item for events in log for _, item in events]
-    return History.of(np.array(users, int), np.array(items, int), np.array(times, int), num_users=len(log))
+    return Interactions.of(
+        np.array(users, int), np.array(items, int), np.array(times, int), num_users=len(log)
+    )
 
 
 def batches_of(
@@ -205,7 +207,7 @@ def test_the_log_may_be_memory_mapped(tmp_path: Any) -> None:
         np.save(tmp_path / f"{name}.npy", getattr(log, name))
         mapped.append(np.load(tmp_path / f"{name}.npy", mmap_mode="r", allow_pickle=False))
     batches = TrainBatches(
-        History(*mapped), NextItem(NextItem.Config(batch_size=3)), history_length=3, strict=True, seed=5
+        Interactions(*mapped), NextItem(NextItem.Config(batch_size=3)), history_length=3, strict=True, seed=5
     )
     assert_same(list(batches), list(batches_of(TWO_USERS, strict=True)))
 

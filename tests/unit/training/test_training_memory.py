@@ -8,7 +8,7 @@ import pytest
 
 from twotower.config import memory
 from twotower.config.errors import InputError
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.training.parts import build_batches, check_weights
@@ -55,7 +55,7 @@ def test_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     ones = np.ones(5, int)
-    log = History.of(ones, ones, np.arange(5), num_users=1)
+    log = Interactions.of(ones, ones, np.arange(5), num_users=1)
     limit(monkeypatch, 4 * 10 * 56)
     assert len(build_batches(CONFIG, log)) == 2
     limit(monkeypatch, 4 * 10 * 56 - 1)

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.negatives.mined import Mined
 from twotower.training.callbacks.mine import mine
 
 FREQUENCIES = torch.tensor([0, 0.25, 0.25, 0.25, 0.25, 0.0])  # item 5 is never a positive
-LOG = History.of(np.array([1, 2, 2, 3]), np.array([1, 3, 4, 2]), np.array([1, 1, 2, 1]), num_users=4)
+LOG = Interactions.of(np.array([1, 2, 2, 3]), np.array([1, 3, 4, 2]), np.array([1, 1, 2, 1]), num_users=4)
 
 
 class Rows(nn.Module):

@@ -10,7 +10,7 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.data.dataset import Holdout, RetrievalDataset
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.data.vocabulary import Vocabulary
 from twotower.training.parent import Parent, events_before, new_interactions, refuse_leak, rows_before
 
@@ -19,10 +19,10 @@ TRAINED: Log = [("b", "x", 10), ("b", "y", 20), ("d", "y", 15)]
 NOTHING: Any = None
 
 
-def history_of(log: Log, users: Vocabulary, items: Vocabulary) -> History:
+def history_of(log: Log, users: Vocabulary, items: Vocabulary) -> Interactions:
     rows = sorted((int(users.row(user)), time, int(items.row(item))) for user, item, time in log)
     user, time, item = (np.array(column, int) for column in zip(*rows, strict=True))
-    return History.of(user, item, time, len(users))
+    return Interactions.of(user, item, time, len(users))
 
 
 def parent_of(log: Log) -> Parent:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from twotower.data.ages import own_ages, own_shares_since
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.towers.item_bias.decayed_shares import Counted, Mixture
 from twotower.training.objectives.next_basket import NextBasket
 from twotower.training.objectives.next_item import NextItem
@@ -15,13 +15,13 @@ from twotower.training.objectives.recency import SHARE, half_life_days
 DAY = 86_400
 
 
-def log_of(users: list[int], items: list[int], days: list[float]) -> History:
+def log_of(users: list[int], items: list[int], days: list[float]) -> Interactions:
     """A log sorted by user and time."""
     times = (np.array(days) * DAY).astype(np.int64)
-    return History.of(np.array(users), np.array(items), times, max(users))
+    return Interactions.of(np.array(users), np.array(items), times, max(users))
 
 
-def year(fashion: bool) -> History:
+def year(fashion: bool) -> Interactions:
     """Twenty interactions a day for a year, of items that stay, or one after the other for a month each."""
     day = np.repeat(np.arange(360), 20)
     drawn = np.random.default_rng(0).integers(1, 13, len(day))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.config.facts import Facts
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.towers.history.mean_pooling import MeanPooling
 from twotower.training.batches import Batch, TrainBatches
 from twotower.training.objectives.next_item import NextItem
@@ -22,16 +22,20 @@ LOGS = st.lists(EVENTS, min_size=1, max_size=6).filter(any)
 SIZES = {"size": st.integers(1, 9), "length": st.integers(1, 12), "strict": st.booleans()}
 
 
-def history_of(log: list[list[tuple[int, int]]], shown: History | None = None) -> History:
+def history_of(log: list[list[tuple[int, int]]], shown: Interactions | None = None) -> Interactions:
     users = [user for user, events in enumerate(log, start=1) for _ in events]
     times, items = ([event[part] for events in log for event in events] for part in (0, 1))
-    made = History.of(np.array(users, int), np.array(items, int), np.array(times, int), num_users=len(log))
-    return made if shown is None else History(made.offsets, made.items, made.times, shown=shown)
+    made = Interactions.of(
+        np.array(users, int), np.array(items, int), np.array(times, int), num_users=len(log)
+    )
+    return made if shown is None else Interactions(made.offsets, made.items, made.times, impressions=shown)
 
 
-def batches_of(kind: type[Objective], log: History, size: int, length: int, strict: bool, **how: Any) -> Any:
+def batches_of(
+    kind: type[Objective], interactions: Interactions, size: int, length: int, strict: bool, **how: Any
+) -> Any:
     objective = kind.Config(batch_size=size).build()
-    return objective.batches(log, history_length=length, strict=strict, seed=5, **how)
+    return objective.batches(interactions, history_length=length, strict=strict, seed=5, **how)
 
 
 def examples_of(batch: Batch) -> list[tuple[int, int, int, tuple[tuple[int, int], ...]]]:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
-from twotower.data.history import History
+from twotower.data.actions import HISTORY, POSITIVE, TRAIN
+from twotower.data.interactions import Interactions
 from twotower.training.batches import Batch, TrainBatches
 from twotower.training.examples import OwnShown
 from twotower.training.objectives.next_item import NextItem
@@ -21,17 +22,19 @@ NUM_ITEMS = 8
 Log = list[list[tuple[int, int]]]  # a user's (time, item), oldest first; user rows count from 1
 
 
-def history_of(log: Log, **columns: Any) -> History:
+def history_of(log: Log, **columns: Any) -> Interactions:
     users = [user for user, events in enumerate(log, start=1) for _ in events]
     times = [time for events in log for time, _ in events]
     items = [item for events in log for _, item in events]
-    history = History.of(np.array(users, int), np.array(items, int), np.array(times, int), len(log))
+    history = Interactions.of(np.array(users, int), np.array(items, int), np.array(times, int), len(log))
     return dataclasses.replace(history, **columns)
 
 
-def batches_of(log: History, batch_size: int = 3, objective: Any = None, **more: Any) -> TrainBatches:
+def batches_of(
+    interactions: Interactions, batch_size: int = 3, objective: Any = None, **more: Any
+) -> TrainBatches:
     chosen = NextItem(NextItem.Config(batch_size=batch_size, **(objective or {})))
-    return TrainBatches(log, chosen, **{"history_length": 3, "strict": False, "seed": 5, **more})
+    return TrainBatches(interactions, chosen, **{"history_length": 3, "strict": False, "seed": 5, **more})
 
 
 def rows_of(batch: Batch) -> list[tuple[int, ...]]:
@@ -57,7 +60,7 @@ def test_an_epoch_has_every_positive_and_every_shown_negative_once(
     both: list[tuple[list[Any], list[Any]]], batch_size: int, strict: bool
 ) -> None:
     log, shown = ([user[part] for user in both] for part in (0, 1))
-    history = history_of(log, shown=history_of(shown))
+    history = history_of(log, impressions=history_of(shown))
     expected: dict[bool, Counter[tuple[int, ...]]] = {True: Counter(), False: Counter()}
     for user, (events, passed) in enumerate(zip(log, shown, strict=True), start=1):
         of_user = [(True, place, event) for place, event in enumerate(events)]
@@ -83,7 +86,7 @@ PASSED: Log = [[(day * DAY, 6 + day % 3) for day in range(5)], [(9 * DAY, 1)]]
 
 
 def test_positives_and_shown_negatives_are_shuffled_together() -> None:
-    history = history_of(USERS, shown=history_of(PASSED))
+    history = history_of(USERS, impressions=history_of(PASSED))
     batches = batches_of(history, batch_size=4, labelled=True)
     sizes = Counter((len(batch.positives), len(batch.shown_items)) for _ in range(20) for batch in batches)
     assert all(sum(size) in (4, 1) for size in sizes)  # 17 examples: four batches of 4 and one of 1
@@ -92,7 +95,10 @@ def test_positives_and_shown_negatives_are_shuffled_together() -> None:
 
 
 def test_without_labelled_examples_shown_negatives_change_nothing() -> None:
-    plain, beside = batches_of(history_of(USERS)), batches_of(history_of(USERS, shown=history_of(PASSED)))
+    plain, beside = (
+        batches_of(history_of(USERS)),
+        batches_of(history_of(USERS, impressions=history_of(PASSED))),
+    )
     for one, other in zip(plain, beside, strict=True):
         assert torch.equal(one.positives, other.positives)
         assert torch.equal(one.weights, other.weights)
@@ -104,7 +110,7 @@ def test_rows_have_their_own_weights() -> None:
     weights = np.array([1, 2, 0, 4], dtype=np.float32)
     shown = history_of([[(DAY, 5)], [(2 * DAY, 6), (2 * DAY, 7)]], weights=np.float32([3, 0, 6]))
     log = [[(0, 1), (DAY, 2)], [(2 * DAY, 3), (3 * DAY, 4)]]
-    history = history_of(log, weights=weights, shown=shown)
+    history = history_of(log, weights=weights, impressions=shown)
     (batch,) = batches_of(history, batch_size=9, labelled=True)
     found = dict(
         zip([*batch.positives.tolist(), *batch.shown_items.tolist()], batch.weights.tolist(), strict=True)
@@ -112,7 +118,7 @@ def test_rows_have_their_own_weights() -> None:
     mean = (1 + 2 + 4 + 3 + 6) / 5
     expected = {1: 1, 2: 2, 4: 4, 5: 3, 7: 6}
     assert found == pytest.approx({item: weight / mean for item, weight in expected.items()})
-    alone = dataclasses.replace(history, shown=None)
+    alone = dataclasses.replace(history, impressions=None)
     objective = NextItem(NextItem.Config())
     assert objective.example_weights(alone) == pytest.approx([3 / 7, 6 / 7, 0, 12 / 7])
     # Each is drawn once an epoch whatever it weighs, so q counts examples.
@@ -122,7 +128,7 @@ def test_rows_have_their_own_weights() -> None:
 def test_recency_and_own_weights_multiply() -> None:
     """20, 10 and 0 days old: 1/4, 1/2 and 1 by age; the newest of all is a shown negative."""
     log = history_of([[(0, 1), (10 * DAY, 2)]], weights=np.float32([8, 1]))
-    history = dataclasses.replace(log, shown=history_of([[(20 * DAY, 3)]], weights=np.float32([5])))
+    history = dataclasses.replace(log, impressions=history_of([[(20 * DAY, 3)]], weights=np.float32([5])))
     objective = NextItem(NextItem.Config(recency_half_life_days=10))
     weights = objective.example_weights(history, shown=True)
     assert weights / weights[1] == pytest.approx([4, 1, 10])
@@ -132,8 +138,8 @@ def test_recency_and_own_weights_multiply() -> None:
 
 
 def test_what_is_for_histories_only_is_no_example() -> None:
-    positive = np.array([False, True, True])
-    history = history_of([[(0, 1), (DAY, 2), (2 * DAY, 3)]], positive=positive)
+    roles = np.array([HISTORY, POSITIVE, POSITIVE], dtype=np.int8)
+    history = history_of([[(0, 1), (DAY, 2), (2 * DAY, 3)]], roles=roles)
     (batch,) = batches_of(history, batch_size=9)
     histories = dict(zip(batch.positives.tolist(), batch.history_rows.tolist(), strict=True))
     assert histories == {2: [0, 0, 1], 3: [0, 1, 2]}
@@ -144,14 +150,14 @@ def test_what_is_for_histories_only_is_no_example() -> None:
 
 def test_an_example_that_is_no_positive_trains_by_its_weight_and_is_no_negative_of_its_user() -> None:
     """Item 1 is an event of role `train`, item 2 of role `history`, item 3 is bought."""
-    positive = np.array([False, False, True])
-    history = history_of([[(0, 1), (DAY, 2), (2 * DAY, 3)]], positive=positive, weights=np.float32([1, 0, 3]))
+    roles = np.array([TRAIN, HISTORY, POSITIVE], dtype=np.int8)
+    history = history_of([[(0, 1), (DAY, 2), (2 * DAY, 3)]], roles=roles, weights=np.float32([1, 0, 3]))
     (batch,) = batches_of(history, batch_size=9)
     found = dict(zip(batch.positives.tolist(), batch.weights.tolist(), strict=True))
     assert found == {1: 0.5, 3: 1.5}
     assert sorted(batch.known_items.tolist()) == [1, 1, 3, 3]
     assert NextItem(NextItem.Config()).frequencies(history, 3).tolist() == [0, 0.5, 0, 0.5]
-    shown = dataclasses.replace(history, shown=history_of([[(3 * DAY, 4)]]))
+    shown = dataclasses.replace(history, impressions=history_of([[(3 * DAY, 4)]]))
     assert NextItem(NextItem.Config()).example_weights(shown, shown=True).tolist() == pytest.approx(
         [1 / 5 * 3, 0, 3 / 5 * 3, 1 / 5 * 3]
     )
@@ -169,7 +175,7 @@ def test_contexts_and_events_come_along() -> None:
         [[(0, 1), (DAY, 2), (3 * DAY, 3)]],
         context=np.int32([4, 0, 6]),
         events=np.int16([2, 1, 3]),
-        shown=shown,
+        impressions=shown,
     )
     (batch,) = batches_of(history, batch_size=9, labelled=True)
     items = [*batch.positives.tolist(), *batch.shown_items.tolist()]
@@ -188,7 +194,7 @@ def test_own_candidates_are_the_user_s_shown_items_that_it_does_not_have() -> No
         [[(0, 1), (0, 5), (DAY, 5), (DAY, 6), (DAY, 7), (DAY, 8)], [(0, 5)], []],
         weights=np.float32([1, 1, 1, 1, 1, 0, 1]),
     )
-    own = OwnShown(dataclasses.replace(log, shown=shown), 2, seed=3)
+    own = OwnShown(dataclasses.replace(log, impressions=shown), 2, seed=3)
     users = np.array([1, 2, 3, 1, 1])
     seen = set()
     for number in range(200):
@@ -201,7 +207,7 @@ def test_own_candidates_are_the_user_s_shown_items_that_it_does_not_have() -> No
             seen.add(frozenset(drawn[row].tolist()))
         assert np.array_equal(drawn, own.draw(users, number))
     assert seen == {frozenset(pair) for pair in ((5, 6), (5, 7), (6, 7))}
-    assert OwnShown(dataclasses.replace(log, shown=shown), 5, seed=3).draw(users, 0)[0].tolist() == [
+    assert OwnShown(dataclasses.replace(log, impressions=shown), 5, seed=3).draw(users, 0)[0].tolist() == [
         5,
         6,
         7,
@@ -213,13 +219,13 @@ def test_own_candidates_are_the_user_s_shown_items_that_it_does_not_have() -> No
 def test_every_own_candidate_is_as_likely() -> None:
     log = history_of([[(0, 1)]])
     shown = history_of([[(0, item) for item in range(2, 12)]])
-    own = OwnShown(dataclasses.replace(log, shown=shown), 4, seed=1)
+    own = OwnShown(dataclasses.replace(log, impressions=shown), 4, seed=1)
     counts = np.bincount(own.draw(np.ones(5000, np.int32), 7).ravel(), minlength=12)[2:]
     assert counts / 5000 == pytest.approx(np.full(10, 0.4), abs=0.03)
 
 
 def test_own_candidates_come_with_their_batch() -> None:
-    history = history_of(USERS, shown=history_of(PASSED))
+    history = history_of(USERS, impressions=history_of(PASSED))
     batches = batches_of(history, num_own=2)
     whole = [batch for _ in range(2) for batch in batches]
     assert all(batch.own_rows.shape == (len(batch.positives), 2) for batch in whole)
@@ -235,7 +241,7 @@ def test_own_candidates_come_with_their_batch() -> None:
 
 
 def test_draws_by_recency_take_shown_negatives_too() -> None:
-    history = history_of([[(0, 1), (10 * DAY, 2)]], shown=history_of([[(10 * DAY, 3)]]))
+    history = history_of([[(0, 1), (10 * DAY, 2)]], impressions=history_of([[(10 * DAY, 3)]]))
     objective = {"recency_half_life_days": 5, "recency": "sample", "epoch_examples": 9_000}
     batches = batches_of(history, 100, objective, labelled=True)
     count: Counter[int] = Counter()

@@ -9,7 +9,7 @@ import scipy.sparse
 import torch
 from torch import Tensor
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.ease import interaction_matrix
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
@@ -20,13 +20,13 @@ from twotower.training.starts.start import item_tables
 from twotower.training.starts.svd import Svd, own_score, peak, search_levels, truncated_svd
 
 
-def log_of(items: Sequence[Sequence[int]]) -> History:
+def log_of(items: Sequence[Sequence[int]]) -> Interactions:
     """Return a log of users' item rows, users from row 1 on."""
     rows, users = (
         np.concatenate(items),
         np.repeat(np.arange(1, len(items) + 1), [len(each) for each in items]),
     )
-    return History.of(users, rows, np.arange(len(rows)), num_users=len(items))
+    return Interactions.of(users, rows, np.arange(len(rows)), num_users=len(items))
 
 
 ITEMS = 20
@@ -48,7 +48,7 @@ def model() -> TwoTower:
     return TwoTowerConfig.of(settings).build_towers(FeatureTable({}, {}, 60), items, known)
 
 
-def log() -> History:
+def log() -> Interactions:
     rng = np.random.default_rng(0)
     sizes = rng.integers(2, 9, 60)
     return log_of([rng.choice(np.arange(1, ITEMS + 1), size, replace=False) for size in sizes])

@@ -16,7 +16,7 @@ from twotower.commands.init.roles import roles_of
 from twotower.commands.init.sample import Sample, sample_of
 from twotower.config.errors import InputError
 from twotower.config.problems import Problem, nearest, raise_problems
-from twotower.data.build import audit_table
+from twotower.data.audit import audit_table
 from twotower.files.atomic import write_text_atomically
 
 ORDER = ("interactions", "users", "items")

@@ -12,7 +12,7 @@ from twotower.commands.compose import compose
 from twotower.commands.init.kinds import Kind
 from twotower.commands.init.render import Setting, feature_specs
 from twotower.commands.init.role_names import Roles
-from twotower.data.build import build_dataset
+from twotower.data.build_dataset import build_dataset
 from twotower.data.dataset import Audit
 from twotower.data.sources.source import Source
 from twotower.data.splits.split import Split

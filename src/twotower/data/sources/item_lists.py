@@ -74,7 +74,7 @@ class ItemLists(Source):
         log.index.name = PLACE
         return Tables(
             log if self.config.gives_split() else log.drop(columns=SPLIT),
-            origins={"interactions": " and ".join(map(str, paths.values()))},
+            source_paths={"interactions": " and ".join(map(str, paths.values()))},
             from_csv=["interactions"],
             has_times=False,
             ordered=self.config.ordered,

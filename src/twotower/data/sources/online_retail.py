@@ -36,8 +36,8 @@ class OnlineRetail(Source):
             pd.read_csv(path, dtype=TYPES, keep_default_na=False).rename(columns=NAMES)
             for path in FILES.values()
         )
-        origins = {name: path.name for name, path in FILES.items()}
-        return Tables(log[["user_id", "item_id", "timestamp"]], users, items, origins, "description")
+        source_paths = {name: path.name for name, path in FILES.items()}
+        return Tables(log[["user_id", "item_id", "timestamp"]], users, items, source_paths, "description")
 
     def files(self) -> list[Path]:
         """Return the three bundled files."""

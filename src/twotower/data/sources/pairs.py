@@ -60,7 +60,7 @@ class Pairs(Source):
         )
         return Tables(
             frame,
-            origins={"interactions": str(path)},
+            source_paths={"interactions": str(path)},
             from_csv=["interactions"],
             has_times=False,
             ordered=self.config.ordered,

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from twotower.config.component import Component
 from twotower.data.actions import Event, Meaning
-from twotower.data.log_files import LogFiles
+from twotower.data.interaction_files import InteractionFiles
 from twotower.data.tables import Tables
 from twotower.files.atomic import sha256_of_file
 from twotower.files.plain_values import fingerprint_of
@@ -87,7 +87,7 @@ class Source(Component, ABC):
     def load(self) -> Tables:
         """Read everything; an InputError names file, column and row of what is wrong."""
 
-    def log_files(self) -> LogFiles | None:
+    def interaction_files(self) -> InteractionFiles | None:
         """Return the files of a log that is read by batches, since it is long; None: `load` reads it.
 
         What the batches give is what `load` would.

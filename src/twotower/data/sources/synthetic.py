@@ -127,7 +127,7 @@ class Synthetic(Source):
             interactions=log,
             users=people,
             items=self._item_table(planted, rng),
-            origins={name: f"synthetic {name}" for name in ("interactions", "users", "items")},
+            source_paths={name: f"synthetic {name}" for name in ("interactions", "users", "items")},
             item_label="title",
         )
 

@@ -12,9 +12,9 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.problems import Gathered
 from twotower.config.spec import PositiveInt
-from twotower.data.log_files import LogFiles, rows_to_stream
+from twotower.data.interaction_files import InteractionFiles, rows_to_stream
 from twotower.data.many_files import pieces_of, problems_of, read_all
-from twotower.data.places import Place, digest_of_all, origin_of, places_of
+from twotower.data.places import Place, digest_of_all, places_of, source_path_of
 from twotower.data.sources.source import Source
 from twotower.data.table_reader import Separator, header, is_parquet, tags, typed
 from twotower.data.tables import (
@@ -193,7 +193,7 @@ class TableFiles(Source):
         """Read the files, columns under the names of `Tables`."""
         return self._tables(self.config.places())
 
-    def log_files(self) -> LogFiles | None:
+    def interaction_files(self) -> InteractionFiles | None:
         """Return the files of a long log in Parquet of ids and times alone; any other is loaded."""
         places, roles = self.config.places(), self.config.roles()
         log = places.pop("interactions")
@@ -202,7 +202,7 @@ class TableFiles(Source):
         if num_rows is None or type(self).load is not TableFiles.load:  # a subclass may load otherwise
             return None
         tables = replace(self._tables(places), pieces=pieces_of(log))
-        return LogFiles(log, roles, self.config.timestamp_unit, tables, num_rows)
+        return InteractionFiles(log, roles, self.config.timestamp_unit, tables, num_rows)
 
     def _tables(self, places: Mapping[str, Sequence[Place]]) -> Tables:
         """Read some of the tables; the interactions are empty where they are none of them."""
@@ -214,10 +214,10 @@ class TableFiles(Source):
             with told.refusals():  # files that cannot be read are told together
                 frames[table], of_table = self._read(files, keys, config.features(table))
                 pieces = of_table if table == "interactions" else pieces
-        told.tell()
+        told.raise_if_any()
         return Tables(
             **frames,
-            origins={table: origin_of(setting) for table, setting in config.settings().items()},
+            source_paths={table: source_path_of(setting) for table, setting in config.settings().items()},
             item_label=config.item_label,
             file_columns=roles,
             timestamp_unit=config.timestamp_unit,

@@ -7,7 +7,7 @@ from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.config.spec import ProperFraction
 from twotower.data.dataset import Audit
-from twotower.data.log import Log
+from twotower.data.interactions import Interactions
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 
 NO_SPLIT = (
@@ -39,43 +39,46 @@ class Given(Split):
     config: Config
     name = "given"
 
-    def assign(self, log: Log) -> Parts:
+    def assign(self, interactions: Interactions) -> Parts:
         """Return the part of each interaction; an InputError if the source gives no split."""
-        parts = _given(log)
+        parts = _given(interactions)
         if not (parts == VALID).any():
-            parts[self._carved(log, parts)] = VALID
+            parts[self._carved(interactions, parts)] = VALID
         return parts
 
-    def facts(self, log: Log) -> Audit:
+    def facts(self, interactions: Interactions) -> Audit:
         """Return the share of train that is valid, where the source marks none."""
-        assert log.given is not None
-        return {} if (log.given == VALID).any() else {"valid_share_of_train": self.config.valid_share}
+        assert interactions.given is not None
+        return (
+            {} if (interactions.given == VALID).any() else {"valid_share_of_train": self.config.valid_share}
+        )
 
-    def _carved(self, log: Log, parts: Parts) -> NDArray[np.bool_]:
+    def _carved(self, interactions: Interactions, parts: Parts) -> NDArray[np.bool_]:
         """Return which interactions are the last of their user's that train, [n]."""
         trains = parts == TRAIN
-        users = log.users[trains]
-        counts = np.bincount(users, minlength=log.num_users + 1)
+        users = interactions.user_rows()[trains]
+        counts = np.bincount(users, minlength=interactions.num_users + 1)
         taken = np.maximum(np.round(counts * self.config.valid_share), 1).astype(np.int64)
         taken = np.where(counts < MIN_TRAIN, 0, np.minimum(taken, counts - 1))
         ordinals = np.arange(len(users)) - (np.cumsum(counts) - counts)[users]
-        carved = np.zeros(len(log), dtype=np.bool_)
+        carved = np.zeros(len(interactions), dtype=np.bool_)
         carved[trains] = ordinals >= (counts - taken)[users]
         return carved
 
-    def spread(self, log: Log, parts: Parts) -> Parts:
+    def spread(self, interactions: Interactions, parts: Parts) -> Parts:
         """Return the part that the source gives every interaction; what is near a carved one goes with it."""
-        found = _given(log)
-        if not (_given(log.positives) == VALID).any():
-            found[(found == TRAIN) & (super().spread(log, parts) == VALID)] = VALID
+        found = _given(interactions)
+        if not (_given(interactions.positives) == VALID).any():
+            found[(found == TRAIN) & (super().spread(interactions, parts) == VALID)] = VALID
         return found
 
-    def remedy(self, log: Log) -> str:
+    def remedy(self, interactions: Interactions) -> str:
         """Return which value of the column is missing."""
         return "mark some rows of the split column with that word, in lower case"
 
 
-def _given(log: Log) -> Parts:
-    if log.given is None:
+def _given(interactions: Interactions) -> Parts:
+    if interactions.given is None:
         raise InputError(f"split=given: {NO_SPLIT}")
-    return np.array([TRAIN, VALID, TEST], dtype=np.int8)[log.given]
+    parts: Parts = np.array([TRAIN, VALID, TEST], dtype=np.int8)[interactions.given]
+    return parts

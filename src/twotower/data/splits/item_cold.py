@@ -5,7 +5,7 @@ import numpy as np
 from twotower.config.spec import ProperFraction, Seed
 from twotower.data.blocks import blocks
 from twotower.data.dataset import Audit
-from twotower.data.log import Log
+from twotower.data.interactions import Interactions
 from twotower.data.splits.split import NONE, TRAIN, VALID, VALID_ONLY, Parts
 from twotower.data.splits.temporal import Temporal
 
@@ -29,32 +29,36 @@ class ItemCold(Temporal):
     config: Config
     name = "item_cold"
 
-    def assign(self, log: Log) -> Parts:
+    def assign(self, interactions: Interactions) -> Parts:
         """Return the part of each interaction, by its time and its item."""
-        return self._without_cold(log, super().assign(log))
+        return self._without_cold(interactions, super().assign(interactions))
 
-    def spread(self, log: Log, parts: Parts) -> Parts:
+    def spread(self, interactions: Interactions, parts: Parts) -> Parts:
         """Return the part of every interaction, by its time and its item."""
-        return self._without_cold(log, super().spread(log, parts))
+        return self._without_cold(interactions, super().spread(interactions, parts))
 
-    def _without_cold(self, log: Log, parts: Parts) -> Parts:
-        cold = self._is_cold(log)
-        for rows in blocks(len(log), log.items):
-            is_cold, some = cold[log.items[rows]], parts[rows]
+    def _without_cold(self, interactions: Interactions, parts: Parts) -> Parts:
+        cold = self._is_cold(interactions)
+        for rows in blocks(len(interactions), interactions.items):
+            is_cold, some = cold[interactions.items[rows]], parts[rows]
             some[is_cold & (some == TRAIN)] = NONE
             some[is_cold & (some == VALID)] = VALID_ONLY
         return parts
 
-    def facts(self, log: Log) -> Audit:
+    def facts(self, interactions: Interactions) -> Audit:
         """Return the cutoffs, and how many items are held out."""
-        return {**super().facts(log), "held_out_items": int(self._is_cold(log).sum())}
+        return {**super().facts(interactions), "held_out_items": int(self._is_cold(interactions).sum())}
 
-    def remedy(self, log: Log) -> str:
+    def remedy(self, interactions: Interactions) -> str:
         """Return the windows, and which settings move them."""
-        return f"{super().remedy(log)}, or split.share (now {self.config.share} of the items are cold)"
+        return (
+            f"{super().remedy(interactions)}, or split.share (now {self.config.share} of the items are cold)"
+        )
 
-    def _is_cold(self, log: Log) -> np.ndarray:
-        cold = np.zeros(log.num_items + 1, dtype=np.bool_)
-        shuffled = np.random.default_rng(self.config.seed).permutation(np.arange(1, log.num_items + 1))
-        cold[shuffled[: round(log.num_items * self.config.share)]] = True
+    def _is_cold(self, interactions: Interactions) -> np.ndarray:
+        cold = np.zeros(interactions.num_items + 1, dtype=np.bool_)
+        shuffled = np.random.default_rng(self.config.seed).permutation(
+            np.arange(1, interactions.num_items + 1)
+        )
+        cold[shuffled[: round(interactions.num_items * self.config.share)]] = True
         return cold

@@ -3,7 +3,7 @@
 import numpy as np
 
 from twotower.data.dataset import Audit
-from twotower.data.log import Log
+from twotower.data.interactions import Interactions
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 
 MIN_INTERACTIONS = 3
@@ -20,21 +20,25 @@ class LeaveOneOut(Split):
     name = "leave_one_out"
     by_order = True
 
-    def assign(self, log: Log) -> Parts:
+    def assign(self, interactions: Interactions) -> Parts:
         """Return the part of each interaction, by its place in the user's log."""
-        ends = log.offsets[1:][log.counts >= MIN_INTERACTIONS]
-        parts = np.full(len(log), TRAIN, dtype=np.int8)
+        ends = interactions.offsets[1:][interactions.counts() >= MIN_INTERACTIONS]
+        parts = np.full(len(interactions), TRAIN, dtype=np.int8)
         parts[ends - 2] = VALID
         parts[ends - 1] = TEST
         return parts
 
-    def facts(self, log: Log) -> Audit:
+    def facts(self, interactions: Interactions) -> Audit:
         """Return how many users have too few interactions to be tested."""
-        return {"users_only_in_train": int(((log.counts > 0) & (log.counts < MIN_INTERACTIONS)).sum())}
+        return {
+            "users_only_in_train": int(
+                ((interactions.counts() > 0) & (interactions.counts() < MIN_INTERACTIONS)).sum()
+            )
+        }
 
-    def remedy(self, log: Log) -> str:
+    def remedy(self, interactions: Interactions) -> str:
         """Return why no user is tested."""
         return (
-            f"no user has {MIN_INTERACTIONS} interactions (the most is {int(log.counts.max())}); "
+            f"no user has {MIN_INTERACTIONS} interactions (the most is {int(interactions.counts().max())}); "
             "use split=temporal or split=item_cold"
         )

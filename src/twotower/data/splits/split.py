@@ -12,7 +12,7 @@ from twotower.config.errors import InputError
 from twotower.config.spec import Share
 from twotower.data.blocks import blocks
 from twotower.data.dataset import Audit
-from twotower.data.log import Log
+from twotower.data.interactions import Interactions
 
 TRAIN, VALID, TEST, VALID_HISTORY, TEST_HISTORY, VALID_ONLY, NONE = range(7)
 """Parts: `VALID` and `TEST` are targets; a valid target is known later, a `VALID_ONLY` one never.
@@ -52,30 +52,37 @@ class Split(Component, ABC):
         self.config = config
 
     @abstractmethod
-    def assign(self, log: Log) -> Parts:
+    def assign(self, interactions: Interactions) -> Parts:
         """Return the part of each interaction, int8 [n]; all of them are positive."""
 
-    def spread(self, log: Log, parts: Parts) -> Parts:
+    def spread(self, interactions: Interactions, parts: Parts) -> Parts:
         """Return the part of every interaction, int8 [n], once the positive ones have theirs.
 
         Here: what is in histories only goes with the user's positive before it, and what was shown in vain
         with the one after it; where there is none, with the nearest. Users without any train.
 
         Args:
-            log: all interactions.
+            interactions: all interactions.
             parts: [number of positives].
         """
-        found = np.full(len(log), TRAIN, dtype=np.int8)
-        places = np.flatnonzero(log.is_positive)
+        found = np.full(len(interactions), TRAIN, dtype=np.int8)
+        places = np.flatnonzero(interactions.is_positive)
         if len(places) == 0:
             return found
-        after = np.searchsorted(places, np.arange(len(log)))  # of the first positive at or after each
-        before = np.searchsorted(places, np.arange(len(log)), side="right") - 1
-        first, second = np.where(log.is_shown, after, before), np.where(log.is_shown, before, after)
+        after = np.searchsorted(
+            places, np.arange(len(interactions))
+        )  # of the first positive at or after each
+        before = np.searchsorted(places, np.arange(len(interactions)), side="right") - 1
+        first, second = (
+            np.where(interactions.is_impression, after, before),
+            np.where(interactions.is_impression, before, after),
+        )
+
+        users = interactions.user_rows()
 
         def of_user(nearest: NDArray[np.int64]) -> NDArray[np.bool_]:
             there = (nearest >= 0) & (nearest < len(places))
-            same: NDArray[np.bool_] = log.users[places[np.where(there, nearest, 0)]] == log.users
+            same: NDArray[np.bool_] = users[places[np.where(there, nearest, 0)]] == users
             return there & same
 
         for nearest in (second, first):  # the last write wins
@@ -84,52 +91,56 @@ class Split(Component, ABC):
         return found
 
     @abstractmethod
-    def remedy(self, log: Log) -> str:
+    def remedy(self, interactions: Interactions) -> str:
         """Return what to say when this log leaves a part empty: what the parts are and what to change."""
 
-    def request_times(self, log: Log, targets: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def request_times(self, interactions: Interactions, targets: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return when each user row asks, unix seconds [num_users + 1]; 0 for users without targets.
 
         Here: at the time of the user's first target.
         """
-        times = np.zeros(log.num_users + 1, dtype=np.int64)
-        for rows in blocks(len(log), log.users, log.times):
+        times = np.zeros(interactions.num_users + 1, dtype=np.int64)
+        for rows in blocks(len(interactions), interactions.times):
             positions = rows.start + np.flatnonzero(targets[rows])[::-1]  # the earliest is written last,
-            users = log.users[positions]
+            users = interactions.user_rows(rows)[positions - rows.start]
             new = times[users] == 0  # and none over one of a block before
-            times[users[new]] = log.times[positions[new]]
+            times[users[new]] = interactions.times[positions[new]]
         return times
 
-    def facts(self, log: Log) -> Audit:
+    def facts(self, interactions: Interactions) -> Audit:
         """Return what the audit should say of this kind of split beside the common figures."""
         return {}
 
-    def parts(self, log: Log) -> Parts:
+    def parts(self, interactions: Interactions) -> Parts:
         """Return `assign`; an InputError if train, valid or test is empty."""
-        positives = log.positives
+        positives = interactions.positives
         parts = self._of_the_drawn(positives, self.assign(positives).astype(np.int8, copy=False))
-        assert parts.shape == positives.users.shape
+        assert parts.shape == positives.items.shape
         for part, codes in (("train", TRAIN_PARTS), ("valid", VALID_TARGETS), ("test", TEST_TARGETS)):
             if not any(is_in(parts[rows], codes).any() for rows in blocks(len(parts))):
                 raise InputError(
                     f"split={self.name}: {part} holds none of the {len(positives):,} interactions; "
                     f"{self._of_few_users() or self.remedy(positives)}"
                 )
-        return parts if log.roles is None else self._of_the_drawn(log, self.spread(log, parts))
+        return (
+            parts
+            if interactions.roles is None
+            else self._of_the_drawn(interactions, self.spread(interactions, parts))
+        )
 
     def _of_few_users(self) -> str:
         share = self.config.user_share
         return "" if share == 1 else f"raise split.user_share (now {share}) or leave it out"
 
-    def _of_the_drawn(self, log: Log, parts: Parts) -> Parts:
+    def _of_the_drawn(self, interactions: Interactions, parts: Parts) -> Parts:
         """Drop what users did who are not in the share; returns the parts, changed."""
         if self.config.user_share == 1:
             return parts
-        shuffled = np.random.default_rng(0).permutation(np.arange(1, log.num_users + 1))
-        is_out = np.ones(log.num_users + 1, dtype=np.bool_)
-        is_out[shuffled[: max(1, round(log.num_users * self.config.user_share))]] = False
-        for rows in blocks(len(log), log.users):
-            parts[rows][is_out[log.users[rows]]] = NONE
+        shuffled = np.random.default_rng(0).permutation(np.arange(1, interactions.num_users + 1))
+        is_out = np.ones(interactions.num_users + 1, dtype=np.bool_)
+        is_out[shuffled[: max(1, round(interactions.num_users * self.config.user_share))]] = False
+        for rows in blocks(len(interactions)):
+            parts[rows][is_out[interactions.user_rows(rows)]] = NONE
         return parts
 
 

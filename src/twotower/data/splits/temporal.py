@@ -9,7 +9,7 @@ from twotower.config.facts import Facts
 from twotower.config.spec import Days
 from twotower.data.blocks import blocks, highest, lowest, order_statistic
 from twotower.data.dataset import Audit
-from twotower.data.log import Log
+from twotower.data.interactions import Interactions
 from twotower.data.splits.split import TEST, TRAIN, VALID, Parts, Split
 from twotower.data.times import SECONDS_A_DAY, date
 
@@ -45,39 +45,39 @@ class Temporal(Split):
     config: Config
     name = "temporal"
 
-    def assign(self, log: Log) -> Parts:
+    def assign(self, interactions: Interactions) -> Parts:
         """Return the part of each interaction, by its time alone."""
-        return _by_time(log, *self.cutoffs(log))
+        return _by_time(interactions, *self.cutoffs(interactions))
 
-    def spread(self, log: Log, parts: Parts) -> Parts:
+    def spread(self, interactions: Interactions, parts: Parts) -> Parts:
         """Return the part of every interaction, by its time alone."""
-        return _by_time(log, *self.cutoffs(log.positives))
+        return _by_time(interactions, *self.cutoffs(interactions.positives))
 
-    def cutoffs(self, log: Log) -> tuple[int, int]:
+    def cutoffs(self, interactions: Interactions) -> tuple[int, int]:
         """Return the first second of the valid window and of the test window."""
         if self.config.unit == "days":
-            end = highest(log.times) + 1
+            end = highest(interactions.times) + 1
             test_from = end - round(self.config.test * SECONDS_A_DAY)
             return test_from - round(self.config.valid * SECONDS_A_DAY), test_from
         config = self.config
-        return _start(log.times, config.test + config.valid), _start(log.times, config.test)
+        return _start(interactions.times, config.test + config.valid), _start(interactions.times, config.test)
 
-    def request_times(self, log: Log, targets: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def request_times(self, interactions: Interactions, targets: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the cutoff of the window the targets are in, for every user row."""
-        valid_from, test_from = self.cutoffs(log)
-        rows_of = blocks(len(log), log.times)
-        is_test = all(bool((log.times[rows][targets[rows]] >= test_from).all()) for rows in rows_of)
-        return np.full(log.num_users + 1, test_from if is_test else valid_from, dtype=np.int64)
+        valid_from, test_from = self.cutoffs(interactions)
+        rows_of = blocks(len(interactions), interactions.times)
+        is_test = all(bool((interactions.times[rows][targets[rows]] >= test_from).all()) for rows in rows_of)
+        return np.full(interactions.num_users + 1, test_from if is_test else valid_from, dtype=np.int64)
 
-    def facts(self, log: Log) -> Audit:
+    def facts(self, interactions: Interactions) -> Audit:
         """Return the two cutoffs."""
-        valid_from, test_from = self.cutoffs(log)
+        valid_from, test_from = self.cutoffs(interactions)
         return {"valid_from": date(valid_from), "test_from": date(test_from)}
 
-    def remedy(self, log: Log) -> str:
+    def remedy(self, interactions: Interactions) -> str:
         """Return the windows, and which settings move them."""
-        valid_from, test_from = self.cutoffs(log)
-        first, last = lowest(log.times), highest(log.times)
+        valid_from, test_from = self.cutoffs(interactions)
+        first, last = lowest(interactions.times), highest(interactions.times)
         return (
             f"the log runs from {date(first)} to {date(last)} ({(last - first) / SECONDS_A_DAY:.1f} days), "
             f"valid from {date(valid_from)}, test from {date(test_from)}; change split.test and split.valid "
@@ -85,10 +85,10 @@ class Temporal(Split):
         )
 
 
-def _by_time(log: Log, valid_from: int, test_from: int) -> Parts:
-    parts = np.full(len(log), TRAIN, dtype=np.int8)
-    for rows in blocks(len(log), log.times):
-        times, some = log.times[rows], parts[rows]
+def _by_time(interactions: Interactions, valid_from: int, test_from: int) -> Parts:
+    parts = np.full(len(interactions), TRAIN, dtype=np.int8)
+    for rows in blocks(len(interactions), interactions.times):
+        times, some = interactions.times[rows], parts[rows]
         some[times >= valid_from] = VALID
         some[times >= test_from] = TEST
     return parts

@@ -4,7 +4,7 @@ import numpy as np
 
 from twotower.config.spec import ProperFraction, Seed
 from twotower.data.dataset import Audit
-from twotower.data.log import Log
+from twotower.data.interactions import Interactions
 from twotower.data.splits.split import TEST, TEST_HISTORY, TRAIN, VALID, VALID_HISTORY, Parts, Split
 
 MIN_INTERACTIONS = 2
@@ -33,34 +33,37 @@ class UserHoldout(Split):
     name = "user_holdout"
     by_order = True
 
-    def assign(self, log: Log) -> Parts:
+    def assign(self, interactions: Interactions) -> Parts:
         """Return the part of each interaction, by its user and its place in the user's log."""
-        valid_users, test_users = self._held_out(log)
-        shown = np.clip(np.round(log.counts * self.config.fold_in), 1, np.maximum(log.counts - 1, 1))
-        codes = np.full((2, log.num_users + 1), TRAIN, dtype=np.int8)  # of what is shown, of what is not
+        valid_users, test_users = self._held_out(interactions)
+        counts = interactions.counts()
+        known = np.clip(np.round(counts * self.config.fold_in), 1, np.maximum(counts - 1, 1))
+        codes = np.full(
+            (2, interactions.num_users + 1), TRAIN, dtype=np.int8
+        )  # of the history, of the targets
         codes[:, valid_users] = [[VALID_HISTORY], [VALID]]
         codes[:, test_users] = [[TEST_HISTORY], [TEST]]
-        shown = np.minimum(shown, log.counts).astype(np.int64)
-        lengths = np.stack([shown, log.counts - shown])
+        known = np.minimum(known, counts).astype(np.int64)
+        lengths = np.stack([known, counts - known])
         return np.repeat(codes.T.ravel(), lengths.T.ravel())
 
-    def facts(self, log: Log) -> Audit:
+    def facts(self, interactions: Interactions) -> Audit:
         """Return how many users are held out."""
-        valid_users, test_users = self._held_out(log)
+        valid_users, test_users = self._held_out(interactions)
         return {"held_out_users": len(valid_users) + len(test_users)}
 
-    def remedy(self, log: Log) -> str:
+    def remedy(self, interactions: Interactions) -> str:
         """Return how many users there are to hold out."""
         return (
-            f"{len(self._eligible(log))} users have {MIN_INTERACTIONS} interactions or more, and "
+            f"{len(self._eligible(interactions))} users have {MIN_INTERACTIONS} interactions or more, and "
             f"split.share = {self.config.share} of them are held out, half for valid and half for test; "
             "change split.share"
         )
 
-    def _eligible(self, log: Log) -> np.ndarray:
-        return np.flatnonzero(log.counts >= MIN_INTERACTIONS)
+    def _eligible(self, interactions: Interactions) -> np.ndarray:
+        return np.flatnonzero(interactions.counts() >= MIN_INTERACTIONS)
 
-    def _held_out(self, log: Log) -> tuple[np.ndarray, np.ndarray]:
-        shuffled = np.random.default_rng(self.config.seed).permutation(self._eligible(log))
+    def _held_out(self, interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
+        shuffled = np.random.default_rng(self.config.seed).permutation(self._eligible(interactions))
         half = round(len(shuffled) * self.config.share / 2)
         return shuffled[:half], shuffled[half : 2 * half]

@@ -14,7 +14,7 @@ from twotower.config import component
 from twotower.config.component import Component
 from twotower.config.spec import PositiveFloat
 from twotower.data.dataset import Holdout
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.budget import Budget
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class Past:
         budget: time for the baselines; `fit` calls its `check` between blocks of long work.
     """
 
-    train: History
+    train: Interactions
     num_items: int
     now: int
     content: sparse.csr_array | None = None
@@ -87,7 +87,7 @@ class Baseline(Component, ABC):
         """
 
     @abstractmethod
-    def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
+    def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return scores [B, N] of the catalogue (item row r in column r - 1) for some users' histories."""
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twotower.data.dataset import Holdout
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.popularity import Popularity
 
 
@@ -30,16 +30,16 @@ class BoughtBefore(Popularity):
 
     config: Config
 
-    def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
+    def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return 1 and more for the users' own items, by their order, and less for all others."""
         num_items = len(self.counts)
         found = np.tile(self.counts / (self.counts.max(initial=0) + 1), (len(users), 1))
-        log = history.positives
-        owners, positions = log.positions(users)
-        keys = owners * (num_items + 1) + log.items[positions]
+        positives = history.positives
+        owners, positions = positives.positions(users)
+        keys = owners * (num_items + 1) + positives.items[positions]
         order = np.argsort(keys, kind="stable")
         pairs, first, taken = np.unique(keys[order], return_index=True, return_counts=True)
-        latest = log.times[positions][order][first + taken - 1]
+        latest = positives.times[positions][order][first + taken - 1]
         queries, columns = pairs // (num_items + 1), pairs % (num_items + 1) - 1
         ranked = np.lexsort((self.counts[columns], latest, taken, queries))
         places = np.arange(len(pairs)) - np.searchsorted(queries, queries)

@@ -5,7 +5,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.baseline import Baseline, Past
 from twotower.evaluation.baselines.ease import interaction_matrix
 from twotower.evaluation.baselines.popularity import popular_last
@@ -36,7 +36,7 @@ class ContentKnn(Baseline):
         self.counts = item_popularity(past.train, past.num_items)[1:].astype(np.float32)
         self.content = past.content.astype(np.float32)
 
-    def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
+    def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return the cosines times the length of the mean, which ranks alike.
 
         The users' content is a dense matrix of the components that they have: a product of two sparse

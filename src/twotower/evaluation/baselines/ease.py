@@ -14,7 +14,7 @@ from twotower.config.errors import InputError
 from twotower.config.memory import beyond_memory
 from twotower.config.progress import Progress, in_words
 from twotower.config.spec import PositiveFloat, PositiveInt
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.baseline import Baseline, Past
 from twotower.evaluation.baselines.budget import Budget
 
@@ -64,7 +64,7 @@ class Ease(Baseline):
         regularisation = self.config.regularisation
         self.predict = past.once(("ease", regularisation), lambda: solve(taken, regularisation, past.budget))
 
-    def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
+    def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return what the users' histories predict."""
         taken = interaction_matrix(history, users, len(self.counts))
         predicted = self.predict(taken)
@@ -134,7 +134,7 @@ def item_weights(taken: scipy.sparse.csr_array, regularisation: float, budget: B
     return precision
 
 
-def interaction_matrix(history: History, users: np.ndarray, num_items: int) -> scipy.sparse.csr_array:
+def interaction_matrix(history: Interactions, users: np.ndarray, num_items: int) -> scipy.sparse.csr_array:
     """Return which items each user has, float32 [B, N] of ones; item row r in column r - 1."""
     positions, rows = history.flat(users)
     positions, rows = positions[rows > 0], rows[rows > 0]
@@ -163,9 +163,9 @@ def gram_blocks(
     """Yield how many users have both of two items, for blocks of `size` items: which they are, [size, N]."""
     num_items = taken.shape[1]
     columns = taken.tocsc()
-    with Progress(f"baseline {baseline}: counting co-occurrences", num_items) as tell:
+    with Progress(f"baseline {baseline}: counting co-occurrences", num_items) as advance:
         for start in range(0, num_items, size):
-            tell(start)
+            advance(start)
             budget.check()
             block = slice(start, min(start + size, num_items))
             yield block, (columns[:, block].T @ taken).toarray()

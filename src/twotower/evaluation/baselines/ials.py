@@ -8,7 +8,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from twotower.config.spec import NonNegativeFloat, PositiveFloat, PositiveInt, Seed
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.baseline import Baseline, Past
 from twotower.evaluation.baselines.ease import all_taken, interaction_matrix
 
@@ -60,7 +60,7 @@ class Ials(Baseline):
                 scipy.sparse.csr_matrix(taken), show_progress=False, callback=lambda *_: past.budget.check()
             )
 
-    def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
+    def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return what the users' histories predict."""
         taken = interaction_matrix(history, users, len(self.counts))
         with import_module("threadpoolctl").threadpool_limits(1, "blas"):

@@ -5,7 +5,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from twotower.config.spec import NonNegativeFloat, PositiveInt
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.baseline import Baseline, Past
 from twotower.evaluation.baselines.ease import all_taken, gram_blocks, interaction_matrix
 from twotower.evaluation.baselines.popularity import popular_last
@@ -66,7 +66,7 @@ class ItemKnn(Baseline):
         near.eliminate_zeros()
         return near
 
-    def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
+    def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return the sums over the users' histories."""
         taken = interaction_matrix(history, users, len(self.counts))
         found: NDArray[np.float32] = (taken @ self.similarities).toarray()

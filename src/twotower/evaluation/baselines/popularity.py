@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.baseline import Baseline, Past
 from twotower.evaluation.ranking import item_popularity
 
@@ -24,7 +24,7 @@ class Popularity(Baseline):
         """Count the interactions of each item."""
         self.counts = item_popularity(past.train, past.num_items)[1:].astype(np.float32)
 
-    def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
+    def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return the same scores for every user."""
         return np.tile(self.counts, (len(users), 1))
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from twotower.config.errors import InputError
 from twotower.config.progress import Progress
 from twotower.data.dataset import Holdout
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.baseline import Baseline, Past
 from twotower.evaluation.baselines.budget import Budget, OutOfTime
 from twotower.evaluation.baselines.kept import KeptLists
@@ -43,7 +43,7 @@ def run_baselines(
     configs: Mapping[str, Baseline.Config],
     evaluator: Evaluator,
     holdout: Holdout,
-    train: History,
+    train: Interactions,
     num_items: int,
     kept: KeptLists | None = None,
     items: FeatureTable | None = None,
@@ -84,7 +84,7 @@ def run_baselines(
     return BaselineReports(reports, skipped, tuple(out_of_time))
 
 
-def request_time(holdout: Holdout, train: History) -> int:
+def request_time(holdout: Holdout, train: Interactions) -> int:
     """Return the cutoff all requests share, else one second after the last train interaction."""
     first, last = holdout.request_times.min(), holdout.request_times.max()
     return int(last) if first == last else int(train.times.max(initial=0)) + 1
@@ -103,10 +103,10 @@ def _fitted_top_rows(
     except InputError as error:
         raise InputError(f"baselines.{name}.{error}") from error
     num_users = len(holdout.users)
-    with Progress(f"baseline {name}: ranking the catalogue for users", num_users) as tell:
+    with Progress(f"baseline {name}: ranking the catalogue for users", num_users) as advance:
 
         def score(queries: slice) -> torch.Tensor:
-            tell(queries.start)
+            advance(queries.start)
             past.budget.check()
             return torch.from_numpy(baseline.scores(holdout.history, holdout.users[queries]))
 

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from twotower.config.facts import Facts
 from twotower.config.spec import Days, PositiveFloat
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.baseline import Past
 from twotower.evaluation.baselines.ease import Ease
 from twotower.evaluation.baselines.recent_popularity import recent_counts
@@ -47,6 +47,6 @@ class TrendEase(Ease):
         trend = (1 + recent * share) / (1 + ever) if recent.any() else np.ones(len(ever))
         self.trend = (trend**self.config.exponent).astype(np.float32)
 
-    def scores(self, history: History, users: np.ndarray) -> NDArray[np.float32]:
+    def scores(self, history: Interactions, users: np.ndarray) -> NDArray[np.float32]:
         """Return what the users' histories and the trend predict."""
         return super().scores(history, users) * self.trend

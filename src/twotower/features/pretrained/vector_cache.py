@@ -38,10 +38,10 @@ def cached_vectors(
     known = _known(folder, tuple(sorted(folder.glob("*.npy"))))
     found: dict[bytes, Floats | None] = {key: known[key] for key in wanted.keys() & known.keys()}
     missing = [key for key in wanted if key not in found]
-    with Progress(what, len(missing)) as tell:
+    with Progress(what, len(missing)) as advance:
         for number, key in enumerate(missing, start=1):
             found[key] = embed(wanted[key])
-            tell(number)
+            advance(number)
     if len(missing) >= KEPT_FROM:
         _keep(folder, {key: vector for key in missing if (vector := found[key]) is not None})
     return [None if key is None else found[key] for key in keys]

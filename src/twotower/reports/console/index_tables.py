@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from twotower.reports.console.console import form_of
-from twotower.reports.console.tables import INDEX_COLUMNS, figure, jobs_table, plain_table, short
+from twotower.reports.console.run_tables import INDEX_COLUMNS, figure, jobs_table, plain_table, short
 from twotower.runs.outcome import Outcome
 
 

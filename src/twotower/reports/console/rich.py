@@ -17,7 +17,7 @@ from twotower.bundle.manifest import read_manifest
 from twotower.bundle.notices import rejection
 from twotower.config.errors import InputError
 from twotower.config.progress import in_words
-from twotower.reports.console import first_look, index_tables, tables
+from twotower.reports.console import first_look_table, index_tables, run_tables
 from twotower.reports.console.console import (
     NOTHING,
     Console,
@@ -74,20 +74,20 @@ class Rich(Console):
 
     def audit(self, rows: Sequence[tuple[str, str]]) -> None:
         """Print the audit as a table."""
-        self.screen.print(tables.audit_table(rows))
+        self.screen.print(run_tables.audit_table(rows))
 
     def result(self, result: Result, folder: Path, output_root: str) -> None:
         """Print model and baselines on the test split, then the index, then where all that is."""
         if result.metrics:
-            self.screen.print(tables.quality_table(result))
+            self.screen.print(run_tables.quality_table(result))
             if TARGET_REPEAT in result.slices.get("test", {}):
-                self.screen.print(tables.repeats_table(result))
+                self.screen.print(run_tables.repeats_table(result))
             if result.evaluated.get("test", {}).get("labelled"):
-                self.screen.print(tables.label_table(result))
+                self.screen.print(run_tables.label_table(result))
         else:
             self.say(f"{result.status}  {result.error or ''}".rstrip())
         if result.cold_start:
-            self.screen.print(tables.cold_start_table(result.cold_start))
+            self.screen.print(run_tables.cold_start_table(result.cold_start))
         if result.index:
             self.screen.print(index_tables.index_table(result.index))
         self.say(f"run folder  {folder}")
@@ -117,8 +117,8 @@ class Rich(Console):
         """Print one line."""
         if self.view is not None:
             self.view.ended(outcome)
-        line = tables.ended_line(outcome, self.metric)
-        self.screen.print(Text(line, style=tables.STATUS_STYLES.get(outcome.status, "")))
+        line = run_tables.ended_line(outcome, self.metric)
+        self.screen.print(Text(line, style=run_tables.STATUS_STYLES.get(outcome.status, "")))
         if self.live is None and self.view is not None and not outcome.skipped:
             self.say(f"{'':<14}  {self.view.words(time.monotonic())}")
 
@@ -131,9 +131,9 @@ class Rich(Console):
         """Close the live view; print the table, the failures, the means over seeds, the best."""
         self.close()
         if findings.look:
-            first_look.show(findings.look, self.screen)
+            first_look_table.show(findings.look, self.screen)
         else:
-            self.screen.print(tables.sweep_table(outcomes, self.metric, findings))
+            self.screen.print(run_tables.sweep_table(outcomes, self.metric, findings))
         for outcome in outcomes:
             if outcome.status == "failed":
                 self.say(f"FAILED  {outcome.name}: {outcome.error}")
@@ -158,7 +158,7 @@ class Rich(Console):
 
     def _say_best(self, outcomes: Sequence[Outcome], findings: Findings) -> None:
         if len(findings.objectives) > 1 and findings.best:
-            self.screen.print(tables.pareto_table(findings))
+            self.screen.print(run_tables.pareto_table(findings))
             self.say(f"commands    of each, ready to be typed: search.best in {self.folder / SWEEP}")
             return
         if indexes := findings.indexes(outcomes, self.metric):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from twotower.config.component import Component
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 
 
 class Prior(NamedTuple):
@@ -56,11 +56,13 @@ class ItemBias(Component, nn.Module, ABC):
         self.config = config
         self.num_items = num_items
 
-    def initialise(self, log: History, temperature: float = 1.0, power: float | None = None) -> None:
+    def initialise(
+        self, interactions: Interactions, temperature: float = 1.0, power: float | None = None
+    ) -> None:
         """Set the biases from which training starts.
 
         Args:
-            log: what is trained on.
+            interactions: what is trained on.
             temperature: what the loss divides scores by, biases of the embedding included.
             power: of the loss, see `Loss.Config.score_power`.
         """
@@ -86,7 +88,7 @@ class ItemBias(Component, nn.Module, ABC):
         """
         return None
 
-    def go_on(self, before: "ItemBias", rows: Tensor, log: History | None) -> None:
+    def go_on(self, before: "ItemBias", rows: Tensor, interactions: Interactions | None) -> None:
         """Take over what another one has learned of the items that it knows.
 
         Here every tensor with an entry an item, or with one more for the unknown item at its beginning.
@@ -94,7 +96,7 @@ class ItemBias(Component, nn.Module, ABC):
         Args:
             before: of the same settings.
             rows: [N] its row of each item, 0 for an item that it does not know.
-            log: what is trained on from here; None if nothing is.
+            interactions: what is trained on from here; None if nothing is.
         """
         learned, own = before.state_dict(), self.state_dict()
         for name, origins in self.origins(before, rows).items():

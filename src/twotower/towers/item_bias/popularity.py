@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from twotower.config.spec import Fraction
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.towers.item_bias.item_bias import ItemBias
 
 
@@ -42,35 +42,40 @@ class Popularity(ItemBias):
         self.biases = nn.Parameter(torch.zeros(num_items))
         self.register_buffer("sold", torch.ones(num_items, dtype=torch.bool))
 
-    def counted(self, log: History) -> np.ndarray:
+    def counted(self, interactions: Interactions) -> np.ndarray:
         """Return how much each interaction counts for its item, [n]."""
-        return np.ones(len(log))
+        return np.ones(len(interactions))
 
-    def initialise(self, log: History, temperature: float = 1.0, power: float | None = None) -> None:
+    def initialise(
+        self, interactions: Interactions, temperature: float = 1.0, power: float | None = None
+    ) -> None:
         """Count the positive part of the log."""
-        log = log.positives
-        items = np.asarray(log.items)
-        weights = self.counted(log)
+        interactions = interactions.positives
+        items = np.asarray(interactions.items)
+        weights = self.counted(interactions)
         popularity = np.log1p(np.bincount(items, weights=weights, minlength=self.num_items + 1)[1:])
         with torch.no_grad():
             self.biases.copy_(torch.from_numpy(popularity - popularity.mean()))
-            self.sold.copy_(torch.from_numpy(self._met(log)))
+            self.sold.copy_(torch.from_numpy(self._met(interactions)))
 
-    def _met(self, log: History) -> np.ndarray:
+    def _met(self, interactions: Interactions) -> np.ndarray:
         """Return which items are wanted or shown in vain in a log, bool [N]."""
-        parts = [log.positives.items, *([] if log.shown is None else [log.shown.items])]
+        parts = [
+            interactions.positives.items,
+            *([] if interactions.impressions is None else [interactions.impressions.items]),
+        ]
         counts = np.bincount(np.concatenate(parts), minlength=self.num_items + 1)
         met: np.ndarray = counts[1:] > 0
         return met
 
-    def go_on(self, before: ItemBias, rows: Tensor, log: History | None) -> None:
+    def go_on(self, before: ItemBias, rows: Tensor, interactions: Interactions | None) -> None:
         """Take over the biases of items that were sold before; those first sold now start as new ones do."""
         assert isinstance(before, Popularity)
-        super().go_on(before, rows, log)
+        super().go_on(before, rows, interactions)
         was_sold = (rows > 0) & before.sold[(rows - 1).clamp(min=0)]
         is_sold = was_sold.clone()
-        if log is not None:
-            is_sold |= torch.from_numpy(self._met(log))
+        if interactions is not None:
+            is_sold |= torch.from_numpy(self._met(interactions))
         with torch.no_grad():
             starts = before.of_new() if bool(before.sold.any()) else self.biases.new_zeros(())
             self.biases.copy_(torch.where((rows > 0) & (was_sold | ~is_sold), self.biases, starts))

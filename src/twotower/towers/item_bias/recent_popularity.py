@@ -5,7 +5,7 @@ import numpy as np
 from twotower.config.facts import Facts
 from twotower.config.spec import PositiveFloat
 from twotower.data.ages import ages
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.towers.item_bias.popularity import Popularity
 
 
@@ -24,7 +24,7 @@ class RecentPopularity(Popularity):
 
     config: Config
 
-    def counted(self, log: History) -> np.ndarray:
+    def counted(self, interactions: Interactions) -> np.ndarray:
         """Halve what an interaction counts every half-life."""
-        counts: np.ndarray = 0.5 ** (ages(log) / self.config.half_life_days)
+        counts: np.ndarray = 0.5 ** (ages(interactions) / self.config.half_life_days)
         return counts

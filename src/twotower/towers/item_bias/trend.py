@@ -6,7 +6,7 @@ from torch import Tensor
 
 from twotower.config.facts import Facts
 from twotower.config.spec import Days
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.towers.item_bias.decayed_shares import Counted, Mixture
 from twotower.towers.item_bias.item_bias import ItemBias, Prior
 
@@ -61,10 +61,12 @@ class Trend(ItemBias):
         self.register_buffer("lifts", torch.zeros(1, 1), persistent=False)
         self.register_buffer("odds", torch.ones(1, 1), persistent=False)
 
-    def initialise(self, log: History, temperature: float = 1.0, power: float | None = None) -> None:
+    def initialise(
+        self, interactions: Interactions, temperature: float = 1.0, power: float | None = None
+    ) -> None:
         """Fit the mixture, and keep what it says at each knot; see `ItemBias.initialise`."""
-        log = log.positives
-        items, times = np.asarray(log.items), np.asarray(log.times)
+        interactions = interactions.positives
+        items, times = np.asarray(interactions.items), np.asarray(interactions.times)
         counted = Counted.of(items, times, self.num_items)
         number = len(counted.knots) - 1
         mixture = Mixture.fit(counted, counted.ahead(self.config.ahead_days))
@@ -88,12 +90,12 @@ class Trend(ItemBias):
         knots, moments = moments.unique(return_inverse=True)
         return Prior(self.lifts.index_select(0, knots).index_select(1, rows), moments)
 
-    def go_on(self, before: ItemBias, rows: Tensor, log: History | None) -> None:
+    def go_on(self, before: ItemBias, rows: Tensor, interactions: Interactions | None) -> None:
         """Count the log anew if there is one; else take over what was known."""
-        if log is not None:
-            self.initialise(log, float(self.temperature), float(self.power))
+        if interactions is not None:
+            self.initialise(interactions, float(self.temperature), float(self.power))
             return
-        super().go_on(before, rows, log)
+        super().go_on(before, rows, interactions)
         self.biases[rows == 0] = self.of_new
 
     @property

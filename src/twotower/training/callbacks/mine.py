@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from twotower.config.progress import Progress
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.candidates import Pairs
 from twotower.evaluation.predict import RANKED_AT_ONCE, encode_at, encode_catalogue
 from twotower.evaluation.ranking import seen_pairs
@@ -35,15 +35,15 @@ class Mine(pl.Callback):
         assert isinstance(pl_module, RetrievalModule)
         epochs, rest = divmod(batch.number, len(self.batches))
         if epochs and not rest and epochs % pl_module.negatives.config.refreshed_every() == 0:
-            mine(pl_module, self.batches.log)
+            mine(pl_module, self.batches.interactions)
 
 
-def mine(module: RetrievalModule, log: History) -> None:
+def mine(module: RetrievalModule, interactions: Interactions) -> None:
     """Rank the trained items for every user of a log and tell the negatives.
 
     Args:
         module: its towers rank, its negatives are told.
-        log: of training; what users have in it is no negative.
+        interactions: of training; what users have in it is no negative.
     """
     trained = module.negatives.trained_rows
     with torch.autocast(module.device.type, enabled=False):
@@ -51,25 +51,25 @@ def mine(module: RetrievalModule, log: History) -> None:
         search = ExactSearch(items)
         places = np.zeros(module.negatives.num_items + 1, dtype=np.int64)
         places[trained.cpu().numpy()] = np.arange(1, len(trained) + 1)
-        everyone = np.flatnonzero(log.positives.counts())
-        with Progress("mining: ranking the catalogue for users", len(everyone)) as tell:
+        everyone = np.flatnonzero(interactions.positives.counts())
+        with Progress("mining: ranking the catalogue for users", len(everyone)) as advance:
             for users in np.split(everyone, range(RANKED_AT_ONCE, len(everyone), RANKED_AT_ONCE)):
-                _tell(module, log, users, items, search, places)
-                tell(int(np.searchsorted(everyone, users.max(initial=0))) + 1)
+                _tell(module, interactions, users, items, search, places)
+                advance(int(np.searchsorted(everyone, users.max(initial=0))) + 1)
 
 
 def _tell(
     module: RetrievalModule,
-    log: History,
+    interactions: Interactions,
     users: np.ndarray,
     items: Tensor,
     search: ExactSearch,
     places: np.ndarray,
 ) -> None:
     """Rank for users [b]; `places` [N + 1] says where an item row is among the items searched, from 1."""
-    latest = np.asarray(log.times)[np.asarray(log.offsets)[users + 1] - 1]
-    vectors = encode_at(module.model, log, users, latest)
-    owners, rows = seen_pairs(log, users)
+    latest = np.asarray(interactions.times)[np.asarray(interactions.offsets)[users + 1] - 1]
+    vectors = encode_at(module.model, interactions, users, latest)
+    owners, rows = seen_pairs(interactions, users)
     seen: Pairs = owners, places[rows]
     ranked, scores = search.top(vectors, module.negatives.config.num_ranked(), seen)
     trained = np.concatenate([[0], module.negatives.trained_rows.cpu().numpy()])
@@ -77,4 +77,4 @@ def _tell(
     products = (vectors[chosen[0]] * items[chosen[1]]).sum(1).cpu().numpy()
     own = np.bincount(owners, products, len(users)) / np.bincount(owners, minlength=len(users))
     of_users = [torch.from_numpy(each) for each in (users, trained[ranked], scores, own.astype(np.float32))]
-    module.negatives.take(log.num_users, *of_users)
+    module.negatives.take(interactions.num_users, *of_users)

@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 from twotower.config.facts import Facts
 from twotower.config.spec import PositiveFloat, PositiveInt
 from twotower.data.ages import own_ages
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.training.basket_batches import BasketBatches
 from twotower.training.objectives.objective import Objective
 from twotower.training.objectives.recency import half_life_days, halved
@@ -44,11 +44,11 @@ class NextBasket(Objective):
         epoch_requests: Annotated[PositiveInt, Le(100_000_000)] | None = None
         """Of an epoch; null for a tenth of the interactions, 10,000 at least and 100,000 at most."""
 
-        def of_log(self, log: History) -> Self:
+        def of_log(self, interactions: Interactions) -> Self:
             """Choose the half-life; see `Objective.Config.of_log`."""
             if self.recency_half_life_days != "auto":
                 return self
-            days = half_life_days(log, self.horizon_days)
+            days = half_life_days(interactions, self.horizon_days)
             return self.model_copy(update={"recency_half_life_days": days if isfinite(days) else None})
 
         def problems(self, facts: Facts) -> list[tuple[str, str]]:
@@ -70,14 +70,14 @@ class NextBasket(Objective):
 
     config: Config
 
-    def weights(self, log: History) -> np.ndarray:
+    def weights(self, interactions: Interactions) -> np.ndarray:
         """Halve a weight every half-life of age, counted from the user's newest; see `Objective.weights`.
 
         An epoch asks users alike, so that only the weights of one user are ever compared.
         """
-        days = self.config.of_log(log).recency_half_life_days
+        days = self.config.of_log(interactions).recency_half_life_days
         assert days != "auto"
-        return halved(own_ages(log), days)
+        return halved(own_ages(interactions), days)
 
     def num_draws(self, weights: np.ndarray) -> int | None:
         """Return the requests of an epoch."""
@@ -85,6 +85,6 @@ class NextBasket(Objective):
             np.clip(len(weights) // INTERACTIONS_A_REQUEST, FEWEST, MOST)
         )
 
-    def batches(self, log: History, **how: Any) -> BasketBatches:
+    def batches(self, interactions: Interactions, **how: Any) -> BasketBatches:
         """Return batches of requests."""
-        return BasketBatches(log, self, **how)
+        return BasketBatches(interactions, self, **how)

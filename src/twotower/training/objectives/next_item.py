@@ -8,7 +8,7 @@ from annotated_types import Le
 from twotower.config.facts import Facts
 from twotower.config.spec import Days, PositiveFloat, PositiveInt
 from twotower.data.ages import ages, own_shares_since
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.training.objectives.objective import Objective
 from twotower.training.objectives.recency import halved
 
@@ -48,13 +48,13 @@ class NextItem(Objective):
 
     config: Config
 
-    def weights(self, log: History) -> np.ndarray:
+    def weights(self, interactions: Interactions) -> np.ndarray:
         """Halve a weight every half-life, of days and of the user's own line; see `Objective.weights`."""
         config = self.config
-        weights = halved(ages(log), config.recency_half_life_days, config.max_age_days)
+        weights = halved(ages(interactions), config.recency_half_life_days, config.max_age_days)
         if config.recency_half_life_share is None:
             return weights
-        weights *= halved(own_shares_since(log), config.recency_half_life_share)
+        weights *= halved(own_shares_since(interactions), config.recency_half_life_share)
         weights /= weights[weights > 0].mean()
         return weights
 

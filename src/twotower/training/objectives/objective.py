@@ -11,7 +11,7 @@ from torch import Tensor
 from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.spec import PositiveInt
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.training.batches import TrainBatches
 from twotower.training.examples import time_order
 
@@ -33,7 +33,7 @@ class Objective(Component, ABC):
             """Build the objective."""
             return self.make(Objective)
 
-        def of_log(self, log: History) -> Self:
+        def of_log(self, interactions: Interactions) -> Self:
             """Return the settings with what a log decides of them; here nothing."""
             return self
 
@@ -43,42 +43,42 @@ class Objective(Component, ABC):
         self.config = config
 
     @abstractmethod
-    def weights(self, log: History) -> np.ndarray:
+    def weights(self, interactions: Interactions) -> np.ndarray:
         """Return each interaction's weight as an example, [n] float32: 0 = none, 1 on average."""
 
-    def example_weights(self, log: History, shown: bool = False) -> np.ndarray:
+    def example_weights(self, interactions: Interactions, shown: bool = False) -> np.ndarray:
         """Return `weights` times each interaction's own weight, float32, 1 on average; 0 = no example.
 
         Args:
-            log: of n interactions; what is there for histories only is no example.
+            interactions: of n interactions; what is there for histories only is no example.
             shown: the m negatives that were shown are examples too, and follow: [n + m]. They are weighted
                 together with the others, in the order of time.
         """
-        if not shown or log.shown is None:
-            return _scaled(self.weights(log), _own_weights(log))
-        order = time_order(log, log.shown)
+        if not shown or interactions.impressions is None:
+            return _scaled(self.weights(interactions), interactions.example_weights)
+        order = time_order(interactions, interactions.impressions)
         users, items, times = (
             np.concatenate(pair)
             for pair in (
-                (log.user_rows(), log.shown.user_rows()),
-                (log.items, log.shown.items),
-                (log.times, log.shown.times),
+                (interactions.user_rows(), interactions.impressions.user_rows()),
+                (interactions.items, interactions.impressions.items),
+                (interactions.times, interactions.impressions.times),
             )
         )
-        joined = History.of(users[order], items[order], times[order], log.num_users)
+        joined = Interactions.of(users[order], items[order], times[order], interactions.num_users)
         weights = np.empty(len(joined), dtype=np.float32)
         weights[order] = self.weights(joined)
-        own = [_own_weights(part) for part in (log, log.shown)]
+        own = [part.example_weights for part in (interactions, interactions.impressions)]
         if all(each is None for each in own):
             return weights
-        parts = zip(own, (log, log.shown), strict=True)
+        parts = zip(own, (interactions, interactions.impressions), strict=True)
         return _scaled(
             weights, np.concatenate([np.ones(len(part)) if own is None else own for own, part in parts])
         )
 
-    def batches(self, log: History, **how: Any) -> TrainBatches:
+    def batches(self, interactions: Interactions, **how: Any) -> TrainBatches:
         """Return the batches of a log; the rest is said as to `TrainBatches`."""
-        return TrainBatches(log, self, **how)
+        return TrainBatches(interactions, self, **how)
 
     def num_draws(self, weights: np.ndarray) -> int | None:
         """Return how many examples an epoch draws in proportion to their weights, with replacement.
@@ -87,26 +87,23 @@ class Objective(Component, ABC):
         """
         return None
 
-    def frequencies(self, log: History, num_items: int, shares: np.ndarray | None = None) -> Tensor:
+    def frequencies(
+        self, interactions: Interactions, num_items: int, shares: np.ndarray | None = None
+    ) -> Tensor:
         """Return the probability with which each item row is an example's positive, [num_items + 1].
 
         Where an epoch has every example once, its weight changes how much it counts, not how often it comes.
 
         Args:
-            log: of the examples.
+            interactions: of the examples.
             num_items: N.
             shares: [n] how often an epoch has an example where it would have it once; None for once.
         """
-        weights = self.example_weights(log)
+        weights = self.example_weights(interactions)
         drawn = (weights > 0) if self.num_draws(weights) is None else weights
         drawn = drawn if shares is None else drawn * shares
-        counts = np.bincount(log.items, weights=drawn, minlength=num_items + 1)
+        counts = np.bincount(interactions.items, weights=drawn, minlength=num_items + 1)
         return torch.from_numpy((counts / counts.sum()).astype(np.float32))
-
-
-def _own_weights(log: History) -> np.ndarray | None:
-    """Return the weight that the data gives each interaction, [n]; None: all count the same."""
-    return log.positive if log.weights is None else log.weights
 
 
 def _scaled(weights: np.ndarray, own: np.ndarray | None) -> np.ndarray:

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 from numpy.typing import NDArray
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.towers.item_bias.decayed_shares import Counted, Mixture
 
 LOG = logging.getLogger("twotower")
@@ -23,7 +23,7 @@ def halved(age_days: NDArray[np.float64], half_life: float | None, oldest: float
     return scaled
 
 
-def half_life_days(log: History, ahead_days: float) -> float:
+def half_life_days(interactions: Interactions, ahead_days: float) -> float:
     """Return a half-life for moments of training: a third of that with which popularity is forgotten.
 
     The latter is that of the mixture which tells best what is taken next; see `Mixture.half_life`. Where what
@@ -31,11 +31,11 @@ def half_life_days(log: History, ahead_days: float) -> float:
     and infinity is returned.
 
     Args:
-        log: that is trained on.
+        interactions: that is trained on.
         ahead_days: how far ahead the next thing lies.
     """
-    log = log.positives
-    items, times = np.asarray(log.items), np.asarray(log.times)
+    interactions = interactions.positives
+    items, times = np.asarray(interactions.items), np.asarray(interactions.times)
     counted = Counted.of(items, times, int(items.max(initial=1)))
     days = SHARE * Mixture.fit(counted, counted.ahead(ahead_days)).half_life(counted) * counted.stretch_days
     LOG.info("objective.recency_half_life_days=%.3g, by how fast popularity is forgotten", days)

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from twotower.config.facts import Facts
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.sequence_batches import SequenceBatches
 
@@ -37,6 +37,6 @@ class Sequence(NextItem):
 
     config: Config
 
-    def batches(self, log: History, **how: Any) -> SequenceBatches:
+    def batches(self, interactions: Interactions, **how: Any) -> SequenceBatches:
         """Return batches of whole sequences."""
-        return SequenceBatches(log, self, masks_known=self.config.mask_known, **how)
+        return SequenceBatches(interactions, self, masks_known=self.config.mask_known, **how)

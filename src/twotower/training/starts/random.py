@@ -3,7 +3,7 @@
 import torch
 
 from twotower.config.spec import PositiveFloat
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.towers.two_tower import TwoTower
 from twotower.training.starts.start import Judge, Start, item_tables
 
@@ -23,7 +23,7 @@ class Random(Start):
 
     config: Config
 
-    def set(self, model: TwoTower, log: History, judge: Judge | None) -> None:
+    def set(self, model: TwoTower, interactions: Interactions, judge: Judge | None) -> None:
         """Scale the tables; see `Start.set`."""
         for table, _ in item_tables(model):
             with torch.no_grad():

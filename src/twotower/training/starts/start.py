@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from twotower.config.component import Component
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.features.encoders import LookupEncoder
 from twotower.features.id import Id
 from twotower.towers.two_tower import TwoTower
@@ -51,12 +51,12 @@ class Start(Component, ABC):
         return {}
 
     @abstractmethod
-    def set(self, model: TwoTower, log: History, judge: Judge | None) -> None:
+    def set(self, model: TwoTower, interactions: Interactions, judge: Judge | None) -> None:
         """Set weights of towers just built, whose first weights are random.
 
         Args:
             model: the towers.
-            log: what is trained on.
+            interactions: what is trained on.
             judge: of the towers; None where a phase has no validation split, and what an earlier one chose
                 holds.
 

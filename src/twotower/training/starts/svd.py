@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from twotower.config.spec import Fraction, PositiveFloat
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 from twotower.evaluation.baselines.ease import interaction_matrix
 from twotower.towers.two_tower import TwoTower
 from twotower.training.starts.start import Judge, Start, item_tables
@@ -70,7 +70,7 @@ class Svd(Start):
         """Return the level, where it was left open and judged; see `Start.chosen`."""
         return {} if self.level is None or self.config.level is not None else {"level": self.level}
 
-    def set(self, model: TwoTower, log: History, judge: Judge | None) -> None:
+    def set(self, model: TwoTower, interactions: Interactions, judge: Judge | None) -> None:
         """Set the tables; see `Start.set`."""
         tables = item_tables(model)
         if not tables:
@@ -79,7 +79,7 @@ class Svd(Start):
                 "(item_id of the kind Id, dim 0, among features.item); training starts at random"
             )
             return
-        found = self.embeddings(log.examples, len(model.trained_items) - 1, model.history.dim)
+        found = self.embeddings(interactions.examples, len(model.trained_items) - 1, model.history.dim)
 
         def put(level: float) -> None:
             scaled = torch.from_numpy(found * np.sqrt(level, dtype=np.float32))
@@ -102,9 +102,11 @@ class Svd(Start):
                 LOG.warning(AT_THE_EDGE, self.level, levels[0], levels[-1])
         put(self.level or UNJUDGED)
 
-    def embeddings(self, log: History, num_items: int, dim: int) -> NDArray[np.float32]:
+    def embeddings(self, interactions: Interactions, num_items: int, dim: int) -> NDArray[np.float32]:
         """Return first embeddings of items at a level of 1, [N, dim]; zeros for those that nobody has."""
-        taken = interaction_matrix(log, np.arange(log.num_users + 1), num_items).astype(np.float64)
+        taken = interaction_matrix(interactions, np.arange(interactions.num_users + 1), num_items).astype(
+            np.float64
+        )
         rank = min(dim, min(taken.shape) - 1)
         found = np.zeros((num_items, dim), dtype=np.float32)
         if rank < 1:

@@ -2,14 +2,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.data.history import History
+from twotower.data.interactions import Interactions
 
 NUM_USERS = 4
 
 
 def history_of(rows):
     rows = sorted(rows, key=lambda row: (row[0], row[2]))
-    return History.of(*(np.array([row[k] for row in rows], dtype=np.int64) for k in range(3)), NUM_USERS)
+    return Interactions.of(*(np.array([row[k] for row in rows], dtype=np.int64) for k in range(3)), NUM_USERS)
 
 
 interactions = st.lists(

@@ -6,7 +6,7 @@ and each bucket is sorted. Ties keep the order of the rows, as buckets do.
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,26 +19,28 @@ from twotower.config.progress import Progress
 from twotower.data.blocks import Folder, blocks_of_users
 from twotower.data.check_tables import checked_beside
 from twotower.data.id_counts import IdCounts
-from twotower.data.log import Log
-from twotower.data.log_files import Ids, LogFiles
-from twotower.data.placed import Placed, in_rows, vocabularies
+from twotower.data.interaction_files import Ids, InteractionFiles
+from twotower.data.interactions import Interactions, offsets_of_counts
+from twotower.data.loaded_source import LoadedSource, in_row_order, vocabularies
 from twotower.data.sources.source import Source
 from twotower.data.tables import ENTITIES, ITEM_ID, TIMESTAMP, USER_ID, Needs
-from twotower.data.times import oddity_of_log
+from twotower.data.times import warning_of_unsorted_times
 from twotower.data.vocabulary import Vocabulary
 
 TIME_BITS = 32  # every time that is one is below 2**32 seconds, and a log has fewer rows
 
 
-def placed_files(source: Source, files: LogFiles, needs: Needs, room: Folder, scratch: Folder) -> Placed:
-    """Check files of a log and bring it into order; an InputError says what is wrong.
+def stream_source(
+    source: Source, files: InteractionFiles, needs: Needs, room: Folder, scratch: Path
+) -> LoadedSource:
+    """Check a source of long files and sort its interactions on disk; raises InputError with all mistakes.
 
     Args:
-        source: of the files.
-        files: the log.
+        source: the source of the files.
+        files: the interactions.
         needs: of features, see `Needs`.
-        room: gets the log, as the history of all interactions.
-        scratch: gets what is needed only until the data set is written.
+        room: where the sorted interactions are stored.
+        scratch: an existing folder for temporary files.
     """
     config = source.config
     counts = {key: IdCounts(files.num_rows) for key in ENTITIES.values()}
@@ -52,18 +54,18 @@ def placed_files(source: Source, files: LogFiles, needs: Needs, room: Folder, sc
     users, items = vocabularies(tables)
     lengths = np.zeros(len(users) + 1, dtype=np.int64)
     lengths[users.rows(found[USER_ID][0])] = found[USER_ID][1]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    with _buckets(scratch.path, offsets) as buckets:
+    offsets = offsets_of_counts(lengths)
+    with _buckets(scratch, offsets) as buckets:
         _fill(buckets, files, users, items)
-        log = _sorted(buckets, offsets, len(items), room, scratch)
-    oddity = None
+        interactions = _sorted(buckets, offsets, len(items), room)
+    warning = None
     if files.tables.has_times:
-        oddity = oddity_of_log(
+        warning = warning_of_unsorted_times(
             files.column(TIMESTAMP),
-            log.times,
+            interactions.times,
             lambda: (batch[TIMESTAMP] for batch in files.batches([TIMESTAMP], "data: looking at times")),
         )
-    return Placed(files.tables, in_rows(tables, users, items), log, None, oddity)
+    return LoadedSource(files.tables, in_row_order(tables, users, items), interactions, None, warning)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +97,7 @@ def _buckets(folder: Path, offsets: NDArray[np.int64]) -> Iterator[_Buckets]:
         yield _Buckets(files[0], files[1], bounds, starts)
 
 
-def _fill(buckets: _Buckets, files: LogFiles, users: Vocabulary, items: Vocabulary) -> None:
+def _fill(buckets: _Buckets, files: InteractionFiles, users: Vocabulary, items: Vocabulary) -> None:
     """Put every interaction into the bucket of its user, in the order of rows."""
     bucket_of = np.repeat(np.arange(len(buckets.starts) - 1, dtype=np.uint16), np.diff(buckets.bounds))
     cursors = buckets.starts[:-1].copy()
@@ -118,7 +120,9 @@ def _fill(buckets: _Buckets, files: LogFiles, users: Vocabulary, items: Vocabula
                 _write(buckets.items, item_rows[start:end], at)
                 cursors[bucket] += end - start
     if (cursors != buckets.starts[1:]).any():
-        raise InputError(f"{files.tables.origin('interactions')}: it changed while it was read; run again")
+        raise InputError(
+            f"{files.tables.source_path('interactions')}: it changed while it was read; run again"
+        )
 
 
 def _rows(vocabulary: Vocabulary, ids: Ids) -> NDArray[np.int32]:
@@ -126,29 +130,19 @@ def _rows(vocabulary: Vocabulary, ids: Ids) -> NDArray[np.int32]:
     return rows if ids.codes is None else rows[ids.codes]
 
 
-def _sorted(
-    buckets: _Buckets, offsets: NDArray[np.int64], num_items: int, room: Folder, scratch: Folder
-) -> Log:
-    """Sort each bucket, stably, and write it where the log is."""
+def _sorted(buckets: _Buckets, offsets: NDArray[np.int64], num_items: int, room: Folder) -> Interactions:
+    """Sort each bucket, stably, and write it into the room."""
     length = int(offsets[-1])
-    users = scratch.array("log", "users", np.int32, length)
     items = room.array("history_whole", "items", np.int32, length)
     times = room.array("history_whole", "times", np.int64, length)
-    for start, end in _told(itertools.pairwise(buckets.starts.tolist()), length):
-        keys, rows = _read(buckets.keys, np.int64, start, end), _read(buckets.items, np.int32, start, end)
-        order, keys = _order(keys)
-        users.put(keys >> TIME_BITS)
-        items.put(rows[order])
-        times.put(keys & (2**TIME_BITS - 1))
-    num_users = len(offsets) - 2
-    return Log(users.done(), items.done(), times.done(), num_users, num_items)
-
-
-def _told(spans: Iterable[tuple[int, int]], length: int) -> Iterator[tuple[int, int]]:
-    with Progress("data: sorting interactions by time", length) as tell:
-        for span in spans:
-            yield span
-            tell(span[1])
+    with Progress("data: sorting interactions by time", length) as advance:
+        for start, end in itertools.pairwise(buckets.starts.tolist()):
+            keys, rows = _read(buckets.keys, np.int64, start, end), _read(buckets.items, np.int32, start, end)
+            order, keys = _order(keys)
+            items.put(rows[order])
+            times.put(keys & (2**TIME_BITS - 1))
+            advance(end)
+    return Interactions(offsets, items.done(), times.done(), num_items=num_items)
 
 
 def _order(keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console as Screen
 from rich.table import Table
 
-from twotower.reports.console.tables import plain_table
+from twotower.reports.console.run_tables import plain_table
 
 Look = Mapping[str, Any]
 """`first_look` of `sweep.json`."""

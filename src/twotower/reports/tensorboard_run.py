@@ -13,9 +13,9 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import custom_scalars
 
 from twotower.evaluation.user_values import k_of
-from twotower.reports.figures import pareto, png_of, recall_versus_latency
 from twotower.reports.hparams import columns_of, hparams_of, trial_id
 from twotower.reports.pareto import points_of
+from twotower.reports.plots import pareto, png_of, recall_versus_latency
 from twotower.reports.projector import write_projector
 from twotower.runs.fingerprint import DEFAULT_MONITOR
 from twotower.runs.outcome import Ending, Outcome
@@ -76,7 +76,7 @@ EARLIER_SESSION = "for-hparams"
 """Folder of this file in runs of earlier versions."""
 
 
-class Board:
+class TensorBoardRun:
     """The TensorBoard side of a run.
 
     The run is a session of HPARAMS: one start summary, and one hand-built end summary with the true status.

@@ -39,7 +39,7 @@ class Ids:
 
 
 @dataclass(frozen=True, eq=False)
-class LogFiles:
+class InteractionFiles:
     """The files, in the order of their rows.
 
     Args:
@@ -62,19 +62,21 @@ class LogFiles:
         The next batch is read while one is worked at. How far it is is told of `what` is done.
         """
         done = 0
-        with ThreadPoolExecutor(1) as reader, Progress(what, self.num_rows) as tell:
+        with ThreadPoolExecutor(1) as reader, Progress(what, self.num_rows) as advance:
             read = self._read(names)
             coming = reader.submit(next, read, None)
             while (batch := coming.result()) is not None:
                 coming = reader.submit(next, read, None)
                 yield batch
                 done += next(len(each) for each in batch.values())
-                tell(done)
+                advance(done)
 
     def column(self, name: str) -> Column:
         """Return a column as messages name it, without its values."""
         pieces = self.tables.pieces
-        return Column(pd.Series(dtype=object), self.tables.origin("interactions"), self.columns[name], pieces)
+        return Column(
+            pd.Series(dtype=object), self.tables.source_path("interactions"), self.columns[name], pieces
+        )
 
     def _read(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
         columns = [self.columns[name] for name in names]

@@ -14,33 +14,33 @@ import pyarrow as pa
 from twotower.config.errors import InputError
 from twotower.data.blocks import blocks, mapped
 from twotower.data.dataset import Audit, Holdout, Labelled, RetrievalDataset
-from twotower.data.history import History
-from twotower.data.holdouts import Windows
+from twotower.data.interactions import COLUMNS, Interactions
+from twotower.data.split_interactions import SplitInteractions
 from twotower.data.tables import ITEM_ID, USER_ID, Tables
 from twotower.data.vocabulary import Vocabulary
 from twotower.files.plain_values import fingerprint_of, read_json
 
 META, OWN_SUM = "meta.json", "sha256"
 ARRAY, FIRST_BYTES = ".npy", 10
-HISTORY_ARRAYS = ("offsets", "items", "times", "weights", "positive", "events", "context")
+HISTORY_ARRAYS = ("offsets", *COLUMNS)
 TARGET_ARRAYS = ("users", "target_offsets", "target_items", "request_times", "context")
 LABELLED_ARRAYS = ("users", "items", "labels", "times", "weights", "context")
 """What is kept of each; an array that is None has no file."""
 WHOLE = "history_whole"  # told apart by its parts: the fingerprint does without it
-SHOWN, LABELLED = "shown", "labelled"  # folders beside the arrays
+IMPRESSIONS, LABELLED = "impressions", "labelled"  # subfolders
 
 
 def write_dataset(
-    folder: Path, tables: Tables, windows: Windows, audit: Audit, context: pd.DataFrame | None = None
+    folder: Path, tables: Tables, cut: SplitInteractions, audit: Audit, context: pd.DataFrame | None = None
 ) -> str:
     """Write into an empty folder, equal histories once; returns the fingerprint: equal for equal values.
 
     An InputError says which feature column mixes kinds of values.
     """
-    holdouts = {"valid": windows.valid, "test": windows.test}
-    histories = {"train": windows.train, "train_and_valid": windows.train_and_valid}
+    holdouts = {"valid": cut.valid, "test": cut.test}
+    histories = {"train": cut.train, "train_and_valid": cut.train_and_valid}
     histories |= {name: holdout.history for name, holdout in holdouts.items()}
-    sums = _save_history(folder, WHOLE, windows.whole)
+    sums = _save_history(folder, WHOLE, cut.whole)
     names: dict[str, str] = {}
     content: dict[str, Any] = {"histories": names, "item_label": tables.item_label}
     for name, history in histories.items():
@@ -56,18 +56,20 @@ def write_dataset(
             content |= _save(folder, f"{name}/{LABELLED}", holdout.labelled, LABELLED_ARRAYS)
     sums |= content
     for name, frame in {"users": tables.users, "items": tables.items}.items():
-        content[name] = _save_table(frame, folder / f"{name}.parquet", tables.origin(name))
+        content[name] = _save_table(frame, folder / f"{name}.parquet", tables.source_path(name))
     content |= {} if tables.has_times else {"has_times": False}
     if context is not None:
-        content["context"] = _save_table(context, folder / "context.parquet", tables.origin("interactions"))
-    beside = {"events": list(tables.actions.words), "repeats": windows.test.repeats}
+        content["context"] = _save_table(
+            context, folder / "context.parquet", tables.source_path("interactions")
+        )
+    beside = {"events": list(tables.actions.words), "repeats": cut.test.repeats}
     content |= {name: value for name, value in beside.items() if value}
     files = {each.relative_to(folder).as_posix(): each for each in folder.rglob("*") if each.is_file()}
     meta = {
         "fingerprint": fingerprint_of(content),
         "audit": audit,
         "item_label": tables.item_label,
-        "origins": {name: tables.origin(name) for name in ("interactions", "users", "items")},
+        "source_paths": {name: tables.source_path(name) for name in ("interactions", "users", "items")},
         "histories": names,
         "has_times": tables.has_times,
         **beside,
@@ -95,11 +97,11 @@ def open_dataset(folder: Path, is_sound: bool = False) -> RetrievalDataset | Non
     context = folder / "context.parquet"
     names = meta["histories"]
     histories = {
-        name: _open_history(folder / f"history_{name}")
+        name: _open_history(folder / f"history_{name}", len(item_table))
         for name in {names[key] for key in ("train", "train_and_valid", "valid")}
     }
 
-    def open_holdout(name: str, history: History) -> Holdout:
+    def open_holdout(name: str, history: Interactions) -> Holdout:
         place = folder / name / LABELLED
         labelled = Labelled(**_load(place, LABELLED_ARRAYS)) if place.is_dir() else None
         arrays = _load(folder / name, TARGET_ARRAYS)
@@ -107,11 +109,11 @@ def open_dataset(folder: Path, is_sound: bool = False) -> RetrievalDataset | Non
 
     def open_test() -> Holdout:
         _refuse_changed(folder, meta, stamps)
-        return open_holdout("test", _open_history(folder / f"history_{names['test']}"))
+        return open_holdout("test", _open_history(folder / f"history_{names['test']}", len(item_table)))
 
-    def open_whole() -> History:
+    def open_whole() -> Interactions:
         _refuse_changed(folder, meta, stamps)
-        return _open_history(folder / WHOLE)
+        return _open_history(folder / WHOLE, len(item_table))
 
     return RetrievalDataset(
         user_table=user_table,
@@ -126,7 +128,7 @@ def open_dataset(folder: Path, is_sound: bool = False) -> RetrievalDataset | Non
         open_whole=open_whole,
         audit=meta["audit"],
         fingerprint=meta["fingerprint"],
-        origins=meta["origins"],
+        source_paths=meta["source_paths"],
         has_times=meta["has_times"],
         repeats=meta["repeats"],
         context_table=pd.read_parquet(context) if context.is_file() else None,
@@ -164,7 +166,7 @@ def _ids(column: pd.Series) -> np.ndarray:
     return array.astype(np.str_) if array.dtype.kind not in "iu" else array
 
 
-def _same(one: History, other: History) -> bool:
+def _same(one: Interactions, other: Interactions) -> bool:
     def equal(left: np.ndarray | None, right: np.ndarray | None) -> bool:
         if left is None or right is None or len(left) != len(right):
             return left is right
@@ -173,23 +175,23 @@ def _same(one: History, other: History) -> bool:
         )
 
     arrays = all(equal(getattr(one, name), getattr(other, name)) for name in HISTORY_ARRAYS)
-    if not arrays or one.shown is None or other.shown is None:
-        return arrays and one.shown is other.shown
-    return _same(one.shown, other.shown)
+    if not arrays or one.impressions is None or other.impressions is None:
+        return arrays and one.impressions is other.impressions
+    return _same(one.impressions, other.impressions)
 
 
-def _save_history(folder: Path, name: str, history: History) -> dict[str, Any]:
+def _save_history(folder: Path, name: str, history: Interactions) -> dict[str, Any]:
     content = _save(folder, name, history, HISTORY_ARRAYS)
     return (
         content
-        if history.shown is None
-        else content | _save_history(folder, f"{name}/{SHOWN}", history.shown)
+        if history.impressions is None
+        else content | _save_history(folder, f"{name}/{IMPRESSIONS}", history.impressions)
     )
 
 
-def _open_history(folder: Path) -> History:
-    shown = _open_history(folder / SHOWN) if (folder / SHOWN).is_dir() else None
-    return History(**_load(folder, HISTORY_ARRAYS), shown=shown)
+def _open_history(folder: Path, num_items: int) -> Interactions:
+    impressions = _open_history(folder / IMPRESSIONS, num_items) if (folder / IMPRESSIONS).is_dir() else None
+    return Interactions(**_load(folder, HISTORY_ARRAYS), num_items=num_items, impressions=impressions)
 
 
 def _save(folder: Path, place: str, holder: object, names: tuple[str, ...]) -> dict[str, Any]:
@@ -223,18 +225,18 @@ def _sum(path: Path, of_values: str | None = None) -> str:
         return f"{hashlib.sha256(head).hexdigest()} {values}"
 
 
-def _load(folder: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+def _load(folder: Path, names: tuple[str, ...]) -> dict[str, Any]:
     """Map the arrays that there are into memory."""
     paths = {name: folder / f"{name}{ARRAY}" for name in names}
     return {name: mapped(path) for name, path in paths.items() if path.is_file()}
 
 
-def _save_table(table: pd.DataFrame, path: Path, origin: str) -> str:
+def _save_table(table: pd.DataFrame, path: Path, source_path: str) -> str:
     try:
         table.to_parquet(path, index=False)
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         raise InputError(
-            f"{origin}: {'; '.join(str(part) for part in error.args)}: a column must hold values of one "
+            f"{source_path}: {'; '.join(str(part) for part in error.args)}: a column must hold values of one "
             "kind; make them all numbers (of 64 bits), all text, or all lists"
         ) from error
     columns = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None).combine_chunks()

@@ -164,12 +164,12 @@ def timing_record(seconds: float, examples: int) -> dict[str, float]:
 def ended(known: Result, status: Status, total_seconds: float, **more: Any) -> Result:
     """Return the whole result of a run that ends now."""
     timing = more.pop("timing", {}) | {"total_seconds": round(total_seconds, 3)}
-    return known.having(status=status, **more, timing=timing, **_process())
+    return known.update(status=status, **more, timing=timing, **_process())
 
 
 def failure(error: str, known: Result) -> Result:
     """Return the result of a run that failed."""
-    return known.having(status="failed", error=error, **_process())
+    return known.update(status="failed", error=error, **_process())
 
 
 def _process() -> dict[str, Any]:

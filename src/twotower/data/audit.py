@@ -1,0 +1,172 @@
+"""Figures of a split data set for the console and the report, and warnings of implausible data."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from twotower.data.actions import HISTORY, TRAIN, Actions
+from twotower.data.blocks import blocks, blocks_of_users, highest, lowest, seen
+from twotower.data.dataset import Audit
+from twotower.data.detectable import largest_detectable_difference
+from twotower.data.interactions import Interactions
+from twotower.data.loaded_source import LoadedSource
+from twotower.data.order_checks import check_row_order, warning_of_ties
+from twotower.data.split_interactions import SplitInteractions
+from twotower.data.splits.split import NONE, Split
+from twotower.data.tables import ENTITIES, ITEM_ID, USER_ID, Tables
+from twotower.data.times import date
+
+LABELS = {
+    "interactions": "rows (interactions)",
+    "first_time": "first interaction",
+    "last_time": "last interaction",
+    "valid_interactions": "valid targets",
+    "test_interactions": "test targets",
+    "cold_users": "cold test users",
+    "cold_items": "cold test items",
+    "repeat_targets": "repeat targets (dropped)",
+    "repeats_kept": "repeat targets (kept)",
+    "equal_timestamp_rate": "equal-timestamp rate",
+    "future_leak_rate": "future-leak rate",
+    "seen_filter": "seen-filter",
+    "detectable_difference": "detectable difference, at most",
+}
+"""Audit key -> what the console calls it, where that is not the key in words."""
+WARNING = "warning"  # key of the audit that has a line of its own elsewhere
+RATES = {"density", "equal_timestamp_rate", "future_leak_rate"}
+
+
+def audit(loaded: LoadedSource, cut: SplitInteractions, split: Split) -> Audit:
+    """Return figures of a split data set, and one `warning` if the data is implausible.
+
+    `cold_users` and `cold_items` are distinct users and items of the test targets without a training
+    interaction; `valid_cold_users` and `valid_cold_items` are those of the validation targets.
+
+    Raises:
+        InputError: rows that stand for an order of time are sorted by item id.
+    """
+    interactions, tables = loaded.interactions, loaded.tables
+    train, valid, test = cut.train, cut.valid, cut.test
+    positives, trained = interactions.positives, seen(train.items, interactions.num_items + 1)
+    found: Audit = {
+        "split": split.name,
+        "interactions": len(interactions),
+        "users": interactions.num_users,
+        "items": interactions.num_items,
+        "density": len(positives) / (interactions.num_users * interactions.num_items),
+        **_span(interactions, tables),
+        "train_interactions": len(train),
+        "valid_interactions": len(valid.target_times),
+        "test_interactions": len(test.target_times),
+        "valid_users": len(valid.users),
+        "test_users": len(test.users),
+        "detectable_difference": largest_detectable_difference(len(test.users)),
+        "cold_users": int((train.counts()[test.users] == 0).sum()),
+        "cold_items": int((~trained[np.unique(test.target_items)]).sum()),
+        "valid_cold_users": int((train.counts()[valid.users] == 0).sum()),
+        "valid_cold_items": int((~trained[np.unique(valid.target_items)]).sum()),
+        "repeat_targets": valid.num_repeats + test.num_repeats,
+        **({"repeats_kept": int(valid.is_repeat.sum() + test.is_repeat.sum())} if test.repeats else {}),
+        "unused_interactions": sum(
+            int((cut.parts[rows] == NONE).sum()) for rows in blocks(len(interactions))
+        ),
+        **(_rates_of_times(interactions, cut) if tables.has_times else {}),
+        **({} if split.config.user_share == 1 else {"user_share": split.config.user_share}),
+        **split.facts(positives),
+        **_action_figures(interactions, cut, tables.actions),
+    }
+    for table in ENTITIES:
+        given = getattr(loaded.given, table)
+        if len(given.columns) and (number := len(getattr(tables, table)) - len(given)):
+            found[f"{table}_without_row"] = number
+    warnings = [loaded.warning, _single(interactions, tables)]
+    source_path = tables.source_path("interactions")
+    if not tables.has_times and tables.ordered:
+        warnings.append(check_row_order(interactions, source_path))
+    if tables.has_times and split.by_order:
+        warnings.append(warning_of_ties(cut, source_path))
+    if warnings := list(filter(None, warnings)):
+        found[WARNING] = "; ".join(map(str, warnings))
+    return found
+
+
+def _span(interactions: Interactions, tables: Tables) -> Audit:
+    """Return the first and the last time; without times what the order is."""
+    if not tables.has_times:
+        return {"order": "rows" if tables.ordered else "none (drawn)"}
+    return {"first_time": date(lowest(interactions.times)), "last_time": date(highest(interactions.times))}
+
+
+def _rates_of_times(interactions: Interactions, cut: SplitInteractions) -> Audit:
+    """Return what times say of the order, and of the split.
+
+    `equal_timestamp_rate` is the share of consecutive interactions of a user with equal times, whose order
+    only the source decides. `future_leak_rate` is the share of test targets that are earlier than some train
+    interaction of anybody.
+    """
+    pairs = equal = 0
+    for rows in blocks_of_users(interactions.offsets, interactions.times):
+        users, times = interactions.user_rows(rows), interactions.times[rows]
+        same_user = users[1:] == users[:-1]
+        pairs += int(same_user.sum())
+        equal += int((same_user & (times[1:] == times[:-1])).sum())
+    return {
+        "equal_timestamp_rate": equal / max(pairs, 1),
+        "future_leak_rate": float((highest(cut.train.times) > cut.test.target_times).mean()),
+    }
+
+
+def _single(interactions: Interactions, tables: Tables) -> str | None:
+    """Return a warning if all interactions have the same user or the same item."""
+    for number, name, key in (
+        (interactions.num_users, "user", USER_ID),
+        (interactions.num_items, "item", ITEM_ID),
+    ):
+        if number == 1:
+            column = tables.file_columns.get(key, key)
+            path = tables.source_path("interactions")
+            return f"{path}: there is a single {name}, so nothing can be learned; is {column!r} its column?"
+    return None
+
+
+def _action_figures(interactions: Interactions, cut: SplitInteractions, actions: Actions) -> Audit:
+    """Return figures of labels, events, weights and contexts, if the data has them."""
+    found: Audit = {}
+    if actions.num_ignored:
+        found["ignored_interactions"] = actions.num_ignored
+    if interactions.roles is not None:
+        found["positive_interactions"] = int(interactions.is_positive.sum())
+        found["impressions_without_click"] = int(interactions.is_impression.sum())
+        found["history_only"] = int((interactions.roles == HISTORY).sum())
+        if train_only := int((interactions.roles == TRAIN).sum()):
+            found["train_only"] = train_only
+        if interactions.is_impression.any():
+            for name, holdout in {"valid": cut.valid, "test": cut.test}.items():
+                found[f"{name}_labelled"] = 0 if holdout.labelled is None else len(holdout.labelled.labels)
+    if interactions.events is not None:
+        counts = np.bincount(interactions.events, minlength=len(actions.words) + 1)
+        found |= {
+            f"event_{word}": int(counts[code]) for code, word in enumerate(actions.words, 1) if counts[code]
+        }
+    if interactions.weights is not None:
+        found["zero_weights"] = int((interactions.weights == 0).sum())
+        found["mean_weight"] = float(interactions.weights.mean())
+    if interactions.context is not None:
+        found["contexts"] = int(interactions.context.max())
+    return found
+
+
+def audit_table(audit: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Return (label, value) rows for the console; a caller may add `seen_filter`, True or False."""
+    shown = {key: value for key, value in audit.items() if key != WARNING}
+    return [(LABELS.get(key, key.replace("_", " ")), _shown(key, value)) for key, value in shown.items()]
+
+
+def _shown(key: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.3%}" if key in RATES else f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,204 @@
+"""Interactions by user, oldest first: the one type of a log in memory.
+
+Shapes: n interactions, B users of a query, L positions of a history.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.data.actions import HISTORY, NEGATIVE, POSITIVE, TRAIN
+from twotower.data.blocks import MEMORY, Room, blocks
+
+Keep = Callable[[slice], NDArray[np.bool_]]
+"""Slice of interactions -> which of them are selected."""
+COLUMNS = ("items", "times", "weights", "roles", "events", "context")
+"""The columns of `Interactions` that are stored; one that is None has no file."""
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Interactions as compressed sparse rows by user, in stable order: time, then row order of the source.
+
+    User row u owns positions offsets[u]:offsets[u + 1]. Row 0 is the unknown user and is empty. An optional
+    column is None if the source does not have it.
+
+    Args:
+        offsets: int64 [num_users + 2].
+        items: int32 [n] item rows.
+        times: int64 [n] unix seconds.
+        weights: float32 [n], the weight of each interaction as an example; None: all are 1.
+        roles: int8 [n], see `actions.ROLES`; None: all are positive.
+        events: int16 [n], code of the event type from 1; 0 = none.
+        context: int32 [n], row of the table of contexts from 1; 0 = unknown.
+        given: int8 [n], the position in `SPLIT_NAMES` that the source gives each interaction; not stored.
+        num_items: items of the catalogue, with or without interactions; 0 if it is not known.
+        impressions: impressions without a click of the same users and period; they are part of no history.
+    """
+
+    offsets: np.ndarray
+    items: np.ndarray
+    times: np.ndarray
+    weights: np.ndarray | None = None
+    roles: np.ndarray | None = None
+    events: np.ndarray | None = None
+    context: np.ndarray | None = None
+    given: np.ndarray | None = None
+    num_items: int = 0
+    impressions: "Interactions | None" = None
+
+    @classmethod
+    def of(
+        cls, users: np.ndarray, items: np.ndarray, times: np.ndarray, num_users: int, **more: Any
+    ) -> "Interactions":
+        """Build from user rows, item rows and times [n], ordered by user, then time; no user row is 0.
+
+        `more` are the other fields.
+        """
+        return cls(offsets_of(users, num_users), items.astype(np.int32), times.astype(np.int64), **more)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def num_users(self) -> int:
+        """Users of the vocabulary, with or without interactions."""
+        return len(self.offsets) - 2
+
+    def counts(self) -> NDArray[np.int64]:
+        """Return the number of interactions of each user row, [num_users + 1]."""
+        return np.diff(np.asarray(self.offsets))
+
+    def user_rows(self, rows: slice = slice(None)) -> NDArray[np.int32]:
+        """Return the user row of each interaction of a slice, by default of all."""
+        start, stop, _ = rows.indices(len(self))
+        first = int(np.searchsorted(self.offsets, start, side="right")) - 1
+        end = max(int(np.searchsorted(self.offsets, stop)), first)
+        bounds = np.clip(np.asarray(self.offsets[first : end + 1]), start, stop)
+        return np.repeat(np.arange(first, end, dtype=np.int32), np.diff(bounds))
+
+    @cached_property
+    def is_positive(self) -> NDArray[np.bool_]:
+        """Which interactions can be targets, [n]."""
+        return (
+            np.ones(len(self), dtype=np.bool_) if self.roles is None else np.asarray(self.roles) == POSITIVE
+        )
+
+    @cached_property
+    def is_impression(self) -> NDArray[np.bool_]:
+        """Which interactions are impressions without a click, [n]; none once `impressions` holds them."""
+        return (
+            np.zeros(len(self), dtype=np.bool_) if self.roles is None else np.asarray(self.roles) == NEGATIVE
+        )
+
+    @cached_property
+    def positives(self) -> "Interactions":
+        """The positive interactions; self if all are."""
+        return self if self.roles is None else self._where(self.is_positive)
+
+    @cached_property
+    def examples(self) -> "Interactions":
+        """The positives, and the interactions of role `train` with a weight above 0."""
+        if self.roles is None:
+            return self
+        trains = np.asarray(self.roles) == TRAIN
+        return self._where(
+            self.is_positive | (trains if self.weights is None else trains & (self.weights > 0))
+        )
+
+    @property
+    def example_weights(self) -> NDArray[np.float32] | None:
+        """The weight of each interaction as an example, [n]: 0 for role `history`; None if all are 1."""
+        if self.roles is None or not (is_history := np.asarray(self.roles) == HISTORY).any():
+            return self.weights
+        return np.where(is_history, 0, 1 if self.weights is None else self.weights).astype(np.float32)
+
+    def select(self, keep: Keep, room: Room = MEMORY, name: str = "") -> "Interactions":
+        """Return some of the interactions; impressions without a click become the field `impressions`.
+
+        Args:
+            keep: slice of interactions -> which of them are selected.
+            room: where the arrays are allocated; interactions with roles are always selected in memory.
+            name: of the folder in the room.
+        """
+        if self.roles is not None:
+            mask = np.concatenate([keep(rows) for rows in blocks(len(self))] or [np.zeros(0, np.bool_)])
+            selected = self._where(mask & ~self.is_impression)
+            if not self.is_impression.any():
+                return selected
+            return replace(selected, impressions=replace(self._where(mask & self.is_impression), roles=None))
+        counts = np.zeros(self.num_users + 1, dtype=np.int64)
+        for rows in blocks(len(self)):
+            users = self.user_rows(rows)
+            if len(users):
+                found = np.bincount((users - users[0])[keep(rows)])
+                counts[users[0] : users[0] + len(found)] += found
+        offsets = offsets_of_counts(counts)
+        columns = {key: column for key in COLUMNS if (column := getattr(self, key)) is not None}
+        fillers = {
+            key: room.array(name, key, column.dtype, int(offsets[-1])) for key, column in columns.items()
+        }
+        for rows in blocks(len(self), *columns.values(), what=f"data: writing {name}"):
+            kept = keep(rows)
+            for key, column in columns.items():
+                fillers[key].put(column[rows][kept])
+        arrays: dict[str, Any] = {key: filler.done() for key, filler in fillers.items()}
+        return Interactions(offsets, **arrays, num_items=self.num_items)
+
+    def _where(self, mask: NDArray[np.bool_]) -> "Interactions":
+        """Return the interactions of a mask [n]; `roles` is None if all of them are positive."""
+        columns: dict[str, Any] = {
+            key: None if (column := getattr(self, key)) is None else column[mask]
+            for key in (*COLUMNS, "given")
+        }
+        if columns["roles"] is not None and not columns["roles"].any():  # POSITIVE is 0
+            columns["roles"] = None
+        return replace(self, offsets=offsets_of(self.user_rows()[mask], self.num_users), **columns)
+
+    def last(self, users: np.ndarray, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the latest items and times of users [B], right-aligned, [B, L], 0 where padded."""
+        positions = self._latest(users, length)
+        return self._padded(self.items, *positions), self._padded(self.times, *positions)
+
+    def last_events(self, users: np.ndarray, length: int) -> NDArray[np.int64] | None:
+        """Return the event codes of the interactions that `last` returns, [B, L], 0 where padded."""
+        return None if self.events is None else self._padded(self.events, *self._latest(users, length))
+
+    def _latest(self, users: np.ndarray, length: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the positions [B, L] of the latest interactions, and which of them exist."""
+        positions = np.asarray(self.offsets[users + 1])[:, None] + np.arange(-length, 0)
+        return positions, positions >= np.asarray(self.offsets[users])[:, None]
+
+    @staticmethod
+    def _padded(column: np.ndarray, positions: np.ndarray, exists: NDArray[np.bool_]) -> NDArray[np.int64]:
+        padded = np.zeros(positions.shape, dtype=np.int64)
+        padded[exists] = column[positions[exists]]
+        return padded
+
+    def flat(self, users: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Return (index in `users` [B], item row) of each interaction of these users, by ascending index."""
+        owners, positions = self.positions(users)
+        return owners, np.asarray(self.items[positions], dtype=np.int32)
+
+    def positions(self, users: np.ndarray) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return (index in `users` [B], position) of each interaction of these users, by ascending index."""
+        starts = np.asarray(self.offsets[users])
+        counts = np.asarray(self.offsets[users + 1]) - starts
+        owners = np.repeat(np.arange(len(users), dtype=np.int64), counts)
+        first = np.cumsum(counts) - counts
+        positions: NDArray[np.int64] = np.arange(len(owners), dtype=np.int64) + (starts - first)[owners]
+        return owners, positions
+
+
+def offsets_of(users: np.ndarray, num_users: int) -> NDArray[np.int64]:
+    """Return the offsets, int64 [num_users + 2], of ascending user rows [n]."""
+    return offsets_of_counts(np.bincount(users, minlength=num_users + 1))
+
+
+def offsets_of_counts(counts: np.ndarray) -> NDArray[np.int64]:
+    """Return the offsets, int64 [num_users + 2], of the number of interactions of each user row."""
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
