@@ -13,9 +13,10 @@ from twotower.data.interactions import Interactions
 from twotower.features.feature_table import FeatureTable
 from twotower.features.id import Id
 from twotower.losses.loss import Loss
-from twotower.negatives.negatives import Negatives
+from twotower.negatives.sampler import NegativeSampler
+from twotower.scoring.batch import Batch
 from twotower.towers.two_tower_config import TwoTowerConfig
-from twotower.training.batches import Batch, TrainBatches
+from twotower.training.batches import TrainBatches
 from twotower.training.module import RetrievalModule
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.optimizers.optimizer import OptimizerChoice
@@ -61,9 +62,9 @@ def large_module(
     items = ids_of(num_items, sparse)
     model = TwoTowerConfig.of(settings).build_towers(FeatureTable({}, {}, NUM_USERS), items, trained)
     frequencies = np.bincount(interactions.items, minlength=num_items + 1) / len(interactions)
-    loss = {"_target_": f"{ROOM}losses.in_batch_softmax.InBatchSoftmax", "temperature": TEMPERATURE}
+    loss = {"_target_": f"{ROOM}losses.sampled_softmax.SampledSoftmax", "temperature": TEMPERATURE}
     stepping = {"_target_": f"{ROOM}training.optimizers.{optimizer}", "learning_rate": 3e-3}
-    negatives = Negatives.Config.chosen({"_target_": f"{ROOM}negatives.in_batch.InBatch"}, "")
+    negatives = NegativeSampler.Config.chosen({"_target_": f"{ROOM}negatives.in_batch.InBatch"}, "")
     module = RetrievalModule(
         model,
         negatives.build(torch.from_numpy(frequencies).float()),  # type: ignore[attr-defined]

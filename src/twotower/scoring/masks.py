@@ -3,6 +3,7 @@
 Shapes: B users, C negatives, M pairs, b rows of a block.
 """
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -40,9 +41,7 @@ class FalseNegatives(NamedTuple):
         pairs = first[rows] + torch.arange(len(rows), device=users.device)
         return FalseNegatives(rows.to(self.users.dtype), self.columns[pairs])
 
-    def blocks(
-        self, num_users: int, num_columns: int, block_rows: int
-    ) -> Iterator[tuple[slice, Tensor]]:
+    def blocks(self, num_users: int, num_columns: int, block_rows: int) -> Iterator[tuple[slice, Tensor]]:
         """Yield the users of each block of logits [b, num_columns], and the flat positions to mask in it.
 
         A pair whose item is none of the negatives costs as much as any other: its column, -1, is the last one
@@ -52,7 +51,7 @@ class FalseNegatives(NamedTuple):
         starts = range(0, num_users, block_rows)
         bounds = torch.tensor([*starts, num_users], dtype=self.users.dtype, device=self.users.device)
         edges: list[int] = torch.searchsorted(self.users, bounds).tolist()
-        most = max((end - begin for begin, end in zip(edges, edges[1:], strict=False)), default=0)
+        most = max((end - begin for begin, end in itertools.pairwise(edges)), default=0)
         rows = torch.empty(most, dtype=torch.int32, device=self.users.device)
         masked = torch.empty(most, dtype=torch.int64, device=self.users.device)  # as index_fill_ takes it
         for number, start in enumerate(starts):

@@ -1,6 +1,6 @@
-"""What the two sides of a softmax's products are multiplied, exponentiated and differentiated with.
+"""The operands of a softmax's matrix products, and the gradients that add up in them.
 
-Shapes: C candidates, D embedding, b rows of a block, W columns of a block.
+Shapes: B users, C negatives, D embedding, b rows of a block, W columns of a block.
 """
 
 import math
@@ -8,58 +8,58 @@ import math
 import torch
 from torch import Tensor
 
-from twotower.losses.kernels import powers
-from twotower.losses.kernels.blockwise import accumulator_of
-from twotower.losses.kernels.masks import padded
-from twotower.towers.item_bias.item_bias import Prior
+from twotower.scoring.link import inverse_slopes, raise_to_power
+from twotower.scoring.logits import Logits, accumulator_of
+from twotower.scoring.masks import padded
+from twotower.towers.item_bias.item_bias import LogPriorOdds
 
 LOG2_E = math.log2(math.e)
 
 
-class Sides:
-    """The two sides of the products in the precision they run in, and the gradients that gather.
+class ExponentialOperands:
+    """Users and negatives in the precision of the products, for odds that are exponentials.
 
-    Candidates are the columns of [D, W], those behind C zeros that count for nothing.
+    Negatives are the columns of [D, W]; those behind C are zeros and count for nothing.
+
+    Args:
+        logits: of the batch.
+        precision: of the products.
+        is_safe: exponentials of the logits cannot overflow, so that no maximum is subtracted.
     """
 
-    def __init__(
-        self,
-        users: Tensor,
-        candidates: Tensor,
-        bias: Tensor,
-        precision: torch.dtype,
-        is_safe: bool,
-        prior: Prior | None,
-    ) -> None:
-        accumulator = accumulator_of(users)
-        self.num_candidates, dim = candidates.shape
-        self.num_columns = padded(self.num_candidates)
+    def __init__(self, logits: Logits, precision: torch.dtype, is_safe: bool) -> None:
+        users, shared = logits.users.detach(), logits.shared
+        negatives, accumulator = shared.embeddings.detach(), accumulator_of(users)
+        bias = shared.correction + shared.log_multiplicity
+        self.num_negatives, dim = negatives.shape
+        self.num_columns = padded(self.num_negatives)
         self.is_safe = is_safe
         self.users, self.low_users = users, self._lowered(users).to(precision)
         self.highest_bias = bias.max().to(accumulator)
         factors = (bias - self.highest_bias).to(accumulator).exp()
         self.columns = self.low_users.new_zeros(dim, self.num_columns)
-        self.columns[:, : self.num_candidates] = candidates.T
+        self.columns[:, : self.num_negatives] = negatives.T
         self.factors = self.columns.new_zeros(1, self.num_columns)
-        self.factors[0, : self.num_candidates] = factors
+        self.factors[0, : self.num_negatives] = factors
         self.scaled = self.columns.new_zeros(self.num_columns, dim)
-        torch.mul(candidates, factors[:, None], out=self.scaled[: self.num_candidates])
+        torch.mul(negatives, factors[:, None], out=self.scaled[: self.num_negatives])
         self.exact_factors = factors
         self.logits = self.columns.new_empty(0)
         self.d_users = torch.empty(users.shape, dtype=accumulator, device=users.device)
         self.d_columns = torch.zeros(self.columns.shape, dtype=accumulator, device=users.device)
-        self.prior = None if prior is None else Prior(self._of_prior(prior), prior.moments)
+        prior = shared.prior
+        self.prior = None if prior is None else LogPriorOdds(self._of_prior(prior), prior.moments)
 
     def _lowered(self, users: Tensor) -> Tensor:
-        """Return users whose products with candidates are exponents of 2."""
+        """Return users whose products with negatives are exponents of 2."""
         return users * LOG2_E
 
-    def _of_prior(self, prior: Prior) -> Tensor:
-        """Return what a prior does to such exponents, [T, C]."""
-        return (prior.lifts * LOG2_E).to(self.columns.dtype)
+    def _of_prior(self, prior: LogPriorOdds) -> Tensor:
+        """Return the prior's addends to these exponents, [T, C]."""
+        return (prior.table * LOG2_E).to(self.columns.dtype)
 
-    def exponentials(self, rows: slice, struck: Tensor) -> tuple[Tensor, Tensor]:
-        """Return [b, W], 0 where struck, and the log of what they are to be multiplied with, [b] or one."""
+    def exponentials(self, rows: slice, masked: Tensor) -> tuple[Tensor, Tensor]:
+        """Return [b, W], 0 where masked, and the log of what they are to be multiplied with, [b] or one."""
         users = self.low_users[rows]
         if self.logits.numel() < len(users) * self.num_columns:
             self.logits = users.new_empty(len(users) * self.num_columns)
@@ -67,11 +67,11 @@ class Sides:
         block = flat.view(len(users), self.num_columns)
         torch.mm(users, self.columns, out=block)
         if self.prior is not None:
-            block[:, : self.num_candidates] += self.prior.lifts.index_select(0, self.prior.moments[rows])
-        flat.index_fill_(0, struck, -torch.inf)
+            block[:, : self.num_negatives] += self.prior.table.index_select(0, self.prior.moments[rows])
+        flat.index_fill_(0, masked, -torch.inf)
         if self.is_safe:
             return block.exp2_(), self.highest_bias
-        block[:, self.num_candidates :] = -torch.inf
+        block[:, self.num_negatives :] = -torch.inf
         highest = block.amax(1).clamp_(min=torch.finfo(block.dtype).min)
         log_scale = self.highest_bias + highest.to(self.highest_bias.dtype) / LOG2_E  # not rounded once more
         return block.sub_(highest[:, None]).exp2_(), log_scale
@@ -90,52 +90,44 @@ class Sides:
         else:
             self.d_columns += users.T @ block
 
-    def d_candidates(self) -> Tensor:
-        """Return the gradient of the candidates, [C, D]."""
-        return self.d_columns.T[: self.num_candidates] * self.exact_factors[:, None]
+    def d_negatives(self) -> Tensor:
+        """Return the gradient of the negatives, [C, D]."""
+        return self.d_columns.T[: self.num_negatives] * self.exact_factors[:, None]
 
 
-class PoweredSides(Sides):
-    """Powers of the products instead of exponentials: no exponential at all, and a slope beside each."""
+class PowerOperands(ExponentialOperands):
+    """The same for odds that are powers of scores: no exponential at all, and a slope for each score."""
 
-    def __init__(
-        self,
-        users: Tensor,
-        candidates: Tensor,
-        bias: Tensor,
-        precision: torch.dtype,
-        prior: Prior | None,
-        power: float,
-    ) -> None:
+    def __init__(self, logits: Logits, precision: torch.dtype, power: float) -> None:
         self.power = power
-        super().__init__(users, candidates, bias, precision, True, prior)
+        super().__init__(logits, precision, is_safe=True)
         self.log_scale = self.highest_bias - power * math.log(2)
-        self.slopes = users.new_empty(0)
+        self.slopes = self.users.new_empty(0)
 
     def _lowered(self, users: Tensor) -> Tensor:
-        """Return users whose products with candidates are added to 1."""
+        """Return users whose products with negatives are added to 1."""
         return users / self.power
 
-    def _of_prior(self, prior: Prior) -> Tensor:
+    def _of_prior(self, prior: LogPriorOdds) -> Tensor:
         """Return factors of the odds, [T, C]."""
-        odds = prior.lifts.exp() if prior.odds is None else prior.odds
+        odds = prior.table.exp() if prior.odds is None else prior.odds
         return odds.to(self.d_users.dtype)
 
-    def exponentials(self, rows: slice, struck: Tensor) -> tuple[Tensor, Tensor]:
+    def exponentials(self, rows: slice, masked: Tensor) -> tuple[Tensor, Tensor]:
         """Return the exponentials of linked logits; keeps their slopes for `add_gradients`."""
         block = torch.mm(self.low_users[rows], self.columns).to(self.d_users.dtype).add_(1)
-        self.slopes = powers.radii(block)
+        self.slopes = inverse_slopes(block)
         block.add_(self.slopes)
-        block = powers.raised(block, self.power)
+        block = raise_to_power(block, self.power)
         if self.prior is not None:
-            block[:, : self.num_candidates] *= self.prior.lifts.index_select(0, self.prior.moments[rows])
-        block.view(-1).index_fill_(0, struck, 0)
+            block[:, : self.num_negatives] *= self.prior.table.index_select(0, self.prior.moments[rows])
+        block.view(-1).index_fill_(0, masked, 0)
         return block, self.log_scale
 
     def sums(self, block: Tensor) -> Tensor:
-        """Return the sums with their bias; see `Sides.sums`."""
+        """Return the sums with their bias; see `ExponentialOperands.sums`."""
         return torch.mm(self.factors.to(block.dtype), block.T)[0]
 
     def add_gradients(self, rows: slice, block: Tensor, scale: Tensor) -> None:
-        """Multiply by slopes first; see `Sides.add_gradients`."""
+        """Multiply by slopes first; see `ExponentialOperands.add_gradients`."""
         super().add_gradients(rows, block.div_(self.slopes).to(self.columns.dtype), scale)

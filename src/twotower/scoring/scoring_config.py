@@ -21,6 +21,7 @@ class ScoringConfig:
             of draws from logits of negatives only, `none` nothing.
         num_halvings: how often embeddings are cut in half; each width has logits of its own.
         normalizes_truncations: rescale truncated embeddings to length 1.
+        uses_negatives: compare positives with negatives; false: none are drawn.
     """
 
     temperature: float | None = None
@@ -29,6 +30,7 @@ class ScoringConfig:
     log_q_correction: Literal["none", "all", "negatives"] = "none"
     num_halvings: int = 0
     normalizes_truncations: bool = False
+    uses_negatives: bool = True
 
     def truncations(self, dim: int) -> list[Callable[[Tensor], Tensor]]:
         """Return functions from embeddings [..., D] to each shorter width, the widest first."""

@@ -31,6 +31,6 @@ class Temperature(nn.Module):
     def forward(self, embeddings: Tensor) -> Tensor:
         """Return the embeddings over the temperature."""
         if self.learned:
-            with torch.no_grad():  # clamp the parameter: beyond a clamp of the value it would have no gradient
+            with torch.no_grad():  # the parameter: a clamped value has no gradient
                 self.logarithm.clamp_(self.lowest, self.highest)
         return embeddings / self.value

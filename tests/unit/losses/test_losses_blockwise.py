@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from twotower.losses.bce import Bce
-from twotower.losses.in_batch_softmax import InBatchSoftmax
+from twotower.losses.sampled_softmax import SampledSoftmax
 from twotower.losses.kernels.blockwise import BLOCK_ELEMENTS, PairLoss, blockwise_loss
 from twotower.losses.kernels.softmax import BLOCK_BYTES, cross_entropy
 from twotower.losses.loss import Loss
@@ -142,7 +142,7 @@ class LargestTensor(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     "loss",
-    [InBatchSoftmax(InBatchSoftmax.Config(learned_temperature=True)), Bce(Bce.Config())],
+    [SampledSoftmax(SampledSoftmax.Config(learned_temperature=True)), Bce(Bce.Config())],
     ids=["softmax", "bce"],
 )
 def test_the_whole_matrix_is_never_built(loss: Loss) -> None:

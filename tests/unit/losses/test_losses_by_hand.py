@@ -17,7 +17,7 @@ from twotower.losses.ccl import Ccl
 from twotower.losses.corrected_log_q import CorrectedLogQ
 from twotower.losses.gbce import Gbce
 from twotower.losses.hinge import Hinge
-from twotower.losses.in_batch_softmax import InBatchSoftmax
+from twotower.losses.sampled_softmax import SampledSoftmax
 from twotower.losses.loss import Loss
 from twotower.losses.psl import Psl
 from twotower.losses.sl_at_k import SlAtK
@@ -47,13 +47,13 @@ def loss_of(loss: Loss, masked: tuple[int, ...] = (), **drawn: int) -> float:
 def test_softmax_corrects_after_the_temperature(learned: bool) -> None:
     # s+ = 1.2 - log .25; s1 = 2 - log .5, twice; s2 = 0 - log .125
     expected = math.log((E_POSITIVE / 0.25 + 2 * E_TWO / 0.5 + 1 / 0.125) / (E_POSITIVE / 0.25))
-    loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5, learned_temperature=learned))
+    loss = SampledSoftmax(SampledSoftmax.Config(temperature=0.5, learned_temperature=learned))
     assert loss_of(loss) == pytest.approx(expected, abs=1e-5)
     assert expected == pytest.approx(1.342324, abs=1e-5)
 
 
 def test_softmax_is_none_of_the_plausible_mistakes() -> None:
-    got = loss_of(InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5)))
+    got = loss_of(SampledSoftmax(SampledSoftmax.Config(temperature=0.5)))
     log = math.log
 
     def cross_entropy(positive: float, *negatives: tuple[int, float]) -> float:
@@ -73,16 +73,16 @@ def test_softmax_is_none_of_the_plausible_mistakes() -> None:
 def test_softmax_without_correction_still_counts_draws() -> None:
     expected = math.log((E_POSITIVE + 2 * E_TWO + 1) / E_POSITIVE)
     assert loss_of(
-        InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5, log_q_correction=False))
+        SampledSoftmax(SampledSoftmax.Config(temperature=0.5, log_q_correction=False))
     ) == pytest.approx(expected, abs=1e-5)
 
 
 def test_softmax_leaves_masked_candidates_out() -> None:
     expected = math.log((E_POSITIVE / 0.25 + 1 / 0.125) / (E_POSITIVE / 0.25))
-    assert loss_of(InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5)), masked=(0,)) == pytest.approx(
+    assert loss_of(SampledSoftmax(SampledSoftmax.Config(temperature=0.5)), masked=(0,)) == pytest.approx(
         expected, abs=1e-5
     )
-    assert loss_of(InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5)), masked=(0, 1)) == pytest.approx(
+    assert loss_of(SampledSoftmax(SampledSoftmax.Config(temperature=0.5)), masked=(0, 1)) == pytest.approx(
         0, abs=1e-6
     )
 
@@ -157,7 +157,7 @@ def own(rows: list[int], log_q: list[float]) -> Candidates:
 
 
 def test_softmax_ranks_against_own_candidates_alone() -> None:
-    loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5))
+    loss = SampledSoftmax(SampledSoftmax.Config(temperature=0.5))
     users, positives, none = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]]), torch.empty(0, 2)
     both = loss.mean_loss(users, positives, none, own([3, 7], [0.0, 0.0]), torch.ones(1), SHOWN[None])
     assert both.item() == pytest.approx(math.log((E_POSITIVE + E_TWO + 1) / E_POSITIVE), abs=1e-5)
@@ -179,7 +179,7 @@ def test_softmax_counts_an_own_candidate_as_one_draw_more() -> None:
         own_log_q=torch.tensor([[0.5, 0.125]]).log(),
     )
     users, positives = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]])
-    loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=0.5))
+    loss = SampledSoftmax(SampledSoftmax.Config(temperature=0.5))
     got = loss.mean_loss(users, positives, SHOWN[:1], drawn, torch.ones(1), SHOWN[None])
     expected = math.log((E_POSITIVE / 0.25 + 2 * E_TWO / 0.5 + 1 / 0.125) / (E_POSITIVE / 0.25))
     assert got.item() == pytest.approx(expected, abs=1e-5)
@@ -188,13 +188,13 @@ def test_softmax_counts_an_own_candidate_as_one_draw_more() -> None:
 
 @pytest.mark.parametrize("temperature", [0.004, 0.07, 1.0, 25.0])
 def test_a_fixed_temperature_is_what_it_says(temperature: float) -> None:
-    loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=temperature))
+    loss = SampledSoftmax(SampledSoftmax.Config(temperature=temperature))
     assert loss.temperature.value.item() == pytest.approx(temperature, rel=1e-5)
     assert not any(parameter.requires_grad for parameter in loss.parameters())
 
 
 def test_a_learned_temperature_moves_within_bounds_and_comes_back() -> None:
-    loss = InBatchSoftmax(InBatchSoftmax.Config(temperature=0.02, learned_temperature=True))
+    loss = SampledSoftmax(SampledSoftmax.Config(temperature=0.02, learned_temperature=True))
     parameter = loss.temperature.logarithm
     embeddings = torch.ones(1, 1)
     for direction in (-1, 1):

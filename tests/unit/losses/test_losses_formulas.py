@@ -18,7 +18,7 @@ from twotower.losses.corrected_log_q import CorrectedLogQ
 from twotower.losses.direct_au import DirectAu
 from twotower.losses.gbce import Gbce
 from twotower.losses.hinge import Hinge
-from twotower.losses.in_batch_softmax import InBatchSoftmax
+from twotower.losses.sampled_softmax import SampledSoftmax
 from twotower.losses.loss import Loss
 from twotower.losses.matryoshka import Matryoshka
 from twotower.losses.psl import Psl
@@ -187,7 +187,7 @@ def test_matryoshka_sums_the_losses_of_first_columns_on_the_sphere(inner: Loss.C
 
 
 def test_matryoshka_takes_columns_as_they_are_where_the_loss_does() -> None:
-    loss = Matryoshka(Matryoshka.Config(inner=InBatchSoftmax.Config(), num_halvings=2))
+    loss = Matryoshka(Matryoshka.Config(inner=SampledSoftmax.Config(), num_halvings=2))
     embeddings = vectors(3, D)
     assert [loss.cut(embeddings, width).shape[1] for width in loss.config.widths(D)] == [4, 2, 1]
     assert torch.equal(loss.cut(embeddings, 2), embeddings[:, :2])

@@ -6,13 +6,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from twotower.losses.bce import Bce
-from twotower.losses.in_batch_softmax import InBatchSoftmax
+from twotower.losses.sampled_softmax import SampledSoftmax
 from twotower.losses.loss import Loss
 from twotower.negatives.candidates import Candidates
 
 
 def naive_softmax(
-    loss: InBatchSoftmax, users: Tensor, positives: Tensor, items: Tensor, candidates: Candidates
+    loss: SampledSoftmax, users: Tensor, positives: Tensor, items: Tensor, candidates: Candidates
 ) -> Tensor:
     temperature = loss.temperature.logarithm.exp()
     positive = (users * positives).sum(1) / temperature
@@ -71,8 +71,8 @@ def test_value_and_gradients_are_the_plain_formula_s(
         plain = naive_bce
     else:
         corrected = name == "softmax"
-        loss = InBatchSoftmax(
-            InBatchSoftmax.Config(temperature=0.4, learned_temperature=learned, log_q_correction=corrected)
+        loss = SampledSoftmax(
+            SampledSoftmax.Config(temperature=0.4, learned_temperature=learned, log_q_correction=corrected)
         )
         loss, plain = loss.double(), naive_softmax
     tensors, candidates, weights = case(*shape)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from twotower.losses.bce import Bce
 from twotower.losses.bpr import Bpr
-from twotower.losses.in_batch_softmax import InBatchSoftmax
+from twotower.losses.sampled_softmax import SampledSoftmax
 from twotower.losses.loss import Loss
 from twotower.negatives.candidates import Candidates
 from twotower.towers.item_bias.item_bias import Prior
@@ -44,7 +44,7 @@ def candidates_of(counts: list[int], num_moments: int, with_prior: bool) -> tupl
     with_prior=st.booleans(),
     seed=st.integers(0, 1000),
 )
-@pytest.mark.parametrize("loss", [InBatchSoftmax.Config(temperature=0.5), Bce.Config(temperature=0.5)])
+@pytest.mark.parametrize("loss", [SampledSoftmax.Config(temperature=0.5), Bce.Config(temperature=0.5)])
 def test_loss_and_gradients_are_those_of_a_user_for_each_positive(
     loss: Loss.Config, counts: list[int], num_moments: int, with_prior: bool, seed: int
 ) -> None:
@@ -68,7 +68,7 @@ def test_the_softmax_is_torch_s_over_logits_with_the_prior() -> None:
     assert candidates.prior is not None
     users, items = torch.randn(3, D), torch.randn(NUM_ITEMS, D)
     weights = 0.1 + torch.rand(len(positives))
-    built = InBatchSoftmax.Config(temperature=1.0).build()
+    built = SampledSoftmax.Config(temperature=1.0).build()
     got = built.of_batch(users, items[positives], items, candidates, weights, torch.zeros(0, D))
     logits = users @ items.T + candidates.prior.lifts[candidates.prior.moments]
     rows = logits[candidates.owners].clone()
@@ -90,7 +90,7 @@ def test_own_candidates_of_each_positive_have_a_prior_too() -> None:
     )
     users, items, own = torch.randn(3, D), torch.randn(NUM_ITEMS, D), torch.randn(*own_rows.shape, D)
     weights = torch.ones(len(positives))
-    for loss in (InBatchSoftmax.Config(temperature=1.0), Bpr.Config(temperature=1.0)):
+    for loss in (SampledSoftmax.Config(temperature=1.0), Bpr.Config(temperature=1.0)):
         got = loss.build().of_batch(
             users, items[positives], items, candidates, weights, torch.zeros(0, D), own
         )

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from twotower.config.facts import Facts
 from twotower.data.interactions import Interactions
 from twotower.towers.history.mean_pooling import MeanPooling
-from twotower.training.batches import Batch, TrainBatches
+from twotower.scoring.batch import Batch
+from twotower.training.batches import TrainBatches
 from twotower.training.objectives.next_item import NextItem
 from twotower.training.objectives.objective import Objective
 from twotower.training.objectives.sequence import Sequence
