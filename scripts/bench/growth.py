@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from kills import small_run
 from kills_services import HttpService
 
+from twotower.serving.live.change_store import ChangeStore
 from twotower.serving.live.changes import ItemPut
-from twotower.serving.live.store import Store
 
 WARM_UP, TOGETHER, SETTLE_SECONDS = 300, 1_000, 10
 
@@ -65,7 +65,7 @@ def grown_mb(service: HttpService, count: int, text: bool) -> dict[str, float]:
 
 def start_seconds(service: HttpService, store: Path, count: int, text: bool) -> float:
     """Return how long a start with many kept items takes."""
-    with contextlib.closing(Store(store)) as kept:
+    with contextlib.closing(ChangeStore(store)) as kept:
         for first in range(0, count, TOGETHER):
             numbers = range(first, min(count, first + TOGETHER))
             features = {number: {service._label: f"label {number}"} for number in numbers}

@@ -21,9 +21,9 @@ from service import SERVE
 from twotower.bundle.manifest import read_manifest
 from twotower.commands.demo.process import free_port
 from twotower.config.errors import InputError
-from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved
-from twotower.serving.live.service import LiveService
-from twotower.serving.live.store import StoreFailed
+from twotower.serving.live.change_store import StoreFailed
+from twotower.serving.live.changes import Change, EventAdded, ItemPut, ItemRemoved
+from twotower.serving.live.live_service import LiveService
 from twotower.serving.live_items import ItemId, UserId
 from twotower.serving.requests import Request, UnknownUser
 
@@ -146,7 +146,7 @@ class InsideService(Killable):
         self._arguments = str(bundle), str(store)
         self._context = multiprocessing.get_context("forkserver")
         # Torch and Arrow load the latter two when a bundle is opened, which would take each start a second.
-        preload = ["twotower.serving.live.service", "torch._dynamo", "pyarrow.dataset"]
+        preload = ["twotower.serving.live.live_service", "torch._dynamo", "pyarrow.dataset"]
         self._context.set_forkserver_preload(preload)
 
     def connect(self) -> "PipeConnection":
@@ -234,7 +234,7 @@ def _answer(live: LiveService, pipe: "connection.Connection[Any, Any]") -> None:
 def _change(live: LiveService, what: str, given: list[Any]) -> Change:
     if what == "put":
         return ItemPut(given[0], {str(live.retriever.bundle.item_label): given[1]})
-    return ItemRemoved(*given) if what == "remove" else Event(*given)
+    return ItemRemoved(*given) if what == "remove" else EventAdded(*given)
 
 
 def _offered(live: LiveService, user_id: UserId | None) -> list[tuple[ItemId, str | None]]:

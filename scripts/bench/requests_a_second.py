@@ -37,7 +37,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from record import write
 from service import serving
 
-from twotower.bundle.export import exported_beside
+from twotower.bundle.onnx_export import exported_beside
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
 

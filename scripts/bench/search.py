@@ -38,7 +38,7 @@ from twotower.runs.result import Result, Status
 from twotower.sweeps.job import Job, SweepContext
 from twotower.sweeps.pruning import watch
 from twotower.sweeps.search import Search
-from twotower.training.callbacks.curves import Pruned
+from twotower.training.callbacks.curves import TrialPruned
 from twotower.training.fit import fit
 from twotower.training.parts import build_batches, build_module
 from twotower.training.training_config import TrainingConfig
@@ -116,7 +116,7 @@ class Curves:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 fit(module, batches, config.trainer, Path(folder), "fit", [], watch=seen)
-            except Pruned:
+            except TrialPruned:
                 return curve, True
             except InputError:  # it diverged: what it reached until then stands
                 pass

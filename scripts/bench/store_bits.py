@@ -23,12 +23,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 import record
 
 from twotower.config.errors import InputError
-from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved, UserForgotten, UserPut
-from twotower.serving.live.store import Store, StoreFailed
+from twotower.serving.live.change_store import ChangeStore, StoreFailed
+from twotower.serving.live.changes import Change, EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.live.store_check import promise_file
 
 NUM = 40
-NEXT: Sequence[Change] = (Event("7", "7", 7), ItemPut("7", {}))
+NEXT: Sequence[Change] = (EventAdded("7", "7", 7), ItemPut("7", {}))
 KINDS = {"database": ("",), "log": ("-wal",), "moved": ("-wal",), "both": ("", "-wal")}
 """Which files a bit flips of."""
 Bit = tuple[str, int, int]
@@ -38,14 +38,14 @@ def commits() -> list[list[Change]]:
     """Return changes of every kind, as they are committed."""
     some: list[list[Change]] = [
         [ItemPut(f"item {number}", {"price": number}) for number in range(NUM)],
-        [Event("u", f"item {number}", number) for number in range(0, NUM, 3)],
-        [Event("u", f"item {number}", number, "view") for number in range(NUM)],
+        [EventAdded("u", f"item {number}", number) for number in range(0, NUM, 3)],
+        [EventAdded("u", f"item {number}", number, "view") for number in range(NUM)],
         [ItemRemoved(f"item {number}") for number in range(0, NUM, 4)],
         [UserPut(f"user {number}", {"age": number}) for number in range(NUM)],
         [UserForgotten(f"user {number}") for number in range(3, NUM, 5)],
     ]
     for number in range(6):
-        some += [[ItemPut(number, {})], [Event(number, 3, 4, "buy")]]
+        some += [[ItemPut(number, {})], [EventAdded(number, 3, 4, "buy")]]
     return some
 
 
@@ -55,7 +55,7 @@ class Copies:
     def __init__(self, folder: Path, kind: str) -> None:
         made = folder / "made" / "live.db"
         self.path, self._kind = folder / "live.db", kind
-        with closing(Store(made)) as store:
+        with closing(ChangeStore(made)) as store:
             for number, some in enumerate(commits()):
                 store.commit(some)
                 if number == 5 and kind == "both":  # the log has what the database has not
@@ -67,7 +67,7 @@ class Copies:
                 self._keep(made)
         if kind == "database":
             self._keep(made)
-        with closing(Store(made)) as store:
+        with closing(ChangeStore(made)) as store:
             store.commit(NEXT)
             self.then = list(store.changes())
 
@@ -95,11 +95,11 @@ class Copies:
     def outcome(self) -> str:
         """Open the store and go on with it."""
         try:
-            with closing(Store(self.path)) as store:
+            with closing(ChangeStore(self.path)) as store:
                 if list(store.changes()) != self.changes:
                     return "LOST IN SILENCE"
                 store.commit(NEXT)
-            with closing(Store(self.path)) as store:
+            with closing(ChangeStore(self.path)) as store:
                 if list(store.changes()) != self.then:
                     return "LOST LATER IN SILENCE"
         except (InputError, StoreFailed):
@@ -107,7 +107,7 @@ class Copies:
         return "harmless"
 
 
-def _move(store: Store) -> None:
+def _move(store: ChangeStore) -> None:
     """Move the log into the database; the log stays as it is until it is written to again."""
     store._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
     store._files.problem(written=True)

@@ -19,8 +19,8 @@ from kills_services import HttpService, InsideService, answer_all
 from service import SERVE
 
 from twotower.config.errors import InputError
+from twotower.serving.live.change_store import ChangeStore
 from twotower.serving.live.changes import ItemPut
-from twotower.serving.live.store import Store
 
 UNLIMITED = resource.RLIM_INFINITY
 
@@ -79,7 +79,7 @@ def _rewritten(path: Path) -> None:
 def _another(service: Hurtable, _: random.Random) -> None:
     """Put a sound store of other items in its place."""
     other = service.store.parent / "other" / "live.sqlite"
-    with contextlib.closing(Store(other)) as store:
+    with contextlib.closing(ChangeStore(other)) as store:
         for number in range(50):
             store.commit([ItemPut(service.item_id(10**6 + number), {})])
     other.replace(service.store)

@@ -48,7 +48,7 @@ SMALL = [
 """Four batches an epoch."""
 
 PLANS = {
-    "short": ["trainer.max_epochs=1", "trainer.checkpoint_every_steps=4", "start=random"],
+    "short": ["trainer.max_epochs=1", "trainer.checkpoint_every_steps=4", "initialization=random"],
     "checkpoint_each_epoch": ["trainer.max_epochs=3", "trainer.checkpoint_every_steps=4"],
     "stops_early": ["trainer.max_epochs=9", "trainer.patience=1", "trainer.checkpoint_every_steps=3"],
     "without_refit": [

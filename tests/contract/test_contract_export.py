@@ -15,13 +15,13 @@ import torch
 import yaml
 
 from twotower.bundle import layout
-from twotower.bundle.export import check_parity, history_vectors
 from twotower.bundle.exported import ExportedTowers
+from twotower.bundle.onnx_export import check_parity, history_vectors
 from twotower.bundle.onnx_files import write_towers
 from twotower.config.spec import TARGET
 from twotower.data.interactions import Interactions
-from twotower.features.feature import TimeFeature
 from twotower.features.feature_table import FeatureTable
+from twotower.features.time_feature import TimeFeature
 from twotower.towers.new_items.fit import fit_new_items
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig

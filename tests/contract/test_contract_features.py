@@ -1,4 +1,4 @@
-"""What every feature kind promises, for each entry of `conf/features/` and each kind of the room."""
+"""The contract of feature kinds: choices of `features`, also in `TWOTOWER_CONF`, and each of our kinds."""
 
 import importlib
 import inspect
@@ -15,20 +15,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from tiny_models import HAS_TOKENIZERS, models
+from variants import specs_of
 
 import twotower.features
 from twotower.config.errors import InputError
 from twotower.config.spec import TARGET
 from twotower.features.encoded_text import EncodedText
-from twotower.features.feature import REQUEST_TIME, Feature, TimeFeature, feature_from_json
+from twotower.features.feature import REQUEST_TIME, Feature, feature_from_json
 from twotower.features.feature_table import FeatureTable
-from twotower.features.numeric import Numeric
+from twotower.features.time_feature import TimeFeature
 
-CONF = sorted((Path(__file__).parents[2] / "conf" / "features").glob("**/*.yaml"))
 ROOM = "twotower.features."
-SAMPLES: dict[str, list[Any]] = {  # a kind is tested on the first of these that it accepts
+SAMPLES: dict[str, list[Any]] = {  # times for features of the request time, else the first that is accepted
+    "times": [1_300_000_000, 1_300_100_000, 1_323_000_000, 1_300_300_000, 1_300_000_000, 1_310_000_000],
     "images": ["red.png", "blue.png", "red.png", "blue.png", "blue.png", "red.png"],
     "numbers": [3, 1.5, 20, 1.5, 3, 7],
     "text": ["red mug", "blue mug", "red cup", "cup", "Straße 7", "red mug"],
@@ -51,9 +51,10 @@ def built(spec: dict[str, Any]) -> Feature:
 
 def configured() -> dict[str, dict[str, Any]]:
     return {
-        f"{path.stem}-{side}-{name}": spec
-        for path in CONF
-        for side, specs in yaml.safe_load(path.read_text()).items()
+        f"{choice}-{side}-{name}": spec
+        for choice, sides in specs_of("features").items()
+        for side, specs in sides.items()
+        if side in ("user", "item", "context")
         for name, spec in specs.items()
     }
 
@@ -93,7 +94,9 @@ CASES = configured() | direct()
 
 
 def sample_for(feature: Feature) -> list[Any]:
-    for values in SAMPLES.values():
+    for name, values in SAMPLES.items():
+        if (name == "times") != isinstance(feature, TimeFeature):
+            continue
         try:
             feature.check(pd.Series(values, dtype=object), "sample")
         except InputError:
@@ -114,13 +117,11 @@ def spec(request: pytest.FixtureRequest) -> dict[str, Any]:
     return request.param
 
 
-def test_there_are_choices() -> None:
-    assert CONF
-    assert configured()
-    assert all(set(yaml.safe_load(path.read_text())) == {"user", "item"} for path in CONF)
+def test_there_are_choices_and_a_stranger_s() -> None:
+    assert {"online_retail-user-country", "hour_of_week-user-hour_of_week"} <= CASES.keys()
 
 
-def test_every_kind_is_tested() -> None:
+def test_every_kind_of_ours_is_tested() -> None:
     modules = [
         importlib.import_module(ROOM + module.name)
         for module in pkgutil.iter_modules(twotower.features.__path__)
@@ -171,9 +172,8 @@ def test_nonsense_is_missing(spec: dict[str, Any]) -> None:
 def test_what_is_missing_embeds_as_nothing_until_trained(spec: dict[str, Any]) -> None:
     feature, _ = fitted(spec)
     output = feature.encoder().eval()(feature.encode([None]))
-    if isinstance(feature, Numeric):
-        output = output[:, :1]  # the other is the flag that says so
-    assert output.eq(0).all()
+    assert (output.eq(0) | output.eq(1)).all()
+    assert output.sum() <= 1  # at most one flag of a missing value
 
 
 def test_json_round_trip(spec: dict[str, Any]) -> None:
@@ -267,18 +267,6 @@ def test_a_column_without_any_value_is_unknown_everywhere(spec: dict[str, Any], 
         output.sum().backward()
     known = feature.encode(sample_for(built(spec)))
     assert encoder(known).isfinite().all()
-
-
-@pytest.mark.parametrize(("before", "now"), [("error", "refuse"), ("allow", "unknown")])
-def test_what_runs_and_bundles_of_before_say_of_missing_values(
-    spec: dict[str, Any], before: str, now: str
-) -> None:
-    if "RequestTime" in spec[TARGET] and before == "error":
-        return
-    assert built(spec | {"missing": before}).config.missing == now
-    feature, _ = fitted(spec)
-    if before == "allow":
-        assert feature_from_json(feature.to_json() | {"missing": before}, "").to_json() == feature.to_json()
 
 
 def test_only_context_features_read_the_request_time(spec: dict[str, Any]) -> None:

@@ -10,9 +10,9 @@ from variants import files_of
 
 from twotower.config.errors import InputError
 from twotower.index.check import check
-from twotower.index.exact import Truth, exact_search
+from twotower.index.ground_truth import GroundTruth, exact_search
 from twotower.index.index import Index
-from twotower.index.rehearsal import rehearse
+from twotower.index.rehearse import rehearse
 from twotower.index.tune import search_grid, tune
 
 CONF = Path(__file__).parents[2] / "conf" / "index"
@@ -83,7 +83,7 @@ def test_thorough_search_agrees_with_exact_search(load: Load) -> None:
     if index.is_exact:
         np.testing.assert_array_equal(found.rows, expected.rows)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
-    recall = Truth.of(VECTORS, ROWS, QUERIES, 100).recall(found.rows)
+    recall = GroundTruth.of(VECTORS, ROWS, QUERIES, 100).recall(found.rows)
     assert recall >= (1.0 if index.is_exact else LEAST_RECALL[index.kind])
 
 
@@ -234,7 +234,9 @@ def test_ties_are_fair(load: Load) -> None:
     index = load()
     twins = np.repeat(QUERIES[:1], 3, axis=0)
     index.add(twins, np.array([8001, 8002, 8003]))
-    truth = Truth.of(np.concatenate([VECTORS, twins]), np.append(ROWS, [8001, 8002, 8003]), QUERIES[:1], 1)
+    truth = GroundTruth.of(
+        np.concatenate([VECTORS, twins]), np.append(ROWS, [8001, 8002, 8003]), QUERIES[:1], 1
+    )
     for row in (8001, 8002, 8003):
         assert truth.recall(np.array([[row]])) == 1.0
     assert set(index.search(QUERIES[:1], 3).rows[0]) == {8001, 8002, 8003} or index.kind == "ivf_pq"
@@ -253,7 +255,7 @@ def test_very_different_norms_keep_the_order_of_dot_products(path: Path) -> None
         expected = ROWS[np.argsort(-(QUERIES @ vectors.T), axis=1, kind="stable")[:, :10]]
         np.testing.assert_array_equal(found, expected)
     else:
-        assert Truth.of(vectors, ROWS, QUERIES, 10).recall(found) >= 0.7
+        assert GroundTruth.of(vectors, ROWS, QUERIES, 10).recall(found) >= 0.7
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -300,7 +302,7 @@ def test_building_again_gives_the_same_file(load: Load, tmp_path: Path) -> None:
 
 def test_tuned_index_passes_its_check(load: Load) -> None:
     index = load()
-    truth = Truth.of(VECTORS, ROWS, QUERIES[::2], 50)
+    truth = GroundTruth.of(VECTORS, ROWS, QUERIES[::2], 50)
     points = tune(index, truth)
     report = check(index, VECTORS, ROWS, QUERIES[1::2], points=points)
     facts = report.to_dict()

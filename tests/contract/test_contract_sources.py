@@ -15,14 +15,12 @@ from twotower.data.splits.leave_one_out import LeaveOneOut
 from twotower.data.tables import ITEM_ID, TIMESTAMP, USER_ID, Tables
 
 SPECS = specs_of("data")
-SMALL: dict[str, dict[str, Any]] = {
-    "synthetic": {"num_users": 300, "num_items": 100, "num_interactions": 4_000}
-}
+SMALL = {"num_users": 300, "num_items": 100, "num_interactions": 4_000}
 
 
 @pytest.fixture(scope="module", params=SPECS)
 def config(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Source.Config:
-    given = dict(SMALL.get(request.param, {}))
+    given: dict[str, Any] = {key: value for key, value in SMALL.items() if key in SPECS[request.param]}
     if "interactions_path" in SPECS[request.param]:
         path = tmp_path_factory.mktemp("log") / "log.csv"
         log = {USER_ID: [1, 1, 1, 2], ITEM_ID: ["a", "b", "c", "a"], TIMESTAMP: [1_700_000_000] * 4}
@@ -30,7 +28,7 @@ def config(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         given["interactions_path"] = str(path)
     elif "path" in SPECS[request.param]:
         path = tmp_path_factory.mktemp("ids") / "ids.txt"
-        path.write_text("1 a\n1 b\n1 c\n2 a\n" if request.param == "pairs" else "1 a b c\n2 a\n")
+        path.write_text("1 a\n1 b\n1 c\n2 a\n")
         given["path"] = str(path)
     return Source.Config.model_validate(SPECS[request.param] | given)
 

@@ -1,37 +1,31 @@
-"""Every split: a partition, the same each time, and no history that knows its target or what comes after."""
-
-import pkgutil
-from importlib import import_module
-from inspect import isabstract
+"""The contract of splits, for each choice of `split`: a partition, and no history that knows its target."""
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from variants import specs_of
 
 from twotower.config.errors import InputError
-from twotower.data import splits
 from twotower.data.interactions import Interactions
 from twotower.data.split_interactions import split_interactions
 from twotower.data.splits.split import NONE, TEST, TRAIN, VALID, VALID_ONLY, Split, is_in
 
-ARGUMENTS = {
-    "temporal": {"test": 4.0, "valid": 4.0},
-    "item_cold": {"test": 4.0, "valid": 4.0, "share": 0.4},
-    "user_holdout": {"share": 0.5, "fold_in": 0.5},
-}
+SMALL = {"days": {"test": 4.0, "valid": 4.0}, "share": {"test": 0.3, "valid": 0.3}}
+SHARES = {"share": 0.4, "fold_in": 0.5}
 
 
-def split_kinds():
-    for module in pkgutil.iter_modules(splits.__path__, f"{splits.__name__}."):
-        for value in vars(import_module(module.name)).values():
-            if isinstance(value, type) and issubclass(value, Split) and not isabstract(value):
-                yield value
+def cases() -> dict[str, Split.Config]:
+    """Every choice of `split`, with windows and shares that suit a log of three weeks."""
+    found = {}
+    for name, spec in specs_of("split").items():
+        settings = SMALL[spec.get("unit", "days")] | SHARES
+        small = {key: value for key, value in settings.items() if key in spec}
+        found[name] = Split.Config.model_validate(spec | small)
+    return found
 
 
-KINDS = sorted(set(split_kinds()), key=lambda kind: kind.name)
-CHOICES = [(kind, ARGUMENTS.get(kind.name, {})) for kind in KINDS]
-CHOICES += [(kind, {"test": 0.3, "valid": 0.3, "unit": "share"}) for kind in KINDS if kind.name == "temporal"]
+CASES = cases()
 
 
 @st.composite
@@ -51,33 +45,27 @@ def logs(draw):
     )
 
 
-def test_every_split_was_found():
-    assert [kind.name for kind in KINDS] == [
-        "given",
-        "item_cold",
-        "leave_one_out",
-        "temporal",
-        "user_holdout",
-    ]
+def test_there_are_splits() -> None:
+    assert {"given", "item_cold", "leave_one_out", "temporal", "user_holdout"} <= CASES.keys()
 
 
-@pytest.mark.parametrize(("kind", "arguments"), CHOICES)
+@pytest.mark.parametrize("config", CASES.values(), ids=CASES.keys())
 @settings(max_examples=50, deadline=None)
 @given(log=logs())
-def test_the_parts_are_a_partition_and_the_same_each_time(kind, arguments, log):
-    parts = kind(kind.Config(**arguments)).assign(log)
+def test_the_parts_are_a_partition_and_the_same_each_time(config, log):
+    parts = config.build().assign(log)
     assert parts.shape == log.user_rows().shape
     assert parts.dtype == np.int8
     assert ((parts >= TRAIN) & (parts <= NONE)).all()
-    assert (kind(kind.Config(**arguments)).assign(log) == parts).all()
+    assert (config.build().assign(log) == parts).all()
 
 
-@pytest.mark.parametrize(("kind", "arguments"), CHOICES)
+@pytest.mark.parametrize("config", CASES.values(), ids=CASES.keys())
 @settings(max_examples=50, deadline=None)
 @given(log=logs())
-def test_no_history_knows_its_target_or_anything_after(kind, arguments, log):
+def test_no_history_knows_its_target_or_anything_after(config, log):
     try:
-        windows = split_interactions(log, kind(kind.Config(**arguments)))
+        windows = split_interactions(log, config.build())
     except InputError:
         assume(False)
     for holdout, codes in ((windows.valid, (VALID, VALID_ONLY)), (windows.test, (TEST,))):
@@ -101,12 +89,12 @@ def test_no_history_knows_its_target_or_anything_after(kind, arguments, log):
                 assert holdout.history.times[end - 1] <= holdout.request_times[query]
 
 
-@pytest.mark.parametrize(("kind", "arguments"), CHOICES)
+@pytest.mark.parametrize("config", CASES.values(), ids=CASES.keys())
 @settings(max_examples=50, deadline=None)
 @given(log=logs())
-def test_the_train_log_holds_the_train_part_and_valid_adds_to_it(kind, arguments, log):
+def test_the_train_log_holds_the_train_part_and_valid_adds_to_it(config, log):
     try:
-        windows = split_interactions(log, kind(kind.Config(**arguments)))
+        windows = split_interactions(log, config.build())
     except InputError:
         assume(False)
     train = windows.parts == TRAIN

@@ -125,7 +125,7 @@ def test_two_percent_in_every_user_is_better(all_pairs: dict[str, Any], outputs:
     assert planted["corrected_p_value"] < 1e-6
     assert planted["low"] < planted["difference"] < planted["high"] < 0
     # True of these two runs, yet less than what another seed changes: a user is told both.
-    assert planted["reason"].startswith("within the luck of the seed: sd 0.00")
+    assert planted["reason"].startswith("within the variation over seeds: sd 0.00")
     row = rows_of(compared(outputs, "baseline=seeds/seed=3"))["planted"]
     assert row["verdict"] == "better"
 
@@ -269,7 +269,7 @@ def test_every_form_of_file(outputs: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = list(csv.DictReader(io.StringIO(files["csv"].read_text(encoding="utf-8"))))
     assert len(rows) == 20
-    assert {"embedding_dim", "index", "seed", "corrected_p_value"} <= set(rows[0])
+    assert {"settings.embedding_dim", "settings.index", "settings.seed", "corrected_p_value"} <= set(rows[0])
     assert float(rows[0]["test/recall_at_20"]) >= float(rows[-1]["test/recall_at_20"])
     assert files["markdown"].read_text(encoding="utf-8").count("\n| ") >= 20
     page = files["html"].read_text(encoding="utf-8")
@@ -305,7 +305,6 @@ def test_it_takes_no_torch(outputs: Path) -> None:
         "torch",
         "pytorch_lightning",
         "faiss",
-        "pandas",
         "matplotlib",
         "tensorboard",
         "plotly",

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from compare_runs import Users, write_run
 
-from twotower.reports.compare.build import compare
-from twotower.reports.compare.comparison import Options
+from twotower.reports.compare.comparison import compare
 from twotower.reports.compare.page import as_html
 
 NUM_TRIALS = 14
@@ -63,7 +62,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     search = {"objectives": {"valid/recall_at_20": "maximize"}, "importance": IMPORTANCE, "trials": trials}
     (folder / "tpe-sweep" / "sweep.json").write_text(json.dumps({"search": search}))
     runs = sorted(path.parent for path in folder.glob("*/*/config.yaml"))
-    (folder / "page.html").write_text(as_html(compare(runs, Options(tests=False))), encoding="utf-8")
+    (folder / "page.html").write_text(as_html(compare(runs, tests=False)), encoding="utf-8")
     return (folder / "page.html").as_uri()
 
 
@@ -135,7 +134,7 @@ def test_the_interval_is_never_under_the_verdict(page: Any, tmp_path: Path) -> N
         )
         for n, index in ((1, "IVFPQ"), (2, "FlatIP"), (3, "IVFFlat"))
     ]
-    (tmp_path / "page.html").write_text(as_html(compare(runs, Options())), encoding="utf-8")
+    (tmp_path / "page.html").write_text(as_html(compare(runs)), encoding="utf-8")
     opened(page, (tmp_path / "page.html").as_uri(), 1300)
     intervals = page.get_by_text("[", exact=False).and_(page.locator("#table tbody small"))
     assert intervals.count() == 2  # of three rows one is the baseline

@@ -20,7 +20,7 @@ from twotower.evaluation.predict import encode_catalogue, encode_holdout, rank_a
 from twotower.pipeline.run_config import RunConfig
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
-from twotower.serving.live.service import LiveService
+from twotower.serving.live.live_service import LiveService
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
 
@@ -72,7 +72,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "split=leave_one_out",
         "metrics.ks=[5]",
         "trainer=smoke",
-        "start=random",
+        "initialization=random",
         "trainer.monitor=valid/recall_at_5",
         f"output_root={folder}/outputs",
     )
@@ -195,7 +195,7 @@ def test_what_is_ranked_offline_is_recommended(run: Path, dataset: RetrievalData
 def test_the_context_is_learned_from_and_recorded(run: Path, dataset: RetrievalDataset) -> None:
     bundle = read_bundle(run / "bundle")
     assert bundle.model.contexts.features["device"].state.values == ["desk", "phone", "tablet"]
-    assert bundle.manifest.event_words == ["buy", "ping", "skip", "view"]
+    assert bundle.manifest.event_types == ["buy", "ping", "skip", "view"]
     unknown = dict.fromkeys(("device", "hour"))
     retriever = Retriever.open(run / "bundle")
     told, silent = (

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from in_process import run_script
 
-from twotower.bundle.export import exported_beside
+from twotower.bundle.onnx_export import exported_beside
 from twotower.pipeline.tour import take_tour
 from twotower.runs.run import Run
 from twotower.serving.requests import Request

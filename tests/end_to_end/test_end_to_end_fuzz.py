@@ -17,7 +17,7 @@ import tiny_bundle
 from twotower.serving.http.security import Hosts
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
-from twotower.serving.live.service import LiveService
+from twotower.serving.live.live_service import LiveService
 
 JSON = {"Content-Type": "application/json"}
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from in_process import run_script
 
-from twotower.bundle.export import exported_beside
+from twotower.bundle.onnx_export import exported_beside
 from twotower.serving.retriever import Retriever
 
 KINDS = "_target_:twotower.features"

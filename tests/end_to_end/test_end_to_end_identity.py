@@ -97,7 +97,7 @@ def with_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
         "features=item_id",
         "split=leave_one_out",
         "trainer=smoke",
-        "start=random",
+        "initialization=random",
         "baselines=all_time",
     ]
     typed += [

@@ -11,7 +11,7 @@ TYPED = [
     "trainer.refit=false",
     "metrics.num_bootstrap=0",
     "embedding_dim=16",
-    "start=random",
+    "initialization=random",
 ]
 
 

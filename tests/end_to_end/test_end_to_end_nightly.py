@@ -21,8 +21,8 @@ from service import SERVE
 from twotower.commands.demo.process import free_port, wait_until_ready
 from twotower.config.exits import GATE_REFUSED
 from twotower.data.sources.synthetic import Synthetic
+from twotower.serving.live.change_store import ChangeStore
 from twotower.serving.live.changes import replay
-from twotower.serving.live.store import Store
 from twotower.serving.retriever import Retriever
 
 CATEGORICAL = "_target_: twotower.features.categorical.Categorical"
@@ -94,7 +94,7 @@ def everybody_has_everything_once(run: Path, store: Path, logs: Sequence[pd.Data
     Of the log the bundle knows what came before its test window.
     """
     retriever = Retriever.open(run / "exported")
-    with contextlib.closing(Store(store)) as kept:
+    with contextlib.closing(ChangeStore(store)) as kept:
         assert replay(kept.changes(), retriever) == []
     before = logs[0][logs[0]["timestamp"] < retriever.bundle.request_time]
     expected = pd.concat([before, *logs[1:]])

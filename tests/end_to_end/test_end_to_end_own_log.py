@@ -11,7 +11,13 @@ from in_process import run_script
 
 from twotower.bundle.read import read_bundle
 
-SMALL = ("features=item_id", "trainer=smoke", "start=random", "embedding_dim=8", "user_tower.widths=[8]")
+SMALL = (
+    "features=item_id",
+    "trainer=smoke",
+    "initialization=random",
+    "embedding_dim=8",
+    "user_tower.widths=[8]",
+)
 
 
 def train(log: pd.DataFrame, folder: Path, *words: str) -> Any:

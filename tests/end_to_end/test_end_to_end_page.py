@@ -19,7 +19,7 @@ import uvicorn
 from twotower.serving.http.security import Keys
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
-from twotower.serving.live.service import LiveService
+from twotower.serving.live.live_service import LiveService
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "bundle"))
 

@@ -22,7 +22,7 @@ import pipelining
 import swap
 import tiny_bundle
 
-from twotower.bundle.export import exported_beside
+from twotower.bundle.onnx_export import exported_beside
 from twotower.commands.demo.process import free_port
 from twotower.serving.retriever import Retriever
 

@@ -55,7 +55,7 @@ def test_a_loss_that_runs_away_ends_the_training_and_says_so(tmp_path: Path, ref
         "item_tower.widths=[]",
         "history.dropout=0.0",
         "item_bias=popularity",
-        "start=random",
+        "initialization=random",
         "optimizer.learning_rate=0.1",
         f"trainer.refit={refit}",
     )
@@ -94,7 +94,7 @@ def test_a_metric_that_is_better_when_low_chooses_epochs_trials_and_runs(tmp_pat
         "sweep.num_trials=2",
         "trainer.max_epochs=3",
         "trainer.refit=false",
-        "start=random",
+        "initialization=random",
     )
     own = ("metrics.kinds.first={_target_:strangers.first_place.FirstPlace}", f"trainer.monitor={MONITOR}")
     done = run_script("train", *TINY, *search, *own, f"output_root={tmp_path}", "name=t")

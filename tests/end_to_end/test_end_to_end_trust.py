@@ -21,7 +21,7 @@ from twotower.config.errors import InputError
 from twotower.pipeline import train as assemble
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig
-from twotower.serving.live.service import LiveService
+from twotower.serving.live.live_service import LiveService
 from twotower.serving.retriever import Retriever
 
 SCRIPTS = CONF.parent / "scripts"

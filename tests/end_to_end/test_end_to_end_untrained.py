@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from twotower.bundle.read import read_bundle
 from twotower.data.interactions import Interactions
-from twotower.training.callbacks.keep import FINAL
+from twotower.training.callbacks.checkpointing import FINAL
 from twotower.training.checkpoints import read_checkpoint
+from twotower.training.initialization.svd import Svd
 from twotower.training.parent import read_parent
-from twotower.training.starts.svd import Svd
 
 TINY = [
     "data=synthetic",
@@ -52,17 +52,18 @@ def test_the_start_is_fitted_again_and_served(tmp_path: Path) -> None:
     untrained = result["metrics"]["valid/recall_at_20"]
     assert max(result["curves"]["valid/recall_at_20"]) < untrained
     log = (folder / "train.log").read_text()
-    assert "warning: no epoch improved on the initial embeddings of start=svd, which is used: " in log
-    scores = result["training"]["start_scores"]
-    assert result["training"]["start"] == "svd"
+    assert "warning: no epoch improved on the embeddings of initialization=svd, which is used: " in log
+    scores = result["training"]["initialization_scores"]
+    assert result["training"]["initialization"] == "svd"
     assert scores["svd"] == pytest.approx(untrained, abs=1e-6)
     assert scores["svd"] > scores["random"]
     assert (
-        f"valid/recall_at_20 {untrained:.4f} with start=svd, {scores['random']:.4f} with start=random" in log
+        f"valid/recall_at_20 {untrained:.4f} with initialization=svd, {scores['random']:.4f} with "
+        "initialization=random" in log
     )
     chosen = result["training"]["chosen"]
-    assert set(chosen) == {"objective.recency_half_life_days", "start.level"}
-    assert f"start.level={chosen['start.level']:.3g}: " in log
+    assert set(chosen) == {"objective.recency_half_life_days", "initialization.score_scale"}
+    assert f"initialization.score_scale={chosen['initialization.score_scale']:.3g}: " in log
     fitted_again = read_checkpoint(folder / "checkpoints" / "refit" / FINAL)["state_dict"]
     first = read_checkpoint(folder / "checkpoints" / "fit" / FINAL)["state_dict"]
     table = next(key for key in first if "item_id" in key and first[key].ndim == 2)
@@ -74,7 +75,7 @@ def test_the_start_is_fitted_again_and_served(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_random_start_is_no_candidate(tmp_path: Path) -> None:
-    _, result = run(tmp_path, TOO_FAST, "start=random", "objective.recency_half_life_days=9")
+    _, result = run(tmp_path, TOO_FAST, "initialization=random", "objective.recency_half_life_days=9")
     assert result["training"]["epochs"] >= 1
     assert result["training"]["chosen"] == {}
 
@@ -89,19 +90,20 @@ def test_random_embeddings_are_used_where_they_train_to_better_towers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Svd, "embeddings", scattered)
-    typed = ["start.level=1e6", "trainer.refit=false", "trainer.keep_optimizer_state=true"]
+    typed = ["initialization.score_scale=1e6", "trainer.refit=false", "trainer.keep_optimizer_state=true"]
     folder, result = run(tmp_path, *typed)
     training, log = result["training"], (folder / "train.log").read_text()
-    assert training["start"] == "random"
-    assert training["start_scores"]["random"] > training["start_scores"]["svd"]
+    assert training["initialization"] == "random"
+    assert training["initialization_scores"]["random"] > training["initialization_scores"]["svd"]
     assert (
-        "warning: the better start on the validation split is used, start=random: valid/recall_at_20" in log
+        "warning: the better initialization on the validation split is used, initialization=random: "
+        "valid/recall_at_20" in log
     )
-    alone, alone_result = run(tmp_path, "start=random", "trainer.refit=false")
+    alone, alone_result = run(tmp_path, "initialization=random", "trainer.refit=false")
     assert [alone_result[key] for key in ("metrics", "curves")] == [
         result[key] for key in ("metrics", "curves")
     ]
-    assert "start" not in alone_result["training"]
+    assert "initialization" not in alone_result["training"]
     for name in ("towers.safetensors", "item_vectors.npy"):
         assert (folder / "bundle" / name).read_bytes() == (alone / "bundle" / name).read_bytes()
     assert read_parent(folder, []).optimizer is not None  # that of the phase which is used

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from test_end_to_end_serve import SCRIPTS, Service, runs, service
 
-from twotower.serving.live.kept import read_kept
+from twotower.serving.live.stored_changes import read_stored_changes
 
 __all__ = ["runs"]  # the fixture
 DIR = "PROMETHEUS_MULTIPROC_DIR="
@@ -104,7 +104,7 @@ def test_any_worker_may_be_asked_and_killed(runs: tuple[Path, Path], tmp_path: P
     assert status == 0
     assert not any(Path(f"/proc/{each}").exists() for each in left)
     assert err.count("by SIGKILL; it is started again") == 2
-    assert {put.item_id for put in read_kept(store).puts} == written
+    assert {put.item_id for put in read_stored_changes(store).puts} == written
 
 
 @pytest.mark.slow

@@ -33,16 +33,16 @@ NUM_SUM_DIGITS = 12
 REMEDY = "copy the bundle here again from where it is whole, or train again with the run's config.yaml"
 
 
-class _Checked(BaseModel):
+class _StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class _ListedFile(_Checked):
+class _ListedFile(_StrictModel):
     sha256: str
     bytes: int
 
 
-class _ListedIndex(_Checked):
+class _ListedIndex(_StrictModel):
     spec: Any
     """Of its concrete kind; what it names is imported by who reads it."""
     search_args: dict[str, int]
@@ -50,7 +50,7 @@ class _ListedIndex(_Checked):
     """Figures of its check."""
 
 
-class Manifest(_Checked):
+class Manifest(_StrictModel):
     """What a bundle says of itself; sizes are such that rows are 32-bit integers."""
 
     format_version: int
@@ -79,7 +79,7 @@ class Manifest(_Checked):
     """How the towers were exported and compared; None where they were not."""
     num_contexts: Annotated[int, Ge(0), Le(MOST - 1)] = 0
     """Distinct contexts of requests, whose encoded features are kept."""
-    event_words: list[str] = []
+    event_types: list[str] = []
     """What users did with items; code c is position c - 1."""
     event_roles: dict[str, Role] = {}
     """Word -> what it stands for; `positive` where it is not here."""

@@ -146,7 +146,7 @@ def _check_history(folder: Path, manifest: Manifest, history: Interactions) -> N
     if history.roles is not None:
         _check_array(folder / layout.HISTORY_ROLES, history.roles, "int8", items.shape)
     if history.events is not None:
-        events, most = history.events, len(manifest.event_words)
+        events, most = history.events, len(manifest.event_types)
         _check_array(folder / layout.HISTORY_EVENTS, events, "int16", items.shape)
         if len(events) and (events.min() < 0 or events.max() > most):
             _refuse(folder / layout.HISTORY_EVENTS, f"holds codes outside 0..{most}")

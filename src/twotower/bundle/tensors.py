@@ -16,8 +16,9 @@ from twotower.bundle.manifest import Manifest, refusing
 from twotower.config.errors import InputError
 from twotower.config.spec import OURS
 from twotower.config.trust import check_targets
-from twotower.features.feature import Feature, TimeFeature, check_name, feature_from_json
+from twotower.features.feature import Feature, check_name, feature_from_json
 from twotower.features.feature_table import FeatureTable
+from twotower.features.time_feature import TimeFeature
 from twotower.files.plain_values import read_json
 from twotower.towers.two_tower import TwoTower
 from twotower.towers.two_tower_config import TwoTowerConfig
@@ -52,7 +53,7 @@ def read_towers(
         state = load_file(folder / layout.TOWERS)
         _check_state(state, manifest.num_items)
     with refusing(config, manifest):
-        return _towers(folder / layout.TOWERS, state, chosen, tables, len(manifest.event_words))
+        return _towers(folder / layout.TOWERS, state, chosen, tables, len(manifest.event_types))
 
 
 def _features(side: str, payload: Mapping[str, Any]) -> dict[str, Feature]:

@@ -20,7 +20,7 @@ from twotower.data.interactions import Interactions
 from twotower.data.sources.source import Source
 from twotower.files.atomic import replace_folder, temporary_folder
 from twotower.files.plain_values import yaml_text
-from twotower.index.held import faiss_versions
+from twotower.index.faiss_index import faiss_versions
 from twotower.index.index import Index
 from twotower.towers.two_tower import TwoTower
 
@@ -110,7 +110,7 @@ def _of_requests(settings: Mapping[str, Any], dataset: RetrievalDataset, model: 
         found["num_contexts"] = model.contexts.num_rows
     if dataset.events:
         events = Source.Config.chosen(settings["data"], "data").events
-        found["event_words"] = list(dataset.events)
+        found["event_types"] = list(dataset.events)
         found["event_roles"] = {word: event.role for word, event in events.items()}
     return found
 

@@ -17,7 +17,7 @@ from twotower.evaluation.predict import encode_catalogue, rank_all
 from twotower.evaluation.served_lists import served_top
 from twotower.evaluation.user_values import UserValues, intervals_of, means_of
 from twotower.index.check import IndexReport, check
-from twotower.index.exact import Truth
+from twotower.index.ground_truth import GroundTruth
 from twotower.index.index import Index
 from twotower.index.tune import OperatingPoint, tune
 from twotower.towers.two_tower import TwoTower
@@ -95,4 +95,4 @@ def tuned_index(
     if len(vectors) >= LONG_TO_BUILD:
         LOG.info("index: building %s of %s vectors", index.kind, f"{len(vectors):,}")
     index.build(vectors, rows)
-    return index, tune(index, Truth.of(vectors, rows, queries[:MAX_QUERIES], RECALL_K))
+    return index, tune(index, GroundTruth.of(vectors, rows, queries[:MAX_QUERIES], RECALL_K))

@@ -18,7 +18,7 @@ from twotower.evaluation.evaluator import Evaluator, Report, joined
 from twotower.evaluation.predict import encode_catalogue, encode_every_user
 from twotower.evaluation.ranking import item_popularity, without_seen
 from twotower.evaluation.top_k import exact_top_k
-from twotower.index.exact import SCAN_SHARE
+from twotower.index.ground_truth import SCAN_SHARE
 from twotower.index.index import Index
 from twotower.towers.two_tower import TwoTower
 

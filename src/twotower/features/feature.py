@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from twotower.config.component import Component
@@ -23,8 +23,6 @@ REQUEST_TIME = "request_time"
 STATE = "state"
 TABLES = {"user": "users", "item": "items", "context": "context"}
 TABLE_NAMES = {"context": "context columns"}
-FORMER_CHOICES = {"error": "refuse", "allow": "unknown"}
-"""Of `missing`, in runs and bundles of earlier versions -> what they are called now."""
 Values = pd.Series | Sequence[Any]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -39,11 +37,6 @@ class Feature(Component, ABC):
         """Of the user or item table, or of the interactions where it is of the context."""
         missing: Literal["unknown", "refuse"] = "unknown"
         """`unknown` encodes missing values as such; `refuse` refuses a table with any in the column."""
-
-        @field_validator("missing", mode="before")
-        @classmethod
-        def _as_called_before(cls, choice: Any) -> Any:
-            return FORMER_CHOICES.get(choice, choice) if isinstance(choice, str) else choice
 
         def build(self, width: int) -> "Feature":
             """Build the feature for a tower whose output has this width."""
@@ -193,25 +186,6 @@ class EmbeddedFeature(Feature):
     def output_dim(self) -> int:
         """Width of an embedding."""
         return self.config.dim
-
-
-class TimeFeature(Feature):
-    """A feature of when the request is made: reads the reserved column `request_time`, never a table."""
-
-    class Config(Feature.Config):
-        """Settings of every feature of the request; the column is given, and may be missing."""
-
-        column: Literal["request_time"] = "request_time"
-        missing: Literal["unknown"] = "unknown"
-
-        @property
-        def describes_request(self) -> bool:
-            """It does."""
-            return True
-
-    @abstractmethod
-    def encode_times(self, times: Tensor) -> Tensor:
-        """Encode request times [B], unix seconds, 0 = not known -> [B, width]."""
 
 
 def feature_from_json(payload: Mapping[str, Any], key: str) -> Feature:

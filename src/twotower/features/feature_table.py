@@ -17,7 +17,8 @@ from twotower.config.errors import InputError
 from twotower.config.problems import Gathered, listed
 from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.features.encoders import is_same
-from twotower.features.feature import Feature, TimeFeature, check_name
+from twotower.features.feature import Feature, check_name
+from twotower.features.time_feature import TimeFeature
 
 PREFIX = "encoded_"
 KEYS = (USER_ID, ITEM_ID)

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import Annotated
 
-import numpy as np
-import pandas as pd
 import torch
 from annotated_types import Le
 from torch import Tensor
@@ -12,8 +10,7 @@ from torch import Tensor
 from twotower.config.facts import Facts
 from twotower.config.spec import Count
 from twotower.data.times import SECONDS_A_DAY
-from twotower.features.feature import BoolArray, TimeFeature
-from twotower.features.raw_values import as_finite_numbers
+from twotower.features.time_feature import TimeFeature
 
 YEAR_SECONDS = 31_556_952  # 365.2425 days
 WEEK_SECONDS = 7 * SECONDS_A_DAY
@@ -40,7 +37,6 @@ class RequestTime(TimeFeature):
                 yield "year", "year, week and day are all 0; give one of them harmonics"
 
     config: Config
-    expected = "unix seconds"
 
     @property
     def output_dim(self) -> int:
@@ -62,13 +58,3 @@ class RequestTime(TimeFeature):
             angles = phase * torch.arange(1, harmonics + 1, device=times.device)
             waves += [angles.sin(), angles.cos()]
         return torch.cat(waves, 1) * (times > 0)[:, None]
-
-    def _wrong(self, values: pd.Series) -> BoolArray:
-        return np.isnan(as_finite_numbers(values))
-
-    def _learn(self, values: pd.Series) -> TimeFeature.State:
-        return self.State()
-
-    def _encode(self, values: pd.Series) -> Tensor:
-        seconds = np.nan_to_num(np.clip(as_finite_numbers(values), 0, 2.0**52), nan=0.0)
-        return self.encode_times(torch.from_numpy(seconds.astype(np.int64)))

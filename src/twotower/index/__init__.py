@@ -3,5 +3,5 @@
 Purpose: build, search, change, save and load an inner-product index; choose its search arguments; measure it.
 May import: config, files (numpy and faiss only, no torch).
 To add one: one file with a subclass of `Index` (or of `IVF`) and one YAML in conf/index/. It need not
-take ids nor remove: `Held` makes up for both.
+take ids nor remove: `FaissIndex` makes up for both.
 """

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from twotower.config.errors import InputError
-from twotower.index.exact import Truth, recall_by_row
+from twotower.index.ground_truth import GroundTruth, recall_by_row
 from twotower.index.index import Index
-from twotower.index.rehearsal import problem_of_changes, problem_of_copy, saved_and_loaded
+from twotower.index.rehearse import problem_of_changes, problem_of_copy, saved_and_loaded
 from twotower.index.tune import OperatingPoint, batch_rate, latency_ms
 
 NUM_ROUND_TRIP_QUERIES = 64
@@ -94,7 +94,7 @@ def check(
     if not len(queries):
         raise InputError("queries: there are none, so the index cannot be checked")
     queries = queries[np.linspace(0, len(queries) - 1, min(len(queries), MAX_QUERIES)).astype(np.int64)]
-    truth = Truth.of(vectors, rows, queries, k)
+    truth = GroundTruth.of(vectors, rows, queries, k)
     if index.dim == vectors.shape[1]:
         found = index.search(queries, truth.k).rows
     else:  # such an index finds nothing

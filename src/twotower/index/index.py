@@ -16,8 +16,8 @@ from twotower.config.component import Component
 from twotower.config.errors import InputError
 from twotower.config.facts import Facts
 from twotower.files.atomic import write_atomically
-from twotower.index.exact import SearchResult, as_rows, as_vectors
-from twotower.index.held import Held, read_faiss
+from twotower.index.faiss_index import FaissIndex, read_faiss
+from twotower.index.ground_truth import SearchResult, as_rows, as_vectors
 from twotower.index.read_write_lock import ReadWriteLock
 
 RecallTarget = Annotated[float, Gt(0), Le(1)]
@@ -30,7 +30,7 @@ class Index(Component, ABC):
     modified. Searching, adding and removing are safe from several threads.
 
     A kind makes an empty Faiss object and says nothing of ids and removal: what that lacks of both is made up
-    for (`Held`). It promises that all parts search by METRIC_INNER_PRODUCT, and that the same vectors
+    for (`FaissIndex`). It promises that all parts search by METRIC_INNER_PRODUCT, and that the same vectors
     give the same file.
 
     Attributes:
@@ -80,7 +80,7 @@ class Index(Component, ABC):
     def __init__(self, config: Config) -> None:
         self.config = config
         self.build_seconds = 0.0
-        self._held: Held  # once `build` or `load` was called
+        self._faiss_index: FaissIndex  # once `build` or `load` was called
         self._lock = ReadWriteLock()
 
     @abstractmethod
@@ -129,10 +129,10 @@ class Index(Component, ABC):
         own = self.create(dim, num_vectors)
         with self.taking_in(own):
             self.train(own, vectors)
-            held = Held.of_trained(own)
-            held.add(vectors, rows)
+            built = FaissIndex.of_trained(own)
+            built.add(vectors, rows)
         with self._lock.writing():
-            self._held, self.build_seconds = held, time.perf_counter() - started
+            self._faiss_index, self.build_seconds = built, time.perf_counter() - started
 
     def search(self, queries: np.ndarray, k: int) -> SearchResult:
         """Return the k items with the highest dot product, padded above the number of items.
@@ -143,48 +143,50 @@ class Index(Component, ABC):
             raise InputError(f"k: {k} items asked for; expected at least 1")
         queries = as_vectors(queries, "queries", self.dim)
         with self._lock.reading():
-            return self._held.search(queries, k)
+            return self._faiss_index.search(queries, k)
 
     def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
         """Add items without training again; refuses what `build` does, and a row that is already there."""
         vectors = as_vectors(vectors, "new item vectors", self.dim)
         rows = as_rows(rows, len(vectors))
         self.check_range(vectors)
-        with self._lock.writing(), self.taking_in(self._held.inner):
-            self._held.add(vectors, rows)
+        with self._lock.writing(), self.taking_in(self._faiss_index.inner):
+            self._faiss_index.add(vectors, rows)
 
     def remove(self, rows: np.ndarray) -> int:
         """Remove items; absent rows are ignored. Returns how many were removed."""
         with self._lock.writing():
-            return self._held.remove(np.asarray(rows, dtype=np.int64))
+            return self._faiss_index.remove(np.asarray(rows, dtype=np.int64))
 
     def save(self, path: Path) -> None:
         """Write the index to a file (temporary name, then renamed)."""
         with self._lock.reading():
-            write_atomically(path, lambda temporary: faiss.write_index(self._held.outer, str(temporary)))
+            write_atomically(
+                path, lambda temporary: faiss.write_index(self._faiss_index.outer, str(temporary))
+            )
 
     def load(self, path: Path) -> None:
         """Read what `save` wrote; an InputError if it is missing, unreadable or another kind of index.
 
         A damaged file may load with wrong content: verify its checksum first.
         """
-        held = Held(read_faiss(path, self.largest_part))
-        sound = type(held.inner) is self.faiss_type and self.fits(held.inner)
-        if not sound or not held.find_rows(self.stored_rows):
-            found = type(held.outer).__name__
+        loaded = FaissIndex(read_faiss(path, self.largest_part))
+        is_valid = type(loaded.inner) is self.faiss_type and self.fits(loaded.inner)
+        if not is_valid or not loaded.find_rows(self.stored_rows):
+            found = type(loaded.outer).__name__
             raise InputError(f"{path}: holds a {found}, which is not an index of kind {self.kind}")
         with self._lock.writing():
-            self._held, self.build_seconds = held, 0.0
+            self._faiss_index, self.build_seconds = loaded, 0.0
 
     @property
     def search_args(self) -> dict[str, int]:
         """The search arguments in force, such as `{"nprobe": 8}`; empty where the kind has none."""
-        part, name = self._held.attribute(self.search_arg)
+        part, name = self._faiss_index.attribute(self.search_arg)
         return {name: int(getattr(part, name))} if name else {}
 
     def set_search_args(self, search_args: Mapping[str, int]) -> None:
         """Change search arguments; an InputError of an unknown name or a value out of range."""
-        part, known = self._held.attribute(self.search_arg)
+        part, known = self._faiss_index.attribute(self.search_arg)
         largest = self.largest_search_arg
         for name, value in search_args.items():
             if name != known:
@@ -197,7 +199,7 @@ class Index(Component, ABC):
     @property
     def largest_search_arg(self) -> int:
         """The search argument of the most thorough search: all vectors, or more where the kind said so."""
-        return max([int(self._held.inner.ntotal), *self.search_args.values()])
+        return max([int(self._faiss_index.inner.ntotal), *self.search_args.values()])
 
     @property
     def build_args(self) -> dict[str, int]:
@@ -213,14 +215,14 @@ class Index(Component, ABC):
     def factory(self) -> str:
         """Faiss's own description (its index_factory string), or the name of the class."""
         try:
-            return str(reverse_index_factory(self._held.outer))  # type: ignore[no-untyped-call]
+            return str(reverse_index_factory(self._faiss_index.outer))  # type: ignore[no-untyped-call]
         except NotImplementedError:
-            return type(self._held.inner).__name__
+            return type(self._faiss_index.inner).__name__
 
     @property
     def metric(self) -> str:
         """`inner_product` when index and quantiser both use it, else what disagrees."""
-        inner = self._held.inner
+        inner = self._faiss_index.inner
         found = {"index": inner.metric_type}
         if hasattr(inner, "quantizer"):
             found["quantiser"] = inner.quantizer.metric_type
@@ -230,7 +232,7 @@ class Index(Component, ABC):
     @property
     def rows(self) -> np.ndarray:
         """The rows in the index, int64 [N], ascending."""
-        return self._held.rows
+        return self._faiss_index.rows
 
     @property
     def num_vectors(self) -> int:
@@ -240,9 +242,9 @@ class Index(Component, ABC):
     @property
     def num_tombstones(self) -> int:
         """Removed vectors that the index still holds, and leaves out of what it finds: at a cost."""
-        return self._held.num_tombstones
+        return self._faiss_index.num_tombstones
 
     @property
     def dim(self) -> int:
         """The dimension of the vectors."""
-        return self._held.dim
+        return self._faiss_index.dim

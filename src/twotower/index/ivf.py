@@ -126,12 +126,12 @@ class IVF(Index):
     @property
     def largest_search_arg(self) -> int:
         """All cells."""
-        return int(self._held.inner.nlist)
+        return int(self._faiss_index.inner.nlist)
 
     @property
     def build_args(self) -> dict[str, int]:
         """See `Index.build_args`."""
-        return {"nlist": int(self._held.inner.nlist)}
+        return {"nlist": int(self._faiss_index.inner.nlist)}
 
 
 def automatic_nlist(num_vectors: int) -> int:

@@ -89,7 +89,7 @@ class IVFPQ(IVF):
     @property
     def build_args(self) -> dict[str, int]:
         """See `Index.build_args`."""
-        codes = self._held.inner.pq
+        codes = self._faiss_index.inner.pq
         return super().build_args | {"num_subquantizers": int(codes.M), "num_bits": int(codes.nbits)}
 
     @property

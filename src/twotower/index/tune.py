@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 
 from twotower.config.progress import Progress
-from twotower.index.exact import SearchResult, Truth
+from twotower.index.ground_truth import GroundTruth, SearchResult
 from twotower.index.index import Index
 
 NUM_WARM_UP = 20
@@ -82,7 +82,7 @@ def search_grid(index: Index) -> list[dict[str, int]]:
     return [{name: step} for step in sorted(steps) if step <= largest]
 
 
-def tune(index: Index, truth: Truth) -> list[OperatingPoint]:
+def tune(index: Index, truth: GroundTruth) -> list[OperatingPoint]:
     """Measure the grid of search arguments and set the fastest that reaches the index's target recall.
 
     The sweep ends early once the target is reached and recall is saturated. Arguments that the settings fix
@@ -97,7 +97,7 @@ def tune(index: Index, truth: Truth) -> list[OperatingPoint]:
     return points
 
 
-def _measured(index: Index, truth: Truth, advance: Callable[[int], None]) -> list[OperatingPoint]:
+def _measured(index: Index, truth: GroundTruth, advance: Callable[[int], None]) -> list[OperatingPoint]:
     points, effort = [], 0
     for search_args in search_grid(index):
         advance(effort)

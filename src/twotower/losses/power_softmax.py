@@ -20,7 +20,7 @@ class PowerSoftmax(SampledSoftmax):
 
     On Online Retail recall@20 of the validation split rises from .131 to .135 with the trend as prior, on
     its first five months from .132 to .141, and training takes a fifth of the epochs, since it begins
-    (`start=svd`) close to where it ends.
+    (`initialization=svd`) close to where it ends.
 
     When to prefer: pooled histories that start from a linear model. Reference: de Brebisson and Vincent, An
     Exploration of Softmax Alternatives Belonging to the Spherical Loss Family, ICLR 2016, section 3.2 (a

@@ -9,7 +9,7 @@ from typing import Any
 from twotower.config.errors import InputError
 from twotower.config.run_keys import CONTINUE, Continuation
 from twotower.config.trust import targets
-from twotower.index.rehearsal import rehearse
+from twotower.index.rehearse import rehearse
 from twotower.pipeline.stages import Job
 from twotower.runs.result import Result, read_result
 from twotower.runs.result_parts import Ancestry

@@ -21,8 +21,8 @@ from twotower.data.times import checked_times
 from twotower.files.atomic import publish_folder, temporary_folder, write_text_atomically
 from twotower.files.parts import check_new
 from twotower.pipeline.live_tables import Grown, grow_table
-from twotower.serving.live.changes import Event
-from twotower.serving.live.kept import read_kept
+from twotower.serving.live.changes import EventAdded
+from twotower.serving.live.stored_changes import read_stored_changes
 
 COUNTS = "exported.json"
 TABLES = ("interactions", "users", "items")
@@ -66,7 +66,7 @@ def export_live(
     """
     check_new(out)
     config = _files_of(settings, paths)
-    kept = read_kept(store)
+    kept = read_stored_changes(store)
     log = config.paths()["interactions"]
     filled = _filled(config, header(log, config.separator), fill)
     _check_words(kept.events, config, filled)
@@ -174,7 +174,7 @@ def _check_filled(column: str, example: str, filled: Mapping[str, Any]) -> None:
         )
 
 
-def _check_words(events: Sequence[Event], config: Files, filled: Mapping[str, Any]) -> None:
+def _check_words(events: Sequence[EventAdded], config: Files, filled: Mapping[str, Any]) -> None:
     """Refuse events without a word for a log of words, unless one is filled in, and the other way round."""
     if config.event_column is not None and any(each.event is None for each in events):
         _check_filled(config.event_column, "click", filled)
@@ -186,7 +186,7 @@ def _check_words(events: Sequence[Event], config: Files, filled: Mapping[str, An
         )
 
 
-def _not_there(events: Sequence[Event], log: Path, config: Files) -> tuple[list[Event], int]:
+def _not_there(events: Sequence[EventAdded], log: Path, config: Files) -> tuple[list[EventAdded], int]:
     """Return the events that the log does not have, in order, and how many rows it has."""
     named = config.event_column is not None
     keys = [config.roles()[role] for role in (USER_ID, ITEM_ID, TIMESTAMP, *([EVENT] if named else []))]
@@ -208,7 +208,7 @@ def _not_there(events: Sequence[Event], log: Path, config: Files) -> tuple[list[
 
 
 def _rows(
-    events: Sequence[Event], log: Path, config: Files, filled: Mapping[str, Any]
+    events: Sequence[EventAdded], log: Path, config: Files, filled: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     user, item, time = (config.roles()[role] for role in (USER_ID, ITEM_ID, TIMESTAMP))
     schema = pq.read_schema(log) if is_parquet(log) else None

@@ -206,7 +206,7 @@ def warn_if_behind(job: Job, result: Result) -> None:
     if found is None:
         return
     baseline = job.config.baselines.by_name.get(found.baseline)
-    lesson = "" if baseline is None else baseline.lesson()
+    lesson = "" if baseline is None else baseline.suggestion()
     LOG.warning("warning: %s; try %s", found, to_try(lesson, job.run.settings))
 
 

@@ -12,7 +12,7 @@ from twotower.config.exits import DONE, stoppable
 from twotower.config.problems import raise_problems
 from twotower.config.run_keys import CONTINUE
 from twotower.evaluation.indexing import Indexed
-from twotower.index.rehearsal import rehearse
+from twotower.index.rehearse import rehearse
 from twotower.pipeline.continued import continuation_of, fitted_on, trained_further
 from twotower.pipeline.quality import (
     Quality,
@@ -36,8 +36,8 @@ from twotower.runs import sections, trainings
 from twotower.runs.result import read_result
 from twotower.runs.run import GOES_ON, Run, run_folder
 from twotower.towers.two_tower import TwoTower
-from twotower.training.callbacks.curves import Pruned, Watch
-from twotower.training.callbacks.keep import delete_progress
+from twotower.training.callbacks.checkpointing import delete_progress
+from twotower.training.callbacks.curves import EpochCallback, TrialPruned
 from twotower.training.phase_files import FIT
 from twotower.training.phases import Trained, train_towers, trained_before
 
@@ -48,7 +48,7 @@ def train(
     settings: Mapping[str, Any],
     folder: Path,
     overrides: Sequence[str] = (),
-    watch: Watch | None = None,
+    watch: EpochCallback | None = None,
     keeps_mistakes: bool = True,
 ) -> int:
     """Run the main job into a new run folder; returns the exit status.
@@ -71,7 +71,10 @@ def train_anew(settings: Mapping[str, Any], overrides: Sequence[str]) -> int:
 
 
 def resume(
-    folder: Path, watch: Watch | None = None, trusted: Collection[str] = (), console: str | None = None
+    folder: Path,
+    watch: EpochCallback | None = None,
+    trusted: Collection[str] = (),
+    console: str | None = None,
 ) -> int:
     """Go on with a run that was interrupted, to the same numbers; returns the exit status.
 
@@ -92,7 +95,7 @@ def resume(
         return _train(run, watch)
 
 
-def _train(run: Run, watch: Watch | None) -> int:
+def _train(run: Run, watch: EpochCallback | None) -> int:
     with open_run(run) as job:
         source, how = trained_by(job), continuation_of(run.settings)
         indexed: list[Indexed] = []
@@ -106,7 +109,7 @@ def _train(run: Run, watch: Watch | None) -> int:
                 trained = _trained(job, source, index, watch)
             else:
                 trained, ancestry = trained_further(job, how, index)
-        except Pruned as pruned:
+        except TrialPruned as pruned:
             training = sections.training_record(run.settings, pruned.epochs, False)
             curves = dict(pruned.curves)
             report_result(
@@ -126,7 +129,7 @@ def _train(run: Run, watch: Watch | None) -> int:
         result: dict[str, Any] = {
             **ancestry,
             "training": training
-            | {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen, **trained.start},
+            | {"epoch_steps": trained.epoch_steps, "chosen": trained.chosen, **trained.initialization},
             "curves": trained.curves,
             "timing": sections.timing_record(trained.seconds, trained.examples),
         }
@@ -145,7 +148,7 @@ def _train(run: Run, watch: Watch | None) -> int:
 
 
 def _trained(
-    job: Job, source: Path | None, index: Callable[[TwoTower], None], watch: Watch | None
+    job: Job, source: Path | None, index: Callable[[TwoTower], None], watch: EpochCallback | None
 ) -> Trained:
     """Train, or take the towers of the run that did."""
     run, config, dataset = job.run, job.config, job.dataset

@@ -19,7 +19,7 @@ ALWAYS = (
     "history.dropout",
     "item_bias",
     "new_items",
-    "start",
+    "initialization",
     "objective",
     "objective.batch_size",
     "objective.recency_half_life_days",

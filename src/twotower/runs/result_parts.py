@@ -46,9 +46,10 @@ class Training(ResultPart):
     temperature: float | None = None
     epoch_steps: int | None = None
     chosen: dict[str, float | None] = {}
-    start: str | None = None
-    """The better of two starts, and the scores of both on the validation split, where they were compared."""
-    start_scores: dict[str, float] = {}
+    initialization: str | None = None
+    """The better of two initializations on the validation split; None if only one was trained."""
+    initialization_scores: dict[str, float] = {}
+    """The validation score of each initialization that was trained."""
 
 
 class Ancestry(ResultPart):

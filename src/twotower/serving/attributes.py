@@ -66,12 +66,12 @@ class Attributes:
             column = self._column(name)
             value = record[name]
             number = isinstance(value, int | float | np.number) and math.isfinite(value)
-            sound = number if isinstance(column, Numbers) else isinstance(value, str)
+            valid = number if isinstance(column, Numbers) else isinstance(value, str)
             if column is not None and column.kind == "tags":
-                sound = isinstance(value, str) or (
+                valid = isinstance(value, str) or (
                     isinstance(value, list | tuple) and all(map(is_value, value))
                 )
-            if column is not None and not sound:
+            if column is not None and not valid:
                 raise InputError(
                     f"features: column {name!r} holds {column.kind}, found {value!r:.80}; mend the value"
                 )

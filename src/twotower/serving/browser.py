@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from twotower.serving.browser_views import MOST_POINTS, CatalogueMap, drawn, facets_of, nearest, with_prefix
-from twotower.serving.catalogue import ITEM_ID
+from twotower.serving.live_catalogue import ITEM_ID
 from twotower.serving.live_items import Floats, ItemId, LiveItems, Recommendation, Rows, UserId
 from twotower.serving.requests import Request, known_rows
 from twotower.serving.retriever import Retriever

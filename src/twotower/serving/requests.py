@@ -12,8 +12,8 @@ import pandas as pd
 from twotower.config.errors import InputError
 from twotower.data.column import MAX_LENGTH, fits_64_bits, is_text_id
 from twotower.data.times import EARLIEST, LATEST
-from twotower.features.feature import TimeFeature
 from twotower.features.feature_table import FeatureTable
+from twotower.features.time_feature import TimeFeature
 from twotower.serving.live_items import ItemId, LiveItems, Rows, UserId, as_id, as_label
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -151,8 +151,8 @@ def kind_of(is_text: bool) -> str:
 def checked_id(value: Any, is_text: bool, name: str, what: str) -> int | str:
     """Return an id that may be new. Raises InputError: it is of another kind than the bundle's ids."""
     key = as_id(value, is_text)
-    sound = is_text_id(key) if is_text else isinstance(key, int)
-    if key is None or not sound:
+    valid = is_text_id(key) if is_text else isinstance(key, int)
+    if key is None or not valid:
         raise InputError(f"{name}: {what} are {kind_of(is_text)}, got {value!r:.80}")
     return key
 

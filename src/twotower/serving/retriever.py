@@ -7,13 +7,13 @@ from typing import Any, Unpack
 from twotower.bundle.manifest import version_of
 from twotower.bundle.read import Bundle, read_bundle
 from twotower.config.errors import InputError
-from twotower.serving.batch import Answering
-from twotower.serving.best_items import Best, most_alike
-from twotower.serving.catalogue import Catalogue, PreparedItem
 from twotower.serving.drift import Drift
-from twotower.serving.event_words import EventWords
+from twotower.serving.event_types import EventTypes
+from twotower.serving.live_catalogue import LiveCatalogue, PreparedItem
 from twotower.serving.live_items import ItemId, Recommendation, UserId
+from twotower.serving.request_handler import RequestHandler
 from twotower.serving.requests import NOTHING, Moment, Request, Rules, UnknownUser, checked_time, known_rows
+from twotower.serving.top_items import TopItems, most_alike
 from twotower.serving.towers import towers_of
 from twotower.serving.user_histories import UserHistories
 from twotower.serving.user_profiles import UserProfiles
@@ -31,14 +31,14 @@ class Retriever:
     def __init__(self, bundle: Bundle) -> None:
         self.version = version_of(bundle.folder, bundle.manifest)
         towers = towers_of(bundle)
-        catalogue = Catalogue(bundle, towers)
+        catalogue = LiveCatalogue(bundle, towers)
         by_table = bundle.model.history.config.reads_table
         users = UserHistories(bundle.users, bundle.history, catalogue.items, by_table)
         self.bundle, self.catalogue, self.users = bundle, catalogue, users
         self._items, self._lock = catalogue.items, catalogue.lock
-        self.words = EventWords(bundle.manifest)
+        self.event_types = EventTypes(bundle.manifest)
         self.profiles = UserProfiles(bundle, towers, users, catalogue.lock)
-        self._answering = Answering(bundle, towers, catalogue, users, self.profiles, self.words)
+        self._answering = RequestHandler(bundle, towers, catalogue, users, self.profiles, self.event_types)
 
     @classmethod
     def open(cls, folder: Path | str, trusted_packages: Collection[str] = ()) -> "Retriever":
@@ -213,7 +213,7 @@ class Retriever:
         self, user_id: UserId, item_id: ItemId | None, time: int, event: str | None = None
     ) -> None:
         """Raise InputError unless `add_event` would take it; without an item only the rest is looked at."""
-        self.words.did(event)
+        self.event_types.type_of(event)
         self.users.checked(user_id)
         checked_time(time, "time")
         if item_id is not None:
@@ -226,7 +226,7 @@ class Retriever:
         An event of the same user, item, time (unix seconds) and word is taken once; None is an item that was
         chosen. Raises UnknownItem, or InputError: the user's id is of another kind, time or word are none.
         """
-        did = self.words.did(event)
+        did = self.event_types.type_of(event)
         key = self.users.checked(user_id)
         when = checked_time(time, "time")
         with self._lock.writing():
@@ -242,7 +242,7 @@ class Retriever:
         """Build the index anew over what is offered; searches and changes go on, then it is swapped in."""
         self.catalogue.rebuild()
 
-    def _listed(self, best: Best) -> list[Recommendation]:
+    def _listed(self, best: TopItems) -> list[Recommendation]:
         rows, scores = best
         labels = map(self._items.label_of, rows.tolist())
         return list(map(Recommendation, self._items.ids_of(rows), scores.tolist(), labels))

@@ -32,7 +32,7 @@ UsersAsked = str | int | Sequence[UserId]
 
 
 def write_top_lists(
-    bundle: Path, out: Path, users: UsersAsked, rules: Request, trusted: Collection[str] = ()
+    bundle: Path, out: Path, users: UsersAsked, rules: Request, trusted_packages: Collection[str] = ()
 ) -> str:
     """Write `user_id, rank, item_id, score` of users, best first; returns a line for people.
 
@@ -41,12 +41,12 @@ def write_top_lists(
         out: the Parquet file; see `write_in_parts` for what happens where this was broken off.
         users: `all` of the bundle, some ids, or a file with a column `user_id`.
         rules: what is asked for each of them, without a user.
-        trusted: packages whose classes the bundle may name.
+        trusted_packages: packages whose classes the bundle may name.
 
     Raises:
         InputError: the bundle cannot be read, a user is unknown or named twice, or a rule is wrong.
     """
-    retriever = Retriever.open(bundle, trusted)
+    retriever = Retriever.open(bundle, trusted_packages)
     ids = _ids(users, retriever)
     retriever.answer_one(dataclasses.replace(rules, user_id=ids[0]))  # a wrong rule is told before all else
     size = max(1, PART_ROWS // rules.k)

@@ -86,7 +86,7 @@ def towers_of(bundle: Bundle) -> ServingTowers:
     return ExportedTowers(bundle)
 
 
-def sound(embeddings: Floats) -> NDArray[np.bool_]:
+def are_valid(embeddings: Floats) -> NDArray[np.bool_]:
     """Return which embeddings [B, D] every score can be computed of; odd features can make others, [B]."""
     found: NDArray[np.bool_] = np.abs(embeddings).max(axis=1, initial=0.0) < LARGEST
     return found  # NaN is not below anything

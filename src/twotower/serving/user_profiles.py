@@ -14,12 +14,12 @@ from torch import Tensor
 from twotower.bundle.read import Bundle
 from twotower.config.errors import InputError
 from twotower.data.tables import USER_ID
-from twotower.features.feature import TimeFeature
+from twotower.features.time_feature import TimeFeature
 from twotower.index.read_write_lock import ReadWriteLock
 from twotower.serving.attributes import Attributes, plain
 from twotower.serving.live_items import UserId
 from twotower.serving.requests import NOTHING, UnknownUser, check_values, named_features
-from twotower.serving.towers import ServingTowers, sound
+from twotower.serving.towers import ServingTowers, are_valid
 from twotower.serving.user_histories import KnownUser, UserHistories
 
 
@@ -33,7 +33,7 @@ class PreparedUser:
 
 
 @dataclass(frozen=True, eq=False)
-class Asker:
+class UserContext:
     """Who asks (None: nobody whom an id names), and the columns that the request gives; None is a gap."""
 
     user: KnownUser | None
@@ -119,32 +119,32 @@ class UserProfiles:
             "features": features,
         }
 
-    def asker(self, user: KnownUser | None, features: Mapping[str, Any]) -> Asker:
+    def user_context(self, user: KnownUser | None, features: Mapping[str, Any]) -> UserContext:
         """Return who asks, with what the request says of the user. Raises InputError as `prepare` does."""
         if isinstance(features, Mapping) and not features:
-            return Asker(user, NOTHING)
+            return UserContext(user, NOTHING)
         given = named_features(self._table, features, USER_ID)
         check_values(self._table, [given])
-        return Asker(user, {column: given.get(column) for column in features})
+        return UserContext(user, {column: given.get(column) for column in features})
 
-    def encoded(self, askers: Sequence[Asker]) -> dict[str, Tensor]:
+    def encoded(self, user_contexts: Sequence[UserContext]) -> dict[str, Tensor]:
         """Return encoded features by name, each [B, W], for `embed_users`.
 
         What the request gives goes before what was put in, and that before the bundle's row.
         """
-        rows = np.array([0 if each.user is None else each.user.row for each in askers], dtype=np.int64)
+        rows = np.array([0 if each.user is None else each.user.row for each in user_contexts], dtype=np.int64)
         features = self._table.gather(torch.from_numpy(rows))
         over: dict[str, dict[int, Tensor]] = {name: {} for name in self._columns}
-        for place, each in enumerate(askers):
+        for place, each in enumerate(user_contexts):
             live = None if each.user is None else self._profiles.get(each.user.key)
             if live is not None:
                 for name, values in live.encoded.items():
                     over[name][place] = values
-        giving = [place for place, each in enumerate(askers) if each.given]
-        encoded = self._encoded([askers[place].given for place in giving]) if giving else {}
+        giving = [place for place, each in enumerate(user_contexts) if each.given]
+        encoded = self._encoded([user_contexts[place].given for place in giving]) if giving else {}
         for number, place in enumerate(giving):
             for name, column in self._columns.items():
-                if column in askers[place].given:
+                if column in user_contexts[place].given:
                     over[name][place] = encoded[name][number : number + 1]
         return {name: _laid_over(values, over.get(name, {})) for name, values in features.items()}
 
@@ -157,7 +157,7 @@ class UserProfiles:
         unknown = self._table.gather(torch.zeros(len(keys), dtype=torch.int64))
         now = np.full(len(keys), self._request_time, dtype=np.int64)
         vectors = self._towers.embed_users({**unknown, **encoded}, nothing, nothing, now)
-        for key, fits in zip(keys, sound(vectors), strict=True):
+        for key, fits in zip(keys, are_valid(vectors), strict=True):
             if not fits:
                 raise InputError(
                     f"features: the user tower makes no embedding with finite scores of user {key!r:.80}; "

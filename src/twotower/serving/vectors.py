@@ -17,7 +17,7 @@ from twotower.data.tables import ITEM_ID, USER_ID
 from twotower.files.parts import write_in_parts
 from twotower.serving.live_items import Floats
 from twotower.serving.requests import CONTEXT, NOTHING, check_values, named_features
-from twotower.serving.towers import ServingTowers, sound, towers_of
+from twotower.serving.towers import ServingTowers, are_valid, towers_of
 
 Side = Literal["users", "items"]
 KEYS: dict[Side, str] = {"users": USER_ID, "items": ITEM_ID}
@@ -31,7 +31,7 @@ def write_vectors(
     bundle: Path,
     side: Side,
     out: Path,
-    trusted: Collection[str] = (),
+    trusted_packages: Collection[str] = (),
     context: Mapping[str, Any] = NOTHING,
 ) -> str:
     """Write the ids and embeddings of all users or items of a bundle; returns a line for people.
@@ -44,13 +44,13 @@ def write_vectors(
         bundle: folder of the bundle.
         side: whose vectors.
         out: the Parquet file; see `write_in_parts` for what happens where this was broken off.
-        trusted: packages whose classes the bundle may name.
+        trusted_packages: packages whose classes the bundle may name.
         context: column of the request -> raw value, for users; those left out count as unknown.
 
     Raises:
         InputError: the bundle cannot be read, a context is none, or an embedding is not finite.
     """
-    found = read_bundle(bundle, trusted)
+    found = read_bundle(bundle, trusted_packages)
     ids = (found.users if side == "users" else found.items).values
     if not len(ids):
         raise InputError(f"{bundle}: there are no {side} in this bundle")
@@ -98,8 +98,8 @@ def _of_users(
         now = np.full(len(rows), bundle.request_time, dtype=np.int64)
         events = bundle.history.last_events(rows, towers.length)
         found = towers.embed_users(features, items, times, now, events)
-        if not sound(found).all():
-            user = bundle.users.ids(rows[~sound(found)][:1]).tolist()[0]
+        if not are_valid(found).all():
+            user = bundle.users.ids(rows[~are_valid(found)][:1]).tolist()[0]
             raise InputError(f"user {user!r:.80}: the user tower makes no embedding with finite scores of it")
         return found
 

@@ -2,11 +2,13 @@
 
 import shlex
 from collections.abc import Mapping
+from math import isnan
+from pathlib import Path
 from typing import Any
 
-from twotower.reports.compare.entries import Entry, baseline_entries
-from twotower.reports.compare.judge import Judge
-from twotower.reports.compare.record import read_run
+from twotower.reports.compare.run_frame import make_frame, read_runs, records
+from twotower.reports.compare.run_groups import baseline_rows
+from twotower.reports.compare.verdicts import compare_pairs
 from twotower.runs.directions import higher_is_better
 from twotower.runs.outcome import Outcome
 from twotower.runs.result import read_ending
@@ -109,27 +111,34 @@ def _tests(look: FirstLook, best: Recipe, part: str, leader: str | None) -> list
 
     None of them chooses: they say whether what validation chose is more than luck.
     """
-    runs: dict[str, Entry] = {}
+    folders: dict[str, Path] = {}
     for recipe in look.recipes:
         job = recipe.whole if part == "whole" else recipe.sample
         outcome = look.outcome(recipe, part == "sample")
         if job is not None and outcome is not None and outcome.finished:
-            record = read_run(job.folder)
-            runs[recipe.name] = Entry(recipe.name, "run", (record,), record.figures)
-    mine = runs.pop(best.name, None)
-    if mine is None:  # it was stopped, and never tested
+            folders[recipe.name] = job.folder
+    if best.name not in folders:  # it was stopped, and never tested
         return []
-    others = [each for each in baseline_entries([mine.run]) if each.name == leader]
+    runs, results = read_runs(list(folders.values()))
+    runs = runs.assign(name=list(folders))
+    position = list(folders).index(best.name)
+    baselines = baseline_rows(runs[runs["name"] == best.name], results)
+    rows = make_frame(records(runs) + records(baselines[baselines["name"] == leader]))
     metric = look.context.monitor.replace("valid/", "test/", 1)
-    judgement = Judge(metric, True, {}).judge([(mine, other) for other in [*runs.values(), *others]])
+    higher = higher_is_better(metric, (result.higher_is_better for result in results.values()))
+    pairs = [(position, other) for other in range(len(rows)) if other != position]
     return [
         {
-            "against": each.right.name,
+            "against": rows["name"][row["right"]],
             "metric": metric,
-            "difference": each.delta,
-            "interval": None if each.tested is None else [each.tested.low, each.tested.high],
-            "p": None if each.tested is None else each.tested.corrected,
-            "verdict": ", ".join(filter(None, [each.verdict, each.reason])),
+            "difference": _number(row["difference"]),
+            "interval": None if isnan(row["low"]) else [row["low"], row["high"]],
+            "p": _number(row["corrected_p_value"]),
+            "verdict": ", ".join(filter(None, [row["verdict"], row["reason"]])),
         }
-        for each in judgement.differences
+        for row in records(compare_pairs(rows, pairs, metric, higher).table)
     ]
+
+
+def _number(value: float) -> float | None:
+    return None if isnan(value) else value

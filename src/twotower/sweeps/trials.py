@@ -51,7 +51,7 @@ def started(pid: int) -> float | None:
         return None
 
 
-class Watchman:
+class LivenessCheck:
     """Tells the dead from the living by their process, or by their heartbeat where that is on another host.
 
     The clocks of two hosts may differ: an old heartbeat alone proves nothing. One that is old and does not
@@ -95,7 +95,7 @@ class Trials:
 
     def __init__(self, study: optuna.Study, storage: BaseStorage, folder: Path) -> None:
         self.study, self.storage, self.folder = study, storage, folder
-        self.me, self.watchman = this_process(), Watchman()
+        self.me, self.liveness = this_process(), LivenessCheck()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -148,7 +148,7 @@ class Trials:
         """Return the running trials whose owner is dead, and whether that is unsure of some."""
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
         verdicts = [
-            self.watchman.is_dead(trial.user_attrs[OWNER], trial.user_attrs[HEARTBEAT]) for trial in running
+            self.liveness.is_dead(trial.user_attrs[OWNER], trial.user_attrs[HEARTBEAT]) for trial in running
         ]
         return [trial for trial, dead in zip(running, verdicts, strict=True) if dead], None in verdicts
 

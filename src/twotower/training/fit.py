@@ -13,12 +13,12 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 
 from twotower.training.batches import TrainBatches
-from twotower.training.callbacks.curves import Curves, Watch
-from twotower.training.callbacks.epoch_lines import Draw, EpochLines
+from twotower.training.callbacks.checkpointing import FINAL, LAST, Checkpointing, delete_progress
+from twotower.training.callbacks.curves import Curves, EpochCallback
+from twotower.training.callbacks.divergence_guard import DivergenceGuard
+from twotower.training.callbacks.epoch_lines import EpochLines, ProgressCallback
 from twotower.training.callbacks.epoch_loss import EpochLoss
-from twotower.training.callbacks.keep import FINAL, LAST, Keep, delete_progress
-from twotower.training.callbacks.mine import Mine
-from twotower.training.callbacks.run_away import RunAway
+from twotower.training.callbacks.hard_negative_refresh import HardNegativeRefresh
 from twotower.training.checkpoints import CheckedCheckpoints, write_checkpoint
 from twotower.training.compiled import compiled
 from twotower.training.module import RetrievalModule
@@ -115,8 +115,8 @@ def fit(
     name: str,
     callbacks: list[pl.Callback],
     epochs: int | None = None,
-    watch: Watch | None = None,
-    draw: Draw | None = None,
+    watch: EpochCallback | None = None,
+    draw: ProgressCallback | None = None,
     tracker: Tracker | None = None,
 ) -> Fitted:
     """Train until the monitored metric gets no better, or for a given number of epochs.
@@ -137,11 +137,11 @@ def fit(
         tracker: of the run; it is told what TensorBoard is told.
 
     Raises:
-        Pruned: it did.
+        TrialPruned: it did.
     """
     checkpoints = folder / "checkpoints" / name
     mode = None if module.validation is None else module.validation.mode(choice.monitor)
-    keep = Keep(choice, checkpoints, batches, mode)
+    keep = Checkpointing(choice, checkpoints, batches, mode)
     clock, curves = Clock(batches), Curves(choice.monitor, watch)
     draw, epoch_loss = draw if choice.progress_bar else None, EpochLoss()
     arguments, patience = choice.arguments(epochs), choice.patience_epochs(len(batches))
@@ -157,8 +157,8 @@ def fit(
             *([EarlyStopping(choice.monitor, mode=mode, patience=patience)] if mode else []),
             epoch_loss,
             EpochLines(choice.monitor, epochs or choice.max_epochs, name, epoch_loss, keep, draw),
-            RunAway(),
-            *([Mine(batches)] if module.negatives.config.refreshed_every() else []),
+            DivergenceGuard(),
+            *([HardNegativeRefresh(batches)] if module.negatives.config.refreshed_every() else []),
             *([StopAfter(epochs)] if epochs else []),
             clock,
             curves,

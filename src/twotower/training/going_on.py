@@ -15,7 +15,7 @@ from twotower.data.dataset import RetrievalDataset
 from twotower.data.interactions import Interactions
 from twotower.evaluation.evaluator import Evaluator
 from twotower.towers.two_tower import TwoTower
-from twotower.training.callbacks.epoch_lines import Draw
+from twotower.training.callbacks.epoch_lines import ProgressCallback
 from twotower.training.callbacks.index import BuildIndex
 from twotower.training.callbacks.rehearsal import Rehearsal
 from twotower.training.carry import carry_towers, optimizer_start
@@ -56,7 +56,7 @@ def go_on(
     how: Continuation,
     rehearse_index: Callable[[], object],
     index_catalogue: Callable[[TwoTower], None],
-    draw: Draw | None = None,
+    draw: ProgressCallback | None = None,
     tracker: Tracker | None = None,
 ) -> tuple[Trained, Growth]:
     """Train a parent's towers further.

@@ -16,8 +16,8 @@ from twotower.negatives.sampler import NegativeSampler
 from twotower.scoring.batch import Batch
 from twotower.scoring.scorer import Scorer
 from twotower.towers.two_tower import TwoTower
+from twotower.training.initialization.initialization import Initialization
 from twotower.training.optimizers.optimizer import OptimizerChoice
-from twotower.training.starts.start import Start
 from twotower.training.validation import Validation
 
 
@@ -65,13 +65,13 @@ class RetrievalModule(pl.LightningModule):
         self.draws = torch.Generator()
         self.latest_loss = torch.zeros(())
 
-    def begin(self, start: Start, interactions: Interactions, monitor: str) -> None:
+    def begin(self, initialization: Initialization, interactions: Interactions, monitor: str) -> None:
         """Set the weights that training starts from, chosen on the validation split where there is one."""
         validation, arguments = self.validation, (self.model, monitor, self.temperature)
         judge = None if validation is None else partial(validation.judge, *arguments)
-        start.set(self.model, interactions, judge)
-        self.chosen |= {f"start.{key}": value for key, value in start.chosen().items()}
-        self.untrained = judge() if judge is not None and start.informed else None
+        initialization.set(self.model, interactions, judge)
+        self.chosen |= {f"initialization.{key}": value for key, value in initialization.chosen().items()}
+        self.untrained = judge() if judge is not None and initialization.informed else None
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed everything random from the batch's number: nothing depends on what ran before."""

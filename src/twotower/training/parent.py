@@ -16,7 +16,7 @@ from twotower.data.interactions import Interactions
 from twotower.data.times import date
 from twotower.data.vocabulary import Ids, Vocabulary
 from twotower.towers.two_tower import TwoTower
-from twotower.training.callbacks.keep import FINAL, LAST
+from twotower.training.callbacks.checkpointing import FINAL, LAST
 from twotower.training.checkpoints import read_checkpoint
 from twotower.training.fit import TRAINED_ON
 from twotower.training.phase_files import REFIT, first_phase
@@ -81,7 +81,7 @@ def read_parent(folder: Path, trusted: Collection[str] = ()) -> Parent:
         interactions=interactions,
         loss={key: values for key, values in final["state_dict"].items() if key.startswith(LOSS)},
         optimizer=(bundle.settings["optimizer"][TARGET], states[0]) if states else None,
-        events=bundle.manifest.event_words,
+        events=bundle.manifest.event_types,
     )
 
 

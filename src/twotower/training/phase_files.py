@@ -5,12 +5,12 @@ from typing import Any
 
 from twotower.config.errors import InputError
 from twotower.files.atomic import write_text_atomically
-from twotower.training.callbacks.keep import FINAL
+from twotower.training.callbacks.checkpointing import FINAL
 from twotower.training.checkpoints import read_checkpoint, unusable
 from twotower.training.fit import Fitted
 
 FIT, FIT_RANDOM, REFIT = "fit", "fit_random", "refit"
-"""The first phase, the same from `start=random` where that is compared, and the second phase."""
+"""The first phase, the same from `initialization=random` where that is compared, and the second phase."""
 
 
 def same_data(folder: Path, fingerprint: str) -> None:
@@ -53,7 +53,7 @@ def first_phase(folder: Path) -> str:
     return max(scores, key=lambda phase: scores[phase]) if scores else FIT
 
 
-def compared_starts(folder: Path, name: str) -> dict[str, Any]:
+def compared_initializations(folder: Path, name: str) -> dict[str, Any]:
     """Return what the result says of the starts where two were compared: the better one, and both scores.
 
     Args:
@@ -65,8 +65,8 @@ def compared_starts(folder: Path, name: str) -> dict[str, Any]:
         return {}
     names = {FIT: name, FIT_RANDOM: "random"}
     return {
-        "start": names[first_phase(folder)],
-        "start_scores": {names[phase]: abs(score) for phase, score in scores.items()},
+        "initialization": names[first_phase(folder)],
+        "initialization_scores": {names[phase]: abs(score) for phase, score in scores.items()},
     }
 
 

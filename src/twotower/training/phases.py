@@ -17,12 +17,14 @@ from twotower.evaluation.exact import evaluate_towers
 from twotower.towers.new_items.fit import fit_new_items
 from twotower.towers.two_tower import TwoTower
 from twotower.training.batches import TrainBatches
-from twotower.training.callbacks.curves import Watch
-from twotower.training.callbacks.epoch_lines import Draw
+from twotower.training.callbacks.curves import EpochCallback
+from twotower.training.callbacks.epoch_lines import ProgressCallback
 from twotower.training.callbacks.index import BuildIndex
 from twotower.training.callbacks.rehearsal import Rehearsal
 from twotower.training.empty_histories import warn_of_empty_histories
 from twotower.training.fit import Fitted, fit
+from twotower.training.initialization.initialization import Initialization
+from twotower.training.initialization.random import Random
 from twotower.training.large_tables import warn_of_large_tables
 from twotower.training.module import RetrievalModule
 from twotower.training.parts import build_batches, build_module
@@ -30,15 +32,13 @@ from twotower.training.phase_files import (
     FIT,
     FIT_RANDOM,
     REFIT,
-    compared_starts,
+    compared_initializations,
     ended_phase,
     final_path,
     first_phase,
     same_data,
 )
 from twotower.training.random_start import Attempt, better_attempt
-from twotower.training.starts.random import Random
-from twotower.training.starts.start import Start
 from twotower.training.trackers.tracker import Tracker
 from twotower.training.trainer import TrainerChoice
 from twotower.training.training_config import TrainingConfig
@@ -64,7 +64,7 @@ class Trained:
         curves: of the first phase, key -> one value an epoch.
         epoch_steps: of the first phase; see `Fitted`.
         chosen: of the last phase; see `Fitted`.
-        start: see `compared_starts`.
+        initialization: see `compared_initializations`.
     """
 
     model: TwoTower
@@ -77,7 +77,7 @@ class Trained:
     curves: dict[str, list[float]]
     epoch_steps: int
     chosen: dict[str, float | None] = field(default_factory=dict)
-    start: Mapping[str, Any] = field(default_factory=dict)
+    initialization: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train_towers(
@@ -87,8 +87,8 @@ def train_towers(
     folder: Path,
     rehearse_index: Callable[[], object],
     index_catalogue: Callable[[TwoTower], None],
-    watch: Watch | None = None,
-    draw: Draw | None = None,
+    watch: EpochCallback | None = None,
+    draw: ProgressCallback | None = None,
     tracker: Tracker | None = None,
 ) -> Trained:
     """Train, choosing the epoch on the validation split; refit on train + valid if the settings say so.
@@ -107,10 +107,10 @@ def train_towers(
         tracker: of the run, beside TensorBoard.
 
     Raises:
-        Pruned: the watcher did.
+        TrialPruned: the watcher did.
     """
-    to_train, start = partial(_to_train, config, dataset), config.start.build()
-    module, batches = to_train(start, dataset.train, evaluator)
+    to_train, initialization = partial(_to_train, config, dataset), config.initialization.build()
+    module, batches = to_train(initialization, dataset.train, evaluator)
     warn_of_empty_histories(batches)
     warn_of_large_tables(module.model)
     same_data(folder, dataset.identity)
@@ -118,7 +118,7 @@ def train_towers(
     refit = config.trainer.refit
     phase = partial(run_phase, config.trainer, folder, draw=draw, tracker=tracker)
     rehearsal = Rehearsal(rehearse_index, batches)
-    ends_here = not refit and not start.informed
+    ends_here = not refit and not initialization.informed
     first = phase(FIT, module, batches, [rehearsal, last] if ends_here else [rehearsal], watch=watch)
 
     def train_from_random() -> Attempt:
@@ -127,21 +127,23 @@ def train_towers(
         asked = None if watch is None else lambda epoch, _: watch(epoch, None)  # of the time alone
         return Attempt(again, module, phase(FIT_RANDOM, module, batches, [], watch=asked))
 
-    attempt = better_attempt(Attempt(start, module, first), train_from_random, config.trainer.monitor)
+    attempt = better_attempt(
+        Attempt(initialization, module, first), train_from_random, config.trainer.monitor
+    )
     module, fitted = attempt.module, [attempt.fitted]
     valid = evaluate_valid(module, dataset, evaluator)
     if refit:
-        module, batches = to_train(attempt.start, dataset.train_and_valid, None)
+        module, batches = to_train(attempt.initialization, dataset.train_and_valid, None)
         fitted.append(phase(REFIT, module, batches, [last], epochs=attempt.fitted.epochs))
     elif not ends_here:
         index_catalogue(module.model.eval())
-    return trained_of(module, fitted, lambda _: valid, compared_starts(folder, start.name))
+    return trained_of(module, fitted, lambda _: valid, compared_initializations(folder, initialization.name))
 
 
 def _to_train(
     config: TrainingConfig,
     dataset: RetrievalDataset,
-    start: Start,
+    initialization: Initialization,
     interactions: Interactions,
     evaluator: Evaluator | None,
 ) -> tuple[RetrievalModule, TrainBatches]:
@@ -150,7 +152,7 @@ def _to_train(
     batches = build_batches(config, interactions)
     module = build_module(config, dataset, interactions, len(batches), evaluator)
     module.chosen |= decided
-    module.begin(start, interactions, config.trainer.monitor)
+    module.begin(initialization, interactions, config.trainer.monitor)
     return module, batches
 
 
@@ -175,15 +177,15 @@ def trained_before(config: TrainingConfig, dataset: RetrievalDataset, folder: Pa
     def valid(evaluator: Evaluator) -> Report:
         return evaluate_valid(module_of(first), dataset, evaluator)
 
-    start = compared_starts(folder, config.start.build().name)
-    return trained_of(module_of(phases[-1]), list(fitted.values()), valid, start)
+    compared = compared_initializations(folder, config.initialization.build().name)
+    return trained_of(module_of(phases[-1]), list(fitted.values()), valid, compared)
 
 
 def trained_of(
     module: RetrievalModule,
     fitted: Sequence[Fitted],
     valid: Callable[[Evaluator], Report | None],
-    start: Mapping[str, Any] = MappingProxyType({}),
+    initialization: Mapping[str, Any] = MappingProxyType({}),
 ) -> Trained:
     """Return the towers of a module whose phases have ended, and how these went."""
     first = fitted[0]
@@ -198,7 +200,7 @@ def trained_of(
         first.curves,
         first.epoch_steps,
         fitted[-1].chosen,
-        start,
+        initialization,
     )
 
 
@@ -210,8 +212,8 @@ def run_phase(
     batches: TrainBatches,
     callbacks: list[Callback],
     epochs: int | None = None,
-    watch: Watch | None = None,
-    draw: Draw | None = None,
+    watch: EpochCallback | None = None,
+    draw: ProgressCallback | None = None,
     tracker: Tracker | None = None,
 ) -> Fitted:
     """Run a phase, or load what it ended with in an earlier process; see `fit`."""

@@ -5,19 +5,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from twotower.config.errors import Diverged
-from twotower.training.callbacks.curves import Pruned
+from twotower.training.callbacks.curves import TrialPruned
 from twotower.training.fit import Fitted
+from twotower.training.initialization.initialization import Initialization
 from twotower.training.module import RetrievalModule
-from twotower.training.starts.start import Start
 
 LOG = logging.getLogger("twotower")
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A first phase that has ended, with the start that it began from."""
+    """A first phase that has ended, with the initialization that it began from."""
 
-    start: Start
+    initialization: Initialization
     module: RetrievalModule
     fitted: Fitted
 
@@ -26,34 +26,42 @@ def better_attempt(first: Attempt, train_from_random: Callable[[], Attempt], mon
     """Return the attempt that is better on the validation split.
 
     Args:
-        first: from the start of the settings.
+        first: from the initialization of the settings.
         train_from_random: is called where no epoch of `first` improved on its initial embeddings.
         monitor: the metric that both are compared by.
 
     Raises:
-        Pruned: the watcher stopped the second training; with the curves of `first`.
+        TrialPruned: the watcher stopped the second training; with the curves of `first`.
     """
     fitted = first.fitted
     if fitted.improved:
         return first
-    name = first.start.name
-    LOG.info("no epoch improved on the initial embeddings of start=%s: start=random is trained too", name)
+    name = first.initialization.name
+    LOG.info(
+        "no epoch improved on the embeddings of initialization=%s: initialization=random is trained too",
+        name,
+    )
     try:
         second = train_from_random()
     except Diverged as error:
-        LOG.warning("warning: start=random was compared, too: %s; start=%s is used", error, name)
+        LOG.warning(
+            "warning: initialization=random was compared, too: %s; initialization=%s is used", error, name
+        )
         return first
-    except Pruned as pruned:
-        raise Pruned(fitted.epochs, fitted.curves) from pruned
+    except TrialPruned as pruned:
+        raise TrialPruned(fitted.epochs, fitted.curves) from pruned
     scores = [abs(attempt.fitted.score or 0.0) for attempt in (first, second)]
-    told = f"{monitor} {scores[0]:.4f} with start={name}, {scores[1]:.4f} with start=random"
+    told = f"{monitor} {scores[0]:.4f} with initialization={name}, {scores[1]:.4f} with initialization=random"
     first, second = (_with_time_of_both(each, fitted, second.fitted) for each in (first, second))
     if (second.fitted.score or 0.0) > (fitted.score or 0.0):
-        LOG.warning("warning: the better start on the validation split is used, start=random: %s", told)
+        LOG.warning(
+            "warning: the better initialization on the validation split is used, initialization=random: %s",
+            told,
+        )
         return second
     LOG.warning(
-        "warning: no epoch improved on the initial embeddings of start=%s, which is used: %s; try a lower "
-        "optimizer.learning_rate, or more trainer.patience",
+        "warning: no epoch improved on the embeddings of initialization=%s, which is used: %s; try a "
+        "lower optimizer.learning_rate, or more trainer.patience",
         *(name, told),
     )
     return first

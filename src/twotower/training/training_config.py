@@ -16,10 +16,10 @@ from twotower.features.feature_table import files_digests
 from twotower.losses.loss import Loss
 from twotower.negatives.sampler import NegativeSampler
 from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.training.initialization.initialization import Initialization
+from twotower.training.initialization.random import Random
 from twotower.training.objectives.objective import Objective
 from twotower.training.optimizers.optimizer import OptimizerChoice
-from twotower.training.starts.random import Random
-from twotower.training.starts.start import Start
 from twotower.training.trainer import TrainerChoice
 
 OBJECTIVE = "objective."
@@ -63,7 +63,7 @@ class TrainingConfig(TwoTowerConfig):
     objective: Objective.Config
     negatives: NegativeSampler.Config
     loss: Loss.Config
-    start: Start.Config = Random.Config()
+    initialization: Initialization.Config = Random.Config()
     optimizer: OptimizerChoice.Config
     trainer: TrainerChoice.Config
 

@@ -7,10 +7,10 @@ import pytest
 import tiny_bundle
 import torch
 
-from twotower.bundle.export import exported_beside
 from twotower.bundle.exported import ExportedTowers
 from twotower.bundle.layout import FEATURES, FILES, HISTORY_EVENTS, HISTORY_ROLES, MANIFEST
 from twotower.bundle.manifest import render, sha256_of_file
+from twotower.bundle.onnx_export import exported_beside
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
 
@@ -61,7 +61,7 @@ def test_a_context_given_anew_is_that_of_the_table(run):
 def test_words_roles_and_histories_come_back(run):
     bundle = read_bundle(run[0] / "bundle")
     log = tiny_bundle.history(told=True)
-    assert bundle.manifest.event_words == ["buy", "skip", "view"]
+    assert bundle.manifest.event_types == ["buy", "skip", "view"]
     assert bundle.manifest.event_roles == tiny_bundle.ROLES
     assert bundle.manifest.num_contexts == 4
     assert set(bundle.manifest.files) == {*FILES, HISTORY_EVENTS, HISTORY_ROLES}
@@ -72,7 +72,7 @@ def test_words_roles_and_histories_come_back(run):
 def test_a_bundle_without_any_of_it_has_no_more_than_before(tmp_path):
     tiny_bundle.write(tmp_path / "bundle")
     manifest = json.loads((tmp_path / "bundle" / MANIFEST).read_text())
-    assert not {"num_contexts", "event_words", "event_roles"} & manifest.keys()
+    assert not {"num_contexts", "event_types", "event_roles"} & manifest.keys()
     assert set(manifest["files"]) == set(FILES)
     assert json.loads((tmp_path / "bundle" / FEATURES).read_text()).keys() == {"user", "item"}
 

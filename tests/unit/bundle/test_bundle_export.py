@@ -11,10 +11,10 @@ import tiny_bundle
 import torch
 
 from twotower.bundle import layout, onnx_files
-from twotower.bundle.export import _difference, check_parity, exported_beside, is_exported
 from twotower.bundle.exported import ExportedTowers
 from twotower.bundle.layout import EXPORT_FILES, FILES, MANIFEST, WEIGHTS
 from twotower.bundle.manifest import render
+from twotower.bundle.onnx_export import _difference, check_parity, exported_beside, is_exported
 from twotower.bundle.read import read_bundle
 from twotower.config.errors import InputError
 from twotower.features.feature_table import PREFIX
@@ -54,7 +54,7 @@ def no_second_export(monkeypatch):
                 shutil.copy(written / "exported" / name, folder / name)
             return [layout.USER_TOWER, layout.ITEM_TOWER]
 
-        monkeypatch.setattr("twotower.bundle.export.write_towers", write_towers)
+        monkeypatch.setattr("twotower.bundle.onnx_export.write_towers", write_towers)
 
     return given
 
@@ -210,7 +210,7 @@ class Off(ExportedTowers):
 def test_towers_that_differ_are_not_written(run, monkeypatch, no_second_export, by):
     no_second_export(shutil.copytree(run, run.with_name("first")))
     shutil.rmtree(run / "exported")
-    monkeypatch.setattr("twotower.bundle.export.ExportedTowers", type("Wrong", (Off,), {"by": by}))
+    monkeypatch.setattr("twotower.bundle.onnx_export.ExportedTowers", type("Wrong", (Off,), {"by": by}))
     refused(
         lambda: exported_beside(run),
         "differ from the trained ones",
@@ -240,7 +240,7 @@ def test_differences_of_large_numbers_are_told_in_their_units(expected, found, d
 
 
 def test_a_run_a_bundle_and_an_export_lead_to_one_export_made_once(run, monkeypatch):
-    monkeypatch.setattr("twotower.bundle.export._export", lambda *_: pytest.fail("exported again"))
+    monkeypatch.setattr("twotower.bundle.onnx_export._export", lambda *_: pytest.fail("exported again"))
     for folder in (run, run / "bundle", run / "exported"):
         assert exported_beside(folder) == run / "exported"
     assert is_exported(run)
@@ -269,7 +269,7 @@ def test_who_is_second_finds_the_export_of_the_first(run, monkeypatch, no_second
         shutil.copytree(first / "exported", run / "exported")
         return {}
 
-    monkeypatch.setattr("twotower.bundle.export.check_parity", meanwhile)
+    monkeypatch.setattr("twotower.bundle.onnx_export.check_parity", meanwhile)
     assert exported_beside(run) == run / "exported"
     assert "largest_difference" in read_bundle(run / "exported").manifest.export
     assert sorted(path.name for path in run.iterdir()) == ["bundle", "exported"]

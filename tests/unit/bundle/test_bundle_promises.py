@@ -237,7 +237,7 @@ def test_a_manifest_that_we_would_not_write_is_refused(bundle: Path, number: str
 def test_whatever_cannot_be_served_is_told_of_the_folder(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twotower.serving.retriever.Catalogue", lambda *given: 1 / 0)
+    monkeypatch.setattr("twotower.serving.retriever.LiveCatalogue", lambda *given: 1 / 0)
     with pytest.raises(InputError, match=r"bundle: cannot be served \(ZeroDivisionError"):
         Retriever.open(bundle)
 

@@ -195,7 +195,8 @@ def test_all_that_keeps_features_from_a_table_is_one_message() -> None:
         "items.csv: column 'price', item_id 'z': expected a finite number, found inf; mend the value",
         "items.csv: column 'title', item_id 'y': expected text, found nothing (NaN); mend the value, or set "
         "`missing: unknown`",
-        "items.csv: feature 'length' needs column 'length', which is missing; the columns are item_id, price, title",
+        "items.csv: feature 'length' needs column 'length', which is missing; "
+        "the columns are item_id, price, title",
         "feature 'type': this name is taken or not possible; choose another, like 'type_'",
     ]
     with pytest.raises(InputError, match=r"^5 mistakes in items.csv\n  "):

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from twotower.index.faiss_index import FaissIndex
 from twotower.index.flat_ip import FlatIP
-from twotower.index.held import Held
 from twotower.index.index import Index
 from twotower.index.ivf_flat import IVFFlat
 from twotower.index.read_write_lock import ReadWriteLock
@@ -92,8 +92,8 @@ class HaltedSearch:
 
 def test_adding_waits_for_a_search_to_end() -> None:
     index, halted = FlatIP.Config().build(), HaltedSearch()
-    index._held = Held(halted)
-    index._held.rows = np.array([0])
+    index._faiss_index = FaissIndex(halted)
+    index._faiss_index.rows = np.array([0])
     vectors = np.ones((1, 2), dtype=np.float32)
     searching = threading.Thread(target=index.search, args=(vectors, 1))
     adding = threading.Thread(target=index.add, args=(vectors, np.array([9])))

@@ -7,18 +7,18 @@ import pytest
 
 from twotower.config.errors import InputError
 from twotower.index.check import check
-from twotower.index.exact import SearchResult, Truth
+from twotower.index.faiss_index import faiss_versions
 from twotower.index.flat_ip import FlatIP
-from twotower.index.held import faiss_versions
+from twotower.index.ground_truth import GroundTruth, SearchResult
 from twotower.index.ivf_flat import IVFFlat
-from twotower.index.rehearsal import rehearse
+from twotower.index.rehearse import rehearse
 from twotower.index.tune import OperatingPoint, chosen_point, single_thread, tune
 
 ROWS = np.arange(1, 401)
 VECTORS = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
 QUERIES = np.random.default_rng(1).standard_normal((60, 8)).astype(np.float32)
 
-TRUTH = Truth.of(VECTORS, ROWS, QUERIES, 20)
+TRUTH = GroundTruth.of(VECTORS, ROWS, QUERIES, 20)
 
 
 def built(**arguments: Any) -> IVFFlat:

@@ -11,18 +11,18 @@ import pytest
 from twotower.config.errors import InputError
 from twotower.pipeline.export_live import export_live, table_paths, told
 from twotower.pipeline.live_tables import Grown
-from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, UserForgotten, UserPut
-from twotower.serving.live.store import Store
+from twotower.serving.live.change_store import ChangeStore
+from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
 
 T = 1_717_156_800  # 2024-05-31T12:00:00Z
 LOG = f"who,note,what,when\nann,x,i1,{T}\nbob,,i2,{T + 10}\nann,y,i2,{T + 20}\n"
 ITEMS = "what,name,price,tags,internal\ni1,RED CUP,1.50,home|gift,7\ni2,LAMP,2,,8\n"
 EVENTS = [
-    Event("ann", "i1", T),  # in the log
-    Event("ann", "i1", T + 60),
-    Event("cem", "i3", T + 61),
-    Event("bob", "i2", T + 10),  # in the log
-    Event("bob", "i1", T + 10),
+    EventAdded("ann", "i1", T),  # in the log
+    EventAdded("ann", "i1", T + 60),
+    EventAdded("cem", "i3", T + 61),
+    EventAdded("bob", "i2", T + 10),  # in the log
+    EventAdded("bob", "i1", T + 10),
 ]
 PUTS = [
     ItemPut("i3", {"name": "TOY, SMALL", "price": 3, "tags": ["kids", "gift"]}),
@@ -57,7 +57,7 @@ def place(tmp_path):
 
 @pytest.fixture
 def store(tmp_path):
-    with contextlib.closing(Store(tmp_path / "live.sqlite")) as kept:
+    with contextlib.closing(ChangeStore(tmp_path / "live.sqlite")) as kept:
         kept.commit([*PUTS, *EVENTS, ItemRemoved("i1")])
     return tmp_path / "live.sqlite"
 
@@ -85,12 +85,12 @@ def test_three_nights_lose_nothing_and_double_nothing(place, store):
         f"1 as they were; of removed items 1 stay in the table  {place / 'night-1'}"
     )
     assert json.loads((place / "night-1" / "exported.json").read_text())["events_added"] == 3
-    with contextlib.closing(Store(store)) as running:  # which the service has open
-        running.commit([Event("dan", "i2", T + 99), ItemPut("i3", {"name": "TOY", "price": 4})])
+    with contextlib.closing(ChangeStore(store)) as running:  # which the service has open
+        running.commit([EventAdded("dan", "i2", T + 99), ItemPut("i3", {"name": "TOY", "price": 4})])
         paths = {"interactions": str(place / "night-1" / "interactions.csv")}
         paths["items"] = str(place / "night-1" / "items.csv")
         second = export_live(settings(place), store, place / "night-2", paths, {})
-        running.commit([Event("dan", "i2", T + 100)])  # and goes on to write to
+        running.commit([EventAdded("dan", "i2", T + 100)])  # and goes on to write to
     assert (second.rows_before, second.events, second.events_there, second.events_added) == (6, 6, 5, 1)
     assert lines(place / "night-2" / "interactions.csv")[-1] == f"dan,,i2,{T + 99}"
     assert lines(place / "night-2" / "items.csv")[-1] == "i3,TOY,4,,"
@@ -112,7 +112,7 @@ def test_three_nights_lose_nothing_and_double_nothing(place, store):
 
 def test_profiles_are_rows_of_the_users(place):
     (place / "users.csv").write_text("who,age,city\nann,30,ROME\nbob,,\n")
-    with contextlib.closing(Store(place / "live.sqlite")) as kept:
+    with contextlib.closing(ChangeStore(place / "live.sqlite")) as kept:
         profiles = {"ann": {"age": 31, "city": "ROME"}, "eve": {"city": "BONN"}, "bob": {}, "fay": {"age": 1}}
         kept.commit([UserPut(user, profile) for user, profile in profiles.items()])
         kept.commit([UserForgotten("fay")])
@@ -184,9 +184,11 @@ def test_the_word_of_an_event_is_its_own(place, tmp_path):
     roles = {"buy": {"role": "positive"}, "view": {"role": "history"}, "cart": {"role": "negative"}}
     chosen = settings(place, event_column="action", events=roles)
     store = tmp_path / "words.db"
-    with contextlib.closing(Store(store)) as words:
-        words.commit([Event("ann", "i1", T, word) for word in ("buy", "cart", None)])  # buy is in the log
-        words.commit([Event("ann", "i1", T + 9, word) for word in ("view", "cart", None)])
+    with contextlib.closing(ChangeStore(store)) as words:
+        words.commit(
+            [EventAdded("ann", "i1", T, word) for word in ("buy", "cart", None)]
+        )  # buy is in the log
+        words.commit([EventAdded("ann", "i1", T + 9, word) for word in ("view", "cart", None)])
     both = roles | {"view": {"role": "positive"}}
     with pytest.raises(InputError, match=r"fill.action: the log has this column"):
         export_live(settings(place, event_column="action", events=both), store, place / "no", {}, {})
@@ -250,8 +252,8 @@ def test_mistakes_are_told_and_nothing_is_left(place, store):
 def test_words_that_the_log_keeps_as_numbers_are_written_as_such(place, tmp_path):
     log = pd.DataFrame({"who": ["ann"], "what": ["i1"], "when": [T], "action": [1]})
     log.to_parquet(place / "LOG.PARQUET")
-    with contextlib.closing(Store(tmp_path / "words.sqlite")) as kept:
-        kept.commit([Event("bob", "i1", T + 1, "2"), Event("bob", "i2", T + 2)])
+    with contextlib.closing(ChangeStore(tmp_path / "words.sqlite")) as kept:
+        kept.commit([EventAdded("bob", "i1", T + 1, "2"), EventAdded("bob", "i2", T + 2)])
     data = {"interactions_path": str(place / "LOG.PARQUET"), "event_column": "action"}
     events = {"1": {"role": "positive"}, "2": {"role": "history"}}
     export_live(settings(place, **data, events=events), tmp_path / "words.sqlite", place / "night", {}, {})
@@ -262,7 +264,7 @@ def test_a_live_value_that_does_not_fit_is_told(place, tmp_path):
     pd.DataFrame({"what": ["i1", "i2"], "name": ["a", "b"], "price": [1, 2]}).to_parquet(
         place / "items.parquet"
     )
-    with contextlib.closing(Store(tmp_path / "odd.sqlite")) as kept:
+    with contextlib.closing(ChangeStore(tmp_path / "odd.sqlite")) as kept:
         kept.commit([ItemPut("i1", {"name": "a", "price": "cheap"})])
     data = {"items_path": str(place / "items.parquet"), "item_features": ["name", "price"]}
     with pytest.raises(InputError, match="a live value does not fit its column's type"):

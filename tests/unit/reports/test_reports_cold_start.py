@@ -9,12 +9,11 @@ import pytest
 import yaml
 from rich.console import Console
 
-from twotower.reports.compare.build import compare
-from twotower.reports.compare.columns import figures_of, names_of
-from twotower.reports.compare.comparison import Options
-from twotower.reports.compare.entries import known_key, label, validation_key
-from twotower.reports.compare.export import as_csv, as_json
-from twotower.reports.compare.record import read_run
+from twotower.reports.compare.comparison import compare
+from twotower.reports.compare.figure_names import find_figure, heading, validation_key
+from twotower.reports.compare.output_forms import as_csv, as_json
+from twotower.reports.compare.run_frame import figures_in, read_runs
+from twotower.reports.compare.text_columns import figure_columns, name_column
 from twotower.reports.console.run_tables import cold_start_table
 from twotower.runs.result import Result
 
@@ -60,25 +59,28 @@ def test_figures_have_one_key_each() -> None:
     "damaged", [{"model": 3}, {"model": {"cold": None}}, {"model": {"cold": {"x": "y"}}}]
 )
 def test_damaged_parts_are_no_figures(tmp_path: Path, damaged: Any) -> None:
-    run = read_run(write(tmp_path / "run", cold_start=damaged))
-    assert run.state == "ok"
-    assert not any(key.startswith("cold_start/") for key in run.figures)
-    assert read_run(write(tmp_path / "other", cold_start=[1])).state == "damaged"
+    folders = [write(tmp_path / "run", cold_start=damaged), write(tmp_path / "other", cold_start=[1])]
+    runs, _ = read_runs(folders)
+    assert list(runs["state"]) == ["ok", "damaged"]
+    assert not any(key.startswith("cold_start/") for key in figures_in(runs))
 
 
 def test_names_of_figures(tmp_path: Path) -> None:
     key = "cold_start/model/cold/recall_at_20"
-    assert label(key) == "cold recall@20"
-    assert label("cold_start/random/all/recall_at_20") == "random all recall@20"
-    assert known_key("model/cold/recall@20", "metric", [read_run(write(tmp_path / "run"))]) == key
+    assert heading(key) == "cold recall@20"
+    assert heading("cold_start/random/all/recall_at_20") == "random all recall@20"
+    assert (
+        find_figure("model/cold/recall@20", "metric", figures_in(read_runs([write(tmp_path / "run")])[0]))
+        == key
+    )
     # It is of the test split, so it must not choose the baseline.
     assert validation_key(key) == "valid/recall_at_20"
 
 
 def test_columns_are_there_where_any_run_has_them(tmp_path: Path) -> None:
     runs = [write(tmp_path / "cold"), write(tmp_path / "plain", cold_start=None)]
-    report = compare(runs, Options(tests=False))
-    names, columns = names_of(report), figures_of(report)
+    report = compare(runs, tests=False)
+    names, columns = name_column(report), figure_columns(report)
     at = [column.heading for column in columns].index("cold recall@20")
     named = ["cold", "warm", "all", "content cold", "random cold"]
     assert [column.heading for column in columns[at : at + 5]] == [f"{name} recall@20" for name in named]
@@ -87,8 +89,8 @@ def test_columns_are_there_where_any_run_has_them(tmp_path: Path) -> None:
     assert "cold_start/content/cold/recall_at_20" in as_csv(report).splitlines()[0]
     by_name = {row["name"]: row["figures"] for row in json.loads(as_json(report))["rows"]}
     assert by_name["cold"]["cold_start/content/warm/recall_at_10"] == pytest.approx(1.02)
-    assert compare(runs[1:], Options(tests=False)).columns == ["valid/recall_at_20"]
-    asked = compare(runs, Options(metric="test/recall_at_10", tests=False))
+    assert compare(runs[1:], tests=False).columns == ["valid/recall_at_20"]
+    asked = compare(runs, metric="test/recall_at_10", tests=False)
     assert asked.columns[0] == "cold_start/model/cold/recall_at_10"
 
 

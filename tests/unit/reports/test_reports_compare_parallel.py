@@ -4,19 +4,19 @@ import math
 
 import pytest
 
-from twotower.reports.compare.parallel import _axis_label, _setting_axis
+from twotower.reports.compare.parallel_axes import axis_label, setting_axis
 
 
 def test_few_values_stand_at_equal_distances_in_their_order() -> None:
-    axis = _setting_axis("embedding_dim", ["64", "1024", "–", "32"])
+    axis = setting_axis("embedding_dim", ["64", "1024", "–", "32"])
     assert axis is not None
     assert axis["values"] == [1, 2, 3, 0]
     assert axis["ticktext"] == ["32", "64", "1024", "–"]
-    assert _setting_axis("embedding_dim", ["64", "64"]) is None
+    assert setting_axis("embedding_dim", ["64", "64"]) is None
 
 
 def test_many_numbers_stand_where_they_belong() -> None:
-    axis = _setting_axis("history.power", [str(number / 8) for number in range(9)])
+    axis = setting_axis("history.power", [str(number / 8) for number in range(9)])
     assert axis is not None
     assert axis["values"] == [number / 8 for number in range(9)]
     assert axis["ticktext"] == ["0", "0.25", "0.5", "0.75", "1"]
@@ -24,7 +24,7 @@ def test_many_numbers_stand_where_they_belong() -> None:
 
 def test_a_wide_range_is_logarithmic_and_a_run_without_the_setting_stands_below() -> None:
     rates = ["–", *(f"1e-{power}" for power in range(8))]
-    axis = _setting_axis("optimizer.learning_rate", rates)
+    axis = setting_axis("optimizer.learning_rate", rates)
     assert axis is not None
     assert axis["values"] == pytest.approx([-8.75, *(-power for power in range(8))])
     assert axis["tickvals"] == pytest.approx([-8.75, -7, -5.25, -3.5, -1.75, 0])
@@ -34,7 +34,7 @@ def test_a_wide_range_is_logarithmic_and_a_run_without_the_setting_stands_below(
 
 def test_many_texts_have_an_axis_too_on_which_some_are_written() -> None:
     texts = [f"[{number}, 64]" for number in range(10, 35)]
-    axis = _setting_axis("user_tower.widths", [*texts, "inf"])
+    axis = setting_axis("user_tower.widths", [*texts, "inf"])
     assert axis is not None
     assert sorted(axis["values"]) == list(range(26))
     assert axis["ticktext"] == sorted([*texts, "inf"])[::3]
@@ -42,6 +42,6 @@ def test_many_texts_have_an_axis_too_on_which_some_are_written() -> None:
 
 
 def test_a_long_name_is_broken_behind_its_words_and_stays_whole() -> None:
-    assert _axis_label("history.power") == "history.power"
-    lines = _axis_label("objective.recency_half_life_days").split("<br>")
+    assert axis_label("history.power") == "history.power"
+    lines = axis_label("objective.recency_half_life_days").split("<br>")
     assert lines == ["objective.", "recency_half_", "life_days"]

@@ -8,32 +8,19 @@ import pytest
 import yaml
 
 from twotower.config.errors import InputError
-from twotower.reports.compare.comparison import differing_keys, telling_keys
-from twotower.reports.compare.entries import (
-    Entry,
-    by_configuration,
-    column_of,
-    configuration_entries,
-    default_metric,
-    known_key,
-    label,
+from twotower.reports.compare.comparison import compare
+from twotower.reports.compare.comparison_notes import main_keys
+from twotower.reports.compare.figure_names import (
+    find_figure,
+    format_figure,
+    heading,
+    per_user_column,
     validation_key,
-    written,
 )
-from twotower.reports.compare.paired import luck, spreads
-from twotower.reports.compare.per_user import UnpairedError, other_users, read_values
-from twotower.reports.compare.record import (
-    NOTHING,
-    RunRecord,
-    display_names,
-    largest_group,
-    other_data,
-    read_run,
-    run_folders,
-)
+from twotower.reports.compare.per_user import UnpairedError, other_users, read_column
+from twotower.reports.compare.run_frame import figures_in, read_runs, run_folders, setting_text
 from twotower.runs.directions import higher_is_better
 from twotower.runs.result import Result
-from twotower.runs.result_parts import Data
 
 RESULT: dict[str, Any] = {
     "status": "ok",
@@ -48,22 +35,6 @@ def make_run(folder: Path, result: object = None, **settings: Any) -> Path:
     if result is not None:
         (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
     return folder
-
-
-def record(
-    name: str,
-    value: float = 0.5,
-    *,
-    data: str = "d",
-    seen: bool = True,
-    overrides: list[str] = [],  # noqa: B006
-    **settings: Any,
-) -> RunRecord:
-    of_data = Data(fingerprint=data, audit={"seen_filter": seen})
-    result = Result(status="ok", data=of_data, seed=settings.get("seed", 1), overrides=overrides)
-    configuration = str(sorted((key, each) for key, each in settings.items() if key != "seed"))
-    figures = {"test/recall_at_20": value}
-    return RunRecord(Path(name), settings, result, "ok", "", configuration, figures)
 
 
 def test_runs_are_found_below_folders_but_not_inside_runs_bundles_or_hidden_folders(tmp_path: Path) -> None:
@@ -113,17 +84,17 @@ def test_a_bundle_or_a_stray_file_is_no_run(tmp_path: Path) -> None:
     ],
 )
 def test_the_state_of_a_run(tmp_path: Path, result: object, state: str, problem: str) -> None:
-    found = read_run(make_run(tmp_path / "run", result))
-    assert (found.state, found.problem) == (state, problem)
+    runs, _ = read_runs([make_run(tmp_path / "run", result)])
+    assert (runs["state"][0], runs["problem"][0]) == (state, problem)
 
 
 def test_numbers_that_no_file_can_hold(tmp_path: Path) -> None:
     run = make_run(
         tmp_path / "run", RESULT | {"metrics": {"test/a": 0.5, "test/b": float("nan")}}, limit=float("inf")
     )
-    found = read_run(run)
-    assert set(found.figures) == {"test/a", "test_exact/a", "index/bytes_per_item"}
-    assert found.settings["limit"] == "inf"
+    found, _ = read_runs([run])
+    assert set(figures_in(found)) == {"test/a", "test_exact/a", "index/bytes_per_item"}
+    assert found["settings.limit"][0] == "inf"
 
 
 def test_figures_have_their_group_and_are_numbers() -> None:
@@ -136,65 +107,66 @@ def test_figures_have_their_group_and_are_numbers() -> None:
     assert served.figures()["test_exact/recall_at_20"] == 0.5
 
 
-def test_runs_are_of_one_configuration_if_only_the_seed_and_the_name_differ(tmp_path: Path) -> None:
+def result_of(value: float, seen: bool = True, data: str = "d", **more: Any) -> dict[str, Any]:
+    metrics = {"test/recall_at_20": value, "valid/recall_at_20": value}
+    return {
+        "status": "ok",
+        "metrics": metrics,
+        "data": {"fingerprint": data, "audit": {"seen_filter": seen}},
+    } | more
+
+
+def test_a_configuration_is_its_settings_without_seed_and_name(tmp_path: Path) -> None:
+    """A run that has not ended joins its configuration and is not in the mean."""
     runs = [
-        read_run(make_run(tmp_path / "1", RESULT, seed=1, loss="a", name="x")),
-        read_run(make_run(tmp_path / "2", RESULT, seed=2, loss="a", name="y", output_root="there")),
-        read_run(make_run(tmp_path / "3", RESULT, seed=1, loss="b")),
+        make_run(tmp_path / "1", result_of(0.25), seed=1, loss="a", name="x"),
+        make_run(tmp_path / "2", result_of(0.75), seed=2, loss="a", name="y", output_root="there"),
+        make_run(tmp_path / "3", None, seed=3, loss="a"),
+        make_run(tmp_path / "4", result_of(0.125), seed=1, loss="b"),
     ]
-    assert [len(group) for group in by_configuration(runs)] == [2, 1]
+    found = compare(runs, by="configuration", tests=False)
+    assert list(found.rows["name"]) == ["1 (2 seeds)", "4"]
+    assert list(found.rows["seeds"]) == [(1, 2), (1,)]
+    assert list(found.rows["test/recall_at_20"]) == [0.5, 0.125]
+    assert found.keys == ["loss"]
+    assert "3: has not ended; not in the mean of 1 (2 seeds)" in found.notes
+    spread = found.rows.loc[0, ["seed_mean", "seed_sd", "num_seeds"]]
+    assert list(spread) == pytest.approx([0.5, 0.125**0.5, 2])
 
 
-def test_a_run_that_goes_on_joins_its_configuration_and_is_not_in_the_mean(tmp_path: Path) -> None:
+def test_names_are_the_paths_below_the_shared_folder(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path / name) for name in ("a/1", "a/2", "b/1")]
+    assert list(read_runs(folders)[0]["name"]) == ["a/1", "a/2", "b/1"]
+    assert list(read_runs(folders[:1])[0]["name"]) == ["1"]
+
+
+def test_settings_that_differ_are_sorted_by_importance(tmp_path: Path) -> None:
+    typed = result_of(0.5, overrides=["embedding_dim=32"])
     runs = [
-        read_run(make_run(tmp_path / "1", RESULT, seed=1)),
-        read_run(make_run(tmp_path / "2", RESULT | {"metrics": {"test/recall_at_20": 0.75}}, seed=2)),
-        read_run(make_run(tmp_path / "3", None, seed=3)),
+        make_run(tmp_path / "1", typed, index="Flat", embedding_dim=32, console="rich", metrics={"x": 1}),
+        make_run(tmp_path / "2", result_of(0.5), seed=2, index="IVF", embedding_dim=32, nlist=8),
+        make_run(tmp_path / "3", result_of(0.5), seed=3, index="IVF", embedding_dim=64, nlist=9),
     ]
-    entries, notes = configuration_entries(runs, display_names(runs))
-    assert [(entry.name, entry.seeds) for entry in entries] == [("1 (2 seeds)", [1, 2])]
-    assert entries[0].figures["test/recall_at_20"] == 0.5
-    assert notes == ["3: has not ended; not in the mean of 1 (2 seeds)"]
-
-
-def test_names_are_what_is_below_the_folder_of_all() -> None:
-    names = display_names([record("/o/a/1"), record("/o/a/2"), record("/o/b/1")])
-    assert list(names.values()) == ["a/1", "a/2", "b/1"]
-    assert list(display_names([record("/o/a/1")]).values()) == ["1"]
-
-
-def test_settings_that_differ_come_in_telling_order() -> None:
-    runs = [
-        record(
-            "1",
-            overrides=["embedding_dim=32"],
-            seed=1,
-            index="Flat",
-            embedding_dim=32,
-            console="rich",
-            **{"metrics.x": 1},
-        ),
-        record("2", seed=2, index="IVF", **{"index.nlist": 8}, embedding_dim=32),
-        record("3", seed=3, index="IVF", **{"index.nlist": 9}, embedding_dim=64),
-    ]
-    assert differing_keys(runs)[:3] == ["embedding_dim", "index", "index.nlist"]
-    # What only changes the measuring comes late; what only changes the console is left out.
-    assert differing_keys(runs)[3:] == ["metrics.x", "seed"]
-    # `index.nlist` settles `index`, not the other way round, so both are told here.
-    assert telling_keys(["index", "index.nlist"], runs) == ["index", "index.nlist"]
-    assert telling_keys(["index.nlist", "index"], runs) == ["index.nlist"]
-    assert telling_keys(["index", "metrics.x"], runs, most=1) == ["index"]
-    # What was varied is told however many there are, and though another key settles it.
-    assert telling_keys(["index", "index.nlist", "embedding_dim"], runs, most=0) == ["embedding_dim"]
+    found = compare(runs, tests=False)
+    # What only changes the evaluation comes late; what only changes the console is left out.
+    assert found.keys == ["embedding_dim", "nlist", "index", "metrics.x", "seed"]
+    # A typed key is always shown; of the others, `nlist` determines `index`.
+    assert main_keys(found) == ["embedding_dim", "nlist"]
+    assert main_keys(found, most=0) == ["embedding_dim"]
 
 
 def test_settings_as_text() -> None:
-    run = RunRecord(Path("a"), {"a": True, "b": 1e-05, "c": 0.1, "d": 3}, NOTHING, "ok")
-    assert [run.shown(key) for key in "abcde"] == ["true", "1e-05", "0.1", "3", "–"]
+    assert [setting_text(value) for value in (True, 1e-05, 0.1, 3, None)] == [
+        "true",
+        "1e-05",
+        "0.1",
+        "3",
+        "–",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("key", "higher", "column", "valid", "heading"),
+    ("key", "higher", "column", "valid", "title"),
     [
         ("test/recall_at_20", True, "recall_at_20", "valid/recall_at_20", "recall@20"),
         ("test/gini_at_20", False, "gini_at_20", "valid/gini_at_20", "gini@20"),
@@ -208,80 +180,61 @@ def test_settings_as_text() -> None:
         ("test/novelty_at_20", None, "novelty_at_20", "valid/novelty_at_20", "novelty@20"),
     ],
 )
-def test_what_a_figure_is(
-    key: str, higher: bool | None, column: str | None, valid: str, heading: str
-) -> None:
-    assert (higher_is_better(key), column_of(key), validation_key(key), label(key)) == (
-        higher,
-        column,
-        valid,
-        heading,
-    )
+def test_what_a_figure_is(key: str, higher: bool | None, column: str | None, valid: str, title: str) -> None:
+    assert (higher_is_better(key), per_user_column(key), validation_key(key)) == (higher, column, valid)
+    assert heading(key) == title
 
 
-def test_figures_are_found_by_short_names() -> None:
-    runs = [RunRecord(Path("a"), {}, NOTHING, "ok", figures=Result(**RESULT).figures())]
-    assert known_key("recall@20", "metric", runs) == "test/recall_at_20"
-    assert known_key("bytes_per_item", "metric", runs) == "index/bytes_per_item"
+def test_figures_have_short_names() -> None:
+    known = list(Result(**RESULT).figures())
+    assert find_figure("recall@20", "metric", known) == "test/recall_at_20"
+    assert find_figure("bytes_per_item", "metric", known) == "index/bytes_per_item"
     with pytest.raises(InputError, match="did you mean 'index/bytes_per_item'"):
-        known_key("index/byte_per_item", "metric", runs)
+        find_figure("index/byte_per_item", "metric", known)
     with pytest.raises(InputError, match="none of these runs has ended"):
-        known_key("recall@20", "metric", [RunRecord(Path("a"), {}, NOTHING, "failed")])
-    assert default_metric(runs) == "test/recall_at_20"
+        find_figure("recall@20", "metric", [])
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.12345, "0.1235"), (264.0, "264.0"), (1234567.0, "1,234,567"), (None, "")]
 )
 def test_figures_as_text(value: float | None, text: str) -> None:
-    assert written("test/recall_at_20", value) == text
-    assert written("index/latency_ms_p50", 0.0625) == "0.062"
+    assert format_figure("test/recall_at_20", value) == text
+    assert format_figure("index/latency_ms_p50", 0.0625) == "0.062"
 
 
-def test_what_other_data_is_said_to_be() -> None:
-    one = record("1", **{"split.test": 28})
-    assert other_data(one, record("2", **{"split.test": 28})) == ""
-    assert (
-        other_data(one, record("2", data="e", **{"split.test": 14}))
-        == "other split: split.test 28 against 14"
-    )
-    same_settings = record("2", data="e", **{"split.test": 28})
-    assert "other data" in other_data(record("1", **{"split.test": 28}), same_settings)
-    assert "seen items are filtered in one" in other_data(one, record("2", seen=False))
-    nameless = RunRecord(Path("3"), {}, Result(status="ok"), "ok")
-    assert "does not say which data" in other_data(one, nameless)
-    assert largest_group([record("1", data="e"), one, record("2")]) == [one, record("2")]
-    assert largest_group([nameless]) == []
+def test_runs_on_other_data_are_not_comparable(tmp_path: Path) -> None:
+    base = result_of(0.5)
+    runs = {
+        "base": make_run(tmp_path / "base", base, split={"test": 28}),
+        "same": make_run(tmp_path / "same", result_of(0.25), split={"test": 28}, loss="b"),
+        "split": make_run(tmp_path / "split", result_of(0.25, data="e"), split={"test": 14}),
+        "content": make_run(tmp_path / "content", result_of(0.25, data="f"), split={"test": 28}),
+        "seen": make_run(tmp_path / "seen", result_of(0.25, seen=False), split={"test": 28}),
+        "unknown": make_run(tmp_path / "unknown", {"status": "ok", "metrics": base["metrics"]}),
+    }
+    rows = compare(list(runs.values()), baseline="base", tests=False).rows.set_index("name")
+    assert rows["verdict"]["same"] == ""
+    assert rows["reason"]["split"] == "other split: split.test 14 against 28"
+    assert rows["reason"]["content"] == "other data: its content has changed"
+    assert "seen items are filtered in one" in rows["reason"]["seen"]
+    assert "does not say which data" in rows["reason"]["unknown"]
+    others = ["split", "content", "seen", "unknown"]
+    assert set(rows["verdict"][others]) == {"not comparable"}
+    # Without a name the baseline is one of the largest group.
+    assert compare(list(runs.values()), tests=False).rows["name"][0] == "base"
 
 
-def test_spread_over_seeds_by_hand() -> None:
-    runs = [record(f"{seed}", value, seed=seed) for seed, value in enumerate((0.1, 0.2, 0.3))]
-    runs += [record("x", 0.5, loss="b", seed=1), record("y", 0.9, loss="b", seed=1)]
-    found = spreads(runs, "test/recall_at_20")
-    assert len(found) == 1
-    spread = next(iter(found.values()))
-    assert (spread.mean, spread.sd, spread.num_seeds) == pytest.approx((0.2, 0.1, 3))
-    pooled = luck([spread, spread])
-    assert pooled is not None
-    assert (pooled.sd, pooled.num_seeds, pooled.reach) == pytest.approx((0.1, 3, 2 * 2**0.5 * 0.1))
-    assert luck([]) is None
-
-
-def entry_of(folder: Path) -> Entry:
-    return Entry(folder.name, "run", (RunRecord(folder, {}, NOTHING, "ok"),), {})
-
-
-def write_users(folder: Path, users: object, values: object) -> Entry:
-    folder.mkdir(parents=True)
-    pd.DataFrame({"user_id": users, "recall": values}).to_parquet(folder / "per_user.parquet", index=False)
-    return entry_of(folder)
+def write_users(path: Path, users: object, values: object) -> Path:
+    pd.DataFrame({"user_id": users, "recall": values}).to_parquet(path, index=False)
+    return path
 
 
 def test_values_are_read_in_the_order_of_their_users(tmp_path: Path) -> None:
-    table = read_values(write_users(tmp_path / "a", [3, 1, 2], [0.3, 0.1, 0.2]), "recall")
-    assert (table.users.tolist(), table.values.tolist()) == ([1, 2, 3], [[0.1, 0.2, 0.3]])
-    table = read_values(write_users(tmp_path / "b", ["y", "x"], [1, 0]), "recall")
-    assert (table.users.tolist(), table.values.tolist()) == (["x", "y"], [[0.0, 1.0]])
+    users, values = read_column(write_users(tmp_path / "a", [3, 1, 2], [0.3, 0.1, 0.2]), "recall")
+    assert (users.tolist(), values.tolist()) == ([1, 2, 3], [0.1, 0.2, 0.3])
+    users, values = read_column(write_users(tmp_path / "b", ["y", "x"], [1, 0]), "recall")
+    assert (users.tolist(), values.tolist()) == (["x", "y"], [0.0, 1.0])
 
 
 @pytest.mark.parametrize(
@@ -295,18 +248,18 @@ def test_values_are_read_in_the_order_of_their_users(tmp_path: Path) -> None:
 )
 def test_values_that_cannot_be_paired(tmp_path: Path, users: list[int], values: list[Any], told: str) -> None:
     with pytest.raises(UnpairedError, match=told):
-        read_values(write_users(tmp_path / "a", users, values), "recall")
+        read_column(write_users(tmp_path / "a", users, values), "recall")
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    entry = write_users(tmp_path / "a", [1], [0.5])
+    path = write_users(tmp_path / "per_user.parquet", [1], [0.5])
     with pytest.raises(UnpairedError, match=r"per_user\.parquet has no column ndcg"):
-        read_values(entry, "ndcg")
-    with pytest.raises(UnpairedError, match=r"it has no per_user\.parquet"):
-        read_values(entry_of(tmp_path), "recall")
-    (tmp_path / "a" / "per_user.parquet").write_bytes(b"PAR1")
+        read_column(path, "ndcg")
+    with pytest.raises(UnpairedError, match="it has no other"):
+        read_column(tmp_path / "other", "recall")
+    path.write_bytes(b"PAR1")
     with pytest.raises(UnpairedError, match=r"per_user\.parquet is damaged"):
-        read_values(entry, "recall")
+        read_column(path, "recall")
 
 
 def test_how_users_differ() -> None:

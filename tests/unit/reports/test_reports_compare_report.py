@@ -4,7 +4,6 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,70 +13,19 @@ import pytest
 import yaml
 
 from twotower.config.errors import InputError
-from twotower.reports.compare.build import compare
 from twotower.reports.compare.command import WORDS, run_command, split_words
-from twotower.reports.compare.comparison import Options
-from twotower.reports.compare.entries import Entry, best_by_validation
-from twotower.reports.compare.export import as_csv, as_json, as_markdown
-from twotower.reports.compare.judge import PairedTest, judged
+from twotower.reports.compare.comparison import Comparison, compare
+from twotower.reports.compare.output_forms import as_csv, as_json, as_markdown
 from twotower.reports.compare.page import as_html, curve_table
 from twotower.reports.compare.page_data import curves, page_data
-from twotower.reports.compare.paired import Luck
-from twotower.reports.compare.record import RunRecord
-from twotower.runs.result import Result
 
 KEY = "test/recall_at_20"
-SHOWN = PairedTest(0.01, 0.03, 0.001, 0.01, False)
-NOT_SHOWN = PairedTest(-0.01, 0.03, 0.2, 0.4, False)
+LOW = [0.125, 0.25, 0.375, 0.5, 0.125, 0.25, 0.375, 0.5]
 
 
-def entry(
-    name: str, *, configuration: str = "", seed: int = 1, kind: Any = "run", valid: float = 0.0
-) -> Entry:
-    run = RunRecord(Path(name), {}, Result(status="ok", seed=seed), "ok", configuration=configuration or name)
-    return Entry(name, kind, (run,), {KEY: 0.5, "valid/recall_at_20": valid, "index/latency_ms_p50": valid})
-
-
-@pytest.mark.parametrize(
-    ("key", "delta", "tested", "word"),
-    [
-        (KEY, 0.02, SHOWN, "better"),
-        (KEY, -0.02, SHOWN, "worse"),
-        (KEY, 0.02, NOT_SHOWN, "no difference shown"),
-        ("test/gini_at_20", 0.02, SHOWN, "worse"),
-        ("test/gini_at_20", -0.02, SHOWN, "better"),
-    ],
-)
-def test_a_verdict_knows_which_way_is_better(key: str, delta: float, tested: PairedTest, word: str) -> None:
-    assert judged(entry("a"), entry("b"), key, delta, tested, None).verdict == word
-
-
-FIRST = "test/first_place_at_20"
-
-
-@pytest.mark.parametrize(
-    ("left", "right", "words"),
-    [
-        ({"first_place": False}, {"first_place": False}, ("better", "worse")),
-        ({"first_place": True}, {"first_place": True}, ("worse", "better")),
-        ({"first_place": False}, {}, ("better", "worse")),  # the other ran before runs said it
-        ({}, {}, ("lower", "higher")),  # of a metric of somebody's own nobody knows
-        ({"first_place": None}, {"first_place": None}, ("lower", "higher")),
-        ({"first_place": False}, {"first_place": True}, ("lower", "higher")),
-    ],
-)
-def test_a_metric_of_one_s_own_is_judged_as_its_runs_say(
-    left: dict[str, Any], right: dict[str, Any], words: tuple[str, str]
-) -> None:
-    pair = [
-        replace(
-            entry(name),
-            runs=(replace(entry(name).run, result=Result(status="ok", higher_is_better=said)),),
-        )
-        for name, said in (("a", left), ("b", right))
-    ]
-    found = [judged(pair[0], pair[1], FIRST, delta, SHOWN, None).verdict for delta in (-0.02, 0.02)]
-    assert tuple(found) == words
+def verdicts(comparison: Comparison) -> dict[str, str]:
+    """The verdict of each row by name, in the order of the table."""
+    return dict(zip(comparison.rows["name"], comparison.rows["verdict"], strict=True))
 
 
 def test_what_has_no_better_way_is_shown_and_calls_nothing_better(tmp_path: Path) -> None:
@@ -92,9 +40,12 @@ def test_what_has_no_better_way_is_shown_and_calls_nothing_better(tmp_path: Path
         )
         for name, more in (("a", 0.0), ("b", 0.125))
     ]
-    report = compare(folders, Options(metric="novelty_at_20"))
-    assert [(row.entry.name, row.verdict) for row in report.rows] == [("b", "higher"), ("a", "the baseline")]
-    assert report.chosen == "the first; valid novelty@20 has no better direction, and baseline= names another"
+    report = compare(folders, metric="novelty_at_20")
+    assert list(verdicts(report).items()) == [("b", "higher"), ("a", "the baseline")]
+    assert (
+        report.baseline_reason
+        == "the first; valid novelty@20 has no better direction, and baseline= names another"
+    )
     assert any("has no better direction" in note for note in report.notes)
     assert json.loads(as_json(report))["higher_is_better"] is None
     assert "neither more nor less is better" in as_html(report)
@@ -118,55 +69,87 @@ def test_the_lowest_stands_first_and_is_the_baseline_where_lower_is_better(tmp_p
         )
         for name, more in (("a", 0.125), ("b", 0.0), ("c", 0.25))
     ]
-    report = compare(folders, Options(metric="first_place_at_20"))
-    assert [(row.entry.name, row.verdict) for row in report.rows] == [
+    report = compare(folders, metric="first_place_at_20")
+    assert list(verdicts(report).items()) == [
         ("b", "the baseline"),
         ("a", "worse"),
         ("c", "worse"),
     ]
-    assert report.chosen == "the best by valid first_place@20, not by the test split"
+    assert report.baseline_reason == "the best by valid first_place@20, not by the test split"
     assert "less is better" in as_html(report)
     table = curve_table(report, {"valid/first_place_at_20": {1: [9.0, 7.0, 8.0]}})
     assert ">7.0000<" in table
 
 
 @pytest.mark.parametrize(
-    ("seed", "tested", "word"),
+    ("recorded", "expected"),
     [
-        (2, SHOWN, "differs by seed"),
-        (2, NOT_SHOWN, "same configuration: seed only"),
-        (1, SHOWN, "differs, though repeated"),
-        (1, NOT_SHOWN, "same configuration and seed"),
+        (({"first_place": False}, {"first_place": False}), ("better", "worse")),
+        (({"first_place": True}, {"first_place": True}), ("worse", "better")),
+        (({"first_place": False}, {}), ("better", "worse")),  # the other run does not record it
+        (({}, {}), ("lower", "higher")),
+        (({"first_place": None}, {"first_place": None}), ("lower", "higher")),
+        (({"first_place": False}, {"first_place": True}), ("lower", "higher")),
     ],
 )
-def test_seeds_of_one_configuration_are_never_better(seed: int, tested: PairedTest, word: str) -> None:
-    pair = entry("a", configuration="c"), entry("b", configuration="c", seed=seed)
-    assert judged(*pair, KEY, 0.02, tested, None).verdict == word
-
-
-def test_a_small_difference_is_said_to_be_within_the_luck_of_the_seed() -> None:
-    luck = Luck(sd=0.01, num_seeds=5, reach=0.0283)
-    found = judged(entry("a"), entry("b"), KEY, 0.02, SHOWN, luck)
-    assert (found.verdict, found.reason) == ("better", "within the luck of the seed: sd 0.0100 over 5 seeds")
-    assert judged(entry("a"), entry("b"), KEY, 0.03, SHOWN, luck).reason == ""
-    # A baseline has no seed: only one side of the difference varies, by 1 / sqrt(2) of it.
-    assert judged(entry("a"), entry("ease", kind="baseline"), KEY, 0.021, SHOWN, luck).reason == ""
-    # Where seeds were in the test, there is nothing to warn of.
-    assert judged(entry("a"), entry("b"), KEY, 0.02, replace(SHOWN, with_seeds=True), luck).reason == ""
-
-
-def test_the_baseline_is_chosen_by_validation_and_the_right_way_round() -> None:
-    entries = [entry("a", valid=0.2), entry("b", valid=0.3), entry("c", valid=0.1)]
-    best, chosen = best_by_validation(entries, KEY)
-    assert (best, chosen) == (entries[1], "the best by valid recall@20, not by the test split")
-    assert best_by_validation(entries, "index/latency_ms_p50")[0] is entries[2]
-    assert best_by_validation(entries, "test/mrr_at_20")[0] is entries[0]
-    assert best_by_validation([], KEY) == (None, "")
-    equal = [
-        replace(each, figures=dict(each.figures) | {"index/recall_at_100": recall})
-        for each, recall in ((entry("a", valid=0.2), 0.9), (entry("b", valid=0.2), 1.0))
+def test_runs_record_which_direction_of_a_metric_is_better(
+    tmp_path: Path, recorded: tuple[dict[str, Any], dict[str, Any]], expected: tuple[str, str]
+) -> None:
+    high = [value + 0.125 for value in LOW]
+    runs = [
+        write_run(tmp_path / name, values, column="first_place_at_20", loss=name, higher_is_better=known)
+        for name, values, known in (("low", LOW, recorded[0]), ("high", high, recorded[1]))
     ]
-    assert best_by_validation(equal, KEY)[0] is equal[1]
+    found = [verdicts(compare(runs, metric="first_place_at_20", baseline=name)) for name in ("high", "low")]
+    assert (found[0]["low"], found[1]["high"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("seed", "more", "expected"),
+    [
+        (2, 0.125, "differs by seed"),
+        (2, 0.0, "the same in every user"),
+        (1, 0.125, "differs, though repeated"),
+    ],
+)
+def test_seeds_of_one_configuration_are_never_better(
+    tmp_path: Path, seed: int, more: float, expected: str
+) -> None:
+    first = write_run(tmp_path / "a", LOW, valid=1.0)
+    second = write_run(tmp_path / "b", [value + more for value in LOW], seed=seed)
+    assert verdicts(compare([first, second]))["b"] == expected
+
+
+def test_a_difference_within_the_variation_over_seeds_is_marked(tmp_path: Path) -> None:
+    """The standard deviation over seeds is 0.125: single runs may differ by 0.3536, baselines by 0.25."""
+    shifts = {"x1": 0.0, "x2": 0.125, "x3": 0.25}
+    runs = [
+        write_run(tmp_path / name, [value + more for value in LOW], seed=seed, loss="x", valid=more)
+        for seed, (name, more) in enumerate(shifts.items())
+    ]
+    runs.append(write_run(tmp_path / "near", LOW, loss="near"))
+    runs.append(write_run(tmp_path / "far", [value + 0.75 for value in LOW], loss="far"))
+    found = compare(runs, baseline="x3")
+    assert found.noise == pytest.approx((0.125, 3))
+    reasons = dict(zip(found.rows["name"], found.rows["reason"], strict=True))
+    assert reasons["near"] == "within the variation over seeds: sd 0.1250 over 3 seeds"
+    assert reasons["far"] == ""
+    assert verdicts(found)["far"] == "better"
+
+
+def test_the_baseline_is_chosen_by_validation_and_the_right_way_round(tmp_path: Path) -> None:
+    def run(name: str, valid: float, latency: float, recall: float = 1.0) -> Path:
+        index = {"latency_ms_p50": latency, "recall_at_100": recall}
+        return write_run(tmp_path / name, LOW, valid=valid, loss=name, index=index)
+
+    runs = [run("a", 0.2, 3.0), run("b", 0.3, 2.0), run("c", 0.1, 1.0)]
+    best = compare(runs)
+    assert (best.baseline, best.rows["name"][0]) == (0, "b")
+    assert best.baseline_reason == "the best by valid recall@20, not by the test split"
+    fastest = compare(runs, metric="index/latency_ms_p50")
+    assert fastest.rows["name"][fastest.baseline or 0] == "c"
+    equal = compare([run("d", 0.5, 1.0, 0.9), run("e", 0.5, 1.0, 1.0)])
+    assert verdicts(equal)["e"] == "the baseline"
 
 
 def write_run(
@@ -196,17 +179,15 @@ def runs(tmp_path: Path) -> list[Path]:
 
 
 def test_a_whole_comparison_by_hand(runs: list[Path]) -> None:
-    report = compare(runs, Options())
-    assert [row.entry.name for row in report.rows] == ["b", "a", "c"]
-    assert report.baseline is report.rows[0].entry
-    assert [row.verdict for row in report.rows] == ["the baseline", "worse", "worse"]
+    report = compare(runs)
+    assert list(report.rows["name"]) == ["b", "a", "c"]
+    assert report.baseline == 0
+    assert list(report.rows["verdict"]) == ["the baseline", "worse", "worse"]
     # a and c have the same values: one test, in which 2 of 2^8 sign vectors reach the sum.
-    assert report.judgement.num_tests == 1
-    found = report.rows[1].difference
-    assert found is not None
-    assert found.tested is not None
-    assert (found.delta, found.tested.low, found.tested.high) == pytest.approx((-0.125, -0.125, -0.125))
-    assert found.tested.corrected == 2 / 2**8
+    assert report.num_tests == 1
+    found = report.rows.loc[1]
+    assert list(found[["difference", "low", "high"]]) == pytest.approx([-0.125] * 3)
+    assert found["corrected_p_value"] == 2 / 2**8
     assert report.keys == ["loss"]
 
 
@@ -219,7 +200,7 @@ def test_rows_that_serve_other_lists_are_never_the_same_in_every_user(tmp_path: 
         "other": write_run(tmp_path / "other", values, loss="c", table={"list_hash": [1, 2, 4]}),
         "unknown": write_run(tmp_path / "unknown", values, loss="d", **approximate),
     }
-    found = {row.entry.name: row.verdict for row in compare([exact, *rows.values()], Options()).rows}
+    found = verdicts(compare([exact, *rows.values()]))
     assert found == {
         "exact": "the baseline",
         "alike": "the same in every user",
@@ -237,61 +218,59 @@ def test_towers_under_other_indexes_are_tested_by_exact_search(tmp_path: Path) -
         tmp_path / "codes", low, loss="y", table={"test_exact/recall_at_20": high}, metrics=metrics
     )
     runs = [write_run(tmp_path / "exact", low, valid=0.75), codes]
-    served, exact = (
-        compare(runs, Options(metric=metric)).rows for metric in (None, "test_exact/recall_at_20")
-    )
-    assert {row.entry.name: row.value for row in served} == {"exact": 0.3125, "codes": 0.3125}
-    assert [(row.entry.name, row.verdict) for row in exact] == [
+    served, exact = (compare(runs, metric=metric) for metric in (None, "test_exact/recall_at_20"))
+    assert list(served.rows[KEY]) == [0.3125, 0.3125]
+    assert list(verdicts(exact).items()) == [
         ("exact", "the baseline"),
         ("codes", "better"),
     ]
 
 
 def test_metrics_of_the_whole_catalogue_have_no_test(runs: list[Path]) -> None:
-    report = compare(runs, Options(metric="coverage_at_20"))
-    assert report.judgement.num_tests == 0
-    assert {row.reason for row in report.rows if row.difference} == {
+    report = compare(runs, metric="coverage_at_20")
+    assert report.num_tests == 0
+    assert set(report.rows["reason"][report.rows["difference"].notna()]) == {
         "per_user.parquet has no column coverage_at_20; a figure of the whole catalogue has none"
     }
-    report = compare(runs, Options(metric="valid/recall_at_20"))
+    report = compare(runs, metric="valid/recall_at_20")
     assert "valid/recall_at_20 is no mean over users of the test split" in report.notes[0]
-    assert report.rows[1].verdict == ""
+    assert report.rows["verdict"][1] == ""
 
 
 def test_values_that_are_of_another_evaluation_are_not_used(runs: list[Path]) -> None:
     table = pd.DataFrame({"user_id": range(8), "recall_at_20": [0.9] * 8})
     table.to_parquet(runs[0] / "per_user.parquet", index=False)
-    row = next(row for row in compare(runs, Options()).rows if row.entry.name == "a")
-    assert row.verdict == "not tested"
-    assert row.reason == f"its per-user values do not average to its {KEY}"
+    row = compare(runs).rows.set_index("name").loc["a"]
+    assert row["verdict"] == "not tested"
+    assert row["reason"] == f"its per-user values do not average to its {KEY}"
 
 
 def test_runs_none_of_which_ended_are_still_shown(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a", [0.5])
     (run / "result.json").unlink()
-    report = compare([run], Options())
-    assert [row.verdict for row in report.rows] == ["has not ended"]
+    report = compare([run])
+    assert list(report.rows["verdict"]) == ["has not ended"]
     assert report.baseline is None
 
 
 def test_what_is_damaged_is_told_at_length_once(runs: list[Path]) -> None:
     (runs[0] / "result.json").write_text("{", encoding="utf-8")
-    report = compare(runs, Options())
-    row = next(row for row in report.rows if row.entry.name == "a")
+    report = compare(runs)
+    row = report.rows.set_index("name").loc["a"]
     why = "result.json is damaged: Expecting property name"
-    assert row.verdict == "damaged"
-    assert row.reason.startswith(why)  # for programs
+    assert row["verdict"] == "damaged"
+    assert row["reason"].startswith(why)  # for programs
     for text in (as_markdown(report), as_html(report)):
         assert text.count(why) == 1
     assert [note for note in report.notes if why in note] == [
-        f"{runs[0]}: {row.reason}; shown without figures",
+        f"{runs[0]}: {row['reason']}; shown without figures",
     ]
 
 
 def test_files_hold_names_that_look_like_markup(runs: list[Path]) -> None:
-    report = compare(runs, Options(pairs=True))
+    report = compare(runs, pairs=True)
     rows = list(csv.DictReader(io.StringIO(as_csv(report))))
-    assert [row["loss"] for row in rows] == ["y", "<i>|x", "z"]
+    assert [row["settings.loss"] for row in rows] == ["y", "<i>|x", "z"]
     assert "&lt;i>\\|x" in as_markdown(report)
     content = json.loads(as_json(report))
     assert [pair["verdict"] for pair in content["pairs"]] == ["better", "better", "the same in every user"]
@@ -302,15 +281,15 @@ def test_a_spreadsheet_runs_no_cell_of_the_csv(tmp_path: Path, text: str) -> Non
     folders = [write_run(tmp_path / name, [0.5, 0.25]) for name in "abc"]
     for folder, rate in zip(folders, (-0.1, 2.5, 2.5), strict=True):
         (folder / "config.yaml").write_text(yaml.safe_dump({"note": text, "rate": rate}))
-    rows = list(csv.DictReader(io.StringIO(as_csv(compare(folders, Options())))))
+    rows = list(csv.DictReader(io.StringIO(as_csv(compare(folders)))))
     is_formula = text not in ("-0.1", "a=b")
     assert {row["note"] for row in rows} == {f"'{text}" if is_formula else text}
-    assert sorted(row["rate"] for row in rows) == ["-0.1", "2.5", "2.5"]
+    assert sorted(row["settings.rate"] for row in rows) == ["-0.1", "2.5", "2.5"]
 
 
 def test_the_page_cannot_be_broken_by_a_name(runs: list[Path], tmp_path: Path) -> None:
     named = runs[0].rename(tmp_path / "<script>alert(1)")
-    page = as_html(compare([named, *runs[1:]], Options()))
+    page = as_html(compare([named, *runs[1:]]))
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
     assert "&lt;i&gt;|x" in page
@@ -320,7 +299,7 @@ def test_a_run_that_diverged_keeps_the_curve_it_has(tmp_path: Path) -> None:
     run = write_run(
         tmp_path / "a", [0.5], curves={"valid/recall_at_20": [0.25, 0.5, np.nan], "train/loss": [np.nan]}
     )
-    report = compare([run], Options())
+    report = compare([run])
     assert curves(report) == {"valid/recall_at_20": {1: [0.25, 0.5, None]}}
     table = curve_table(report, curves(report))
     assert '<td class="number">2</td><td class="number">3</td>' in table
@@ -400,7 +379,7 @@ def test_on_a_terminal_what_differs_is_what_is_shown(
     assert "0000_lr0.0161234" not in table
     assert "0000_lr0.0161234" in below
     assert "not shown" not in below
-    told = "search tpe-sweep: 3 of 4 trials ended, the best was number 1; what mattered:"
+    told = "search tpe-sweep: 3 of 4 trials ended, the best was number 1; importance:"
     assert f"{told} optimizer.learning_rate 0.75, embedding_dim 0.25" in " ".join(below.split())
     assert "note: 0001_lr0.0322468: try 1" in below
     assert not any(len(line) > columns and " " in line.strip() for line in printed.splitlines())
@@ -416,10 +395,10 @@ def test_rows_are_sorted_by_validation_in_every_form(tmp_path: Path) -> None:
             ("c", 0.5, 0.5, {"baselines": {"ease": {KEY: 0.875}}}),
         )
     ]
-    report = compare(made, Options(with_baselines=True, tests=False))
+    report = compare(made, with_baselines=True, tests=False)
     order = ["b", "c", "a", "ease"]
-    assert [row.entry.name for row in report.rows] == order
-    assert report.baseline is report.rows[0].entry
+    assert list(report.rows["name"]) == order
+    assert report.baseline == 0
     assert [row["name"] for row in csv.DictReader(io.StringIO(as_csv(report)))] == order
     assert [row["name"] for row in json.loads(as_json(report))["rows"]] == order
     lines = as_markdown(report).splitlines()
@@ -439,11 +418,14 @@ def test_a_default_that_only_python_states_is_shown(tmp_path: Path) -> None:
     result["defaults"] = {"loss.power": 4.0, "loss.other": 7}
     (left_out / "result.json").write_text(json.dumps(result))
     (stated / "config.yaml").write_text("seed: 1\nloss: a\nloss.power: 2.0\n")
-    report = compare([stated, left_out], Options(tests=False))
+    report = compare([stated, left_out], tests=False)
     assert report.keys == ["loss.power"]  # the other one is stated nowhere
-    assert {row.entry.name: row.entry.run.shown("loss.power") for row in report.rows} == {"a": "2", "b": "4"}
+    assert dict(zip(report.rows["name"], report.rows["settings.loss.power"], strict=True)) == {
+        "a": 2.0,
+        "b": 4.0,
+    }
     (stated / "config.yaml").write_text("seed: 1\nloss: a\nloss.power: 4.0\n")
-    assert compare([stated, left_out], Options(tests=False)).keys == []
+    assert compare([stated, left_out], tests=False).keys == []
 
 
 def jobs_of(folder: Path) -> list[Path]:
@@ -496,13 +478,13 @@ def test_no_width_wraps_a_verdict_and_120_columns_have_the_bytes(
 
 def test_a_note_on_all_runs_is_said_once_and_others_stand_in_their_rows(tmp_path: Path) -> None:
     made = trials_of(tmp_path / "tpe-sweep")
-    page = as_html(compare(made, Options()))
+    page = as_html(compare(made))
     assert page.count("try 1") == 1
     assert '<small class="own">try 1</small>' in page
     for run in made:
         text = (run / "config.yaml").read_text()
         (run / "config.yaml").write_text(re.sub("try .", "quick looks", text))
-    report = compare(made, Options())
+    report = compare(made)
     assert as_html(report).count("quick looks") == as_markdown(report).count("quick looks") == 1
     assert [row["note"] for row in json.loads(as_json(report))["rows"]] == ["quick looks"] * 3
 
@@ -524,7 +506,7 @@ def test_baselines_and_pairs_are_named_where_settings_have_columns(
 
 
 def test_the_page_has_all_that_was_varied_and_cuts_no_name(tmp_path: Path) -> None:
-    report = compare(trials_of(tmp_path / "tpe-sweep"), Options())
+    report = compare(trials_of(tmp_path / "tpe-sweep"))
     data = page_data(report)
     labels = [each["label"] for each in data["parallel"]["dimensions"]]
     axes = [label.replace("<br>", "") for label in labels]

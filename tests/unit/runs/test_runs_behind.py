@@ -39,9 +39,11 @@ def test_lower_is_ahead_where_lower_is_better() -> None:
 
 
 def test_what_is_so_already_is_not_to_be_tried() -> None:
-    start = {"_target_": "twotower.training.starts.svd.Svd"}
-    lesson = "start=svd embedding_dim=128 optimizer.weight_decay=0.3"
-    known = {"start": start, "embedding_dim": 64, "optimizer": {"weight_decay": 0.3}}
+    start = {"_target_": "twotower.training.initialization.svd.Svd"}
+    lesson = "initialization=svd embedding_dim=128 optimizer.weight_decay=0.3"
+    known = {"initialization": start, "embedding_dim": 64, "optimizer": {"weight_decay": 0.3}}
     assert to_try(lesson, known) == f"{FIRST_LOOK}, or embedding_dim=128"
     assert to_try(lesson, known | {"embedding_dim": 128}) == FIRST_LOOK
-    assert to_try("start=svd", {"start": {"_target_": "x.WeightedPooling"}}).endswith(", or start=svd")
+    assert to_try("initialization=svd", {"initialization": {"_target_": "x.WeightedPooling"}}).endswith(
+        ", or initialization=svd"
+    )

@@ -34,7 +34,7 @@ SHAPE_TOWERS = {
     "objective",
     "negatives",
     "loss",
-    "start",
+    "initialization",
     "optimizer",
     "trainer",
     "new_items",

@@ -4,16 +4,16 @@ from contextlib import closing
 import pytest
 
 from twotower.config.errors import InputError
+from twotower.serving.live.change_store import ChangeStore, StoreFailed
 from twotower.serving.live.changes import (
-    Event,
+    EventAdded,
     ItemPut,
     ItemRemoved,
-    SetAside,
+    Quarantined,
     UserForgotten,
     UserPut,
     replay,
 )
-from twotower.serving.live.store import Store, StoreFailed
 from twotower.serving.live.writer import Writer
 from twotower.serving.requests import UnknownItem, UnknownUser
 
@@ -101,12 +101,12 @@ def shop():
 
 @pytest.fixture
 def store(tmp_path):
-    with closing(Store(tmp_path / "live.db")) as opened:
+    with closing(ChangeStore(tmp_path / "live.db")) as opened:
         yield opened
 
 
 def test_changes_that_are_made_again_change_nothing_more(shop):
-    changes = [ItemPut("c", {"x": 1}), Event("u", "a", 5), ItemRemoved("a"), ItemRemoved("never")]
+    changes = [ItemPut("c", {"x": 1}), EventAdded("u", "a", 5), ItemRemoved("a"), ItemRemoved("never")]
     for _ in range(2):
         assert replay(changes, shop) == []
         assert shop.offered == {"b": None, "c": {"x": 1}}
@@ -120,17 +120,17 @@ def test_profiles_that_are_made_again_change_nothing_more(shop):
         assert shop.profiles.of == {"u": {"age": 1}}
     assert shop.calls == ["prepare", "apply"] * 2  # two at once
     assert replay([UserPut("w", {"bad": 1}), UserPut("x", {})], shop) == [
-        SetAside(UserPut("w", {"bad": 1}), "features: 'bad' is no feature")
+        Quarantined(UserPut("w", {"bad": 1}), "features: 'bad' is no feature")
     ]
     assert set(shop.profiles.of) == {"u", "x"}
 
 
 def test_what_cannot_be_taken_is_counted_and_harms_nothing_else(shop, monkeypatch):
     monkeypatch.setattr("twotower.serving.live.changes.TOGETHER", 2)
-    changes = [ItemPut("c", {"bad": 1}), ItemPut("d", {}), ItemPut("e", {}), Event("u", "zzz", 5)]
-    assert replay([*changes, Event("u", "d", 5), ItemRemoved("a")], shop) == [
-        SetAside(changes[0], "features: 'bad' is no feature"),
-        SetAside(changes[3], "item 'zzz' is not known"),
+    changes = [ItemPut("c", {"bad": 1}), ItemPut("d", {}), ItemPut("e", {}), EventAdded("u", "zzz", 5)]
+    assert replay([*changes, EventAdded("u", "d", 5), ItemRemoved("a")], shop) == [
+        Quarantined(changes[0], "features: 'bad' is no feature"),
+        Quarantined(changes[3], "item 'zzz' is not known"),
     ]
     assert shop.offered == {"b": None, "d": {}, "e": {}}
     assert shop.events == [("u", "d", 5)]
@@ -149,8 +149,8 @@ def test_whatever_a_change_raises_the_others_are_made(shop, monkeypatch):
     monkeypatch.setattr(shop, "remove_item", broken(shop.remove_item, lambda item: item == "a"))
     puts = [ItemPut("c", {}), ItemPut("odd", {}), ItemPut("d", {})]
     reason = "RuntimeError: remove_ids not implemented"
-    found = replay([*puts, Event("u", "c", 5), ItemRemoved("a"), ItemRemoved("b")], shop)
-    assert found == [SetAside(puts[1], reason), SetAside(ItemRemoved("a"), reason)]
+    found = replay([*puts, EventAdded("u", "c", 5), ItemRemoved("a"), ItemRemoved("b")], shop)
+    assert found == [Quarantined(puts[1], reason), Quarantined(ItemRemoved("a"), reason)]
     assert set(shop.offered) == {"a", "c", "d"}
     assert shop.events == [("u", "c", 5)]
 
@@ -164,7 +164,13 @@ def test_a_write_is_checked_then_kept_then_made(shop, store, monkeypatch):
 
 
 def test_a_caller_s_changes_may_name_what_its_earlier_ones_put(shop, store):
-    changes = [ItemPut("c", {}), Event("u", "c", 5), ItemRemoved("c"), ItemPut("d", {}), ItemRemoved("a")]
+    changes = [
+        ItemPut("c", {}),
+        EventAdded("u", "c", 5),
+        ItemRemoved("c"),
+        ItemPut("d", {}),
+        ItemRemoved("a"),
+    ]
     Writer(store).write(changes, lambda: shop)
     assert set(shop.offered) == {"b", "d"}
     assert shop.events == [("u", "c", 5)]
@@ -172,11 +178,11 @@ def test_a_caller_s_changes_may_name_what_its_earlier_ones_put(shop, store):
 
 
 def test_a_profile_and_an_item_of_one_id_are_two_things(shop, store):
-    changes = [UserPut("a", {"age": 1}), ItemRemoved("a"), Event("a", "b", 5), UserForgotten("a")]
+    changes = [UserPut("a", {"age": 1}), ItemRemoved("a"), EventAdded("a", "b", 5), UserForgotten("a")]
     Writer(store).write([*changes, UserPut("a", {}), ItemPut("a", {})], lambda: shop)
     assert shop.profiles.of == {"a": {}}
     assert set(shop.offered) == {"a", "b"}
-    assert list(store.changes()) == [ItemPut("a", {}), Event("a", "b", 5), UserPut("a", {})]
+    assert list(store.changes()) == [ItemPut("a", {}), EventAdded("a", "b", 5), UserPut("a", {})]
 
 
 @pytest.mark.parametrize(
@@ -185,9 +191,9 @@ def test_a_profile_and_an_item_of_one_id_are_two_things(shop, store):
         ([ItemPut("c", {}), ItemPut("d", {"bad": 1})], "bad"),
         ([ItemPut("c", {}), ItemRemoved("zzz")], "'zzz'"),
         ([ItemRemoved("a"), ItemRemoved("a")], "'a' was removed"),
-        ([ItemPut("c", {}), Event("u", "c", -1)], "time"),
-        ([ItemPut("c", {}), Event("u", "zzz", 1)], "'zzz'"),
-        ([ItemRemoved("a"), Event("u", 1.5, 1)], "64 bits"),
+        ([ItemPut("c", {}), EventAdded("u", "c", -1)], "time"),
+        ([ItemPut("c", {}), EventAdded("u", "zzz", 1)], "'zzz'"),
+        ([ItemRemoved("a"), EventAdded("u", 1.5, 1)], "64 bits"),
         ([UserPut("u", {}), UserPut("v", {"bad": 1})], "bad"),
         ([UserPut("u", {}), UserForgotten("v")], "'v' has no profile"),
         ([UserPut("u", {}), UserForgotten("u"), UserForgotten("u")], "user 'u' was forgotten already"),
@@ -237,8 +243,8 @@ def test_callers_that_wait_share_a_commit_and_a_wrong_one_fails_alone(shop, stor
         [
             [ItemPut("c", {})],
             [ItemPut("d", {}), ItemPut("e", {"bad": 1})],
-            [Event("u", "c", 5)],  # what an earlier caller puts is there
-            [Event("u", "d", 5)],  # what a wrong one would have put is not
+            [EventAdded("u", "c", 5)],  # what an earlier caller puts is there
+            [EventAdded("u", "d", 5)],  # what a wrong one would have put is not
             [ItemRemoved("a")],
             [ItemRemoved("a")],
             [ItemPut(True, {})],
@@ -249,7 +255,7 @@ def test_callers_that_wait_share_a_commit_and_a_wrong_one_fails_alone(shop, stor
     ]
     assert commits == [3]
     assert set(shop.offered) == {"b", "c"}
-    assert list(store.changes()) == [ItemPut("c", {}), Event("u", "c", 5), ItemRemoved("a")]
+    assert list(store.changes()) == [ItemPut("c", {}), EventAdded("u", "c", 5), ItemRemoved("a")]
 
 
 def test_what_the_disk_does_not_take_is_not_made(shop, store):
@@ -286,7 +292,7 @@ def test_many_writers_lose_nothing(shop, store):
 
     def write(first):
         for number in range(20):
-            writer.write([ItemPut(first + number, {}), Event(first, first + number, 1)], lambda: shop)
+            writer.write([ItemPut(first + number, {}), EventAdded(first, first + number, 1)], lambda: shop)
 
     threads = [threading.Thread(target=write, args=(100 * position,)) for position in range(1, 5)]
     for thread in threads:

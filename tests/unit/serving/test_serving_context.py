@@ -7,11 +7,11 @@ import pytest
 import tiny_bundle
 import torch
 
-from twotower.bundle.export import exported_beside
+from twotower.bundle.onnx_export import exported_beside
 from twotower.config.errors import InputError
-from twotower.serving.live.changes import Event, ItemPut, ItemRemoved
-from twotower.serving.live.service import LiveService
-from twotower.serving.live.store import Store
+from twotower.serving.live.change_store import ChangeStore
+from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved
+from twotower.serving.live.live_service import LiveService
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
 
@@ -168,35 +168,43 @@ def test_two_words_at_one_second_are_two_events_and_one_word_is_one(run):
 def test_words_are_stored_with_events_and_come_back(run, tmp_path):
     store, folder = tmp_path / "live.db", run[0]
     with closing(LiveService(folder, folder / "bundle", store)) as service:
-        kept = [Event("user-03", "item-040", NOW, word) for word in ("buy", "view", "skip", None)]
+        kept = [EventAdded("user-03", "item-040", NOW, word) for word in ("buy", "view", "skip", None)]
         assert service.write(kept) == 4
-        assert service.write([Event("user-03", "item-041", NOW, "ping")]) == 0
-        assert service.write([Event("user-03", "item-041", NOW, "ping"), Event("new", "item-041", NOW)]) == 1
-        for wrong in (Event("user-03", "item-040", NOW, "by"), Event("user-03", "item-040", 0, "ping")):
+        assert service.write([EventAdded("user-03", "item-041", NOW, "ping")]) == 0
+        assert (
+            service.write(
+                [EventAdded("user-03", "item-041", NOW, "ping"), EventAdded("new", "item-041", NOW)]
+            )
+            == 1
+        )
+        for wrong in (
+            EventAdded("user-03", "item-040", NOW, "by"),
+            EventAdded("user-03", "item-040", 0, "ping"),
+        ):
             with pytest.raises(InputError):
                 service.write([wrong])
         before = service.retriever.answer_one(Request("user-03", k=60, context=DESK))
         history = service.retriever.history("user-03")
     assert history[-2:] == ["item-040"] * 2
     with closing(LiveService(folder, folder / "exported", store)) as service:
-        assert service.num_set_aside == 0
+        assert service.num_quarantined == 0
         assert service.retriever.history("user-03") == history
         after = service.retriever.answer_one(Request("user-03", k=60, context=DESK))
         assert scores(after) == pytest.approx(scores(before), abs=1e-5)
-    with closing(Store(store)) as opened:
-        assert list(opened.changes()) == [*kept, Event("new", "item-041", NOW)]
+    with closing(ChangeStore(store)) as opened:
+        assert list(opened.changes()) == [*kept, EventAdded("new", "item-041", NOW)]
 
 
 def test_an_item_that_a_word_names_outlives_its_removal(tmp_path):
-    with closing(Store(tmp_path / "live.db")) as store:
+    with closing(ChangeStore(tmp_path / "live.db")) as store:
         store.commit([ItemPut("new", {}), ItemPut("other", {}), ItemRemoved("other")])
-        reached = store.commit([Event("u", "other", NOW), ItemRemoved("new")])
-        event = Event("u", "new", NOW + 1, "view")
+        reached = store.commit([EventAdded("u", "other", NOW), ItemRemoved("new")])
+        event = EventAdded("u", "new", NOW + 1, "view")
         store.commit([event, event])
         assert store.last == reached + 1
         assert list(store.changes(after=reached)) == [ItemPut("new", {}), event, ItemRemoved("new")]
         with pytest.raises(InputError, match="event: expected a word, got 3"):
-            store.commit([Event("u", "new", NOW, 3)])
+            store.commit([EventAdded("u", "new", NOW, 3)])
 
 
 def test_histories_of_a_bundle_without_events_are_as_they_were(tmp_path):

@@ -7,7 +7,7 @@ from strangers.hnsw import HNSW
 
 from twotower.index.flat_ip import FlatIP
 from twotower.index.ivf_flat import IVFFlat
-from twotower.serving import catalogue
+from twotower.serving import live_catalogue
 from twotower.serving.drift import Drift, DriftCounter, fresh_index
 from twotower.serving.retriever import Retriever
 
@@ -167,7 +167,7 @@ def test_no_more_cells_are_visited_than_there_are():
 
 def test_changes_during_a_rebuild_are_in_the_new_index(retriever, monkeypatch):
     changed(retriever)
-    build = catalogue.fresh_index
+    build = live_catalogue.fresh_index
 
     def slow(*given):
         built = build(*given)
@@ -178,7 +178,7 @@ def test_changes_during_a_rebuild_are_in_the_new_index(retriever, monkeypatch):
             retriever.remove_item(gone)
         return built
 
-    monkeypatch.setattr(catalogue, "fresh_index", slow)
+    monkeypatch.setattr(live_catalogue, "fresh_index", slow)
     retriever.rebuild()
     found = everything(retriever)
     assert found == set(retriever.item_ids)

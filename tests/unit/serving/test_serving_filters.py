@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.serving import best_items
+from twotower.serving import top_items
 from twotower.serving.retriever import Retriever
 
 KINDS = ["flat_ip", "ivf_flat", "ivf_pq"]
@@ -127,8 +127,8 @@ def test_the_filtered_answer_is_that_of_brute_force(
         without |= set(shadow.items) - allow
     expected = shadow.scores(query_of(shadow, user_id, events), where, without)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(best_items, "SCAN_ROWS", scan_rows)
-        patch.setattr(best_items, "SCAN_SHARE", 0.25 if scan_rows else 2.0)  # the index is asked first
+        patch.setattr(top_items, "SCAN_ROWS", scan_rows)
+        patch.setattr(top_items, "SCAN_SHARE", 0.25 if scan_rows else 2.0)  # the index is asked first
         found = retriever.recommend(
             user_id,
             k,

@@ -10,8 +10,8 @@ from strangers.hnsw import HNSW
 from twotower.config.errors import InputError
 from twotower.serving.http.bundle_finder import bundle_finder
 from twotower.serving.http.service_config import ServiceConfig
-from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, UserForgotten, UserPut
-from twotower.serving.live.service import LiveService
+from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
+from twotower.serving.live.live_service import LiveService
 from twotower.serving.requests import Request, UnknownItem
 from twotower.serving.retriever import Retriever
 
@@ -21,10 +21,10 @@ CHANGES = [
     ItemPut("new", NEW),
     ItemPut("item-001", {"title": "BLUE LAMP"}),
     ItemRemoved("item-002"),
-    Event("user-01", "new", NOW),
-    Event("nobody yet", "item-003", NOW + 1),
+    EventAdded("user-01", "new", NOW),
+    EventAdded("nobody yet", "item-003", NOW + 1),
     ItemPut("gone", NEW),
-    Event("user-12", "gone", NOW),
+    EventAdded("user-12", "gone", NOW),
     ItemRemoved("gone"),
     UserPut("user-03", {"country": "FR"}),
     UserPut("well known", {"country": "GB"}),
@@ -85,7 +85,7 @@ def test_what_was_written_is_seen_and_there_after_a_restart(opened):
     live.close()
     again = opened()
     check_all_is_there(again.retriever)
-    assert again.num_set_aside == 0
+    assert again.num_quarantined == 0
     after = again.retriever.answer([Request(user_id="user-01", k=60), Request(user_id="user-12", k=60)])
     assert [[(e.item_id, round(e.score, 4)) for e in found] for found in after] == [
         [(e.item_id, round(e.score, 4)) for e in found] for found in before
@@ -99,7 +99,7 @@ def test_a_wrong_write_is_not_there_after_a_restart(opened):
     with pytest.raises(UnknownItem):
         live.write([ItemRemoved("never")])
     with pytest.raises(UnknownItem):
-        live.write([Event("user-01", "never", NOW)])
+        live.write([EventAdded("user-01", "never", NOW)])
     live.close()
     assert offered(opened().retriever) == offered(Retriever.open(live.retriever.bundle.folder))
 
@@ -108,7 +108,7 @@ def test_events_that_the_bundle_s_history_has_do_not_come_twice(opened):
     live = opened()
     history = live.retriever.history("user-01")
     times = live.retriever.bundle.history.times[: len(history)].tolist()
-    live.write([Event("user-01", item, time) for item, time in zip(history, times, strict=True)])
+    live.write([EventAdded("user-01", item, time) for item, time in zip(history, times, strict=True)])
     assert live.retriever.history("user-01") == history
     live.close()
     assert opened().retriever.history("user-01") == history
@@ -164,7 +164,9 @@ def test_writes_during_a_reload_are_in_the_new_version_too(opened, monkeypatch):
     live.write([ItemRemoved("item-004"), UserPut("user-05", {"country": "FR"})])
     live.write([UserForgotten("well known")])
     for number in range(10):
-        live.write([ItemPut(f"during-{number}", NEW), Event("user-03", f"during-{number}", NOW + number)])
+        live.write(
+            [ItemPut(f"during-{number}", NEW), EventAdded("user-03", f"during-{number}", NOW + number)]
+        )
     reload.join(600)
     assert live.retriever.bundle.folder.name == "second"
     found = offered(live.retriever)
@@ -210,12 +212,12 @@ def test_a_profile_of_columns_that_a_bundle_lacks_waits_for_one_that_has_them(ro
     live.reload("first")
     assert live.retriever.user("late")["features"] == {"country": "FR"}
     assert live.retriever.user("user-03")["live"] is False
-    rows = live._store._connection.execute("SELECT kind, user_id, reason FROM set_aside").fetchall()
+    rows = live._store._connection.execute("SELECT kind, user_id, reason FROM quarantine").fetchall()
     told = "features: 'age' is no feature of this model; there is country"
     assert rows == [("UserPut", "user-03", told)]
     live.reload("rich")
     assert live.retriever.user("user-03")["features"]["age"] == 44.0
-    assert live.num_set_aside == 0
+    assert live.num_quarantined == 0
 
 
 @pytest.mark.parametrize("damaged", [True, False])
@@ -247,7 +249,7 @@ def test_what_a_bundle_cannot_take_is_left_out_counted_and_kept(root, opened):
     live.reload("numbers")
     # Puts of new, item-001, second new and gone; three events; two profiles. Removals of what is not there
     # are nothing.
-    assert live.num_set_aside == 9
+    assert live.num_quarantined == 9
     assert len(offered(live.retriever)) == 60
     live.write([ItemPut(5, {"title": "FIVE"})])
     live.close()
@@ -255,7 +257,7 @@ def test_what_a_bundle_cannot_take_is_left_out_counted_and_kept(root, opened):
     check = offered(again.retriever)
     assert check.pop("second new") == "RED CUP"
     assert len(check) == 60
-    assert again.num_set_aside == 1
+    assert again.num_quarantined == 1
 
 
 def test_folders_are_found_by_the_rule_that_is_given(root, tmp_path):
@@ -310,7 +312,7 @@ def test_a_rebuild_that_fails_is_logged_and_the_old_index_goes_on(opened, monkey
 
 
 def test_a_bundle_is_opened_anew_where_changes_of_items_pile_up(opened, monkeypatch):
-    monkeypatch.setattr("twotower.serving.live.service.MIN_LEFT_BEHIND", 5)
+    monkeypatch.setattr("twotower.serving.live.live_service.MIN_LEFT_BEHIND", 5)
     live = opened()
     live.write(CHANGES)
     live.write([ItemPut("new", NEW | {"price": float(number)}) for number in range(61)])
@@ -327,7 +329,7 @@ def test_a_bundle_is_opened_anew_where_changes_of_items_pile_up(opened, monkeypa
 
 
 def test_items_that_came_and_went_are_let_go_of(opened, monkeypatch):
-    monkeypatch.setattr("twotower.serving.live.service.MIN_LEFT_BEHIND", 20)
+    monkeypatch.setattr("twotower.serving.live.live_service.MIN_LEFT_BEHIND", 20)
     live = opened()
     for number in range(21):
         live.write([ItemPut(f"n{number}", NEW), ItemRemoved(f"n{number}")])
@@ -338,7 +340,7 @@ def test_items_that_came_and_went_are_let_go_of(opened, monkeypatch):
     assert len(offered(live.retriever)) == 60
     for number in range(21):  # these stay, in a history, and call for nothing
         live.write(
-            [ItemPut(f"m{number}", NEW), Event("user-03", f"m{number}", NOW), ItemRemoved(f"m{number}")]
+            [ItemPut(f"m{number}", NEW), EventAdded("user-03", f"m{number}", NOW), ItemRemoved(f"m{number}")]
         )
     assert live.rebuild_if_needed()
     live._rebuild.join(30)
@@ -354,7 +356,7 @@ def test_an_index_that_cannot_remove_serves_and_starts_again(root, opened):
     live.close()
     again = opened("graph")
     check_all_is_there(again.retriever)
-    assert again.num_set_aside == 0
+    assert again.num_quarantined == 0
 
 
 def test_what_can_no_longer_be_made_keeps_no_service_from_starting(opened, monkeypatch, caplog):
@@ -371,19 +373,19 @@ def test_what_can_no_longer_be_made_keeps_no_service_from_starting(opened, monke
     monkeypatch.setattr(Retriever, "remove_item", fails_for_one)
     with caplog.at_level(logging.WARNING, "twotower"):
         again = opened()
-    assert again.num_set_aside == 1
-    assert "1 kept changes cannot be made in this bundle and are set aside" in caplog.text
+    assert again.num_quarantined == 1
+    assert "1 stored changes cannot be applied to this bundle and are quarantined" in caplog.text
     assert "RuntimeError: remove_ids not implemented" in caplog.text
-    rows = again._store._connection.execute("SELECT kind, item_id, reason FROM set_aside").fetchall()
+    rows = again._store._connection.execute("SELECT kind, item_id, reason FROM quarantine").fetchall()
     assert rows == [
         ("ItemRemoved", "item-003", "RuntimeError: remove_ids not implemented for this type of index")
     ]
     again.close()
     monkeypatch.undo()
     last = opened()  # it was kept all the same
-    assert last.num_set_aside == 0
+    assert last.num_quarantined == 0
     assert "item-003" not in offered(last.retriever)
-    assert last._store._connection.execute("SELECT count(*) FROM set_aside").fetchone() == (0,)
+    assert last._store._connection.execute("SELECT count(*) FROM quarantine").fetchone() == (0,)
 
 
 def test_readers_see_one_version_while_bundles_and_items_change(root, opened):

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from twotower.config.errors import InputError
-from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, UserForgotten, UserPut
-from twotower.serving.live.store import Store, StoreFailed
+from twotower.serving.live.change_store import ChangeStore, StoreFailed
+from twotower.serving.live.changes import EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.live.store_check import promise_file
 
 
@@ -27,7 +27,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def store(path):
-    with closing(Store(path)) as opened:
+    with closing(ChangeStore(path)) as opened:
         yield opened
 
 
@@ -35,13 +35,13 @@ def test_the_last_state_of_each_item_and_every_event_once(store):
     assert store.last == 0
     assert store.commit([ItemPut("a", {"price": 1})]) == 1
     assert store.commit([ItemPut("b", {})]) == 2
-    assert store.commit([Event("u", "a", 10)]) == 3
-    assert store.commit([Event("u", "a", 11)]) == 4
+    assert store.commit([EventAdded("u", "a", 10)]) == 3
+    assert store.commit([EventAdded("u", "a", 11)]) == 4
     assert store.commit([ItemPut("a", {"price": 2})]) == 5
     assert store.commit([ItemRemoved("b")]) == 6
-    assert store.commit([Event("u", "a", 10)]) == 6  # there already
+    assert store.commit([EventAdded("u", "a", 10)]) == 6  # there already
     assert store.commit([ItemRemoved("c")]) == 7
-    events = [Event("u", "a", 10), Event("u", "a", 11)]
+    events = [EventAdded("u", "a", 10), EventAdded("u", "a", 11)]
     assert list(store.changes()) == [ItemPut("a", {"price": 2}), *events, ItemRemoved("b"), ItemRemoved("c")]
     assert list(store.changes(after=4)) == [ItemPut("a", {"price": 2}), ItemRemoved("b"), ItemRemoved("c")]
     assert list(store.changes(after=7)) == []
@@ -53,15 +53,15 @@ def test_the_last_profile_of_each_user_or_that_it_was_forgotten(store):
     assert list(store.changes(after=2)) == [UserForgotten("u")]  # whoever has made the first learns of it
     assert store.commit([UserPut("u", {"age": None, "likes": ["tea"]})]) == 4
     assert list(store.changes(after=3)) == [UserPut("u", {"age": None, "likes": ["tea"]})]
-    store.commit([ItemPut("u", {"x": 1}), Event("u", "u", 5), ItemRemoved("u")])
+    store.commit([ItemPut("u", {"x": 1}), EventAdded("u", "u", 5), ItemRemoved("u")])
     assert list(store.changes(after=3))[-1] == UserPut("u", {"age": None, "likes": ["tea"]})
 
 
 def test_a_store_whose_latest_change_is_a_profile_is_whole(path):
     for number, change in enumerate([UserPut("u", {}), UserForgotten("u")], 1):
-        with closing(Store(path)) as store:
+        with closing(ChangeStore(path)) as store:
             assert store.commit([change]) == number
-        with closing(Store(path)) as store:
+        with closing(ChangeStore(path)) as store:
             assert store.last == number
             assert list(store.changes()) == [change]
 
@@ -73,24 +73,30 @@ def test_an_item_put_again_is_no_longer_removed(store):
 
 
 def test_a_removed_item_comes_with_its_features_where_an_event_names_it(store):
-    store.commit([ItemPut("a", {"x": 1}), Event("u", "a", 10), ItemRemoved("a")])
-    assert list(store.changes()) == [ItemPut("a", {"x": 1}), Event("u", "a", 10), ItemRemoved("a")]
+    store.commit([ItemPut("a", {"x": 1}), EventAdded("u", "a", 10), ItemRemoved("a")])
+    assert list(store.changes()) == [ItemPut("a", {"x": 1}), EventAdded("u", "a", 10), ItemRemoved("a")]
     assert list(store.changes(after=2)) == [ItemRemoved("a")]
-    store.commit([Event("v", "a", 11)])  # since then: whoever has left it out needs it now
-    assert list(store.changes(after=3)) == [ItemPut("a", {"x": 1}), Event("v", "a", 11), ItemRemoved("a")]
+    store.commit([EventAdded("v", "a", 11)])  # since then: whoever has left it out needs it now
+    assert list(store.changes(after=3)) == [
+        ItemPut("a", {"x": 1}),
+        EventAdded("v", "a", 11),
+        ItemRemoved("a"),
+    ]
 
 
 def test_ids_keep_their_kind(store, path):
-    store.commit([ItemPut(1, {}), ItemPut("1", {}), ItemRemoved("1"), Event(2, 1, 5), Event("2", 1, 5)])
+    store.commit(
+        [ItemPut(1, {}), ItemPut("1", {}), ItemRemoved("1"), EventAdded(2, 1, 5), EventAdded("2", 1, 5)]
+    )
     store.commit([ItemPut(np.int64(2**63 - 1), {"v": np.float32(0.5), "w": np.array([1, 2])})])
     store.close()
-    with closing(Store(path)) as again:
+    with closing(ChangeStore(path)) as again:
         found = list(again.changes())
     assert found == [
         ItemPut(1, {}),
         ItemPut(2**63 - 1, {"v": 0.5, "w": [1, 2]}),
-        Event(2, 1, 5),
-        Event("2", 1, 5),
+        EventAdded(2, 1, 5),
+        EventAdded("2", 1, 5),
         ItemRemoved("1"),
     ]
 
@@ -101,9 +107,9 @@ def test_ids_keep_their_kind(store, path):
         (ItemPut(2**63, {}), ["item 9223372036854775808", "64 bits"]),
         (ItemPut(True, {}), ["item True"]),
         (ItemRemoved(1.0), ["item 1.0"]),
-        (Event(None, "a", 5), ["user None"]),
-        (Event("u", "\ud800", 5), ["item"]),
-        (Event("u", "a", 5.0), ["time", "5.0"]),
+        (EventAdded(None, "a", 5), ["user None"]),
+        (EventAdded("u", "\ud800", 5), ["item"]),
+        (EventAdded("u", "a", 5.0), ["time", "5.0"]),
         (ItemPut("a", {"when": object()}), ["features of item 'a'", "object"]),
     ],
 )
@@ -134,24 +140,24 @@ def test_commits_are_brought_to_the_disk(store):
 
 def test_a_killed_process_keeps_what_it_committed_and_frees_the_store(path):
     def die_within_a_transaction():
-        store = Store(path)
+        store = ChangeStore(path)
         store.commit([ItemPut("a", {"x": 1})])
         store._connection.execute("BEGIN IMMEDIATE")
         store._connection.execute("DELETE FROM puts")
         os.kill(os.getpid(), signal.SIGKILL)
 
     assert Fork(die_within_a_transaction, path.with_name("out")).wait() == -signal.SIGKILL
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         assert list(store.changes()) == [ItemPut("a", {"x": 1})]
 
 
 def test_one_process_at_a_time_and_the_message_says_which(store, path):
     with pytest.raises(InputError, match=r"live\.db: in use by another process"):
-        Store(path)
+        ChangeStore(path)
     closer = threading.Thread(target=store.close)  # another thread than the one that opened it
     closer.start()
     closer.join()
-    Store(path).close()
+    ChangeStore(path).close()
 
 
 def test_a_closed_store_takes_nothing(store):
@@ -185,36 +191,39 @@ def damage_an_index(path):
     ],
 )
 def test_what_is_no_sound_store_is_refused_by_name(path, spoil, parts):
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         store.commit([ItemPut(f"item {number}", {"text": "x" * 100}) for number in range(300)])
     spoil(path)
     before = path.read_bytes()
     with pytest.raises(InputError) as caught:
-        Store(path)
+        ChangeStore(path)
     for part in [str(path), *parts]:
         assert part in str(caught.value)
     assert path.read_bytes() == before
     path.unlink()
     promise_file(path).unlink()
-    Store(path).close()  # the lock was let go
+    ChangeStore(path).close()  # the lock was let go
 
 
 def test_a_flipped_bit_in_a_row_is_found_when_it_is_read(path):
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         store.commit([ItemPut("a", {"price": 100})])
     content = path.read_bytes()
     assert content.count(b'{"price": 100}') == 1
     path.write_bytes(content.replace(b'{"price": 100}', b'{"price": 900}'))
-    with closing(Store(path)) as store, pytest.raises(InputError, match=r"live\.db: damaged .*checksum"):
+    with (
+        closing(ChangeStore(path)) as store,
+        pytest.raises(InputError, match=r"live\.db: damaged .*checksum"),
+    ):
         list(store.changes())
 
 
 def test_a_folder_is_no_store(tmp_path):
     with pytest.raises(InputError, match="not readable"):
-        Store(tmp_path)
+        ChangeStore(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="not readable as a store"):
-        Store(tmp_path / "file" / "live.db")
+        ChangeStore(tmp_path / "file" / "live.db")
 
 
 def test_reading_goes_on_while_others_write(store):
@@ -242,7 +251,7 @@ IDS = st.sampled_from([1, 2, "1", "2", "a\0b", "é"])
 CHANGE = st.one_of(
     st.builds(ItemPut, IDS, st.dictionaries(st.text(max_size=3), st.integers() | st.text(max_size=3))),
     st.builds(ItemRemoved, IDS),
-    st.builds(Event, IDS, IDS, st.integers(0, 2)),
+    st.builds(EventAdded, IDS, IDS, st.integers(0, 2)),
     st.builds(UserPut, IDS, st.dictionaries(st.text(max_size=3), st.none() | st.floats(0, 1))),
     st.builds(UserForgotten, IDS),
 )
@@ -254,7 +263,7 @@ class StoreAsLists(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.folder = Path(tempfile.mkdtemp())
-        self.store = Store(self.folder / "live.db")
+        self.store = ChangeStore(self.folder / "live.db")
         self.states = [({}, {}, [], {})]  # after each number: last puts, removals, events, of each user
 
     @rule(changes=st.lists(CHANGE, max_size=4))
@@ -268,7 +277,7 @@ class StoreAsLists(RuleBasedStateMachine):
                 case ItemRemoved():
                     removed = {k: v for k, v in removed.items() if k != change.item_id}
                     removed = removed | {change.item_id: change}
-                case Event():
+                case EventAdded():
                     if change in events:
                         continue
                     events = [*events, change]
@@ -280,7 +289,7 @@ class StoreAsLists(RuleBasedStateMachine):
     @rule()
     def reopen(self):
         self.store.close()
-        self.store = Store(self.folder / "live.db")
+        self.store = ChangeStore(self.folder / "live.db")
 
     @rule()
     def kill(self):
@@ -290,7 +299,7 @@ class StoreAsLists(RuleBasedStateMachine):
         copy.mkdir()
         for path in self.folder.glob("live.db*"):
             shutil.copy(path, copy)
-        with closing(Store(copy / "live.db")) as found:
+        with closing(ChangeStore(copy / "live.db")) as found:
             assert list(found.changes()) == list(self.store.changes())
 
     @rule(share=st.floats(0, 1))
@@ -307,7 +316,7 @@ class StoreAsLists(RuleBasedStateMachine):
                     offered[change.item_id] = dict(change.features)
                 case ItemRemoved():
                     offered.pop(change.item_id, None)
-                case Event():
+                case EventAdded():
                     events.append(change)
                 case UserPut() | UserForgotten():
                     users = users | {change.user_id: change}

@@ -17,13 +17,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
-from twotower.serving.live.changes import Event, ItemPut, ItemRemoved, SetAside, UserForgotten, UserPut
-from twotower.serving.live.store import Store, StoreFailed
+from twotower.serving.live.change_store import ChangeStore, StoreFailed
+from twotower.serving.live.changes import (
+    EventAdded,
+    ItemPut,
+    ItemRemoved,
+    Quarantined,
+    UserForgotten,
+    UserPut,
+)
 from twotower.serving.live.store_check import promise_file
 
 
 def write_and_die(path):
-    store = Store(path)
+    store = ChangeStore(path)
     for number in range(40):
         store.commit([ItemPut(number, {"text": "x" * 300})])
     os.kill(os.getpid(), signal.SIGKILL)
@@ -85,7 +92,7 @@ HURTS = {
 def test_nothing_is_acknowledged_once_a_file_was_touched(tmp_path, hurt, problem):
     (tmp_path / "folder").mkdir()
     path = tmp_path / "folder" / "live.db"
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         store.commit([ItemPut("a", {})])
         hurt(path)
         for _ in range(2):
@@ -95,19 +102,19 @@ def test_nothing_is_acknowledged_once_a_file_was_touched(tmp_path, hurt, problem
 
 
 def test_a_store_that_is_put_back_takes_writes_again(path):
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         store.commit([ItemPut("a", {})])
         path.rename(path.with_name("moved"))
         with pytest.raises(StoreFailed):
             store.commit([ItemPut("b", {})])
         path.with_name("moved").rename(path)
         assert store.commit([ItemPut("c", {})]) == 2
-    with closing(Store(path)) as again:
+    with closing(ChangeStore(path)) as again:
         assert [change.item_id for change in again.changes()] == ["a", "c"]
 
 
 def test_what_is_touched_within_a_commit_is_not_acknowledged(path, monkeypatch):
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         store.commit([ItemPut("a", {})])
         write = store._write
 
@@ -121,7 +128,7 @@ def test_what_is_touched_within_a_commit_is_not_acknowledged(path, monkeypatch):
 
 
 def test_a_failed_commit_is_not_taken_for_another_program(path):
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         store.commit([ItemPut("a", {})])
         (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
         store._connection.execute(f"PRAGMA max_page_count = {pages}")
@@ -140,26 +147,26 @@ def on_a_full_disk(monkeypatch):
 
 
 def test_a_start_on_a_full_disk_names_the_file_and_what_to_do(path, monkeypatch):
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         store.commit([ItemPut("a", {})])
     with monkeypatch.context() as patch:
         on_a_full_disk(patch)
         with pytest.raises(InputError) as error:
-            Store(path)
+            ChangeStore(path)
     assert str(error.value).startswith(f"{path}: the disk is full, so live changes cannot be stored there")
     assert f"'{promise_file(path)}'); free some space and start again" in str(error.value)
-    with closing(Store(path)) as again:
+    with closing(ChangeStore(path)) as again:
         assert again.last == 1
 
 
 def test_a_disk_without_room_for_the_log_is_not_taken_for_a_damaged_store(path, monkeypatch):
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         store.commit([ItemPut("a", {})])
     with monkeypatch.context() as patch:
         patch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
         patch.setattr("sqlite3.connect", Mock(side_effect=sqlite3.OperationalError("disk I/O error")))
         with pytest.raises(InputError, match=r"the disk is full, .* \(disk I/O error\); free some space"):
-            Store(path)
+            ChangeStore(path)
 
 
 def flip(path, at, bit=0):
@@ -201,7 +208,7 @@ def test_what_was_acknowledged_and_is_not_there_is_told_and_nothing_is_changed(k
     }
     for _ in range(2):
         with pytest.raises(InputError, match=problem) as caught:
-            Store(killed)
+            ChangeStore(killed)
         assert str(promise_file(killed)) in str(caught.value)
     for name, content in before.items():
         assert (killed.parent / name).read_bytes() == content
@@ -210,24 +217,24 @@ def test_what_was_acknowledged_and_is_not_there_is_told_and_nothing_is_changed(k
 def test_who_removes_the_promise_as_told_goes_on_with_what_is_there(killed):
     flip(log_of(killed), 32 + 20 * FRAME + 1000)
     promise_file(killed).unlink()
-    with closing(Store(killed)) as store:
+    with closing(ChangeStore(killed)) as store:
         held = [change.item_id for change in store.changes()]
         assert held == list(range(len(held)))
         assert 0 < len(held) < 40
     assert promise_file(killed).is_file()
-    Store(killed).close()  # it is promised anew
+    ChangeStore(killed).close()  # it is promised anew
 
 
 def test_a_log_without_its_store_is_not_thrown_away(killed):
     killed.unlink()
     promise_file(killed).unlink()
     with pytest.raises(InputError, match="no store, but a write-ahead log"):
-        Store(killed)
+        ChangeStore(killed)
     assert log_of(killed).stat().st_size
 
 
 def test_a_killed_store_is_whole_and_nothing_is_told(killed, caplog):
-    with caplog.at_level(logging.WARNING, "twotower"), closing(Store(killed)) as store:
+    with caplog.at_level(logging.WARNING, "twotower"), closing(ChangeStore(killed)) as store:
         assert [change.item_id for change in store.changes()] == list(range(40))
     assert caplog.text == ""
 
@@ -238,73 +245,73 @@ def test_what_was_never_acknowledged_is_no_damage(killed, caplog):
     with log_of(killed).open("ab") as log:
         log.write(log_of(killed).read_bytes()[32 : 32 + FRAME])
     assert log_of(killed).stat().st_size == size + FRAME
-    with caplog.at_level(logging.WARNING, "twotower"), closing(Store(killed)) as store:
+    with caplog.at_level(logging.WARNING, "twotower"), closing(ChangeStore(killed)) as store:
         assert store.last == 40
     assert caplog.text == ""
 
 
 def test_another_store_or_an_older_one_is_told(path, tmp_path):
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         store.commit([ItemPut("a", {})])
     older = path.read_bytes()
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         store.commit([ItemPut("b", {})])
-    with closing(Store(tmp_path / "other.db")) as other:
+    with closing(ChangeStore(tmp_path / "other.db")) as other:
         for number in range(5):
             other.commit([ItemPut(number, {})])
     newer = path.read_bytes()
     path.write_bytes((tmp_path / "other.db").read_bytes())
     with pytest.raises(InputError, match="another store than the one whose 2 changes were acknowledged"):
-        Store(path)
+        ChangeStore(path)
     path.write_bytes(older)
     with pytest.raises(InputError, match=r"of 2 changes that were acknowledged it has the first 1;.*restore"):
-        Store(path)
+        ChangeStore(path)
     path.write_bytes(newer)
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         assert store.last == 2
 
 
 def test_a_store_of_an_earlier_version_is_opened_and_promised_from_then_on(path):
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         store.commit([ItemPut("a", {})])
         store._connection.execute("PRAGMA user_version = 1")
         store._connection.execute("DROP TABLE sums")
         store._connection.execute("DROP TABLE identity")
         store._connection.execute("DROP TABLE profiles")
-        store._connection.execute("DROP TABLE set_aside")
-        store._connection.execute("CREATE TABLE set_aside (kind, item_id NOT NULL, user_id, time, reason)")
+        store._connection.execute("DROP TABLE quarantine")
+        store._connection.execute("CREATE TABLE quarantine (kind, item_id NOT NULL, user_id, time, reason)")
     promise_file(path).unlink()
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         assert store.commit([ItemPut("b", {})]) == 2
-        store.set_aside([SetAside(UserPut("u", {}), "it cannot")])
+        store.quarantine([Quarantined(UserPut("u", {}), "it cannot")])
         changes = list(store.changes())
-    with closing(Store(path)) as store:  # what it had before is in its sums
+    with closing(ChangeStore(path)) as store:  # what it had before is in its sums
         assert list(store.changes()) == changes == [ItemPut("a", {}), ItemPut("b", {})]
     path.unlink()
     with pytest.raises(InputError, match="no store, but 2 changes"):
-        Store(path)
+        ChangeStore(path)
 
 
 def test_a_damaged_promise_is_told_and_written_anew(path, caplog):
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         store.commit([ItemPut("a", {})])
     flip(promise_file(path), 40)
-    with caplog.at_level(logging.WARNING, "twotower"), closing(Store(path)) as store:
+    with caplog.at_level(logging.WARNING, "twotower"), closing(ChangeStore(path)) as store:
         assert store.last == 1
     assert ".live.db.acknowledged: damaged" in caplog.text
     caplog.clear()
-    Store(path).close()
+    ChangeStore(path).close()
     assert caplog.text == ""
 
 
 @pytest.mark.parametrize("link", [os.symlink, os.link])
 def test_a_link_lets_nobody_in(path, tmp_path, link):
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         link(path, tmp_path / "link.db")
         with pytest.raises(InputError, match="in use by"):
-            Store(tmp_path / "link.db")
+            ChangeStore(tmp_path / "link.db")
         store.commit([ItemPut("a", {})])
-    with closing(Store(tmp_path / "link.db")) as again:
+    with closing(ChangeStore(tmp_path / "link.db")) as again:
         assert again.last == 1
 
 
@@ -331,10 +338,10 @@ class Left:
 def closed_and_killed(tmp_path_factory):
     """A store of every kind of change: closed, and killed once its log was moved but not yet begun anew."""
     path = tmp_path_factory.mktemp("left") / "live.db"
-    with closing(Store(path)) as store:
+    with closing(ChangeStore(path)) as store:
         store.commit([ItemPut(f"item {number}", {"price": number}) for number in range(60)])
-        store.commit([Event("u", f"item {number}", number) for number in range(0, 60, 3)])
-        store.commit([Event("u", f"item {number}", number, "view") for number in range(60)])
+        store.commit([EventAdded("u", f"item {number}", number) for number in range(0, 60, 3)])
+        store.commit([EventAdded("u", f"item {number}", number, "view") for number in range(60)])
         store.commit([ItemRemoved(f"item {number}") for number in range(0, 60, 4)])
         store.commit([UserPut(f"user {number}", {"age": number}) for number in range(60)])
         store.commit([UserForgotten(f"user {number}") for number in range(3, 60, 5)])
@@ -353,7 +360,7 @@ def test_a_flipped_bit_of_an_index_is_found(tmp_path, closed_and_killed):
         path = closed_and_killed[0].put_down(tmp_path)
         flip(path, start + 4090, 2)
         with pytest.raises(InputError, match="damaged"):
-            Store(path)
+            ChangeStore(path)
 
 
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -364,7 +371,7 @@ def test_a_flipped_bit_is_harmless_or_told(tmp_path, closed_and_killed, share, b
     left = killed if name in killed.files.keys() - closed.files.keys() else closed
     path, at = left.put_down(tmp_path), int(share * len(left.files[name]))
     flip(path.with_name(name), at, bit)
-    with contextlib.suppress(InputError), closing(Store(path)) as store:
+    with contextlib.suppress(InputError), closing(ChangeStore(path)) as store:
         assert list(store.changes()) == left.changes, f"bit {bit} of byte {at} of {name} lost changes"
 
 
@@ -383,25 +390,27 @@ HURT_TABLES = {
 
 @pytest.mark.parametrize(("statement", "problem"), HURT_TABLES.values(), ids=HURT_TABLES.keys())
 def test_what_sqlite_holds_for_sound_is_told(path, statement, problem):
-    with closing(Store(path)) as store:
-        store.commit([ItemPut("a", {}), Event("u", "a", 1), ItemRemoved("a"), UserPut("u", {})])
+    with closing(ChangeStore(path)) as store:
+        store.commit([ItemPut("a", {}), EventAdded("u", "a", 1), ItemRemoved("a"), UserPut("u", {})])
         store._connection.execute("PRAGMA writable_schema = ON")
         store._connection.execute(statement)
     with pytest.raises(InputError, match=problem):
-        Store(path)
+        ChangeStore(path)
 
 
-def test_what_is_set_aside_is_noted_with_its_reason(path):
-    with closing(Store(path)) as store:
+def test_a_quarantined_change_is_recorded_with_its_reason(path):
+    with closing(ChangeStore(path)) as store:
         store.commit([ItemPut("a", {})])
-        event = Event("u", 5, 7)
-        store.set_aside([SetAside(event, "item 5 is unknown"), SetAside(ItemRemoved("a"), "it cannot")])
-        rows = store._connection.execute("SELECT * FROM set_aside").fetchall()
+        event = EventAdded("u", 5, 7)
+        store.quarantine(
+            [Quarantined(event, "item 5 is unknown"), Quarantined(ItemRemoved("a"), "it cannot")]
+        )
+        rows = store._connection.execute("SELECT * FROM quarantine").fetchall()
         assert rows == [
-            ("Event", 5, "u", 7, "item 5 is unknown"),
+            ("EventAdded", 5, "u", 7, "item 5 is unknown"),
             ("ItemRemoved", "a", None, None, "it cannot"),
         ]
-        store.set_aside([])
-        assert store._connection.execute("SELECT * FROM set_aside").fetchall() == []
+        store.quarantine([])
+        assert store._connection.execute("SELECT * FROM quarantine").fetchall() == []
         assert list(store.changes()) == [ItemPut("a", {})]
         assert store.last == 1

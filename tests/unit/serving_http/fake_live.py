@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from twotower.config.errors import InputError
+from twotower.serving.live.change_store import StoreFailed
 from twotower.serving.live.changes import Change, ItemPut, ItemRemoved
-from twotower.serving.live.service import ReloadUnderWay
-from twotower.serving.live.store import StoreFailed
+from twotower.serving.live.live_service import ReloadUnderWay
 from twotower.serving.live_items import Recommendation
 from twotower.serving.requests import Request, UnknownItem, UnknownUser
 
@@ -71,7 +71,7 @@ class FakeRetriever:
 
 
 class FakeLive:
-    num_set_aside = 0
+    num_quarantined = 0
     root = Path("/srv/bundles")
 
     def __init__(self) -> None:

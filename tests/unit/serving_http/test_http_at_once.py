@@ -17,7 +17,7 @@ from test_http_mistakes import MALFORMED, WRONG
 from test_http_pipelining import Wire
 
 from twotower.serving.http.connections import Limits
-from twotower.serving.http.errors import HttpError, checked
+from twotower.serving.http.http_errors import HttpError, checked
 from twotower.serving.http.models import RecommendRequest
 from twotower.serving.http.recommend_routes import asked
 from twotower.serving.http.security import Keys

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from twotower.serving.http.batcher import Batcher
-from twotower.serving.http.errors import HttpError
+from twotower.serving.http.http_errors import HttpError
 
 
 class Gated:

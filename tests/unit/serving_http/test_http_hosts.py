@@ -9,7 +9,7 @@ import pytest
 from fake_live import FakeLive
 
 from twotower.config.errors import InputError
-from twotower.serving.http.errors import HttpError
+from twotower.serving.http.http_errors import HttpError
 from twotower.serving.http.security import Hosts
 from twotower.serving.http.server import create_app
 from twotower.serving.http.service_config import ServiceConfig

@@ -18,7 +18,7 @@ import tiny_bundle
 
 from twotower.data.vocabulary import Vocabulary
 from twotower.serving.http.ids import read_id
-from twotower.serving.live.service import LiveService
+from twotower.serving.live.live_service import LiveService
 
 Ask = Callable[[str, str, Any], httpx.Response]
 

@@ -9,7 +9,7 @@ from conftest import client_of
 from fake_live import FakeLive
 from starlette.types import Message
 
-from twotower.serving.http.errors import HttpError
+from twotower.serving.http.http_errors import HttpError
 from twotower.serving.http.security import MAX_CLIENTS, RateLimit, read_body
 
 Ask = Callable[..., httpx.Response]

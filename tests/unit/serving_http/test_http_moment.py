@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))
 import tiny_bundle
 
-from twotower.bundle.export import exported_beside
+from twotower.bundle.onnx_export import exported_beside
 from twotower.bundle.read import Bundle
-from twotower.serving.live.changes import Event, UserPut
-from twotower.serving.live.service import LiveService
+from twotower.serving.live.changes import EventAdded, UserPut
+from twotower.serving.live.live_service import LiveService
 from twotower.serving.requests import Request
 
 NOW, K = tiny_bundle.NOW, tiny_bundle.NUM_ITEMS
@@ -45,7 +45,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Li
         for folder in (run / "bundle", exported_beside(run)):
             live = LiveService(run, folder, None)
             live.write([UserPut(user, features) for user, features in PUT.items()])
-            live.write([Event(*LATE)])
+            live.write([EventAdded(*LATE)])
             client = runner.run(clients.enter_async_context(client_of(live)))
 
             def ask(method: str, path: str, body: Any, client: httpx.AsyncClient = client) -> httpx.Response:

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved, UserForgotten, UserPut
+from twotower.serving.live.change_store import ChangeStore
+from twotower.serving.live.changes import Change, EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
 from twotower.serving.live.feed import Feed
-from twotower.serving.live.store import Store
 
 
 class Catalogue:
@@ -20,7 +20,7 @@ class Catalogue:
         self.known: set[Any] = set()
         self.offered: dict[Any, Any] = {}
         self.profiles: dict[Any, Any] = {}
-        self.events: set[Event] = set()
+        self.events: set[EventAdded] = set()
 
     def takes(self, change: Change) -> bool:
         match change:
@@ -28,7 +28,7 @@ class Catalogue:
                 return change.item_id in self.offered
             case UserForgotten():
                 return change.user_id in self.profiles
-            case Event():
+            case EventAdded():
                 return change.item_id in self.known
         return True
 
@@ -43,7 +43,7 @@ class Catalogue:
                 self.profiles[change.user_id] = change.features
             case UserForgotten():
                 self.profiles.pop(change.user_id, None)
-            case Event():
+            case EventAdded():
                 assert change.item_id in self.known
                 self.events.add(change)
 
@@ -55,14 +55,14 @@ CHANGES = st.one_of(
     st.builds(ItemRemoved, IDS),
     st.builds(UserPut, IDS, FEATURES),
     st.builds(UserForgotten, IDS),
-    st.builds(Event, IDS, IDS, st.integers(1, 3), st.none() | st.just("seen")),
+    st.builds(EventAdded, IDS, IDS, st.integers(1, 3), st.none() | st.just("seen")),
 )
 
 
 @settings(max_examples=20)
 @given(steps=st.lists(CHANGES | st.none(), max_size=30))  # None: the follower looks
 def test_following_in_steps_of_any_length_leads_to_the_same(steps: list[Change | None]) -> None:
-    with TemporaryDirectory() as folder, closing(Store(Path(folder) / "live.db")) as store:
+    with TemporaryDirectory() as folder, closing(ChangeStore(Path(folder) / "live.db")) as store:
         store.index_numbers()
         made, followed, number = Catalogue(), Catalogue(), 0
         with closing(Feed(store.path)) as feed:
@@ -79,7 +79,7 @@ def test_following_in_steps_of_any_length_leads_to_the_same(steps: list[Change |
 
 
 def test_a_feed_says_once_that_there_is_something_new(tmp_path: Path) -> None:
-    with closing(Store(tmp_path / "live.db")) as store, closing(Feed(store.path)) as feed:
+    with closing(ChangeStore(tmp_path / "live.db")) as store, closing(Feed(store.path)) as feed:
         assert not feed.is_newer()
         store.commit([ItemPut(1, {}), ItemPut(2, {})])
         assert feed.is_newer()
@@ -90,10 +90,10 @@ def test_a_feed_says_once_that_there_is_something_new(tmp_path: Path) -> None:
 
 
 def test_the_latest_changes_are_found_by_an_index(tmp_path: Path) -> None:
-    with closing(Store(tmp_path / "live.db")) as store:
+    with closing(ChangeStore(tmp_path / "live.db")) as store:
         store.index_numbers()
         store.commit([ItemPut(1, {})])
-    with closing(Store(tmp_path / "live.db")) as again:  # which is as sound a store as it was
+    with closing(ChangeStore(tmp_path / "live.db")) as again:  # which is as sound a store as it was
         again.index_numbers()
         assert list(again.changes()) == [ItemPut(1, {})]
         plan = again._connection.execute(

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twotower.config.errors import InputError
-from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved, UserForgotten, UserPut
-from twotower.serving.live.service import ReloadUnderWay
-from twotower.serving.live.store import StoreFailed
+from twotower.serving.live.change_store import StoreFailed
+from twotower.serving.live.changes import Change, EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
+from twotower.serving.live.live_service import ReloadUnderWay
 from twotower.serving.requests import UnknownItem, UnknownUser
 from twotower.serving.workers.messages import WriterFailed, ask, changes_of, plain, reply
 
@@ -26,7 +26,7 @@ CHANGES = st.one_of(
     st.builds(ItemRemoved, IDS),
     st.builds(UserPut, IDS, FEATURES),
     st.builds(UserForgotten, IDS),
-    st.builds(Event, IDS, IDS, st.integers(0, 2**40), st.none() | st.text()),
+    st.builds(EventAdded, IDS, IDS, st.integers(0, 2**40), st.none() | st.text()),
 )
 
 

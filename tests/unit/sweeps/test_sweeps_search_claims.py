@@ -97,7 +97,7 @@ def test_of_another_host_only_the_heartbeat_is_known(trials: Trials, child: subp
     assert dead(trials) == ([], False)
     add(trials, "silent", there | {"token": "silent"}, age=OLD)
     assert dead(trials) == ([], True)  # not yet watched for long enough
-    trials.watchman.seen["silent"] = (trials.by_job()["silent"].user_attrs[HEARTBEAT], -1e9)
+    trials.liveness.seen["silent"] = (trials.by_job()["silent"].user_attrs[HEARTBEAT], -1e9)
     assert dead(trials) == (["silent"], False)
 
 

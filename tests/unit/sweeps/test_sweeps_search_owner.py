@@ -7,7 +7,7 @@ import time
 import pytest
 
 from twotower.sweeps import trials
-from twotower.sweeps.trials import LOST_SECONDS, OBSERVE_SECONDS, Watchman, started, this_process
+from twotower.sweeps.trials import LOST_SECONDS, OBSERVE_SECONDS, LivenessCheck, started, this_process
 
 
 class Clock:
@@ -43,30 +43,30 @@ def test_a_process_that_is_gone_or_a_zombie_has_not_started() -> None:
 
 
 def test_here_only_the_process_counts() -> None:
-    watchman, me = Watchman(), this_process()
-    assert watchman.is_dead(me, heartbeat=0.0) is False
-    assert watchman.is_dead(me | {"started": "another time"}, heartbeat=time.time()) is True
+    liveness, me = LivenessCheck(), this_process()
+    assert liveness.is_dead(me, heartbeat=0.0) is False
+    assert liveness.is_dead(me | {"started": "another time"}, heartbeat=time.time()) is True
 
 
 def test_elsewhere_a_fresh_heartbeat_is_life(clock: Clock) -> None:
     there = this_process() | {"place": "another host"}
-    assert Watchman().is_dead(there, clock.now - LOST_SECONDS + 1) is False
+    assert LivenessCheck().is_dead(there, clock.now - LOST_SECONDS + 1) is False
 
 
 def test_elsewhere_an_old_heartbeat_must_stand_still_too(clock: Clock) -> None:
-    watchman, there = Watchman(), this_process() | {"place": "another host"}
+    liveness, there = LivenessCheck(), this_process() | {"place": "another host"}
     heartbeat = clock.now - LOST_SECONDS - 1
-    assert watchman.is_dead(there, heartbeat) is None
+    assert liveness.is_dead(there, heartbeat) is None
     clock.now += OBSERVE_SECONDS - 1
-    assert watchman.is_dead(there, heartbeat) is None
+    assert liveness.is_dead(there, heartbeat) is None
     clock.now += 1
-    assert watchman.is_dead(there, heartbeat) is True
+    assert liveness.is_dead(there, heartbeat) is True
 
 
 @pytest.mark.parametrize("skew", [-3600.0, 3600.0])
 def test_a_clock_that_is_wrong_is_no_death(clock: Clock, skew: float) -> None:
-    watchman, there = Watchman(), this_process() | {"place": "another host"}
-    assert watchman.is_dead(there, clock.now + skew) is None
+    liveness, there = LivenessCheck(), this_process() | {"place": "another host"}
+    assert liveness.is_dead(there, clock.now + skew) is None
     for _ in range(20):
         clock.now += 10
-        assert watchman.is_dead(there, clock.now + skew) is False
+        assert liveness.is_dead(there, clock.now + skew) is False

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from twotower.training.callbacks.curves import Curves, Pruned
+from twotower.training.callbacks.curves import Curves, TrialPruned
 
 
 def test_who_watches_may_end_a_training_in_the_midst_of_an_epoch() -> None:
@@ -16,7 +16,7 @@ def test_who_watches_may_end_a_training_in_the_midst_of_an_epoch() -> None:
     curves, trainer = Curves("valid/recall_at_20", watch), SimpleNamespace(current_epoch=2)
     of_the_trainer: Any = trainer
     curves.on_train_batch_end(of_the_trainer)
-    with pytest.raises(Pruned) as pruned:
+    with pytest.raises(TrialPruned) as pruned:
         curves.on_train_batch_end(of_the_trainer)
     assert asked == [(2, None), (2, None)]
     assert (pruned.value.epochs, pruned.value.curves) == (2, {})

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from twotower.config.errors import Diverged
-from twotower.training.callbacks.curves import Pruned
+from twotower.training.callbacks.curves import TrialPruned
 from twotower.training.fit import Fitted
+from twotower.training.initialization.random import Random
+from twotower.training.initialization.svd import Svd
 from twotower.training.random_start import Attempt, better_attempt
-from twotower.training.starts.random import Random
-from twotower.training.starts.svd import Svd
 
 MONITOR = "valid/recall_at_20"
 
@@ -30,13 +30,13 @@ def test_random_embeddings_are_not_tried_where_an_epoch_improved_or_nothing_was_
 @pytest.mark.parametrize(("score", "better"), [(0.3, "random"), (0.25, "svd"), (0.1, "svd")])
 def test_the_better_start_is_used_and_the_time_of_both_counts(score: float, better: str) -> None:
     found = better_attempt(attempt(0.25, 0.25), lambda: from_random(score), MONITOR)
-    assert found.start.name == better
+    assert found.initialization.name == better
     assert (found.fitted.seconds, found.fitted.examples) == (10.0, 140)
 
 
 def test_of_a_metric_that_is_better_when_low_scores_are_negative() -> None:
     found = better_attempt(attempt(-0.75, -0.75), lambda: from_random(-0.5), "valid/log_loss")
-    assert found.start.name == "random"
+    assert found.initialization.name == "random"
 
 
 def test_a_second_training_that_diverges_leaves_the_first(caplog: pytest.LogCaptureFixture) -> None:
@@ -45,14 +45,14 @@ def test_a_second_training_that_diverges_leaves_the_first(caplog: pytest.LogCapt
 
     first = attempt(0.25, 0.25)
     assert better_attempt(first, diverge, MONITOR) is first
-    assert "optimizer.learning_rate: the training has diverged; start=svd is used" in caplog.text
+    assert "optimizer.learning_rate: the training has diverged; initialization=svd is used" in caplog.text
 
 
 def test_a_second_training_that_is_pruned_ends_the_run_with_the_curves_of_the_first() -> None:
     def prune() -> Attempt:
-        raise Pruned(1, {MONITOR: [0.0]})
+        raise TrialPruned(1, {MONITOR: [0.0]})
 
-    with pytest.raises(Pruned) as pruned:
+    with pytest.raises(TrialPruned) as pruned:
         better_attempt(attempt(0.25, 0.25), prune, MONITOR)
     assert (pruned.value.epochs, pruned.value.curves) == (3, {MONITOR: [0.1, 0.25]})
 

@@ -20,7 +20,7 @@ def task(settings: dict[str, Any], overrides: Sequence[str]) -> int:
 
     folder = Path(settings["run"])
     read_manifest(bundle_in(folder))  # a wrong folder is told before torch is loaded
-    from twotower.bundle.export import exported_beside, is_exported, told
+    from twotower.bundle.onnx_export import exported_beside, is_exported, told
 
     was_there = is_exported(folder)
     exported = exported_beside(folder, settings["trusted_packages"])

@@ -64,9 +64,9 @@ class Baseline(Component, ABC):
             """Tell whether it means anything on such data; where not, it is left out without a word."""
             return True
 
-        def lesson(self) -> str:
+        def suggestion(self) -> str:
             """Return what to try where towers are behind it on the validation split."""
-            return "start=svd embedding_dim=128"
+            return "initialization=svd embedding_dim=128"
 
         def build(self) -> "Baseline":
             """Build the baseline, which has learned nothing yet."""

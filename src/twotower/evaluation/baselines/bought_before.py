@@ -24,9 +24,9 @@ class BoughtBefore(Popularity):
             """Tell whether what a user has may be recommended."""
             return holdout.repeats
 
-        def lesson(self) -> str:
+        def suggestion(self) -> str:
             """Return what knows of what the user took."""
-            return "history=weighted_pooling start=svd"
+            return "history=weighted_pooling initialization=svd"
 
     config: Config
 

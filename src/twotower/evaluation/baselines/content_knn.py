@@ -24,7 +24,7 @@ class ContentKnn(Baseline):
 
         reads_content: ClassVar[bool] = True
 
-        def lesson(self) -> str:
+        def suggestion(self) -> str:
             """Return what makes the towers read more of the content."""
             return "new_items=by_content new_items.boost=0.5"
 

@@ -51,9 +51,9 @@ class Ease(Baseline):
                 return f"{num_items} items are above max_items = {self.max_items}"
             return beyond_memory(f"{num_items} x {num_items} weights", BYTES * num_items**2)
 
-        def lesson(self) -> str:
+        def suggestion(self) -> str:
             """Return what has item-to-item weights: the item's embedding beside the history's."""
-            return "start=svd embedding_dim=128 optimizer.weight_decay=0.3"
+            return "initialization=svd embedding_dim=128 optimizer.weight_decay=0.3"
 
     config: Config
 

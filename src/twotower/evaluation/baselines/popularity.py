@@ -14,7 +14,7 @@ class Popularity(Baseline):
     class Config(Baseline.Config):
         """Nothing to set."""
 
-        def lesson(self) -> str:
+        def suggestion(self) -> str:
             """Return what knows of popularity."""
             return "item_bias=popularity"
 

@@ -27,7 +27,7 @@ class RecentPopularity(Popularity):
             """Tell whether there are times."""
             return facts.lacks_times("", f"leave it out: '~{facts.key}'")
 
-        def lesson(self) -> str:
+        def suggestion(self) -> str:
             """Return what knows of recent popularity."""
             return "item_bias=trend optimizer.learning_rate=0.001"
 

@@ -32,9 +32,9 @@ class TrendEase(Ease):
             """Tell whether there are times."""
             return facts.lacks_times("", f"leave it out: '~{facts.key}'")
 
-        def lesson(self) -> str:
+        def suggestion(self) -> str:
             """Return what has both."""
-            return f"{super().lesson()} item_bias=trend"
+            return f"{super().suggestion()} item_bias=trend"
 
     config: Config
 

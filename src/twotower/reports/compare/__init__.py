@@ -1,5 +1,5 @@
-"""Purpose: compare runs: find and read their folders, test differences on per-user values, show one table.
+"""Purpose: compare runs: read their folders into one table, test differences on per-user values, show them.
 
-May import: what `experiments` may; nothing heavy, so that hundreds of runs are shown in a second or two.
-To add one: a form of output is a function of a `Report` in a file of its own, called from `command.py`.
+May import: what `reports` may; pandas and plotly only inside functions of `command.py`.
+To add one: a form of output is a function of a `Comparison` in a file of its own, called from `command.py`.
 """

@@ -1,43 +1,32 @@
-"""`twotower compare`: the words that it understands, and where each form of output goes."""
+"""`twotower compare`: its arguments, and where each form of output goes."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
 from twotower.config.problems import Problem, nearest, raise_problems
 from twotower.files.atomic import write_text_atomically
-from twotower.reports.compare.build import compare
-from twotower.reports.compare.comparison import Comparison, Options, summary
-from twotower.reports.compare.entries import DEFAULT
-from twotower.reports.compare.export import as_csv, as_json, as_markdown
-from twotower.reports.compare.page import as_html
-from twotower.reports.compare.record import run_folders
-from twotower.reports.compare.terminal import show
+from twotower.reports.compare.figure_names import DEFAULT
 from twotower.runs.run_files import is_run
 
-FORMS: dict[str, Callable[[Comparison], str]] = {
-    "html": as_html,
-    "csv": as_csv,
-    "json": as_json,
-    "markdown": as_markdown,
-}
+FORMS = ("html", "csv", "json", "markdown")
 STDOUT = "-"
 HELP = ("--help", "-h")
 WORDS = {
-    "metric": f"figure to compare by; its validation figure sorts the rows [{DEFAULT}]",
-    "columns": "more figures to show, with commas [the index's, if it differs, or ndcg@20]",
-    "baseline": "run or built-in baseline to set against [best by validation]",
+    "metric": f"figure to compare by; rows are sorted by it on the validation split [{DEFAULT}]",
+    "columns": "more figures to show, separated by commas [those of the index if it differs, or ndcg@20]",
+    "baseline": "run or built-in baseline to compare with [best run by validation]",
     "with_baselines": "true shows the built-in baselines as rows",
-    "by": "what a row is: run, or configuration for all its seeds [run]",
-    "pairs": "true compares all pairs, not only with the baseline",
+    "by": "a row per run, or per configuration for all its seeds [run]",
+    "pairs": "true compares all pairs of rows, not only with the baseline",
     "tests": "false shows differences only: quicker with many runs",
     "html": "file for one self-contained page with plots",
-    "csv": "file; - is standard output, as for the next two",
+    "csv": "file; - for standard output, also in the next two",
     "json": "file",
     "markdown": "file",
     "debug": "true shows where an error comes from",
@@ -45,7 +34,7 @@ WORDS = {
 
 
 def run_command(words: Sequence[str], description: str) -> int:
-    """Compare the runs that the words name; return the exit status. Raises InputError: a word is wrong."""
+    """Compare the runs of a command line; return the exit status. Raises InputError: an argument is wrong."""
     if set(HELP) & set(words):
         print(_help(description))
         return DONE
@@ -53,25 +42,35 @@ def run_command(words: Sequence[str], description: str) -> int:
     options = _options({key: text for key, text in values.items() if key not in (*FORMS, "debug")})
     outputs = {name: values[name] for name in FORMS if name in values}
     _check(outputs)
+    from twotower.reports.compare.comparison import Comparison, compare  # with pandas
+    from twotower.reports.compare.comparison_notes import summary
+    from twotower.reports.compare.output_forms import as_csv, as_json, as_markdown
+    from twotower.reports.compare.page import as_html
+    from twotower.reports.compare.run_frame import run_folders
+    from twotower.reports.compare.terminal import show
+
+    forms: dict[str, Callable[[Comparison], str]] = dict(
+        zip(FORMS, (as_html, as_csv, as_json, as_markdown), strict=True)
+    )
     folders, notes = run_folders(paths)
-    comparison = compare(folders, options, notes)
+    comparison = compare(folders, notes=notes, **dict(options))
     to_stdout = [name for name, path in outputs.items() if path == STDOUT]
     if to_stdout:
-        sys.stdout.write(FORMS[to_stdout[0]](comparison))
+        sys.stdout.write(forms[to_stdout[0]](comparison))
         print("\n".join(summary(comparison)), file=sys.stderr)
     else:
         show(comparison)
     for name, path in outputs.items():
         if path != STDOUT:
-            _write(name, path, FORMS[name](comparison))
+            _write(name, path, forms[name](comparison))
             print(f"written: {path}", file=sys.stderr if to_stdout else sys.stdout)
     return DONE
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Return the paths of a command line, and its values by key; InputError lists every unknown key and flag.
+    """Return the paths of a command line, and its values by key. Raises InputError: unknown keys and flags.
 
-    A folder's name may hold a = as well: a word is a path if it is one, or if there is a / before the =.
+    A folder's name may contain a `=`: a word is a path if it exists, or if a `/` precedes the `=`.
     """
     paths: list[str] = []
     values: dict[str, str] = {}
@@ -101,12 +100,24 @@ def _instead(flag: str, value: str) -> str:
     return f"write {key}={value or '...'}" if key in WORDS else f"unknown flag; {nearest(key, WORDS)}"
 
 
+class Options(BaseModel):
+    """Arguments of `comparison.compare`."""
+
+    metric: str | None = None
+    columns: list[str] | None = None
+    baseline: str | None = None
+    with_baselines: bool = False
+    by: Literal["run", "configuration"] = "run"
+    pairs: bool = False
+    tests: bool = True
+
+
 def _options(values: Mapping[str, str]) -> Options:
     plain: dict[str, Any] = dict(values)
     if "columns" in plain:
         plain["columns"] = plain["columns"].split(",")
     try:
-        return TypeAdapter(Options).validate_python(plain)
+        return Options(**plain)
     except ValidationError as error:
         first = error.errors()[0]
         expected = first["msg"].removeprefix("Input should be ")
@@ -120,7 +131,7 @@ def _help(description: str) -> str:
         "Paths: runs, sweeps, folders above them, globs in quotes.",
         "Keys (key=value):",
     ]
-    lines += [f"  {key:<14}  {told}" for key, told in WORDS.items()]
+    lines += [f"  {key:<14}  {text}" for key, text in WORDS.items()]
     return "\n".join([*lines, "", "Exit status: 0 done, 1 failed, 2 your input."])
 
 

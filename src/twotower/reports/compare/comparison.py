@@ -1,211 +1,361 @@
-"""Runs side by side: what a comparison is, which settings tell runs apart, and the lines to read with it."""
+"""The comparison of runs: one table with a row per run, verdicts against a baseline, and notes."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
 
-from twotower.reports.compare.entries import (
-    Entry,
-    column_of,
-    direction_of,
-    label,
+import pandas as pd
+
+from twotower.reports.compare.baseline_choice import choose_baseline
+from twotower.reports.compare.figure_names import (
+    COLD_START,
+    COLD_START_PARTS,
+    DEFAULT,
+    INDEX_COLUMNS,
+    default_metric,
+    exact_key,
+    find_figure,
+    per_user_column,
     validation_key,
-    written,
 )
-from twotower.reports.compare.judge import BETTER, NOT_COMPARABLE, NOT_TESTED, WORSE, Difference, Judgement
-from twotower.reports.compare.paired import Luck, Spread
-from twotower.reports.compare.record import DAMAGED, UNENDED, RunRecord, Scalar
-from twotower.reports.compare.searches import SearchRecord
+from twotower.reports.compare.run_frame import (
+    DAMAGED,
+    MEASURED,
+    SETTING,
+    UNENDED,
+    figures_in,
+    make_frame,
+    read_runs,
+    records,
+)
+from twotower.reports.compare.run_groups import (
+    GROUP,
+    configuration_rows,
+    seed_noise,
+    seed_spread,
+)
+from twotower.reports.compare.searches import SearchRecord, read_searches
+from twotower.reports.compare.verdicts import (
+    BETTER,
+    DIFFERENCE_COLUMNS,
+    NOT_COMPARABLE,
+    NOT_TESTED,
+    WORSE,
+    compare_pairs,
+)
 from twotower.runs.directions import higher_is_better
 from twotower.runs.fingerprint import NOT_SHAPING, key_of
+from twotower.runs.result import Result
 
 ONE_SEED = (
-    "every configuration has one seed here, so better and worse are of these very runs; another seed may turn"
-    " a small difference (twotower train seeds=5 shows how far)"
+    "every configuration has one seed here, so better and worse hold for these runs; another seed may reverse"
+    " a small difference (twotower train seeds=5 measures by how much)"
 )
 NO_DIRECTION = (
-    "has no better direction, as far as these runs say (higher_is_better of result.json, from the metric's"
-    " class): rows stand from the highest on, and none is called better"
+    "has no better direction in these runs (higher_is_better of result.json, from the metric's class): rows"
+    " are sorted from the highest on, and none is called better"
 )
+IGNORED = NOT_SHAPING | {"sweep", "launcher", "resume", "rerun"}
+"""Root keys that say how a run was started or printed."""
 
+EVALUATION_KEYS = {"metrics", "baselines"}
+"""Root keys that change what is measured of a model, not the model."""
 
-@dataclass(frozen=True)
-class Options:
-    """What is asked of a comparison; see the command's help."""
-
-    metric: str | None = None
-    columns: tuple[str, ...] | None = None
-    baseline: str | None = None
-    with_baselines: bool = False
-    by: Literal["run", "configuration"] = "run"
-    pairs: bool = False
-    tests: bool = True
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table; of a run without figures the verdict is its state."""
-
-    entry: Entry
-    value: float | None
-    verdict: str
-    reason: str = ""
-    difference: Difference | None = None
-    spread: Spread | None = None
+BASELINE = "the baseline"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs side by side, as every form of output shows them.
+    """Runs and what distinguishes them, as every form of output shows them.
 
-    The telling keys come first; of the rows the best by validation, then those not comparable, then those
-    without figures.
+    Attributes:
+        rows: the table in its order: the best by validation first, then rows that are not comparable, then
+            rows without figures. Columns as in `run_frame.read_runs`, then `seed_mean`, `seed_sd`,
+            `num_seeds` and `DIFFERENCE_COLUMNS`, the difference being row - baseline.
+        pairs: all pairs of rows, if asked for; see `verdicts.Differences`.
+        runs: one row per run, whatever the rows of the table stand for.
+        results: by folder.
+        metric: the figure to compare by.
+        columns: more figures to show.
+        keys: settings that differ, the most important first.
+        baseline: position of its row, or None.
+        baseline_reason: how the baseline was chosen.
+        num_tests: number of tests that p-values are corrected for.
+        num_users: users of the largest test.
+        noise: standard deviation over seeds on the baseline's data and the number of seeds; or None.
+        notes: lines to read with the table.
+        searches: whose trials are compared.
     """
 
+    rows: pd.DataFrame
+    pairs: pd.DataFrame
+    runs: pd.DataFrame
+    results: Mapping[str, Result]
     metric: str
     columns: list[str]
     keys: list[str]
-    rows: list[Row]
-    pairs: list[Difference]
-    baseline: Entry | None
-    chosen: str
-    judgement: Judgement
-    luck: Luck | None
-    records: list[RunRecord]
+    baseline: int | None
+    baseline_reason: str
+    num_tests: int
+    num_users: int
+    noise: tuple[float, int] | None
     notes: list[str]
     searches: list[SearchRecord] = field(default_factory=list)
 
     def higher_is_better(self, key: str) -> bool | None:
-        """Say whether the higher of two figures is the better one; None where neither is."""
-        return higher_is_better(key, (record.result.higher_is_better for record in self.records))
+        """Return whether higher values of a figure are better; None if it has no preferred direction."""
+        return higher_is_better(key, (result.higher_is_better for result in self.results.values()))
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the rows as dictionaries."""
+        return records(self.rows)
+
+    def table(self, figures: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return the rows with the settings that differ, figures and verdicts.
+
+        Args:
+            figures: to include; None for all.
+        """
+        chosen = figures_in(self.rows) if figures is None else list(figures)
+        chosen = [self.metric, *(key for key in chosen if key != self.metric)]
+        identity = ["name", "kind", "folder", "state", "seeds", "note"]
+        settings = [f"{SETTING}{key}" for key in self.keys]
+        columns = [*identity, *settings, *(key for key in chosen if key in self.rows)]
+        return self.rows[[*columns, "seed_mean", "seed_sd", "num_seeds", *DIFFERENCE_COLUMNS]]
 
 
-def notes_of(options: Options, metric: str, rows: Sequence[Row], num_with_seeds: int) -> list[str]:
-    """Return what to know of a comparison, the number of its configurations with several seeds given."""
-    notes = []
-    if options.tests and column_of(metric) is None:
-        notes.append(f"{metric} is no mean over users of the test split, so differences in it are not tested")
-    if direction_of(metric, [row.entry for row in rows]) is None:
-        notes.append(f"{metric} {NO_DIRECTION}")
-    if num_with_seeds and options.by == "run":
-        several = "1 configuration has" if num_with_seeds == 1 else f"{num_with_seeds} configurations have"
-        notes.append(f"{several} several seeds; by=configuration tests with all of them, seeds as luck too")
-    elif not num_with_seeds and any(row.verdict in (BETTER, WORSE) for row in rows):
-        notes.append(ONE_SEED)
-    return [*notes, *_troubles(rows)]
+def compare(
+    folders: Sequence[Path],
+    *,
+    metric: str | None = None,
+    columns: Sequence[str] | None = None,
+    baseline: str | None = None,
+    with_baselines: bool = False,
+    by: Literal["run", "configuration"] = "run",
+    pairs: bool = False,
+    tests: bool = True,
+    notes: Sequence[str] = (),
+) -> Comparison:
+    """Read runs and compare them.
+
+    Args:
+        folders: of the runs.
+        metric: figure to compare by; None for recall@20 on the test split.
+        columns: more figures to show; None for validation, index and cold start.
+        baseline: run or built-in baseline; None for the best run by validation.
+        with_baselines: whether to add the built-in baselines as rows.
+        by: a row per run, or per configuration with the mean over its seeds.
+        pairs: whether to compare all pairs too.
+        tests: whether to test differences.
+        notes: lines to show with the notes of the comparison.
+
+    Raises:
+        InputError: an unknown metric, column or baseline.
+    """
+    runs, results = read_runs(folders)
+    known = figures_in(runs)
+    metric = find_figure(metric, "metric", known) if metric else default_metric(known)
+    higher = higher_is_better(metric, (result.higher_is_better for result in results.values()))
+    keys = [key for key in differing_keys(runs, results) if key != "seed" or by == "run"]
+    rows, more = configuration_rows(runs) if by == "configuration" else (runs, [])
+    position, reason, built_in = choose_baseline(baseline, metric, higher, rows, runs, results)
+    extra = built_in if with_baselines else built_in[:0]
+    if position is not None and position >= len(rows) and not with_baselines:
+        extra, position = built_in[position - len(rows) :][:1], len(rows)  # a built-in baseline was named
+    candidates = [*records(rows), *records(extra)]
+    order = _sort_order(candidates, metric, higher)
+    rows = make_frame([candidates[at] for at in order])
+    position = None if position is None else order.index(position)
+    measured = [at for at, state in enumerate(rows["state"]) if state in MEASURED]
+    against = [(at, position) for at in measured if position is not None and at != position]
+    all_pairs = list(combinations(measured, 2)) if pairs else []
+    spread = seed_spread(runs, metric)
+    # Of the towers alone, so that one training under several indexes counts once.
+    noise = seed_noise(seed_spread(runs, exact_key(metric)))
+    found = compare_pairs(rows, [*against, *all_pairs], metric, higher, noise, tests)
+    rows = _with_differences(rows, found.table.iloc[: len(against)], position)
+    rows = _with_spread(rows, spread)
+    last = list(rows.index[~rows["state"].isin(MEASURED)])
+    other_data = list(rows.index[rows["state"].isin(MEASURED) & (rows["verdict"] == NOT_COMPARABLE)])
+    order = [at for at in rows.index if at not in {*last, *other_data}] + other_data + last
+    number = {old: new for new, old in enumerate(order)}
+    table = found.table.iloc[len(against) :].reset_index(drop=True)
+    table = table.assign(left=table["left"].map(number), right=table["right"].map(number))
+    rows = rows.loc[order].reset_index(drop=True)
+    position = None if position is None else number[position]
+    data = None if position is None else (rows["data"][position], rows["seen_filter"][position])
+    with_seeds = 0 if data is None or spread.empty else sum(key[:2] == data for key in spread.index)
+    all_notes = [*notes, *more]
+    if tests and per_user_column(metric) is None:
+        all_notes.append(
+            f"{metric} is no mean over users of the test split, so differences in it are not tested"
+        )
+    if higher is None:
+        all_notes.append(f"{metric} {NO_DIRECTION}")
+    if with_seeds and by == "run":
+        several = "1 configuration has" if with_seeds == 1 else f"{with_seeds} configurations have"
+        all_notes.append(
+            f"{several} several seeds; by=configuration tests all of them, and the variation over seeds too"
+        )
+    elif not with_seeds and rows["verdict"].isin([BETTER, WORSE]).any():
+        all_notes.append(ONE_SEED)
+    return Comparison(
+        rows,
+        table,
+        runs,
+        results,
+        metric,
+        _shown_figures(columns, known, keys, metric),
+        keys,
+        position,
+        reason,
+        found.num_tests,
+        found.num_users,
+        None if data is None else noise.get(data),
+        [*all_notes, *_problem_notes(rows), *_warm_start_notes(runs, results)],
+        read_searches(folders),
+    )
 
 
-def shared_note(rows: Sequence[Row]) -> str:
-    """Return what users wrote of all these runs alike, as of those of one sweep."""
-    notes = {row.entry.run.note for row in rows if row.entry.trained}
-    return notes.pop() if len(notes) == 1 else ""
+def _shown_figures(
+    asked: Sequence[str] | None, known: Sequence[str], keys: Sequence[str], metric: str
+) -> list[str]:
+    if asked is not None:
+        return [find_figure(column, "columns", known) for column in asked if column.strip()]
+    index_differs = any(key.split(".")[0] == "index" for key in keys) or metric.startswith("index/")
+    k = (metric if "_at_" in metric else DEFAULT).rpartition("_at_")[2]
+    more = (exact_key(metric), *INDEX_COLUMNS) if index_differs else ("test/ndcg_at_20",)
+    wanted = [validation_key(metric), *more]
+    wanted += [f"{COLD_START}{part}/recall_at_{k}" for part in COLD_START_PARTS]
+    return [key for key in wanted if key != metric and key in known]
 
 
-def own_notes(rows: Sequence[Row]) -> list[str]:
-    """Return what users wrote of their runs, each text once."""
-    if note := shared_note(rows):
-        return [f"of all these runs: {note}"]
-    found: dict[str, list[str]] = {}
-    for row in rows:
-        if row.entry.trained and row.entry.run.note:
-            found.setdefault(row.entry.run.note, []).append(row.entry.name)
-    return [f"{_several(names)}: {note}" for note, names in found.items()]
+def _sort_order(candidates: Sequence[Mapping[str, Any]], metric: str, higher: bool | None) -> list[int]:
+    """Return the positions of rows from best to worst by validation; rows without figures come last."""
+    sign = 1 if higher is False else -1
+
+    def place(at: int) -> tuple[Any, ...]:
+        row = candidates[at]
+        values = [row.get(key) for key in (validation_key(metric), metric)]
+        known = [None if value is None or pd.isna(value) else value for value in values]
+        return (
+            row["state"] not in MEASURED,
+            [(value is None, sign * (value or 0.0)) for value in known],
+            row["name"],
+        )
+
+    return sorted(range(len(candidates)), key=place)
 
 
-def _several(names: Sequence[str]) -> str:
+def _with_differences(rows: pd.DataFrame, table: pd.DataFrame, baseline: int | None) -> pd.DataFrame:
+    """Return the rows with their differences from the baseline; of a row without, its state or problem."""
+    columns = table.set_index("left")[[*DIFFERENCE_COLUMNS]].reindex(rows.index)
+    verdicts, reasons = [], []
+    for at, row in enumerate(records(rows)):
+        verdict, reason = columns["verdict"][at], columns["reason"][at]
+        if at == baseline:
+            verdict, reason = BASELINE, row["problem"]
+        elif pd.isna(verdict):
+            is_damaged = row["state"] == DAMAGED
+            verdict, reason = (DAMAGED, row["problem"]) if is_damaged else (row["problem"], "")
+        else:
+            reason = "; ".join(text for text in (reason, row["problem"]) if text)
+        verdicts.append(verdict)
+        reasons.append(reason)
+    return rows.join(columns.assign(verdict=verdicts, reason=reasons))
+
+
+def _with_spread(rows: pd.DataFrame, spread: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with mean and standard deviation over the seeds of their configurations."""
+    found = {
+        key: (float(row["mean"]), float(row["std"]), int(row["count"]))
+        for key, row in zip(spread.index, records(spread), strict=True)
+    }
+    empty = (float("nan"), float("nan"), None)
+    values = [
+        found.get(tuple(row[column] for column in GROUP), empty)
+        if row["kind"] != "baseline" and row["state"] in MEASURED
+        else empty
+        for row in records(rows)
+    ]
+    means, sds, counts = zip(*values, strict=True)
+    return rows.assign(seed_mean=means, seed_sd=sds, num_seeds=pd.Series(counts, dtype=object))
+
+
+def several(names: Sequence[str]) -> str:
+    """Return the first of several names and how many more there are."""
     return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
 
 
-def _troubles(rows: Sequence[Row]) -> list[str]:
-    troubles: dict[str, list[str]] = {}
-    for row in rows:
-        trouble = ""
-        if row.entry.run.state in (DAMAGED, UNENDED):
-            trouble = f"{row.reason or row.verdict}; shown without figures"
-        elif row.verdict == NOT_COMPARABLE:
-            trouble = f"not comparable with the baseline: {row.reason}"
-        elif row.verdict == NOT_TESTED:
-            trouble = f"not tested against the baseline: {row.reason}"
-        if trouble:
-            name = str(row.entry.run.folder) if row.entry.trained else row.entry.name
-            troubles.setdefault(trouble, []).append(name)
-    return [f"{_several(names)}: {trouble}" for trouble, names in troubles.items()]
+def _problem_notes(rows: pd.DataFrame) -> list[str]:
+    problems: dict[str, list[str]] = {}
+    for row in records(rows):
+        problem = ""
+        if row["state"] in (DAMAGED, UNENDED):
+            problem = f"{row['reason'] or row['verdict']}; shown without figures"
+        elif row["verdict"] == NOT_COMPARABLE:
+            problem = f"not comparable with the baseline: {row['reason']}"
+        elif row["verdict"] == NOT_TESTED:
+            problem = f"not tested against the baseline: {row['reason']}"
+        if problem:
+            name = row["name"] if row["kind"] == "baseline" else row["folder"]
+            problems.setdefault(problem, []).append(name)
+    return [f"{several(names)}: {problem}" for problem, names in problems.items()]
 
 
-MOST_IN_CONSOLE = 6
-IGNORED = NOT_SHAPING | {"sweep", "launcher", "resume", "rerun"}
-"""Root keys that say how a run was started or shown."""
-JUDGING = {"metrics", "baselines"}
-"""Root keys that change what is measured of a model, not the model."""
+def _warm_start_notes(runs: pd.DataFrame, results: Mapping[str, Result]) -> list[str]:
+    """Return a line for each run that started from another run: from which, how, and how much data is new."""
+    lines = []
+    for name, folder in zip(runs["name"], runs["folder"], strict=True):
+        ancestry = results[folder].ancestry
+        if ancestry is None:
+            continue
+        parent = Path(ancestry.parent).name or ancestry.parent
+        more = (
+            f"{ancestry.new_users:,} new users, {ancestry.new_items:,} new items, "
+            f"{ancestry.new_interactions:,} new interactions"
+        )
+        if ancestry.epochs is None:
+            how = f"towers of {parent} without further training, generation {ancestry.generation}"
+        else:
+            how = (
+                f"generation {ancestry.generation}, started from {parent}, trained for {ancestry.epochs} "
+                f"epochs on new interactions and a share of {ancestry.replay:g} of the old ones"
+            )
+        lines.append(f"{name}: {how}; {more}")
+    return lines
 
 
-def differing_keys(records: Sequence[RunRecord]) -> list[str]:
-    """Return the flattened keys whose values differ between the runs, the telling ones first.
+def differing_keys(runs: pd.DataFrame, results: Mapping[str, Result]) -> list[str]:
+    """Return the settings whose values differ between runs, the most important first.
 
-    First what users typed most often, then choices of a group, then the rest by how many values they have;
-    what changes the measuring alone comes after that, and the seed last.
+    The order: what users typed most often, choices of a group, the rest by number of values, settings of the
+    evaluation, and the seed.
     """
-    known = [record for record in records if record.settings]
-    keys = dict.fromkeys(key for record in known for key in record.settings)
-    different = [
-        key
-        for key in keys
-        if key.split(".")[0] not in IGNORED and len({record.settings.get(key) for record in known}) > 1
-    ]
-    typed = Counter(key_of(override) for record in known for override in record.result.overrides)
+    known = with_settings(runs)
+    keys = [column.removeprefix(SETTING) for column in map(str, runs) if column.startswith(SETTING)]
+    num_values = {key: len({row[f"{SETTING}{key}"] for row in known}) for key in keys}
+    typed = Counter(key_of(text) for row in known for text in results[row["folder"]].overrides)
     groups = {key.rpartition(".")[0] for key in keys}
 
     def place(key: str) -> tuple[bool, bool, int, bool, int, int]:
-        num_values = len({record.settings.get(key) for record in known})
-        judging = key.split(".")[0] in JUDGING
-        return key == "seed", judging, -typed[key], key not in groups, key.count("."), -num_values
+        is_evaluation = key.split(".")[0] in EVALUATION_KEYS
+        return (
+            key == "seed",
+            is_evaluation,
+            -typed[key],
+            key not in groups,
+            key.count("."),
+            -num_values[key],
+        )
 
+    different = [key for key in keys if key.split(".")[0] not in IGNORED and num_values[key] > 1]
     return sorted(different, key=place)
 
 
-def telling_keys(keys: Sequence[str], records: Sequence[RunRecord], most: int = MOST_IN_CONSOLE) -> list[str]:
-    """Return the keys that users varied, and a few of the others.
-
-    Of the others one that an earlier key settles is left out, as `index` settles `index.nlist`. What users
-    varied is shown in any case: in a search each trial has a rate of its own, which settles all else.
-    """
-    columns: dict[str, list[Scalar | None]] = {
-        key: [record.settings.get(key) for record in records if record.settings] for key in keys
-    }
-    typed = {key_of(override) for record in records for override in record.result.overrides}
-    kept: list[str] = []
-    for key in keys:
-        settled = any(_settles(columns[other], columns[key]) for other in kept)
-        if key in typed or (len(kept) < most and not settled):
-            kept.append(key)
-    return kept
-
-
-def _settles(one: Sequence[Scalar | None], other: Sequence[Scalar | None]) -> bool:
-    """Say whether the value of one key leaves no choice to the other."""
-    return len(set(zip(one, other, strict=True))) == len(set(one))
-
-
-def summary(comparison: Comparison, own: bool = True) -> list[str]:
-    """Return the lines to read with the table: baseline, tests, seeds, and the notes, users' own if asked."""
-    lines = []
-    if comparison.baseline is not None:
-        lines.append(f"baseline: {comparison.baseline.name} ({comparison.chosen})")
-    if any(validation_key(comparison.metric) in row.entry.figures for row in comparison.rows):
-        lines.append(f"rows: sorted by {label(validation_key(comparison.metric))}")
-    judgement, luck = comparison.judgement, comparison.luck
-    if judgement.num_tests:
-        lines.append(
-            f"tests: {judgement.num_tests} over {judgement.num_users:,} users, p-values corrected for their"
-            " number (Holm); each interval is of its difference alone"
-        )
-    if luck is not None:
-        sd, reach = written(comparison.metric, luck.sd), written(comparison.metric, luck.reach)
-        lines.append(
-            f"seeds: sd {sd} over {luck.num_seeds} seeds, so that other seeds alone may well set two single"
-            f" runs {reach} apart"
-        )
-    lines += [search.told() for search in comparison.searches]
-    notes = [*comparison.notes, *(own_notes(comparison.rows) if own else ())]
-    return [*lines, *(f"note: {note}" for note in notes)]
+def with_settings(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the runs whose config.yaml could be read, as dictionaries."""
+    return records(runs[runs["configuration"] != ""])

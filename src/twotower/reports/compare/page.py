@@ -2,56 +2,57 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
 
-from twotower.reports.compare.columns import (
+from twotower.reports.compare.comparison import Comparison
+from twotower.reports.compare.comparison_notes import main_keys, shared_note, summary
+from twotower.reports.compare.figure_names import format_figure, heading, validation_key
+from twotower.reports.compare.page_data import Curves, page_data, picked
+from twotower.reports.compare.run_frame import DAMAGED, MEASURED
+from twotower.reports.compare.text_columns import (
     DIFFERENCE,
     INTERVAL,
     P_VALUE,
     SPREAD,
     VERDICT,
     WHAT_DIFFERS,
-    Column,
-    figures_of,
-    label_of,
-    numbers_of,
+    TextColumn,
+    figure_columns,
+    number_column,
     pair_columns,
-    reason_beside,
-    settings_of,
-    told_of,
+    row_label,
+    setting_columns,
+    verdict_text,
 )
-from twotower.reports.compare.comparison import Comparison, Row, shared_note, summary, telling_keys
-from twotower.reports.compare.entries import label, validation_key, written
-from twotower.reports.compare.judge import BETTER, WORSE
-from twotower.reports.compare.page_data import Curves, page_data, picked
+from twotower.reports.compare.verdicts import BETTER, WORSE
 
 WAYS = {True: "more", False: "less", None: "neither more nor less"}
 LONGEST_PILL, LONG = 40, 40
 LONG_NAME, LONG_HEADING = 20, 12
 NO_BREAK = "\N{NO-BREAK SPACE}"
 Cells = Sequence[str]
-"""Of one column, as `td` and `th`, the heading's first."""
+"""The `th` of the heading and a `td` per row of one column."""
 
 
 def as_html(comparison: Comparison) -> str:
-    """Return the page, which loads nothing: table, learning curves, Pareto fronts, axes, slices."""
+    """Return the page, which loads nothing: table, learning curves, Pareto fronts, settings, slices."""
     from plotly.offline import get_plotlyjs
 
     data = page_data(comparison)
-    telling = telling_keys(comparison.keys, comparison.records)
+    keys = main_keys(comparison)
     way = WAYS[comparison.higher_is_better(comparison.metric)]
     return Template(_file("page.html")).substitute(
-        title=escape(f"Comparison of {len(comparison.records)} runs"),
+        title=escape(f"Comparison of {len(comparison.runs)} runs"),
         lead=escape(f"Compared by {comparison.metric}; {way} is better."),
-        metric=escape(label(comparison.metric)),
+        metric=escape(heading(comparison.metric)),
         summary=_summary(comparison),
         num_settings=len(comparison.keys),
-        table=_run_table(comparison, telling),
-        pairs=_pairs(comparison, telling) if comparison.pairs else "",
+        table=_run_table(comparison, keys),
+        pairs=_pairs(comparison, keys) if len(comparison.pairs) else "",
         best_epochs=curve_table(comparison, data["curves"]) if data["curves"] else "",
         slice_table=_slice_table(comparison, data["slices"]) if data["slices"] else "",
         css=_file("page.css"),
@@ -66,32 +67,35 @@ def _file(name: str) -> str:
 
 
 def _summary(comparison: Comparison) -> str:
-    # What is written of single runs stands in their rows.
-    lines = summary(comparison, own=bool(shared_note(comparison.rows)))
+    # Notes on single runs are in their rows.
+    lines = summary(comparison, with_user_notes=bool(shared_note(comparison.rows)))
     items = [
         f"<li{' class=note' if line.startswith('note:') else ''}>{_breakable(line)}</li>" for line in lines
     ]
     return f"<ul>{''.join(items)}</ul>" if items else ""
 
 
-def _pairs(comparison: Comparison, telling: Sequence[str]) -> str:
-    *columns, _ = pair_columns(comparison, telling)
-    told = [(pair.verdict, pair.reason) for pair in comparison.pairs]
-    return _table("All pairs", [*map(_cells, columns), _verdicts(told)])
+def _pairs(comparison: Comparison, keys: Sequence[str]) -> str:
+    *columns, _ = pair_columns(comparison, keys)
+    verdicts = list(zip(comparison.pairs["verdict"], comparison.pairs["reason"], strict=True))
+    return _table("All pairs", [*map(_cells, columns), _verdicts(verdicts)])
 
 
 def _slice_table(comparison: Comparison, slices: dict[str, Any]) -> str:
     names = [text.replace("<br>", ", ") for text in slices["labels"]]
     users = [f" ({count:,} users)" if count is not None else "" for count in slices["users"]]
     figures = [
-        Column(name + count, [written(comparison.metric, values[at]) for values in slices["values"].values()])
+        TextColumn(
+            name + count,
+            [format_figure(comparison.metric, values[at]) for values in slices["values"].values()],
+        )
         for at, (name, count) in enumerate(zip(names, users, strict=True))
     ]
     return _folded_table(comparison, "Slices", list(slices["values"]), figures)
 
 
 def curve_table(comparison: Comparison, curves: Curves) -> str:
-    """Return, folded away, the best epoch of each row by the first curve that has a better direction."""
+    """Return the best epoch of each row, folded, by the first curve that has a better direction."""
     ways = {key: comparison.higher_is_better(key) for key in curves}
     key = next((key for key, higher in ways.items() if higher is not None), None)
     if key is None:
@@ -101,52 +105,50 @@ def curve_table(comparison: Comparison, curves: Curves) -> str:
     reached = [best(value for value in values if value is not None) for values in of_rows.values()]
     epochs = [values.index(value) + 1 for values, value in zip(of_rows.values(), reached, strict=True)]
     figures = [
-        Column(f"best {key}", [written(key, value) for value in reached]),
-        Column("after epoch", list(map(str, epochs))),
-        Column("epochs", [str(len(values)) for values in of_rows.values()]),
+        TextColumn(f"best {key}", [format_figure(key, value) for value in reached]),
+        TextColumn("after epoch", list(map(str, epochs))),
+        TextColumn("epochs", [str(len(values)) for values in of_rows.values()]),
     ]
     return _folded_table(comparison, "Best epochs", list(of_rows), figures)
 
 
-def _folded_table(comparison: Comparison, name: str, numbers: list[int], figures: list[Column]) -> str:
-    keys = telling_keys(comparison.keys, comparison.records)
-    names = Column("run", [label_of(comparison.rows[number - 1], keys) for number in numbers], True)
-    columns = [Column("#", list(map(str, numbers))), names, *figures]
+def _folded_table(comparison: Comparison, name: str, numbers: list[int], figures: list[TextColumn]) -> str:
+    keys = main_keys(comparison)
+    rows = comparison.records()
+    names = TextColumn("run", [row_label(rows[number - 1], keys) for number in numbers], True)
+    columns = [TextColumn("#", list(map(str, numbers))), names, *figures]
     table = _table(name, list(map(_cells, columns)))
     return f"<details><summary>{name} as a table</summary>{table}</details>"
 
 
-def _run_table(comparison: Comparison, telling: Sequence[str]) -> str:
-    rows, ticked = comparison.rows, picked(comparison)
-    shared = shared_note(rows)
+def _run_table(comparison: Comparison, keys: Sequence[str]) -> str:
+    rows, ticked = comparison.records(), picked(comparison)
+    shared = shared_note(comparison.rows)
     names = [
         _head(WHAT_DIFFERS, "name"),
-        *(
-            _name(row, at, at in ticked, label_of(row, telling), shared)
-            for at, row in enumerate(rows, start=1)
-        ),
+        *(_name(row, at, at in ticked, row_label(row, keys), shared) for at, row in enumerate(rows, start=1)),
     ]
-    settings = [*_settings(comparison, telling, "setting")]
-    settings += _settings(comparison, [key for key in comparison.keys if key not in telling], "setting extra")
-    shown = [_cells(numbers_of(comparison)), names, *settings, *_figures(comparison)]
-    styles = ["baseline" if row.entry is comparison.baseline else "" for row in rows]
+    settings = [*_settings(comparison, keys, "setting")]
+    settings += _settings(comparison, [key for key in comparison.keys if key not in keys], "setting extra")
+    shown = [_cells(number_column(comparison)), names, *settings, *_figures(comparison)]
+    styles = ["baseline" if at == comparison.baseline else "" for at in range(len(rows))]
     return _table("Runs", shown, ' id="table"', styles)
 
 
 def _figures(comparison: Comparison) -> Iterator[Cells]:
-    """Yield the metric of both splits, difference and verdict, and then the other figures.
+    """Yield the metric on both splits, difference and verdict, then the other figures.
 
-    In this order the verdict, which stays in sight, covers nothing that it is about. An interval is below its
-    difference, a p below its verdict.
+    The verdict column stays in sight when the table is scrolled; in this order it does not cover its own
+    figures. An interval is written below its difference, a p-value below its verdict.
     """
-    columns = {column.heading: column for column in figures_of(comparison)}
-    for heading in (label(validation_key(comparison.metric)), label(comparison.metric), SPREAD):
-        if heading in columns:
-            yield _cells(columns.pop(heading))
+    columns = {column.heading: column for column in figure_columns(comparison)}
+    for title in (heading(validation_key(comparison.metric)), heading(comparison.metric), SPREAD):
+        if title in columns:
+            yield _cells(columns.pop(title))
     nothing = [""] * len(comparison.rows)
     deltas = columns.pop(DIFFERENCE)
     del columns[VERDICT]
-    intervals, p_values = (columns.pop(each, Column(each, nothing)).cells for each in (INTERVAL, P_VALUE))
+    intervals, p_values = (columns.pop(each, TextColumn(each, nothing)).cells for each in (INTERVAL, P_VALUE))
     tested = any(intervals)
     yield [
         _head(f"{DIFFERENCE}, {INTERVAL.replace(' ', NO_BREAK)}" if tested else DIFFERENCE, "number"),
@@ -155,8 +157,10 @@ def _figures(comparison: Comparison) -> Iterator[Cells]:
             for delta, interval in zip(deltas.cells, intervals, strict=True)
         ),
     ]
-    told = [(row.verdict, reason_beside(row)) for row in comparison.rows]
-    yield _verdicts(told, [f"p {value}" if value else "" for value in p_values])
+    verdicts = [
+        (row["verdict"], "" if row["verdict"] == DAMAGED else row["reason"]) for row in comparison.records()
+    ]
+    yield _verdicts(verdicts, [f"p {value}" if value else "" for value in p_values])
     yield from map(_cells, columns.values())
 
 
@@ -165,10 +169,12 @@ def _below(text: str) -> str:
 
 
 def _settings(comparison: Comparison, keys: Sequence[str], style: str) -> Iterator[Cells]:
-    """Yield a column a setting in short words, of which the heading and each cell hold the whole."""
-    pairs = zip(keys, settings_of(comparison, keys, short=True), settings_of(comparison, keys), strict=True)
+    """Yield a column per setting in short words; the titles of its cells have the full text."""
+    pairs = zip(
+        keys, setting_columns(comparison, keys, short=True), setting_columns(comparison, keys), strict=True
+    )
     for key, short, full in pairs:
-        of = style if short.words else f"{style} number"
+        of = style if short.is_text else f"{style} number"
         cells = (
             f'<td class="{of}" title="{escape(whole)}">{escape(text)}</td>'
             for text, whole in zip(short.cells, full.cells, strict=True)
@@ -177,7 +183,7 @@ def _settings(comparison: Comparison, keys: Sequence[str], style: str) -> Iterat
 
 
 def _breakable(text: str, long_word: int = LONG_NAME) -> str:
-    """Return a text whose long names may go on in the next line, behind a part of theirs."""
+    """Return a text whose long names may be broken after one of their parts."""
     parts = re.split(rf"(\S{{{long_word},}})", text)
     # Every other part is a long word.
     return "".join(
@@ -186,45 +192,43 @@ def _breakable(text: str, long_word: int = LONG_NAME) -> str:
     )
 
 
-def _name(row: Row, number: int, ticked: bool, what: str, shared: str) -> str:
-    """Return what differs, and under it where the run lies and what its user wrote of it alone."""
-    name = row.entry.name
-    told = _breakable(name)
-    if name != what:
-        words = (f'<span class="word">{escape(word)}</span>' for word in what.split())
-        told = " ".join(words)
-        told += f'<br><small class="folder">{_breakable(name)}</small>'
-    if row.entry.trained and (note := row.entry.run.note) and note != shared:
-        told += f'<br><small class="own">{escape(note)}</small>'
-    text = f'<span class="text">{told}</span>'
-    if not row.entry.figures or not row.entry.trained:
+def _name(row: Mapping[str, Any], number: int, ticked: bool, label: str, shared: str) -> str:
+    """Return the label of a row, and below it its name and the user's note."""
+    name = str(row["name"])
+    content = _breakable(name)
+    if name != label:
+        content = " ".join(f'<span class="word">{escape(word)}</span>' for word in label.split())
+        content += f'<br><small class="folder">{_breakable(name)}</small>'
+    if (note := row["note"]) and note != shared:
+        content += f'<br><small class="own">{escape(note)}</small>'
+    text = f'<span class="text">{content}</span>'
+    if row["state"] not in MEASURED or row["kind"] == "baseline":
         return f'<th scope="row" class="name" title="{escape(name)}">{text}</th>'
     box = f'<input class="pick" type="checkbox" value="{number}"{" checked" if ticked else ""}>'
     return (
-        f'<th scope="row" class="name" title="{escape(str(row.entry.run.folder))}"><label>{box}'
+        f'<th scope="row" class="name" title="{escape(row["folder"])}"><label>{box}'
         f'<span class="swatch" aria-hidden="true"></span>{text}</label></th>'
     )
 
 
-def _verdicts(told: Sequence[tuple[str, str]], p_values: Sequence[str] = ()) -> Cells:
-    cells = (
-        _verdict(*each, p_value) for each, p_value in zip(told, p_values or [""] * len(told), strict=True)
-    )
+def _verdicts(verdicts: Sequence[tuple[str, str]], p_values: Sequence[str] = ()) -> Cells:
+    pairs = zip(verdicts, p_values or [""] * len(verdicts), strict=True)
+    cells = (_verdict(*each, p_value) for each, p_value in pairs)
     return [_head(VERDICT, "verdicts"), *cells]
 
 
 def _verdict(verdict: str, reason: str, p_value: str) -> str:
     style = {BETTER: " better", WORSE: " worse"}.get(verdict, "")
-    wide = " long" if len(told_of(verdict, reason)) > LONG else ""
+    wide = " long" if len(verdict_text(verdict, reason)) > LONG else ""
     more = f' <span class="reason">{escape(reason)}</span>' if reason else ""
     pill = f'<span class="verdict{style}">{escape(verdict)}</span>'
-    # A long state, as of a failed run, would be a pill of several lines.
+    # A long state, such as the error of a failed run, would be a pill of several lines.
     shown = pill if verdict and len(verdict) <= LONGEST_PILL else escape(verdict)
     return f'<td class="verdicts{wide}">{shown}{more}{_below(p_value)}</td>'
 
 
-def _cells(column: Column, style: str = "") -> Cells:
-    style = style or ("" if column.words else "number")
+def _cells(column: TextColumn, style: str = "") -> Cells:
+    style = style or ("" if column.is_text else "number")
     cells = (f'<td class="{style}">{escape(text)}</td>' for text in column.cells)
     return [_head(column.heading, style), *cells]
 

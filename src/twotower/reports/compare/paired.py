@@ -1,4 +1,4 @@
-"""Tests of mean differences, many pairs at once: over the same users, and with seeds as luck, too.
+"""Tests of mean differences, many pairs at once: over the same users, and over seeds too.
 
 Shapes: R rows that are compared (runs), Q users, C comparisons (pairs of rows).
 
@@ -7,16 +7,10 @@ information retrieval evaluation (randomisation and bootstrap tests are the ones
 Tibshirani (1993), An introduction to the bootstrap, sections 13.3 and 15.
 """
 
-import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from twotower.evaluation.user_values import LARGE, Z_95, resampled_means
-from twotower.reports.compare.entries import by_configuration
-from twotower.reports.compare.record import RunRecord
 
 Floats = NDArray[np.float64]
 NUM_RESAMPLES = 2_000
@@ -33,9 +27,9 @@ TIE = 1e-9
 def bootstrap_intervals(values: Floats, pairs: NDArray[np.intp], seed: int = 0) -> Floats:
     """Return the 95 % paired bootstrap interval of each pair's mean difference, [C, 2].
 
-    Users are drawn with replacement, the same draws for all rows: a pair's resampled difference is then the
-    difference of two resampled means, and any number of pairs costs one matrix product. Percentiles of 2,000
-    resamples; the normal interval above 200,000 users, where the two agree.
+    Users are drawn with replacement, the same draws for all rows. A pair's resampled difference is therefore
+    the difference of two resampled means, and any number of pairs costs one matrix product. The bounds are
+    percentiles of 2,000 resamples; above 200,000 users they are those of the normal interval, which agrees.
 
     Args:
         values: [R, Q] values of the same users, in the same order.
@@ -155,52 +149,6 @@ def holm(p_values: Floats) -> Floats:
     corrected = np.empty(len(p_values))
     corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
     return corrected
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and standard deviation of one figure over the seeds of a configuration."""
-
-    mean: float
-    sd: float
-    num_seeds: int
-
-
-@dataclass(frozen=True)
-class Luck:
-    """How far two runs of one configuration may be apart: the sd over seeds, pooled.
-
-    `reach` is two standard deviations of the difference of two single runs: a rule of thumb, since few seeds
-    know their own spread badly.
-    """
-
-    sd: float
-    num_seeds: int
-    reach: float
-
-
-def spreads(records: Sequence[RunRecord], key: str) -> dict[str, Spread]:
-    """Return the spread over seeds of each configuration that has at least two seeds with this figure."""
-    found = {}
-    for runs in by_configuration(records):
-        values = list({run.seed: run.figures[key] for run in runs if key in run.figures}.values())
-        if len(values) > 1:
-            mean, sd = statistics.fmean(values), statistics.stdev(values)
-            found[runs[0].configuration] = Spread(mean, sd, len(values))
-    return found
-
-
-def luck(found: Iterable[Spread]) -> Luck | None:
-    """Pool the spreads of one table, None if there are none.
-
-    Equal spreads of equal means are one training indexed several times and count once.
-    """
-    distinct = set(found)
-    freedom = sum(spread.num_seeds - 1 for spread in distinct)
-    if not freedom:
-        return None
-    variance = sum(spread.sd**2 * (spread.num_seeds - 1) for spread in distinct) / freedom
-    return Luck(variance**0.5, sum(each.num_seeds for each in distinct), 2 * (2 * variance) ** 0.5)
 
 
 def difference_over_seeds(left: Floats, right: Floats) -> tuple[float, float, float]:

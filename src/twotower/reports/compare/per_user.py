@@ -1,70 +1,20 @@
-"""The per-user values of a row, in the order of their users."""
+"""Values of a metric by user, as runs store them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from twotower.evaluation.user_values import LIST_HASH
-from twotower.reports.compare.entries import Entry
 from twotower.runs.result import TEST_EXACT
-from twotower.runs.run_files import PER_USER, PER_USER_BASELINES
 
 
 class UnpairedError(Exception):
-    """Why a row's per-user values cannot be used, in words."""
-
-
-@dataclass(frozen=True)
-class UserTable:
-    """Values of one row, [S, Q], a line a seed, by sorted user [Q]; a baseline has no seed to change them.
-
-    `lists` [S, Q] has a number for each list, equal for equal lists; None where a run recorded none.
-    """
-
-    users: np.ndarray
-    values: np.ndarray
-    has_seed: bool = True
-    lists: np.ndarray | None = None
-
-    @property
-    def seeds_known(self) -> bool:
-        """Whether what the seed changes, if anything, can be seen in these values."""
-        return len(self.values) > 1 or not self.has_seed
-
-
-def read_values(entry: Entry, column: str) -> UserTable:
-    """Read a row's values of one metric. Raises UnpairedError: there are none, or seeds differ in users."""
-    if entry.kind == "baseline":
-        path = entry.run.folder / PER_USER_BASELINES
-        users, values = read_column(path, column, baseline=entry.name)
-        return UserTable(users, values[None], has_seed=False)
-    tables = [read_column(run.folder / PER_USER, column) for run in entry.runs]
-    users = tables[0][0]
-    for run, (others, _) in zip(entry.runs, tables, strict=True):
-        if reason := other_users(users, others):
-            raise UnpairedError(f"{run.folder}: {reason} than the configuration's first run")
-    lists = [_list_hashes(run.folder / PER_USER, column) for run in entry.runs]
-    return UserTable(users, np.stack([values for _, values in tables]), lists=_stacked(lists))
-
-
-def _list_hashes(path: Path, column: str) -> np.ndarray | None:
-    """Return the numbers of the lists that a column is of; None where the run recorded none."""
-    try:
-        return read_column(path, column.removesuffix(column.rpartition("/")[2]) + LIST_HASH)[1]
-    except UnpairedError:
-        return None
-
-
-def _stacked(lists: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    known = [each for each in lists if each is not None]
-    return np.stack(known) if len(known) == len(lists) else None
+    """Per-user values cannot be compared; the message gives the reason."""
 
 
 def other_users(one: np.ndarray, other: np.ndarray) -> str:
-    """Say how two sorted lists of users differ, or nothing if they do not."""
+    """Return how two sorted lists of users differ; empty if they are equal."""
     if len(one) != len(other):
         return f"other users ({len(one):,} against {len(other):,})"
     if one.dtype.kind != other.dtype.kind or not np.array_equal(one, other):
@@ -72,11 +22,23 @@ def other_users(one: np.ndarray, other: np.ndarray) -> str:
     return ""
 
 
-def read_column(path: Path, column: str, baseline: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sorted users of a table and their values of a metric. Raises UnpairedError: it has none.
+def read_column(path: Path | str, column: str, baseline: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Read a metric's values of a per-user table.
 
-    Where the index is exact, columns of `test_exact/` are those without it.
+    A run with an exact index has no columns `test_exact/...`; its plain columns are read instead.
+
+    Args:
+        path: Parquet file.
+        column: metric, as `recall_at_20`.
+        baseline: which baseline to read; None for a table of one run.
+
+    Returns:
+        Sorted users [Q] and their values [Q].
+
+    Raises:
+        UnpairedError: the file is absent or damaged, or does not have a number for every user.
     """
+    path = Path(path)
     if not path.is_file():
         raise UnpairedError(f"it has no {path.name}")
     wanted = ["user_id", column] + (["baseline"] if baseline else [])

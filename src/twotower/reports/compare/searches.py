@@ -1,4 +1,4 @@
-"""What the searches found whose trials are compared: which keys mattered, and how good the trials were."""
+"""Searches whose trials are compared: importance of the settings, and the value of each trial."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from twotower.files.plain_values import load_json
-from twotower.reports.compare.record import RunRecord
 from twotower.runs.result import is_number
 
 SWEEP = "sweep.json"
-MOST_TOLD = 4
-TOO_FEW = "too few ended to say which keys mattered"
+MOST_SHOWN = 4
+TOO_FEW = "too few trials ended to estimate the importance of settings"
 
 
 @dataclass(frozen=True)
@@ -21,13 +20,13 @@ class SearchRecord:
 
     Attributes:
         name: of its folder.
-        objective: key of the figure it goes by.
-        higher: whether more of that is better.
-        importance: key -> its share in what makes trials good, the largest first.
-        num_trials: all that were begun.
-        numbers: of the trials that ended well, in their order.
-        values: what they reached.
-        jobs: their folders.
+        objective: figure that is optimized.
+        higher: whether it is maximized.
+        importance: setting -> share of the variation of the objective, the largest first.
+        num_trials: started trials.
+        numbers: of the trials that ended with a value, in order.
+        values: of the objective.
+        jobs: folders of these trials.
     """
 
     name: str
@@ -43,27 +42,27 @@ class SearchRecord:
         """Return the best value up to each trial."""
         return list(accumulate(self.values, max if self.higher else min))
 
-    def told(self) -> str:
-        """Return it in a line."""
+    def describe(self) -> str:
+        """Return one line about the search."""
         best = self.best_so_far()
         ended = f"{len(best)} of " if len(best) < self.num_trials else ""
         reached = f"{ended}{self.num_trials} trials{' ended' if ended else ''}"
         number = self.numbers[best.index(best[-1])]
-        shares = ", ".join(f"{key} {share:.2f}" for key, share in list(self.importance.items())[:MOST_TOLD])
-        more = len(self.importance) - MOST_TOLD
-        mattered = f"what mattered: {shares}{f' and {more} more' if more > 0 else ''}"
+        shares = ", ".join(f"{key} {share:.2f}" for key, share in list(self.importance.items())[:MOST_SHOWN])
+        more = len(self.importance) - MOST_SHOWN
+        mattered = f"importance: {shares}{f' and {more} more' if more > 0 else ''}"
         return (
             f"search {self.name}: {reached}, the best was number {number}; {mattered if shares else TOO_FEW}"
         )
 
 
-def searches_of(records: Iterable[RunRecord]) -> list[SearchRecord]:
-    """Return the searches that these runs are trials of; one that cannot be read is left out."""
-    folders = dict.fromkeys(record.folder.parent for record in records)
-    return [found for folder in folders if (found := _search(folder)) is not None]
+def read_searches(runs: Iterable[Path]) -> list[SearchRecord]:
+    """Return the searches whose trials are among these runs; a search that cannot be read is left out."""
+    folders = dict.fromkeys(run.parent for run in runs)
+    return [search for folder in folders if (search := _read_search(folder)) is not None]
 
 
-def _search(folder: Path) -> SearchRecord | None:
+def _read_search(folder: Path) -> SearchRecord | None:
     try:
         search: Any = load_json(folder / SWEEP)["search"]
         ((objective, way),) = search["objectives"].items()

@@ -1,8 +1,9 @@
-"""The comparison on the console, as wide as that is."""
+"""The comparison on the console, fitted to its width."""
 
 import os
 import textwrap
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from rich.align import Align
 from rich.console import Console
@@ -10,60 +11,62 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from twotower.reports.compare.columns import (
+from twotower.reports.compare.comparison import BASELINE, Comparison
+from twotower.reports.compare.comparison_notes import main_keys, summary
+from twotower.reports.compare.figure_names import heading as heading_of
+from twotower.reports.compare.figure_names import validation_key
+from twotower.reports.compare.run_frame import shared_folder
+from twotower.reports.compare.text_columns import (
     INTERVAL,
     P_VALUE,
     VERDICT,
     WHAT_DIFFERS,
-    Column,
-    built_in_of,
-    figures_of,
-    labels_of,
-    names_of,
-    numbers_of,
+    TextColumn,
+    baseline_columns,
+    figure_columns,
+    label_column,
+    name_column,
+    number_column,
     pair_columns,
-    settings_of,
+    setting_columns,
 )
-from twotower.reports.compare.comparison import Comparison, summary, telling_keys
-from twotower.reports.compare.entries import label, validation_key
-from twotower.reports.compare.judge import BETTER, WORSE
-from twotower.reports.compare.record import shared_folder
+from twotower.reports.compare.verdicts import BETTER, WORSE
 
 WIDE, WIDEST = 400, 10**6
-"""Columns where no terminal sets a limit: a table in a file or a pipe is not cut."""
+"""Width without a terminal: a table in a file or a pipe is not cut."""
 LEAST_TEXT, MOST_VERDICT, LONGEST_VERDICT = 19, 76, 24
-"""Columns of words that wrap, at least; of a verdict with its reason, at most; of a verdict in one line."""
+"""Least width of texts that wrap; greatest width of a verdict with its reason, and of one line of it."""
 GAPS = (2, 1)
-"""Columns between two columns of the table: the second where the first leaves no room."""
+"""Spaces between two columns: the second number where the first leaves no room."""
 LONG_HEADING, MANY = 12, 12
-STYLES = {BETTER: "green", WORSE: "red", "the baseline": "bold"}
+STYLES = {BETTER: "green", WORSE: "red", BASELINE: "bold"}
 
 
 def show(comparison: Comparison) -> None:
-    """Print the table, all pairs if they were asked for, and what to know of them."""
+    """Print the table, all pairs if asked for, and the notes."""
     console = Console(highlight=False, markup=False)
     has_width = console.is_terminal or os.environ.get("COLUMNS", "").isdigit()
     if not has_width:
         console.width = WIDE
-    keys = telling_keys(comparison.keys, comparison.records)
-    columns = _print(console, _ever_narrower(comparison, keys))
-    if comparison.pairs:
+    keys = main_keys(comparison)
+    columns = _print(console, _narrower_tables(comparison, keys))
+    if len(comparison.pairs):
         _print(console, (pair_columns(comparison, each) for each in (keys, None)))
     for line in [*_folders(comparison, columns), *_hidden(comparison, keys), *summary(comparison)]:
         console.print(_wrapped(line, console.width) if has_width else line, soft_wrap=True)
 
 
 def _wrapped(line: str, width: int) -> str:
-    """Return a line broken between words; a path that is longer than a line stays whole, to be copied."""
+    """Return a line broken between words; a path stays whole, so that it can be copied."""
     return textwrap.fill(line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
-def _print(console: Console, ever_narrower: Iterator[list[Column]]) -> list[Column]:
-    """Print the first table that fits, or the last; return its columns.
+def _print(console: Console, tables: Iterator[list[TextColumn]]) -> list[TextColumn]:
+    """Print the first table that fits, or the last one; return its columns.
 
-    Settings in words are many: only the last table breaks them. No table breaks a verdict, only its reason.
+    Only the last table breaks the texts of settings. No table breaks a verdict, only its reason.
     """
-    for columns in ever_narrower:
+    for columns in tables:
         words = any(each.heading == WHAT_DIFFERS for each in columns)
         for gap in GAPS[len(columns) > MANY :]:
             table = _table(columns, gap)
@@ -77,42 +80,42 @@ def _print(console: Console, ever_narrower: Iterator[list[Column]]) -> list[Colu
     return columns
 
 
-def _ever_narrower(comparison: Comparison, keys: Sequence[str]) -> Iterator[list[Column]]:
-    """Yield what to show, settings first, and then with ever less; what tells rows apart stays.
+def _narrower_tables(comparison: Comparison, keys: Sequence[str]) -> Iterator[list[TextColumn]]:
+    """Yield tables from the widest to the narrowest; all of them distinguish the rows.
 
-    First folders make room, which are listed below then, then long names of settings, then figures, and
-    last a column a setting for words in one column. All files have all.
+    First the folders are left out (they are listed below the table), then names of settings are abbreviated,
+    then figures are left out, and last the settings share one column. Files always have everything.
     """
-    names, number, figures = names_of(comparison), numbers_of(comparison), figures_of(comparison)
+    names, number, figures = name_column(comparison), number_column(comparison), figure_columns(comparison)
     if keys:
-        named = [number, *built_in_of(comparison)]
-        yield [*named, *settings_of(comparison, keys), *figures, names]
-        yield [*named, *settings_of(comparison, keys), *figures]
-        short = settings_of(comparison, keys, short=True)
-        yield from ([*named, *short, *fewer] for fewer in _ever_fewer(comparison, figures))
-    told = labels_of(comparison, keys) if keys else names
-    yield from ([number, told, *fewer] for fewer in _ever_fewer(comparison, figures))
+        named = [number, *baseline_columns(comparison)]
+        yield [*named, *setting_columns(comparison, keys), *figures, names]
+        yield [*named, *setting_columns(comparison, keys), *figures]
+        short = setting_columns(comparison, keys, short=True)
+        yield from ([*named, *short, *fewer] for fewer in _fewer_figures(comparison, figures))
+    labels = label_column(comparison, keys) if keys else names
+    yield from ([number, labels, *fewer] for fewer in _fewer_figures(comparison, figures))
 
 
-def _ever_fewer(comparison: Comparison, figures: list[Column]) -> Iterator[list[Column]]:
-    """Yield the figures, and then with ever fewer of them, down to the metric of both splits."""
+def _fewer_figures(comparison: Comparison, figures: list[TextColumn]) -> Iterator[list[TextColumn]]:
+    """Yield all figures, then fewer and fewer, down to the metric on both splits."""
     yield figures
     metric = comparison.metric
-    stay = {label(metric), label(validation_key(metric)), "difference", VERDICT}
+    stay = {heading_of(metric), heading_of(validation_key(metric)), "difference", VERDICT}
     for heading in [INTERVAL, P_VALUE, *reversed([each.heading for each in figures])]:
         if heading not in stay and any(each.heading == heading for each in figures):
             figures = [each for each in figures if each.heading != heading]
             yield figures
 
 
-def _folders(comparison: Comparison, columns: Sequence[Column]) -> list[str]:
-    """Return where the rows lie, where the table does not have it."""
-    names = names_of(comparison)
+def _folders(comparison: Comparison, columns: Sequence[TextColumn]) -> list[str]:
+    """Return the folders of the rows, unless the table shows them."""
+    names = name_column(comparison)
     if any(each.heading == names.heading for each in columns):
         return []
-    rows = enumerate(comparison.rows, start=1)
-    lines = [f"#{number} {row.entry.name}" for number, row in rows if row.entry.trained]
-    return [f"folders in {shared_folder(comparison.records)}:", *lines]
+    rows = enumerate(comparison.records(), start=1)
+    lines = [f"#{number} {row['name']}" for number, row in rows if row["kind"] != "baseline"]
+    return [f"folders in {shared_folder([Path(each) for each in comparison.runs['folder']])}:", *lines]
 
 
 def _hidden(comparison: Comparison, shown: Sequence[str]) -> list[str]:
@@ -123,7 +126,7 @@ def _hidden(comparison: Comparison, shown: Sequence[str]) -> list[str]:
     return [f"settings that differ but are not shown: {len(hidden)} ({named}); csv, json and html have all"]
 
 
-def _table(columns: Sequence[Column], gap: int) -> Table:
+def _table(columns: Sequence[TextColumn], gap: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, gap, 0, 0))
     for column in columns:
         heading = _folded(column.heading)
@@ -133,8 +136,8 @@ def _table(columns: Sequence[Column], gap: int) -> Table:
         verdicts = [len(cell.partition(",")[0]) + 1 for cell in column.cells if is_verdict]
         least = min(max(verdicts, default=0), LONGEST_VERDICT) if is_verdict else LEAST_TEXT
         table.add_column(
-            Align(Text(heading), "left" if column.words else "right", vertical="bottom"),
-            justify="left" if column.words else "right",
+            Align(Text(heading), "left" if column.is_text else "right", vertical="bottom"),
+            justify="left" if column.is_text else "right",
             no_wrap=not wraps,
             overflow="fold",
             min_width=min(longest, least) if wraps else longest,
@@ -149,11 +152,11 @@ def _table(columns: Sequence[Column], gap: int) -> Table:
 
 
 def _folded(heading: str) -> str:
-    """Return a long heading in two lines, broken behind a dot, at a space or behind a word."""
+    """Return a long heading in two lines, broken after a dot, a space or an underscore."""
     if len(heading) <= LONG_HEADING or set(heading) & set("±%"):
         return heading
-    for sign, kept in ((".", "."), (" ", ""), ("_", "_")):
+    for sign, end in ((".", "."), (" ", ""), ("_", "_")):
         before, found, after = heading.rpartition(sign) if sign == "." else heading.partition(sign)
         if found:
-            return f"{before}{kept}\n{after}"
+            return f"{before}{end}\n{after}"
     return heading

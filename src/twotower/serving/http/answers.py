@@ -5,8 +5,8 @@ from typing import Any
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from twotower.serving.http.errors import response
-from twotower.serving.http.gate import version_header
+from twotower.serving.http.access_control import version_header
+from twotower.serving.http.http_errors import response
 from twotower.serving.http.models import Id, examples
 
 
@@ -81,7 +81,7 @@ class Mistake(BaseModel):
     key: str | None = Field(None, description="the part of the request that is wrong")
 
 
-class Problem(BaseModel):
+class ErrorResponse(BaseModel):
     """The one shape of every error."""
 
     model_config = examples({"error": {"message": "k: expected 1 or more, got 0", "key": "k"}})
@@ -96,14 +96,14 @@ class Answer(BaseModel):
     error: Mistake | None = None
 
 
-class Answers(BaseModel):
+class BatchResponse(BaseModel):
     """One answer for each request, in their order."""
 
     version: str = Field(description="of the bundle that answered all of them")
     answers: list[Answer]
 
 
-class Written(BaseModel):
+class WriteResponse(BaseModel):
     """Durable, and part of every request that is sent from now on."""
 
     model_config = examples({"version": "2026-11-25_11-09-19-182892-ab12cd34ef56", "written": 1})

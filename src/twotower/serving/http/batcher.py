@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from twotower.serving.http.errors import HttpError
+from twotower.serving.http.http_errors import HttpError
 
 LOG = logging.getLogger("twotower")
 A = TypeVar("A")
@@ -24,7 +24,7 @@ class Failed:
     error: Exception
 
 
-def sound(results: "Sequence[R | Failed]") -> list[R]:
+def results_or_raise(results: "Sequence[R | Failed]") -> list[R]:
     """Return results, or raise what the first piece of work without one ended with."""
     for each in results:
         if isinstance(each, Failed):
@@ -79,7 +79,7 @@ class Batcher(Generic[A, R]):
                 future.set_result(results)
 
         self.submit(pieces, done)
-        return sound(await future)
+        return results_or_raise(await future)
 
     def submit(self, pieces: Sequence[A], done: Callable[[Sequence[R | Failed]], object]) -> None:
         """Have the loop that this is called from call `done` with the results; 503 if full."""

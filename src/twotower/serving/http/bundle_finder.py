@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from twotower.bundle.export import exported_beside
 from twotower.bundle.manifest import bundle_in, read_manifest
 from twotower.bundle.notices import refuse_rejected_index
+from twotower.bundle.onnx_export import exported_beside
 from twotower.serving.http.service_config import ServiceConfig
 
 

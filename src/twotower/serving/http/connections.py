@@ -15,8 +15,8 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from twotower.serving.http.errors import HttpError, error_response
-from twotower.serving.http.gate import Gate
+from twotower.serving.http.access_control import AccessControl
+from twotower.serving.http.http_errors import HttpError, error_response
 from twotower.serving.http.protocol import Done, Protocol, status_line
 
 CONNECTION, VERSION = "connection", "version_header"
@@ -39,14 +39,14 @@ class Limits:
 class Connections:
     """An application whose connections have limits: uvicorn calls it, and `protocol` for each connection.
 
-    Where it is a `Gate`, what is there whole is answered at once; with `cors_origins` it is not, but stands
-    behind another application, through which all requests go. `open` are the connections that were not
+    An `AccessControl` answers complete requests at once. With `cors_origins` the application is a middleware
+    around it, which all requests go through. `open` are the connections that were not
     refused, `open_from` their number from each address.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app, self.limits = app, limits
-        self._at_once = app.at_once if isinstance(app, Gate) else None
+        self._at_once = app.at_once if isinstance(app, AccessControl) else None
         self.open: set[Connection] = set()
         self.open_from: Counter[str] = Counter()
 
@@ -59,7 +59,7 @@ class Connections:
             await connection.answer(self._app, scope, receive, send)
 
     def at_once(self, scope: Scope, body: bytes, done: Done) -> bool:
-        """Begin to answer a request where the application can do so at once; see `Gate.at_once`."""
+        """Begin to answer a request where the application can do so at once; see `AccessControl.at_once`."""
         return self._at_once is not None and self._at_once(scope, body, done)
 
     def protocol(self, app_state: dict[str, Any], **of_uvicorn: Any) -> "Connection":

@@ -7,9 +7,9 @@ import orjson
 from starlette.responses import Response
 
 from twotower.config.errors import InputError
-from twotower.serving.http.batcher import Batcher, Failed, sound
+from twotower.serving.http.batcher import Batcher, Failed, results_or_raise
 from twotower.serving.http.ids import with_ids_of
-from twotower.serving.live.service import LiveService
+from twotower.serving.live.live_service import LiveService
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
 
@@ -38,7 +38,7 @@ class Direct:
         retriever = self.live.retriever
 
         def answered(results: Sequence[Answer | Failed]) -> None:
-            done(lambda: self.told(retriever, sound(results)))
+            done(lambda: self.told(retriever, results_or_raise(results)))
 
         self.batcher.submit(_asked(retriever, requests), answered)
 

@@ -6,12 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from twotower.serving.http import answers, models, problems
+from twotower.serving.http import answers, error_examples, models
 from twotower.serving.http.answers import said
 from twotower.serving.http.ids import id_of, read_id
 from twotower.serving.http.models import where_of
-from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved, UserForgotten, UserPut
-from twotower.serving.live.service import LiveService
+from twotower.serving.live.changes import Change, EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
+from twotower.serving.live.live_service import LiveService
 from twotower.serving.live_items import ItemId
 
 
@@ -25,7 +25,7 @@ def add_items(router: APIRouter, live: LiveService) -> None:
     @router.get(
         "/items/{item_id:path}/similar",
         response_model=answers.Items,
-        responses=problems.SIMILAR,
+        responses=error_examples.SIMILAR,
         summary="Similar items",
     )
     def similar(
@@ -41,7 +41,7 @@ def add_items(router: APIRouter, live: LiveService) -> None:
     @router.get(
         "/items/{item_id:path}",
         response_model=answers.Item,
-        responses=problems.GET_ITEM,
+        responses=error_examples.GET_ITEM,
         summary="What is known of an item",
     )
     def item(item_id: str) -> Response:
@@ -50,8 +50,8 @@ def add_items(router: APIRouter, live: LiveService) -> None:
 
     @router.put(
         "/items/{item_id:path}",
-        response_model=answers.Written,
-        responses=problems.PUT_ITEM,
+        response_model=answers.WriteResponse,
+        responses=error_examples.PUT_ITEM,
         summary="Offer or change an item",
     )
     def put_item(item_id: str, body: models.PutItemRequest) -> Response:
@@ -60,8 +60,8 @@ def add_items(router: APIRouter, live: LiveService) -> None:
 
     @router.delete(
         "/items/{item_id:path}",
-        response_model=answers.Written,
-        responses=problems.DELETE_ITEM,
+        response_model=answers.WriteResponse,
+        responses=error_examples.DELETE_ITEM,
         summary="Offer an item no more",
     )
     def delete_item(item_id: str) -> Response:
@@ -76,19 +76,19 @@ def add_users(router: APIRouter, live: LiveService) -> None:
 
     @router.post(
         "/users/{user_id:path}/events",
-        response_model=answers.Written,
-        responses=problems.ADD_EVENT,
+        response_model=answers.WriteResponse,
+        responses=error_examples.ADD_EVENT,
         summary="What a user chose",
     )
     def add_event(user_id: str, body: models.EventRequest) -> Response:
         when = int(time.time()) if body.time is None else body.time
         item = read_id(body.item_id, live.retriever.bundle.items)
-        return _write(live, Event(key_of(user_id), item, when, body.event))
+        return _write(live, EventAdded(key_of(user_id), item, when, body.event))
 
     @router.get(
         "/users/{user_id:path}",
         response_model=answers.User,
-        responses=problems.GET_USER,
+        responses=error_examples.GET_USER,
         summary="What is known of a user",
     )
     def user(user_id: str) -> Response:
@@ -97,8 +97,8 @@ def add_users(router: APIRouter, live: LiveService) -> None:
 
     @router.put(
         "/users/{user_id:path}",
-        response_model=answers.Written,
-        responses=problems.PUT_USER,
+        response_model=answers.WriteResponse,
+        responses=error_examples.PUT_USER,
         summary="Keep a user's profile",
     )
     def put_user(user_id: str, body: models.PutUserRequest) -> Response:
@@ -106,8 +106,8 @@ def add_users(router: APIRouter, live: LiveService) -> None:
 
     @router.delete(
         "/users/{user_id:path}",
-        response_model=answers.Written,
-        responses=problems.FORGET_USER,
+        response_model=answers.WriteResponse,
+        responses=error_examples.FORGET_USER,
         summary="Forget a user's profile",
     )
     def forget_user(user_id: str) -> Response:

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
-from twotower.serving.live.service import LiveService
+from twotower.serving.live.live_service import LiveService
 
 MOST_LINES, MOST_OF_A_PATH = 10_000, 300
 PAUSE_SECONDS = 0.2
@@ -75,7 +75,7 @@ class Metrics:
 
     def __init__(self, live: LiveService) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(State(live))
+        self._registry.register(ServiceGauges(live))
         ProcessCollector(registry=self._registry)
         self._requests = Counter(
             "twotower_requests", "Requests answered.", ("route", "status"), registry=self._registry
@@ -113,7 +113,7 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class State(Collector):
+class ServiceGauges(Collector):
     """What the bundle in use is like when somebody asks."""
 
     def __init__(self, live: LiveService) -> None:
@@ -141,6 +141,10 @@ class State(Collector):
                 drift.tombstone_share,
             ),
             ("centroid_shift", "How far the mean embedding has moved.", drift.centroid_shift),
-            ("changes_set_aside", "Kept changes that this bundle cannot take.", self._live.num_set_aside),
+            (
+                "changes_quarantined",
+                "Stored changes that this bundle cannot apply.",
+                self._live.num_quarantined,
+            ),
         ):
             yield GaugeMetricFamily(f"twotower_{name}", text, value=float(value))

@@ -16,7 +16,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # pydantic takes that of typing from Python 3.12 on
 
-from twotower.serving.http.errors import HttpError, from_details
+from twotower.serving.http.http_errors import HttpError, from_details
 
 MAX_K = 1000
 MAX_IDS = 100_000

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twotower.bundle.layout import MANIFEST
 from twotower.config.errors import InputError
-from twotower.serving.live.service import LiveService
+from twotower.serving.live.live_service import LiveService
 from twotower.serving.retriever import Retriever
 
 MOST_OPEN = 2

@@ -21,7 +21,7 @@ from twotower.serving.http import models
 from twotower.serving.http.answers import said
 from twotower.serving.http.ids import id_of
 from twotower.serving.http.other_bundles import OtherBundles
-from twotower.serving.live.service import LiveService
+from twotower.serving.live.live_service import LiveService
 from twotower.serving.requests import Request
 
 # Nothing from elsewhere and no script or style within the text, so that no value of the data can run.

@@ -8,13 +8,13 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from twotower.config.errors import InputError
-from twotower.serving.http import answers, models, problems
+from twotower.serving.http import answers, error_examples, models
+from twotower.serving.http.access_control import version_header
 from twotower.serving.http.answers import said
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.direct import Answer, Direct, Directs, VersionedRequest
-from twotower.serving.http.errors import HttpError, checked, from_input, mistake
-from twotower.serving.http.gate import version_header
-from twotower.serving.live.service import LiveService
+from twotower.serving.http.http_errors import HttpError, checked, from_input, mistake
+from twotower.serving.live.live_service import LiveService
 from twotower.serving.requests import Request
 from twotower.serving.retriever import Retriever
 
@@ -85,7 +85,7 @@ def add_recommend(
     @router.post(
         "/recommend",
         response_model=answers.Items,
-        responses=problems.RECOMMEND,
+        responses=error_examples.RECOMMEND,
         summary="Recommend to one user",
     )
     async def recommend(body: models.RecommendRequest) -> Response:
@@ -93,8 +93,8 @@ def add_recommend(
 
     @router.post(
         "/recommend/batch",
-        response_model=answers.Answers,
-        responses=problems.RECOMMEND_BATCH,
+        response_model=answers.BatchResponse,
+        responses=error_examples.RECOMMEND_BATCH,
         summary="Recommend to several users",
     )
     async def recommend_batch(body: models.BatchRequest) -> Response:

@@ -5,15 +5,15 @@ from fastapi.security import HTTPBearer
 from starlette.responses import Response
 
 from twotower.bundle.notices import notices
-from twotower.serving.http import answers, models, problems
+from twotower.serving.http import answers, error_examples, models
 from twotower.serving.http.answers import said
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.direct import Answer, Directs, VersionedRequest
 from twotower.serving.http.entity_routes import add_items, add_users
-from twotower.serving.http.errors import HttpError
+from twotower.serving.http.http_errors import HttpError
 from twotower.serving.http.metrics import Metrics
 from twotower.serving.http.recommend_routes import add_recommend
-from twotower.serving.live.service import LiveService
+from twotower.serving.live.live_service import LiveService
 
 RECOMMEND, ITEMS, USERS, OPERATE = "recommend", "items", "users", "operate"
 TAGS = {
@@ -29,7 +29,7 @@ def _add_operations(guarded: APIRouter, anybody: APIRouter, live: LiveService, m
     @guarded.post(
         "/reload",
         response_model=answers.Status,
-        responses=problems.RELOAD,
+        responses=error_examples.RELOAD,
         summary="Switch to another bundle",
     )
     def reload(body: models.ReloadRequest) -> Response:
@@ -38,7 +38,7 @@ def _add_operations(guarded: APIRouter, anybody: APIRouter, live: LiveService, m
     @guarded.get(
         "/metrics",
         response_class=Response,
-        responses=problems.FIGURES,
+        responses=error_examples.FIGURES,
         summary="Figures for Prometheus",
     )
     def figures() -> Response:
@@ -51,7 +51,7 @@ def _add_operations(guarded: APIRouter, anybody: APIRouter, live: LiveService, m
     @anybody.get(
         "/readyz",
         response_model=answers.Readiness,
-        responses=problems.READY,
+        responses=error_examples.READY,
         summary="Does it answer requests?",
     )
     async def readyz() -> Response:

@@ -15,7 +15,7 @@ from pathlib import Path
 from starlette.types import Receive
 
 from twotower.config.errors import InputError
-from twotower.serving.http.errors import HttpError
+from twotower.serving.http.http_errors import HttpError
 
 MAX_CLIENTS = 10_000
 BODY_SECONDS = 10.0

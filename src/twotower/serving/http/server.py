@@ -27,11 +27,11 @@ from twotower.bundle.manifest import run_of
 from twotower.bundle.notices import known_until, warnings_of
 from twotower.config.errors import InputError
 from twotower.config.exits import DONE
+from twotower.serving.http.access_control import VERSION_HEADER, AccessControl, version_header
 from twotower.serving.http.batcher import Batcher
 from twotower.serving.http.bundle_finder import bundle_finder
 from twotower.serving.http.connections import VERSION, Connections, Limits
-from twotower.serving.http.errors import HttpError, as_http, error_response
-from twotower.serving.http.gate import VERSION_HEADER, Gate, version_header
+from twotower.serving.http.http_errors import HttpError, as_http, error_response
 from twotower.serving.http.metrics import AccessLog, Metrics
 from twotower.serving.http.page_routes import add_page
 from twotower.serving.http.recommend_routes import BATCH_SIZE, answer, weight
@@ -39,8 +39,8 @@ from twotower.serving.http.routes import TAGS, add_routes
 from twotower.serving.http.security import Hosts, Keys, RateLimit
 from twotower.serving.http.service_config import ServiceConfig
 from twotower.serving.http.sockets import reserved
-from twotower.serving.live.service import LiveService
-from twotower.serving.live.store import STORE, StoreFailed
+from twotower.serving.live.change_store import STORE, StoreFailed
+from twotower.serving.live.live_service import LiveService
 from twotower.serving.requests import Request
 
 MOST_WAITING = 2048
@@ -94,7 +94,7 @@ def create_app(
     direct = add_routes(endpoints, live, batcher, metrics, config.max_batch)
     _add_errors(endpoints, live.root)
     add_page(endpoints, live)
-    gate = Gate(
+    access_control = AccessControl(
         app=endpoints,
         direct=direct,
         live=live,
@@ -105,7 +105,7 @@ def create_app(
         metrics=metrics,
         log=log,
     )
-    return _with_origins(gate, config.cors_origins)
+    return _with_origins(access_control, config.cors_origins)
 
 
 def _with_origins(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
@@ -158,7 +158,7 @@ def serve(settings: Mapping[str, Any]) -> int:
         live = LiveService(root, bundle, store, bundle_of, config.trusted_packages)
         stack.callback(live.close)
         tell(config, live, bool(keys))
-        return run(config, create_app(live, config, keys, hosts, set_aside), sockets)
+        return run(config, create_app(live, config, keys, hosts, gc_freeze), sockets)
 
 
 def places(bundle: Path, bundles_root: str | None, store: str | None) -> tuple[Path, Path | None]:
@@ -190,7 +190,7 @@ def connection_limits(connections: int, of_one: int | None) -> Limits:
     return Limits(connections, max(1, connections // 4) if of_one is None else of_one)
 
 
-def set_aside() -> None:
+def gc_freeze() -> None:
     """Keep the collector of garbage from walking over what stays as long as a bundle does.
 
     It would again and again, stopping everything: p99 at 64 connections was 130 ms and is 35 ms without.

@@ -49,7 +49,7 @@ class UserForgotten:
 
 
 @dataclass(frozen=True)
-class Event:
+class EventAdded:
     """A user did something with an item, at unix seconds `time`; `event` is the word for it, if any."""
 
     user_id: UserId
@@ -58,24 +58,24 @@ class Event:
     event: str | None = None
 
 
-Change = ItemPut | ItemRemoved | Event | UserPut | UserForgotten
+Change = ItemPut | ItemRemoved | EventAdded | UserPut | UserForgotten
 
 
 @dataclass(frozen=True)
-class SetAside:
+class Quarantined:
     """A change that stays in the store and cannot be made in the bundle in use, and what that said."""
 
     change: Change
     reason: str
 
 
-def replay(changes: Iterable[Change], retriever: Retriever) -> list[SetAside]:
+def replay(changes: Iterable[Change], retriever: Retriever) -> list[Quarantined]:
     """Make changes again that were kept; twice is harmless, and so is the removal of what is not offered.
 
     Items, or profiles, that follow one another are embedded together, unless one is wrong. Whatever a change
     raises, the others are made: who acknowledged them was another bundle, or another version of this program.
     """
-    aside: list[SetAside] = []
+    aside: list[Quarantined] = []
     for kind, same in itertools.groupby(changes, type):
         while some := list(itertools.islice(same, TOGETHER)):
             if kind not in (ItemPut, UserPut) or not _put_together(some, retriever):
@@ -102,7 +102,7 @@ def _put_together(puts: Sequence[Any], retriever: Retriever) -> bool:
     return True
 
 
-def _made(change: Change, retriever: Retriever) -> list[SetAside]:
+def _made(change: Change, retriever: Retriever) -> list[Quarantined]:
     try:
         match change:
             case ItemPut() | UserPut():
@@ -113,10 +113,10 @@ def _made(change: Change, retriever: Retriever) -> list[SetAside]:
             case UserForgotten():
                 with contextlib.suppress(UnknownUser):
                     retriever.forget_user(change.user_id)
-            case Event():
+            case EventAdded():
                 retriever.add_event(change.user_id, change.item_id, change.time, change.event)
     except Exception as error:
         plain = isinstance(error, InputError)
-        LOG.debug("set aside: %s", change, exc_info=not plain)
-        return [SetAside(change, str(error) if plain else f"{type(error).__name__}: {error}")]
+        LOG.debug("quarantined: %s", change, exc_info=not plain)
+        return [Quarantined(change, str(error) if plain else f"{type(error).__name__}: {error}")]
     return []

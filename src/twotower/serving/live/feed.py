@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from twotower.config.errors import InputError
-from twotower.serving.live.changes import Change, SetAside
-from twotower.serving.live.rows import FOLLOWED
+from twotower.serving.live.change_rows import FOLLOWED
+from twotower.serving.live.change_store import changes_in
+from twotower.serving.live.changes import Change, Quarantined
 from twotower.serving.live.schema import NUMBERED
-from twotower.serving.live.store import changes_in
 from twotower.serving.live.store_check import remedy
 
 LAST = " UNION ALL ".join(f"SELECT max(number) FROM {name}" for name in NUMBERED)
 
 
 class Feed:
-    """Reads a store that another process has open; see `Store` for what is in it.
+    """Reads a store that another process has open; see `ChangeStore` for what is in it.
 
     `reached` is the number of the latest change that the latest whole call of `changes` knew of.
     """
@@ -41,7 +41,7 @@ class Feed:
         return self._version != before
 
     def changes(self, after: int = 0) -> Iterator[Change]:
-        """Return what `Store.changes` does."""
+        """Return what `ChangeStore.changes` does."""
         with self._told(), contextlib.closing(_opened(self.path)) as connection:
             yield from changes_in(connection, after)
             self.reached = _last(connection)  # of the same snapshot
@@ -52,7 +52,7 @@ class Feed:
             found = list(changes_in(connection, after, FOLLOWED))
             return _last(connection), found
 
-    def set_aside(self, changes: Sequence[SetAside]) -> None:
+    def quarantine(self, changes: Sequence[Quarantined]) -> None:
         """Do nothing: the store's owner notes them."""
 
     def close(self) -> None:

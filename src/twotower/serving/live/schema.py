@@ -10,7 +10,7 @@ NUMBERED = ("puts", "removals", "events", "named_events", "profiles")
 """Tables whose rows have a number and a checksum; early versions have no profiles, no words of events."""
 BY_ID = ("puts", "removals", "profiles")
 """Those of them that are kept by id, so that only an index finds a number quickly."""
-NOTED = "set_aside"
+NOTED = "quarantine"
 """Of the bundle in use, and noted anew with each, so that an earlier version's table goes."""
 OF_SQLITE = ("sqlite_stat1", "sqlite_stat4", "sqlite_sequence")
 

@@ -1,4 +1,4 @@
-"""The files of a store: nobody else has them, they are sound, and nothing acknowledged is lost.
+"""The files of a store: nobody else has them, they are valid, and nothing acknowledged is lost.
 
 What is looked at before a store is opened changes nothing until all of it is in order.
 """
@@ -207,7 +207,7 @@ def check(path: Path) -> Acknowledged | None:
 
 
 def _content(path: Path) -> Acknowledged | None:
-    """Read what a database says of itself, and see that it is sound; None where it has no tables yet."""
+    """Read what a database says of itself, and see that it is valid; None where it has no tables yet."""
     try:
         # Opened so, it is not written to, nor is its log moved into it when it is closed.
         opened = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from twotower.serving.live.change_rows import values_of
+from twotower.serving.live.change_store import ChangeStore, StoreFailed
 from twotower.serving.live.changes import (
     Change,
-    Event,
+    EventAdded,
     ItemPut,
     ItemRemoved,
     UserForgotten,
     UserPut,
     prepared,
 )
-from twotower.serving.live.rows import values_of
-from twotower.serving.live.store import Store, StoreFailed
 from twotower.serving.live_items import ItemId, UserId
 from twotower.serving.requests import UnknownItem, UnknownUser
 from twotower.serving.retriever import Retriever
@@ -40,7 +40,7 @@ class Writer:
     A commit waits for the disk, so ten callers that share one wait as long as one would.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ChangeStore) -> None:
         self._store = store
         self._queue: list[_Write] = []
         self._queueing = threading.Lock()
@@ -107,14 +107,18 @@ def _checked(
         named = _named(change)
         waiting = since.get(named, there.get(named))
         steps.append(_step(change, retriever, waiting))
-        if not isinstance(change, Event):
+        if not isinstance(change, EventAdded):
             since[named] = isinstance(change, ItemPut | UserPut)
     return steps, since
 
 
 def _counts(change: Change, retriever: Retriever) -> bool:
     """Tell whether a change is kept: an event that the data ignore is only looked at."""
-    if not isinstance(change, Event) or change.event is None or retriever.words.did(change.event).is_kept:
+    if (
+        not isinstance(change, EventAdded)
+        or change.event is None
+        or retriever.event_types.type_of(change.event).is_kept
+    ):
         return True
     retriever.check_event(change.user_id, None, change.time, change.event)
     return False

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twotower.serving.live.changes import Change, SetAside, replay
+from twotower.serving.live.changes import Change, Quarantined, replay
 from twotower.serving.live.feed import Feed
-from twotower.serving.live.service import KeptChanges, LiveService
+from twotower.serving.live.live_service import ChangeSource, LiveService
 from twotower.serving.retriever import Retriever
 from twotower.serving.workers.messages import ask, plain
 from twotower.serving.workers.shared import InUse, Shared
@@ -63,11 +63,11 @@ class FollowingService(LiveService):
         self._following.join()
         super().close()
 
-    def _store_at(self, path: Path) -> KeptChanges:
+    def _store_at(self, path: Path) -> ChangeSource:
         self._feed = Feed(path)
         return self._feed
 
-    def _use(self, retriever: Retriever, aside: Sequence[SetAside]) -> None:
+    def _use(self, retriever: Retriever, aside: Sequence[Quarantined]) -> None:
         super()._use(retriever, aside)
         # Whoever is here has called `changes` last, and nobody else does.
         self._made = self._feed.reached
@@ -77,9 +77,9 @@ class FollowingService(LiveService):
         with self._writing:
             if number is None or self._made < number:
                 self._made, changes = self._take(self._made)
-                self.num_set_aside += len(changes)
+                self.num_quarantined += len(changes)
 
-    def _take(self, after: int) -> tuple[int, list[SetAside]]:
+    def _take(self, after: int) -> tuple[int, list[Quarantined]]:
         number, changes = self._feed.since(after)
         return number, replay(changes, self.retriever)
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from twotower.config.errors import InputError
-from twotower.serving.live.changes import Change, Event, ItemPut, ItemRemoved, UserForgotten, UserPut
-from twotower.serving.live.service import ReloadUnderWay
-from twotower.serving.live.store import StoreFailed
+from twotower.serving.live.change_store import StoreFailed
+from twotower.serving.live.changes import Change, EventAdded, ItemPut, ItemRemoved, UserForgotten, UserPut
+from twotower.serving.live.live_service import ReloadUnderWay
 from twotower.serving.requests import UnknownItem, UnknownUser
 
 LOG = logging.getLogger("twotower")
 CHANGES: dict[str, type[Change]] = {
-    kind.__name__: kind for kind in (ItemPut, ItemRemoved, UserPut, UserForgotten, Event)
+    kind.__name__: kind for kind in (ItemPut, ItemRemoved, UserPut, UserForgotten, EventAdded)
 }
 ERRORS: dict[str, type[Exception]] = {
     kind.__name__: kind for kind in (InputError, UnknownItem, UnknownUser, ReloadUnderWay, StoreFailed)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twotower.serving.live.service import KeptChanges, LiveService
-from twotower.serving.live.store import Store
+from twotower.serving.live.change_store import ChangeStore
+from twotower.serving.live.live_service import ChangeSource, LiveService
 from twotower.serving.workers.messages import Answer, changes_of, reply
 from twotower.serving.workers.shared import InUse, Shared
 
@@ -67,9 +67,9 @@ class WritingService(LiveService):
                 thread.join()
         super().close()
 
-    def _store_at(self, path: Path) -> KeptChanges:
+    def _store_at(self, path: Path) -> ChangeSource:
         store = super()._store_at(path)
-        assert isinstance(store, Store)
+        assert isinstance(store, ChangeStore)
         store.index_numbers()
         return store
 

@@ -10,11 +10,11 @@ from twotower.training.callbacks.epoch_loss import EPOCH_LOSS
 from twotower.training.module import RetrievalModule
 
 LOSS = "train/loss"
-Watch = Callable[[int, float | None], bool]
+EpochCallback = Callable[[int, float | None], bool]
 """(epoch from 0, monitored metric, None in the midst of one) -> whether to stop this training for good."""
 
 
-class Pruned(Exception):  # noqa: N818  # ends a training, but nothing went wrong
+class TrialPruned(Exception):  # noqa: N818  # ends a training, but nothing went wrong
     """A training that its watcher stopped.
 
     Attributes:
@@ -37,10 +37,10 @@ class Curves(pl.Callback):
 
     Args:
         monitor: e.g. `valid/recall_at_20`; also what the watcher is shown.
-        watch: see `Watch`; None for nobody.
+        watch: see `EpochCallback`; None for nobody.
     """
 
-    def __init__(self, monitor: str, watch: Watch | None = None) -> None:
+    def __init__(self, monitor: str, watch: EpochCallback | None = None) -> None:
         self.monitor = monitor
         self.watch = watch
         self.epochs: dict[int, dict[str, float]] = {}
@@ -49,16 +49,16 @@ class Curves(pl.Callback):
         """Ask whether there is time to go on: an epoch may take longer than all there is.
 
         Raises:
-            Pruned: there is none.
+            TrialPruned: there is none.
         """
         if self.watch is not None and self.watch(trainer.current_epoch, None):
-            raise Pruned(trainer.current_epoch, self.curves())
+            raise TrialPruned(trainer.current_epoch, self.curves())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the epoch's figures, and ask whether to go on.
 
         Raises:
-            Pruned: the watcher has seen enough.
+            TrialPruned: the watcher has seen enough.
         """
         k, epoch = k_of(self.monitor), trainer.current_epoch
         assert isinstance(pl_module, RetrievalModule)
@@ -70,7 +70,7 @@ class Curves(pl.Callback):
         self.epochs[epoch] = of_epoch | {LOSS: float(pl_module.latest_loss)}
         value = self.epochs[epoch].get(self.monitor)
         if self.watch is not None and value is not None and self.watch(epoch, value):
-            raise Pruned(epoch + 1, self.curves())
+            raise TrialPruned(epoch + 1, self.curves())
 
     def curves(self) -> dict[str, list[float]]:
         """Return key -> one value an epoch."""

@@ -9,13 +9,13 @@ from typing import Any
 import pytorch_lightning as pl
 
 from twotower.config.progress import on_a_clock
+from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.callbacks.epoch_loss import EPOCH_LOSS, EpochLoss
-from twotower.training.callbacks.keep import Keep
 
 LOG = logging.getLogger("twotower")
 EVERY = 0.25
 """Seconds between two drawings."""
-Draw = Callable[[str], None]
+ProgressCallback = Callable[[str], None]
 """Shows a line in the place of the one that it showed before."""
 
 
@@ -32,7 +32,13 @@ class EpochLines(pl.Callback):
     """
 
     def __init__(
-        self, monitor: str, num_epochs: int, name: str, epoch_loss: EpochLoss, keep: Keep, draw: Draw | None
+        self,
+        monitor: str,
+        num_epochs: int,
+        name: str,
+        epoch_loss: EpochLoss,
+        keep: Checkpointing,
+        draw: ProgressCallback | None,
     ) -> None:
         self.monitor, self.num_epochs, self.name = monitor, num_epochs, name
         self.epoch_loss, self.keep, self.draw = epoch_loss, keep, draw

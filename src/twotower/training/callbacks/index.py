@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytorch_lightning as pl
 
 from twotower.towers.two_tower import TwoTower
-from twotower.training.callbacks.keep import Keep
+from twotower.training.callbacks.checkpointing import Checkpointing
 from twotower.training.module import RetrievalModule
 
 
@@ -25,6 +25,6 @@ class BuildIndex(pl.Callback):
         """Index the catalogue with the best weights."""
         keep = trainer.checkpoint_callback
         assert isinstance(pl_module, RetrievalModule)
-        assert isinstance(keep, Keep)
+        assert isinstance(keep, Checkpointing)
         keep.load_best(pl_module)
         self.index_catalogue(pl_module.model)

@@ -1,0 +1,161 @@
+"""Any Faiss object with our rows as its ids, one that takes no ids or cannot remove too.
+
+Such a one (a graph, say) gets Faiss's table of ids, IDMap, and there a removed vector has the id TOMBSTONE
+from then on: it is met by searches, left out of what they find, and gone when the index is built anew. The
+table lies in the file of the index, and so do the tombstones.
+"""
+
+import functools
+import math
+import platform
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from twotower.config.errors import InputError
+from twotower.index.ground_truth import SearchResult, contains
+
+FREE_BYTES = 64 * 2**20  # what a part of any index may take, whatever the size of its file
+READING = threading.Lock()  # Faiss has one limit on what it reads, for all threads
+
+
+def read_faiss(path: Path, largest_part: Callable[[int], int]) -> Any:
+    """Read a file of Faiss, or refuse it; `largest_part`: its bytes -> how large a part of it may be."""
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such index file")
+    try:
+        with READING:
+            limit = max(FREE_BYTES, largest_part(path.stat().st_size))
+            faiss.set_deserialization_vector_byte_limit(limit)  # type: ignore[attr-defined]
+            # A cell without items takes 8 bytes of the file, and more of the memory.
+            faiss.set_deserialization_loop_limit(path.stat().st_size)  # type: ignore[attr-defined]
+            return faiss.read_index(str(path))
+    except (RuntimeError, MemoryError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise InputError(f"{path}: is not a whole index file ({reason}); build the index again") from error
+
+
+def faiss_versions() -> dict[str, str | int]:
+    """Return what decides how an index computes: version, SIMD level, compile options, threads, machine."""
+    return {
+        "faiss": faiss.__version__,
+        "simd_level": faiss.SIMDConfig.get_level_name(),
+        "compile_options": faiss.get_compile_options().strip(),
+        "num_threads": faiss.omp_get_max_threads(),
+        "machine": platform.machine(),
+    }
+
+
+TOMBSTONE = -2  # Faiss itself says -1 where it ran out of vectors
+
+
+class FaissIndex:
+    """Vectors in a Faiss object, and which rows they are of: Faiss would take a row twice.
+
+    Attributes:
+        outer: what is searched and written: an object that takes ids, or a table of ids with one inside.
+        inner: what a kind of index created: the same, or what is inside of the table.
+        dim: of the vectors.
+        num_tombstones: how many are held that are removed.
+        rows: of the vectors that are no tombstones, int64 [N] ascending; replaced by changes, never changed.
+    """
+
+    def __init__(self, outer: Any) -> None:
+        self.outer, self.rows = outer, np.empty(0, dtype=np.int64)
+        self.dim, self.num_tombstones = int(outer.d), 0  # asking Faiss each time is a tenth of a short search
+        self.inner: Any = faiss.downcast_index(outer.index) if isinstance(outer, faiss.IndexIDMap) else outer
+
+    @classmethod
+    def of_trained(cls, trained: Any) -> "FaissIndex":
+        """Take a Faiss object without vectors, with a table of ids where it lacks ids or removal."""
+        try:
+            trained.add_with_ids(np.empty((0, trained.d), dtype=np.float32), np.empty(0, dtype=np.int64))
+            trained.remove_ids(np.empty(0, dtype=np.int64))
+        except RuntimeError:  # what Faiss says to what a kind does not offer
+            return cls(faiss.IndexIDMap(trained))  # IDMap2 hashes them too, for look-ups that nobody makes
+        return cls(trained)
+
+    def find_rows(self, stored_rows: Callable[[Any], np.ndarray]) -> bool:
+        """Find the rows of a file's vectors, by `stored_rows` without a table; false if one has none."""
+        if self.outer is self.inner:
+            rows = ids = stored_rows(self.inner)
+        else:
+            ids = np.asarray(faiss.vector_to_array(self.outer.id_map), dtype=np.int64)
+            rows = ids[ids != TOMBSTONE]
+        self.rows = np.sort(rows)
+        self.num_tombstones = len(ids) - len(rows)
+        return len(ids) == self.outer.ntotal == self.inner.ntotal and bool(self.outer.d == self.inner.d)
+
+    def attribute(self, path: str) -> tuple[Any, str]:
+        """Return the part of the inner object whose an attribute such as `hnsw.efSearch` is, and its name."""
+        *parts, name = path.split(".")
+        return functools.reduce(getattr, parts, self.inner), name
+
+    def add(self, vectors: np.ndarray, rows: np.ndarray) -> None:
+        """Add vectors [n, D] under rows [n]; an InputError if a row is there already."""
+        present = contains(self.rows, rows)
+        if present.any():
+            raise InputError(f"rows: {rows[present][0]} is already in the index; remove it first")
+        self.outer.add_with_ids(vectors, rows)
+        ordered = np.sort(rows)
+        if len(self.rows):
+            ordered = np.insert(self.rows, np.searchsorted(self.rows, ordered), ordered)
+        self.rows = ordered
+
+    def remove(self, rows: np.ndarray) -> int:
+        """Remove vectors, or make tombstones of them where that cannot be. Returns how many were there."""
+        present = np.unique(rows[contains(self.rows, rows)])
+        if not len(present):
+            return 0
+        try:
+            self.outer.remove_ids(present)
+        except RuntimeError:
+            if self.outer is self.inner:
+                raise
+            table = faiss.rev_swig_ptr(self.outer.id_map.data(), self.outer.id_map.size())
+            table[np.isin(table, present)] = TOMBSTONE
+            self.num_tombstones += len(present)
+        self.rows = np.delete(self.rows, np.searchsorted(self.rows, present))
+        return len(present)
+
+    def search(self, queries: np.ndarray, k: int) -> SearchResult:
+        """Search; what is beyond the vectors found is row -1."""
+        if self.num_tombstones or k > len(self.rows):
+            return self._search_past_tombstones(queries, k)
+        scores, rows = self._found(queries, k)
+        if min(rows[:, -1].tolist(), default=0) < 0:  # an approximate index gives fewer than there are
+            scores[rows < 0], rows[rows < 0] = -np.inf, -1
+        return SearchResult(scores=scores, rows=rows)
+
+    def _found(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Search with what `Index.search` of Faiss calls; what that checks is a tenth of a short search."""
+        scores = np.empty((len(queries), k), dtype=np.float32)
+        rows = np.empty((len(queries), k), dtype=np.int64)
+        address = faiss.swig_ptr
+        self.outer.search_c(len(queries), address(queries), k, address(scores), address(rows))
+        return scores, rows
+
+    def _search_past_tombstones(self, queries: np.ndarray, k: int) -> SearchResult:
+        """Ask for more than is wanted, and twice as much for the queries that it did not suffice for."""
+        scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        rows = np.full((len(queries), k), -1, dtype=np.int64)
+        num_live, num_held = len(self.rows), int(self.outer.ntotal)
+        wanted = min(k, num_live)
+        left = np.arange(len(queries) if wanted else 0)
+        size = math.ceil(wanted * num_held / max(1, num_live))
+        while len(left):
+            found_scores, found = self._found(queries[left], size)
+            if size > wanted:
+                first = np.argsort(found < 0, axis=1, kind="stable")[:, :wanted]  # those that live, in order
+                scores[left, :wanted] = np.take_along_axis(found_scores, first, axis=1)
+                rows[left, :wanted] = np.take_along_axis(found, first, axis=1)
+            else:
+                scores[left, :wanted], rows[left, :wanted] = found_scores, found
+            enough = ((found >= 0).sum(axis=1) >= wanted) | (found == -1).any(axis=1) | (size == num_held)
+            left, size = left[~enough], min(2 * size, num_held)
+        scores[rows < 0], rows[rows < 0] = -np.inf, -1
+        return SearchResult(scores=scores, rows=rows)

@@ -1,0 +1,170 @@
+"""Exact search, the truth an index is measured against; vectors and rows as Faiss takes them."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from twotower.config.errors import InputError
+
+SCAN_SHARE = 0.25
+"""Of the items to choose from: where more has to be fetched, looking at all of them is quicker."""
+
+
+def as_vectors(vectors: np.ndarray, name: str, dim: int | None = None) -> np.ndarray:
+    """Return vectors as C-contiguous float32 [N, D]; the input itself where it already is.
+
+    Raises:
+        InputError: not two-dimensional, another dimension, or values that are not finite in float32.
+    """
+    if vectors.ndim != 2 or vectors.shape[1] == 0:
+        raise InputError(f"{name}: expected an array [number, dim], got shape {vectors.shape}")
+    if dim is not None and vectors.shape[1] != dim:
+        raise InputError(f"{name}: dimension {vectors.shape[1]}, but the index has dimension {dim}")
+    if vectors.dtype == np.float32:
+        converted = np.ascontiguousarray(vectors)
+    else:
+        with np.errstate(over="ignore"):
+            converted = np.ascontiguousarray(vectors, dtype=np.float32)
+    flat = converted.reshape(-1)
+    if not math.isfinite(np.dot(flat, flat)):  # or values are large
+        for position, column in np.argwhere(~np.isfinite(converted))[:1]:
+            raise InputError(
+                f"{name}: value {vectors[position, column]} at position {position}, column {column} is not"
+                " finite in float32; training has probably diverged"
+            )
+    return converted
+
+
+def as_rows(rows: np.ndarray, num_vectors: int) -> np.ndarray:
+    """Return rows as int64 [N]; an InputError unless they are distinct integers from 0, one per vector."""
+    if rows.shape != (num_vectors,) or not np.issubdtype(rows.dtype, np.integer):
+        raise InputError(
+            f"rows: expected {num_vectors} integers, one per vector, got {rows.dtype} of shape {rows.shape}"
+        )
+    converted = np.ascontiguousarray(rows, dtype=np.int64)
+    if num_vectors and converted.min() < 0:
+        raise InputError(f"rows: {converted.min()} is negative; -1 means `no item` in results")
+    if not (converted[1:] > converted[:-1]).all():  # else they ascend, and none is there twice
+        values, counts = np.unique(converted, return_counts=True)
+        if len(values) < num_vectors:
+            raise InputError(f"rows: {values[counts > 1][0]} is given more than once; a row holds one vector")
+    return converted
+
+
+def contains(ordered: np.ndarray, values: np.ndarray) -> NDArray[np.bool_]:
+    """Return which of some values (any shape) are in an ascending array; quick for few in a large one."""
+    if not len(ordered):
+        return np.zeros(values.shape, dtype=np.bool_)
+    places = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    return np.asarray(ordered[places] == values)
+
+
+TIE_TOLERANCE = 1e-6
+"""Relative to the lengths of query and item vector: what float32 sums of a few hundred terms differ by."""
+PAIRS_AT_ONCE = 2**16
+
+
+class SearchResult(NamedTuple):
+    """The k best items of each query, best first: dot products float32 [Q, K] and item rows int64 [Q, K].
+
+    Where there are fewer than K, or the searched cells ran out of items, the score is -inf and the row -1.
+    """
+
+    scores: np.ndarray
+    rows: np.ndarray
+
+
+def exact_search(vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> SearchResult:
+    """Return the k best items of each query over the whole catalogue; beyond N, row -1 and score -inf."""
+    if k < 1:
+        raise InputError(f"k: {k} items asked for; expected at least 1")
+    vectors = as_vectors(vectors, "item vectors")
+    rows = as_rows(rows, len(vectors))
+    queries = as_vectors(queries, "queries", vectors.shape[1])
+    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    found = np.full((len(queries), k), -1, dtype=np.int64)
+    num_found = min(k, len(vectors))
+    if num_found and len(queries):
+        best, places = faiss.knn(queries, vectors, num_found, metric=faiss.METRIC_INNER_PRODUCT)
+        scores[:, :num_found], found[:, :num_found] = best, rows[places]
+    return SearchResult(scores=scores, rows=found)
+
+
+def recall_by_row(found_rows: np.ndarray, exact_rows: np.ndarray) -> float:
+    """Return the share of exact results [Q, K] (-1 = none, ignored) that were found, by row alone."""
+    wanted = exact_rows >= 0
+    if not wanted.any():
+        return 1.0
+    span = max(int(exact_rows.max()), int(found_rows.max(initial=-1))) + 2
+    lines = span * np.arange(len(exact_rows), dtype=np.int64)[:, None]
+    hits = np.isin((exact_rows + lines)[wanted], (found_rows + lines)[found_rows >= 0])
+    return float(hits.mean())
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Exact results of some queries [Q, D] over a catalogue [N, D], and what judges other results fairly."""
+
+    vectors: np.ndarray
+    rows: np.ndarray
+    queries: np.ndarray
+    exact: SearchResult
+
+    @classmethod
+    def of(cls, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> "GroundTruth":
+        """Search exactly; k above N is lowered to N."""
+        k = min(k, len(rows))
+        return cls(vectors, rows, queries, exact_search(vectors, rows, queries, k))
+
+    @property
+    def k(self) -> int:
+        """How many items of each query are looked at."""
+        return int(self.exact.rows.shape[1])
+
+    def recall(self, found_rows: np.ndarray) -> float:
+        """Return the tie-tolerant recall@k: a row counts (once) if its exact score reaches the true k-th."""
+        found_rows = found_rows[:, : self.k]
+        if not len(found_rows):
+            return 1.0
+        ordered = np.sort(found_rows, axis=1)
+        counted = ordered >= 0
+        counted[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+        exact = counted & contains(self._keys, self._keys_of(ordered))
+        others, places = np.nonzero(counted & ~exact)  # they may be as good as the last, all the same
+        hits = int(exact.sum())
+        for start in range(0, len(others), PAIRS_AT_ONCE):
+            chunk = slice(start, start + PAIRS_AT_ONCE)
+            who = others[chunk]
+            scores, slack = self._scores(who, ordered[who, places[chunk]])
+            last, _ = self._scores(who, self.exact.rows[who, -1])
+            hits += int((scores >= last - slack).sum())
+        return hits / found_rows.size
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        return np.argsort(self.rows, kind="stable")
+
+    @cached_property
+    def _keys(self) -> np.ndarray:
+        return np.sort(self._keys_of(self.exact.rows), axis=None)
+
+    def _keys_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return one integer per query and row [Q, K]; all rows above the catalogue's share one."""
+        largest = int(self.rows.max(initial=0))
+        inside = np.clip(rows, -1, largest + 1) + 1
+        keys: np.ndarray = np.arange(len(rows))[:, None] * (largest + 3) + inside
+        return keys
+
+    def _scores(self, who: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return float64 dot products [P] of some queries [P] with the items in rows [P], and their slack."""
+        found = np.searchsorted(self.rows, rows, sorter=self._order)
+        places = self._order[np.minimum(found, len(self.rows) - 1)]
+        items, queries = self.vectors[places].astype(np.float64), self.queries[who].astype(np.float64)
+        scores = np.einsum("pd,pd->p", queries, items)
+        lengths = np.linalg.norm(queries, axis=1) * np.linalg.norm(items, axis=1)
+        return np.where(self.rows[places] == rows, scores, -np.inf), TIE_TOLERANCE * lengths

@@ -1,0 +1,113 @@
+"""An index's whole life, rehearsed: what fails here would fail after training, or while it serves."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from twotower.config.errors import InputError
+from twotower.config.facts import Facts
+from twotower.index.ground_truth import SearchResult
+from twotower.index.index import Index
+
+MAX_VECTORS = 20_000
+NUM_QUERIES = 32
+REHEARSAL_SEED = 0
+NUM_CHANGED = 64
+TOLERANCE = 1e-4
+"""Of the largest score: codes and sums are the same, but a query may meet them in another order."""
+
+
+def rehearse(config: Index.Config, dim: int, num_items: int) -> Index:
+    """Build, search, save, load, remove and add on random unit vectors of the right dimension and size class.
+
+    Returns the index, of the concrete kind that the catalogue will get, of at most 20,000 vectors unless
+    training needs more. An InputError tells of settings that do not fit, or what the kind does wrong.
+    """
+    if found := list(config.problems(Facts(embedding_dim=dim, num_items=num_items))):
+        raise InputError("\n".join(f"index.{name}: {message}" for name, message in found))
+    if num_items < 1:
+        raise InputError("index: the catalogue has no items, so there is nothing to index")
+    config = config.for_size(num_items)
+    index = config.build()
+    index.training_iterations = 1
+    size = min(num_items, max(MAX_VECTORS, config.min_items))
+    vectors = np.random.default_rng(REHEARSAL_SEED).standard_normal((size, dim), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = np.arange(1, size + 1)
+    index.build(vectors, rows)
+    copy, _ = saved_and_loaded(index)
+    queries, k = vectors[:NUM_QUERIES], min(100, size)
+    problem = problem_of_copy(index, copy, queries, k) or problem_of_changes(copy, vectors, rows, queries, k)
+    if problem:
+        raise InputError(f"index: {problem}; mend {type(index).__name__}, or choose another index")
+    return index
+
+
+def saved_and_loaded(index: Index) -> tuple[Index, int]:
+    """Return a copy of an index, read from a file of it, and how many bytes that has."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index.faiss"
+        index.save(path)
+        copy = index.config.build()
+        copy.load(path)
+        return copy, path.stat().st_size
+
+
+def problem_of_copy(index: Index, copy: Index, queries: np.ndarray, k: int) -> str:
+    """Return in what an index is not as it was after saving and loading ("" = in nothing)."""
+    if not np.array_equal(copy.rows, index.rows):
+        return "after saving and loading, the index holds other rows"
+    before, after = index.search(queries, k), copy.search(queries, k)
+    if not (np.array_equal(before.rows, after.rows) and np.array_equal(before.scores, after.scores)):
+        return "after saving and loading, the index answers otherwise"
+    return ""
+
+
+def problem_of_changes(
+    copy: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int
+) -> str:
+    """Remove some items of a copy and add them again, and return what is wrong then ("" = nothing)."""
+    there = np.flatnonzero(np.isin(rows, copy.rows))
+    changed = there[np.linspace(0, len(there) - 1, min(len(there), NUM_CHANGED)).astype(np.int64)]
+    try:
+        return _problem(copy, vectors[changed], rows[changed], queries, k)
+    except Exception as error:  # whatever a kind may say: it would say it to whoever removes an item
+        return f"items cannot be removed and added ({type(error).__name__}: {error!s:.200})"
+
+
+def _problem(copy: Index, vectors: np.ndarray, rows: np.ndarray, queries: np.ndarray, k: int) -> str:
+    all_rows, before = copy.rows, copy.search(queries, k)
+    own = _finds(copy, vectors, rows, k)
+    num_removed, after = copy.remove(rows), copy.search(queries, k)
+    if num_removed != len(rows) or not np.array_equal(copy.rows, np.setdiff1d(all_rows, rows)):
+        return f"of {len(rows)} items that were removed, the index still holds some, or it lacks others"
+    if np.isin(after.rows, rows).any():
+        return "after items were removed, the index still finds them"
+    lost = (before.rows >= 0) & ~np.isin(before.rows, rows)
+    if (lost.sum(axis=1) > (after.rows >= 0).sum(axis=1)).any():
+        return "after items were removed, the index finds fewer of the others"
+    copy.add(vectors, rows)
+    again = copy.search(queries, k)
+    if not np.array_equal(copy.rows, all_rows):
+        return "after items were removed and added again, the index holds other rows"
+    if not (_agree(before, after) and _agree(before, again)):
+        return "after items were removed and added, the index answers with the scores of other items"
+    if own.any() and _finds(copy, vectors, rows, k)[own].mean() < copy.config.min_recall:
+        return "after items were removed and added again, the index does not find them"
+    return ""
+
+
+def _finds(index: Index, vectors: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
+    found: np.ndarray = (index.search(vectors, k).rows == rows[:, None]).any(axis=1)
+    return found
+
+
+def _agree(left: SearchResult, right: SearchResult) -> bool:
+    for query in range(len(left.rows)):
+        _, ours, theirs = np.intersect1d(left.rows[query], right.rows[query], return_indices=True)
+        kept = left.rows[query][ours] >= 0
+        scores, others = left.scores[query][ours[kept]], right.scores[query][theirs[kept]]
+        if len(scores) and np.abs(scores - others).max() > TOLERANCE * max(1e-30, np.abs(scores).max()):
+            return False
+    return True

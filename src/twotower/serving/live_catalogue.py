@@ -1,0 +1,146 @@
+"""The catalogue behind a retriever: items, their index and what has changed, always of one state.
+
+Shapes: D embedding, H history vector.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from twotower.bundle.read import Bundle
+from twotower.config.errors import InputError
+from twotower.index.read_write_lock import ReadWriteLock
+from twotower.serving.attributes import Attributes
+from twotower.serving.drift import Drift, DriftCounter, catch_up, fresh_index
+from twotower.serving.live_items import Floats, ItemId, LiveItems, Rows, as_label
+from twotower.serving.requests import check_values, checked_id, known_rows, named_features
+from twotower.serving.towers import ServingTowers, are_valid
+
+ITEM_ID = "item_id"
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedItem:
+    """An item checked and embedded, not offered yet: raw values by column, vectors [D], of histories [H]."""
+
+    item_id: ItemId
+    record: Mapping[str, Any]
+    vector: Floats
+    history_vector: Floats
+
+
+class LiveCatalogue:
+    """Items that come and go; whoever reads several things of one state holds `lock` for it."""
+
+    def __init__(self, bundle: Bundle, towers: ServingTowers) -> None:
+        self._bundle = bundle
+        self._towers = towers
+        self._label = bundle.item_label
+        self._layout = bundle.model.layout
+        labels = None if self._label is None else bundle.item_table[self._label]
+        vectors = bundle.item_vectors
+        self.items = LiveItems(bundle.items, labels, vectors, self._layout.tower_width)
+        table = bundle.item_table.drop(columns=ITEM_ID)
+        self.attributes = Attributes(table, bundle.model.items, self._label)
+        self.index = bundle.index
+        self.lock = ReadWriteLock()
+        self._drift = DriftCounter(vectors, len(vectors))
+        self._rebuilding = threading.Lock()
+
+    def prepare(self, puts: Sequence[tuple[ItemId, Mapping[str, Any]]]) -> list[PreparedItem]:
+        """Check items and embed them in one pass, and change nothing.
+
+        An item that the bundle knows keeps its own embedded id and bias; another gets those of unknown ones.
+        Raises InputError: an id is of another kind, a feature is unknown, or tower or index refuse a value.
+        """
+        table = self._bundle.model.items
+        keys = [
+            checked_id(each, self.items.is_text, "item_id", "item ids of this catalogue") for each, _ in puts
+        ]
+        given = [named_features(table, each, ITEM_ID, self.attributes.columns) for _, each in puts]
+        check_values(table, given)
+        for each in given:
+            self.attributes.check(each)
+        encoded = table.encode([{**each, ITEM_ID: key} for each, key in zip(given, keys, strict=True)])
+        vectors, history_vectors = self._towers.embed_items(encoded)
+        rows = self._bundle.items.rows(keys)
+        known, vectors = rows > 0, vectors.copy()
+        before = self._bundle.item_vectors[rows[known] - 1]
+        vectors[known] = self._layout.with_biases_of(vectors[known], before)
+        for key, fits in zip(keys, are_valid(vectors) & are_valid(history_vectors), strict=True):
+            if not fits:
+                raise InputError(
+                    "features: the item tower makes no embedding with finite scores of item "
+                    f"{key!r:.80}; give values of the size that the training data have"
+                )
+        self.index.check_range(vectors)
+        return [PreparedItem(*each) for each in zip(keys, given, vectors, history_vectors, strict=True)]
+
+    def put(self, items: Sequence[PreparedItem]) -> list[bool]:
+        """Offer items with different ids, each in place of what has its id; True if nothing had.
+
+        The lock is held for writing. The index takes all at once, first: if it refuses, nothing has changed.
+        """
+        rows = self.items.rows([item.item_id for item in items])
+        offered = self.items.live(rows)
+        kept = [
+            position
+            for position, item in enumerate(items)
+            if not (offered[position] and self.attributes.is_latest(int(rows[position]), item.record))
+        ]
+        if kept:
+            new = self.items.num_rows + 1 + np.arange(len(kept), dtype=np.int64)
+            self.index.add(np.stack([items[position].vector for position in kept]), new)
+            self.take_out(rows[kept][offered[kept]])
+            for position in kept:
+                self._add(items[position])
+            self._towers.append(np.stack([items[position].history_vector for position in kept]))
+        return [not was for was in offered]
+
+    def _add(self, item: PreparedItem) -> None:
+        label = None if self._label is None else as_label(item.record.get(self._label))
+        self.items.add(item.item_id, item.vector, label)
+        self.attributes.add(item.record)
+        self._drift.added(item.vector)
+
+    def take_out(self, rows: Rows) -> None:
+        """Stop offering the items of rows that are offered, [n]. The lock is held for writing."""
+        self.index.remove(rows)
+        for row, vector in zip(rows.tolist(), self.items.vectors(rows), strict=True):
+            self.items.remove(row)
+            self._drift.removed(row, vector)
+
+    def described(self, item_id: ItemId) -> dict[str, Any]:
+        """Return what is known of an item; see `Retriever.item`. The lock is held for reading."""
+        rows = known_rows(self.items, [item_id], "item_id", live=False)
+        row = int(rows[0])
+        return {
+            ITEM_ID: self.items.id_of(row),
+            "label": self.items.label_of(row),
+            "offered": bool(self.items.live(rows)[0]),
+            "live": row > self.items.num_known,
+            "features": self.attributes.of(row),
+        }
+
+    def drift(self) -> Drift:
+        """Return how far the catalogue has moved since its index was built."""
+        with self.lock.reading():
+            return self._drift.drift(self.index.num_tombstones)
+
+    def rebuild(self) -> None:
+        """Build the index anew over what is offered; searches and changes go on meanwhile."""
+        entry = self._bundle.manifest.index
+        with self._rebuilding:
+            with self.lock.reading():
+                rows, num_rows = self.items.live_rows(), self.items.num_rows
+                vectors = self.items.vectors(rows)
+            if not len(rows):
+                return
+            fresh = fresh_index(entry.spec, entry.search_args, vectors, rows)
+            counter = DriftCounter(vectors, num_rows)
+            with self.lock.writing():
+                catch_up(fresh, counter, self.items, rows, num_rows)
+                self.index, self._drift = fresh, counter

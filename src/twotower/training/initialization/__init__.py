@@ -1,0 +1,5 @@
+"""Purpose: where the embeddings of items start from, before training.
+
+May import: config, data, features, towers, evaluation.
+To add one: a file with a subclass of `initialization.Initialization`, and a YAML in `conf/initialization/`.
+"""

@@ -1,5 +1,0 @@
-"""Purpose: where the embeddings of items start from, before training.
-
-May import: config, data, features, towers, evaluation.
-To add one: a file with a subclass of `start.Start`, and a YAML in `conf/start/`.
-"""

@@ -1,0 +1,54 @@
+"""The contract of baselines, for each entry of each choice of `baselines`, also in `TWOTOWER_CONF`."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+from variants import specs_of
+
+from twotower.data.interactions import Interactions
+from twotower.evaluation.baselines.baseline import Baseline, Past
+
+NUM_USERS, NUM_ITEMS, DAY = 30, 12, 86_400
+rng = np.random.default_rng(3)
+LOG = Interactions.of(
+    np.repeat(np.arange(1, NUM_USERS + 1), 6),
+    rng.integers(1, NUM_ITEMS + 1, NUM_USERS * 6),
+    np.sort(rng.integers(DAY, 90 * DAY, (NUM_USERS, 6))).ravel(),
+    NUM_USERS,
+)
+CONTENT = sparse.csr_array(np.eye(NUM_ITEMS, 5))
+CASES = {
+    f"{choice}-{name}": spec
+    for choice, specs in specs_of("baselines").items()
+    for name, spec in specs.items()
+    if isinstance(spec, dict) and "_target_" in spec
+}
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES.keys())
+def config(request: pytest.FixtureRequest) -> Baseline.Config:
+    config = Baseline.Config.model_validate(request.param)
+    if reason := config.skip_reason(NUM_ITEMS):
+        pytest.skip(reason)
+    return config
+
+
+def scores(config: Baseline.Config, users: np.ndarray) -> np.ndarray:
+    baseline = config.build()
+    baseline.fit(Past(LOG, NUM_ITEMS, now=91 * DAY, content=CONTENT))
+    return baseline.scores(LOG, users)
+
+
+def test_scores_are_finite_and_the_same_each_time(config: Baseline.Config) -> None:
+    assert config.suggestion()
+    users = np.array([1, 5, NUM_USERS])
+    first = scores(config, users)
+    assert first.shape == (3, NUM_ITEMS)
+    assert first.dtype == np.float32
+    assert np.isfinite(first).all()
+    np.testing.assert_allclose(first, scores(config, users), rtol=1e-5)
+
+
+def test_scores_of_a_user_do_not_depend_on_the_others(config: Baseline.Config) -> None:
+    together = scores(config, np.array([2, 7, 9]))
+    np.testing.assert_allclose(scores(config, np.array([7]))[0], together[1], rtol=1e-4, atol=1e-6)

@@ -1,0 +1,43 @@
+"""What the towers rank first is told to negatives, by row, without what users have or training never saw."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from twotower.data.interactions import Interactions
+from twotower.negatives.mined import Mined
+from twotower.training.callbacks.hard_negative_refresh import refresh_hard_negatives
+
+FREQUENCIES = torch.tensor([0, 0.25, 0.25, 0.25, 0.25, 0.0])  # item 5 is never a positive
+LOG = Interactions.of(np.array([1, 2, 2, 3]), np.array([1, 3, 4, 2]), np.array([1, 1, 2, 1]), num_users=4)
+
+
+class Rows(nn.Module):
+    """Towers whose embeddings are rows of two tables, one number each."""
+
+    trained_items = FREQUENCIES > 0
+    history = SimpleNamespace(config=SimpleNamespace(length=0))
+    users = torch.tensor([[0.0], [1], [-1], [1], [1]])
+    items = torch.tensor([[0.0], [0.5], [0.4], [0.3], [0.2], [0.9]])
+
+    def encode_items(self, rows: Tensor) -> Tensor:
+        return self.items[rows]
+
+    def encode_users(self, rows: Tensor, *_: Tensor) -> Tensor:
+        return self.users[rows]
+
+
+def test_windows_are_of_what_each_user_does_not_have() -> None:
+    negatives = Mined(Mined.Config(first=1, last=3, margin=0.0), FREQUENCIES)
+    refresh_hard_negatives(
+        SimpleNamespace(model=Rows(), negatives=negatives, device=torch.device("cpu")), LOG
+    )
+    assert negatives.windows.tolist() == [
+        [0, 0, 0],
+        [2, 3, 4],  # scores .4, .3, .2 beside its own .5
+        [2, 1, 0],  # -.4, -.5 beside a mean of -.25; it has the others
+        [3, 4, 0],  # item 1 scores .5, above its own .4
+        [0, 0, 0],  # nobody
+    ]

@@ -1,0 +1,165 @@
+"""Where item embeddings start from: what svd sets on logs small enough to follow by hand."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse
+import torch
+from torch import Tensor
+
+from twotower.data.interactions import Interactions
+from twotower.evaluation.baselines.ease import interaction_matrix
+from twotower.features.feature_table import FeatureTable
+from twotower.features.id import Id
+from twotower.towers.two_tower import TwoTower
+from twotower.towers.two_tower_config import TwoTowerConfig
+from twotower.training.initialization.initialization import item_tables
+from twotower.training.initialization.random import Random
+from twotower.training.initialization.svd import Svd, own_score, peak, search_levels, truncated_svd
+
+
+def log_of(items: Sequence[Sequence[int]]) -> Interactions:
+    """Return a log of users' item rows, users from row 1 on."""
+    rows, users = (
+        np.concatenate(items),
+        np.repeat(np.arange(1, len(items) + 1), [len(each) for each in items]),
+    )
+    return Interactions.of(users, rows, np.arange(len(rows)), num_users=len(items))
+
+
+ITEMS = 20
+
+
+def model() -> TwoTower:
+    table = pd.DataFrame({"item_id": [f"i{row}" for row in range(1, ITEMS + 1)]})
+    item_id = Id(Id.Config(column="item_id", dim=8))
+    items = FeatureTable.fit({"item_id": item_id}, table, np.arange(1, ITEMS + 1), "items")
+    block = {"_target_": "twotower.towers.single_block.SingleBlock"}
+    settings = {
+        "embedding_dim": 8,
+        "history": {"_target_": "twotower.towers.history.mean_pooling.MeanPooling", "length": 9},
+        "user_tower": block | {"block": "history"},
+        "item_tower": block | {"block": "item_id"},
+        "item_bias": {"_target_": "twotower.towers.item_bias.no_bias.NoBias"},
+    }
+    known = torch.arange(ITEMS + 1) > 0
+    return TwoTowerConfig.of(settings).build_towers(FeatureTable({}, {}, 60), items, known)
+
+
+def log() -> Interactions:
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(2, 9, 60)
+    return log_of([rng.choice(np.arange(1, ITEMS + 1), size, replace=False) for size in sizes])
+
+
+def level_of(towers: TwoTower) -> float:
+    """Return what users' own items score in the mean by the first table of item embeddings."""
+    (table, places), *_ = item_tables(towers)
+    return own_score(interaction_matrix(log(), np.arange(61), ITEMS), table[places].detach().numpy())
+
+
+def test_own_items_are_scored_by_the_rest() -> None:
+    taken = scipy.sparse.csr_array(np.array([[1, 1, 0], [1, 1, 1], [0, 0, 1]], dtype=np.float32))
+    embeddings = np.array([[1, 0], [2, 0], [0, 3]], dtype=np.float32)
+    # The first user's by each other: 2 / sqrt(2) twice; the second's: 2, 2 and 0, over sqrt(3).
+    expected = (2 * 2 / np.sqrt(2) + 2 * 2 / np.sqrt(3)) / 5
+    assert own_score(taken, embeddings) == pytest.approx(expected)
+
+
+def test_nobody_with_a_rest_scores_nothing() -> None:
+    assert own_score(scipy.sparse.csr_array(np.eye(3, dtype=np.float32)), np.ones((3, 2), np.float32)) == 0
+
+
+@pytest.mark.parametrize("count_power", [0.0, 0.5])
+def test_own_items_score_one_in_the_mean(count_power: float) -> None:
+    found = Svd.Config(count_power=count_power).build().embeddings(log(), ITEMS, 8)
+    assert own_score(interaction_matrix(log(), np.arange(61), ITEMS), found) == pytest.approx(1, rel=1e-4)
+
+
+def test_the_peak_lies_between_levels() -> None:
+    assert peak([0.5, 1, 2, 4], [1, 3, 3, 1]) == pytest.approx(2**0.5)  # as far from 1 as from 2
+    assert peak([0.5, 1, 2, 4], [0, 3, 2, 1]) == pytest.approx(2**0.25)  # 3 - 2 (x - 1/4)^2 + 1/8, x = log2
+    assert peak([0.5, 1, 2, 4], [4, 3, 2, 1]) == 0.5
+    assert peak([0.5, 1, 2, 4], [1, 2, 3, 4]) == 4
+    assert peak([0.5, 1, 2, 4], [2, 2, 2, 2]) == 1
+
+
+def test_a_level_is_chosen_once_and_holds_where_nothing_judges() -> None:
+    start, towers, again, seen = Svd.Config().build(), model(), model(), []
+
+    def judge() -> float:
+        seen.append(level_of(towers))
+        return -abs(np.log2(seen[-1]) - 0.5)  # best halfway between 1 and 2
+
+    start.set(towers, log(), judge)
+    assert seen == pytest.approx([0.5, 1, 2, 4], rel=1e-4)
+    assert level_of(towers) == pytest.approx(2**0.5, rel=1e-4)
+    assert start.chosen() == {"score_scale": pytest.approx(2**0.5)}
+    start.set(again, log(), None)
+    assert level_of(again) == pytest.approx(2**0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("best", "tried"),
+    [
+        (1.1, [0.5, 1, 2, 4]),
+        (16, [0.5, 1, 2, 4, 8, 16, 32]),
+        (0.25, [0.125, 0.25, 0.5, 1, 2, 4]),
+        (1e9, [0.5, 1, 2, 4, 8, 16, 32, 64, 128]),
+        (1e-9, [2.0**power for power in range(-6, 3)]),
+    ],
+)
+def test_levels_are_extended_until_the_best_is_inside(best: float, tried: list[float]) -> None:
+    assert search_levels(lambda level: -abs(np.log2(level / best)))[0] == tried
+    _, scores = search_levels(lambda level: -abs(np.log2(level / best)))
+    assert scores == pytest.approx([-abs(np.log2(level / best)) for level in tried])
+
+
+def test_a_level_at_the_edge_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    start, towers = Svd.Config().build(), model()
+    start.set(towers, log(), lambda: level_of(towers))
+    assert start.chosen() == {"score_scale": 128}
+    assert (
+        "initialization.score_scale=128 is the best on the validation split and at the edge of the values "
+        "tried, 0.5 to 128" in caplog.text
+    )
+
+
+def test_a_level_that_is_set_is_not_judged() -> None:
+    towers = model()
+    start = Svd.Config(score_scale=3).build()
+    start.set(towers, log(), lambda: pytest.fail("judged"))
+    assert start.chosen() == {}
+    assert level_of(towers) == pytest.approx(3, rel=1e-4)
+
+
+def test_random_embeddings_are_scaled() -> None:
+    def tables(scale: float) -> list[Tensor]:
+        torch.manual_seed(0)
+        towers = model()
+        Random.Config(scale=scale).build().set(towers, log(), None)
+        return [table.detach() for table, _ in item_tables(towers)]
+
+    for small, drawn in zip(tables(0.25), tables(1), strict=True):
+        assert drawn.std() > 0
+        torch.testing.assert_close(small, drawn / 4)
+
+
+@pytest.mark.parametrize("shape", [(30, 50), (50, 30)])
+def test_a_truncated_svd_has_the_largest_singular_values_and_their_vectors(shape: tuple[int, int]) -> None:
+    dense = (np.random.default_rng(0).random(shape) < 0.3).astype(float)
+    values, vectors = truncated_svd(scipy.sparse.csr_array(dense), 10)
+    _, expected, rows = np.linalg.svd(dense)
+    assert np.allclose(values[::-1], expected[:10])
+    assert np.allclose(np.abs(vectors[::-1]), np.abs(rows[:10]))
+
+
+def test_a_truncated_svd_beyond_the_rank_of_a_matrix_is_the_same_every_time() -> None:
+    dense = np.zeros((120, 60))
+    dense[:, :40] = np.random.default_rng(1).random((120, 40)) < 0.2
+    matrix = scipy.sparse.csr_array(dense)
+    (values, vectors), (_, again) = truncated_svd(matrix, 59), truncated_svd(matrix, 59)
+    assert np.array_equal(vectors, again)
+    assert np.allclose(values[:19], 0, atol=1e-6)
