@@ -39,7 +39,10 @@ BESIDE = {
     "experiment/gowalla": ["data.train_path={lines}", "data.test_path={lines}"],
     "history/none": ["user_tower.residual=null", "user_tower.widths=[8]"],
     "tour/founding_model": ["data=founding_model"],
-    **{f"negatives/{name}": CLICKS for name in ("shown", "impressions_and_uniform", "impressions_and_in_batch")},
+    **{
+        f"negatives/{name}": CLICKS
+        for name in ("shown", "impressions_and_uniform", "impressions_and_in_batch")
+    },
 }
 """File -> what it does not go without."""
 PACKAGES = {"tracker/mlflow": "mlflow", "tracker/wandb": "wandb"}

@@ -121,7 +121,7 @@ class Scorer(nn.Module):
             of_positives = users if to_user is None else users.index_select(0, to_user)
             query = None
             if negatives.query_rows is not None:
-                query = queries.view(*negatives.query_rows.shape, -1)
+                query = queries.view(*negatives.query_rows.shape, users.shape[1])
                 query = self._pairs(of_positives[:, None], query) + query_addend
             labelled = None
             if len(impressions):

@@ -82,12 +82,6 @@ CASES: dict[str, tuple[str, ...]] = {
         "set loss.learned_temperature=false",
     ),
     "trend and a loss without a bias": ("item_bias=trend loss=matryoshka", "loss", "set item_bias=none"),
-    "trend and shown negatives as examples": (
-        "data=synthetic data.labels=clicks item_bias=trend objective=next_item negatives=impressions loss=bce",
-        "item_bias",
-        "not known of shown negatives",
-        "use loss=in_batch_softmax or other negatives, or use item_bias=popularity",
-    ),
     "requests and shown negatives": (
         "data=synthetic data.labels=clicks objective=next_basket negatives=impressions",
         "objective",

@@ -14,7 +14,5 @@ LOOKUP = RowLookup(NUM_ITEMS)
 
 @given(rows=st.lists(ROW, unique=True), wanted=st.lists(ROW, max_size=20))
 def test_each_row_has_its_position(rows: list[int], wanted: list[int]) -> None:
-    found = LOOKUP.positions(
-        torch.tensor(rows, dtype=torch.int64), torch.tensor(wanted, dtype=torch.int32)
-    )
+    found = LOOKUP.positions(torch.tensor(rows, dtype=torch.int64), torch.tensor(wanted, dtype=torch.int32))
     assert found.tolist() == [rows.index(row) if row in rows else -1 for row in wanted]
