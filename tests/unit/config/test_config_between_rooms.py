@@ -59,7 +59,7 @@ CASES: dict[str, tuple[str, ...]] = {
     ),
     "shown negatives beside shown negatives": (
         "data=movielens_1m data.label_threshold=4 objective=next_item negatives=impressions "
-        "negatives.shared={_target_:twotower.negatives.impressions.Impressions,beside:null}",
+        "negatives.shared={_target_:twotower.negatives.impressions.Impressions,shared:null}",
         "negatives.shared",
         "already gives candidates of one user",
     ),
